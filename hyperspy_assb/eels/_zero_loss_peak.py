@@ -133,7 +133,11 @@ def _sums(
         residual = counts[j] - expected
         used += 1
         chi2 += residual * residual / variance
-        likelihood += ((counts[j] + read / gain) * np.log(gain * expected + read) - expected) / gain
+        # Relative to a perfect fit, or the sum would lose the digits that tell two models apart.
+        perfect = max(counts[j], floor)
+        likelihood += (
+            (counts[j] + read / gain) * np.log((gain * expected + read) / (gain * perfect + read)) - expected + perfect
+        ) / gain
         for p in range(n):
             score[p] += row[1 + p] * residual / variance
             for q in range(p + 1):
@@ -282,7 +286,7 @@ def _fit_shape(
     orders = active + LOWEST_ORDER
     # A weak prior: no term changes the density by more than a factor e**2 at two widths without good reason.
     prior = np.diag((2.0**orders / 2.0) ** 2)
-    best = (-np.inf, theta, b)
+    previous = -np.inf
     damping = 1.0
     own_step = np.empty((theta.shape[0], 3))
     coupling = np.empty((theta.shape[0], 3, active.size))
@@ -299,10 +303,9 @@ def _fit_shape(
         matrix = schur + prior
         step = np.linalg.solve(matrix, reduced - prior @ b[active]) if active.size else np.zeros(0)
         own = own_step - np.einsum("ipa,a->ip", coupling, step)
-        gained = value - best[0]
-        if value > best[0]:
-            best = (value, theta.copy(), b.copy())
-        if abs(gained) < 1e-3 and np.abs(step * 2.0**orders).max(initial=0.0) < 1e-3:
+        gained = value - previous
+        previous = value
+        if abs(gained) < 0.01 and np.abs(step * 2.0**orders).max(initial=0.0) < 1e-3:
             covariance = np.zeros((_N_SHAPE, _N_SHAPE))
             covariance[np.ix_(active, active)] = np.linalg.inv(matrix) if active.size else 0.0
             return PeakShape(b.copy(), covariance), theta, value, chi2, used
