@@ -37,12 +37,13 @@ class PeakShape:
     ----------
     coefficients
         Coefficients b3 to b8 of the logarithm of the density, shape (6,), pure numbers.
-    covariance
-        Their covariance, shape (6, 6).
+    mode_std
+        Standard deviation of the mode, in widths, that comes from the error of the coefficients and is the same in
+        all pixels.
     """
 
     coefficients: FloatArray = field(default_factory=lambda: np.zeros(_N_SHAPE))
-    covariance: FloatArray = field(default_factory=lambda: np.zeros((_N_SHAPE, _N_SHAPE)))
+    mode_std: float = 0.0
 
     def density(self, u: FloatArray) -> FloatArray:
         """Density relative to that at the mode, at distances `u` in widths, any shape."""
@@ -306,9 +307,9 @@ def _fit_shape(
         gained = value - previous
         previous = value
         if abs(gained) < 0.01 and np.abs(step * 2.0**orders).max(initial=0.0) < 1e-3:
-            covariance = np.zeros((_N_SHAPE, _N_SHAPE))
-            covariance[np.ix_(active, active)] = np.linalg.inv(matrix) if active.size else 0.0
-            return PeakShape(b.copy(), covariance), theta, value, chi2, used
+            moved = (coupling[:, 1, :] / np.exp(theta[:, 2:])).mean(axis=0)
+            variance = float(moved @ np.linalg.inv(matrix) @ moved) if active.size else 0.0
+            return PeakShape(b.copy(), np.sqrt(max(variance, 0.0))), theta, value, chi2, used
         if gained < -1.0:
             damping = max(0.5 * damping, 0.1)
         limit = max(
@@ -356,22 +357,34 @@ def estimate_shape(
     if best is None:
         return PeakShape(), theta
     n_own = 3 * counts.shape[0]
+    path = [(active, *best)]
     while active.size < _N_SHAPE:
         trials = []
         for parity in (0, 1):
             free = [i for i in range(parity, _N_SHAPE, 2) if i not in active]
-            if not free or best[4] - n_own - active.size < 2:
+            if not free or path[-1][5] - n_own - active.size < 2:
                 continue
             wider = np.sort(np.append(active, free[0])).astype(np.int64)
-            fitted = _fit_shape(data, best[1], best[0].coefficients, wider, noise, rule)
+            fitted = _fit_shape(data, path[-1][2], path[-1][1].coefficients, wider, noise, rule)
             if fitted is not None and fitted[0].has_one_mode():
-                dispersion = fitted[3] / (fitted[4] - n_own - wider.size)
-                if known_gain:
-                    dispersion = max(dispersion, 1.0)
-                gain_in_fit = 2 * (fitted[2] - best[2]) / max(dispersion, 1e-12)
-                trials.append((gain_in_fit, wider, fitted))
-        trials = [trial for trial in trials if trial[0] > _NEEDED_GAIN]
+                trials.append((wider, *fitted))
         if not trials:
             break
-        _, active, best = max(trials, key=lambda trial: trial[0])
-    return best[0], best[1]
+        path.append(max(trials, key=lambda trial: trial[3]))
+        active = path[-1][0]
+    dispersion, freedom = _dispersion([(chi2, used - n_own - a.size) for a, _, _, _, chi2, used in path], known_gain)
+    # With few channels the scatter itself is uncertain, and an F test asks for more than a likelihood ratio.
+    needed = _NEEDED_GAIN * (1 + 8 / freedom)
+    chosen = max(path, key=lambda step: 2 * step[3] / dispersion - needed * step[0].size)
+    return PeakShape(chosen[1].coefficients, chosen[1].mode_std * np.sqrt(dispersion)), chosen[2]
+
+
+def _dispersion(fits: list[tuple[float, int]], known_gain: bool) -> tuple[float, float]:
+    """Variance over what the gain says, from the scatter around the best of the shapes, and its degrees of freedom."""
+    scatter = [(chi2 / freedom, float(freedom)) for chi2, freedom in fits if freedom >= 4]
+    if not scatter:
+        return 1.0, np.inf
+    smallest, freedom = min(scatter)
+    if known_gain and smallest <= 1:
+        return 1.0, np.inf
+    return max(smallest, 1e-12), freedom

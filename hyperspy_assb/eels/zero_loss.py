@@ -316,7 +316,7 @@ class _Fits:
             u = np.linspace(-1.06 * full, 1.06 * full, 401)
             area = float(np.trapezoid(shape.density(u), u))
             centre[rows] = self.theta[rows, 1]
-            centre_std[rows] = np.sqrt(covariance[:, 1, 1])
+            centre_std[rows] = np.sqrt(covariance[:, 1, 1] + (shape.mode_std * sigma) ** 2)
             fwhm[rows] = full * sigma
             intensity[rows] = np.exp(self.theta[rows, 0]) * area
         return centre, centre_std, fwhm, intensity, gain
