@@ -80,6 +80,15 @@ class SpectrumModel:
         """Expected counts per channel, shape (S, E), for parameters of shape (S, P)."""
         return self.evaluate(parameters, np.zeros(self.n_parameters, dtype=bool))[0]
 
+    def scattering_probability(self, parameters: FloatArray) -> FloatArray:
+        """Mean number of scattering events, t/lambda within the range, shape (S,), for parameters of shape (S, P)."""
+        parameters = np.atleast_2d(np.asarray(parameters, dtype=np.float64))
+        total = np.zeros(parameters.shape[0])
+        for index, term in enumerate(self.terms):
+            if term.shape.role is Role.SCATTERING:
+                total += self._scattering(index, parameters)[0][:, 0].real
+        return total
+
     def evaluate(self, parameters: FloatArray, free: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
         """Expected counts and their derivatives.
 

@@ -224,3 +224,14 @@ class ASSBEELSModel(EELSModel):
         if self._covariance is None:
             raise RuntimeError('There is no covariance yet: run m.multifit(optimizer="batched") first.')
         return self._covariance
+
+    def t_over_lambda(self) -> FloatArray:
+        """Thickness over the inelastic mean free path of every fitted spectrum, on the navigation axes.
+
+        It is the integral of the fitted single-scattering distribution over the fitted range; NaN without a fit.
+        """
+        compiled = batched.compile_model(self)
+        fitted = np.ravel(compiled.components[0].parameters[0].map["is_set"])
+        total = compiled.model.scattering_probability(compiled.start)
+        shape = self.axes_manager._navigation_shape_in_array or (1,)
+        return np.where(fitted, total, np.nan).reshape(shape)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hyperspy_assb import reference
 from hyperspy_assb.components import (
@@ -27,7 +28,7 @@ from hyperspy_assb.eels.zero_loss import estimate_centre
 from hyperspy_assb.fitting.kernels import FloatArray, Role
 from hyperspy_assb.fitting.solvers import Detector, SolverOptions, fit_spectra
 from hyperspy_assb.models.eels import ASSBEELSModel
-from hyperspy_assb.models.multifit import compile_model
+from hyperspy_assb.models.multifit import compile_model, detector_from_metadata
 
 ELEMENTS = ("Li", "Fe", "P", "O")
 """Elements of the positive electrode, where neither the caller nor the metadata names any."""
@@ -245,3 +246,54 @@ def _spread(
             parameter.map["is_set"] = True
             column += 1
     model.fetch_stored_values()
+
+
+def refine_shapes(model: ASSBEELSModel, masks: dict[str, NDArray[np.bool_]]) -> None:
+    """Fit positions and widths that all pixels share on the summed spectra of chosen pixels, and fix them there.
+
+    Parameters
+    ----------
+    model
+        A started model.
+    masks
+        Pixels for "FePO4ValenceBand" (centre and width of the band) and for "edges" (the maxima of Fe M2,3 and Li K),
+        boolean arrays on the navigation axes. A fit that does not converge changes nothing.
+    """
+    energy = np.array(model.axis.axis, dtype=float)
+    data = model.signal.data.compute() if model.signal._lazy else model.signal.data
+    counts = np.asarray(data, dtype=float).reshape(-1, energy.size)
+    shared = {
+        "FePO4ValenceBand": [("FePO4ValenceBand", name) for name in ("centre", "fwhm")],
+        "edges": [(edge, name) for edge in ("Fe_M23", "Li_K") for name in ("peak_energy", "peak_fwhm", "peak_ratio")],
+    }
+    for what, mask in masks.items():
+        present = [(c, p) for c, p in shared[what] if any(component.name == c for component in model)]
+        if not present:
+            continue
+        rows = np.flatnonzero(np.ravel(mask))
+        compiled = compile_model(model)
+        centre = compiled.start[rows, compiled.names.index(("ZeroLossPeak", "centre"))]
+        total = starting_values.sum_aligned(counts[rows], centre, energy)[: compiled.mask.size]
+        start = np.median(compiled.start[rows], axis=0)
+        start[compiled.names.index(("ZeroLossPeak", "intensity"))] *= rows.size
+        start[[k for k, name in enumerate(compiled.names) if name[0] == "DarkLevel"]] *= rows.size
+        free = compiled.free.copy()
+        free[[compiled.names.index(name) for name in present]] = True
+        noise = detector_from_metadata(model.signal)
+        result = fit_spectra(
+            compiled.model,
+            total[np.newaxis],
+            start,
+            free=free,
+            lower=compiled.lower,
+            upper=compiled.upper,
+            mask=compiled.mask,
+            detector=Detector(noise.gain, noise.read_noise * np.sqrt(rows.size)),
+            options=SolverOptions(max_iterations=200, workers=1),
+        )
+        if not result.usable[0]:
+            continue
+        for component, name in present:
+            parameter = getattr(model[component], name)
+            parameter.value = float(result.values[0, compiled.names.index((component, name))])
+            parameter.assign_current_value_to_all()
