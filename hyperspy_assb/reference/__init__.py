@@ -1,1 +1,20 @@
+"""Edges, bands and phases: numbers with their sources, and the code that reads them."""
 
+from hyperspy_assb.reference._files import UnknownReferenceError
+from hyperspy_assb.reference.bands import Band, band, bands
+from hyperspy_assb.reference.edges import Edge, edge, edges, oscillator_strength
+from hyperspy_assb.reference.phases import Phase, phase, phases
+
+__all__ = [
+    "Band",
+    "Edge",
+    "Phase",
+    "UnknownReferenceError",
+    "band",
+    "bands",
+    "edge",
+    "edges",
+    "oscillator_strength",
+    "phase",
+    "phases",
+]
