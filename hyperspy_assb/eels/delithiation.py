@@ -16,6 +16,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb import reference
 from hyperspy_assb.fitting.kernels import FloatArray
 
 OLIVINE = ("LiFePO4", "FePO4")
@@ -81,7 +82,8 @@ class Calibration:
     phases
         Names of the R phases.
     per_unit
-        Shape (R, K), per Fe atom and nm^2 for the olivines, per t/lambda for the others.
+        Shape (R, K), for the olivines per Fe atom in the area of 1 nm^2 and the depth of one mean free path, over this
+        path in nm; for the others per t/lambda.
     per_unit_covariance
         Shape (R, K, K).
     offset
@@ -161,7 +163,6 @@ def calibrate(features: Features, references: Mapping[str, NDArray[np.bool_]], *
     if missing:
         raise ValueError(f"references must name pure pixels of {' and '.join(missing)}.")
     phases = (*OLIVINE, *(p for p in references if p not in (*OLIVINE, "vacuum")))
-    iron = features.index("Fe_M23")
     fitted = np.isfinite(features.values).all(axis=1) & np.isfinite(features.t_over_lambda)
     members = []
     for phase in phases:
@@ -198,15 +199,11 @@ def calibrate(features: Features, references: Mapping[str, NDArray[np.bool_]], *
     for column, phase in enumerate(phases):
         influence = residual * (inverse[column] * weight)[:, np.newaxis]
         slope_covariance = freedom * influence.T @ influence
-        unit = solution[column, iron] if phase in OLIVINE else 1.0
-        if not unit > 0:
-            raise ValueError(f"references[{phase!r}] shows no Fe: these pixels are not {phase}.")
+        # Both olivines have one Fe a formula unit and mean free paths that agree within their 1 or 2 %.
+        unit = reference.phase(phase).atom_density("Fe") if phase in OLIVINE else 1.0
         per_unit[column] = solution[column] / unit
         thickness_per_unit[column] = 1.0 / unit
-        jacobian = np.eye(len(features.names)) / unit
-        if phase in OLIVINE:
-            jacobian[:, iron] -= per_unit[column] / unit
-        covariance[column] = jacobian @ slope_covariance @ jacobian.T
+        covariance[column] = slope_covariance / unit**2
     return Calibration(
         phases=phases,
         per_unit=per_unit,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -248,38 +248,52 @@ def _spread(
     model.fetch_stored_values()
 
 
-def refine_shapes(model: ASSBEELSModel, masks: dict[str, NDArray[np.bool_]]) -> None:
-    """Fit positions and widths that all pixels share on the summed spectra of chosen pixels, and fix them there.
+SHAPES = {
+    "FePO4": (
+        ("FePO4ValenceBand", "centre"),
+        ("FePO4ValenceBand", "fwhm"),
+        ("Fe_M23", "peak_energy"),
+        ("Fe_M23", "peak_fwhm"),
+        ("Fe_M23", "peak_ratio"),
+    ),
+    "LiFePO4": (("Li_K", "peak_energy"), ("Li_K", "peak_fwhm"), ("Li_K", "peak_ratio")),
+}
+"""Positions and widths that all pixels share, and the phase on which each is fitted."""
+
+
+def refine_shapes(model: ASSBEELSModel, masks: Mapping[str, NDArray[np.bool_]]) -> None:
+    """Fit positions and widths that all pixels share on the summed spectra of pure pixels, and fix them there.
+
+    FePO4 comes first and without Li, so that the shape of Fe M2,3 is known before Li K is fitted above it.
 
     Parameters
     ----------
     model
         A started model.
     masks
-        Pixels for "FePO4ValenceBand" (centre and width of the band) and for "edges" (the maxima of Fe M2,3 and Li K),
-        boolean arrays on the navigation axes. A fit that does not converge changes nothing.
+        Pure pixels of "FePO4" and "LiFePO4", boolean arrays on the navigation axes. A fit that does not converge
+        changes nothing.
     """
     energy = np.array(model.axis.axis, dtype=float)
     data = model.signal.data.compute() if model.signal._lazy else model.signal.data
     counts = np.asarray(data, dtype=float).reshape(-1, energy.size)
-    shared = {
-        "FePO4ValenceBand": [("FePO4ValenceBand", name) for name in ("centre", "fwhm")],
-        "edges": [(edge, name) for edge in ("Fe_M23", "Li_K") for name in ("peak_energy", "peak_fwhm", "peak_ratio")],
-    }
-    for what, mask in masks.items():
-        present = [(c, p) for c, p in shared[what] if any(component.name == c for component in model)]
-        if not present:
-            continue
-        rows = np.flatnonzero(np.ravel(mask))
+    noise = detector_from_metadata(model.signal)
+    for phase, shared in SHAPES.items():
+        rows = np.flatnonzero(np.ravel(masks[phase]))
         compiled = compile_model(model)
-        centre = compiled.start[rows, compiled.names.index(("ZeroLossPeak", "centre"))]
+        column = {name: k for k, name in enumerate(compiled.names)}
+        present = [name for name in shared if name in column]
+        centre = compiled.start[rows, column["ZeroLossPeak", "centre"]]
         total = starting_values.sum_aligned(counts[rows], centre, energy)[: compiled.mask.size]
         start = np.median(compiled.start[rows], axis=0)
-        start[compiled.names.index(("ZeroLossPeak", "intensity"))] *= rows.size
-        start[[k for k, name in enumerate(compiled.names) if name[0] == "DarkLevel"]] *= rows.size
         free = compiled.free.copy()
-        free[[compiled.names.index(name) for name in present]] = True
-        noise = detector_from_metadata(model.signal)
+        for name, k in column.items():
+            if name == ("ZeroLossPeak", "intensity") or name[0] == "DarkLevel":
+                start[k] *= rows.size
+            if name in present:
+                free[k] = True
+            if phase == "FePO4" and name == ("Li_K", "areal_density"):
+                free[k], start[k] = False, 0.0
         result = fit_spectra(
             compiled.model,
             total[np.newaxis],
@@ -293,7 +307,7 @@ def refine_shapes(model: ASSBEELSModel, masks: dict[str, NDArray[np.bool_]]) -> 
         )
         if not result.usable[0]:
             continue
-        for component, name in present:
-            parameter = getattr(model[component], name)
-            parameter.value = float(result.values[0, compiled.names.index((component, name))])
+        for name in present:
+            parameter = getattr(model[name[0]], name[1])
+            parameter.value = float(result.values[0, column[name]])
             parameter.assign_current_value_to_all()

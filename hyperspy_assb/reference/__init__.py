@@ -3,6 +3,7 @@
 from hyperspy_assb.reference._files import UnknownReferenceError
 from hyperspy_assb.reference.bands import Band, band, bands
 from hyperspy_assb.reference.edges import Edge, edge, edges, oscillator_strength
+from hyperspy_assb.reference.near_edges import check_element, near_edge
 from hyperspy_assb.reference.phases import Phase, phase, phases
 
 __all__ = [
@@ -12,8 +13,10 @@ __all__ = [
     "UnknownReferenceError",
     "band",
     "bands",
+    "check_element",
     "edge",
     "edges",
+    "near_edge",
     "oscillator_strength",
     "phase",
     "phases",

@@ -167,7 +167,7 @@ def quantify_delithiation(
     if elements is None:
         elements = ("Li", "Fe", "P", "Al", "Ge") if "LAGP" in masks else ("Li", "Fe", "P")
     model = create_low_loss_model(signal, signal.check_microscope_parameters(), LowLossOptions(elements=elements))
-    refine_shapes(model, {"FePO4ValenceBand": masks["FePO4"], "edges": masks["LiFePO4"]})
+    refine_shapes(model, masks)
     model.multifit(show_progressbar=show_progressbar)
     features = collect_features(model)
     flat = {phase: mask.ravel() for phase, mask in masks.items()}

@@ -6,6 +6,8 @@ Methods are thin: they read axes and metadata, call one function on arrays, and 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from exspy.signals import EELSSpectrum, LazyEELSSpectrum
@@ -14,6 +16,9 @@ from numpy.typing import NDArray
 
 from hyperspy_assb.eels import checks, microscope
 from hyperspy_assb.eels.microscope import MicroscopeParameters
+from hyperspy_assb.models.eels import ASSBEELSModel
+from hyperspy_assb.models.low_loss import ELEMENTS, LowLossOptions, create_low_loss_model
+from hyperspy_assb.signals.delithiation import Delithiation, quantify_delithiation
 
 _TEM = "Acquisition_instrument.TEM."
 _MICROSCOPE_ITEMS = {
@@ -130,6 +135,119 @@ class ASSBEELSSpectrum(EELSSpectrum):
                     node, _, leaf = item.rpartition(".")
                     delattr(self.metadata.get_item(node), leaf)
         return parameters
+
+    # ------------------------------------------------------------------ models
+
+    def create_model(
+        self,
+        low_loss: Any = None,
+        auto_background: bool = True,
+        auto_add_edges: bool = True,
+        GOS: str = "dft",
+        gos_file_path: str | None = None,
+        dictionary: dict[str, Any] | None = None,
+    ) -> ASSBEELSModel:
+        """Create a model, as :meth:`exspy.signals.EELSSpectrum.create_model` does.
+
+        Returns
+        -------
+        ASSBEELSModel
+            Which also knows plural scattering and the batched fit.
+        """
+        if low_loss is not None and not self.axes_manager.signal_axes[0].is_uniform:
+            raise NotImplementedError("Convolution with a low-loss spectrum needs a uniform energy axis.")
+        return ASSBEELSModel(
+            self,
+            low_loss=low_loss,
+            auto_background=auto_background,
+            auto_add_edges=auto_add_edges,
+            GOS=GOS,
+            dictionary=dictionary,
+            gos_file_path=gos_file_path,
+        )
+
+    def create_low_loss_model(
+        self, elements: Sequence[str] | None = None, *, valence: str = "continuum", valence_band: bool = True
+    ) -> ASSBEELSModel:
+        """Create the joint low-loss model, with starting values found from the data.
+
+        Zero-loss peak, valence scattering, the 5 eV band of FePO4 and the edges of the elements up to 150 eV, with
+        plural scattering to every order. Fit it with ``model.multifit()``.
+
+        Parameters
+        ----------
+        elements
+            Chemical symbols; by default those of the metadata, or Li, Fe, P and O.
+        valence
+            "continuum": a free-form valence scattering distribution; "plasmon": one Drude plasmon.
+        valence_band
+            Whether the 5 eV band is a component.
+
+        Returns
+        -------
+        ASSBEELSModel
+            Started in every pixel.
+
+        Raises
+        ------
+        ValueError
+            If the signal is empty or not finite, there is no zero loss in range, or an element is unknown.
+        NotImplementedError
+            If the energy axis is not uniform.
+
+        Warns
+        -----
+        UserWarning
+            If the beam energy or an angle is unset.
+        """
+        self.validate_energy_axis(zero_loss=True)
+        checks.check_counts(self.data.compute() if self._lazy else self.data)
+        if elements is None:
+            elements = self.metadata.get_item("Sample.elements", None) or ELEMENTS
+        options = LowLossOptions(elements=tuple(elements), valence=valence, valence_band=valence_band)
+        return create_low_loss_model(self, self.check_microscope_parameters(), options)
+
+    def quantify_delithiation(
+        self,
+        references: Mapping[str, Any] | None = None,
+        method: str = "valence",
+        *,
+        elements: Sequence[str] | None = None,
+        show_progressbar: bool | None = None,
+    ) -> Delithiation:
+        """Quantify x of LixFePO4 in every pixel.
+
+        Parameters
+        ----------
+        references
+            Pure pixels of each phase: "LiFePO4" and "FePO4" are needed; "LAGP" and "carbon" where they lie in the
+            columns; "vacuum" helps. Each a boolean array or signal on the navigation axes, or a HyperSpy ROI.
+        method
+            "valence": area of the 5 eV band per Fe; "lithium": Li K per Fe.
+        elements
+            Elements whose edges are fitted; by default Li, Fe and P, and Al and Ge where LAGP is named.
+        show_progressbar
+            HyperSpy's preference by default.
+
+        Returns
+        -------
+        Delithiation
+            Maps of x, its uncertainties and its status.
+
+        Raises
+        ------
+        ValueError
+            If the range does not reach 70 eV, references are missing, empty or of another shape, or do not differ.
+        """
+        self.validate_energy_axis(minimum_end=70.0, zero_loss=True, purpose="Fe M2,3 and Li K")
+        checks.check_counts(self.data.compute() if self._lazy else self.data)
+        return quantify_delithiation(
+            self,
+            references,
+            method,
+            elements=None if elements is None else tuple(elements),
+            show_progressbar=show_progressbar,
+        )
 
     # ----------------------------------------------------------------- private
 
