@@ -252,6 +252,8 @@ SHAPES = {
     "FePO4": (
         ("FePO4ValenceBand", "centre"),
         ("FePO4ValenceBand", "fwhm"),
+        ("Fe_M23", "onset_energy"),
+        ("Fe_M23", "onset_width"),
         ("Fe_M23", "peak_energy"),
         ("Fe_M23", "peak_fwhm"),
         ("Fe_M23", "peak_ratio"),

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from hyperspy_assb.reference._files import UnknownReferenceError, read_toml
 
 _ATOMIC_MASS_G = 1.66053906892e-24  # CODATA 2022
-_PLASMON_EV2_NM3 = 1.378642  # (hbar^2 e^2 / (eps0 m)) in eV^2 nm^3, CODATA 2022
+_PLASMON_EV2_NM3 = 1.378842  # hbar^2 e^2 / (eps0 m), CODATA 2022
 
 
 @dataclass(frozen=True)
