@@ -66,9 +66,7 @@ def _half_height(smooth: FloatArray, peak: int, step: int) -> float:
 
 
 @numba.njit(cache=True)
-def _search_pixel(
-    counts: FloatArray, first: int, last: int, gain: float, half: int, share: float
-) -> tuple[int, float]:
+def _search_pixel(counts: FloatArray, first: int, last: int, gain: float, half: int, share: float) -> tuple[int, float]:
     """Channel of the zero-loss peak (-1: none) and its full width at half maximum in channels."""
     clean = _remove_spikes(counts, 3.0 * gain)
     smooth = clean
