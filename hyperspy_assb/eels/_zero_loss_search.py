@@ -122,6 +122,28 @@ def _search_all(
     return peak, width
 
 
+@numba.njit(cache=True)
+def find_spikes(counts: FloatArray, gain: float) -> NDArray[np.bool_]:
+    """Channels that are X-rays: lone ones, or lone pairs, that tower above their neighbours.
+
+    Parameters
+    ----------
+    counts
+        Recorded counts, shape (P, E).
+    gain
+        Counts per electron.
+
+    Returns
+    -------
+    NDArray[np.bool_]
+        Shape (P, E): True where a channel is not to be believed.
+    """
+    out = np.empty(counts.shape, dtype=np.bool_)
+    for i in range(counts.shape[0]):
+        out[i] = _remove_spikes(counts[i], 3.0 * gain) != counts[i]
+    return out
+
+
 def search(counts: FloatArray, first: int, last: int, gain: float) -> tuple[NDArray[np.int64], FloatArray]:
     """Find the zero-loss peak of each spectrum.
 

@@ -20,7 +20,7 @@ from hyperspy.signals import BaseSignal
 
 from hyperspy_assb.signals import ASSBEELSSpectrum, LazyASSBEELSSpectrum
 
-FOLDER = Path(exspy.__file__).parent / "tests" / "signals"
+FOLDER = Path(exspy.__file__).parent / "tests"
 if not FOLDER.is_dir():
     pytest.skip("exspy is installed without its tests", allow_module_level=True)
 
@@ -42,7 +42,15 @@ NOT_APPLICABLE = {
 }
 # Here the signal type is the subject: "EELS" is ours under another name.
 SIGNAL_TYPE_REPLACED = {"test_assign_subclass"}
-MODULES = ("test_eels", "test_kramers_kronig_transform", "test_binned", "test_edges_range", "test_assign_subclass")
+MODULES = (
+    "signals/test_eels",
+    "signals/test_kramers_kronig_transform",
+    "signals/test_binned",
+    "signals/test_edges_range",
+    "signals/test_assign_subclass",
+    "models/test_eelsmodel",
+    "test_non-uniform_not-implemented",
+)
 
 
 def _convert(signal):
@@ -71,6 +79,7 @@ def _replace(patch: pytest.MonkeyPatch) -> None:
 
 def _import(name: str) -> ModuleType:
     path = FOLDER / f"{name}.py"
+    name = path.stem
     spec = importlib.util.spec_from_file_location(f"_exspy_{name}", path)
     module = importlib.util.module_from_spec(spec)
     source = path.read_text(encoding="utf-8")
@@ -101,7 +110,7 @@ def _mark(key: str, item):
     return pytest.mark.skip(reason=f"does not apply: {NOT_APPLICABLE[key]}")(item) if key in NOT_APPLICABLE else item
 
 
-_MODULES = {name: _import(name) for name in MODULES}
+_MODULES = {name.split("/")[-1]: _import(name) for name in MODULES}
 COLLECTED = {new: item for name, module in _MODULES.items() for new, item in _collect(name, module).items()}
 globals().update(COLLECTED)
 
