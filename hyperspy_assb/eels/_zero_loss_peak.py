@@ -194,7 +194,18 @@ def fit_pixels(
     for i in range(n_pixels):
         for _ in range(60):
             _, chi2[i], used[i] = _sums(
-                counts[i], use[i], start[i], stop[i], theta[i], b, gain, read, nodes, weights, score_all, information_all
+                counts[i],
+                use[i],
+                start[i],
+                stop[i],
+                theta[i],
+                b,
+                gain,
+                read,
+                nodes,
+                weights,
+                score_all,
+                information_all,
             )
             information[i] = information_all[:3, :3]
             matrix = information_all[:3, :3].copy()
@@ -293,9 +304,7 @@ def _fit_shape(
     coupling = np.empty((theta.shape[0], 3, active.size))
     for _ in range(40):
         try:
-            schur, reduced, value, chi2, used = _joint(
-                *data, theta, b, active, *noise, *rule, own_step, coupling
-            )
+            schur, reduced, value, chi2, used = _joint(*data, theta, b, active, *noise, *rule, own_step, coupling)
         except np.linalg.LinAlgError:
             return None
         value -= 0.5 * float(b[active] @ prior @ b[active])

@@ -66,9 +66,7 @@ def _half_height(smooth: FloatArray, peak: int, step: int) -> float:
 
 
 @numba.njit(cache=True)
-def _search_pixel(
-    counts: FloatArray, first: int, last: int, gain: float, half: int, share: float
-) -> tuple[int, float]:
+def _search_pixel(counts: FloatArray, first: int, last: int, gain: float, half: int, share: float) -> tuple[int, float]:
     """Channel of the zero-loss peak (-1: none) and its full width at half maximum in channels."""
     clean = _remove_spikes(counts, 3.0 * gain)
     smooth = clean
@@ -122,6 +120,28 @@ def _search_all(
     for i in range(counts.shape[0]):
         peak[i], width[i] = _search_pixel(counts[i], first, last, gain, half, share)
     return peak, width
+
+
+@numba.njit(cache=True)
+def find_spikes(counts: FloatArray, gain: float) -> NDArray[np.bool_]:
+    """Channels that are X-rays: lone ones, or lone pairs, that tower above their neighbours.
+
+    Parameters
+    ----------
+    counts
+        Recorded counts, shape (P, E).
+    gain
+        Counts per electron.
+
+    Returns
+    -------
+    NDArray[np.bool_]
+        Shape (P, E): True where a channel is not to be believed.
+    """
+    out = np.empty(counts.shape, dtype=np.bool_)
+    for i in range(counts.shape[0]):
+        out[i] = _remove_spikes(counts[i], 3.0 * gain) != counts[i]
+    return out
 
 
 def search(counts: FloatArray, first: int, last: int, gain: float) -> tuple[NDArray[np.int64], FloatArray]:

@@ -14,6 +14,8 @@ FloatArray = NDArray[np.float64]
 N_PARAMETERS = 5
 _GAUSS = 4.0 * np.log(2.0)
 _FWHM_RANGE = 60.0
+_FREE_REWEIGHTINGS = 8
+_REWEIGHTINGS = 3
 
 
 @numba.njit(cache=True)
@@ -108,11 +110,15 @@ def fit_tail(
     """
     covariance = np.full((N_PARAMETERS, N_PARAMETERS), np.nan)
     damping = 1e-3
-    for _ in range(100):
+    turn = 0
+    noise = np.ones(x.size)
+    deviation = np.ones(x.size)
+    for iteration in range(150):
         values, slopes = evaluate(x, scale, theta, nodes, weights)
-        floor = 1e-4 * np.max(values)
-        noise = gain * np.maximum(values, floor) + read
-        deviation = np.sqrt(noise + (model_error * values) ** 2)
+        if iteration < _FREE_REWEIGHTINGS:
+            # Between these moments the weights stand still, or the fit would chase them in circles.
+            noise = gain * np.maximum(values, 1e-4 * np.max(values)) + read
+            deviation = np.sqrt(noise + (model_error * values) ** 2)
         merit = _merit(counts, values, deviation)
         if not np.isfinite(merit):
             return covariance, False
@@ -150,8 +156,13 @@ def fit_tail(
             damping = max(0.1 * damping, 1e-9)
             for p in range(N_PARAMETERS):
                 expected_change += step[p] * score[p]
-        if not improved or abs(expected_change) < 1e-4:
+        if not improved or abs(expected_change) < 1e-4 + 1e-5 * merit:
             inverse = np.linalg.inv(matrix)
             covariance = inverse @ meat @ inverse
-            return covariance, improved or abs(expected_change) < 1e-2
+            turn += 1
+            if turn > _REWEIGHTINGS:
+                return covariance, True
+            noise = gain * np.maximum(values, 1e-4 * np.max(values)) + read
+            deviation = np.sqrt(noise + (model_error * values) ** 2)
+            damping = 1e-3
     return covariance, False

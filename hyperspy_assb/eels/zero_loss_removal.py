@@ -101,14 +101,7 @@ def remove_zero_loss(
     The three ways differ by more than their variances: which tail is the right one is not known from the spectrum.
     The error of the reference spectrum is the same in all pixels, and does not average out over them.
     """
-    if method not in METHODS:
-        raise ValueError(f"method is {method!r}: it must be one of {', '.join(map(repr, METHODS))}.")
-    if (method == "reference") != (reference is not None):
-        raise ValueError(
-            "method='reference' needs reference=, a spectrum recorded in vacuum."
-            if reference is None
-            else f"reference= is not used by method={method!r}: give method='reference', or leave it out."
-        )
+    check_arguments(method, reference)
     axis = np.asarray(energy, dtype=np.float64)
     estimate = estimate_centre(counts, axis, gain=gain, read_variance=read_variance, shape=shape)
     leading = np.asarray(counts).shape[:-1]
@@ -137,6 +130,31 @@ def remove_zero_loss(
         bands.reshape(*leading, _BANDS, axis.size),
         estimate,
     )
+
+
+def check_arguments(method: str, reference: object) -> None:
+    """Check that the method is known, and that there is a reference if and only if it needs one.
+
+    Parameters
+    ----------
+    method
+        One of :data:`METHODS`.
+    reference
+        The vacuum spectrum, or None.
+
+    Raises
+    ------
+    ValueError
+        If one of the two is wrong.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}: it must be one of {', '.join(map(repr, METHODS))}.")
+    if (method == "reference") != (reference is not None):
+        raise ValueError(
+            "method='reference' needs reference=, a spectrum recorded in vacuum."
+            if reference is None
+            else f"reference= is not used by method={method!r}: give method='reference', or leave it out."
+        )
 
 
 @dataclass(frozen=True)
@@ -193,7 +211,12 @@ def _remove_by_mirror(pixels: _Pixels) -> tuple[FloatArray, FloatArray, FloatArr
     whole = np.floor(2 * centre).astype(np.int64)
     f = 2 * centre - whole
     weights = np.stack(
-        [-f * (f - 1) * (f - 2) / 6, (f + 1) * (f - 1) * (f - 2) / 2, -(f + 1) * f * (f - 2) / 2, (f + 1) * f * (f - 1) / 6]
+        [
+            -f * (f - 1) * (f - 2) / 6,
+            (f + 1) * (f - 1) * (f - 2) / 2,
+            -(f + 1) * f * (f - 2) / 2,
+            (f + 1) * f * (f - 1) / 6,
+        ]
     )
     slope_weights = np.stack(
         [
@@ -232,7 +255,9 @@ def _remove_by_reference(
     pixels: _Pixels, reference: FloatArray, reference_energy: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     if reference.ndim != 1:
-        raise ValueError(f"The reference must be one spectrum, not an array of shape {reference.shape}: sum its pixels.")
+        raise ValueError(
+            f"The reference must be one spectrum, not an array of shape {reference.shape}: sum its pixels."
+        )
     checks.check_energy_axis(reference_energy, name="energy axis of the reference")
     checks.check_counts(reference, reference_energy, name="reference")
     scale = pixels.scale

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 _SIGNAL_TYPES = ("EELS_ASSB", "EELS", "TEM EELS")
 
 
-def load_spectrum_image(path: str | PathLike[str], *, lazy: bool = False, reader: str | None = None) -> ASSBEELSSpectrum:
+def load_spectrum_image(
+    path: str | PathLike[str], *, lazy: bool = False, reader: str | None = None
+) -> ASSBEELSSpectrum:
     """Load the EELS spectrum or spectrum image of a file.
 
     Parameters
