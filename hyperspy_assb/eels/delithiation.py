@@ -20,6 +20,8 @@ from hyperspy_assb import reference
 from hyperspy_assb.fitting.kernels import FloatArray
 
 OLIVINE = ("LiFePO4", "FePO4")
+SIGNATURES = {"valence": "FePO4ValenceBand", "lithium": "Li_K"}
+"""The parameter of the joint fit that tells x, for each method."""
 THICK = 1.0
 """t/lambda above which an answer is flagged: the cube of the scattering probability is no longer small."""
 
@@ -75,34 +77,40 @@ class Features:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What one unit of each phase adds to every parameter.
+    """What each phase adds to every parameter.
+
+    A phase of the share ``a`` of t/lambda adds ``a * (slope * t/lambda + offset)``: the offset is what does not grow with
+    thickness, such as surface losses and what the line shape misses of the tail of the zero loss.
 
     Parameters
     ----------
     phases
-        Names of the R phases.
-    per_unit
-        Shape (R, K), for the olivines per Fe atom in the area of 1 nm^2 and the depth of one mean free path, over this
-        path in nm; for the others per t/lambda.
-    per_unit_covariance
-        Shape (R, K, K).
-    offset
-        What every spectrum holds whatever its thickness, shape (K,): tails of the zero loss, surface losses.
+        Names of the R phases, the olivines first.
+    slope, offset
+        Shape (R, K).
+    covariance
+        Covariance of slope and offset of each parameter, shape (R, K, 2, 2).
     model_variance
         Variance of each parameter at t/lambda = 1 beyond counting, from the scatter of the pure pixels, shape (K,).
-    thickness_per_unit
-        t/lambda of one unit, shape (R,).
     n_pixels
         Pure pixels used for each phase, shape (R,).
     """
 
     phases: tuple[str, ...]
-    per_unit: FloatArray
-    per_unit_covariance: FloatArray
+    slope: FloatArray
     offset: FloatArray
+    covariance: FloatArray
     model_variance: FloatArray
-    thickness_per_unit: FloatArray
     n_pixels: NDArray[np.int_]
+
+    def per_thickness(self, t_over_lambda: FloatArray) -> FloatArray:
+        """What each phase adds per t/lambda to a column of given t/lambda, shape (S, R, K)."""
+        return self.slope + self.offset / t_over_lambda[:, np.newaxis, np.newaxis]
+
+    def variance(self, t_over_lambda: FloatArray, parameter: int) -> FloatArray:
+        """Variance of :meth:`per_thickness` for one parameter, shape (S, R)."""
+        direction = np.stack([np.ones_like(t_over_lambda), 1.0 / t_over_lambda], axis=-1)
+        return np.einsum("sa,rab,sb->sr", direction, self.covariance[:, parameter], direction)
 
 
 @dataclass(frozen=True)
@@ -137,7 +145,7 @@ class LithiumContent:
 
 
 def calibrate(features: Features, references: Mapping[str, NDArray[np.bool_]], *, minimum_pixels: int = 3) -> Calibration:
-    """Measure the vector of each phase on its pure pixels.
+    """Measure what each phase adds on its pure pixels, by a straight line against t/lambda.
 
     Parameters
     ----------
@@ -145,7 +153,7 @@ def calibrate(features: Features, references: Mapping[str, NDArray[np.bool_]], *
         Parameters of all pixels.
     references
         Pure pixels of each phase, shape (S,) each. "LiFePO4" and "FePO4" are needed; the others ("LAGP", "carbon") are
-        whatever else lies in the columns; "vacuum" helps to tell what does not depend on thickness.
+        whatever else lies in the columns.
     minimum_pixels
         How many fitted pixels a phase needs.
 
@@ -158,12 +166,17 @@ def calibrate(features: Features, references: Mapping[str, NDArray[np.bool_]], *
     ------
     ValueError
         If an olivine is missing, or a phase has too few fitted pixels; it is named.
+
+    Notes
+    -----
+    The offsets of the phases share their mean; each may leave it by about a tenth of what a phase adds at t/lambda = 1
+    (a normal prior), which is what decides where the pure pixels of a phase are all of one thickness.
     """
     missing = [phase for phase in OLIVINE if phase not in references]
     if missing:
         raise ValueError(f"references must name pure pixels of {' and '.join(missing)}.")
-    phases = (*OLIVINE, *(p for p in references if p not in (*OLIVINE, "vacuum")))
-    fitted = np.isfinite(features.values).all(axis=1) & np.isfinite(features.t_over_lambda)
+    phases = (*OLIVINE, *(p for p in references if p not in OLIVINE))
+    fitted = np.isfinite(features.values).all(axis=1) & (features.t_over_lambda > 0.0)
     members = []
     for phase in phases:
         rows = np.flatnonzero(np.asarray(references[phase], dtype=bool) & fitted)
@@ -172,51 +185,47 @@ def calibrate(features: Features, references: Mapping[str, NDArray[np.bool_]], *
                 f"references[{phase!r}] holds {rows.size} fitted pixels; at least {minimum_pixels} are needed."
             )
         members.append(rows)
-    vacuum = np.flatnonzero(np.asarray(references.get("vacuum", np.zeros(fitted.size)), dtype=bool) & fitted)
-    rows = np.concatenate([*members, vacuum])
-    design = np.zeros((rows.size, len(phases) + 1))
-    start = 0
-    for column, member in enumerate(members):
-        design[start : start + member.size, column] = features.t_over_lambda[member]
-        start += member.size
-    design[:, -1] = 1.0
-    # Thick pixels scatter more in every parameter; the weights matter little, so one serves for all of them.
-    weight = 1.0 / (0.1 + features.t_over_lambda[rows])
-    weighted = design * weight[:, np.newaxis]
-    if not vacuum.size and not _thickness_varies(features.t_over_lambda, members):
-        weighted[:, -1] = 0.0  # an offset cannot be told from a slope
-    inverse = np.linalg.pinv(weighted)
-    solution = inverse @ (features.values[rows] * weight[:, np.newaxis])
-    residual = features.values[rows] - design @ solution
-    freedom = rows.size / max(rows.size - design.shape[1], 1)
-
+    count = len(phases)
+    rows = np.concatenate(members)
     thickness = features.t_over_lambda[rows]
+    # Columns: the slopes, the offset that all share, and what each phase has more.
+    belongs = np.repeat(np.eye(count), [m.size for m in members], axis=0)
+    design = np.hstack([belongs * thickness[:, np.newaxis], np.ones((rows.size, 1)), belongs])
+    # Thick pixels scatter more in every parameter; the weights matter little, so one serves for all of them.
+    weight = 1.0 / (0.1 + thickness)
+    values = features.values[rows]
+    size = len(features.names)
+    slope, offset = np.empty((count, size)), np.empty((count, size))
+    covariance, residual = np.empty((count, size, 2, 2)), np.empty_like(values)
+    typical = np.array([np.abs(values[belongs[:, r] > 0] / thickness[belongs[:, r] > 0, np.newaxis]).mean(0) for r in range(count)])
+    for k in range(size):
+        width = 0.1 * max(typical[:, k].max(), 1e-300)
+        noise = np.sqrt(np.mean(features.covariance[rows, k, k] * weight**2))
+        for _ in range(2):  # the second time with the scatter that is really there
+            prior = np.hstack([np.zeros((count, count + 1)), np.eye(count) * noise / width])
+            matrix = np.vstack([design * weight[:, np.newaxis], prior])
+            inverse = np.linalg.pinv(matrix)
+            solution = inverse[:, : rows.size] @ (values[:, k] * weight)
+            residual[:, k] = values[:, k] - design @ solution
+            noise = max(noise, float(np.sqrt(np.mean((residual[:, k] * weight) ** 2))))
+        spread = noise**2 * (inverse @ inverse.T)
+        slope[:, k] = solution[:count]
+        offset[:, k] = solution[count] + solution[count + 1 :]
+        for r in range(count):
+            pick = np.zeros((2, design.shape[1]))
+            pick[0, r] = pick[1, count] = pick[1, count + 1 + r] = 1.0
+            covariance[r, k] = pick @ spread @ pick.T
     counting = np.einsum("skk->sk", features.covariance[rows])
+    freedom = rows.size / max(rows.size - 2 * count, 1)
     excess = np.sum(freedom * residual**2 - counting, axis=0) / np.sum(np.maximum(thickness, 0.05) ** 2)
-    # The covariance of each slope from the residuals of its own pixels (heteroscedasticity-consistent).
-    covariance = np.empty((len(phases), len(features.names), len(features.names)))
-    per_unit, thickness_per_unit = np.empty((len(phases), len(features.names))), np.ones(len(phases))
-    for column, phase in enumerate(phases):
-        influence = residual * (inverse[column] * weight)[:, np.newaxis]
-        slope_covariance = freedom * influence.T @ influence
-        # Both olivines have one Fe a formula unit and mean free paths that agree within their 1 or 2 %.
-        unit = reference.phase(phase).atom_density("Fe") if phase in OLIVINE else 1.0
-        per_unit[column] = solution[column] / unit
-        thickness_per_unit[column] = 1.0 / unit
-        covariance[column] = slope_covariance / unit**2
     return Calibration(
         phases=phases,
-        per_unit=per_unit,
-        per_unit_covariance=covariance,
-        offset=solution[-1],
+        slope=slope,
+        offset=offset,
+        covariance=covariance,
         model_variance=np.maximum(excess, 0.0),
-        thickness_per_unit=thickness_per_unit,
         n_pixels=np.array([m.size for m in members]),
     )
-
-
-def _thickness_varies(t_over_lambda: FloatArray, members: list[NDArray[np.intp]]) -> bool:
-    return all(np.ptp(t_over_lambda[m]) > 0.3 * np.mean(t_over_lambda[m]) for m in members[:2])
 
 
 def estimate_lithium_content(
@@ -234,7 +243,7 @@ def estimate_lithium_content(
     features
         Parameters of all pixels.
     calibration
-        Vectors of the phases.
+        What each phase adds.
     method
         "valence" (area of the 5 eV band per Fe) or "lithium" (Li K per Fe).
     minimum_olivine
@@ -252,69 +261,62 @@ def estimate_lithium_content(
     ValueError
         If the method is not known, or the references do not differ in its signature.
     """
-    keys = {"valence": "FePO4ValenceBand", "lithium": "Li_K"}
-    if method not in keys:
-        raise ValueError(f"method must be one of {', '.join(map(repr, keys))}, not {method!r}.")
-    key = features.index(keys[method])
-    others = [k for k, name in enumerate(features.names) if name not in keys.values()]
-    if len(calibration.phases) == len(OLIVINE):
-        others = [features.index("Fe_M23")]  # nothing is known of other phases: Fe alone counts the olivine
-    m = calibration.per_unit
-    contrast = m[0, key] - m[1, key]
-    contrast_variance = calibration.per_unit_covariance[:2, key, key].sum()
-    if abs(contrast) < 3.0 * np.sqrt(contrast_variance):
-        raise ValueError(
-            f"The references do not differ in {keys[method]} by more than three standard errors: "
-            "check that they are pure LiFePO4 and FePO4."
-        )
+    if method not in SIGNATURES:
+        raise ValueError(f"method must be one of {', '.join(map(repr, SIGNATURES))}, not {method!r}.")
+    key = features.index(SIGNATURES[method])
     count = features.values.shape[0]
-    good = np.flatnonzero(np.isfinite(features.values).all(axis=1) & np.isfinite(features.t_over_lambda))
-    used = [*others, key]
-    # Unknowns: units of every phase, and the signature of the olivine.
-    olivine = 2 if len(others) > 1 else 1
-    rest = m[2:] if len(others) > 1 else m[:0]
-    design = np.zeros((len(used), olivine + len(rest) + 1))
-    design[:-1, :olivine] = m[:olivine, others].T
-    design[:, olivine:-1] = rest[:, used].T
-    design[-1, -1] = 1.0
-    values = features.values[np.ix_(good, used)] - calibration.offset[used]
-    counting = features.covariance[np.ix_(good, used, used)]
-    size = np.maximum(features.t_over_lambda[good], 0.05) ** 2
-    total = counting + size[:, np.newaxis, np.newaxis] * np.diag(calibration.model_variance[used])
-    root = np.sqrt(np.einsum("skk->sk", total))
-    scaled = total / (root[:, :, np.newaxis] * root[:, np.newaxis, :])
-    weight = np.linalg.inv(scaled) / (root[:, :, np.newaxis] * root[:, np.newaxis, :])
-    normal = design.T @ weight @ design
-    estimator = np.linalg.solve(normal, design.T @ weight)
-    solution = np.einsum("spk,sk->sp", estimator, values)
-    residual = values - solution @ design.T
-    chi_squared = np.einsum("sk,skl,sl->s", residual, weight, residual)
-    freedom = max(len(used) - design.shape[1], 1)
+    good = np.flatnonzero(np.isfinite(features.values).all(axis=1) & (features.t_over_lambda > 0.0))
+    thickness = np.maximum(features.t_over_lambda[good], 0.02)
+    mixture = calibration.per_thickness(thickness)
+    # One Fe a formula unit, and mean free paths that agree within 1 or 2 %: t/lambda counts Fe atoms.
+    iron = np.array([reference.phase(phase).atom_density("Fe") for phase in OLIVINE])
+    contrast = mixture[:, 0, key] / iron[0] - mixture[:, 1, key] / iron[1]
+    end_variance = calibration.variance(thickness, key)
+    _check_contrast(calibration, key, SIGNATURES[method])
 
-    units = solution[:, :olivine].sum(axis=1)
-    x = (solution[:, -1] / units - m[1, key]) / contrast
+    only_olivine = len(calibration.phases) == len(OLIVINE)
+    others = [k for k, name in enumerate(features.names) if name not in SIGNATURES.values()]
+    if only_olivine:
+        others = [features.index("Fe_M23")]  # nothing is known of other phases: Fe alone counts the olivine
+    used = [*others, key]
+    # Unknowns: Fe in LiFePO4 and in FePO4 (or in both), t/lambda of every other phase, and the signature of the olivine.
+    olivine = mixture[:, :2, others] / iron[:, np.newaxis]
+    if only_olivine:
+        olivine = olivine.mean(axis=1, keepdims=True)
+    first = olivine.shape[1]
+    rest = mixture[:, 2:, used]
+    design = np.zeros((good.size, len(used), first + rest.shape[1] + 1))
+    design[:, :-1, :first] = olivine.transpose(0, 2, 1)
+    design[:, :, first:-1] = rest.transpose(0, 2, 1)
+    design[:, -1, -1] = 1.0
+    values = features.values[np.ix_(good, used)]
+    counting = features.covariance[np.ix_(good, used, used)]
+    size = np.maximum(thickness, 0.05) ** 2
+    total = counting + size[:, np.newaxis, np.newaxis] * np.diag(calibration.model_variance[used])
+    solution, estimator, chi_squared = _generalised_least_squares(design, values, total)
+    freedom = max(len(used) - design.shape[2], 1)
+
+    fe = solution[:, :first].sum(axis=1)
+    x = (solution[:, -1] / fe - mixture[:, 1, key] / iron[1]) / contrast
     gradient = np.zeros_like(solution)
-    gradient[:, -1] = 1.0 / (units * contrast)
-    gradient[:, :olivine] = -(solution[:, -1] / units**2 / contrast)[:, np.newaxis]
+    gradient[:, -1] = 1.0 / (fe * contrast)
+    gradient[:, :first] = -(solution[:, -1] / fe**2 / contrast)[:, np.newaxis]
     direction = np.einsum("sp,spk->sk", gradient, estimator)
     variance = np.einsum("sk,skl,sl->s", direction, counting, direction)
     systematic = size * np.sum(direction**2 * calibration.model_variance[used], axis=1)
-    # An error of the end members moves x along with them; one of another phase moves the signature by its amount.
-    systematic += (x**2 * calibration.per_unit_covariance[0, key, key]) / contrast**2
-    systematic += ((1 - x) ** 2 * calibration.per_unit_covariance[1, key, key]) / contrast**2
-    for column in range(len(rest)):
-        amount = solution[:, olivine + column] / (units * contrast)
-        systematic += amount**2 * calibration.per_unit_covariance[2 + column, key, key]
+    # An error of an end member moves x along with it; one of another phase moves the signature by its amount.
+    systematic += x**2 * end_variance[:, 0] / (iron[0] * contrast) ** 2
+    systematic += (1 - x) ** 2 * end_variance[:, 1] / (iron[1] * contrast) ** 2
+    amounts = solution[:, first:-1] / (fe * contrast)[:, np.newaxis]
+    systematic += np.sum(amounts**2 * end_variance[:, 2:], axis=1)
 
-    thickness = np.maximum(features.t_over_lambda[good], 1e-3)
-    fraction = units * np.mean(calibration.thickness_per_unit[:2]) / thickness
-    units_std = np.sqrt(
-        np.einsum("sk,skl,sl->s", estimator[:, :olivine].sum(1), counting, estimator[:, :olivine].sum(1))
-    )
+    fe_weights = estimator[:, :first].sum(axis=1)
+    fe_std = np.sqrt(np.einsum("sk,skl,sl->s", fe_weights, counting, fe_weights))
+    fraction = fe / iron.mean() / thickness
     status = np.full(good.size, DelithiationStatus.QUANTIFIED, dtype=np.int8)
     status[chi_squared / freedom > unexplained] = DelithiationStatus.UNEXPLAINED
     status[thickness > THICK] = DelithiationStatus.THICK
-    status[(fraction < minimum_olivine) | (units < 3.0 * units_std)] = DelithiationStatus.NO_OLIVINE
+    status[(fraction < minimum_olivine) | (fe < 3.0 * fe_std)] = DelithiationStatus.NO_OLIVINE
     answered = status != DelithiationStatus.NO_OLIVINE
 
     def spread(result: FloatArray, where: NDArray[np.bool_]) -> FloatArray:
@@ -322,17 +324,42 @@ def estimate_lithium_content(
         out[good] = np.where(where, result, np.nan)
         return out
 
-    std, everywhere = np.sqrt(variance), np.ones(good.size, dtype=bool)
     error = np.sqrt(variance + systematic)
     share = 1.0 - x if method == "valence" else x
     full_status = np.full(count, DelithiationStatus.NOT_FITTED, dtype=np.int8)
     full_status[good] = status
     return LithiumContent(
         x=spread(x, answered),
-        x_std=spread(std, answered),
+        x_std=spread(np.sqrt(variance), answered),
         x_systematic=spread(np.sqrt(systematic), answered),
         significance=spread(share / error, answered),
         detection_limit=spread(3.29 * error, answered),  # Currie, Anal. Chem. 40, 586 (1968), paired 5 % errors
-        olivine_fraction=spread(fraction, everywhere),
+        olivine_fraction=spread(fraction, np.ones(good.size, dtype=bool)),
         status=full_status,
     )
+
+
+def _check_contrast(calibration: Calibration, key: int, name: str) -> None:
+    """Raise if the end members cannot be told apart at t/lambda = 1."""
+    one = np.ones(1)
+    ends = calibration.per_thickness(one)[0, :2, key]
+    if abs(ends[0] - ends[1]) < 3.0 * np.sqrt(calibration.variance(one, key)[0, :2].sum()):
+        raise ValueError(
+            f"The references do not differ in {name} by more than three standard errors: "
+            "check that they are pure LiFePO4 and FePO4."
+        )
+
+
+def _generalised_least_squares(
+    design: FloatArray, values: FloatArray, covariance: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Solution (S, P), the linear map that gives it (S, P, K), and chi-squared (S,), for a design (S, K, P)."""
+    root = np.sqrt(np.einsum("skk->sk", covariance))
+    outer = root[:, :, np.newaxis] * root[:, np.newaxis, :]
+    weight = np.linalg.inv(covariance / outer) / outer
+    scale = np.sqrt(np.einsum("skp,skl,slp->sp", design, weight, design))[:, np.newaxis, :]
+    left = (design / scale).transpose(0, 2, 1) @ weight
+    estimator = np.linalg.solve(left @ (design / scale), left) / scale.transpose(0, 2, 1)
+    solution = np.einsum("spk,sk->sp", estimator, values)
+    residual = values - np.einsum("skp,sp->sk", design, solution)
+    return solution, estimator, np.einsum("sk,skl,sl->s", residual, weight, residual)

@@ -34,6 +34,8 @@ ELEMENTS = ("Li", "Fe", "P", "O")
 """Elements of the positive electrode, where neither the caller nor the metadata names any."""
 HIGHEST_LOW_LOSS_EDGE = 150.0
 # Lorentzian share, share of the tails and their length in eV: a peak has several fits that look good nearby.
+_INSTRUMENT = ("asymmetry", "lorentz_fraction", "tail_fraction", "tail_length")
+"""Parameters of the zero loss that source and detector give to every pixel alike; its area, place and width drift."""
 _TAILS = ((0.1, 0.05, 5.0), (0.02, 0.2, 10.0), (0.5, 0.001, 10.0))
 NOMINAL = MicroscopeParameters(beam_energy=200.0, convergence_angle=8.0, collection_angle=15.0)
 """What cross-sections are computed for where the microscope is not known; areal densities are relative then."""
@@ -219,7 +221,7 @@ def _fit_typical(
     )
     best = int(np.nanargmin(np.where(result.usable, result.deviance, np.inf)))
     values = result.values[best] if result.usable[best] else starts[0]
-    for name in ("tail_fraction", "tail_length"):  # the detector is the same in every pixel
+    for name in _INSTRUMENT:
         getattr(model[0], name).free = False
     return np.array([values[source.start], max(typical.t_over_lambda[0], 1e-3)]), values
 
@@ -249,6 +251,7 @@ def _spread(
 
 
 SHAPES = {
+    "vacuum": tuple(("ZeroLossPeak", name) for name in _INSTRUMENT),
     "FePO4": (
         ("FePO4ValenceBand", "centre"),
         ("FePO4ValenceBand", "fwhm"),
@@ -273,14 +276,16 @@ def refine_shapes(model: ASSBEELSModel, masks: Mapping[str, NDArray[np.bool_]]) 
     model
         A started model.
     masks
-        Pure pixels of "FePO4" and "LiFePO4", boolean arrays on the navigation axes. A fit that does not converge
-        changes nothing.
+        Pure pixels of "FePO4", "LiFePO4" and "vacuum", as far as there are any: boolean arrays on the navigation axes.
+        A fit that does not converge changes nothing.
     """
     energy = np.array(model.axis.axis, dtype=float)
     data = model.signal.data.compute() if model.signal._lazy else model.signal.data
     counts = np.asarray(data, dtype=float).reshape(-1, energy.size)
     noise = detector_from_metadata(model.signal)
     for phase, shared in SHAPES.items():
+        if phase not in masks:
+            continue
         rows = np.flatnonzero(np.ravel(masks[phase]))
         compiled = compile_model(model)
         column = {name: k for k, name in enumerate(compiled.names)}
