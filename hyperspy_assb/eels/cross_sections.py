@@ -276,8 +276,8 @@ def differential_cross_section(
     Examples
     --------
     >>> geometry = ScatteringGeometry(beam_energy=200.0, convergence_angle=8.0, collection_angle=15.0)
-    >>> differential_cross_section("Li", "K", [50.0, 60.0], geometry)[0]
-    0.0
+    >>> (differential_cross_section("Li", "K", [50.0, 60.0], geometry) > 0).tolist()
+    [False, True]
     """
     found = edge(element, shell)
     energy = np.asarray(energy, dtype=np.float64)

@@ -52,8 +52,8 @@ def test_k_shell_against_exspy(shell, values):
 
 
 def test_li_k_against_exspy_where_the_cones_are_equal():
-    # Other program. exspy takes E / (gamma T) for the characteristic angle in its convergence correction, twice the right
-    # one, which shows most where alpha = beta: 1.2 % at Li K. test_convergence_by_integration says which is right.
+    # Other program. In its convergence correction exspy takes E / (gamma T) for the characteristic angle, twice the
+    # right one, which shows most where alpha = beta: 1.2 % at Li K. test_convergence_by_integration says who is right.
     geometry = ScatteringGeometry(80, 10, 10)
     energy = 55 + np.arange(0.05, 50, 0.1)
     theirs = exspy_edge("Li_K", geometry).function(energy) * NM2_PER_BARN
@@ -63,8 +63,8 @@ def test_li_k_against_exspy_where_the_cones_are_equal():
 @pytest.mark.parametrize("collection", [0.5, 5.0, 20.0, 100.0])
 @pytest.mark.parametrize(("element", "first", "far"), [("V", 1.25, 0.85), ("Fe", 1.75, 1.08)])
 def test_l23_against_exspy(element, first, far, collection):
-    # Other program, other model. exspy multiplies its hydrogenic L shell by a factor that is 0 at the onset and less than
-    # 1 for tens of eV (Egerton's correction where white lines are), and adds 2s above L1. So the photoabsorption table
+    # Other program, other model. exspy multiplies its hydrogenic L shell by a factor that is 0 at the onset and less
+    # than 1 for tens of eV (Egerton's correction where white lines are), and adds 2s above L1. So the photoabsorption table
     # is the larger at the onset (V 1.20 to 1.30, Fe 1.68 to 1.80 in 50 eV) and the lower one far above (V 0.80 to 0.88,
     # Fe 1.04 to 1.12, 110 to 200 eV). What is tested is the dependence on angle: it agrees to 8 %.
     geometry = ScatteringGeometry(200, 0, collection)
@@ -116,7 +116,8 @@ def test_convergence_lowers_the_cross_section():
 
 @pytest.mark.parametrize("edge", EDGES, ids=lambda e: e.name)
 def test_small_angle_is_dipole(edge):
-    # Construction: sigma -> 4 pi a0^2 R^2 / (E T) df/dE (beta / theta_E)^2 for beta -> 0
+    # Construction: sigma -> 4 pi a0^2 R^2 / (E T) df/dE ln(1 + (beta / theta_E)^2) for beta -> 0, up to the momentum that
+    # even forward scattering transfers (0.5 % at Fe L2,3)
     geometry = ScatteringGeometry(200.0, 0.0, 0.06)
     energy = np.array([edge.onset_energy + 10.0])
     if edge.gos == "hydrogenic":
@@ -126,7 +127,7 @@ def test_small_angle_is_dipole(edge):
     ratio = (geometry.collection_angle / geometry.characteristic_angle(energy)) ** 2
     bethe = 4 * np.pi * 0.0529177**2 * 13.6057**2 / energy / geometry.effective_incident_energy * strength
     found = differential_cross_section(edge.element, edge.shell, energy, geometry)
-    np.testing.assert_allclose(found, bethe * np.log1p(ratio), rtol=5e-3)
+    np.testing.assert_allclose(found, bethe * np.log1p(ratio), rtol=1e-2)
 
 
 @pytest.mark.parametrize("edge", EDGES, ids=lambda e: e.name)
