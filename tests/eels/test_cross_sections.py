@@ -64,8 +64,8 @@ def test_li_k_against_exspy_where_the_cones_are_equal():
 @pytest.mark.parametrize(("element", "first", "far"), [("V", 1.25, 0.85), ("Fe", 1.75, 1.08)])
 def test_l23_against_exspy(element, first, far, collection):
     # Other program, other model. exspy multiplies its hydrogenic L shell by a factor that is 0 at the onset and less
-    # than 1 for tens of eV (Egerton's correction where white lines are), and adds 2s above L1. So the photoabsorption table
-    # is the larger at the onset (V 1.20 to 1.30, Fe 1.68 to 1.80 in 50 eV) and the lower one far above (V 0.80 to 0.88,
+    # than 1 for tens of eV (Egerton's correction where white lines are), and adds 2s above L1. So the photoabsorption
+    # table is the larger at the onset (V 1.20 to 1.30, Fe 1.68 to 1.80 in 50 eV) and the lower one far above (V 0.80 to 0.88,
     # Fe 1.04 to 1.12, 110 to 200 eV). What is tested is the dependence on angle: it agrees to 8 %.
     geometry = ScatteringGeometry(200, 0, collection)
     other = exspy_edge(f"{element}_L3", geometry)
@@ -116,8 +116,8 @@ def test_convergence_lowers_the_cross_section():
 
 @pytest.mark.parametrize("edge", EDGES, ids=lambda e: e.name)
 def test_small_angle_is_dipole(edge):
-    # Construction: sigma -> 4 pi a0^2 R^2 / (E T) df/dE ln(1 + (beta / theta_E)^2) for beta -> 0, up to the momentum that
-    # even forward scattering transfers (0.5 % at Fe L2,3)
+    # Construction: sigma -> 4 pi a0^2 R^2 / (E T) df/dE ln(1 + (beta / theta_E)^2) for beta -> 0, up to the momentum
+    # that even forward scattering transfers (0.5 % at Fe L2,3)
     geometry = ScatteringGeometry(200.0, 0.0, 0.06)
     energy = np.array([edge.onset_energy + 10.0])
     if edge.gos == "hydrogenic":
