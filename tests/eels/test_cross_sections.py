@@ -65,7 +65,7 @@ def test_li_k_against_exspy_where_the_cones_are_equal():
 def test_l23_against_exspy(element, first, far, collection):
     # Other program, other model. exspy multiplies its hydrogenic L shell by a factor that is 0 at the onset and less
     # than 1 for tens of eV (Egerton's correction where white lines are), and adds 2s above L1. So the photoabsorption
-    # table is the larger at the onset (V 1.20 to 1.30, Fe 1.68 to 1.80 in 50 eV) and the lower one far above (V 0.80 to 0.88,
+    # table is the larger at the onset (V 1.20 to 1.30, Fe 1.68 to 1.80 in 50 eV) and lower far above (V 0.80 to 0.88,
     # Fe 1.04 to 1.12, 110 to 200 eV). What is tested is the dependence on angle: it agrees to 8 %.
     geometry = ScatteringGeometry(200, 0, collection)
     other = exspy_edge(f"{element}_L3", geometry)
