@@ -120,8 +120,8 @@ VALENCE_BAND = LineShape(
     name="FePO4ValenceBand",
     parameters=(
         Parameter("intensity", 0.01, "", linear=True, description="Area: contribution to t/lambda."),
-        Parameter("centre", 5.2, "eV", minimum=3.0, maximum=8.0, description="Energy of the maximum."),
-        Parameter("fwhm", 2.0, "eV", minimum=0.2, maximum=6.0, description="Full width at half maximum."),
+        Parameter("centre", 5.2, "eV", minimum=4.0, maximum=7.0, description="Energy of the maximum."),
+        Parameter("fwhm", 2.0, "eV", minimum=0.5, maximum=4.0, description="Full width at half maximum."),
     ),
     kernel=_gaussian,
     role=Role.SCATTERING,

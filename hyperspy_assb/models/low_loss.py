@@ -251,45 +251,49 @@ def _spread(
 
 
 SHAPES = {
-    "vacuum": tuple(("ZeroLossPeak", name) for name in _INSTRUMENT),
-    "FePO4": (
-        ("FePO4ValenceBand", "centre"),
-        ("FePO4ValenceBand", "fwhm"),
-        ("Fe_M23", "onset_energy"),
-        ("Fe_M23", "onset_width"),
-        ("Fe_M23", "peak_energy"),
-        ("Fe_M23", "peak_fwhm"),
-        ("Fe_M23", "peak_ratio"),
-    ),
-    "LiFePO4": (("Li_K", "peak_energy"), ("Li_K", "peak_fwhm"), ("Li_K", "peak_ratio")),
+    "vacuum": {"ZeroLossPeak": _INSTRUMENT},
+    "carbon": {"CarbonPiBand": ("centre", "fwhm")},
+    "FePO4": {
+        "FePO4ValenceBand": ("centre", "fwhm"),
+        "Fe_M23": ("onset_energy", "onset_width", "peak_energy", "peak_fwhm", "peak_ratio"),
+    },
+    "LiFePO4": {"Li_K": ("peak_energy", "peak_fwhm", "peak_ratio")},
 }
-"""Positions and widths that all pixels share, and the phase on which each is fitted."""
+"""Positions and widths that all pixels share, by component, under the phase on which they are fitted."""
+Shapes = dict[tuple[str, str], float]
 
 
-def refine_shapes(model: ASSBEELSModel, masks: Mapping[str, NDArray[np.bool_]]) -> None:
+def refine_shapes(model: ASSBEELSModel, masks: Mapping[str, NDArray[np.bool_]]) -> Shapes:
     """Fit positions and widths that all pixels share on the summed spectra of pure pixels, and fix them there.
 
-    FePO4 comes first and without Li, so that the shape of Fe M2,3 is known before Li K is fitted above it.
+    FePO4 comes before LiFePO4, and without Li, so that the shape of Fe M2,3 is known before Li K is fitted above it.
 
     Parameters
     ----------
     model
         A started model.
     masks
-        Pure pixels of "FePO4", "LiFePO4" and "vacuum", as far as there are any: boolean arrays on the navigation axes.
-        A fit that does not converge changes nothing.
+        Pure pixels of the phases in :data:`SHAPES`, as far as there are any: boolean arrays on the navigation axes.
+
+    Returns
+    -------
+    shapes
+        The values by (component, parameter), for :func:`apply_shapes`. A component whose fit ends at a bound, or does
+        not converge, keeps what it had.
     """
     energy = np.array(model.axis.axis, dtype=float)
     data = model.signal.data.compute() if model.signal._lazy else model.signal.data
     counts = np.asarray(data, dtype=float).reshape(-1, energy.size)
     noise = detector_from_metadata(model.signal)
-    for phase, shared in SHAPES.items():
-        if phase not in masks:
+    names = {component.name for component in model}
+    shapes: Shapes = {}
+    for phase, wanted in SHAPES.items():
+        shared = {component: parameters for component, parameters in wanted.items() if component in names}
+        if phase not in masks or not shared:
             continue
         rows = np.flatnonzero(np.ravel(masks[phase]))
         compiled = compile_model(model)
         column = {name: k for k, name in enumerate(compiled.names)}
-        present = [name for name in shared if name in column]
         centre = compiled.start[rows, column["ZeroLossPeak", "centre"]]
         total = starting_values.sum_aligned(counts[rows], centre, energy)[: compiled.mask.size]
         start = np.median(compiled.start[rows], axis=0)
@@ -297,9 +301,9 @@ def refine_shapes(model: ASSBEELSModel, masks: Mapping[str, NDArray[np.bool_]]) 
         for name, k in column.items():
             if name == ("ZeroLossPeak", "intensity") or name[0] == "DarkLevel":
                 start[k] *= rows.size
-            if name in present:
-                free[k] = True
-            if phase == "FePO4" and name == ("Li_K", "areal_density"):
+            free[k] |= name[1] in shared.get(name[0], ())
+            absent = (phase == "FePO4" and name[0] == "Li_K") or (phase == "vacuum" and name[0] != "ZeroLossPeak")
+            if absent and free[k]:
                 free[k], start[k] = False, 0.0
         result = fit_spectra(
             compiled.model,
@@ -314,7 +318,32 @@ def refine_shapes(model: ASSBEELSModel, masks: Mapping[str, NDArray[np.bool_]]) 
         )
         if not result.usable[0]:
             continue
-        for name in present:
-            parameter = getattr(model[name[0]], name[1])
-            parameter.value = float(result.values[0, column[name]])
-            parameter.assign_current_value_to_all()
+        for component, parameters in shared.items():
+            found = {name: float(result.values[0, column[component, name]]) for name in parameters}
+            if not _at_bound(model[component], found):
+                shapes.update({(component, name): value for name, value in found.items()})
+        apply_shapes(model, shapes)
+    return shapes
+
+
+def _at_bound(component: Any, values: dict[str, float]) -> bool:
+    """Whether a position or width ran into a bound; those of a maximum of no height do not count."""
+    flat = values.get("peak_ratio") == 0.0
+    for name, value in values.items():
+        parameter = getattr(component, name)
+        if name in ("peak_ratio", "tail_fraction", "lorentz_fraction") or (flat and name.startswith("peak_")):
+            continue
+        if name == "tail_length":
+            continue
+        if value in (parameter.bmin, parameter.bmax):
+            return True
+    return False
+
+
+def apply_shapes(model: ASSBEELSModel, shapes: Shapes) -> None:
+    """Fix shared positions and widths at given values, in every pixel."""
+    for (component, name), value in shapes.items():
+        parameter = getattr(model[component], name)
+        parameter.value = value
+        parameter.free = False
+        parameter.assign_current_value_to_all()
