@@ -11,6 +11,7 @@ import numpy as np
 from hyperspy.signals import BaseSignal
 from numpy.typing import NDArray
 
+from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.zero_loss import estimate_centre
 from hyperspy_assb.eels.zero_loss_removal import RemovalMethod, check_arguments, remove_zero_loss
 
@@ -99,13 +100,15 @@ def remove(
         options["reference"], options["reference_energy"] = _single_spectrum(reference)
     # The method's own arguments are checked now, not when the blocks of a lazy signal are computed.
     check_arguments(method, options.get("reference"))
+    if not isinstance(signal.data, da.Array):
+        checks.check_counts(signal.data, energy, name=f"signal '{signal.metadata.General.title}'")
     known = estimate_centre(_sample_pixels(signal.data), energy, gain=gain, read_variance=read_variance)
     if method == "mirror" and np.isfinite(known.centre).any():
         reach = float(np.nanmedian(known.centre)) - energy[0]
         if reach < _TAIL_END:
             warnings.warn(
-                f"Only {reach:.3g} eV are recorded below the zero loss: the mirrored tail ends {reach:.3g} eV above it, "
-                "and beyond that nothing is subtracted.",
+                f"Only {reach:.3g} eV are recorded below the zero loss: the mirrored tail ends as far above it, and "
+                "beyond that nothing is subtracted.",
                 UserWarning,
                 stacklevel=3,
             )
