@@ -71,7 +71,9 @@ class Features:
             If the model that was fitted does not have it.
         """
         if name not in self.names:
-            raise ValueError(f"The fit has no {name}, but only {', '.join(self.names)}: check elements and energy range.")
+            raise ValueError(
+                f"The fit has no {name}, but only {', '.join(self.names)}: check elements and energy range."
+            )
         return self.names.index(name)
 
 
@@ -144,7 +146,9 @@ class LithiumContent:
     status: NDArray[np.int8]
 
 
-def calibrate(features: Features, references: Mapping[str, NDArray[np.bool_]], *, minimum_pixels: int = 3) -> Calibration:
+def calibrate(
+    features: Features, references: Mapping[str, NDArray[np.bool_]], *, minimum_pixels: int = 3
+) -> Calibration:
     """Measure what each phase adds on its pure pixels, by a straight line against t/lambda.
 
     Parameters
@@ -197,7 +201,9 @@ def calibrate(features: Features, references: Mapping[str, NDArray[np.bool_]], *
     size = len(features.names)
     slope, offset = np.empty((count, size)), np.empty((count, size))
     covariance, residual = np.empty((count, size, 2, 2)), np.empty_like(values)
-    typical = np.array([np.abs(values[belongs[:, r] > 0] / thickness[belongs[:, r] > 0, np.newaxis]).mean(0) for r in range(count)])
+    typical = np.array(
+        [np.abs(values[belongs[:, r] > 0] / thickness[belongs[:, r] > 0, np.newaxis]).mean(0) for r in range(count)]
+    )
     for k in range(size):
         width = 0.1 * max(typical[:, k].max(), 1e-300)
         noise = np.sqrt(np.mean(features.covariance[rows, k, k] * weight**2))

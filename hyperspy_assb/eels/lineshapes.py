@@ -88,7 +88,9 @@ def _drude(energy, parameters, constants, values, gradients):  # pragma: no cove
 
 def _drude_parameters(position: str, energy: float, fwhm: float) -> tuple[Parameter, ...]:
     return (
-        Parameter("intensity", 0.3, "", minimum=0.0, linear=True, description="Contribution to t/lambda, narrow limit."),
+        Parameter(
+            "intensity", 0.3, "", minimum=0.0, linear=True, description="Contribution to t/lambda, narrow limit."
+        ),
         Parameter(position, energy, "eV", minimum=0.5, description="Pole of the undamped loss function."),
         Parameter("fwhm", fwhm, "eV", minimum=1e-2, description="Damping."),
     )

@@ -86,7 +86,9 @@ def estimate_detector(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, 
     groups = np.array_split(order, min(50, order.size // 25))
     x = np.array([electrons[g].mean() for g in groups])
     # The median of a squared normal deviate is 0.4549 of its mean, and knows nothing of X-ray spikes.
-    robust = np.array([np.median(scatter[g]) / 0.4549 if np.median(scatter[g]) > 0 else scatter[g].mean() for g in groups])
+    robust = np.array(
+        [np.median(scatter[g]) / 0.4549 if np.median(scatter[g]) > 0 else scatter[g].mean() for g in groups]
+    )
     weight = 1.0 / np.maximum(robust, 1e-3 * robust.max() + 1e-12)
     slope, intercept = np.polyfit(x, robust, 1, w=weight)
     gain = float(np.clip(slope, 1e-3, None)) if slope > 0 else 1.0

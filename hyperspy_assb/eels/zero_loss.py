@@ -257,18 +257,16 @@ class _Fits:
             self._set_windows(self._live())
             self._fit(PeakShape())
             if turn < 2:
-                self._leave_out_spikes(PeakShape())
+                self._leave_out_spikes()
         self._set_windows(self._live())
 
-    def _expected(self, row: int, shape: PeakShape) -> FloatArray:
-        log_amplitude, centre, log_width = self.theta[row]
-        u = (np.arange(self.start[row], self.stop[row]) - centre) / np.exp(log_width)
-        return np.exp(log_amplitude - log_width) * shape.density(u)
-
-    def _leave_out_spikes(self, shape: PeakShape) -> None:
+    def _leave_out_spikes(self) -> None:
+        """Leave out the channels that stand far above the fitted Gaussian."""
         for row in self._live():
             window = slice(self.start[row], self.stop[row])
-            expected = self._expected(row, shape)
+            log_amplitude, centre, log_width = self.theta[row]
+            u = (np.arange(window.start, window.stop) - centre) / np.exp(log_width)
+            expected = np.exp(log_amplitude - log_width - 0.5 * u**2)
             floor = 0.01 * expected.max(initial=0.0)
             excess = self.data[row, window] - expected
             deviation = np.sqrt(self.noise[0] * np.maximum(expected, floor) + self.noise[1])

@@ -159,9 +159,7 @@ class SpectrumModel:
             term.shape.kernel(axis, own[i], term.constants, values[i], gradients[i])
         return values, gradients
 
-    def _scattering(
-        self, index: int, parameters: FloatArray
-    ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+    def _scattering(self, index: int, parameters: FloatArray) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
         """Fourier transforms of a scattering term, shape (S, L), and of its derivatives, shape (S or 1, P, L)."""
         term, own = self.terms[index], parameters[:, self.slices[index]]
         shape_parameters = own[:, ~term.linear]

@@ -172,8 +172,6 @@ def start_model(model: ASSBEELSModel) -> None:
     _spread(model, typical, values, zero)
 
 
-
-
 def _fit_typical(
     model: ASSBEELSModel,
     counts: FloatArray,
@@ -226,9 +224,7 @@ def _fit_typical(
     return np.array([values[source.start], max(typical.t_over_lambda[0], 1e-3)]), values
 
 
-def _spread(
-    model: ASSBEELSModel, typical: FloatArray, values: FloatArray, zero: starting_values.ZeroLossStart
-) -> None:
+def _spread(model: ASSBEELSModel, typical: FloatArray, values: FloatArray, zero: starting_values.ZeroLossStart) -> None:
     """Start every spectrum from the typical one."""
     compiled = compile_model(model)
     thickness = zero.t_over_lambda / typical[1]

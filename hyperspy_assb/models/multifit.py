@@ -113,7 +113,9 @@ def compile_model(model: Any) -> Compiled:
     used = int(np.flatnonzero(switches)[-1]) + 1  # no channel depends on one of higher energy
     return Compiled(
         model=SpectrumModel(
-            [c.term for c in components], model.axis.axis[:used], plural_scattering=getattr(model, "plural_scattering", False)
+            [c.term for c in components],
+            model.axis.axis[:used],
+            plural_scattering=getattr(model, "plural_scattering", False),
         ),
         components=tuple(components),
         free=np.array([p.free for p in parameters], dtype=bool),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hyperspy_assb.reference._files import UnknownReferenceError, read_toml
 from hyperspy_assb.reference._edges import edge
+from hyperspy_assb.reference._files import UnknownReferenceError, read_toml
 
 _SYMBOLS = frozenset(
     """H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hyperspy_assb import provenance
 from hyperspy_assb.components.edges import IonisationEdge
 from hyperspy_assb.eels import delithiation as science
 from hyperspy_assb.eels.delithiation import DelithiationStatus
 from hyperspy_assb.fitting.kernels import Role
 from hyperspy_assb.models.eels import ASSBEELSModel
-from hyperspy_assb.models.low_loss import LowLossOptions, create_low_loss_model, refine_shapes
+from hyperspy_assb.models.low_loss import LowLossOptions, Shapes, apply_shapes, create_low_loss_model, refine_shapes
 
 _QUANTITIES = {
     "x": "Lithium content x in LixFePO4",
@@ -29,6 +30,50 @@ _QUANTITIES = {
     "t_over_lambda": "t/lambda",
     "status": "Status",
 }
+
+
+@dataclass(frozen=True)
+class Standard:
+    """What a calibration on pure pixels found, for this signal and others of the same specimen and microscope.
+
+    Parameters
+    ----------
+    elements
+        Elements whose edges were fitted.
+    shapes
+        Positions and widths that all pixels share, by component and parameter.
+    names
+        Names of the fitted parameters.
+    calibration
+        What each phase adds to them.
+    """
+
+    elements: tuple[str, ...]
+    shapes: Shapes
+    names: tuple[str, ...]
+    calibration: science.Calibration
+
+    def as_dictionary(self) -> dict[str, Any]:
+        """Plain values, for metadata."""
+        plain = {f.name: getattr(self.calibration, f.name) for f in fields(self.calibration)}
+        plain["phases"] = list(self.calibration.phases)
+        return {
+            "elements": list(self.elements),
+            "shapes": [[component, name, value] for (component, name), value in self.shapes.items()],
+            "names": list(self.names),
+            "calibration": plain,
+        }
+
+    @classmethod
+    def from_dictionary(cls, plain: dict[str, Any]) -> Standard:
+        """The inverse of :meth:`as_dictionary`."""
+        calibration = {name: np.asarray(value) for name, value in plain["calibration"].items() if name != "phases"}
+        return cls(
+            elements=tuple(plain["elements"]),
+            shapes={(component, name): float(value) for component, name, value in plain["shapes"]},
+            names=tuple(plain["names"]),
+            calibration=science.Calibration(phases=tuple(plain["calibration"]["phases"]), **calibration),
+        )
 
 
 @dataclass(frozen=True)
@@ -55,6 +100,8 @@ class Delithiation:
         :class:`~hyperspy_assb.eels.delithiation.DelithiationStatus` as integers.
     method
         "valence" or "lithium".
+    standard
+        The calibration, which serves other signals of the same specimen as well: pass this object as ``references``.
     references
         Pure pixels, boolean arrays on the navigation axes.
     model
@@ -70,6 +117,7 @@ class Delithiation:
     t_over_lambda: Any
     status: Any
     method: str
+    standard: Standard = field(repr=False)
     references: dict[str, NDArray[np.bool_]] = field(default_factory=dict, repr=False)
     model: ASSBEELSModel | None = field(default=None, repr=False)
 
@@ -119,6 +167,7 @@ class Delithiation:
                 "quantities": list(_QUANTITIES),
                 "method": self.method,
                 "references": {name: mask.astype(np.uint8) for name, mask in self.references.items()},
+                "standard": self.standard.as_dictionary(),
                 "provenance": x.metadata.get_item("ASSB.provenance", {}),
             },
         )
@@ -144,42 +193,75 @@ def load_delithiation(path: str | Path) -> Delithiation:
         data = data.astype(np.int8) if name == "status" else data
         maps[name] = _as_map(data, axes, name, record)
     references = {name: np.asarray(mask, dtype=bool) for name, mask in node.references.as_dictionary().items()}
-    return Delithiation(**maps, method=node.method, references=references)
+    standard = Standard.from_dictionary(node.standard.as_dictionary())
+    return Delithiation(**maps, method=node.method, standard=standard, references=references)
 
 
 def quantify_delithiation(
     signal: Any,
-    references: Mapping[str, Any] | None,
+    references: Mapping[str, Any] | Delithiation | None,
     method: str,
     *,
     elements: tuple[str, ...] | None = None,
     show_progressbar: bool | None = None,
 ) -> Delithiation:
     """What :meth:`ASSBEELSSpectrum.quantify_delithiation` does."""
-    if method not in ("valence", "lithium"):
-        raise ValueError(f"method must be 'valence' or 'lithium', not {method!r}.")
-    if not references:
+    if method not in science.SIGNATURES:
+        raise ValueError(f"method must be one of {', '.join(map(repr, science.SIGNATURES))}, not {method!r}.")
+    if isinstance(references, Delithiation):
+        standard, masks, elements = references.standard, {}, references.standard.elements
+    elif references:
+        masks = {phase: reference_mask(signal, phase, where) for phase, where in references.items()}
+        standard, elements = None, elements or elements_of(masks)
+    else:
         raise ValueError(
             "references must name pure pixels: {'LiFePO4': mask, 'FePO4': mask}, and where they lie in the columns, "
-            "'LAGP' and 'carbon'."
+            "'LAGP' and 'carbon'; or be the Delithiation of another signal of the same specimen."
         )
-    masks = {phase: reference_mask(signal, phase, where) for phase, where in references.items()}
-    if elements is None:
-        elements = ("Li", "Fe", "P", "Al", "Ge") if "LAGP" in masks else ("Li", "Fe", "P")
     model = create_low_loss_model(signal, signal.check_microscope_parameters(), LowLossOptions(elements=elements))
-    refine_shapes(model, masks)
+    if standard is None:
+        shapes = refine_shapes(model, masks)
+    else:
+        shapes = standard.shapes
+        apply_shapes(model, shapes)
     model.multifit(show_progressbar=show_progressbar)
     features = collect_features(model)
-    flat = {phase: mask.ravel() for phase, mask in masks.items()}
-    calibration = science.calibrate(features, flat)
-    content = science.estimate_lithium_content(features, calibration, method)
+    if standard is None:
+        flat = {phase: mask.ravel() for phase, mask in masks.items() if phase != "vacuum"}
+        standard = Standard(elements, shapes, features.names, science.calibrate(features, flat))
+    elif standard.names != features.names:
+        raise ValueError(
+            f"The calibration knows {', '.join(standard.names)}, but this signal gives {', '.join(features.names)}: "
+            "both signals need the same energy range."
+        )
+    return assemble(signal, features, standard, method, masks, model)
+
+
+def elements_of(phases: Iterable[str]) -> tuple[str, ...]:
+    """Elements whose edges and bands the named phases need, besides those of the olivines."""
+    named = [phase.lower() for phase in phases]
+    lagp = ("Al", "Ge") if any("lagp" in phase for phase in named) else ()
+    return ("Li", "Fe", "P", *lagp, *(("C",) if any("carbon" in phase for phase in named) else ()))
+
+
+def assemble(
+    signal: Any,
+    features: science.Features,
+    standard: Standard,
+    method: str,
+    references: dict[str, NDArray[np.bool_]],
+    model: ASSBEELSModel | None,
+) -> Delithiation:
+    """x of every pixel as signals, from fitted features and a calibration."""
+    content = science.estimate_lithium_content(features, standard.calibration, method)
     axes = signal.axes_manager._get_navigation_axes_dicts()
-    record = {}  # PROV
+    source = signal.metadata.get_item("General.original_filename", "")
+    record = provenance.record("quantify_delithiation", parameters={"method": method, "file": source}, methods=[method])
     shape = signal.axes_manager._navigation_shape_in_array or (1,)
     values = {name: getattr(content, name, None) for name in _QUANTITIES}
     values["t_over_lambda"] = features.t_over_lambda
     maps = {name: _as_map(np.asarray(v).reshape(shape), axes, name, record) for name, v in values.items()}
-    return Delithiation(**maps, method=method, references=masks, model=model)
+    return Delithiation(**maps, method=method, standard=standard, references=references, model=model)
 
 
 def reference_mask(signal: Any, phase: str, where: Any) -> NDArray[np.bool_]:
@@ -193,8 +275,9 @@ def reference_mask(signal: Any, phase: str, where: Any) -> NDArray[np.bool_]:
         If it is none of these.
     """
     shape = signal.axes_manager._navigation_shape_in_array or (1,)
-    if isinstance(where, hs.roi.BaseROI if hasattr(hs.roi, "BaseROI") else tuple(_roi_types())):
-        index = _as_map(np.arange(np.prod(shape)).reshape(shape), signal.axes_manager._get_navigation_axes_dicts(), "", {})
+    if type(where).__module__.startswith("hyperspy.roi"):
+        axes = signal.axes_manager._get_navigation_axes_dicts()
+        index = _as_map(np.arange(np.prod(shape), dtype=float).reshape(shape), axes, "", {})
         chosen = where(index).data.ravel()
         mask = np.zeros(int(np.prod(shape)), dtype=bool)
         mask[chosen[np.isfinite(chosen)].astype(int)] = True
@@ -213,11 +296,6 @@ def reference_mask(signal: Any, phase: str, where: Any) -> NDArray[np.bool_]:
     if not mask.any():
         raise ValueError(f"references[{phase!r}] names no pixel.")
     return mask
-
-
-def _roi_types() -> list[type]:
-    names = ("Point1DROI", "Point2DROI", "SpanROI", "RectangularROI", "CircleROI", "Line2DROI", "PolygonROI")
-    return [getattr(hs.roi, name) for name in names if hasattr(hs.roi, name)]
 
 
 def collect_features(model: ASSBEELSModel) -> science.Features:
@@ -247,7 +325,9 @@ def collect_features(model: ASSBEELSModel) -> science.Features:
 
 def _as_map(data: NDArray[Any], axes: list[dict[str, Any]], name: str, record: dict[str, Any]) -> Any:
     """A signal whose axes are all navigation axes; a single value where there are none."""
-    signal = hs.signals.BaseSignal(np.asarray(data), axes=[dict(a) for a in axes]) if axes else hs.signals.BaseSignal(data)
+    signal = (
+        hs.signals.BaseSignal(np.asarray(data), axes=[dict(a) for a in axes]) if axes else hs.signals.BaseSignal(data)
+    )
     signal = signal.transpose(signal_axes=0) if axes else signal
     signal.metadata.General.title = _QUANTITIES.get(name, name)
     signal.metadata.set_item("ASSB.provenance", record)

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import dask.array as da
 import numpy as np
 from exspy.signals import EELSSpectrum, LazyEELSSpectrum
 from hyperspy.signals import BaseSignal
 from numpy.typing import NDArray
 
-from hyperspy_assb.eels import checks, microscope, zero_loss, zero_loss_removal
+from hyperspy_assb.eels import checks, microscope
 from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.eels.zero_loss_removal import RemovalMethod
 from hyperspy_assb.models.eels import ASSBEELSModel
 from hyperspy_assb.models.low_loss import ELEMENTS, LowLossOptions, create_low_loss_model
+from hyperspy_assb.signals import zero_loss
 from hyperspy_assb.signals.delithiation import Delithiation, quantify_delithiation
+from hyperspy_assb.signals.zero_loss import ZeroLossMaps
 
 _TEM = "Acquisition_instrument.TEM."
 _MICROSCOPE_ITEMS = {
@@ -29,35 +29,6 @@ _MICROSCOPE_ITEMS = {
     "convergence_angle": _TEM + "convergence_angle",
     "collection_angle": _TEM + "Detector.EELS.collection_angle",
 }
-
-
-# Pixels of a lazy signal that are read to learn what all its pixels have in common.
-_SAMPLE = 256
-# Energy in eV up to which the tail of the zero loss must be known to be of use under the bands near 5 eV.
-_TAIL_END = 10.0
-
-
-@dataclass(frozen=True)
-class ZeroLossMaps:
-    """The zero-loss peak of every pixel, as signals on the navigation axes.
-
-    Parameters
-    ----------
-    centre, centre_std
-        Energy of the mode of the peak and its standard deviation, in eV; NaN where there is none.
-    fwhm
-        Full width at half maximum in eV.
-    intensity
-        Counts of the peak within 1.06 full widths of its mode.
-    status
-        A :class:`hyperspy_assb.eels.zero_loss.ZeroLossStatus` for each pixel.
-    """
-
-    centre: BaseSignal
-    centre_std: BaseSignal
-    fwhm: BaseSignal
-    intensity: BaseSignal
-    status: BaseSignal
 
 
 class ASSBEELSSpectrum(EELSSpectrum):
@@ -202,38 +173,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         NotImplementedError
             If the energy axis is non-uniform.
         """
-        energy = self.validate_energy_axis(zero_loss=search_range == (-25.0, 25.0))
-        options = {"gain": gain, "read_variance": read_variance, "search_range": search_range}
-
-        def arrays(counts: NDArray, **extra: object) -> NDArray[np.float64]:
-            found = zero_loss.estimate_centre(counts, energy, **{**options, **extra})
-            return np.stack([found.centre, found.centre_std, found.fwhm, found.intensity, found.status], axis=-1)
-
-        if isinstance(self.data, da.Array):
-            known = zero_loss.estimate_centre(self._sample_pixels(), energy, **options)
-            values = self._whole_spectra().map_blocks(
-                arrays, gain=known.gain, shape=known.shape, dtype=float, chunks=(*self.data.chunks[:-1], (5,))
-            )
-            values = values.compute()
-        else:
-            values = arrays(self.data)
-        if np.isnan(values[..., 0]).all():
-            raise ValueError(
-                f"There is no zero loss in range: none of the {values[..., 0].size} spectra of "
-                f"'{self.metadata.General.title}' has a peak between {search_range[0]:g} and {search_range[1]:g} eV "
-                f"({energy[0]:g} to {energy[-1]:g} eV are recorded). Use the low-loss spectrum, or give search_range."
-            )
-        return ZeroLossMaps(
-            centre=self._on_navigation_axes(values[..., 0], title="Zero-loss centre", quantity="Energy (eV)"),
-            centre_std=self._on_navigation_axes(
-                values[..., 1], title="Standard deviation of the zero-loss centre", quantity="Energy (eV)"
-            ),
-            fwhm=self._on_navigation_axes(values[..., 2], title="Zero-loss FWHM", quantity="Energy (eV)"),
-            intensity=self._on_navigation_axes(
-                values[..., 3], title="Zero-loss intensity", quantity="Intensity (Counts)"
-            ),
-            status=self._on_navigation_axes(values[..., 4].astype(np.int8), title="Zero-loss status"),
-        )
+        return zero_loss.estimate(self, gain=gain, read_variance=read_variance, search_range=search_range)
 
     def estimate_zero_loss_centre(
         self,
@@ -261,7 +201,9 @@ class ASSBEELSSpectrum(EELSSpectrum):
             As in :meth:`estimate_zero_loss`.
         """
         maps = self.estimate_zero_loss(gain=gain, read_variance=read_variance, search_range=search_range)
-        maps.centre.set_noise_variance(maps.centre_std**2)
+        variance = maps.centre_std**2
+        variance.metadata.General.title = f"Variance of {maps.centre.metadata.General.title}"
+        maps.centre.set_noise_variance(variance)
         return maps.centre
 
     def remove_zero_loss(
@@ -307,41 +249,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         UserWarning
             If the gain side is too short for ``"mirror"`` to reach 10 eV.
         """
-        energy = self.validate_energy_axis(zero_loss=True)
-        options: dict[str, object] = {"method": method, "gain": gain, "read_variance": read_variance}
-        if reference is not None:
-            options["reference"], options["reference_energy"] = _single_spectrum(reference)
-        if method == "mirror" and -energy[0] < _TAIL_END:
-            warnings.warn(
-                f"The energy axis begins at {energy[0]:g} eV: the mirrored tail ends near {max(-energy[0], 0):g} eV, "
-                "and beyond that nothing is subtracted.",
-                UserWarning,
-                stacklevel=2,
-            )
-
-        def arrays(counts: NDArray, **extra: object) -> NDArray[np.float64]:
-            removed = zero_loss_removal.remove_zero_loss(counts, energy, **{**options, **extra})
-            return np.stack([removed.spectrum, removed.variance], axis=-2)
-
-        if isinstance(self.data, da.Array):
-            known = zero_loss.estimate_centre(self._sample_pixels(), energy, gain=gain, read_variance=read_variance)
-            # The method's own arguments are checked now, not when the blocks are computed.
-            zero_loss_removal.check_arguments(method, options.get("reference"))
-            blocks = self._whole_spectra()
-            both = blocks.map_blocks(
-                arrays,
-                gain=known.gain,
-                shape=known.shape,
-                dtype=float,
-                new_axis=blocks.ndim - 1,
-                chunks=(*blocks.chunks[:-1], (2,), blocks.chunks[-1]),
-            )
-        else:
-            both = arrays(self.data)
-        result = self._deepcopy_with_new_data(both[..., 0, :])
-        result.set_noise_variance(self._deepcopy_with_new_data(both[..., 1, :]))
-        result.metadata.set_item("ASSB.Zero_loss.removed_by", method)
-        return result
+        return zero_loss.remove(self, method, reference=reference, gain=gain, read_variance=read_variance)
 
     # ------------------------------------------------------------------ models
 
@@ -416,7 +324,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
 
     def quantify_delithiation(
         self,
-        references: Mapping[str, Any] | None = None,
+        references: Mapping[str, Any] | Delithiation | None = None,
         method: str = "valence",
         *,
         elements: Sequence[str] | None = None,
@@ -427,12 +335,14 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Parameters
         ----------
         references
-            Pure pixels of each phase: "LiFePO4" and "FePO4" are needed; "LAGP" and "carbon" where they lie in the
-            columns; "vacuum" helps. Each a boolean array or signal on the navigation axes, or a HyperSpy ROI.
+            Pure pixels of each phase: "LiFePO4" and "FePO4" are needed; "LAGP", "carbon" or others where they lie in
+            the columns; "vacuum" shows the zero loss. Each a boolean array or signal on the navigation axes, or a
+            HyperSpy ROI. Or the result for another signal of the same specimen, whose calibration is taken: a pristine
+            electrode holds no FePO4 to calibrate on.
         method
             "valence": area of the 5 eV band per Fe; "lithium": Li K per Fe.
         elements
-            Elements whose edges are fitted; by default Li, Fe and P, and Al and Ge where LAGP is named.
+            Elements whose edges are fitted; by default Li, Fe and P, with Al and Ge where LAGP is named, and C where carbon is.
         show_progressbar
             HyperSpy's preference by default.
 
@@ -458,16 +368,6 @@ class ASSBEELSSpectrum(EELSSpectrum):
 
     # ----------------------------------------------------------------- private
 
-    def _whole_spectra(self) -> da.Array:
-        """The lazy data, the energy axis in one chunk."""
-        return self.data.rechunk({self.data.ndim - 1: -1})
-
-    def _sample_pixels(self) -> NDArray:
-        """An even choice of the spectra of a lazy signal, shape (P, E)."""
-        flat = self.data.reshape(-1, self.data.shape[-1])
-        step = max(flat.shape[0] // _SAMPLE, 1)
-        return flat[::step].compute()
-
     def _on_navigation_axes(self, values: NDArray, *, title: str, quantity: str = "") -> BaseSignal:
         """Dress an array of shape (...) as a signal on the navigation axes of this one."""
         values = np.asarray(values)
@@ -483,15 +383,3 @@ class ASSBEELSSpectrum(EELSSpectrum):
 
 class LazyASSBEELSSpectrum(ASSBEELSSpectrum, LazyEELSSpectrum):
     """EELS spectra of all-solid-state batteries that stay on disk until they are needed."""
-
-
-def _single_spectrum(signal: BaseSignal) -> tuple[NDArray, NDArray]:
-    """Counts and energies of a reference that is one spectrum."""
-    if not isinstance(signal, BaseSignal):
-        raise ValueError(f"reference must be a signal, so that its energy axis is known, not {type(signal).__name__}.")
-    if signal.axes_manager.navigation_size > 1:
-        raise ValueError("reference has navigation axes: sum its pixels, or take one of them.")
-    axis = signal.axes_manager.signal_axes[0]
-    if not axis.is_uniform:
-        raise NotImplementedError("The energy axis of the reference is non-uniform: such axes are not supported.")
-    return np.asarray(signal.data).reshape(-1), np.array(axis.axis, dtype=np.float64)

@@ -263,7 +263,11 @@ def test_reference_on_its_own_axis(tailed):
     counts, energy, loss, centre = tailed
     axis = np.arange(-60, 20, 0.1)
     removed = remove_zero_loss(
-        counts, energy, method="reference", reference=_pseudo_voigt(axis, -30.0, 0.8, 0.3, 1e8)[200:], reference_energy=axis[200:] + 30
+        counts,
+        energy,
+        method="reference",
+        reference=_pseudo_voigt(axis, -30.0, 0.8, 0.3, 1e8)[200:],
+        reference_energy=axis[200:] + 30,
     )
     near = np.abs(energy - centre[:, None] - 2) < 0.5
     assert abs(np.where(near, removed.spectrum - loss, 0).sum(axis=1).mean()) < 60
