@@ -12,6 +12,7 @@ from hyperspy_assb.components.base import KernelComponent
 from hyperspy_assb.fitting.forward import SpectrumModel
 from hyperspy_assb.fitting.kernels import FloatArray, Role
 from hyperspy_assb.models import multifit as batched
+from hyperspy_assb.models.separability import Separability, edge_separability
 
 
 class ASSBEELSModel(EELSModel):
@@ -235,3 +236,7 @@ class ASSBEELSModel(EELSModel):
         total = compiled.model.scattering_probability(compiled.start)
         shape = self.axes_manager._navigation_shape_in_array or (1,)
         return np.where(fitted, total, np.nan).reshape(shape)
+
+    def edge_separability(self) -> list[Separability]:
+        """Whether each edge is told from those that overlap with it; see :func:`.separability.edge_separability`."""
+        return edge_separability(self)

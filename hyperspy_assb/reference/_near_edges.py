@@ -23,7 +23,7 @@ def near_edge(element: str, shell: str) -> dict[str, float]:
     Returns
     -------
     shape
-        ``onset_energy``, ``onset_width``, ``peak_ratio``, ``peak_energy`` and ``peak_fwhm``; energies in eV.
+        ``onset_energy`` (the middle of the step), ``onset_width``, ``peak_ratio``, ``peak_energy`` and ``peak_fwhm``; energies in eV.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def near_edge(element: str, shell: str) -> dict[str, float]:
         raise UnknownReferenceError.of("near-edge shape of", found.name, ["Li K", "M2,3", "M4,5", "L2,3"])
     row = rows[0]
     return {
-        "onset_energy": found.onset_energy,
+        "onset_energy": found.onset_energy + row["onset_width"] / 2,
         "onset_width": row["onset_width"],
         "peak_ratio": row["peak_ratio"],
         "peak_energy": row.get("peak_energy", found.onset_energy + row.get("peak_offset", 0.0)),
