@@ -66,14 +66,19 @@ def _half_height(smooth: FloatArray, peak: int, step: int) -> float:
 
 
 @numba.njit(cache=True)
-def _search_pixel(counts: FloatArray, first: int, last: int, gain: float, half: int, share: float) -> tuple[int, float]:
+def _search_pixel(
+    counts: FloatArray, first: int, last: int, gain: float, read: float, half: int, share: float
+) -> tuple[int, float]:
     """Channel of the zero-loss peak (-1: none) and its full width at half maximum in channels."""
-    clean = _remove_spikes(counts, 3.0 * gain)
+    clean = _remove_spikes(counts, 3.0 * gain + 5.0 * np.sqrt(read))
     smooth = clean
     while True:
         smooth = _box(clean, half)
         peak = first + int(np.argmax(smooth[first:last]))
-        if smooth[peak] * (2 * half + 1) >= _WANTED_COUNTS * gain or half > (last - first) // 16:
+        collected = smooth[peak] * (2 * half + 1)
+        # So many electrons, or a peak as clear against the read noise as so many electrons are by themselves.
+        clear = collected**2 >= _WANTED_COUNTS * (gain * max(collected, 0.0) + read * (2 * half + 1))
+        if clear or half > (last - first) // 16:
             break
         half = 1 if half == 0 else int(np.ceil(1.6 * half))
     size = 2 * half + 1
@@ -91,7 +96,7 @@ def _search_pixel(counts: FloatArray, first: int, last: int, gain: float, half: 
             and height > smooth[k - 1]
             and height >= smooth[k + 1]
             and valley < 0.5 * height
-            and (height - valley) * size > _SIGNIFICANCE * np.sqrt(gain * height * size)
+            and (height - valley) * size > _SIGNIFICANCE * np.sqrt((gain * height + read) * size)
             and (candidate == peak or height > smooth[candidate])
         ):
             candidate = k
@@ -103,7 +108,7 @@ def _search_pixel(counts: FloatArray, first: int, last: int, gain: float, half: 
     base = smooth[peak]
     for k in range(max(first - size, 0), peak):
         base = min(base, smooth[k])
-    if (smooth[peak] - base) * size < _SIGNIFICANCE * np.sqrt(gain * smooth[peak] * size):
+    if (smooth[peak] - base) * size < _SIGNIFICANCE * np.sqrt((gain * smooth[peak] + read) * size):
         return -1, 0.0
     # A plasmon on the loss side must not widen the first guess.
     width = left + min(right, 2.0 * left)
@@ -113,25 +118,25 @@ def _search_pixel(counts: FloatArray, first: int, last: int, gain: float, half: 
 
 @numba.njit(cache=True)
 def _search_all(
-    counts: FloatArray, first: int, last: int, gain: float, half: int, share: float
+    counts: FloatArray, first: int, last: int, gain: float, read: float, half: int, share: float
 ) -> tuple[NDArray[np.int64], FloatArray]:
     peak = np.empty(counts.shape[0], dtype=np.int64)
     width = np.empty(counts.shape[0])
     for i in range(counts.shape[0]):
-        peak[i], width[i] = _search_pixel(counts[i], first, last, gain, half, share)
+        peak[i], width[i] = _search_pixel(counts[i], first, last, gain, read, half, share)
     return peak, width
 
 
 @numba.njit(cache=True)
-def find_spikes(counts: FloatArray, gain: float) -> NDArray[np.bool_]:
+def find_spikes(counts: FloatArray, gain: float, read: float) -> NDArray[np.bool_]:
     """Channels that are X-rays: lone ones, or lone pairs, that tower above their neighbours.
 
     Parameters
     ----------
     counts
         Recorded counts, shape (P, E).
-    gain
-        Counts per electron.
+    gain, read
+        Counts per electron, and variance of a channel without electrons in counts squared.
 
     Returns
     -------
@@ -140,11 +145,11 @@ def find_spikes(counts: FloatArray, gain: float) -> NDArray[np.bool_]:
     """
     out = np.empty(counts.shape, dtype=np.bool_)
     for i in range(counts.shape[0]):
-        out[i] = _remove_spikes(counts[i], 3.0 * gain) != counts[i]
+        out[i] = _remove_spikes(counts[i], 3.0 * gain + 5.0 * np.sqrt(read)) != counts[i]
     return out
 
 
-def search(counts: FloatArray, first: int, last: int, gain: float) -> tuple[NDArray[np.int64], FloatArray]:
+def search(counts: FloatArray, first: int, last: int, gain: float, read: float) -> tuple[NDArray[np.int64], FloatArray]:
     """Find the zero-loss peak of each spectrum.
 
     Parameters
@@ -153,15 +158,15 @@ def search(counts: FloatArray, first: int, last: int, gain: float) -> tuple[NDAr
         Recorded counts, shape (P, E).
     first, last
         Channels between which the peak is sought, the last excluded.
-    gain
-        Counts per electron.
+    gain, read
+        Counts per electron, and variance of a channel without electrons in counts squared.
 
     Returns
     -------
     peak, width
         Channel of the maximum, shape (P,), -1 where there is no peak, and full width at half maximum in channels.
     """
-    peak, width = _search_all(counts, first, last, gain, 0, _SHARE_OF_TALLEST)
+    peak, width = _search_all(counts, first, last, gain, read, 0, _SHARE_OF_TALLEST)
     found = peak >= 0
     if found.sum() < 3:
         return peak, width
@@ -170,12 +175,12 @@ def search(counts: FloatArray, first: int, last: int, gain: float) -> tuple[NDAr
     doubtful = np.flatnonzero(found & (width < 0.5 * usual))
     if doubtful.size:
         half = max(int(0.5 * usual), 1)
-        peak[doubtful], width[doubtful] = _search_all(counts[doubtful], first, last, gain, half, 2.0)
+        peak[doubtful], width[doubtful] = _search_all(counts[doubtful], first, last, gain, read, half, 2.0)
     return peak, width
 
 
-def estimate_gain(counts: FloatArray) -> float:
-    """Estimate the counts per electron from the noise between neighbouring channels.
+def estimate_noise(counts: FloatArray) -> tuple[float, float]:
+    """Estimate the noise from neighbouring channels, roughly.
 
     Parameters
     ----------
@@ -184,18 +189,22 @@ def estimate_gain(counts: FloatArray) -> float:
 
     Returns
     -------
-    float
-        Variance of the counts over their mean; a rough value, at most what makes 500 electrons of the fullest pixel.
+    gain, read_variance
+        Counts per electron, at most what makes 500 electrons of the fullest pixel; and the variance of a channel
+        without electrons, in counts squared.
     """
     # Third differences are blind to parabolas; the variance of their noise is 1 + 9 + 9 + 1 times that of a channel.
-    step = max(counts.shape[0] // 200, 1)
-    rows = counts[::step]
+    rows = counts[:: max(counts.shape[0] // 200, 1)]
     noise = (rows[:, 3:] - 3 * rows[:, 2:-1] + 3 * rows[:, 1:-2] - rows[:, :-3]) ** 2 / 20
     mean = (rows[:, 3:] + rows[:, 2:-1] + rows[:, 1:-2] + rows[:, :-3]) / 4
-    filled = mean > 0
     total = float(np.maximum(rows.sum(axis=1), 0).max(initial=0.0))
-    if not filled.any() or total <= 0:
-        return 1.0
+    if total <= 0:
+        return 1.0, 0.0
     # 0.455 is the median of chi-squared with one degree of freedom
-    ratio = float(np.median(noise[filled] / mean[filled])) / 0.455
-    return float(np.clip(ratio, 1e-9 * total, total / 500))
+    read = float(np.median(noise[mean <= np.quantile(mean, 0.2)])) / 0.455
+    bright = mean > max(3 * np.sqrt(read), 0.0)
+    if not bright.any():
+        return total / 500, read
+    gain = float(np.median(noise[bright] / mean[bright])) / 0.455 - read / float(np.median(mean[bright]))
+    gain = float(np.clip(gain, 1e-9 * total, total / 500))
+    return gain, read

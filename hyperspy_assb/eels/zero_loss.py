@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from hyperspy_assb.eels import _zero_loss_peak as peak_model
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels._zero_loss_peak import PeakShape
-from hyperspy_assb.eels._zero_loss_search import estimate_gain, find_spikes, search
+from hyperspy_assb.eels._zero_loss_search import estimate_noise, find_spikes, search
 
 FloatArray = NDArray[np.float64]
 
@@ -149,13 +149,14 @@ def estimate_centre(
         )
     if gain is not None and not gain > 0:
         raise ValueError(f"gain is {gain}: it must be positive.")
-    noise = (estimate_gain(data) if gain is None else float(gain), float(read_variance))
-
-    position, width = search(data, first, last, noise[0])
+    # For the search alone: the fit tells the gain better, from the scatter around the peak itself.
+    rough = estimate_noise(data) if gain is None else (float(gain), float(read_variance))
+    noise = (rough[0], float(read_variance))
+    position, width = search(data, first, last, *rough)
     status = np.where(position < 0, ZeroLossStatus.NOT_FOUND, ZeroLossStatus.OK).astype(np.int8)
     status[checks.find_empty_pixels(data)] = ZeroLossStatus.EMPTY
-    fits = _Fits(data, position, width, status, noise)
-    fits.follow()
+    fits = _Fits(data, position, width, status, noise, find_spikes(data, *rough))
+    fits.follow(estimate_gain=gain is None)
     if shape is None:
         shape = fits.estimate_shape(known_gain=gain is not None)
     result = fits.finish(shape, estimated_gain=gain is None)
@@ -181,9 +182,10 @@ class _Fits:
         width: FloatArray,
         status: NDArray[np.int8],
         noise: tuple[float, float],
+        spikes: NDArray[np.bool_],
     ) -> None:
         self.data, self.status, self.noise = data, status, noise
-        self.use = ~find_spikes(data, noise[0])
+        self.use = ~spikes
         self.theta = np.zeros((data.shape[0], 3))
         self.start = np.zeros(data.shape[0], dtype=np.int64)
         self.stop = self.start.copy()
@@ -251,14 +253,18 @@ class _Fits:
     def rule(theta: FloatArray) -> tuple[FloatArray, FloatArray]:
         return peak_model.quadrature(float(np.exp(np.nanmin(theta[:, 2]))))
 
-    def follow(self) -> None:
+    def follow(self, *, estimate_gain: bool) -> None:
         """Fit Gaussians, the window following the peak, and leave out spikes."""
         for turn in range(3):
             self._set_windows(self._live())
-            self._fit(PeakShape())
+            _, _, chi2, used = self._fit(PeakShape())
             if turn < 2:
                 self._leave_out_spikes()
         self._set_windows(self._live())
+        freedom = used.sum() - 3 * used.size
+        if estimate_gain and freedom > 0 and np.isfinite(chi2.sum()):
+            # The scatter around a Gaussian bounds the gain from above; its order of magnitude is what fits need.
+            self.noise = (self.noise[0] * max(float(chi2.sum() / freedom), 1e-12), self.noise[1])
 
     def _leave_out_spikes(self) -> None:
         """Leave out the channels that stand far above the fitted Gaussian."""
