@@ -22,6 +22,8 @@ from hyperspy_assb.fitting.kernels import FloatArray
 OLIVINE = ("LiFePO4", "FePO4")
 SIGNATURES = {"valence": "FePO4ValenceBand", "lithium": "Li_K"}
 """The parameter of the joint fit that tells x, for each method."""
+VACUUM = 0.02
+"""t/lambda up to which a pixel is taken for vacuum."""
 THICK = 1.0
 """t/lambda above which an answer is flagged: the cube of the scattering probability is no longer small."""
 
@@ -180,7 +182,7 @@ def calibrate(
     if missing:
         raise ValueError(f"references must name pure pixels of {' and '.join(missing)}.")
     phases = (*OLIVINE, *(p for p in references if p not in OLIVINE))
-    fitted = np.isfinite(features.values).all(axis=1) & (features.t_over_lambda > 0.0)
+    fitted = np.isfinite(features.values).all(axis=1) & (features.t_over_lambda > VACUUM)
     members = []
     for phase in phases:
         rows = np.flatnonzero(np.asarray(references[phase], dtype=bool) & fitted)
@@ -271,8 +273,9 @@ def estimate_lithium_content(
         raise ValueError(f"method must be one of {', '.join(map(repr, SIGNATURES))}, not {method!r}.")
     key = features.index(SIGNATURES[method])
     count = features.values.shape[0]
-    good = np.flatnonzero(np.isfinite(features.values).all(axis=1) & (features.t_over_lambda > 0.0))
-    thickness = np.maximum(features.t_over_lambda[good], 0.02)
+    fitted = np.isfinite(features.values).all(axis=1) & np.isfinite(features.t_over_lambda)
+    good = np.flatnonzero(fitted & (features.t_over_lambda > VACUUM))
+    thickness = features.t_over_lambda[good]
     mixture = calibration.per_thickness(thickness)
     # One Fe a formula unit, and mean free paths that agree within 1 or 2 %: t/lambda counts Fe atoms.
     iron = np.array([reference.phase(phase).atom_density("Fe") for phase in OLIVINE])
@@ -333,6 +336,7 @@ def estimate_lithium_content(
     error = np.sqrt(variance + systematic)
     share = 1.0 - x if method == "valence" else x
     full_status = np.full(count, DelithiationStatus.NOT_FITTED, dtype=np.int8)
+    full_status[fitted] = DelithiationStatus.NO_OLIVINE
     full_status[good] = status
     return LithiumContent(
         x=spread(x, answered),

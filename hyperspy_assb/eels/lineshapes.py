@@ -86,24 +86,22 @@ def _drude(energy, parameters, constants, values, gradients):  # pragma: no cove
         gradients[2, i] = intensity * shape * (1.0 / fwhm - 2.0 * e * e * fwhm / denominator)
 
 
-def _drude_parameters(position: str, energy: float, fwhm: float) -> tuple[Parameter, ...]:
+def _drude_parameters(position: str, energy: float, fwhm: float, minimum: float | None) -> tuple[Parameter, ...]:
     return (
-        Parameter(
-            "intensity", 0.3, "", minimum=0.0, linear=True, description="Contribution to t/lambda, narrow limit."
-        ),
+        Parameter("intensity", 0.3, "", minimum, linear=True, description="Contribution to t/lambda, narrow limit."),
         Parameter(position, energy, "eV", minimum=0.5, description="Pole of the undamped loss function."),
         Parameter("fwhm", fwhm, "eV", minimum=1e-2, description="Damping."),
     )
 
 
-VOLUME_PLASMON = LineShape("VolumePlasmon", _drude_parameters("plasmon_energy", 25.0, 10.0), _drude, Role.SCATTERING)
+VOLUME_PLASMON = LineShape("VolumePlasmon", _drude_parameters("plasmon_energy", 25.0, 10.0, 0.0), _drude, Role.SCATTERING)
 """Drude loss function, E Gamma Ep^2 / ((E^2 - Ep^2)^2 + (E Gamma)^2), times 2 / (pi Ep).
 
 Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (2011), eq. 3.43.
 """
 
-CARBON_PI_BAND = LineShape("CarbonPiBand", _drude_parameters("centre", 6.0, 4.0), _drude, Role.SCATTERING)
-"""The pi plasmon of sp2 carbon, as the loss function of one damped oscillator."""
+CARBON_PI_BAND = LineShape("CarbonPiBand", _drude_parameters("centre", 6.0, 4.0, None), _drude, Role.SCATTERING)
+"""The pi plasmon of sp2 carbon, as the loss function of one damped oscillator; unbounded, lest its mean be biased."""
 
 
 @numba.njit(cache=True, error_model="numpy")
