@@ -86,21 +86,31 @@ def _drude(energy, parameters, constants, values, gradients):  # pragma: no cove
         gradients[2, i] = intensity * shape * (1.0 / fwhm - 2.0 * e * e * fwhm / denominator)
 
 
-def _drude_parameters(position: str, energy: float, fwhm: float, minimum: float | None) -> tuple[Parameter, ...]:
+def _drude_parameters(
+    position: str, energy: float, fwhm: float, *, intensity: float | None, energies: tuple[float, float]
+) -> tuple[Parameter, ...]:
+    low, high = energies
     return (
-        Parameter("intensity", 0.3, "", minimum, linear=True, description="Contribution to t/lambda, narrow limit."),
-        Parameter(position, energy, "eV", minimum=0.5, description="Pole of the undamped loss function."),
-        Parameter("fwhm", fwhm, "eV", minimum=1e-2, description="Damping."),
+        Parameter("intensity", 0.3, "", intensity, linear=True, description="Contribution to t/lambda, narrow limit."),
+        Parameter(position, energy, "eV", low, high, description="Pole of the undamped loss function."),
+        Parameter("fwhm", fwhm, "eV", 0.04 * low, 4.0 * high, description="Damping."),
     )
 
 
-VOLUME_PLASMON = LineShape("VolumePlasmon", _drude_parameters("plasmon_energy", 25.0, 10.0, 0.0), _drude, Role.SCATTERING)
+VOLUME_PLASMON = LineShape(
+    "VolumePlasmon",
+    _drude_parameters("plasmon_energy", 25.0, 10.0, intensity=0.0, energies=(1.0, 100.0)),
+    _drude,
+    Role.SCATTERING,
+)
 """Drude loss function, E Gamma Ep^2 / ((E^2 - Ep^2)^2 + (E Gamma)^2), times 2 / (pi Ep).
 
 Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (2011), eq. 3.43.
 """
 
-CARBON_PI_BAND = LineShape("CarbonPiBand", _drude_parameters("centre", 6.0, 4.0, None), _drude, Role.SCATTERING)
+CARBON_PI_BAND = LineShape(
+    "CarbonPiBand", _drude_parameters("centre", 6.0, 4.0, intensity=None, energies=(4.5, 9.0)), _drude, Role.SCATTERING
+)
 """The pi plasmon of sp2 carbon, as the loss function of one damped oscillator; unbounded, lest its mean be biased."""
 
 
@@ -259,9 +269,9 @@ def ionisation_edge(
             Parameter("areal_density", 100.0, "nm^-2", linear=True, description="Atoms per area of the specimen."),
             Parameter("onset_energy", onset_energy, "eV", onset_energy - 5, onset_energy + 5, description="The step."),
             Parameter("onset_width", onset_width, "eV", 0.05, 10.0, description="FWHM of the step's derivative."),
-            Parameter("peak_ratio", peak_ratio, "", 0.0, 10.0, description="Fine-structure area over edge area."),
+            Parameter("peak_ratio", peak_ratio, "", 0.0, 3.0, description="Fine-structure area over edge area."),
             Parameter("peak_energy", peak_energy, "eV", peak_energy - 6, peak_energy + 6, description="Its maximum."),
-            Parameter("peak_fwhm", peak_fwhm, "eV", 0.2, 30.0, description="Its full width at half maximum."),
+            Parameter("peak_fwhm", peak_fwhm, "eV", 0.2, 12.0, description="Its full width at half maximum."),
         ),
         kernel=_edge,
         role=Role.SCATTERING,

@@ -1,4 +1,4 @@
-"""Poisson maximum likelihood for many spectra at once, by damped Fisher scoring."""
+"""Poisson maximum likelihood and least squares for many spectra at once, by damped Fisher scoring."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class FitResult:
     covariance
         Covariance of all parameters, shape (S, P, P); 0 for fixed parameters and those at a bound.
     deviance
-        Poisson deviance, shape (S,).
+        Poisson deviance, or weighted sum of squares, shape (S,).
     dof
         Fitted channels minus free parameters.
     status
@@ -139,10 +139,11 @@ def fit_spectra(
     upper: FloatArray | None = None,
     mask: NDArray[np.bool_] | None = None,
     detector: Detector | None = None,
+    variance: ArrayLike | None = None,
     options: SolverOptions | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> FitResult:
-    """Fit a model to many spectra by Poisson maximum likelihood.
+    """Fit a model to many spectra, by Poisson maximum likelihood or by weighted least squares.
 
     Read noise is treated as a shifted Poisson number: the variance is right to all orders that standard errors need,
     and negative counts are as good as any.
@@ -163,6 +164,8 @@ def fit_spectra(
         Channels to leave out, shape (E,).
     detector
         Gain and read noise; a perfect counter by default.
+    variance
+        Variance of each channel, a number or shape (E,) or (S, E): least squares with these weights, and no likelihood.
     options
         See :class:`SolverOptions`.
     progress
@@ -194,7 +197,7 @@ def fit_spectra(
     if not free.shape == lower.shape == upper.shape == (p,):
         raise ValueError(f"free, lower and upper must have the shape ({p},), one entry a parameter.")
     keep = np.ones(counts.shape[1], dtype=bool) if mask is None else ~np.asarray(mask, dtype=bool)
-    detector = Detector() if detector is None else detector
+    detector = Detector() if detector is None or variance is not None else detector
     options = SolverOptions() if options is None else options
 
     values = np.full((n, p), np.nan)
@@ -204,8 +207,11 @@ def fit_spectra(
     iterations = np.zeros(n, dtype=np.int16)
     problem = _Problem(model, free, lower, upper, keep, detector, options)
 
+    known = None if variance is None else np.broadcast_to(np.asarray(variance, dtype=float), counts.shape)
+
     def fit_block(block: slice) -> int:
-        out = problem.fit(np.asarray(counts[block], dtype=np.float64), np.array(start[block]))
+        weights = None if known is None else 1.0 / known[block][:, keep]
+        out = problem.fit(np.asarray(counts[block], dtype=np.float64), np.array(start[block]), weights)
         values[block], covariance[block], deviance[block], status[block], iterations[block] = out
         return len(status[block])
 
@@ -241,7 +247,7 @@ class _Problem:
         return mu, jacobian[:, :, self.keep] / self.detector.gain
 
     def fit(
-        self, counts: FloatArray, theta: FloatArray
+        self, counts: FloatArray, theta: FloatArray, weights: FloatArray | None
     ) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.int8], NDArray[np.int16]]:
         n, p = theta.shape
         f = int(self.free.sum())
@@ -263,7 +269,7 @@ class _Problem:
         objective = np.full(n, np.inf)
         score = np.zeros((n, f))
         if active.size:
-            self._refresh(active, theta, y, objective, score, information)
+            self._refresh(active, theta, y, weights, objective, score, information)
         while active.size:
             h, g = information[active], score[active].copy()
             position = theta[np.ix_(active, np.flatnonzero(self.free))]
@@ -291,7 +297,7 @@ class _Problem:
             candidate[np.ix_(active, np.flatnonzero(self.free))] = trial
             new_objective = np.full(n, np.inf)
             new_score, new_information = score.copy(), information.copy()
-            self._refresh(active, candidate, y, new_objective, new_score, new_information)
+            self._refresh(active, candidate, y, weights, new_objective, new_score, new_information)
             better = active[new_objective[active] <= objective[active] * (1 + 1e-9) + 1e-9]
             theta[better], objective[better] = candidate[better], new_objective[better]
             score[better], information[better] = new_score[better], new_information[better]
@@ -300,13 +306,14 @@ class _Problem:
             damping[worse] *= 10.0
             exhausted = (iterations[active] >= self.options.max_iterations) | (damping[active] > 1e12)
             active = active[~finished & ~exhausted]
-        return self._finish(theta, y, information, at_bound, status, iterations)
+        return self._finish(theta, objective, information, at_bound, status, iterations)
 
     def _refresh(
         self,
         rows: NDArray[np.intp],
         theta: FloatArray,
         y: FloatArray,
+        weights: FloatArray | None,
         objective: FloatArray,
         score: FloatArray,
         information: FloatArray,
@@ -314,16 +321,21 @@ class _Problem:
         with np.errstate(over="ignore", invalid="ignore"):
             mu, jacobian = self._evaluate(theta[rows])
             valid = np.isfinite(mu).all(axis=1)
-            mu = np.maximum(mu, 1e-3)
-            objective[rows] = np.where(valid, 0.5 * _deviance(y[rows], mu), np.inf)
-            score[rows] = np.einsum("sfe,se->sf", jacobian, y[rows] / mu - 1.0)
-            weighted = jacobian / np.sqrt(mu)[:, np.newaxis, :]
+            if weights is None:
+                mu = np.maximum(mu, 1e-3)
+                value, weight = 0.5 * _deviance(y[rows], mu), 1.0 / mu
+            else:
+                weight = weights[rows]
+                value = 0.5 * np.sum(weight * (y[rows] - mu) ** 2, axis=1)
+            objective[rows] = np.where(valid, value, np.inf)
+            score[rows] = np.einsum("sfe,se->sf", jacobian, (y[rows] - mu) * weight)
+            weighted = jacobian * np.sqrt(weight)[:, np.newaxis, :]
             information[rows] = weighted @ weighted.transpose(0, 2, 1)
 
     def _finish(
         self,
         theta: FloatArray,
-        y: FloatArray,
+        objective: FloatArray,
         information: FloatArray,
         at_bound: NDArray[np.bool_],
         status: NDArray[np.int8],
@@ -350,9 +362,7 @@ class _Problem:
             if at_bound[i].any():
                 status[i] = Status.AT_BOUND
         good = (status == Status.CONVERGED) | (status == Status.AT_BOUND)
-        if good.any():
-            mu = np.maximum(self._evaluate(theta[good])[0], 1e-3)
-            deviance[good] = _deviance(y[good], mu)
+        deviance[good] = 2.0 * objective[good]
         theta[~good] = np.nan
         covariance[~good] = np.nan
         return theta, covariance, deviance, status, iterations

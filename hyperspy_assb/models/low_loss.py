@@ -323,15 +323,12 @@ def refine_shapes(model: ASSBEELSModel, masks: Mapping[str, NDArray[np.bool_]]) 
 
 
 def _at_bound(component: Any, values: dict[str, float]) -> bool:
-    """Whether a position or width ran into a bound; those of a maximum of no height do not count."""
-    flat = values.get("peak_ratio") == 0.0
+    """Whether a position or width ran into a bound; shares and ratios may, and then what they belong to says nothing."""
+    silent = {"peak_ratio": "peak_", "tail_fraction": "tail_", "lorentz_fraction": "lorentz_"}
+    quiet = tuple(prefix for name, prefix in silent.items() if values.get(name) == 0.0)
     for name, value in values.items():
         parameter = getattr(component, name)
-        if name in ("peak_ratio", "tail_fraction", "lorentz_fraction") or (flat and name.startswith("peak_")):
-            continue
-        if name == "tail_length":
-            continue
-        if value in (parameter.bmin, parameter.bmax):
+        if name not in silent and not name.startswith(quiet) and value in (parameter.bmin, parameter.bmax):
             return True
     return False
 

@@ -134,6 +134,15 @@ def detector_from_metadata(signal: Any) -> Detector:
     return Detector(gain=float(gain), read_noise=float(np.sqrt(max(offset, 0.0))))
 
 
+def _noise_variance(signal: Any, shape: tuple[int, int]) -> Any:
+    """Variance of the counts as HyperSpy has it: a signal, a number, or 1 where there is none; shape (S, E)."""
+    variance = signal.get_noise_variance()
+    if variance is None or np.isscalar(variance):
+        return 1.0 if variance is None else float(variance)
+    data = variance.data.compute() if variance._lazy else variance.data
+    return np.asarray(data, dtype=float).reshape(-1, data.shape[-1])[:, : shape[1]]
+
+
 def multifit(
     model: Any,
     *,
@@ -155,7 +164,7 @@ def multifit(
     mask : numpy.ndarray, optional
         True where not to fit, on the navigation axes.
     loss_function : str
-        "ML-poisson".
+        "ML-poisson", or "ls": least squares, weighted by the noise variance that the signal has, as in HyperSpy.
     detector : Detector, optional
         Gain and read noise; from the metadata by default.
     options : SolverOptions, optional
@@ -178,8 +187,8 @@ def multifit(
     from hyperspy.defaults_parser import preferences
     from tqdm.auto import tqdm
 
-    if loss_function != "ML-poisson":
-        raise ValueError(f'loss_function must be "ML-poisson" for the batched fit, not {loss_function!r}.')
+    if loss_function not in ("ML-poisson", "ls"):
+        raise ValueError(f'loss_function must be "ML-poisson" or "ls" for the batched fit, not {loss_function!r}.')
     compiled = compile_model(model)
     signal = model.signal
     shape = signal.axes_manager._navigation_shape_in_array
@@ -201,6 +210,7 @@ def multifit(
             upper=compiled.upper,
             mask=compiled.mask,
             detector=detector_from_metadata(signal) if detector is None else detector,
+            variance=_noise_variance(signal, counts.shape) if loss_function == "ls" else None,
             options=options,
             progress=bar.update,
         )

@@ -281,7 +281,7 @@ def reference_mask(signal: Any, phase: str, where: Any) -> NDArray[np.bool_]:
         chosen = where(index).data.ravel()
         mask = np.zeros(int(np.prod(shape)), dtype=bool)
         mask[chosen[np.isfinite(chosen)].astype(int)] = True
-        return mask.reshape(shape)
+        where = mask.reshape(shape)
     data = getattr(where, "data", where)
     mask = np.asarray(data)
     if mask.dtype != bool:
