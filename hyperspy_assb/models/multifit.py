@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,6 +143,7 @@ def multifit(
     detector: Detector | None = None,
     options: SolverOptions | None = None,
     show_progressbar: bool | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> FitResult:
     """Fit a HyperSpy model to every spectrum of its signal at once.
 
@@ -162,6 +164,8 @@ def multifit(
         How far the solver goes.
     show_progressbar : bool, optional
         HyperSpy's preference by default.
+    progress : callable, optional
+        Called with the number of spectra just finished, instead of the progress bar.
 
     Returns
     -------
@@ -191,7 +195,7 @@ def multifit(
             raise ValueError(f"mask must have the shape {shape} of the navigation axes, not {mask.shape}.")
         counts[mask.ravel()] = np.nan
     show = preferences.General.show_progressbar if show_progressbar is None else show_progressbar
-    with tqdm(total=len(counts), disable=not show, unit="spectra", desc="Fit") as bar:
+    with tqdm(total=len(counts), disable=progress is not None or not show, unit="spectra", desc="Fit") as bar:
         result = fit_spectra(
             compiled.model,
             counts,
@@ -202,7 +206,7 @@ def multifit(
             mask=compiled.mask,
             detector=detector_from_metadata(signal) if detector is None else detector,
             options=options,
-            progress=bar.update,
+            progress=bar.update if progress is None else progress,
         )
     store_result(model, compiled, result, shape)
     return result
