@@ -145,6 +145,7 @@ def analyse_low_loss(
     progress: Progress | None = None,
     *,
     files: Sequence[str | PathLike[str]] = (),
+    earlier_warnings: Sequence[str] = (),
 ) -> Analysis:
     """Fit every pixel of a low-loss spectrum image, and gather what the fit says.
 
@@ -164,6 +165,8 @@ def analyse_low_loss(
         Called as the analysis goes on.
     files
         Files that the signal was read from, for the record.
+    earlier_warnings
+        What was warned of when they were read.
 
     Returns
     -------
@@ -191,7 +194,7 @@ def analyse_low_loss(
             signal = signal.deepcopy()
             signal.compute()
         checks.check_counts(signal.data)
-        count = max(1, signal.axes_manager.navigation_size)
+        count = max(1, int(signal.axes_manager.navigation_size))
         finished = 0
 
         def fitted(spectra: int) -> None:
@@ -201,8 +204,7 @@ def analyse_low_loss(
 
         report("start", 0, 0)
         if references is None:
-            fit_elements = elements
-            model = _create_model(signal, fit_elements, valence)
+            model = _create_model(signal, elements, valence)
             report("fit", 0, count)
             model.multifit(progress=fitted)
             results = None
@@ -223,8 +225,8 @@ def analyse_low_loss(
         maps = collect_maps(model, separability, absolute=absolute, results=results)
     asked = {"elements": elements, "valence": valence, "references": _describe_references(references)}
     parameters = {"asked for": provenance.to_plain(asked), **shared_parameters(model)}
-    methods = ["poisson", "valence", "hyperspy", "numpy", "scipy", "numba"]
-    methods[2:2] = ["lithium", "detection_limit", "delithiation"] if results else []
+    methods = ["poisson", "valence", *(("lithium", "detection_limit", "delithiation") if results else ())]
+    methods += ["hyperspy", "numpy", "scipy", "numba"]
     return Analysis(
         title=signal.metadata.get_item("General.title", "") or "Low-loss spectra",
         findings=tuple(findings.describe(model, maps, separability, results)),
@@ -232,7 +234,7 @@ def analyse_low_loss(
         table=tabulate(maps),
         spectra=tuple(choose_spectra(model)),
         parameters=parameters,
-        warnings=tuple(messages),
+        warnings=tuple(dict.fromkeys([*earlier_warnings, *messages])),
         provenance=provenance.record("analyse_low_loss", files=files, parameters=parameters, methods=methods),
         delithiation=results,
         model=model,
