@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,6 +152,7 @@ def multifit(
     detector: Detector | None = None,
     options: SolverOptions | None = None,
     show_progressbar: bool | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> FitResult:
     """Fit a HyperSpy model to every spectrum of its signal at once.
 
@@ -171,6 +173,8 @@ def multifit(
         How far the solver goes.
     show_progressbar : bool, optional
         HyperSpy's preference by default.
+    progress : callable, optional
+        Called with the number of spectra just finished, instead of the progress bar.
 
     Returns
     -------
@@ -200,7 +204,7 @@ def multifit(
             raise ValueError(f"mask must have the shape {shape} of the navigation axes, not {mask.shape}.")
         counts[mask.ravel()] = np.nan
     show = preferences.General.show_progressbar if show_progressbar is None else show_progressbar
-    with tqdm(total=len(counts), disable=not show, unit="spectra", desc="Fit") as bar:
+    with tqdm(total=len(counts), disable=progress is not None or not show, unit="spectra", desc="Fit") as bar:
         result = fit_spectra(
             compiled.model,
             counts,
@@ -212,7 +216,7 @@ def multifit(
             detector=detector_from_metadata(signal) if detector is None else detector,
             variance=_noise_variance(signal, counts.shape) if loss_function == "ls" else None,
             options=options,
-            progress=bar.update,
+            progress=bar.update if progress is None else progress,
         )
     store_result(model, compiled, result, shape)
     return result

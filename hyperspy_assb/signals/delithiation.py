@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -204,6 +204,7 @@ def quantify_delithiation(
     *,
     elements: tuple[str, ...] | None = None,
     show_progressbar: bool | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> Delithiation:
     """What :meth:`ASSBEELSSpectrum.quantify_delithiation` does."""
     if method not in science.SIGNATURES:
@@ -224,7 +225,7 @@ def quantify_delithiation(
     else:
         shapes = standard.shapes
         apply_shapes(model, shapes)
-    model.multifit(show_progressbar=show_progressbar)
+    model.multifit(show_progressbar=show_progressbar, progress=progress)
     features = collect_features(model)
     if standard is None:
         flat = {phase: mask.ravel() for phase, mask in masks.items() if phase != "vacuum"}
