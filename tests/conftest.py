@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -24,3 +25,18 @@ def shared_data() -> Path:
 def rng() -> np.random.Generator:
     """Random numbers that are the same in every run."""
     return np.random.default_rng(20240229)
+
+
+@pytest.fixture(scope="session")
+def differentiate() -> Callable[[Callable[[np.ndarray], np.ndarray], np.ndarray, int, float], np.ndarray]:
+    """Derivative of f(parameters) for one parameter by central differences of fourth order in the step."""
+
+    def derivative(function, parameters, index, step):
+        def at(multiple):
+            moved = np.array(parameters, dtype=float)
+            moved[..., index] += multiple * step
+            return function(moved)
+
+        return (8.0 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12.0 * step)
+
+    return derivative

@@ -91,7 +91,7 @@ def compile_model(model: Any) -> Compiled:
     """
     if not model.axis.is_uniform:
         raise NotImplementedError(f"The axis {model.axis.name!r} is not uniform: interpolate the signal first.")
-    if model.convolved:
+    if _is_convolved(model):
         raise NotImplementedError("The batched fit takes plural scattering from the model itself, not from low_loss.")
     components = [c for c in model if c.active]
     for component in components:
@@ -125,6 +125,14 @@ def compile_model(model: Any) -> Compiled:
         start=start,
         mask=~switches[:used],
     )
+
+
+def _is_convolved(model: Any) -> bool:
+    """Whether components are convolved with a low-loss signal; models of other signals than EELS cannot be asked."""
+    try:
+        return bool(model.convolved)
+    except NotImplementedError:
+        return False
 
 
 def detector_from_metadata(signal: Any) -> Detector:
