@@ -113,7 +113,7 @@ def extrapolate(energy: np.ndarray, values: np.ndarray, last: float) -> np.ndarr
     if used.all():
         return values
     fit = used & (energy > 0.7 * last)
-    slope, intercept = np.polyfit(np.log(energy[fit]), np.log(values[fit]), 1)
+    slope, _ = np.polyfit(np.log(energy[fit]), np.log(values[fit]), 1)
     return np.where(used, values, np.exp(intercept + slope * np.log(energy)))
 
 
@@ -137,7 +137,7 @@ def derive(recipe: Recipe, shift: float = 0.0) -> tuple[np.ndarray, dict[str, fl
     else:
         low, high = recipe.pre_edge
         pre = np.geomspace(low, high, 60)
-        slope, intercept = np.polyfit(np.log(pre), np.log(np.interp(pre, table_energy, table_total)), 1)
+        slope, _ = np.polyfit(np.log(pre), np.log(np.interp(pre, table_energy, table_total)), 1)
         exponent = float(np.clip(-slope, *recipe.exponent)) + shift
         anchor = float(np.interp(high, table_energy, table_total))
         outer = anchor * (energy / high) ** -exponent

@@ -1,7 +1,7 @@
 """Lithium content x of LixFePO4 from fitted low-loss spectra, calibrated on pure pixels of the same data.
 
-The joint fit describes the single-scattering distribution of a pixel by linear parameters: areal densities of atoms, the
-area of the 5 eV band, coefficients of the valence continuum. Phases that lie above each other in the column add in
+The joint fit describes the single-scattering distribution of a pixel by linear parameters: areal densities of atoms,
+the area of the 5 eV band, coefficients of the valence continuum. Phases that lie above each other in the column add in
 every one of them, so that each phase is a vector, measured on its pure pixels. A pixel is the sum of such vectors. The
 valence estimate takes the 5 eV area per Fe, the lithium estimate the Li K edge per Fe, both after what the other phases
 add to them; how much there is of these is told by all other parameters together.
@@ -287,14 +287,14 @@ def estimate_lithium_content(
     others = [k for k, name in enumerate(features.names) if name not in SIGNATURES.values()]
     if only_olivine:
         others = [features.index("Fe_M23")]  # nothing is known of other phases: Fe alone counts the olivine
-    used = [*others, key]
-    # Unknowns: Fe in LiFePO4 and in FePO4 (or in both), t/lambda of every other phase, and the signature of the olivine.
+    used = np.array([*others, key])
+    # Unknowns: Fe in LiFePO4 and in FePO4 (or in both), t/lambda of every other phase, the signature of the olivine.
     olivine = mixture[:, :2, others] / iron[:, np.newaxis]
     if only_olivine:
         olivine = olivine.mean(axis=1, keepdims=True)
     first = olivine.shape[1]
     rest = mixture[:, 2:, used]
-    design = np.zeros((good.size, len(used), first + rest.shape[1] + 1))
+    design = np.zeros((good.size, used.size, first + rest.shape[1] + 1))
     design[:, :-1, :first] = olivine.transpose(0, 2, 1)
     design[:, :, first:-1] = rest.transpose(0, 2, 1)
     design[:, -1, -1] = 1.0
@@ -303,7 +303,7 @@ def estimate_lithium_content(
     size = np.maximum(thickness, 0.05) ** 2
     total = counting + size[:, np.newaxis, np.newaxis] * np.diag(calibration.model_variance[used])
     solution, estimator, chi_squared = _generalised_least_squares(design, values, total)
-    freedom = max(len(used) - design.shape[2], 1)
+    freedom = max(used.size - design.shape[2], 1)
 
     fe = solution[:, :first].sum(axis=1)
     x = (solution[:, -1] / fe - mixture[:, 1, key] / iron[1]) / contrast

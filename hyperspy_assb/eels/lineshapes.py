@@ -1,7 +1,8 @@
 """Line shapes of the low-loss spectrum, with exact derivatives.
 
 Each is a :class:`~hyperspy_assb.fitting.kernels.LineShape`. The zero-loss peak is a density of counts; everything else
-is a density of single-scattering probability, relative to the zero loss, so that its area is a contribution to t/lambda.
+is a density of single-scattering probability, relative to the zero loss, so that its area is a contribution to
+t/lambda.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ _LN16 = 4.0 * math.log(2.0)
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _zero_loss(energy, parameters, constants, values, gradients):  # pragma: no cover - compiled
+def _zero_loss(
+    energy: FloatArray, parameters: FloatArray, constants: FloatArray, values: FloatArray, gradients: FloatArray
+) -> None:  # pragma: no cover - compiled
     intensity, centre, fwhm, asymmetry, fraction, tail, length = parameters
     for i in range(energy.size):
         x = energy[i] - centre
@@ -69,7 +72,9 @@ ZERO_LOSS_PEAK = LineShape(
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _drude(energy, parameters, constants, values, gradients):  # pragma: no cover - compiled
+def _drude(
+    energy: FloatArray, parameters: FloatArray, constants: FloatArray, values: FloatArray, gradients: FloatArray
+) -> None:  # pragma: no cover - compiled
     intensity, position, fwhm = parameters
     for i in range(energy.size):
         e = energy[i]
@@ -115,7 +120,9 @@ CARBON_PI_BAND = LineShape(
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _gaussian(energy, parameters, constants, values, gradients):  # pragma: no cover - compiled
+def _gaussian(
+    energy: FloatArray, parameters: FloatArray, constants: FloatArray, values: FloatArray, gradients: FloatArray
+) -> None:  # pragma: no cover - compiled
     intensity, centre, fwhm = parameters
     for i in range(energy.size):
         u = (energy[i] - centre) / fwhm
@@ -139,7 +146,9 @@ VALENCE_BAND = LineShape(
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _constant(energy, parameters, constants, values, gradients):  # pragma: no cover - compiled
+def _constant(
+    energy: FloatArray, parameters: FloatArray, constants: FloatArray, values: FloatArray, gradients: FloatArray
+) -> None:  # pragma: no cover - compiled
     for i in range(energy.size):
         values[i] = parameters[0]
         gradients[0, i] = 1.0
@@ -154,7 +163,7 @@ DARK_LEVEL = LineShape(
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _table(x, n, constants, value_and_slope):  # pragma: no cover - compiled
+def _table(x: float, n: int, constants: FloatArray, value_and_slope: FloatArray) -> None:  # pragma: no cover - compiled
     """Cubic Hermite table: constants = [n, area, x (n), value (n), slope (n)]; an exponential below, a power above."""
     if x <= constants[2]:
         y0 = constants[2 + n]
@@ -186,7 +195,9 @@ def _table(x, n, constants, value_and_slope):  # pragma: no cover - compiled
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _edge(energy, parameters, constants, values, gradients):  # pragma: no cover - compiled
+def _edge(
+    energy: FloatArray, parameters: FloatArray, constants: FloatArray, values: FloatArray, gradients: FloatArray
+) -> None:  # pragma: no cover - compiled
     density, onset, width, ratio, peak_energy, peak_fwhm = parameters
     n = int(constants[0])
     area = constants[1]
@@ -279,7 +290,9 @@ def ionisation_edge(
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _spline(energy, parameters, constants, values, gradients):  # pragma: no cover - compiled
+def _spline(
+    energy: FloatArray, parameters: FloatArray, constants: FloatArray, values: FloatArray, gradients: FloatArray
+) -> None:  # pragma: no cover - compiled
     """Cubic B-splines in ln E over E^2; constants = knots in eV (simple inner knots, the ends fourfold)."""
     count = parameters.size
     basis = np.empty(4)

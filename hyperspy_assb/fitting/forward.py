@@ -111,10 +111,10 @@ class SpectrumModel:
         if not self.plural_scattering:
             total = np.zeros((n, size))
             for index, term in enumerate(self.terms):
-                values, gradients = self._term(index, parameters, self._axis(term))
+                values, derivatives = self._term(index, parameters, self._axis(term))
                 total += values
                 for k in np.flatnonzero(free[self.slices[index]]):
-                    jacobian[:, rows[self.slices[index].start + k]] = gradients[:, k]
+                    jacobian[:, rows[self.slices[index].start + k]] = derivatives[:, k]
             return total * self.scale, jacobian * self.scale
 
         single = np.zeros((n, self._length // 2 + 1), dtype=complex)
@@ -130,14 +130,14 @@ class SpectrumModel:
                 single += spectrum
                 scattering += [(rows[start + k], gradients[:, k]) for k in chosen]
                 continue
-            values, gradients_ = self._term(index, parameters, self.energy)
+            values, derivatives = self._term(index, parameters, self.energy)
             if term.shape.role is Role.SOURCE:
                 source += values
-                source_gradients += [(rows[start + k], gradients_[:, k]) for k in chosen]
+                source_gradients += [(rows[start + k], derivatives[:, k]) for k in chosen]
             else:
                 additive += values
                 for k in chosen:
-                    jacobian[:, rows[start + k]] = gradients_[:, k] * self.scale
+                    jacobian[:, rows[start + k]] = derivatives[:, k] * self.scale
         plural = np.exp(single)
         recorded = fft.rfft(source * self.scale, self._length) * plural
         total = fft.irfft(recorded, self._length)[:, :size] + additive * self.scale

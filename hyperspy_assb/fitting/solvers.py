@@ -249,7 +249,7 @@ class _Problem:
     def fit(
         self, counts: FloatArray, theta: FloatArray, weights: FloatArray | None
     ) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.int8], NDArray[np.int16]]:
-        n, p = theta.shape
+        n = theta.shape[0]
         f = int(self.free.sum())
         status = np.full(n, Status.NOT_CONVERGED, dtype=np.int8)
         iterations = np.zeros(n, dtype=np.int16)

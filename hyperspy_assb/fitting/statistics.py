@@ -71,7 +71,7 @@ def variance_inflation(
 
 
 def _variance(information: FloatArray, row: int) -> FloatArray:
-    """Diagonal element of the inverse, scaled so that units do not matter; parameters without information stand still."""
+    """Diagonal element of the inverse, scaled against units; parameters without information stand still."""
     root = np.sqrt(np.einsum("sff->sf", information))
     root[root == 0.0] = 1.0
     scaled = information / (root[:, :, np.newaxis] * root[:, np.newaxis, :])

@@ -5,4 +5,12 @@ from hyperspy_assb.plotting.maps import add_scale_bar, plot_map, plot_status_map
 from hyperspy_assb.plotting.spectra import plot_fit
 from hyperspy_assb.plotting.truth import plot_truth_result
 
-__all__ = ["add_scale_bar", "plot_delithiation", "plot_distribution", "plot_fit", "plot_map", "plot_status_map", "plot_truth_result"]
+__all__ = [
+    "add_scale_bar",
+    "plot_delithiation",
+    "plot_distribution",
+    "plot_fit",
+    "plot_map",
+    "plot_status_map",
+    "plot_truth_result",
+]

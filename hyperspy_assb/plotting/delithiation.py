@@ -37,7 +37,9 @@ def plot_delithiation(result: Any) -> np.ndarray:
     """
     figure, axes = plt.subplots(2, 2, figsize=(10.0, 7.6), layout="constrained")
     figure.suptitle(f"LixFePO4 from the {SIGNATURE_NAMES[result.method]}")
-    plot_map(result.x, label="x in LixFePO4", title="Lithium content", ax=axes[0, 0], cmap="RdYlBu", vmin=-0.2, vmax=1.2)
+    plot_map(
+        result.x, label="x in LixFePO4", title="Lithium content", ax=axes[0, 0], cmap="RdYlBu", vmin=-0.2, vmax=1.2
+    )
     error = result.x._deepcopy_with_new_data(np.hypot(result.x_std.data, result.x_systematic.data))
     plot_map(error, label="standard uncertainty of x", title="Uncertainty", ax=axes[0, 1], cmap="magma_r", vmin=0.0)
     plot_status_map(result.status, STATUS_NAMES, title="Status", ax=axes[1, 0])

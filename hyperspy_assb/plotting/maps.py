@@ -130,7 +130,7 @@ def plot_status_map(
     palette = dict(zip(sorted(set(names) | set(classes.tolist())), ("#dfe8ee", *COLOURS[1:], *COLOURS), strict=False))
     palette |= dict(colours or {})
     shown = [palette[int(key)] for key in classes]
-    ax, _, strip = _draw(
+    ax, _, _ = _draw(
         np.searchsorted(classes, values),
         ax,
         scale,

@@ -122,7 +122,7 @@ class Delithiation:
     model: ASSBEELSModel | None = field(default=None, repr=False)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row a pixel: its indices and position (with units in the name), every quantity, and the status in words."""
+        """One row a pixel: indices and position (with units in the name), every quantity, and the status in words."""
         shape = self.x.data.shape
         columns: dict[str, Any] = {}
         for axis, index in zip(self.x.axes_manager._axes, np.indices(shape), strict=False):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from exspy.signals import EELSSpectrum, LazyEELSSpectrum
@@ -41,7 +41,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
 
     _signal_type = "EELS_ASSB"
     # Not inherited: exspy's aliases belong to its own class.
-    _alias_signal_types: list[str] = []
+    _alias_signal_types: ClassVar[list[str]] = []
 
     # ------------------------------------------------------------------ checks
 
@@ -342,7 +342,8 @@ class ASSBEELSSpectrum(EELSSpectrum):
         method
             "valence": area of the 5 eV band per Fe; "lithium": Li K per Fe.
         elements
-            Elements whose edges are fitted; by default Li, Fe and P, with Al and Ge where LAGP is named, and C where carbon is.
+            Elements whose edges are fitted; by default Li, Fe and P, with Al and Ge where LAGP is named, and C where
+            carbon is.
         show_progressbar
             HyperSpy's preference by default.
 

@@ -99,7 +99,7 @@ def test_good_microscope_parameters_do_not_warn():
 def test_placeholders_and_volts():
     signal = make()
     signal.set_microscope_parameters(beam_energy=300000.0, convergence_angle=0.0, collection_angle=100.0)
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="convergence_angle|corrected|collection_angle") as caught:
         parameters = signal.check_microscope_parameters()
     assert parameters == MicroscopeParameters(300.0, None, None)
     text = " ".join(str(warning.message) for warning in caught)
@@ -111,7 +111,7 @@ def test_placeholders_and_volts():
 def test_microscope_parameters_are_written_on_demand():
     signal = make()
     signal.set_microscope_parameters(beam_energy=300000.0, convergence_angle=0.0, collection_angle=100.0)
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="convergence_angle|corrected|collection_angle"):
         signal.check_microscope_parameters(update=True)
     tem = signal.metadata.Acquisition_instrument.TEM
     assert tem.beam_energy == 300.0
@@ -243,7 +243,7 @@ def test_all_pixels_zero():
 def test_range_that_stops_before_50_ev():
     signal = make(size=560)
     signal.validate_energy_axis()
-    with pytest.raises(ValueError, match="ends at 45.9 eV, but must reach 50 eV for quantification"):
+    with pytest.raises(ValueError, match=r"ends at 45\.9 eV, but must reach 50 eV for quantification"):
         signal.validate_energy_axis(minimum_end=50, purpose="quantification")
 
 
@@ -279,7 +279,7 @@ def test_load_converts(tmp_path):
 
 
 def test_file_that_is_not_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match="missing.dm3"):
+    with pytest.raises(FileNotFoundError, match=r"missing\.dm3"):
         load_spectrum_image(tmp_path / "missing.dm3")
 
 
