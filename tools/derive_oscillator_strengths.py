@@ -113,7 +113,7 @@ def extrapolate(energy: np.ndarray, values: np.ndarray, last: float) -> np.ndarr
     if used.all():
         return values
     fit = used & (energy > 0.7 * last)
-    slope, _ = np.polyfit(np.log(energy[fit]), np.log(values[fit]), 1)
+    slope, intercept = np.polyfit(np.log(energy[fit]), np.log(values[fit]), 1)
     return np.where(used, values, np.exp(intercept + slope * np.log(energy)))
 
 

@@ -62,19 +62,19 @@ class SpectrumModel:
         if step[0] <= 0 or np.any(np.abs(step - step[0]) > 1e-6 * step[0]):
             raise ValueError("The energy axis must be uniform and increasing.")
         self.terms = tuple(terms)
-        self.energy = energy
+        self.energy: FloatArray = energy
         self.scale = float((energy[-1] - energy[0]) / (energy.size - 1))
         roles = [term.shape.role for term in self.terms]
         self.plural_scattering = plural_scattering and Role.SCATTERING in roles
         if self.plural_scattering and Role.SOURCE not in roles:
             raise ValueError("Plural scattering needs a zero-loss peak among the components.")
-        self.loss = np.arange(energy.size) * self.scale
+        self.loss: FloatArray = np.arange(energy.size, dtype=np.float64) * self.scale
         # exp(s) wraps only where three losses add up to more than twice the range.
         self._length = fft.next_fast_len(2 * energy.size, real=True)
         stops = np.cumsum([term.size for term in self.terms], dtype=int)
         self.slices = tuple(slice(stop - term.size, stop) for term, stop in zip(self.terms, stops, strict=True))
         self.n_parameters = int(stops[-1]) if stops.size else 0
-        self._columns: dict[tuple[int, bytes], tuple[FloatArray, NDArray[np.complex128]]] = {}
+        self._columns: dict[tuple[int, bytes], NDArray[np.complex128]] = {}
 
     def expectation(self, parameters: FloatArray) -> FloatArray:
         """Expected counts per channel, shape (S, E), for parameters of shape (S, P)."""
@@ -168,14 +168,14 @@ class SpectrumModel:
             return self._transform(values), self._transform(gradients)
         # One shape for all spectra: its transform is kept, and the amplitudes multiply it.
         key = (index, shape_parameters[:1].tobytes())
-        if key not in self._columns:
+        transformed = self._columns.get(key)
+        if transformed is None:
             unit = own[:1].copy()
             unit[:, term.linear] = 1.0
-            gradients = self._term(index, self._with(index, unit), self.loss)[1]
+            transformed = self._transform(self._term(index, self._with(index, unit), self.loss)[1])
             if len(self._columns) > 4 * len(self.terms):
                 self._columns.clear()
-            self._columns[key] = (gradients, self._transform(gradients))
-        transformed = self._columns[key][1]
+            self._columns[key] = transformed
         values = own[:, term.linear] @ transformed[0, term.linear]
         if term.linear.all():
             return values, transformed

@@ -323,7 +323,7 @@ def refine_shapes(model: ASSBEELSModel, masks: Mapping[str, NDArray[np.bool_]]) 
 
 
 def _at_bound(component: Any, values: dict[str, float]) -> bool:
-    """Whether a position or width ran into a bound; shares and ratios may, and then what they belong to says nothing."""
+    """Whether a position or width ran into a bound; shares and ratios may, and then what they scale says nothing."""
     silent = {"peak_ratio": "peak_", "tail_fraction": "tail_", "lorentz_fraction": "lorentz_"}
     quiet = tuple(prefix for name, prefix in silent.items() if values.get(name) == 0.0)
     for name, value in values.items():

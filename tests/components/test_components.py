@@ -239,7 +239,7 @@ def test_unknown_parameters_are_named():
         own.LiKEdge(width=3.0)
 
 
-@pytest.mark.parametrize("shell, element", [("K", "Li"), ("M2,3", "Fe"), ("L2,3", "Al")])
+@pytest.mark.parametrize(("shell", "element"), [("K", "Li"), ("M2,3", "Fe"), ("L2,3", "Al")])
 def test_cross_sections_follow_beam_and_angles(shell, element):
     cls = next(c for c in own.EDGE_CLASSES if c.shell == shell)
     energy = np.arange(60.0, 110.0) + (40.0 if element == "Al" else 0.0)

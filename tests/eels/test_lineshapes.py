@@ -132,7 +132,7 @@ def test_kernels_overwrite_what_they_are_given(case):
 WIDE = -4000.0 + 0.01 * np.arange(800_001)
 
 
-@pytest.mark.parametrize("lorentz, tail, tolerance", [(0.0, 0.0, 1e-9), (0.0, 0.3, 1e-9), (1.0, 0.0, 2e-4)])
+@pytest.mark.parametrize(("lorentz", "tail", "tolerance"), [(0.0, 0.0, 1e-9), (0.0, 0.3, 1e-9), (1.0, 0.0, 2e-4)])
 def test_area_of_the_zero_loss(lorentz, tail, tolerance):
     values = ZERO_LOSS_PEAK.evaluate(WIDE, (5.0, 0.2, 0.9, 0.0, lorentz, tail, 4.0))[0]
     # Exact; a Lorentzian leaves fwhm / (pi 4000) outside.

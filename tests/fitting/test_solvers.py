@@ -107,7 +107,7 @@ def test_the_estimate_is_the_maximum_of_the_likelihood(seed):
 
 
 @pytest.mark.parametrize(
-    "scale, detector",
+    ("scale", "detector"),
     [
         (1.0, Detector()),
         (0.05, Detector()),  # 1 to 20 counts a channel: no Gaussian approximation
@@ -285,7 +285,7 @@ def test_a_wrong_model_still_ends(rng):
 
 
 @pytest.mark.parametrize(
-    "kwargs, message",
+    ("kwargs", "message"),
     [
         ({"free": np.ones(3, dtype=bool)}, "one entry a parameter"),
         ({"lower": np.zeros(5)}, "one entry a parameter"),
@@ -311,7 +311,7 @@ def test_impossible_detectors(values):
 # ------------------------------------------------------------------------------------------------ blocks, progress
 
 
-@pytest.mark.parametrize("block_size, workers", [(1, 1), (7, 2), (64, 3)])
+@pytest.mark.parametrize(("block_size", "workers"), [(1, 1), (7, 2), (64, 3)])
 def test_blocks_and_order_do_not_matter(rng, block_size, workers):
     counts = draw(rng, 50)
     order = rng.permutation(50)

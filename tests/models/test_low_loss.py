@@ -24,7 +24,9 @@ def simulate(columns, conditions=CONDITIONS, *, dose=3e5, seed=1, **kwargs):
 @pytest.fixture(scope="module")
 def mixed():
     """2 x 3 columns of LiFePO4 and FePO4; the last is thicker."""
-    return simulate({"LiFePO4": [[40.0, 30.0, 20.0], [10.0, 0.0, 30.0]], "FePO4": [[0.0, 10.0, 20.0], [30.0, 40.0, 60.0]]})
+    return simulate(
+        {"LiFePO4": [[40.0, 30.0, 20.0], [10.0, 0.0, 30.0]], "FePO4": [[0.0, 10.0, 20.0], [30.0, 40.0, 60.0]]}
+    )
 
 
 def names(signal, *args, **kwargs):
@@ -37,7 +39,7 @@ def names(signal, *args, **kwargs):
 
 
 @pytest.mark.parametrize(
-    "elements, n_channels, edges",
+    ("elements", "n_channels", "edges"),
     [
         (("Li", "Fe", "P", "O"), 512, ["Fe_M23", "Li_K"]),  # P L2,3 at 132 eV is out of range
         (("P", "Fe", "Li"), 1024, ["Fe_M23", "Li_K", "P_L23"]),
