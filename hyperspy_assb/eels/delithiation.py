@@ -83,8 +83,8 @@ class Features:
 class Calibration:
     """What each phase adds to every parameter.
 
-    A phase of the share ``a`` of t/lambda adds ``a * (slope * t/lambda + offset)``: the offset is what does not grow with
-    thickness, such as surface losses and what the line shape misses of the tail of the zero loss.
+    A phase of the share ``a`` of t/lambda adds ``a * (slope * t/lambda + offset)``: the offset is what does not grow
+    with thickness, such as surface losses and what the line shape misses of the tail of the zero loss.
 
     Parameters
     ----------
