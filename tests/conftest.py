@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -19,6 +20,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real data are not here: they are looked for in {folder}")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _close_figures() -> Iterator[None]:
+    """Close what a test has drawn: figures made through pyplot live until they are closed."""
+    yield
+    plt.close("all")
 
 
 @pytest.fixture

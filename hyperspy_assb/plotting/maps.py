@@ -65,7 +65,7 @@ def plot_map(
     Examples
     --------
     >>> ax = plot_map(np.eye(8), label="x", title="x in LixFePO4", scale=5.0, scale_units="nm")
-    >>> ax.get_title()
+    >>> ax.get_title(loc="left")
     'x in LixFePO4'
     """
     values, scale, scale_units = as_map(data, scale, scale_units)

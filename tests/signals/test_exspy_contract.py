@@ -22,6 +22,9 @@ from hyperspy.signals import BaseSignal
 
 from hyperspy_assb.signals import ASSBEELSSpectrum, LazyASSBEELSSpectrum
 
+# Their warnings are exspy's own affair.
+pytestmark = pytest.mark.filterwarnings("default")
+
 FOLDER = Path(exspy.__file__).parent / "tests"
 if not FOLDER.is_dir():
     pytest.skip("exspy is installed without its tests", allow_module_level=True)
