@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +17,8 @@ mpl.use("Agg")
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data, which is not part of the project."""
-    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    named = os.environ.get("HYPERSPY_ASSB_TEST_DATA")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"the real data are not here: they are looked for in {folder}")
     return folder
