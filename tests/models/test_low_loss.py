@@ -76,7 +76,7 @@ def test_germanium_m45_needs_the_plasmon():
 def test_elements_of_the_metadata(mixed):
     signal = mixed.deepcopy()
     assert {"Fe_M23", "Li_K"} <= set(names(signal))
-    signal.set_elements(["Fe"])
+    signal.metadata.set_item("Sample.elements", ["Fe"])
     assert "Li_K" not in names(signal)
 
 
@@ -169,9 +169,10 @@ def test_an_empty_pixel_does_no_harm(mixed):
         signal.create_low_loss_model()
 
 
-def test_shared_shapes_are_found_on_pure_pixels_and_kept():
+@pytest.mark.parametrize("n_channels", [512, 1024])
+def test_shared_shapes_are_found_on_pure_pixels_and_kept(n_channels):
     columns = {"LiFePO4": np.repeat([40.0, 0.0, 0.0], 20), "FePO4": np.repeat([0.0, 40.0, 0.0], 20)}
-    signal = simulate({k: v.reshape(3, 20) for k, v in columns.items()}, EELSConditions(n_channels=700), dose=1e6)
+    signal = simulate({k: v.reshape(3, 20) for k, v in columns.items()}, EELSConditions(n_channels=n_channels), dose=1e6)
     model = signal.create_low_loss_model(("Li", "Fe", "P"))
     masks = {p: np.repeat([p == q for q in ("LiFePO4", "FePO4", "vacuum")], 20).reshape(3, 20) for p in SHAPES}
     found = refine_shapes(model, {k: v for k, v in masks.items() if v.any()})
