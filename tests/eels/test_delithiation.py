@@ -140,7 +140,9 @@ def test_every_status_has_its_reason(rng):
     shares = np.array([[0.7, 0.3, 0.0, 0.0]])
     values[row[2]], thickness[row[2]] = build(shares, np.array([1.3])).values[0], 1.3
     values[row[3], 1] += 0.3
-    content = estimate_lithium_content(replace(features, values=values, t_over_lambda=thickness), calibration, "valence")
+    content = estimate_lithium_content(
+        replace(features, values=values, t_over_lambda=thickness), calibration, "valence"
+    )
     status = [DelithiationStatus(s).name for s in content.status[row[:4]]]
     assert status == ["NOT_FITTED", "NOT_FITTED", "THICK", "UNEXPLAINED"]
     assert [DelithiationStatus[s].answered for s in status] == [False, False, True, True]

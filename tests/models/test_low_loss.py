@@ -24,7 +24,9 @@ def simulate(columns, conditions=CONDITIONS, *, dose=3e5, seed=1, **kwargs):
 @pytest.fixture(scope="module")
 def mixed():
     """2 x 3 columns of LiFePO4 and FePO4; the last is thicker."""
-    return simulate({"LiFePO4": [[40.0, 30.0, 20.0], [10.0, 0.0, 30.0]], "FePO4": [[0.0, 10.0, 20.0], [30.0, 40.0, 60.0]]})
+    return simulate(
+        {"LiFePO4": [[40.0, 30.0, 20.0], [10.0, 0.0, 30.0]], "FePO4": [[0.0, 10.0, 20.0], [30.0, 40.0, 60.0]]}
+    )
 
 
 def names(signal, *args, **kwargs):
@@ -172,7 +174,9 @@ def test_an_empty_pixel_does_no_harm(mixed):
 @pytest.mark.parametrize("n_channels", [512, 1024])
 def test_shared_shapes_are_found_on_pure_pixels_and_kept(n_channels):
     columns = {"LiFePO4": np.repeat([40.0, 0.0, 0.0], 20), "FePO4": np.repeat([0.0, 40.0, 0.0], 20)}
-    signal = simulate({k: v.reshape(3, 20) for k, v in columns.items()}, EELSConditions(n_channels=n_channels), dose=1e6)
+    signal = simulate(
+        {k: v.reshape(3, 20) for k, v in columns.items()}, EELSConditions(n_channels=n_channels), dose=1e6
+    )
     model = signal.create_low_loss_model(("Li", "Fe", "P"))
     masks = {p: np.repeat([p == q for q in ("LiFePO4", "FePO4", "vacuum")], 20).reshape(3, 20) for p in SHAPES}
     found = refine_shapes(model, {k: v for k, v in masks.items() if v.any()})

@@ -71,7 +71,9 @@ def test_errors_are_true(gain, read_noise):
     correlation = reported / np.sqrt(np.outer(np.diag(reported), np.diag(reported)))
     np.testing.assert_allclose(np.corrcoef(error.T), correlation, atol=0.08)
     if gain == 1.0:  # with one electron a channel the deviance is no longer chi-squared distributed
-        assert np.nanmean(model.fit_quality.deviance.data) == pytest.approx(model.fit_quality.dof.data.flat[0], rel=0.02)
+        assert np.nanmean(model.fit_quality.deviance.data) == pytest.approx(
+            model.fit_quality.dof.data.flat[0], rel=0.02
+        )
 
 
 def test_it_fills_what_hyperspy_has():
@@ -99,7 +101,9 @@ def test_it_fills_what_hyperspy_has():
     for signal in (quality.deviance, quality.dof, quality.status):
         assert signal.axes_manager.as_dictionary() == model.chisq.axes_manager.as_dictionary()
     np.testing.assert_array_equal(model.red_chisq.data[good], (model.chisq.data / (300 - len(FREE) - 1))[good])
-    np.testing.assert_array_equal(model["FePO4ValenceBand"].intensity.as_signal().data[good], free_maps(model)[good][:, 6])
+    np.testing.assert_array_equal(
+        model["FePO4ValenceBand"].intensity.as_signal().data[good], free_maps(model)[good][:, 6]
+    )
     # The current position shows the fitted values.
     model.axes_manager.indices = (3, 2)
     assert model["VolumePlasmon"].plasmon_energy.value == free_maps(model)[2, 3, 4]
@@ -134,9 +138,7 @@ def test_the_function_and_the_method_are_one():
 def test_lazy_data():
     model, other = make(), make()
     model.multifit(show_progressbar=False)
-    lazy = ASSBEELSModel(
-        other.signal.as_lazy(), auto_background=False, auto_add_edges=False, plural_scattering=True
-    )
+    lazy = ASSBEELSModel(other.signal.as_lazy(), auto_background=False, auto_add_edges=False, plural_scattering=True)
     lazy.extend([c for c in make()])
     lazy.multifit(show_progressbar=False)
     np.testing.assert_array_equal(free_maps(lazy), free_maps(model))

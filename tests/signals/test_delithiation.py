@@ -102,6 +102,8 @@ def test_figures(result):
 # ----------------------------------------------------------------------------------------------------------- files
 
 
+# The writer of .zspy opens its stores in a way that zarr 2 announces as deprecated.
+@pytest.mark.filterwarnings("ignore:The NestedDirectoryStore is deprecated:FutureWarning")
 @pytest.mark.parametrize("extension", ["hspy", "zspy"])
 def test_everything_but_the_model_survives_a_file(result, tmp_path, extension):
     path = tmp_path / f"x.{extension}"
@@ -188,7 +190,7 @@ def test_a_circle_is_round(battery):
     mask = reference_mask(battery.eels_after, "LAGP", circle)
     y, x = np.nonzero(mask)
     assert mask.sum() == pytest.approx(np.pi * 25, rel=0.2)
-    assert np.all(np.hypot(y - 12, x - 12) <= 5.5)
+    assert np.all(np.hypot(y - y.mean(), x - x.mean()) <= 5.5)
 
 
 @pytest.mark.parametrize(
