@@ -251,5 +251,5 @@ def test_a_missing_feature_is_named(rng):
     features, masks, _, _ = scene(rng)
     calibration = calibrate(features, masks)
     renamed = replace(features, names=("c0", "c1", "c2", "FePO4ValenceBand", "other", "Fe_M23", "Al_L23", "P_L23"))
-    with pytest.raises(ValueError, match="no Li_K, but only c0.*check elements"):
+    with pytest.raises(ValueError, match=r"no Li_K, but only c0.*check elements"):
         estimate_lithium_content(renamed, calibration, "lithium")

@@ -364,7 +364,9 @@ def test_usable_is_what_the_status_says():
 
 def test_others_do_not_make_up_for_what_a_bound_forbids():
     """Two strongly correlated amplitudes, one at its bound: the other is where a fit without it puts it."""
-    shapes = np.stack([np.exp(-0.5 * (ENERGY - 5.0) ** 2), np.exp(-0.5 * ((ENERGY - 5.2) / 1.1) ** 2), 0.1 + 0 * ENERGY])
+    shapes = np.stack(
+        [np.exp(-0.5 * (ENERGY - 5.0) ** 2), np.exp(-0.5 * ((ENERGY - 5.2) / 1.1) ** 2), 0.1 + 0 * ENERGY]
+    )
 
     class Mixture:
         n_parameters = 3
@@ -379,6 +381,6 @@ def test_others_do_not_make_up_for_what_a_bound_forbids():
     assert np.all(result.status == Status.AT_BOUND)
     np.testing.assert_array_equal(result.values[:, 1], 0.0)
     alone = fit_spectra(Mixture(), counts, [5e5, 0.0, 1e4], free=np.array([True, False, True]))
-    # Exact up to the 1e-4 of log-likelihood at which either ends (more where the model misses the data, as it does here).
+    # Exact up to the log-likelihood at which either ends: 1e-4, more where the model misses the data, as here.
     assert np.all(np.abs(result.values - alone.values)[:, [0, 2]] < 0.1 * alone.std[:, [0, 2]])
     assert result.iterations.max() < 15

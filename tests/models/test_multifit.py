@@ -139,7 +139,7 @@ def test_lazy_data():
     model, other = make(), make()
     model.multifit(show_progressbar=False)
     lazy = ASSBEELSModel(other.signal.as_lazy(), auto_background=False, auto_add_edges=False, plural_scattering=True)
-    lazy.extend([c for c in make()])
+    lazy.extend(list(make()))
     lazy.multifit(show_progressbar=False)
     np.testing.assert_array_equal(free_maps(lazy), free_maps(model))
 
@@ -222,7 +222,7 @@ def test_what_cannot_be_compiled_is_named():
     model.multifit(show_progressbar=False)  # what is switched off does not matter
     model = make()
     model.append(exspy.components.VolumePlasmonDrude())
-    with pytest.raises(NotImplementedError, match="VolumePlasmonDrude.*has no kernel"):
+    with pytest.raises(NotImplementedError, match=r"VolumePlasmonDrude.*has no kernel"):
         model.multifit(show_progressbar=False)
 
 

@@ -243,17 +243,26 @@ def test_the_range_must_reach_lithium(battery, references):
 def test_nan_is_refused(battery, references):
     signal = battery.eels_after.deepcopy()
     signal.data[4, 5, 6] = np.nan
-    with pytest.raises(ValueError, match="NaN|finite"):
+    with pytest.raises(ValueError, match=r"NaN|finite"):
         signal.quantify_delithiation(references)
 
 
-def test_one_spectrum_with_the_calibration_of_a_map(result):
+def lithium_iron_phosphate(thickness, shape=()):
     conditions = EELSConditions()
-    data = simulate_spectra({"LiFePO4": 40.0}, conditions, 3, dose=2e6, zero_loss_shift=0.0)
-    one = spectra_to_signal(data, conditions, signal_type="EELS_ASSB").quantify_delithiation(
-        result, show_progressbar=False
-    )
+    data = simulate_spectra({"LiFePO4": np.full(shape, thickness)}, conditions, 3, dose=1e6, zero_loss_shift=0.0)
+    return spectra_to_signal(data, conditions, signal_type="EELS_ASSB")
+
+
+def test_one_spectrum_with_the_calibration_of_a_map(result):
+    one = lithium_iron_phosphate(40.0).quantify_delithiation(result, show_progressbar=False)
     assert one.x.data.shape == (1,)
     error = np.hypot(one.x_std.data, one.x_systematic.data)[0]
-    assert one.x.data[0] == pytest.approx(1.0, abs=max(4.0 * error, 0.05))  # known truth
+    assert one.x.data[0] == pytest.approx(1.0, abs=4.0 * error)  # known truth
+    assert error < 0.1
     assert len(one.to_dataframe()) == 1
+
+
+@pytest.mark.xfail(reason="a start with a negative expectation is where the solver stays: no pixel converges")
+def test_a_signal_of_one_phase_with_the_calibration_of_a_map(result):
+    three = lithium_iron_phosphate(80.0, (3,)).quantify_delithiation(result, show_progressbar=False)
+    assert np.isfinite(three.x.data).all()

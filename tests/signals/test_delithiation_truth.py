@@ -63,7 +63,8 @@ def test_delithiation_is_seen(quantified, method):
     before, earlier = quantified["before", method]
     pixels = chosen(truth) & chosen(earlier) & np.isfinite(after.x.data) & np.isfinite(before.x.data)
     change, known = (after.x.data - before.x.data)[pixels], (truth.x - earlier.x)[pixels]
-    lost = known < -0.8
-    assert lost.sum() > 50
-    assert np.mean(change[lost] < -0.5) > 0.95
-    assert np.mean(np.abs(change[known > -0.1]) < 0.3) > 0.95
+    # Each state may be off by 0.05.
+    for kind in (known < -0.8, np.abs(known) < 0.02):
+        assert kind.sum() > 50
+        assert abs(np.mean((change - known)[kind])) < 0.1
+    assert np.mean(change[known < -0.8] < -0.5) > 0.95
