@@ -306,17 +306,18 @@ def estimate_lithium_content(
     freedom = max(used.size - design.shape[2], 1)
 
     fe = solution[:, :first].sum(axis=1)
-    x = (solution[:, -1] / fe - mixture[:, 1, key] / iron[1]) / contrast
+    some = np.where(fe == 0.0, np.nan, fe)  # no Fe at all: no x
+    x = (solution[:, -1] / some - mixture[:, 1, key] / iron[1]) / contrast
     gradient = np.zeros_like(solution)
-    gradient[:, -1] = 1.0 / (fe * contrast)
-    gradient[:, :first] = -(solution[:, -1] / fe**2 / contrast)[:, np.newaxis]
+    gradient[:, -1] = 1.0 / (some * contrast)
+    gradient[:, :first] = -(solution[:, -1] / some**2 / contrast)[:, np.newaxis]
     direction = np.einsum("sp,spk->sk", gradient, estimator)
     variance = np.einsum("sk,skl,sl->s", direction, counting, direction)
     systematic = size * np.sum(direction**2 * calibration.model_variance[used], axis=1)
     # An error of an end member moves x along with it; one of another phase moves the signature by its amount.
     systematic += x**2 * end_variance[:, 0] / (iron[0] * contrast) ** 2
     systematic += (1 - x) ** 2 * end_variance[:, 1] / (iron[1] * contrast) ** 2
-    amounts = solution[:, first:-1] / (fe * contrast)[:, np.newaxis]
+    amounts = solution[:, first:-1] / (some * contrast)[:, np.newaxis]
     systematic += np.sum(amounts**2 * end_variance[:, 2:], axis=1)
 
     fe_weights = estimator[:, :first].sum(axis=1)

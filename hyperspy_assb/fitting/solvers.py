@@ -282,9 +282,7 @@ class _Problem:
             scaled[stuck[:, :, np.newaxis] | stuck[:, np.newaxis, :]] = 0.0
             index = np.arange(f)
             scaled[:, index, index] = 1.0 + damping[active, np.newaxis]
-            step = np.linalg.solve(scaled, (g / root)[:, :, np.newaxis])[:, :, 0] / root
-            gain = 0.5 * np.sum(step * g, axis=1)
-            trial = np.clip(position + step, lower, upper)
+            trial, gain = _bounded_step(scaled, g, root, stuck, position, lower, upper)
             iterations[active] += 1
             at_bound[active] = stuck
             # A small expected gain of a hardly damped step: nothing is left to find. Where the model misses the data by
@@ -366,6 +364,45 @@ class _Problem:
         theta[~good] = np.nan
         covariance[~good] = np.nan
         return theta, covariance, deviance, status, iterations
+
+
+def _bounded_step(
+    scaled: FloatArray,
+    score: FloatArray,
+    root: FloatArray,
+    stuck: NDArray[np.bool_],
+    position: FloatArray,
+    lower: FloatArray,
+    upper: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    """Solve for a step, hold what would leave its bounds at the bound, and solve again for the others.
+
+    Clipping alone would leave the others where they make up for a change that was not made.
+
+    Returns
+    -------
+    trial, gain
+        New parameters, shape (S, F), and the log-likelihood that they are expected to gain, shape (S,).
+    """
+    held = stuck.copy()
+    target = position.copy()
+    index = np.arange(position.shape[1])
+    for _ in range(4):
+        matrix = np.where(held[:, :, np.newaxis] | held[:, np.newaxis, :], 0.0, scaled)
+        matrix[:, index, index] = scaled[:, index, index]
+        moved = np.where(held, target - position, 0.0) * root
+        right = np.where(held, 0.0, score / root - np.einsum("sij,sj->si", scaled, moved))
+        step = np.linalg.solve(matrix, right[:, :, np.newaxis])[:, :, 0] / root
+        trial = np.where(held, target, position + step)
+        clipped = np.clip(trial, lower, upper)
+        outside = clipped != trial
+        if not outside.any():
+            break
+        target = np.where(outside, clipped, target)
+        held |= outside
+    change = (clipped - position) * root
+    gain = np.sum(change * score / root, axis=1) - 0.5 * np.einsum("si,sij,sj->s", change, scaled, change)
+    return clipped, np.abs(gain)
 
 
 def _deviance(y: FloatArray, mu: FloatArray) -> FloatArray:

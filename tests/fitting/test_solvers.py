@@ -360,3 +360,27 @@ def test_no_spectra():
 
 def test_usable_is_what_the_status_says():
     assert {status for status in Status if status.usable} == {Status.CONVERGED, Status.AT_BOUND}
+
+
+def test_others_do_not_make_up_for_what_a_bound_forbids():
+    """Two strongly correlated amplitudes, one at its bound: the other is where a fit without it puts it."""
+    shapes = np.stack(
+        [np.exp(-0.5 * (ENERGY - 5.0) ** 2), np.exp(-0.5 * ((ENERGY - 5.2) / 1.1) ** 2), 0.1 + 0 * ENERGY]
+    )
+
+    class Mixture:
+        n_parameters = 3
+
+        def evaluate(self, parameters, free):
+            parameters = np.atleast_2d(parameters)
+            return parameters @ shapes, np.broadcast_to(shapes, (len(parameters), 3, ENERGY.size))[:, free]
+
+    counts = np.random.default_rng(4).poisson(np.array([6e5, -1e5, 1e4]) @ shapes, (40, ENERGY.size))
+    start = np.array([5e5, 1e-3, 1e4])  # close to the bound, not at it
+    result = fit_spectra(Mixture(), counts, start, lower=np.array([-np.inf, 0.0, -np.inf]))
+    assert np.all(result.status == Status.AT_BOUND)
+    np.testing.assert_array_equal(result.values[:, 1], 0.0)
+    alone = fit_spectra(Mixture(), counts, [5e5, 0.0, 1e4], free=np.array([True, False, True]))
+    # Exact up to the log-likelihood at which either ends: 1e-4, more where the model misses the data, as here.
+    assert np.all(np.abs(result.values - alone.values)[:, [0, 2]] < 0.1 * alone.std[:, [0, 2]])
+    assert result.iterations.max() < 15

@@ -222,7 +222,7 @@ def test_what_cannot_be_compiled_is_named():
     model.multifit(show_progressbar=False)  # what is switched off does not matter
     model = make()
     model.append(exspy.components.VolumePlasmonDrude())
-    with pytest.raises(NotImplementedError, match="VolumePlasmonDrude.*has no kernel"):
+    with pytest.raises(NotImplementedError, match=r"VolumePlasmonDrude.*has no kernel"):
         model.multifit(show_progressbar=False)
 
 

@@ -41,13 +41,6 @@ def test_lithium_iron_phosphate_separates():
     assert found["Li_K"].variance_inflation > 2.0  # they do overlap
 
 
-def test_three_metals_do_not():
-    """The same spectra, taken for those of a layered oxide: it is the overlap that decides."""
-    with_iron = {s.edge: s for s in fitted(("Li", "Fe")).edge_separability()}["Li_K"]
-    with_three = {s.edge: s for s in fitted(("Li", "Mn", "Co", "Ni")).edge_separability()}["Li_K"]
-    assert with_three.variance_inflation > with_iron.variance_inflation
-
-
 def test_an_edge_alone_has_no_rival():
     assert fitted(("Li", "P")).edge_separability() == []
 
