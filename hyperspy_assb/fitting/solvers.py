@@ -14,6 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from hyperspy_assb.fitting.kernels import FloatArray
 
 
+_SMALLEST = 1e-2
+"""Expected electrons in a channel below which counts are no longer weighted by their Poisson variance."""
+
+
 class Status(IntEnum):
     """What became of the fit of one spectrum."""
 
@@ -320,8 +324,8 @@ class _Problem:
             mu, jacobian = self._evaluate(theta[rows])
             valid = np.isfinite(mu).all(axis=1)
             if weights is None:
-                mu = np.maximum(mu, 1e-3)
-                value, weight = 0.5 * _deviance(y[rows], mu), 1.0 / mu
+                weight = 1.0 / np.maximum(mu, _SMALLEST)
+                value = 0.5 * _deviance(y[rows], mu)
             else:
                 weight = weights[rows]
                 value = 0.5 * np.sum(weight * (y[rows] - mu) ** 2, axis=1)
@@ -406,6 +410,11 @@ def _bounded_step(
 
 
 def _deviance(y: FloatArray, mu: FloatArray) -> FloatArray:
-    """Poisson deviance, shape (S,), carried on to negative counts by the quasi-likelihood -y log(mu) + mu."""
-    base = np.where(y > 0, y, 1.0)
-    return 2.0 * np.sum(mu - y - y * np.log(mu / base), axis=1)
+    """Poisson deviance, shape (S,), carried on to negative counts and expectations.
+
+    Negative counts keep the quasi-likelihood mu - y log(mu). Below a small expectation the deviance goes on as that of a
+    normal deviate of this variance, with the same slope: a start that is negative somewhere finds its way back.
+    """
+    base, floor = np.where(y > 0, y, 1.0), np.maximum(mu, _SMALLEST)
+    poisson = 2.0 * (floor - y - y * np.log(floor / base))
+    return np.sum(poisson + ((y - mu) ** 2 - (y - floor) ** 2) / _SMALLEST, axis=1)

@@ -248,11 +248,7 @@ def _spread(model: ASSBEELSModel, typical: FloatArray, values: FloatArray, zero:
 
 SHAPES = {
     "vacuum": {"ZeroLossPeak": _INSTRUMENT},
-    "carbon": {"CarbonPiBand": ("centre", "fwhm")},
-    "FePO4": {
-        "FePO4ValenceBand": ("centre", "fwhm"),
-        "Fe_M23": ("onset_energy", "onset_width", "peak_energy", "peak_fwhm", "peak_ratio"),
-    },
+    "FePO4": {"FePO4ValenceBand": ("centre", "fwhm"), "Fe_M23": ("onset_energy", "onset_width")},
     "LiFePO4": {"Li_K": ("peak_energy", "peak_fwhm", "peak_ratio")},
 }
 """Positions and widths that all pixels share, by component, under the phase on which they are fitted."""
@@ -323,14 +319,14 @@ def refine_shapes(model: ASSBEELSModel, masks: Mapping[str, NDArray[np.bool_]]) 
 
 
 def _at_bound(component: Any, values: dict[str, float]) -> bool:
-    """Whether a position or width ran into a bound; shares and ratios may, and then what they scale says nothing."""
-    silent = {"peak_ratio": "peak_", "tail_fraction": "tail_", "lorentz_fraction": "lorentz_"}
-    quiet = tuple(prefix for name, prefix in silent.items() if values.get(name) == 0.0)
-    for name, value in values.items():
-        parameter = getattr(component, name)
-        if name not in silent and not name.startswith(quiet) and value in (parameter.bmin, parameter.bmax):
-            return True
-    return False
+    """Whether a position, width or height ran into a bound: a maximum of no height has no place worth keeping.
+
+    Those of the zero loss may: a peak without Lorentzian or tails is a peak.
+    """
+    if component.name == "ZeroLossPeak":
+        return False
+    bounds = [(getattr(component, name).bmin, getattr(component, name).bmax) for name in values]
+    return any(value in pair for value, pair in zip(values.values(), bounds, strict=True))
 
 
 def apply_shapes(model: ASSBEELSModel, shapes: Shapes) -> None:
