@@ -297,7 +297,7 @@ def tabulate(maps: Mapping[str, Map]) -> pd.DataFrame:
     shape = first.data.shape
     columns: dict[str, Any] = {}
     axes = first.axes_manager._axes if first.axes_manager.navigation_dimension else []
-    for number, (axis, index) in enumerate(zip(axes, np.indices(shape), strict=True)):
+    for number, (axis, index) in enumerate(zip(axes, np.indices(shape), strict=False)):
         name = str(axis.name) if str(axis.name) != "<undefined>" else f"axis {number}"
         units = str(axis.units) if str(axis.units) not in ("<undefined>", "None", "") else "px"
         columns[f"{name} index"] = index.ravel()
