@@ -21,6 +21,7 @@ from hyperspy_assb import __version__
 from hyperspy_assb.report.output import OutputError, check_target, whole_folder
 from hyperspy_assb.report.recipe import Recipe, UsageError, load_references, parse_elements, read_recipe
 
+
 class _OneLineErrors(typer.core.TyperGroup):
     """Say what is wrong with the command line in one red line, and leave with 2."""
 

@@ -33,7 +33,11 @@ def comparison_figure(name: str, spectra: Mapping[str, tuple[np.ndarray, ...]], 
             here = (loss >= low) & (loss <= high)
             top.plot(loss[here], 1e3 * values[here], color=_STATE_COLOURS[state], linewidth=1.2, label=f"{state} bias")
         bottom.fill_between(
-            energy[shown], 1e3 * (difference - std)[shown], 1e3 * (difference + std)[shown], color="#c9d6df", linewidth=0
+            energy[shown],
+            1e3 * (difference - std)[shown],
+            1e3 * (difference + std)[shown],
+            color="#c9d6df",
+            linewidth=0,
         )
         bottom.plot(energy[shown], 1e3 * difference[shown], color="black", linewidth=1.0)
         bottom.axhline(0, color=QUIET, linewidth=0.8)
@@ -68,18 +72,24 @@ def truth_figures(battery: Any, analyses: Mapping[str, Any]) -> Iterator[Figure]
         figure, axes = plt.subplots(1, len(shown), figsize=(4.6 * len(shown), 4.0), layout="constrained", squeeze=False)
         for ax, (title, signal) in zip(axes[0], shown.items(), strict=True):
             plot_map(signal, label="x in LixFePO4", title=title, ax=ax, cmap="RdYlBu", vmin=-0.2, vmax=1.2)
-        caption = f"x in LixFePO4 {state} bias: what was put in, and what each method found. Grey: no olivine, or no answer."
+        caption = (
+            f"x in LixFePO4 {state} bias: what was put in, and what each method found. Grey: no olivine, or no answer."
+        )
         yield Figure.of(figure, f"truth_{state}", caption)
     truth, analysis = battery.truth.after, analyses["after"]
     fitted = analysis.maps["t_over_lambda"].signal
     figure, axes = plt.subplots(1, 3, figsize=(13.8, 4.0), layout="constrained")
     high = float(np.nanquantile(truth.t_over_lambda, 0.99))
-    plot_map(fitted._deepcopy_with_new_data(truth.t_over_lambda), label="t/λ", title="truth", ax=axes[0], vmin=0, vmax=high)
+    plot_map(
+        fitted._deepcopy_with_new_data(truth.t_over_lambda), label="t/λ", title="truth", ax=axes[0], vmin=0, vmax=high
+    )
     plot_map(fitted, label="t/λ", title="fit", ax=axes[1], vmin=0, vmax=high)
     difference = fitted._deepcopy_with_new_data(fitted.data - truth.t_over_lambda)
     limit = float(np.nanquantile(np.abs(difference.data), 0.99))
     plot_map(difference, label="t/λ", title="fit − truth", ax=axes[2], cmap="RdBu_r", vmin=-limit, vmax=limit)
-    yield Figure.of(figure, "truth_thickness", "Thickness over the inelastic mean free path after bias: truth, fit, difference.")
+    yield Figure.of(
+        figure, "truth_thickness", "Thickness over the inelastic mean free path after bias: truth, fit, difference."
+    )
 
 
 def thickness_figure(table: pd.DataFrame) -> Figure:
@@ -99,5 +109,7 @@ def thickness_figure(table: pd.DataFrame) -> Figure:
         ax.set_xlabel("true t/λ")
         ax.legend(frameon=False, fontsize="small")
         ax.spines[["top", "right"]].set_visible(False)
-    caption = "After bias: error of x, and share of the olivine pixels that are flagged or get no answer, against thickness."
+    caption = (
+        "After bias: error of x, and share of the olivine pixels that are flagged or get no answer, against thickness."
+    )
     return Figure.of(figure, "thickness", caption)

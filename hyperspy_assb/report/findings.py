@@ -107,7 +107,9 @@ def _band(maps: Mapping[str, Any], *, calibrated: bool) -> str:
     if found.any():
         text += f" (median area there {np.median(area[found]):.2g} of the zero loss)"
     if not calibrated:
-        text += ". Without pure pixels to compare with, what the zero-loss tail and surface losses add to it is not known"
+        text += (
+            ". Without pure pixels to compare with, what the zero-loss tail and surface losses add to it is not known"
+        )
     return text + "."
 
 

@@ -54,9 +54,7 @@ def check_target(target: str | os.PathLike[str], *, force: bool = False, inputs:
 
 
 @contextmanager
-def whole_folder(
-    target: str | os.PathLike[str], *, force: bool = False, inputs: Iterable[Path] = ()
-) -> Iterator[Path]:
+def whole_folder(target: str | os.PathLike[str], *, force: bool = False, inputs: Iterable[Path] = ()) -> Iterator[Path]:
     """Write a result folder beside its target, and move it there when the block has ended without an error.
 
     Parameters

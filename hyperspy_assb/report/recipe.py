@@ -91,7 +91,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
     references = recipe.get("references")
     if isinstance(references, dict):
         entries = [
-            (phase, box) for phase, boxes in references.items() for box in ([boxes] if isinstance(boxes, str) else boxes)
+            (phase, box)
+            for phase, boxes in references.items()
+            for box in ([boxes] if isinstance(boxes, str) else boxes)
         ]
         found["references"] = tuple(f"{phase}={box}" for phase, box in entries)
     elif references is not None:
@@ -146,7 +148,9 @@ def load_references(entries: Sequence[str], signal: Any) -> Any:
             raise ValueError(f"{entry}: the signal has {len(shape)} navigation axes, but this names {len(bounds)}.")
         beyond = [b for bound, size in zip(bounds, shape, strict=True) for b in bound if b is not None and b > size]
         if beyond:
-            raise ValueError(f"{entry}: {beyond[0]} lies beyond the {' × '.join(map(str, shape))} pixels of the signal.")
+            raise ValueError(
+                f"{entry}: {beyond[0]} lies beyond the {' × '.join(map(str, shape))} pixels of the signal."
+            )
         mask = masks.setdefault(phase.strip(), np.zeros(shape, dtype=bool))
         mask[tuple(slice(*bound) for bound in bounds)] = True
     return masks
