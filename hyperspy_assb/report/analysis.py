@@ -72,7 +72,7 @@ class FittedSpectrum:
     index
         Of the pixel, in array order.
     energy
-        In eV.
+        Energy loss in eV: the fitted zero loss of this pixel lies at 0.
     counts, model
         Measured and expected counts.
     components
@@ -355,7 +355,7 @@ def choose_spectra(model: ASSBEELSModel, pixels: Mapping[str, int] | None = None
         yield FittedSpectrum(
             name=name,
             index=tuple(int(i) for i in np.unravel_index(pixel, shape)),
-            energy=energy,
+            energy=energy - float(np.ravel(model[0].centre.map["values"])[pixel]),
             counts=counts[pixel],
             model=expectation,
             components={COMPONENT_NAMES.get(c.name, c.name.replace("_", " ")): part([c]) for c in active},

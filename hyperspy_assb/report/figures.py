@@ -47,10 +47,10 @@ def plot_spectrum(spectrum: FittedSpectrum) -> Any:
 
 
 def _visible(spectrum: FittedSpectrum, shown: np.ndarray, *, whole: bool) -> dict[str, np.ndarray]:
-    """Components worth a line: all over the whole range, and enlarged those that reach half a per cent of the counts."""
+    """Components worth a line: all over the whole range, and enlarged those that reach one per cent of the counts."""
     if whole:
         return {name: part for name, part in spectrum.components.items() if name in _BACKGROUND}
-    limit = 0.005 * np.nanmax(np.abs(spectrum.model[shown]))
+    limit = 0.01 * np.nanmax(np.abs(spectrum.model[shown]))
     return {name: part for name, part in spectrum.components.items() if np.nanmax(np.abs(part[shown])) > limit}
 
 
