@@ -189,8 +189,8 @@ def surface_table(energy: np.ndarray, eps: np.ndarray, thickness: np.ndarray, be
     Returns
     -------
     numpy.ndarray
-        ``(m, n)``, probability per eV: the loss of the slab less thickness times :func:`bulk_probability`. Negative where
-        the Begrenzung takes more from the bulk plasmon than the surfaces give.
+        ``(m, n)``, probability per eV: the loss of the slab less thickness times :func:`bulk_probability`. Negative
+        where the Begrenzung takes more from the bulk plasmon than the surfaces give.
     """
     # Light guided in a perfectly clear slab would be a row of poles; a little absorption makes them integrable.
     eps = eps.real + 1j * np.maximum(eps.imag, 0.02 * np.abs(eps.real))

@@ -189,8 +189,8 @@ def simulate_spectra(
     rng
         Source of noise and jitter, or a seed.
     dose
-        Expected electrons in the spectrum, zero loss and all losses included; a scalar or the shape of the columns. What
-        lies beyond the last channel is lost from the record.
+        Expected electrons in the spectrum, zero loss and all losses included; a scalar or the shape of the columns.
+        What lies beyond the last channel is lost from the record.
     zero_loss_shift
         Position of the zero-loss maximum in eV. By default it is drawn from the jitter of the conditions if there is
         noise, and is 0 if there is none.

@@ -52,8 +52,8 @@ class LamellaState:
     Attributes
     ----------
     fractions
-        Share of the column of each of :data:`MATERIALS`; they add up to 1 with vacuum, which is the share of the pixel's
-        area that lies beyond the edge of the lamella. The carbon film is not counted here.
+        Share of the column of each of :data:`MATERIALS`; they add up to 1 with vacuum, which is the share of the
+        pixel's area that lies beyond the edge of the lamella. The carbon film is not counted here.
     x
         Li in LixFePO4: Li over Fe of the olivine in the column; NaN where there is none.
     grain_id
