@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.fitting.kernels import FloatArray
 
-
 _SMALLEST = 1e-2
 """Expected electrons in a channel below which counts are no longer weighted by their Poisson variance."""
 
