@@ -25,7 +25,8 @@ from hyperspy_assb.report import findings
 from hyperspy_assb.signals.delithiation import Delithiation, assemble, collect_features, quantify_delithiation
 
 Progress = Callable[[str, int, int], object]
-"""Called with the stage ("zero loss", "start", "fit", "quantify"), what is done of it, and how much there is; 0: not known."""
+"""Called with the stage ("zero loss", "start", "fit", "quantify"), what is done of it, and how much there is (0: not
+known)."""
 
 COMPONENT_NAMES = {
     "ZeroLossPeak": "zero loss",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,7 +157,7 @@ def judge_thickness(battery: Any, analysis: Analysis) -> pd.DataFrame:
     rows = []
     for method, result in analysis.delithiation.items():
         error, status = np.abs(result.x.data - truth.x), result.status.data
-        for low, high in zip(THICKNESS_BINS[:-1], THICKNESS_BINS[1:], strict=True):
+        for low, high in itertools.pairwise(THICKNESS_BINS):
             here = (truth.olivine >= OLIVINE_SHARE) & (truth.t_over_lambda > low) & (truth.t_over_lambda <= high)
             if not here.any():
                 continue
@@ -177,7 +178,7 @@ def judge_thickness(battery: Any, analysis: Analysis) -> pd.DataFrame:
 
 
 def mean_spectrum(analysis: Analysis, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Energy loss, mean spectrum per zero-loss count, and its standard error, of chosen pixels with aligned zero loss."""
+    """Energy loss, mean spectrum per zero-loss count, and its standard error, of chosen pixels, aligned."""
     model = analysis.model
     energy = np.array(model.axis.axis, dtype=float)
     centre = analysis.maps["zero_loss_centre"].signal.data

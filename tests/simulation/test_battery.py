@@ -70,12 +70,14 @@ def test_truth_maps_are_consistent(lamella):
         np.testing.assert_allclose(sum(state.fractions.values()), 1)
         assert set(state.fractions) == set(MATERIALS)
         np.testing.assert_array_equal(np.isnan(state.x), state.olivine == 0)
-        assert np.nanmin(state.x) >= 0 and np.nanmax(state.x) <= 1
+        assert np.nanmin(state.x) >= 0
+        assert np.nanmax(state.x) <= 1
         norm = np.linalg.norm(state.orientation, axis=-1)
         np.testing.assert_allclose(norm[state.grain_id > 0], 1)
         assert np.all(np.isnan(norm[state.grain_id == 0]))
         assert np.all(state.particle_id <= len(lamella.particles.radius))
-        assert state.carbon_film.min() >= 0 and state.carbon_film.max() <= 5
+        assert state.carbon_film.min() >= 0
+        assert state.carbon_film.max() <= 5
         columns = state.columns()
         np.testing.assert_allclose(sum(columns.values()), state.thickness + state.carbon_film)
         # Every Fe has x Li in the olivine; LAGP brings the rest.
