@@ -85,7 +85,7 @@ def test_fit_refusal_force_and_references(spectra, battery, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    "arguments, words",
     [
         (("--elements", "Xx"), "not the symbol"),
         (("--references", "LiFePO4=0:99,0:2"), "beyond"),
