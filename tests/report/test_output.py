@@ -35,7 +35,7 @@ def test_existing_result_is_refused_then_replaced(tmp_path):
 def test_error_leaves_the_old_result_and_no_remains(tmp_path):
     target = tmp_path / "result"
     write(target, "old")
-    with pytest.raises(RuntimeError), whole_folder(target, force=True) as folder:
+    with pytest.raises(RuntimeError), whole_folder(target, force=True) as folder:  # noqa: PT012
         (folder / "half.txt").write_text("half")
         raise RuntimeError
     assert (target / "result.txt").read_text() == "old"
