@@ -25,7 +25,7 @@ from hyperspy_assb.report.spectra import FittedSpectrum, choose_spectra
 from hyperspy_assb.signals.delithiation import Delithiation, assemble, collect_features, quantify_delithiation
 
 Progress = Callable[[str, int, int], object]
-"""Called with the stage ("zero loss", "start", "fit", "quantify"), what is done, and how much there is (0: not known)."""
+"""Called with the stage ("zero loss", "start", "fit", "quantify"), what is done and how much there is (0: unknown)."""
 
 STATUS_NAMES = {int(s): s.name.lower().replace("_", " ") for s in Status}
 BAND = "FePO4ValenceBand"

@@ -180,7 +180,7 @@ def judge_thickness(battery: Any, analysis: Analysis) -> pd.DataFrame:
 
 
 def mean_spectrum(analysis: Analysis, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Energy loss, mean spectrum per zero-loss count, and its standard error, of chosen pixels with aligned zero loss."""
+    """Energy loss, mean spectrum per zero-loss count, and its standard error; zero losses aligned."""
     model = analysis.model
     energy = np.array(model.axis.axis, dtype=float)
     centre = analysis.maps["zero_loss_centre"].signal.data
@@ -231,7 +231,7 @@ def build_demo_report(demo: Demo, after_report: Report) -> Report:
     )
     report.add(
         "Thick pixels",
-        text="Olivine pixels after bias: how the error of x goes with thickness. Above t/λ = 1 pixels are answered, but flagged.",
+        text="Olivine pixels after bias: error of x against thickness. Above t/λ = 1 pixels are answered, but flagged.",
         figures=[demo_figures.thickness_figure(demo.thickness)],
         tables=[Table(demo.thickness)],
     )
@@ -302,7 +302,7 @@ def _findings(battery: Any, analyses: dict[str, Analysis], accuracy: pd.DataFram
             f"the stated uncertainty covers the truth in {covered:.0f} % of the pixels (68 % expected)."
         )
     found.append(
-        "The calibration takes its pure pixels from the truth of the state after bias; they are among the pixels judged."
+        "The calibration takes its pure pixels from the truth of the state after bias; they are judged with the others."
     )
     found += [str(item) for item in analyses["after"].separability if item.edge == "Li_K"]
     return found
