@@ -60,7 +60,7 @@ def spectrum_figures(spectra: Sequence[FittedSpectrum]) -> Iterator[Figure]:
     for number, spectrum in enumerate(spectra, 1):
         where = ", ".join(map(str, spectrum.index))
         caption = (
-            f"{spectrum.name.capitalize()}, pixel ({where}): reduced deviance {spectrum.reduced_deviance:.2f}, "
+            f"{spectrum.name[0].upper()}{spectrum.name[1:]}, pixel ({where}): reduced deviance {spectrum.reduced_deviance:.2f}, "
             f"t/λ {spectrum.t_over_lambda:.2f}. Below: residuals in standard deviations σ "
             "of the detector; the band is ±1 σ."
         )
@@ -109,9 +109,10 @@ def map_figures(analysis: Analysis) -> Iterator[Figure]:
         return
     groups = {
         "fit": (
-            ["t_over_lambda", "zero_loss_centre", "zero_loss_fwhm", "reduced_deviance", "fit_status"],
+            ["t_over_lambda", "zero_loss_centre", "zero_loss_fwhm", "reduced_deviance"],
             "Thickness over the inelastic mean free path, position and width of the zero loss, and quality of the fit.",
         ),
+        "status": (["fit_status"], "What became of the fit of each pixel."),
         "band": (
             ["band_area", "band_area_std", "band_significance"],
             "The 5 eV band of FePO4: its area as a share of the zero loss, its standard error, and their ratio.",

@@ -41,7 +41,9 @@ class Figure:
     def of(cls, figure: MatplotlibFigure, name: str, caption: str) -> Figure:
         """Draw a matplotlib figure, and close it."""
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
+        figure.savefig(
+            buffer, format="png", dpi=_DPI, facecolor="white", bbox_inches="tight", metadata={"Software": None}
+        )
         plt.close(figure)
         return cls(name, buffer.getvalue(), caption)
 
