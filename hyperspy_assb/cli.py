@@ -43,6 +43,9 @@ class _OneLineErrors(typer.core.TyperGroup):
         raise SystemExit(code if isinstance(code, int) else 0)
 
 
+# The first whose lamella has 50 pixels of every kind of x in both states, which is what the comparison needs.
+DEMO_SEED = 6
+
 app = typer.Typer(
     cls=_OneLineErrors,
     add_completion=False,
@@ -83,7 +86,7 @@ def main(
 def demo(
     out: Out,
     shape: Annotated[str, typer.Option(help="Rows x columns of the map.")] = "64x64",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the structure and the noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the structure and the noise.")] = DEMO_SEED,
     dose: Annotated[float, typer.Option(help="Electrons in a spectrum.")] = 1e6,
     force: Force = False,
 ) -> None:
