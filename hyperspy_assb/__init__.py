@@ -1,3 +1,55 @@
-"""EELS, EDX and 4D-STEM analysis of all-solid-state batteries, as HyperSpy signal methods."""
+"""EELS, EDX and 4D-STEM analysis of all-solid-state batteries, as HyperSpy signal methods.
+
+Public names are imported when they are first used: importing this package alone costs nothing, neither to
+``import hyperspy.api``, which finds every installed extension, nor to the command line.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module as _import_module
 
 __version__ = "0.1.0"
+
+_SUBMODULES = frozenset(
+    {"acom", "components", "eds", "eels", "fitting", "models", "plotting", "provenance", "reference", "signals"}
+    | {"report", "simulation"}
+)
+_NAMES = {
+    "load_delithiation": "hyperspy_assb.signals",
+    "load_spectrum_image": "hyperspy_assb.signals.files",
+    "multifit": "hyperspy_assb.models.multifit",
+    "predict_precision": "hyperspy_assb.models.multifit",
+    "to_lmfit": "hyperspy_assb.models.multifit",
+}
+
+__all__ = [
+    "__version__",
+    "components",
+    "load_delithiation",
+    "load_spectrum_image",
+    "models",
+    "multifit",
+    "plotting",
+    "predict_precision",
+    "provenance",
+    "reference",
+    "signals",
+    "simulation",
+    "to_lmfit",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def __getattr__(name: str) -> object:
+    if name in _NAMES:
+        return getattr(_import_module(_NAMES[name]), name)
+    if name in _SUBMODULES:
+        try:
+            return _import_module(f"{__name__}.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"{__name__}.{name}":
+                raise
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,1 +1,7 @@
+"""Figures from arrays and signals: every function takes and returns matplotlib axes."""
 
+from hyperspy_assb.plotting.maps import add_scale_bar, plot_map, plot_status_map
+from hyperspy_assb.plotting.spectra import plot_fit
+from hyperspy_assb.plotting.truth import plot_truth_result
+
+__all__ = ["add_scale_bar", "plot_fit", "plot_map", "plot_status_map", "plot_truth_result"]

@@ -1,0 +1,261 @@
+"""Maps: one value per pixel, with a scale bar, and a colour bar or a legend in units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from hyperspy_assb.plotting.style import COLOURS, MISSING, QUIET, as_map, quantity, robust_limits
+
+_STRIP = 6
+"""Maps this many times as wide as high are drawn as a strip with a position axis instead of a scale bar."""
+
+
+def plot_map(
+    data: Any,
+    *,
+    units: str = "",
+    label: str = "",
+    title: str = "",
+    scale: float | None = None,
+    scale_units: str | None = None,
+    ax: Axes | None = None,
+    cmap: str = "viridis",
+    vmin: float | None = None,
+    vmax: float | None = None,
+    missing_label: str = "no value",
+) -> Axes:
+    """Plot one value per pixel.
+
+    A line scan (one row or one column) becomes a strip over a position axis. Pixels without a finite value are grey
+    and counted in a legend.
+
+    Parameters
+    ----------
+    data
+        Shape (rows, columns) or (pixels,), or a HyperSpy signal of that shape, which brings its own pixel size.
+    units, label
+        Unit of the values and what they are, for the colour bar.
+    title
+        Title of the axes.
+    scale, scale_units
+        Pixel size and its unit; without a unit the scale is in pixels.
+    ax
+        Axes to draw on; new ones if None.
+    cmap
+        Name of a matplotlib colour map.
+    vmin, vmax
+        Colour limits; those left out span the values but for 1 % at either end, which the colour bar shows by arrows.
+    missing_label
+        What the legend calls pixels without a value.
+
+    Returns
+    -------
+    Axes
+        The axes of the map.
+
+    Examples
+    --------
+    >>> ax = plot_map(np.eye(8), label="x", title="x in LixFePO4", scale=5.0, scale_units="nm")
+    >>> ax.get_title()
+    'x in LixFePO4'
+    """
+    values, scale, scale_units = as_map(data, scale, scale_units)
+    values = values.astype(float)
+    low, high = robust_limits(values)
+    vmin, vmax = low if vmin is None else vmin, high if vmax is None else vmax
+    colours = plt.get_cmap(cmap).with_extremes(bad=MISSING)
+    ax, image, strip = _draw(values, ax, scale, scale_units, cmap=colours, vmin=vmin, vmax=vmax)
+    finite = values[np.isfinite(values)]
+    below, above = bool((finite < vmin).any()), bool((finite > vmax).any())
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+    bar = ax.figure.colorbar(
+        image,
+        ax=ax,
+        orientation="vertical",
+        extend=extend[below, above],
+        fraction=0.02 if strip else 0.046,
+        pad=0.02 if strip else 0.03,
+        aspect=6 if strip else 20,
+    )
+    if strip:
+        # There is no room for words beside a bar this low.
+        title = f"{title}: {quantity(label, units)}" if title and (label or units) else title or quantity(label, units)
+    else:
+        bar.set_label(quantity(label, units))
+    bar.outline.set_visible(False)
+    missing = values.size - finite.size
+    if missing:
+        _legend(ax, [(MISSING, f"{missing_label} ({missing} px)")], strip=strip)
+    ax.set_title(title, loc="left", fontsize="medium")
+    return ax
+
+
+def plot_status_map(
+    status: Any,
+    labels: Mapping[int, str],
+    *,
+    title: str = "",
+    scale: float | None = None,
+    scale_units: str | None = None,
+    ax: Axes | None = None,
+    colours: Mapping[int, str] | None = None,
+) -> Axes:
+    """Plot one class per pixel, with the name and the share of each class in a legend.
+
+    Parameters
+    ----------
+    status
+        Integer classes, shape (rows, columns) or (pixels,), or a HyperSpy signal of that shape.
+    labels
+        Names of the classes. A class without a name is shown as its number; a name without pixels is left out.
+    title, scale, scale_units, ax
+        As for :func:`plot_map`.
+    colours
+        Colours of the classes; those left out are taken from a palette, the lowest class being pale.
+
+    Returns
+    -------
+    Axes
+        The axes of the map.
+    """
+    values, scale, scale_units = as_map(status, scale, scale_units)
+    values = values.astype(int)
+    classes, counts = np.unique(values, return_counts=True)
+    names = {int(key): str(name) for key, name in labels.items()}
+    palette = dict(zip(sorted(set(names) | set(classes.tolist())), ("#dfe8ee", *COLOURS[1:], *COLOURS), strict=False))
+    palette |= dict(colours or {})
+    shown = [palette[int(key)] for key in classes]
+    ax, _, _ = _draw(
+        np.searchsorted(classes, values),
+        ax,
+        scale,
+        scale_units,
+        cmap=ListedColormap(shown),
+        norm=BoundaryNorm(np.arange(classes.size + 1) - 0.5, max(classes.size, 1)),
+    )
+    entries = [
+        (colour, f"{names.get(int(key), int(key))}: {_percent(count / values.size)}")
+        for colour, key, count in zip(shown, classes, counts, strict=True)
+    ]
+    handles = [Patch(facecolor=colour, edgecolor=QUIET, linewidth=0.5, label=name) for colour, name in entries]
+    ax.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(1.02, 1.0),
+        borderaxespad=0.0,
+        frameon=False,
+        fontsize="small",
+        handlelength=1.2,
+        handleheight=1.0,
+    )
+    ax.set_title(title, loc="left", fontsize="medium")
+    return ax
+
+
+def add_scale_bar(ax: Axes, *, width: int, scale: float = 1.0, units: str = "") -> Line2D:
+    """Draw a scale bar of a round length under a map.
+
+    Parameters
+    ----------
+    ax
+        Axes of the map, whose x axis counts pixels.
+    width
+        Number of columns of the map.
+    scale, units
+        Pixel size and its unit; without a unit the length is given in pixels.
+
+    Returns
+    -------
+    Line2D
+        The bar.
+    """
+    if not units:
+        scale, units = 1.0, "px"
+    length = _round_length(width * scale / 4)
+    if units == "px":
+        length = max(1.0, round(length))
+    transform = ax.get_xaxis_transform()
+    left = -0.5
+    (bar,) = ax.plot(
+        [left, left + length / scale],
+        [-0.045, -0.045],
+        transform=transform,
+        color="black",
+        linewidth=3,
+        solid_capstyle="butt",
+        clip_on=False,
+        scalex=False,
+        scaley=False,
+    )
+    ax.annotate(
+        f"{length:g} {units}",
+        (left + length / scale, -0.045),
+        xycoords=transform,
+        xytext=(5, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize="small",
+        annotation_clip=False,
+    )
+    return bar
+
+
+def _draw(
+    values: np.ndarray, ax: Axes | None, scale: float, units: str, **options: Any
+) -> tuple[Axes, AxesImage, bool]:
+    """Draw the image of a map, as a strip if it is a line scan, and say which it was."""
+    if values.shape[1] == 1 and values.shape[0] > 1:
+        values = values.T
+    rows, columns = values.shape
+    strip = columns >= _STRIP * rows and columns > 1
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6.4, 1.8) if strip else (4.4, 3.8), layout="constrained")
+    if strip:
+        step = scale if units else 1.0
+        extent = (-0.5 * step, (columns - 0.5) * step, rows - 0.5, -0.5)
+        image = ax.imshow(values, aspect="auto", interpolation="nearest", extent=extent, **options)
+        ax.set_box_aspect(0.12)
+        ax.set_xlabel(quantity("position", units or "px"))
+        ax.set_yticks([] if rows == 1 else range(rows))
+    else:
+        image = ax.imshow(values, aspect="equal", interpolation="nearest", **options)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        add_scale_bar(ax, width=columns, scale=scale, units=units)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return ax, image, strip
+
+
+def _legend(ax: Axes, entries: list[tuple[str, str]], *, strip: bool) -> None:
+    """Explain colours below a map, at the right, beside the scale bar."""
+    handles = [Patch(facecolor=colour, edgecolor=QUIET, linewidth=0.5, label=name) for colour, name in entries]
+    ax.legend(
+        handles=handles,
+        loc="lower right" if strip else "upper right",
+        bbox_to_anchor=(1.0, 1.0) if strip else (1.0, -0.01),
+        borderaxespad=0.0,
+        frameon=False,
+        fontsize="small",
+        handlelength=1.2,
+        handleheight=1.0,
+    )
+
+
+def _round_length(length: float) -> float:
+    """The largest of 1, 2 and 5 times a power of ten that is not above a length."""
+    power = 10.0 ** np.floor(np.log10(length))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= length * (1 + 1e-9)))
+
+
+def _percent(share: float) -> str:
+    return "< 0.1 %" if 0 < share < 0.001 else f"{100 * share:.1f} %"

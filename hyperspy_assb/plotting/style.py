@@ -1,0 +1,79 @@
+"""Colours and small helpers that the figures share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#5e3c99")
+"""Line colours that stay apart for colour-blind readers (Okabe and Ito, 2008, with two dark ones added)."""
+
+MISSING = "#b8b8b8"
+"""Colour of pixels without a value."""
+
+QUIET = "#555555"
+"""Colour of what is not data: scale bars, notes, guides."""
+
+
+def quantity(label: str, units: str) -> str:
+    """Axis label: what it is and its unit.
+
+    Examples
+    --------
+    >>> quantity("energy loss", "eV"), quantity("x", "")
+    ('energy loss (eV)', 'x')
+    """
+    return f"{label} ({units})" if label and units else label or units
+
+
+def robust_limits(values: np.ndarray, *, share: float = 0.01) -> tuple[float, float]:
+    """Colour limits that leave out a share of the extreme values at either end.
+
+    Parameters
+    ----------
+    values
+        Any shape; values that are not finite are ignored.
+    share
+        Share of the values left out at either end.
+
+    Returns
+    -------
+    lowest, highest
+        0 and 1 where no value is finite; apart from each other in any case.
+    """
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return 0.0, 1.0
+    lowest, highest = (float(limit) for limit in np.quantile(finite, [share, 1 - share]))
+    if highest - lowest <= 1e-12 * max(abs(lowest), abs(highest), 1e-300):
+        margin = 0.5 * abs(lowest) or 0.5
+        return lowest - margin, highest + margin
+    return lowest, highest
+
+
+def as_map(data: Any, scale: float | None, scale_units: str | None) -> tuple[np.ndarray, float, str]:
+    """Array, pixel size and its unit from an array or a HyperSpy signal.
+
+    A signal brings its own pixel size and unit, unless they are given. One dimension becomes one row.
+
+    Raises
+    ------
+    ValueError
+        If there are more than two dimensions.
+    """
+    if hasattr(data, "axes_manager"):
+        axes = data.axes_manager.navigation_axes or data.axes_manager.signal_axes
+        if axes:
+            scale = float(axes[0].scale) if scale is None else scale
+            units = str(axes[0].units)
+            if scale_units is None:
+                scale_units = "" if units in ("<undefined>", "None") else units
+        data = data.data
+    values = np.asarray(data)
+    if values.ndim > 2:
+        values = values.squeeze()
+    values = np.atleast_2d(values)
+    if values.ndim > 2:
+        raise ValueError(f"A map has one or two dimensions; this one has the shape {values.shape}.")
+    return values, 1.0 if scale is None else scale, scale_units or ""

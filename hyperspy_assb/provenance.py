@@ -1,0 +1,215 @@
+"""What was done to which file by which version, and the works to cite for the methods that were used.
+
+A record is a plain dictionary of strings, numbers, lists and dictionaries: it goes as it is into the metadata of a
+HyperSpy signal, into JSON and into a report.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import platform
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from enum import Enum
+from importlib.metadata import PackageNotFoundError, version
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PACKAGES = ("hyperspy-assb", "hyperspy", "exspy", "rosettasciio", "numpy", "scipy", "numba", "lmfit", "orix")
+"""Distributions whose versions a record names."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Citation:
+    """A work to cite.
+
+    Parameters
+    ----------
+    text
+        Authors, where and when it was published.
+    doi
+        Digital object identifier, without the resolver.
+    subject
+        What of it is used here.
+    """
+
+    text: str
+    doi: str
+    subject: str
+
+    def __str__(self) -> str:
+        return f"{self.text}, doi:{self.doi}"
+
+
+CITATIONS: Mapping[str, Citation] = {
+    "valence": Citation(
+        "P. Moreau, V. Mauchamp, F. Pailloux and F. Boucher, Appl. Phys. Lett. 94, 123111 (2009)",
+        "10.1063/1.3109777",
+        "the 4 to 7 eV band that FePO4 has and LiFePO4 has not",
+    ),
+    "valence_transitions": Citation(
+        "M. K. Kinyanjui et al., J. Phys.: Condens. Matter 22, 275501 (2010)",
+        "10.1088/0953-8984/22/27/275501",
+        "interband transitions of FePO4 from 0 to 20 eV",
+    ),
+    "delithiation": Citation(
+        "S. Kobayashi et al., Microscopy 66, 254 (2017)",
+        "10.1093/jmicro/dfx012",
+        "the Li content from Fe M2,3 and from valence EELS",
+    ),
+    "lithium": Citation(
+        "M. Saitoh et al., Phys. Chem. Chem. Phys. (2018)",
+        "10.1039/c8cp03390k",
+        "the Li K near-edge structure of battery materials",
+    ),
+    "detection_limit": Citation(
+        "L. A. Currie, Anal. Chem. 40, 586 (1968)",
+        "10.1021/ac60259a007",
+        "detection limit and decision threshold of a counting measurement",
+    ),
+    "poisson": Citation(
+        "W. Cash, Astrophys. J. 228, 939 (1979)",
+        "10.1086/156922",
+        "parameter estimation from Poisson counts by maximum likelihood",
+    ),
+    "numpy": Citation("C. R. Harris et al., Nature 585, 357 (2020)", "10.1038/s41586-020-2649-2", "arrays"),
+    "scipy": Citation("P. Virtanen et al., Nat. Methods 17, 261 (2020)", "10.1038/s41592-019-0686-2", "numerics"),
+    "numba": Citation(
+        "S. K. Lam, A. Pitrou and S. Seibert, Proc. LLVM-HPC (2015)", "10.1145/2833157.2833162", "compiled kernels"
+    ),
+    "hyperspy": Citation("F. de la Peña et al., HyperSpy", "10.5281/zenodo.592838", "signals, models and files"),
+}
+"""Works by method. The keys are what :func:`cite` takes."""
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that have a part in a result; those not installed are left out.
+
+    Examples
+    --------
+    >>> sorted(versions())[:3]
+    ['exspy', 'hyperspy', 'hyperspy-assb']
+    """
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def describe_file(path: str | PathLike[str]) -> dict[str, Any]:
+    """Name, size and content hash of a file.
+
+    Parameters
+    ----------
+    path
+        A file. Of its path only the name is kept: folders differ between machines, the content does not.
+
+    Returns
+    -------
+    dict
+        ``name``, ``size`` in bytes and ``sha256`` in hexadecimal.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    """
+    path = Path(path)
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"name": path.name, "size": path.stat().st_size, "sha256": digest}
+
+
+def record(
+    action: str,
+    *,
+    files: Iterable[str | PathLike[str]] = (),
+    parameters: Mapping[str, Any] | None = None,
+    methods: Iterable[str] = (),
+) -> dict[str, Any]:
+    """What was done, to which files, with which parameters and versions.
+
+    Parameters
+    ----------
+    action
+        What was done, such as ``"quantify_delithiation"``.
+    files
+        Files that were read.
+    parameters
+        Parameters of the action; arrays, enumerations, paths and dataclasses are made plain by :func:`to_plain`.
+    methods
+        Keys of :data:`CITATIONS`.
+
+    Returns
+    -------
+    dict
+        ``action``, ``time`` (UTC, ISO 8601), ``versions``, ``files``, ``parameters`` and ``citations``.
+
+    Examples
+    --------
+    >>> entry = record("multifit", parameters={"elements": ("Li", "Fe")}, methods=["poisson"])
+    >>> entry["parameters"]
+    {'elements': ['Li', 'Fe']}
+    >>> entry["citations"]
+    ['W. Cash, Astrophys. J. 228, 939 (1979), doi:10.1086/156922']
+    """
+    return {
+        "action": action,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "files": [describe_file(path) for path in files],
+        "parameters": to_plain(dict(parameters or {})),
+        "citations": cite(methods),
+    }
+
+
+def cite(methods: Iterable[str]) -> list[str]:
+    """Works to cite for some methods, each once, in the order given.
+
+    Raises
+    ------
+    KeyError
+        If a method is not in :data:`CITATIONS`.
+    """
+    methods = list(methods)
+    unknown = [method for method in methods if method not in CITATIONS]
+    if unknown:
+        raise KeyError(f"No citation for {unknown}; there are citations for {sorted(CITATIONS)}.")
+    return list(dict.fromkeys(str(CITATIONS[method]) for method in methods))
+
+
+def to_plain(value: Any) -> Any:
+    """The same value out of dictionaries, lists, strings, numbers, booleans and None alone.
+
+    Not-a-number and infinities become None, which JSON can hold. Arrays become nested lists. What has no plain form
+    becomes its ``str``.
+
+    Examples
+    --------
+    >>> to_plain({"range": (1.0, float("inf")), "mask": np.array([True, False])})
+    {'range': [1.0, None], 'mask': [True, False]}
+    """
+    if isinstance(value, Enum):
+        return to_plain(value.value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    if isinstance(value, np.generic | np.ndarray):
+        return to_plain(value.tolist())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, PathLike):
+        return Path(value).name
+    if isinstance(value, Iterable):
+        return [to_plain(item) for item in value]
+    return str(value)
