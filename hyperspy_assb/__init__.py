@@ -15,11 +15,9 @@ _SUBMODULES = frozenset(
     | {"report", "simulation"}
 )
 _NAMES = {
-    "load_delithiation": "hyperspy_assb.signals",
+    "load_delithiation": "hyperspy_assb.signals.delithiation",
     "load_spectrum_image": "hyperspy_assb.signals.files",
     "multifit": "hyperspy_assb.models.multifit",
-    "predict_precision": "hyperspy_assb.models.multifit",
-    "to_lmfit": "hyperspy_assb.models.multifit",
 }
 
 __all__ = [
@@ -30,12 +28,10 @@ __all__ = [
     "models",
     "multifit",
     "plotting",
-    "predict_precision",
     "provenance",
     "reference",
     "signals",
     "simulation",
-    "to_lmfit",
 ]
 
 

@@ -6,9 +6,7 @@ from hyperspy_assb import reference as reference
 from hyperspy_assb import signals as signals
 from hyperspy_assb import simulation as simulation
 from hyperspy_assb.models.multifit import multifit as multifit
-from hyperspy_assb.models.multifit import predict_precision as predict_precision
-from hyperspy_assb.models.multifit import to_lmfit as to_lmfit
-from hyperspy_assb.signals import load_delithiation as load_delithiation
+from hyperspy_assb.signals.delithiation import load_delithiation as load_delithiation
 from hyperspy_assb.signals.files import load_spectrum_image as load_spectrum_image
 
 __version__: str

@@ -1,7 +1,16 @@
 """Figures from arrays and signals: every function takes and returns matplotlib axes."""
 
+from hyperspy_assb.plotting.delithiation import plot_delithiation, plot_distribution
 from hyperspy_assb.plotting.maps import add_scale_bar, plot_map, plot_status_map
 from hyperspy_assb.plotting.spectra import plot_fit
 from hyperspy_assb.plotting.truth import plot_truth_result
 
-__all__ = ["add_scale_bar", "plot_fit", "plot_map", "plot_status_map", "plot_truth_result"]
+__all__ = [
+    "add_scale_bar",
+    "plot_delithiation",
+    "plot_distribution",
+    "plot_fit",
+    "plot_map",
+    "plot_status_map",
+    "plot_truth_result",
+]

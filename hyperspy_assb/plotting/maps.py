@@ -65,7 +65,7 @@ def plot_map(
     Examples
     --------
     >>> ax = plot_map(np.eye(8), label="x", title="x in LixFePO4", scale=5.0, scale_units="nm")
-    >>> ax.get_title()
+    >>> ax.get_title(loc="left")
     'x in LixFePO4'
     """
     values, scale, scale_units = as_map(data, scale, scale_units)
@@ -86,11 +86,7 @@ def plot_map(
         pad=0.02 if strip else 0.03,
         aspect=6 if strip else 20,
     )
-    if strip:
-        # There is no room for words beside a bar this low.
-        title = f"{title}: {quantity(label, units)}" if title and (label or units) else title or quantity(label, units)
-    else:
-        bar.set_label(quantity(label, units))
+    bar.set_label(quantity(label, units))
     bar.outline.set_visible(False)
     missing = values.size - finite.size
     if missing:

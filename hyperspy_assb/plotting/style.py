@@ -67,8 +67,9 @@ def as_map(data: Any, scale: float | None, scale_units: str | None) -> tuple[np.
         if axes:
             scale = float(axes[0].scale) if scale is None else scale
             units = str(axes[0].units)
-            if scale_units is None:
-                scale_units = "" if units in ("<undefined>", "None") else units
+            scale_units = (
+                (units if units not in ("<undefined>", "None") else "") if scale_units is None else scale_units
+            )
         data = data.data
     values = np.asarray(data)
     if values.ndim > 2:

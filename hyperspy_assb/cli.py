@@ -1,0 +1,267 @@
+"""The command ``assb``.
+
+Only the standard library, typer and rich are imported here: the help must not wait for the science.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from hyperspy_assb import __version__
+from hyperspy_assb.report.output import OutputError, check_target, whole_folder
+from hyperspy_assb.report.recipe import Recipe, UsageError, load_references, parse_elements, read_recipe
+
+
+class _OneLineErrors(typer.core.TyperGroup):
+    """Say what is wrong with the command line in one red line, and leave with 2."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        try:
+            code = super().main(*args, standalone_mode=False, **extra)
+        except Exception as error:
+            # typer brings its own copy of click, or the installed one: their usage errors have only this in common.
+            if not hasattr(error, "format_message"):
+                raise
+            message = error.format_message().strip() or "a command is missing"
+            _complain(f"{' '.join(message.split())} See assb --help.")
+            raise SystemExit(2) from None
+        except (KeyboardInterrupt, typer.Abort):
+            _complain("stopped; nothing was written.")
+            raise SystemExit(130) from None
+        raise SystemExit(code if isinstance(code, int) else 0)
+
+
+app = typer.Typer(
+    cls=_OneLineErrors,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="EELS of all-solid-state batteries: fit spectrum images, quantify delithiation, write a report.",
+    epilog="""[bold]Examples[/bold]
+
+assb demo --out demo
+
+assb fit after.dm4 --out result --elements Li,Fe,P,O
+
+assb fit after.dm4 --out after --references "LiFePO4=0:8,0:8" --references "FePO4=20:30,4:12"
+
+assb fit before.dm4 --out before --references after/delithiation_valence.hspy""",
+)
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the result; written whole or not at all.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the folder once the new result is whole.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"assb {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """EELS of all-solid-state batteries."""
+
+
+@app.command(epilog="[bold]Example[/bold]: assb demo --out demo --shape 32x32 --dose 3e5")
+def demo(
+    out: Out,
+    shape: Annotated[str, typer.Option(help="Rows x columns of the map.")] = "64x64",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the structure and the noise.")] = 0,
+    dose: Annotated[float, typer.Option(help="Electrons in a spectrum.")] = 1e6,
+    force: Force = False,
+) -> None:
+    """Simulate a micro-battery before and after bias, analyse it, and compare with the truth."""
+    size = re.fullmatch(r"(\d+)x(\d+)", shape.strip().lower())
+    if size is None or min(map(int, size.groups())) < 8:
+        raise typer.BadParameter(f"{shape!r} is not rows x columns, as in 64x64, of at least 8.", param_hint="--shape")
+    if not 1e3 <= dose <= 1e12:
+        raise typer.BadParameter(f"{dose:g} electrons are not between 1e3 and 1e12.", param_hint="--dose")
+    rows, columns = map(int, size.groups())
+    with _one_line_failure(), _progress() as stage, whole_folder(out, force=force) as folder:
+        with _quiet_imports():
+            from hyperspy_assb.report.demo import run_demo, write_demo
+        result = run_demo((rows, columns), seed=seed, dose=dose, progress=stage)
+        stage("write", 0, 0)
+        write_demo(result, folder)
+        stage("write", 1, 1)
+    _finish(out, result.findings, result.warnings)
+
+
+@app.command(
+    epilog="""[bold]Examples[/bold]
+
+assb fit map.dm4 --out result --elements Li,Mn,Co,Ni,O
+
+assb fit aluminium.dm3 --out result --elements Al --valence plasmon
+
+assb fit *.dm4 --out results --recipe recipe.toml
+
+A recipe holds [bold]elements[/bold] (a list), [bold]valence[/bold], and [bold]references[/bold] (the name of a file, or a table
+of boxes by phase); options given here come before it."""
+)
+def fit(
+    files: Annotated[list[Path], typer.Argument(help="Spectrum images in any format that HyperSpy reads.")],
+    out: Out,
+    elements: Annotated[
+        str | None, typer.Option(help="Elements whose edges are fitted, as Li,Fe,P,O (the default).")
+    ] = None,
+    valence: Annotated[str | None, typer.Option(help="continuum (the default), or plasmon for simple metals.")] = None,
+    references: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='Pure pixels: "LiFePO4=y0:y1,x0:x1", repeated; a .npz file of boolean arrays by phase; or a '
+            "delithiation_*.hspy of another state of the specimen."
+        ),
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="TOML file of elements, valence and references.")] = None,
+    force: Force = False,
+) -> None:
+    """Fit every pixel of low-loss spectrum images, and quantify delithiation where references are named.
+
+    Several files are written to a folder each, under the name of the file; those that fail do not stop the others.
+    """
+    try:
+        options = {} if recipe is None else read_recipe(recipe)
+        given = {
+            "elements": parse_elements(elements),
+            "valence": valence,
+            "references": tuple(references) if references else None,
+        }
+        plan = Recipe(**{**options, **{name: value for name, value in given.items() if value is not None}})
+        targets = _targets(files, out)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from None
+    with _one_line_failure():
+        for target in targets.values():
+            check_target(target, force=force, inputs=files)
+    failed = False
+    for file, target in targets.items():
+        try:
+            with _one_line_failure():
+                _fit_one(file, target, plan, force=force, inputs=files)
+        except typer.Exit:
+            failed = True
+    if failed:
+        raise typer.Exit(1)
+
+
+def _fit_one(file: Path, target: Path, plan: Recipe, *, force: bool, inputs: list[Path]) -> None:
+    """Fit one file and write its result."""
+    with _progress(file.name) as stage, whole_folder(target, force=force, inputs=inputs) as folder:
+        stage("read", 0, 0)
+        if not file.exists():  # before the imports, which take seconds
+            raise FileNotFoundError(f"There is no file {file}.")
+        with _quiet_imports():
+            from hyperspy_assb.report.analysis import analyse_low_loss
+            from hyperspy_assb.report.writing import write_analysis
+            from hyperspy_assb.signals.files import load_spectrum_image
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            signal = load_spectrum_image(file)
+        read = tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
+        analysis = analyse_low_loss(
+            signal,
+            plan.elements,
+            plan.valence,
+            load_references(plan.references, signal),
+            stage,
+            files=[file],
+            earlier_warnings=read,
+        )
+        stage("write", 0, 0)
+        write_analysis(analysis, folder)
+        stage("write", 1, 1)
+    _finish(target, analysis.findings, analysis.warnings)
+
+
+def _targets(files: list[Path], out: Path) -> dict[Path, Path]:
+    """Folder of every file: the one that was named for one file, folders in it for several."""
+    if len(files) == 1:
+        return {files[0]: out}
+    names = [file.stem for file in files]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"Two files are named {twice}: fit them one by one, each with its own --out.")
+    return {file: out / file.stem for file in files}
+
+
+@contextmanager
+def _progress(description: str = "") -> Iterator[Any]:
+    """Show bars, one for each stage, and yield the function that is called with stage, done and total."""
+    columns = (
+        SpinnerColumn(finished_text="[green]✓"),
+        TextColumn("{task.description:<9}"),
+        BarColumn(bar_width=30),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    console = Console(stderr=True)
+    if description:
+        console.print(Text(description, style="bold"))
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, Any] = {}
+
+        def stage(name: str, done: int, total: int) -> None:
+            for other, task in tasks.items():
+                # A stage that comes again, for the second state, goes on; the others have ended.
+                if other != name and not bars.tasks[task].finished:
+                    bars.update(task, total=1, completed=1)
+                    bars.stop_task(task)
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=None)
+            bars.update(tasks[name], total=total or None, completed=done)
+
+        yield stage
+
+
+@contextmanager
+def _one_line_failure() -> Iterator[None]:
+    """Turn what is wrong with the input into one red line and the exit code 1."""
+    try:
+        yield
+    except (ValueError, OutputError, OSError, NotImplementedError, MemoryError) as error:
+        _complain(str(error) or type(error).__name__)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def _quiet_imports() -> Iterator[None]:
+    """Import without the warnings that packages have for one another, and draw without a screen."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import matplotlib as mpl
+
+        mpl.use("Agg")
+        yield
+
+
+def _complain(message: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(Text(f"Error: {' '.join(message.split())}", style="red"))
+
+
+def _finish(out: Path, findings: Any, messages: Any) -> None:
+    """Say what was found, what was warned of, and where the result is."""
+    console = Console(stderr=True, soft_wrap=True)
+    for message in messages:
+        console.print(Text(f"Warning: {message}", style="yellow"))
+    console = Console(soft_wrap=True)
+    for finding in findings:
+        console.print(Text(f"• {finding}"))
+    console.print(Text(f"Written: {Path(out) / 'report.html'}", style="green"))

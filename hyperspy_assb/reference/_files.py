@@ -1,0 +1,29 @@
+"""Reading of the data files that lie beside this module."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+
+class UnknownReferenceError(LookupError):
+    """A name that the reference tables do not have; the message lists those that they have."""
+
+    @classmethod
+    def of(cls, what: str, name: object, known: Iterable[object]) -> UnknownReferenceError:
+        """The error for an unknown ``name`` of a ``what``, naming those that exist."""
+        return cls(f"no {what} {name!r} in the reference tables; there are: {', '.join(str(k) for k in known)}.")
+
+
+@cache
+def read_toml(name: str) -> dict[str, Any]:
+    """Content of a TOML file of this package; do not change it, it is shared."""
+    return tomllib.loads(read_text(name))
+
+
+def read_text(name: str) -> str:
+    """Text of a file of this package."""
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")

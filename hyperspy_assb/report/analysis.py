@@ -1,0 +1,427 @@
+"""Analysis of one low-loss spectrum image from start to end: fit, maps, table, chosen spectra, and what they say."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from hyperspy_assb import provenance
+from hyperspy_assb.components.edges import IonisationEdge
+from hyperspy_assb.eels import checks
+from hyperspy_assb.fitting.kernels import FloatArray
+from hyperspy_assb.fitting.solvers import Status
+from hyperspy_assb.models.eels import ASSBEELSModel
+from hyperspy_assb.models.multifit import detector_from_metadata
+from hyperspy_assb.models.separability import Separability
+from hyperspy_assb.report import findings
+from hyperspy_assb.signals.delithiation import Delithiation, assemble, collect_features, quantify_delithiation
+
+Progress = Callable[[str, int, int], object]
+"""Called with the stage ("zero loss", "start", "fit", "quantify"), what is done of it, and how much there is; 0: not known."""
+
+COMPONENT_NAMES = {
+    "ZeroLossPeak": "zero loss",
+    "ValenceContinuum": "valence",
+    "VolumePlasmon": "plasmon",
+    "FePO4ValenceBand": "5 eV band",
+    "CarbonPiBand": "carbon π band",
+    "DarkLevel": "dark level",
+}
+STATUS_NAMES = {int(s): s.name.lower().replace("_", " ") for s in Status}
+BAND = "FePO4ValenceBand"
+
+
+@dataclass(frozen=True)
+class Map:
+    """One value per pixel.
+
+    Parameters
+    ----------
+    signal
+        HyperSpy signal on the navigation axes.
+    label
+        What it is.
+    units
+        Unit of the values.
+    words
+        Names of the values where they are classes.
+    """
+
+    signal: Any
+    label: str
+    units: str = ""
+    words: Mapping[int, str] | None = None
+
+
+@dataclass(frozen=True)
+class FittedSpectrum:
+    """A measured spectrum and its model, all of shape (E,); NaN where the model was not fitted.
+
+    Parameters
+    ----------
+    name
+        Why it was chosen.
+    index
+        Of the pixel, in array order.
+    energy
+        In eV.
+    counts, model
+        Measured and expected counts.
+    components
+        What each part adds to the model, by name.
+    std
+        Standard deviation of each channel, from gain and read noise of the detector.
+    reduced_deviance, t_over_lambda
+        Of this pixel.
+    """
+
+    name: str
+    index: tuple[int, ...]
+    energy: FloatArray
+    counts: FloatArray
+    model: FloatArray
+    components: dict[str, FloatArray]
+    std: FloatArray
+    reduced_deviance: float
+    t_over_lambda: float
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All that is known of a spectrum image after its fit.
+
+    Parameters
+    ----------
+    title
+        Title of the signal.
+    findings
+        What was found, in sentences.
+    maps
+        Values per pixel by name.
+    table
+        One row per pixel: indices, positions, values, standard errors, status in words.
+    spectra
+        Chosen pixels: best, median and worst fit, thinnest and thickest column.
+    parameters
+        What was asked for, and the fitted values that all pixels share.
+    warnings
+        What the library warned of.
+    provenance
+        Record of :func:`hyperspy_assb.provenance.record`.
+    delithiation
+        Results by method, where there were references.
+    model
+        The fitted model.
+    separability
+        Which edges are told apart.
+    """
+
+    title: str
+    findings: tuple[str, ...]
+    maps: dict[str, Map]
+    table: pd.DataFrame = field(repr=False)
+    spectra: tuple[FittedSpectrum, ...] = field(repr=False)
+    parameters: dict[str, Any] = field(repr=False)
+    warnings: tuple[str, ...]
+    provenance: dict[str, Any] = field(repr=False)
+    delithiation: dict[str, Delithiation] | None = field(repr=False)
+    model: ASSBEELSModel = field(repr=False)
+    separability: tuple[Separability, ...] = ()
+
+
+def analyse_low_loss(
+    signal: Any,
+    elements: Sequence[str] | None = None,
+    valence: str = "continuum",
+    references: Mapping[str, Any] | Delithiation | None = None,
+    progress: Progress | None = None,
+    *,
+    files: Sequence[str | PathLike[str]] = (),
+    earlier_warnings: Sequence[str] = (),
+) -> Analysis:
+    """Fit every pixel of a low-loss spectrum image, and gather what the fit says.
+
+    Parameters
+    ----------
+    signal : ASSBEELSSpectrum
+        Low-loss spectra with the zero loss in range, of at most two navigation axes.
+    elements
+        Elements whose edges are fitted; by default those of the metadata, or Li, Fe, P and O, or with references those
+        of the phases.
+    valence
+        "continuum", or "plasmon" for simple metals, which cannot be combined with references.
+    references
+        Pure pixels of each phase, or the result for another signal of the same specimen, as for
+        ``quantify_delithiation``; None: no x is estimated.
+    progress
+        Called as the analysis goes on.
+    files
+        Files that the signal was read from, for the record.
+    earlier_warnings
+        What was warned of when they were read.
+
+    Returns
+    -------
+    Analysis
+        Maps, table, chosen spectra and findings.
+
+    Raises
+    ------
+    ValueError
+        If the signal, the elements or the references cannot be used, or no spectrum could be fitted.
+    NotImplementedError
+        If the energy axis is not uniform.
+    """
+    report = progress or (lambda stage, done, total: None)
+    if references is not None and valence != "continuum":
+        raise ValueError('Delithiation needs valence="continuum": one plasmon does not describe the phases.')
+    if signal.axes_manager.navigation_dimension > 2:
+        raise ValueError(
+            f"The signal has {signal.axes_manager.navigation_dimension} navigation axes: give one map at a time."
+        )
+    with _recorded_warnings() as messages:
+        report("zero loss", 0, 0)
+        signal.validate_energy_axis(zero_loss=True)
+        if signal._lazy:
+            signal = signal.deepcopy()
+            signal.compute()
+        checks.check_counts(signal.data)
+        count = max(1, int(signal.axes_manager.navigation_size))
+        finished = 0
+
+        def fitted(spectra: int) -> None:
+            nonlocal finished
+            finished += spectra
+            report("fit", finished, count)
+
+        report("start", 0, 0)
+        if references is None:
+            model = _create_model(signal, elements, valence)
+            report("fit", 0, count)
+            model.multifit(progress=fitted)
+            results = None
+        else:
+            signal.validate_energy_axis(minimum_end=70.0, zero_loss=True, purpose="Fe M2,3 and Li K")
+            chosen = None if elements is None else tuple(elements)
+            first = quantify_delithiation(signal, references, "valence", elements=chosen, progress=fitted)
+            model = first.model
+            report("quantify", 0, 0)
+            results = {"valence": first, **_second_method(signal, first)}
+        report("quantify", 0, 0)
+        status = np.ravel(model.fit_quality.status.data)
+        if not np.isin(status, [s for s in Status if s.usable]).any():
+            words = ", ".join(sorted({STATUS_NAMES[int(s)] for s in status}))
+            raise ValueError(f"None of the {status.size} spectra could be fitted ({words}).")
+        separability = tuple(model.edge_separability())
+        absolute = not signal.check_microscope_parameters().missing
+        maps = collect_maps(model, separability, absolute=absolute, results=results)
+    asked = {"elements": elements, "valence": valence, "references": _describe_references(references)}
+    parameters = {"asked for": provenance.to_plain(asked), **shared_parameters(model)}
+    methods = ["poisson", "valence", *(("lithium", "detection_limit", "delithiation") if results else ())]
+    methods += ["hyperspy", "numpy", "scipy", "numba"]
+    return Analysis(
+        title=signal.metadata.get_item("General.title", "") or "Low-loss spectra",
+        findings=tuple(findings.describe(model, maps, separability, results)),
+        maps=maps,
+        table=tabulate(maps),
+        spectra=tuple(choose_spectra(model)),
+        parameters=parameters,
+        warnings=tuple(dict.fromkeys([*earlier_warnings, *messages])),
+        provenance=provenance.record("analyse_low_loss", files=files, parameters=parameters, methods=methods),
+        delithiation=results,
+        model=model,
+        separability=separability,
+    )
+
+
+def collect_maps(
+    model: ASSBEELSModel,
+    separability: Sequence[Separability],
+    *,
+    absolute: bool,
+    results: Mapping[str, Delithiation] | None,
+) -> dict[str, Map]:
+    """Maps of a fitted model: zero loss, t/lambda, the 5 eV band, areal densities, fit quality, and x."""
+    signal, components = model.signal, {component.name: component for component in model}
+
+    def as_map(values: Any, label: str, units: str = "", words: Mapping[int, str] | None = None) -> Map:
+        return Map(signal._on_navigation_axes(values, title=label), label, units, words)
+
+    def value(component: str, parameter: str) -> tuple[FloatArray, FloatArray]:
+        stored = getattr(components[component], parameter).map
+        usable = np.where(stored["is_set"], 1.0, np.nan)
+        return stored["values"] * usable, stored["std"] * usable
+
+    centre, centre_std = value("ZeroLossPeak", "centre")
+    maps = {
+        "zero_loss_centre": as_map(centre, "Zero-loss centre", "eV"),
+        "zero_loss_centre_std": as_map(centre_std, "Standard error of the zero-loss centre", "eV"),
+        "zero_loss_fwhm": as_map(value("ZeroLossPeak", "fwhm")[0], "Zero-loss full width at half maximum", "eV"),
+        "t_over_lambda": as_map(model.t_over_lambda(), "t/λ"),
+    }
+    if BAND in components:
+        area, std = value(BAND, "intensity")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            significance = np.where(std > 0, area / std, np.nan)
+        maps["band_area"] = as_map(area, "Area of the 5 eV band", "share of the zero loss")
+        maps["band_area_std"] = as_map(std, "Standard error of the area of the 5 eV band", "share of the zero loss")
+        maps["band_significance"] = as_map(significance, "Significance of the 5 eV band", "σ")
+    mixed = {s.edge for s in separability if not s.separable}
+    units = "atoms/nm²" if absolute else "relative"
+    for name, component in components.items():
+        if not isinstance(component, IonisationEdge):
+            continue
+        density, std = value(name, "areal_density")
+        label = f"Areal density from {name.replace('_', ' ')}" + (" (not separated)" if name in mixed else "")
+        maps[f"areal_density_{name}"] = as_map(density, label, units)
+        maps[f"areal_density_{name}_std"] = as_map(std, f"Standard error: {label[0].lower()}{label[1:]}", units)
+    quality = model.fit_quality
+    maps["reduced_deviance"] = as_map(quality.deviance.data / quality.dof.data, "Reduced deviance")
+    maps["fit_status"] = as_map(quality.status.data, "Fit status", words=STATUS_NAMES)
+    for method, result in (results or {}).items():
+        maps |= findings.delithiation_maps(method, result, Map)
+    return maps
+
+
+def tabulate(maps: Mapping[str, Map]) -> pd.DataFrame:
+    """One row per pixel: its indices and position, and every map; units stand in the names."""
+    first = next(iter(maps.values())).signal
+    shape = first.data.shape
+    columns: dict[str, Any] = {}
+    axes = first.axes_manager._axes if first.axes_manager.navigation_dimension else []
+    for number, (axis, index) in enumerate(zip(axes, np.indices(shape), strict=False)):
+        name = str(axis.name) if str(axis.name) != "<undefined>" else f"axis {number}"
+        units = str(axis.units) if str(axis.units) not in ("<undefined>", "None", "") else "px"
+        columns[f"{name} index"] = index.ravel()
+        columns[f"{name} position ({units})"] = axis.axis[index.ravel()]
+    for name, item in maps.items():
+        values = np.ravel(item.signal.data)
+        if item.words is not None:
+            columns[name] = [item.words.get(int(v), str(int(v))) for v in values]
+        else:
+            columns[f"{name} ({item.units})" if item.units else name] = values
+    return pd.DataFrame(columns)
+
+
+def choose_spectra(model: ASSBEELSModel, pixels: Mapping[str, int] | None = None) -> Iterator[FittedSpectrum]:
+    """Spectra of chosen pixels with their fit.
+
+    Parameters
+    ----------
+    model
+        A fitted model.
+    pixels
+        Flat index of each pixel, by name; by default the best, median and worst reduced deviance, and the thinnest and
+        thickest column.
+    """
+    quality = model.fit_quality
+    deviance = np.ravel(quality.deviance.data / quality.dof.data)
+    thickness = np.ravel(model.t_over_lambda())
+    good = np.flatnonzero(np.isfinite(deviance) & np.isfinite(thickness))
+    if pixels is None:
+        by_deviance, by_thickness = good[np.argsort(deviance[good])], good[np.argsort(thickness[good])]
+        chosen = [
+            ("median fit", by_deviance[len(good) // 2]),
+            ("best fit", by_deviance[0]),
+            ("worst fit", by_deviance[-1]),
+            ("thinnest column", by_thickness[0]),
+            ("thickest column", by_thickness[-1]),
+        ]
+        pixels = {}
+        for name, pixel in chosen:
+            if int(pixel) not in pixels.values():
+                pixels[name] = int(pixel)
+    shape = model.axes_manager._navigation_shape_in_array or (1,)
+    energy = np.array(model.axis.axis, dtype=float)
+    counts = np.asarray(model.signal.data, dtype=float).reshape(-1, energy.size)
+    active = [c for c in model if c.active]
+    detector = detector_from_metadata(model.signal)
+    for name, pixel in pixels.items():
+        values = {c: np.array([[np.ravel(p.map["values"])[pixel] for p in c.parameters]]) for c in active}
+
+        def part(components: list[Any], values: dict[Any, NDArray] = values) -> FloatArray:
+            expected = model._selected(components, values)[0]
+            return np.where(model._channel_switches, expected, np.nan)
+
+        expectation = part(active)
+        yield FittedSpectrum(
+            name=name,
+            index=tuple(int(i) for i in np.unravel_index(pixel, shape)),
+            energy=energy,
+            counts=counts[pixel],
+            model=expectation,
+            components={COMPONENT_NAMES.get(c.name, c.name.replace("_", " ")): part([c]) for c in active},
+            std=np.sqrt(detector.variance(expectation)),
+            reduced_deviance=float(deviance[pixel]),
+            t_over_lambda=float(thickness[pixel]),
+        )
+
+
+def shared_parameters(model: ASSBEELSModel) -> dict[str, Any]:
+    """Range, detector and the values that are the same in every pixel."""
+    used = np.array(model.axis.axis)[model._channel_switches]
+    detector = detector_from_metadata(model.signal)
+    fixed = {
+        component.name: {
+            f"{p.name} ({p.units})" if p.units else p.name: float(p.value) for p in component.parameters if not p.free
+        }
+        for component in model
+    }
+    return {
+        "fit": {
+            "energy range (eV)": f"{used[0]:.2f} to {used[-1]:.2f}",
+            "channel width (eV)": float(model.axis.scale),
+            "gain (counts per electron)": detector.gain,
+            "read noise (counts)": detector.read_noise,
+            "free parameters per spectrum": sum(len(c.free_parameters) for c in model),
+            "components": [c.name for c in model],
+        },
+        "fixed": {name: values for name, values in fixed.items() if values},
+    }
+
+
+def _create_model(signal: Any, elements: Sequence[str] | None, valence: str) -> ASSBEELSModel:
+    """The model; the 5 eV band is that of FePO4, so it goes in where there may be Fe."""
+    iron = elements is None or "Fe" in elements
+    return signal.create_low_loss_model(elements, valence=valence, valence_band=iron)
+
+
+def _second_method(signal: Any, first: Delithiation) -> dict[str, Delithiation]:
+    """The lithium estimate from the same fit."""
+    features = collect_features(first.model)
+    try:
+        result = assemble(signal, features, first.standard, "lithium", first.references, first.model)
+    except ValueError as error:
+        warnings.warn(f"No estimate from Li K: {error}", UserWarning, stacklevel=2)
+        return {}
+    return {"lithium": result}
+
+
+def _describe_references(references: Any) -> Any:
+    if references is None:
+        return None
+    if isinstance(references, Delithiation):
+        return "calibration of another signal"
+    return {phase: f"{int(np.sum(getattr(mask, 'data', mask)))} pixels" for phase, mask in references.items()}
+
+
+@contextmanager
+def _recorded_warnings() -> Iterator[list[str]]:
+    """User warnings as a list, each once; what concerns programmers goes on as it came."""
+    messages: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield messages
+    for item in caught:
+        if item.category is not UserWarning:
+            warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
+        elif str(item.message) not in messages:
+            messages.append(str(item.message))

@@ -1,0 +1,142 @@
+"""Figures of an analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from hyperspy_assb.plotting import plot_delithiation, plot_fit, plot_map, plot_status_map
+from hyperspy_assb.report.analysis import Analysis, FittedSpectrum, Map
+from hyperspy_assb.report.html import Figure
+
+WINDOWS = ((2.0, 12.0), (40.0, 80.0))
+"""Energies in eV that are shown enlarged: the 5 eV band, and Fe M2,3 with Li K."""
+_BACKGROUND = ("zero loss", "valence", "plasmon")
+
+
+def plot_spectrum(spectrum: FittedSpectrum) -> Any:
+    """A fitted spectrum as a whole and enlarged, with its residuals in standard deviations."""
+    fitted = np.isfinite(spectrum.model)
+    start, end = spectrum.energy[fitted][[0, -1]]
+    windows = [w for w in WINDOWS if w[0] < end - 5.0 and w[1] > start]
+    figure = plt.figure(figsize=(5.0 + 4.0 * len(windows), 4.2), layout="constrained")
+    grid = figure.add_gridspec(2, 1 + len(windows), height_ratios=(4, 1), width_ratios=(1.2, *[1] * len(windows)))
+    for column, window in enumerate([(start, end), *windows]):
+        top = figure.add_subplot(grid[0, column])
+        axes = (top, figure.add_subplot(grid[1, column], sharex=top))
+        whole = column == 0
+        shown = (spectrum.energy >= window[0]) & (spectrum.energy <= window[1])
+        plot_fit(
+            spectrum.energy,
+            spectrum.counts,
+            spectrum.model,
+            _visible(spectrum, shown, whole=whole),
+            std=spectrum.std,
+            scale="log" if whole else "linear",
+            energy_range=window,
+            title="whole fitted range (logarithmic)" if whole else f"{window[0]:g} to {window[1]:g} eV",
+            axes=axes,
+        )
+        if not whole:
+            for axis in axes:
+                axis.set_ylabel("")
+    return figure
+
+
+def _visible(spectrum: FittedSpectrum, shown: np.ndarray, *, whole: bool) -> dict[str, np.ndarray]:
+    """Components worth a line: all over the whole range, and enlarged those that reach half a per cent of the counts."""
+    if whole:
+        return {name: part for name, part in spectrum.components.items() if name in _BACKGROUND}
+    limit = 0.005 * np.nanmax(np.abs(spectrum.model[shown]))
+    return {name: part for name, part in spectrum.components.items() if np.nanmax(np.abs(part[shown])) > limit}
+
+
+def spectrum_figures(spectra: Sequence[FittedSpectrum]) -> Iterator[Figure]:
+    """A figure for each chosen spectrum."""
+    for number, spectrum in enumerate(spectra, 1):
+        where = ", ".join(map(str, spectrum.index))
+        caption = (
+            f"{spectrum.name.capitalize()}, pixel ({where}): reduced deviance {spectrum.reduced_deviance:.2f}, "
+            f"t/λ {spectrum.t_over_lambda:.2f}. Below: residuals in standard deviations σ of the detector; the band is ±1 σ."
+        )
+        yield Figure.of(plot_spectrum(spectrum), f"spectrum_{number}_{spectrum.name.replace(' ', '_')}", caption)
+
+
+def plot_maps(maps: Sequence[Map], columns: int = 3) -> Any:
+    """Several maps in one figure."""
+    rows_of, columns_of = np.atleast_2d(maps[0].signal.data).shape[-2:]
+    strip = max(rows_of, columns_of) >= 6 * min(rows_of, columns_of)
+    columns = min(1 if strip else columns, len(maps))
+    rows = -(-len(maps) // columns)
+    height = 1.9 if strip else float(np.clip(4.6 * rows_of / columns_of, 1.6, 5.5))
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(8.0 if strip else 4.6 * columns, height * rows), layout="constrained", squeeze=False
+    )
+    for ax, item in zip(axes.flat, maps, strict=False):
+        draw_map(item, ax)
+    for ax in axes.flat[len(maps) :]:
+        ax.set_axis_off()
+    return figure
+
+
+def draw_map(item: Map, ax: Any) -> None:
+    """One map on given axes, with the colours that suit what it shows."""
+    signal = item.signal
+    values = signal.data
+    if values.ndim == 2 and values.shape[0] >= 6 * values.shape[1]:
+        signal = signal.transpose(navigation_axes=(1, 0), signal_axes=0)
+    if item.words is not None:
+        plot_status_map(signal, item.words, title=item.label, ax=ax)
+        return
+    options: dict[str, Any] = {}
+    if item.label.startswith("x in"):
+        options = {"cmap": "RdYlBu", "vmin": -0.2, "vmax": 1.2}
+    elif "error" in item.label or "uncertainty" in item.label:
+        options = {"cmap": "magma_r", "vmin": 0.0}
+    label = "reduced deviance" if item.label == "Reduced deviance" else "t/λ" if item.label == "t/λ" else ""
+    plot_map(signal, units=item.units, label=label, title=item.label, ax=ax, **options)
+
+
+def map_figures(analysis: Analysis) -> Iterator[Figure]:
+    """Maps of the fit, by subject."""
+    maps = analysis.maps
+    if next(iter(maps.values())).signal.data.size == 1:
+        return
+    groups = {
+        "fit": (
+            ["t_over_lambda", "zero_loss_centre", "zero_loss_fwhm", "reduced_deviance", "fit_status"],
+            "Thickness over the inelastic mean free path, position and width of the zero loss, and quality of the fit.",
+        ),
+        "band": (
+            ["band_area", "band_area_std", "band_significance"],
+            "The 5 eV band of FePO4: its area as a share of the zero loss, its standard error, and their ratio.",
+        ),
+        "areal_densities": (
+            [name for name in maps if name.startswith("areal_density") and not name.endswith("_std")],
+            "Areal densities of the elements from their edges.",
+        ),
+        "areal_density_errors": (
+            [name for name in maps if name.startswith("areal_density") and name.endswith("_std")],
+            "Standard errors of the areal densities from counting.",
+        ),
+    }
+    for name, (wanted, caption) in groups.items():
+        present = [maps[key] for key in wanted if key in maps]
+        if present:
+            yield Figure.of(plot_maps(present), f"maps_{name}", caption)
+
+
+def delithiation_figures(analysis: Analysis) -> Iterator[Figure]:
+    """Figures of x, one for each method."""
+    for method, result in (analysis.delithiation or {}).items():
+        if result.x.data.size == 1:
+            continue
+        axes = plot_delithiation(result)
+        caption = (
+            "x in LixFePO4 per pixel, not clipped, its standard uncertainty (counting and systematic together), the status "
+            "of every pixel, and how x is distributed."
+        )
+        yield Figure.of(axes[0, 0].figure, f"delithiation_{method}", caption)

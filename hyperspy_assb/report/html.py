@@ -1,0 +1,195 @@
+"""One-page reports: sections of text, figures and tables, as a single HTML file that needs no other."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure as MatplotlibFigure
+
+_DPI = 130
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture with its caption.
+
+    Parameters
+    ----------
+    name
+        File name without the ending.
+    png
+        The picture.
+    caption
+        What it shows; also the text for those who cannot see it.
+    """
+
+    name: str
+    png: bytes = field(repr=False)
+    caption: str
+
+    @classmethod
+    def of(cls, figure: MatplotlibFigure, name: str, caption: str) -> Figure:
+        """Draw a matplotlib figure, and close it."""
+        buffer = io.BytesIO()
+        figure.savefig(
+            buffer, format="png", dpi=_DPI, facecolor="white", bbox_inches="tight", metadata={"Software": None}
+        )
+        plt.close(figure)
+        return cls(name, buffer.getvalue(), caption)
+
+    @property
+    def data_uri(self) -> str:
+        """The picture as text, for the ``src`` of an image."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its caption; numbers are rounded to four digits, NaN becomes a dash."""
+
+    data: pd.DataFrame
+    caption: str = ""
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
+        return [str(name) for name in self.data.columns]
+
+    @property
+    def rows(self) -> list[list[tuple[str, bool]]]:
+        """Cells as text, and whether each is a number."""
+        return [[(_text(value), _is_number(value)) for value in row] for row in self.data.itertuples(index=False)]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with what stands under it."""
+
+    heading: str
+    text: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    tables: tuple[Table, ...] = ()
+    kind: str = ""
+
+    @property
+    def anchor(self) -> str:
+        """Name to link to."""
+        return re.sub(r"[^a-z0-9]+", "-", self.heading.lower()).strip("-")
+
+
+@dataclass
+class Report:
+    """A report that grows section by section.
+
+    Parameters
+    ----------
+    title
+        Heading of the page.
+    subtitle
+        A sentence below it.
+
+    Examples
+    --------
+    >>> report = Report("Delithiation", subtitle="Virtual battery")
+    >>> report.add("Findings", points=["The mean x is 0.52."])
+    >>> "The mean x is 0.52." in report.to_html()
+    True
+    """
+
+    title: str
+    subtitle: str = ""
+    sections: list[Section] = field(default_factory=list)
+
+    def add(
+        self,
+        heading: str,
+        *,
+        text: str | Sequence[str] = (),
+        points: Sequence[str] = (),
+        figures: Sequence[Figure] = (),
+        tables: Sequence[Table] = (),
+        kind: str = "",
+    ) -> None:
+        """Add a section.
+
+        Parameters
+        ----------
+        heading
+            Its heading.
+        text
+            Paragraphs.
+        points
+            Sentences of a list.
+        figures, tables
+            In the order in which they stand.
+        kind
+            "findings" or "warnings", which are set off from the rest.
+        """
+        paragraphs = (text,) if isinstance(text, str) else tuple(text)
+        self.sections.append(Section(heading, paragraphs, tuple(points), tuple(figures), tuple(tables), kind))
+
+    @property
+    def figures(self) -> list[Figure]:
+        """All figures."""
+        return [figure for section in self.sections for figure in section.figures]
+
+    def to_html(self) -> str:
+        """The page as text."""
+        environment = Environment(
+            loader=PackageLoader("hyperspy_assb.report", "."),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return environment.get_template("report.html.j2").render(report=self, time=now)
+
+    def write(self, folder: Path) -> None:
+        """Write ``report.html`` and, under ``figures``, every figure as a PNG file."""
+        (folder / "figures").mkdir()
+        for figure in self.figures:
+            (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)
+        (folder / "report.html").write_text(self.to_html(), encoding="utf-8")
+
+
+def key_table(values: dict[str, Any], caption: str = "", names: tuple[str, str] = ("", "value")) -> Table:
+    """A table of two columns; nested dictionaries become ``outer.inner``."""
+    rows: list[tuple[str, Any]] = []
+
+    def walk(prefix: str, node: Any) -> None:
+        if isinstance(node, dict):
+            for key, item in node.items():
+                walk(f"{prefix}.{key}" if prefix else str(key), item)
+        else:
+            rows.append((prefix, ", ".join(map(str, node)) if isinstance(node, list | tuple) else node))
+
+    walk("", values)
+    return Table(pd.DataFrame(rows, columns=list(names), dtype=object), caption)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) or (hasattr(value, "dtype") and value.dtype.kind in "iuf")
+
+
+def _text(value: Any) -> str:
+    if value is None or (_is_number(value) and value != value):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if _is_number(value):
+        number = float(value)
+        text = f"{number:.0f}" if number.is_integer() and abs(number) < 1e9 else f"{number:.4g}"
+        return text.replace("-", "−", 1) if text.startswith("-") else text
+    return str(value)

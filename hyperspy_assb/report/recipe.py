@@ -1,0 +1,156 @@
+"""What to do with a file: elements, valence scattering and references, from the command line or from a TOML file."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+VALENCE = ("continuum", "plasmon")
+_KEYS = ("elements", "valence", "references")
+_BOX = re.compile(r"^(?P<phase>[^=]+)=(?P<slices>\d*:\d*(,\d*:\d*)*)$")
+
+
+class UsageError(ValueError):
+    """Something was asked for in a way that cannot be understood."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to do with a file.
+
+    Parameters
+    ----------
+    elements
+        Elements whose edges are fitted; None: by the metadata or the references.
+    valence
+        "continuum" or "plasmon".
+    references
+        Files, or boxes of pixels such as ``"LiFePO4=0:10,5:20"`` (rows, then columns; the end is not included).
+    """
+
+    elements: tuple[str, ...] | None = None
+    valence: str = "continuum"
+    references: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.valence not in VALENCE:
+            raise UsageError(f"valence must be {' or '.join(VALENCE)}, not {self.valence!r}.")
+        if self.references and self.valence != "continuum":
+            raise UsageError("References need the valence continuum: one plasmon does not describe the phases.")
+        files = [entry for entry in self.references if not _BOX.match(entry)]
+        if files and len(self.references) > 1:
+            raise UsageError(
+                f"References are one file, or boxes such as LiFePO4=0:10,5:20 (rows, columns); not {files[0]!r} beside others."
+            )
+
+
+def parse_elements(text: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Symbols from ``"Li,Fe,P,O"`` or a list, each once.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    if text is None:
+        return None
+    symbols = text.split(",") if isinstance(text, str) else list(text)
+    symbols = [str(symbol).strip() for symbol in symbols]
+    if not symbols or not all(symbols):
+        raise UsageError("Elements are symbols between commas, as in Li,Fe,P,O.")
+    return tuple(dict.fromkeys(symbols))
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Arguments of :class:`Recipe` from a TOML file; a file of references is looked for beside it.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file, it is not TOML, or it has a key that is not known.
+    """
+    try:
+        with path.open("rb") as stream:
+            recipe = tomllib.load(stream)
+    except OSError as error:
+        raise UsageError(f"The recipe {path} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"The recipe {path} is not valid TOML: {error}.") from error
+    unknown = sorted(set(recipe) - set(_KEYS))
+    if unknown:
+        raise UsageError(f"The recipe {path} has {unknown[0]!r}, but knows only {', '.join(_KEYS)}.")
+    found: dict[str, Any] = {}
+    if "elements" in recipe:
+        found["elements"] = parse_elements(recipe["elements"])
+    if "valence" in recipe:
+        found["valence"] = str(recipe["valence"])
+    references = recipe.get("references")
+    if isinstance(references, dict):
+        entries = [
+            (phase, box)
+            for phase, boxes in references.items()
+            for box in ([boxes] if isinstance(boxes, str) else boxes)
+        ]
+        found["references"] = tuple(f"{phase}={box}" for phase, box in entries)
+    elif references is not None:
+        found["references"] = (str(path.parent / str(references)),)
+    return found
+
+
+def load_references(entries: Sequence[str], signal: Any) -> Any:
+    """References as ``quantify_delithiation`` takes them.
+
+    Parameters
+    ----------
+    entries
+        As in :class:`Recipe`: a ``.npz`` file of boolean arrays by phase, a ``.hspy`` or ``.zspy`` file written by
+        ``Delithiation.save`` for another signal of the specimen, or boxes.
+    signal
+        Signal that they are for.
+
+    Returns
+    -------
+    dict or Delithiation or None
+        None where there is no entry.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be used, or a box lies beyond the signal.
+    """
+    import numpy as np
+
+    if not entries:
+        return None
+    shape = signal.axes_manager._navigation_shape_in_array
+    if not _BOX.match(entries[0]):
+        path = Path(entries[0])
+        if not path.is_file():
+            raise ValueError(f"There is no file {path} of references.")
+        if path.suffix in (".hspy", ".zspy"):
+            from hyperspy_assb.signals.delithiation import load_delithiation
+
+            return load_delithiation(path)
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
+        except (OSError, ValueError, AttributeError, EOFError) as error:
+            raise ValueError(f"{path} is not a .npz file of boolean arrays by phase.") from error
+    masks: dict[str, Any] = {}
+    for entry in entries:
+        phase, _, box = entry.partition("=")
+        bounds = [tuple(int(n) if n else None for n in part.split(":")) for part in box.split(",")]
+        if len(bounds) != len(shape):
+            raise ValueError(f"{entry}: the signal has {len(shape)} navigation axes, but this names {len(bounds)}.")
+        beyond = [b for bound, size in zip(bounds, shape, strict=True) for b in bound if b is not None and b > size]
+        if beyond:
+            raise ValueError(
+                f"{entry}: {beyond[0]} lies beyond the {' × '.join(map(str, shape))} pixels of the signal."
+            )
+        mask = masks.setdefault(phase.strip(), np.zeros(shape, dtype=bool))
+        mask[tuple(slice(*bound) for bound in bounds)] = True
+    return masks

@@ -1,0 +1,89 @@
+"""An analysis as files: maps, table, figures and the page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hyperspy_assb.report import figures
+from hyperspy_assb.report.analysis import Analysis
+from hyperspy_assb.report.html import Report, Table, key_table
+
+
+def build_report(analysis: Analysis) -> Report:
+    """The report of an analysis: findings first, then spectra, maps, tables, warnings and every parameter."""
+    shape = next(iter(analysis.maps.values())).signal.data.shape
+    size = " × ".join(map(str, shape)) + " spectra" if np.prod(shape) > 1 else "one spectrum"
+    names = ", ".join(entry["name"] for entry in analysis.provenance["files"])
+    report = Report(analysis.title, subtitle=f"Low-loss EELS, {size}" + (f", from {names}" if names else ""))
+    report.add("Findings", points=analysis.findings, kind="findings")
+    if analysis.warnings:
+        report.add("Warnings", points=analysis.warnings, kind="warnings")
+    if analysis.delithiation:
+        report.add("Delithiation", figures=list(figures.delithiation_figures(analysis)))
+    report.add("Fitted spectra", figures=list(figures.spectrum_figures(analysis.spectra)))
+    maps = list(figures.map_figures(analysis))
+    if maps:
+        report.add("Maps", figures=maps)
+    report.add("Values", tables=[Table(summarise(analysis), "Over all pixels; the table of every pixel is table.csv.")])
+    add_parameters(report, analysis.parameters, analysis.provenance)
+    return report
+
+
+def add_parameters(report: Report, parameters: dict[str, Any], record: dict[str, Any]) -> None:
+    """Add what was asked for, all parameters, files, versions and citations."""
+    tables = [key_table(values, title.capitalize()) for title, values in parameters.items()]
+    tables += [key_table(entry, "File") for entry in record["files"]]
+    tables.append(key_table({"time (UTC)": record["time"], **record["versions"]}, "Versions"))
+    report.add("Parameters and versions", tables=tables)
+    report.add("Works to cite", points=record["citations"])
+
+
+def summarise(analysis: Analysis) -> pd.DataFrame:
+    """Median and spread of every map."""
+    rows = []
+    for item in analysis.maps.values():
+        if item.words is not None:
+            continue
+        values = np.ravel(item.signal.data)
+        values = values[np.isfinite(values)]
+        quantiles = np.quantile(values, [0.5, 0.05, 0.95]) if values.size else [np.nan] * 3
+        rows.append((item.label, item.units, *quantiles, values.size))
+    return pd.DataFrame(rows, columns=["quantity", "unit", "median", "5 %", "95 %", "pixels with a value"])
+
+
+def write_analysis(analysis: Analysis, folder: Path) -> None:
+    """Write an analysis to an empty folder.
+
+    Parameters
+    ----------
+    analysis
+        What to write.
+    folder
+        There will be ``report.html``, ``table.csv``, ``provenance.json``, ``figures/*.png``, ``maps/*.hspy`` and, with
+        references, ``delithiation_*.hspy``, which serves as references for another signal of the specimen.
+    """
+    write_maps(analysis, folder / "maps")
+    analysis.table.to_csv(folder / "table.csv", index=False)
+    for method, result in (analysis.delithiation or {}).items():
+        result.save(folder / f"delithiation_{method}.hspy", overwrite=True)
+    record = {**analysis.provenance, "findings": list(analysis.findings), "warnings": list(analysis.warnings)}
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")
+    build_report(analysis).write(folder)
+
+
+def write_maps(analysis: Analysis, folder: Path) -> None:
+    """Write every map as a file of its own, with label, unit and the meaning of its classes in the metadata."""
+    folder.mkdir()
+    for name, item in analysis.maps.items():
+        signal = item.signal.deepcopy()
+        signal.metadata.General.title = item.label
+        signal.metadata.set_item("Signal.quantity", f"{item.label} ({item.units})" if item.units else item.label)
+        if item.words is not None:
+            signal.metadata.set_item("ASSB.classes", [f"{key}: {word}" for key, word in item.words.items()])
+        signal.save(str(folder / f"{name}.hspy"), overwrite=True)

@@ -1,0 +1,102 @@
+"""Reading spectra from files, with errors that name the file."""
+
+from __future__ import annotations
+
+import warnings
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hyperspy.api as hs
+
+if TYPE_CHECKING:
+    from hyperspy_assb.signals.eels import ASSBEELSSpectrum
+
+_SIGNAL_TYPES = ("EELS_ASSB", "EELS", "TEM EELS")
+
+
+def load_spectrum_image(
+    path: str | PathLike[str], *, lazy: bool = False, reader: str | None = None
+) -> ASSBEELSSpectrum:
+    """Load the EELS spectrum or spectrum image of a file.
+
+    Parameters
+    ----------
+    path
+        File to read, in any format that HyperSpy reads.
+    lazy
+        Whether the data stay on disk until they are needed.
+    reader
+        Name of the reader, where the ending of the file does not tell (``.hdf5``); None: by the ending.
+
+    Returns
+    -------
+    ASSBEELSSpectrum
+        The largest of the EELS signals in the file; where none says that it is EELS, its only one-dimensional signal.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file cannot be read (truncated, damaged, or of an unknown format), holds no spectrum, or only an empty
+        one. The message names the file.
+
+    Warns
+    -----
+    UserWarning
+        If the file holds several EELS signals, naming the one that was taken.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file {path}.")
+    if path.is_file() and path.stat().st_size == 0:
+        raise ValueError(f"{path} is an empty file.")
+    options = {} if reader is None else {"reader": reader}
+    try:
+        loaded = hs.load(str(path), lazy=lazy, **options)
+    # Readers fail on damaged files in every way there is: struct.error, KeyError, MemoryError, OSError ...
+    except Exception as error:
+        raise ValueError(_explain(path, reader, error)) from error
+    candidates = _spectra(loaded if isinstance(loaded, list) else [loaded])
+    if not candidates:
+        raise ValueError(f"{path} holds no EELS spectrum: {_describe(loaded)}.")
+    filled = [s for s in candidates if s.data.size > 0 and s.data.dtype != object]
+    if not filled:
+        raise ValueError(
+            f"{path} was read as an empty signal: it has no data, or lacks the header that says where they begin "
+            "(a .msa file without #-lines)."
+        )
+    signal = max(filled, key=lambda s: s.data.size)
+    if len(filled) > 1:
+        warnings.warn(
+            f"{path} holds {len(filled)} spectra; the largest was taken: '{signal.metadata.General.title}'.",
+            UserWarning,
+            stacklevel=2,
+        )
+    if signal.metadata.Signal.signal_type != "EELS_ASSB":
+        signal.set_signal_type("EELS_ASSB")
+    return signal
+
+
+def _spectra(signals: list[Any]) -> list[Any]:
+    """Those of the signals that are EELS; else the only one-dimensional one."""
+    eels = [s for s in signals if s.metadata.Signal.signal_type in _SIGNAL_TYPES]
+    if eels:
+        return eels
+    spectra = [s for s in signals if s.axes_manager.signal_dimension == 1 and not s.metadata.Signal.signal_type]
+    return spectra if len(spectra) == 1 else []
+
+
+def _describe(loaded: Any) -> str:
+    signals = loaded if isinstance(loaded, list) else [loaded]
+    if not signals:
+        return "it holds nothing"
+    return "it holds " + ", ".join(str(s) for s in signals)
+
+
+def _explain(path: Path, reader: str | None, error: Exception) -> str:
+    message = f"{path} could not be read ({type(error).__name__}: {error})."
+    if reader is None and path.suffix.lower() in {".hdf5", ".h5", ".csv"}:
+        return message + " Several formats share this ending: name one with reader=."
+    return message + " It is truncated, damaged, or not of the format that its ending says."

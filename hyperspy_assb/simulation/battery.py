@@ -1,0 +1,218 @@
+"""The virtual micro-battery as HyperSpy signals, with its truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .conditions import EELSConditions
+from .lamella import LamellaOptions, build_lamella
+from .spectra import relative_thickness, simulate_spectra
+from .state import LamellaState, Particles
+
+
+@dataclass(frozen=True)
+class Truth:
+    """
+    What the virtual battery really is.
+
+    Attributes
+    ----------
+    before, after
+        Maps of each state.
+    particles
+        Olivine particles, the same in both states.
+    pixel_size
+        nm.
+    zero_loss_before, zero_loss_after
+        Position of the zero-loss maximum in eV in every EELS pixel, ``(ny, nx)``.
+    """
+
+    before: LamellaState
+    after: LamellaState
+    particles: Particles
+    pixel_size: float
+    zero_loss_before: np.ndarray
+    zero_loss_after: np.ndarray
+
+
+def spectra_to_signal(
+    data: np.ndarray,
+    conditions: EELSConditions,
+    *,
+    pixel_size: float | None = None,
+    title: str = "",
+    signal_type: str = "EELS",
+):
+    """
+    Wrap simulated spectra in a HyperSpy signal.
+
+    Parameters
+    ----------
+    data
+        ``(..., n_channels)``.
+    conditions
+        Conditions that the spectra were simulated with.
+    pixel_size
+        nm between neighbouring spectra; None leaves the navigation axes without scale.
+    title
+        Title in the metadata.
+    signal_type
+        HyperSpy signal type.
+
+    Returns
+    -------
+    hyperspy.api.signals.BaseSignal
+        With calibrated axes, a binned energy axis, beam energy and angles.
+    """
+    import hyperspy.api as hs  # seconds: only when a signal is wanted
+
+    signal = hs.signals.Signal1D(data)
+    names = ("x", "y") if data.ndim <= 3 else tuple(f"axis_{i}" for i in range(data.ndim - 1))
+    for axis, name in zip(signal.axes_manager.navigation_axes, names, strict=False):
+        axis.name = name
+        if pixel_size is not None:
+            axis.scale, axis.units = pixel_size, "nm"
+    energy = signal.axes_manager.signal_axes[0]
+    energy.name, energy.units = "Energy loss", "eV"
+    energy.scale, energy.offset = conditions.dispersion, conditions.offset
+    signal.set_signal_type(signal_type)
+    signal.axes_manager.signal_axes[0].is_binned = True
+    signal.metadata.General.title = title
+    beam, node = conditions.beam, "Acquisition_instrument.TEM."
+    signal.metadata.set_item(node + "beam_energy", beam.beam_energy)
+    signal.metadata.set_item(node + "convergence_angle", beam.convergence_angle)
+    signal.metadata.set_item(node + "Detector.EELS.collection_angle", beam.collection_angle)
+    signal.metadata.set_item("Signal.quantity", "Electrons (Counts)")
+    return signal
+
+
+class MicroBattery:
+    """
+    A virtual micro-battery before and after bias.
+
+    Attributes
+    ----------
+    eels_before, eels_after
+        EELS signals with navigation axes x, y in nm and an energy axis in eV.
+    edx_before, edx_after, patterns_before, patterns_after
+        Not simulated yet: NotImplementedError.
+    truth
+        What is really there.
+    conditions
+        Conditions of the EELS measurement.
+    dose
+        Expected electrons in a spectrum.
+    """
+
+    def __init__(self, *, truth: Truth, eels_before, eels_after, conditions: EELSConditions, dose: float) -> None:
+        self.truth = truth
+        self.eels_before = eels_before
+        self.eels_after = eels_after
+        self.conditions = conditions
+        self.dose = dose
+
+    def __repr__(self) -> str:
+        ny, nx = self.truth.after.thickness.shape
+        return f"<MicroBattery, {ny} x {nx} pixels of {self.truth.pixel_size:.3g} nm, dose {self.dose:.3g}>"
+
+    @property
+    def edx_before(self):
+        """X-ray spectra before bias; not simulated yet."""
+        raise _not_simulated("edx_before", "X-ray spectra")
+
+    @property
+    def edx_after(self):
+        """X-ray spectra after bias; not simulated yet."""
+        raise _not_simulated("edx_after", "X-ray spectra")
+
+    @property
+    def patterns_before(self):
+        """Diffraction patterns before bias; not simulated yet."""
+        raise _not_simulated("patterns_before", "diffraction patterns")
+
+    @property
+    def patterns_after(self):
+        """Diffraction patterns after bias; not simulated yet."""
+        raise _not_simulated("patterns_after", "diffraction patterns")
+
+
+def _not_simulated(name: str, what: str) -> NotImplementedError:
+    return NotImplementedError(
+        f"{name}: the virtual battery does not simulate {what} yet, only EELS (eels_before, eels_after). Its truth"
+        " (fractions, grain_id, orientation, thickness) is there to simulate them from."
+    )
+
+
+def micro_battery(
+    shape: tuple[int, int] = (64, 64),
+    seed: int = 0,
+    dose: float = 1e6,
+    *,
+    noise_seed: int | None = None,
+    noise: bool = True,
+    conditions: EELSConditions | None = None,
+    lamella: LamellaOptions | None = None,
+    signal_type: str = "EELS",
+) -> MicroBattery:
+    """
+    Simulate a micro-battery before and after bias.
+
+    Parameters
+    ----------
+    shape
+        Rows and columns of the map, ``(ny, nx)``.
+    seed
+        Seed of the structure: the same seed and shape give the same lamella.
+    dose
+        Expected electrons in a spectrum, zero loss included.
+    noise_seed
+        Seed of noise and zero-loss jitter; by default it follows from `seed`.
+    noise
+        Whether to draw counts. If not, the signals hold the expectation, jitter included.
+    conditions
+        Microscope, spectrometer and detector.
+    lamella
+        Sizes and proportions of the lamella.
+    signal_type
+        HyperSpy signal type of the spectra.
+
+    Returns
+    -------
+    MicroBattery
+        Signals `eels_before`, `eels_after` and `truth`.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> battery = micro_battery(shape=(8, 8), seed=1)
+    >>> battery.eels_after.axes_manager.navigation_shape
+    (8, 8)
+    """
+    conditions = conditions or EELSConditions()
+    structure_stream, noise_stream = np.random.SeedSequence(seed).spawn(2)
+    if noise_seed is not None:
+        noise_stream = np.random.SeedSequence(noise_seed)
+    built = build_lamella(shape, np.random.default_rng(structure_stream), lamella)
+    states, shifts, signals = [], [], []
+    for name, state, stream in zip(
+        ("before", "after"), (built.before, built.after), noise_stream.spawn(2), strict=True
+    ):
+        rng = np.random.default_rng(stream)
+        columns = state.columns()
+        shift = rng.normal(0, conditions.zero_loss_jitter, shape)
+        data = simulate_spectra(columns, conditions, rng, dose=dose, zero_loss_shift=shift, noise=noise)
+        states.append(replace(state, t_over_lambda=relative_thickness(columns, conditions)))
+        shifts.append(shift)
+        signals.append(
+            spectra_to_signal(
+                data,
+                conditions,
+                pixel_size=built.pixel_size,
+                title=f"Virtual micro-battery {name} bias",
+                signal_type=signal_type,
+            )
+        )
+    truth = Truth(*states, built.particles, built.pixel_size, *shifts)
+    return MicroBattery(truth=truth, eels_before=signals[0], eels_after=signals[1], conditions=conditions, dose=dose)

@@ -1,0 +1,243 @@
+"""The ready low-loss model: what it holds, how it starts, what it finds in real files."""
+
+from __future__ import annotations
+
+import warnings
+
+import hyperspy.api as hs
+import numpy as np
+import pytest
+
+from hyperspy_assb.fitting.solvers import Status
+from hyperspy_assb.models.low_loss import SHAPES, LowLossOptions, apply_shapes, refine_shapes
+from hyperspy_assb.simulation import EELSConditions, simulate_spectra
+from hyperspy_assb.simulation.battery import spectra_to_signal
+
+CONDITIONS = EELSConditions(n_channels=512)  # -10 to 92 eV
+
+
+def simulate(columns, conditions=CONDITIONS, *, dose=3e5, seed=1, **kwargs):
+    data = simulate_spectra(columns, conditions, seed, dose=dose, **kwargs)
+    return spectra_to_signal(data, conditions, pixel_size=2.0, signal_type="EELS_ASSB")
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """2 x 3 columns of LiFePO4 and FePO4; the last is thicker."""
+    return simulate(
+        {"LiFePO4": [[40.0, 30.0, 20.0], [10.0, 0.0, 30.0]], "FePO4": [[0.0, 10.0, 20.0], [30.0, 40.0, 60.0]]}
+    )
+
+
+def names(signal, *args, **kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return [c.name for c in signal.create_low_loss_model(*args, **kwargs)]
+
+
+# --------------------------------------------------------------------------------------------------- what it holds
+
+
+@pytest.mark.parametrize(
+    ("elements", "n_channels", "edges"),
+    [
+        (("Li", "Fe", "P", "O"), 512, ["Fe_M23", "Li_K"]),  # P L2,3 at 132 eV is out of range
+        (("P", "Fe", "Li"), 1024, ["Fe_M23", "Li_K", "P_L23"]),
+        (("Al",), 512, ["Al_L23"]),
+        (("Al", "Li"), 400, ["Li_K"]),  # ends at 70 eV
+        (("V", "Ge", "C"), 1024, ["V_M23", "Ge_M23"]),
+        (("Mn", "Co", "Ni"), 512, ["Mn_M23", "Co_M23", "Ni_M23"]),
+        ((), 512, []),
+    ],
+)
+def test_edges_follow_elements_and_range(elements, n_channels, edges):
+    signal = simulate({"LiFePO4": [40.0]}, EELSConditions(n_channels=n_channels))
+    model = signal.create_low_loss_model(elements)
+    found = [c.name for c in model if hasattr(c, "element")]
+    assert sorted(found) == sorted(edges)
+    onsets = [c.onset_energy.value for c in model if hasattr(c, "element")]
+    assert onsets == sorted(onsets)
+    assert ("CarbonPiBand" in [c.name for c in model]) == ("C" in elements)
+    assert model.plural_scattering
+
+
+def test_valence_and_band(mixed):
+    assert names(mixed, ())[:3] == ["ZeroLossPeak", "ValenceContinuum", "FePO4ValenceBand"]
+    assert names(mixed, (), valence="plasmon")[1] == "VolumePlasmon"
+    assert "FePO4ValenceBand" not in names(mixed, (), valence_band=False)
+    with pytest.raises(ValueError, match="'drude'"):
+        mixed.create_low_loss_model((), valence="drude")
+
+
+def test_germanium_m45_needs_the_plasmon():
+    signal = simulate({"LAGP": [40.0]})
+    assert "Ge_M45" in names(signal, ("Ge",), valence="plasmon")
+    assert "Ge_M45" not in names(signal, ("Ge",))
+
+
+def test_elements_of_the_metadata(mixed):
+    signal = mixed.deepcopy()
+    assert {"Fe_M23", "Li_K"} <= set(names(signal))
+    signal.metadata.set_item("Sample.elements", ["Fe"])
+    assert "Li_K" not in names(signal)
+
+
+@pytest.mark.parametrize("element", ["Xx", "iron", "fe"])
+def test_unknown_elements(mixed, element):
+    with pytest.raises(ValueError, match=element):
+        mixed.create_low_loss_model((element,))
+
+
+def test_a_dark_level_needs_channels_to_see_it(mixed):
+    assert "DarkLevel" not in names(mixed)  # 10 eV before the zero loss are its tail
+    wide = simulate({"LiFePO4": [40.0]}, EELSConditions(offset=-40.0, n_channels=700))
+    assert "DarkLevel" in names(wide)
+
+
+def test_geometry_goes_into_the_edges(mixed):
+    signal = mixed.deepcopy()
+    signal.set_microscope_parameters(beam_energy=120.0, convergence_angle=5.0, collection_angle=12.0)
+    edge = signal.create_low_loss_model()["Li_K"]
+    assert (edge.beam_energy, edge.convergence_angle, edge.collection_angle) == (120.0, 5.0, 12.0)
+
+
+def test_missing_angles_are_said(mixed):
+    signal = mixed.deepcopy()
+    signal.set_microscope_parameters(beam_energy=200.0, convergence_angle=0.0, collection_angle=100.0)
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        model = signal.create_low_loss_model()
+    said = [str(w.message) for w in record if "relative" in str(w.message)]
+    assert len(said) == 1
+    assert "convergence_angle, collection_angle unset" in said[0]
+    assert model["Li_K"].collection_angle == 15.0
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        signal.create_low_loss_model(())
+    assert record  # the placeholders are said
+    assert not any("relative" in str(w.message) for w in record)  # no edge, no cross-section
+
+
+# ----------------------------------------------------------------------------------------------------- how it starts
+
+
+def reduced(signal, model):
+    """Pearson chi-squared over channels, for the present parameters of every pixel."""
+    used = model._channel_switches
+    mean = model.as_signal(show_progressbar=False).data[..., used]
+    return np.sum((signal.data[..., used] - mean) ** 2 / np.maximum(mean, 1.0), axis=-1) / used.sum()
+
+
+def test_the_start_is_close_and_the_fit_improves_it(mixed):
+    model = mixed.create_low_loss_model()
+    before = reduced(mixed, model)
+    assert np.all(before < 6.0)  # a fit that starts 200 sigma off has thousands
+    model.multifit(show_progressbar=False)
+    assert np.all(model.fit_quality.status.data == Status.CONVERGED)
+    after = reduced(mixed, model)
+    # Of the worst pixel a few is left: the true zero loss (tunnelling electrons) is not the model's.
+    assert np.all(after < before)
+    assert np.all(after < 3.0)
+
+
+def test_known_truth(mixed):
+    model = mixed.create_low_loss_model()
+    model.multifit(show_progressbar=False)
+    band = model["FePO4ValenceBand"].intensity.map
+    # The band of FePO4 grows with its thickness: 0, 10, 20, 30, 40, 60 nm.
+    assert np.all(np.diff(band["values"].ravel()) > 3.0 * band["std"].ravel()[1:])
+    lithium = model["Li_K"].areal_density.map["values"]
+    # LiFePO4, Pnma 10.334 x 6.010 x 4.693: 4 Li per 0.2915 nm^3; the edge shape is still nominal, so only roughly.
+    per_nm = 4.0 / (1.0334 * 0.6010 * 0.4693)
+    slope = np.polyfit([40.0, 30.0, 20.0, 10.0, 0.0], lithium.ravel()[:5], 1)[0]
+    assert slope == pytest.approx(per_nm, rel=0.35)
+
+
+def test_lazy_signals_give_the_same(mixed):
+    one, two = mixed.create_low_loss_model(), mixed.as_lazy().create_low_loss_model()
+    one.multifit(show_progressbar=False)
+    two.multifit(show_progressbar=False)
+    for a, b in zip(one, two, strict=True):
+        for p, q in zip(a.parameters, b.parameters, strict=True):
+            np.testing.assert_array_equal(p.map["values"], q.map["values"])
+
+
+def test_an_empty_pixel_does_no_harm(mixed):
+    signal = mixed.deepcopy()
+    signal.data[0, 1] = 0.0
+    model = signal.create_low_loss_model()
+    model.multifit(show_progressbar=False)
+    assert model.fit_quality.status.data[0, 1] == Status.MASKED
+    assert np.sum(model.fit_quality.status.data == Status.CONVERGED) == 5
+    signal.data[...] = 0.0
+    with pytest.raises(ValueError, match=r"zero-loss|counts|zero"):
+        signal.create_low_loss_model()
+
+
+@pytest.mark.parametrize("n_channels", [512, 1024])
+def test_shared_shapes_are_found_on_pure_pixels_and_kept(n_channels):
+    columns = {"LiFePO4": np.repeat([40.0, 0.0, 0.0], 20), "FePO4": np.repeat([0.0, 40.0, 0.0], 20)}
+    signal = simulate(
+        {k: v.reshape(3, 20) for k, v in columns.items()}, EELSConditions(n_channels=n_channels), dose=1e6
+    )
+    model = signal.create_low_loss_model(("Li", "Fe", "P"))
+    masks = {p: np.repeat([p == q for q in ("LiFePO4", "FePO4", "vacuum")], 20).reshape(3, 20) for p in SHAPES}
+    found = refine_shapes(model, {k: v for k, v in masks.items() if v.any()})
+    # Fe M2,3 and Li K may end at a bound and keep what they had; the instrument and the band must not.
+    assert {c for c, _ in found} >= {"ZeroLossPeak", "FePO4ValenceBand"}
+    for (component, name), value in found.items():
+        parameter = getattr(model[component], name)
+        assert not parameter.free
+        assert np.all(parameter.map["values"] == value)
+    # Simulation's truth: the band of FePO4 lies between 4 and 7 eV.
+    assert 4.0 < found["FePO4ValenceBand", "centre"] < 7.0
+    other = signal.create_low_loss_model(("Li", "Fe", "P"))
+    apply_shapes(other, found)
+    assert {(c.name, p.name) for c in other for p in c.parameters if p.free} == {
+        (c.name, p.name) for c in model for p in c.parameters if p.free
+    }
+
+
+def test_options_are_checked():
+    with pytest.raises(ValueError, match="'free'"):
+        LowLossOptions(valence="free")
+
+
+# --------------------------------------------------------------------------------------------------------- real files
+
+
+def fit_file(path, *args, **kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # placeholder angles, as Gatan files hold
+        model = hs.load(path, signal_type="EELS_ASSB").create_low_loss_model(*args, **kwargs)
+    model.multifit(show_progressbar=False)
+    usable = np.isin(model.fit_quality.status.data, (Status.CONVERGED, Status.AT_BOUND))
+    return model, usable
+
+
+@pytest.mark.parametrize("valence_band", [True, False])
+def test_the_plasmon_of_aluminium(shared_data, valence_band):
+    path = shared_data / "eels" / "aluminium" / "AL-DFoffset0.00.dm3"
+    model, usable = fit_file(path, (), valence="plasmon", valence_band=valence_band)
+    assert usable.all()
+    # Published: 15.0 eV, Egerton (2011), table 3.2; free electrons 15.8 eV.
+    assert model["VolumePlasmon"].plasmon_energy.value == pytest.approx(15.0, abs=0.1)
+    # Recorded: the zero loss has a full width of 0.18 eV.
+    assert model["ZeroLossPeak"].fwhm.value == pytest.approx(0.18, abs=0.02)
+
+
+def test_a_battery_line_scan(shared_data):
+    path = shared_data / "eels" / "nmc_battery" / "EELS_ZLP_EELS_Spectrum_Image.dm3"
+    model, usable = fit_file(path, ("Li", "Mn", "Co", "Ni"))
+    assert usable.mean() >= 0.9
+    centre = model["ZeroLossPeak"].centre.map["values"][usable.reshape(model["ZeroLossPeak"].centre.map.shape)]
+    assert np.all(np.abs(centre + 3.3) < 0.8)  # where the file has its zero loss
+    assert np.nanmedian(model.t_over_lambda()) == pytest.approx(0.6, abs=0.5)
+
+
+def test_a_map_with_a_far_zero_loss(shared_data):
+    model, usable = fit_file(shared_data / "eels" / "lowloss_map" / "lowloss_16x16_0.3eV.dm3", ("Al",))
+    assert usable.mean() >= 0.9
+    centre = model["ZeroLossPeak"].centre.map["values"][usable]
+    assert np.median(centre) == pytest.approx(9.0, abs=1.5)
+    assert np.ptp(centre) > 1.0  # it jitters by about 3 eV

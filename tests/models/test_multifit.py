@@ -1,0 +1,291 @@
+"""The batched fit of HyperSpy models: what it fills in, what it refuses, and whether its errors are true."""
+
+from __future__ import annotations
+
+import exspy
+import hyperspy.api as hs
+import numpy as np
+import pytest
+
+import hyperspy_assb
+from hyperspy_assb.components import DarkLevel, FePO4ValenceBand, VolumePlasmon, ZeroLossPeak
+from hyperspy_assb.fitting.forward import SpectrumModel
+from hyperspy_assb.fitting.solvers import Detector, Status
+from hyperspy_assb.models.eels import ASSBEELSModel
+from hyperspy_assb.models.multifit import detector_from_metadata, multifit
+from hyperspy_assb.signals import ASSBEELSSpectrum
+
+ENERGY = -10.0 + 0.25 * np.arange(300)
+TRUTH = np.array([2e4, 0.1, 0.9, 0.0, 0.2, 0.05, 3.0, 0.4, 22.0, 8.0, 0.03, 5.4, 1.8, 8.0])
+FREE = [("ZeroLossPeak", n) for n in ("intensity", "centre", "fwhm")]
+FREE += [("VolumePlasmon", n) for n in ("intensity", "plasmon_energy", "fwhm")]
+FREE += [("FePO4ValenceBand", "intensity"), ("DarkLevel", "level")]
+
+
+def make(shape=(3, 4), *, gain=1.0, read_noise=0.0, seed=5):
+    """Counts of a model that is right, and the model, started at the truth."""
+    made = [
+        ZeroLossPeak(*TRUTH[:7]),
+        VolumePlasmon(*TRUTH[7:10]),
+        FePO4ValenceBand(*TRUTH[10:13]),
+        DarkLevel(TRUTH[13]),
+    ]
+    rng = np.random.default_rng(seed)
+    mean = SpectrumModel([c.term for c in made], ENERGY).expectation(TRUTH)[0]
+    counts = gain * rng.poisson(mean / gain, (*shape, mean.size)) + rng.normal(0.0, read_noise, (*shape, mean.size))
+    signal = ASSBEELSSpectrum(counts)
+    axis = signal.axes_manager.signal_axes[0]
+    axis.offset, axis.scale, axis.units, axis.is_binned = -10.0, 0.25, "eV", True
+    model = ASSBEELSModel(signal, auto_background=False, auto_add_edges=False, plural_scattering=True)
+    model.extend(made)
+    for component in model:
+        for parameter in component.parameters:
+            parameter.free = (component.name, parameter.name) in FREE
+    return model
+
+
+def free_maps(model, field="values"):
+    return np.stack([getattr(model[c], n).map[field] for c, n in FREE], axis=-1)
+
+
+TRUE = np.array([TRUTH[0], TRUTH[1], TRUTH[2], TRUTH[7], TRUTH[8], TRUTH[9], TRUTH[10], TRUTH[13]])
+
+
+@pytest.mark.parametrize(("gain", "read_noise"), [(1.0, 0.0), (3.0, 4.0)])
+def test_errors_are_true(gain, read_noise):
+    """Simulation with known truth: 2000 spectra through the model, its maps, and its covariance."""
+    model = make((40, 50), gain=gain, read_noise=read_noise)
+    result = model.multifit(detector=Detector(gain, read_noise), show_progressbar=False)
+    assert np.mean(result.usable) > 0.999
+    good = result.usable.reshape(40, 50)
+    error = (free_maps(model) - TRUE)[good]
+    std = free_maps(model, "std")[good]
+    ratio = error.std(axis=0) / np.sqrt(np.mean(std**2, axis=0))
+    # 2000 spectra give the ratio to 1.6 % (standard error) and the bias to 0.022 standard errors.
+    assert np.all((ratio > 0.95) & (ratio < 1.05)), ratio
+    assert np.all(np.abs(error.mean(axis=0)) < 0.1 * error.std(axis=0))
+    covariance = model.covariance()
+    assert set(covariance.names) == set(FREE)
+    order = [covariance.index(*name) for name in FREE]
+    reported = covariance.values[good].mean(axis=0)[np.ix_(order, order)]
+    correlation = reported / np.sqrt(np.outer(np.diag(reported), np.diag(reported)))
+    np.testing.assert_allclose(np.corrcoef(error.T), correlation, atol=0.08)
+    if gain == 1.0:  # with one electron a channel the deviance is no longer chi-squared distributed
+        assert np.nanmean(model.fit_quality.deviance.data) == pytest.approx(
+            model.fit_quality.dof.data.flat[0], rel=0.02
+        )
+
+
+def test_it_fills_what_hyperspy_has():
+    model = make()
+    model.signal.data[1, 2] = 0.0
+    result = model.multifit(show_progressbar=False)
+    good = np.ones((3, 4), dtype=bool)
+    good[1, 2] = False
+    for component in model:
+        for parameter in component.parameters:
+            assert parameter.map.shape == (3, 4)
+            np.testing.assert_array_equal(parameter.map["is_set"], good)
+            assert np.isfinite(parameter.map["values"][good]).all()
+            assert np.isnan(parameter.map["values"][~good]).all()
+            assert np.isnan(parameter.map["std"][~good]).all()
+            if parameter.free:
+                assert np.all(parameter.map["std"][good] > 0)
+            else:
+                assert np.isnan(parameter.map["std"]).all()
+    np.testing.assert_array_equal(model.chisq.data, result.deviance.reshape(3, 4))
+    assert np.all(model.dof.data == len(FREE))  # as HyperSpy counts: the free parameters
+    quality = model.fit_quality
+    np.testing.assert_array_equal(quality.status.data == Status.MASKED, ~good)
+    np.testing.assert_array_equal(quality.dof.data, 300 - len(FREE))
+    for signal in (quality.deviance, quality.dof, quality.status):
+        assert signal.axes_manager.as_dictionary() == model.chisq.axes_manager.as_dictionary()
+    np.testing.assert_array_equal(model.red_chisq.data[good], (model.chisq.data / (300 - len(FREE) - 1))[good])
+    np.testing.assert_array_equal(
+        model["FePO4ValenceBand"].intensity.as_signal().data[good], free_maps(model)[good][:, 6]
+    )
+    # The current position shows the fitted values.
+    model.axes_manager.indices = (3, 2)
+    assert model["VolumePlasmon"].plasmon_energy.value == free_maps(model)[2, 3, 4]
+
+
+def test_one_spectrum_without_navigation():
+    model = make(())
+    model.multifit(show_progressbar=False)
+    assert model["VolumePlasmon"].plasmon_energy.value == pytest.approx(22.0, abs=1.0)
+    assert model["VolumePlasmon"].plasmon_energy.std > 0
+    assert model.covariance().values.shape == (len(FREE), len(FREE))
+    assert model.as_signal(show_progressbar=False).data.shape == (300,)
+
+
+def test_one_navigation_axis():
+    model = make((5,))
+    model.multifit(show_progressbar=False)
+    assert model.covariance().values.shape == (5, len(FREE), len(FREE))
+    assert np.all(model.fit_quality.status.data == Status.CONVERGED)
+
+
+def test_the_function_and_the_method_are_one():
+    model, other = make(), make()
+    model.multifit(show_progressbar=False)
+    hyperspy_assb.multifit(other, loss_function="ML-poisson", show_progressbar=False)
+    np.testing.assert_array_equal(free_maps(model), free_maps(other))
+    third = make()
+    third.multifit(optimizer="batched", loss_function="ML-poisson", show_progressbar=False)
+    np.testing.assert_array_equal(free_maps(model), free_maps(third))
+
+
+def test_lazy_data():
+    model, other = make(), make()
+    model.multifit(show_progressbar=False)
+    lazy = ASSBEELSModel(other.signal.as_lazy(), auto_background=False, auto_add_edges=False, plural_scattering=True)
+    lazy.extend(list(make()))
+    lazy.multifit(show_progressbar=False)
+    np.testing.assert_array_equal(free_maps(lazy), free_maps(model))
+
+
+def test_covariance_before_the_fit_and_of_fixed_parameters():
+    model = make()
+    assert model.fit_quality is None
+    with pytest.raises(RuntimeError, match="no covariance yet"):
+        model.covariance()
+    model.multifit(show_progressbar=False)
+    with pytest.raises(KeyError, match=r"ZeroLossPeak\.tail_length was not a free parameter"):
+        model.covariance().index("ZeroLossPeak", "tail_length")
+    k = model.covariance().index("DarkLevel", "level")
+    np.testing.assert_allclose(np.sqrt(model.covariance().values[..., k, k]), model["DarkLevel"].level.map["std"])
+
+
+def test_masked_pixels_are_left_out():
+    model, other = make(), make()
+    mask = np.zeros((3, 4), dtype=bool)
+    mask[0] = True
+    model.multifit(mask=mask, show_progressbar=False)
+    other.multifit(show_progressbar=False)
+    np.testing.assert_array_equal(model.fit_quality.status.data == Status.MASKED, mask)
+    np.testing.assert_array_equal(free_maps(model)[~mask], free_maps(other)[~mask])
+    assert np.isnan(free_maps(model)[mask]).all()
+    for wrong in (mask.T, mask.ravel()):
+        with pytest.raises(ValueError, match=r"shape \(3, 4\) of the navigation axes"):
+            model.multifit(mask=wrong, show_progressbar=False)
+
+
+def test_the_signal_is_not_changed():
+    model = make()
+    kept = model.signal.data.copy()
+    mask = np.zeros((3, 4), dtype=bool)
+    mask[0, 0] = True
+    model.multifit(mask=mask, show_progressbar=False)
+    np.testing.assert_array_equal(model.signal.data, kept)
+
+
+def test_channels_out_of_range_do_not_matter():
+    model, other = make(), make()
+    for m in (model, other):
+        m.set_signal_range(-5.0, 50.0)
+        m.remove_signal_range(9.0, 11.0)
+    other.signal.data[..., ENERGY > 51.0] = 1e9
+    other.signal.data[..., ENERGY < -6.0] = np.nan
+    other.signal.data[..., (ENERGY > 9.5) & (ENERGY < 10.5)] = -7.0
+    model.multifit(show_progressbar=False)
+    other.multifit(show_progressbar=False)
+    np.testing.assert_array_equal(free_maps(other), free_maps(model))
+    assert model.fit_quality.dof.data.flat[0] == model._channel_switches.sum() - len(FREE)
+
+
+def test_values_fixed_in_each_pixel_stay():
+    model = make()
+    centre = model["ZeroLossPeak"].centre
+    own = 0.1 + 1e-3 * np.arange(12).reshape(3, 4)
+    centre.map["values"], centre.map["is_set"], centre.free = own, True, False
+    model.multifit(show_progressbar=False)
+    np.testing.assert_array_equal(centre.map["values"], own)
+
+
+def test_bounds_of_the_parameters_hold():
+    model = make()
+    model["FePO4ValenceBand"].intensity.bmax = 0.02
+    model.multifit(show_progressbar=False)
+    np.testing.assert_array_equal(model["FePO4ValenceBand"].intensity.map["values"], 0.02)
+    assert np.all(model.fit_quality.status.data == Status.AT_BOUND)
+
+
+# ---------------------------------------------------------------------------------------------- what it cannot do
+
+
+def test_what_cannot_be_compiled_is_named():
+    model = make()
+    model.append(hs.model.components1D.PowerLaw())
+    with pytest.raises(NotImplementedError, match=r"PowerLaw \(PowerLaw\) has no kernel"):
+        model.multifit(show_progressbar=False)
+    model["PowerLaw"].active = False
+    model.multifit(show_progressbar=False)  # what is switched off does not matter
+    model = make()
+    model.append(exspy.components.VolumePlasmonDrude())
+    with pytest.raises(NotImplementedError, match=r"VolumePlasmonDrude.*has no kernel"):
+        model.multifit(show_progressbar=False)
+
+
+def test_twins_are_named():
+    model = make()
+    second = FePO4ValenceBand()
+    second.name = "second"
+    model.append(second)
+    second.fwhm.twin = model["FePO4ValenceBand"].fwhm
+    with pytest.raises(NotImplementedError, match=r"second\.fwhm is a twin"):
+        model.multifit(show_progressbar=False)
+
+
+@pytest.mark.parametrize("name", ["ls", "poisson", "huber"])
+def test_unknown_loss_functions(name):
+    with pytest.raises(ValueError, match=f'"ML-poisson".*{name}'):
+        make().multifit(loss_function=name, show_progressbar=False)
+
+
+def test_a_non_uniform_axis_is_refused():
+    signal = hs.signals.Signal1D(np.ones(50), axes=[{"axis": np.geomspace(1, 100, 50), "name": "Energy loss"}])
+    model = signal.create_model()
+    model.append(DarkLevel())
+    with pytest.raises(NotImplementedError, match="'Energy loss' is not uniform"):
+        multifit(model, show_progressbar=False)
+
+
+def test_a_model_of_another_signal():
+    """The engine knows no EELS: components of this package on a plain signal."""
+    rng = np.random.default_rng(2)
+    band = FePO4ValenceBand(900.0, 5.0, 1.5)
+    energy = 0.1 * np.arange(100)
+    signal = hs.signals.Signal1D(rng.poisson(band.function(energy) * 0.1 + 20.0, (6, 100)).astype(float))
+    axis = signal.axes_manager.signal_axes[0]
+    axis.scale, axis.is_binned = 0.1, True
+    model = signal.create_model()
+    model.extend([band, DarkLevel(150.0)])
+    multifit(model, show_progressbar=False)
+    std = band.intensity.map["std"]
+    assert np.all(np.abs(band.intensity.map["values"] - 900.0) < 4.0 * std)  # known truth
+    assert np.all((std > 20.0) & (std < 100.0))
+    assert not hasattr(model, "fit_quality")
+
+
+# ------------------------------------------------------------------------------------------------------- detector
+
+
+def test_detector_from_metadata():
+    signal = hs.signals.Signal1D(np.ones(10))
+    assert detector_from_metadata(signal) == Detector(1.0, 0.0)
+    node = "Signal.Noise_properties.Variance_linear_model"
+    signal.metadata.set_item(node, {"gain_factor": 2.5, "gain_offset": 16.0, "correlation_factor": 1.0})
+    assert detector_from_metadata(signal) == Detector(2.5, 4.0)
+    signal.metadata.set_item(f"{node}.gain_offset", -1.0)
+    assert detector_from_metadata(signal) == Detector(2.5, 0.0)
+
+
+def test_the_detector_sets_the_errors():
+    model, other = make(gain=4.0), make(gain=4.0)
+    model.multifit(show_progressbar=False)
+    node = "Signal.Noise_properties.Variance_linear_model"
+    other.signal.metadata.set_item(f"{node}.gain_factor", 4.0)
+    other.multifit(show_progressbar=False)
+    # Exact: four times the variance at the same values.
+    np.testing.assert_allclose(free_maps(other), free_maps(model), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(free_maps(other, "std"), 2.0 * free_maps(model, "std"), rtol=1e-4)
