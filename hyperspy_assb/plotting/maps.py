@@ -86,7 +86,12 @@ def plot_map(
         pad=0.02 if strip else 0.03,
         aspect=6 if strip else 20,
     )
-    bar.set_label(quantity(label, units))
+    if strip:
+        # There is no room for words beside a bar this low.
+        what = quantity(label, units)
+        title = f"{title}: {what}" if title and what else title or what
+    else:
+        bar.set_label(quantity(label, units))
     bar.outline.set_visible(False)
     missing = values.size - finite.size
     if missing:
