@@ -236,9 +236,25 @@ def test_twins_are_named():
         model.multifit(show_progressbar=False)
 
 
-@pytest.mark.parametrize("name", ["ls", "poisson", "huber"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_least_squares_agrees_with_the_likelihood(weighted):
+    model = make()
+    model.multifit(show_progressbar=False)
+    likelihood, std = free_maps(model), free_maps(model, "std")
+    if weighted:
+        model.signal.estimate_poissonian_noise_variance(expected_value=model.as_signal())
+    result = model.multifit(loss_function="ls", show_progressbar=False)
+    assert result.usable.all()
+    difference = np.abs(free_maps(model) - likelihood) / std
+    # With the variances of the fit, weighted least squares has the estimating equations of the likelihood.
+    assert np.median(difference) < (0.05 if weighted else 3.0)
+    if weighted:
+        assert free_maps(model, "std") == pytest.approx(std, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["poisson", "huber"])
 def test_unknown_loss_functions(name):
-    with pytest.raises(ValueError, match=f'"ML-poisson".*{name}'):
+    with pytest.raises(ValueError, match=f'"ML-poisson" or "ls".*{name}'):
         make().multifit(loss_function=name, show_progressbar=False)
 
 

@@ -262,7 +262,6 @@ def test_one_spectrum_with_the_calibration_of_a_map(result):
     assert len(one.to_dataframe()) == 1
 
 
-@pytest.mark.xfail(reason="a start with a negative expectation is where the solver stays: no pixel converges")
 def test_a_signal_of_one_phase_with_the_calibration_of_a_map(result):
     three = lithium_iron_phosphate(80.0, (3,)).quantify_delithiation(result, show_progressbar=False)
     assert np.isfinite(three.x.data).all()
