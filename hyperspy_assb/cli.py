@@ -113,8 +113,8 @@ assb fit aluminium.dm3 --out result --elements Al --valence plasmon
 
 assb fit *.dm4 --out results --recipe recipe.toml
 
-A recipe holds [bold]elements[/bold] (a list), [bold]valence[/bold], and [bold]references[/bold] (the name of a file, or a table
-of boxes by phase); options given here come before it."""
+A recipe holds [bold]elements[/bold] (a list), [bold]valence[/bold], and [bold]references[/bold] (the name of a file,
+or a table of boxes by phase); options given here come before it."""
 )
 def fit(
     files: Annotated[list[Path], typer.Argument(help="Spectrum images in any format that HyperSpy reads.")],

@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.fitting.kernels import FloatArray
 
-
 _SMALLEST = 1e-2
 """Expected electrons in a channel below which counts are no longer weighted by their Poisson variance."""
 
@@ -412,8 +411,8 @@ def _bounded_step(
 def _deviance(y: FloatArray, mu: FloatArray) -> FloatArray:
     """Poisson deviance, shape (S,), carried on to negative counts and expectations.
 
-    Negative counts keep the quasi-likelihood mu - y log(mu). Below a small expectation the deviance goes on as that of a
-    normal deviate of this variance, with the same slope: a start that is negative somewhere finds its way back.
+    Negative counts keep the quasi-likelihood mu - y log(mu). Below a small expectation the deviance goes on as that of
+    a normal deviate of this variance, with the same slope: a start that is negative somewhere finds its way back.
     """
     base, floor = np.where(y > 0, y, 1.0), np.maximum(mu, _SMALLEST)
     poisson = 2.0 * (floor - y - y * np.log(floor / base))

@@ -25,7 +25,8 @@ from hyperspy_assb.report import findings
 from hyperspy_assb.signals.delithiation import Delithiation, assemble, collect_features, quantify_delithiation
 
 Progress = Callable[[str, int, int], object]
-"""Called with the stage ("zero loss", "start", "fit", "quantify"), what is done of it, and how much there is; 0: not known."""
+"""Called with the stage ("zero loss", "start", "fit", "quantify"), what is done of it, and how much there is (0: not
+known)."""
 
 COMPONENT_NAMES = {
     "ZeroLossPeak": "zero loss",
@@ -72,7 +73,7 @@ class FittedSpectrum:
     index
         Of the pixel, in array order.
     energy
-        In eV.
+        Energy loss in eV: the fitted zero loss of this pixel lies at 0.
     counts, model
         Measured and expected counts.
     components
@@ -355,7 +356,7 @@ def choose_spectra(model: ASSBEELSModel, pixels: Mapping[str, int] | None = None
         yield FittedSpectrum(
             name=name,
             index=tuple(int(i) for i in np.unravel_index(pixel, shape)),
-            energy=energy,
+            energy=energy - float(np.ravel(model[0].centre.map["values"])[pixel]),
             counts=counts[pixel],
             model=expectation,
             components={COMPONENT_NAMES.get(c.name, c.name.replace("_", " ")): part([c]) for c in active},

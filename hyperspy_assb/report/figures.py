@@ -47,10 +47,10 @@ def plot_spectrum(spectrum: FittedSpectrum) -> Any:
 
 
 def _visible(spectrum: FittedSpectrum, shown: np.ndarray, *, whole: bool) -> dict[str, np.ndarray]:
-    """Components worth a line: all over the whole range, and enlarged those that reach half a per cent of the counts."""
+    """Components worth a line: all over the whole range, and enlarged those that reach one per cent of the counts."""
     if whole:
         return {name: part for name, part in spectrum.components.items() if name in _BACKGROUND}
-    limit = 0.005 * np.nanmax(np.abs(spectrum.model[shown]))
+    limit = 0.01 * np.nanmax(np.abs(spectrum.model[shown]))
     return {name: part for name, part in spectrum.components.items() if np.nanmax(np.abs(part[shown])) > limit}
 
 
@@ -60,7 +60,8 @@ def spectrum_figures(spectra: Sequence[FittedSpectrum]) -> Iterator[Figure]:
         where = ", ".join(map(str, spectrum.index))
         caption = (
             f"{spectrum.name.capitalize()}, pixel ({where}): reduced deviance {spectrum.reduced_deviance:.2f}, "
-            f"t/λ {spectrum.t_over_lambda:.2f}. Below: residuals in standard deviations σ of the detector; the band is ±1 σ."
+            f"t/λ {spectrum.t_over_lambda:.2f}. Below: residuals in standard deviations σ of the detector; "
+            "the band is ±1 σ."
         )
         yield Figure.of(plot_spectrum(spectrum), f"spectrum_{number}_{spectrum.name.replace(' ', '_')}", caption)
 
@@ -136,7 +137,7 @@ def delithiation_figures(analysis: Analysis) -> Iterator[Figure]:
             continue
         axes = plot_delithiation(result)
         caption = (
-            "x in LixFePO4 per pixel, not clipped, its standard uncertainty (counting and systematic together), the status "
-            "of every pixel, and how x is distributed."
+            "x in LixFePO4 per pixel, not clipped, its standard uncertainty (counting and systematic together), the "
+            "status of every pixel, and how x is distributed."
         )
         yield Figure.of(axes[0, 0].figure, f"delithiation_{method}", caption)

@@ -44,7 +44,8 @@ class Recipe:
         files = [entry for entry in self.references if not _BOX.match(entry)]
         if files and len(self.references) > 1:
             raise UsageError(
-                f"References are one file, or boxes such as LiFePO4=0:10,5:20 (rows, columns); not {files[0]!r} beside others."
+                "References are one file, or boxes such as LiFePO4=0:10,5:20 (rows, columns); "
+                f"not {files[0]!r} beside others."
             )
 
 

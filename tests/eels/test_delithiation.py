@@ -229,7 +229,7 @@ def test_too_few_pixels_are_named(rng):
         calibrate(replace(features, values=values), masks)
 
 
-@pytest.mark.parametrize("method, name", [("valence", "FePO4ValenceBand"), ("lithium", "Li_K")])
+@pytest.mark.parametrize(("method", "name"), [("valence", "FePO4ValenceBand"), ("lithium", "Li_K")])
 def test_equal_references_are_refused(rng, method, name):
     features, masks, _, _ = scene(rng, noise=0.01, noisy=True)
     half = np.flatnonzero(masks["LiFePO4"])[::2]

@@ -194,7 +194,7 @@ def test_a_circle_is_round(battery):
 
 
 @pytest.mark.parametrize(
-    "where, error, message",
+    ("where", "error", "message"),
     [
         (np.ones((24, 24)), TypeError, "boolean array.*float64"),
         (np.ones((24, 24), dtype=np.uint8), TypeError, "boolean array.*uint8"),

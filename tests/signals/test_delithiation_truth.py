@@ -38,7 +38,7 @@ def chosen(truth):
 STATES = [(state, method) for state in ("after", "before") for method in ("valence", "lithium")]
 
 
-@pytest.mark.parametrize("state, method", STATES)
+@pytest.mark.parametrize(("state", "method"), STATES)
 def test_almost_every_pixel_is_answered(quantified, state, method):
     result, truth = quantified[state, method]
     pixels = chosen(truth)
@@ -46,8 +46,8 @@ def test_almost_every_pixel_is_answered(quantified, state, method):
     assert np.isfinite(result.x.data)[pixels].mean() >= 0.95
 
 
-@pytest.mark.parametrize("low, high", [(-0.01, 0.1), (0.1, 0.9), (0.9, 1.01)])
-@pytest.mark.parametrize("state, method", STATES)
+@pytest.mark.parametrize(("low", "high"), [(-0.01, 0.1), (0.1, 0.9), (0.9, 1.01)])
+@pytest.mark.parametrize(("state", "method"), STATES)
 def test_x_is_unbiased(quantified, state, method, low, high):
     result, truth = quantified[state, method]
     known = np.nan_to_num(truth.x, nan=-9.0)

@@ -1,0 +1,299 @@
+"""The virtual micro-battery from simulation to report: what the analysis finds, beside what was put in."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hyperspy_assb import provenance
+from hyperspy_assb.eels import starting_values
+from hyperspy_assb.eels.delithiation import DelithiationStatus
+from hyperspy_assb.report import demo_figures
+from hyperspy_assb.report.analysis import Analysis, Progress, analyse_low_loss, choose_spectra
+from hyperspy_assb.report.figures import delithiation_figures, map_figures, spectrum_figures
+from hyperspy_assb.report.html import Figure, Report, Table
+from hyperspy_assb.report.writing import add_parameters, write_analysis
+from hyperspy_assb.simulation import micro_battery
+
+PHASES = ("LiFePO4", "FePO4", "LAGP", "amorphous_LAGP", "carbon", "vacuum")
+STATES = ("before", "after")
+FEWEST_PIXELS = 5
+"""Pure pixels that a phase needs to serve as a reference."""
+OLIVINE_SHARE, THIN = 0.3, 0.8
+"""Pixels that are judged: at least this share of olivine in the column, and at most this t/lambda."""
+BINS = {"x < 0.1": (-np.inf, 0.1), "0.1 to 0.9": (0.1, 0.9), "x > 0.9": (0.9, np.inf)}
+THICKNESS_BINS = (0.0, 0.3, 0.5, 0.8, 1.0, 1.2, 1.5, np.inf)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A virtual battery and its analysis in both states.
+
+    Parameters
+    ----------
+    battery
+        Signals and truth.
+    analyses
+        By state, "before" and "after".
+    findings
+        In sentences, against the truth.
+    warnings
+        What the library warned of.
+    accuracy
+        Bias and error of x by state, method and true x.
+    thickness
+        Error of x, and share that is flagged or without answer, against t/lambda.
+    parameters
+        What was simulated.
+    """
+
+    battery: Any = field(repr=False)
+    analyses: dict[str, Analysis] = field(repr=False)
+    findings: tuple[str, ...]
+    warnings: tuple[str, ...]
+    accuracy: pd.DataFrame = field(repr=False)
+    thickness: pd.DataFrame = field(repr=False)
+    parameters: dict[str, Any] = field(repr=False)
+
+
+def run_demo(
+    shape: tuple[int, int] = (64, 64), *, seed: int = 0, dose: float = 1e6, progress: Progress | None = None
+) -> Demo:
+    """Simulate a micro-battery before and after bias, and quantify both states.
+
+    The state after bias is calibrated on its pure pixels, that before with the calibration of the other: a pristine
+    electrode holds no FePO4.
+
+    Parameters
+    ----------
+    shape
+        Rows and columns.
+    seed
+        Seed of structure and noise.
+    dose
+        Electrons in a spectrum.
+    progress
+        Called as the demonstration goes on.
+
+    Returns
+    -------
+    Demo
+        Analyses, and how they compare with the truth.
+
+    Raises
+    ------
+    ValueError
+        If the map is too small to hold pure pixels of both olivines.
+    """
+    report = progress or (lambda stage, done, total: None)
+    report("simulate", 0, 0)
+    battery = micro_battery(shape=shape, seed=seed, dose=dose, signal_type="EELS_ASSB")
+    pure = {name: battery.truth.after.pure(name) for name in PHASES}
+    references = {name: mask for name, mask in pure.items() if mask.sum() >= FEWEST_PIXELS}
+    lacking = [name for name in ("LiFePO4", "FePO4") if name not in references]
+    if lacking:
+        raise ValueError(
+            f"A battery of {shape[0]}x{shape[1]} pixels with seed {seed} has fewer than {FEWEST_PIXELS} pure pixels of "
+            f"{' and '.join(lacking)}: take a larger shape or another seed."
+        )
+    after = analyse_low_loss(battery.eels_after, references=references, progress=_named(report, "after"))
+    calibration = after.delithiation["valence"]
+    before = analyse_low_loss(battery.eels_before, references=calibration, progress=_named(report, "before"))
+    analyses = {"before": before, "after": after}
+    accuracy = judge_accuracy(battery, analyses)
+    parameters = {
+        "simulation": {"shape": list(shape), "seed": seed, "electrons per spectrum": dose},
+        "references (pixels)": {name: int(mask.sum()) for name, mask in references.items()},
+    }
+    skipped = [name for name in PHASES if name not in references]
+    if skipped:
+        parameters["references (pixels)"]["left out, too few"] = ", ".join(skipped)
+    return Demo(
+        battery=battery,
+        analyses=analyses,
+        findings=tuple(_findings(battery, analyses, accuracy)),
+        warnings=tuple(dict.fromkeys([*before.warnings, *after.warnings])),
+        accuracy=accuracy,
+        thickness=judge_thickness(battery, analyses["after"]),
+        parameters=parameters,
+    )
+
+
+def judge_accuracy(battery: Any, analyses: dict[str, Analysis]) -> pd.DataFrame:
+    """Bias and error of x in thin pixels that hold olivine, by state, method and true x."""
+    rows = []
+    for state in STATES:
+        truth = getattr(battery.truth, state)
+        judged = (truth.olivine >= OLIVINE_SHARE) & (truth.t_over_lambda <= THIN)
+        for method, result in analyses[state].delithiation.items():
+            answered = result.status.data == DelithiationStatus.QUANTIFIED
+            sigma = np.hypot(result.x_std.data, result.x_systematic.data)
+            error = result.x.data - truth.x
+            for name, (low, high) in BINS.items():
+                here = judged & (truth.x >= low) & (truth.x <= high)
+                good = here & answered & np.isfinite(error)
+                row = {"state": state, "method": method, "true x": name, "pixels": int(here.sum())}
+                if good.any():
+                    row |= {
+                        "answered (%)": 100 * good.sum() / here.sum(),
+                        "bias (median)": np.median(error[good]),
+                        "median absolute error": np.median(np.abs(error[good])),
+                        "median stated uncertainty": np.median(sigma[good]),
+                        "truth within 1σ (%)": 100 * np.mean(np.abs(error[good]) <= sigma[good]),
+                    }
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def judge_thickness(battery: Any, analysis: Analysis) -> pd.DataFrame:
+    """Error of x after bias, and the share of olivine pixels flagged or without an answer, against true t/lambda."""
+    truth = battery.truth.after
+    rows = []
+    for method, result in analysis.delithiation.items():
+        error, status = np.abs(result.x.data - truth.x), result.status.data
+        for low, high in itertools.pairwise(THICKNESS_BINS):
+            here = (truth.olivine >= OLIVINE_SHARE) & (truth.t_over_lambda > low) & (truth.t_over_lambda <= high)
+            if not here.any():
+                continue
+            answered = np.isfinite(error) & here
+            flagged = here & np.isin(status, [DelithiationStatus.THICK, DelithiationStatus.UNEXPLAINED])
+            rows.append(
+                {
+                    "method": method,
+                    "t/λ": f"{low:g} to {high:g}" if np.isfinite(high) else f"above {low:g}",
+                    "t/λ (median)": np.median(truth.t_over_lambda[here]),
+                    "pixels": int(here.sum()),
+                    "median absolute error": np.median(error[answered]) if answered.any() else np.nan,
+                    "flagged (%)": 100 * flagged.sum() / here.sum(),
+                    "no answer (%)": 100 * (here & ~np.isfinite(result.x.data)).sum() / here.sum(),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def mean_spectrum(analysis: Analysis, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Energy loss, mean spectrum per zero-loss count, and its standard error, of pixels with aligned zero loss."""
+    model = analysis.model
+    energy = np.array(model.axis.axis, dtype=float)
+    centre = analysis.maps["zero_loss_centre"].signal.data
+    chosen = mask & np.isfinite(centre)
+    counts = np.asarray(model.signal.data, dtype=float)[chosen]
+    total = starting_values.sum_aligned(counts, centre[chosen], energy)
+    area = float(np.nansum(model[0].intensity.map["values"][chosen]))
+    shift = float(np.median(centre[chosen]))
+    return energy - shift, total / area, np.sqrt(np.maximum(total, 1.0)) / area
+
+
+def write_demo(demo: Demo, folder: Path) -> None:
+    """Write the demonstration to an empty folder: the report, tables, and the analysis of each state with its files."""
+    for state, analysis in demo.analyses.items():
+        (folder / state).mkdir()
+        write_analysis(analysis, folder / state)
+    demo.accuracy.to_csv(folder / "accuracy.csv", index=False)
+    demo.thickness.to_csv(folder / "thickness.csv", index=False)
+    record = provenance.record("demo", parameters=demo.parameters)
+    record |= {"findings": list(demo.findings), "warnings": list(demo.warnings)}
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")
+    build_demo_report(demo).write(folder)
+
+
+def build_demo_report(demo: Demo) -> Report:
+    """The report of a demonstration."""
+    truth, analyses = demo.battery.truth, demo.analyses
+    rows, columns = truth.after.x.shape
+    report = Report(
+        "Virtual micro-battery before and after bias",
+        subtitle=f"Simulated low-loss EELS with known truth, {rows} × {columns} pixels of {truth.pixel_size:.3g} nm.",
+    )
+    report.add("Findings", points=demo.findings, kind="findings")
+    if demo.warnings:
+        report.add("Warnings", points=demo.warnings, kind="warnings")
+    report.add(
+        "Before and after",
+        text="Mean spectra with aligned zero loss, per count of the zero loss; the same pixels in both states.",
+        figures=[*_comparisons(demo)],
+    )
+    report.add("Truth and result", figures=[*demo_figures.truth_figures(demo.battery, analyses)])
+    report.add(
+        "Accuracy",
+        text=f"Pixels with at least {100 * OLIVINE_SHARE:.0f} % of olivine and t/λ of at most {THIN:g}.",
+        tables=[Table(demo.accuracy)],
+    )
+    report.add(
+        "Thick pixels",
+        text="Errors grow with plural scattering. Pixels above t/λ = 1 are answered, and flagged.",
+        figures=[demo_figures.thickness_figure(demo.thickness)],
+        tables=[Table(demo.thickness)],
+    )
+    pure = {
+        f"pure {name}": int(np.flatnonzero(truth.after.pure(name))[0])
+        for name in ("LiFePO4", "FePO4", "LAGP")
+        if truth.after.pure(name).any()
+    }
+    chosen = [*analyses["after"].spectra[:3], *choose_spectra(analyses["after"].model, pure)]
+    report.add("Fitted spectra after bias", figures=list(spectrum_figures(chosen)))
+    report.add("Maps after bias", figures=[*delithiation_figures(analyses["after"]), *map_figures(analyses["after"])])
+    for state, analysis in analyses.items():
+        report.add(f"Fit {state} bias", points=analysis.findings)
+    after = analyses["after"]
+    add_parameters(report, {**demo.parameters, **after.parameters}, after.provenance)
+    return report
+
+
+def _comparisons(demo: Demo) -> list[Figure]:
+    """Mean spectra of olivine and of LAGP in both states."""
+    truth, analyses = demo.battery.truth, demo.analyses
+    fitted = np.all([np.isfinite(analyses[s].maps["zero_loss_centre"].signal.data) for s in STATES], axis=0)
+    thin = (truth.after.t_over_lambda <= THIN) & (truth.before.t_over_lambda <= THIN) & fitted
+    groups = {
+        "olivine": (truth.before.olivine >= 0.8) & thin,
+        "LAGP": (truth.before.fractions["LAGP"] >= 0.98) & thin,
+    }
+    figures = []
+    for name, mask in groups.items():
+        if mask.sum() >= FEWEST_PIXELS:
+            spectra = {state: mean_spectrum(analyses[state], mask) for state in STATES}
+            figures.append(demo_figures.comparison_figure(name, spectra, int(mask.sum())))
+    return figures
+
+
+def _findings(battery: Any, analyses: dict[str, Analysis], accuracy: pd.DataFrame) -> list[str]:
+    found = []
+    for method, name in (("valence", "5 eV band"), ("lithium", "Li K edge")):
+        parts = []
+        for state in STATES:
+            result = analyses[state].delithiation.get(method)
+            if result is None:
+                continue
+            truth = getattr(battery.truth, state)
+            good = (result.status.data == DelithiationStatus.QUANTIFIED) & np.isfinite(truth.x)
+            good &= (truth.olivine >= OLIVINE_SHARE) & (truth.t_over_lambda <= THIN)
+            if good.any():
+                parts.append(
+                    f"{np.mean(result.x.data[good]):.2f} {state} bias (truth in the same {int(good.sum())} pixels: "
+                    f"{np.mean(truth.x[good]):.2f})"
+                )
+        if parts:
+            found.append(f"From the {name}, the mean x of LixFePO4 is {' and '.join(parts)}.")
+    for (state, method), rows in accuracy.groupby(["state", "method"], sort=False):
+        if "median absolute error" not in rows or rows["median absolute error"].isna().all():
+            continue
+        worst = rows.loc[rows["median absolute error"].idxmax()]
+        found.append(
+            f"{state.capitalize()} bias, method {method}: the median absolute error of x is at most "
+            f"{worst['median absolute error']:.2f} (for {worst['true x']})."
+        )
+    found += [str(item) for item in analyses["after"].separability if item.edge == "Li_K"]
+    return found
+
+
+def _named(report: Progress, state: str) -> Progress:
+    """Progress of one state."""
+    return lambda stage, done, total: report(f"{stage} {state}", done, total)

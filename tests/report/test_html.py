@@ -1,0 +1,28 @@
+"""The one-page report."""
+
+from __future__ import annotations
+
+import re
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from hyperspy_assb.report.html import Figure, Report, Table, key_table
+
+
+def test_page_is_self_contained_and_escaped(tmp_path):
+    figure, ax = plt.subplots()
+    ax.plot([0, 1])
+    report = Report("A < B", subtitle="Title & more")
+    table = pd.DataFrame({"x (nm)": [1.0, float("nan")], "word": ["a", "<b>"]})
+    report.add("Findings", points=["x is 0.5."], figures=[Figure.of(figure, "line", "A line")], kind="findings")
+    report.add("Values", tables=[Table(table), key_table({"fit": {"gain": 1.5}})])
+    report.write(tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "A &lt; B" in page
+    assert "&lt;b&gt;" in page
+    assert "–" in page
+    assert "fit.gain" in page
+    assert not re.search(r"(https?:)?//\w", re.sub(r"base64,[A-Za-z0-9+/=]+", "", page))
+    assert re.findall(r'src="(.{22})', page) == ["data:image/png;base64,"]
+    assert (tmp_path / "figures" / "line.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,125 @@
+"""The command line: fast help, exit codes, one-line errors, and results that are whole or not there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from hyperspy_assb import __version__
+from hyperspy_assb.cli import app
+from hyperspy_assb.simulation import micro_battery
+
+
+@pytest.fixture(scope="module")
+def battery():
+    return micro_battery(shape=(12, 12), seed=0, signal_type="EELS_ASSB")
+
+
+@pytest.fixture(scope="module")
+def spectra(battery, tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "after.hspy"
+    battery.eels_after.save(path)
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def fails(result, code, *words):
+    assert result.exit_code == code
+    message = [line for line in result.stderr.splitlines() if line.startswith("Error:")]
+    assert len(message) == 1
+    assert "Traceback" not in result.output
+    for word in words:
+        assert word in message[0]
+
+
+def test_help_imports_no_science():
+    code = (
+        "import sys; from hyperspy_assb.cli import app\n"
+        "try: app(['fit', '--help'])\n"
+        "except SystemExit as leave: assert not leave.code\n"
+        "print([m for m in ('hyperspy', 'exspy', 'numpy', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")
+    assert "assb fit" in done.stdout
+
+
+def test_version():
+    result = run("--version")
+    assert result.exit_code == 0
+    assert __version__ in result.stdout
+
+
+def test_usage_errors(tmp_path):
+    fails(run(), 2, "command")
+    fails(run("fit", "--out", tmp_path / "r"), 2)
+    fails(run("demo", "--out", tmp_path / "r", "--shape", "wide"), 2, "rows x columns")
+    fails(run("fit", "a", "--out", tmp_path / "r", "--valence", "magic"), 2, "continuum or plasmon")
+    fails(run("fit", "a", "--out", tmp_path / "r", "--elements", "Li,,Fe"), 2, "symbols")
+    fails(run("fit", "a", "--out", tmp_path / "r", "--recipe", tmp_path / "no.toml"), 2, "recipe")
+    assert not (tmp_path / "r").exists()
+
+
+def test_fit_refusal_force_and_references(spectra, battery, tmp_path):
+    masks = {name: battery.truth.after.pure(name) for name in ("LiFePO4", "FePO4")}
+    np.savez(tmp_path / "masks.npz", **masks)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('references = "masks.npz"\n')
+    out = tmp_path / "result"
+    out.mkdir()
+    (out / "old.txt").write_text("old")
+    fails(run("fit", spectra, "--out", out), 1, "not empty")
+    result = run("fit", spectra, "--out", out, "--recipe", recipe, "--force")
+    assert result.exit_code == 0, result.output
+    assert "5 eV band" in result.stdout
+    assert {p.name for p in out.iterdir()} >= {"report.html", "table.csv", "provenance.json", "maps", "figures"}
+    assert not (out / "old.txt").exists()
+    assert (out / "delithiation_valence.hspy").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--elements", "Xx"), "not the symbol"),
+        (("--references", "LiFePO4=0:99,0:2"), "beyond"),
+        (("--references", "LiFePO4=0:9"), "navigation axes"),
+        (("--references", "missing.npz"), "no file"),
+    ],
+)
+def test_bad_requests_leave_nothing(spectra, tmp_path, arguments, words):
+    fails(run("fit", spectra, "--out", tmp_path / "result", *arguments), 1, words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_files(spectra, tmp_path):
+    out = tmp_path / "result"
+    fails(run("fit", tmp_path / "none.hspy", "--out", out), 1, "no file")
+    empty = tmp_path / "empty.hspy"
+    empty.write_bytes(b"")
+    fails(run("fit", empty, "--out", out), 1, "empty")
+    truncated = tmp_path / "truncated.hspy"
+    truncated.write_bytes(spectra.read_bytes()[:20000])
+    fails(run("fit", truncated, "--out", out), 1, "could not be read")
+    assert not out.exists()
+
+
+def test_unwritable_target_is_said_before_anything_is_read(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    fails(run("fit", tmp_path / "none.hspy", "--out", file / "result"), 1, "cannot be written")
+    fails(run("demo", "--out", file), 1, "is a file")
+
+
+def test_demo(tmp_path):
+    result = run("demo", "--out", tmp_path / "demo", "--shape", "20x20")
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
+    assert "the mean x of LixFePO4 is" in page
+    assert (tmp_path / "demo" / "after" / "table.csv").exists()
