@@ -35,8 +35,8 @@ class LamellaOptions:
     particle_radius, particle_spread
         Median radius in nm and logarithmic standard deviation of the olivine particles.
     mosaic_share
-        Share of the olivine in small particles, which are mosaics of LiFePO4 and FePO4 after bias; the larger ones are
-        wholly one or the other.
+        Share of the olivine in small particles, which are mosaics of LiFePO4 and FePO4 after bias; the larger ones
+        are wholly one or the other.
     grain_size, domain_size
         Mean distance in nm of neighbouring LAGP grains, and of domains of mosaic particles.
     """
@@ -213,8 +213,8 @@ def build_lamella(shape: tuple[int, int], rng: np.random.Generator, options: Lam
     Returns
     -------
     Lamella
-        Olivine particles in LAGP grains and carbon black, with a strip of vacuum at the top. Every pixel is sampled at
-        four places and eight depths, so inclined boundaries give mixed columns.
+        Olivine particles in LAGP grains and carbon black, with a strip of vacuum at the top. Every pixel is sampled
+        at four places and eight depths, so inclined boundaries give mixed columns.
     """
     options = options or LamellaOptions()
     ny, nx = shape

@@ -1,87 +1,139 @@
-"""The lamella and its truth maps."""
-
-from __future__ import annotations
+"""The virtual battery: consistent truth, populated classes, reproducible noise."""
 
 import numpy as np
 import pytest
 
-from hyperspy_assb.simulation import MATERIALS, EELSConditions, MicroBattery, micro_battery
+from hyperspy_assb.simulation import MATERIALS, EELSConditions, build_lamella, micro_battery
 
-SMALL = EELSConditions(n_channels=256, dispersion=0.5)
+SMALL = EELSConditions(dispersion=0.5, n_channels=256)
 
 
 @pytest.fixture(scope="module")
-def battery() -> MicroBattery:
-    return micro_battery(shape=(48, 48), seed=3, conditions=SMALL)
+def battery():
+    return micro_battery((24, 20), seed=3, conditions=SMALL)
 
 
-@pytest.mark.parametrize("state", ["before", "after"])
-def test_fractions_fill_every_column(battery: MicroBattery, state: str) -> None:
-    truth = getattr(battery.truth, state)
-    assert set(truth.fractions) == set(MATERIALS)
-    total = sum(truth.fractions.values())
-    assert total == pytest.approx(np.ones((48, 48)))
-    olivine = truth.olivine > 0
-    assert np.isfinite(truth.x[olivine]).all()
-    assert np.isnan(truth.x[~olivine]).all()
-    assert truth.x[olivine].min() >= 0
-    assert truth.x[olivine].max() <= 1
+@pytest.fixture(scope="module", params=[(48, 48), (64, 64)], ids=str)
+def lamella(request):
+    return build_lamella(request.param, np.random.default_rng(1))
 
 
-@pytest.mark.parametrize("state", ["before", "after"])
-def test_lithium_and_iron_agree_with_x(battery: MicroBattery, state: str) -> None:
-    truth = getattr(battery.truth, state)
-    alone = (truth.fractions["LAGP"] == 0) & (truth.fractions["amorphous_LAGP"] == 0) & (truth.olivine > 0)
-    ratio = truth.areal_density("Li")[alone] / truth.areal_density("Fe")[alone]
-    assert ratio == pytest.approx(truth.x[alone], abs=1e-9)
-
-
-def test_bias_turns_lithium_iron_phosphate_into_iron_phosphate(battery: MicroBattery) -> None:
-    before, after = battery.truth.before, battery.truth.after
-    assert after.fractions["FePO4"].mean() > before.fractions["FePO4"].mean() + 0.05
-    assert after.fractions["amorphous_LAGP"].mean() > before.fractions["amorphous_LAGP"].mean()
-    assert after.carbon_film.mean() > before.carbon_film.mean()
-    # The grains stay where they are where nothing was transformed.
-    kept = (before.fractions["LAGP"] == 1) & (after.fractions["LAGP"] == 1)
-    assert kept.any()
-    assert np.array_equal(before.grain_id[kept], after.grain_id[kept])
-
-
-def test_thickness_spans_the_stated_range(battery: MicroBattery) -> None:
-    t = battery.truth.after.t_over_lambda[battery.truth.after.fractions["vacuum"] == 0]
-    assert t.min() < 0.35
-    assert 1.3 < t.max() < 1.8
-
-
-@pytest.mark.parametrize("name", ["LiFePO4", "FePO4", "LAGP", "carbon", "vacuum"])
-def test_pure_pixels_to_calibrate_on(battery: MicroBattery, name: str) -> None:
-    assert battery.truth.after.pure(name).sum() >= 20
-
-
-def test_orientations_are_unit_quaternions(battery: MicroBattery) -> None:
-    q = battery.truth.after.orientation[battery.truth.after.grain_id > 0]
-    assert np.linalg.norm(q, axis=1) == pytest.approx(np.ones(len(q)))
-
-
-def test_seed_decides_structure_and_noise() -> None:
-    first, again = (micro_battery(shape=(8, 8), seed=5, conditions=SMALL) for _ in range(2))
-    assert np.array_equal(first.eels_after.data, again.eels_after.data)
-    other = micro_battery(shape=(8, 8), seed=5, noise_seed=6, conditions=SMALL)
-    assert np.array_equal(first.truth.after.x, other.truth.after.x, equal_nan=True)
-    assert not np.array_equal(first.eels_after.data, other.eels_after.data)
-
-
-def test_signals_are_calibrated(battery: MicroBattery) -> None:
-    s = battery.eels_after
-    assert s.axes_manager.signal_axes[0].is_binned
-    assert s.axes_manager.signal_axes[0].units == "eV"
-    assert [axis.units for axis in s.axes_manager.navigation_axes] == ["nm", "nm"]
-    assert s.metadata.Acquisition_instrument.TEM.beam_energy == 200.0
-    dose = s.data.sum(axis=-1)[battery.truth.after.t_over_lambda < 0.5]
-    assert dose.mean() == pytest.approx(1e6, rel=0.02)
+def test_signals_are_calibrated(battery):
+    for signal, state in ((battery.eels_before, "before"), (battery.eels_after, "after")):
+        assert signal.metadata.Signal.signal_type == "EELS"
+        assert signal.data.shape == (24, 20, 256)
+        x, y = signal.axes_manager.navigation_axes
+        assert (x.size, y.size, x.units, x.scale) == (20, 24, "nm", 75.0)
+        energy = signal.axes_manager.signal_axes[0]
+        assert (energy.offset, energy.scale, energy.units, energy.is_binned) == (-10.0, 0.5, "eV", True)
+        tem = signal.metadata.Acquisition_instrument.TEM
+        assert (tem.beam_energy, tem.convergence_angle, tem.Detector.EELS.collection_angle) == (200.0, 8.0, 15.0)
+        assert state in signal.metadata.General.title
 
 
 @pytest.mark.parametrize("name", ["edx_before", "edx_after", "patterns_before", "patterns_after"])
-def test_what_is_not_simulated_says_so(battery: MicroBattery, name: str) -> None:
+def test_what_is_not_simulated_says_so(battery, name):
     with pytest.raises(NotImplementedError, match=name):
         getattr(battery, name)
+
+
+def test_same_seed_same_data_and_noise_is_separate(battery):
+    again = micro_battery((24, 20), seed=3, conditions=SMALL)
+    np.testing.assert_array_equal(again.eels_after.data, battery.eels_after.data)
+    other = micro_battery((24, 20), seed=3, noise_seed=9, conditions=SMALL)
+    np.testing.assert_array_equal(other.truth.after.x, battery.truth.after.x)
+    np.testing.assert_array_equal(other.truth.after.orientation, battery.truth.after.orientation)
+    assert np.any(other.eels_after.data != battery.eels_after.data)
+    assert np.any(battery.eels_before.data != battery.eels_after.data)
+    different = micro_battery((24, 20), seed=4, conditions=SMALL)
+    assert np.any(different.truth.after.grain_id != battery.truth.after.grain_id)
+
+
+def test_expectation_is_what_the_counts_scatter_about(battery):
+    exact = micro_battery((24, 20), seed=3, conditions=SMALL, noise=False)
+    np.testing.assert_array_equal(exact.truth.zero_loss_after, battery.truth.zero_loss_after)
+    expected = exact.eels_after.data
+    z = (battery.eels_after.data - expected) / np.sqrt(expected)
+    assert np.mean(z[expected > 20] ** 2) == pytest.approx(1, abs=0.02)
+
+
+def test_t_over_lambda(battery):
+    state = battery.truth.after
+    assert np.all(state.t_over_lambda[state.pure("vacuum")] == 0)
+    full = state.fractions["vacuum"] == 0
+    assert state.t_over_lambda[full].min() < 0.35
+    assert 1.3 < state.t_over_lambda.max() < 1.8
+
+
+def test_truth_maps_are_consistent(lamella):
+    for state in (lamella.before, lamella.after):
+        np.testing.assert_allclose(sum(state.fractions.values()), 1)
+        assert set(state.fractions) == set(MATERIALS)
+        np.testing.assert_array_equal(np.isnan(state.x), state.olivine == 0)
+        assert np.nanmin(state.x) >= 0
+        assert np.nanmax(state.x) <= 1
+        norm = np.linalg.norm(state.orientation, axis=-1)
+        np.testing.assert_allclose(norm[state.grain_id > 0], 1)
+        assert np.all(np.isnan(norm[state.grain_id == 0]))
+        assert np.all(state.particle_id <= len(lamella.particles.radius))
+        assert state.carbon_film.min() >= 0
+        assert state.carbon_film.max() <= 5
+        columns = state.columns()
+        np.testing.assert_allclose(sum(columns.values()), state.thickness + state.carbon_film)
+        # Every Fe has x Li in the olivine; LAGP brings the rest.
+        iron, lithium = state.areal_density("Fe"), state.areal_density("Li")
+        lagp = 1.5 * columns["LAGP"] / 0.2032 + 1.2 * columns["amorphous_LAGP"] / 0.2095
+        np.testing.assert_allclose(lithium, np.nan_to_num(state.x) * iron + lagp, atol=1e-9)
+    np.testing.assert_array_equal(lamella.before.thickness, lamella.after.thickness)
+    np.testing.assert_array_equal(lamella.before.particle_id, lamella.after.particle_id)
+    assert np.all(lamella.after.carbon_film >= lamella.before.carbon_film)
+    assert lamella.after.carbon_film.mean() > lamella.before.carbon_film.mean() + 0.5
+
+
+def test_proportions_are_those_of_the_paper(lamella):
+    state = lamella.after
+    solid = 1 - state.fractions["vacuum"].mean()
+    shares = {name: 100 * state.fractions[name].mean() / solid for name in MATERIALS[:-1]}
+    paper = {"LiFePO4": 24.5, "FePO4": 21.0, "LAGP": 20.5, "amorphous_LAGP": 15.4, "carbon": 18.5}
+    assert shares == pytest.approx(paper, abs=0.5)
+    before = lamella.before.fractions
+    assert before["FePO4"].mean() < 0.08
+    assert before["amorphous_LAGP"].mean() < 0.03
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_class_is_populated(seed):
+    lamella = build_lamella((48, 48), np.random.default_rng(seed))
+    for name in ("LiFePO4", "FePO4", "LAGP", "carbon"):
+        pure = lamella.after.pure(name)
+        assert pure.sum() >= 20
+        assert np.ptp(lamella.after.thickness[pure]) > 60
+    for name in ("LiFePO4", "FePO4", "vacuum"):
+        assert lamella.before.pure(name).sum() >= 15
+    for state in (lamella.before, lamella.after):
+        x = state.x[state.olivine > 0.3]
+        for inside in (x < 0.1, (x >= 0.1) & (x <= 0.9), x > 0.9):
+            assert inside.sum() >= 15
+        mixed = (state.olivine > 0.3) & (state.olivine < 0.98)
+        assert mixed.sum() > 100
+
+
+def test_large_particles_are_of_one_phase_and_small_ones_mixed(lamella):
+    after, particles = lamella.after, lamella.particles
+    assert particles.radius[~particles.mosaic].min() >= particles.radius[particles.mosaic].max() * 0.99
+    for i in np.flatnonzero(~particles.mosaic):
+        x = after.x[(after.particle_id == i + 1) & (after.olivine > 0.98)]
+        if len(x):
+            assert np.median(x) == (0 if particles.delithiated[i] else 1)
+    small = np.isin(after.particle_id, np.flatnonzero(particles.mosaic) + 1)
+    x = after.x[small]
+    assert 0.2 < np.mean(x) < 0.8
+
+
+def test_pure_names_and_film(lamella):
+    with pytest.raises(ValueError, match="quartz"):
+        lamella.after.pure("quartz")
+    clean = lamella.after.pure("LiFePO4", film_share=0.03)
+    assert 0 < clean.sum() < lamella.after.pure("LiFePO4").sum()
+    with pytest.raises(ValueError, match="Mn"):
+        lamella.after.areal_density("Mn")
