@@ -178,7 +178,7 @@ def judge_thickness(battery: Any, analysis: Analysis) -> pd.DataFrame:
 
 
 def mean_spectrum(analysis: Analysis, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Energy loss, mean spectrum per zero-loss count, and its standard error, of pixels with aligned zero loss."""
+    """Energy loss, mean spectrum per zero-loss count, and its standard error, of chosen pixels, aligned."""
     model = analysis.model
     energy = np.array(model.axis.axis, dtype=float)
     centre = analysis.maps["zero_loss_centre"].signal.data

@@ -60,8 +60,7 @@ def spectrum_figures(spectra: Sequence[FittedSpectrum]) -> Iterator[Figure]:
         where = ", ".join(map(str, spectrum.index))
         caption = (
             f"{spectrum.name.capitalize()}, pixel ({where}): reduced deviance {spectrum.reduced_deviance:.2f}, "
-            f"t/λ {spectrum.t_over_lambda:.2f}. Below: residuals in standard deviations σ of the detector; "
-            "the band is ±1 σ."
+            f"t/λ {spectrum.t_over_lambda:.2f}. Below: residuals in standard deviations σ; the band is ±1 σ."
         )
         yield Figure.of(plot_spectrum(spectrum), f"spectrum_{number}_{spectrum.name.replace(' ', '_')}", caption)
 

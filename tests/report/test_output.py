@@ -35,15 +35,14 @@ def test_existing_result_is_refused_then_replaced(tmp_path):
 def test_error_leaves_the_old_result_and_no_remains(tmp_path):
     target = tmp_path / "result"
     write(target, "old")
-    fail = RuntimeError("half way")
 
-    def write_half() -> None:
+    def fail() -> None:
         with whole_folder(target, force=True) as folder:
             (folder / "half.txt").write_text("half")
-            raise fail
+            raise RuntimeError
 
-    with pytest.raises(RuntimeError, match="half way"):
-        write_half()
+    with pytest.raises(RuntimeError):
+        fail()
     assert (target / "result.txt").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["result"]
 

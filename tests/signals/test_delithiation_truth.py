@@ -16,7 +16,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def quantified():
     """Both states by both methods, from one fit each; `before` with the calibration of `after`."""
-    battery = micro_battery((64, 64), seed=0, signal_type="EELS_ASSB")
+    # The first seed whose lamella has 50 pixels in every bin of both states: fewer would not tell a bias of 0.05.
+    battery = micro_battery((64, 64), seed=6, signal_type="EELS_ASSB")
     references = {phase: battery.truth.after.pure(phase) for phase in PHASES}
     after = battery.eels_after.quantify_delithiation(references, show_progressbar=False)
     before = battery.eels_before.quantify_delithiation(after, show_progressbar=False)
@@ -52,7 +53,7 @@ def test_x_is_unbiased(quantified, state, method, low, high):
     result, truth = quantified[state, method]
     known = np.nan_to_num(truth.x, nan=-9.0)
     pixels = chosen(truth) & (known > low) & (known <= high) & np.isfinite(result.x.data)
-    assert pixels.sum() >= 5
+    assert pixels.sum() >= 50
     assert abs(np.mean((result.x.data - truth.x)[pixels])) < 0.05
 
 
