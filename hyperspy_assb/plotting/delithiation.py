@@ -73,6 +73,7 @@ def plot_distribution(x: Any, uncertainty: Any = None, *, ax: Axes | None = None
         ax.axvline(end, color="black", linewidth=0.8, linestyle=":")
     ax.set_xlabel("x in LixFePO4")
     ax.set_ylabel("pixels")
+    ax.set_ylim(0, 1.25 * max(ax.get_ylim()[1], 1.0))  # room for the note
     note = f"{values.size} pixels"
     if uncertainty is not None and values.size:
         note += f"\nmedian uncertainty {np.nanmedian(uncertainty):.3f}"
