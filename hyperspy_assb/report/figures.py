@@ -59,8 +59,8 @@ def spectrum_figures(spectra: Sequence[FittedSpectrum]) -> Iterator[Figure]:
     for number, spectrum in enumerate(spectra, 1):
         where = ", ".join(map(str, spectrum.index))
         caption = (
-            f"{spectrum.name[:1].upper()}{spectrum.name[1:]}, pixel ({where}): reduced deviance {spectrum.reduced_deviance:.2f}, "
-            f"t/λ {spectrum.t_over_lambda:.2f}. Below: residuals in standard deviations σ; the band is ±1 σ."
+            f"{spectrum.name[:1].upper()}{spectrum.name[1:]}, pixel ({where}): "
+            f"reduced deviance {spectrum.reduced_deviance:.2f}, t/λ {spectrum.t_over_lambda:.2f}. Below: residuals in standard deviations σ; the band is ±1 σ."
         )
         yield Figure.of(plot_spectrum(spectrum), f"spectrum_{number}_{spectrum.name.replace(' ', '_')}", caption)
 
