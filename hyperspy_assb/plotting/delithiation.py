@@ -35,8 +35,10 @@ def plot_delithiation(result: Any) -> np.ndarray:
     axes
         The four axes, shape (2, 2).
     """
-    figure, axes = plt.subplots(2, 2, figsize=(10.0, 7.6), layout="constrained")
+    figure = plt.figure(figsize=(10.0, 7.6), layout="constrained")
     figure.suptitle(f"LixFePO4 from the {SIGNATURE_NAMES[result.method]}")
+    # Rows of their own: the legend of the status must not push the maps above it apart.
+    axes = np.stack([row.subplots(1, 2) for row in figure.subfigures(2, 1)])
     plot_map(
         result.x, label="x in LixFePO4", title="Lithium content", ax=axes[0, 0], cmap="RdYlBu", vmin=-0.2, vmax=1.2
     )
@@ -53,9 +55,9 @@ def plot_distribution(x: Any, uncertainty: Any = None, *, ax: Axes | None = None
     Parameters
     ----------
     x
-        Lithium content, any shape; NaN is left out.
+        Lithium content, any shape; NaN is left out, and what lies beyond the axis is counted at its ends.
     uncertainty
-        Standard uncertainty of each, drawn as the median in the corner.
+        Standard uncertainty of each; its median stands in the title.
     ax
         Axes to draw on; new ones if None.
 
@@ -73,11 +75,9 @@ def plot_distribution(x: Any, uncertainty: Any = None, *, ax: Axes | None = None
         ax.axvline(end, color="black", linewidth=0.8, linestyle=":")
     ax.set_xlabel("x in LixFePO4")
     ax.set_ylabel("pixels")
-    ax.set_ylim(0, 1.25 * max(ax.get_ylim()[1], 1.0))  # room for the note
-    note = f"{values.size} pixels"
+    title = f"{values.size} pixels"
     if uncertainty is not None and values.size:
-        note += f"\nmedian uncertainty {np.nanmedian(uncertainty):.3f}"
-    ax.text(0.98, 0.97, note, transform=ax.transAxes, ha="right", va="top", fontsize="small")
-    ax.set_title("Distribution (values beyond the axis at its ends)", loc="left", fontsize="medium")
+        title += f", median uncertainty {np.nanmedian(uncertainty):.3f}"
+    ax.set_title(title, loc="left", fontsize="medium")
     ax.spines[["top", "right"]].set_visible(False)
     return ax

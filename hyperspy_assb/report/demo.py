@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ import pandas as pd
 from hyperspy_assb import provenance
 from hyperspy_assb.eels import starting_values
 from hyperspy_assb.eels.delithiation import DelithiationStatus
+from hyperspy_assb.plotting.delithiation import SIGNATURE_NAMES
 from hyperspy_assb.report import demo_figures
-from hyperspy_assb.report.analysis import Analysis, Progress, analyse_low_loss, choose_spectra
-from hyperspy_assb.report.figures import delithiation_figures, map_figures, spectrum_figures
+from hyperspy_assb.report.analysis import Analysis, Progress, analyse_low_loss
+from hyperspy_assb.report.figures import spectrum_figures
 from hyperspy_assb.report.html import Figure, Report, Table
+from hyperspy_assb.report.spectra import choose_spectra
 from hyperspy_assb.report.writing import add_parameters, write_analysis
 from hyperspy_assb.simulation import micro_battery
 
@@ -157,7 +159,7 @@ def judge_thickness(battery: Any, analysis: Analysis) -> pd.DataFrame:
     rows = []
     for method, result in analysis.delithiation.items():
         error, status = np.abs(result.x.data - truth.x), result.status.data
-        for low, high in itertools.pairwise(THICKNESS_BINS):
+        for low, high in pairwise(THICKNESS_BINS):
             here = (truth.olivine >= OLIVINE_SHARE) & (truth.t_over_lambda > low) & (truth.t_over_lambda <= high)
             if not here.any():
                 continue
@@ -178,7 +180,7 @@ def judge_thickness(battery: Any, analysis: Analysis) -> pd.DataFrame:
 
 
 def mean_spectrum(analysis: Analysis, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Energy loss, mean spectrum per zero-loss count, and its standard error, of chosen pixels, aligned."""
+    """Energy loss, mean spectrum per zero-loss count, and its standard error; zero losses aligned."""
     model = analysis.model
     energy = np.array(model.axis.axis, dtype=float)
     centre = analysis.maps["zero_loss_centre"].signal.data
@@ -192,20 +194,21 @@ def mean_spectrum(analysis: Analysis, mask: np.ndarray) -> tuple[np.ndarray, np.
 
 def write_demo(demo: Demo, folder: Path) -> None:
     """Write the demonstration to an empty folder: the report, tables, and the analysis of each state with its files."""
+    reports = {}
     for state, analysis in demo.analyses.items():
         (folder / state).mkdir()
-        write_analysis(analysis, folder / state)
+        reports[state] = write_analysis(analysis, folder / state)
     demo.accuracy.to_csv(folder / "accuracy.csv", index=False)
     demo.thickness.to_csv(folder / "thickness.csv", index=False)
     record = provenance.record("demo", parameters=demo.parameters)
     record |= {"findings": list(demo.findings), "warnings": list(demo.warnings)}
     text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")
-    build_demo_report(demo).write(folder)
+    build_demo_report(demo, reports["after"]).write(folder)
 
 
-def build_demo_report(demo: Demo) -> Report:
-    """The report of a demonstration."""
+def build_demo_report(demo: Demo, after_report: Report) -> Report:
+    """The report of a demonstration; figures of the state after bias are taken from the report of its own."""
     truth, analyses = demo.battery.truth, demo.analyses
     rows, columns = truth.after.x.shape
     report = Report(
@@ -228,7 +231,7 @@ def build_demo_report(demo: Demo) -> Report:
     )
     report.add(
         "Thick pixels",
-        text="Errors grow with plural scattering. Pixels above t/λ = 1 are answered, and flagged.",
+        text="Olivine pixels after bias: error of x against thickness. Above t/λ = 1 pixels are answered, but flagged.",
         figures=[demo_figures.thickness_figure(demo.thickness)],
         tables=[Table(demo.thickness)],
     )
@@ -237,14 +240,19 @@ def build_demo_report(demo: Demo) -> Report:
         for name in ("LiFePO4", "FePO4", "LAGP")
         if truth.after.pure(name).any()
     }
-    chosen = [*analyses["after"].spectra[:3], *choose_spectra(analyses["after"].model, pure)]
-    report.add("Fitted spectra after bias", figures=list(spectrum_figures(chosen)))
-    report.add("Maps after bias", figures=[*delithiation_figures(analyses["after"]), *map_figures(analyses["after"])])
+    pixels = spectrum_figures(list(choose_spectra(analyses["after"].model, pure)))
+    report.add("Fitted spectra after bias", figures=[*_drawn(after_report, "spectrum")[:3], *pixels])
+    report.add("Maps after bias", figures=_drawn(after_report, "delithiation", "maps"))
     for state, analysis in analyses.items():
         report.add(f"Fit {state} bias", points=analysis.findings)
     after = analyses["after"]
     add_parameters(report, {**demo.parameters, **after.parameters}, after.provenance)
     return report
+
+
+def _drawn(report: Report, *names: str) -> list[Figure]:
+    """Figures of a report whose names begin with one of some words."""
+    return [figure for figure in report.figures if figure.name.startswith(names)]
 
 
 def _comparisons(demo: Demo) -> list[Figure]:
@@ -286,10 +294,16 @@ def _findings(battery: Any, analyses: dict[str, Analysis], accuracy: pd.DataFram
         if "median absolute error" not in rows or rows["median absolute error"].isna().all():
             continue
         worst = rows.loc[rows["median absolute error"].idxmax()]
+        known = rows.dropna(subset="median absolute error")
+        covered = np.average(known["truth within 1σ (%)"], weights=known["pixels"])
         found.append(
-            f"{state.capitalize()} bias, method {method}: the median absolute error of x is at most "
-            f"{worst['median absolute error']:.2f} (for {worst['true x']})."
+            f"{state.capitalize()} bias, {SIGNATURE_NAMES[method]}: the median absolute error of x is "
+            f"{worst['median absolute error']:.2f} where it is largest ({worst['true x']}, {worst['pixels']} pixels); "
+            f"the stated uncertainty covers the truth in {covered:.0f} % of the pixels (68 % expected)."
         )
+    found.append(
+        "The calibration takes its pure pixels from the truth of the state after bias; they are judged with the others."
+    )
     found += [str(item) for item in analyses["after"].separability if item.edge == "Li_K"]
     return found
 

@@ -9,8 +9,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from hyperspy_assb.plotting import plot_delithiation, plot_fit, plot_map, plot_status_map
-from hyperspy_assb.report.analysis import Analysis, FittedSpectrum, Map
+from hyperspy_assb.report.analysis import Analysis, Map
 from hyperspy_assb.report.html import Figure
+from hyperspy_assb.report.spectra import FittedSpectrum
 
 WINDOWS = ((2.0, 12.0), (40.0, 80.0))
 """Energies in eV that are shown enlarged: the 5 eV band, and Fe M2,3 with Li K."""
@@ -59,8 +60,9 @@ def spectrum_figures(spectra: Sequence[FittedSpectrum]) -> Iterator[Figure]:
     for number, spectrum in enumerate(spectra, 1):
         where = ", ".join(map(str, spectrum.index))
         caption = (
-            f"{spectrum.name[:1].upper()}{spectrum.name[1:]}, pixel ({where}): "
-            f"reduced deviance {spectrum.reduced_deviance:.2f}, t/λ {spectrum.t_over_lambda:.2f}. Below: residuals in standard deviations σ; the band is ±1 σ."
+            f"{spectrum.name[0].upper()}{spectrum.name[1:]}, pixel ({where}): "
+            f"reduced deviance {spectrum.reduced_deviance:.2f}, t/λ {spectrum.t_over_lambda:.2f}. "
+            "Below: residuals in standard deviations σ of the detector; the band is ±1 σ."
         )
         yield Figure.of(plot_spectrum(spectrum), f"spectrum_{number}_{spectrum.name.replace(' ', '_')}", caption)
 
@@ -107,9 +109,10 @@ def map_figures(analysis: Analysis) -> Iterator[Figure]:
         return
     groups = {
         "fit": (
-            ["t_over_lambda", "zero_loss_centre", "zero_loss_fwhm", "reduced_deviance", "fit_status"],
+            ["t_over_lambda", "zero_loss_centre", "zero_loss_fwhm", "reduced_deviance"],
             "Thickness over the inelastic mean free path, position and width of the zero loss, and quality of the fit.",
         ),
+        "status": (["fit_status"], "What became of the fit of each pixel."),
         "band": (
             ["band_area", "band_area_std", "band_significance"],
             "The 5 eV band of FePO4: its area as a share of the zero loss, its standard error, and their ratio.",
@@ -136,7 +139,7 @@ def delithiation_figures(analysis: Analysis) -> Iterator[Figure]:
             continue
         axes = plot_delithiation(result)
         caption = (
-            "x in LixFePO4 per pixel, not clipped, its standard uncertainty (counting and systematic together), the "
-            "status of every pixel, and how x is distributed."
+            "x in LixFePO4 per pixel, not clipped, its standard uncertainty (counting and systematic "
+            "together), the status of every pixel, and how x is distributed."
         )
-        yield Figure.of(axes[0, 0].figure, f"delithiation_{method}", caption)
+        yield Figure.of(axes[0, 0].get_figure(root=True), f"delithiation_{method}", caption)

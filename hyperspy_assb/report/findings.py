@@ -55,9 +55,9 @@ def describe_delithiation(method: str, result: Any) -> str:
     flagged = int(olivine.sum() - quantified.sum())
     return (
         f"From the {name}: mean x of LixFePO4 {values.mean():.2f}, median {np.median(values):.2f} "
-        f"(median uncertainty of a pixel {np.median(error):.2f}) in {values.size} of {x.size} pixels; x is above "
-        f"0.9 in {100 * rich:.0f} % of them and below 0.1 in {100 * poor:.0f} %. {flagged} more pixels with olivine "
-        f"are flagged, {int((~olivine).sum())} have no answer."
+        f"(median uncertainty of a pixel {np.median(error):.2f}) in {values.size} of {x.size} pixels; x is "
+        f"above 0.9 in {100 * rich:.0f} % of them and below 0.1 in {100 * poor:.0f} %. {flagged} more pixels with "
+        f"olivine are flagged, {int((~olivine).sum())} have no answer."
     )
 
 

@@ -44,8 +44,8 @@ class Recipe:
         files = [entry for entry in self.references if not _BOX.match(entry)]
         if files and len(self.references) > 1:
             raise UsageError(
-                "References are one file, or boxes such as LiFePO4=0:10,5:20 (rows, columns); "
-                f"not {files[0]!r} beside others."
+                "References are one file, or boxes such as LiFePO4=0:10,5:20 (rows, columns); not "
+                f"{files[0]!r} beside others."
             )
 
 

@@ -56,7 +56,7 @@ def summarise(analysis: Analysis) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["quantity", "unit", "median", "5 %", "95 %", "pixels with a value"])
 
 
-def write_analysis(analysis: Analysis, folder: Path) -> None:
+def write_analysis(analysis: Analysis, folder: Path) -> Report:
     """Write an analysis to an empty folder.
 
     Parameters
@@ -66,6 +66,11 @@ def write_analysis(analysis: Analysis, folder: Path) -> None:
     folder
         There will be ``report.html``, ``table.csv``, ``provenance.json``, ``figures/*.png``, ``maps/*.hspy`` and, with
         references, ``delithiation_*.hspy``, which serves as references for another signal of the specimen.
+
+    Returns
+    -------
+    Report
+        The report that was written.
     """
     write_maps(analysis, folder / "maps")
     analysis.table.to_csv(folder / "table.csv", index=False)
@@ -74,7 +79,9 @@ def write_analysis(analysis: Analysis, folder: Path) -> None:
     record = {**analysis.provenance, "findings": list(analysis.findings), "warnings": list(analysis.warnings)}
     text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")
-    build_report(analysis).write(folder)
+    report = build_report(analysis)
+    report.write(folder)
+    return report
 
 
 def write_maps(analysis: Analysis, folder: Path) -> None:

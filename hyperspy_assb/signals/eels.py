@@ -319,6 +319,8 @@ class ASSBEELSSpectrum(EELSSpectrum):
         checks.check_counts(self.data.compute() if self._lazy else self.data)
         if elements is None:
             elements = self.metadata.get_item("Sample.elements", None) or ELEMENTS
+        elif isinstance(elements, str):
+            elements = [elements]
         options = LowLossOptions(elements=tuple(elements), valence=valence, valence_band=valence_band)
         return create_low_loss_model(self, self.check_microscope_parameters(), options)
 

@@ -198,6 +198,10 @@ def test_shared_shapes_are_found_on_pure_pixels_and_kept(n_channels):
     }
 
 
+def test_one_element_needs_no_list(mixed):
+    assert "Li_K" in [c.name for c in mixed.create_low_loss_model("Li")]
+
+
 def test_options_are_checked():
     with pytest.raises(ValueError, match="'free'"):
         LowLossOptions(valence="free")

@@ -35,14 +35,9 @@ def test_existing_result_is_refused_then_replaced(tmp_path):
 def test_error_leaves_the_old_result_and_no_remains(tmp_path):
     target = tmp_path / "result"
     write(target, "old")
-
-    def fail() -> None:
-        with whole_folder(target, force=True) as folder:
-            (folder / "half.txt").write_text("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
+    with pytest.raises(RuntimeError), whole_folder(target, force=True) as folder:  # noqa: PT012
+        (folder / "half.txt").write_text("half")
+        raise RuntimeError
     assert (target / "result.txt").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["result"]
 
