@@ -79,14 +79,17 @@ def plot_map(
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
     bar = ax.figure.colorbar(
         image,
-        ax=ax,
+        # Part of the axes of the map, so that it stays beside the image whatever else the figure holds.
+        cax=ax.inset_axes((1.02, 0.0, 0.015, 1.0) if strip else (1.03, 0.0, 0.05, 1.0)),
         orientation="vertical",
         extend=extend[below, above],
-        fraction=0.02 if strip else 0.046,
-        pad=0.02 if strip else 0.03,
-        aspect=6 if strip else 20,
     )
-    bar.set_label(quantity(label, units))
+    if strip:
+        # There is no room for words beside a bar this low.
+        what = quantity(label, units)
+        title = f"{title}: {what}" if title and what else title or what
+    else:
+        bar.set_label(quantity(label, units))
     bar.outline.set_visible(False)
     missing = values.size - finite.size
     if missing:
@@ -130,7 +133,7 @@ def plot_status_map(
     palette = dict(zip(sorted(set(names) | set(classes.tolist())), ("#dfe8ee", *COLOURS[1:], *COLOURS), strict=False))
     palette |= dict(colours or {})
     shown = [palette[int(key)] for key in classes]
-    ax, _, _ = _draw(
+    ax, _, strip = _draw(
         np.searchsorted(classes, values),
         ax,
         scale,
@@ -146,7 +149,7 @@ def plot_status_map(
     ax.legend(
         handles=handles,
         loc="upper left",
-        bbox_to_anchor=(1.02, 1.0),
+        bbox_to_anchor=(0.0, -0.55 if strip else -0.08),
         borderaxespad=0.0,
         frameon=False,
         fontsize="small",

@@ -75,7 +75,8 @@ def plot_fit(
     top.set_ylabel("counts per channel")
     top.set_title(title, loc="left", fontsize="medium")
     if legend:
-        top.legend(frameon=False, fontsize="small", ncols=1 if len(parts) < 5 else 2)
+        legend_box = top.legend(fontsize="small", ncols=1 if len(parts) < 5 else 2, edgecolor="none", framealpha=0.8)
+        legend_box.set_zorder(5)
 
     residuals = (counts - model) / np.where(sigma > 0, sigma, np.nan)
     bottom.axhspan(-1, 1, color="#dfe8ee", linewidth=0, zorder=0)

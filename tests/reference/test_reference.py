@@ -1,13 +1,9 @@
 """The reference tables: lookups, errors, sums, and an independent loss function."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from hyperspy_assb import reference
-
-OPTICAL_CONSTANTS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "optical_constants"
 
 
 @pytest.mark.parametrize(
@@ -101,12 +97,10 @@ def test_oscillator_strength_against_thomas_reiche_kuhn(found):
 
 
 @pytest.mark.parametrize(("element", "atoms", "tolerance"), [("Fe", 84.9, 0.30), ("V", 72.2, 0.50)])
-def test_m23_against_reflection_energy_loss(element, atoms, tolerance):
+def test_m23_against_reflection_energy_loss(shared_data, element, atoms, tolerance):
     # Other experiment (Werner et al., reflection EELS): eps2 per atom over the 12 eV above the maximum of the edge. Its
     # own absolute scale is good to some tens of per cent; Fe is 19 to 21 % and V 43 % above Henke.
-    path = OPTICAL_CONSTANTS / f"{element}_Werner_lossfunction.csv"
-    if not path.exists():
-        pytest.skip("the optical constants are not beside this repository (../shared/data/optical_constants)")
+    path = shared_data / "optical_constants" / f"{element}_Werner_lossfunction.csv"
     energy, _, eps2, _ = np.loadtxt(path, delimiter=",").T
     found = reference.edge(element, "M2,3")
     grid = np.linspace(found.onset_energy + 4, 70, 400)
