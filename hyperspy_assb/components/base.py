@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from hyperspy.component import Component
 
-from hyperspy_assb.fitting.forward import Term
 from hyperspy_assb.fitting.kernels import NO_CONSTANTS, FloatArray, LineShape
+from hyperspy_assb.fitting.terms import Term
 
 
 class KernelComponent(Component):

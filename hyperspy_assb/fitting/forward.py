@@ -9,31 +9,13 @@ is the expectation convolved with the derivative of s.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from hyperspy_assb.fitting.kernels import NO_CONSTANTS, FloatArray, LineShape, Role
-
-
-@dataclass(frozen=True, eq=False)
-class Term:
-    """One component of a spectrum: a line shape and the constants of its kernel."""
-
-    shape: LineShape
-    constants: FloatArray = field(default_factory=lambda: NO_CONSTANTS)
-
-    @property
-    def size(self) -> int:
-        """Number of parameters."""
-        return len(self.shape.parameters)
-
-    @property
-    def linear(self) -> NDArray[np.bool_]:
-        """Which parameters the values are proportional to, shape (P,)."""
-        return np.array([p.linear for p in self.shape.parameters], dtype=bool)
+from hyperspy_assb.fitting.kernels import FloatArray, Role
+from hyperspy_assb.fitting.terms import Term
 
 
 class SpectrumModel:

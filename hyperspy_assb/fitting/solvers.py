@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.fitting.kernels import FloatArray
-
-_SMALLEST = 1e-2
-"""Expected electrons in a channel below which counts are no longer weighted by their Poisson variance."""
+from hyperspy_assb.fitting.scoring import Block, Model, Problem, Tie, bind
 
 
 class Status(IntEnum):
@@ -31,16 +28,6 @@ class Status(IntEnum):
     def usable(self) -> bool:
         """Whether the fitted values stand."""
         return self in (Status.CONVERGED, Status.AT_BOUND)
-
-
-class Model(Protocol):
-    """What the solver needs to know of a model."""
-
-    n_parameters: int
-
-    def evaluate(self, parameters: FloatArray, free: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
-        """Expectation, shape (S, E), and derivatives, shape (S, F, E), for parameters of shape (S, P)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -78,19 +65,30 @@ class SolverOptions:
     max_iterations
         Steps tried per spectrum.
     tolerance
-        Converged when a full step is expected to gain less than this in log-likelihood (0.5 is one standard error).
+        Converged when a step is expected to gain less than this in log-likelihood (0.5 is one standard error); that
+        step is still taken.
     minimum_counts
-        Spectra with fewer electrons are not fitted.
+        Spectra with fewer electrons are not fitted, if the counts are taken as Poisson numbers.
+    project_start
+        Whether the linear parameters are first brought to where the starting shapes fit best.
+    covariance
+        Whether the covariance is kept, beside the standard errors.
+    restarts
+        Times that spectra of a map that were not fitted are started again: from the nearest fitted one, then from
+        others.
     block_size
-        Spectra fitted together; a block of derivatives should fit into the cache.
+        Spectra fitted together; by default what suits the model.
     workers
         Threads.
     """
 
     max_iterations: int = 60
-    tolerance: float = 1e-4
+    tolerance: float = 1e-6
     minimum_counts: float = 100.0
-    block_size: int = 32
+    project_start: bool = True
+    covariance: bool = True
+    restarts: int = 1
+    block_size: int | None = None
     workers: int = 2
 
 
@@ -102,12 +100,16 @@ class FitResult:
     ----------
     values
         All parameters, shape (S, P); NaN where ``status`` is not usable.
+    std
+        Standard errors, shape (S, P); 0 for fixed parameters and those at a bound.
     covariance
-        Covariance of all parameters, shape (S, P, P); 0 for fixed parameters and those at a bound.
+        Covariance of the free parameters, shape (S, F, F), or None if it was not asked for.
+    free
+        Which parameters are free, shape (P,).
     deviance
         Poisson deviance, or weighted sum of squares, shape (S,).
     dof
-        Fitted channels minus free parameters.
+        Fitted channels minus free parameters, shape (S,).
     status
         :class:`Status` as integers, shape (S,).
     iterations
@@ -115,21 +117,37 @@ class FitResult:
     """
 
     values: FloatArray
-    covariance: FloatArray
+    std: FloatArray
+    covariance: FloatArray | None
+    free: NDArray[np.bool_]
     deviance: FloatArray
-    dof: int
+    dof: NDArray[np.int64]
     status: NDArray[np.int8]
     iterations: NDArray[np.int16]
-
-    @property
-    def std(self) -> FloatArray:
-        """Standard errors, shape (S, P)."""
-        return np.sqrt(np.einsum("spp->sp", self.covariance))
 
     @property
     def usable(self) -> NDArray[np.bool_]:
         """Where the fitted values stand, shape (S,)."""
         return (self.status == Status.CONVERGED) | (self.status == Status.AT_BOUND)
+
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        """Where there was something to fit, and no end was found, shape (S,)."""
+        return (self.status == Status.NOT_CONVERGED) | (self.status == Status.SINGULAR)
+
+    def replace_rows(self, rows: NDArray[np.bool_], other: FitResult) -> None:
+        """Take some spectra, shape (S,), from another result that holds just those."""
+        for name in ("values", "std", "deviance", "dof", "status", "iterations"):
+            getattr(self, name)[rows] = getattr(other, name)
+        if self.covariance is not None:
+            self.covariance[rows] = other.covariance
+
+    def scale_errors(self) -> None:
+        """Judge the unknown variance of the data by what each fit leaves: multiply errors by the reduced deviance."""
+        factor = self.deviance / np.maximum(self.dof, 1)
+        self.std[...] *= np.sqrt(factor)[:, np.newaxis]
+        if self.covariance is not None:
+            self.covariance[...] *= factor[:, np.newaxis, np.newaxis]
 
 
 def fit_spectra(
@@ -141,10 +159,12 @@ def fit_spectra(
     lower: FloatArray | None = None,
     upper: FloatArray | None = None,
     mask: NDArray[np.bool_] | None = None,
+    ties: Sequence[Tie] = (),
+    skip: NDArray[np.bool_] | None = None,
     detector: Detector | None = None,
     variance: ArrayLike | None = None,
     options: SolverOptions | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> FitResult:
     """Fit a model to many spectra, by Poisson maximum likelihood or by weighted least squares.
 
@@ -165,6 +185,10 @@ def fit_spectra(
         Bounds, shape (P,); infinite where there is none.
     mask
         Channels to leave out, shape (E,).
+    ties
+        Parameters that follow others, each after the one that it follows; they are neither free nor bounded.
+    skip
+        Spectra to leave out, shape (S,).
     detector
         Gain and read noise; a perfect counter by default.
     variance
@@ -182,7 +206,7 @@ def fit_spectra(
     Raises
     ------
     ValueError
-        If shapes do not agree.
+        If shapes do not agree, or a variance is not above 0.
 
     Notes
     -----
@@ -202,23 +226,45 @@ def fit_spectra(
     keep = np.ones(counts.shape[1], dtype=bool) if mask is None else ~np.asarray(mask, dtype=bool)
     detector = Detector() if detector is None or variance is not None else detector
     options = SolverOptions() if options is None else options
+    if variance is not None:
+        variance = np.asarray(variance)
+        if variance.ndim == 2 and variance.shape != counts.shape:
+            raise ValueError(f"variance must have the shape {counts.shape} of the counts, not {variance.shape}.")
 
-    values = np.full((n, p), np.nan)
-    covariance = np.full((n, p, p), np.nan)
-    deviance = np.full(n, np.nan)
-    status = np.full(n, Status.MASKED, dtype=np.int8)
-    iterations = np.zeros(n, dtype=np.int16)
-    problem = _Problem(model, free, lower, upper, keep, detector, options)
+    problem = Problem(
+        bound=bind(model, start, free, keep, ties),
+        free=free,
+        lower=lower[free],
+        upper=upper[free],
+        keep=np.flatnonzero(keep),
+        ties=tuple(ties),
+        scale=1.0 / detector.gain,
+        shift=(detector.read_noise / detector.gain) ** 2,
+        minimum_counts=options.minimum_counts,
+        tolerance=options.tolerance,
+        max_iterations=options.max_iterations,
+        project_start=options.project_start,
+    )
+    f = int(free.sum())
+    result = FitResult(
+        values=np.full((n, p), np.nan),
+        std=np.full((n, p), np.nan),
+        covariance=np.full((n, f, f), np.nan) if options.covariance else None,
+        free=free,
+        deviance=np.full(n, np.nan),
+        dof=np.full(n, keep.sum() - f),
+        status=np.full(n, Status.MASKED, dtype=np.int8),
+        iterations=np.zeros(n, dtype=np.int16),
+    )
 
-    known = None if variance is None else np.broadcast_to(np.asarray(variance, dtype=float), counts.shape)
+    def fit_block(where: slice) -> int:
+        known = variance if variance is None or variance.ndim < 2 else variance[where]
+        left_out = None if skip is None else skip[where]
+        _store(problem.fit(counts[where], np.array(start[where]), known, left_out), where, result)
+        return where.stop - where.start
 
-    def fit_block(block: slice) -> int:
-        weights = None if known is None else 1.0 / known[block][:, keep]
-        out = problem.fit(np.asarray(counts[block], dtype=np.float64), np.array(start[block]), weights)
-        values[block], covariance[block], deviance[block], status[block], iterations[block] = out
-        return len(status[block])
-
-    blocks = [slice(i, min(i + options.block_size, n)) for i in range(0, n, options.block_size)]
+    size = options.block_size or int(getattr(model, "block_size", 32))
+    blocks = [slice(i, min(i + size, n)) for i in range(0, n, size)]
     with ThreadPoolExecutor(max_workers=options.workers) as pool:
         try:
             for done in pool.map(fit_block, blocks):
@@ -227,193 +273,22 @@ def fit_spectra(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return FitResult(values, covariance, deviance, int(keep.sum() - free.sum()), status, iterations)
+    return result
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """What is common to all blocks."""
-
-    model: Model
-    free: NDArray[np.bool_]
-    lower: FloatArray
-    upper: FloatArray
-    keep: NDArray[np.bool_]
-    detector: Detector
-    options: SolverOptions
-
-    def _evaluate(self, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Expectation and derivatives in the units of the shifted Poisson number."""
-        expectation, jacobian = self.model.evaluate(theta, self.free)
-        shift = (self.detector.read_noise / self.detector.gain) ** 2
-        mu = expectation[:, self.keep] / self.detector.gain + shift
-        return mu, jacobian[:, :, self.keep] / self.detector.gain
-
-    def fit(
-        self, counts: FloatArray, theta: FloatArray, weights: FloatArray | None
-    ) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.int8], NDArray[np.int16]]:
-        n = theta.shape[0]
-        f = int(self.free.sum())
-        status = np.full(n, Status.NOT_CONVERGED, dtype=np.int8)
-        iterations = np.zeros(n, dtype=np.int16)
-        y = counts[:, self.keep] / self.detector.gain
-        finite = np.isfinite(y).all(axis=1)
-        status[~finite | ~np.any(y, axis=1)] = Status.MASKED
-        few = np.where(finite, np.nansum(y, axis=1), np.inf) < self.options.minimum_counts
-        status[few & (status != Status.MASKED)] = Status.TOO_FEW_COUNTS
-        y = y + (self.detector.read_noise / self.detector.gain) ** 2
-        lower, upper = self.lower[self.free], self.upper[self.free]
-        theta[:, self.free] = np.clip(theta[:, self.free], lower, upper)
-
-        active = np.flatnonzero(status == Status.NOT_CONVERGED)
-        information = np.zeros((n, f, f))
-        at_bound = np.zeros((n, f), dtype=bool)
-        damping = np.full(n, 1e-2)
-        objective = np.full(n, np.inf)
-        score = np.zeros((n, f))
-        if active.size:
-            self._refresh(active, theta, y, weights, objective, score, information)
-        while active.size:
-            h, g = information[active], score[active].copy()
-            position = theta[np.ix_(active, np.flatnonzero(self.free))]
-            stuck = ((position <= lower) & (g < 0)) | ((position >= upper) & (g > 0))
-            g[stuck] = 0.0
-            diagonal = np.einsum("sii->si", h).copy()
-            diagonal[stuck | (diagonal <= 0)] = 1.0
-            root = np.sqrt(diagonal)
-            scaled = h / (root[:, :, np.newaxis] * root[:, np.newaxis, :])
-            scaled[stuck[:, :, np.newaxis] | stuck[:, np.newaxis, :]] = 0.0
-            index = np.arange(f)
-            scaled[:, index, index] = 1.0 + damping[active, np.newaxis]
-            trial, gain = _bounded_step(scaled, g, root, stuck, position, lower, upper)
-            iterations[active] += 1
-            at_bound[active] = stuck
-            # A small expected gain of a hardly damped step: nothing is left to find. Where the model misses the data by
-            # many standard errors, the gain is judged by what it misses.
-            scale = np.maximum(1.0, 2.0 * objective[active] / max(int(self.keep.sum()) - f, 1))
-            finished = (gain < self.options.tolerance * scale) & (damping[active] < 1.0)
-            status[active[finished]] = Status.CONVERGED
-
-            candidate = theta.copy()
-            candidate[np.ix_(active, np.flatnonzero(self.free))] = trial
-            new_objective = np.full(n, np.inf)
-            new_score, new_information = score.copy(), information.copy()
-            self._refresh(active, candidate, y, weights, new_objective, new_score, new_information)
-            better = active[new_objective[active] <= objective[active] * (1 + 1e-9) + 1e-9]
-            theta[better], objective[better] = candidate[better], new_objective[better]
-            score[better], information[better] = new_score[better], new_information[better]
-            worse = np.setdiff1d(active, better, assume_unique=True)
-            damping[better] = np.maximum(damping[better] * 0.1, 1e-9)
-            damping[worse] *= 10.0
-            exhausted = (iterations[active] >= self.options.max_iterations) | (damping[active] > 1e12)
-            active = active[~finished & ~exhausted]
-        return self._finish(theta, objective, information, at_bound, status, iterations)
-
-    def _refresh(
-        self,
-        rows: NDArray[np.intp],
-        theta: FloatArray,
-        y: FloatArray,
-        weights: FloatArray | None,
-        objective: FloatArray,
-        score: FloatArray,
-        information: FloatArray,
-    ) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):
-            mu, jacobian = self._evaluate(theta[rows])
-            valid = np.isfinite(mu).all(axis=1)
-            if weights is None:
-                weight = 1.0 / np.maximum(mu, _SMALLEST)
-                value = 0.5 * _deviance(y[rows], mu)
-            else:
-                weight = weights[rows]
-                value = 0.5 * np.sum(weight * (y[rows] - mu) ** 2, axis=1)
-            objective[rows] = np.where(valid, value, np.inf)
-            score[rows] = np.einsum("sfe,se->sf", jacobian, (y[rows] - mu) * weight)
-            weighted = jacobian * np.sqrt(weight)[:, np.newaxis, :]
-            information[rows] = weighted @ weighted.transpose(0, 2, 1)
-
-    def _finish(
-        self,
-        theta: FloatArray,
-        objective: FloatArray,
-        information: FloatArray,
-        at_bound: NDArray[np.bool_],
-        status: NDArray[np.int8],
-        iterations: NDArray[np.int16],
-    ) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.int8], NDArray[np.int16]]:
-        n, p = theta.shape
-        covariance = np.full((n, p, p), np.nan)
-        deviance = np.full(n, np.nan)
-        where = np.flatnonzero(self.free)
-        for i in np.flatnonzero(status == Status.CONVERGED):
-            # What the data say nothing about (the length of a tail of no height) stands still, like a bound.
-            at_bound[i] |= np.diag(information[i]) <= 0.0
-            moving = ~at_bound[i]
-            inner = information[i][np.ix_(moving, moving)]
-            root = np.sqrt(np.diag(inner))
-            covariance[i] = 0.0
-            if root.size:
-                correlation, vectors = np.linalg.eigh(inner / np.outer(root, root))
-                if correlation[0] < 1e-13 * correlation[-1]:
-                    status[i] = Status.SINGULAR
-                    continue
-                block = (vectors / correlation) @ vectors.T / np.outer(root, root)
-                covariance[i][np.ix_(where[moving], where[moving])] = block
-            if at_bound[i].any():
-                status[i] = Status.AT_BOUND
-        good = (status == Status.CONVERGED) | (status == Status.AT_BOUND)
-        deviance[good] = 2.0 * objective[good]
-        theta[~good] = np.nan
-        covariance[~good] = np.nan
-        return theta, covariance, deviance, status, iterations
-
-
-def _bounded_step(
-    scaled: FloatArray,
-    score: FloatArray,
-    root: FloatArray,
-    stuck: NDArray[np.bool_],
-    position: FloatArray,
-    lower: FloatArray,
-    upper: FloatArray,
-) -> tuple[FloatArray, FloatArray]:
-    """Solve for a step, hold what would leave its bounds at the bound, and solve again for the others.
-
-    Clipping alone would leave the others where they make up for a change that was not made.
-
-    Returns
-    -------
-    trial, gain
-        New parameters, shape (S, F), and the log-likelihood that they are expected to gain, shape (S,).
-    """
-    held = stuck.copy()
-    target = position.copy()
-    index = np.arange(position.shape[1])
-    for _ in range(4):
-        matrix = np.where(held[:, :, np.newaxis] | held[:, np.newaxis, :], 0.0, scaled)
-        matrix[:, index, index] = scaled[:, index, index]
-        moved = np.where(held, target - position, 0.0) * root
-        right = np.where(held, 0.0, score / root - np.einsum("sij,sj->si", scaled, moved))
-        step = np.linalg.solve(matrix, right[:, :, np.newaxis])[:, :, 0] / root
-        trial = np.where(held, target, position + step)
-        clipped = np.clip(trial, lower, upper)
-        outside = clipped != trial
-        if not outside.any():
-            break
-        target = np.where(outside, clipped, target)
-        held |= outside
-    change = (clipped - position) * root
-    gain = np.sum(change * score / root, axis=1) - 0.5 * np.einsum("si,sij,sj->s", change, scaled, change)
-    return clipped, np.abs(gain)
-
-
-def _deviance(y: FloatArray, mu: FloatArray) -> FloatArray:
-    """Poisson deviance, shape (S,), carried on to negative counts and expectations.
-
-    Negative counts keep the quasi-likelihood mu - y log(mu). Below a small expectation the deviance goes on as that of
-    a normal deviate of this variance, with the same slope: a start that is negative somewhere finds its way back.
-    """
-    base, floor = np.where(y > 0, y, 1.0), np.maximum(mu, _SMALLEST)
-    poisson = 2.0 * (floor - y - y * np.log(floor / base))
-    return np.sum(poisson + ((y - mu) ** 2 - (y - floor) ** 2) / _SMALLEST, axis=1)
+def _store(block: Block, where: slice, result: FitResult) -> None:
+    """Write what became of a block; what could not be fitted stays NaN."""
+    status = np.full(len(block.theta), Status.NOT_CONVERGED, dtype=np.int8)
+    status[block.converged] = np.where(block.held[block.converged].any(axis=1), Status.AT_BOUND, Status.CONVERGED)
+    status[block.converged & block.singular] = Status.SINGULAR
+    status[block.too_few] = Status.TOO_FEW_COUNTS
+    status[block.masked] = Status.MASKED
+    result.status[where] = status
+    result.iterations[where] = block.iterations
+    good = np.isin(status, (Status.CONVERGED, Status.AT_BOUND))
+    rows = np.arange(where.start, where.stop)[good]
+    result.values[rows] = block.theta[good]
+    result.std[rows] = block.std[good]
+    result.deviance[rows] = 2.0 * block.objective[good]
+    if result.covariance is not None:
+        result.covariance[rows] = block.covariance[good]

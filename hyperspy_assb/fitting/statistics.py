@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.fitting.kernels import FloatArray
-from hyperspy_assb.fitting.solvers import Detector, Model
+from hyperspy_assb.fitting.scoring import Model
+from hyperspy_assb.fitting.solvers import Detector
 
 SEPARABLE = 10.0
 """Variance inflation above which two contributions are not told apart: the usual rule for collinear regressors

@@ -12,6 +12,8 @@ from hyperspy_assb.components.base import KernelComponent
 from hyperspy_assb.fitting.forward import SpectrumModel
 from hyperspy_assb.fitting.kernels import FloatArray, Role
 from hyperspy_assb.models import multifit as batched
+from hyperspy_assb.models import results
+from hyperspy_assb.models.compile import compile_model
 from hyperspy_assb.models.separability import Separability, edge_separability
 
 
@@ -45,8 +47,8 @@ class ASSBEELSModel(EELSModel):
     ) -> None:
         self._plural_scattering = plural_scattering
         self._compiled: tuple[Any, ...] | None = None
-        self.fit_quality: batched.FitQuality | None = None
-        self._covariance: batched.Covariance | None = None
+        self.fit_quality: results.FitQuality | None = None
+        self._covariance: results.Covariance | None = None
         super().__init__(signal1D, auto_background, auto_add_edges, low_loss, GOS, None, gos_file_path)
         self._whitelist["plural_scattering"] = None
         if dictionary is not None:
@@ -214,7 +216,7 @@ class ASSBEELSModel(EELSModel):
             kwargs["optimizer"] = optimizer
         return super().multifit(*args, **kwargs)
 
-    def covariance(self) -> batched.Covariance:
+    def covariance(self) -> results.Covariance:
         """Covariance of the free parameters at every position, from the last batched fit.
 
         Raises
@@ -222,16 +224,14 @@ class ASSBEELSModel(EELSModel):
         RuntimeError
             If there was no batched fit.
         """
-        if self._covariance is None:
-            raise RuntimeError('There is no covariance yet: run m.multifit(optimizer="batched") first.')
-        return self._covariance
+        return results.covariance(self)
 
     def t_over_lambda(self) -> FloatArray:
         """Thickness over the inelastic mean free path of every fitted spectrum, on the navigation axes.
 
         It is the integral of the fitted single-scattering distribution over the fitted range; NaN without a fit.
         """
-        compiled = batched.compile_model(self)
+        compiled = compile_model(self)
         fitted = np.ravel(compiled.components[0].parameters[0].map["is_set"])
         total = compiled.model.scattering_probability(compiled.start)
         shape = self.axes_manager._navigation_shape_in_array or (1,)

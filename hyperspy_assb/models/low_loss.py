@@ -27,8 +27,9 @@ from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.eels.zero_loss import estimate_centre
 from hyperspy_assb.fitting.kernels import FloatArray, Role
 from hyperspy_assb.fitting.solvers import Detector, SolverOptions, fit_spectra
+from hyperspy_assb.models.compile import compile_model
 from hyperspy_assb.models.eels import ASSBEELSModel
-from hyperspy_assb.models.multifit import compile_model, detector_from_metadata
+from hyperspy_assb.models.multifit import detector_from_metadata
 
 ELEMENTS = ("Li", "Fe", "P", "O")
 """Elements of the positive electrode, where neither the caller nor the metadata names any."""

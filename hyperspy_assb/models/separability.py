@@ -9,7 +9,8 @@ import numpy as np
 
 from hyperspy_assb.components.edges import IonisationEdge
 from hyperspy_assb.fitting.statistics import SEPARABLE, fisher_information, variance_inflation
-from hyperspy_assb.models.multifit import compile_model, detector_from_metadata
+from hyperspy_assb.models.compile import compile_model
+from hyperspy_assb.models.multifit import detector_from_metadata
 
 if TYPE_CHECKING:
     from hyperspy_assb.models.eels import ASSBEELSModel

@@ -19,7 +19,8 @@ from hyperspy_assb.eels.lineshapes import (
     spline_constants,
     valence_continuum,
 )
-from hyperspy_assb.fitting.forward import SpectrumModel, Term
+from hyperspy_assb.fitting.forward import SpectrumModel
+from hyperspy_assb.fitting.terms import Term
 
 ENERGY = -12.0 + 0.25 * np.arange(640)
 BREAKS = np.array([2.0, 8.0, 14.0, 20.0, 27.0, 40.0, 150.0])

@@ -1,0 +1,2 @@
+def expression_line_shape(expression, parameters):
+    raise NotImplementedError("not yet")

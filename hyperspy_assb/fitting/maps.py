@@ -1,0 +1,107 @@
+"""Fits of maps: spectra on navigation axes, whole or block by block, with failed ones started again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from hyperspy_assb.fitting.kernels import FloatArray
+from hyperspy_assb.fitting.scoring import Model, Tie
+from hyperspy_assb.fitting.solvers import Detector, FitResult, SolverOptions, fit_spectra
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A model and the spectra of a map that it is fitted to; see :func:`.solvers.fit_spectra`.
+
+    Parameters
+    ----------
+    rows
+        Which spectra, on flattened navigation axes, shape (S,).
+    """
+
+    model: Model
+    start: FloatArray
+    free: NDArray[np.bool_]
+    lower: FloatArray
+    upper: FloatArray
+    mask: NDArray[np.bool_]
+    ties: tuple[Tie, ...]
+    rows: NDArray[np.bool_]
+
+    def part(self, positions: NDArray[np.int64]) -> Job:
+        """The same for some spectra of the map, shape (B,), by their places on the flattened navigation axes."""
+        model: Any = self.model
+        start = self.start[positions]
+        if getattr(model, "numbers_spectra", False):
+            model, start = model.part(positions), start.copy()
+            start[:, -1] = np.arange(len(positions))
+        return replace(self, model=model, start=start, rows=self.rows[positions])
+
+
+def fit_map(
+    counts: NDArray[Any],
+    job: Job,
+    *,
+    detector: Detector | None,
+    variance: NDArray[Any] | None,
+    relative: bool,
+    options: SolverOptions,
+    progress: Callable[[int], object] | None = None,
+) -> FitResult:
+    """Fit the spectra of a map, and start those that fail again from fitted neighbours.
+
+    Parameters
+    ----------
+    counts
+        Shape (navigation..., E).
+    job
+        What to fit to which spectra.
+    detector, variance, options, progress
+        As in :func:`.solvers.fit_spectra`; ``variance`` may have the shape of the counts.
+    relative
+        Whether the variance is only known up to a factor, which the residuals of each spectrum tell.
+    """
+    shape, channels = counts.shape[:-1], job.mask.size
+    flat = counts.reshape(-1, counts.shape[-1])[:, :channels]
+    if variance is not None and variance.ndim:
+        variance = variance[..., :channels]
+        variance = variance.reshape(-1, channels) if variance.ndim > 1 else variance
+    common: dict[str, Any] = {
+        "free": job.free,
+        "lower": job.lower,
+        "upper": job.upper,
+        "mask": job.mask,
+        "ties": job.ties,
+        "detector": detector,
+        "options": options,
+    }
+    result = fit_spectra(job.model, flat, job.start, skip=~job.rows, variance=variance, progress=progress, **common)
+    for attempt in range(options.restarts):
+        again = result.failed & job.rows
+        if not again.any() or not result.usable.any():
+            break
+        start = job.start[again].copy()
+        taken = result.values[_neighbours(result.usable, again, shape, attempt)]
+        moving = job.free[: taken.shape[1]]
+        start[:, moving] = taken[:, moving]
+        known = variance[again] if variance is not None and variance.ndim > 1 else variance
+        result.replace_rows(again, fit_spectra(job.model, flat[again], start, variance=known, **common))
+    if relative:
+        result.scale_errors()
+    return result
+
+
+def _neighbours(
+    usable: NDArray[np.bool_], wanted: NDArray[np.bool_], shape: tuple[int, ...], attempt: int
+) -> NDArray[np.int64]:
+    """Places of the nearest fitted spectra; on later attempts, of fitted spectra drawn from the whole map."""
+    if attempt == 0 and shape:
+        nearest = ndimage.distance_transform_edt(~usable.reshape(shape), return_distances=False, return_indices=True)
+        return np.ravel_multi_index(tuple(nearest), shape).ravel()[wanted]
+    return np.random.default_rng(attempt).choice(np.flatnonzero(usable), int(wanted.sum()))

@@ -1,0 +1,418 @@
+"""Fisher scoring of one block of spectra: the loop around the compiled normal equations and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperspy_assb.fitting import compiled, steps
+from hyperspy_assb.fitting.kernels import FloatArray
+
+
+class Model(Protocol):
+    """What the solver needs to know of a model.
+
+    A model may also have ``bind(start, moving, keep)``, which gives its own :class:`Bound`, and ``block_size``.
+    """
+
+    n_parameters: int
+
+    def evaluate(self, parameters: FloatArray, free: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+        """Expectation, shape (S, E), and derivatives, shape (S, F, E), for parameters of shape (S, P)."""
+        ...
+
+
+class Bound(Protocol):
+    """A model on the channels that are fitted, with M parameters that move."""
+
+    @property
+    def linear(self) -> NDArray[np.bool_]:
+        """Which of the moving parameters the expectation is jointly linear in, shape (M,)."""
+        ...
+
+    def accumulate(
+        self,
+        theta: FloatArray,
+        rows: NDArray[np.int64],
+        y: FloatArray,
+        weights: FloatArray | None,
+        scale: float,
+        shift: float,
+        objective: FloatArray,
+        score: FloatArray,
+        information: FloatArray,
+    ) -> None:
+        """Overwrite the normal equations, shapes (B,), (B, M), (B, M, M), of the spectra ``rows`` of a block.
+
+        ``y``, shape (B, E), has the expectation ``scale`` times that of the model plus ``shift``; it is a Poisson
+        number where there are no ``weights``.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Tie:
+    """A parameter that follows another.
+
+    Parameters
+    ----------
+    target, source
+        Columns of the two parameters.
+    function
+        Gives values and slopes for an array of values of the source.
+    """
+
+    target: int
+    source: int
+    function: Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """A model that is only known by its expectations and derivatives."""
+
+    model: Model
+    moving: NDArray[np.bool_]
+    keep: NDArray[np.bool_]
+
+    @property
+    def linear(self) -> NDArray[np.bool_]:
+        """None: nothing is known of it."""
+        return np.zeros(int(self.moving.sum()), dtype=bool)
+
+    def accumulate(
+        self,
+        theta: FloatArray,
+        rows: NDArray[np.int64],
+        y: FloatArray,
+        weights: FloatArray | None,
+        scale: float,
+        shift: float,
+        objective: FloatArray,
+        score: FloatArray,
+        information: FloatArray,
+    ) -> None:
+        """See :meth:`Bound.accumulate`."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            expectation, jacobian = self.model.evaluate(theta[rows], self.moving)
+            compiled.accumulate(
+                expectation[:, self.keep] * scale + shift,
+                np.ascontiguousarray(jacobian[:, :, self.keep] * scale),
+                rows,
+                y,
+                y if weights is None else weights,
+                weights is None,
+                objective,
+                score,
+                information,
+            )
+
+
+def bind(
+    model: Model, start: FloatArray, free: NDArray[np.bool_], keep: NDArray[np.bool_], ties: Sequence[Tie] = ()
+) -> Bound:
+    """The model as the solver uses it, with the free parameters and those that follow them moving."""
+    moving = free.copy()
+    for tie in ties:
+        moving[tie.target] = moving[tie.source]
+    own = getattr(model, "bind", None)
+    return own(start, moving, keep) if own is not None else Evaluated(model, moving, keep)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """What became of B spectra: parameters, errors, and why some have none."""
+
+    theta: FloatArray
+    std: FloatArray
+    covariance: FloatArray
+    objective: FloatArray
+    held: NDArray[np.bool_]
+    converged: NDArray[np.bool_]
+    singular: NDArray[np.bool_]
+    too_few: NDArray[np.bool_]
+    masked: NDArray[np.bool_]
+    iterations: NDArray[np.int16]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What is common to all blocks: see :func:`.solvers.fit_spectra`; bounds are those of the F free parameters."""
+
+    bound: Bound
+    free: NDArray[np.bool_]
+    lower: FloatArray
+    upper: FloatArray
+    keep: NDArray[np.int64]
+    ties: tuple[Tie, ...]
+    scale: float
+    shift: float
+    minimum_counts: float
+    tolerance: float
+    max_iterations: int
+    project_start: bool
+
+    def fit(
+        self,
+        counts: NDArray[np.generic],
+        theta: FloatArray,
+        variance: FloatArray | None,
+        skip: NDArray[np.bool_] | None = None,
+    ) -> Block:
+        """Fit the spectra of a block.
+
+        Parameters
+        ----------
+        counts
+            Shape (B, all channels), of any real type.
+        theta
+            Starting values, shape (B, P); overwritten.
+        variance
+            A number, or shape (all channels,) or (B, all channels); None for Poisson counts.
+        skip
+            Spectra to leave out, shape (B,).
+        """
+        n, where = len(theta), np.flatnonzero(self.free)
+        y = np.empty((n, self.keep.size))
+        if counts.dtype.kind not in "iuf" or counts.dtype.itemsize < 4 or not counts.dtype.isnative:
+            counts = counts.astype(np.float64)
+        total, finite = _load(np.ascontiguousarray(counts), self.keep, self.scale, self.shift, y)
+        masked = ~finite | (total == 0.0)
+        if skip is not None:
+            masked |= skip
+        too_few = ~masked & (variance is None) & (total < self.minimum_counts)
+        weights = None if variance is None else self._weights(variance, n)
+        theta[:, where] = np.clip(theta[:, where], self.lower, self.upper)
+        self._follow(theta)
+        state = _State(n, where.size)
+        active = np.flatnonzero(~masked & ~too_few)
+        converged, iterations = np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int16)
+        linear = self._linear()
+        if active.size and weights is not None and linear.all():
+            self._solve_quadratic(active, theta, y, weights, state)
+            converged[active] = True
+        elif active.size:
+            if self.project_start and linear.any():
+                self._project(active, theta, y, weights, state, ~linear)
+            self._iterate(active, theta, y, weights, state, converged, iterations)
+        held = state.stuck.copy()
+        done = np.flatnonzero(converged)
+        covariance = np.zeros((n, where.size, where.size))
+        singular = np.zeros(n, dtype=bool)
+        singular[done] = ~steps.invert(done, state.information, held, covariance)
+        std = np.zeros(theta.shape)
+        std[:, where] = np.sqrt(np.maximum(np.einsum("sff->sf", covariance), 0.0))
+        for tie in self.ties:
+            std[:, tie.target] = np.abs(tie.function(theta[:, tie.source])[1]) * std[:, tie.source]
+        return Block(theta, std, covariance, state.objective, held, converged, singular, too_few, masked, iterations)
+
+    def _weights(self, variance: FloatArray, n: int) -> FloatArray:
+        chosen = variance[..., self.keep] if variance.ndim else variance
+        if not np.all(chosen > 0.0):
+            bad = int(np.sum(~(np.asarray(chosen) > 0.0)))
+            raise ValueError(
+                f"The variance is not above 0 in {bad} channels that are fitted: leave them out, give a variance "
+                'there, or fit by Poisson likelihood (loss_function="ML-poisson").'
+            )
+        return np.ascontiguousarray(np.broadcast_to(1.0 / chosen, (n, self.keep.size)), dtype=np.float64)
+
+    def _linear(self) -> NDArray[np.bool_]:
+        """Which free parameters the expectation is jointly linear in and nothing follows, shape (F,)."""
+        linear = np.zeros(self.free.size, dtype=bool)
+        moving = self.free.copy()
+        for tie in self.ties:
+            moving[tie.target] = moving[tie.source]
+        linear[moving] = self.bound.linear
+        for tie in self.ties:
+            linear[tie.source] = False
+        return linear[self.free]
+
+    def _follow(self, theta: FloatArray) -> FloatArray | None:
+        """Bring parameters to those they follow; returns how all moving ones depend on the free ones, (B, M, F)."""
+        if not self.ties:
+            return None
+        slopes = np.zeros((*theta.shape, int(self.free.sum())))
+        where = np.flatnonzero(self.free)
+        slopes[:, where, np.arange(where.size)] = 1.0
+        moving = self.free.copy()
+        for tie in self.ties:
+            theta[:, tie.target], slope = tie.function(theta[:, tie.source])
+            slopes[:, tie.target] = slope[:, np.newaxis] * slopes[:, tie.source]
+            moving[tie.target] = moving[tie.source]
+        return slopes[:, moving]
+
+    def _accumulate(
+        self, rows: NDArray[np.int64], theta: FloatArray, y: FloatArray, weights: FloatArray | None, state: _State
+    ) -> None:
+        if not self.ties:
+            self.bound.accumulate(
+                theta, rows, y, weights, self.scale, self.shift, state.objective, state.score, state.information
+            )
+            return
+        own = theta[rows]
+        slopes = self._follow(own)
+        assert slopes is not None
+        theta[rows] = own
+        n, m = len(theta), slopes.shape[1]
+        score, information = np.zeros((n, m)), np.zeros((n, m, m))
+        self.bound.accumulate(theta, rows, y, weights, self.scale, self.shift, state.objective, score, information)
+        state.score[rows] = np.einsum("smf,sm->sf", slopes, score[rows])
+        state.information[rows] = slopes.transpose(0, 2, 1) @ information[rows] @ slopes
+
+    def _project(
+        self,
+        rows: NDArray[np.int64],
+        theta: FloatArray,
+        y: FloatArray,
+        weights: FloatArray | None,
+        state: _State,
+        frozen: NDArray[np.bool_],
+    ) -> None:
+        """Move the linear parameters to where least squares, weighted by the counts, puts them for this shape."""
+        known = 1.0 / np.maximum(y, 1.0) if weights is None else weights
+        self._accumulate(rows, theta, y, known, state)
+        rows = rows[np.isfinite(state.objective[rows])]
+        self._solve_quadratic(rows, theta, y, known, state, frozen)
+
+    def _solve_quadratic(
+        self,
+        rows: NDArray[np.int64],
+        theta: FloatArray,
+        y: FloatArray,
+        weights: FloatArray,
+        state: _State,
+        frozen: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Solve for parameters that the expectation is linear in: one evaluation tells all about them."""
+        where = np.flatnonzero(self.free)
+        if frozen is None:
+            frozen = np.zeros(where.size, dtype=bool)
+            self._accumulate(rows, theta, y, weights, state)
+        position = theta[:, where]
+        trial, gain = position.copy(), np.zeros(len(theta))
+        damping = np.zeros(len(theta))
+        # Each step is exact but for bounds that bind or let go, of which there are finitely many.
+        for _ in range(2 * where.size + 2):
+            steps.propose(
+                rows,
+                position,
+                frozen,
+                self.lower,
+                self.upper,
+                state.score,
+                state.information,
+                damping,
+                trial,
+                gain,
+                state.stuck,
+            )
+            change = trial[rows] - position[rows]
+            curve = np.einsum("sij,sj->si", state.information[rows], change)
+            state.objective[rows] -= np.einsum("si,si->s", change, state.score[rows] - 0.5 * curve)
+            state.score[rows] -= curve
+            position[rows] = trial[rows]
+            bounded = np.isfinite(self.lower).any() or np.isfinite(self.upper).any()
+            rows = rows[(gain[rows] > 1e-9) & bounded]
+            if not rows.size:
+                break
+        theta[:, where] = position
+
+    def _iterate(
+        self,
+        active: NDArray[np.int64],
+        theta: FloatArray,
+        y: FloatArray,
+        weights: FloatArray | None,
+        state: _State,
+        converged: NDArray[np.bool_],
+        iterations: NDArray[np.int16],
+    ) -> None:
+        where = np.flatnonzero(self.free)
+        frozen = np.zeros(where.size, dtype=bool)
+        candidate = _State(len(theta), where.size)
+        new_theta = theta.copy()
+        gain, damping = np.zeros(len(theta)), np.full(len(theta), 1e-3)
+        trial = np.zeros((len(theta), where.size))
+        excess = 2.0 / max(self.keep.size - where.size, 1)
+        self._accumulate(active, theta, y, weights, state)
+        while active.size:
+            position = np.ascontiguousarray(theta[:, where])
+            steps.propose(
+                active,
+                position,
+                frozen,
+                self.lower,
+                self.upper,
+                state.score,
+                state.information,
+                damping,
+                trial,
+                gain,
+                state.stuck,
+            )
+            iterations[active] += 1
+            new_theta[np.ix_(active, where)] = trial[active]
+            # A small expected gain of a hardly damped step: nothing is left to find. Where the model misses the data by
+            # many standard errors, the gain is judged by what it misses.
+            scale = np.maximum(1.0, excess * state.objective[active])
+            finished = (gain[active] < self.tolerance * scale) & (damping[active] < 1.0)
+            finished &= np.isfinite(state.objective[active])
+            ended = active[finished]
+            converged[ended] = True
+            if self.ties:
+                own = new_theta[ended]
+                self._follow(own)
+                new_theta[ended] = own
+            theta[ended] = new_theta[ended]
+            active = active[~finished & (iterations[active] < self.max_iterations) & (damping[active] < 1e12)]
+            if active.size:
+                self._accumulate(active, new_theta, y, weights, candidate)
+                steps.decide(
+                    active,
+                    theta,
+                    state.objective,
+                    state.score,
+                    state.information,
+                    gain,
+                    damping,
+                    new_theta,
+                    candidate.objective,
+                    candidate.score,
+                    candidate.information,
+                )
+
+
+class _State:
+    """Normal equations of the spectra of a block."""
+
+    def __init__(self, n: int, f: int) -> None:
+        self.objective = np.full(n, np.inf)
+        self.score = np.zeros((n, f))
+        self.information = np.zeros((n, f, f))
+        self.stuck = np.zeros((n, f), dtype=bool)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _load(
+    counts: NDArray[np.generic], keep: NDArray[np.int64], scale: float, shift: float, y: FloatArray
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Scale and shift the counts of the channels ``keep``; returns their sums, and whether all of them are finite."""
+    total, finite = np.zeros(len(counts)), np.ones(len(counts), dtype=np.bool_)
+    for i in range(len(counts)):
+        any_counts = False
+        for k in range(keep.size):
+            value = counts[i, keep[k]] * scale
+            total[i] += value
+            any_counts |= value != 0.0
+            y[i, k] = value + shift
+        finite[i] = np.isfinite(total[i])
+        if finite[i] and not any_counts:
+            total[i] = 0.0
+        elif total[i] == 0.0:
+            total[i] = 1e-300  # counts that cancel are counts
+    return total, finite

@@ -1,0 +1,211 @@
+"""Damped, bounded steps of Fisher scoring from normal equations: compiled, one spectrum after the other."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperspy_assb.fitting.kernels import FloatArray
+
+SINGULAR_PIVOT = 1e-12
+"""Share of the variance of a derivative that the others must leave unexplained for its parameter to be estimated."""
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def cholesky(matrix: FloatArray, held: NDArray[np.bool_], smallest: float) -> bool:
+    """Factor a symmetric matrix in place, shape (F, F), leaving out what is held; False where it is singular."""
+    n = matrix.shape[0]
+    for j in range(n):
+        if held[j]:
+            continue
+        pivot = matrix[j, j]
+        for k in range(j):
+            if not held[k]:
+                pivot -= matrix[j, k] * matrix[j, k]
+        if not pivot > smallest:
+            return False
+        root = np.sqrt(pivot)
+        matrix[j, j] = root
+        for i in range(j + 1, n):
+            if held[i]:
+                continue
+            value = matrix[i, j]
+            for k in range(j):
+                if not held[k]:
+                    value -= matrix[i, k] * matrix[j, k]
+            matrix[i, j] = value / root
+    return True
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def solve(factor: FloatArray, held: NDArray[np.bool_], right: FloatArray) -> None:
+    """Solve in place for the factor of :func:`cholesky`; what is held keeps its value in ``right``."""
+    n = right.size
+    for i in range(n):
+        if held[i]:
+            continue
+        value = right[i]
+        for k in range(i):
+            if not held[k]:
+                value -= factor[i, k] * right[k]
+        right[i] = value / factor[i, i]
+    for i in range(n - 1, -1, -1):
+        if held[i]:
+            continue
+        value = right[i]
+        for k in range(i + 1, n):
+            if not held[k]:
+                value -= factor[k, i] * right[k]
+        right[i] = value / factor[i, i]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def propose(
+    rows: NDArray[np.int64],
+    position: FloatArray,
+    frozen: NDArray[np.bool_],
+    lower: FloatArray,
+    upper: FloatArray,
+    score: FloatArray,
+    information: FloatArray,
+    damping: FloatArray,
+    trial: FloatArray,
+    gain: FloatArray,
+    stuck: NDArray[np.bool_],
+) -> None:
+    """Solve for a step, hold what would leave its bounds at the bound, and solve again for the others.
+
+    Clipping alone would leave the others where they make up for a change that was not made.
+
+    Parameters
+    ----------
+    rows
+        Spectra of the block to step, shape (R,).
+    position
+        Free parameters, shape (B, F), within the bounds.
+    frozen
+        Parameters that stand still in this step, shape (F,).
+    lower, upper
+        Bounds, shape (F,).
+    score, information
+        Gradient of the log-likelihood, shape (B, F), and its expected curvature, shape (B, F, F).
+    damping
+        Levenberg damping in units of the scaled curvature, shape (B,); grows where a step cannot be solved for.
+    trial, gain, stuck
+        Overwritten: new parameters, shape (B, F); the log-likelihood that they are expected to gain, shape (B,); which
+        parameters the likelihood pushes against a bound, or nothing depends on, shape (B, F).
+    """
+    n = position.shape[1]
+    root, scaled, factor = np.empty(n), np.empty((n, n)), np.empty((n, n))
+    held, change = np.empty(n, dtype=np.bool_), np.empty(n)
+    for i in range(rows.size):
+        r = rows[i]
+        for k in range(n):
+            diagonal = information[r, k, k]
+            below = position[r, k] <= lower[k] and score[r, k] < 0.0
+            above = position[r, k] >= upper[k] and score[r, k] > 0.0
+            stuck[r, k] = below or above or not diagonal > 0.0
+            held[k] = stuck[r, k] or frozen[k]
+            root[k] = np.sqrt(diagonal) if diagonal > 0.0 else 1.0
+            change[k] = 0.0
+        for k in range(n):
+            for j in range(n):
+                scaled[k, j] = information[r, k, j] / (root[k] * root[j])
+        passes = 0
+        while True:
+            factor[:, :] = scaled
+            for k in range(n):
+                factor[k, k] = 1.0 + damping[r]
+            if not cholesky(factor, held, 1e-14):
+                damping[r] = max(10.0 * damping[r], 1e-12)
+                if damping[r] > 1e12:  # not finite: stand still
+                    change[:] = 0.0
+                    break
+                continue
+            for k in range(n):
+                if not held[k]:
+                    change[k] = score[r, k] / root[k]
+                    for j in range(n):
+                        if held[j]:
+                            change[k] -= scaled[k, j] * change[j]
+            solve(factor, held, change)
+            inside = True
+            for k in range(n):
+                if held[k]:
+                    continue
+                aim = position[r, k] + change[k] / root[k]
+                if aim < lower[k] or aim > upper[k]:
+                    aim = min(max(aim, lower[k]), upper[k])
+                    change[k] = (aim - position[r, k]) * root[k]
+                    held[k] = True
+                    inside = False
+            passes += 1
+            if inside or passes > n:
+                break
+        expected = 0.0
+        for k in range(n):
+            if change[k] != 0.0:
+                curve = damping[r] * change[k]
+                for j in range(n):
+                    curve += scaled[k, j] * change[j]
+                expected += change[k] * (score[r, k] / root[k] - 0.5 * curve)
+            aim = position[r, k] + change[k] / root[k]
+            trial[r, k] = min(max(aim, lower[k]), upper[k])
+        gain[r] = abs(expected)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def decide(
+    rows: NDArray[np.int64],
+    theta: FloatArray,
+    objective: FloatArray,
+    score: FloatArray,
+    information: FloatArray,
+    gain: FloatArray,
+    damping: FloatArray,
+    new_theta: FloatArray,
+    new_objective: FloatArray,
+    new_score: FloatArray,
+    new_information: FloatArray,
+) -> None:
+    """Take the steps that do not make the fit worse, and adapt the damping, in place; shapes as in :func:`propose`."""
+    for i in range(rows.size):
+        r = rows[i]
+        if new_objective[r] <= objective[r] * (1.0 + 1e-9) + 1e-9:
+            gained = objective[r] - new_objective[r]
+            damping[r] = max(damping[r] * (0.01 if gained > 0.5 * gain[r] else 0.3), 1e-9)
+            theta[r] = new_theta[r]
+            objective[r] = new_objective[r]
+            score[r] = new_score[r]
+            information[r] = new_information[r]
+        else:
+            damping[r] = 10.0 * max(damping[r], 1e-4)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def invert(
+    rows: NDArray[np.int64], information: FloatArray, held: NDArray[np.bool_], covariance: FloatArray
+) -> NDArray[np.bool_]:
+    """Covariance from information, shape (B, F, F), zero for what is held, shape (B, F); False where it is singular."""
+    n = information.shape[1]
+    good = np.ones(rows.size, dtype=np.bool_)
+    root, factor, unit = np.empty(n), np.empty((n, n)), np.empty(n)
+    for i in range(rows.size):
+        r = rows[i]
+        for k in range(n):
+            root[k] = np.sqrt(information[r, k, k]) if not held[r, k] else 1.0
+        for k in range(n):
+            for j in range(n):
+                factor[k, j] = information[r, k, j] / (root[k] * root[j])
+        good[i] = cholesky(factor, held[r], SINGULAR_PIVOT)
+        if not good[i]:
+            continue
+        for k in range(n):
+            unit[:] = 0.0
+            if not held[r, k]:
+                unit[k] = 1.0
+                solve(factor, held[r], unit)
+            for j in range(n):
+                covariance[r, k, j] = unit[j] / (root[k] * root[j])
+    return good

@@ -1,0 +1,332 @@
+"""From a HyperSpy model to the arrays and kernels of the batched fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+from hyperspy._components.expression import Expression
+from numpy.typing import NDArray
+
+from hyperspy_assb.components.base import KernelComponent
+from hyperspy_assb.fitting.columns import column_term
+from hyperspy_assb.fitting.convolution import ConvolvedModel
+from hyperspy_assb.fitting.expressions import expression_line_shape
+from hyperspy_assb.fitting.forward import SpectrumModel
+from hyperspy_assb.fitting.kernels import FloatArray, Role
+from hyperspy_assb.fitting.scoring import Model, Tie
+from hyperspy_assb.fitting.sums import SumModel
+from hyperspy_assb.fitting.terms import Term
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One number of a HyperSpy model: a parameter, or one element of a parameter that has several."""
+
+    component: Any
+    parameter: Any
+    element: int | None = None
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """``(component, parameter)``; elements are counted from 0 in brackets."""
+        suffix = "" if self.element is None else f"[{self.element}]"
+        return self.component.name, f"{self.parameter.name}{suffix}"
+
+    @property
+    def value(self) -> float:
+        """Current value."""
+        value = self.parameter.value
+        return float(value if self.element is None else value[self.element])
+
+    @value.setter
+    def value(self, value: float) -> None:
+        if self.element is None:
+            self.parameter.value = value
+        else:
+            values = list(self.parameter.value)
+            values[self.element] = value
+            self.parameter.value = values
+
+    def stored(self, field: str) -> NDArray[Any]:
+        """A field of the parameter's map, on flattened navigation axes."""
+        stored = self.parameter.map[field]
+        if field == "is_set" or self.element is None:
+            return np.ravel(stored)
+        return stored[..., self.element].ravel()
+
+    def start(self, count: int) -> FloatArray:
+        """Where a fit starts: the stored values, and the current one where there are none; shape (count,)."""
+        if self.parameter.map is None:
+            return np.full(count, self.value)
+        values, known = self.stored("values"), self.stored("is_set")
+        return np.where(known & np.isfinite(values), values, self.value)
+
+
+def slots(component: Any) -> list[Slot]:
+    """The numbers of a component, in the order of its parameters."""
+    found = []
+    for parameter in component.parameters:
+        n = parameter._number_of_elements
+        found += [Slot(component, parameter)] if n == 1 else [Slot(component, parameter, k) for k in range(n)]
+    return found
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A HyperSpy model as the solver takes it; parameters are those of all components, one after the other."""
+
+    model: Model
+    components: tuple[Any, ...]
+    slots: tuple[Slot, ...]
+    free: NDArray[np.bool_]
+    lower: FloatArray
+    upper: FloatArray
+    start: FloatArray
+    mask: NDArray[np.bool_]
+    ties: tuple[Tie, ...]
+
+    @property
+    def names(self) -> tuple[tuple[str, str], ...]:
+        """``(component, parameter)`` of every parameter."""
+        return tuple(slot.name for slot in self.slots)
+
+
+def compile_model(model: Any, components: Sequence[Any] | None = None) -> Compiled:
+    """Turn the active components of a HyperSpy model into a forward model with bounds and starting values.
+
+    Parameters
+    ----------
+    model : hyperspy.models.model1d.Model1D
+        Of any signal with one signal axis.
+    components : sequence of hyperspy.component.Component, optional
+        Those to compile; the active ones by default.
+
+    Raises
+    ------
+    NotImplementedError
+        If a component with free non-linear parameters cannot be compiled, or the axis is not uniform; it is named.
+    ValueError
+        If no component is active.
+    """
+    if model.axes_manager.signal_dimension != 1:
+        raise NotImplementedError("The batched fit takes models with one signal axis.")
+    if not model.axis.is_uniform:
+        raise NotImplementedError(f"The axis {model.axis.name!r} is not uniform: interpolate the signal first.")
+    chosen = [c for c in model if c.active] if components is None else list(components)
+    if not chosen:
+        raise ValueError("There is nothing to fit: no component of the model is active.")
+    count = max(1, model.axes_manager.navigation_size)
+    numbers = [slot for component in chosen for slot in slots(component)]
+    start = np.stack([slot.start(count) for slot in numbers], axis=1)
+    forward = _forward_model(model, chosen, numbers, start)
+    for slot, column in zip(numbers, start.T, strict=True):
+        if not np.isfinite(column).all():
+            raise ValueError(f"{'.'.join(slot.name)} starts at a value that is not finite: set it first.")
+    switches = model._channel_switches
+    return Compiled(
+        model=forward,
+        components=tuple(chosen),
+        slots=tuple(numbers),
+        free=_padded(np.array([slot.parameter.free for slot in numbers], dtype=bool), forward, False),
+        lower=_padded(np.array([_bound(s.parameter.bmin, -np.inf) for s in numbers]), forward, -np.inf),
+        upper=_padded(np.array([_bound(s.parameter.bmax, np.inf) for s in numbers]), forward, np.inf),
+        start=_with_rows(start, forward),
+        mask=~switches[: forward.energy.size],
+        ties=tuple(_ties(numbers)),
+    )
+
+
+def _bound(value: float | None, missing: float) -> float:
+    return missing if value is None else float(value)
+
+
+def _padded(values: NDArray[Any], forward: Any, fill: Any) -> NDArray[Any]:
+    """Room for the parameters that a model has beyond those of its components."""
+    return np.concatenate([values, np.full(forward.n_parameters - values.size, fill, dtype=values.dtype)])
+
+
+def _with_rows(start: FloatArray, forward: Any) -> FloatArray:
+    """Starting values with the number of each spectrum, where the model wants it."""
+    if forward.n_parameters == start.shape[1]:
+        return start
+    return np.column_stack([start, np.arange(len(start), dtype=float)])
+
+
+def _forward_model(model: Any, components: list[Any], numbers: list[Slot], start: FloatArray) -> Any:
+    axis, scale = model.axis, float(model.axis.scale) if model.axis.is_binned else 1.0
+    if getattr(model, "plural_scattering", False) and _roles(components) >= {Role.SOURCE, Role.SCATTERING}:
+        if is_convolved(model):
+            raise NotImplementedError("Plural scattering comes from the model itself, not from low_loss: remove one.")
+        if not axis.is_binned:
+            raise NotImplementedError("Plural scattering needs counts in channels: set is_binned of the energy axis.")
+        used = int(np.flatnonzero(model._channel_switches)[-1]) + 1  # no channel depends on one of higher energy
+        return SpectrumModel([_term(c, axis.axis, numbers, start) for c in components], axis.axis[:used])
+    if not is_convolved(model) or not any(c.convolved for c in components):
+        return SumModel([_term(c, axis.axis, numbers, start) for c in components], axis.axis, scale=scale)
+    padded = np.asarray(model._convolution_axis, dtype=float)
+    response = _response(model)
+    return ConvolvedModel(
+        [_term(c, padded if c.convolved else axis.axis, numbers, start) for c in components],
+        [bool(c.convolved) for c in components],
+        axis.axis,
+        padded,
+        response,
+        scale=scale,
+    )
+
+
+def _roles(components: list[Any]) -> set[Role]:
+    return {c.term.shape.role for c in components if isinstance(c, KernelComponent)}
+
+
+def is_convolved(model: Any) -> bool:
+    """Whether components are convolved with a low-loss signal; models of other signals than EELS cannot be asked."""
+    try:
+        return bool(model.convolved)
+    except NotImplementedError:
+        return False
+
+
+def _response(model: Any) -> FloatArray:
+    """The low-loss spectra that components are convolved with, shape (L,), or (S, L) with one for each spectrum."""
+    signal = model._signal_to_convolve
+    data = np.asarray(signal.data.compute() if signal._lazy else signal.data, dtype=float)
+    data = data.reshape(-1, data.shape[-1])
+    if not np.isfinite(data).all():
+        raise ValueError("The low-loss signal that the model is convolved with has values that are not finite.")
+    return data[0] if len(data) == 1 else data
+
+
+def _term(component: Any, axis: FloatArray, numbers: list[Slot], start: FloatArray) -> Term:
+    """The component as a term: its kernel, its expression, or its values where it is linear in what is free."""
+    if isinstance(component, KernelComponent):
+        return component.term
+    reason = f"{type(component).__name__} has no expression"
+    if isinstance(component, Expression) and not component._is2D:
+        renamed = component._rename_pars_inv
+        try:
+            shape = expression_line_shape(
+                component._str_expression, tuple(renamed.get(p.name, p.name) for p in component.parameters)
+            )
+        except NotImplementedError as error:
+            reason = str(error)
+        else:
+            return Term(shape)
+    return _evaluated_term(component, axis, numbers, start, reason)
+
+
+def _evaluated_term(component: Any, axis: FloatArray, numbers: list[Slot], start: FloatArray, reason: str) -> Term:
+    """Columns of a component that HyperSpy evaluates once: it must be linear in whatever can change."""
+    own = [(slot, column) for slot, column in zip(numbers, start.T, strict=True) if slot.component is component]
+    linear = np.array([_is_linear(slot) for slot, _ in own])
+    for (slot, column), is_linear in zip(own, linear, strict=True):
+        if is_linear:
+            continue
+        name, followed = ".".join(slot.name), slot.parameter.twin
+        if slot.parameter.free or (followed is not None and _root(slot.parameter).free):
+            raise NotImplementedError(
+                f"{name} is free and not linear, and the component cannot be compiled ({reason}): fix it, write the "
+                'component as an Expression, or fit with optimizer="lm".'
+            )
+        if np.ptp(column) != 0.0:
+            raise NotImplementedError(
+                f"{name} is fixed at values that differ between positions, and the component cannot be compiled "
+                f'({reason}): give it one value, or fit with optimizer="lm".'
+            )
+    with _detached(component):
+        for slot, column in own:
+            slot.value = float(column[0])
+        for (slot, _), is_linear in zip(own, linear, strict=True):
+            if is_linear:
+                slot.value = 0.0
+        background = _values(component, axis)
+        columns = np.zeros((len(own), axis.size))
+        for k in np.flatnonzero(linear):
+            own[k][0].value = 1.0
+            columns[k] = _values(component, axis) - background
+            own[k][0].value = 2.0
+            doubled = _values(component, axis) - background
+            own[k][0].value = 0.0
+            if not np.allclose(doubled, 2.0 * columns[k], rtol=1e-6, atol=1e-12 * np.abs(columns[k]).max()):
+                raise NotImplementedError(f"{'.'.join(own[k][0].name)} is said to be linear and is not.")
+    return column_term(component.name, linear, columns, background)
+
+
+def _is_linear(slot: Slot) -> bool:
+    """Whether values are linear in it; spline coefficients of a fine structure are, though exspy does not say so."""
+    return bool(slot.parameter._linear) or slot.parameter.name == "fine_structure_coeff"
+
+
+def _values(component: Any, axis: FloatArray) -> FloatArray:
+    return np.array(np.broadcast_to(component.function(axis), axis.shape), dtype=float)
+
+
+def _root(parameter: Any) -> Any:
+    while parameter.twin is not None:
+        parameter = parameter.twin
+    return parameter
+
+
+@contextmanager
+def _detached(component: Any) -> Iterator[None]:
+    """Let the values of a component be changed, and leave it as it was."""
+    kept = [(p, p.value, p.free, p.twin) for p in component.parameters]
+    try:
+        for parameter, _, _, twin in kept:
+            if twin is not None:
+                parameter.twin = None
+        yield
+    finally:
+        for parameter, value, free, twin in kept:
+            if twin is not None:
+                parameter.twin = twin
+            else:
+                parameter.value = value
+                parameter.free = free
+
+
+def _ties(numbers: list[Slot]) -> Iterator[Tie]:
+    """Ties between the compiled parameters, each after the one that it follows."""
+    column = {(id(slot.parameter), slot.element): k for k, slot in enumerate(numbers)}
+    done: set[int] = set()
+
+    def follow(k: int) -> Iterator[Tie]:
+        slot = numbers[k]
+        source = slot.parameter.twin
+        if source is None or k in done:
+            return
+        done.add(k)
+        key = (id(source), slot.element)
+        if key not in column:
+            if _root(source).free and _root(source).component.active:
+                raise NotImplementedError(f"{'.'.join(slot.name)} follows {source}, which is not part of the fit.")
+            return
+        yield from follow(column[key])
+        yield Tie(k, column[key], partial(_twin_values, slot.parameter.twin_function_expr))
+
+    for k in range(len(numbers)):
+        yield from follow(k)
+
+
+def _twin_values(expression: str, source: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Values of a twin and their slopes, for an array of values of the parameter that it follows."""
+    if not expression:
+        return source, np.ones_like(source)
+    value, slope = _twin_functions(expression)
+    shape = source.shape
+    return np.broadcast_to(value(source), shape).astype(float), np.broadcast_to(slope(source), shape).astype(float)
+
+
+@cache
+def _twin_functions(expression: str) -> tuple[Any, Any]:
+    """A twin function and its derivative, as HyperSpy reads the expression."""
+    import sympy
+
+    parsed = sympy.sympify(expression)
+    (variable,) = parsed.free_symbols
+    return sympy.lambdify(variable, parsed), sympy.lambdify(variable, sympy.diff(parsed, variable))

@@ -1,0 +1,195 @@
+"""What a batched fit leaves behind: maps of parameters, covariance and quality, in the model and on disk."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperspy_assb.fitting.solvers import FitResult, Status
+from hyperspy_assb.models.compile import Compiled, Slot
+
+
+@dataclass(frozen=True)
+class FitQuality:
+    """How good the fit is at every position: HyperSpy signals on the navigation axes.
+
+    Parameters
+    ----------
+    deviance
+        Poisson deviance, or weighted sum of squares.
+    dof
+        Degrees of freedom.
+    status
+        :class:`~hyperspy_assb.fitting.solvers.Status` as integers.
+    """
+
+    deviance: Any
+    dof: Any
+    status: Any
+
+
+@dataclass(frozen=True)
+class Covariance:
+    """Covariance of the free parameters at every position.
+
+    Parameters
+    ----------
+    names
+        ``(component, parameter)`` of each row.
+    values
+        Shape (..., F, F) on the navigation axes; NaN where there is no fit. A dask array if it is on disk.
+    """
+
+    names: tuple[tuple[str, str], ...]
+    values: Any
+
+    def index(self, component: str, parameter: str) -> int:
+        """Row of a parameter.
+
+        Raises
+        ------
+        KeyError
+            If it was not free.
+        """
+        try:
+            return self.names.index((component, parameter))
+        except ValueError:
+            raise KeyError(f"{component}.{parameter} was not a free parameter; free were {list(self.names)}.") from None
+
+
+class MapResult:
+    """Results of a whole map, collected block by block; on disk they are complete or not there."""
+
+    def __init__(self, slots: list[Slot], free: NDArray[np.bool_], count: int, store: Path | None, covariance: bool):
+        self.slots = tuple(slots)
+        self._column = {slot.name: k for k, slot in enumerate(slots)}
+        self._store = store
+        self._part = None if store is None else store.with_name(store.name + ".part")
+        f = int(free.sum())
+        kept: Any = np.full((count, f, f), np.nan) if covariance and store is None else None
+        self.group: Any = None
+        if self._part is not None:
+            import zarr
+
+            shutil.rmtree(self._part, ignore_errors=True)
+            self.group = zarr.open_group(str(self._part), mode="w")
+            self.group.attrs["parameters"] = [list(slot.name) for slot in slots]
+            self.group.attrs["free"] = [list(s.name) for s, flag in zip(slots, free, strict=True) if flag]
+            if covariance:
+                kept = self.group.create_dataset(
+                    "covariance", shape=(count, f, f), chunks=(4096, f, f), dtype="f8", fill_value=np.nan
+                )
+        self.result = FitResult(
+            values=np.full((count, len(slots)), np.nan),
+            std=np.full((count, len(slots)), np.nan),
+            covariance=kept,
+            free=free,
+            deviance=np.full(count, np.nan),
+            dof=np.zeros(count, dtype=np.int64),
+            status=np.full(count, Status.MASKED, dtype=np.int8),
+            iterations=np.zeros(count, dtype=np.int16),
+        )
+
+    @classmethod
+    def of(cls, compiled: list[Compiled], count: int, *, store: Any, covariance: bool) -> MapResult:
+        """Room for the results of some compiled models."""
+        slots: dict[tuple[str, str], Slot] = {}
+        free: dict[tuple[str, str], bool] = {}
+        for part in compiled:
+            for slot, flag in zip(part.slots, part.free[: len(part.slots)], strict=True):
+                slots[slot.name], free[slot.name] = slot, bool(flag)
+        where = None if store is None else Path(store)
+        return cls(list(slots.values()), np.array(list(free.values()), dtype=bool), count, where, covariance)
+
+    def add(self, compiled: Compiled, positions: NDArray[np.int64], result: FitResult, rows: NDArray[np.bool_]) -> None:
+        """Take the results of the spectra ``rows`` of a block at ``positions``."""
+        where, own = positions[rows], len(compiled.slots)
+        columns = np.array([self._column[slot.name] for slot in compiled.slots], dtype=int)
+        self.result.values[np.ix_(where, columns)] = result.values[rows, :own]
+        self.result.std[np.ix_(where, columns)] = result.std[rows, :own]
+        for name in ("deviance", "dof", "status", "iterations"):
+            getattr(self.result, name)[where] = getattr(result, name)[rows]
+        if self.result.covariance is None or result.covariance is None:
+            return
+        order = np.cumsum(self.result.free) - 1
+        free = order[columns[compiled.free[:own]]]
+        if self.group is None:
+            self.result.covariance[np.ix_(where, free, free)] = result.covariance[rows]
+        elif where.size:
+            block = np.full((where.size, *self.result.covariance.shape[1:]), np.nan)
+            block[:, free[:, np.newaxis], free] = result.covariance[rows]
+            self.result.covariance.set_orthogonal_selection((where, slice(None), slice(None)), block)
+
+    def __enter__(self) -> MapResult:
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if self._part is None or self._store is None:
+            return
+        if kind is not None:
+            shutil.rmtree(self._part, ignore_errors=True)
+            return
+        import dask.array as da
+        import zarr
+
+        for name in ("values", "std", "deviance", "dof", "status", "iterations"):
+            self.group.create_dataset(name, data=getattr(self.result, name))
+        if self._store.exists():
+            shutil.rmtree(self._store)
+        self._part.rename(self._store)
+        if self.result.covariance is not None:
+            kept = da.from_zarr(zarr.open_group(str(self._store), mode="r")["covariance"])
+            object.__setattr__(self.result, "covariance", kept)
+
+
+def store_result(model: Any, collected: MapResult, shape: tuple[int, ...]) -> None:
+    """Write fitted values into the parameter maps and quality maps of a model."""
+    result = collected.result
+    for column, slot in enumerate(collected.slots):
+        stored, own = slot.parameter.map, shape or (1,)
+        std = result.std[:, column] if result.free[column] or slot.parameter.twin is not None else np.nan
+        known = result.usable & np.isfinite(result.values[:, column])
+        where = (Ellipsis,) if slot.element is None else (Ellipsis, slot.element)
+        stored["values"][where] = result.values[:, column].reshape(own)
+        stored["std"][where] = np.broadcast_to(std, result.status.shape).reshape(own)
+        stored["is_set"][...] = known.reshape(own)
+    model.chisq.data[...] = result.deviance.reshape(model.chisq.data.shape)
+    model.dof.data[...] = int(result.free.sum())
+    model.fetch_stored_values()
+
+    def as_map(values: NDArray[Any], title: str) -> Any:
+        out = model.chisq._deepcopy_with_new_data(values.reshape(model.chisq.data.shape))
+        out.metadata.General.title = title
+        return out
+
+    model.fit_quality = FitQuality(
+        deviance=as_map(result.deviance, "Poisson deviance"),
+        dof=as_map(result.dof, "degrees of freedom"),
+        status=as_map(result.status, "fit status"),
+    )
+    free = [slot.name for slot, flag in zip(collected.slots, result.free, strict=True) if flag]
+    model._covariance = None
+    if result.covariance is not None:
+        model._covariance = Covariance(tuple(free), result.covariance.reshape(*shape, len(free), len(free)))
+    if not hasattr(type(model), "covariance"):
+        model.covariance = MethodType(covariance, model)
+
+
+def covariance(model: Any) -> Covariance:
+    """Covariance of the free parameters at every position, from the last batched fit.
+
+    Raises
+    ------
+    RuntimeError
+        If there was no batched fit, or it did not keep the covariance.
+    """
+    kept = getattr(model, "_covariance", None)
+    if kept is None:
+        raise RuntimeError('There is no covariance yet: run m.multifit(optimizer="batched") first.')
+    return kept
