@@ -17,7 +17,7 @@ from hyperspy_assb.fitting.kernels import FloatArray
 class Model(Protocol):
     """What the solver needs to know of a model.
 
-    A model may also have ``bind(start, moving, keep)``, which gives its own :class:`Bound`, and ``block_size``.
+    A model may also have ``bind(start, moving, keep)``, which gives its own :class:`Bound`.
     """
 
     n_parameters: int
@@ -28,7 +28,10 @@ class Model(Protocol):
 
 
 class Bound(Protocol):
-    """A model on the channels that are fitted, with M parameters that move."""
+    """A model on the channels that are fitted, with M parameters that move.
+
+    It may also have ``quadratic``, as :meth:`.sums.BoundSum.quadratic`, and ``block_size``.
+    """
 
     @property
     def linear(self) -> NDArray[np.bool_]:
@@ -181,8 +184,8 @@ class Problem:
         y = np.empty((n, self.keep.size))
         if counts.dtype.kind not in "iuf" or counts.dtype.itemsize < 4 or not counts.dtype.isnative:
             counts = counts.astype(np.float64)
-        total, finite = _load(np.ascontiguousarray(counts), self.keep, self.scale, self.shift, y)
-        masked = ~finite | (total == 0.0)
+        total, good = _load(np.ascontiguousarray(counts), self.keep, self.scale, self.shift, y)
+        masked = ~good
         if skip is not None:
             masked |= skip
         too_few = ~masked & (variance is None) & (total < self.minimum_counts)
@@ -212,14 +215,17 @@ class Problem:
         return Block(theta, std, covariance, state.objective, held, converged, singular, too_few, masked, iterations)
 
     def _weights(self, variance: FloatArray, n: int) -> FloatArray:
-        chosen = variance[..., self.keep] if variance.ndim else variance
+        whole = variance.ndim and self.keep.size == variance.shape[-1]
+        chosen = variance[..., self.keep] if variance.ndim and not whole else variance
         if not np.all(chosen > 0.0):
             bad = int(np.sum(~(np.asarray(chosen) > 0.0)))
             raise ValueError(
                 f"The variance is not above 0 in {bad} channels that are fitted: leave them out, give a variance "
                 'there, or fit by Poisson likelihood (loss_function="ML-poisson").'
             )
-        return np.ascontiguousarray(np.broadcast_to(1.0 / chosen, (n, self.keep.size)), dtype=np.float64)
+        weights = np.empty((n, self.keep.size))
+        np.divide(1.0, chosen, out=weights)
+        return weights
 
     def _linear(self) -> NDArray[np.bool_]:
         """Which free parameters the expectation is jointly linear in and nothing follows, shape (F,)."""
@@ -292,7 +298,9 @@ class Problem:
         where = np.flatnonzero(self.free)
         if frozen is None:
             frozen = np.zeros(where.size, dtype=bool)
-            self._accumulate(rows, theta, y, weights, state)
+            quadratic = getattr(self.bound, "quadratic", None)
+            if self.ties or quadratic is None or not quadratic(theta, y, weights, self.scale, self.shift, state):
+                self._accumulate(rows, theta, y, weights, state)
         position = theta[:, where]
         trial, gain = position.copy(), np.zeros(len(theta))
         damping = np.zeros(len(theta))
@@ -397,22 +405,37 @@ class _State:
         self.stuck = np.zeros((n, f), dtype=bool)
 
 
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+def _load_run(counts: NDArray[np.generic], scale: float, shift: float, y: FloatArray) -> tuple[float, float]:
+    total, size = 0.0, 0.0
+    for k in range(y.size):
+        value = counts[k] * scale
+        total += value
+        size += abs(value)
+        y[k] = value + shift
+    return total, size
+
+
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _load(
     counts: NDArray[np.generic], keep: NDArray[np.int64], scale: float, shift: float, y: FloatArray
 ) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Scale and shift the counts of the channels ``keep``; returns their sums, and whether all of them are finite."""
-    total, finite = np.zeros(len(counts)), np.ones(len(counts), dtype=np.bool_)
+    """Scale and shift the counts of the channels ``keep``; returns their sums, and whether there is something to fit.
+
+    Nothing is to be fitted where a count is not finite, and where all are 0.
+    """
+    total, good = np.zeros(len(counts)), np.zeros(len(counts), dtype=np.bool_)
     for i in range(len(counts)):
-        any_counts = False
-        for k in range(keep.size):
-            value = counts[i, keep[k]] * scale
-            total[i] += value
-            any_counts |= value != 0.0
-            y[i, k] = value + shift
-        finite[i] = np.isfinite(total[i])
-        if finite[i] and not any_counts:
-            total[i] = 0.0
-        elif total[i] == 0.0:
-            total[i] = 1e-300  # counts that cancel are counts
-    return total, finite
+        size, k = 0.0, 0
+        while k < keep.size:
+            # Runs of neighbouring channels are copied at once.
+            stop = k + 1
+            if keep[keep.size - 1] - keep[k] == keep.size - 1 - k:
+                stop = keep.size
+            first = keep[k]
+            part, magnitude = _load_run(counts[i, first : first + stop - k], scale, shift, y[i, k:stop])
+            total[i] += part
+            size += magnitude
+            k = stop
+        good[i] = np.isfinite(size) and size > 0.0
+    return total, good

@@ -260,10 +260,10 @@ def fit_spectra(
     def fit_block(where: slice) -> int:
         known = variance if variance is None or variance.ndim < 2 else variance[where]
         left_out = None if skip is None else skip[where]
-        _store(problem.fit(counts[where], np.array(start[where]), known, left_out), where, result)
+        _store(problem.fit(counts[where], np.array(start[where], order="C"), known, left_out), where, result)
         return where.stop - where.start
 
-    size = options.block_size or int(getattr(model, "block_size", 32))
+    size = options.block_size or int(getattr(problem.bound, "block_size", 32))
     blocks = [slice(i, min(i + size, n)) for i in range(0, n, size)]
     with ThreadPoolExecutor(max_workers=options.workers) as pool:
         try:

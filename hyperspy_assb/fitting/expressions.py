@@ -1,2 +1,0 @@
-def expression_line_shape(expression, parameters):
-    raise NotImplementedError("not yet")
