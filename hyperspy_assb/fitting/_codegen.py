@@ -14,11 +14,12 @@ import sympy
 from sympy.core.function import AppliedUndef
 from sympy.printing.pycode import PythonCodePrinter
 
-_MATH = "sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh erf erfc gamma".split()
+_MATH = ("sin", "cos", "tan", "asin", "acos", "atan2", "sinh", "cosh", "asinh", "acosh", "atanh", "gamma")
+# Functions of hyperspy_assb.fitting.special.
+_SPECIAL = ("atan", "digamma", "erf", "erfc", "exp", "faddeeva", "log_abs", "power", "select", "signed_log", "tanh")
 # SymPy's name of a function to that of the generated code.
-_CODE = {name: f"math.{name}" for name in _MATH} | {"loggamma": "math.lgamma", "Abs": "abs", "exp": "exp"}
-# Functions of hyperspy_assb.fitting.special take the place of these.
-_SPECIAL = ("digamma", "exp", "faddeeva", "log_abs", "power", "select", "signed_log")
+_CODE = {name: f"math.{name}" for name in _MATH} | {"loggamma": "math.lgamma", "RealAbs": "abs"}
+_CODE |= {name: name for name in ("atan", "erf", "erfc", "exp", "tanh")}
 # Names that NumPy, SciPy and numexpr know and SymPy does not.
 _ALIASES: dict[str, Callable[..., Any]] = {
     "arcsin": sympy.asin,
@@ -29,8 +30,6 @@ _ALIASES: dict[str, Callable[..., Any]] = {
     "arccosh": sympy.acosh,
     "arctanh": sympy.atanh,
     "heaviside": lambda x, at_zero: _step(x, sympy.S.Zero, at_zero, sympy.S.One),
-    "maximum": sympy.Max,
-    "minimum": sympy.Min,
     "power": sympy.Pow,
     "square": lambda x: x**2,
     "log10": lambda x: sympy.log(x) / sympy.log(10),
@@ -58,6 +57,16 @@ class Select(sympy.Function):  # type: ignore[misc,unused-ignore]
     def _eval_derivative(self, symbol: Any) -> Any:
         condition, true, false = self.args
         return Select(condition, true.diff(symbol), false.diff(symbol))
+
+
+class RealAbs(sympy.Function):  # type: ignore[misc,unused-ignore]
+    """``Abs`` of what is known to be real; SymPy would have to prove it before it gives the sign as derivative."""
+
+    nargs = 1
+    is_extended_real = True
+
+    def fdiff(self, argindex: int = 1) -> Any:
+        return _step(self.args[0], -sympy.S.One, sympy.S.Zero, sympy.S.One)
 
 
 class FaddeevaReal(sympy.Function):  # type: ignore[misc,unused-ignore]
@@ -164,6 +173,8 @@ class _Reader:
             return sympy.exp(exponent * sympy.log(base)) if base.is_number and base > 0 else base**exponent
         if node.is_Add or node.is_Mul or name in _CODE or name in ("log", "FaddeevaReal", "FaddeevaImag"):
             return node.func(*arguments)
+        if name == "Abs":
+            return RealAbs(*arguments)
         if name == "Heaviside":
             return _step(arguments[0], sympy.S.Zero, arguments[1], sympy.S.One)
         if name == "sign":
@@ -219,7 +230,7 @@ def jointly_linear(values: Any, derivatives: Sequence[Any], symbols: Sequence[An
     A symbol in a condition or in ``Abs`` is not linear, although its second derivative is zero where it exists.
     """
     steps = {symbol for node in values.atoms(Select) for symbol in node.args[0].free_symbols}
-    steps |= {symbol for node in values.atoms(sympy.Abs) for symbol in node.free_symbols}
+    steps |= {symbol for node in values.atoms(sympy.Abs, RealAbs) for symbol in node.free_symbols}
     chosen: set[Any] = set()
     for symbol, derivative in zip(symbols, derivatives, strict=True):
         if symbol in steps or derivative == 0:
@@ -285,6 +296,9 @@ class _Printer(PythonCodePrinter):  # type: ignore[misc,unused-ignore]
     def _print_Float(self, number: Any) -> str:
         return repr(float(number))
 
+    def _print_Integer(self, number: Any) -> str:
+        return str(number) if abs(number) < 2**53 else repr(float(number))
+
     def _print_Rational(self, number: Any) -> str:
         return repr(float(number))
 
@@ -293,7 +307,6 @@ class _Printer(PythonCodePrinter):  # type: ignore[misc,unused-ignore]
 
     def _print_BooleanAtom(self, value: Any) -> str:
         return str(bool(value))
-
 
     def _print_Function(self, node: Any) -> str:
         if node.func.__name__ == "item":
@@ -326,8 +339,7 @@ HOMOGENEOUS = {homogeneous!r}
 
 @numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={{"contract", "nsz", "arcp"}})
 def kernel(energy, parameters, constants, values, gradients):
-{head}
-    for i in range(energy.size):
+{head}    for i in range(energy.size):
         x = energy[i]
 {body}
 '''
@@ -351,12 +363,12 @@ def kernel_source(expression: str, parameters: tuple[str, ...]) -> str:
     Raises
     ------
     ValueError
-        If the expression has a symbol that is neither x nor among the parameters.
+        If the expression has a symbol that is neither x nor among the parameters, or y.
     NotImplementedError
         If a function has no compiled form.
     """
     parsed = parse(expression)
-    unknown = {symbol.name for symbol in parsed.free_symbols} - {"x", *parameters}
+    unknown = {symbol.name for symbol in parsed.free_symbols} - ({"x", *parameters} - {"y"})
     if unknown:
         raise ValueError(f"{sorted(unknown)} of the expression {expression!r} is neither x nor among {parameters}.")
     x = sympy.Symbol("x", real=True)
@@ -383,11 +395,11 @@ def kernel_source(expression: str, parameters: tuple[str, ...]) -> str:
     code = "\n".join([*head, *body])
     special = [name for name in _SPECIAL if re.search(rf"(?<![.\w]){name}\(", code)]
     return _TEMPLATE.format(
-        imports=f"from hyperspy_assb.fitting.special import {', '.join(special)}\n" if special else "",
+        imports=f"\nfrom hyperspy_assb.fitting.special import {', '.join(special)}\n" if special else "",
         expression=expression,
         parameters=parameters,
         linear=tuple(linear),
         homogeneous=homogeneous,
-        head=textwrap.indent("\n".join(head), " " * 4),
+        head=textwrap.indent("".join(f"{line}\n" for line in head), " " * 4),
         body=textwrap.indent("\n".join(body), " " * 8),
     )

@@ -70,7 +70,8 @@ def expression_line_shape(expression: str, parameters: tuple[str, ...]) -> Expre
     Raises
     ------
     ValueError
-        If the expression has a symbol that is neither x nor among the parameters, or cannot be parsed.
+        If the expression has a symbol that is neither x nor among the parameters, or y (there is one dimension), or
+        cannot be parsed.
     NotImplementedError
         If a function of the expression has no compiled form.
 
