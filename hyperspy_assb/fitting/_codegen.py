@@ -302,6 +302,12 @@ class _Printer(PythonCodePrinter):  # type: ignore[misc,unused-ignore]
     def _print_Rational(self, number: Any) -> str:
         return repr(float(number))
 
+    def _print_Pow(self, node: Any, rational: bool = False) -> str:
+        # numba raises where 0 is to the power of a negative integer; a division gives infinity.
+        if node.exp.is_Integer and node.exp < 0:
+            return f"(1.0/({self._print(node.base**-node.exp)}))"
+        return super()._print_Pow(node, rational=rational)
+
     def _print_NaN(self, number: Any) -> str:
         return "math.nan"
 

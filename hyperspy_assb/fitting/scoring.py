@@ -158,7 +158,6 @@ class Problem:
     minimum_counts: float
     tolerance: float
     max_iterations: int
-    project_start: bool
 
     def fit(
         self,
@@ -200,9 +199,7 @@ class Problem:
             self._solve_quadratic(active, theta, y, weights, state)
             converged[active] = True
         elif active.size:
-            if self.project_start and linear.any():
-                self._project(active, theta, y, weights, state, ~linear)
-            self._iterate(active, theta, y, weights, state, converged, iterations)
+            self._iterate(active, theta, y, weights, state, converged, iterations, linear)
         held = state.stuck.copy()
         done = np.flatnonzero(converged)
         covariance = np.zeros((n, where.size, where.size))
@@ -270,20 +267,13 @@ class Problem:
         state.score[rows] = np.einsum("smf,sm->sf", slopes, score[rows])
         state.information[rows] = slopes.transpose(0, 2, 1) @ information[rows] @ slopes
 
-    def _project(
-        self,
-        rows: NDArray[np.int64],
-        theta: FloatArray,
-        y: FloatArray,
-        weights: FloatArray | None,
-        state: _State,
-        frozen: NDArray[np.bool_],
-    ) -> None:
-        """Move the linear parameters to where least squares, weighted by the counts, puts them for this shape."""
-        known = 1.0 / np.maximum(y, 1.0) if weights is None else weights
-        self._accumulate(rows, theta, y, known, state)
-        rows = rows[np.isfinite(state.objective[rows])]
-        self._solve_quadratic(rows, theta, y, known, state, frozen)
+    def _is_far(
+        self, rows: NDArray[np.int64], y: FloatArray, weights: FloatArray | None, state: _State
+    ) -> NDArray[np.bool_]:
+        """Where the start misses the spectra by as much as half of their height."""
+        data = y[rows] - self.shift
+        total = np.abs(data).sum(axis=1) if weights is None else np.einsum("se,se,se->s", weights[rows], data, data)
+        return 2.0 * state.objective[rows] > 0.25 * total
 
     def _solve_quadratic(
         self,
@@ -292,15 +282,13 @@ class Problem:
         y: FloatArray,
         weights: FloatArray,
         state: _State,
-        frozen: NDArray[np.bool_] | None = None,
     ) -> None:
         """Solve for parameters that the expectation is linear in: one evaluation tells all about them."""
         where = np.flatnonzero(self.free)
-        if frozen is None:
-            frozen = np.zeros(where.size, dtype=bool)
-            quadratic = getattr(self.bound, "quadratic", None)
-            if self.ties or quadratic is None or not quadratic(theta, y, weights, self.scale, self.shift, state):
-                self._accumulate(rows, theta, y, weights, state)
+        frozen = np.zeros(where.size, dtype=bool)
+        quadratic = getattr(self.bound, "quadratic", None)
+        if self.ties or quadratic is None or not quadratic(theta, y, weights, self.scale, self.shift, state):
+            self._accumulate(rows, theta, y, weights, state)
         position = theta[:, where]
         trial, gain = position.copy(), np.zeros(len(theta))
         damping = np.zeros(len(theta))
@@ -339,37 +327,47 @@ class Problem:
         state: _State,
         converged: NDArray[np.bool_],
         iterations: NDArray[np.int16],
+        linear: NDArray[np.bool_],
     ) -> None:
         where = np.flatnonzero(self.free)
-        frozen = np.zeros(where.size, dtype=bool)
+        nothing = np.zeros(where.size, dtype=bool)
         candidate = _State(len(theta), where.size)
         new_theta = theta.copy()
         gain, damping = np.zeros(len(theta)), np.full(len(theta), 1e-3)
+        last_gain = np.zeros(len(theta))
         trial = np.zeros((len(theta), where.size))
         excess = 2.0 / max(self.keep.size - where.size, 1)
         self._accumulate(active, theta, y, weights, state)
+        # Far from the data, the amplitudes go first: the slopes of a shape of wrong height lead the others astray.
+        far = active[self._is_far(active, y, weights, state)] if linear.any() else active[:0]
         while active.size:
             position = np.ascontiguousarray(theta[:, where])
-            steps.propose(
-                active,
-                position,
-                frozen,
-                self.lower,
-                self.upper,
-                state.score,
-                state.information,
-                damping,
-                trial,
-                gain,
-                state.stuck,
-            )
+            for rows, frozen in ((far, ~linear), (np.setdiff1d(active, far, assume_unique=True), nothing)):
+                steps.propose(
+                    rows,
+                    position,
+                    frozen,
+                    self.lower,
+                    self.upper,
+                    state.score,
+                    state.information,
+                    damping,
+                    trial,
+                    gain,
+                    state.stuck,
+                )
             iterations[active] += 1
             new_theta[np.ix_(active, where)] = trial[active]
             # A small expected gain of a hardly damped step: nothing is left to find. Where the model misses the data by
             # many standard errors, the gain is judged by what it misses.
             scale = np.maximum(1.0, excess * state.objective[active])
-            finished = (gain[active] < self.tolerance * scale) & (damping[active] < 1.0)
-            finished &= np.isfinite(state.objective[active])
+            # The gain falls from step to step by about the same factor; one step alone does not tell by which.
+            falling = np.where(last_gain[active] > 0.0, gain[active] / last_gain[active], 1.0)
+            left = gain[active] * np.clip(falling, 1e-4, 1.0)
+            finished = (left < self.tolerance * scale) & (damping[active] < 1.0)
+            finished &= np.isfinite(state.objective[active]) & ~np.isin(active, far)
+            last_gain[active] = gain[active]
+            far = far[:0]
             ended = active[finished]
             converged[ended] = True
             if self.ties:

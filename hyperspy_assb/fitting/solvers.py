@@ -65,12 +65,10 @@ class SolverOptions:
     max_iterations
         Steps tried per spectrum.
     tolerance
-        Converged when a step is expected to gain less than this in log-likelihood (0.5 is one standard error); that
-        step is still taken.
+        Converged when less than this is left to gain in log-likelihood (0.5 is one standard error) after the last
+        step, going by how fast the gain of the steps falls.
     minimum_counts
         Spectra with fewer electrons are not fitted, if the counts are taken as Poisson numbers.
-    project_start
-        Whether the linear parameters are first brought to where the starting shapes fit best.
     covariance
         Whether the covariance is kept, beside the standard errors.
     restarts
@@ -83,9 +81,8 @@ class SolverOptions:
     """
 
     max_iterations: int = 60
-    tolerance: float = 1e-6
+    tolerance: float = 1e-8
     minimum_counts: float = 100.0
-    project_start: bool = True
     covariance: bool = True
     restarts: int = 1
     block_size: int | None = None
@@ -243,7 +240,6 @@ def fit_spectra(
         minimum_counts=options.minimum_counts,
         tolerance=options.tolerance,
         max_iterations=options.max_iterations,
-        project_start=options.project_start,
     )
     f = int(free.sum())
     result = FitResult(
