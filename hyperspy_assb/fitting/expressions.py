@@ -142,8 +142,8 @@ def _version() -> bytes:
 
     numba's own cache does not notice a change of the functions that a cached one calls.
     """
-    here = Path(__file__).parent
-    return hashlib.sha256(b"".join((here / name).read_bytes() for name in ("_codegen.py", "special.py"))).digest()
+    files = [Path(__file__).with_name(name) for name in ("_reading.py", "_codegen.py", "special.py")]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).digest()
 
 
 def _load(expression: str, parameters: tuple[str, ...]) -> ModuleType:
@@ -153,7 +153,12 @@ def _load(expression: str, parameters: tuple[str, ...]) -> ModuleType:
     if not _is_whole(path):
         from hyperspy_assb.fitting._codegen import kernel_source
 
-        _write(path, kernel_source(expression, parameters))
+        source = kernel_source(expression, parameters)
+        try:
+            _write(path, source)
+        except OSError:  # a full disk, or a directory that somebody removes
+            path = _temporary_directory() / path.name
+            _write(path, source)
     name = f"hyperspy_assb_expression_{digest}"
     specification = importlib.util.spec_from_file_location(name, path)
     if specification is None or specification.loader is None:

@@ -241,7 +241,7 @@ def erf(x: float) -> float:  # pragma: no cover - compiled
 
 @numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"}, forceinline=True)
 def erfc(x: float) -> float:  # pragma: no cover - compiled
-    """Complementary error function, within 1e-13 relative; above 26.5 it is subnormal or 0."""
+    """Complementary error function, within 2e-13 relative; above 26.5 it is subnormal or 0."""
     y = abs(x)
     y = 30.0 if y > 30.0 else y
     p = 0.5641895835477551

@@ -300,6 +300,19 @@ def test_parameters_may_have_any_name():
     np.testing.assert_array_equal(shape.evaluate([2.0], [1.0, 2.0, 3.0, 4.0, 5.0])[0], [16.0])
 
 
+def test_many_parameters():
+    # More rows than one loop writes.
+    names = tuple(f"{letter}{k}" for k in range(9) for letter in "Ac")
+    shape = expression_line_shape("+".join(f"A{k} * exp(-(x - c{k})**2)" for k in range(9)), names)
+    height, centre = np.linspace(1.0, 2.0, 9)[:, None], np.linspace(-20.0, 60.0, 9)[:, None]
+    peaks = np.exp(-((X - centre) ** 2))
+    values, gradients = shape.evaluate(X, np.hstack([height, centre]).ravel())
+    np.testing.assert_allclose(values, np.sum(height * peaks, axis=0), rtol=1e-12, atol=1e-300)
+    np.testing.assert_allclose(gradients[::2], peaks, rtol=1e-12, atol=1e-300)
+    np.testing.assert_allclose(gradients[1::2], 2 * height * (X - centre) * peaks, rtol=1e-12, atol=1e-300)
+    assert [parameter.linear for parameter in shape.parameters] == [True, False] * 9
+
+
 def test_line_shapes_are_made_once_and_pickled_as_their_expression():
     shape = expression_line_shape("a * x", ("a",))
     assert expression_line_shape("a * x", ("a",)) is shape
@@ -380,3 +393,11 @@ def test_a_directory_that_cannot_be_written_is_replaced_for_the_process(monkeypa
     assert directory.is_dir()
     assert tmp_path not in directory.parents
     assert cache_directory() == directory
+
+
+def test_a_file_that_cannot_be_written_goes_to_the_temporary_directory(monkeypatch, tmp_path):
+    missing = tmp_path / "removed"
+    monkeypatch.setattr(expressions, "cache_directory", lambda: missing)
+    module = expressions._load("37 * a + x", ("a",))
+    assert Path(module.__file__).is_file()
+    assert not missing.exists()
