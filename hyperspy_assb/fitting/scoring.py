@@ -196,7 +196,10 @@ class Problem:
         converged, iterations = np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int16)
         linear = self._linear()
         if active.size and weights is not None and linear.all():
-            self._solve_quadratic(active, theta, y, weights, state)
+            quadratic = getattr(self.bound, "quadratic", None)
+            if self.ties or quadratic is None or not quadratic(theta, y, weights, self.scale, self.shift, state):
+                self._accumulate(active, theta, y, weights, state)
+            self._solve_quadratic(active, theta, state, frozen=~linear)
             converged[active] = True
         elif active.size:
             self._iterate(active, theta, y, weights, state, converged, iterations, linear)
@@ -276,19 +279,10 @@ class Problem:
         return 2.0 * state.objective[rows] > 0.25 * total
 
     def _solve_quadratic(
-        self,
-        rows: NDArray[np.int64],
-        theta: FloatArray,
-        y: FloatArray,
-        weights: FloatArray,
-        state: _State,
+        self, rows: NDArray[np.int64], theta: FloatArray, state: _State, *, frozen: NDArray[np.bool_]
     ) -> None:
         """Solve for parameters that the expectation is linear in: one evaluation tells all about them."""
         where = np.flatnonzero(self.free)
-        frozen = np.zeros(where.size, dtype=bool)
-        quadratic = getattr(self.bound, "quadratic", None)
-        if self.ties or quadratic is None or not quadratic(theta, y, weights, self.scale, self.shift, state):
-            self._accumulate(rows, theta, y, weights, state)
         position = theta[:, where]
         trial, gain = position.copy(), np.zeros(len(theta))
         damping = np.zeros(len(theta))
@@ -338,24 +332,30 @@ class Problem:
         trial = np.zeros((len(theta), where.size))
         excess = 2.0 / max(self.keep.size - where.size, 1)
         self._accumulate(active, theta, y, weights, state)
-        # Far from the data, the amplitudes go first: the slopes of a shape of wrong height lead the others astray.
-        far = active[self._is_far(active, y, weights, state)] if linear.any() else active[:0]
+        far = active[self._is_far(active, y, weights, state)]
+        if far.size and linear.any():
+            # The slopes of a shape of wrong height lead the others astray: amplitudes go first, by least squares
+            # weighted by the counts themselves.
+            known = 1.0 / np.maximum(y, 1.0) if weights is None else weights
+            self._accumulate(far, theta, y, known, state)
+            self._solve_quadratic(far[np.isfinite(state.objective[far])], theta, state, frozen=~linear)
+            self._accumulate(far, theta, y, weights, state)
+            new_theta[far] = theta[far]
         while active.size:
             position = np.ascontiguousarray(theta[:, where])
-            for rows, frozen in ((far, ~linear), (np.setdiff1d(active, far, assume_unique=True), nothing)):
-                steps.propose(
-                    rows,
-                    position,
-                    frozen,
-                    self.lower,
-                    self.upper,
-                    state.score,
-                    state.information,
-                    damping,
-                    trial,
-                    gain,
-                    state.stuck,
-                )
+            steps.propose(
+                active,
+                position,
+                nothing,
+                self.lower,
+                self.upper,
+                state.score,
+                state.information,
+                damping,
+                trial,
+                gain,
+                state.stuck,
+            )
             iterations[active] += 1
             new_theta[np.ix_(active, where)] = trial[active]
             # A small expected gain of a hardly damped step: nothing is left to find. Where the model misses the data by
@@ -365,9 +365,8 @@ class Problem:
             falling = np.where(last_gain[active] > 0.0, gain[active] / last_gain[active], 1.0)
             left = gain[active] * np.clip(falling, 1e-4, 1.0)
             finished = (left < self.tolerance * scale) & (damping[active] < 1.0)
-            finished &= np.isfinite(state.objective[active]) & ~np.isin(active, far)
+            finished &= np.isfinite(state.objective[active])
             last_gain[active] = gain[active]
-            far = far[:0]
             ended = active[finished]
             converged[ended] = True
             if self.ties:

@@ -71,9 +71,12 @@ class SolverOptions:
         Spectra with fewer electrons are not fitted, if the counts are taken as Poisson numbers.
     covariance
         Whether the covariance is kept, beside the standard errors.
+    mean_first
+        Whether the mean spectrum of a map is fitted first, and the others start from there, where all would otherwise
+        start from the same values.
     restarts
-        Times that spectra of a map that were not fitted are started again: from the nearest fitted one, then from
-        others.
+        Times that spectra of a map that were not fitted, or much worse than most, are started again: from the nearest
+        fitted one, then from others. The better fit is kept.
     block_size
         Spectra fitted together; by default what suits the model.
     workers
@@ -84,6 +87,7 @@ class SolverOptions:
     tolerance: float = 1e-8
     minimum_counts: float = 100.0
     covariance: bool = True
+    mean_first: bool = True
     restarts: int = 1
     block_size: int | None = None
     workers: int = 2
@@ -132,8 +136,20 @@ class FitResult:
         """Where there was something to fit, and no end was found, shape (S,)."""
         return (self.status == Status.NOT_CONVERGED) | (self.status == Status.SINGULAR)
 
-    def replace_rows(self, rows: NDArray[np.bool_], other: FitResult) -> None:
-        """Take some spectra, shape (S,), from another result that holds just those."""
+    def take(self, rows: NDArray[np.bool_]) -> FitResult:
+        """The results of some spectra, shape (S,)."""
+        covariance = None if self.covariance is None else self.covariance[rows]
+        chosen = {name: getattr(self, name)[rows] for name in ("values", "std", "deviance", "dof")}
+        return FitResult(
+            **chosen,
+            covariance=covariance,
+            free=self.free,
+            status=self.status[rows],
+            iterations=self.iterations[rows],
+        )
+
+    def replace_rows(self, rows: NDArray[np.int64], other: FitResult) -> None:
+        """Take the results of the spectra ``rows`` from another that holds just those."""
         for name in ("values", "std", "deviance", "dof", "status", "iterations"):
             getattr(self, name)[rows] = getattr(other, name)
         if self.covariance is not None:
