@@ -118,7 +118,7 @@ def _start(flat: NDArray[Any], job: Job, variance: NDArray[Any] | None, common: 
     if rows.size < 2 or np.any(job.start[rows] != job.start[rows[:1]]):
         return job.start
     rows = rows[np.linspace(0, rows.size - 1, min(rows.size, 256)).astype(int)]
-    spectra = np.asarray(flat[rows], dtype=np.float64)
+    spectra = np.where(job.mask, 0.0, np.asarray(flat[rows], dtype=np.float64))
     finite = np.isfinite(spectra).all(axis=1)
     if not finite.any():
         return job.start

@@ -362,7 +362,8 @@ class Problem:
             # many standard errors, the gain is judged by what it misses.
             scale = np.maximum(1.0, excess * state.objective[active])
             # The gain falls from step to step by about the same factor; one step alone does not tell by which.
-            falling = np.where(last_gain[active] > 0.0, gain[active] / last_gain[active], 1.0)
+            second = last_gain[active] > 0.0
+            falling = np.divide(gain[active], last_gain[active], out=np.ones(active.size), where=second)
             left = gain[active] * np.clip(falling, 1e-4, 1.0)
             finished = (left < self.tolerance * scale) & (damping[active] < 1.0)
             finished &= np.isfinite(state.objective[active])
