@@ -14,6 +14,10 @@ from hyperspy_assb.fitting import compiled, steps
 from hyperspy_assb.fitting.kernels import FloatArray
 
 
+_LEARN_AFTER = 2
+"""Steps after which the curvature is learnt from the steps themselves; most spectra are done by then."""
+
+
 class Model(Protocol):
     """What the solver needs to know of a model.
 
@@ -296,6 +300,7 @@ class Problem:
                 self.upper,
                 state.score,
                 state.information,
+                state.missing,
                 damping,
                 trial,
                 gain,
@@ -351,6 +356,7 @@ class Problem:
                 self.upper,
                 state.score,
                 state.information,
+                state.missing,
                 damping,
                 trial,
                 gain,
@@ -384,6 +390,9 @@ class Problem:
                     state.objective,
                     state.score,
                     state.information,
+                    state.missing,
+                    trial - position,
+                    iterations >= _LEARN_AFTER,
                     gain,
                     damping,
                     new_theta,
@@ -400,6 +409,7 @@ class _State:
         self.objective = np.full(n, np.inf)
         self.score = np.zeros((n, f))
         self.information = np.zeros((n, f, f))
+        self.missing = np.zeros((n, f, f))
         self.stuck = np.zeros((n, f), dtype=bool)
 
 
