@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from hyperspy_assb.fitting import compiled, steps
 from hyperspy_assb.fitting.kernels import FloatArray
 
-
 _LEARN_AFTER = 2
 """Steps after which the curvature is learnt from the steps themselves; most spectra are done by then."""
 
@@ -333,7 +332,7 @@ class Problem:
         candidate = _State(len(theta), where.size)
         new_theta = theta.copy()
         gain, damping = np.zeros(len(theta)), np.full(len(theta), 1e-3)
-        last_gain = np.zeros(len(theta))
+        last_gain, failed = np.zeros(len(theta)), np.zeros(len(theta), dtype=bool)
         trial = np.zeros((len(theta), where.size))
         excess = 2.0 / max(self.keep.size - where.size, 1)
         self._accumulate(active, theta, y, weights, state)
@@ -395,6 +394,7 @@ class Problem:
                     iterations >= _LEARN_AFTER,
                     gain,
                     damping,
+                    failed,
                     new_theta,
                     candidate.objective,
                     candidate.score,

@@ -83,7 +83,7 @@ class SolverOptions:
         Threads.
     """
 
-    max_iterations: int = 60
+    max_iterations: int = 100
     tolerance: float = 1e-8
     minimum_counts: float = 100.0
     covariance: bool = True

@@ -170,6 +170,7 @@ def decide(
     learn: NDArray[np.bool_],
     gain: FloatArray,
     damping: FloatArray,
+    failed: NDArray[np.bool_],
     new_theta: FloatArray,
     new_objective: FloatArray,
     new_score: FloatArray,
@@ -188,7 +189,10 @@ def decide(
         r = rows[i]
         if new_objective[r] <= objective[r] * (1.0 + 1e-9) + 1e-9:
             gained = objective[r] - new_objective[r]
-            damping[r] = max(damping[r] * (0.01 if gained > 0.5 * gain[r] else 0.3), 1e-9)
+            factor = 0.01 if gained > 0.9 * gain[r] else (0.3 if gained > 0.5 * gain[r] else 1.0)
+            # After a step that failed, the next one is not much bolder than the one that succeeded.
+            damping[r] = max(damping[r] * (max(factor, 0.5) if failed[r] else factor), 1e-9)
+            failed[r] = False
             if learn[r]:
                 product, one, two = 0.0, 0.0, 0.0
                 for k in range(n):
@@ -210,6 +214,7 @@ def decide(
             information[r] = new_information[r]
         else:
             damping[r] = 10.0 * max(damping[r], 1e-4)
+            failed[r] = True
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
