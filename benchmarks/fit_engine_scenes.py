@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -144,9 +145,7 @@ def draw(energy: FloatArray, truth: FloatArray, rng: np.random.Generator) -> NDA
 def quiet() -> None:
     """Nothing of the deprecations and conversions inside HyperSpy and exSpy into the table."""
     warnings.simplefilter("ignore")
-    import hyperspy.api as hs
-
-    hs.set_log_level("ERROR")
+    logging.disable(logging.WARNING)
 
 
 def _scale_axis(signal: Any, energy: FloatArray) -> None:
@@ -228,6 +227,12 @@ def store_everywhere(model: Any) -> None:
                 parameter.assign_current_value_to_all()
 
 
+def free_values(model: Any, field: str = "values") -> FloatArray:
+    """Values or standard errors of all free parameters of any model, shape (S, F)."""
+    free = [p for component in model for p in component.parameters if p.free]
+    return np.stack([np.ravel(p.map[field]) for p in free], axis=-1)
+
+
 def fitted(model: Any, field: str = "values") -> FloatArray:
     """Values or standard errors of scene A's parameters in its own units, shape (S, 12)."""
     columns = [np.ravel(p.map[field]) for p in parameters_of(model)]
@@ -236,12 +241,11 @@ def fitted(model: Any, field: str = "values") -> FloatArray:
 
 def add_poisson_variance(signal: Any) -> None:
     """HyperSpy's own estimate: the variance is the counts; at least one, for a weight must be finite."""
-    import hyperspy.api as hs
 
     signal.estimate_poissonian_noise_variance()
     variance = signal.get_noise_variance().deepcopy()
     variance.data = np.maximum(variance.data, 1.0).astype(np.float32)
-    assert isinstance(variance, hs.signals.BaseSignal)
+
     signal.set_noise_variance(variance)
 
 
@@ -262,8 +266,12 @@ class Scene:
         Model of a signal, at the starting values.
     reset
         Back to the starting values.
+    make_signal
+        Signal of energies and data.
     variance
         Of the counts, shape (S, E); Poisson where there is none.
+    truth
+        True parameters of scene A, shape (S, 12).
     """
 
     counts: NDArray[np.float32]
@@ -272,6 +280,7 @@ class Scene:
     reset: Callable[[Any], None]
     make_signal: Callable[[FloatArray, Any], Any]
     variance: NDArray[np.float32] | None = None
+    truth: FloatArray | None = None
 
     def model(self, count: int | None = None, *, weights: bool = False) -> Any:
         """Model of the first ``count`` spectra; ``weights`` adds their variance to the metadata."""
@@ -294,8 +303,9 @@ def scene_a(count: int = 4096, channels: int = CHANNELS, seed: int = 1) -> Scene
     """12 free parameters, 8 of them not linear."""
     rng = np.random.default_rng(seed)
     energy = energy_axis(channels)
-    counts = draw(energy, varied_truth(count, rng), rng)
-    return Scene(counts, energy, low_loss_model, lambda model: set_values(model, START), empty_spectrum)
+    truth = varied_truth(count, rng)
+    counts = draw(energy, truth, rng)
+    return Scene(counts, energy, low_loss_model, lambda model: set_values(model, START), empty_spectrum, truth=truth)
 
 
 def plain_spectrum(energy: FloatArray, data: Any) -> Any:
