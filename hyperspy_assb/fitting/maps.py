@@ -81,7 +81,10 @@ def fit_map(
         "detector": detector,
         "options": options,
     }
-    start = _start(flat, job, variance, common) if options.mean_first else job.start
+    # What is linear in everything has one minimum, and finds it from anywhere.
+    linear = getattr(job.model, "linear", None)
+    first = options.mean_first and (linear is None or not linear[job.free].all())
+    start = _start(flat, job, variance, common) if first else job.start
     result = fit_spectra(job.model, flat, start, skip=~job.rows, variance=variance, progress=progress, **common)
     for attempt in range(options.restarts):
         again = job.rows & (result.failed | _suspect(result))

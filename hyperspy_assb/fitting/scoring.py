@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.fitting import compiled, steps
+from hyperspy_assb.fitting import linear as normal
 from hyperspy_assb.fitting.kernels import FloatArray
 
 _LEARN_AFTER = 2
@@ -33,7 +34,7 @@ class Model(Protocol):
 class Bound(Protocol):
     """A model on the channels that are fitted, with M parameters that move.
 
-    It may also have ``quadratic``, as :meth:`.sums.BoundSum.quadratic`, and ``block_size``.
+    It may also have ``quadratic`` and ``weighted``, as :class:`.sums.BoundSum`, and ``block_size``.
     """
 
     @property
@@ -183,29 +184,34 @@ class Problem:
             Spectra to leave out, shape (B,).
         """
         n, where = len(theta), np.flatnonzero(self.free)
-        y = np.empty((n, self.keep.size))
-        if counts.dtype.kind not in "iuf" or counts.dtype.itemsize < 4 or not counts.dtype.isnative:
-            counts = counts.astype(np.float64)
-        total, good = _load(np.ascontiguousarray(counts), self.keep, self.scale, self.shift, y)
-        masked = ~good
-        if skip is not None:
-            masked |= skip
-        too_few = ~masked & (variance is None) & (total < self.minimum_counts)
-        weights = None if variance is None else self._weights(variance, n)
+        counts = _plain(counts)
         theta[:, where] = np.clip(theta[:, where], self.lower, self.upper)
         self._follow(theta)
         state = _State(n, where.size)
-        active = np.flatnonzero(~masked & ~too_few)
         converged, iterations = np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int16)
-        linear = self._linear()
-        if active.size and weights is not None and linear.all():
-            quadratic = getattr(self.bound, "quadratic", None)
-            if self.ties or quadratic is None or not quadratic(theta, y, weights, self.scale, self.shift, state):
-                self._accumulate(active, theta, y, weights, state)
+        too_few, linear = np.zeros(n, dtype=bool), self._linear()
+        skip = np.zeros(n, dtype=bool) if skip is None else skip
+        if variance is not None and not self.ties and getattr(self.bound, "quadratic", False):
+            known = _plain(np.broadcast_to(variance, counts.shape))
+            own: Any = self.bound
+            good = own.weighted(theta, counts, known, self.keep, state.objective, state.score, state.information)
+            masked = skip | ~good
+            active = np.flatnonzero(~masked)
             self._solve_quadratic(active, theta, state, frozen=~linear)
             converged[active] = True
-        elif active.size:
-            self._iterate(active, theta, y, weights, state, converged, iterations, linear)
+        else:
+            y = np.empty((n, self.keep.size))
+            total, good = _load(counts, self.keep, self.scale, self.shift, y)
+            masked = skip | ~good
+            too_few = ~masked & (variance is None) & (total < self.minimum_counts)
+            active = np.flatnonzero(~masked & ~too_few)
+            weights = None if variance is None else self._weights(variance, n)
+            if active.size and weights is not None and linear.all():
+                self._accumulate(active, theta, y, weights, state)
+                self._solve_quadratic(active, theta, state, frozen=~linear)
+                converged[active] = True
+            elif active.size:
+                self._iterate(active, theta, y, weights, state, converged, iterations, linear)
         held = state.stuck.copy()
         done = np.flatnonzero(converged)
         covariance = np.zeros((n, where.size, where.size))
@@ -220,12 +226,7 @@ class Problem:
     def _weights(self, variance: FloatArray, n: int) -> FloatArray:
         whole = variance.ndim and self.keep.size == variance.shape[-1]
         chosen = variance[..., self.keep] if variance.ndim and not whole else variance
-        if not np.all(chosen > 0.0):
-            bad = int(np.sum(~(np.asarray(chosen) > 0.0)))
-            raise ValueError(
-                f"The variance is not above 0 in {bad} channels that are fitted: leave them out, give a variance "
-                'there, or fit by Poisson likelihood (loss_function="ML-poisson").'
-            )
+        normal.check_variances(int(np.sum(~(np.asarray(chosen) > 0.0))))
         weights = np.empty((n, self.keep.size))
         np.divide(1.0, chosen, out=weights)
         return weights
@@ -310,8 +311,8 @@ class Problem:
             state.objective[rows] -= np.einsum("si,si->s", change, state.score[rows] - 0.5 * curve)
             state.score[rows] -= curve
             position[rows] = trial[rows]
-            bounded = np.isfinite(self.lower).any() or np.isfinite(self.upper).any()
-            rows = rows[(gain[rows] > 1e-9) & bounded]
+            rows = rows[((position[rows] == self.lower) | (position[rows] == self.upper)).any(axis=1)]
+            rows = rows[gain[rows] > 1e-9]
             if not rows.size:
                 break
         theta[:, where] = position
@@ -400,6 +401,13 @@ class Problem:
                     candidate.score,
                     candidate.information,
                 )
+
+
+def _plain(values: NDArray[Any]) -> NDArray[Any]:
+    """Rows of numbers as the compiled loops take them; a copy only where they are not."""
+    if values.dtype.kind not in "iuf" or values.dtype.itemsize < 4 or not values.dtype.isnative:
+        values = values.astype(np.float64)
+    return np.ascontiguousarray(values)
 
 
 class _State:

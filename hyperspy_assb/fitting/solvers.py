@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -297,8 +298,9 @@ def _store(block: Block, where: slice, result: FitResult) -> None:
     status[block.masked] = Status.MASKED
     result.status[where] = status
     result.iterations[where] = block.iterations
-    good = np.isin(status, (Status.CONVERGED, Status.AT_BOUND))
-    rows = np.arange(where.start, where.stop)[good]
+    fitted = block.converged & ~block.singular
+    good: Any = slice(None) if fitted.all() else fitted
+    rows: Any = where if fitted.all() else np.arange(where.start, where.stop)[fitted]
     result.values[rows] = block.theta[good]
     result.std[rows] = block.std[good]
     result.deviance[rows] = 2.0 * block.objective[good]

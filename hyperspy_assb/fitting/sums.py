@@ -115,32 +115,48 @@ class BoundSum:
         constant_starts = np.concatenate([[0], np.cumsum([t.constants.size for t in terms])]).astype(np.int64)
         return np.array(addresses, dtype=np.uintp), starts, constants, constant_starts
 
+    @property
+    def quadratic(self) -> bool:
+        """Whether everything is linear, and little enough for :meth:`weighted`."""
+        return bool(self.fixed_shape.all()) and 0 < self.moving.size <= linear.MOST_COLUMNS
+
     @cached_property
-    def _pairs(self) -> FloatArray:
-        return linear.pair_products(self.columns[self.moving])
-
-    def quadratic(
-        self, theta: FloatArray, y: FloatArray, weights: FloatArray, scale: float, shift: float, state: Any
-    ) -> bool:
-        """Overwrite the normal equations of all spectra of a block, if everything is linear and there is little of it.
-
-        They follow from products of the columns that are the same for all spectra.
-        """
-        if not self.fixed_shape.all() or self.moving.size > linear.MOST_COLUMNS:
-            return False
-        scale *= self.model.scale
+    def _products(self) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
+        columns = self.columns[self.moving] * self.model.scale
         others = np.setdiff1d(np.flatnonzero(self.model.linear), self.moving)
-        base = scale * self.background + shift
-        if theta[:, others].any():
-            base = base + scale * (theta[:, others] @ self.columns[others])
-        columns, amplitudes = self.columns[self.moving], scale * theta[:, self.moving]
-        rest = y - base if np.any(base) else y
-        state.objective, score, information = linear.normal_equations(columns, self._pairs, rest, weights)
-        curve = np.einsum("sij,sj->si", information, amplitudes)
-        state.objective -= np.einsum("si,si->s", amplitudes, score - 0.5 * curve)
-        state.score = scale * (score - curve)
-        state.information = scale**2 * information
-        return True
+        return columns, linear.pair_products(columns), others
+
+    def weighted(
+        self,
+        theta: FloatArray,
+        counts: NDArray[Any],
+        variance: NDArray[Any],
+        keep: NDArray[np.int64],
+        objective: FloatArray,
+        score: FloatArray,
+        information: FloatArray,
+    ) -> NDArray[np.bool_]:
+        """Overwrite the normal equations of least squares of all spectra of a block, where everything is linear.
+
+        They follow from products of the columns, which are the same for all spectra; returns which of these are finite
+        and not all 0. See :func:`.linear.normal_equations`.
+        """
+        columns, pairs, others = self._products
+        base = self.background * self.model.scale
+        fixed = theta[:, others]
+        if np.all(fixed == fixed[:1]):
+            base = base + self.model.scale * (fixed[0] @ self.columns[others])
+        else:
+            counts = counts.astype(np.float64)
+            counts[:, keep] -= self.model.scale * (fixed @ self.columns[others])
+        good, bad = linear.normal_equations(counts, variance, keep, base, columns, pairs, objective, score, information)
+        linear.check_variances(bad)
+        amplitudes = theta[:, self.moving]
+        if amplitudes.any():
+            curve = np.einsum("sij,sj->si", information, amplitudes)
+            objective -= np.einsum("si,si->s", amplitudes, score - 0.5 * curve)
+            score -= curve
+        return good
 
     def accumulate(
         self,

@@ -120,8 +120,11 @@ def _wanted(mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 def _plan(model: Any, wanted: NDArray[np.bool_], bounded: bool) -> tuple[list[Compiled], list[Job]]:
     """What to fit where: one compiled model for each set of components that are active together."""
-    active = np.stack([_active(component, wanted.size) for component in model], axis=1)
-    patterns, which = np.unique(active, axis=0, return_inverse=True)
+    if not any(component.active_is_multidimensional for component in model):
+        patterns, which = np.array([[c.active for c in model]], dtype=bool), np.zeros(wanted.size, dtype=int)
+    else:
+        active = np.stack([_active(component, wanted.size) for component in model], axis=1)
+        patterns, which = np.unique(active, axis=0, return_inverse=True)
     compiled, jobs = [], []
     for k, pattern in enumerate(patterns):
         rows = wanted & (which.ravel() == k)

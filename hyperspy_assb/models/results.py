@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -69,10 +70,9 @@ class MapResult:
     def __init__(self, slots: list[Slot], free: NDArray[np.bool_], count: int, store: Path | None, covariance: bool):
         self.slots = tuple(slots)
         self._column = {slot.name: k for k, slot in enumerate(slots)}
+        self._free, self._count, self._covariance = free, count, covariance
         self._store = store
         self._part = None if store is None else store.with_name(store.name + ".part")
-        f = int(free.sum())
-        kept: Any = np.full((count, f, f), np.nan) if covariance and store is None else None
         self.group: Any = None
         if self._part is not None:
             import zarr
@@ -81,15 +81,23 @@ class MapResult:
             self.group = zarr.open_group(str(self._part), mode="w")
             self.group.attrs["parameters"] = [list(slot.name) for slot in slots]
             self.group.attrs["free"] = [list(s.name) for s, flag in zip(slots, free, strict=True) if flag]
-            if covariance:
-                kept = self.group.create_dataset(
-                    "covariance", shape=(count, f, f), chunks=(4096, f, f), dtype="f8", fill_value=np.nan
-                )
-        self.result = FitResult(
-            values=np.full((count, len(slots)), np.nan),
-            std=np.full((count, len(slots)), np.nan),
+
+    @cached_property
+    def result(self) -> FitResult:
+        """The whole map."""
+        count, size, f = self._count, len(self.slots), int(self._free.sum())
+        kept: Any = None
+        if self._covariance and self.group is None:
+            kept = np.full((count, f, f), np.nan)
+        elif self._covariance:
+            kept = self.group.create_dataset(
+                "covariance", shape=(count, f, f), chunks=(4096, f, f), dtype="f8", fill_value=np.nan
+            )
+        return FitResult(
+            values=np.full((count, size), np.nan),
+            std=np.full((count, size), np.nan),
             covariance=kept,
-            free=free,
+            free=self._free,
             deviance=np.full(count, np.nan),
             dof=np.zeros(count, dtype=np.int64),
             status=np.full(count, Status.MASKED, dtype=np.int8),
@@ -109,6 +117,9 @@ class MapResult:
 
     def add(self, compiled: Compiled, positions: NDArray[np.int64], result: FitResult, rows: NDArray[np.bool_]) -> None:
         """Take the results of the spectra ``rows`` of a block at ``positions``."""
+        if self.group is None and result.values.shape == (self._count, len(self.slots)) and rows.all():
+            self.__dict__["result"] = result  # the whole map at once
+            return
         where, own = positions[rows], len(compiled.slots)
         columns = np.array([self._column[slot.name] for slot in compiled.slots], dtype=int)
         self.result.values[np.ix_(where, columns)] = result.values[rows, :own]
