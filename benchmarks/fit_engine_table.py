@@ -52,6 +52,8 @@ class Report:
     repeats: int = 5
     quick: bool = False
     rows: list[Row] = field(default_factory=list)
+    load: float = field(default_factory=lambda: os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan"))
+    """Processes that were running before the first measurement: with other work the figures are too low."""
 
     def add(self, scene: str, what: str, figure: str, bar: str = "", met: bool | None = None) -> None:
         """One more figure."""
@@ -88,7 +90,8 @@ class Report:
         from rich.table import Table
 
         size = "quick run: figures are no measurement" if self.quick else f"medians of {self.repeats}"
-        table = Table("", "what", "figure", "bar", "", title=f"Batched fit, {size}", caption=versions())
+        caption = f"{versions()}; load before the run {self.load:.1f}"
+        table = Table("", "what", "figure", "bar", "", title=f"Batched fit, {size}", caption=caption)
         colours = {True: "green", False: "red", None: "default"}
         last = ""
         for row in self.rows:
