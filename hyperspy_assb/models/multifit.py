@@ -13,6 +13,7 @@ from hyperspy_assb.fitting.lazy import fit_blocks
 from hyperspy_assb.fitting.maps import Job
 from hyperspy_assb.fitting.solvers import Detector, FitResult, SolverOptions
 from hyperspy_assb.models.compile import Compiled, compile_model
+from hyperspy_assb.models.evidence import Evidence
 from hyperspy_assb.models.results import MapResult, store_result
 
 
@@ -86,6 +87,7 @@ def multifit(
     shape = signal.axes_manager._navigation_shape_in_array
     wanted = _wanted(mask, shape)
     compiled, jobs = _plan(model, wanted, bounded)
+    detector = detector_from_metadata(signal) if detector is None else detector
     show = preferences.General.show_progressbar if show_progressbar is None else show_progressbar
     variance = _noise_variance(signal) if loss_function == "ls" else None
     known = loss_function != "ls" or signal.get_noise_variance() is not None
@@ -96,7 +98,7 @@ def multifit(
         for positions, results in fit_blocks(
             signal.data,
             jobs,
-            detector=detector_from_metadata(signal) if detector is None else detector,
+            detector=detector,
             variance=variance,
             relative=not known,
             options=SolverOptions() if options is None else options,
@@ -104,7 +106,16 @@ def multifit(
         ):
             for part, result, job in zip(compiled, results, jobs, strict=True):
                 collected.add(part, positions, result, job.rows[positions])
-    store_result(model, collected, shape)
+    evidence = Evidence.of(
+        model,
+        jobs,
+        [collected.columns(part) for part in compiled],
+        collected.result,
+        loss_function=loss_function,
+        known_variance=known,
+        detector=detector,
+    )
+    store_result(model, collected, shape, evidence)
     return collected.result
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 
 from hyperspy_assb.fitting.solvers import FitResult, Status
 from hyperspy_assb.models.compile import Compiled, Slot
+from hyperspy_assb.models.evidence import Evidence
 
 
 @dataclass(frozen=True)
 class FitQuality:
-    """How good the fit is at every position: HyperSpy signals on the navigation axes.
+    """How good the fit is at every position: HyperSpy signals on the navigation axes, NaN where there is no fit.
 
     Parameters
     ----------
@@ -32,6 +34,55 @@ class FitQuality:
     deviance: Any
     dof: Any
     status: Any
+    _evidence: Evidence | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def reduced_deviance(self) -> Any:
+        """Deviance over degrees of freedom: 1 for a true model where there are many electrons in each channel."""
+        dof = self.dof.data.astype(float)
+        return self._as_map(self.deviance.data / np.where(dof > 0, dof, np.nan), "reduced deviance")
+
+    @cached_property
+    def p_value(self) -> Any:
+        """Probability that a true model is missed by more than here; it holds for few electrons per channel too.
+
+        It is evaluated when it is first asked for, some spectra at a time; see
+        :func:`.statistics.deviance_p_value`.
+
+        Raises
+        ------
+        ValueError
+            After least squares without a known variance.
+        """
+        return self._as_map(self.evidence.p_value(), "p value")
+
+    @cached_property
+    def aic(self) -> Any:
+        """Akaike's information criterion; see :func:`.statistics.information_criteria`. Of two models the smaller."""
+        return self._as_map(self.evidence.criteria().aic, "Akaike information criterion")
+
+    @cached_property
+    def bic(self) -> Any:
+        """Bayesian information criterion; see :func:`.statistics.information_criteria`. Of two models the smaller."""
+        return self._as_map(self.evidence.criteria().bic, "Bayesian information criterion")
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the maps are computed from.
+
+        Raises
+        ------
+        RuntimeError
+            If the quality does not come from a batched fit.
+        """
+        if self._evidence is None:
+            raise RuntimeError('Nothing is kept of the fit: run m.multifit(optimizer="batched") again.')
+        return self._evidence
+
+    def _as_map(self, values: NDArray[Any], title: str) -> Any:
+        out = self.deviance._deepcopy_with_new_data(np.reshape(values, self.deviance.data.shape))
+        out.metadata.General.title = title
+        return out
 
 
 @dataclass(frozen=True)
@@ -107,10 +158,14 @@ class MapResult:
         where = None if store is None else Path(store)
         return cls(list(slots.values()), np.array(list(free.values()), dtype=bool), count, where, covariance)
 
+    def columns(self, compiled: Compiled) -> NDArray[np.int64]:
+        """Columns of the parameters of a compiled model in the results."""
+        return np.array([self._column[slot.name] for slot in compiled.slots], dtype=np.int64)
+
     def add(self, compiled: Compiled, positions: NDArray[np.int64], result: FitResult, rows: NDArray[np.bool_]) -> None:
         """Take the results of the spectra ``rows`` of a block at ``positions``."""
         where, own = positions[rows], len(compiled.slots)
-        columns = np.array([self._column[slot.name] for slot in compiled.slots], dtype=int)
+        columns = self.columns(compiled)
         self.result.values[np.ix_(where, columns)] = result.values[rows, :own]
         self.result.std[np.ix_(where, columns)] = result.std[rows, :own]
         for name in ("deviance", "dof", "status", "iterations"):
@@ -148,7 +203,7 @@ class MapResult:
             object.__setattr__(self.result, "covariance", kept)
 
 
-def store_result(model: Any, collected: MapResult, shape: tuple[int, ...]) -> None:
+def store_result(model: Any, collected: MapResult, shape: tuple[int, ...], evidence: Evidence | None = None) -> None:
     """Write fitted values into the parameter maps and quality maps of a model."""
     result = collected.result
     for column, slot in enumerate(collected.slots):
@@ -172,6 +227,7 @@ def store_result(model: Any, collected: MapResult, shape: tuple[int, ...]) -> No
         deviance=as_map(result.deviance, "Poisson deviance"),
         dof=as_map(result.dof, "degrees of freedom"),
         status=as_map(result.status, "fit status"),
+        _evidence=evidence,
     )
     free = [slot.name for slot, flag in zip(collected.slots, result.free, strict=True) if flag]
     model._covariance = None
