@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from importlib import import_module
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -87,6 +88,11 @@ class LineShape:
     kernel: Kernel
     role: Role
 
+    def __reduce__(self) -> tuple[Callable[..., LineShape], tuple[object, ...]]:
+        # A kernel is found again by its name: numba would otherwise ship and compile it anew in every process.
+        kernel = (self.kernel.__module__, self.kernel.__name__)
+        return _from_parts, (type(self), self.name, self.parameters, kernel, self.role)
+
     @property
     def parameter_names(self) -> tuple[str, ...]:
         """Names of the parameters, in kernel order."""
@@ -132,3 +138,10 @@ class LineShape:
         gradients = np.empty((theta.size, energy.size))
         self.kernel(energy, theta, constants, values, gradients)
         return values, gradients
+
+
+def _from_parts(
+    cls: type[LineShape], name: str, parameters: tuple[Parameter, ...], kernel: tuple[str, str], role: Role
+) -> LineShape:
+    """Rebuild a line shape in another process."""
+    return cls(name, parameters, getattr(import_module(kernel[0]), kernel[1]), role)

@@ -53,7 +53,7 @@ def fit_blocks(
     counts = counts.rechunk({counts.ndim - 1: -1})
     per_spectrum = variance is not None and np.ndim(variance) == counts.ndim
     if per_spectrum:
-        variance = da.asarray(variance).rechunk(counts.chunks)
+        variance = da.asarray(variance).rechunk(counts.chunks)  # type: ignore[no-untyped-call,unused-ignore]
     client = _client()
     if client is not None:
         options = replace(options, workers=1)
@@ -104,7 +104,7 @@ def _computed(tasks: list[Any], client: Any) -> Iterator[tuple[int, list[FitResu
     futures = client.compute(tasks)
     number = {future.key: k for k, future in enumerate(futures)}
     try:
-        for future in as_completed(futures):
+        for future in as_completed(futures):  # type: ignore[no-untyped-call,unused-ignore]
             yield number[future.key], future.result()
             future.release()
     finally:

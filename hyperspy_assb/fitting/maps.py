@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from hyperspy_assb.fitting.kernels import FloatArray
 from hyperspy_assb.fitting.scoring import Model, Tie
-from hyperspy_assb.fitting.solvers import Detector, FitResult, SolverOptions, fit_spectra
+from hyperspy_assb.fitting.solvers import Detector, FitResult, SolverOptions, Status, fit_spectra
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,17 +81,22 @@ def fit_map(
         "detector": detector,
         "options": options,
     }
-    result = fit_spectra(job.model, flat, job.start, skip=~job.rows, variance=variance, progress=progress, **common)
+    start = _start(flat, job, variance, common) if options.mean_first else job.start
+    result = fit_spectra(job.model, flat, start, skip=~job.rows, variance=variance, progress=progress, **common)
     for attempt in range(options.restarts):
-        again = result.failed & job.rows
-        if not again.any() or not result.usable.any():
+        again = job.rows & (result.failed | _suspect(result))
+        taken = result.usable & ~again
+        if not again.any() or not taken.any():
             break
+        values = result.values[_neighbours(taken, again, shape, attempt)]
         start = job.start[again].copy()
-        taken = result.values[_neighbours(result.usable, again, shape, attempt)]
-        moving = job.free[: taken.shape[1]]
-        start[:, moving] = taken[:, moving]
+        moving = job.free
+        start[:, moving] = values[:, moving]
         known = variance[again] if variance is not None and variance.ndim > 1 else variance
-        result.replace_rows(again, fit_spectra(job.model, flat[again], start, variance=known, **common))
+        other = fit_spectra(job.model, flat[again], start, variance=known, **common)
+        better = other.usable & ~(result.deviance[again] <= other.deviance + 0.01)
+        rows = np.flatnonzero(again)[better]
+        result.replace_rows(rows, other.take(better))
     if relative:
         result.scale_errors()
     return result
@@ -105,3 +110,36 @@ def _neighbours(
         nearest = ndimage.distance_transform_edt(~usable.reshape(shape), return_distances=False, return_indices=True)
         return np.ravel_multi_index(tuple(nearest), shape).ravel()[wanted]
     return np.random.default_rng(attempt).choice(np.flatnonzero(usable), int(wanted.sum()))
+
+
+def _start(flat: NDArray[Any], job: Job, variance: NDArray[Any] | None, common: dict[str, Any]) -> FloatArray:
+    """Starting values: those of the mean spectrum where all spectra would start alike, and it can be fitted."""
+    rows = np.flatnonzero(job.rows)
+    if rows.size < 2 or np.any(job.start[rows] != job.start[rows[:1]]):
+        return job.start
+    rows = rows[np.linspace(0, rows.size - 1, min(rows.size, 256)).astype(int)]
+    spectra = np.where(job.mask, 0.0, np.asarray(flat[rows], dtype=np.float64))
+    finite = np.isfinite(spectra).all(axis=1)
+    if not finite.any():
+        return job.start
+    mean = spectra[finite].mean(axis=0, keepdims=True)
+    if variance is not None and variance.ndim > 1:
+        variance = np.asarray(variance[rows], dtype=np.float64)[finite].mean(axis=0)
+    found = fit_spectra(job.model, mean, job.start[rows[:1]], variance=variance, **common)
+    # A component that the mean pushes against a bound has lost its shape: single spectra had better not start there.
+    if found.status[0] != Status.CONVERGED:
+        return job.start
+    return np.broadcast_to(found.values, job.start.shape)
+
+
+def _suspect(result: FitResult) -> NDArray[np.bool_]:
+    """Fits that may have ended in the wrong place: at a bound, or with a far larger deviance than most."""
+    good = result.usable
+    if not good.any():
+        return good
+    ratio = result.deviance / np.maximum(result.dof, 1)
+    middle = np.median(ratio[good])
+    spread = 1.4826 * np.median(np.abs(ratio[good] - middle))
+    suspect = good & ((ratio > middle + 6.0 * spread) | (result.status == Status.AT_BOUND))
+    # Where that is common, it is the sample and not the fit.
+    return suspect & (suspect.sum() < 0.1 * good.sum())

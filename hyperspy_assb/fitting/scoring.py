@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from hyperspy_assb.fitting import compiled, steps
 from hyperspy_assb.fitting.kernels import FloatArray
 
+_LEARN_AFTER = 2
+"""Steps after which the curvature is learnt from the steps themselves; most spectra are done by then."""
+
 
 class Model(Protocol):
     """What the solver needs to know of a model.
 
-    A model may also have ``bind(start, moving, keep)``, which gives its own :class:`Bound`, and ``block_size``.
+    A model may also have ``bind(start, moving, keep)``, which gives its own :class:`Bound`.
     """
 
     n_parameters: int
@@ -28,7 +31,10 @@ class Model(Protocol):
 
 
 class Bound(Protocol):
-    """A model on the channels that are fitted, with M parameters that move."""
+    """A model on the channels that are fitted, with M parameters that move.
+
+    It may also have ``quadratic``, as :meth:`.sums.BoundSum.quadratic`, and ``block_size``.
+    """
 
     @property
     def linear(self) -> NDArray[np.bool_]:
@@ -155,7 +161,6 @@ class Problem:
     minimum_counts: float
     tolerance: float
     max_iterations: int
-    project_start: bool
 
     def fit(
         self,
@@ -181,8 +186,8 @@ class Problem:
         y = np.empty((n, self.keep.size))
         if counts.dtype.kind not in "iuf" or counts.dtype.itemsize < 4 or not counts.dtype.isnative:
             counts = counts.astype(np.float64)
-        total, finite = _load(np.ascontiguousarray(counts), self.keep, self.scale, self.shift, y)
-        masked = ~finite | (total == 0.0)
+        total, good = _load(np.ascontiguousarray(counts), self.keep, self.scale, self.shift, y)
+        masked = ~good
         if skip is not None:
             masked |= skip
         too_few = ~masked & (variance is None) & (total < self.minimum_counts)
@@ -194,12 +199,13 @@ class Problem:
         converged, iterations = np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int16)
         linear = self._linear()
         if active.size and weights is not None and linear.all():
-            self._solve_quadratic(active, theta, y, weights, state)
+            quadratic = getattr(self.bound, "quadratic", None)
+            if self.ties or quadratic is None or not quadratic(theta, y, weights, self.scale, self.shift, state):
+                self._accumulate(active, theta, y, weights, state)
+            self._solve_quadratic(active, theta, state, frozen=~linear)
             converged[active] = True
         elif active.size:
-            if self.project_start and linear.any():
-                self._project(active, theta, y, weights, state, ~linear)
-            self._iterate(active, theta, y, weights, state, converged, iterations)
+            self._iterate(active, theta, y, weights, state, converged, iterations, linear)
         held = state.stuck.copy()
         done = np.flatnonzero(converged)
         covariance = np.zeros((n, where.size, where.size))
@@ -212,14 +218,17 @@ class Problem:
         return Block(theta, std, covariance, state.objective, held, converged, singular, too_few, masked, iterations)
 
     def _weights(self, variance: FloatArray, n: int) -> FloatArray:
-        chosen = variance[..., self.keep] if variance.ndim else variance
+        whole = variance.ndim and self.keep.size == variance.shape[-1]
+        chosen = variance[..., self.keep] if variance.ndim and not whole else variance
         if not np.all(chosen > 0.0):
             bad = int(np.sum(~(np.asarray(chosen) > 0.0)))
             raise ValueError(
                 f"The variance is not above 0 in {bad} channels that are fitted: leave them out, give a variance "
                 'there, or fit by Poisson likelihood (loss_function="ML-poisson").'
             )
-        return np.ascontiguousarray(np.broadcast_to(1.0 / chosen, (n, self.keep.size)), dtype=np.float64)
+        weights = np.empty((n, self.keep.size))
+        np.divide(1.0, chosen, out=weights)
+        return weights
 
     def _linear(self) -> NDArray[np.bool_]:
         """Which free parameters the expectation is jointly linear in and nothing follows, shape (F,)."""
@@ -264,35 +273,19 @@ class Problem:
         state.score[rows] = np.einsum("smf,sm->sf", slopes, score[rows])
         state.information[rows] = slopes.transpose(0, 2, 1) @ information[rows] @ slopes
 
-    def _project(
-        self,
-        rows: NDArray[np.int64],
-        theta: FloatArray,
-        y: FloatArray,
-        weights: FloatArray | None,
-        state: _State,
-        frozen: NDArray[np.bool_],
-    ) -> None:
-        """Move the linear parameters to where least squares, weighted by the counts, puts them for this shape."""
-        known = 1.0 / np.maximum(y, 1.0) if weights is None else weights
-        self._accumulate(rows, theta, y, known, state)
-        rows = rows[np.isfinite(state.objective[rows])]
-        self._solve_quadratic(rows, theta, y, known, state, frozen)
+    def _is_far(
+        self, rows: NDArray[np.int64], y: FloatArray, weights: FloatArray | None, state: _State
+    ) -> NDArray[np.bool_]:
+        """Where the start misses the spectra by as much as half of their height."""
+        data = y[rows] - self.shift
+        total = np.abs(data).sum(axis=1) if weights is None else np.einsum("se,se,se->s", weights[rows], data, data)
+        return 2.0 * state.objective[rows] > 0.25 * total
 
     def _solve_quadratic(
-        self,
-        rows: NDArray[np.int64],
-        theta: FloatArray,
-        y: FloatArray,
-        weights: FloatArray,
-        state: _State,
-        frozen: NDArray[np.bool_] | None = None,
+        self, rows: NDArray[np.int64], theta: FloatArray, state: _State, *, frozen: NDArray[np.bool_]
     ) -> None:
         """Solve for parameters that the expectation is linear in: one evaluation tells all about them."""
         where = np.flatnonzero(self.free)
-        if frozen is None:
-            frozen = np.zeros(where.size, dtype=bool)
-            self._accumulate(rows, theta, y, weights, state)
         position = theta[:, where]
         trial, gain = position.copy(), np.zeros(len(theta))
         damping = np.zeros(len(theta))
@@ -306,6 +299,7 @@ class Problem:
                 self.upper,
                 state.score,
                 state.information,
+                state.missing,
                 damping,
                 trial,
                 gain,
@@ -331,25 +325,37 @@ class Problem:
         state: _State,
         converged: NDArray[np.bool_],
         iterations: NDArray[np.int16],
+        linear: NDArray[np.bool_],
     ) -> None:
         where = np.flatnonzero(self.free)
-        frozen = np.zeros(where.size, dtype=bool)
+        nothing = np.zeros(where.size, dtype=bool)
         candidate = _State(len(theta), where.size)
         new_theta = theta.copy()
         gain, damping = np.zeros(len(theta)), np.full(len(theta), 1e-3)
+        last_gain, failed = np.zeros(len(theta)), np.zeros(len(theta), dtype=bool)
         trial = np.zeros((len(theta), where.size))
         excess = 2.0 / max(self.keep.size - where.size, 1)
         self._accumulate(active, theta, y, weights, state)
+        far = active[self._is_far(active, y, weights, state)]
+        if far.size and linear.any():
+            # The slopes of a shape of wrong height lead the others astray: amplitudes go first, by least squares
+            # weighted by the counts themselves.
+            known = 1.0 / np.maximum(y, 1.0) if weights is None else weights
+            self._accumulate(far, theta, y, known, state)
+            self._solve_quadratic(far[np.isfinite(state.objective[far])], theta, state, frozen=~linear)
+            self._accumulate(far, theta, y, weights, state)
+            new_theta[far] = theta[far]
         while active.size:
             position = np.ascontiguousarray(theta[:, where])
             steps.propose(
                 active,
                 position,
-                frozen,
+                nothing,
                 self.lower,
                 self.upper,
                 state.score,
                 state.information,
+                state.missing,
                 damping,
                 trial,
                 gain,
@@ -360,8 +366,13 @@ class Problem:
             # A small expected gain of a hardly damped step: nothing is left to find. Where the model misses the data by
             # many standard errors, the gain is judged by what it misses.
             scale = np.maximum(1.0, excess * state.objective[active])
-            finished = (gain[active] < self.tolerance * scale) & (damping[active] < 1.0)
+            # The gain falls from step to step by about the same factor; one step alone does not tell by which.
+            second = last_gain[active] > 0.0
+            falling = np.divide(gain[active], last_gain[active], out=np.ones(active.size), where=second)
+            left = gain[active] * np.clip(falling, 1e-4, 1.0)
+            finished = (left < self.tolerance * scale) & (damping[active] < 1.0)
             finished &= np.isfinite(state.objective[active])
+            last_gain[active] = gain[active]
             ended = active[finished]
             converged[ended] = True
             if self.ties:
@@ -378,8 +389,12 @@ class Problem:
                     state.objective,
                     state.score,
                     state.information,
+                    state.missing,
+                    trial - position,
+                    iterations >= _LEARN_AFTER,
                     gain,
                     damping,
+                    failed,
                     new_theta,
                     candidate.objective,
                     candidate.score,
@@ -394,25 +409,41 @@ class _State:
         self.objective = np.full(n, np.inf)
         self.score = np.zeros((n, f))
         self.information = np.zeros((n, f, f))
+        self.missing = np.zeros((n, f, f))
         self.stuck = np.zeros((n, f), dtype=bool)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+def _load_run(counts: NDArray[np.generic], scale: float, shift: float, y: FloatArray) -> tuple[float, float]:
+    total, size = 0.0, 0.0
+    for k in range(y.size):
+        value = counts[k] * scale
+        total += value
+        size += abs(value)
+        y[k] = value + shift
+    return total, size
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _load(
     counts: NDArray[np.generic], keep: NDArray[np.int64], scale: float, shift: float, y: FloatArray
 ) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Scale and shift the counts of the channels ``keep``; returns their sums, and whether all of them are finite."""
-    total, finite = np.zeros(len(counts)), np.ones(len(counts), dtype=np.bool_)
+    """Scale and shift the counts of the channels ``keep``; returns their sums, and whether there is something to fit.
+
+    Nothing is to be fitted where a count is not finite, and where all are 0.
+    """
+    total, good = np.zeros(len(counts)), np.zeros(len(counts), dtype=np.bool_)
     for i in range(len(counts)):
-        any_counts = False
-        for k in range(keep.size):
-            value = counts[i, keep[k]] * scale
-            total[i] += value
-            any_counts |= value != 0.0
-            y[i, k] = value + shift
-        finite[i] = np.isfinite(total[i])
-        if finite[i] and not any_counts:
-            total[i] = 0.0
-        elif total[i] == 0.0:
-            total[i] = 1e-300  # counts that cancel are counts
-    return total, finite
+        size, k = 0.0, 0
+        while k < keep.size:
+            # Runs of neighbouring channels are copied at once.
+            stop = k + 1
+            if keep[keep.size - 1] - keep[k] == keep.size - 1 - k:
+                stop = keep.size
+            first = keep[k]
+            part, magnitude = _load_run(counts[i, first : first + stop - k], scale, shift, y[i, k:stop])
+            total[i] += part
+            size += magnitude
+            k = stop
+        good[i] = np.isfinite(size) and size > 0.0
+    return total, good

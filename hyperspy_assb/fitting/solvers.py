@@ -65,28 +65,29 @@ class SolverOptions:
     max_iterations
         Steps tried per spectrum.
     tolerance
-        Converged when a step is expected to gain less than this in log-likelihood (0.5 is one standard error); that
-        step is still taken.
+        Converged when less than this is left to gain in log-likelihood (0.5 is one standard error) after the last
+        step, going by how fast the gain of the steps falls.
     minimum_counts
         Spectra with fewer electrons are not fitted, if the counts are taken as Poisson numbers.
-    project_start
-        Whether the linear parameters are first brought to where the starting shapes fit best.
     covariance
         Whether the covariance is kept, beside the standard errors.
+    mean_first
+        Whether the mean spectrum of a map is fitted first, and the others start from there, where all would otherwise
+        start from the same values.
     restarts
-        Times that spectra of a map that were not fitted are started again: from the nearest fitted one, then from
-        others.
+        Times that spectra of a map that were not fitted, or much worse than most, are started again: from the nearest
+        fitted one, then from others. The better fit is kept.
     block_size
         Spectra fitted together; by default what suits the model.
     workers
         Threads.
     """
 
-    max_iterations: int = 60
-    tolerance: float = 1e-6
+    max_iterations: int = 100
+    tolerance: float = 1e-8
     minimum_counts: float = 100.0
-    project_start: bool = True
     covariance: bool = True
+    mean_first: bool = True
     restarts: int = 1
     block_size: int | None = None
     workers: int = 2
@@ -135,8 +136,20 @@ class FitResult:
         """Where there was something to fit, and no end was found, shape (S,)."""
         return (self.status == Status.NOT_CONVERGED) | (self.status == Status.SINGULAR)
 
-    def replace_rows(self, rows: NDArray[np.bool_], other: FitResult) -> None:
-        """Take some spectra, shape (S,), from another result that holds just those."""
+    def take(self, rows: NDArray[np.bool_]) -> FitResult:
+        """The results of some spectra, shape (S,)."""
+        covariance = None if self.covariance is None else self.covariance[rows]
+        chosen = {name: getattr(self, name)[rows] for name in ("values", "std", "deviance", "dof")}
+        return FitResult(
+            **chosen,
+            covariance=covariance,
+            free=self.free,
+            status=self.status[rows],
+            iterations=self.iterations[rows],
+        )
+
+    def replace_rows(self, rows: NDArray[np.int64], other: FitResult) -> None:
+        """Take the results of the spectra ``rows`` from another that holds just those."""
         for name in ("values", "std", "deviance", "dof", "status", "iterations"):
             getattr(self, name)[rows] = getattr(other, name)
         if self.covariance is not None:
@@ -243,7 +256,6 @@ def fit_spectra(
         minimum_counts=options.minimum_counts,
         tolerance=options.tolerance,
         max_iterations=options.max_iterations,
-        project_start=options.project_start,
     )
     f = int(free.sum())
     result = FitResult(
@@ -260,10 +272,10 @@ def fit_spectra(
     def fit_block(where: slice) -> int:
         known = variance if variance is None or variance.ndim < 2 else variance[where]
         left_out = None if skip is None else skip[where]
-        _store(problem.fit(counts[where], np.array(start[where]), known, left_out), where, result)
+        _store(problem.fit(counts[where], np.array(start[where], order="C"), known, left_out), where, result)
         return where.stop - where.start
 
-    size = options.block_size or int(getattr(model, "block_size", 32))
+    size = options.block_size or int(getattr(problem.bound, "block_size", 32))
     blocks = [slice(i, min(i + size, n)) for i in range(0, n, size)]
     with ThreadPoolExecutor(max_workers=options.workers) as pool:
         try:

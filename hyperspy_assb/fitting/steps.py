@@ -69,6 +69,7 @@ def propose(
     upper: FloatArray,
     score: FloatArray,
     information: FloatArray,
+    missing: FloatArray,
     damping: FloatArray,
     trial: FloatArray,
     gain: FloatArray,
@@ -90,6 +91,8 @@ def propose(
         Bounds, shape (F,).
     score, information
         Gradient of the log-likelihood, shape (B, F), and its expected curvature, shape (B, F, F).
+    missing
+        What the true curvature has beyond the expected one, as far as it is known, shape (B, F, F).
     damping
         Levenberg damping in units of the scaled curvature, shape (B,); grows where a step cannot be solved for.
     trial, gain, stuck
@@ -111,12 +114,12 @@ def propose(
             change[k] = 0.0
         for k in range(n):
             for j in range(n):
-                scaled[k, j] = information[r, k, j] / (root[k] * root[j])
+                scaled[k, j] = (information[r, k, j] + missing[r, k, j]) / (root[k] * root[j])
         passes = 0
         while True:
             factor[:, :] = scaled
             for k in range(n):
-                factor[k, k] = 1.0 + damping[r]
+                factor[k, k] += damping[r]
             if not cholesky(factor, held, 1e-14):
                 damping[r] = max(10.0 * damping[r], 1e-12)
                 if damping[r] > 1e12:  # not finite: stand still
@@ -162,25 +165,56 @@ def decide(
     objective: FloatArray,
     score: FloatArray,
     information: FloatArray,
+    missing: FloatArray,
+    change: FloatArray,
+    learn: NDArray[np.bool_],
     gain: FloatArray,
     damping: FloatArray,
+    failed: NDArray[np.bool_],
     new_theta: FloatArray,
     new_objective: FloatArray,
     new_score: FloatArray,
     new_information: FloatArray,
 ) -> None:
-    """Take the steps that do not make the fit worse, and adapt the damping, in place; shapes as in :func:`propose`."""
+    """Take the steps that do not make the fit worse, and adapt the damping, in place; shapes as in :func:`propose`.
+
+    Where it is to ``learn``, shape (B,), the missing curvature follows from how the score differs from what was
+    expected after ``change``, shape (B, F): the symmetric rank-one update, as NL2SOL augments Gauss-Newton (Dennis, Gay
+    and Welsch, ACM Trans. Math. Softw. 7, 348 (1981)). Without it, a feature at the limit of detection, whose shape
+    hardly matters, takes dozens of steps.
+    """
+    n = score.shape[1]
+    surplus = np.empty(n)
     for i in range(rows.size):
         r = rows[i]
         if new_objective[r] <= objective[r] * (1.0 + 1e-9) + 1e-9:
             gained = objective[r] - new_objective[r]
-            damping[r] = max(damping[r] * (0.01 if gained > 0.5 * gain[r] else 0.3), 1e-9)
+            factor = 0.01 if gained > 0.9 * gain[r] else (0.3 if gained > 0.5 * gain[r] else 1.0)
+            # After a step that failed, the next one is not much bolder than the one that succeeded.
+            damping[r] = max(damping[r] * (max(factor, 0.5) if failed[r] else factor), 1e-9)
+            failed[r] = False
+            if learn[r]:
+                product, one, two = 0.0, 0.0, 0.0
+                for k in range(n):
+                    value = score[r, k] - new_score[r, k]
+                    for j in range(n):
+                        value -= (new_information[r, k, j] + missing[r, k, j]) * change[r, j]
+                    surplus[k] = value
+                    size = max(new_information[r, k, k], 1e-300)
+                    product += value * change[r, k]
+                    one += value * value / size
+                    two += change[r, k] * change[r, k] * size
+                if product * product > 1e-8 * one * two:
+                    for k in range(n):
+                        for j in range(n):
+                            missing[r, k, j] += surplus[k] * surplus[j] / product
             theta[r] = new_theta[r]
             objective[r] = new_objective[r]
             score[r] = new_score[r]
             information[r] = new_information[r]
         else:
             damping[r] = 10.0 * max(damping[r], 1e-4)
+            failed[r] = True
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

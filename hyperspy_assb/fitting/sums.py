@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.fitting import compiled
+from hyperspy_assb.fitting import compiled, linear
 from hyperspy_assb.fitting.kernels import FloatArray
 from hyperspy_assb.fitting.terms import Term
 
@@ -26,8 +27,6 @@ class SumModel:
     scale
         What the sum is multiplied with: the width of a channel where the terms are densities.
     """
-
-    block_size = 128
 
     def __init__(self, terms: Sequence[Term], energy: FloatArray, *, scale: float = 1.0) -> None:
         self.terms = tuple(terms)
@@ -96,6 +95,11 @@ class BoundSum:
     moving: NDArray[np.int64]
 
     @property
+    def block_size(self) -> int:
+        """Spectra that are best fitted together: more where there is little to do for each."""
+        return 512 if self.fixed_shape.all() else 128
+
+    @property
     def linear(self) -> NDArray[np.bool_]:
         """Which of the moving parameters the expectation is jointly linear in, shape (M,)."""
         return self.model.linear[self.moving]
@@ -110,6 +114,33 @@ class BoundSum:
         constants = np.concatenate([np.zeros(0), *(t.constants for t in terms)])
         constant_starts = np.concatenate([[0], np.cumsum([t.constants.size for t in terms])]).astype(np.int64)
         return np.array(addresses, dtype=np.uintp), starts, constants, constant_starts
+
+    @cached_property
+    def _pairs(self) -> FloatArray:
+        return linear.pair_products(self.columns[self.moving])
+
+    def quadratic(
+        self, theta: FloatArray, y: FloatArray, weights: FloatArray, scale: float, shift: float, state: Any
+    ) -> bool:
+        """Overwrite the normal equations of all spectra of a block, if everything is linear and there is little of it.
+
+        They follow from products of the columns that are the same for all spectra.
+        """
+        if not self.fixed_shape.all() or self.moving.size > linear.MOST_COLUMNS:
+            return False
+        scale *= self.model.scale
+        others = np.setdiff1d(np.flatnonzero(self.model.linear), self.moving)
+        base = scale * self.background + shift
+        if theta[:, others].any():
+            base = base + scale * (theta[:, others] @ self.columns[others])
+        columns, amplitudes = self.columns[self.moving], scale * theta[:, self.moving]
+        rest = y - base if np.any(base) else y
+        state.objective, score, information = linear.normal_equations(columns, self._pairs, rest, weights)
+        curve = np.einsum("sij,sj->si", information, amplitudes)
+        state.objective -= np.einsum("si,si->s", amplitudes, score - 0.5 * curve)
+        state.score = scale * (score - curve)
+        state.information = scale**2 * information
+        return True
 
     def accumulate(
         self,

@@ -43,8 +43,8 @@ class Slot:
         value = self.parameter.value
         return float(value if self.element is None else value[self.element])
 
-    @value.setter
-    def value(self, value: float) -> None:
+    def set(self, value: float) -> None:
+        """Change the current value."""
         if self.element is None:
             self.parameter.value = value
         else:
@@ -240,18 +240,18 @@ def _evaluated_term(component: Any, axis: FloatArray, numbers: list[Slot], start
             )
     with _detached(component):
         for slot, column in own:
-            slot.value = float(column[0])
+            slot.set(float(column[0]))
         for (slot, _), is_linear in zip(own, linear, strict=True):
             if is_linear:
-                slot.value = 0.0
+                slot.set(0.0)
         background = _values(component, axis)
         columns = np.zeros((len(own), axis.size))
         for k in np.flatnonzero(linear):
-            own[k][0].value = 1.0
+            own[k][0].set(1.0)
             columns[k] = _values(component, axis) - background
-            own[k][0].value = 2.0
+            own[k][0].set(2.0)
             doubled = _values(component, axis) - background
-            own[k][0].value = 0.0
+            own[k][0].set(0.0)
             if not np.allclose(doubled, 2.0 * columns[k], rtol=1e-6, atol=1e-12 * np.abs(columns[k]).max()):
                 raise NotImplementedError(f"{'.'.join(own[k][0].name)} is said to be linear and is not.")
     return column_term(component.name, linear, columns, background)

@@ -163,7 +163,9 @@ def test_masked_pixels_are_left_out():
     model.multifit(mask=mask, show_progressbar=False)
     other.multifit(show_progressbar=False)
     np.testing.assert_array_equal(model.fit_quality.status.data == Status.MASKED, mask)
-    np.testing.assert_array_equal(free_maps(model)[~mask], free_maps(other)[~mask])
+    # The mean spectrum that the others start from is another one: they end within what the solver leaves.
+    difference = (free_maps(model) - free_maps(other)) / free_maps(other, "std")
+    assert np.abs(difference[~mask]).max() < 1e-4
     assert np.isnan(free_maps(model)[mask]).all()
     for wrong in (mask.T, mask.ravel()):
         with pytest.raises(ValueError, match=r"shape \(3, 4\) of the navigation axes"):
