@@ -128,7 +128,7 @@ def _unique_names(slots: tuple[Slot, ...]) -> list[str]:
     """Valid and different identifiers for parameters."""
     names: list[str] = []
     for slot in slots:
-        stem = re.sub(r"\W+", "_", "_".join(slot.name), flags=re.ASCII).strip("_") or "parameter"
+        stem = re.sub(r"[\W_]+", "_", "_".join(slot.name), flags=re.ASCII).strip("_") or "parameter"
         if stem[0].isdigit() or keyword.iskeyword(stem):
             stem = f"p_{stem}"
         name, number = stem, 2

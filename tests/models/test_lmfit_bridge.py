@@ -11,6 +11,7 @@ import pytest
 
 import hyperspy_assb
 from hyperspy_assb.components import DarkLevel, FePO4ValenceBand
+from hyperspy_assb.fitting.solvers import SolverOptions
 from hyperspy_assb.models.lmfit_bridge import to_lmfit
 from hyperspy_assb.models.multifit import multifit
 
@@ -48,8 +49,9 @@ def test_the_engine_and_lmfit_agree(tied):
                 own.twin_function_expr = expression
     weights = with_variance(model)
     ready, parameters = to_lmfit(model)
-    fit = ready.fit(model.signal.data, parameters, x=ENERGY, weights=weights, scale_covar=False)
-    multifit(model, loss_function="ls", show_progressbar=False)
+    exact = {"fit_kws": {"ftol": 1e-14, "xtol": 1e-14}}
+    fit = ready.fit(model.signal.data, parameters, x=ENERGY, weights=weights, scale_covar=False, **exact)
+    multifit(model, loss_function="ls", options=SolverOptions(tolerance=1e-12), show_progressbar=False)
     for component in model:
         for parameter in component.parameters:
             theirs = fit.params[f"{component.name}_{parameter.name}"]
