@@ -15,23 +15,29 @@ _SUBMODULES = frozenset(
     | {"report", "simulation"}
 )
 _NAMES = {
+    "compare_fits": "hyperspy_assb.models.comparison",
     "load_delithiation": "hyperspy_assb.signals.delithiation",
     "load_spectrum_image": "hyperspy_assb.signals.files",
     "multifit": "hyperspy_assb.models.multifit",
+    "predict_precision": "hyperspy_assb.models.precision",
+    "to_lmfit": "hyperspy_assb.models.lmfit_bridge",
 }
 
 __all__ = [
     "__version__",
+    "compare_fits",
     "components",
     "load_delithiation",
     "load_spectrum_image",
     "models",
     "multifit",
     "plotting",
+    "predict_precision",
     "provenance",
     "reference",
     "signals",
     "simulation",
+    "to_lmfit",
 ]
 
 

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from hyperspy_assb.fitting.maps import Job, fit_map
 from hyperspy_assb.fitting.solvers import Detector, FitResult, SolverOptions
 
+_TASKS_A_THREAD = 4
+"""Tasks that wait for a thread of a worker, so that it never waits for them."""
+
 
 def fit_blocks(
     counts: Any,
@@ -57,28 +60,21 @@ def fit_blocks(
     client = _client()
     if client is not None:
         options = replace(options, workers=1)
-    tasks, places = [], []
-    for index in np.ndindex(counts.numblocks[:-1]):
-        block = counts.blocks[index]
+
+    def task(index: tuple[int, ...]) -> tuple[NDArray[np.int64], Any]:
         where = tuple(
             slice(sum(sizes[:i]), sum(sizes[: i + 1])) for sizes, i in zip(counts.chunks[:-1], index, strict=True)
         )
         positions = numbers[where].ravel()
-        tasks.append(
-            delayed(_fit, pure=False)(
-                block.to_delayed().ravel()[0],
-                delayed([job.part(positions) for job in jobs], traverse=False),
-                variance.blocks[index].to_delayed().ravel()[0] if per_spectrum else variance,
-                detector,
-                relative,
-                options,
-            )
-        )
-        places.append(positions)
-    for k, results in _computed(tasks, client):
+        parts = delayed([job.part(positions) for job in jobs], traverse=False)
+        known = variance.blocks[index].to_delayed().ravel()[0] if per_spectrum else variance
+        block = counts.blocks[index].to_delayed().ravel()[0]
+        return positions, delayed(_fit, pure=False)(block, parts, known, detector, relative, options)
+
+    for positions, results in _computed(map(task, np.ndindex(counts.numblocks[:-1])), client):
         if progress is not None:
-            progress(len(places[k]))
-        yield places[k], results
+            progress(len(positions))
+        yield positions, results
 
 
 def _client() -> Any:
@@ -93,22 +89,32 @@ def _client() -> Any:
         return None
 
 
-def _computed(tasks: list[Any], client: Any) -> Iterator[tuple[int, list[FitResult]]]:
-    """Results in the order in which they come, with the number of their task; never more in memory than needed."""
+def _computed(
+    tasks: Iterator[tuple[NDArray[np.int64], Any]], client: Any
+) -> Iterator[tuple[NDArray[np.int64], list[FitResult]]]:
+    """Results in the order in which they come, with their places; only a few tasks exist at a time."""
     if client is None:
-        for k, task in enumerate(tasks):
-            yield k, task.compute(scheduler="threads")
+        for positions, task in tasks:
+            yield positions, task.compute(scheduler="threads")
         return
     from distributed import as_completed
 
-    futures = client.compute(tasks)
-    number = {future.key: k for k, future in enumerate(futures)}
-    try:
-        for future in as_completed(futures):  # type: ignore[no-untyped-call,unused-ignore]
-            yield number[future.key], future.result()
-            future.release()
-    finally:
-        client.cancel(futures)
+    places = {}
+
+    def submit() -> list[Any]:
+        """The next task, if there is one."""
+        for positions, task in tasks:
+            future = client.compute(task)
+            places[future.key] = positions
+            return [future]
+        return []
+
+    waiting = sum(client.nthreads().values()) * _TASKS_A_THREAD
+    futures = as_completed([f for _ in range(waiting) for f in submit()])  # type: ignore[no-untyped-call,unused-ignore]
+    for future in futures:
+        yield places.pop(future.key), future.result()
+        for following in submit():
+            futures.add(following)  # type: ignore[no-untyped-call,unused-ignore]
 
 
 def _fit(

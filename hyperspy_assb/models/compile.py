@@ -78,11 +78,15 @@ def slots(component: Any) -> list[Slot]:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A HyperSpy model as the solver takes it; parameters are those of all components, one after the other."""
+    """A HyperSpy model as the solver takes it; parameters are those of all components, one after the other.
+
+    ``constants`` are the numbers that it does not know of, with their values.
+    """
 
     model: Model
     components: tuple[Any, ...]
     slots: tuple[Slot, ...]
+    constants: tuple[tuple[Slot, float], ...]
     free: NDArray[np.bool_]
     lower: FloatArray
     upper: FloatArray
@@ -121,9 +125,10 @@ def compile_model(model: Any, components: Sequence[Any] | None = None) -> Compil
     if not chosen:
         raise ValueError("There is nothing to fit: no component of the model is active.")
     count = max(1, model.axes_manager.navigation_size)
-    numbers = [slot for component in chosen for slot in slots(component)]
-    start = np.stack([slot.start(count) for slot in numbers], axis=1)
-    forward = _forward_model(model, chosen, numbers, start)
+    parts = [_part(component, count) for component in chosen]
+    numbers = [slot for part in parts for slot in part.slots]
+    start = _starts(numbers, count)
+    forward = _forward_model(model, parts)
     for slot, column in zip(numbers, start.T, strict=True):
         if not np.isfinite(column).all():
             raise ValueError(f"{'.'.join(slot.name)} starts at a value that is not finite: set it first.")
@@ -132,6 +137,7 @@ def compile_model(model: Any, components: Sequence[Any] | None = None) -> Compil
         model=forward,
         components=tuple(chosen),
         slots=tuple(numbers),
+        constants=tuple(constant for part in parts for constant in part.constants),
         free=_padded(np.array([slot.parameter.free for slot in numbers], dtype=bool), forward, False),
         lower=_padded(np.array([_bound(s.parameter.bmin, -np.inf) for s in numbers]), forward, -np.inf),
         upper=_padded(np.array([_bound(s.parameter.bmax, np.inf) for s in numbers]), forward, np.inf),
@@ -157,31 +163,52 @@ def _with_rows(start: FloatArray, forward: Any) -> FloatArray:
     return np.column_stack([start, np.arange(len(start), dtype=float)])
 
 
-def _forward_model(model: Any, components: list[Any], numbers: list[Slot], start: FloatArray) -> Any:
+@dataclass(frozen=True)
+class _Part:
+    """A component, the numbers of it that matter to the fit, those that do not, and its line shape, if it has one."""
+
+    component: Any
+    slots: list[Slot]
+    constants: list[tuple[Slot, float]]
+    term: Term | None
+
+    def on(self, axis: FloatArray) -> Term:
+        """The component as a term; what has no line shape is evaluated on the axis."""
+        return self.term if self.term is not None else _evaluated_term(self.component, self.slots, self.constants, axis)
+
+
+def _starts(numbers: list[Slot], count: int) -> FloatArray:
+    """Starting values, shape (S, P); one row for all where they are the same."""
+    columns = [slot.start(count) for slot in numbers]
+    if all(np.all(column == column[0]) for column in columns):
+        return np.broadcast_to(np.array([column[0] for column in columns]), (count, len(columns)))
+    return np.stack(columns, axis=1)
+
+
+def _forward_model(model: Any, parts: list[_Part]) -> Any:
     axis, scale = model.axis, float(model.axis.scale) if model.axis.is_binned else 1.0
-    if getattr(model, "plural_scattering", False) and _roles(components) >= {Role.SOURCE, Role.SCATTERING}:
+    if getattr(model, "plural_scattering", False) and _roles(parts) >= {Role.SOURCE, Role.SCATTERING}:
         if is_convolved(model):
             raise NotImplementedError("Plural scattering comes from the model itself, not from low_loss: remove one.")
         if not axis.is_binned:
             raise NotImplementedError("Plural scattering needs counts in channels: set is_binned of the energy axis.")
         used = int(np.flatnonzero(model._channel_switches)[-1]) + 1  # no channel depends on one of higher energy
-        return SpectrumModel([_term(c, axis.axis, numbers, start) for c in components], axis.axis[:used])
-    if not is_convolved(model) or not any(c.convolved for c in components):
-        return SumModel([_term(c, axis.axis, numbers, start) for c in components], axis.axis, scale=scale)
+        return SpectrumModel([part.on(axis.axis[:used]) for part in parts], axis.axis[:used])
+    if not is_convolved(model) or not any(part.component.convolved for part in parts):
+        return SumModel([part.on(axis.axis) for part in parts], axis.axis, scale=scale)
     padded = np.asarray(model._convolution_axis, dtype=float)
-    response = _response(model)
     return ConvolvedModel(
-        [_term(c, padded if c.convolved else axis.axis, numbers, start) for c in components],
-        [bool(c.convolved) for c in components],
+        [part.on(padded if part.component.convolved else axis.axis) for part in parts],
+        [bool(part.component.convolved) for part in parts],
         axis.axis,
         padded,
-        response,
+        _response(model),
         scale=scale,
     )
 
 
-def _roles(components: list[Any]) -> set[Role]:
-    return {c.term.shape.role for c in components if isinstance(c, KernelComponent)}
+def _roles(parts: list[_Part]) -> set[Role]:
+    return {part.term.shape.role for part in parts if part.term is not None}
 
 
 def is_convolved(model: Any) -> bool:
@@ -202,59 +229,73 @@ def _response(model: Any) -> FloatArray:
     return data[0] if len(data) == 1 else data
 
 
-def _term(component: Any, axis: FloatArray, numbers: list[Slot], start: FloatArray) -> Term:
-    """The component as a term: its kernel, its expression, or its values where it is linear in what is free."""
+def _part(component: Any, count: int) -> _Part:
+    """The component by its kernel, by its expression, or by what is free in it, if it is linear in that.
+
+    Raises
+    ------
+    NotImplementedError
+        If it has neither, and is not linear in what is free.
+    """
     if isinstance(component, KernelComponent):
-        return component.term
+        return _Part(component, slots(component), [], component.term)
     reason = f"{type(component).__name__} has no expression"
     if isinstance(component, Expression) and not component._is2D:
         renamed = component._rename_pars_inv
+        names = tuple(renamed.get(p.name, p.name) for p in component.parameters)
         try:
-            shape = expression_line_shape(
-                component._str_expression, tuple(renamed.get(p.name, p.name) for p in component.parameters)
-            )
+            shape = expression_line_shape(component._str_expression, names)
         except NotImplementedError as error:
             reason = str(error)
         else:
-            return Term(shape)
-    return _evaluated_term(component, axis, numbers, start, reason)
+            return _Part(component, slots(component), [], Term(shape))
+    numbers, constants = [], []
+    for slot in slots(component):
+        if _matters(slot, count, reason):
+            numbers.append(slot)
+        else:
+            constants.append((slot, float(slot.start(count)[0])))
+    return _Part(component, numbers, constants, None)
 
 
-def _evaluated_term(component: Any, axis: FloatArray, numbers: list[Slot], start: FloatArray, reason: str) -> Term:
-    """Columns of a component that HyperSpy evaluates once: it must be linear in whatever can change."""
-    own = [(slot, column) for slot, column in zip(numbers, start.T, strict=True) if slot.component is component]
-    linear = np.array([_is_linear(slot) for slot, _ in own])
-    for (slot, column), is_linear in zip(own, linear, strict=True):
-        if is_linear:
-            continue
-        name, followed = ".".join(slot.name), slot.parameter.twin
-        if slot.parameter.free or (followed is not None and _root(slot.parameter).free):
-            raise NotImplementedError(
-                f"{name} is free and not linear, and the component cannot be compiled ({reason}): fix it, write the "
-                'component as an Expression, or fit with optimizer="lm".'
-            )
-        if np.ptp(column) != 0.0:
-            raise NotImplementedError(
-                f"{name} is fixed at values that differ between positions, and the component cannot be compiled "
-                f'({reason}): give it one value, or fit with optimizer="lm".'
-            )
+def _matters(slot: Slot, count: int, reason: str) -> bool:
+    """Whether a number of a component that HyperSpy evaluates once is not the same for the whole fit."""
+    name, parameter, linear = ".".join(slot.name), slot.parameter, _is_linear(slot)
+    moves = parameter.free or (parameter.twin is not None and _root(parameter).free)
+    if moves and not linear:
+        raise NotImplementedError(
+            f"{name} is free and not linear, and the component cannot be compiled ({reason}): fix it, write the "
+            'component as an Expression, or fit with optimizer="lm".'
+        )
+    start = slot.start(count)
+    differs = not np.all(start == start[0])
+    if differs and not linear:
+        raise NotImplementedError(
+            f"{name} is fixed at values that differ between positions, and the component cannot be compiled "
+            f'({reason}): give it one value, or fit with optimizer="lm".'
+        )
+    return moves or differs
+
+
+def _evaluated_term(component: Any, numbers: list[Slot], constants: list[tuple[Slot, float]], axis: FloatArray) -> Term:
+    """Columns of the numbers that matter, on top of what the others make."""
+    columns = np.zeros((len(numbers), axis.size))
     with _detached(component):
-        for slot, column in own:
-            slot.set(float(column[0]))
-        for (slot, _), is_linear in zip(own, linear, strict=True):
-            if is_linear:
-                slot.set(0.0)
+        for slot, value in constants:
+            if slot.value != value:
+                slot.set(value)
+        for slot in numbers:
+            slot.set(0.0)
         background = _values(component, axis)
-        columns = np.zeros((len(own), axis.size))
-        for k in np.flatnonzero(linear):
-            own[k][0].set(1.0)
-            columns[k] = _values(component, axis) - background
-            own[k][0].set(2.0)
+        for column, slot in zip(columns, numbers, strict=True):
+            slot.set(1.0)
+            column[:] = _values(component, axis) - background
+            slot.set(2.0)
             doubled = _values(component, axis) - background
-            own[k][0].set(0.0)
-            if not np.allclose(doubled, 2.0 * columns[k], rtol=1e-6, atol=1e-12 * np.abs(columns[k]).max()):
-                raise NotImplementedError(f"{'.'.join(own[k][0].name)} is said to be linear and is not.")
-    return column_term(component.name, linear, columns, background)
+            slot.set(0.0)
+            if not np.allclose(doubled, 2.0 * column, rtol=1e-6, atol=1e-12 * np.abs(column).max(initial=0.0)):
+                raise NotImplementedError(f"{'.'.join(slot.name)} is said to be linear and is not.")
+    return column_term(component.name, np.ones(len(numbers), dtype=bool), columns, background)
 
 
 def _is_linear(slot: Slot) -> bool:

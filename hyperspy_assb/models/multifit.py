@@ -13,6 +13,7 @@ from hyperspy_assb.fitting.lazy import fit_blocks
 from hyperspy_assb.fitting.maps import Job
 from hyperspy_assb.fitting.solvers import Detector, FitResult, SolverOptions
 from hyperspy_assb.models.compile import Compiled, compile_model
+from hyperspy_assb.models.evidence import Evidence
 from hyperspy_assb.models.results import MapResult, store_result
 
 
@@ -86,25 +87,38 @@ def multifit(
     shape = signal.axes_manager._navigation_shape_in_array
     wanted = _wanted(mask, shape)
     compiled, jobs = _plan(model, wanted, bounded)
+    detector = detector_from_metadata(signal) if detector is None else detector
     show = preferences.General.show_progressbar if show_progressbar is None else show_progressbar
     variance = _noise_variance(signal) if loss_function == "ls" else None
     known = loss_function != "ls" or signal.get_noise_variance() is not None
+    options = SolverOptions() if options is None else options
+    # What is read in blocks is large: half the memory, and seven digits, are enough for a covariance.
+    precision = (np.float32 if signal._lazy else np.float64) if options.covariance else None
     with (
-        MapResult.of(compiled, wanted.size, store=store, covariance=options is None or options.covariance) as collected,
+        MapResult.of(compiled, wanted.size, store=store, covariance=precision) as collected,
         tqdm(total=wanted.size, disable=progress is not None or not show, unit="spectra", desc="Fit") as bar,
     ):
         for positions, results in fit_blocks(
             signal.data,
             jobs,
-            detector=detector_from_metadata(signal) if detector is None else detector,
+            detector=detector,
             variance=variance,
             relative=not known,
-            options=SolverOptions() if options is None else options,
+            options=options,
             progress=bar.update if progress is None else progress,
         ):
             for part, result, job in zip(compiled, results, jobs, strict=True):
                 collected.add(part, positions, result, job.rows[positions])
-    store_result(model, collected, shape)
+    evidence = Evidence.of(
+        model,
+        jobs,
+        [collected.columns(part) for part in compiled],
+        collected.result,
+        loss_function=loss_function,
+        known_variance=known,
+        detector=detector,
+    )
+    store_result(model, collected, shape, evidence)
     return collected.result
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MethodType
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from hyperspy_assb.fitting.solvers import FitResult, Status
 from hyperspy_assb.models.compile import Compiled, Slot
+from hyperspy_assb.models.evidence import Evidence
 
 
 @dataclass(frozen=True)
 class FitQuality:
-    """How good the fit is at every position: HyperSpy signals on the navigation axes.
+    """How good the fit is at every position: HyperSpy signals on the navigation axes, NaN where there is no fit.
 
     Parameters
     ----------
@@ -33,6 +34,55 @@ class FitQuality:
     deviance: Any
     dof: Any
     status: Any
+    _evidence: Evidence | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def reduced_deviance(self) -> Any:
+        """Deviance over degrees of freedom: 1 for a true model where there are many electrons in each channel."""
+        dof = self.dof.data.astype(float)
+        return self._as_map(self.deviance.data / np.where(dof > 0, dof, np.nan), "reduced deviance")
+
+    @cached_property
+    def p_value(self) -> Any:
+        """Probability that a true model is missed by more than here; it holds for few electrons per channel too.
+
+        It is evaluated when it is first asked for, some spectra at a time; see
+        :func:`.statistics.deviance_p_value`.
+
+        Raises
+        ------
+        ValueError
+            After least squares without a known variance.
+        """
+        return self._as_map(self.evidence.p_value(), "p value")
+
+    @cached_property
+    def aic(self) -> Any:
+        """Akaike's information criterion; see :func:`.statistics.information_criteria`. Of two models the smaller."""
+        return self._as_map(self.evidence.criteria().aic, "Akaike information criterion")
+
+    @cached_property
+    def bic(self) -> Any:
+        """Bayesian information criterion; see :func:`.statistics.information_criteria`. Of two models the smaller."""
+        return self._as_map(self.evidence.criteria().bic, "Bayesian information criterion")
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the maps are computed from.
+
+        Raises
+        ------
+        RuntimeError
+            If the quality does not come from a batched fit.
+        """
+        if self._evidence is None:
+            raise RuntimeError('Nothing is kept of the fit: run m.multifit(optimizer="batched") again.')
+        return self._evidence
+
+    def _as_map(self, values: NDArray[Any], title: str) -> Any:
+        out = self.deviance._deepcopy_with_new_data(np.reshape(values, self.deviance.data.shape))
+        out.metadata.General.title = title
+        return out
 
 
 @dataclass(frozen=True)
@@ -67,8 +117,17 @@ class Covariance:
 class MapResult:
     """Results of a whole map, collected block by block; on disk they are complete or not there."""
 
-    def __init__(self, slots: list[Slot], free: NDArray[np.bool_], count: int, store: Path | None, covariance: bool):
+    def __init__(
+        self,
+        slots: list[Slot],
+        constants: list[tuple[Slot, float]],
+        free: NDArray[np.bool_],
+        count: int,
+        store: Path | None,
+        covariance: type | None,
+    ):
         self.slots = tuple(slots)
+        self.constants = constants
         self._column = {slot.name: k for k, slot in enumerate(slots)}
         self._free, self._count, self._covariance = free, count, covariance
         self._store = store
@@ -88,7 +147,7 @@ class MapResult:
         count, size, f = self._count, len(self.slots), int(self._free.sum())
         kept: Any = None
         if self._covariance and self.group is None:
-            kept = np.full((count, f, f), np.nan)
+            kept = np.full((count, f, f), np.nan, dtype=self._covariance)
         elif self._covariance:
             kept = self.group.create_dataset(
                 "covariance", shape=(count, f, f), chunks=(4096, f, f), dtype="f8", fill_value=np.nan
@@ -105,15 +164,27 @@ class MapResult:
         )
 
     @classmethod
-    def of(cls, compiled: list[Compiled], count: int, *, store: Any, covariance: bool) -> MapResult:
-        """Room for the results of some compiled models."""
+    def of(cls, compiled: list[Compiled], count: int, *, store: Any, covariance: type | None) -> MapResult:
+        """Room for the results of some compiled models, with the covariance in numbers of some type, or none."""
         slots: dict[tuple[str, str], Slot] = {}
         free: dict[tuple[str, str], bool] = {}
         for part in compiled:
             for slot, flag in zip(part.slots, part.free[: len(part.slots)], strict=True):
                 slots[slot.name], free[slot.name] = slot, bool(flag)
         where = None if store is None else Path(store)
-        return cls(list(slots.values()), np.array(list(free.values()), dtype=bool), count, where, covariance)
+        constants = {slot.name: (slot, value) for part in compiled for slot, value in part.constants}
+        return cls(
+            list(slots.values()),
+            list(constants.values()),
+            np.array(list(free.values()), dtype=bool),
+            count,
+            where,
+            covariance,
+        )
+
+    def columns(self, compiled: Compiled) -> NDArray[np.int64]:
+        """Columns of the parameters of a compiled model in the results."""
+        return np.array([self._column[slot.name] for slot in compiled.slots], dtype=np.int64)
 
     def add(self, compiled: Compiled, positions: NDArray[np.int64], result: FitResult, rows: NDArray[np.bool_]) -> None:
         """Take the results of the spectra ``rows`` of a block at ``positions``."""
@@ -121,7 +192,7 @@ class MapResult:
             self.__dict__["result"] = result  # the whole map at once
             return
         where, own = positions[rows], len(compiled.slots)
-        columns = np.array([self._column[slot.name] for slot in compiled.slots], dtype=int)
+        columns = self.columns(compiled)
         self.result.values[np.ix_(where, columns)] = result.values[rows, :own]
         self.result.std[np.ix_(where, columns)] = result.std[rows, :own]
         for name in ("deviance", "dof", "status", "iterations"):
@@ -159,7 +230,7 @@ class MapResult:
             object.__setattr__(self.result, "covariance", kept)
 
 
-def store_result(model: Any, collected: MapResult, shape: tuple[int, ...]) -> None:
+def store_result(model: Any, collected: MapResult, shape: tuple[int, ...], evidence: Evidence | None = None) -> None:
     """Write fitted values into the parameter maps and quality maps of a model."""
     result = collected.result
     for column, slot in enumerate(collected.slots):
@@ -170,6 +241,11 @@ def store_result(model: Any, collected: MapResult, shape: tuple[int, ...]) -> No
         stored["values"][where] = result.values[:, column].reshape(own)
         stored["std"][where] = np.broadcast_to(std, result.status.shape).reshape(own)
         stored["is_set"][...] = known.reshape(own)
+    for slot, value in collected.constants:
+        stored, known = slot.parameter.map, np.reshape(result.usable, shape or (1,))
+        where = (known,) if slot.element is None else (known, slot.element)
+        stored["values"][where] = value
+        stored["is_set"][known] = True
     model.chisq.data[...] = result.deviance.reshape(model.chisq.data.shape)
     model.dof.data[...] = int(result.free.sum())
     model.fetch_stored_values()
@@ -183,6 +259,7 @@ def store_result(model: Any, collected: MapResult, shape: tuple[int, ...]) -> No
         deviance=as_map(result.deviance, "Poisson deviance"),
         dof=as_map(result.dof, "degrees of freedom"),
         status=as_map(result.status, "fit status"),
+        _evidence=evidence,
     )
     free = [slot.name for slot, flag in zip(collected.slots, result.free, strict=True) if flag]
     model._covariance = None

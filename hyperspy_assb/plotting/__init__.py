@@ -2,6 +2,7 @@
 
 from hyperspy_assb.plotting.delithiation import plot_delithiation, plot_distribution
 from hyperspy_assb.plotting.maps import add_scale_bar, plot_map, plot_status_map
+from hyperspy_assb.plotting.precision import plot_precision
 from hyperspy_assb.plotting.spectra import plot_fit
 from hyperspy_assb.plotting.truth import plot_truth_result
 
@@ -11,6 +12,7 @@ __all__ = [
     "plot_distribution",
     "plot_fit",
     "plot_map",
+    "plot_precision",
     "plot_status_map",
     "plot_truth_result",
 ]

@@ -1,0 +1,52 @@
+"""Figures of the precision that can be expected."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from hyperspy_assb.plotting.style import COLOURS, QUIET
+
+
+def plot_precision(result: Any, *, ax: Axes | None = None) -> Axes:
+    """Plot the relative standard error of each parameter against the dose, both on logarithmic axes.
+
+    Parameters
+    ----------
+    result : Precision
+        What was predicted; see :func:`hyperspy_assb.predict_precision`. One dose becomes a line of two decades around
+        it.
+    ax
+        Axes to draw on; new ones if None.
+
+    Returns
+    -------
+    Axes
+        The axes. Parameters without a bound, or with the value 0, are named in the legend only.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(5.4, 4.0), layout="constrained")
+    doses = np.unique(np.ravel(result.dose))
+    low, high = doses[0], doses[-1]
+    if low == high:
+        low, high = low / 10.0, high * 10.0
+    shown = np.geomspace(low, high, 61)
+    for number, name in enumerate(result.names):
+        colour, style = COLOURS[number % len(COLOURS)], ("-", "--", ":")[number // len(COLOURS) % 3]
+        line = 100.0 * result.relative_at(*name, shown)
+        known = bool(np.isfinite(line).all())
+        label = ".".join(name) + ("" if known else " (no relative precision)")
+        ax.plot(shown, line if known else np.full(shown.size, np.nan), style, color=colour, linewidth=1.3, label=label)
+    for dose in doses:
+        ax.axvline(dose, color=QUIET, linewidth=0.6, linestyle=":", zorder=0)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlim(low, high)
+    ax.set_xlabel("dose (electrons in the fitted range)")
+    ax.set_ylabel("relative standard error (%)")
+    ax.legend(fontsize="small", edgecolor="none", framealpha=0.8)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
