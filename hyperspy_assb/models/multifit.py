@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb.fitting.detector import estimate_detector
 from hyperspy_assb.fitting.lazy import fit_blocks
-from hyperspy_assb.fitting.maps import Job
+from hyperspy_assb.fitting.maps import Job, fit_map
 from hyperspy_assb.fitting.solvers import Detector, FitResult, SolverOptions
 from hyperspy_assb.models.compile import Compiled, compile_model
 from hyperspy_assb.models.evidence import Evidence
@@ -31,7 +32,7 @@ def multifit(
     mask: NDArray[np.bool_] | None = None,
     loss_function: str = "ML-poisson",
     bounded: bool = True,
-    detector: Detector | None = None,
+    detector: Detector | str | None = None,
     options: SolverOptions | None = None,
     store: str | Path | None = None,
     show_progressbar: bool | None = None,
@@ -55,8 +56,8 @@ def multifit(
         it has none, standard errors are those that the residuals tell.
     bounded : bool
         Whether the bounds of the parameters hold.
-    detector : Detector, optional
-        Gain and read noise; from the metadata by default.
+    detector : Detector or "estimate", optional
+        Gain and read noise, or that they are to be estimated from what a first fit leaves; by default from the metadata.
     options : SolverOptions, optional
         How far the solver goes, and in how many threads.
     store : str or Path, optional
@@ -76,7 +77,8 @@ def multifit(
     NotImplementedError
         If something in the model cannot be compiled; it is named.
     ValueError
-        If the loss function is not known, the mask has the wrong shape, or a variance is not above 0.
+        If the loss function is not known, the mask has the wrong shape, a variance is not above 0, or there is too
+        little to estimate a gain from.
     """
     from hyperspy.defaults_parser import preferences
     from tqdm.auto import tqdm
@@ -87,7 +89,12 @@ def multifit(
     shape = signal.axes_manager._navigation_shape_in_array
     wanted = _wanted(mask, shape)
     compiled, jobs = _plan(model, wanted, bounded)
-    detector = detector_from_metadata(signal) if detector is None else detector
+    if detector == "estimate":
+        detector = _estimated_detector(signal, max(jobs, key=lambda job: job.rows.sum()))
+    elif detector is None:
+        detector = detector_from_metadata(signal)
+    elif not isinstance(detector, Detector):
+        raise ValueError(f'detector must be a Detector or "estimate", not {detector!r}.')
     show = preferences.General.show_progressbar if show_progressbar is None else show_progressbar
     variance = _noise_variance(signal) if loss_function == "ls" else None
     known = loss_function != "ls" or signal.get_noise_variance() is not None
@@ -120,6 +127,23 @@ def multifit(
     )
     store_result(model, collected, shape, evidence)
     return collected.result
+
+
+def _estimated_detector(signal: Any, job: Job, spectra: int = 256) -> Detector:
+    """Gain and read noise from fits of some spectra of a map."""
+    rows = np.flatnonzero(job.rows)
+    rows = rows[np.linspace(0, rows.size - 1, min(rows.size, spectra)).astype(int)]
+    flat = signal.data.reshape(-1, signal.data.shape[-1])[rows]
+    counts = np.asarray(flat, dtype=float)[:, : job.mask.size]
+    part = job.part(rows)
+    result = fit_map(counts, part, detector=None, variance=None, relative=False, options=SolverOptions())
+    good = result.usable
+    if not good.any():
+        raise ValueError("The gain cannot be estimated: none of the spectra could be fitted.")
+    nothing = np.zeros(part.free.size, dtype=bool)
+    expectation = part.model.evaluate(result.values[good], nothing)[0]
+    keep = ~job.mask
+    return estimate_detector(counts[good][:, keep], expectation[:, keep], n_free=int(job.free.sum()))
 
 
 def _wanted(mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:

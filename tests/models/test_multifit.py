@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dask.array as da
 import exspy
 import hyperspy.api as hs
 import numpy as np
@@ -294,3 +295,17 @@ def test_the_detector_sets_the_errors():
     # Exact: four times the variance at the same values.
     np.testing.assert_allclose(free_maps(other), free_maps(model), rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(free_maps(other, "std"), 2.0 * free_maps(model, "std"), rtol=1e-4)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_the_detector_is_estimated_from_the_residuals(lazy):
+    model = make((8, 8), gain=4.0, read_noise=2.0)
+    if lazy:
+        model.signal.data = da.from_array(model.signal.data, chunks=(4, 4, -1))
+    known = make((8, 8), gain=4.0, read_noise=2.0)
+    known.multifit(detector=Detector(4.0, 2.0), show_progressbar=False)
+    model.multifit(detector="estimate", show_progressbar=False)
+    # 64 spectra of 300 channels tell the gain to a few per cent, errors go with its root.
+    np.testing.assert_allclose(free_maps(model, "std"), free_maps(known, "std"), rtol=0.1)
+    with pytest.raises(ValueError, match='detector must be a Detector or "estimate"'):
+        model.multifit(detector="guess", show_progressbar=False)
