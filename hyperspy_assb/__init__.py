@@ -19,6 +19,7 @@ _NAMES = {
     "load_delithiation": "hyperspy_assb.signals.delithiation",
     "load_spectrum_image": "hyperspy_assb.signals.files",
     "multifit": "hyperspy_assb.models.multifit",
+    "plot_residuals": "hyperspy_assb.models.residuals",
     "predict_precision": "hyperspy_assb.models.precision",
     "to_lmfit": "hyperspy_assb.models.lmfit_bridge",
 }
@@ -31,6 +32,7 @@ __all__ = [
     "load_spectrum_image",
     "models",
     "multifit",
+    "plot_residuals",
     "plotting",
     "predict_precision",
     "provenance",

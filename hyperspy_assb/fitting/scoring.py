@@ -376,6 +376,7 @@ class Problem:
             last_gain[active] = gain[active]
             ended = active[finished]
             converged[ended] = True
+            state.objective[ended] -= gain[ended]  # of the last step, which is not evaluated
             if self.ties:
                 own = new_theta[ended]
                 self._follow(own)

@@ -187,7 +187,8 @@ def decide(
     surplus = np.empty(n)
     for i in range(rows.size):
         r = rows[i]
-        if new_objective[r] <= objective[r] * (1.0 + 1e-9) + 1e-9:
+        # Negative counts can make it negative.
+        if new_objective[r] <= objective[r] + 1e-9 * (abs(objective[r]) + 1.0):
             gained = objective[r] - new_objective[r]
             factor = 0.01 if gained > 0.9 * gain[r] else (0.3 if gained > 0.5 * gain[r] else 1.0)
             # After a step that failed, the next one is not much bolder than the one that succeeded.

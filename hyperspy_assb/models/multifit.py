@@ -57,7 +57,7 @@ def multifit(
     bounded : bool
         Whether the bounds of the parameters hold.
     detector : Detector or "estimate", optional
-        Gain and read noise, or that they are to be estimated from what a first fit leaves; by default from the metadata.
+        Gain and read noise, or that a first fit is to tell them by its residuals; by default from the metadata.
     options : SolverOptions, optional
         How far the solver goes, and in how many threads.
     store : str or Path, optional

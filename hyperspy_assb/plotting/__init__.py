@@ -3,6 +3,7 @@
 from hyperspy_assb.plotting.delithiation import plot_delithiation, plot_distribution
 from hyperspy_assb.plotting.maps import add_scale_bar, plot_map, plot_status_map
 from hyperspy_assb.plotting.precision import plot_precision
+from hyperspy_assb.plotting.residuals import plot_residual_image
 from hyperspy_assb.plotting.spectra import plot_fit
 from hyperspy_assb.plotting.truth import plot_truth_result
 
@@ -13,6 +14,7 @@ __all__ = [
     "plot_fit",
     "plot_map",
     "plot_precision",
+    "plot_residual_image",
     "plot_status_map",
     "plot_truth_result",
 ]
