@@ -14,6 +14,12 @@ from hyperspy_assb.fitting import compiled, steps
 from hyperspy_assb.fitting import linear as normal
 from hyperspy_assb.fitting.kernels import FloatArray
 
+_PROJECT_AFTER = 6
+"""Steps after which linear parameters follow the others: the joint steps of spectra that take longer creep along a
+curved valley, which is straight for the others alone (variable projection; Golub and Pereyra, Inverse Probl. 19, R1
+(2003))."""
+_SHORT, _UNDAMPED = 1e-3, 1e-6
+"""Gain in log-likelihood of a short step, and damping that does not matter."""
 _LEARN_AFTER = 2
 """Steps after which the curvature is learnt from the steps themselves; most spectra are done by then."""
 
@@ -317,6 +323,35 @@ class Problem:
                 break
         theta[:, where] = position
 
+    def _project(
+        self,
+        rows: NDArray[np.int64],
+        theta: FloatArray,
+        y: FloatArray,
+        weights: FloatArray | None,
+        state: _State,
+        frozen: NDArray[np.bool_],
+    ) -> None:
+        """Bring the linear parameters to where they fit best for the others, and the normal equations with them."""
+        where = np.flatnonzero(self.free)
+        trial, gain = np.ascontiguousarray(theta[:, where]), np.zeros(len(theta))
+        steps.propose(
+            rows,
+            np.ascontiguousarray(theta[:, where]),
+            frozen,
+            self.lower,
+            self.upper,
+            state.score,
+            state.information,
+            state.missing,
+            np.full(len(theta), 1e-9),
+            trial,
+            gain,
+            state.stuck,
+        )
+        theta[np.ix_(rows, where)] = trial[rows]
+        self._accumulate(rows, theta, y, weights, state)
+
     def _iterate(
         self,
         active: NDArray[np.int64],
@@ -348,30 +383,21 @@ class Problem:
             new_theta[far] = theta[far]
         while active.size:
             position = np.ascontiguousarray(theta[:, where])
-            steps.propose(
-                active,
-                position,
-                nothing,
-                self.lower,
-                self.upper,
-                state.score,
-                state.information,
-                state.missing,
-                damping,
-                trial,
-                gain,
-                state.stuck,
-            )
+            arrays = (state.score, state.information, state.missing, damping, trial, gain, state.stuck)
+            steps.propose(active, position, nothing, self.lower, self.upper, *arrays)
+            # A damped step gains little where the data say little: whether that is all, only an undamped one tells.
+            short = active[(gain[active] < _SHORT) & (damping[active] > _UNDAMPED) & ~failed[active]]
+            damping[short] = 1e-9
+            steps.propose(short, position, nothing, self.lower, self.upper, *arrays)
             iterations[active] += 1
             new_theta[np.ix_(active, where)] = trial[active]
-            # A small expected gain of a hardly damped step: nothing is left to find. Where the model misses the data by
-            # many standard errors, the gain is judged by what it misses.
+            # Where the model misses the data by many standard errors, the gain is judged by what it misses.
             scale = np.maximum(1.0, excess * state.objective[active])
             # The gain falls from step to step by about the same factor; one step alone does not tell by which.
             second = last_gain[active] > 0.0
             falling = np.divide(gain[active], last_gain[active], out=np.ones(active.size), where=second)
-            left = gain[active] * np.clip(falling, 1e-4, 1.0)
-            finished = (left < self.tolerance * scale) & (damping[active] < 1.0)
+            left = gain[active] * np.clip(falling, 1e-2, 1.0)
+            finished = (left < self.tolerance * scale) & (damping[active] <= _UNDAMPED)
             finished &= np.isfinite(state.objective[active])
             last_gain[active] = gain[active]
             ended = active[finished]
@@ -385,6 +411,9 @@ class Problem:
             active = active[~finished & (iterations[active] < self.max_iterations) & (damping[active] < 1e12)]
             if active.size:
                 self._accumulate(active, new_theta, y, weights, candidate)
+                slow = active[(iterations[active] >= _PROJECT_AFTER) & np.isfinite(candidate.objective[active])]
+                if slow.size and linear.any() and not linear.all():
+                    self._project(slow, new_theta, y, weights, candidate, ~linear)
                 steps.decide(
                     active,
                     theta,
@@ -392,7 +421,7 @@ class Problem:
                     state.score,
                     state.information,
                     state.missing,
-                    trial - position,
+                    new_theta[:, where] - position,
                     iterations >= _LEARN_AFTER,
                     gain,
                     damping,

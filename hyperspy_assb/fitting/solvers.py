@@ -84,8 +84,8 @@ class SolverOptions:
         Threads.
     """
 
-    max_iterations: int = 100
-    tolerance: float = 1e-8
+    max_iterations: int = 200
+    tolerance: float = 1e-9
     minimum_counts: float = 100.0
     covariance: bool = True
     mean_first: bool = True

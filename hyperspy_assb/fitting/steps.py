@@ -92,7 +92,8 @@ def propose(
     score, information
         Gradient of the log-likelihood, shape (B, F), and its expected curvature, shape (B, F, F).
     missing
-        What the true curvature has beyond the expected one, as far as it is known, shape (B, F, F).
+        What the true curvature has beyond the expected one, as far as it is known, shape (B, F, F); forgotten where
+        the sum is not positive definite.
     damping
         Levenberg damping in units of the scaled curvature, shape (B,); grows where a step cannot be solved for.
     trial, gain, stuck
@@ -121,6 +122,13 @@ def propose(
             for k in range(n):
                 factor[k, k] += damping[r]
             if not cholesky(factor, held, 1e-14):
+                if missing[r].any():
+                    # Not convex: what was learnt does not hold here.
+                    missing[r] = 0.0
+                    for k in range(n):
+                        for j in range(n):
+                            scaled[k, j] = information[r, k, j] / (root[k] * root[j])
+                    continue
                 damping[r] = max(10.0 * damping[r], 1e-12)
                 if damping[r] > 1e12:  # not finite: stand still
                     change[:] = 0.0
@@ -214,7 +222,9 @@ def decide(
             score[r] = new_score[r]
             information[r] = new_information[r]
         else:
-            damping[r] = 10.0 * max(damping[r], 1e-4)
+            if damping[r] < 1e-6:
+                missing[r] = 0.0  # what was learnt has led astray
+            damping[r] = 10.0 * max(damping[r], 1e-6)
             failed[r] = True
 
 
