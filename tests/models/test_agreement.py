@@ -116,8 +116,9 @@ CASES = {
         binned=True,
     ),
     "DoublePowerLaw": Case(
-        lambda: [E.DoublePowerLaw(A=3e5, r=2.1, shift=15, ratio=0.4)],
+        lambda: [E.DoublePowerLaw(A=3e5, r=1.6, shift=28, ratio=2.0)],
         offset=30.0,
+        scale=0.5,
         fixed=("origin", "left_cutoff", "shift"),
         off=0.02,
     ),
@@ -220,6 +221,7 @@ def scipy_fit(model, counts, start, std, weights):
         jac=lambda u: -(jacobian(u) / mean(u)) @ jacobian(u).T,
         options={"xtol": 1e-13},
     )
+    assert np.abs(found.fun).max() < 1e-7, "SciPy did not converge"
     return start + found.x * std
 
 
