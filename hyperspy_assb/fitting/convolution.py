@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from hyperspy_assb.fitting.binding import Bound, Evaluated
 from hyperspy_assb.fitting.columns import column_term
 from hyperspy_assb.fitting.kernels import FloatArray
-from hyperspy_assb.fitting.scoring import Bound, Evaluated
 from hyperspy_assb.fitting.sums import SumModel
 from hyperspy_assb.fitting.terms import Term
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from hyperspy_assb.fitting.binding import Model, Tie
 from hyperspy_assb.fitting.kernels import FloatArray
-from hyperspy_assb.fitting.scoring import Model, Tie
 from hyperspy_assb.fitting.solvers import Detector, FitResult, SolverOptions, Status, fit_spectra
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.fitting import compiled, steps
 from hyperspy_assb.fitting import linear as normal
+from hyperspy_assb.fitting import steps
+from hyperspy_assb.fitting.binding import Bound, Tie
 from hyperspy_assb.fitting.kernels import FloatArray
+from hyperspy_assb.fitting.loading import load, plain
 
 _PROJECT_AFTER = 6
 """Steps after which linear parameters follow the others: the joint steps of spectra that take longer creep along a
@@ -22,119 +22,6 @@ _SHORT, _UNDAMPED = 1e-3, 1e-6
 """Gain in log-likelihood of a short step, and damping that does not matter."""
 _LEARN_AFTER = 2
 """Steps after which the curvature is learnt from the steps themselves; most spectra are done by then."""
-
-
-class Model(Protocol):
-    """What the solver needs to know of a model.
-
-    A model may also have ``bind(start, moving, keep)``, which gives its own :class:`Bound`.
-    """
-
-    n_parameters: int
-
-    def evaluate(self, parameters: FloatArray, free: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
-        """Expectation, shape (S, E), and derivatives, shape (S, F, E), for parameters of shape (S, P)."""
-        ...
-
-
-class Bound(Protocol):
-    """A model on the channels that are fitted, with M parameters that move.
-
-    It may also have ``quadratic`` and ``weighted``, as :class:`.sums.BoundSum`, and ``block_size``.
-    """
-
-    @property
-    def linear(self) -> NDArray[np.bool_]:
-        """Which of the moving parameters the expectation is jointly linear in, shape (M,)."""
-        ...
-
-    def accumulate(
-        self,
-        theta: FloatArray,
-        rows: NDArray[np.int64],
-        y: FloatArray,
-        weights: FloatArray | None,
-        scale: float,
-        shift: float,
-        objective: FloatArray,
-        score: FloatArray,
-        information: FloatArray,
-    ) -> None:
-        """Overwrite the normal equations, shapes (B,), (B, M), (B, M, M), of the spectra ``rows`` of a block.
-
-        ``y``, shape (B, E), has the expectation ``scale`` times that of the model plus ``shift``; it is a Poisson
-        number where there are no ``weights``.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Tie:
-    """A parameter that follows another.
-
-    Parameters
-    ----------
-    target, source
-        Columns of the two parameters.
-    function
-        Gives values and slopes for an array of values of the source.
-    """
-
-    target: int
-    source: int
-    function: Callable[[FloatArray], tuple[FloatArray, FloatArray]]
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluated:
-    """A model that is only known by its expectations and derivatives."""
-
-    model: Model
-    moving: NDArray[np.bool_]
-    keep: NDArray[np.bool_]
-
-    @property
-    def linear(self) -> NDArray[np.bool_]:
-        """None: nothing is known of it."""
-        return np.zeros(int(self.moving.sum()), dtype=bool)
-
-    def accumulate(
-        self,
-        theta: FloatArray,
-        rows: NDArray[np.int64],
-        y: FloatArray,
-        weights: FloatArray | None,
-        scale: float,
-        shift: float,
-        objective: FloatArray,
-        score: FloatArray,
-        information: FloatArray,
-    ) -> None:
-        """See :meth:`Bound.accumulate`."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            expectation, jacobian = self.model.evaluate(theta[rows], self.moving)
-            compiled.accumulate(
-                expectation[:, self.keep] * scale + shift,
-                np.ascontiguousarray(jacobian[:, :, self.keep] * scale),
-                rows,
-                y,
-                y if weights is None else weights,
-                weights is None,
-                objective,
-                score,
-                information,
-            )
-
-
-def bind(
-    model: Model, start: FloatArray, free: NDArray[np.bool_], keep: NDArray[np.bool_], ties: Sequence[Tie] = ()
-) -> Bound:
-    """The model as the solver uses it, with the free parameters and those that follow them moving."""
-    moving = free.copy()
-    for tie in ties:
-        moving[tie.target] = moving[tie.source]
-    own = getattr(model, "bind", None)
-    return own(start, moving, keep) if own is not None else Evaluated(model, moving, keep)
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +77,7 @@ class Problem:
             Spectra to leave out, shape (B,).
         """
         n, where = len(theta), np.flatnonzero(self.free)
-        counts = _plain(counts)
+        counts = plain(counts)
         theta[:, where] = np.clip(theta[:, where], self.lower, self.upper)
         self._follow(theta)
         state = _State(n, where.size)
@@ -198,7 +85,7 @@ class Problem:
         too_few, linear = np.zeros(n, dtype=bool), self._linear()
         skip = np.zeros(n, dtype=bool) if skip is None else skip
         if variance is not None and not self.ties and getattr(self.bound, "quadratic", False):
-            known = _plain(np.broadcast_to(variance, counts.shape))
+            known = plain(np.broadcast_to(variance, counts.shape))
             own: Any = self.bound
             good = own.weighted(theta, counts, known, self.keep, state.objective, state.score, state.information)
             masked = skip | ~good
@@ -207,7 +94,7 @@ class Problem:
             converged[active] = True
         else:
             y = np.empty((n, self.keep.size))
-            total, good = _load(counts, self.keep, self.scale, self.shift, y)
+            total, good = load(counts, self.keep, self.scale, self.shift, y)
             masked = skip | ~good
             too_few = ~masked & (variance is None) & (total < self.minimum_counts)
             active = np.flatnonzero(~masked & ~too_few)
@@ -433,13 +320,6 @@ class Problem:
                 )
 
 
-def _plain(values: NDArray[Any]) -> NDArray[Any]:
-    """Rows of numbers as the compiled loops take them; a copy only where they are not."""
-    if values.dtype.kind not in "iuf" or values.dtype.itemsize < 4 or not values.dtype.isnative:
-        values = values.astype(np.float64)
-    return np.ascontiguousarray(values)
-
-
 class _State:
     """Normal equations of the spectra of a block."""
 
@@ -449,39 +329,3 @@ class _State:
         self.information = np.zeros((n, f, f))
         self.missing = np.zeros((n, f, f))
         self.stuck = np.zeros((n, f), dtype=bool)
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
-def _load_run(counts: NDArray[np.generic], scale: float, shift: float, y: FloatArray) -> tuple[float, float]:
-    total, size = 0.0, 0.0
-    for k in range(y.size):
-        value = counts[k] * scale
-        total += value
-        size += abs(value)
-        y[k] = value + shift
-    return total, size
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _load(
-    counts: NDArray[np.generic], keep: NDArray[np.int64], scale: float, shift: float, y: FloatArray
-) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Scale and shift the counts of the channels ``keep``; returns their sums, and whether there is something to fit.
-
-    Nothing is to be fitted where a count is not finite, and where all are 0.
-    """
-    total, good = np.zeros(len(counts)), np.zeros(len(counts), dtype=np.bool_)
-    for i in range(len(counts)):
-        size, k = 0.0, 0
-        while k < keep.size:
-            # Runs of neighbouring channels are copied at once.
-            stop = k + 1
-            if keep[keep.size - 1] - keep[k] == keep.size - 1 - k:
-                stop = keep.size
-            first = keep[k]
-            part, magnitude = _load_run(counts[i, first : first + stop - k], scale, shift, y[i, k:stop])
-            total[i] += part
-            size += magnitude
-            k = stop
-        good[i] = np.isfinite(size) and size > 0.0
-    return total, good

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hyperspy_assb.fitting.binding import Model, Tie, bind
 from hyperspy_assb.fitting.kernels import FloatArray
-from hyperspy_assb.fitting.scoring import Block, Model, Problem, Tie, bind
+from hyperspy_assb.fitting.scoring import Block, Problem
 
 
 class Status(IntEnum):

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 from scipy.interpolate import CubicSpline
 
+from hyperspy_assb.fitting.binding import Model, Tie
 from hyperspy_assb.fitting.kernels import FloatArray
-from hyperspy_assb.fitting.scoring import Model, Tie
 from hyperspy_assb.fitting.solvers import Detector
 
 SEPARABLE = 10.0

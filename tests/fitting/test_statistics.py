@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from hyperspy_assb.eels.lineshapes import DARK_LEVEL, VALENCE_BAND
-from hyperspy_assb.fitting.scoring import Tie
+from hyperspy_assb.fitting.binding import Tie
 from hyperspy_assb.fitting.solvers import Detector, SolverOptions, fit_spectra
 from hyperspy_assb.fitting.statistics import (
     SEPARABLE,
