@@ -86,7 +86,7 @@ class SolverOptions:
     """
 
     max_iterations: int = 200
-    tolerance: float = 1e-9
+    tolerance: float = 1e-10
     minimum_counts: float = 100.0
     covariance: bool = True
     mean_first: bool = True
