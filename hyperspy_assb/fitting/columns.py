@@ -16,7 +16,8 @@ def _columns_kernel(
 ) -> None:
     """Background plus the sum of parameters times columns; ``constants`` holds them one after the other."""
     n = energy.size
-    values[:] = constants[:n]
+    for e in range(n):
+        values[e] = constants[e]
     for k in range(parameters.size):
         for e in range(n):
             gradients[k, e] = constants[(k + 1) * n + e]

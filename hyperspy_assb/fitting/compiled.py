@@ -220,7 +220,8 @@ def evaluate_sum(
 
     Rows of terms of fixed shape are read from ``jacobian``, those of the others are written.
     """
-    mu[:] = background
+    for e in range(mu.size):
+        mu[e] = background[e]
     for t in range(addresses.size):
         first, last = starts[t], starts[t + 1]
         if fixed_shape[t]:

@@ -118,15 +118,18 @@ def propose(
                 scaled[k, j] = (information[r, k, j] + missing[r, k, j]) / (root[k] * root[j])
         passes = 0
         while True:
-            factor[:, :] = scaled
+            learnt = False
             for k in range(n):
+                for j in range(n):
+                    factor[k, j] = scaled[k, j]
+                    learnt |= missing[r, k, j] != 0.0
                 factor[k, k] += damping[r]
             if not cholesky(factor, held, 1e-14):
-                if missing[r].any():
+                if learnt:
                     # Not convex: what was learnt does not hold here.
-                    missing[r] = 0.0
                     for k in range(n):
                         for j in range(n):
+                            missing[r, k, j] = 0.0
                             scaled[k, j] = information[r, k, j] / (root[k] * root[j])
                     continue
                 damping[r] = max(10.0 * damping[r], 1e-12)
@@ -217,13 +220,18 @@ def decide(
                     for k in range(n):
                         for j in range(n):
                             missing[r, k, j] += surplus[k] * surplus[j] / product
-            theta[r] = new_theta[r]
             objective[r] = new_objective[r]
-            score[r] = new_score[r]
-            information[r] = new_information[r]
+            for k in range(theta.shape[1]):
+                theta[r, k] = new_theta[r, k]
+            for k in range(n):
+                score[r, k] = new_score[r, k]
+                for j in range(n):
+                    information[r, k, j] = new_information[r, k, j]
         else:
             if damping[r] < 1e-6:
-                missing[r] = 0.0  # what was learnt has led astray
+                for k in range(n):
+                    for j in range(n):
+                        missing[r, k, j] = 0.0  # what was learnt has led astray
             damping[r] = 10.0 * max(damping[r], 1e-6)
             failed[r] = True
 
