@@ -28,7 +28,7 @@ def plot_precision(result: Any, *, ax: Axes | None = None) -> Axes:
         The axes. Parameters without a bound, or with the value 0, are named in the legend only.
     """
     if ax is None:
-        _, ax = plt.subplots(figsize=(5.4, 4.0), layout="constrained")
+        _, ax = plt.subplots(figsize=(7.2, 4.0), layout="constrained")
     doses = np.unique(np.ravel(result.dose))
     low, high = doses[0], doses[-1]
     if low == high:
@@ -47,6 +47,6 @@ def plot_precision(result: Any, *, ax: Axes | None = None) -> Axes:
     ax.set_xlim(low, high)
     ax.set_xlabel("dose (electrons in the fitted range)")
     ax.set_ylabel("relative standard error (%)")
-    ax.legend(fontsize="small", edgecolor="none", framealpha=0.8)
+    ax.legend(fontsize="small", edgecolor="none", loc="center left", bbox_to_anchor=(1.0, 0.5))
     ax.spines[["top", "right"]].set_visible(False)
     return ax
