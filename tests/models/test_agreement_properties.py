@@ -76,6 +76,7 @@ def test_bounds(chosen, loss, seed, exact):
         # Karush, Kuhn and Tucker: what is at a bound is pushed against it, and the rest is a stationary point.
         assert np.all((theta >= reference.lower) & (theta <= reference.upper))
         score, information = reference.normal(theta, 1e-4 * np.abs(theta))
+        reference.put(theta)
         root = np.sqrt(np.diag(information))
         below, above = theta == reference.lower, theta == reference.upper
         slack = 1e-3 * np.sqrt(2 * reference.objective(theta) / 143) if loss == "ls" else 1e-3
@@ -163,10 +164,10 @@ def test_twins(name, loss, exact):
 
 
 @QUICK
-@given(factor=st.floats(0.3, 3.0), power=st.floats(0.5, 2.0), seed=st.integers(0, 1000), weighted=st.booleans())
+@given(factor=st.floats(0.3, 3.0), power=st.sampled_from([1, 2]), seed=st.integers(0, 1000), weighted=st.booleans())
 def test_twins_of_any_power(factor, power, seed, weighted, exact):
     model = make(seed=seed)
-    tie(model["second"].sigma, model["first"].sigma, f"{factor} * abs(x)**{power}")
+    tie(model["second"].sigma, model["first"].sigma, f"{factor} * x**{power}")
     variance = np.maximum(model.signal.data, 1.0) if weighted else None
     if weighted:
         model.signal.set_noise_variance(hs.signals.Signal1D(variance))
