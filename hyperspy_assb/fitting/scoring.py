@@ -367,10 +367,11 @@ class Problem:
             # A small expected gain of a hardly damped step: nothing is left to find. Where the model misses the data by
             # many standard errors, the gain is judged by what it misses.
             scale = np.maximum(1.0, excess * state.objective[active])
-            # The gain falls from step to step by about the same factor; one step alone does not tell by which.
+            # The gain falls from step to step by about the same factor; one step alone does not tell by which, and a
+            # step that was much better than the one before it does not promise as much of the next.
             second = last_gain[active] > 0.0
             falling = np.divide(gain[active], last_gain[active], out=np.ones(active.size), where=second)
-            left = gain[active] * np.clip(falling, 1e-4, 1.0)
+            left = gain[active] * np.clip(falling, 0.03, 1.0)
             finished = (left < self.tolerance * scale) & (damping[active] < 1.0)
             finished &= np.isfinite(state.objective[active])
             last_gain[active] = gain[active]
