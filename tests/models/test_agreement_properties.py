@@ -128,7 +128,7 @@ TWINS = {
     "affine": [("second.centre", "first.centre", "x + 5.5")],
     "non-linear": [("second.sigma", "first.sigma", "1.4 * x**2")],
     "root": [("second.A", "first.A", "sqrt(540 * x)")],
-    "exponential": [("second.sigma", "first.sigma", "0.515 * exp(x)")],
+    "reciprocal": [("second.sigma", "first.sigma", "1.4 / x")],
     "across kinds": [("level.offset", "first.A", "x / 37.5")],
     "two": [("second.A", "first.A", "0.6 * x"), ("second.sigma", "first.sigma", "1.4 * x")],
     "chain": [("second.sigma", "first.sigma", "1.4 * x"), ("level.offset", "second.sigma", "20.4 * x**2")],
