@@ -17,7 +17,8 @@ from hyperspy_assb.fitting.kernels import FloatArray, Kernel
 from hyperspy_assb.fitting.special import log
 
 SMALLEST = 1e-2
-"""Expected electrons in a channel below which counts are no longer weighted by their Poisson variance."""
+"""Expected electrons in a channel below which counts are no longer weighted by their Poisson variance; standard errors
+of what lies below, such as an empty background, are then too large."""
 
 _TILE = 128
 """Channels whose derivatives fit into the first-level cache."""

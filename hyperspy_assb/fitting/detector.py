@@ -45,17 +45,19 @@ def estimate_detector(counts: FloatArray, expectation: FloatArray, *, n_free: in
     if not square.any():
         raise ValueError("The gain cannot be estimated: the counts do not scatter.")
     square *= counts.shape[1] / max(counts.shape[1] - n_free, 1)
-    # Twice the square of the variance is the variance of a squared normal deviate.
-    variance = np.full_like(square, square.mean())
-    gain, offset = 0.0, 0.0
-    for _ in range(12):
-        kept = square < _SPIKE * np.maximum(variance, np.finfo(float).tiny)
-        weight = 1.0 / np.maximum(variance[kept], 1e-12 * variance.max())
+    gain, offset = float(square.mean() / max(level.mean(), 1e-300)), 0.0
+    for _ in range(20):
+        variance = gain * level + offset
+        # A few electrons where hardly any are expected are no spike.
+        kept = square < _SPIKE * (variance + gain**2)
+        # The variance of a squared residual: of a normal deviate, and what single electrons have beyond it.
+        weight = 1.0 / np.sqrt(2.0 * variance[kept] ** 2 + 0.5 * gain**3 * level[kept] + 1e-24 * variance.max() ** 2)
         matrix = np.stack([level[kept] * weight, weight], axis=1)
         scale = np.linalg.norm(matrix, axis=0)
         scale[scale == 0.0] = 1.0
-        gain, offset = nnls(matrix / scale, square[kept] * weight)[0] / scale
-        variance = gain * level + offset
+        gain, offset = (float(found) for found in nnls(matrix / scale, square[kept] * weight)[0] / scale)
+        if not gain > 0.0:
+            break
     if not gain > 0.0:
         raise ValueError("The gain cannot be estimated: the scatter of the counts does not grow with their height.")
     return Detector(gain=float(gain), read_noise=float(np.sqrt(offset)))

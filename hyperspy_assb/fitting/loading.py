@@ -13,7 +13,7 @@ from hyperspy_assb.fitting.kernels import FloatArray
 
 def plain(values: NDArray[Any]) -> NDArray[Any]:
     """Rows of numbers as the compiled loops take them; a copy only where they are not."""
-    if values.dtype.kind not in "iuf" or values.dtype.itemsize < 4 or not values.dtype.isnative:
+    if values.dtype.kind not in "iuf" or values.dtype.itemsize not in (4, 8) or not values.dtype.isnative:
         values = values.astype(np.float64)
     return np.ascontiguousarray(values)
 

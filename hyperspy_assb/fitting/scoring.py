@@ -84,6 +84,8 @@ class Problem:
         converged, iterations = np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int16)
         too_few, linear = np.zeros(n, dtype=bool), self._linear()
         skip = np.zeros(n, dtype=bool) if skip is None else skip
+        if variance is not None and variance.ndim > 1 and skip.any():
+            variance = np.where(skip[:, np.newaxis], 1.0, variance)
         if variance is not None and not self.ties and getattr(self.bound, "quadratic", False):
             known = plain(np.broadcast_to(variance, counts.shape))
             own: Any = self.bound
@@ -112,6 +114,10 @@ class Problem:
         singular[done] = ~steps.invert(done, state.information, held, covariance)
         std = np.zeros(theta.shape)
         std[:, where] = np.sqrt(np.maximum(np.einsum("sff->sf", covariance), 0.0))
+        # What the data say nothing about has no standard error.
+        blank = np.zeros(held.shape, dtype=bool)
+        blank[done] = ~(np.einsum("sff->sf", state.information)[done] > 0.0)
+        std[:, where] = np.where(blank, np.nan, std[:, where])
         for tie in self.ties:
             std[:, tie.target] = np.abs(tie.function(theta[:, tie.source])[1]) * std[:, tie.source]
         return Block(theta, std, covariance, state.objective, held, converged, singular, too_few, masked, iterations)
@@ -257,6 +263,7 @@ class Problem:
         gain, damping = np.zeros(len(theta)), np.full(len(theta), 1e-3)
         last_gain, failed = np.zeros(len(theta)), np.zeros(len(theta), dtype=bool)
         trial = np.zeros((len(theta), where.size))
+        rounding = 1e-15 * np.abs(y).sum(axis=1) if weights is None else np.zeros(len(theta))
         excess = 2.0 / max(self.keep.size - where.size, 1)
         self._accumulate(active, theta, y, weights, state)
         far = active[self._is_far(active, y, weights, state)]
@@ -283,7 +290,7 @@ class Problem:
             # The gain falls from step to step by about the same factor; one step alone does not tell by which.
             second = last_gain[active] > 0.0
             falling = np.divide(gain[active], last_gain[active], out=np.ones(active.size), where=second)
-            left = gain[active] * np.clip(falling, 1e-2, 1.0)
+            left = gain[active] * np.clip(falling, 0.03, 1.0)
             finished = (left < self.tolerance * scale) & (damping[active] <= _UNDAMPED)
             finished &= np.isfinite(state.objective[active])
             last_gain[active] = gain[active]
@@ -311,6 +318,7 @@ class Problem:
                     new_theta[:, where] - position,
                     iterations >= _LEARN_AFTER,
                     gain,
+                    rounding,
                     damping,
                     failed,
                     new_theta,

@@ -104,7 +104,8 @@ class FitResult:
     values
         All parameters, shape (S, P); NaN where ``status`` is not usable.
     std
-        Standard errors, shape (S, P); 0 for fixed parameters and those at a bound.
+        Standard errors, shape (S, P); 0 for fixed parameters and those at a bound, NaN where the data say nothing about
+        a parameter, which then stands still like one at a bound.
     covariance
         Covariance of the free parameters, shape (S, F, F), or None if it was not asked for.
     free
@@ -238,6 +239,9 @@ def fit_spectra(
     upper = np.full(p, np.inf) if upper is None else np.asarray(upper, dtype=float)
     if not free.shape == lower.shape == upper.shape == (p,):
         raise ValueError(f"free, lower and upper must have the shape ({p},), one entry a parameter.")
+    if not np.all(lower <= upper):
+        wrong = np.flatnonzero(~(lower <= upper)).tolist()
+        raise ValueError(f"The lower bound is not below the upper one for the parameters {wrong}.")
     keep = np.ones(counts.shape[1], dtype=bool) if mask is None else ~np.asarray(mask, dtype=bool)
     detector = Detector() if detector is None or variance is not None else detector
     options = SolverOptions() if options is None else options

@@ -295,8 +295,15 @@ def deviance_p_value(
             raise ValueError(f"mask must have the shape {expectation.shape[1:]} of the channels.")
         expectation = expectation[:, ~np.asarray(mask, dtype=bool)]
         jacobian = None if jacobian is None else jacobian[:, :, ~np.asarray(mask, dtype=bool)]
-    m = np.maximum(expectation, 0.0) + read_noise**2
+    m = np.maximum(expectation + read_noise**2, 0.0)
     moments = deviance_moments(expectation, read_noise)
+    if read_noise > 0.0:
+        # Below nothing there is only read noise: the deviance is that of a normal deviate, judged by a variance that is
+        # a little too small.
+        below = expectation < 0.0
+        ratio = read_noise**2 / np.maximum(m, 1e-12)
+        normal = {"mean": ratio, "variance": 2.0 * ratio**2, "covariance": 0.0, "slope": 0.0, "curvature": 0.0}
+        moments = DevianceMoments(**{k: np.where(below, v, getattr(moments, k)) for k, v in normal.items()})
     rows = np.maximum(expectation, 0.0)[:, np.newaxis, :] if jacobian is None else jacobian
     root = np.sqrt(np.maximum(m, 1e-12))[:, np.newaxis, :]
     scaled = rows / root

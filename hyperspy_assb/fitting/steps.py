@@ -116,7 +116,7 @@ def propose(
         for k in range(n):
             for j in range(n):
                 scaled[k, j] = (information[r, k, j] + missing[r, k, j]) / (root[k] * root[j])
-        passes = 0
+        passes, learnt = 0, False
         while True:
             learnt = False
             for k in range(n):
@@ -167,6 +167,19 @@ def propose(
             aim = position[r, k] + change[k] / root[k]
             trial[r, k] = min(max(aim, lower[k]), upper[k])
         gain[r] = abs(expected)
+        if learnt and gain[r] < 1e-3:
+            # A curvature that was learnt too large would promise too little: the expected one has the last word.
+            for k in range(n):
+                for j in range(n):
+                    factor[k, j] = information[r, k, j] / (root[k] * root[j])
+                factor[k, k] += 1e-9
+                change[k] = 0.0 if held[k] else score[r, k] / root[k]
+            if cholesky(factor, held, 1e-14):
+                solve(factor, held, change)
+                expected = 0.0
+                for k in range(n):
+                    expected += 0.5 * change[k] * score[r, k] / root[k]
+                gain[r] = max(gain[r], expected)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -180,6 +193,7 @@ def decide(
     change: FloatArray,
     learn: NDArray[np.bool_],
     gain: FloatArray,
+    rounding: FloatArray,
     damping: FloatArray,
     failed: NDArray[np.bool_],
     new_theta: FloatArray,
@@ -188,6 +202,8 @@ def decide(
     new_information: FloatArray,
 ) -> None:
     """Take the steps that do not make the fit worse, and adapt the damping, in place; shapes as in :func:`propose`.
+
+    What is worse by no more than ``rounding``, shape (B,), the error of the objective in floating point, is not worse.
 
     Where it is to ``learn``, shape (B,), the missing curvature follows from how the score differs from what was
     expected after ``change``, shape (B, F): the symmetric rank-one update, as NL2SOL augments Gauss-Newton (Dennis, Gay
@@ -199,7 +215,7 @@ def decide(
     for i in range(rows.size):
         r = rows[i]
         # Negative counts can make it negative.
-        if new_objective[r] <= objective[r] + 1e-9 * (abs(objective[r]) + 1.0):
+        if new_objective[r] <= objective[r] + 1e-9 * (abs(objective[r]) + 1.0) + rounding[r]:
             gained = objective[r] - new_objective[r]
             factor = 0.01 if gained > 0.9 * gain[r] else (0.3 if gained > 0.5 * gain[r] else 1.0)
             # After a step that failed, the next one is not much bolder than the one that succeeded.

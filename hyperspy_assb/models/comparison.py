@@ -88,7 +88,8 @@ def compare_fits(first: Any, second: Any) -> FitComparison:
     RuntimeError
         If one of them is not fitted.
     ValueError
-        If the signals differ in shape or axis, or the fits in channels, loss function or detector.
+        If the signals differ in shape, axis or data (those in memory), or the fits in channels, loss function or
+        detector.
 
     Notes
     -----
@@ -117,6 +118,14 @@ def compare_fits(first: Any, second: Any) -> FitComparison:
     shapes = first.signal.data.shape, second.signal.data.shape
     if shapes[0] != shapes[1]:
         raise ValueError(f"The models are of different signals: their shapes are {shapes[0]} and {shapes[1]}.")
+    data = first.signal.data, second.signal.data
+    in_memory = all(isinstance(values, np.ndarray) for values in data)
+    if (
+        data[0] is not data[1]
+        and in_memory
+        and not np.array_equal(data[0], data[1], equal_nan=data[0].dtype.kind == "f")
+    ):
+        raise ValueError("The models are of different signals: their data differ.")
     if not np.allclose(one.energy, other.energy, rtol=1e-6, atol=0.0):
         raise ValueError("The models are of different signals: their signal axes differ.")
     if not np.array_equal(one.switches, other.switches):

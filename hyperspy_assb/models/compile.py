@@ -61,6 +61,10 @@ class Slot:
 
     def start(self, count: int) -> FloatArray:
         """Where a fit starts: the stored values, and the current one where there are none; shape (count,)."""
+        followed = self.parameter.twin
+        if followed is not None:
+            source = Slot(followed.component, followed, self.element).start(count)
+            return _twin_values(self.parameter.twin_function_expr, source)[0]
         if self.parameter.map is None:
             return np.full(count, self.value)
         values, known = self.stored("values"), self.stored("is_set")
@@ -119,6 +123,10 @@ def compile_model(model: Any, components: Sequence[Any] | None = None) -> Compil
     """
     if model.axes_manager.signal_dimension != 1:
         raise NotImplementedError("The batched fit takes models with one signal axis.")
+    if model.axis.is_uniform and model.axis.scale < 0.0 and model.axis.is_binned:
+        raise ValueError(
+            f"The axis {model.axis.name!r} runs backwards, and its channels have a width: reverse it first."
+        )
     if not model.axis.is_uniform:
         raise NotImplementedError(f"The axis {model.axis.name!r} is not uniform: interpolate the signal first.")
     chosen = [c for c in model if c.active] if components is None else list(components)
@@ -139,6 +147,9 @@ def compile_model(model: Any, components: Sequence[Any] | None = None) -> Compil
             "more channels."
         )
     for slot, column in zip(numbers, start.T, strict=True):
+        low, high = _bound(slot.parameter.bmin, -np.inf), _bound(slot.parameter.bmax, np.inf)
+        if not low <= high:
+            raise ValueError(f"{'.'.join(slot.name)} has no room between its bounds, {low} and {high}.")
         if not np.isfinite(column).all():
             raise ValueError(f"{'.'.join(slot.name)} starts at a value that is not finite: set it first.")
     return Compiled(
@@ -364,7 +375,10 @@ def _ties(numbers: list[Slot]) -> Iterator[Tie]:
         key = (id(source), slot.element)
         if key not in column:
             if _root(source).free and _root(source).component.active:
-                raise NotImplementedError(f"{'.'.join(slot.name)} follows {source}, which is not part of the fit.")
+                raise NotImplementedError(
+                    f"{'.'.join(slot.name)} follows {source.component.name}.{source.name}, whose component is not "
+                    "active in the same spectra: fit them apart, or free the twin."
+                )
             return
         yield from follow(column[key])
         yield Tie(k, column[key], partial(_twin_values, slot.parameter.twin_function_expr))

@@ -19,11 +19,15 @@ from hyperspy_assb.models.results import MapResult, store_result
 
 
 def detector_from_metadata(signal: Any) -> Detector:
-    """Gain and read noise from HyperSpy's ``Variance_linear_model``; a perfect counter where there is none."""
+    """Gain and read noise from HyperSpy's ``Variance_linear_model``; a perfect counter where there is none.
+
+    Its variance is ``(gain_factor * counts + gain_offset) * correlation_factor``; an offset below 0 is taken as 0.
+    """
     node = "Signal.Noise_properties.Variance_linear_model"
     gain = signal.metadata.get_item(f"{node}.gain_factor", 1.0)
     offset = signal.metadata.get_item(f"{node}.gain_offset", 0.0)
-    return Detector(gain=float(gain), read_noise=float(np.sqrt(max(offset, 0.0))))
+    correlation = signal.metadata.get_item(f"{node}.correlation_factor", 1.0)
+    return Detector(gain=float(gain * correlation), read_noise=float(np.sqrt(max(offset * correlation, 0.0))))
 
 
 def multifit(
@@ -61,7 +65,7 @@ def multifit(
     options : SolverOptions, optional
         How far the solver goes, and in how many threads.
     store : str or Path, optional
-        Folder to stream all results to, as a zarr group; the covariance is then read from there.
+        New folder to stream all results to, as a zarr group; the covariance is then read from there.
     show_progressbar : bool, optional
         HyperSpy's preference by default.
     progress : callable, optional
@@ -76,6 +80,8 @@ def multifit(
     ------
     NotImplementedError
         If something in the model cannot be compiled; it is named.
+    FileExistsError
+        If there is something at ``store``.
     ValueError
         If the loss function is not known, the mask has the wrong shape, a variance is not above 0, or there is too
         little to estimate a gain from.
@@ -86,6 +92,8 @@ def multifit(
     if loss_function not in ("ML-poisson", "ls"):
         raise ValueError(f'loss_function must be "ML-poisson" or "ls" for the batched fit, not {loss_function!r}.')
     signal = model.signal
+    if signal.data.dtype.kind not in "iufb":
+        raise ValueError(f"The signal holds numbers of type {signal.data.dtype}, and not real ones.")
     shape = signal.axes_manager._navigation_shape_in_array
     wanted = _wanted(mask, shape)
     compiled, jobs = _plan(model, wanted, bounded)
@@ -99,10 +107,8 @@ def multifit(
     variance = _noise_variance(signal) if loss_function == "ls" else None
     known = loss_function != "ls" or signal.get_noise_variance() is not None
     options = SolverOptions() if options is None else options
-    # What is read in blocks is large: half the memory, and seven digits, are enough for a covariance.
-    precision = (np.float32 if signal._lazy else np.float64) if options.covariance else None
     with (
-        MapResult.of(compiled, wanted.size, store=store, covariance=precision) as collected,
+        MapResult.of(compiled, wanted.size, store=store, covariance=options.covariance) as collected,
         tqdm(total=wanted.size, disable=progress is not None or not show, unit="spectra", desc="Fit") as bar,
     ):
         for positions, results in fit_blocks(
@@ -125,7 +131,7 @@ def multifit(
         known_variance=known,
         detector=detector,
     )
-    store_result(model, collected, shape, evidence)
+    store_result(model, collected, shape, wanted, evidence)
     return collected.result
 
 
@@ -151,7 +157,7 @@ def _wanted(mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     if mask is None:
         return np.ones(max(1, int(np.prod(shape))), dtype=bool)
     mask = np.asarray(getattr(mask, "data", mask), dtype=bool)
-    if mask.shape != shape:
+    if mask.shape != (shape or (1,)) and mask.shape != shape:
         raise ValueError(f"mask must have the shape {shape} of the navigation axes, not {mask.shape}.")
     return ~mask.ravel()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -124,19 +125,22 @@ class MapResult:
         free: NDArray[np.bool_],
         count: int,
         store: Path | None,
-        covariance: type | None,
+        covariance: bool,
     ):
         self.slots = tuple(slots)
         self.constants = constants
         self._column = {slot.name: k for k, slot in enumerate(slots)}
         self._free, self._count, self._covariance = free, count, covariance
         self._store = store
-        self._part = None if store is None else store.with_name(store.name + ".part")
+        self._part: Path | None = None
         self.group: Any = None
-        if self._part is not None:
+        if store is not None:
             import zarr
 
-            shutil.rmtree(self._part, ignore_errors=True)
+            if store.exists():
+                raise FileExistsError(f"{store} exists: give store= a new folder, or remove it first.")
+            store.parent.mkdir(parents=True, exist_ok=True)
+            self._part = Path(tempfile.mkdtemp(prefix=f".{store.name}.", dir=store.parent))
             self.group = zarr.open_group(str(self._part), mode="w")
             self.group.attrs["parameters"] = [list(slot.name) for slot in slots]
             self.group.attrs["free"] = [list(s.name) for s, flag in zip(slots, free, strict=True) if flag]
@@ -147,7 +151,7 @@ class MapResult:
         count, size, f = self._count, len(self.slots), int(self._free.sum())
         kept: Any = None
         if self._covariance and self.group is None:
-            kept = np.full((count, f, f), np.nan, dtype=self._covariance)
+            kept = np.full((count, f, f), np.nan)
         elif self._covariance:
             kept = self.group.create_dataset(
                 "covariance", shape=(count, f, f), chunks=(4096, f, f), dtype="f8", fill_value=np.nan
@@ -164,8 +168,8 @@ class MapResult:
         )
 
     @classmethod
-    def of(cls, compiled: list[Compiled], count: int, *, store: Any, covariance: type | None) -> MapResult:
-        """Room for the results of some compiled models, with the covariance in numbers of some type, or none."""
+    def of(cls, compiled: list[Compiled], count: int, *, store: Any, covariance: bool) -> MapResult:
+        """Room for the results of some compiled models."""
         slots: dict[tuple[str, str], Slot] = {}
         free: dict[tuple[str, str], bool] = {}
         for part in compiled:
@@ -222,32 +226,41 @@ class MapResult:
 
         for name in ("values", "std", "deviance", "dof", "status", "iterations"):
             self.group.create_dataset(name, data=getattr(self.result, name))
-        if self._store.exists():
-            shutil.rmtree(self._store)
         self._part.rename(self._store)
         if self.result.covariance is not None:
             kept = da.from_zarr(zarr.open_group(str(self._store), mode="r")["covariance"])
             object.__setattr__(self.result, "covariance", kept)
 
 
-def store_result(model: Any, collected: MapResult, shape: tuple[int, ...], evidence: Evidence | None = None) -> None:
-    """Write fitted values into the parameter maps and quality maps of a model."""
+def store_result(
+    model: Any,
+    collected: MapResult,
+    shape: tuple[int, ...],
+    wanted: NDArray[np.bool_],
+    evidence: Evidence | None = None,
+) -> None:
+    """Write fitted values into the parameter maps and quality maps of a model.
+
+    Positions that were left out keep what they had, and so do fixed parameters where there is no fit.
+    """
     result = collected.result
     for column, slot in enumerate(collected.slots):
-        stored, own = slot.parameter.map, shape or (1,)
-        std = result.std[:, column] if result.free[column] or slot.parameter.twin is not None else np.nan
+        moves = bool(result.free[column]) or slot.parameter.twin is not None
         known = result.usable & np.isfinite(result.values[:, column])
-        where = (Ellipsis,) if slot.element is None else (Ellipsis, slot.element)
-        stored["values"][where] = result.values[:, column].reshape(own)
-        stored["std"][where] = np.broadcast_to(std, result.status.shape).reshape(own)
-        stored["is_set"][...] = known.reshape(own)
+        rows = np.reshape(wanted if moves else known, shape or (1,))
+        stored = slot.parameter.map
+        where = (rows,) if slot.element is None else (rows, slot.element)
+        stored["values"][where] = result.values[:, column].reshape(rows.shape)[rows]
+        stored["std"][where] = result.std[:, column].reshape(rows.shape)[rows] if moves else np.nan
+        stored["is_set"][rows] = known.reshape(rows.shape)[rows]
     for slot, value in collected.constants:
         stored, known = slot.parameter.map, np.reshape(result.usable, shape or (1,))
         where = (known,) if slot.element is None else (known, slot.element)
         stored["values"][where] = value
         stored["is_set"][known] = True
     model.chisq.data[...] = result.deviance.reshape(model.chisq.data.shape)
-    model.dof.data[...] = int(result.free.sum())
+    n_free = np.where(result.dof > 0, int(model._channel_switches.sum()) - result.dof, int(result.free.sum()))
+    model.dof.data[...] = n_free.reshape(model.dof.data.shape)
     model.fetch_stored_values()
 
     def as_map(values: NDArray[Any], title: str) -> Any:

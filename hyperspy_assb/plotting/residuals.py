@@ -15,8 +15,8 @@ def plot_residual_image(
 ) -> tuple[Axes, Axes]:
     """Plot standardised residuals of many spectra as an image, and their mean below.
 
-    Structure along the energy is what the model does not describe; noise has none. The band is where the mean of as many
-    independent normal deviates lies in 95 % of the channels.
+    Structure along the energy is what the model does not describe; noise has none. The band is where the mean of as
+    many independent normal deviates lies in 95 % of the channels.
 
     Parameters
     ----------

@@ -269,7 +269,7 @@ def test_an_interrupted_fit_changes_nothing(lazy, kept, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(model, store=folder, progress=stop, loss_function="ls")
+        fit(model, store=tmp_path / "others", progress=stop, loss_function="ls")
     for old, new in zip(before, state(model), strict=True):
         np.testing.assert_array_equal(new, old)
     assert getattr(model, "fit_quality", None) is quality
@@ -293,8 +293,17 @@ def test_results_on_disk_are_complete(tmp_path):
     np.testing.assert_array_equal(group["deviance"][:].reshape(3, 4), model.chisq.data)
     np.testing.assert_array_equal(np.asarray(model.covariance().values).reshape(12, 4, 4), group["covariance"][:])
     assert [p.name for p in tmp_path.iterdir()] == ["results"]
-    fit(model, store=tmp_path / "results", loss_function="ls")  # written anew
-    assert [p.name for p in tmp_path.iterdir()] == ["results"]
+    kept = group["values"][:]
+    for name in ("results", "file", "folder"):
+        path = tmp_path / name
+        if name == "file":
+            path.write_text("of the user")
+        elif name == "folder":
+            path.mkdir()
+        with pytest.raises(FileExistsError, match=f"{name} exists"):
+            fit(model, store=path, loss_function="ls")
+    np.testing.assert_array_equal(group["values"][:], kept)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder", "results"]
 
 
 # ----------------------------------------------------------------------------------------------------------------- lazy
