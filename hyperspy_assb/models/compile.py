@@ -115,7 +115,7 @@ def compile_model(model: Any, components: Sequence[Any] | None = None) -> Compil
     NotImplementedError
         If a component with free non-linear parameters cannot be compiled, or the axis is not uniform; it is named.
     ValueError
-        If no component is active.
+        If no component is active, a starting value is not finite, or there are not more channels than free parameters.
     """
     if model.axes_manager.signal_dimension != 1:
         raise NotImplementedError("The batched fit takes models with one signal axis.")
@@ -124,21 +124,29 @@ def compile_model(model: Any, components: Sequence[Any] | None = None) -> Compil
     chosen = [c for c in model if c.active] if components is None else list(components)
     if not chosen:
         raise ValueError("There is nothing to fit: no component of the model is active.")
+    switches = model._channel_switches
+    if not switches.any():
+        raise ValueError("All channels are switched off: set a signal range.")
     count = max(1, model.axes_manager.navigation_size)
     parts = [_part(component, count) for component in chosen]
     numbers = [slot for part in parts for slot in part.slots]
     start = _starts(numbers, count)
     forward = _forward_model(model, parts)
+    free = np.array([slot.parameter.free for slot in numbers], dtype=bool)
+    if free.sum() >= switches.sum():
+        raise ValueError(
+            f"{free.sum()} free parameters cannot be fitted to {switches.sum()} channels: fix some of them, or fit "
+            "more channels."
+        )
     for slot, column in zip(numbers, start.T, strict=True):
         if not np.isfinite(column).all():
             raise ValueError(f"{'.'.join(slot.name)} starts at a value that is not finite: set it first.")
-    switches = model._channel_switches
     return Compiled(
         model=forward,
         components=tuple(chosen),
         slots=tuple(numbers),
         constants=tuple(constant for part in parts for constant in part.constants),
-        free=_padded(np.array([slot.parameter.free for slot in numbers], dtype=bool), forward, False),
+        free=_padded(free, forward, False),
         lower=_padded(np.array([_bound(s.parameter.bmin, -np.inf) for s in numbers]), forward, -np.inf),
         upper=_padded(np.array([_bound(s.parameter.bmax, np.inf) for s in numbers]), forward, np.inf),
         start=_with_rows(start, forward),
@@ -295,6 +303,17 @@ def _evaluated_term(component: Any, numbers: list[Slot], constants: list[tuple[S
             slot.set(0.0)
             if not np.allclose(doubled, 2.0 * column, rtol=1e-6, atol=1e-12 * np.abs(column).max(initial=0.0)):
                 raise NotImplementedError(f"{'.'.join(slot.name)} is said to be linear and is not.")
+        for k, slot in enumerate(numbers):
+            slot.set(1.0 + k)
+        together = _values(component, axis) - background
+        expected = np.arange(1.0, len(numbers) + 1.0) @ columns
+        if not np.allclose(together, expected, rtol=1e-6, atol=1e-9 * np.abs(together).max(initial=0.0)):
+            # One that is multiplied by another has no column where the other is 0.
+            names = ", ".join(slot.name[1] for slot in numbers)
+            raise NotImplementedError(
+                f"{component.name} is linear in each of {names}, but not in all of them together: fix one that the "
+                'others are multiplied by, or fit with optimizer="lm".'
+            )
     return column_term(component.name, np.ones(len(numbers), dtype=bool), columns, background)
 
 
