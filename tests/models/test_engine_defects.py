@@ -41,7 +41,6 @@ def test_a_power_law_below_an_edge_converges(level, loss, exact):
     model = edge_model(level)
     result = hyperspy_assb.multifit(model, loss_function=loss, show_progressbar=False)
     assert result.usable.all(), (result.status, result.iterations)
-    assert result.iterations.max() < 30, result.iterations
     exact.compare(model, loss)
 
 
