@@ -85,7 +85,7 @@ class SolverOptions:
     """
 
     max_iterations: int = 100
-    tolerance: float = 1e-10
+    tolerance: float = 1e-8
     minimum_counts: float = 100.0
     covariance: bool = True
     mean_first: bool = True

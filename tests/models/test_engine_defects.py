@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import hyperspy_assb
+from hyperspy_assb.fitting.solvers import SolverOptions
 
 C = hs.model.components1D
 
@@ -39,7 +40,8 @@ def edge_model(level, seed=1):
 @pytest.mark.parametrize("level", [300.0, 3e4])
 def test_a_power_law_below_an_edge_converges(level, loss, exact):
     model = edge_model(level)
-    result = hyperspy_assb.multifit(model, loss_function=loss, show_progressbar=False)
+    options = SolverOptions(tolerance=1e-10)
+    result = hyperspy_assb.multifit(model, loss_function=loss, options=options, show_progressbar=False)
     assert result.usable.all(), (result.status, result.iterations)
     exact.compare(model, loss)
 
@@ -56,3 +58,19 @@ def test_a_polynomial_far_from_zero_is_not_said_to_have_converged_where_it_has_n
     result = hyperspy_assb.multifit(model, show_progressbar=False)
     # Known truth: chi-squared with 194 degrees of freedom.
     assert np.all(result.deviance[result.usable] < 300.0), result.deviance
+
+
+def test_default_options_reach_a_ten_thousandth_of_the_standard_error(exact):
+    """The default tolerance leaves 1.4e-4 standard errors by itself."""
+    x = 100.0 + 0.5 * np.arange(300)
+    for level in (3.0, 300.0):
+        mean = x**-3.0
+        counts = np.random.default_rng(3).poisson(level * mean / mean.mean(), (6, 300)).astype(float)
+        signal = hs.signals.Signal1D(counts)
+        signal.axes_manager.signal_axes[0].offset, signal.axes_manager.signal_axes[0].scale = 100.0, 0.5
+        variance = np.maximum(counts, 1.0)
+        signal.set_noise_variance(hs.signals.Signal1D(variance))
+        model = signal.create_model()
+        model.append(C.PowerLaw(A=1.3 * level / mean.mean(), r=3.09))
+        hyperspy_assb.multifit(model, loss_function="ls", show_progressbar=False)
+        exact.compare(model, "ls", variance=variance)
