@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import hyperspy_assb
-from hyperspy_assb.fitting.solvers import Status
+from hyperspy_assb.fitting.solvers import SolverOptions, Status
 
 C = hs.model.components1D
 SIZE = 120
@@ -35,6 +35,7 @@ def make(shape=(3, 4), seed=0):
 
 
 def fit(model, **more):
+    more.setdefault("options", SolverOptions(tolerance=1e-10))
     return hyperspy_assb.multifit(model, show_progressbar=False, **more)
 
 
