@@ -298,11 +298,17 @@ def deviance_p_value(
     m = np.maximum(expectation + read_noise**2, 0.0)
     moments = deviance_moments(expectation, read_noise)
     if read_noise > 0.0:
-        # Below nothing there is only read noise: the deviance is that of a normal deviate, judged by a variance that is
-        # a little too small.
+        # Below nothing there is only read noise: a normal deviate, judged by a variance that is a little too small; the
+        # second term is that of order four of the deviance.
         below = expectation < 0.0
         ratio = read_noise**2 / np.maximum(m, 1e-12)
-        normal = {"mean": ratio, "variance": 2.0 * ratio**2, "covariance": 0.0, "slope": 0.0, "curvature": 0.0}
+        normal = {
+            "mean": ratio + 0.5 * ratio**2 / np.maximum(m, 1.0),
+            "variance": 2.0 * ratio**2,
+            "covariance": 0.0,
+            "slope": 0.0,
+            "curvature": 0.0,
+        }
         moments = DevianceMoments(**{k: np.where(below, v, getattr(moments, k)) for k, v in normal.items()})
     rows = np.maximum(expectation, 0.0)[:, np.newaxis, :] if jacobian is None else jacobian
     root = np.sqrt(np.maximum(m, 1e-12))[:, np.newaxis, :]

@@ -35,7 +35,7 @@ def make(shape=(3,), *, seed=0, order=(0, 1, 2), gain=1.0, active=(True, True, T
 
 
 def fit(model, loss="ML-poisson", **more):
-    more.setdefault("options", SolverOptions(tolerance=1e-10))
+    more.setdefault("options", SolverOptions(tolerance=1e-13))
     return hyperspy_assb.multifit(model, loss_function=loss, show_progressbar=False, **more)
 
 

@@ -1,4 +1,4 @@
-"""What the batched fit gets wrong."""
+"""Models whose parameters lie in bent or flat valleys, along which steps crawl."""
 
 from __future__ import annotations
 
