@@ -302,14 +302,13 @@ def deviance_p_value(
         # second term is that of order four of the deviance.
         below = expectation < 0.0
         ratio = read_noise**2 / np.maximum(m, 1e-12)
-        normal = {
-            "mean": ratio + 0.5 * ratio**2 / np.maximum(m, 1.0),
-            "variance": 2.0 * ratio**2,
-            "covariance": 0.0,
-            "slope": 0.0,
-            "curvature": 0.0,
-        }
-        moments = DevianceMoments(**{k: np.where(below, v, getattr(moments, k)) for k, v in normal.items()})
+        moments = DevianceMoments(
+            mean=np.where(below, ratio + 0.5 * ratio**2 / np.maximum(m, 1.0), moments.mean),
+            variance=np.where(below, 2.0 * ratio**2, moments.variance),
+            covariance=np.where(below, 0.0, moments.covariance),
+            slope=np.where(below, 0.0, moments.slope),
+            curvature=np.where(below, 0.0, moments.curvature),
+        )
     rows = np.maximum(expectation, 0.0)[:, np.newaxis, :] if jacobian is None else jacobian
     root = np.sqrt(np.maximum(m, 1e-12))[:, np.newaxis, :]
     scaled = rows / root
