@@ -247,12 +247,13 @@ def store_result(
     for column, slot in enumerate(collected.slots):
         moves = bool(result.free[column]) or slot.parameter.twin is not None
         known = result.usable & np.isfinite(result.values[:, column])
-        rows = np.reshape(wanted if moves else known, shape or (1,))
+        chosen = np.reshape(wanted if moves else known, shape or (1,))
+        rows: Any = slice(None) if chosen.all() else chosen
         stored = slot.parameter.map
-        where = (rows,) if slot.element is None else (rows, slot.element)
-        stored["values"][where] = result.values[:, column].reshape(rows.shape)[rows]
-        stored["std"][where] = result.std[:, column].reshape(rows.shape)[rows] if moves else np.nan
-        stored["is_set"][rows] = known.reshape(rows.shape)[rows]
+        where = (rows,) if slot.element is None else (*_whole(rows, chosen.ndim), slot.element)
+        stored["values"][where] = result.values[:, column].reshape(chosen.shape)[rows]
+        stored["std"][where] = result.std[:, column].reshape(chosen.shape)[rows] if moves else np.nan
+        stored["is_set"][rows] = known.reshape(chosen.shape)[rows]
     for slot, value in collected.constants:
         stored, known = slot.parameter.map, np.reshape(result.usable, shape or (1,))
         where = (known,) if slot.element is None else (known, slot.element)
@@ -280,6 +281,11 @@ def store_result(
         model._covariance = Covariance(tuple(free), result.covariance.reshape(*shape, len(free), len(free)))
     if not hasattr(type(model), "covariance"):
         model.covariance = MethodType(covariance, model)
+
+
+def _whole(rows: Any, dimensions: int) -> tuple[Any, ...]:
+    """Index of the navigation axes: a mask takes all of them, a slice one."""
+    return (rows,) if isinstance(rows, np.ndarray) else (rows,) * dimensions
 
 
 def covariance(model: Any) -> Covariance:
