@@ -22,20 +22,36 @@ from hyperspy_assb.models.evidence import Evidence
 class FitQuality:
     """How good the fit is at every position: HyperSpy signals on the navigation axes, NaN where there is no fit.
 
+    A map becomes a signal when it is first asked for.
+
     Parameters
     ----------
-    deviance
-        Poisson deviance, or weighted sum of squares.
-    dof
-        Degrees of freedom.
-    status
-        :class:`~hyperspy_assb.fitting.solvers.Status` as integers.
+    _like
+        Signal whose axes and metadata the maps take.
+    _result
+        What the fit found.
+    _evidence
+        What the further maps are computed from.
     """
 
-    deviance: Any
-    dof: Any
-    status: Any
+    _like: Any = field(repr=False)
+    _result: FitResult = field(repr=False)
     _evidence: Evidence | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def deviance(self) -> Any:
+        """Poisson deviance, or weighted sum of squares."""
+        return self._as_map(self._result.deviance, "Poisson deviance")
+
+    @cached_property
+    def dof(self) -> Any:
+        """Degrees of freedom."""
+        return self._as_map(self._result.dof, "degrees of freedom")
+
+    @cached_property
+    def status(self) -> Any:
+        """:class:`~hyperspy_assb.fitting.solvers.Status` as integers."""
+        return self._as_map(self._result.status, "fit status")
 
     @cached_property
     def reduced_deviance(self) -> Any:
@@ -81,7 +97,7 @@ class FitQuality:
         return self._evidence
 
     def _as_map(self, values: NDArray[Any], title: str) -> Any:
-        out = self.deviance._deepcopy_with_new_data(np.reshape(values, self.deviance.data.shape))
+        out = self._like._deepcopy_with_new_data(np.reshape(values, self._like.data.shape))
         out.metadata.General.title = title
         return out
 
@@ -264,17 +280,7 @@ def store_result(
     model.dof.data[...] = n_free.reshape(model.dof.data.shape)
     model.fetch_stored_values()
 
-    def as_map(values: NDArray[Any], title: str) -> Any:
-        out = model.chisq._deepcopy_with_new_data(values.reshape(model.chisq.data.shape))
-        out.metadata.General.title = title
-        return out
-
-    model.fit_quality = FitQuality(
-        deviance=as_map(result.deviance, "Poisson deviance"),
-        dof=as_map(result.dof, "degrees of freedom"),
-        status=as_map(result.status, "fit status"),
-        _evidence=evidence,
-    )
+    model.fit_quality = FitQuality(model.chisq, result, evidence)
     free = [slot.name for slot, flag in zip(collected.slots, result.free, strict=True) if flag]
     model._covariance = None
     if result.covariance is not None:

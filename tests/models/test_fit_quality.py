@@ -168,7 +168,7 @@ def test_least_squares():
 def test_quality_without_a_fit_behind_it():
     flat, _ = make_models(drawn((2,)))
     fit(flat)
-    quality = FitQuality(flat.fit_quality.deviance, flat.fit_quality.dof, flat.fit_quality.status)
+    quality = FitQuality(flat.chisq, flat.fit_quality._result)
     assert quality.reduced_deviance.data.shape == (2,)
     with pytest.raises(RuntimeError, match="Nothing is kept of the fit"):
         quality.aic  # noqa: B018
