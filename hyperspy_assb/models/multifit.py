@@ -17,16 +17,26 @@ from hyperspy_assb.models.compile import Compiled, compile_model
 from hyperspy_assb.models.evidence import Evidence
 from hyperspy_assb.models.results import MapResult, store_result
 
+VARIANCE = "Signal.Noise_properties.Variance_linear_model"
+"""Where HyperSpy keeps what it knows of the noise of a detector."""
+
+
+def recorded_detector(signal: Any) -> Detector | None:
+    """Gain and read noise from the metadata; None where there are none, or those of files in which nobody measured them
+    (a gain of 1 without read noise)."""
+    gain = signal.metadata.get_item(f"{VARIANCE}.gain_factor")
+    offset = signal.metadata.get_item(f"{VARIANCE}.gain_offset") or 0.0
+    return None if gain is None or (gain == 1.0 and offset == 0.0) else detector_from_metadata(signal)
+
 
 def detector_from_metadata(signal: Any) -> Detector:
     """Gain and read noise from HyperSpy's ``Variance_linear_model``; a perfect counter where there is none.
 
     Its variance is ``(gain_factor * counts + gain_offset) * correlation_factor``; an offset below 0 is taken as 0.
     """
-    node = "Signal.Noise_properties.Variance_linear_model"
-    gain = signal.metadata.get_item(f"{node}.gain_factor", 1.0)
-    offset = signal.metadata.get_item(f"{node}.gain_offset", 0.0)
-    correlation = signal.metadata.get_item(f"{node}.correlation_factor", 1.0)
+    gain = signal.metadata.get_item(f"{VARIANCE}.gain_factor", 1.0)
+    offset = signal.metadata.get_item(f"{VARIANCE}.gain_offset", 0.0)
+    correlation = signal.metadata.get_item(f"{VARIANCE}.correlation_factor", 1.0)
     return Detector(gain=float(gain * correlation), read_noise=float(np.sqrt(max(offset * correlation, 0.0))))
 
 

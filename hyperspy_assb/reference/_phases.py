@@ -36,6 +36,8 @@ class Phase:
         Mass density in g/cm3, from the cell where there is one.
     formula_density
         Formula units per nm3.
+    valence_electrons
+        Per formula unit, 3d of the metals included.
     free_electron_plasmon_energy
         Plasmon energy in eV of all valence electrons (3d of the metals included) as a free gas: an estimate, good to
         about 10 %, not a measurement.
@@ -51,6 +53,7 @@ class Phase:
     formula_units: int | None
     density: float
     formula_density: float
+    valence_electrons: float
     free_electron_plasmon_energy: float
     source: str
 
@@ -94,6 +97,7 @@ def _all_phases() -> dict[str, Phase]:
             formula_units=row.get("formula_units"),
             density=formula_density * mass * 1e21,
             formula_density=formula_density,
+            valence_electrons=valence,
             free_electron_plasmon_energy=sqrt(_PLASMON_EV2_NM3 * valence * formula_density),
             source=row["source"],
         )

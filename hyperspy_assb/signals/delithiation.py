@@ -1,9 +1,10 @@
-"""Delithiation of a spectrum image: from the signal to x per pixel, and the object that holds it."""
+"""Delithiation of a spectrum image: the object that holds x per pixel, and what makes it from a signal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,67 +14,27 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hyperspy_assb import provenance
-from hyperspy_assb.components.edges import IonisationEdge
-from hyperspy_assb.eels import delithiation as science
-from hyperspy_assb.eels.delithiation import DelithiationStatus
-from hyperspy_assb.fitting.kernels import Role
-from hyperspy_assb.models.eels import ASSBEELSModel
-from hyperspy_assb.models.low_loss import LowLossOptions, Shapes, apply_shapes, create_low_loss_model, refine_shapes
+from hyperspy_assb.eels.delithiation import DelithiationStatus, LithiumContent
+from hyperspy_assb.eels.quantification import METHODS, Quantification, quantify
+from hyperspy_assb.eels.standard import Standard
+from hyperspy_assb.signals import references as pure_pixels
 
-_QUANTITIES = {
+QUANTITIES = {
     "x": "Lithium content x in LixFePO4",
     "x_std": "Standard error of x from counting",
     "x_systematic": "Systematic uncertainty of x",
     "significance": "Significance in standard errors",
     "detection_limit": "Detection limit of the end member",
     "olivine_fraction": "Olivine share of t/lambda",
-    "t_over_lambda": "t/lambda",
     "status": "Status",
 }
-
-
-@dataclass(frozen=True)
-class Standard:
-    """What a calibration on pure pixels found, for this signal and others of the same specimen and microscope.
-
-    Parameters
-    ----------
-    elements
-        Elements whose edges were fitted.
-    shapes
-        Positions and widths that all pixels share, by component and parameter.
-    names
-        Names of the fitted parameters.
-    calibration
-        What each phase adds to them.
-    """
-
-    elements: tuple[str, ...]
-    shapes: Shapes
-    names: tuple[str, ...]
-    calibration: science.Calibration
-
-    def as_dictionary(self) -> dict[str, Any]:
-        """Plain values, for metadata."""
-        plain = {f.name: getattr(self.calibration, f.name) for f in fields(self.calibration)}
-        plain["phases"] = list(self.calibration.phases)
-        return {
-            "elements": list(self.elements),
-            "shapes": [[component, name, value] for (component, name), value in self.shapes.items()],
-            "names": list(self.names),
-            "calibration": plain,
-        }
-
-    @classmethod
-    def from_dictionary(cls, plain: dict[str, Any]) -> Standard:
-        """The inverse of :meth:`as_dictionary`."""
-        calibration = {name: np.asarray(value) for name, value in plain["calibration"].items() if name != "phases"}
-        return cls(
-            elements=tuple(plain["elements"]),
-            shapes={(component, name): float(value) for component, name, value in plain["shapes"]},
-            names=tuple(plain["names"]),
-            calibration=science.Calibration(phases=tuple(plain["calibration"]["phases"]), **calibration),
-        )
+"""What there is for each method."""
+SHARED = {
+    "t_over_lambda": "t/lambda",
+    "reduced_deviance": "Reduced deviance",
+    "agreement": "p value of the agreement of the estimates",
+}
+"""What there is once."""
 
 
 @dataclass(frozen=True)
@@ -82,44 +43,97 @@ class Delithiation:
 
     Parameters
     ----------
-    x
-        Lithium content, not clipped; NaN where ``status`` gives no answer.
-    x_std
-        Standard error from counting.
-    x_systematic
-        Uncertainty from calibration and from what pure pixels scatter beyond counting.
-    significance
-        Standard errors by which FePO4 (method "valence") or Li (method "lithium") is above nothing.
-    detection_limit
-        Share of that end member that is found 95 times of 100.
-    olivine_fraction
-        Share of the olivines in t/lambda.
-    t_over_lambda
-        Thickness over the inelastic mean free path.
-    status
-        :class:`~hyperspy_assb.eels.delithiation.DelithiationStatus` as integers.
-    method
-        "valence" or "lithium".
+    found
+        What was found by every method, as arrays; see :class:`~hyperspy_assb.eels.quantification.Quantification`.
     standard
         The calibration, which serves other signals of the same specimen as well: pass this object as ``references``.
+    method
+        The method whose maps are shown; :meth:`select` shows another.
+    axes
+        Navigation axes, as dictionaries.
+    record
+        What was done, by which version.
     references
         Pure pixels, boolean arrays on the navigation axes.
-    model
-        The fitted model; None for a result that was loaded.
     """
 
-    x: Any
-    x_std: Any
-    x_systematic: Any
-    significance: Any
-    detection_limit: Any
-    olivine_fraction: Any
-    t_over_lambda: Any
-    status: Any
-    method: str
+    found: Quantification = field(repr=False)
     standard: Standard = field(repr=False)
+    method: str
+    axes: tuple[dict[str, Any], ...] = field(repr=False)
+    record: dict[str, Any] = field(default_factory=dict, repr=False)
     references: dict[str, NDArray[np.bool_]] = field(default_factory=dict, repr=False)
-    model: ASSBEELSModel | None = field(default=None, repr=False)
+
+    def select(self, method: str) -> Delithiation:
+        """The same pixels by another method: "valence", "lithium", "references" or "combined".
+
+        Raises
+        ------
+        ValueError
+            If there is no such method.
+        """
+        _check_method(method)
+        return replace(self, method=method)
+
+    @cached_property
+    def x(self) -> Any:
+        """Lithium content, not clipped; NaN where ``status`` gives no answer."""
+        return self._of_method("x")
+
+    @cached_property
+    def x_std(self) -> Any:
+        """Standard error from counting."""
+        return self._of_method("x_std")
+
+    @cached_property
+    def x_systematic(self) -> Any:
+        """Uncertainty from calibration and from what pure pixels scatter beyond counting."""
+        return self._of_method("x_systematic")
+
+    @cached_property
+    def significance(self) -> Any:
+        """Standard errors by which FePO4 (for "lithium": Li) is above nothing."""
+        return self._of_method("significance")
+
+    @cached_property
+    def detection_limit(self) -> Any:
+        """Share of FePO4 (for "lithium": of LiFePO4) that is found 95 times of 100."""
+        return self._of_method("detection_limit")
+
+    @cached_property
+    def olivine_fraction(self) -> Any:
+        """Share of the olivines in t/lambda."""
+        return self._of_method("olivine_fraction")
+
+    @cached_property
+    def status(self) -> Any:
+        """:class:`~hyperspy_assb.eels.delithiation.DelithiationStatus` as integers."""
+        return self._of_method("status")
+
+    @cached_property
+    def t_over_lambda(self) -> Any:
+        """Thickness over the inelastic mean free path."""
+        return self._map(self.found.t_over_lambda, SHARED["t_over_lambda"])
+
+    @cached_property
+    def reduced_deviance(self) -> Any:
+        """Of the fit of a pixel as a column of the phases: 1 where they explain it."""
+        return self._map(self.found.reduced_deviance, SHARED["reduced_deviance"])
+
+    @cached_property
+    def agreement(self) -> Any:
+        """p value of the hypothesis that the methods differ by their errors only."""
+        return self._map(self.found.agreement, SHARED["agreement"])
+
+    @cached_property
+    def amounts(self) -> dict[str, Any]:
+        """t/lambda of each phase in the column: LAGP, carbon, ...; below 0 where noise makes it so."""
+        return self._by_phase(self.found.amounts, "t/lambda of {}")
+
+    @cached_property
+    def amounts_std(self) -> dict[str, Any]:
+        """Standard errors of the amounts from counting."""
+        return self._by_phase(self.found.amounts_std, "Standard error of t/lambda of {}")
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row a pixel: indices and position (with units in the name), every quantity, and the status in words."""
@@ -128,8 +142,13 @@ class Delithiation:
         for axis, index in zip(self.x.axes_manager._axes, np.indices(shape), strict=False):
             columns[f"{axis.name} index"] = index.ravel()
             columns[f"{axis.name} ({axis.units})"] = axis.axis[index.ravel()]
-        for name in _QUANTITIES:
+        for name in (*QUANTITIES, *SHARED):
             columns[name] = getattr(self, name).data.ravel()
+        for phase, amount in self.amounts.items():
+            columns[f"t/lambda of {phase}"] = amount.data.ravel()
+        for other in METHODS:
+            if other != self.method:
+                columns[f"x ({other})"] = self.found.contents[other].x
         table = pd.DataFrame(columns)
         table["status"] = [DelithiationStatus(s).name.lower() for s in table["status"]]
         return table
@@ -147,7 +166,7 @@ class Delithiation:
         return plot_delithiation(self)
 
     def save(self, path: str | Path, *, overwrite: bool | None = None) -> None:
-        """Save everything but the model in one file.
+        """Save everything in one file, the results of all methods and the calibration included.
 
         Parameters
         ----------
@@ -156,22 +175,45 @@ class Delithiation:
         overwrite
             As in HyperSpy: None asks.
         """
-        x = self.x
-        stack = np.stack([getattr(self, name).data.astype(np.float64) for name in _QUANTITIES])
-        axes = [{"name": "quantity", "size": len(_QUANTITIES), "navigate": True}, *x.axes_manager._get_axes_dicts()]
+        columns = {name: getattr(self.found, name) for name in SHARED}
+        for method, content in self.found.contents.items():
+            columns |= {f"{method} {name}": getattr(content, name) for name in QUANTITIES}
+        for r, phase in enumerate(self.standard.spectra.phases):
+            columns[f"amount {phase}"] = self.found.amounts[:, r]
+            columns[f"amount_std {phase}"] = self.found.amounts_std[:, r]
+        shape = self.x.data.shape
+        stack = np.stack([np.reshape(column, shape).astype(np.float64) for column in columns.values()])
+        axes = [{"name": "quantity", "size": len(columns), "navigate": True}, *self.x.axes_manager._get_axes_dicts()]
         signal = hs.signals.BaseSignal(stack, axes=axes)
-        signal.metadata.General.title = x.metadata.General.title
+        signal.metadata.General.title = QUANTITIES["x"]
         signal.metadata.set_item(
             "ASSB.delithiation",
             {
-                "quantities": list(_QUANTITIES),
+                "quantities": list(columns),
                 "method": self.method,
                 "references": {name: mask.astype(np.uint8) for name, mask in self.references.items()},
                 "standard": self.standard.as_dictionary(),
-                "provenance": x.metadata.get_item("ASSB.provenance", {}),
+                "provenance": self.record,
             },
         )
         signal.save(str(path), overwrite=overwrite)
+
+    def _of_method(self, name: str) -> Any:
+        return self._map(getattr(self.found.contents[self.method], name), QUANTITIES[name])
+
+    def _by_phase(self, values: NDArray[np.float64], title: str) -> dict[str, Any]:
+        phases = self.standard.spectra.phases
+        return {phase: self._map(values[:, r], title.format(phase)) for r, phase in enumerate(phases)}
+
+    def _map(self, values: NDArray[Any], title: str) -> Any:
+        """A signal whose axes are all navigation axes; a single value where there are none."""
+        shape = tuple(axis["size"] for axis in self.axes) or (1,)
+        data = np.reshape(values, shape)
+        signal = hs.signals.BaseSignal(data, axes=[dict(a) for a in self.axes]) if self.axes else None
+        signal = hs.signals.BaseSignal(data) if signal is None else signal.transpose(signal_axes=0)
+        signal.metadata.General.title = title
+        signal.metadata.set_item("ASSB.provenance", self.record)
+        return signal
 
 
 def load_delithiation(path: str | Path) -> Delithiation:
@@ -186,15 +228,32 @@ def load_delithiation(path: str | Path) -> Delithiation:
     node = signal.metadata.get_item("ASSB.delithiation", None) if not isinstance(signal, list) else None
     if node is None:
         raise ValueError(f"{path} holds no delithiation result: it was not written by Delithiation.save.")
-    axes = signal.axes_manager._get_axes_dicts()[1:]
-    record = node.get_item("provenance", {})
-    maps = {}
-    for name, data in zip(node.quantities, signal.data, strict=True):
-        data = data.astype(np.int8) if name == "status" else data
-        maps[name] = _as_map(data, axes, name, record)
-    references = {name: np.asarray(mask, dtype=bool) for name, mask in node.references.as_dictionary().items()}
+    axes = [axis for axis in signal.axes_manager._get_axes_dicts() if axis["name"] != "quantity"]
+    count = len(node.quantities)
+    columns = dict(zip(node.quantities, np.reshape(signal.data, (count, -1)), strict=True))
     standard = Standard.from_dictionary(node.standard.as_dictionary())
-    return Delithiation(**maps, method=node.method, standard=standard, references=references)
+    contents = {
+        method: LithiumContent(**{name: columns[f"{method} {name}"] for name in QUANTITIES}) for method in METHODS
+    }
+    for content in contents.values():
+        object.__setattr__(content, "status", content.status.astype(np.int8))
+    phases = standard.spectra.phases
+    found = Quantification(
+        contents=contents,
+        amounts=np.stack([columns[f"amount {phase}"] for phase in phases], axis=-1),
+        amounts_std=np.stack([columns[f"amount_std {phase}"] for phase in phases], axis=-1),
+        **{name: columns[name] for name in SHARED},
+    )
+    record = node.provenance.as_dictionary() if "provenance" in node else {}
+    references = {name: np.asarray(mask, dtype=bool) for name, mask in node.references.as_dictionary().items()}
+    if signal.axes_manager.navigation_dimension <= 1 and axes and axes[0]["size"] == 1 and count:
+        axes = axes if signal.data.ndim > 1 and axes[0]["name"] else []
+    return Delithiation(found, standard, node.method, tuple(axes), record, references)
+
+
+def _check_method(method: str) -> None:
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, not {method!r}.")
 
 
 def quantify_delithiation(
@@ -207,129 +266,30 @@ def quantify_delithiation(
     progress: Callable[[int], object] | None = None,
 ) -> Delithiation:
     """What :meth:`ASSBEELSSpectrum.quantify_delithiation` does."""
-    if method not in science.SIGNATURES:
-        raise ValueError(f"method must be one of {', '.join(map(repr, science.SIGNATURES))}, not {method!r}.")
+    from tqdm.auto import tqdm
+
+    _check_method(method)
+    masks: dict[str, NDArray[np.bool_]] = {}
     if isinstance(references, Delithiation):
-        standard, masks, elements = references.standard, {}, references.standard.elements
+        standard = references.standard
     elif references:
-        masks = {phase: reference_mask(signal, phase, where) for phase, where in references.items()}
-        standard, elements = None, elements or elements_of(masks)
+        standard, masks = pure_pixels.calibrate_on(signal, references, elements)
     else:
         raise ValueError(
             "references must name pure pixels: {'LiFePO4': mask, 'FePO4': mask}, and where they lie in the columns, "
             "'LAGP' and 'carbon'; or be the Delithiation of another signal of the same specimen."
         )
-    model = create_low_loss_model(signal, signal.check_microscope_parameters(), LowLossOptions(elements=elements))
-    if standard is None:
-        shapes = refine_shapes(model, masks)
-    else:
-        shapes = standard.shapes
-        apply_shapes(model, shapes)
-    model.multifit(show_progressbar=show_progressbar, progress=progress)
-    features = collect_features(model)
-    if standard is None:
-        flat = {phase: mask.ravel() for phase, mask in masks.items() if phase != "vacuum"}
-        standard = Standard(elements, shapes, features.names, science.calibrate(features, flat))
-    elif standard.names != features.names:
-        raise ValueError(
-            f"The calibration knows {', '.join(standard.names)}, but this signal gives {', '.join(features.names)}: "
-            "both signals need the same energy range."
+    counts = signal.data.reshape(-1, signal.data.shape[-1])
+    show = hs.preferences.General.show_progressbar if show_progressbar is None else show_progressbar
+    with tqdm(total=len(counts), disable=progress is not None or not show, unit="spectra", desc="Delithiation") as bar:
+        found = quantify(
+            standard,
+            counts,
+            np.array(signal.axes_manager.signal_axes[0].axis, dtype=float),
+            detector=pure_pixels.detector_of(signal, standard),
+            progress=progress or bar.update,
         )
-    return assemble(signal, features, standard, method, masks, model)
-
-
-def elements_of(phases: Iterable[str]) -> tuple[str, ...]:
-    """Elements whose edges and bands the named phases need, besides those of the olivines."""
-    named = [phase.lower() for phase in phases]
-    lagp = ("Al", "Ge") if any("lagp" in phase for phase in named) else ()
-    return ("Li", "Fe", "P", *lagp, *(("C",) if any("carbon" in phase for phase in named) else ()))
-
-
-def assemble(
-    signal: Any,
-    features: science.Features,
-    standard: Standard,
-    method: str,
-    references: dict[str, NDArray[np.bool_]],
-    model: ASSBEELSModel | None,
-) -> Delithiation:
-    """x of every pixel as signals, from fitted features and a calibration."""
-    content = science.estimate_lithium_content(features, standard.calibration, method)
-    axes = signal.axes_manager._get_navigation_axes_dicts()
     source = signal.metadata.get_item("General.original_filename", "")
     record = provenance.record("quantify_delithiation", parameters={"method": method, "file": source}, methods=[method])
-    shape = signal.axes_manager._navigation_shape_in_array or (1,)
-    values = {name: getattr(content, name, None) for name in _QUANTITIES}
-    values["t_over_lambda"] = features.t_over_lambda
-    maps = {name: _as_map(np.asarray(v).reshape(shape), axes, name, record) for name, v in values.items()}
-    return Delithiation(**maps, method=method, standard=standard, references=references, model=model)
-
-
-def reference_mask(signal: Any, phase: str, where: Any) -> NDArray[np.bool_]:
-    """Boolean array on the navigation axes from a boolean array or signal, or a HyperSpy ROI.
-
-    Raises
-    ------
-    ValueError
-        If the shape is wrong or no pixel is named.
-    TypeError
-        If it is none of these.
-    """
-    shape = signal.axes_manager._navigation_shape_in_array or (1,)
-    if type(where).__module__.startswith("hyperspy.roi"):
-        axes = signal.axes_manager._get_navigation_axes_dicts()
-        index = _as_map(np.arange(np.prod(shape), dtype=float).reshape(shape), axes, "", {})
-        chosen = where(index).data.ravel()
-        mask = np.zeros(int(np.prod(shape)), dtype=bool)
-        mask[chosen[np.isfinite(chosen)].astype(int)] = True
-        where = mask.reshape(shape)
-    data = getattr(where, "data", where)
-    mask = np.asarray(data)
-    if mask.dtype != bool:
-        raise TypeError(
-            f"references[{phase!r}] must be a boolean array or signal on the navigation axes, or a HyperSpy ROI, "
-            f"not {type(where).__name__} of {mask.dtype}."
-        )
-    if mask.shape != shape:
-        raise ValueError(
-            f"references[{phase!r}] has the shape {mask.shape}, but the navigation axes have {shape} (y before x)."
-        )
-    if not mask.any():
-        raise ValueError(f"references[{phase!r}] names no pixel.")
-    return mask
-
-
-def collect_features(model: ASSBEELSModel) -> science.Features:
-    """Linear scattering parameters of a fitted model, with their covariance, on flattened navigation axes."""
-    covariance = model.covariance()
-    names, rows, values = [], [], []
-    for component in model.active_components:
-        if component.term.shape.role is not Role.SCATTERING:
-            continue
-        for parameter, linear in zip(component.parameters, component.term.linear, strict=True):
-            if not (linear and parameter.free):
-                continue
-            single = isinstance(component, IonisationEdge) or len(component.parameters) == 3
-            names.append(component.name if single else f"{component.name}.{parameter.name}")
-            rows.append(covariance.index(component.name, parameter.name))
-            values.append(np.ravel(parameter.map["values"]))
-    size = len(covariance.names)
-    flat = covariance.values.reshape(-1, size, size)
-    used = np.array(rows)
-    return science.Features(
-        names=tuple(names),
-        values=np.stack(values, axis=-1),
-        covariance=flat[:, used[:, np.newaxis], used],
-        t_over_lambda=np.ravel(model.t_over_lambda()),
-    )
-
-
-def _as_map(data: NDArray[Any], axes: list[dict[str, Any]], name: str, record: dict[str, Any]) -> Any:
-    """A signal whose axes are all navigation axes; a single value where there are none."""
-    signal = (
-        hs.signals.BaseSignal(np.asarray(data), axes=[dict(a) for a in axes]) if axes else hs.signals.BaseSignal(data)
-    )
-    signal = signal.transpose(signal_axes=0) if axes else signal
-    signal.metadata.General.title = _QUANTITIES.get(name, name)
-    signal.metadata.set_item("ASSB.provenance", record)
-    return signal
+    axes = signal.axes_manager._get_navigation_axes_dicts()
+    return Delithiation(found, standard, method, tuple(axes), record, masks)

@@ -1,0 +1,247 @@
+"""A column of several phases as one spectrum: measured single scattering of each phase, folded to every order.
+
+If z is the zero-loss peak and s_p(T) the single scattering of the phase p for each unit of t/lambda, in a column of
+t/lambda = T, the amounts w_p have the expectation z * exp(sum_p w_p s_p(T)). Most of s_p does not depend on T. What
+does is measured as well: 1/T for what does not grow with thickness (losses at surfaces, tails of the zero loss that
+its line shape misses), and T for what grows faster (retardation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from hyperspy_assb.fitting.kernels import FloatArray
+from hyperspy_assb.fitting.terms import Term
+
+_THIN = 0.02
+"""t/lambda below which what does not grow with thickness fades, as there is no column."""
+PRIOR = (0.1, 0.03, 0.03)
+"""How far, at each frequency, the parts of the spectrum of a phase may be from what its line shapes say."""
+
+
+@dataclass(frozen=True)
+class PhaseSpectra:
+    """Single scattering of R phases, as Fourier transforms over losses of whole channels.
+
+    Parameters
+    ----------
+    phases
+        Names.
+    parts
+        What multiplies 1, 1/T and T for each unit of t/lambda in a column of t/lambda = T, shape (3, R, L), complex;
+        the first is 1 at frequency 0.
+    length
+        Channels of the periodic axis of losses, at least twice those of a spectrum.
+    thickness
+        Least and largest t/lambda of the pixels that it was measured on; beyond, the last part stays what it is there.
+    """
+
+    phases: tuple[str, ...]
+    parts: NDArray[np.complex128]
+    length: int
+    thickness: tuple[float, float] = (0.0, np.inf)
+
+    def distribution(self, size: int, thickness: float = 1.0) -> FloatArray:
+        """Probability per channel of losses of 0, 1, 2 ... channels, per unit of t/lambda, shape (R, size)."""
+        factors = self.factors(np.array([thickness]))[0][:, 0]
+        return fft.irfft(np.tensordot(factors, self.parts, 1), self.length)[:, :size]
+
+    def factors(self, thickness: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """What the parts are multiplied with at some t/lambda, and its derivatives, shape (3, S) each."""
+        square = thickness**2 + _THIN**2
+        inside = (thickness >= self.thickness[0]) & (thickness <= self.thickness[1])
+        values = [np.ones_like(thickness), square**-0.5, np.clip(thickness, *self.thickness)]
+        slopes = [np.zeros_like(thickness), -thickness * square**-1.5, inside.astype(float)]
+        return np.array(values), np.array(slopes)
+
+
+class MixtureModel:
+    """Expectation of many spectra of columns of several phases, and its derivatives.
+
+    The parameters are those of the zero-loss peak, the dark level if there is one, and the t/lambda of each phase.
+
+    Parameters
+    ----------
+    source
+        The zero-loss peak.
+    energy
+        Centres of the channels in eV, shape (E,).
+    spectra
+        Single scattering of the phases.
+    dark_level
+        Whether a constant number of counts per channel is added.
+    extra
+        Transforms of further single-scattering distributions with amplitudes of their own, shape (K, L); their
+        amplitudes are the last parameters.
+    """
+
+    def __init__(
+        self,
+        source: Term,
+        energy: FloatArray,
+        spectra: PhaseSpectra,
+        *,
+        dark_level: bool = False,
+        extra: NDArray[np.complex128] | None = None,
+    ) -> None:
+        self.source, self.energy, self.spectra = source, np.ascontiguousarray(energy, dtype=float), spectra
+        self.scale = float((energy[-1] - energy[0]) / (len(energy) - 1))
+        self.dark_level = dark_level
+        self.extra = np.zeros((0, spectra.parts.shape[2]), dtype=complex) if extra is None else extra
+        first = source.size + dark_level
+        self._parts = spectra.parts.astype(np.complex64)
+        self._extra = self.extra.astype(np.complex64)
+        self.amounts = slice(first, first + len(spectra.phases))
+        self.n_parameters = self.amounts.stop + len(self.extra)
+
+    @property
+    def lower(self) -> FloatArray:
+        """Lower bounds of the parameters: amounts may be negative, as noise is."""
+        own = [-np.inf if p.minimum is None else p.minimum for p in self.source.shape.parameters]
+        return np.array([*own, *([-np.inf] * (self.n_parameters - len(own)))])
+
+    def free(self, phases: Sequence[int] | None = None) -> NDArray[np.bool_]:
+        """Free parameters of a fit: area, place and width of the zero loss, dark level, and the amounts of phases."""
+        out = np.zeros(self.n_parameters, dtype=bool)
+        out[:3] = True
+        out[self.source.size : self.amounts.start] = True
+        chosen = range(len(self.spectra.phases)) if phases is None else phases
+        out[[self.amounts.start + r for r in chosen]] = True
+        return out
+
+    def evaluate(self, parameters: FloatArray, free: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+        """Counts per channel, shape (S, E), and derivatives, shape (S, F, E), for parameters of shape (S, P)."""
+        parameters = np.asarray(parameters, dtype=float)
+        n, size, length, own = len(parameters), self.energy.size, self.spectra.length, self.source.size
+        peak, gradients = np.empty((n, size)), np.empty((n, own, size))
+        for i in range(n):
+            peak[i] = self.source.evaluate(self.energy, parameters[i, :own], gradients[i])
+        amounts = parameters[:, self.amounts]
+        factors, slopes = self.spectra.factors(amounts.sum(axis=1))
+        single = _mix(factors, amounts, self.spectra.parts)
+        if len(self.extra):
+            single += _combine(parameters[:, self.amounts.stop :], self.extra)
+        plural = _exponential(single)
+        recorded = fft.rfft(peak * self.scale, length) * plural
+        expectation = fft.irfft(recorded, length)[:, :size]
+        jacobian = np.empty((n, int(free.sum()), size))
+        rows = np.cumsum(free) - 1
+        # Derivatives lead the fit and give its errors: seven digits are enough, and take half the time.
+        recorded, plural = recorded.astype(np.complex64), plural.astype(np.complex64)
+        for k in np.flatnonzero(free[:own]):
+            if self.source.linear[k]:
+                jacobian[:, rows[k]] = expectation / parameters[:, k, np.newaxis]
+                continue
+            folded = fft.rfft((gradients[:, k] * self.scale).astype(np.float32), length) * plural
+            jacobian[:, rows[k]] = fft.irfft(folded, length)[:, :size]
+        if self.dark_level:
+            expectation += parameters[:, own, np.newaxis]
+            if free[own]:
+                jacobian[:, rows[own]] = 1.0
+        moving = np.flatnonzero(free[self.amounts])
+        if moving.size:
+            common = _mix(slopes, amounts, self._parts)
+        for r in moving:
+            change = _mix(factors, np.ones((n, 1)), self._parts[:, r : r + 1]) + common
+            jacobian[:, rows[self.amounts.start + r]] = fft.irfft(recorded * change, length)[:, :size]
+        for k in np.flatnonzero(free[self.amounts.stop :]):
+            jacobian[:, rows[self.amounts.stop + k]] = fft.irfft(recorded * self._extra[k], length)[:, :size]
+        return expectation, jacobian
+
+
+def _mix(factors: FloatArray, amounts: FloatArray, parts: NDArray[Any]) -> NDArray[Any]:
+    """Sum over parts b and phases r of ``factors[b] amounts[r] parts[b, r]``, shape (S, L)."""
+    weights = (factors.T[:, :, np.newaxis] * amounts[:, np.newaxis]).reshape(len(amounts), -1)
+    return _combine(weights, parts.reshape(weights.shape[1], -1))
+
+
+def _combine(weights: FloatArray, table: NDArray[Any]) -> NDArray[Any]:
+    """The product of real (S, K) and complex (K, L) arrays.
+
+    Matrices this small keep the threads of BLAS busy with each other.
+    """
+    real = table.real.dtype
+    out = np.zeros((len(weights), table.shape[1]), dtype=table.dtype)
+    _accumulate(weights.astype(real), np.ascontiguousarray(table).view(real), out.view(real))
+    return out
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _accumulate(weights: FloatArray, table: FloatArray, out: FloatArray) -> None:  # pragma: no cover - compiled
+    for s in range(len(weights)):
+        for k in range(len(table)):
+            if weights[s, k] != 0.0:
+                for e in range(table.shape[1]):
+                    out[s, e] += weights[s, k] * table[k, e]
+
+
+def _exponential(values: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """Exponential of complex numbers, six times as fast as numpy's for them."""
+    out = np.empty_like(values)
+    size = np.exp(values.real)
+    out.real, out.imag = size * np.cos(values.imag), size * np.sin(values.imag)
+    return out
+
+
+def refine_spectra(
+    model: MixtureModel,
+    parameters: FloatArray,
+    counts: FloatArray,
+    members: NDArray[np.int_],
+    *,
+    variance: FloatArray,
+) -> PhaseSpectra:
+    """Bring the spectra of the phases closer to the pure pixels that they stand for.
+
+    Parameters
+    ----------
+    model
+        With the spectra as known so far.
+    parameters
+        Fitted to the pure pixels, shape (S, P).
+    counts
+        Of the pure pixels, shape (S, E).
+    members
+        The phase of each pure pixel, shape (S,).
+    variance
+        Sum of the variances of all channels of each pixel, shape (S,).
+
+    Returns
+    -------
+    spectra
+        With what the residuals tell added.
+
+    Notes
+    -----
+    One step of maximum likelihood with white noise, which is diagonal in frequency: the residual of a pixel is its
+    expectation times the change of the single scattering. A normal prior (:data:`PRIOR`) keeps what the pixels do not
+    tell: with one thickness, how the change depends on it; at high frequencies, where the zero loss ends, all of it.
+    """
+    old, nothing = model.spectra, np.zeros(model.n_parameters, dtype=bool)
+    parts = old.parts.copy()
+    for phase in np.unique(members):
+        matrix = np.zeros((parts.shape[2], len(parts), len(parts)))
+        target = np.zeros((parts.shape[2], len(parts)), dtype=complex)
+        rows = np.flatnonzero(members == phase)
+        for start in range(0, rows.size, 64):
+            chosen = rows[start : start + 64]
+            expected = model.evaluate(parameters[chosen], nothing)[0]
+            residual = fft.rfft(counts[chosen] - expected, old.length)
+            if model.dark_level:
+                expected = expected - parameters[chosen, model.source.size, np.newaxis]
+            signal = fft.rfft(expected, old.length)
+            thickness = parameters[chosen, model.amounts].sum(axis=1)
+            factors = old.factors(thickness)[0] * thickness
+            power, match = np.abs(signal) ** 2, np.conj(signal) * residual
+            matrix += np.einsum("sl,as,bs->lab", power, factors, factors / variance[chosen], optimize=True)
+            target += np.einsum("sl,as->la", match, factors / variance[chosen])
+        matrix += np.diag(np.array(PRIOR) ** -2.0)
+        parts[:, phase] += np.linalg.solve(matrix, target[:, :, np.newaxis])[:, :, 0].T
+    return replace(old, parts=parts / parts[:1, :, :1].real)

@@ -1,0 +1,425 @@
+"""x of LixFePO4 in many pixels by several estimators, from a standard; and their combination.
+
+Every spectrum is first fitted as a column of the phases of the standard, which uses every channel: the estimate
+"references". One step of maximum likelihood from there, with the linear parameters of the joint fit free instead of the
+amounts of the phases, gives these parameters, on which "valence" and "lithium" stand: they trust one signature each,
+and nothing else of the spectra of the olivines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from hyperspy_assb.eels._zero_loss_search import search
+from hyperspy_assb.eels.calibration import VACUUM, Features
+from hyperspy_assb.eels.delithiation import (
+    SIGNATURES,
+    THICK,
+    DelithiationStatus,
+    Estimate,
+    LithiumContent,
+    content,
+    estimate_from_features,
+)
+from hyperspy_assb.eels.lineshapes import ZERO_LOSS_PEAK
+from hyperspy_assb.eels.mixture import MixtureModel
+from hyperspy_assb.eels.standard import IRON_UNCERTAINTY, TOLERANCE, Standard
+from hyperspy_assb.fitting import compiled
+from hyperspy_assb.fitting.kernels import FloatArray
+from hyperspy_assb.fitting.solvers import Detector, SolverOptions, fit_spectra
+from hyperspy_assb.fitting.terms import Term
+
+METHODS = ("valence", "lithium", "references", "combined")
+UNCERTAIN = 0.25
+"""Standard error of x above which a pixel is flagged: LiFePO4 and FePO4 are then less than four of them apart."""
+DISAGREEMENT = 1e-3
+"""p value of the agreement of the estimates below which a pixel is flagged."""
+_SEARCH = (-25.0, 25.0)
+_BLOCK, _STEP_BLOCK = 4096, 16
+
+
+@dataclass(frozen=True)
+class Quantification:
+    """What is found in S pixels.
+
+    Parameters
+    ----------
+    contents
+        x by each method.
+    amounts, amounts_std
+        t/lambda of each phase and its standard error from counting, shape (S, R).
+    t_over_lambda
+        Their sum, shape (S,).
+    reduced_deviance
+        Of the fit as a column of the phases, shape (S,).
+    agreement
+        p value of the hypothesis that the estimates of x differ by their errors only, shape (S,).
+    """
+
+    contents: dict[str, LithiumContent]
+    amounts: FloatArray
+    amounts_std: FloatArray
+    t_over_lambda: FloatArray
+    reduced_deviance: FloatArray
+    agreement: FloatArray
+
+    @classmethod
+    def join(cls, parts: Sequence[Quantification]) -> Quantification:
+        """Those of several blocks, one after the other."""
+        contents = {
+            method: LithiumContent(
+                **{
+                    f.name: np.concatenate([getattr(part.contents[method], f.name) for part in parts])
+                    for f in fields(LithiumContent)
+                }
+            )
+            for method in parts[0].contents
+        }
+        arrays = {
+            f.name: np.concatenate([getattr(part, f.name) for part in parts])
+            for f in fields(cls)
+            if f.name != "contents"
+        }
+        return cls(contents=contents, **arrays)
+
+
+def quantify(
+    standard: Standard,
+    counts: ArrayLike,
+    energy: FloatArray,
+    *,
+    detector: Detector | None = None,
+    minimum_olivine: float = 0.1,
+    workers: int = 2,
+    progress: Callable[[int], object] | None = None,
+) -> Quantification:
+    """Lithium content of every pixel by every method.
+
+    Parameters
+    ----------
+    standard
+        What is known of the phases.
+    counts
+        As recorded, shape (S, E); anything that gives NumPy arrays for slices of it, such as a dask array.
+    energy
+        Centres of the channels in eV, shape (E,).
+    detector
+        Gain and read noise.
+    minimum_olivine
+        Share of the olivines in t/lambda below which a pixel gets no x.
+    workers
+        Threads.
+    progress
+        Called with the number of pixels done since the last call.
+
+    Returns
+    -------
+    quantification
+        Pixels that are not finite, or hold no counts, are not fitted and say so in their status.
+
+    Raises
+    ------
+    ValueError
+        If the energy axis is not that of the standard.
+    """
+    energy = np.asarray(energy, dtype=float)
+    standard.check_axis(energy)
+    detector = detector or Detector()
+    parts = []
+    for start in range(0, max(len(counts), 1), _BLOCK):  # type: ignore[arg-type]
+        block = np.ascontiguousarray(counts[start : start + _BLOCK])  # type: ignore[index]
+        parts.append(_Pixels.of(standard, block, energy, detector, workers).quantify(minimum_olivine))
+        if progress is not None:
+            progress(len(block))
+    return Quantification.join(parts)
+
+
+def measure_scatter(
+    standard: Standard, counts: ArrayLike, energy: FloatArray, pure: Sequence[NDArray[np.bool_]], detector: Detector
+) -> Standard:
+    """The standard with what x of pure pixels scatters beyond counting, for both olivines.
+
+    Parameters
+    ----------
+    standard
+        From these pixels.
+    counts
+        Shape (S, E).
+    energy
+        Centres of the channels in eV, shape (E,).
+    pure
+        Pure pixels of LiFePO4 and of FePO4, shape (S,) each.
+    detector
+        Gain and read noise.
+    """
+    scatter = np.zeros(2)
+    for k, (rows, x) in enumerate(zip(pure, (1.0, 0.0), strict=True)):
+        found = quantify(standard, np.asarray(counts)[rows], energy, detector=detector).contents["references"]
+        known = np.isfinite(found.x)
+        if known.sum() > 2:
+            excess = (found.x - x) ** 2 - found.x_std**2
+            scatter[k] = max(float(np.mean(excess[known])), 0.0)
+    return replace(standard, scatter=scatter)
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """Some pixels, fitted as columns of the phases."""
+
+    standard: Standard
+    model: MixtureModel
+    counts: FloatArray
+    detector: Detector
+    workers: int
+    values: FloatArray
+    covariance: FloatArray
+    amount_covariance: FloatArray
+    reduced_deviance: FloatArray
+    electrons: FloatArray
+
+    @classmethod
+    def of(
+        cls, standard: Standard, counts: NDArray[np.generic], energy: FloatArray, detector: Detector, workers: int
+    ) -> _Pixels:
+        start, dark_level, bad = _start(standard, counts, energy, detector)
+        size = standard.fitted_channels
+        model = MixtureModel(Term(ZERO_LOSS_PEAK), energy[:size], standard.spectra, dark_level=dark_level)
+        parameters = np.zeros((len(start), model.n_parameters))
+        parameters[:, : model.source.size] = start[:, :-1]
+        parameters[:, model.amounts] = start[:, -1:] / len(standard.spectra.phases)
+        result = fit_spectra(
+            model,
+            counts[:, :size],
+            parameters,
+            free=model.free(),
+            lower=model.lower,
+            skip=bad,
+            detector=detector,
+            options=SolverOptions(tolerance=TOLERANCE, workers=workers),
+        )
+        assert result.covariance is not None
+        first = int(model.free()[: model.amounts.start].sum())
+        return cls(
+            standard=standard,
+            model=model,
+            counts=counts[:, :size],
+            detector=detector,
+            workers=workers,
+            values=result.values,
+            covariance=result.covariance,
+            amount_covariance=result.covariance[:, first:, first:],
+            reduced_deviance=result.deviance / result.dof,
+            electrons=np.where(bad, np.nan, np.maximum(counts.sum(axis=1), 0.0)) / detector.gain,
+        )
+
+    @property
+    def amounts(self) -> FloatArray:
+        return self.values[:, self.model.amounts]
+
+    def quantify(self, minimum_olivine: float) -> Quantification:
+        amounts, iron = self.amounts, self.standard.calibration.iron
+        thickness = amounts.sum(axis=1)
+        estimates = {"references": self._from_amounts()}
+        features = self._features()
+        for method in SIGNATURES:
+            estimates[method] = estimate_from_features(features, self.standard.calibration, method).estimate
+        combined, agreement = combine(estimates, features)
+        estimates["combined"] = combined
+        atoms = amounts[:, :2] @ iron
+        error = np.sqrt(np.einsum("r,srq,q->s", iron, self.amount_covariance[:, :2, :2], iron))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = amounts[:, :2].sum(axis=1) / thickness
+            absent = (thickness <= VACUUM) | (share < minimum_olivine) | (atoms < 3.0 * error)
+            limit = 1.3 + 5.0 * self.standard.misfit * self.electrons
+            status = np.zeros(len(amounts), dtype=np.int8)
+            status[thickness > THICK] = DelithiationStatus.THICK
+            status[self.reduced_deviance > limit] = DelithiationStatus.UNEXPLAINED
+        unfit = ~np.isfinite(thickness)
+        contents = {}
+        for method in METHODS:
+            own, estimate = status.copy(), estimates[method]
+            with np.errstate(invalid="ignore"):
+                own[estimate.error > UNCERTAIN] = DelithiationStatus.UNCERTAIN
+                if method == "combined":
+                    own[agreement < DISAGREEMENT] = DelithiationStatus.DISAGREES
+            own[absent | ~np.isfinite(estimate.x)] = DelithiationStatus.NO_OLIVINE
+            own[unfit] = DelithiationStatus.NOT_FITTED
+            contents[method] = content(estimate, method, np.where(unfit, np.nan, share), own)
+        return Quantification(
+            contents=contents,
+            amounts=amounts,
+            amounts_std=np.sqrt(np.einsum("srr->sr", self.amount_covariance)),
+            t_over_lambda=thickness,
+            reduced_deviance=self.reduced_deviance,
+            agreement=agreement,
+        )
+
+    def _from_amounts(self) -> Estimate:
+        """x from the amounts of LiFePO4 and FePO4."""
+        standard, amounts = self.standard, self.amounts
+        iron = amounts[:, :2] * standard.calibration.iron
+        with np.errstate(divide="ignore", invalid="ignore"):
+            total = iron.sum(axis=1)
+            x = iron[:, 0] / total
+
+            def variance(lithium: FloatArray) -> FloatArray:
+                slope = np.stack([1.0 - lithium, -lithium], axis=-1) * standard.calibration.iron
+                return np.einsum("sr,srq,sq->s", slope, self.amount_covariance[:, :2, :2], slope) / total**2
+
+            def systematic(lithium: FloatArray, counting: FloatArray) -> FloatArray:
+                inside = np.clip(lithium, 0.0, 1.0)
+                ratio = IRON_UNCERTAINTY * inside * (1.0 - inside)
+                scatter = inside * standard.scatter[0] + (1.0 - inside) * standard.scatter[1]
+                return counting * self._reference_noise() + ratio**2 + scatter
+
+            counting, one = variance(x), np.ones_like(x)
+            null = variance(one)
+            return Estimate(x, counting, systematic(x, counting), null + systematic(one, null))
+
+    def _reference_noise(self) -> FloatArray:
+        """Noise of the pure pixels over that of each pixel, as far as it moves the estimate, shape (S,)."""
+        standard, amounts = self.standard, self.amounts
+        factors = standard.spectra.factors(amounts.sum(axis=1))[0]
+        inverse = np.linalg.inv(standard.information)
+        leverage = np.einsum("as,rab,bs->sr", factors, inverse, factors)
+        return self.electrons * np.sum(amounts**2 * leverage, axis=1)
+
+    def _features(self) -> Features:
+        """Linear parameters of the joint fit, by one step from the fit as a column of the phases."""
+        standard, count = self.standard, len(self.standard.names)
+        model = MixtureModel(
+            self.model.source,
+            self.model.energy,
+            standard.spectra,
+            dark_level=self.model.dark_level,
+            extra=standard.columns,
+        )
+        free = np.concatenate([model.free([])[: model.amounts.stop], np.ones(count, dtype=bool)])
+        parameters = np.hstack([self.values, np.zeros((len(self.values), count))])
+        change = np.full((len(parameters), count), np.nan)
+        covariance = np.full((len(parameters), count, count), np.nan)
+        fitted = np.flatnonzero(np.isfinite(self.values).all(axis=1))
+        scale, shift = 1.0 / self.detector.gain, (self.detector.read_noise / self.detector.gain) ** 2
+
+        def step(rows: NDArray[np.int_]) -> None:
+            expectation, jacobian = model.evaluate(parameters[rows], free)
+            y = self.counts[rows] * scale + shift
+            objective, score = np.empty(rows.size), np.empty((rows.size, jacobian.shape[1]))
+            information = np.empty((rows.size, score.shape[1], score.shape[1]))
+            own = np.arange(rows.size)
+            compiled.accumulate(
+                expectation * scale + shift, jacobian * scale, own, y, y, True, objective, score, information
+            )
+            size = np.sqrt(np.maximum(np.einsum("sff->sf", information), 1e-300))
+            outer = size[:, :, np.newaxis] * size[:, np.newaxis]
+            inverse = np.linalg.inv(information / outer + 1e-12 * np.eye(score.shape[1])) / outer
+            change[rows] = np.einsum("sfg,sg->sf", inverse, score)[:, -count:]
+            covariance[rows] = inverse[:, -count:, -count:]
+
+        with ThreadPoolExecutor(max_workers=self.workers) as pool:
+            blocks = [fitted[i : i + _STEP_BLOCK] for i in range(0, fitted.size, _STEP_BLOCK)]
+            list(pool.map(step, blocks))
+        thickness = self.amounts.sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            known = np.einsum("sr,srk->sk", self.amounts, standard.calibration.per_thickness(thickness))
+        return Features(standard.names, known + change, covariance, thickness)
+
+
+def _start(
+    standard: Standard, counts: NDArray[np.generic], energy: FloatArray, detector: Detector
+) -> tuple[FloatArray, bool, NDArray[np.bool_]]:
+    """Zero-loss parameters and t/lambda to start from, (S, P + 1); whether there is a dark level; what is left out."""
+    scale = standard.dispersion
+    bad = ~np.isfinite(counts).all(axis=1) | ~np.any(counts, axis=1)
+    counts = np.where(bad[:, np.newaxis], 0, counts).astype(float)
+    first, last = np.searchsorted(energy, _SEARCH)
+    peak, width = search(counts, int(first), int(last), detector.gain, detector.read_noise**2)
+    bad |= peak < 0
+    start = np.tile(np.append(standard.zero_loss, 0.1), (len(counts), 1))
+    if bad.all():
+        return start, False, bad
+    centre = energy[np.maximum(peak, 0)]
+    fwhm = scale * float(np.median(width[~bad]))
+    before = energy < float(np.median(centre[~bad])) - 10.0 * max(fwhm, standard.zero_loss[2])
+    dark_level = int(before.sum()) >= 8
+    level = float(np.median(counts[~bad][:, before])) if dark_level else 0.0
+    offset = np.abs(energy - centre[:, np.newaxis])
+    intensity = np.sum(np.where(offset < 1.5 * fwhm, counts - level, 0.0), axis=1)
+    total = np.sum(counts - level, axis=1)
+    good = (intensity > 0.0) & (total > 0.0)
+    start[:, 0] = np.where(good, intensity, 1.0)
+    start[:, 1] = centre
+    start[:, 2] = fwhm
+    with np.errstate(divide="ignore", invalid="ignore"):
+        start[:, -1] = np.clip(np.where(good, np.log(total / intensity), 0.1), 0.01, 3.0)
+    return start, dark_level, bad
+
+
+def combine(estimates: dict[str, Estimate], features: Features) -> tuple[Estimate, FloatArray]:
+    """The best combination of the estimates, and whether they agree.
+
+    Parameters
+    ----------
+    estimates
+        "references", "valence" and "lithium".
+    features
+        What the last two were made from.
+
+    Returns
+    -------
+    combined
+        Generalised least squares with the covariance of all three.
+    agreement
+        p value of chi-squared with two degrees of freedom, shape (S,).
+
+    Notes
+    -----
+    The estimate that uses every channel cannot be improved by a part of them, so that its covariance with each of the
+    others is its own variance, and that of their differences from it is the difference of the variances (Hausman,
+    Econometrica 46, 1251 (1978)). Systematic errors are taken as independent.
+    """
+    whole = estimates["references"]
+    parts = [estimates[method] for method in SIGNATURES]
+    directions = [part.direction for part in parts]
+    n = whole.x.size
+    known = np.isfinite(whole.error) & np.all([np.isfinite(part.error) for part in parts], axis=0)
+    between = np.empty((n, 2, 2))
+    for i, one in enumerate(directions):
+        for j, two in enumerate(directions):
+            assert one is not None
+            assert two is not None
+            between[:, i, j] = np.einsum("sk,skl,sl->s", one, features.covariance, two)
+    rows = np.flatnonzero(known)
+    counting = whole.variance[rows]
+    extra = between[rows] - counting[:, np.newaxis, np.newaxis]
+    values, vectors = np.linalg.eigh(extra)
+    # An estimate of less variance than the best possible one owes it to the errors of both.
+    values = np.maximum(values, 1e-3 * counting[:, np.newaxis])
+    covariance = np.zeros((rows.size, 3, 3))
+    covariance[:, 1:, 1:] = np.einsum("sia,sa,sja->sij", vectors, values, vectors)
+    covariance += counting[:, np.newaxis, np.newaxis]
+    systematic = np.stack([whole.systematic, *(part.systematic for part in parts)], axis=-1)[rows]
+    total = covariance + np.einsum("si,ij->sij", systematic, np.eye(3))
+    x = np.stack([whole.x, *(part.x for part in parts)], axis=-1)[rows]
+    inverse = np.linalg.inv(total)
+    weights = inverse.sum(axis=2)
+    weights /= weights.sum(axis=1, keepdims=True)
+    mean = np.sum(weights * x, axis=1)
+    residual = x - mean[:, np.newaxis]
+    chi_squared = np.einsum("si,sij,sj->s", residual, inverse, residual)
+    agreement = np.full(n, np.nan)
+    agreement[rows] = stats.chi2.sf(chi_squared, 2)
+    # Where a signature gives nothing, the whole spectrum answers alone.
+    out = {name: getattr(whole, name).copy() for name in ("x", "variance", "systematic", "null_variance")}
+    out["x"][rows] = mean
+    out["variance"][rows] = np.einsum("si,sij,sj->s", weights, covariance, weights)
+    out["systematic"][rows] = np.sum(weights**2 * systematic, axis=1)
+    before = whole.variance[rows] + whole.systematic[rows]
+    out["null_variance"][rows] *= (out["variance"][rows] + out["systematic"][rows]) / before
+    return Estimate(**out), agreement
