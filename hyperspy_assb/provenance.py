@@ -66,6 +66,11 @@ CITATIONS: Mapping[str, Citation] = {
         "10.1039/c8cp03390k",
         "the Li K near-edge structure of battery materials",
     ),
+    "combined": Citation(
+        "J. A. Hausman, Econometrica 46, 1251 (1978)",
+        "10.2307/1913827",
+        "agreement of an efficient estimate with others from the same data",
+    ),
     "detection_limit": Citation(
         "L. A. Currie, Anal. Chem. 40, 586 (1968)",
         "10.1021/ac60259a007",

@@ -18,7 +18,7 @@ _GAUSS = 2.0 * math.sqrt(math.log(2.0) / math.pi)
 _LN16 = 4.0 * math.log(2.0)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _zero_loss(
     energy: FloatArray, parameters: FloatArray, constants: FloatArray, values: FloatArray, gradients: FloatArray
 ) -> None:  # pragma: no cover - compiled
@@ -71,7 +71,7 @@ ZERO_LOSS_PEAK = LineShape(
 )
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _drude(
     energy: FloatArray, parameters: FloatArray, constants: FloatArray, values: FloatArray, gradients: FloatArray
 ) -> None:  # pragma: no cover - compiled
@@ -119,7 +119,7 @@ CARBON_PI_BAND = LineShape(
 """The pi plasmon of sp2 carbon, as the loss function of one damped oscillator; unbounded, lest its mean be biased."""
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _gaussian(
     energy: FloatArray, parameters: FloatArray, constants: FloatArray, values: FloatArray, gradients: FloatArray
 ) -> None:  # pragma: no cover - compiled
@@ -145,7 +145,7 @@ VALENCE_BAND = LineShape(
 )
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _constant(
     energy: FloatArray, parameters: FloatArray, constants: FloatArray, values: FloatArray, gradients: FloatArray
 ) -> None:  # pragma: no cover - compiled
@@ -162,7 +162,7 @@ DARK_LEVEL = LineShape(
 )
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _table(x: float, n: int, constants: FloatArray, value_and_slope: FloatArray) -> None:  # pragma: no cover - compiled
     """Cubic Hermite table: constants = [n, area, x (n), value (n), slope (n)]; an exponential below, a power above."""
     if x <= constants[2]:
@@ -194,7 +194,7 @@ def _table(x: float, n: int, constants: FloatArray, value_and_slope: FloatArray)
     value_and_slope[1] = (m0 + t * (2.0 * c2 + 3.0 * t * c3)) / h
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _edge(
     energy: FloatArray, parameters: FloatArray, constants: FloatArray, values: FloatArray, gradients: FloatArray
 ) -> None:  # pragma: no cover - compiled
@@ -289,7 +289,7 @@ def ionisation_edge(
     )
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _spline(
     energy: FloatArray, parameters: FloatArray, constants: FloatArray, values: FloatArray, gradients: FloatArray
 ) -> None:  # pragma: no cover - compiled

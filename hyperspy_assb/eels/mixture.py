@@ -8,6 +8,7 @@ its line shape misses), and T for what grows faster (retardation).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -147,12 +148,14 @@ class MixtureModel:
                 jacobian[:, rows[own]] = 1.0
         moving = np.flatnonzero(free[self.amounts])
         if moving.size:
-            common = _mix(slopes, amounts, self._parts)
-        for r in moving:
-            change = _mix(factors, np.ones((n, 1)), self._parts[:, r : r + 1]) + common
-            jacobian[:, rows[self.amounts.start + r]] = fft.irfft(recorded * change, length)[:, :size]
-        for k in np.flatnonzero(free[self.amounts.stop :]):
-            jacobian[:, rows[self.amounts.stop + k]] = fft.irfft(recorded * self._extra[k], length)[:, :size]
+            single = _mix(slopes, amounts, self._parts)
+            change = np.empty((n, moving.size, single.shape[1]), dtype=np.complex64)
+            _follow(factors.T.astype(np.float32), self._parts[:, moving], single, recorded, change)
+            jacobian[:, rows[self.amounts.start + moving]] = fft.irfft(change, length)[..., :size]
+        moving = np.flatnonzero(free[self.amounts.stop :])
+        if moving.size:
+            change = recorded[:, np.newaxis] * self._extra[moving]
+            jacobian[:, rows[self.amounts.stop + moving]] = fft.irfft(change, length)[..., :size]
         return expectation, jacobian
 
 
@@ -174,6 +177,20 @@ def _combine(weights: FloatArray, table: NDArray[Any]) -> NDArray[Any]:
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
+def _follow(
+    factors: FloatArray, parts: NDArray[Any], common: NDArray[Any], recorded: NDArray[Any], out: NDArray[Any]
+) -> None:  # pragma: no cover - compiled
+    """Transforms of the derivatives by the amounts of some phases, shape (S, R, L)."""
+    for s in range(out.shape[0]):
+        for r in range(out.shape[1]):
+            for e in range(out.shape[2]):
+                change = common[s, e]
+                for b in range(len(parts)):
+                    change += factors[s, b] * parts[b, r, e]
+                out[s, r, e] = recorded[s, e] * change
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
 def _accumulate(weights: FloatArray, table: FloatArray, out: FloatArray) -> None:  # pragma: no cover - compiled
     for s in range(len(weights)):
         for k in range(len(table)):
@@ -182,11 +199,14 @@ def _accumulate(weights: FloatArray, table: FloatArray, out: FloatArray) -> None
                     out[s, e] += weights[s, k] * table[k, e]
 
 
-def _exponential(values: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    """Exponential of complex numbers, six times as fast as numpy's for them."""
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _exponential(values: NDArray[np.complex128]) -> NDArray[np.complex128]:  # pragma: no cover - compiled
+    """Exponential of complex numbers, several times as fast as numpy's."""
     out = np.empty_like(values)
-    size = np.exp(values.real)
-    out.real, out.imag = size * np.cos(values.imag), size * np.sin(values.imag)
+    for s in range(values.shape[0]):
+        for e in range(values.shape[1]):
+            size = math.exp(values[s, e].real)
+            out[s, e] = complex(size * math.cos(values[s, e].imag), size * math.sin(values[s, e].imag))
     return out
 
 

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from hyperspy_assb.eels._zero_loss_search import search
 from hyperspy_assb.eels.calibration import VACUUM, Features
 from hyperspy_assb.eels.delithiation import (
     SIGNATURES,
@@ -27,20 +26,23 @@ from hyperspy_assb.eels.delithiation import (
     content,
     estimate_from_features,
 )
-from hyperspy_assb.eels.lineshapes import ZERO_LOSS_PEAK
 from hyperspy_assb.eels.mixture import MixtureModel
+from hyperspy_assb.eels.mixture_start import start_mixture
 from hyperspy_assb.eels.standard import IRON_UNCERTAINTY, TOLERANCE, Standard
 from hyperspy_assb.fitting import compiled
 from hyperspy_assb.fitting.kernels import FloatArray
 from hyperspy_assb.fitting.solvers import Detector, SolverOptions, fit_spectra
-from hyperspy_assb.fitting.terms import Term
 
 METHODS = ("valence", "lithium", "references", "combined")
 UNCERTAIN = 0.25
 """Standard error of x above which a pixel is flagged: LiFePO4 and FePO4 are then less than four of them apart."""
 DISAGREEMENT = 1e-3
 """p value of the agreement of the estimates below which a pixel is flagged."""
-_SEARCH = (-25.0, 25.0)
+MOST_STEPS = 40
+SCATTER_NODES = 8
+"""Thicknesses at which the scatter of pure pixels is told."""
+THIN = 0.1
+"""t/lambda below which a spectrum whose fit does not end is taken for vacuum, where no amount is determined."""
 _BLOCK, _STEP_BLOCK = 4096, 16
 
 
@@ -158,13 +160,18 @@ def measure_scatter(
     detector
         Gain and read noise.
     """
-    scatter = np.zeros(2)
+    low, high = standard.spectra.thickness
+    nodes = np.linspace(low, high, SCATTER_NODES)
+    scatter = np.zeros((2, nodes.size))
     for k, (rows, x) in enumerate(zip(pure, (1.0, 0.0), strict=True)):
-        found = quantify(standard, np.asarray(counts)[rows], energy, detector=detector).contents["references"]
-        known = np.isfinite(found.x)
+        found = quantify(standard, np.asarray(counts)[rows], energy, detector=detector)
+        whole = found.contents["references"]
+        known = np.isfinite(whole.x)
         if known.sum() > 2:
-            excess = (found.x - x) ** 2 - found.x_std**2
-            scatter[k] = max(float(np.mean(excess[known])), 0.0)
+            excess = (whole.x - x)[known] ** 2 - whole.x_std[known] ** 2
+            far = (nodes[:, np.newaxis] - found.t_over_lambda[known]) / max((high - low) / SCATTER_NODES, 0.05)
+            weight = np.exp(-0.5 * far**2) + 1e-9
+            scatter[k] = np.maximum(weight @ excess / weight.sum(axis=1), 0.0)
     return replace(standard, scatter=scatter)
 
 
@@ -178,8 +185,8 @@ class _Pixels:
     detector: Detector
     workers: int
     values: FloatArray
-    covariance: FloatArray
     amount_covariance: FloatArray
+    vacuum: NDArray[np.bool_]
     reduced_deviance: FloatArray
     electrons: FloatArray
 
@@ -187,21 +194,17 @@ class _Pixels:
     def of(
         cls, standard: Standard, counts: NDArray[np.generic], energy: FloatArray, detector: Detector, workers: int
     ) -> _Pixels:
-        start, dark_level, bad = _start(standard, counts, energy, detector)
         size = standard.fitted_channels
-        model = MixtureModel(Term(ZERO_LOSS_PEAK), energy[:size], standard.spectra, dark_level=dark_level)
-        parameters = np.zeros((len(start), model.n_parameters))
-        parameters[:, : model.source.size] = start[:, :-1]
-        parameters[:, model.amounts] = start[:, -1:] / len(standard.spectra.phases)
+        model, start, bad = start_mixture(standard, counts[:, :size], energy[:size], detector)
         result = fit_spectra(
             model,
             counts[:, :size],
-            parameters,
+            start,
             free=model.free(),
             lower=model.lower,
             skip=bad,
             detector=detector,
-            options=SolverOptions(tolerance=TOLERANCE, workers=workers),
+            options=SolverOptions(tolerance=TOLERANCE, max_iterations=MOST_STEPS, workers=workers),
         )
         assert result.covariance is not None
         first = int(model.free()[: model.amounts.start].sum())
@@ -212,8 +215,8 @@ class _Pixels:
             detector=detector,
             workers=workers,
             values=result.values,
-            covariance=result.covariance,
             amount_covariance=result.covariance[:, first:, first:],
+            vacuum=result.failed & (np.abs(start[:, model.amounts].sum(axis=1)) < THIN),
             reduced_deviance=result.deviance / result.dof,
             electrons=np.where(bad, np.nan, np.maximum(counts.sum(axis=1), 0.0)) / detector.gain,
         )
@@ -240,6 +243,7 @@ class _Pixels:
             status = np.zeros(len(amounts), dtype=np.int8)
             status[thickness > THICK] = DelithiationStatus.THICK
             status[self.reduced_deviance > limit] = DelithiationStatus.UNEXPLAINED
+        thickness = np.where(self.vacuum, 0.0, thickness)
         unfit = ~np.isfinite(thickness)
         contents = {}
         for method in METHODS:
@@ -250,7 +254,7 @@ class _Pixels:
                     own[agreement < DISAGREEMENT] = DelithiationStatus.DISAGREES
             own[absent | ~np.isfinite(estimate.x)] = DelithiationStatus.NO_OLIVINE
             own[unfit] = DelithiationStatus.NOT_FITTED
-            contents[method] = content(estimate, method, np.where(unfit, np.nan, share), own)
+            contents[method] = content(estimate, method, np.where(unfit | self.vacuum, np.nan, share), own)
         return Quantification(
             contents=contents,
             amounts=amounts,
@@ -268,6 +272,9 @@ class _Pixels:
             total = iron.sum(axis=1)
             x = iron[:, 0] / total
 
+            nodes = np.linspace(*standard.spectra.thickness, standard.scatter.shape[1])
+            expected = [np.interp(amounts.sum(axis=1), nodes, row) for row in standard.scatter]
+
             def variance(lithium: FloatArray) -> FloatArray:
                 slope = np.stack([1.0 - lithium, -lithium], axis=-1) * standard.calibration.iron
                 return np.einsum("sr,srq,sq->s", slope, self.amount_covariance[:, :2, :2], slope) / total**2
@@ -275,7 +282,7 @@ class _Pixels:
             def systematic(lithium: FloatArray, counting: FloatArray) -> FloatArray:
                 inside = np.clip(lithium, 0.0, 1.0)
                 ratio = IRON_UNCERTAINTY * inside * (1.0 - inside)
-                scatter = inside * standard.scatter[0] + (1.0 - inside) * standard.scatter[1]
+                scatter = inside * expected[0] + (1.0 - inside) * expected[1]
                 return counting * self._reference_noise() + ratio**2 + scatter
 
             counting, one = variance(x), np.ones_like(x)
@@ -329,36 +336,6 @@ class _Pixels:
         with np.errstate(divide="ignore", invalid="ignore"):
             known = np.einsum("sr,srk->sk", self.amounts, standard.calibration.per_thickness(thickness))
         return Features(standard.names, known + change, covariance, thickness)
-
-
-def _start(
-    standard: Standard, counts: NDArray[np.generic], energy: FloatArray, detector: Detector
-) -> tuple[FloatArray, bool, NDArray[np.bool_]]:
-    """Zero-loss parameters and t/lambda to start from, (S, P + 1); whether there is a dark level; what is left out."""
-    scale = standard.dispersion
-    bad = ~np.isfinite(counts).all(axis=1) | ~np.any(counts, axis=1)
-    counts = np.where(bad[:, np.newaxis], 0, counts).astype(float)
-    first, last = np.searchsorted(energy, _SEARCH)
-    peak, width = search(counts, int(first), int(last), detector.gain, detector.read_noise**2)
-    bad |= peak < 0
-    start = np.tile(np.append(standard.zero_loss, 0.1), (len(counts), 1))
-    if bad.all():
-        return start, False, bad
-    centre = energy[np.maximum(peak, 0)]
-    fwhm = scale * float(np.median(width[~bad]))
-    before = energy < float(np.median(centre[~bad])) - 10.0 * max(fwhm, standard.zero_loss[2])
-    dark_level = int(before.sum()) >= 8
-    level = float(np.median(counts[~bad][:, before])) if dark_level else 0.0
-    offset = np.abs(energy - centre[:, np.newaxis])
-    intensity = np.sum(np.where(offset < 1.5 * fwhm, counts - level, 0.0), axis=1)
-    total = np.sum(counts - level, axis=1)
-    good = (intensity > 0.0) & (total > 0.0)
-    start[:, 0] = np.where(good, intensity, 1.0)
-    start[:, 1] = centre
-    start[:, 2] = fwhm
-    with np.errstate(divide="ignore", invalid="ignore"):
-        start[:, -1] = np.clip(np.where(good, np.log(total / intensity), 0.1), 0.01, 3.0)
-    return start, dark_level, bad
 
 
 def combine(estimates: dict[str, Estimate], features: Features) -> tuple[Estimate, FloatArray]:

@@ -54,7 +54,8 @@ class Standard:
     channels, fitted_channels
         Number of channels, and how many of them, from the first, are fitted.
     scatter
-        Variance of x beyond counting, of single pure pixels of LiFePO4 and of FePO4, shape (2,).
+        Variance of x beyond counting, of single pure pixels of LiFePO4 and of FePO4, at some thicknesses evenly over
+        those of the pure pixels, shape (2, N).
     misfit
         Reduced deviance of pure pixels less 1, for each electron.
     """
@@ -227,7 +228,7 @@ def build_standard(
         dispersion=model.scale,
         channels=channels,
         fitted_channels=pure.energy.size,
-        scatter=np.zeros(2),
+        scatter=np.zeros((2, 1)),
         misfit=max(misfit, 0.0),
     )
 

@@ -290,6 +290,8 @@ def quantify_delithiation(
             progress=progress or bar.update,
         )
     source = signal.metadata.get_item("General.original_filename", "")
-    record = provenance.record("quantify_delithiation", parameters={"method": method, "file": source}, methods=[method])
+    record = provenance.record(
+        "quantify_delithiation", parameters={"method": method, "file": source}, methods=["delithiation"]
+    )
     axes = signal.axes_manager._get_navigation_axes_dicts()
     return Delithiation(found, standard, method, tuple(axes), record, masks)
