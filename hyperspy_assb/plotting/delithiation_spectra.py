@@ -15,7 +15,7 @@ MARKED = {"FePO4 valence": "FePO$_4$ band", "Li K maximum": "Li K"}
 ZOOMS = ((2.0, 10.0), (50.0, 70.0))
 """Energies in eV of the insets."""
 BAND_COLOURS = ("#fbe3c8", "#d8ead9")
-PLACES = ((0.13, 0.53, 0.36, 0.40), (0.61, 0.53, 0.36, 0.40))
+PLACES = ((0.14, 0.60, 0.35, 0.34), (0.63, 0.60, 0.35, 0.34))
 
 
 def plot_before_after(
@@ -69,11 +69,11 @@ def plot_before_after(
         _draw(top, spectrum, colour, label=label)
     highest = max(_extremes(spectrum, (start, energy_range[1]))[1] for spectrum, _, _ in states)
     # The upper half is for the insets.
-    top.set_ylim(0.0, 2.1 * highest)
+    top.set_ylim(0.0, 2.3 * highest)
     top.set_xlim(*energy_range)
     top.set_ylabel("scattering per I$_0$ and t/λ (1/eV)")
     top.set_title(title, loc="left", fontsize="medium")
-    top.legend(fontsize="small", frameon=False, loc="center right", bbox_to_anchor=(1.0, 0.36))
+    top.legend(fontsize="small", frameon=False, loc="center right", bbox_to_anchor=(1.0, 0.38))
     top.tick_params(labelbottom=False)
     for zoom, place in zip(ZOOMS, PLACES, strict=True):
         _add_inset(top, states, zoom, place)
@@ -84,25 +84,18 @@ def plot_before_after(
     bottom.plot(energy, values, color="black", linewidth=1.0, label=f"{labels[1]} - {labels[0]}")
     low, high = _extremes(difference, (start, energy_range[1]))
     margin = 0.15 * (high - low) or 1.0
-    # Room above for the names of the bands.
-    bottom.set_ylim(low - margin, high + 2.5 * margin)
+    bottom.set_ylim(low - margin, high + margin)
     bottom.set_xlabel("energy loss (eV)")
     bottom.set_ylabel("difference (1/eV)")
-    bottom.legend(fontsize="small", frameon=False, loc="lower right", ncols=2)
+    bottom.legend(fontsize="small", frameon=False, loc="upper center")
     for ax in axes:
         _mark(ax)
         ax.spines[["top", "right"]].set_visible(False)
-    for number, (name, text) in enumerate(MARKED.items()):
-        window = reference.band(name).window
-        if window[1] > energy_range[0] and window[0] < energy_range[1]:
-            bottom.annotate(
-                text,
-                (0.5 * sum(window), 0.97),
-                xycoords=("data", "axes fraction"),
-                ha="left" if number == 0 else "center",
-                va="top",
-                fontsize="small",
-            )
+    for name, text in MARKED.items():
+        end = reference.band(name).window[1]
+        if energy_range[0] < end < energy_range[1]:
+            place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+            bottom.annotate(text, (end, 0.97), xytext=(4, 0), va="top", fontsize="small", **place)
     top.figure.align_ylabels(axes)
     return top, bottom
 

@@ -13,6 +13,8 @@ from hyperspy_assb.plotting.style import COLOURS, QUIET
 
 LIMITS = (-0.5, 1.5)
 NAMES = ("FePO$_4$", "LiFePO$_4$", "columns with both")
+FINE = 8
+"""Points of a curve in each bin of the histogram."""
 PHASE_COLOURS = (COLOURS[1], COLOURS[0], COLOURS[2])
 
 
@@ -45,7 +47,7 @@ def plot_populations(
     values, errors = values[known], errors[known]
     edges = np.linspace(*LIMITS, bins + 1)
     ax.hist(np.clip(values, *LIMITS), bins=edges, color="#d4dae0", linewidth=0, label=f"{values.size} pixels")
-    grid = np.linspace(*LIMITS, 401)
+    grid = np.linspace(*LIMITS, FINE * bins + 1)
     scale = values.size * (edges[1] - edges[0])
     one = scale * _broadened(populations.one, grid, errors)[0]
     phases = scale * _broadened(populations.phases, grid, errors)
@@ -75,10 +77,13 @@ def plot_populations(
 
 
 def _broadened(mixture: Mixture, grid: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """Density of each population on the grid, averaged over the errors of the pixels."""
+    """Density of each population on the grid, averaged over the errors of the pixels and over the width of a bin."""
     # Quantiles stand for all of them: a map has more pixels than a curve has points.
     typical = np.quantile(errors, (np.arange(64) + 0.5) / 64) if errors.size > 64 else errors
-    return np.mean([mixture.density(grid, np.full_like(grid, error)) for error in typical], axis=0)
+    density = np.mean([mixture.density(grid, error) for error in typical], axis=0)
+    inside = np.full(FINE + 1, 1.0 / FINE)
+    inside[[0, -1]] /= 2.0
+    return np.array([np.convolve(curve, inside, mode="same") for curve in density])
 
 
 def _title(populations: Populations) -> str:

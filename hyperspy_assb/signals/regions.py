@@ -178,14 +178,13 @@ def mean_spectrum(signal: Any, where: Any = None, *, t_over_lambda: Any = None) 
     """
     mask = _mask(signal, "where", where)
     energy = signal.axes_manager.signal_axes[0].axis
-    chosen = signal.axes_manager._navigation_shape_in_array or (1,)
-    data = signal.data.reshape((*chosen, -1))[mask]
+    data = signal.data.reshape((-1, energy.size))[np.flatnonzero(mask)]
     data = np.asarray(data.compute() if signal._lazy else data, dtype=float)
     maps = signal.estimate_zero_loss()
     thickness = (
         np.log(np.maximum(data.sum(axis=-1), 1e-300) / maps.intensity.data[mask])
         if t_over_lambda is None
-        else np.asarray(getattr(t_over_lambda, "data", t_over_lambda)).reshape(chosen)[mask]
+        else np.asarray(getattr(t_over_lambda, "data", t_over_lambda)).reshape(mask.shape)[mask]
     )
     return mean_spectra.mean_spectrum(data, energy, zero_loss=maps.centre.data[mask], t_over_lambda=thickness)
 
