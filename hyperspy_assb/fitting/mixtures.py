@@ -124,10 +124,11 @@ def fit_mixture(
     if bridge and len(mean_limits) < 2:
         raise ValueError("A bridge needs two populations.")
     problem = _Problem(values, std, mean_limits, width_limit, bridge)
+    # Not L-BFGS-B: with threaded BLAS it takes ten times longer for so few unknowns. The limit is reached where a share
+    # vanishes and the rest is flat, to within 1e-4 in log-likelihood.
+    options = {"ftol": 1e-13, "gtol": 1e-8, "xtol": 1e-10, "maxfun": 300}
     fits = [
-        optimize.minimize(
-            problem, start, jac=True, method="L-BFGS-B", bounds=problem.bounds, options={"ftol": 1e-13, "gtol": 1e-8}
-        )
+        optimize.minimize(problem, start, jac=True, method="TNC", bounds=problem.bounds, options=options)
         for start in problem.starts()
     ]
     best = min(fits, key=lambda fit: float(fit.fun))
@@ -188,8 +189,11 @@ class _Problem:
         logarithm, by_mean, by_variance = _log_densities(
             self.values, self.std, theta[:k], theta[k : 2 * k] * self.unit, self.bridge
         )
-        total = special.logsumexp(logarithm, axis=0, b=shares[:, np.newaxis])
-        relative = np.exp(logarithm - total)
+        largest = logarithm.max(axis=0)
+        relative = np.exp(logarithm - largest)
+        inside = shares @ relative
+        total = largest + np.log(inside)
+        relative /= inside
         belongs = shares[:, np.newaxis] * relative
         gradient = np.concatenate(
             [

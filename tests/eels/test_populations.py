@@ -76,7 +76,7 @@ def test_errors_cover_the_truth():
 
 
 def test_shares_of_three_kinds_of_columns_are_covered():
-    fits = [phases_only(*draw(np.random.default_rng(seed), "bridged", 500, 0.08), bridge=True) for seed in range(60)]
+    fits = [phases_only(*draw(np.random.default_rng(seed), "bridged", 300, 0.08), bridge=True) for seed in range(60)]
     z = np.array([(f.share - [0.8 * SHARE, 0.8 * (1 - SHARE), 0.2]) / f.share_std for f in fits])
     assert np.all(np.abs(np.mean(z, axis=0)) < 3 / np.sqrt(60))
     assert np.all(np.abs(np.sqrt(np.mean(z**2, axis=0)) - 1) < 3 / np.sqrt(120))
