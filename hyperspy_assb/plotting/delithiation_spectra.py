@@ -125,7 +125,7 @@ def _add_inset(
     inset.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
     inset.tick_params(labelsize="x-small")
     inset.set_xlabel("energy loss (eV)", fontsize="x-small", labelpad=1.0)
-    inset.set_ylabel("1/eV", fontsize="x-small", labelpad=1.0)
+    inset.set_ylabel("1/eV", fontsize="x-small", labelpad=4.0)
     inset.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2), useMathText=True)
     inset.yaxis.get_offset_text().set_size("x-small")
     _mark(inset)
