@@ -1,0 +1,149 @@
+"""Spectra of a region before and after delithiation, and their difference."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from hyperspy_assb import reference
+from hyperspy_assb.eels.mean_spectra import MeanSpectrum, spectrum_difference
+from hyperspy_assb.plotting.style import COLOURS, QUIET
+
+MARKED = {"FePO4 valence": "FePO$_4$ band", "Li K maximum": "Li K"}
+"""Bands of the reference table that are marked, and what they are called in the figure."""
+ZOOMS = ((2.0, 10.0), (50.0, 70.0))
+"""Energies in eV of the insets."""
+BAND_COLOURS = ("#fbe3c8", "#d8ead9")
+PLACES = ((0.14, 0.60, 0.35, 0.34), (0.63, 0.60, 0.35, 0.34))
+
+
+def plot_before_after(
+    before: MeanSpectrum,
+    after: MeanSpectrum,
+    *,
+    labels: tuple[str, str] = ("before", "after"),
+    energy_range: tuple[float, float] = (0.0, 85.0),
+    start: float = 2.0,
+    title: str = "",
+    axes: tuple[Axes, Axes] | None = None,
+) -> tuple[Axes, Axes]:
+    """Plot the mean spectra of a region in two states, and their difference below.
+
+    The 5 eV band of FePO4 and the window of Li K are marked, and enlarged in insets.
+
+    Parameters
+    ----------
+    before, after
+        Mean spectra per zero loss and t/lambda.
+    labels
+        Names of the two states.
+    energy_range
+        Energies to show, in eV.
+    start
+        Energy in eV below which the zero loss rules: neither the difference nor the heights of the axes follow it.
+    title
+        Title over the spectra.
+    axes
+        Axes for the spectra and for the difference; new ones if None.
+
+    Returns
+    -------
+    spectra, difference
+        The two axes; the insets are children of the first.
+
+    Raises
+    ------
+    ValueError
+        If the spectra have no energies in common above ``start``.
+    """
+    difference = spectrum_difference(after, before)
+    shown = (difference.energy >= max(start, energy_range[0])) & (difference.energy <= energy_range[1])
+    if not shown.any():
+        raise ValueError(f"The spectra have no common energies between {start:g} and {energy_range[1]:g} eV.")
+    if axes is None:
+        _, axes = plt.subplots(2, 1, figsize=(7.2, 5.8), sharex=True, height_ratios=(2.2, 1), layout="constrained")
+    top, bottom = axes
+    states = [(before, labels[0], COLOURS[0]), (after, labels[1], COLOURS[1])]
+    for spectrum, label, colour in states:
+        _draw(top, spectrum, colour, label=label)
+    highest = max(_extremes(spectrum, (start, energy_range[1]))[1] for spectrum, _, _ in states)
+    # The upper half is for the insets.
+    top.set_ylim(0.0, 2.3 * highest)
+    top.set_xlim(*energy_range)
+    top.set_ylabel("scattering per I$_0$ and t/λ (1/eV)")
+    top.set_title(title, loc="left", fontsize="medium")
+    top.legend(fontsize="small", frameon=False, loc="center right", bbox_to_anchor=(1.0, 0.38))
+    top.tick_params(labelbottom=False)
+    for zoom, place in zip(ZOOMS, PLACES, strict=True):
+        _add_inset(top, states, zoom, place)
+
+    energy, values, std = (array[shown] for array in (difference.energy, difference.density, difference.std))
+    bottom.axhline(0.0, color=QUIET, linewidth=0.8)
+    bottom.fill_between(energy, values - 2 * std, values + 2 * std, color="#c9c9c9", linewidth=0, label="± 2 σ")
+    bottom.plot(energy, values, color="black", linewidth=1.0, label=f"{labels[1]} - {labels[0]}")
+    low, high = _extremes(difference, (start, energy_range[1]))
+    margin = 0.15 * (high - low) or 1.0
+    bottom.set_ylim(low - margin, high + margin)
+    bottom.set_xlabel("energy loss (eV)")
+    bottom.set_ylabel("difference (1/eV)")
+    bottom.legend(fontsize="small", frameon=False, loc="upper center")
+    for ax in axes:
+        _mark(ax)
+        ax.spines[["top", "right"]].set_visible(False)
+    for name, text in MARKED.items():
+        end = reference.band(name).window[1]
+        if energy_range[0] < end < energy_range[1]:
+            place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+            bottom.annotate(text, (end, 0.97), xytext=(4, 0), va="top", fontsize="small", **place)
+    top.figure.align_ylabels(axes)
+    return top, bottom
+
+
+def _draw(ax: Axes, spectrum: MeanSpectrum, colour: str, *, label: str | None = None) -> None:
+    """A spectrum with its standard error."""
+    low, high = spectrum.density - spectrum.std, spectrum.density + spectrum.std
+    ax.fill_between(spectrum.energy, low, high, color=colour, alpha=0.3, linewidth=0)
+    ax.plot(spectrum.energy, spectrum.density, color=colour, linewidth=1.3, label=label)
+
+
+def _add_inset(
+    ax: Axes,
+    states: list[tuple[MeanSpectrum, str, str]],
+    zoom: tuple[float, float],
+    place: tuple[float, float, float, float],
+) -> None:
+    """Enlarged part of the spectra; nothing where they do not reach."""
+    ranges = [_extremes(spectrum, zoom) for spectrum, _, _ in states]
+    if not np.isfinite(ranges).all():
+        return
+    inset = ax.inset_axes(place)
+    for spectrum, _, colour in states:
+        _draw(inset, spectrum, colour)
+    low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
+    inset.set_xlim(*zoom)
+    inset.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
+    inset.tick_params(labelsize="x-small")
+    inset.set_xlabel("energy loss (eV)", fontsize="x-small", labelpad=1.0)
+    inset.set_ylabel("1/eV", fontsize="x-small", labelpad=4.0)
+    inset.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2), useMathText=True)
+    inset.yaxis.get_offset_text().set_size("x-small")
+    _mark(inset)
+
+
+def _mark(ax: Axes) -> None:
+    """Windows of the bands behind the lines, where they are in sight."""
+    low, high = ax.get_xlim()
+    for name, colour in zip(MARKED, BAND_COLOURS, strict=True):
+        window = reference.band(name).window
+        if window[1] > low and window[0] < high:
+            ax.axvspan(*window, color=colour, linewidth=0, zorder=0)
+    ax.set_xlim(low, high)
+
+
+def _extremes(spectrum: MeanSpectrum, limits: tuple[float, float]) -> tuple[float, float]:
+    """Lowest and highest value between two energies; NaN where there is none."""
+    inside = (spectrum.energy >= limits[0]) & (spectrum.energy <= limits[1])
+    if not inside.any():
+        return np.nan, np.nan
+    return float(spectrum.density[inside].min()), float(spectrum.density[inside].max())
