@@ -41,12 +41,8 @@ SCENES: dict[str, dict[str, Scene]] = {
         )
     },
     "dose": {f"{dose:.0e} electrons": replace(USUAL, dose=dose) for dose in (1e4, 1e5, 1e7)},
-    "thickness": {
-        f"t/lambda {t:g}": replace(USUAL, thickness=(0.95 * t, 1.05 * t)) for t in (0.2, 0.5, 1.0, 1.5)
-    },
-    "olivine": {
-        f"{100 * (1 - o):.0f} % others": replace(USUAL, olivine=(o, o)) for o in (1.0, 0.65, 0.3)
-    },
+    "thickness": {f"t/lambda {t:g}": replace(USUAL, thickness=(0.95 * t, 1.05 * t)) for t in (0.2, 0.5, 1.0, 1.5)},
+    "olivine": {f"{100 * (1 - o):.0f} % others": replace(USUAL, olivine=(o, o)) for o in (1.0, 0.65, 0.3)},
     "dispersion": {
         "0.05 eV channels": _axis(0.05, 2048, -5.0),
         "0.1 eV channels": _axis(0.1, 1024, -5.0),

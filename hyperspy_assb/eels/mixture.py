@@ -27,6 +27,10 @@ PRIOR = (0.1, 0.03, 0.03)
 """How far, at each frequency, the parts of the spectrum of a phase may be from what its line shapes say."""
 
 
+BROAD = 1.0
+"""eV. Half width of the narrowest line (a Lorentzian) in which phases differ in how they depend on thickness."""
+
+
 @dataclass(frozen=True)
 class PhaseSpectra:
     """Single scattering of R phases, as Fourier transforms over losses of whole channels.
@@ -101,6 +105,10 @@ class MixtureModel:
         self._extra = self.extra.astype(np.complex64)
         self.amounts = slice(first, first + len(spectra.phases))
         self.n_parameters = self.amounts.stop + len(self.extra)
+
+    def with_spectra(self, spectra: PhaseSpectra) -> MixtureModel:
+        """The same model of phases that are known better."""
+        return MixtureModel(self.source, self.energy, spectra, dark_level=self.dark_level)
 
     @property
     def lower(self) -> FloatArray:
@@ -210,6 +218,25 @@ def _exponential(values: NDArray[np.complex128]) -> NDArray[np.complex128]:  # p
     return out
 
 
+@dataclass(frozen=True)
+class Refinement:
+    """What residuals of pure pixels tell of the spectra of their phases.
+
+    Parameters
+    ----------
+    spectra
+        With the change that they tell.
+    covariance
+        Of the parts of all phases at low frequencies, in units of a spectrum of one electron, shape (3, R, 3, R).
+    noise
+        Noise of the parts, summed over all channels, in the same units, shape (3, R, 3, R).
+    """
+
+    spectra: PhaseSpectra
+    covariance: FloatArray
+    noise: FloatArray
+
+
 def refine_spectra(
     model: MixtureModel,
     parameters: FloatArray,
@@ -217,7 +244,7 @@ def refine_spectra(
     members: NDArray[np.int_],
     *,
     variance: FloatArray,
-) -> PhaseSpectra:
+) -> Refinement:
     """Bring the spectra of the phases closer to the pure pixels that they stand for.
 
     Parameters
@@ -235,33 +262,59 @@ def refine_spectra(
 
     Returns
     -------
-    spectra
-        With what the residuals tell added.
+    refinement
+        The spectra, and how well they are known.
 
     Notes
     -----
     One step of maximum likelihood with white noise, which is diagonal in frequency: the residual of a pixel is its
-    expectation times the change of the single scattering. A normal prior (:data:`PRIOR`) keeps what the pixels do not
-    tell: with one thickness, how the change depends on it; at high frequencies, where the zero loss ends, all of it.
+    expectation times the change of the single scattering. A normal prior (see :func:`_prior`) keeps what the pixels do
+    not tell.
     """
     old, nothing = model.spectra, np.zeros(model.n_parameters, dtype=bool)
-    parts = old.parts.copy()
-    for phase in np.unique(members):
-        matrix = np.zeros((parts.shape[2], len(parts), len(parts)))
-        target = np.zeros((parts.shape[2], len(parts)), dtype=complex)
-        rows = np.flatnonzero(members == phase)
-        for start in range(0, rows.size, 64):
-            chosen = rows[start : start + 64]
-            expected = model.evaluate(parameters[chosen], nothing)[0]
-            residual = fft.rfft(counts[chosen] - expected, old.length)
-            if model.dark_level:
-                expected = expected - parameters[chosen, model.source.size, np.newaxis]
-            signal = fft.rfft(expected, old.length)
-            thickness = parameters[chosen, model.amounts].sum(axis=1)
-            factors = old.factors(thickness)[0] * thickness
-            power, match = np.abs(signal) ** 2, np.conj(signal) * residual
-            matrix += np.einsum("sl,as,bs->lab", power, factors, factors / variance[chosen], optimize=True)
-            target += np.einsum("sl,as->la", match, factors / variance[chosen])
-        matrix += np.diag(np.array(PRIOR) ** -2.0)
-        parts[:, phase] += np.linalg.solve(matrix, target[:, :, np.newaxis])[:, :, 0].T
-    return replace(old, parts=parts / parts[:1, :, :1].real)
+    n_parts, n_phases, size = old.parts.shape
+    matrix = np.zeros((size, n_parts, n_phases, n_parts, n_phases))
+    target = np.zeros((size, n_parts, n_phases), dtype=complex)
+    power_of_one = np.zeros(size)
+    electrons = np.maximum(counts.sum(axis=1), 1.0) ** 2 / variance
+    for start in range(0, len(counts), 64):
+        chosen = slice(start, start + 64)
+        expected = model.evaluate(parameters[chosen], nothing)[0]
+        residual = fft.rfft(counts[chosen] - expected, old.length)
+        if model.dark_level:
+            expected = expected - parameters[chosen, model.source.size, np.newaxis]
+        signal = fft.rfft(expected, old.length)
+        thickness = parameters[chosen, model.amounts].sum(axis=1)
+        factors = old.factors(thickness)[0] * thickness
+        weighted = factors / variance[chosen]
+        power, match = np.abs(signal) ** 2, np.conj(signal) * residual
+        power_of_one += np.sum(power / (variance[chosen] * electrons[chosen])[:, np.newaxis], axis=0) / len(counts)
+        for phase in np.unique(members[chosen]):
+            own = members[chosen] == phase
+            products = np.einsum("as,bs->sab", factors[:, own], weighted[:, own]).reshape(own.sum(), -1)
+            matrix[:, :, phase, :, phase] += (power[own].T @ products).reshape(size, n_parts, n_parts)
+            target[:, :, phase] += match[own].T @ weighted[:, own].T
+    frequency = 2.0 * np.pi * fft.rfftfreq(old.length, model.scale)
+    data = matrix.reshape(size, n_parts * n_phases, -1)
+    inverse = np.linalg.inv(data + np.linalg.inv(_prior(frequency, n_phases)))
+    change = (inverse @ target.reshape(size, -1, 1)).reshape(size, n_parts, n_phases)
+    parts = old.parts + change.transpose(1, 2, 0)
+    noise = np.einsum("l,lij->ij", power_of_one, inverse @ data @ inverse) * (model.energy.size / size)
+    shape = (n_parts, n_phases, n_parts, n_phases)
+    low = inverse[1 : max(2, size // 50)].mean(axis=0)
+    return Refinement(replace(old, parts=parts / parts[:1, :, :1].real), low.reshape(shape), noise.reshape(shape))
+
+
+def _prior(frequency: FloatArray, n_phases: int) -> FloatArray:
+    """Covariance of the change of all parts of all phases at each frequency, shape (L, 3 R, 3 R).
+
+    The dependence on thickness is that of the zero loss and the surfaces, much the same for all phases: what is their
+    own in it is broad.
+    """
+    broad = np.exp(-frequency * BROAD)[:, np.newaxis, np.newaxis] ** 2
+    one, shared = np.eye(n_phases), np.ones((n_phases, n_phases))
+    out = np.zeros((frequency.size, len(PRIOR), n_phases, len(PRIOR), n_phases))
+    out[:, 0, :, 0] = PRIOR[0] ** 2 * one
+    for part, width in enumerate(PRIOR[1:], start=1):
+        out[:, part, :, part] = width**2 * (shared + broad * one + 1e-4 * one)
+    return out.reshape(frequency.size, len(PRIOR) * n_phases, -1)

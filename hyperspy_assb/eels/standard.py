@@ -45,8 +45,8 @@ class Standard:
         What each phase adds to them.
     spectra
         What each phase scatters, channel by channel.
-    information
-        Of the parts of the spectrum of each phase, in units of a spectrum of one electron, shape (R, 3, 3).
+    covariance, noise
+        Of the parts of these spectra; see :class:`.mixture.Refinement`.
     zero_loss
         Typical parameters of the zero-loss peak, shape (P,).
     dispersion
@@ -66,7 +66,8 @@ class Standard:
     columns: NDArray[np.complex128]
     calibration: Calibration
     spectra: PhaseSpectra
-    information: FloatArray
+    covariance: FloatArray
+    noise: FloatArray
     zero_loss: FloatArray
     dispersion: float
     channels: int
@@ -85,7 +86,7 @@ class Standard:
 
     def as_dictionary(self) -> dict[str, Any]:
         """Plain values, for metadata."""
-        kept = ("information", "zero_loss", "dispersion", "channels", "fitted_channels", "scatter")
+        kept = ("covariance", "noise", "zero_loss", "dispersion", "channels", "fitted_channels", "scatter")
         plain = {name: getattr(self, name) for name in kept}
         calibration = {f.name: getattr(self.calibration, f.name) for f in fields(self.calibration)}
         return plain | {
@@ -121,7 +122,8 @@ class Standard:
                 int(spectra["length"]),
                 (low, high),
             ),
-            information=np.asarray(plain["information"]),
+            covariance=np.asarray(plain["covariance"]),
+            noise=np.asarray(plain["noise"]),
             zero_loss=np.asarray(plain["zero_loss"]),
             dispersion=float(plain["dispersion"]),
             channels=int(plain["channels"]),
@@ -200,20 +202,15 @@ def build_standard(
     label = np.repeat(np.arange(len(members)), [m.size for m in members])
     counts = pure.counts[every]
     variance = pure.detector.gain * np.maximum(counts.sum(axis=1), 1.0) + counts.shape[1] * pure.detector.read_noise**2
-    information = np.zeros((len(members), len(PRIOR), len(PRIOR)))
-    for turn in range(ROUNDS + 1):
+    electrons = np.maximum(counts.sum(axis=1), 0.0) ** 2 / variance
+    for _ in range(ROUNDS):
         model = MixtureModel(pure.source, pure.energy, spectra, dark_level=pure.dark_level)
         result = _fit_pure(model, pure, every, label)
         good = result.usable
-        if turn < ROUNDS:
-            spectra = refine_spectra(model, result.values[good], counts[good], label[good], variance=variance[good])
-    thickness = result.values[:, model.amounts].sum(axis=1)
-    electrons = np.maximum(counts.sum(axis=1), 0.0) ** 2 / variance
-    for r in range(len(members)):
-        rows = np.flatnonzero((label == r) & good)
-        factors = spectra.factors(thickness[rows])[0] * thickness[rows]
-        information[r] = np.einsum("as,bs,s->ab", factors, factors, electrons[rows])
-        information[r] += np.diag(np.array(PRIOR) ** -2.0)
+        refined = refine_spectra(model, result.values[good], counts[good], label[good], variance=variance[good])
+        spectra = refined.spectra
+    result = _fit_pure(model.with_spectra(spectra), pure, every, label)
+    good = result.usable
     misfit = float(np.median((result.deviance / result.dof)[good] - 1.0) / np.median(electrons[good]))
     typical = np.nanmedian(pure.zero_loss[every], axis=0)
     return Standard(
@@ -223,7 +220,8 @@ def build_standard(
         columns=columns,
         calibration=replace(calibration, iron=count_iron(spectra, pure.energy)),
         spectra=spectra,
-        information=information,
+        covariance=refined.covariance,
+        noise=refined.noise,
         zero_loss=typical,
         dispersion=model.scale,
         channels=channels,
