@@ -122,8 +122,8 @@ def calibrate(
     -----
     Fe atoms are counted as if both olivines had the same mean free path; see :func:`.mixture.count_iron`.
 
-    The offsets of the phases share their mean; each may leave it by about a tenth of what a phase adds at t/lambda = 1
-    (a normal prior), which is what decides where the pure pixels of a phase are all of one thickness.
+    The offsets of the phases share their mean, about what a phase adds at t/lambda = 1 or less; each may leave it by
+    about a tenth of that (normal priors). Where the pure pixels of a phase are all of one thickness, that decides.
     """
     missing = [phase for phase in OLIVINE if phase not in references]
     if missing:
@@ -157,7 +157,8 @@ def calibrate(
         width = 0.1 * max(typical[:, k].max(), 1e-300)
         noise = np.sqrt(np.mean(features.covariance[rows, k, k] * weight**2))
         for _ in range(2):  # the second time with the scatter that is really there
-            prior = np.hstack([np.zeros((count, count + 1)), np.eye(count) * noise / width])
+            prior = np.zeros((count + 1, design.shape[1]))
+            prior[:, count:] = np.diag([0.1, *np.ones(count)]) * noise / width
             matrix = np.vstack([design * weight[:, np.newaxis], prior])
             inverse = np.linalg.pinv(matrix)
             solution = inverse[:, : rows.size] @ (values[:, k] * weight)

@@ -203,7 +203,7 @@ def estimate_from_features(features: Features, calibration: Calibration, method:
     mixture = calibration.per_thickness(thickness)
     contrast = mixture[:, 0, key] / iron[0] - mixture[:, 1, key] / iron[1]
     end_variance = calibration.variance(thickness, key)
-    _check_contrast(calibration, key, SIGNATURES[method])
+    check_contrast(calibration, features.names, method)
 
     only_olivine = len(calibration.phases) == len(OLIVINE)
     others = [k for k, name in enumerate(features.names) if name not in SIGNATURES.values()]
@@ -275,13 +275,13 @@ def estimate_from_features(features: Features, calibration: Calibration, method:
     )
 
 
-def _check_contrast(calibration: Calibration, key: int, name: str) -> None:
-    """Raise if the end members cannot be told apart at t/lambda = 1."""
-    one = np.ones(1)
+def check_contrast(calibration: Calibration, names: tuple[str, ...], method: str) -> None:
+    """Raise ValueError if the end members cannot be told apart by the signature of a method, at t/lambda = 1."""
+    one, key = np.ones(1), names.index(SIGNATURES[method])
     ends = calibration.per_thickness(one)[0, :2, key]
     if abs(ends[0] - ends[1]) < 3.0 * np.sqrt(calibration.variance(one, key)[0, :2].sum()):
         raise ValueError(
-            f"The references do not differ in {name} by more than three standard errors: "
+            f"The references do not differ in {SIGNATURES[method]} by more than three standard errors: "
             "check that they are pure LiFePO4 and FePO4."
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import fft
 
 from hyperspy_assb.eels._zero_loss_search import search
@@ -22,7 +22,7 @@ _FWHM = 2.3548200450309493
 
 
 def start_mixture(
-    standard: Standard, counts: NDArray[np.generic], energy: FloatArray, detector: Detector
+    standard: Standard, counts: ArrayLike, energy: FloatArray, detector: Detector
 ) -> tuple[MixtureModel, FloatArray, NDArray[np.bool_]]:
     """The model of some spectra, the parameters to start from, and the spectra to leave out.
 
@@ -42,8 +42,9 @@ def start_mixture(
     model, start, bad
         Starting values, shape (S, P); spectra that are not finite, hold nothing or have no zero loss, shape (S,).
     """
+    counts = np.asarray(counts, dtype=float)
     bad = ~np.isfinite(counts).all(axis=1) | ~np.any(counts, axis=1)
-    counts = np.where(bad[:, np.newaxis], 0, counts).astype(float)
+    counts = np.where(bad[:, np.newaxis], 0.0, counts)
     first, last = np.searchsorted(energy, _SEARCH)
     peak, width = search(counts, int(first), int(last), detector.gain, detector.read_noise**2)
     bad |= peak < 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -182,7 +183,7 @@ class _Pixels:
 
     standard: Standard
     model: MixtureModel
-    counts: FloatArray
+    counts: NDArray[Any]
     detector: Detector
     workers: int
     values: FloatArray
@@ -193,7 +194,7 @@ class _Pixels:
 
     @classmethod
     def of(
-        cls, standard: Standard, counts: NDArray[np.generic], energy: FloatArray, detector: Detector, workers: int
+        cls, standard: Standard, counts: NDArray[Any], energy: FloatArray, detector: Detector, workers: int
     ) -> _Pixels:
         size = standard.fitted_channels
         model, start, bad = start_mixture(standard, counts[:, :size], energy[:size], detector)
@@ -234,7 +235,12 @@ class _Pixels:
         estimates = {"references": self._from_amounts()}
         features = self._features()
         for method in SIGNATURES:
-            estimates[method] = estimate_from_features(features, self.standard.calibration, method).estimate
+            try:
+                estimates[method] = estimate_from_features(features, self.standard.calibration, method).estimate
+            except ValueError:  # the references do not differ in it
+                nothing = np.full(len(amounts), np.nan)
+                blank = np.zeros(features.values.shape)
+                estimates[method] = Estimate(nothing, nothing, nothing, nothing, blank)
         combined, agreement = combine(estimates, features)
         estimates["combined"] = combined
         atoms = amounts[:, :2] @ iron
@@ -255,8 +261,8 @@ class _Pixels:
                 own[estimate.error > UNCERTAIN] = DelithiationStatus.UNCERTAIN
                 if method == "combined":
                     own[agreement < DISAGREEMENT] = DelithiationStatus.DISAGREES
-            own[absent | ~np.isfinite(estimate.x)] = DelithiationStatus.NO_OLIVINE
-            own[unfit] = DelithiationStatus.NOT_FITTED
+            own[absent] = DelithiationStatus.NO_OLIVINE
+            own[unfit | (~absent & ~np.isfinite(estimate.x))] = DelithiationStatus.NOT_FITTED
             contents[method] = content(estimate, method, np.where(unfit | self.vacuum, np.nan, share), own)
         return Quantification(
             contents=contents,

@@ -18,8 +18,15 @@ STATUS_NAMES = {
     DelithiationStatus.UNEXPLAINED: "not a mixture of the references",
     DelithiationStatus.NO_OLIVINE: "no olivine",
     DelithiationStatus.NOT_FITTED: "not fitted",
+    DelithiationStatus.DISAGREES: "estimates disagree",
+    DelithiationStatus.UNCERTAIN: "too uncertain to tell",
 }
-SIGNATURE_NAMES = {"valence": "5 eV band per Fe", "lithium": "Li K per Fe"}
+SIGNATURE_NAMES = {
+    "combined": "whole spectrum, 5 eV band and Li K",
+    "references": "mixture of reference spectra",
+    "valence": "5 eV band per Fe",
+    "lithium": "Li K per Fe",
+}
 
 
 def plot_delithiation(result: Any) -> np.ndarray:

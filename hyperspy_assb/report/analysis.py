@@ -18,16 +18,19 @@ from hyperspy_assb.eels import checks
 from hyperspy_assb.fitting.kernels import FloatArray
 from hyperspy_assb.fitting.solvers import Status
 from hyperspy_assb.models.eels import ASSBEELSModel
+from hyperspy_assb.models.low_loss import apply_shapes
 from hyperspy_assb.models.multifit import detector_from_metadata
 from hyperspy_assb.models.separability import Separability
 from hyperspy_assb.report import findings
 from hyperspy_assb.report.spectra import FittedSpectrum, choose_spectra
-from hyperspy_assb.signals.delithiation import Delithiation, assemble, collect_features, quantify_delithiation
+from hyperspy_assb.signals.delithiation import Delithiation, quantify_delithiation
 
 Progress = Callable[[str, int, int], object]
 """Called with the stage ("zero loss", "start", "fit", "quantify"), what is done and how much there is (0: unknown)."""
 
 STATUS_NAMES = {int(s): s.name.lower().replace("_", " ") for s in Status}
+SHOWN = ("combined", "valence", "lithium")
+"""Methods whose maps are shown."""
 BAND = "FePO4ValenceBand"
 
 
@@ -170,11 +173,15 @@ def analyse_low_loss(
         else:
             signal.validate_energy_axis(minimum_end=70.0, zero_loss=True, purpose="Fe M2,3 and Li K")
             chosen = None if elements is None else tuple(elements)
-            first = quantify_delithiation(signal, references, "valence", elements=chosen, progress=fitted)
-            model = first.model
-            report("quantify", 0, 0)
-            results = {"valence": first, **_second_method(signal, first)}
-        report("quantify", 0, 0)
+            found = quantify_delithiation(
+                signal, references, "combined", elements=chosen, progress=lambda n: report("quantify", n, count)
+            )
+            results = {method: found.select(method) for method in SHOWN}
+            report("start", 0, 0)
+            model = _create_model(signal, found.standard.elements, valence)
+            apply_shapes(model, found.standard.shapes)
+            report("fit", 0, count)
+            model.multifit(progress=fitted)
         status = np.ravel(model.fit_quality.status.data)
         if not np.isin(status, [s for s in Status if s.usable]).any():
             words = ", ".join(sorted({STATUS_NAMES[int(s)] for s in status}))
@@ -184,7 +191,7 @@ def analyse_low_loss(
         maps = collect_maps(model, separability, absolute=absolute, results=results)
     asked = {"elements": elements, "valence": valence, "references": _describe_references(references)}
     parameters = {"asked for": provenance.to_plain(asked), **shared_parameters(model)}
-    methods = ["poisson", "valence", *(("lithium", "detection_limit", "delithiation") if results else ())]
+    methods = ["poisson", "valence", *(("lithium", "combined", "detection_limit", "delithiation") if results else ())]
     methods += ["hyperspy", "numpy", "scipy", "numba"]
     return Analysis(
         title=signal.metadata.get_item("General.title", "") or "Low-loss spectra",
@@ -297,17 +304,6 @@ def _create_model(signal: Any, elements: Sequence[str] | None, valence: str) -> 
     """The model; the 5 eV band is that of FePO4, so it goes in where there may be Fe."""
     iron = elements is None or "Fe" in elements
     return signal.create_low_loss_model(elements, valence=valence, valence_band=iron)
-
-
-def _second_method(signal: Any, first: Delithiation) -> dict[str, Delithiation]:
-    """The lithium estimate from the same fit."""
-    features = collect_features(first.model)
-    try:
-        result = assemble(signal, features, first.standard, "lithium", first.references, first.model)
-    except ValueError as error:
-        warnings.warn(f"No estimate from Li K: {error}", UserWarning, stacklevel=2)
-        return {}
-    return {"lithium": result}
 
 
 def _describe_references(references: Any) -> Any:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hyperspy_assb import provenance
-from hyperspy_assb.eels.delithiation import DelithiationStatus, LithiumContent
+from hyperspy_assb.eels.delithiation import SIGNATURES, DelithiationStatus, LithiumContent, check_contrast
 from hyperspy_assb.eels.quantification import METHODS, Quantification, quantify
 from hyperspy_assb.eels.standard import Standard
 from hyperspy_assb.signals import references as pure_pixels
@@ -135,8 +135,22 @@ class Delithiation:
         """Standard errors of the amounts from counting."""
         return self._by_phase(self.found.amounts_std, "Standard error of t/lambda of {}")
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row a pixel: indices and position (with units in the name), every quantity, and the status in words."""
+    def to_dataframe(self, regions: Any = None, *, names: Mapping[int, str] | None = None) -> pd.DataFrame:
+        """A table of pixels or of regions.
+
+        Parameters
+        ----------
+        regions
+            None: one row a pixel: indices and position (with units in the name), every quantity, the status in words.
+            Otherwise one row a region: a boolean array or signal, a HyperSpy ROI, a dictionary of these by name, or
+            an image of labels (0: none); see :func:`~hyperspy_assb.signals.regions.region_table`.
+        names
+            Names of the labels.
+        """
+        if regions is not None:
+            from hyperspy_assb.signals.regions import region_table
+
+            return region_table(self, regions, names=names)
         shape = self.x.data.shape
         columns: dict[str, Any] = {}
         for axis, index in zip(self.x.axes_manager._axes, np.indices(shape), strict=False):
@@ -152,6 +166,24 @@ class Delithiation:
         table = pd.DataFrame(columns)
         table["status"] = [DelithiationStatus(s).name.lower() for s in table["status"]]
         return table
+
+    def find_iron_phosphate(self, level: float = 0.05) -> Any:
+        """Where there is FePO4, with at most a share ``level`` of the finds false.
+
+        See :func:`~hyperspy_assb.signals.regions.find_iron_phosphate`.
+        """
+        from hyperspy_assb.signals.regions import find_iron_phosphate
+
+        return find_iron_phosphate(self, level)
+
+    def fit_populations(self, where: Any = None) -> Any:
+        """Tell two phases from a solid solution by the distribution of x.
+
+        See :func:`~hyperspy_assb.signals.regions.populations_of`.
+        """
+        from hyperspy_assb.signals.regions import populations_of
+
+        return populations_of(self, where)
 
     def plot(self) -> Any:
         """Plot x, its uncertainty and the status as maps, and the distribution of x.
@@ -279,6 +311,8 @@ def quantify_delithiation(
             "references must name pure pixels: {'LiFePO4': mask, 'FePO4': mask}, and where they lie in the columns, "
             "'LAGP' and 'carbon'; or be the Delithiation of another signal of the same specimen."
         )
+    if method in SIGNATURES:
+        check_contrast(standard.calibration, standard.names, method)
     counts = signal.data.reshape(-1, signal.data.shape[-1])
     show = hs.preferences.General.show_progressbar if show_progressbar is None else show_progressbar
     with tqdm(total=len(counts), disable=progress is not None or not show, unit="spectra", desc="Delithiation") as bar:

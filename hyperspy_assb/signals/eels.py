@@ -327,7 +327,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
     def quantify_delithiation(
         self,
         references: Mapping[str, Any] | Delithiation | None = None,
-        method: str = "valence",
+        method: str = "combined",
         *,
         elements: Sequence[str] | None = None,
         show_progressbar: bool | None = None,
@@ -337,12 +337,14 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Parameters
         ----------
         references
-            Pure pixels of each phase: "LiFePO4" and "FePO4" are needed; "LAGP", "carbon" or others where they lie in
-            the columns; "vacuum" shows the zero loss. Each a boolean array or signal on the navigation axes, or a
-            HyperSpy ROI. Or the result for another signal of the same specimen, whose calibration is taken: a pristine
-            electrode holds no FePO4 to calibrate on.
+            Of each phase: "LiFePO4" and "FePO4" are needed; "LAGP", "carbon" or others where they lie in the columns;
+            "vacuum" shows the zero loss. Each names pure pixels, by a boolean array or signal on the navigation axes
+            or a HyperSpy ROI, or holds pure spectra, an array or signal with the energy axis of this one. Or the
+            result for another signal of the same specimen, whose calibration is taken: a pristine electrode holds no
+            FePO4 to calibrate on.
         method
-            "valence": area of the 5 eV band per Fe; "lithium": Li K per Fe.
+            "valence": area of the 5 eV band per Fe; "lithium": Li K per Fe; "references": mixture of the spectra of
+            the phases; "combined": all three with their covariance. The result holds all four; this one is shown.
         elements
             Elements whose edges are fitted; by default Li, Fe and P, with Al and Ge where LAGP is named, and C where
             carbon is.

@@ -36,7 +36,7 @@ def calibrate_on(
     signal : ASSBEELSSpectrum
         In which pixels are named.
     references
-        Of each phase, and of vacuum: pixels (see :func:`reference_mask`), or spectra on the same energy axis.
+        Of each phase, and of vacuum: pixels (see :func:`navigation_mask`), or spectra on the same energy axis.
     elements
         Elements whose edges are fitted; None: what the phases need.
 
@@ -53,7 +53,7 @@ def calibrate_on(
     for phase, where in references.items():
         found = reference_spectra(signal, phase, where)
         if found is None:
-            masks[phase] = reference_mask(signal, phase, where)
+            masks[phase] = navigation_mask(signal, f"references[{phase!r}]", where)
             rows = np.flatnonzero(masks[phase])
             rows = rows[np.linspace(0, rows.size - 1, min(rows.size, MOST_PIXELS)).astype(int)]
             found = _rows(signal, rows)
@@ -145,7 +145,7 @@ def elements_of(phases: Iterable[str]) -> tuple[str, ...]:
     return ("Li", "Fe", "P", *lagp, *(("C",) if any("carbon" in phase for phase in named) else ()))
 
 
-def reference_mask(signal: Any, phase: str, where: Any) -> NDArray[np.bool_]:
+def navigation_mask(signal: Any, name: str, where: Any) -> NDArray[np.bool_]:
     """Boolean array on the navigation axes from a boolean array or signal, or a HyperSpy ROI.
 
     Raises
@@ -168,15 +168,13 @@ def reference_mask(signal: Any, phase: str, where: Any) -> NDArray[np.bool_]:
     mask = np.asarray(data)
     if mask.dtype != bool:
         raise TypeError(
-            f"references[{phase!r}] must be a boolean array or signal on the navigation axes, or a HyperSpy ROI, "
+            f"{name} must be a boolean array or signal on the navigation axes, or a HyperSpy ROI, "
             f"not {type(where).__name__} of {mask.dtype}."
         )
     if mask.shape != shape:
-        raise ValueError(
-            f"references[{phase!r}] has the shape {mask.shape}, but the navigation axes have {shape} (y before x)."
-        )
+        raise ValueError(f"{name} has the shape {mask.shape}, but the navigation axes have {shape} (y before x).")
     if not mask.any():
-        raise ValueError(f"references[{phase!r}] names no pixel.")
+        raise ValueError(f"{name} names no pixel.")
     return mask
 
 

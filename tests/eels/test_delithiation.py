@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperspy_assb import reference
-from hyperspy_assb.eels.delithiation import DelithiationStatus, Features, calibrate, estimate_lithium_content
+from hyperspy_assb.eels.calibration import Features, calibrate
+from hyperspy_assb.eels.delithiation import DelithiationStatus, estimate_lithium_content
 
 NAMES = ("c0", "c1", "c2", "FePO4ValenceBand", "Li_K", "Fe_M23", "Al_L23", "P_L23")
 PHASES = ("LiFePO4", "FePO4", "LAGP", "carbon")
@@ -179,7 +180,9 @@ def test_significance_and_limit_are_those_of_the_end_member(rng):
     for method, share in (("valence", 1.0 - x), ("lithium", x)):
         content = estimate_lithium_content(features, calibration, method)
         error = np.hypot(content.x_std, content.x_systematic)[mixed]
-        np.testing.assert_allclose(content.detection_limit[mixed], 3.29 * error, rtol=1e-12)  # Currie (1968)
+        # Currie (1968): what a pixel without the end member would scatter, whatever there is in this one.
+        end = np.abs(share) < 0.02
+        np.testing.assert_allclose(content.detection_limit[mixed][end], 3.29 * error[end], rtol=0.1)
         found = 1.0 - content.x[mixed] if method == "valence" else content.x[mixed]
         np.testing.assert_allclose(content.significance[mixed], found / error, rtol=1e-12)
         assert np.corrcoef(share, content.significance[mixed])[0, 1] > 0.5

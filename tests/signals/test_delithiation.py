@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from hyperspy_assb.eels.delithiation import DelithiationStatus
-from hyperspy_assb.signals.delithiation import elements_of, load_delithiation, reference_mask
+from hyperspy_assb.signals.delithiation import load_delithiation
+from hyperspy_assb.signals.references import elements_of, navigation_mask
 from hyperspy_assb.simulation import EELSConditions, micro_battery, simulate_spectra
 from hyperspy_assb.simulation.battery import spectra_to_signal
 
@@ -48,7 +49,7 @@ def test_maps_lie_on_the_navigation_axes(result, battery):
         ):
             assert (axis.name, axis.units, axis.scale, axis.offset) == (own.name, own.units, own.scale, own.offset)
         assert signal.metadata.General.title
-    assert result.method == "valence"
+    assert result.method == "combined"
     assert result.standard.elements == ("Li", "Fe", "P", "Al", "Ge", "C")
 
 
@@ -71,16 +72,33 @@ def test_x_is_there_where_there_is_olivine(result, battery):
     assert np.abs((result.x.data - truth.x)[olivine]).mean() < 0.1
 
 
-def test_the_model_is_that_of_the_signal(result):
-    assert result.model["Li_K"].areal_density.map["values"].shape == (24, 24)
-    for component, name in result.standard.shapes:
-        assert not getattr(result.model[component], name).free
+def test_every_method_is_there(result):
+    for method in ("valence", "lithium", "references", "combined"):
+        own = result.select(method)
+        assert own.method == method
+        assert np.isfinite(own.x.data).sum() > 100
+    assert result.select("references").standard is result.standard
+    with pytest.raises(ValueError, match="not 'band'"):
+        result.select("band")
+
+
+def test_amounts_of_the_phases(result, battery):
+    truth = battery.truth.after
+    assert list(result.amounts) == ["LiFePO4", "FePO4", "LAGP", "carbon"]
+    total = sum(amount.data for amount in result.amounts.values())
+    np.testing.assert_allclose(total, result.t_over_lambda.data, atol=1e-12)
+    for phase in ("LAGP", "carbon"):
+        rich = truth.pure(phase) & (truth.t_over_lambda > 0.2)
+        share = result.amounts[phase].data / result.t_over_lambda.data
+        assert np.median(share[rich]) == pytest.approx(1.0, abs=0.1)  # known truth
+    assert np.nanmin(result.amounts_std["carbon"].data) > 0.0
 
 
 def test_a_table_of_pixels(result):
     table = result.to_dataframe()
     assert len(table) == 24 * 24
-    assert list(table.columns) == ["y index", "y (nm)", "x index", "x (nm)", *MAPS]
+    assert list(table.columns[:4]) == ["y index", "y (nm)", "x index", "x (nm)"]
+    assert {*MAPS, "agreement", "reduced_deviance", "t/lambda of LAGP", "x (valence)"} <= set(table.columns)
     # "x" is the lithium content; the axis has its unit in the name.
     row = table[(table["y index"] == 3) & (table["x index"] == 7)].iloc[0]
     assert row["y (nm)"] == pytest.approx(3 * result.x.axes_manager[1].scale)
@@ -105,7 +123,7 @@ def test_figures(result):
 # The writer of .zspy opens its stores in a way that zarr 2 announces as deprecated.
 @pytest.mark.filterwarnings("ignore:The NestedDirectoryStore is deprecated:FutureWarning")
 @pytest.mark.parametrize("extension", ["hspy", "zspy"])
-def test_everything_but_the_model_survives_a_file(result, tmp_path, extension):
+def test_everything_survives_a_file(result, tmp_path, extension):
     path = tmp_path / f"x.{extension}"
     result.save(path)
     loaded = load_delithiation(path)
@@ -117,7 +135,8 @@ def test_everything_but_the_model_survives_a_file(result, tmp_path, extension):
         for a, b in zip(one.axes_manager.navigation_axes, two.axes_manager.navigation_axes, strict=True):
             assert (a.name, a.units, a.scale) == (b.name, b.units, b.scale)
     assert loaded.method == result.method
-    assert loaded.model is None
+    np.testing.assert_array_equal(loaded.select("lithium").x.data, result.select("lithium").x.data)
+    np.testing.assert_array_equal(loaded.amounts["carbon"].data, result.amounts["carbon"].data)
     assert set(loaded.references) == set(result.references)
     for phase, mask in result.references.items():
         assert loaded.references[phase].dtype == bool
@@ -155,7 +174,7 @@ def test_a_calibration_serves_another_signal(result, battery, tmp_path):
 
 
 def test_a_calibration_for_another_range_is_refused(result, battery):
-    with pytest.raises(ValueError, match="same energy range"):
+    with pytest.raises(ValueError, match="same energy axis"):
         battery.eels_before.inav[:3, :3].isig[:100.0].quantify_delithiation(result, show_progressbar=False)
 
 
@@ -170,10 +189,10 @@ def test_masks_signals_and_regions_are_one(battery):
     as_signal = hs.signals.BaseSignal(mask).T
     region = hs.roi.RectangularROI(left=10 * scale, top=2 * scale, right=14 * scale, bottom=7 * scale)
     for where in (mask, as_signal, mask.tolist(), region):
-        np.testing.assert_array_equal(reference_mask(signal, "LiFePO4", where), mask)
+        np.testing.assert_array_equal(navigation_mask(signal, "LiFePO4", where), mask)
     point = np.zeros((24, 24), dtype=bool)
     point[3, 5] = True
-    np.testing.assert_array_equal(reference_mask(signal, "LAGP", hs.roi.Point2DROI(5 * scale, 3 * scale)), point)
+    np.testing.assert_array_equal(navigation_mask(signal, "LAGP", hs.roi.Point2DROI(5 * scale, 3 * scale)), point)
 
 
 def test_regions_of_a_line(battery):
@@ -181,13 +200,13 @@ def test_regions_of_a_line(battery):
     scale = line.axes_manager[0].scale
     mask = np.zeros(24, dtype=bool)
     mask[3:9] = True
-    np.testing.assert_array_equal(reference_mask(line, "LAGP", hs.roi.SpanROI(3 * scale, 9 * scale)), mask)
+    np.testing.assert_array_equal(navigation_mask(line, "LAGP", hs.roi.SpanROI(3 * scale, 9 * scale)), mask)
 
 
 def test_a_circle_is_round(battery):
     scale = battery.eels_after.axes_manager[0].scale
     circle = hs.roi.CircleROI(cx=12 * scale, cy=12 * scale, r=5 * scale)
-    mask = reference_mask(battery.eels_after, "LAGP", circle)
+    mask = navigation_mask(battery.eels_after, "LAGP", circle)
     y, x = np.nonzero(mask)
     assert mask.sum() == pytest.approx(np.pi * 25, rel=0.2)
     assert np.all(np.hypot(y - y.mean(), x - x.mean()) <= 5.5)
@@ -196,7 +215,7 @@ def test_a_circle_is_round(battery):
 @pytest.mark.parametrize(
     ("where", "error", "message"),
     [
-        (np.ones((24, 24)), TypeError, "boolean array.*float64"),
+        (np.ones((24, 24)), ValueError, "energy axis of the signal, 1024 channels"),
         (np.ones((24, 24), dtype=np.uint8), TypeError, "boolean array.*uint8"),
         ("LiFePO4", TypeError, "boolean array"),
         (np.ones((24, 23), dtype=bool), ValueError, r"shape \(24, 23\).*\(24, 24\)"),
@@ -231,7 +250,7 @@ def test_elements_follow_from_the_phases():
 
 
 def test_unknown_methods(battery, references):
-    with pytest.raises(ValueError, match="'valence', 'lithium', not 'band'"):
+    with pytest.raises(ValueError, match="'combined', not 'band'"):
         battery.eels_after.quantify_delithiation(references, "band")
 
 
@@ -265,3 +284,50 @@ def test_one_spectrum_with_the_calibration_of_a_map(result):
 def test_a_signal_of_one_phase_with_the_calibration_of_a_map(result):
     three = lithium_iron_phosphate(80.0, (3,)).quantify_delithiation(result, show_progressbar=False)
     assert np.isfinite(three.x.data).all()
+
+
+# ------------------------------------------------------------------------------------------- references from elsewhere
+
+
+def test_spectra_are_as_good_as_pixels(battery, references, result):
+    """Summed spectra of pure regions, as from a file."""
+    signal, truth = battery.eels_after, battery.truth.after
+    spectra = {}
+    for phase, mask in references.items():
+        near = mask & (np.abs(truth.t_over_lambda - 0.6) < 0.4) if phase != "vacuum" else mask
+        spectra[phase] = signal.data[near][:12]
+    found = signal.quantify_delithiation(spectra, show_progressbar=False)
+    assert found.references == {}
+    sure = np.isfinite(found.x.data) & (truth.olivine > 0.5) & (truth.t_over_lambda < 0.8)
+    assert np.mean((found.x.data - truth.x)[sure]) == pytest.approx(0.0, abs=0.03)  # known truth
+    assert np.median(np.abs(found.x.data - result.x.data)[sure]) < 0.05
+
+
+def test_one_spectrum_a_phase(battery, references):
+    signal, truth = battery.eels_after, battery.truth.after
+    one = {}
+    for phase, mask in references.items():
+        rows = np.argwhere(mask)
+        rows = rows[np.argsort(np.abs(truth.t_over_lambda[mask] - 0.5))[: 1 if phase != "vacuum" else 5]]
+        one[phase] = hs.signals.Signal1D(
+            signal.data[tuple(rows.T)],
+            axes=[{"name": "spectrum", "size": len(rows)}, signal.axes_manager.signal_axes[0].get_axis_dictionary()],
+        )
+    found = signal.quantify_delithiation(one, show_progressbar=False)
+    ends = [np.nanmedian(found.x.data[truth.pure(p) & (truth.t_over_lambda < 0.8)]) for p in ("LiFePO4", "FePO4")]
+    assert ends == pytest.approx([1.0, 0.0], abs=0.15)  # known truth; one pixel's noise is in everything
+
+
+def test_spectra_on_another_axis_are_refused(battery, references):
+    other = battery.eels_after.isig[:500]
+    with pytest.raises(ValueError, match=r"references\['FePO4'\] must have the energy axis"):
+        battery.eels_after.quantify_delithiation({**references, "FePO4": other})
+
+
+# ----------------------------------------------------------------------------------------------------------- lazy data
+
+
+def test_lazy_signals_give_the_same(result, battery):
+    lazy = battery.eels_after.as_lazy()
+    found = lazy.quantify_delithiation(result, show_progressbar=False)
+    np.testing.assert_allclose(found.x.data, result.x.data, atol=1e-3)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 
 import hyperspy.api as hs
 import numpy as np
 import pytest
 
-from hyperspy_assb.eels.delithiation import DelithiationStatus
+from hyperspy_assb.eels.delithiation import DelithiationStatus, LithiumContent
 from hyperspy_assb.eels.populations import Verdict
+from hyperspy_assb.eels.quantification import Quantification
 from hyperspy_assb.signals.delithiation import Delithiation
 from hyperspy_assb.signals.regions import find_iron_phosphate, mean_spectrum, populations_of, region_table
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra
@@ -43,8 +44,14 @@ def result(rng):
         "olivine_fraction": np.where(np.isnan(x), 0.0, 0.8),
         "t_over_lambda": np.full(SHAPE, 0.5),
     }
-    signals = {name: as_map(values) for name, values in maps.items()}
-    return Delithiation(**signals, status=as_map(status), method="valence", standard=None)
+    flat = {name: np.ravel(values) for name, values in maps.items()}
+    thickness = flat.pop("t_over_lambda")
+    valence = LithiumContent(**flat, status=status.ravel())
+    lithium = dataclasses.replace(valence, significance=flat["x"] / flat["x_std"])
+    nothing = np.zeros((thickness.size, 0))
+    found = Quantification({"valence": valence, "lithium": lithium}, nothing, nothing, thickness, thickness, thickness)
+    axes = as_map(x).axes_manager._get_navigation_axes_dicts()
+    return Delithiation(found, None, "valence", tuple(axes))
 
 
 def left():
@@ -137,7 +144,7 @@ def test_iron_phosphate_is_found(result):
 
 def test_the_method_of_the_result_does_not_matter(result):
     """The significance of method "lithium" is of Li: it is not what is asked here."""
-    lithium = replace(result, method="lithium", significance=result.x / result.x_std)
+    lithium = result.select("lithium")
     np.testing.assert_array_equal(find_iron_phosphate(lithium).found.data, find_iron_phosphate(result).found.data)
 
 
