@@ -60,7 +60,7 @@ assb fit after.dm4 --out result --elements Li,Fe,P,O
 
 assb fit after.dm4 --out after --references "LiFePO4=0:8,0:8" --references "FePO4=20:30,4:12"
 
-assb fit before.dm4 --out before --references after/delithiation_valence.hspy""",
+assb fit before.dm4 --out before --references after/delithiation.hspy""",
 )
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the result; written whole or not at all.")]
@@ -130,7 +130,7 @@ def fit(
         list[str] | None,
         typer.Option(
             help='Pure pixels: "LiFePO4=y0:y1,x0:x1", repeated; a .npz file of boolean arrays by phase; or a '
-            "delithiation_*.hspy of another state of the specimen."
+            "delithiation.hspy of another state of the specimen."
         ),
     ] = None,
     recipe: Annotated[Path | None, typer.Option(help="TOML file of elements, valence and references.")] = None,
@@ -210,7 +210,7 @@ def _progress(description: str = "") -> Iterator[Any]:
     """Show bars, one for each stage, and yield the function that is called with stage, done and total."""
     columns = (
         SpinnerColumn(finished_text="[green]✓"),
-        TextColumn("{task.description:<9}"),
+        TextColumn("{task.description:<16}"),
         BarColumn(bar_width=30),
         TaskProgressColumn(),
         TimeElapsedColumn(),

@@ -71,6 +71,21 @@ CITATIONS: Mapping[str, Citation] = {
         "10.2307/1913827",
         "agreement of an efficient estimate with others from the same data",
     ),
+    "sum_rule": Citation(
+        "R. F. Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (Springer, 2011)",
+        "10.1007/978-1-4419-9583-4",
+        "Fe atoms per t/lambda by the sum rule of the valence electrons",
+    ),
+    "false_discovery": Citation(
+        "Y. Benjamini and Y. Hochberg, J. R. Stat. Soc. B 57, 289 (1995)",
+        "10.1111/j.2517-6161.1995.tb02031.x",
+        "pixels where FePO4 is found, with the share of false ones under control",
+    ),
+    "populations": Citation(
+        "R. E. Kass and A. E. Raftery, J. Am. Stat. Assoc. 90, 773 (1995)",
+        "10.1080/01621459.1995.10476572",
+        "how much evidence for two phases or a solid solution is strong",
+    ),
     "detection_limit": Citation(
         "L. A. Currie, Anal. Chem. 40, 586 (1968)",
         "10.1021/ac60259a007",

@@ -78,10 +78,10 @@ def test_fit_refusal_force_and_references(spectra, battery, tmp_path):
     fails(run("fit", spectra, "--out", out), 1, "not empty")
     result = run("fit", spectra, "--out", out, "--recipe", recipe, "--force")
     assert result.exit_code == 0, result.output
-    assert "5 eV band" in result.stdout
+    assert "x of LixFePO4 is" in result.stdout
     assert {p.name for p in out.iterdir()} >= {"report.html", "table.csv", "provenance.json", "maps", "figures"}
     assert not (out / "old.txt").exists()
-    assert (out / "delithiation_valence.hspy").exists()
+    assert (out / "delithiation.hspy").exists()
 
 
 @pytest.mark.parametrize(
@@ -121,5 +121,8 @@ def test_demo(tmp_path):
     result = run("demo", "--out", tmp_path / "demo", "--shape", "20x20")
     assert result.exit_code == 0, result.output
     page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
-    assert "the mean x of LixFePO4 is" in page
+    for words in ("the truth of the same", "Carbon on the olivine", "FePO4 is found in", "recorded electrons"):
+        assert words in page
     assert (tmp_path / "demo" / "after" / "table.csv").exists()
+    figures = {path.stem for path in (tmp_path / "demo" / "figures").iterdir()}
+    assert figures >= {"before_after_olivine", "delithiation_change", "populations_before", "populations_after"}

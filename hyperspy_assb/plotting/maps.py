@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
@@ -158,6 +159,33 @@ def plot_status_map(
     )
     ax.set_title(title, loc="left", fontsize="medium")
     return ax
+
+
+def outline(ax: Axes, mask: Any, *, colour: str = "black", linewidth: float = 1.6) -> LineCollection:
+    """Draw a line around the pixels of a region, along their edges.
+
+    Parameters
+    ----------
+    ax
+        Axes of a map with as many rows and columns; not of a strip.
+    mask
+        Boolean, shape (rows, columns).
+    colour, linewidth
+        Of the line.
+
+    Returns
+    -------
+    LineCollection
+        One line for each edge between a pixel inside and one outside.
+    """
+    inside = np.pad(np.atleast_2d(np.asarray(mask, dtype=bool)), 1)
+    rows, columns = np.nonzero(inside[:, 1:] != inside[:, :-1])
+    upright = [((x - 0.5, y - 1.5), (x - 0.5, y - 0.5)) for y, x in zip(rows, columns, strict=True)]
+    rows, columns = np.nonzero(inside[1:] != inside[:-1])
+    level = [((x - 1.5, y - 0.5), (x - 0.5, y - 0.5)) for y, x in zip(rows, columns, strict=True)]
+    lines = LineCollection([*upright, *level], colors=colour, linewidths=linewidth, capstyle="projecting")
+    ax.add_collection(lines, autolim=False)
+    return lines
 
 
 def add_scale_bar(ax: Axes, *, width: int, scale: float = 1.0, units: str = "") -> Line2D:

@@ -9,12 +9,13 @@ from numpy.typing import ArrayLike
 
 from hyperspy_assb.eels.populations import Populations, Verdict
 from hyperspy_assb.fitting.mixtures import Mixture
-from hyperspy_assb.plotting.style import COLOURS, QUIET
+from hyperspy_assb.plotting.style import COLOURS, QUIET, with_error
 
 LIMITS = (-0.5, 1.5)
 NAMES = ("FePO$_4$", "LiFePO$_4$", "columns with both")
 FINE = 8
 """Points of a curve in each bin of the histogram."""
+QUANTILES = 64
 PHASE_COLOURS = (COLOURS[1], COLOURS[0], COLOURS[2])
 
 
@@ -49,8 +50,8 @@ def plot_populations(
     ax.hist(np.clip(values, *LIMITS), bins=edges, color="#d4dae0", linewidth=0, label=f"{values.size} pixels")
     grid = np.linspace(*LIMITS, FINE * bins + 1)
     scale = values.size * (edges[1] - edges[0])
-    one = scale * _broadened(populations.one, grid, errors)[0]
-    phases = scale * _broadened(populations.phases, grid, errors)
+    one = scale * _broadened(populations.one, grid, values, errors)[0]
+    phases = scale * _broadened(populations.phases, grid, values, errors)
     verdict = populations.verdict
     if verdict is Verdict.TWO_PHASE:
         mixture = populations.phases
@@ -61,7 +62,7 @@ def plot_populations(
     else:
         name = "one population"
         if verdict is not Verdict.UNDECIDED:
-            name += f", x = {_with_error(populations.one.mean[0], populations.one.mean_std[0])}"
+            name += f", x = {with_error(populations.one.mean[0], populations.one.mean_std[0])}"
         ax.plot(grid, one, color=COLOURS[3], linewidth=1.6, label=name)
         ax.plot(grid, phases.sum(axis=0), color="black", linewidth=1.2, linestyle="--", label="two phases")
     for end in (0.0, 1.0):
@@ -76,14 +77,22 @@ def plot_populations(
     return ax
 
 
-def _broadened(mixture: Mixture, grid: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """Density of each population on the grid, averaged over the errors of the pixels and over the width of a bin."""
-    # Quantiles stand for all of them: a map has more pixels than a curve has points.
-    typical = np.quantile(errors, (np.arange(64) + 0.5) / 64) if errors.size > 64 else errors
-    density = np.mean([mixture.density(grid, error) for error in typical], axis=0)
+def _broadened(mixture: Mixture, grid: np.ndarray, values: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """Density of each population on the grid, averaged over the errors of its pixels and over the width of a bin."""
+    # A pixel belongs to each population with a probability: errors of LiFePO4 and of FePO4 differ.
+    belongs = mixture.density(values, errors) + 1e-300
+    belongs /= belongs.sum(axis=0)
+    order = np.argsort(errors)
     inside = np.full(FINE + 1, 1.0 / FINE)
     inside[[0, -1]] /= 2.0
-    return np.array([np.convolve(curve, inside, mode="same") for curve in density])
+    curves = []
+    for number, weights in enumerate(belongs):
+        # Quantiles stand for all of them: a map has more pixels than a curve has points.
+        total = np.cumsum(weights[order])
+        at = np.searchsorted(total, total[-1] * (np.arange(QUANTILES) + 0.5) / QUANTILES)
+        density = np.mean([mixture.density(grid, error)[number] for error in errors[order][at]], axis=0)
+        curves.append(np.convolve(density, inside, mode="same"))
+    return np.array(curves)
 
 
 def _title(populations: Populations) -> str:
@@ -96,21 +105,7 @@ def _title(populations: Populations) -> str:
 
 def _label(mixture: Mixture, number: int) -> str:
     """Share and position of a population."""
-    text = f"{NAMES[number]} {_with_error(100 * mixture.share[number], 100 * mixture.share_std[number])} %"
+    text = f"{NAMES[number]} {with_error(100 * mixture.share[number], 100 * mixture.share_std[number])} %"
     if number < 2:
-        text += f", x = {_with_error(mixture.mean[number], mixture.mean_std[number])}"
+        text += f", x = {with_error(mixture.mean[number], mixture.mean_std[number])}"
     return text
-
-
-def _with_error(value: float, error: float) -> str:
-    """Value and error with as many digits as the error has two of.
-
-    Examples
-    --------
-    >>> _with_error(0.12345, 0.0123), _with_error(31.2, 2.4), _with_error(0.98, float("nan"))
-    ('0.123 ± 0.012', '31.2 ± 2.4', '0.98')
-    """
-    if not (np.isfinite(error) and error > 0.0):
-        return f"{value:.2g}"
-    digits = max(1 - int(np.floor(np.log10(error))), 0)
-    return f"{value:.{digits}f} ± {error:.{digits}f}"

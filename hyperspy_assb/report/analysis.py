@@ -22,16 +22,26 @@ from hyperspy_assb.models.low_loss import apply_shapes
 from hyperspy_assb.models.multifit import detector_from_metadata
 from hyperspy_assb.models.separability import Separability
 from hyperspy_assb.report import findings
+from hyperspy_assb.report.delithiation import delithiation_maps
 from hyperspy_assb.report.spectra import FittedSpectrum, choose_spectra
 from hyperspy_assb.signals.delithiation import Delithiation, quantify_delithiation
 
 Progress = Callable[[str, int, int], object]
-"""Called with the stage ("zero loss", "start", "fit", "quantify"), what is done and how much there is (0: unknown)."""
+"""Called with the stage ("zero loss", "calibrate", "quantify", "start", "fit"), what is done and how much there is (0:
+unknown)."""
 
 STATUS_NAMES = {int(s): s.name.lower().replace("_", " ") for s in Status}
-SHOWN = ("combined", "valence", "lithium")
-"""Methods whose maps are shown."""
 BAND = "FePO4ValenceBand"
+DELITHIATION_WORKS = (
+    "lithium",
+    "combined",
+    "sum_rule",
+    "detection_limit",
+    "delithiation",
+    "false_discovery",
+    "populations",
+)
+"""Works to cite for x, and for what is read from its map."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,7 @@ class Analysis:
     provenance
         Record of :func:`hyperspy_assb.provenance.record`.
     delithiation
-        Results by method, where there were references.
+        x of LixFePO4 by every method, the combined one shown; None where there were no references.
     model
         The fitted model.
     separability
@@ -94,7 +104,7 @@ class Analysis:
     parameters: dict[str, Any] = field(repr=False)
     warnings: tuple[str, ...]
     provenance: dict[str, Any] = field(repr=False)
-    delithiation: dict[str, Delithiation] | None = field(repr=False)
+    delithiation: Delithiation | None = field(repr=False)
     model: ASSBEELSModel = field(repr=False)
     separability: tuple[Separability, ...] = ()
 
@@ -157,52 +167,43 @@ def analyse_low_loss(
             signal.compute()
         checks.check_counts(signal.data)
         count = max(1, int(signal.axes_manager.navigation_size))
-        finished = 0
-
-        def fitted(spectra: int) -> None:
-            nonlocal finished
-            finished += spectra
-            report("fit", finished, count)
-
-        report("start", 0, 0)
-        if references is None:
-            model = _create_model(signal, elements, valence)
-            report("fit", 0, count)
-            model.multifit(progress=fitted)
-            results = None
-        else:
+        found = None
+        if references is not None:
             signal.validate_energy_axis(minimum_end=70.0, zero_loss=True, purpose="Fe M2,3 and Li K")
+            if isinstance(references, Delithiation):
+                report("quantify", 0, count)
+            else:
+                report("calibrate", 0, 0)
             chosen = None if elements is None else tuple(elements)
             found = quantify_delithiation(
-                signal, references, "combined", elements=chosen, progress=lambda n: report("quantify", n, count)
+                signal, references, "combined", elements=chosen, progress=_counted(report, "quantify", count)
             )
-            results = {method: found.select(method) for method in SHOWN}
-            report("start", 0, 0)
-            model = _create_model(signal, found.standard.elements, valence)
+        report("start", 0, 0)
+        model = _create_model(signal, elements if found is None else found.standard.elements, valence)
+        if found is not None:
             apply_shapes(model, found.standard.shapes)
-            report("fit", 0, count)
-            model.multifit(progress=fitted)
+        report("fit", 0, count)
+        model.multifit(progress=_counted(report, "fit", count))
         status = np.ravel(model.fit_quality.status.data)
         if not np.isin(status, [s for s in Status if s.usable]).any():
             words = ", ".join(sorted({STATUS_NAMES[int(s)] for s in status}))
             raise ValueError(f"None of the {status.size} spectra could be fitted ({words}).")
         separability = tuple(model.edge_separability())
         absolute = not signal.check_microscope_parameters().missing
-        maps = collect_maps(model, separability, absolute=absolute, results=results)
+        maps = collect_maps(model, separability, absolute=absolute, result=found)
     asked = {"elements": elements, "valence": valence, "references": _describe_references(references)}
     parameters = {"asked for": provenance.to_plain(asked), **shared_parameters(model)}
-    methods = ["poisson", "valence", *(("lithium", "combined", "detection_limit", "delithiation") if results else ())]
-    methods += ["hyperspy", "numpy", "scipy", "numba"]
+    methods = ["poisson", "valence", *(DELITHIATION_WORKS if found else ()), "hyperspy", "numpy", "scipy", "numba"]
     return Analysis(
         title=signal.metadata.get_item("General.title", "") or "Low-loss spectra",
-        findings=tuple(findings.describe(model, maps, separability, results)),
+        findings=tuple(findings.describe(model, maps, separability, found)),
         maps=maps,
         table=tabulate(maps),
         spectra=tuple(choose_spectra(model)),
         parameters=parameters,
         warnings=tuple(dict.fromkeys([*earlier_warnings, *messages])),
         provenance=provenance.record("analyse_low_loss", files=files, parameters=parameters, methods=methods),
-        delithiation=results,
+        delithiation=found,
         model=model,
         separability=separability,
     )
@@ -213,9 +214,9 @@ def collect_maps(
     separability: Sequence[Separability],
     *,
     absolute: bool,
-    results: Mapping[str, Delithiation] | None,
+    result: Delithiation | None,
 ) -> dict[str, Map]:
-    """Maps of a fitted model: zero loss, t/lambda, the 5 eV band, areal densities, fit quality, and x."""
+    """Maps of a fitted model: electrons, zero loss, t/lambda, the 5 eV band, areal densities, fit quality, and x."""
     signal, components = model.signal, {component.name: component for component in model}
 
     def as_map(values: Any, label: str, units: str = "", words: Mapping[int, str] | None = None) -> Map:
@@ -227,7 +228,9 @@ def collect_maps(
         return stored["values"] * usable, stored["std"] * usable
 
     centre, centre_std = value("ZeroLossPeak", "centre")
+    electrons = np.asarray(signal.data, dtype=float).sum(axis=-1) / detector_from_metadata(signal).gain
     maps = {
+        "electrons": as_map(electrons, "Recorded electrons"),
         "zero_loss_centre": as_map(centre, "Zero-loss centre", "eV"),
         "zero_loss_centre_std": as_map(centre_std, "Standard error of the zero-loss centre", "eV"),
         "zero_loss_fwhm": as_map(value("ZeroLossPeak", "fwhm")[0], "Zero-loss full width at half maximum", "eV"),
@@ -252,8 +255,8 @@ def collect_maps(
     quality = model.fit_quality
     maps["reduced_deviance"] = as_map(quality.deviance.data / quality.dof.data, "Reduced deviance")
     maps["fit_status"] = as_map(quality.status.data, "Fit status", words=STATUS_NAMES)
-    for method, result in (results or {}).items():
-        maps |= findings.delithiation_maps(method, result, Map)
+    if result is not None:
+        maps |= delithiation_maps(result, Map)
     return maps
 
 
@@ -298,6 +301,18 @@ def shared_parameters(model: ASSBEELSModel) -> dict[str, Any]:
         },
         "fixed": {name: values for name, values in fixed.items() if values},
     }
+
+
+def _counted(report: Progress, stage: str, count: int) -> Callable[[int], None]:
+    """What is to be called with the number of spectra done since the last call."""
+    finished = 0
+
+    def advance(spectra: int) -> None:
+        nonlocal finished
+        finished += spectra
+        report(stage, finished, count)
+
+    return advance
 
 
 def _create_model(signal: Any, elements: Sequence[str] | None, valence: str) -> ASSBEELSModel:

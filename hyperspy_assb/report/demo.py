@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -12,15 +13,18 @@ import numpy as np
 import pandas as pd
 
 from hyperspy_assb import provenance
-from hyperspy_assb.eels import starting_values
 from hyperspy_assb.eels.delithiation import DelithiationStatus
+from hyperspy_assb.eels.quantification import METHODS
 from hyperspy_assb.plotting.delithiation import SIGNATURE_NAMES
+from hyperspy_assb.plotting.style import with_error
 from hyperspy_assb.report import demo_figures
 from hyperspy_assb.report.analysis import Analysis, Progress, analyse_low_loss
-from hyperspy_assb.report.figures import spectrum_figures
+from hyperspy_assb.report.delithiation import FALSE_FINDS, carbon_of, quantified_pixels, state_x, statistics_of
+from hyperspy_assb.report.figures import populations_figure, spectrum_figures
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.spectra import choose_spectra
 from hyperspy_assb.report.writing import add_parameters, write_analysis
+from hyperspy_assb.signals.regions import mean_spectrum
 from hyperspy_assb.simulation import micro_battery
 
 PHASES = ("LiFePO4", "FePO4", "LAGP", "amorphous_LAGP", "carbon", "vacuum")
@@ -105,8 +109,7 @@ def run_demo(
             f"{' and '.join(lacking)}: take a larger shape or another seed."
         )
     after = analyse_low_loss(battery.eels_after, references=references, progress=_named(report, "after"))
-    calibration = after.delithiation["valence"]
-    before = analyse_low_loss(battery.eels_before, references=calibration, progress=_named(report, "before"))
+    before = analyse_low_loss(battery.eels_before, references=after.delithiation, progress=_named(report, "before"))
     analyses = {"before": before, "after": after}
     accuracy = judge_accuracy(battery, analyses)
     parameters = {
@@ -133,7 +136,8 @@ def judge_accuracy(battery: Any, analyses: dict[str, Analysis]) -> pd.DataFrame:
     for state in STATES:
         truth = getattr(battery.truth, state)
         judged = (truth.olivine >= OLIVINE_SHARE) & (truth.t_over_lambda <= THIN)
-        for method, result in analyses[state].delithiation.items():
+        for method in METHODS:
+            result = analyses[state].delithiation.select(method)
             answered = result.status.data == DelithiationStatus.QUANTIFIED
             sigma = np.hypot(result.x_std.data, result.x_systematic.data)
             error = result.x.data - truth.x
@@ -157,14 +161,15 @@ def judge_thickness(battery: Any, analysis: Analysis) -> pd.DataFrame:
     """Error of x after bias, and the share of olivine pixels flagged or without an answer, against true t/lambda."""
     truth = battery.truth.after
     rows = []
-    for method, result in analysis.delithiation.items():
+    for method in METHODS:
+        result = analysis.delithiation.select(method)
         error, status = np.abs(result.x.data - truth.x), result.status.data
         for low, high in pairwise(THICKNESS_BINS):
             here = (truth.olivine >= OLIVINE_SHARE) & (truth.t_over_lambda > low) & (truth.t_over_lambda <= high)
             if not here.any():
                 continue
             answered = np.isfinite(error) & here
-            flagged = here & np.isin(status, [DelithiationStatus.THICK, DelithiationStatus.UNEXPLAINED])
+            flagged = answered & (status != DelithiationStatus.QUANTIFIED)
             rows.append(
                 {
                     "method": method,
@@ -177,19 +182,6 @@ def judge_thickness(battery: Any, analysis: Analysis) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
-
-
-def mean_spectrum(analysis: Analysis, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Energy loss, mean spectrum per zero-loss count, and its standard error; zero losses aligned."""
-    model = analysis.model
-    energy = np.array(model.axis.axis, dtype=float)
-    centre = analysis.maps["zero_loss_centre"].signal.data
-    chosen = mask & np.isfinite(centre)
-    counts = np.asarray(model.signal.data, dtype=float)[chosen]
-    total = starting_values.sum_aligned(counts, centre[chosen], energy)
-    area = float(np.nansum(model[0].intensity.map["values"][chosen]))
-    shift = float(np.median(centre[chosen]))
-    return energy - shift, total / area, np.sqrt(np.maximum(total, 1.0)) / area
 
 
 def write_demo(demo: Demo, folder: Path) -> None:
@@ -220,7 +212,7 @@ def build_demo_report(demo: Demo, after_report: Report) -> Report:
         report.add("Warnings", points=demo.warnings, kind="warnings")
     report.add(
         "Before and after",
-        text="Mean spectra with aligned zero loss, per count of the zero loss; the same pixels in both states.",
+        text="The same pixels in both states. Mean spectra have their zero loss aligned, and are given per t/λ.",
         figures=[*_comparisons(demo)],
     )
     report.add("Truth and result", figures=[*demo_figures.truth_figures(demo.battery, analyses)])
@@ -255,57 +247,121 @@ def _drawn(report: Report, *names: str) -> list[Figure]:
     return [figure for figure in report.figures if figure.name.startswith(names)]
 
 
-def _comparisons(demo: Demo) -> list[Figure]:
-    """Mean spectra of olivine and of LAGP in both states."""
-    truth, analyses = demo.battery.truth, demo.analyses
-    fitted = np.all([np.isfinite(analyses[s].maps["zero_loss_centre"].signal.data) for s in STATES], axis=0)
-    thin = (truth.after.t_over_lambda <= THIN) & (truth.before.t_over_lambda <= THIN) & fitted
+def _comparisons(demo: Demo) -> Iterator[Figure]:
+    """Maps of x, distributions of x, and mean spectra of olivine and of LAGP, in both states."""
+    truth = demo.battery.truth
+    results = {state: demo.analyses[state].delithiation for state in STATES}
+    yield demo_figures.change_figure(results, marked_particles(demo.battery))
+    for state, result in results.items():
+        figure = populations_figure(result, f"populations_{state}", f" {state} bias")
+        if figure is not None:
+            yield figure
+    thin = (truth.after.t_over_lambda <= THIN) & (truth.before.t_over_lambda <= THIN)
     groups = {
         "olivine": (truth.before.olivine >= 0.8) & thin,
         "LAGP": (truth.before.fractions["LAGP"] >= 0.98) & thin,
     }
-    figures = []
     for name, mask in groups.items():
         if mask.sum() >= FEWEST_PIXELS:
-            spectra = {state: mean_spectrum(analyses[state], mask) for state in STATES}
-            figures.append(demo_figures.comparison_figure(name, spectra, int(mask.sum())))
-    return figures
+            signals = {state: getattr(demo.battery, f"eels_{state}") for state in STATES}
+            spectra = [mean_spectrum(signals[s], mask, t_over_lambda=results[s].t_over_lambda) for s in STATES]
+            yield demo_figures.spectra_figure(name, *spectra)
 
 
-def _findings(battery: Any, analyses: dict[str, Analysis], accuracy: pd.DataFrame) -> list[str]:
-    found = []
-    for method, name in (("valence", "5 eV band"), ("lithium", "Li K edge")):
-        parts = []
-        for state in STATES:
-            result = analyses[state].delithiation.get(method)
-            if result is None:
-                continue
-            truth = getattr(battery.truth, state)
-            good = (result.status.data == DelithiationStatus.QUANTIFIED) & np.isfinite(truth.x)
-            good &= (truth.olivine >= OLIVINE_SHARE) & (truth.t_over_lambda <= THIN)
-            if good.any():
-                parts.append(
-                    f"{np.mean(result.x.data[good]):.2f} {state} bias (truth in the same {int(good.sum())} pixels: "
-                    f"{np.mean(truth.x[good]):.2f})"
-                )
-        if parts:
-            found.append(f"From the {name}, the mean x of LixFePO4 is {' and '.join(parts)}.")
-    for (state, method), rows in accuracy.groupby(["state", "method"], sort=False):
-        if "median absolute error" not in rows or rows["median absolute error"].isna().all():
-            continue
-        worst = rows.loc[rows["median absolute error"].idxmax()]
-        known = rows.dropna(subset="median absolute error")
+def marked_particles(battery: Any) -> dict[str, np.ndarray]:
+    """Pixels of the largest thin particle of each kind: it stays, turns over, or becomes a mosaic."""
+    truth = battery.truth
+    particles, after = truth.particles, truth.after
+    kinds = {
+        "stays LiFePO4": ~particles.mosaic & ~particles.delithiated,
+        "turns to FePO4": ~particles.mosaic & particles.delithiated,
+        "mosaic": particles.mosaic,
+    }
+    found = {}
+    for name, chosen in kinds.items():
+        masks = [(after.particle_id == number + 1) & (after.t_over_lambda <= THIN) for number in np.flatnonzero(chosen)]
+        largest = max(masks, key=np.sum, default=None)
+        if largest is not None and largest.sum() >= FEWEST_PIXELS:
+            found[name] = largest
+    return found
+
+
+def _findings(battery: Any, analyses: dict[str, Analysis], accuracy: pd.DataFrame) -> Iterator[str]:
+    """What was found, the combined estimate first, beside what was put in."""
+    results = {state: analyses[state].delithiation for state in STATES}
+    for state, result in results.items():
+        yield _compare_content(state, result, getattr(battery.truth, state))
+    rows = accuracy[accuracy["method"] == "combined"].dropna(subset="median absolute error")
+    for state, known in rows.groupby("state", sort=False):
+        worst = known.loc[known["median absolute error"].idxmax()]
         covered = np.average(known["truth within 1σ (%)"], weights=known["pixels"])
-        found.append(
-            f"{state.capitalize()} bias, {SIGNATURE_NAMES[method]}: the median absolute error of x is "
-            f"{worst['median absolute error']:.2f} where it is largest ({worst['true x']}, {worst['pixels']} pixels); "
-            f"the stated uncertainty covers the truth in {covered:.0f} % of the pixels (68 % expected)."
+        yield (
+            f"{state.capitalize()} bias: the median absolute error of x is {worst['median absolute error']:.3f} where "
+            f"it is largest ({worst['true x']}, {worst['pixels']} pixels); the stated uncertainty covers the truth in "
+            f"{covered:.0f} % of the pixels (68 % expected)."
         )
-    found.append(
+    for state, result in results.items():
+        yield _compare_finds(state, result, getattr(battery.truth, state))
+    yield from _compare_carbon(battery, results)
+    yield (
         "The calibration takes its pure pixels from the truth of the state after bias; they are judged with the others."
     )
-    found += [str(item) for item in analyses["after"].separability if item.edge == "Li_K"]
-    return found
+    for state, analysis in analyses.items():
+        # What the analysis itself says of the agreement, the distribution of x and the dose.
+        words = ("The estimates", "The olivine", "Whether the olivine", "The number of recorded electrons")
+        yield from (
+            f"{state.capitalize()} bias: {s[0].lower()}{s[1:]}" for s in analysis.findings if s.startswith(words)
+        )
+    yield from (str(item) for item in analyses["after"].separability if item.edge == "Li_K")
+
+
+def _compare_content(state: str, result: Any, truth: Any) -> str:
+    judged = quantified_pixels(result) & (truth.olivine >= OLIVINE_SHARE) & (truth.t_over_lambda <= THIN)
+    if not judged.any():
+        return f"{state.capitalize()} bias, no pixel could be quantified."
+    # Fe of a column, by which the mean x of a region is weighted.
+    iron = truth.areal_density("Fe")[judged]
+    return (
+        f"{state.capitalize()} bias, x of LixFePO4 is {state_x(statistics_of(result, judged))} from "
+        f"{SIGNATURE_NAMES['combined']}, in {int(judged.sum())} pixels with at least {100 * OLIVINE_SHARE:.0f} % of "
+        f"olivine and t/λ of at most {THIN:g}; the truth of the same pixels is "
+        f"{np.average(truth.x[judged], weights=iron):.3f}."
+    )
+
+
+def _compare_finds(state: str, result: Any, truth: Any) -> str:
+    found = result.find_iron_phosphate(FALSE_FINDS).found.data
+    olivine = np.isfinite(result.x.data)
+    text = (
+        f"{state.capitalize()} bias, FePO4 is found in {int(found.sum())} of {int(olivine.sum())} pixels with olivine"
+    )
+    if found.any():
+        # A column without olivine, of which the noise makes one, holds no FePO4 either.
+        false = found & ~(truth.fractions["FePO4"] > 0)
+        text += (
+            f", {100 * false.sum() / found.sum():.1f} % of them wrongly (at most {100 * FALSE_FINDS:g} % were accepted)"
+        )
+    held = olivine & (truth.fractions["FePO4"] > 0)
+    if held.any():
+        text += f"; {100 * np.mean(found[held]):.0f} % of the pixels that hold some are found"
+    return text + "."
+
+
+def _compare_carbon(battery: Any, results: dict[str, Any]) -> Iterator[str]:
+    """Growth of carbon on the pixels that are quantified in both states."""
+    shared = np.all([quantified_pixels(result) for result in results.values()], axis=0)
+    carbon = [carbon_of(result, shared) for result in results.values()]
+    if not shared.any() or None in carbon:
+        return
+    (first, first_error), (second, second_error) = carbon
+    film = [float(np.mean(getattr(battery.truth, state).carbon_film[shared])) for state in STATES]
+    yield (
+        f"Carbon on the olivine is t/λ = {with_error(first, first_error)} before and "
+        f"{with_error(second, second_error)} after bias, in the {int(shared.sum())} pixels quantified in both states, "
+        "beyond that of the reference pixels: a growth of "
+        f"{with_error(second - first, float(np.hypot(first_error, second_error)))} (errors from counting), "
+        f"which x is free of; the film that was put in grew from {film[0]:.2f} to {film[1]:.2f} nm."
+    )
 
 
 def _named(report: Progress, state: str) -> Progress:

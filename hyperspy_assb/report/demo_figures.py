@@ -9,71 +9,49 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from hyperspy_assb.plotting import plot_map
+from hyperspy_assb.eels.mean_spectra import MeanSpectrum
+from hyperspy_assb.plotting import plot_before_after, plot_delithiation_change, plot_map
 from hyperspy_assb.plotting.delithiation import SIGNATURE_NAMES
 from hyperspy_assb.plotting.style import COLOURS, QUIET
 from hyperspy_assb.report.html import Figure
 
-_PANELS = ((1.5, 12.0), (12.0, 45.0), (45.0, 80.0))
-_MARKS = {"5 eV band": (4.0, 7.0), "Li K": (55.0, 65.0)}
-_STATE_COLOURS = {"before": COLOURS[0], "after": COLOURS[1]}
 
-
-def comparison_figure(name: str, spectra: Mapping[str, tuple[np.ndarray, ...]], pixels: int) -> Figure:
+def spectra_figure(name: str, before: MeanSpectrum, after: MeanSpectrum) -> Figure:
     """Mean spectra of both states over their difference, with the 5 eV band and the Li K window marked."""
-    figure, axes = plt.subplots(2, 3, figsize=(13.0, 5.4), height_ratios=(2, 1), sharex="col", layout="constrained")
-    energy, before, before_std = spectra["before"]
-    other, after, after_std = spectra["after"]
-    difference = np.interp(energy, other, after) - before
-    std = np.hypot(before_std, np.interp(energy, other, after_std))
-    for column, (low, high) in enumerate(_PANELS):
-        top, bottom = axes[:, column]
-        shown = (energy >= low) & (energy <= high)
-        for state, (loss, values, _) in spectra.items():
-            here = (loss >= low) & (loss <= high)
-            top.plot(loss[here], 1e3 * values[here], color=_STATE_COLOURS[state], linewidth=1.2, label=f"{state} bias")
-        bottom.fill_between(
-            energy[shown],
-            1e3 * (difference - std)[shown],
-            1e3 * (difference + std)[shown],
-            color="#c9d6df",
-            linewidth=0,
-        )
-        bottom.plot(energy[shown], 1e3 * difference[shown], color="black", linewidth=1.0)
-        bottom.axhline(0, color=QUIET, linewidth=0.8)
-        for mark, (start, end) in _MARKS.items():
-            if start >= low and end <= high:
-                for ax in (top, bottom):
-                    ax.axvspan(start, end, color="#f5ecd0", linewidth=0, zorder=0)
-                top.text(0.5 * (start + end), 0.97, mark, transform=top.get_xaxis_transform(), ha="center", va="top")
-        top.set_ylim(bottom=0)
-        top.set_title(f"{low:g} to {high:g} eV", loc="left", fontsize="medium")
-        bottom.set_xlabel("energy loss (eV)")
-        bottom.set_xlim(low, high)
-        for ax in (top, bottom):
-            ax.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set_ylabel("counts per channel\n(‰ of the zero loss)")
-    axes[1, 0].set_ylabel("after − before\n(‰)")
-    axes[0, 1].legend(frameon=False, fontsize="small", loc="lower center")
-    caption = (
-        f"Mean spectra of {pixels} {name} pixels before and after bias, and their difference; the grey band is its "
-        "standard error from counting."
+    top, _ = plot_before_after(
+        before, after, labels=("before bias", "after bias"), title=f"{before.n_pixels} {name} pixels"
     )
-    return Figure.of(figure, f"before_after_{name.lower()}", caption)
+    caption = (
+        f"Mean spectra of {before.n_pixels} {name} pixels before and after bias, and their difference; the bands are "
+        "standard errors, from how the pixels differ."
+    )
+    return Figure.of(top.get_figure(root=True), f"before_after_{name.lower()}", caption)
+
+
+def change_figure(results: Mapping[str, Any], regions: Mapping[str, np.ndarray]) -> Figure:
+    """Maps of x in both states and of its change, with some particles marked."""
+    axes = plot_delithiation_change(results["before"], results["after"], regions=regions)
+    caption = (
+        "x in LixFePO4 before and after bias, and its change. Grey: no olivine, or no answer. Outlined: particles, "
+        "whose x is the mean weighted by Fe, with its uncertainty."
+    )
+    return Figure.of(axes[0].get_figure(root=True), "delithiation_change", caption)
 
 
 def truth_figures(battery: Any, analyses: Mapping[str, Any]) -> Iterator[Figure]:
     """Maps of the true x, and of what each method found, for each state; and true and fitted t/lambda."""
     for state, analysis in analyses.items():
         truth = getattr(battery.truth, state)
-        like = next(iter(analysis.delithiation.values())).x
-        shown = {"truth": like._deepcopy_with_new_data(truth.x)}
-        shown |= {SIGNATURE_NAMES[method]: result.x for method, result in analysis.delithiation.items()}
-        figure, axes = plt.subplots(1, len(shown), figsize=(4.6 * len(shown), 4.0), layout="constrained", squeeze=False)
-        for ax, (title, signal) in zip(axes[0], shown.items(), strict=True):
+        found = analysis.delithiation.x
+        true = found._deepcopy_with_new_data(truth.x)
+        error = found._deepcopy_with_new_data(found.data - truth.x)
+        figure, axes = plt.subplots(1, 3, figsize=(13.8, 4.0), layout="constrained")
+        for ax, signal, title in zip(axes, (true, found), ("truth", "found"), strict=False):
             plot_map(signal, label="x in LixFePO4", title=title, ax=ax, cmap="RdYlBu", vmin=-0.2, vmax=1.2)
+        plot_map(error, label="x", title="found − truth", ax=axes[2], cmap="RdBu_r", vmin=-0.2, vmax=0.2)
         caption = (
-            f"x in LixFePO4 {state} bias: what was put in, and what each method found. Grey: no olivine, or no answer."
+            f"x in LixFePO4 {state} bias: what was put in, what the combined estimate found, and the difference. Grey: "
+            "no olivine, or no answer."
         )
         yield Figure.of(figure, f"truth_{state}", caption)
     truth, analysis = battery.truth.after, analyses["after"]

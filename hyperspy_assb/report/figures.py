@@ -8,13 +8,20 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from hyperspy_assb.plotting import plot_delithiation, plot_fit, plot_map, plot_status_map
+from hyperspy_assb.eels.calibration import OLIVINE
+from hyperspy_assb.eels.populations import FEWEST
+from hyperspy_assb.eels.quantification import METHODS
+from hyperspy_assb.plotting import plot_delithiation, plot_fit, plot_map, plot_populations, plot_status_map
 from hyperspy_assb.report.analysis import Analysis, Map
+from hyperspy_assb.report.delithiation import FALSE_FINDS, quantified_pixels
 from hyperspy_assb.report.html import Figure
 from hyperspy_assb.report.spectra import FittedSpectrum
+from hyperspy_assb.signals.delithiation import Delithiation
 
 WINDOWS = ((2.0, 12.0), (40.0, 80.0))
 """Energies in eV that are shown enlarged: the 5 eV band, and Fe M2,3 with Li K."""
+LABELS = ("x in LixFePO4", "Reduced deviance", "t/λ", "p value", "Recorded electrons")
+"""First words of the label of a map that its colour bar repeats."""
 _BACKGROUND = ("zero loss", "valence", "plasmon")
 
 
@@ -98,7 +105,9 @@ def draw_map(item: Map, ax: Any) -> None:
         options = {"cmap": "RdYlBu", "vmin": -0.2, "vmax": 1.2}
     elif "error" in item.label or "uncertainty" in item.label:
         options = {"cmap": "magma_r", "vmin": 0.0}
-    label = "reduced deviance" if item.label == "Reduced deviance" else "t/λ" if item.label == "t/λ" else ""
+    elif item.label.startswith("p value"):
+        options = {"vmin": 0.0, "vmax": 1.0}
+    label = next((word for word in LABELS if item.label.startswith(word)), "")
     plot_map(signal, units=item.units, label=label, title=item.label, ax=ax, **options)
 
 
@@ -109,8 +118,9 @@ def map_figures(analysis: Analysis) -> Iterator[Figure]:
         return
     groups = {
         "fit": (
-            ["t_over_lambda", "zero_loss_centre", "zero_loss_fwhm", "reduced_deviance"],
-            "Thickness over the inelastic mean free path, position and width of the zero loss, and quality of the fit.",
+            ["t_over_lambda", "electrons", "zero_loss_centre", "zero_loss_fwhm", "reduced_deviance"],
+            "Thickness over the inelastic mean free path, recorded electrons, position and width of the zero loss, and "
+            "quality of the fit.",
         ),
         "status": (["fit_status"], "What became of the fit of each pixel."),
         "band": (
@@ -133,13 +143,40 @@ def map_figures(analysis: Analysis) -> Iterator[Figure]:
 
 
 def delithiation_figures(analysis: Analysis) -> Iterator[Figure]:
-    """Figures of x, one for each method."""
-    for method, result in (analysis.delithiation or {}).items():
-        if result.x.data.size == 1:
-            continue
-        axes = plot_delithiation(result)
-        caption = (
-            "x in LixFePO4 per pixel, not clipped, its standard uncertainty (counting and systematic "
-            "together), the status of every pixel, and how x is distributed."
-        )
-        yield Figure.of(axes[0, 0].get_figure(root=True), f"delithiation_{method}", caption)
+    """Figures of x: the combined estimate, the others beside it, how x is distributed, and what else is there."""
+    result, maps = analysis.delithiation, analysis.maps
+    if result is None or result.x.data.size == 1:
+        return
+    caption = (
+        "x in LixFePO4 per pixel, not clipped, its standard uncertainty (counting and systematic together), the status "
+        "of every pixel, and how x is distributed."
+    )
+    yield Figure.of(plot_delithiation(result)[0, 0].get_figure(root=True), "delithiation", caption)
+    populations = populations_figure(result)
+    if populations is not None:
+        yield populations
+    names = [f"x_{method}" for method in METHODS if method != "combined"]
+    caption = "x by each of the estimates that are combined, and how well they agree (p value)."
+    yield Figure.of(plot_maps([maps[name] for name in (*names, "agreement")], 2), "delithiation_estimates", caption)
+    others = [f"amount_{phase}" for phase in result.amounts if phase not in OLIVINE]
+    caption = (
+        f"Where FePO4 is found (at most {100 * FALSE_FINDS:g} % of the finds are false), how well the phases explain "
+        "the spectra, and t/λ of the phases beside the olivines."
+    )
+    shown = [maps[name] for name in ("iron_phosphate", "mixture_deviance", *others)]
+    yield Figure.of(plot_maps(shown), "delithiation_phases", caption)
+
+
+def populations_figure(result: Delithiation, name: str = "populations", what: str = "") -> Figure | None:
+    """How x is distributed, with the phases or the solid solution that it was read as; None for too few pixels."""
+    shown = result.select("combined")
+    quantified = quantified_pixels(shown)
+    if quantified.sum() < FEWEST:
+        return None
+    x, std = shown.x.data[quantified], shown.x_std.data[quantified]
+    ax = plot_populations(x, std, shown.fit_populations(quantified))
+    caption = (
+        f"Distribution of x{what} over the quantified pixels, and what it was read as; the curves are broadened by the "
+        "errors of the pixels from counting."
+    )
+    return Figure.of(ax.get_figure(root=True), name, caption)

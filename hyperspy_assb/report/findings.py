@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from hyperspy_assb.components.edges import IonisationEdge
-from hyperspy_assb.eels.delithiation import DelithiationStatus
 from hyperspy_assb.fitting.solvers import Status
-from hyperspy_assb.plotting.delithiation import SIGNATURE_NAMES
-from hyperspy_assb.plotting.delithiation import STATUS_NAMES as DELITHIATION_WORDS
+from hyperspy_assb.report.delithiation import describe_delithiation
 
 POOR_FIT = 1.5
 """Reduced deviance above which the model does not describe the spectra to within their noise."""
@@ -19,20 +17,19 @@ SIGNIFICANT = 3.0
 """Standard errors from which the 5 eV band counts as found."""
 
 
-def describe(
-    model: Any, maps: Mapping[str, Any], separability: Sequence[Any], results: Mapping[str, Any] | None
-) -> Iterator[str]:
-    """Findings on a fitted model, the results of the delithiation first."""
-    for method, result in (results or {}).items():
-        yield describe_delithiation(method, result)
+def describe(model: Any, maps: Mapping[str, Any], separability: Sequence[Any], result: Any | None) -> Iterator[str]:
+    """Findings on a fitted model, those of the delithiation first."""
+    if result is not None:
+        yield from describe_delithiation(result)
+    yield _dose(maps["electrons"].signal)
     unsafe = [s for s in separability if not s.separable]
     for item in sorted(separability, key=lambda s: s.separable):
         yield str(item)
-    if results and any(s.edge == "Li_K" for s in unsafe):
-        yield "The estimate from Li K stands on an edge that is not separated here: rely on the 5 eV band."
-    yield _fit(maps)
+    if result is not None and any(s.edge == "Li_K" for s in unsafe):
+        yield "The estimate from Li K stands on an edge that is not separated here: rely on the other estimates."
+    yield _fit(maps, joint=result is not None)
     if "band_area" in maps:
-        yield _band(maps, calibrated=bool(results))
+        yield _band(maps, calibrated=result is not None)
     else:
         yield "The 5 eV band of FePO4 was not fitted: there is no Fe among the elements."
     yield _range("t/λ", maps["t_over_lambda"].signal.data, "", share_above=1.0)
@@ -41,58 +38,33 @@ def describe(
     yield f"Edges in the fitted range: {', '.join(edges)}." if edges else "No edge lies in the fitted range."
 
 
-def describe_delithiation(method: str, result: Any) -> str:
-    """Mean and spread of x, its uncertainty, and in how many pixels there is an answer."""
-    x, status = np.ravel(result.x.data), np.ravel(result.status.data)
-    quantified = (status == DelithiationStatus.QUANTIFIED) & np.isfinite(x)
-    olivine = np.isin(status, [s for s in DelithiationStatus if s.answered])
-    name = SIGNATURE_NAMES[method]
-    if not quantified.any():
-        return f"From the {name}: no pixel could be quantified, {int(olivine.sum())} of {x.size} hold olivine."
-    error = np.hypot(np.ravel(result.x_std.data), np.ravel(result.x_systematic.data))[quantified]
-    values = x[quantified]
-    rich, poor = float(np.mean(values > 0.9)), float(np.mean(values < 0.1))
-    flagged = int(olivine.sum() - quantified.sum())
-    return (
-        f"From the {name}: mean x of LixFePO4 {values.mean():.2f}, median {np.median(values):.2f} "
-        f"(median uncertainty of a pixel {np.median(error):.2f}) in {values.size} of {x.size} pixels; x is "
-        f"above 0.9 in {100 * rich:.0f} % of them and below 0.1 in {100 * poor:.0f} %. {flagged} more pixels with "
-        f"olivine are flagged, {int((~olivine).sum())} have no answer."
-    )
+def _dose(electrons: Any) -> str:
+    """Electrons in a spectrum, and for each area where the pixel size is known."""
+    values = np.ravel(electrons.data)
+    text = _range("The number of recorded electrons per spectrum", values, "").removesuffix(".")
+    axes = electrons.axes_manager.navigation_axes
+    if len(axes) == 2 and all(str(axis.units) == "nm" for axis in axes):
+        area = float(axes[0].scale * axes[1].scale)
+        text += f", {np.median(values) / area:.3g} per nm² of the scanned area"
+    return text + "; the specimen took those that the aperture stopped and the detector missed as well."
 
 
-def delithiation_maps(method: str, result: Any, make: Callable[..., Any]) -> dict[str, Any]:
-    """Maps of a delithiation result, by name."""
-    name = SIGNATURE_NAMES[method]
-    words = {int(status): text for status, text in DELITHIATION_WORDS.items()}
-    labels = {
-        "x": f"x in LixFePO4 ({name})",
-        "x_std": f"Standard error of x from counting ({name})",
-        "x_systematic": f"Systematic uncertainty of x ({name})",
-        "significance": f"Significance ({name})",
-        "detection_limit": f"Detection limit ({name})",
-        "olivine_fraction": "Olivine share of t/λ",
-    }
-    units = {"significance": "σ"}
-    maps = {f"{key}_{method}": make(getattr(result, key), label, units.get(key, "")) for key, label in labels.items()}
-    maps[f"status_{method}"] = make(result.status, f"Status of x ({name})", "", words)
-    return maps
-
-
-def _fit(maps: Mapping[str, Any]) -> str:
+def _fit(maps: Mapping[str, Any], *, joint: bool) -> str:
     status = np.ravel(maps["fit_status"].signal.data)
     deviance = np.ravel(maps["reduced_deviance"].signal.data)
     usable = np.isin(status, [s for s in Status if s.usable])
     failed = {
         maps["fit_status"].words[int(s)]: int((status == s).sum()) for s in np.unique(status) if not Status(s).usable
     }
-    text = f"{int(usable.sum())} of {status.size} {_plural('spectrum', 'spectra', status.size)} fitted"
+    text = "Joint model of line shapes: " if joint else ""
+    text += f"{int(usable.sum())} of {status.size} {_plural('spectrum', 'spectra', status.size)} fitted"
     if failed:
         text += " (not fitted: " + ", ".join(f"{count} {name}" for name, count in failed.items()) + ")"
     median = float(np.median(deviance[usable]))
     text += f"; the median reduced deviance is {median:.2f}"
     if median > POOR_FIT:
-        return text + ": the model does not describe the spectra to within their noise, so that errors are too small."
+        text += ": the model does not describe the spectra to within their noise, so that its errors are too small"
+        return text + (", which does not concern x." if joint else ".")
     return text + ": the model describes the spectra to within their noise."
 
 

@@ -23,7 +23,7 @@ def build_report(analysis: Analysis) -> Report:
     report.add("Findings", points=analysis.findings, kind="findings")
     if analysis.warnings:
         report.add("Warnings", points=analysis.warnings, kind="warnings")
-    if analysis.delithiation:
+    if analysis.delithiation is not None:
         report.add("Delithiation", figures=list(figures.delithiation_figures(analysis)))
     report.add("Fitted spectra", figures=list(figures.spectrum_figures(analysis.spectra)))
     maps = list(figures.map_figures(analysis))
@@ -65,7 +65,8 @@ def write_analysis(analysis: Analysis, folder: Path) -> Report:
         What to write.
     folder
         There will be ``report.html``, ``table.csv``, ``provenance.json``, ``figures/*.png``, ``maps/*.hspy`` and, with
-        references, ``delithiation_*.hspy``, which serves as references for another signal of the specimen.
+        references, ``delithiation.hspy``, which holds x by every method and serves as references for another signal of
+        the specimen.
 
     Returns
     -------
@@ -74,8 +75,8 @@ def write_analysis(analysis: Analysis, folder: Path) -> Report:
     """
     write_maps(analysis, folder / "maps")
     analysis.table.to_csv(folder / "table.csv", index=False)
-    for method, result in (analysis.delithiation or {}).items():
-        result.save(folder / f"delithiation_{method}.hspy", overwrite=True)
+    if analysis.delithiation is not None:
+        analysis.delithiation.save(folder / "delithiation.hspy", overwrite=True)
     record = {**analysis.provenance, "findings": list(analysis.findings), "warnings": list(analysis.warnings)}
     text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")

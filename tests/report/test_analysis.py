@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 
 import hyperspy.api as hs
 import numpy as np
@@ -10,19 +12,20 @@ import pandas as pd
 import pytest
 
 from hyperspy_assb.report.analysis import analyse_low_loss
+from hyperspy_assb.report.delithiation import carbon_of, describe_delithiation, quantified_pixels
 from hyperspy_assb.report.writing import write_analysis
 from hyperspy_assb.signals.delithiation import load_delithiation
-from hyperspy_assb.simulation import micro_battery
+from hyperspy_assb.simulation import mean_free_path, micro_battery
 
 
 @pytest.fixture(scope="module")
 def battery():
-    return micro_battery(shape=(12, 12), seed=0, signal_type="EELS_ASSB")
+    return micro_battery(shape=(20, 20), seed=7, signal_type="EELS_ASSB")
 
 
 @pytest.fixture(scope="module")
 def references(battery):
-    return {name: battery.truth.after.pure(name) for name in ("LiFePO4", "FePO4")}
+    return {name: battery.truth.after.pure(name) for name in ("LiFePO4", "FePO4", "LAGP", "carbon")}
 
 
 @pytest.fixture(scope="module")
@@ -36,23 +39,54 @@ def test_fit_only(battery):
         battery.eels_after, ("Li", "Fe", "P", "O"), progress=lambda stage, done, total: stages.append((stage, done))
     )
     assert found.delithiation is None
-    assert list(dict.fromkeys(stage for stage, _ in stages)) == ["zero loss", "start", "fit", "quantify"]
-    assert max(done for stage, done in stages if stage == "fit") == 144
+    assert list(dict.fromkeys(stage for stage, _ in stages)) == ["zero loss", "start", "fit"]
+    assert max(done for stage, done in stages if stage == "fit") == 400
     assert any("separated from" in sentence for sentence in found.findings)
     assert found.maps["areal_density_Li_K"].units == "atoms/nm²"
-    assert len(found.table) == 144
-    assert found.table["x position (nm)"].nunique() == 12
+    assert len(found.table) == 400
+    assert found.table["x position (nm)"].nunique() == 20
     assert found.table["fit_status"].iloc[0] == "converged"
     np.testing.assert_array_equal(
         found.maps["t_over_lambda"].signal.data.ravel(), found.table["t_over_lambda"].to_numpy()
     )
 
 
-def test_references_give_both_methods(analysis, battery):
-    assert set(analysis.delithiation) == {"valence", "lithium"}
-    assert analysis.findings[0].startswith("From the 5 eV band")
-    shape = battery.truth.after.x.shape
+def test_the_combined_estimate_comes_first(analysis, battery):
+    assert analysis.delithiation.method == "combined"
+    x = float(re.match(r"x of LixFePO4 is ([\d.]+) ± [\d.]+ \(counting\) ± [\d.]+", analysis.findings[0])[1])
+    truth = battery.truth.after
+    there = quantified_pixels(analysis.delithiation)
+    iron = truth.areal_density("Fe")
+    assert x == pytest.approx(np.average(truth.x[there], weights=iron[there]), abs=0.03)  # known truth
+    shape = truth.x.shape
     assert all(item.signal.data.shape == shape for item in analysis.maps.values())
+
+
+def test_findings_speak_of_all_that_could_pass_for_delithiation(analysis):
+    text = "\n".join(analysis.findings)
+    for words in ("The estimates agree", "FePO4 is found in", "recorded electrons per spectrum", "per nm²", "(ΔBIC"):
+        assert words in text
+    assert "Carbon in these pixels adds t/λ" in text
+
+
+def test_without_a_reference_of_carbon_the_danger_is_named(analysis):
+    phases = replace(analysis.delithiation.standard.spectra, phases=("LiFePO4", "FePO4", "LAGP", "soot"))
+    unnamed = replace(analysis.delithiation, standard=replace(analysis.delithiation.standard, spectra=phases))
+    assert any("Carbon is not among the references" in sentence for sentence in describe_delithiation(unnamed))
+
+
+def test_carbon_and_one_state_by_the_calibration_of_the_other(analysis, battery):
+    """The film of the virtual battery grows between its states."""
+    truth, after, stages = battery.truth, analysis.delithiation, []
+    found = analyse_low_loss(
+        battery.eels_before, references=after, progress=lambda stage, done, total: stages.append((stage, done, total))
+    )
+    assert list(dict.fromkeys(stage for stage, _, _ in stages)) == ["zero loss", "quantify", "start", "fit"]
+    assert [entry for entry in stages if entry[0] == "quantify"] == [("quantify", 0, 400), ("quantify", 400, 400)]
+    both = quantified_pixels(after) & quantified_pixels(found.delithiation)
+    grown = carbon_of(after, both)[0] - carbon_of(found.delithiation, both)[0]
+    film = (truth.after.carbon_film - truth.before.carbon_film)[both].mean()
+    assert grown == pytest.approx(film / mean_free_path("carbon", battery.conditions.beam), rel=0.3)  # known truth
 
 
 def test_files(analysis, tmp_path):
@@ -65,8 +99,10 @@ def test_files(analysis, tmp_path):
     loaded = hs.load(tmp_path / "maps" / "band_area.hspy")
     np.testing.assert_array_equal(loaded.data, analysis.maps["band_area"].signal.data)
     assert json.loads((tmp_path / "provenance.json").read_text(encoding="utf-8"))["versions"]
-    result = load_delithiation(tmp_path / "delithiation_valence.hspy")
-    np.testing.assert_array_equal(result.x.data, analysis.delithiation["valence"].x.data)
+    result = load_delithiation(tmp_path / "delithiation.hspy")
+    np.testing.assert_array_equal(result.x.data, analysis.delithiation.x.data)
+    np.testing.assert_array_equal(result.select("valence").x.data, hs.load(tmp_path / "maps" / "x_valence.hspy").data)
+    assert (tmp_path / "figures" / "populations.png").exists()
 
 
 def test_unset_microscope_is_warned_of_and_makes_densities_relative(battery):
