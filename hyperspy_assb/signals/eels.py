@@ -330,6 +330,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         method: str = "combined",
         *,
         elements: Sequence[str] | None = None,
+        ensemble: bool = True,
         show_progressbar: bool | None = None,
     ) -> Delithiation:
         """Quantify x of LixFePO4 in every pixel.
@@ -348,6 +349,9 @@ class ASSBEELSSpectrum(EELSSpectrum):
         elements
             Elements whose edges are fitted; by default Li, Fe and P, with Al and Ge where LAGP is named, and C where
             carbon is.
+        ensemble
+            Whether some pixels are fitted without one part of the spectrum after the other, and what this changes
+            counts as systematic.
         show_progressbar
             HyperSpy's preference by default.
 
@@ -368,6 +372,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
             references,
             method,
             elements=None if elements is None else tuple(elements),
+            ensemble=ensemble,
             show_progressbar=show_progressbar,
         )
 
