@@ -13,6 +13,8 @@ from hyperspy_assb.eels.standard import Standard
 from hyperspy_assb.fitting.kernels import FloatArray
 from hyperspy_assb.fitting.solvers import Detector
 
+SIGNIFICANT = 3.0
+"""Standard errors above which a change counts: eight are looked at."""
 MOST_TRIED, MOST_CHOICES = 1024, 400
 """Pixels that are looked at, and those of them that hold olivine and are fitted again."""
 
@@ -80,7 +82,7 @@ def measure_choices(
     -------
     changes
         By the name of each window, the change of x in LiFePO4 and FePO4, from a straight line against x through the
-        pixels with olivine, shape (2,); 0 within two standard errors, NaN where too few pixels hold olivine.
+        pixels with olivine, shape (2,); 0 where it is not significant, NaN where too few pixels hold olivine.
     """
     detector, counts = detector or Detector(), np.asarray(counts)
     whole = Pixels.of(standard, counts, energy, detector, workers)
@@ -101,6 +103,13 @@ def measure_choices(
             line = inverse @ (design.T @ ((part.x - x)[good] / variance[good]))
             # All pixels share the noise of the references.
             noise = np.diag(inverse) + shared * np.median(variance[good])
-            found = np.where(line**2 > 4.0 * noise, line, 0.0)
+            found = np.where(line**2 > SIGNIFICANT**2 * noise, line, 0.0)
         changes[window.name] = found
     return changes
+
+
+def systematic_of(changes: dict[str, FloatArray], x: FloatArray) -> FloatArray:
+    """Variance of x from the part of the spectra that it is taken from: the squares of all changes, shape (S,)."""
+    inside = np.clip(x, 0.0, 1.0)
+    lines = np.array([np.zeros(2), *(np.nan_to_num(change) for change in changes.values())])
+    return np.sum((np.outer(inside, lines[:, 0]) + np.outer(1.0 - inside, lines[:, 1])) ** 2, axis=1)

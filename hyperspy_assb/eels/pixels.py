@@ -48,7 +48,6 @@ class Pixels:
     vacuum: NDArray[np.bool_]
     reduced_deviance: FloatArray
     electrons: FloatArray
-    choice: FloatArray
 
     @classmethod
     def of(
@@ -59,7 +58,6 @@ class Pixels:
         detector: Detector,
         workers: int,
         window: Mask | None = None,
-        choice: FloatArray | None = None,
     ) -> Pixels:
         size = standard.fitted_channels
         model, start, bad = start_mixture(standard, counts[:, :size], energy[:size], detector)
@@ -89,7 +87,6 @@ class Pixels:
             vacuum=result.failed & (np.abs(start[:, model.amounts].sum(axis=1)) < THIN),
             reduced_deviance=result.deviance / result.dof,
             electrons=electrons,
-            choice=np.zeros((1, 2)) if choice is None else choice,
         )
 
     @property
@@ -124,11 +121,7 @@ class Pixels:
                 inside = np.clip(lithium, 0.0, 1.0)
                 ratio = IRON_UNCERTAINTY * inside * (1.0 - inside)
                 scatter = inside * expected[0] + (1.0 - inside) * expected[1]
-                choice = np.max(
-                    (inside[:, np.newaxis] * self.choice[:, 0] + (1 - inside)[:, np.newaxis] * self.choice[:, 1]) ** 2,
-                    axis=1,
-                )
-                return counting * self.reference_noise() + ratio**2 + scatter + choice
+                return counting * self.reference_noise() + ratio**2 + scatter
 
             counting, one = variance(x), np.ones_like(x)
             null = variance(one)

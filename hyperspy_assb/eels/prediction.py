@@ -88,7 +88,6 @@ def predict_estimate(
         vacuum=np.zeros(doses.size, dtype=bool),
         reduced_deviance=np.ones(doses.size),
         electrons=doses,
-        choice=np.zeros((1, 2)),
     )
     return pixels.from_amounts()
 

@@ -25,7 +25,7 @@ from hyperspy_assb.eels.delithiation import (
     content,
     estimate_from_features,
 )
-from hyperspy_assb.eels.ensemble import MOST_TRIED, measure_choices
+from hyperspy_assb.eels.ensemble import MOST_TRIED, measure_choices, systematic_of
 from hyperspy_assb.eels.pixels import Pixels
 from hyperspy_assb.eels.standard import Standard
 from hyperspy_assb.fitting.kernels import FloatArray
@@ -139,12 +139,10 @@ def quantify(
     if ensemble:
         some = np.unique(np.linspace(0, len(counts) - 1, min(len(counts), MOST_TRIED)).astype(int))  # type: ignore[arg-type]
         choices = measure_choices(standard, np.asarray(counts[some]), energy, detector=detector, workers=workers)  # type: ignore[index]
-    choice = np.array([np.zeros(2), *choices.values()])
-    choice = np.where(np.isfinite(choice), choice, 0.0)
     parts = []
     for start in range(0, max(len(counts), 1), _BLOCK):  # type: ignore[arg-type]
         block = np.ascontiguousarray(counts[start : start + _BLOCK])  # type: ignore[index]
-        parts.append(_judge(Pixels.of(standard, block, energy, detector, workers, choice=choice), minimum_olivine))
+        parts.append(_judge(Pixels.of(standard, block, energy, detector, workers), minimum_olivine, choices))
         if progress is not None:
             progress(len(block))
     return replace(Quantification.join(parts), choices=choices)
@@ -183,7 +181,7 @@ def measure_scatter(
     return replace(standard, scatter=scatter)
 
 
-def _judge(pixels: Pixels, minimum_olivine: float) -> Quantification:
+def _judge(pixels: Pixels, minimum_olivine: float, choices: dict[str, FloatArray]) -> Quantification:
     """Every estimate of some pixels, and what each is worth."""
     amounts = pixels.amounts
     thickness = amounts.sum(axis=1)
@@ -198,6 +196,13 @@ def _judge(pixels: Pixels, minimum_olivine: float) -> Quantification:
             estimates[method] = Estimate(nothing, nothing, nothing, nothing, blank)
     combined, agreement = combine(estimates, features)
     estimates["combined"] = combined
+    for method in ("references", "valence", "combined"):  # Li K stands apart from what the windows leave out
+        plain = estimates[method]
+        estimates[method] = replace(
+            plain,
+            systematic=plain.systematic + systematic_of(choices, plain.x),
+            null_variance=plain.null_variance + systematic_of(choices, np.ones_like(plain.x)),
+        )
     absent = ~pixels.holds_olivine(minimum_olivine)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = amounts[:, :2].sum(axis=1) / thickness
