@@ -58,7 +58,7 @@ def show_null(images: int) -> None:
         count, n = int((group.finds > 0).sum()), len(group)
         limit = int(stats.binom.ppf(0.975, n, 0.05))
         print(
-            f"{name}: any FePO4 found in {count} of {n} images ({100 * count / n:.1f} %; bar 5 %, which is {limit} within "
+            f"{name}: any FePO4 found in {count} of {n} images ({100 * count / n:.1f} %; bar 5 %, {limit} with "
             f"binomial error); {100 * group.answered.mean():.0f} % of the pixels answered"
         )
 
