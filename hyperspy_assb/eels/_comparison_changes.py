@@ -191,9 +191,7 @@ def _other_thickness(a: Work, b: Work, change: FloatArray, context: Context) -> 
     grows = np.concatenate([np.bincount(w.label, t) / np.bincount(w.label) for w, t in zip((a, b), other, strict=True)])
     covariates = thickness_covariates(grows, context.options)
     unit = float(np.concatenate([a.thickness, b.thickness]).mean())
-    return np.asarray(
-        permutation.partial_statistic(values @ context.weights.T / unit, label[None], covariates)[0][0]
-    )
+    return np.asarray(permutation.partial_statistic(values @ context.weights.T / unit, label[None], covariates)[0][0])
 
 
 def _calibration(mean: FloatArray, context: Context) -> FloatArray:

@@ -17,6 +17,7 @@ from hyperspy_assb.eels.single_scattering import (
     Grid,
     SingleScattering,
     ZeroLossShape,
+    end_exponent,
     estimate_single_scattering,
     fit_zero_loss_shape,
     sum_aligned,
@@ -90,7 +91,9 @@ class Work:
         basis = np.linalg.qr(thickness_covariates(self.thickness, options))[0]
         return partition.estimate_correlation(bands - basis @ (basis.T @ bands), self.spectra.position)
 
-    def count(self, options: ComparisonOptions, weights: FloatArray, area: FloatArray, noise: Detector) -> CountingVariance:
+    def count(
+        self, options: ComparisonOptions, weights: FloatArray, area: FloatArray, noise: Detector
+    ) -> CountingVariance:
         """Variance of the mean distribution and of weighted sums of it from counting."""
         assert self.scattering is not None
         assert self.used is not None
@@ -185,10 +188,12 @@ def deconvolve(work: list[Work], shape: ZeroLossShape) -> FloatArray:
     """Single scattering of all pixels of all states, on the same losses in eV, which are returned."""
     end = min(float(w.spectra.energy[-1] - w.centre.max()) for w in work)
     loss = np.empty(0)
+    # An exponent of its own would give each state its own error of t/lambda, which blocks do not show.
+    exponent = float(np.mean([end_exponent(w.spectra.counts, w.spectra.energy, w.centre) for w in work]))
     for w in work:
         assert w.used is not None
         found = estimate_single_scattering(
-            w.spectra.counts, w.spectra.energy, w.centre, w.used, end=end, resolution=shape
+            w.spectra.counts, w.spectra.energy, w.centre, w.used, end=end, resolution=shape, exponent=exponent
         )
         loss, w.scattering = found.loss, found
         usable = np.isfinite(found.t_over_lambda) & (found.intensity > 0) & np.isfinite(found.distribution).all(axis=1)
@@ -212,8 +217,8 @@ def measure_thickness(w: Work, normalisation: str, area: FloatArray) -> FloatArr
 def thickness_covariates(thickness: FloatArray, options: ComparisonOptions) -> FloatArray:
     """What spectra depend on beside their state, shape (P, C); the last column is the thickness.
 
-    What surfaces and the tail of the zero loss add is constant in thick specimens and fades in thin ones: a constant and
-    a square follow it.
+    What surfaces and the tail of the zero loss add is constant in thick specimens and fades in thin ones: a constant
+    and a square follow it.
     """
     ones = np.ones((thickness.size, 1))
     if options.normalisation == "none":
@@ -234,7 +239,9 @@ def band_weights(loss: FloatArray, windows: Sequence[Window], mean: FloatArray) 
     step = loss[1] - loss[0]
 
     def inside(low: float, high: float) -> FloatArray:
-        return np.asarray(np.clip((np.minimum(loss + 0.5 * step, high) - np.maximum(loss - 0.5 * step, low)) / step, 0, 1))
+        return np.asarray(
+            np.clip((np.minimum(loss + 0.5 * step, high) - np.maximum(loss - 0.5 * step, low)) / step, 0, 1)
+        )
 
     rows = np.zeros((len(windows), loss.size))
     for row, window in zip(rows, windows, strict=True):
@@ -252,5 +259,3 @@ def band_weights(loss: FloatArray, windows: Sequence[Window], mean: FloatArray) 
         law = np.maximum(loss, step) ** -exponent
         row -= before * float(row @ law) / float(before @ law)
     return rows
-
-

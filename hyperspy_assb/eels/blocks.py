@@ -65,7 +65,7 @@ def split_into_blocks(position: IntArray, size: int) -> IntArray:
         axis = int(np.argmax(extent))
         rows = rows[np.lexsort((*position[rows].T, position[rows, axis]))]
         # As many blocks on either side as the pixels allow, all alike in the end.
-        cut = int(round(rows.size * (parts // 2) / parts))
+        cut = round(rows.size * (parts // 2) / parts)
         waiting += [rows[cut:], rows[:cut]]
     return label
 

@@ -1,7 +1,7 @@
 """Comparison of low-loss spectra of two or more states: which bands changed, by how much, and is it more than noise.
 
-Spectra become single-scattering distributions, their sums are divided by the summed thickness, and blocks of pixels, not
-pixels, are what a difference is judged by.
+Spectra become single-scattering distributions, their sums are divided by the summed thickness, and blocks of pixels,
+not pixels, are what a difference is judged by.
 """
 
 from __future__ import annotations
@@ -101,9 +101,7 @@ def compare_states(
     by_blocks = min(w.blocks.shape[0] for w in work) >= partition.FEWEST
     context = Context(options, loss, start, weights, area, grid, shape, detector, by_blocks)
     counting = [w.count(options, weights, area, detector) for w in work]
-    described = [
-        describe_state(w, c, found, context) for w, c, found in zip(work, counting, correlations, strict=True)
-    ]
+    described = [describe_state(w, c, found, context) for w, c, found in zip(work, counting, correlations, strict=True)]
     changes = [find_change(work, counting, number, context) for number in range(1, len(work))]
     values = np.arange(len(work), dtype=float) if scores is None else np.asarray(scores, dtype=float)
     slope, p, corrected = find_trend(work, values, context)

@@ -1,4 +1,4 @@
-"""Counting noise of single-scattering distributions, through the linear map that the deconvolution is for small errors."""
+"""Counting noise of single-scattering distributions: for small errors the deconvolution is a linear map."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hyperspy_assb.fitting.detector import estimate_detector
 from hyperspy_assb.fitting.solvers import Detector
 
 FloatArray = NDArray[np.float64]
+Counts = NDArray[np.floating]
 IntArray = NDArray[np.int64]
 
 _SMOOTHING = 9
@@ -36,7 +37,7 @@ class CountingVariance:
     functionals: FloatArray
 
 
-def estimate_noise(counts: FloatArray, first: int) -> Detector:
+def estimate_noise(counts: Counts, first: int) -> Detector:
     """Gain and read noise from the scatter of neighbouring channels.
 
     Parameters
@@ -51,7 +52,7 @@ def estimate_noise(counts: FloatArray, first: int) -> Detector:
     Detector
         Gain 1 where the counts do not scatter.
     """
-    sample = counts[:: max(counts.shape[0] // _SAMPLE, 1)]
+    sample = np.asarray(counts[:: max(counts.shape[0] // _SAMPLE, 1)], dtype=np.float64)
     smooth = uniform_filter1d(sample, _SMOOTHING, axis=1, mode="nearest")
     try:
         return estimate_detector(sample[:, first:], smooth[:, first:])
@@ -60,7 +61,7 @@ def estimate_noise(counts: FloatArray, first: int) -> Detector:
 
 
 def propagate_counting(
-    counts: FloatArray,
+    counts: Counts,
     energy: FloatArray,
     centre: FloatArray,
     scattering: SingleScattering,

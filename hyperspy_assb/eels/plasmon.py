@@ -67,7 +67,7 @@ def fit_plasmon(
     """
     step = float(loss[1] - loss[0])
     nothing = Plasmon(np.nan, np.nan, np.full((2, loss.size), np.nan))
-    smooth = uniform_filter1d(distribution, max(int(round(resolution.fwhm / step)), 1))
+    smooth = uniform_filter1d(distribution, max(round(resolution.fwhm / step), 1))
     inside = np.flatnonzero((loss >= max(SEARCH_RANGE[0], start)) & (loss <= SEARCH_RANGE[1]))
     if inside.size < 5:
         return nothing

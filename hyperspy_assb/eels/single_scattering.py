@@ -21,6 +21,7 @@ from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.zero_loss import estimate_centre
 
 FloatArray = NDArray[np.float64]
+Counts = NDArray[np.floating]
 ComplexArray = NDArray[np.complex128]
 
 THICKEST = 2.5
@@ -116,9 +117,6 @@ class SingleScattering:
         Counts of the zero loss, shape (P,).
     recorded
         All recorded counts, shape (P,).
-    variance
-        Variance of the recorded counts over the squared zero-loss intensity, on `grid`, shape (P, size) is not kept:
-        see :func:`aligned_variance`.
     """
 
     loss: FloatArray
@@ -128,7 +126,7 @@ class SingleScattering:
     recorded: FloatArray
 
 
-def align(counts: FloatArray, energy: FloatArray, centre: FloatArray, grid: Grid) -> ComplexArray:
+def align(counts: Counts, energy: FloatArray, centre: FloatArray, grid: Grid) -> ComplexArray:
     """Transforms of spectra with their zero loss brought to 0 eV.
 
     Parameters
@@ -152,7 +150,7 @@ def align(counts: FloatArray, energy: FloatArray, centre: FloatArray, grid: Grid
     return aligned
 
 
-def sum_aligned(counts: FloatArray, energy: FloatArray, centre: FloatArray, grid: Grid) -> FloatArray:
+def sum_aligned(counts: Counts, energy: FloatArray, centre: FloatArray, grid: Grid) -> FloatArray:
     """Sum of spectra with their zero losses at 0 eV, on the losses of the grid, shape (size,)."""
     total = np.zeros(grid.frequency.size, dtype=complex)
     for begin in range(0, centre.size, _CHUNK):
@@ -260,13 +258,14 @@ def measured_zero_loss_shape(reference: ArrayLike, energy: ArrayLike, grid: Grid
 
 
 def estimate_single_scattering(
-    counts: FloatArray,
+    counts: Counts,
     energy: FloatArray,
     centre: FloatArray,
     zero_loss: ZeroLossShape,
     *,
     end: float | None = None,
     resolution: ZeroLossShape | None = None,
+    exponent: float | None = None,
 ) -> SingleScattering:
     """Remove zero loss and plural scattering from every spectrum.
 
@@ -284,6 +283,9 @@ def estimate_single_scattering(
         Highest loss in eV that is returned; None: what all spectra hold.
     resolution
         Peak that the distributions are broadened by; None: the zero loss itself. One that is narrower raises noise.
+    exponent
+        Exponent of the power law by which the spectra go on beyond their upper end; None: that of these spectra, which
+        should be the same for spectra that are compared.
 
     Returns
     -------
@@ -299,7 +301,7 @@ def estimate_single_scattering(
     pixels = centre.size
     last = float(energy[-1] - centre.max()) if end is None else end
     size = int(np.floor(last / grid.step + 1e-6)) + 1
-    exponent = _end_exponent(counts, energy, centre)
+    exponent = end_exponent(counts, energy, centre) if exponent is None else exponent
     own = np.asarray(fft.rfft(zero_loss.values))
     shown = own if resolution is None else np.asarray(fft.rfft(resolution.values))
     known = np.abs(own) > 1e-12
@@ -319,12 +321,16 @@ def estimate_single_scattering(
     with np.errstate(divide="ignore", invalid="ignore"):
         t_over_lambda = np.log(everything / intensity)
     return SingleScattering(
-        grid.step * np.arange(size), distribution, t_over_lambda, intensity, counts.sum(axis=1, dtype=np.float64)
+        grid.step * np.arange(size, dtype=np.float64),
+        distribution,
+        t_over_lambda,
+        intensity,
+        np.asarray(counts.sum(axis=1, dtype=np.float64), dtype=np.float64),
     )
 
 
 def zero_loss_intensity(
-    counts: FloatArray, energy: FloatArray, centre: FloatArray, zero_loss: ZeroLossShape, grid: Grid
+    counts: Counts, energy: FloatArray, centre: FloatArray, zero_loss: ZeroLossShape, grid: Grid
 ) -> FloatArray:
     """Counts of the zero loss of each spectrum, from those within a full width of its position, shape (P,)."""
     half = max(_WINDOW * zero_loss.fwhm, grid.step)
@@ -333,13 +339,11 @@ def zero_loss_intensity(
     running = np.concatenate([np.zeros((centre.size, 1)), np.cumsum(counts, axis=1, dtype=np.float64)], axis=1)
     rows = np.arange(centre.size)
     inside = running[rows, last + 1] - running[rows, first]
-    share = zero_loss.share(
-        grid, energy[first] - 0.5 * grid.step - centre, energy[last] + 0.5 * grid.step - centre
-    )
+    share = zero_loss.share(grid, energy[first] - 0.5 * grid.step - centre, energy[last] + 0.5 * grid.step - centre)
     return np.asarray(inside / share)
 
 
-def _end_exponent(counts: FloatArray, energy: FloatArray, centre: FloatArray) -> float:
+def end_exponent(counts: Counts, energy: FloatArray, centre: FloatArray) -> float:
     """Exponent of the power law by which the mean of the spectra ends; 3 where the counts do not tell."""
     n = max(int(_END_SHARE * energy.size), 4)
     mean = counts[:, -n:].mean(axis=0)
@@ -351,7 +355,7 @@ def _end_exponent(counts: FloatArray, energy: FloatArray, centre: FloatArray) ->
     return float(np.clip(np.log(halves[0] / halves[1]) / np.log(where[1] / where[0]), 1.0, 8.0))
 
 
-def _continue(counts: FloatArray, energy: FloatArray, centre: FloatArray, exponent: float) -> FloatArray:
+def _continue(counts: Counts, energy: FloatArray, centre: FloatArray, exponent: float) -> FloatArray:
     """Spectra with a power law that is faded out over as many channels again as they have."""
     n = max(int(_END_SHARE * energy.size), 4)
     size = energy.size

@@ -1,13 +1,14 @@
 """Permutation tests of block means: differences, trends, and clusters of neighbouring channels.
 
-Every test takes one row of values for each block of pixels, and blocks are what changes places: the p values hold if the
-blocks are exchangeable when nothing has changed, whatever the distribution of the values and however their columns are
-correlated.
+Every test takes one row of values for each block of pixels, and blocks are what changes places: the p values hold if
+the blocks are exchangeable when nothing has changed, whatever the distribution of the values and however their columns
+are correlated.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -140,11 +141,7 @@ def find_clusters(t: FloatArray, threshold: float) -> list[tuple[int, int, float
     """First and last channel and mass of the clusters of one row of statistics, shape (E,)."""
     sign = np.where(np.abs(t) > threshold, np.sign(t), 0.0)
     edges = np.flatnonzero(np.diff(np.concatenate([[0.0], sign, [0.0]])))
-    return [
-        (int(first), int(end) - 1, float(t[first:end].sum()))
-        for first, end in zip(edges[:-1], edges[1:], strict=True)
-        if sign[first] != 0
-    ]
+    return [(int(first), int(end) - 1, float(t[first:end].sum())) for first, end in pairwise(edges) if sign[first] != 0]
 
 
 def assess_clusters(test: PermutationTest, *, threshold: float) -> list[Cluster]:

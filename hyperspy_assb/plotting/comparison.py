@@ -42,9 +42,7 @@ def plot_comparison(result: Any, *, energy_range: tuple[float, float] | None = N
         colour = COLOURS[number % len(COLOURS)]
         label = name if len(names) == 2 else f"{name} V"
         _with_band(top, loss[shown], 1e3 * values[shown], 1e3 * std[shown], colour, label)
-    differences = list(
-        zip(np.atleast_2d(result.difference.data), np.atleast_2d(_std(result.difference)), strict=True)
-    )
+    differences = list(zip(np.atleast_2d(result.difference.data), np.atleast_2d(_std(result.difference)), strict=True))
     for number, (values, std) in enumerate(differences):
         colour = "black" if len(differences) == 1 else COLOURS[(number + 1) % len(COLOURS)]
         _with_band(bottom, loss[shown], 1e3 * values[shown], 1e3 * std[shown], colour, "")

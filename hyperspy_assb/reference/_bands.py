@@ -7,7 +7,6 @@ from functools import cache
 
 from hyperspy_assb.reference._files import UnknownReferenceError, read_toml
 
-
 COMPARED = (
     "gap region",
     "carbon build-up",

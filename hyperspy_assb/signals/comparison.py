@@ -33,9 +33,9 @@ class LowLossComparison:
     Parameters
     ----------
     bands
-        One row for each band, and for the energy and the width of the volume plasmon, in each later state: limits, value
-        before and after, change against the first state with its standard errors, p values, effect sizes, and what
-        follows from them. See :func:`hyperspy_assb.signals.comparison_tables.band_table`.
+        One row for each band, and for the energy and the width of the volume plasmon, in each later state: limits,
+        value before and after, change against the first state with its standard errors, p values, effect sizes, and
+        what follows from them. See :func:`hyperspy_assb.signals.comparison_tables.band_table`.
     clusters
         Ranges of energy that changed without having been named: limits in eV, mass and p value.
     states
@@ -101,13 +101,15 @@ class LowLossComparison:
         """
         after = [self.after.inav[i] for i in range(self.after.axes_manager.navigation_size)] or [self.after]
         found = []
-        for signal in (self.before, *after):
+        for signal, thickness in zip((self.before, *after), self.states["t/λ"], strict=True):
             lacking = signal.check_microscope_parameters().missing
             if lacking:
                 raise ValueError(
                     f"Kramers-Kronig analysis needs {', '.join(lacking)}: set_microscope_parameters before comparing."
                 )
-            found.append(_positive(signal).kramers_kronig_analysis(zlp=1.0, n=refractive_index, **arguments))
+            found.append(
+                _per_electron(signal, thickness).kramers_kronig_analysis(zlp=1.0, n=refractive_index, **arguments)
+            )
         return tuple(found)
 
     def save(self, path: str | Path, *, overwrite: bool | None = None) -> None:
@@ -122,12 +124,13 @@ class LowLossComparison:
         """
         signals = (self.before, self.after, self.difference)
         rows = [np.atleast_2d(s.data) for s in signals] + [np.atleast_2d(s.get_noise_variance().data) for s in signals]
-        signal = self.before._deepcopy_with_new_data(self.before.data)
         axis = dict(self.before.axes_manager.signal_axes[0].get_axis_dictionary())
         stack = hs.signals.Signal1D(np.concatenate(rows), axes=[{"name": "row", "size": sum(map(len, rows))}, axis])
-        stack.metadata.add_dictionary(signal.metadata.as_dictionary())
+        stack.metadata.add_dictionary(self.before.metadata.as_dictionary())
+        del stack.metadata.Signal.Noise_properties
         stack.set_signal_type("EELS_ASSB")
         content = {name: getattr(self, name).to_json(orient="split", double_precision=15) for name in _TABLES}
+        content["types"] = {name: [str(t) for t in getattr(self, name).dtypes] for name in _TABLES}
         content |= {"settings": json.dumps(self.settings), "conclusions": list(self.conclusions)}
         content["bias"] = [float(v) for v in _bias_values(self.after)]
         stack.metadata.set_item("ASSB.comparison", content)
@@ -135,6 +138,12 @@ class LowLossComparison:
 
 
 _TABLES = ("bands", "clusters", "states", "trend")
+
+
+def _table_from(text: str, types: Sequence[str]) -> pd.DataFrame:
+    """A table as it was written, with its types, which numbers in JSON do not keep."""
+    table = pd.read_json(StringIO(text), orient="split", dtype=False)
+    return table.astype(dict(zip(table.columns, types, strict=True)))
 
 
 def load_comparison(path: str | Path) -> LowLossComparison:
@@ -149,11 +158,7 @@ def load_comparison(path: str | Path) -> LowLossComparison:
     node = stack.metadata.get_item("ASSB.comparison", None) if not isinstance(stack, list) else None
     if node is None:
         raise ValueError(f"{path} holds no comparison: it was not written by LowLossComparison.save.")
-    content = {name: pd.read_json(StringIO(getattr(node, name)), orient="split") for name in _TABLES}
-    for table in content.values():
-        # An empty column of numbers comes back as one of objects.
-        for name in table.columns[table.isna().all()]:
-            table[name] = table[name].astype(float)
+    content = {name: _table_from(getattr(node, name), node.types.get_item(name)) for name in _TABLES}
     count = (stack.data.shape[0] // 2 - 1) // 2
     parts = np.split(stack.data, np.cumsum([1, count, count, 1, count]))
     del stack.metadata.ASSB.comparison
@@ -293,7 +298,9 @@ def _dress(
         states=tables.state_table(found, signals, names, scores),
         trend=tables.trend_table(found),
         before=dress([states[0].mean], [states[0].std], [states[0].std_counting], "before"),
-        after=dress([s.mean for s in states[1:]], [s.std for s in states[1:]], [s.std_counting for s in states[1:]], "after"),
+        after=dress(
+            [s.mean for s in states[1:]], [s.std for s in states[1:]], [s.std_counting for s in states[1:]], "after"
+        ),
         difference=dress(
             [c.difference for c in changes],
             [c.difference_std for c in changes],
@@ -346,9 +353,10 @@ def _bias_values(after: Any) -> np.ndarray:
     return np.array(axes[0].axis) if axes else np.array([1.0])
 
 
-def _positive(signal: Any) -> Any:
-    """A copy without what lies below 1 eV and below nothing, which no loss function has."""
+def _per_electron(signal: Any, thickness: float) -> Any:
+    """Electrons scattered once for each zero-loss electron; noise below nothing, which no loss function has, is cut."""
     copy = signal.deepcopy()
-    copy.data = np.maximum(copy.data, 0.0) * copy.axes_manager.signal_axes[0].scale
-    copy.axes_manager.signal_axes[0].is_binned = True
+    axis = copy.axes_manager.signal_axes[0]
+    copy.data = np.maximum(copy.data, 0.0) * axis.scale * thickness
+    axis.is_binned = True
     return copy

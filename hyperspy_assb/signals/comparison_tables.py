@@ -30,7 +30,9 @@ def state_names(scores: Sequence[float], count: int) -> tuple[str, ...]:
     return ("before", "after") if count == 2 else tuple(f"{v:g}" for v in scores)
 
 
-def band_table(found: Comparison, bands: Sequence[Any], names: Sequence[str], options: ComparisonOptions) -> pd.DataFrame:
+def band_table(
+    found: Comparison, bands: Sequence[Any], names: Sequence[str], options: ComparisonOptions
+) -> pd.DataFrame:
     """One row for each band, and for energy and width of the plasmon, in each later state.
 
     Columns: ``state``; ``band``; ``low (eV)``, ``high (eV)``; ``unit`` of the values, "share" (of t/lambda) or "eV";
@@ -53,7 +55,9 @@ def band_table(found: Comparison, bands: Sequence[Any], names: Sequence[str], op
                 text = (band.meaning, band.source)
             else:
                 limits, unit = (np.nan, np.nan), "eV"
-                values = [((s.plasmon.energy, s.plasmon.width)[plasmon], s.plasmon_std[plasmon]) for s in (first, state)]
+                values = [
+                    ((s.plasmon.energy, s.plasmon.width)[plasmon], s.plasmon_std[plasmon]) for s in (first, state)
+                ]
                 text = ("Drude function fitted to the highest maximum of the single scattering above half of it", "")
             std = change.std_blocks[i] if found.by_blocks else change.std_counting[i]
             systematic = float(np.sqrt(sum(part[i] ** 2 for part in _systematics(change))))
@@ -102,7 +106,7 @@ def _conclude_band(change: float, p: float, systematic: float, alpha: float) -> 
 
 
 def cluster_table(found: Comparison, names: Sequence[str], options: ComparisonOptions) -> pd.DataFrame:
-    """Clusters of channels: ``state``, ``low (eV)``, ``high (eV)``, ``sign``, ``mass``, ``change``, ``p``, ``significant``."""
+    """Clusters of channels: limits in eV, sign, mass, change, p value, and whether it is below alpha."""
     step = float(found.loss[1] - found.loss[0])
     rows = [
         {
@@ -122,7 +126,9 @@ def cluster_table(found: Comparison, names: Sequence[str], options: ComparisonOp
     return pd.DataFrame(rows, columns=columns)
 
 
-def state_table(found: Comparison, signals: Sequence[Any], names: Sequence[str], scores: Sequence[float]) -> pd.DataFrame:
+def state_table(
+    found: Comparison, signals: Sequence[Any], names: Sequence[str], scores: Sequence[float]
+) -> pd.DataFrame:
     """One row a state: pixels, blocks, thickness, plasmon, dose."""
     rows = []
     carbon = [i for i, w in enumerate(found.windows) if w.name == CARBON]
@@ -212,8 +218,9 @@ def warnings_of(found: Comparison) -> Iterator[str]:
 def conclude(result: Any, options: ComparisonOptions) -> Iterator[str]:
     """What was found, in sentences."""
     source = "permuted blocks of pixels" if result.settings["p from"] == "blocks" else "counting noise alone"
+    several = len(result.states) > 2
     for name, rows in result.bands.groupby("state", sort=False):
-        prefix = f"{name}: " if result.bands["state"].nunique() > 1 else ""
+        prefix = f"{name} V: " if several else ""
         changed = rows[rows["conclusion"] == CHANGED]
         tested = rows["p"].notna().sum()
         if changed.empty:
@@ -233,14 +240,16 @@ def conclude(result: Any, options: ComparisonOptions) -> Iterator[str]:
             )
     found = result.clusters[result.clusters["significant"].astype(bool)]
     for row in found.to_dict("records"):
-        yield f"From {row['low (eV)']:.1f} to {row['high (eV)']:.1f} eV there is {row['sign']} scattering (cluster p = {row['p']:.2g})."
+        limits = f"{row['low (eV)']:.1f} to {row['high (eV)']:.1f} eV"
+        where = f"{row['state']} V: from" if several else "From"
+        yield f"{where} {limits} there is {row['sign']} scattering (cluster p = {row['p']:.2g})."
     for row in result.trend[result.trend["p corrected"] <= options.alpha].to_dict("records"):
         yield f"{row['band']} follows the potential (p = {row['p corrected']:.2g})."
     electrons = result.states["electrons per spectrum"].to_numpy()
     if electrons.max() / max(electrons.min(), 1e-300) > _DOSE_RATIO:
         yield (
-            f"The states were given {', '.join(f'{e:.3g}' for e in electrons)} electrons per spectrum: what the beam does "
-            "may differ too."
+            f"The states were given {', '.join(f'{e:.3g}' for e in electrons)} electrons per spectrum: what the beam "
+            "does may differ too."
         )
 
 
