@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import fft
+from scipy.interpolate import CubicSpline
 
 from hyperspy_assb.eels import _zero_loss_tail as tail
 from hyperspy_assb.eels import checks
@@ -34,6 +35,10 @@ _MODEL_ERROR = 0.02
 # Share of the channels at the upper end that the continuation beyond it is taken from.
 _END_SHARE = 0.15
 _CHUNK = 512
+_NO_PEAK = (
+    "No zero-loss peak could be fitted to the sum of the spectra: give zero_loss=, a spectrum recorded in vacuum "
+    "with the same dispersion."
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,9 @@ class ZeroLossShape:
         half = grid.size // 2
         running = np.append(0.0, np.cumsum(np.roll(self.values, half)))
         edges = grid.step * (np.arange(grid.size + 1) - half - 0.5)
-        return np.asarray(np.interp(high, edges, running) - np.interp(low, edges, running))
+        # The running sum is known at the edges of channels; between them it is as smooth as the peak.
+        smooth = CubicSpline(edges, running)
+        return np.asarray(smooth(high) - smooth(low))
 
 
 @dataclass(frozen=True)
@@ -195,17 +202,16 @@ def fit_zero_loss_shape(
     order = np.argsort(loss)
     low = max(first, -max(_GAIN_SIDE * fwhm, 6 * grid.step))
     use = order[(loss[order] >= low) & (loss[order] <= max(_LOSS_SIDE * fwhm, 3 * grid.step))]
-    area = float(np.maximum(total[np.abs(loss) <= fwhm].sum(), gain))
+    area = float(total[np.abs(loss) <= fwhm].sum())
+    if not area > 0 or use.size < 6:
+        raise ValueError(_NO_PEAK)
     theta = np.array([np.log(area), 0.0, np.log(fwhm), 0.0, -2.0])
     rule = np.polynomial.legendre.leggauss(8)
     _, converged = tail.fit_tail(
         total[use], loss[use], grid.step, theta, gain, max(read_variance, 1e-9 * area), _MODEL_ERROR, *rule
     )
-    if not converged or use.size < 6:
-        raise ValueError(
-            "No zero-loss peak could be fitted to the sum of the spectra: give zero_loss=, a spectrum recorded in "
-            "vacuum with the same dispersion."
-        )
+    if not converged:
+        raise ValueError(_NO_PEAK)
     fitted, _ = tail.evaluate(loss, grid.step, theta, *rule)
     values = np.maximum(fitted, 0.0)
     # The measured top: no line shape has the exact form of the peak, and its area is that of the zero loss.

@@ -36,7 +36,8 @@ _COLUMNS = (
 )
 ABOUT = (
     "Zero loss and plural scattering are removed by Fourier-log deconvolution; bands are shares of t/λ, compared at "
-    "one thickness. p values come from permutations of blocks of neighbouring pixels, corrected for the number of bands."
+    "one thickness. p values come from permutations of blocks of neighbouring pixels, corrected for the number of "
+    "bands."
 )
 
 
