@@ -87,8 +87,8 @@ def find_change(work: Sequence[Work], counting: Sequence[CountingVariance], numb
         test = permutation.relate_blocks(values @ weights.T / unit, label, covariates, **settings)
         p, corrected, std_blocks = test.p, test.p_corrected, test.std
         hedges = _hedges_g(test.slope, test.std, label)
-        slope, t = permutation.partial_statistic(values / unit, label[None], covariates)
-        difference, std = slope[0], np.abs(slope[0] / t[0])
+        slopes, stds, _ = permutation.partial_statistic(values / unit, label[None], covariates)
+        difference, std = slopes[0], stds[0]
         clusters = _find_clusters(values, label, covariates, context)
         shared = _explained(label, covariates)
     change = weights @ difference

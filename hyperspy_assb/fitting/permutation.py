@@ -70,8 +70,10 @@ def permute_rows(size: int, count: int, seed: int) -> NDArray[np.int64]:
     return rng.permuted(np.tile(np.arange(size), (count, 1)), axis=1)
 
 
-def partial_statistic(values: FloatArray, scores: FloatArray, covariates: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Slope of the values over the scores beside covariates, and its t.
+def partial_statistic(
+    values: FloatArray, scores: FloatArray, covariates: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Slope of the values over the scores beside covariates, its standard error, and its t.
 
     Parameters
     ----------
@@ -84,7 +86,7 @@ def partial_statistic(values: FloatArray, scores: FloatArray, covariates: FloatA
 
     Returns
     -------
-    slope, t
+    slope, std, t
         Shape (m, F). The variance of the slope is that of White (Econometrica 48, 817 (1980), doi:10.2307/1912934) with
         B / (B - C - 1): the groups may scatter differently. NaN where a column does not vary.
     """
@@ -102,7 +104,7 @@ def partial_statistic(values: FloatArray, scores: FloatArray, covariates: FloatA
         meat = z**2 @ rest**2 - 2 * slope * (z**3 @ rest) + slope**2 * (z**4).sum(axis=1)[:, None]
         std = np.sqrt(np.maximum(meat, 1e-30) * values.shape[0] / max(freedom, 1)) / length
         t = np.where(known & (freedom > 0), slope / std, np.nan)
-    return slope * unit, t
+    return slope * unit, std * unit, t
 
 
 def relate_blocks(
@@ -133,8 +135,8 @@ def relate_blocks(
     """
     x = np.asarray(scores, dtype=np.float64)
     orders = permute_rows(x.size, permutations, seed)
-    slope, t = partial_statistic(values, np.concatenate([x[None], x[orders]]), covariates)
-    return _test(slope[0], t)
+    slope, std, t = partial_statistic(values, np.concatenate([x[None], x[orders]]), covariates)
+    return _test(slope[0], std[0], t)
 
 
 def find_clusters(t: FloatArray, threshold: float) -> list[tuple[int, int, float]]:
@@ -194,7 +196,7 @@ def correct_by_holm(p: ArrayLike) -> FloatArray:
     return corrected
 
 
-def _test(slope: FloatArray, statistics: FloatArray) -> PermutationTest:
+def _test(slope: FloatArray, std: FloatArray, statistics: FloatArray) -> PermutationTest:
     """p values from statistics whose first row was observed."""
     observed, permuted = statistics[0], statistics[1:]
     size = np.abs(np.nan_to_num(permuted))
@@ -208,6 +210,4 @@ def _test(slope: FloatArray, statistics: FloatArray) -> PermutationTest:
     corrected[order[::-1]] = np.maximum.accumulate(corrected[order[::-1]])
     unknown = ~np.isfinite(observed)
     p[unknown] = corrected[unknown] = np.nan
-    with np.errstate(divide="ignore", invalid="ignore"):
-        std = np.abs(slope / observed)
     return PermutationTest(slope, std, observed, p, corrected, permuted)

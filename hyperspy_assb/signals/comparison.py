@@ -142,7 +142,9 @@ _TABLES = ("bands", "clusters", "states", "trend")
 
 def _table_from(text: str, types: Sequence[str]) -> pd.DataFrame:
     """A table as it was written, with its types, which numbers in JSON do not keep."""
-    table = pd.read_json(StringIO(text), orient="split", dtype=False)
+    table = pd.read_json(StringIO(text), orient="split", dtype=False, precise_float=True)
+    if table.empty:
+        table.index = pd.RangeIndex(0)
     return table.astype(dict(zip(table.columns, types, strict=True)))
 
 
@@ -187,7 +189,7 @@ def compare_low_loss(
     """What :meth:`ASSBEELSSpectrum.compare_low_loss` does."""
     signals, scores = _collect_states(before, after, bias)
     options = options or ComparisonOptions()
-    if zero_loss in ("common", "each"):
+    if isinstance(zero_loss, str) and zero_loss in ("common", "each"):
         options = replace(options, zero_loss=zero_loss)
         zero_loss = None
     given = None if zero_loss is None else _single_spectrum(zero_loss)

@@ -23,11 +23,12 @@ ONES = np.ones((20, 1))
 
 def test_slope_of_two_groups_is_the_difference_of_their_means(rng):
     values = rng.normal(size=(20, 3))
-    slope, t = partial_statistic(values, TWO[None], ONES)
+    slope, std, t = partial_statistic(values, TWO[None], ONES)
     np.testing.assert_allclose(slope[0], values[10:].mean(axis=0) - values[:10].mean(axis=0), rtol=1e-10)
     # White's variance is that of Welch with n instead of n - 1, times 20/18.
     variance = (values[10:].var(axis=0) / 10 + values[:10].var(axis=0) / 10) * 20 / 18
-    np.testing.assert_allclose(t[0], slope[0] / np.sqrt(variance), rtol=1e-9)
+    np.testing.assert_allclose(std[0], np.sqrt(variance), rtol=1e-9)
+    np.testing.assert_allclose(t[0], slope[0] / std[0], rtol=1e-9)
 
 
 def test_a_covariate_takes_away_what_it_explains(rng):
@@ -43,9 +44,9 @@ def test_a_covariate_takes_away_what_it_explains(rng):
 def test_all_permutations_at_once(rng):
     values = rng.normal(size=(20, 4))
     scores = np.stack([TWO, TWO[::-1], rng.permutation(TWO)])
-    together = partial_statistic(values, scores, ONES)[1]
+    together = partial_statistic(values, scores, ONES)[2]
     for row, score in zip(together, scores, strict=True):
-        np.testing.assert_allclose(row, partial_statistic(values, score[None], ONES)[1][0])
+        np.testing.assert_allclose(row, partial_statistic(values, score[None], ONES)[2][0])
 
 
 @settings(max_examples=30, deadline=None)
