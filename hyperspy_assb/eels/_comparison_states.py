@@ -139,14 +139,20 @@ def find_zero_losses(states: Sequence[Spectra], options: ComparisonOptions) -> t
         w.keep(~checks.find_empty_pixels(w.spectra.counts), "empty")
         if w.spectra.counts.shape[0] == 0:
             raise ValueError(f"A state has no spectrum to compare: {w.left_out or 'no pixel was chosen'}.")
-        known = estimate_centre(w.spectra.counts, w.spectra.energy, gain=options.gain)
-        found = np.isfinite(known.centre)
-        if not found.any():
-            raise ValueError("A state has no zero loss in any of its spectra: use low-loss spectra that hold it.")
-        w.fwhm = float(np.median(known.fwhm[found]))
-        w.centre = known.centre
-        w.keep(found, "no zero loss")
         work.append(w)
+    axes = [w.spectra.energy for w in work]
+    # One shape for all states where their axes allow it: what a state alone would err by, blocks do not show.
+    alike = all(np.array_equal(axis, axes[0]) for axis in axes)
+    for group in [work] if alike else [[w] for w in work]:
+        counts = np.concatenate([w.spectra.counts for w in group])
+        known = estimate_centre(counts, group[0].spectra.energy, gain=options.gain)
+        ends = np.cumsum([w.spectra.counts.shape[0] for w in group])[:-1]
+        for w, centre, fwhm in zip(group, np.split(known.centre, ends), np.split(known.fwhm, ends), strict=True):
+            found = np.isfinite(centre)
+            if not found.any():
+                raise ValueError("A state has no zero loss in any of its spectra: use low-loss spectra that hold it.")
+            w.fwhm, w.centre = float(np.median(fwhm[found])), centre
+            w.keep(found, "no zero loss")
     if options.gain is not None:
         return work, Detector(gain=options.gain, read_noise=options.read_noise)
     noise = []

@@ -77,9 +77,10 @@ def test_a_known_change_is_recovered(found):
 def test_swapping_the_states_turns_the_signs(found, same, changed):
     back = compare_states([changed, same], WINDOWS, FAST).changes[0]
     forth = found.changes[0]
-    np.testing.assert_allclose(back.change[:-2], -forth.change[:-2], rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(back.std_blocks, forth.std_blocks, rtol=1e-6)
-    np.testing.assert_allclose(back.hedges_g, -forth.hedges_g, rtol=1e-3, atol=1e-6)
+    # The shape of the zero loss comes from every other of the 288 spectra: the order leaves a trace.
+    np.testing.assert_allclose((back.change + forth.change) / forth.std_blocks, 0.0, atol=0.02)
+    np.testing.assert_allclose(back.std_blocks, forth.std_blocks, rtol=0.01)
+    np.testing.assert_allclose(back.hedges_g, -forth.hedges_g, atol=0.02)
 
 
 def test_gain_does_not_matter(found, same, changed):
