@@ -108,10 +108,10 @@ def test_counting_errors_of_single_spectra_cover_the_truth():
 
 def test_p_values_are_uniform_where_nothing_changed():
     p = []
-    for seed in range(15):
+    for seed in range(10):
         pair = [make_state([seed, k], size=8) for k in range(2)]
         p.append(compare_states(pair, WINDOWS, replace(FAST, seed=seed)).changes[0].p[1:5])
-    assert stats.kstest(np.ravel(p) - np.random.default_rng(0).random(60) / 100, "uniform").pvalue > 1e-3
+    assert stats.kstest(np.ravel(p) - np.random.default_rng(0).random(40) / 100, "uniform").pvalue > 1e-3
 
 
 def test_thickness_alone_is_no_change(same):
