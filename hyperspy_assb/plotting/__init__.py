@@ -1,5 +1,6 @@
 """Figures from arrays and signals: every function takes and returns matplotlib axes."""
 
+from hyperspy_assb.plotting.comparison import plot_comparison
 from hyperspy_assb.plotting.delithiation import plot_delithiation, plot_distribution
 from hyperspy_assb.plotting.maps import add_scale_bar, plot_map, plot_status_map
 from hyperspy_assb.plotting.precision import plot_precision
@@ -9,6 +10,7 @@ from hyperspy_assb.plotting.truth import plot_truth_result
 
 __all__ = [
     "add_scale_bar",
+    "plot_comparison",
     "plot_delithiation",
     "plot_distribution",
     "plot_fit",
