@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb import provenance
-from hyperspy_assb.eels.delithiation import SIGNATURES, DelithiationStatus, LithiumContent, check_contrast
+from hyperspy_assb.eels.delithiation import DelithiationStatus, LithiumContent, check_contrast
 from hyperspy_assb.eels.prediction import dose_to_find, predict_estimate, standard_errors
 from hyperspy_assb.eels.quantification import METHODS, Quantification, quantify
 from hyperspy_assb.eels.standard import Standard
@@ -363,8 +363,7 @@ def quantify_delithiation(
             "references must name pure pixels: {'LiFePO4': mask, 'FePO4': mask}, and where they lie in the columns, "
             "'LAGP' and 'carbon'; or be the Delithiation of another signal of the same specimen."
         )
-    if method in SIGNATURES:
-        check_contrast(standard.calibration, standard.names, method)
+    check_contrast(standard.calibration, standard.names, method)
     counts = signal.data.reshape(-1, signal.data.shape[-1])
     show = hs.preferences.General.show_progressbar if show_progressbar is None else show_progressbar
     with tqdm(total=len(counts), disable=progress is not None or not show, unit="spectra", desc="Delithiation") as bar:

@@ -332,3 +332,17 @@ def test_lazy_signals_give_the_same(result, battery):
     lazy = battery.eels_after.as_lazy()
     found = lazy.quantify_delithiation(result, show_progressbar=False)
     np.testing.assert_allclose(found.x.data, result.x.data, atol=1e-3)
+
+
+# ------------------------------------------------------------------------------------------------------- a real file
+
+
+@pytest.mark.filterwarnings("ignore:(.*unset|Missing|.*placeholder|.*treated):UserWarning")
+@pytest.mark.parametrize("method", ["combined", "references", "valence", "lithium"])
+def test_a_cathode_without_iron_is_refused(shared_data, method):
+    """Li K lies under the M edges of Mn, Co and Ni there, and there is no olivine."""
+    signal = hs.load(shared_data / "eels" / "nmc_battery" / "EELS_ZLP_EELS_Spectrum_Image.dm3", signal_type="EELS_ASSB")
+    first = np.zeros((2, 21), dtype=bool)
+    first[:, :10] = True
+    with pytest.raises(ValueError, match=r"references do not differ in .*(Li_K|ValenceBand).* pure LiFePO4"):
+        signal.quantify_delithiation({"LiFePO4": first, "FePO4": ~first}, method, show_progressbar=False)
