@@ -16,6 +16,7 @@ _SUBMODULES = frozenset(
 )
 _NAMES = {
     "compare_fits": "hyperspy_assb.models.comparison",
+    "load_comparison": "hyperspy_assb.signals.comparison",
     "load_delithiation": "hyperspy_assb.signals.delithiation",
     "load_spectrum_image": "hyperspy_assb.signals.files",
     "multifit": "hyperspy_assb.models.multifit",
@@ -28,6 +29,7 @@ __all__ = [
     "__version__",
     "compare_fits",
     "components",
+    "load_comparison",
     "load_delithiation",
     "load_spectrum_image",
     "models",

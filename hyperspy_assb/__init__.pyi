@@ -10,6 +10,7 @@ from hyperspy_assb.models.lmfit_bridge import to_lmfit as to_lmfit
 from hyperspy_assb.models.multifit import multifit as multifit
 from hyperspy_assb.models.precision import predict_precision as predict_precision
 from hyperspy_assb.models.residuals import plot_residuals as plot_residuals
+from hyperspy_assb.signals.comparison import load_comparison as load_comparison
 from hyperspy_assb.signals.delithiation import load_delithiation as load_delithiation
 from hyperspy_assb.signals.files import load_spectrum_image as load_spectrum_image
 

@@ -51,7 +51,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="EELS of all-solid-state batteries: fit spectrum images, quantify delithiation, write a report.",
+    help="EELS of all-solid-state batteries: fit spectrum images, quantify delithiation, compare states, report.",
     epilog="""[bold]Examples[/bold]
 
 assb demo --out demo
@@ -60,7 +60,9 @@ assb fit after.dm4 --out result --elements Li,Fe,P,O
 
 assb fit after.dm4 --out after --references "LiFePO4=0:8,0:8" --references "FePO4=20:30,4:12"
 
-assb fit before.dm4 --out before --references after/delithiation.hspy""",
+assb fit before.dm4 --out before --references after/delithiation.hspy
+
+assb compare before.dm4 after.dm4 --out comparison""",
 )
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the result; written whole or not at all.")]
@@ -192,6 +194,74 @@ def _fit_one(file: Path, target: Path, plan: Recipe, *, force: bool, inputs: lis
         write_analysis(analysis, folder)
         stage("write", 1, 1)
     _finish(target, analysis.findings, analysis.warnings)
+
+
+@app.command(
+    epilog="""[bold]Examples[/bold]
+
+assb compare before.dm4 after.dm4 --out comparison
+
+assb compare before.dm4 after.dm4 --out lagp --region 0:40,10:64
+
+assb compare 0V.dm4 2V.dm4 4V.dm4 --bias 0,2,4 --out series"""
+)
+def compare(
+    files: Annotated[list[Path], typer.Argument(help="The state before bias, and the state or states after it.")],
+    out: Out,
+    region: Annotated[
+        str | None, typer.Option(help='Pixels that are compared, in every state: "y0:y1,x0:x1", or "x0:x1" of a line.')
+    ] = None,
+    bias: Annotated[str | None, typer.Option(help="Potential of each state in V, as 0,2,4.")] = None,
+    zero_loss: Annotated[
+        str, typer.Option(help="common: one zero loss for all states; each: one for each, if resolutions differ.")
+    ] = "common",
+    normalisation: Annotated[str, typer.Option(help="Measure of thickness: log_ratio, area or none.")] = "log_ratio",
+    permutations: Annotated[int, typer.Option(min=19, help="Permutations of blocks of pixels.")] = 999,
+    force: Force = False,
+) -> None:
+    """Compare low-loss spectra of two or more states: which bands changed, and is it more than noise."""
+    if len(files) < 2:
+        raise typer.BadParameter("name two files or more: before, and after.", param_hint="FILES")
+    if zero_loss not in ("common", "each"):
+        raise typer.BadParameter(f"{zero_loss!r} is neither common nor each.", param_hint="--zero-loss")
+    if normalisation not in ("log_ratio", "area", "none"):
+        raise typer.BadParameter(f"{normalisation!r} is none of log_ratio, area, none.", param_hint="--normalisation")
+    potentials = None if bias is None else _parse_numbers(bias, len(files))
+    limits = None if region is None else _parse_limits(region)
+    with _one_line_failure(), _progress() as stage, whole_folder(out, force=force, inputs=files) as folder:
+        for file in files:
+            if not file.exists():  # before the imports, which take seconds
+                raise FileNotFoundError(f"There is no file {file}.")
+        stage("read", 0, len(files))
+        with _quiet_imports():
+            from hyperspy_assb.eels.comparison_options import ComparisonOptions
+            from hyperspy_assb.report.comparison import compare_signals, read_states, write_comparison
+        signals, regions, messages = read_states(files, limits)
+        stage("compare", 0, 0)
+        options = ComparisonOptions(normalisation=normalisation, permutations=permutations)
+        result, found = compare_signals(signals, region=regions, bias=potentials, zero_loss=zero_loss, options=options)
+        messages = (*messages, *found)
+        stage("write", 0, 0)
+        write_comparison(result, folder, messages, files)
+        stage("write", 1, 1)
+    _finish(out, result.conclusions, messages)
+
+
+def _parse_numbers(text: str, count: int) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of numbers, as 0,2,4.", param_hint="--bias") from None
+    if len(numbers) != count:
+        raise typer.BadParameter(f"{len(numbers)} potentials for {count} files.", param_hint="--bias")
+    return numbers
+
+
+def _parse_limits(text: str) -> list[tuple[int, int]]:
+    parts = [re.fullmatch(r"(\d+):(\d+)", part.strip()) for part in text.split(",")]
+    if not all(parts):
+        raise typer.BadParameter(f"{text!r} is not y0:y1,x0:x1.", param_hint="--region")
+    return [(int(part[1]), int(part[2])) for part in parts if part]
 
 
 def _targets(files: list[Path], out: Path) -> dict[Path, Path]:

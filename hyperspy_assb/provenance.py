@@ -96,6 +96,21 @@ CITATIONS: Mapping[str, Citation] = {
         "10.1086/156922",
         "parameter estimation from Poisson counts by maximum likelihood",
     ),
+    "fourier_log": Citation(
+        "D. W. Johnson and J. C. H. Spence, J. Phys. D 7, 771 (1974)",
+        "10.1088/0022-3727/7/6/304",
+        "single scattering by Fourier-log deconvolution",
+    ),
+    "cluster_permutation": Citation(
+        "E. Maris and R. Oostenveld, J. Neurosci. Methods 164, 177 (2007)",
+        "10.1016/j.jneumeth.2007.03.024",
+        "clusters of channels that changed, by permutation",
+    ),
+    "max_statistic": Citation(
+        "T. E. Nichols and A. P. Holmes, Hum. Brain Mapp. 15, 1 (2002)",
+        "10.1002/hbm.1058",
+        "p values for many bands from the largest statistic of each permutation",
+    ),
     "numpy": Citation("C. R. Harris et al., Nature 585, 357 (2020)", "10.1038/s41586-020-2649-2", "arrays"),
     "scipy": Citation("P. Virtanen et al., Nat. Methods 17, 261 (2020)", "10.1038/s41592-019-0686-2", "numerics"),
     "numba": Citation(

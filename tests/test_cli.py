@@ -98,6 +98,33 @@ def test_bad_requests_leave_nothing(spectra, tmp_path, arguments, words):
     assert not list(tmp_path.iterdir())
 
 
+def test_compare(battery, spectra, tmp_path):
+    before = tmp_path / "before.hspy"
+    battery.eels_before.save(before)
+    out = tmp_path / "comparison"
+    result = run("compare", before, spectra, "--out", out, "--region", "0:12,0:10", "--permutations", 99)
+    assert result.exit_code == 0, result.output
+    assert {p.name for p in out.iterdir()} >= {"report.html", "bands.csv", "clusters.csv", "states.csv", "figures"}
+    assert (out / "figures" / "comparison.png").exists()
+    assert (out / "comparison.hspy").exists()
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "valence transitions" in page
+    assert "Maris" in page
+
+
+def test_compare_refusals(spectra, tmp_path):
+    out = tmp_path / "comparison"
+    fails(run("compare", spectra, "--out", out), 2, "two files")
+    fails(run("compare", spectra, spectra, "--out", out, "--bias", "0,a"), 2, "numbers")
+    fails(run("compare", spectra, spectra, "--out", out, "--bias", "0,1,2"), 2, "2 files")
+    fails(run("compare", spectra, spectra, "--out", out, "--region", "left"), 2, "y0:y1")
+    fails(run("compare", spectra, spectra, "--out", out, "--normalisation", "magic"), 2, "log_ratio")
+    fails(run("compare", spectra, spectra, "--out", out, "--zero-loss", "magic"), 2, "common")
+    fails(run("compare", spectra, tmp_path / "none.hspy", "--out", out), 1, "no file")
+    fails(run("compare", spectra, spectra, "--out", out, "--region", "0:99,0:2"), 1, "does not fit")
+    assert not out.exists()
+
+
 def test_bad_files(spectra, tmp_path):
     out = tmp_path / "result"
     fails(run("fit", tmp_path / "none.hspy", "--out", out), 1, "no file")

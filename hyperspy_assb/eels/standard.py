@@ -49,8 +49,8 @@ class Standard:
         Of the parts of these spectra; see :class:`.mixture.Refinement`.
     zero_loss
         Typical parameters of the zero-loss peak, shape (P,).
-    dispersion
-        Width of a channel in eV.
+    dispersion, offset
+        Width of a channel, and energy of the first, in eV.
     channels, fitted_channels
         Number of channels, and how many of them, from the first, are fitted.
     scatter
@@ -70,6 +70,7 @@ class Standard:
     noise: FloatArray
     zero_loss: FloatArray
     dispersion: float
+    offset: float
     channels: int
     fitted_channels: int
     scatter: FloatArray
@@ -86,7 +87,7 @@ class Standard:
 
     def as_dictionary(self) -> dict[str, Any]:
         """Plain values, for metadata."""
-        kept = ("covariance", "noise", "zero_loss", "dispersion", "channels", "fitted_channels", "scatter")
+        kept = ("covariance", "noise", "zero_loss", "dispersion", "offset", "channels", "fitted_channels", "scatter")
         plain = {name: getattr(self, name) for name in kept}
         calibration = {f.name: getattr(self.calibration, f.name) for f in fields(self.calibration)}
         return plain | {
@@ -126,6 +127,7 @@ class Standard:
             noise=np.asarray(plain["noise"]),
             zero_loss=np.asarray(plain["zero_loss"]),
             dispersion=float(plain["dispersion"]),
+            offset=float(plain["offset"]),
             channels=int(plain["channels"]),
             fitted_channels=int(plain["fitted_channels"]),
             scatter=np.asarray(plain["scatter"]),
@@ -224,6 +226,7 @@ def build_standard(
         noise=refined.noise,
         zero_loss=typical,
         dispersion=model.scale,
+        offset=float(pure.energy[0]),
         channels=channels,
         fitted_channels=pure.energy.size,
         scatter=np.zeros((2, 1)),

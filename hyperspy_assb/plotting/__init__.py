@@ -1,5 +1,6 @@
 """Figures from arrays and signals: every function takes and returns matplotlib axes."""
 
+from hyperspy_assb.plotting.comparison import plot_comparison
 from hyperspy_assb.plotting.delithiation import plot_delithiation, plot_delithiation_change, plot_distribution
 from hyperspy_assb.plotting.delithiation_spectra import plot_before_after
 from hyperspy_assb.plotting.maps import add_scale_bar, outline, plot_map, plot_status_map
@@ -13,6 +14,7 @@ __all__ = [
     "add_scale_bar",
     "outline",
     "plot_before_after",
+    "plot_comparison",
     "plot_delithiation",
     "plot_delithiation_change",
     "plot_distribution",

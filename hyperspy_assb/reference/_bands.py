@@ -7,6 +7,19 @@ from functools import cache
 
 from hyperspy_assb.reference._files import UnknownReferenceError, read_toml
 
+COMPARED = (
+    "gap region",
+    "carbon build-up",
+    "valence transitions",
+    "volume plasmon",
+    "Ge M4,5 and continuum",
+    "Li K",
+    "Al L2,3 above background",
+    "Ge M2,3",
+    "P L2,3 above background",
+)
+"""Bands by which low-loss spectra of two states are compared, as far as their range goes."""
+
 
 @dataclass(frozen=True)
 class Band:
@@ -26,6 +39,8 @@ class Band:
         ``"observed"``, ``"derived"`` (computed from cited data) or ``"window"`` (a choice of this project).
     meaning, source
         What it is, and the citation.
+    background
+        Limits in eV of the channels before an edge that its background is taken from; None: nothing is subtracted.
     """
 
     name: str
@@ -35,6 +50,7 @@ class Band:
     kind: str
     meaning: str
     source: str
+    background: tuple[float, float] | None = None
 
 
 @cache
@@ -48,6 +64,7 @@ def _all_bands() -> dict[str, Band]:
             kind=row["kind"],
             meaning=row["meaning"],
             source=row["source"],
+            background=(float(row["background"][0]), float(row["background"][1])) if "background" in row else None,
         )
         for row in read_toml("bands.toml")["band"]
     }

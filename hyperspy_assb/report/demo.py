@@ -19,6 +19,13 @@ from hyperspy_assb.plotting.delithiation import SIGNATURE_NAMES
 from hyperspy_assb.plotting.style import with_error
 from hyperspy_assb.report import demo_figures
 from hyperspy_assb.report.analysis import Analysis, Progress, analyse_low_loss
+from hyperspy_assb.report.comparison import (
+    ABOUT,
+    compare_signals,
+    comparison_figure,
+    comparison_tables,
+    write_comparison,
+)
 from hyperspy_assb.report.delithiation import FALSE_FINDS, carbon_of, quantified_pixels, state_x, statistics_of
 from hyperspy_assb.report.figures import populations_figure, spectrum_figures
 from hyperspy_assb.report.html import Figure, Report, Table
@@ -31,6 +38,8 @@ PHASES = ("LiFePO4", "FePO4", "LAGP", "amorphous_LAGP", "carbon", "vacuum")
 STATES = ("before", "after")
 FEWEST_PIXELS = 5
 """Pure pixels that a phase needs to serve as a reference."""
+ELECTROLYTE_SHARE = 0.9
+"""Pixels whose column holds at least this share of LAGP are compared before and after."""
 OLIVINE_SHARE, THIN = 0.3, 0.8
 """Pixels that are judged: at least this share of olivine in the column, and at most this t/lambda."""
 BINS = {"x < 0.1": (-np.inf, 0.1), "0.1 to 0.9": (0.1, 0.9), "x > 0.9": (0.9, np.inf)}
@@ -51,6 +60,8 @@ class Demo:
         In sentences, against the truth.
     warnings
         What the library warned of.
+    comparison
+        Low-loss spectra of the LAGP in both states; None where there are too few pixels of it.
     accuracy
         Bias and error of x by state, method and true x.
     thickness
@@ -66,6 +77,7 @@ class Demo:
     accuracy: pd.DataFrame = field(repr=False)
     thickness: pd.DataFrame = field(repr=False)
     parameters: dict[str, Any] = field(repr=False)
+    comparison: Any = field(repr=False, default=None)
 
 
 def run_demo(
@@ -112,6 +124,8 @@ def run_demo(
     before = analyse_low_loss(battery.eels_before, references=after.delithiation, progress=_named(report, "before"))
     analyses = {"before": before, "after": after}
     accuracy = judge_accuracy(battery, analyses)
+    report("compare", 0, 0)
+    comparison, messages = compare_electrolyte(battery)
     parameters = {
         "simulation": {"shape": list(shape), "seed": seed, "electrons per spectrum": dose},
         "references (pixels)": {name: int(mask.sum()) for name, mask in references.items()},
@@ -122,12 +136,27 @@ def run_demo(
     return Demo(
         battery=battery,
         analyses=analyses,
-        findings=tuple(_findings(battery, analyses, accuracy)),
-        warnings=tuple(dict.fromkeys([*before.warnings, *after.warnings])),
+        findings=(*_findings(battery, analyses, accuracy), *_electrolyte_findings(battery, comparison)),
+        warnings=tuple(dict.fromkeys([*before.warnings, *after.warnings, *messages])),
         accuracy=accuracy,
         thickness=judge_thickness(battery, analyses["after"]),
         parameters=parameters,
+        comparison=comparison,
     )
+
+
+def electrolyte_masks(battery: Any) -> list[np.ndarray]:
+    """Pixels that hold nothing but LAGP, crystalline or amorphous, in each state."""
+    states = [getattr(battery.truth, state) for state in STATES]
+    return [s.fractions["LAGP"] + s.fractions["amorphous_LAGP"] >= ELECTROLYTE_SHARE for s in states]
+
+
+def compare_electrolyte(battery: Any) -> tuple[Any, tuple[str, ...]]:
+    """Compare the low-loss spectra of the LAGP before and after; None where there are too few pixels."""
+    masks = electrolyte_masks(battery)
+    if min(mask.sum() for mask in masks) < FEWEST_PIXELS:
+        return None, ()
+    return compare_signals([battery.eels_before, battery.eels_after], region=masks)
 
 
 def judge_accuracy(battery: Any, analyses: dict[str, Analysis]) -> pd.DataFrame:
@@ -186,6 +215,9 @@ def judge_thickness(battery: Any, analysis: Analysis) -> pd.DataFrame:
 
 def write_demo(demo: Demo, folder: Path) -> None:
     """Write the demonstration to an empty folder: the report, tables, and the analysis of each state with its files."""
+    if demo.comparison is not None:
+        (folder / "comparison").mkdir()
+        write_comparison(demo.comparison, folder / "comparison")
     reports = {}
     for state, analysis in demo.analyses.items():
         (folder / state).mkdir()
@@ -215,6 +247,10 @@ def build_demo_report(demo: Demo, after_report: Report) -> Report:
         text="The same pixels in both states. Mean spectra have their zero loss aligned, and are given per t/λ.",
         figures=[*_comparisons(demo)],
     )
+    if demo.comparison is not None:
+        figures = [comparison_figure(demo.comparison, "lagp_comparison")]
+        text = f"Columns of at least {100 * ELECTROLYTE_SHARE:.0f} % LAGP, crystalline or amorphous. {ABOUT}"
+        report.add("LAGP before and after", text=text, figures=figures, tables=comparison_tables(demo.comparison))
     report.add("Truth and result", figures=[*demo_figures.truth_figures(demo.battery, analyses)])
     report.add(
         "Accuracy",
@@ -362,6 +398,22 @@ def _compare_carbon(battery: Any, results: dict[str, Any]) -> Iterator[str]:
         f"{with_error(second - first, float(np.hypot(first_error, second_error)))} (errors from counting), "
         f"which x is free of; the film that was put in grew from {film[0]:.2f} to {film[1]:.2f} nm."
     )
+
+
+def _electrolyte_findings(battery: Any, comparison: Any) -> list[str]:
+    """What changed in the LAGP, beside the amorphous share that was put in."""
+    if comparison is None:
+        return []
+    shares = [
+        100 * getattr(battery.truth, state).fractions["amorphous_LAGP"][mask].mean()
+        for state, mask in zip(STATES, electrolyte_masks(battery), strict=True)
+    ]
+    changed = comparison.bands.loc[comparison.bands["conclusion"] == "changed", "band"]
+    found = ", ".join(changed) if len(changed) else "no band"
+    return [
+        f"LAGP, of which {shares[0]:.0f} % were amorphous before and {shares[1]:.0f} % after: beyond noise, thickness "
+        f"and calibration changed {found}."
+    ]
 
 
 def _named(report: Progress, state: str) -> Progress:

@@ -11,12 +11,14 @@ from typing import Any
 import hyperspy.api as hs
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb import provenance
-from hyperspy_assb.eels.delithiation import SIGNATURES, DelithiationStatus, LithiumContent, check_contrast
+from hyperspy_assb.eels.delithiation import DelithiationStatus, LithiumContent, check_contrast
+from hyperspy_assb.eels.prediction import dose_to_find, predict_estimate, standard_errors
 from hyperspy_assb.eels.quantification import METHODS, Quantification, quantify
 from hyperspy_assb.eels.standard import Standard
+from hyperspy_assb.fitting.solvers import Detector
 from hyperspy_assb.signals import references as pure_pixels
 
 QUANTITIES = {
@@ -185,6 +187,55 @@ class Delithiation:
 
         return populations_of(self, where)
 
+    def predict_precision(
+        self,
+        dose: ArrayLike,
+        *,
+        x: float = 1.0,
+        t_over_lambda: float = 0.5,
+        others: Mapping[str, float] | None = None,
+        detector: Detector | None = None,
+    ) -> pd.DataFrame:
+        """How well x will be known from spectra of some doses, by mixture of the references.
+
+        Parameters
+        ----------
+        dose
+            Electrons in a spectrum, zero loss included.
+        x, t_over_lambda
+            Of the column.
+        others
+            Shares of t/lambda of other phases of the references, such as {"LAGP": 0.3}.
+        detector
+            Gain and read noise; a perfect counter by default.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a dose.
+        """
+        found = predict_estimate(
+            self.standard, dose, x=x, t_over_lambda=t_over_lambda, others=others, detector=detector
+        )
+        return pd.DataFrame({"dose": np.atleast_1d(np.asarray(dose, dtype=float)), **standard_errors(found)})
+
+    def dose_to_find(
+        self,
+        share: float,
+        *,
+        power: float = 0.9,
+        t_over_lambda: float = 0.5,
+        others: Mapping[str, float] | None = None,
+        detector: Detector | None = None,
+    ) -> float:
+        """Electrons in a spectrum at which a share of FePO4 is found with a given probability; may be infinite.
+
+        See :func:`hyperspy_assb.eels.prediction.dose_to_find`.
+        """
+        return dose_to_find(
+            self.standard, share, power=power, t_over_lambda=t_over_lambda, others=others, detector=detector
+        )
+
     def plot(self) -> Any:
         """Plot x, its uncertainty and the status as maps, and the distribution of x.
 
@@ -294,6 +345,7 @@ def quantify_delithiation(
     method: str,
     *,
     elements: tuple[str, ...] | None = None,
+    ensemble: bool = True,
     show_progressbar: bool | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Delithiation:
@@ -311,8 +363,7 @@ def quantify_delithiation(
             "references must name pure pixels: {'LiFePO4': mask, 'FePO4': mask}, and where they lie in the columns, "
             "'LAGP' and 'carbon'; or be the Delithiation of another signal of the same specimen."
         )
-    if method in SIGNATURES:
-        check_contrast(standard.calibration, standard.names, method)
+    check_contrast(standard.calibration, standard.names, method)
     counts = signal.data.reshape(-1, signal.data.shape[-1])
     show = hs.preferences.General.show_progressbar if show_progressbar is None else show_progressbar
     with tqdm(total=len(counts), disable=progress is not None or not show, unit="spectra", desc="Delithiation") as bar:
@@ -321,6 +372,7 @@ def quantify_delithiation(
             counts,
             np.array(signal.axes_manager.signal_axes[0].axis, dtype=float),
             detector=pure_pixels.detector_of(signal, standard),
+            ensemble=ensemble,
             progress=progress or bar.update,
         )
     source = signal.metadata.get_item("General.original_filename", "")

@@ -15,11 +15,13 @@ from hyperspy.signals import BaseSignal
 from numpy.typing import NDArray
 
 from hyperspy_assb.eels import checks, microscope
+from hyperspy_assb.eels.comparison_options import ComparisonOptions
 from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.eels.zero_loss_removal import RemovalMethod
 from hyperspy_assb.models.eels import ASSBEELSModel
 from hyperspy_assb.models.low_loss import ELEMENTS, LowLossOptions, create_low_loss_model
 from hyperspy_assb.signals import zero_loss
+from hyperspy_assb.signals.comparison import LowLossComparison, compare_low_loss
 from hyperspy_assb.signals.delithiation import Delithiation, quantify_delithiation
 from hyperspy_assb.signals.zero_loss import ZeroLossMaps
 
@@ -330,6 +332,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         method: str = "combined",
         *,
         elements: Sequence[str] | None = None,
+        ensemble: bool = True,
         show_progressbar: bool | None = None,
     ) -> Delithiation:
         """Quantify x of LixFePO4 in every pixel.
@@ -348,6 +351,9 @@ class ASSBEELSSpectrum(EELSSpectrum):
         elements
             Elements whose edges are fitted; by default Li, Fe and P, with Al and Ge where LAGP is named, and C where
             carbon is.
+        ensemble
+            Whether some pixels are fitted without one part of the spectrum after the other, and what this changes
+            counts as systematic.
         show_progressbar
             HyperSpy's preference by default.
 
@@ -368,7 +374,69 @@ class ASSBEELSSpectrum(EELSSpectrum):
             references,
             method,
             elements=None if elements is None else tuple(elements),
+            ensemble=ensemble,
             show_progressbar=show_progressbar,
+        )
+
+    def compare_low_loss(
+        self,
+        after: ASSBEELSSpectrum | Sequence[ASSBEELSSpectrum] | None = None,
+        *,
+        region: Any = None,
+        zero_loss: Any = "common",
+        bands: Sequence[Any] | None = None,
+        bias: Sequence[float] | None = None,
+        options: ComparisonOptions | None = None,
+    ) -> LowLossComparison:
+        """Compare low-loss spectra with those of one or more later states: which bands changed, and by how much.
+
+        Zero loss and plural scattering are removed by Fourier-log deconvolution with one zero loss, spectra are
+        compared at one t/lambda, and p values come from permutations of blocks of neighbouring pixels. Images, lines
+        and single spectra can be compared; with single spectra only counting noise is known.
+
+        Parameters
+        ----------
+        after
+            The later state, or a list of later states; None: the states lie along a navigation axis named ``bias``.
+        region
+            Pixels that are compared: a boolean array or signal on the navigation axes (True: compared), or a HyperSpy
+            ROI; a list of one for each state where they differ.
+        zero_loss
+            "common": one peak is fitted to all states; "each": one to each, for states of different energy
+            resolution; or a spectrum recorded in vacuum.
+        bands
+            Bands of :func:`hyperspy_assb.reference.bands`, or their names; None: those of LAGP.
+        bias
+            Potential of each state in V, or another score; None: that of the axis ``bias``, or 0, 1, 2, ...
+        options
+            Normalisation, blocks, permutations, noise and uncertainties of the calibration.
+
+        Returns
+        -------
+        LowLossComparison
+            Table of bands, clusters, difference with its variance, and what follows.
+
+        Raises
+        ------
+        ValueError
+            If dispersions differ, ranges do not overlap, a state has no zero loss or no spectrum, or a region does not
+            fit.
+        NotImplementedError
+            If an energy axis is non-uniform.
+
+        Warns
+        -----
+        UserWarning
+            If there are too few blocks for permutations, or thickness or resolution differ too much.
+
+        Notes
+        -----
+        Cluster permutation test: E. Maris and R. Oostenveld, J. Neurosci. Methods 164, 177 (2007),
+        doi:10.1016/j.jneumeth.2007.03.024. Correction for many bands: P. H. Westfall and S. S. Young, Resampling-Based
+        Multiple Testing, Wiley (1993).
+        """
+        return compare_low_loss(
+            self, after, region=region, zero_loss=zero_loss, bands=bands, bias=bias, options=options
         )
 
     # ----------------------------------------------------------------- private

@@ -21,6 +21,7 @@ from hyperspy_assb.models.compile import compile_model
 from hyperspy_assb.models.eels import ASSBEELSModel
 from hyperspy_assb.models.low_loss import LowLossOptions, create_low_loss_model, refine_shapes
 from hyperspy_assb.models.multifit import VARIANCE, detector_from_metadata, recorded_detector
+from hyperspy_assb.signals.masks import region_mask
 
 MOST_PIXELS = 300
 """Pure pixels of a phase that are looked at: their noise is then a three-hundredth of that of one pixel."""
@@ -36,7 +37,7 @@ def calibrate_on(
     signal : ASSBEELSSpectrum
         In which pixels are named.
     references
-        Of each phase, and of vacuum: pixels (see :func:`navigation_mask`), or spectra on the same energy axis.
+        Of each phase, and of vacuum: pixels (see :func:`.masks.region_mask`), or spectra on the same energy axis.
     elements
         Elements whose edges are fitted; None: what the phases need.
 
@@ -53,7 +54,7 @@ def calibrate_on(
     for phase, where in references.items():
         found = reference_spectra(signal, phase, where)
         if found is None:
-            masks[phase] = navigation_mask(signal, f"references[{phase!r}]", where)
+            masks[phase] = region_mask(signal, where, name=f"references[{phase!r}]")
             rows = np.flatnonzero(masks[phase])
             rows = rows[np.linspace(0, rows.size - 1, min(rows.size, MOST_PIXELS)).astype(int)]
             found = _rows(signal, rows)
@@ -143,39 +144,6 @@ def elements_of(phases: Iterable[str]) -> tuple[str, ...]:
     named = [phase.lower() for phase in phases]
     lagp = ("Al", "Ge") if any("lagp" in phase for phase in named) else ()
     return ("Li", "Fe", "P", *lagp, *(("C",) if any("carbon" in phase for phase in named) else ()))
-
-
-def navigation_mask(signal: Any, name: str, where: Any) -> NDArray[np.bool_]:
-    """Boolean array on the navigation axes from a boolean array or signal, or a HyperSpy ROI.
-
-    Raises
-    ------
-    ValueError
-        If the shape is wrong or no pixel is named.
-    TypeError
-        If it is none of these.
-    """
-    shape = signal.axes_manager._navigation_shape_in_array or (1,)
-    if _is_roi(where):
-        axes = signal.axes_manager._get_navigation_axes_dicts()
-        index = hs.signals.BaseSignal(np.arange(np.prod(shape), dtype=float).reshape(shape), axes=axes)
-        index = index.transpose(signal_axes=0)
-        chosen = where(index).data.ravel()
-        mask = np.zeros(int(np.prod(shape)), dtype=bool)
-        mask[chosen[np.isfinite(chosen)].astype(int)] = True
-        where = mask.reshape(shape)
-    data = getattr(where, "data", where)
-    mask = np.asarray(data)
-    if mask.dtype != bool:
-        raise TypeError(
-            f"{name} must be a boolean array or signal on the navigation axes, or a HyperSpy ROI, "
-            f"not {type(where).__name__} of {mask.dtype}."
-        )
-    if mask.shape != shape:
-        raise ValueError(f"{name} has the shape {mask.shape}, but the navigation axes have {shape} (y before x).")
-    if not mask.any():
-        raise ValueError(f"{name} names no pixel.")
-    return mask
 
 
 def collect_features(model: ASSBEELSModel) -> Features:

@@ -15,7 +15,7 @@ from hyperspy_assb.eels.delithiation import DelithiationStatus
 from hyperspy_assb.eels.mean_spectra import MeanSpectrum
 from hyperspy_assb.eels.populations import Populations, fit_populations
 from hyperspy_assb.signals.delithiation import Delithiation
-from hyperspy_assb.signals.references import navigation_mask
+from hyperspy_assb.signals.masks import region_mask
 
 WHOLE = "whole image"
 
@@ -194,7 +194,7 @@ def _mask(signal: Any, argument: str, where: Any) -> NDArray[np.bool_]:
     """Boolean array on the navigation axes; errors speak of the argument that the user gave."""
     if where is None:
         return np.ones(signal.axes_manager._navigation_shape_in_array or (1,), dtype=bool)
-    return navigation_mask(signal, argument, where)
+    return region_mask(signal, where, name=argument)
 
 
 def _pixels(

@@ -9,7 +9,8 @@ import pytest
 
 from hyperspy_assb.eels.delithiation import DelithiationStatus
 from hyperspy_assb.signals.delithiation import load_delithiation
-from hyperspy_assb.signals.references import elements_of, navigation_mask
+from hyperspy_assb.signals.masks import region_mask
+from hyperspy_assb.signals.references import elements_of
 from hyperspy_assb.simulation import EELSConditions, micro_battery, simulate_spectra
 from hyperspy_assb.simulation.battery import spectra_to_signal
 
@@ -189,10 +190,10 @@ def test_masks_signals_and_regions_are_one(battery):
     as_signal = hs.signals.BaseSignal(mask).T
     region = hs.roi.RectangularROI(left=10 * scale, top=2 * scale, right=14 * scale, bottom=7 * scale)
     for where in (mask, as_signal, mask.tolist(), region):
-        np.testing.assert_array_equal(navigation_mask(signal, "LiFePO4", where), mask)
+        np.testing.assert_array_equal(region_mask(signal, where), mask)
     point = np.zeros((24, 24), dtype=bool)
     point[3, 5] = True
-    np.testing.assert_array_equal(navigation_mask(signal, "LAGP", hs.roi.Point2DROI(5 * scale, 3 * scale)), point)
+    np.testing.assert_array_equal(region_mask(signal, hs.roi.Point2DROI(5 * scale, 3 * scale)), point)
 
 
 def test_regions_of_a_line(battery):
@@ -200,13 +201,13 @@ def test_regions_of_a_line(battery):
     scale = line.axes_manager[0].scale
     mask = np.zeros(24, dtype=bool)
     mask[3:9] = True
-    np.testing.assert_array_equal(navigation_mask(line, "LAGP", hs.roi.SpanROI(3 * scale, 9 * scale)), mask)
+    np.testing.assert_array_equal(region_mask(line, hs.roi.SpanROI(3 * scale, 9 * scale)), mask)
 
 
 def test_a_circle_is_round(battery):
     scale = battery.eels_after.axes_manager[0].scale
     circle = hs.roi.CircleROI(cx=12 * scale, cy=12 * scale, r=5 * scale)
-    mask = navigation_mask(battery.eels_after, "LAGP", circle)
+    mask = region_mask(battery.eels_after, circle)
     y, x = np.nonzero(mask)
     assert mask.sum() == pytest.approx(np.pi * 25, rel=0.2)
     assert np.all(np.hypot(y - y.mean(), x - x.mean()) <= 5.5)
@@ -331,3 +332,17 @@ def test_lazy_signals_give_the_same(result, battery):
     lazy = battery.eels_after.as_lazy()
     found = lazy.quantify_delithiation(result, show_progressbar=False)
     np.testing.assert_allclose(found.x.data, result.x.data, atol=1e-3)
+
+
+# ------------------------------------------------------------------------------------------------------- a real file
+
+
+@pytest.mark.filterwarnings("ignore:(.*unset|Missing|.*placeholder|.*treated):UserWarning")
+@pytest.mark.parametrize("method", ["combined", "references", "valence", "lithium"])
+def test_a_cathode_without_iron_is_refused(shared_data, method):
+    """Li K lies under the M edges of Mn, Co and Ni there, and there is no olivine."""
+    signal = hs.load(shared_data / "eels" / "nmc_battery" / "EELS_ZLP_EELS_Spectrum_Image.dm3", signal_type="EELS_ASSB")
+    first = np.zeros((2, 21), dtype=bool)
+    first[:, :10] = True
+    with pytest.raises(ValueError, match=r"references do not differ in .*(Li_K|ValenceBand).* pure LiFePO4"):
+        signal.quantify_delithiation({"LiFePO4": first, "FePO4": ~first}, method, show_progressbar=False)

@@ -1,0 +1,113 @@
+"""What is compared, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+
+NORMALISATIONS = ("log_ratio", "area", "none")
+ZERO_LOSSES = ("common", "each")
+
+
+@dataclass(frozen=True)
+class ComparisonOptions:
+    """How spectra are compared.
+
+    Parameters
+    ----------
+    normalisation
+        What distributions are divided by: ``"log_ratio"``, t/lambda from the logarithm of all counts over the zero
+        loss; ``"area"``, the area of the distribution in the range that is compared; ``"none"``, the number of
+        spectra, which leaves thickness in.
+    surfaces
+        Whether a part of the spectra that does not grow with thickness is taken into account, as surfaces and the tail
+        of the zero loss make it: it is told from the scatter of thickness between blocks, and states are compared at
+        one thickness. Without it, everything is taken to grow with thickness.
+    zero_loss
+        ``"common"``: one peak is fitted to all states together; ``"each"``: one to each state, for states whose energy
+        resolutions differ.
+    start
+        Loss in eV from which spectra are compared; None: three full widths of the zero loss.
+    block_pixels
+        Pixels of a block; None: from the correlation of neighbouring pixels.
+    permutations, seed
+        Number of permutations, and their seed.
+    alpha
+        Probability of a false change in any of the bands, or in any cluster.
+    gain, read_noise
+        Counts per electron, and standard deviation of a channel without electrons in counts; gain None: estimated.
+    shift_uncertainty
+        Standard uncertainty in eV of the energy of one state against another, beyond that of the zero loss.
+    scale_uncertainty
+        Relative standard uncertainty of the dispersion of one state against another.
+    """
+
+    normalisation: str = "log_ratio"
+    surfaces: bool = True
+    zero_loss: str = "common"
+    start: float | None = None
+    block_pixels: int | None = None
+    permutations: int = 999
+    seed: int = 0
+    alpha: float = 0.05
+    gain: float | None = None
+    read_noise: float = 0.0
+    shift_uncertainty: float = 0.01
+    scale_uncertainty: float = 0.002
+
+    def __post_init__(self) -> None:
+        if self.normalisation not in NORMALISATIONS:
+            raise ValueError(f"normalisation is {self.normalisation!r}: it must be one of {', '.join(NORMALISATIONS)}.")
+        if self.zero_loss not in ZERO_LOSSES:
+            raise ValueError(
+                f"zero_loss is {self.zero_loss!r}: it must be one of {', '.join(ZERO_LOSSES)}, or a spectrum."
+            )
+        if self.permutations < 19:
+            raise ValueError(f"permutations is {self.permutations}: fewer than 19 cannot give a p value of 0.05.")
+        if self.block_pixels is not None and self.block_pixels < 1:
+            raise ValueError(f"block_pixels is {self.block_pixels}: a block has at least one pixel.")
+        if self.gain is not None and not self.gain > 0:
+            raise ValueError(f"gain is {self.gain}: it must be positive.")
+
+
+@dataclass(frozen=True)
+class Window:
+    """A band to be compared.
+
+    Parameters
+    ----------
+    name
+        What it is called.
+    low, high
+        Limits in eV.
+    background
+        Limits in eV of the channels before an edge that a power law is taken from, and subtracted; None: nothing is.
+    """
+
+    name: str
+    low: float
+    high: float
+    background: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """Spectra of one state.
+
+    Parameters
+    ----------
+    counts
+        Shape (P, E); rows that are empty or not finite are left out.
+    energy
+        Centres of the channels in eV, shape (E,).
+    position
+        Indices of the pixels, shape (P, D), D the number of navigation axes.
+    """
+
+    counts: NDArray[np.floating]
+    energy: NDArray[np.float64]
+    position: IntArray

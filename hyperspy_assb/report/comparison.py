@@ -1,0 +1,145 @@
+"""A comparison as files: tables, figure, result and the page."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hyperspy_assb import provenance
+from hyperspy_assb.report.html import Figure, Report, Table
+from hyperspy_assb.report.writing import add_parameters
+from hyperspy_assb.signals.files import load_spectrum_image
+
+_COLUMNS = (
+    "state",
+    "band",
+    "low (eV)",
+    "high (eV)",
+    "unit",
+    "before",
+    "after",
+    "change",
+    "std",
+    "std systematic",
+    "change (%)",
+    "p",
+    "p corrected",
+    "Hedges g",
+    "conclusion",
+)
+ABOUT = (
+    "Zero loss and plural scattering are removed by Fourier-log deconvolution; bands are shares of t/λ, compared at "
+    "one thickness. p values come from permutations of blocks of neighbouring pixels, corrected for the number of "
+    "bands."
+)
+
+
+def read_states(
+    files: Sequence[Path], limits: Sequence[tuple[int, int]] | None
+) -> tuple[list[Any], list[Any] | None, tuple[str, ...]]:
+    """Signals of files, the region of each, and what was warned of when they were read.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be read, or the limits do not fit its navigation axes.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        signals = [load_spectrum_image(file) for file in files]
+    messages = tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
+    if limits is None:
+        return signals, None, messages
+    regions = []
+    for signal, file in zip(signals, files, strict=True):
+        shape = signal.axes_manager._navigation_shape_in_array
+        if len(shape) != len(limits) or any(not low < high <= n for (low, high), n in zip(limits, shape, strict=True)):
+            raise ValueError(f"The region does not fit {Path(file).name}, whose pixels are {shape} (y before x).")
+        mask = np.zeros(shape, dtype=bool)
+        mask[tuple(slice(low, high) for low, high in limits)] = True
+        regions.append(mask)
+    return signals, regions, messages
+
+
+def compare_signals(signals: Sequence[Any], **arguments: Any) -> tuple[Any, tuple[str, ...]]:
+    """Compare states; the result, and what the library warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        result = signals[0].compare_low_loss(list(signals[1:]), **arguments)
+    messages = [str(item.message) for item in caught if item.category is UserWarning]
+    return result, tuple(dict.fromkeys(messages))
+
+
+def comparison_figure(result: Any, name: str = "comparison") -> Figure:
+    """Spectra and difference with their confidence bands."""
+    axes = result.plot()
+    count = ", ".join(str(n) for n in result.states["pixels"])
+    caption = (
+        f"Mean single scattering of each state ({count} pixels) and the difference, with 95 % confidence bands. "
+        "Shaded: named bands that changed. Bars: clusters of channels that changed."
+    )
+    return Figure.of(axes[0].figure, name, caption)
+
+
+def comparison_tables(result: Any) -> list[Table]:
+    """Bands, significant clusters, states and trend."""
+    columns = [name for name in _COLUMNS if name != "state" or len(result.states) > 2]
+    clusters = result.clusters[result.clusters["significant"].astype(bool)]
+    found = [Table(result.bands[columns], "Bands."), Table(_upright(result.states), "States.")]
+    if len(clusters):
+        found.insert(1, Table(clusters.drop(columns="significant"), "Clusters of channels that changed."))
+    if len(result.trend):
+        found.append(Table(result.trend, "Slope over the potential."))
+    return found
+
+
+def build_comparison_report(result: Any, messages: Sequence[str], files: Sequence[str | PathLike[str]]) -> Report:
+    """The page of a comparison."""
+    record = provenance.record("compare", files=files, parameters=result.settings, methods=_methods())
+    names = ", ".join(entry["name"] for entry in record["files"])
+    report = Report("Comparison of low-loss spectra", subtitle=names)
+    report.add("Findings", points=result.conclusions, kind="findings")
+    if messages:
+        report.add("Warnings", points=messages, kind="warnings")
+    report.add("Spectra and difference", text=ABOUT, figures=[comparison_figure(result)])
+    report.add("Bands and states", tables=comparison_tables(result))
+    settings = {key: value for key, value in result.settings.items() if key != "citations"}
+    add_parameters(report, {"settings": settings}, record)
+    return report
+
+
+def write_comparison(
+    result: Any, folder: Path, messages: Sequence[str] = (), files: Sequence[str | PathLike[str]] = ()
+) -> Report:
+    """Write a comparison to an empty folder.
+
+    There will be ``report.html``, ``bands.csv``, ``clusters.csv``, ``states.csv``, ``comparison.hspy``,
+    ``provenance.json`` and ``figures/comparison.png``.
+    """
+    for name in ("bands", "clusters", "states"):
+        getattr(result, name).to_csv(folder / f"{name}.csv", index=False)
+    result.save(folder / "comparison.hspy", overwrite=True)
+    record = provenance.record("compare", files=files, parameters=result.settings, methods=_methods())
+    record |= {"findings": list(result.conclusions), "warnings": list(messages)}
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")
+    report = build_comparison_report(result, messages, files)
+    report.write(folder)
+    return report
+
+
+def _methods() -> list[str]:
+    return ["fourier_log", "cluster_permutation", "max_statistic", "hyperspy", "numpy", "scipy", "numba"]
+
+
+def _upright(states: pd.DataFrame) -> pd.DataFrame:
+    """One column a state."""
+    turned = states.set_index("state").T
+    return turned.rename_axis("quantity").reset_index().rename_axis(None, axis=1)
