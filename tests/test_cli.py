@@ -148,7 +148,12 @@ def test_demo(tmp_path):
     result = run("demo", "--out", tmp_path / "demo", "--shape", "20x20")
     assert result.exit_code == 0, result.output
     page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
-    for words in ("the truth of the same", "carbon is not among the references", "FePO4 is found in", "recorded electrons"):
+    for words in (
+        "the truth of the same",
+        "carbon is not among the references",
+        "FePO4 is found in",
+        "recorded electrons",
+    ):
         assert words in page
     assert (tmp_path / "demo" / "after" / "table.csv").exists()
     figures = {path.stem for path in (tmp_path / "demo" / "figures").iterdir()}

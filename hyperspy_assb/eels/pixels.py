@@ -61,6 +61,8 @@ class Pixels:
     ) -> Pixels:
         size = standard.fitted_channels
         model, start, bad = start_mixture(standard, counts[:, :size], energy[:size], detector)
+        thickness = np.abs(start[:, model.amounts].sum(axis=1))
+        empty = ~bad & (thickness < VACUUM)  # a fit would look for amounts that are not determined
         result = fit_spectra(
             model,
             counts[:, :size],
@@ -68,7 +70,7 @@ class Pixels:
             free=model.free(),
             lower=model.lower,
             mask=None if window is None else window.mask(energy[:size], standard.zero_loss[2]),
-            skip=bad,
+            skip=bad | empty,
             detector=detector,
             options=SolverOptions(tolerance=TOLERANCE, max_iterations=MOST_STEPS, workers=workers),
         )
@@ -84,7 +86,7 @@ class Pixels:
             workers=workers,
             values=values,
             amount_covariance=covariance,
-            vacuum=result.failed & (np.abs(start[:, model.amounts].sum(axis=1)) < THIN),
+            vacuum=empty | (result.failed & (thickness < THIN)),
             reduced_deviance=result.deviance / result.dof,
             electrons=electrons,
         )
@@ -134,8 +136,8 @@ class Pixels:
         weights = factors.T[:, :, np.newaxis] * amounts[:, np.newaxis]
         return self.electrons * np.einsum("sar,arbq,sbq->s", weights, self.standard.covariance, weights, optimize=True)
 
-    def features(self) -> Features:
-        """Linear parameters of the joint fit, by one step from the fit as a column of the phases."""
+    def features(self, where: NDArray[np.bool_]) -> Features:
+        """Linear parameters of the joint fit in some pixels, by one step from the fit as a column of the phases."""
         standard, count = self.standard, len(self.standard.names)
         model = MixtureModel(
             self.model.source,
@@ -148,7 +150,7 @@ class Pixels:
         parameters = np.hstack([self.values, np.zeros((len(self.values), count))])
         change = np.full((len(parameters), count), np.nan)
         covariance = np.full((len(parameters), count, count), np.nan)
-        fitted = np.flatnonzero(np.isfinite(self.values).all(axis=1))
+        fitted = np.flatnonzero(where & np.isfinite(self.values).all(axis=1))
         scale, shift = 1.0 / self.detector.gain, (self.detector.read_noise / self.detector.gain) ** 2
 
         def step(rows: NDArray[np.int_]) -> None:

@@ -8,7 +8,8 @@ and nothing else of the spectra of the olivines.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -38,7 +39,7 @@ DISAGREEMENT = 1e-3
 """p value of the agreement of the estimates below which a pixel is flagged."""
 SCATTER_NODES = 8
 """Thicknesses at which the scatter of pure pixels is told."""
-_BLOCK = 4096
+_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Quantification:
     contents
         x by each method.
     amounts, amounts_std
-        t/lambda of each phase and its standard error from counting, shape (S, R).
+        t/lambda of each phase and its standard error from counting, shape (S, R); 0 and NaN in vacuum.
     t_over_lambda
         Their sum, shape (S,).
     reduced_deviance
@@ -139,13 +140,28 @@ def quantify(
     if ensemble:
         some = np.unique(np.linspace(0, len(counts) - 1, min(len(counts), MOST_TRIED)).astype(int))  # type: ignore[arg-type]
         choices = measure_choices(standard, np.asarray(counts[some]), energy, detector=detector, workers=workers)  # type: ignore[index]
-    parts = []
-    for start in range(0, max(len(counts), 1), _BLOCK):  # type: ignore[arg-type]
-        block = np.ascontiguousarray(counts[start : start + _BLOCK])  # type: ignore[index]
-        parts.append(_judge(Pixels.of(standard, block, energy, detector, workers), minimum_olivine, choices))
+
+    def judge(block: NDArray[Any]) -> Quantification:
+        found = _judge(Pixels.of(standard, block, energy, detector, workers=1), minimum_olivine, choices)
         if progress is not None:
             progress(len(block))
-    return replace(Quantification.join(parts), choices=choices)
+        return found
+
+    def read() -> Iterator[NDArray[Any]]:
+        for start in range(0, max(len(counts), 1), _BLOCK):  # type: ignore[arg-type]
+            yield np.ascontiguousarray(counts[start : start + _BLOCK])  # type: ignore[index]
+
+    parts: list[Future[Quantification]] = []
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        try:
+            for block in read():
+                parts.append(pool.submit(judge, block))
+                if len(parts) > workers:  # no more is read than is worked on
+                    parts[-1 - workers].result()
+            return replace(Quantification.join([part.result() for part in parts]), choices=choices)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def measure_scatter(
@@ -186,7 +202,8 @@ def _judge(pixels: Pixels, minimum_olivine: float, choices: dict[str, FloatArray
     amounts = pixels.amounts
     thickness = amounts.sum(axis=1)
     estimates = {"references": pixels.from_amounts()}
-    features = pixels.features()
+    absent = ~pixels.holds_olivine(minimum_olivine)
+    features = pixels.features(~absent)
     for method in SIGNATURES:
         try:
             estimates[method] = estimate_from_features(features, pixels.standard.calibration, method).estimate
@@ -203,7 +220,6 @@ def _judge(pixels: Pixels, minimum_olivine: float, choices: dict[str, FloatArray
             systematic=plain.systematic + systematic_of(choices, plain.x),
             null_variance=plain.null_variance + systematic_of(choices, np.ones_like(plain.x)),
         )
-    absent = ~pixels.holds_olivine(minimum_olivine)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = amounts[:, :2].sum(axis=1) / thickness
         limit = 1.3 + 5.0 * pixels.standard.misfit * pixels.electrons
@@ -224,7 +240,7 @@ def _judge(pixels: Pixels, minimum_olivine: float, choices: dict[str, FloatArray
         contents[method] = content(estimate, method, np.where(unfit | pixels.vacuum, np.nan, share), own)
     return Quantification(
         contents=contents,
-        amounts=amounts,
+        amounts=np.where(pixels.vacuum[:, np.newaxis], 0.0, amounts),
         amounts_std=np.sqrt(np.einsum("srr->sr", pixels.amount_covariance)),
         t_over_lambda=thickness,
         reduced_deviance=pixels.reduced_deviance,

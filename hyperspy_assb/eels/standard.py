@@ -24,7 +24,7 @@ VALENCE_END = 50.0
 IRON_UNCERTAINTY = 0.02
 """Of the Fe atoms per t/lambda in one olivine over those in the other, by the sum rule: losses of valence electrons
 beyond :data:`VALENCE_END`, of the core below it, and at surfaces."""
-TOLERANCE = 1e-5
+TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)

@@ -102,9 +102,11 @@ class Evaluated:
         """See :meth:`Bound.accumulate`."""
         with np.errstate(over="ignore", invalid="ignore"):
             expectation, jacobian = self.model.evaluate(theta[rows], self.moving)
+            if not self.keep.all():
+                expectation, jacobian = expectation[:, self.keep], jacobian[:, :, self.keep]
             compiled.accumulate(
-                expectation[:, self.keep] * scale + shift,
-                np.ascontiguousarray(jacobian[:, :, self.keep] * scale),
+                expectation * scale + shift,
+                np.ascontiguousarray(jacobian if scale == 1.0 else jacobian * scale),
                 rows,
                 y,
                 y if weights is None else weights,

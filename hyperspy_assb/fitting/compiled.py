@@ -5,6 +5,7 @@ Kernels are called by their address, so that one compiled loop serves every mode
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numba
@@ -31,8 +32,9 @@ _ARGUMENTS = (_VECTOR, _VECTOR, _VECTOR, _VECTOR, _MATRIX)
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 
+@cache
 def kernel_address(kernel: Kernel) -> int:
-    """Address of the machine code of a kernel, which stays valid as long as the kernel lives.
+    """Address of the machine code of a kernel, which is kept alive.
 
     Raises
     ------
@@ -158,6 +160,20 @@ def _products(
         for j in range(i + 1):
             information[i, j] *= scale * scale
             information[j, i] = information[i, j]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def evaluate_many(
+    address: int,
+    constants: FloatArray,
+    energy: FloatArray,
+    theta: FloatArray,
+    values: FloatArray,
+    gradients: FloatArray,
+) -> None:
+    """One line shape in many spectra: values, shape (S, E), and derivatives, (S, P, E), for ``theta``, (S, P)."""
+    for s in range(len(theta)):
+        _call_kernel(address, energy, theta[s], constants, values[s], gradients[s])
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

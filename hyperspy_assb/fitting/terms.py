@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb.fitting import compiled
 from hyperspy_assb.fitting.kernels import NO_CONSTANTS, FloatArray, LineShape
 
 
@@ -37,3 +38,12 @@ class Term:
         values = np.empty(energy.size)
         self.shape.kernel(energy, np.ascontiguousarray(parameters), self.constants, values, gradients)
         return values
+
+    def evaluate_many(self, energy: FloatArray, parameters: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Values, shape (S, E), and derivatives, shape (S, P, E), for parameters of shape (S, P)."""
+        parameters = np.ascontiguousarray(parameters)
+        values = np.empty((len(parameters), energy.size))
+        gradients = np.empty((len(parameters), self.size, energy.size))
+        address = compiled.kernel_address(self.shape.kernel)
+        compiled.evaluate_many(address, self.constants, energy, parameters, values, gradients)
+        return values, gradients

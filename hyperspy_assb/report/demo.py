@@ -344,7 +344,13 @@ def _findings(battery: Any, analyses: dict[str, Analysis], accuracy: pd.DataFram
     )
     for state, analysis in analyses.items():
         # What the analysis itself says of the agreement, the distribution of x and the dose.
-        words = ("The estimates", "The olivine", "Whether the olivine", "The number of recorded electrons", "Carbon is not")
+        words = (
+            "The estimates",
+            "The olivine",
+            "Whether the olivine",
+            "The number of recorded electrons",
+            "Carbon is not",
+        )
         yield from (
             f"{state.capitalize()} bias: {s[0].lower()}{s[1:]}" for s in analysis.findings if s.startswith(words)
         )
