@@ -90,9 +90,12 @@ def test_amounts_of_the_phases(result, battery):
     np.testing.assert_allclose(total, result.t_over_lambda.data, atol=1e-12)
     for phase in ("LAGP", "carbon"):
         rich = truth.pure(phase) & (truth.t_over_lambda > 0.2)
-        share = result.amounts[phase].data / result.t_over_lambda.data
-        assert np.median(share[rich]) == pytest.approx(1.0, abs=0.1)  # known truth
+        share = result.amounts[phase].data[rich] / result.t_over_lambda.data[rich]
+        assert np.median(share) == pytest.approx(1.0, abs=0.1)  # known truth
     assert np.nanmin(result.amounts_std["carbon"].data) > 0.0
+    empty = truth.pure("vacuum")
+    assert np.all(result.amounts["carbon"].data[empty] == 0.0)
+    assert np.isnan(result.amounts_std["carbon"].data[empty]).all()
 
 
 def test_a_table_of_pixels(result):
