@@ -15,8 +15,8 @@ from hyperspy_assb.fitting.solvers import Detector
 
 SIGNIFICANT = 3.0
 """Standard errors above which a change counts: eight are looked at."""
-MOST_TRIED, MOST_CHOICES = 1024, 400
-"""Pixels that are looked at, and those of them that hold olivine and are fitted again."""
+FEWEST, MOST_TRIED, MOST_CHOICES = 10, 1024, 400
+"""Pixels that are needed, that are looked at, and those of them that hold olivine and are fitted again."""
 
 
 @dataclass(frozen=True)
@@ -81,31 +81,48 @@ def measure_choices(
     Returns
     -------
     changes
-        By the name of each window, the change of x in LiFePO4 and FePO4, from a straight line against x through the
-        pixels with olivine, shape (2,); 0 where it is not significant, NaN where too few pixels hold olivine.
+        By the name of each window, the change of x in LiFePO4 and FePO4, from a robust straight line against x through
+        the pixels with olivine, shape (2,); 0 where it is not significant, NaN where too few pixels hold olivine. What
+        the phases do not explain says so in its status, and is looked at only if there is nothing else.
     """
     detector, counts = detector or Detector(), np.asarray(counts)
     whole = Pixels.of(standard, counts, energy, detector, workers)
-    rows = np.flatnonzero(whole.holds_olivine(0.3))[:MOST_CHOICES]
+    olivine = whole.holds_olivine(0.3)
+    explained = olivine & ~whole.unexplained
+    rows = np.flatnonzero(explained if explained.sum() >= FEWEST else olivine)[:MOST_CHOICES]
     first, changes = whole.from_amounts(), {}
     x, certain = first.x[rows], first.variance[rows]
     shared = float(np.median(whole.reference_noise()[rows])) if rows.size else 0.0
     for window in windows:
         found = np.full(2, np.nan)
-        if rows.size >= 10:
+        if rows.size >= FEWEST:
             part = Pixels.of(standard, counts[rows], energy, detector, workers, window).from_amounts()
             # The change has the variance that the window takes away from the estimate (Hausman).
             variance = np.maximum(part.variance - certain, 0.1 * certain)
             good = np.isfinite(part.x) & np.isfinite(variance)
             good &= variance < 9.0 * np.median(variance[good]) if good.any() else False
-            design = np.stack([x[good], 1.0 - x[good]], axis=1)
-            inverse = np.linalg.pinv(design.T @ (design / variance[good, np.newaxis]))
-            line = inverse @ (design.T @ ((part.x - x)[good] / variance[good]))
+            line, covariance = _robust_line(x[good], (part.x - x)[good], variance[good])
             # All pixels share the noise of the references.
-            noise = np.diag(inverse) + shared * np.median(variance[good])
+            noise = np.diag(covariance) + shared * np.median(variance[good])
             found = np.where(line**2 > SIGNIFICANT**2 * noise, line, 0.0)
         changes[window.name] = found
     return changes
+
+
+def _robust_line(x: FloatArray, values: FloatArray, variance: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Height at x = 1 and at x = 0 of a line through most of the values, and its covariance by how they scatter.
+
+    Huber's estimate: Ann. Math. Stat. 35, 73 (1964), doi 10.1214/aoms/1177703732.
+    """
+    design = np.stack([x, 1.0 - x], axis=1)
+    weight = 1.0 / variance
+    for _ in range(30):
+        inverse = np.linalg.pinv(design.T @ (design * weight[:, np.newaxis]))
+        line = inverse @ (design.T @ (weight * values))
+        away = np.abs(values - design @ line) / np.sqrt(variance)
+        scale = max(1.0, float(np.median(away)) / 0.6745)
+        weight = np.minimum(1.0, 1.345 * scale / np.maximum(away, 1e-12)) / variance
+    return line, inverse * scale**2
 
 
 def systematic_of(changes: dict[str, FloatArray], x: FloatArray) -> FloatArray:

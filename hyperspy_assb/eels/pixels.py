@@ -95,6 +95,12 @@ class Pixels:
     def amounts(self) -> FloatArray:
         return self.values[:, self.model.amounts]
 
+    @property
+    def unexplained(self) -> NDArray[np.bool_]:
+        """Where the phases do not make up the spectrum as well as they do that of pure pixels."""
+        with np.errstate(invalid="ignore"):
+            return self.reduced_deviance > 1.3 + 5.0 * self.standard.misfit * self.electrons
+
     def holds_olivine(self, share: float) -> NDArray[np.bool_]:
         """Where the olivines make up a share of the column, and Fe is three standard errors above nothing."""
         amounts, iron = self.amounts, self.standard.calibration.iron

@@ -222,10 +222,9 @@ def _judge(pixels: Pixels, minimum_olivine: float, choices: dict[str, FloatArray
         )
     with np.errstate(divide="ignore", invalid="ignore"):
         share = amounts[:, :2].sum(axis=1) / thickness
-        limit = 1.3 + 5.0 * pixels.standard.misfit * pixels.electrons
         status = np.zeros(len(amounts), dtype=np.int8)
         status[thickness > THICK] = DelithiationStatus.THICK
-        status[pixels.reduced_deviance > limit] = DelithiationStatus.UNEXPLAINED
+        status[pixels.unexplained] = DelithiationStatus.UNEXPLAINED
     thickness = np.where(pixels.vacuum, 0.0, thickness)
     unfit = ~np.isfinite(thickness)
     contents = {}
