@@ -177,10 +177,12 @@ class Pixels:
         with ThreadPoolExecutor(max_workers=self.workers) as pool:
             blocks = [fitted[i : i + _STEP_BLOCK] for i in range(0, fitted.size, _STEP_BLOCK)]
             list(pool.map(step, blocks))
-        thickness = self.amounts.sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            known = np.einsum("sr,srk->sk", self.amounts, standard.calibration.per_thickness(thickness))
-        return Features(standard.names, known + change, covariance, thickness)
+        return Features(standard.names, self.known_features() + change, covariance, self.amounts.sum(axis=1))
+
+    def known_features(self) -> FloatArray:
+        """The same linear parameters of a column of the phases, shape (S, K)."""
+        per_thickness = self.standard.calibration.per_thickness(self.amounts.sum(axis=1))
+        return np.einsum("sr,srk->sk", self.amounts, per_thickness)
 
 
 def _undilute(

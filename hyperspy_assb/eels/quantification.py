@@ -58,6 +58,9 @@ class Quantification:
         Of the fit as a column of the phases, shape (S,).
     agreement
         p value of the hypothesis that the estimates of x differ by their errors only, shape (S,).
+    residual
+        What the linear parameters of the joint fit have beyond a column of the phases, shape (S, K); NaN where there is
+        no olivine.
     choices
         What leaving out a part of the spectra changes; see :func:`measure_choices`.
     """
@@ -68,6 +71,7 @@ class Quantification:
     t_over_lambda: FloatArray
     reduced_deviance: FloatArray
     agreement: FloatArray
+    residual: FloatArray
     choices: dict[str, FloatArray] = field(default_factory=dict)
 
     @classmethod
@@ -244,4 +248,5 @@ def _judge(pixels: Pixels, minimum_olivine: float, choices: dict[str, FloatArray
         t_over_lambda=thickness,
         reduced_deviance=pixels.reduced_deviance,
         agreement=agreement,
+        residual=features.values - pixels.known_features(),
     )

@@ -38,6 +38,9 @@ def describe_delithiation(result: Delithiation) -> Iterator[str]:
     yield _iron_phosphate(result)
     if quantified.sum() >= FEWEST:
         yield _populations(result, quantified)
+    mixture = result.compare_with_mixture()
+    if np.isfinite(mixture.p_value):
+        yield f"A mixture of two phases, or a line shape of its own: {mixture}"
     yield _carbon(result, quantified)
     deviance = float(np.median(result.reduced_deviance.data[quantified]))
     yield (

@@ -187,6 +187,15 @@ class Delithiation:
 
         return populations_of(self, where)
 
+    def compare_with_mixture(self, where: Any = None) -> Any:
+        """Whether spectra of intermediate x are mixtures of the end members, or have a line shape of their own.
+
+        See :func:`~hyperspy_assb.signals.regions.mixture_of`.
+        """
+        from hyperspy_assb.signals.regions import mixture_of
+
+        return mixture_of(self, where)
+
     def predict_precision(
         self,
         dose: ArrayLike,
@@ -264,6 +273,7 @@ class Delithiation:
         for r, phase in enumerate(self.standard.spectra.phases):
             columns[f"amount {phase}"] = self.found.amounts[:, r]
             columns[f"amount_std {phase}"] = self.found.amounts_std[:, r]
+        columns |= {f"residual {name}": self.found.residual[:, k] for k, name in enumerate(self.standard.names)}
         shape = self.x.data.shape
         stack = np.stack([np.reshape(column, shape).astype(np.float64) for column in columns.values()])
         axes = [{"name": "quantity", "size": len(columns), "navigate": True}, *self.x.axes_manager._get_axes_dicts()]
@@ -325,6 +335,7 @@ def load_delithiation(path: str | Path) -> Delithiation:
         contents=contents,
         amounts=np.stack([columns[f"amount {phase}"] for phase in phases], axis=-1),
         amounts_std=np.stack([columns[f"amount_std {phase}"] for phase in phases], axis=-1),
+        residual=np.stack([columns[f"residual {name}"] for name in standard.names], axis=-1),
         **{name: columns[name] for name in SHARED},
     )
     record = node.provenance.as_dictionary() if "provenance" in node else {}

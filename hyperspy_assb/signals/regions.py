@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 from hyperspy_assb.eels import mean_spectra, regions
 from hyperspy_assb.eels.delithiation import DelithiationStatus
 from hyperspy_assb.eels.mean_spectra import MeanSpectrum
+from hyperspy_assb.eels.mixing import MixtureComparison, compare_with_mixture
 from hyperspy_assb.eels.populations import Populations, fit_populations
 from hyperspy_assb.signals.delithiation import Delithiation
 from hyperspy_assb.signals.masks import region_mask
 
 WHOLE = "whole image"
+_EXPLICABLE = (DelithiationStatus.QUANTIFIED, DelithiationStatus.UNEXPLAINED, DelithiationStatus.DISAGREES)
+_OLIVINE = 0.7
+"""Share of the olivines in t/lambda from which the line shape of a column is that of the olivines."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,50 @@ def populations_of(result: Delithiation, where: Any = None) -> Populations:
     """
     mask = _mask(result.x, "mask", where)
     return fit_populations(result.x.data[mask], result.x_std.data[mask])
+
+
+def mixture_of(result: Delithiation, where: Any = None) -> MixtureComparison:
+    """Whether spectra of intermediate x are mixtures of the end members, or have a line shape of their own.
+
+    Parameters
+    ----------
+    result
+        What was quantified.
+    where
+        None for the whole image, a boolean array or signal on the navigation axes, or a HyperSpy ROI. It should hold
+        pixels near x = 0 and near x = 1 as well.
+
+    Returns
+    -------
+    comparison
+        Of pixels that are quantified, unexplained, or whose estimates disagree, and whose t/lambda is mostly that of
+        olivines: a phase that is not among the references has a line shape of its own as well. See
+        :func:`~hyperspy_assb.eels.mixing.compare_with_mixture`.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong.
+    TypeError
+        If ``where`` is something else.
+    """
+    pixels = np.flatnonzero(_mask(result.x, "where", where))
+    # A line shape of its own is what the references do not explain.
+    known = np.isin(np.ravel(result.status.data)[pixels], _EXPLICABLE)
+    with np.errstate(invalid="ignore"):
+        known &= np.ravel(result.olivine_fraction.data)[pixels] >= _OLIVINE
+    pixels = pixels[known]
+    amounts, standard = result.found.amounts[pixels], result.standard
+    thickness = np.median(result.found.t_over_lambda[pixels]) if pixels.size else 0.5
+    ends = standard.calibration.per_thickness(np.array([thickness]))[0]
+    return compare_with_mixture(
+        standard.names,
+        result.found.residual[pixels],
+        ends[0] - ends[1],
+        x=np.ravel(result.x.data)[pixels],
+        olivine=amounts[:, :2].sum(axis=1),
+        others=amounts[:, 2:],
+    )
 
 
 def mean_spectrum(signal: Any, where: Any = None, *, t_over_lambda: Any = None) -> MeanSpectrum:

@@ -349,3 +349,10 @@ def test_a_cathode_without_iron_is_refused(shared_data, method):
     first[:, :10] = True
     with pytest.raises(ValueError, match=r"references do not differ in .*(Li_K|ValenceBand).* pure LiFePO4"):
         signal.quantify_delithiation({"LiFePO4": first, "FePO4": ~first}, method, show_progressbar=False)
+
+
+def test_columns_of_both_phases_are_mixtures(result, battery):
+    found = result.compare_with_mixture()
+    assert found.names == result.standard.names
+    assert found.verdict != "a line shape of their own"  # known truth: the battery has no solid solution
+    assert result.compare_with_mixture(battery.truth.after.pure("vacuum")).n_pixels < 5

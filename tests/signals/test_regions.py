@@ -49,7 +49,9 @@ def result(rng):
     valence = LithiumContent(**flat, status=status.ravel())
     lithium = dataclasses.replace(valence, significance=flat["x"] / flat["x_std"])
     nothing = np.zeros((thickness.size, 0))
-    found = Quantification({"valence": valence, "lithium": lithium}, nothing, nothing, thickness, thickness, thickness)
+    found = Quantification(
+        {"valence": valence, "lithium": lithium}, nothing, nothing, thickness, thickness, thickness, nothing
+    )
     axes = as_map(x).axes_manager._get_navigation_axes_dicts()
     return Delithiation(found, None, "valence", tuple(axes))
 
