@@ -17,6 +17,9 @@ SIGNIFICANT = 3.0
 """Standard errors above which a change counts: eight are looked at."""
 FEWEST, MOST_TRIED, MOST_CHOICES = 10, 1024, 400
 """Pixels that are needed, that are looked at, and those of them that hold olivine and are fitted again."""
+NOISY = 0.3
+"""Share of the information of a pixel in the rest of a spectrum that noise of the references may imitate; beyond, a change
+of x tells of this noise."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def measure_choices(
     -------
     changes
         By the name of each window, the change of x in LiFePO4 and FePO4, from a robust straight line against x through
-        the pixels with olivine, shape (2,); 0 where it is not significant, NaN where too few pixels hold olivine. What
+        the pixels with olivine, shape (2,); 0 where it is not significant, NaN where too few pixels can tell. What
         the phases do not explain says so in its status, and is looked at only if there is nothing else.
     """
     detector, counts = detector or Detector(), np.asarray(counts)
@@ -94,18 +97,20 @@ def measure_choices(
     x, certain = first.x[rows], first.variance[rows]
     shared = float(np.median(whole.reference_noise()[rows])) if rows.size else 0.0
     for window in windows:
-        found = np.full(2, np.nan)
-        if rows.size >= FEWEST:
-            part = Pixels.of(standard, counts[rows], energy, detector, workers, window).from_amounts()
-            # The change has the variance that the window takes away from the estimate (Hausman).
-            variance = np.maximum(part.variance - certain, 0.1 * certain)
-            good = np.isfinite(part.x) & np.isfinite(variance)
-            good &= variance < 9.0 * np.median(variance[good]) if good.any() else False
+        changes[window.name] = np.full(2, np.nan)
+        if rows.size < FEWEST:
+            continue
+        rest = Pixels.of(standard, counts[rows], energy, detector, workers, window)
+        part = rest.from_amounts()
+        # The change has the variance that the window takes away from the estimate (Hausman).
+        variance = np.maximum(part.variance - certain, 0.1 * certain)
+        good = np.isfinite(part.x) & np.isfinite(variance) & (rest.dilution < NOISY)
+        good &= variance < 9.0 * np.median(variance[good]) if good.any() else False
+        if good.sum() >= FEWEST:
             line, covariance = _robust_line(x[good], (part.x - x)[good], variance[good])
             # All pixels share the noise of the references.
             noise = np.diag(covariance) + shared * np.median(variance[good])
-            found = np.where(line**2 > SIGNIFICANT**2 * noise, line, 0.0)
-        changes[window.name] = found
+            changes[window.name] = np.where(line**2 > SIGNIFICANT**2 * noise, line, 0.0)
     return changes
 
 

@@ -48,6 +48,8 @@ class Pixels:
     vacuum: NDArray[np.bool_]
     reduced_deviance: FloatArray
     electrons: FloatArray
+    dilution: FloatArray
+    """What noise of the references would add to the information of each pixel, as a share of it, shape (S,)."""
 
     @classmethod
     def of(
@@ -77,7 +79,9 @@ class Pixels:
         assert result.covariance is not None
         first = int(model.free()[: model.amounts.start].sum())
         electrons = np.where(bad, np.nan, np.maximum(counts[:, :size].sum(axis=1), 0.0)) / detector.gain
-        values, covariance = _undilute(standard, model, result.values, result.covariance[:, first:, first:], electrons)
+        values, covariance, dilution = _undilute(
+            standard, model, result.values, result.covariance[:, first:, first:], electrons
+        )
         return cls(
             standard=standard,
             model=model,
@@ -89,6 +93,7 @@ class Pixels:
             vacuum=empty | (result.failed & (thickness < THIN)),
             reduced_deviance=result.deviance / result.dof,
             electrons=electrons,
+            dilution=dilution,
         )
 
     @property
@@ -187,8 +192,8 @@ class Pixels:
 
 def _undilute(
     standard: Standard, model: MixtureModel, values: FloatArray, covariance: FloatArray, electrons: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Amounts and their covariance without the bias that noise in the spectra of the phases makes.
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Amounts and their covariance without the bias that noise in the spectra of the phases makes, and its size.
 
     A regression on noisy columns is diluted: their noise adds to the diagonal of the normal equations, and is taken off
     again (Fuller, Measurement Error Models (1987), section 2.2).
@@ -206,4 +211,4 @@ def _undilute(
     inverse[known] = np.linalg.inv(np.eye(product.shape[1]) - product[known])
     out = values.copy()
     out[:, model.amounts] = np.einsum("srq,sq->sr", inverse, amounts)
-    return out, inverse @ covariance @ inverse.transpose(0, 2, 1)
+    return out, inverse @ covariance @ inverse.transpose(0, 2, 1), share
