@@ -37,7 +37,7 @@ class DelithiationStatus(IntEnum):
     DISAGREES = 5
     """There is an x, but the estimates that it combines contradict each other."""
     UNCERTAIN = 6
-    """There is an x, but it does not tell LiFePO4 from FePO4."""
+    """There is an x, but it does not tell LiFePO4 from FePO4, or the references are too noisy for it."""
 
     @property
     def answered(self) -> bool:

@@ -18,8 +18,8 @@ SIGNIFICANT = 3.0
 FEWEST, MOST_TRIED, MOST_CHOICES = 10, 1024, 400
 """Pixels that are needed, that are looked at, and those of them that hold olivine and are fitted again."""
 NOISY = 0.3
-"""Share of the information of a pixel in the rest of a spectrum that noise of the references may imitate; beyond, a change
-of x tells of this noise."""
+"""Share of the information of the rest of a spectrum that noise of the references may imitate; beyond, a change of x
+tells of this noise."""
 
 
 @dataclass(frozen=True)

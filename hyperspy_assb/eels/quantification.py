@@ -27,7 +27,7 @@ from hyperspy_assb.eels.delithiation import (
     estimate_from_features,
 )
 from hyperspy_assb.eels.ensemble import MOST_TRIED, measure_choices, systematic_of
-from hyperspy_assb.eels.pixels import Pixels
+from hyperspy_assb.eels.pixels import MOST_DILUTION, Pixels
 from hyperspy_assb.eels.standard import Standard
 from hyperspy_assb.fitting.kernels import FloatArray
 from hyperspy_assb.fitting.solvers import Detector
@@ -236,6 +236,8 @@ def _judge(pixels: Pixels, minimum_olivine: float, choices: dict[str, FloatArray
         own, estimate = status.copy(), estimates[method]
         with np.errstate(invalid="ignore"):
             own[estimate.error > UNCERTAIN] = DelithiationStatus.UNCERTAIN
+            if method in ("references", "combined"):  # beyond, x is drawn towards the middle
+                own[pixels.dilution > MOST_DILUTION] = DelithiationStatus.UNCERTAIN
             if method == "combined":
                 own[agreement < DISAGREEMENT] = DelithiationStatus.DISAGREES
         own[absent] = DelithiationStatus.NO_OLIVINE
