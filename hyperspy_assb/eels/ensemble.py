@@ -127,7 +127,7 @@ def _robust_line(x: FloatArray, values: FloatArray, variance: FloatArray) -> tup
         away = np.abs(values - design @ line) / np.sqrt(variance)
         scale = max(1.0, float(np.median(away)) / 0.6745)
         weight = np.minimum(1.0, 1.345 * scale / np.maximum(away, 1e-12)) / variance
-    return line, inverse * scale**2
+    return line, np.asarray(inverse * scale**2, dtype=float)
 
 
 def systematic_of(changes: dict[str, FloatArray], x: FloatArray) -> FloatArray:
