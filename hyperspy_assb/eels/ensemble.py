@@ -17,7 +17,7 @@ SIGNIFICANT = 3.0
 """Standard errors above which a change counts: eight are looked at."""
 FEWEST, MOST_TRIED, MOST_CHOICES = 10, 1024, 400
 """Pixels that are needed, that are looked at, and those of them that hold olivine and are fitted again."""
-NOISY = 0.3
+NOISY = 0.1
 """Share of the information of the rest of a spectrum that noise of the references may imitate; beyond, a change of x
 tells of this noise."""
 
