@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -109,10 +110,10 @@ def other_band(width: float = 1.0, shift: float = 0.0) -> Iterator[None]:
         spectra.scattering_table.cache_clear()
 
 
-def misspecified(kind: str, seed: int) -> pd.DataFrame:
+def misspecified(kind: str, references: int, seed: int) -> pd.DataFrame:
     """One row a test pixel whose spectrum is not made as the references are."""
     warnings.simplefilter("ignore")
-    rng, scene = np.random.default_rng([seed, 3]), Scene(references=80, pixels=300)
+    rng, scene = np.random.default_rng([seed, 3]), Scene(references=references, pixels=300)
     signal, masks = scene.draw_references(rng)
     standard = signal.quantify_delithiation(masks, show_progressbar=False)
     columns, x = scene.columns(rng)
@@ -152,16 +153,17 @@ KINDS = (
 
 
 def show_misspecified(seeds: int = 6) -> None:
-    """Bias of x against the systematic uncertainty that is stated."""
+    """Bias of x against the systematic uncertainty that is stated, for some numbers of pure pixels of a phase."""
     lines = []
     with ProcessPoolExecutor(max_workers=2) as pool:
-        for kind in KINDS:
-            pixels = pd.concat(pool.map(partial(misspecified, kind), range(seeds)))
+        for references, kind in product((150, 40), KINDS):
+            pixels = pd.concat(pool.map(partial(misspecified, kind, references), range(seeds)))
             for name, (low, high) in BINS.items():
                 part = pixels[(pixels.truth >= low) & (pixels.truth < high)]
                 error = part.x - part.truth
                 lines.append(
                     {
+                        "references": references,
                         "spectra": kind,
                         "bin": name,
                         "bias": error.mean(),
