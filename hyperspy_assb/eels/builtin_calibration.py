@@ -26,7 +26,8 @@ Hydrogenic K shells 10 to 20 %, L shells without white lines 10 to 30 %, M2,3 20
 depends on valence and bonding: R. F. Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed.
 (2011), sections 3.6 and 4.5; R. D. Leapman, P. Rez, D. F. Mayers, J. Chem. Phys. 72, 1232 (1980)."""
 MEAN_FREE_PATH_UNCERTAINTY = 0.2
-"""Relative standard uncertainty of :func:`inelastic_mean_free_path`: 10 to 20 % for compounds, Egerton (2011), 5.1."""
+"""Relative standard uncertainty of :func:`inelastic_mean_free_path`: T. Malis, S. C. Cheng, R. F. Egerton, J. Electron
+Microsc. Tech. 8, 193 (1988), say 20 % for parametrisations of its kind."""
 LAGP_LITHIUM_UNCERTAINTY = 0.07
 """Standard uncertainty of Li per P in LAGP, Li1+xAlxGe2-x(PO4)3: x between 0.3 and 0.7."""
 UNEXPLAINED = 5.0
@@ -192,6 +193,7 @@ def estimate_by_cross_sections(
         status = np.full(x.size, DelithiationStatus.QUANTIFIED, dtype=np.int8)
         status[thickness > THICK] = DelithiationStatus.THICK
         status[reduced_deviance > UNEXPLAINED] = DelithiationStatus.UNEXPLAINED
+        # The error of a ratio grows with it: noise that makes x small must not make it look well known.
         of_lithiated = np.sqrt(np.sum(variances(np.ones_like(x)), axis=0))
         status[np.maximum(estimate.error, of_lithiated) > UNCERTAIN] = DelithiationStatus.UNCERTAIN
         enough = (thickness > VACUUM) & (share >= minimum_olivine) & (chi_squared >= SIGNIFICANT)

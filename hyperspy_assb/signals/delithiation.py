@@ -193,7 +193,7 @@ class Delithiation:
     def find_iron_phosphate(self, level: float = 0.05) -> Any:
         """Where there is FePO4, with at most a share ``level`` of the finds false.
 
-        See :func:`~hyperspy_assb.signals.regions.find_iron_phosphate`.
+        See :func:`~hyperspy_assb.signals.regions.find_iron_phosphate`; needs references.
         """
         from hyperspy_assb.signals.regions import find_iron_phosphate
 
@@ -202,7 +202,7 @@ class Delithiation:
     def fit_populations(self, where: Any = None) -> Any:
         """Tell two phases from a solid solution by the distribution of x.
 
-        See :func:`~hyperspy_assb.signals.regions.populations_of`.
+        See :func:`~hyperspy_assb.signals.regions.populations_of`; needs references.
         """
         from hyperspy_assb.signals.regions import populations_of
 
@@ -319,8 +319,8 @@ class Delithiation:
         """The calibration for something that needs one, which is named in the ValueError if there is none."""
         if self.standard is None:
             raise ValueError(
-                f"{what} needs references: this result is by {BUILTIN}, which tell nothing but Li per Fe. Quantify "
-                "with references={'LiFePO4': ..., 'FePO4': ...}."
+                f"{what} needs references: this result is by {BUILTIN}, whose errors are common to pixels of one kind "
+                "and differ between kinds. Quantify with references={'LiFePO4': ..., 'FePO4': ...}."
             )
         return self.standard
 
