@@ -51,7 +51,8 @@ def result(rng):
     nothing = np.zeros((thickness.size, 0))
     found = Quantification({"valence": valence, "lithium": lithium}, nothing, nothing, thickness, thickness, thickness)
     axes = as_map(x).axes_manager._get_navigation_axes_dicts()
-    return Delithiation(found, None, "valence", tuple(axes))
+    standard = object()  # there is one, and nothing here looks into it
+    return Delithiation(found, standard, "valence", tuple(axes))
 
 
 def left():
