@@ -66,6 +66,16 @@ CITATIONS: Mapping[str, Citation] = {
         "10.1039/c8cp03390k",
         "the Li K near-edge structure of battery materials",
     ),
+    "cross_sections": Citation(
+        "R. F. Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (Springer, 2011)",
+        "10.1007/978-1-4419-9583-4",
+        "Li per Fe by cross-sections, and their uncertainty",
+    ),
+    "mean_free_path": Citation(
+        "K. Iakoubovskii et al., Microsc. Res. Tech. 71, 626 (2008)",
+        "10.1002/jemt.20597",
+        "the inelastic mean free path by density",
+    ),
     "combined": Citation(
         "J. A. Hausman, Econometrica 46, 1251 (1978)",
         "10.2307/1913827",

@@ -48,7 +48,8 @@ def plot_delithiation(result: Any) -> np.ndarray:
         The four axes, shape (2, 2).
     """
     figure = plt.figure(figsize=(10.0, 8.6), layout="constrained")
-    figure.suptitle(f"Li$_x$FePO$_4$: {SIGNATURE_NAMES[result.method]}")
+    by = f" ({result.calibration})" if result.builtin else ""
+    figure.suptitle(f"Li$_x$FePO$_4$: {SIGNATURE_NAMES[result.method]}{by}")
     # Rows of their own: the legend of the status must not push the maps above it apart, nor make its map smaller.
     axes = np.stack([row.subplots(1, 2) for row in figure.subfigures(2, 1, height_ratios=(1.0, 1.32))])
     _plot_x(result.x, title="Lithium content", ax=axes[0, 0])

@@ -1,8 +1,8 @@
-"""Delithiation of a spectrum image: the object that holds x per pixel, and what makes it from a signal."""
+"""Delithiation of a spectrum image: the object that holds x per pixel, and its file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from hyperspy_assb import provenance
-from hyperspy_assb.eels.delithiation import DelithiationStatus, LithiumContent, check_contrast
+from hyperspy_assb.eels.delithiation import DelithiationStatus, LithiumContent
 from hyperspy_assb.eels.prediction import dose_to_find, predict_estimate, standard_errors
-from hyperspy_assb.eels.quantification import METHODS, Quantification, quantify
+from hyperspy_assb.eels.quantification import METHODS, Quantification
 from hyperspy_assb.eels.standard import Standard
 from hyperspy_assb.fitting.solvers import Detector
-from hyperspy_assb.signals import references as pure_pixels
 
 QUANTITIES = {
     "x": "Lithium content x in LixFePO4",
@@ -31,6 +29,7 @@ QUANTITIES = {
     "status": "Status",
 }
 """What there is for each method."""
+BUILTIN = "built-in cross-sections"
 SHARED = {
     "t_over_lambda": "t/lambda",
     "reduced_deviance": "Reduced deviance",
@@ -49,6 +48,7 @@ class Delithiation:
         What was found by every method, as arrays; see :class:`~hyperspy_assb.eels.quantification.Quantification`.
     standard
         The calibration, which serves other signals of the same specimen as well: pass this object as ``references``.
+        None for the built-in calibration by cross-sections, which holds "lithium" alone.
     method
         The method whose maps are shown; :meth:`select` shows another.
     axes
@@ -60,11 +60,24 @@ class Delithiation:
     """
 
     found: Quantification = field(repr=False)
-    standard: Standard = field(repr=False)
+    standard: Standard | None = field(repr=False)
     method: str
     axes: tuple[dict[str, Any], ...] = field(repr=False)
     record: dict[str, Any] = field(default_factory=dict, repr=False)
     references: dict[str, NDArray[np.bool_]] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        return f"Delithiation(method={self.method!r}, calibration={self.calibration!r})"
+
+    @property
+    def builtin(self) -> bool:
+        """Whether x is by cross-sections alone, without references."""
+        return self.standard is None
+
+    @property
+    def calibration(self) -> str:
+        """What x stands on: "references" or "built-in cross-sections"."""
+        return BUILTIN if self.builtin else "references"
 
     def select(self, method: str) -> Delithiation:
         """The same pixels by another method: "valence", "lithium", "references" or "combined".
@@ -72,9 +85,11 @@ class Delithiation:
         Raises
         ------
         ValueError
-            If there is no such method.
+            If there is no such method, or it needs references and there were none.
         """
-        _check_method(method)
+        check_method(method)
+        if method not in self.found.contents:
+            self.needed_standard(f"method={method!r}")
         return replace(self, method=method)
 
     @cached_property
@@ -119,7 +134,7 @@ class Delithiation:
 
     @cached_property
     def reduced_deviance(self) -> Any:
-        """Of the fit of a pixel as a column of the phases: 1 where they explain it."""
+        """Of the fit of a pixel as a column of the phases (built-in: of the joint fit): 1 where it is explained."""
         return self._map(self.found.reduced_deviance, SHARED["reduced_deviance"])
 
     @cached_property
@@ -129,7 +144,13 @@ class Delithiation:
 
     @cached_property
     def amounts(self) -> dict[str, Any]:
-        """t/lambda of each phase in the column: LAGP, carbon, ...; below 0 where noise makes it so."""
+        """t/lambda of each phase in the column: LAGP, carbon, ...; below 0 where noise makes it so.
+
+        Raises
+        ------
+        ValueError
+            If there were no references: only they tell the phases.
+        """
         return self._by_phase(self.found.amounts, "t/lambda of {}")
 
     @cached_property
@@ -160,11 +181,11 @@ class Delithiation:
             columns[f"{axis.name} ({axis.units})"] = axis.axis[index.ravel()]
         for name in (*QUANTITIES, *SHARED):
             columns[name] = getattr(self, name).data.ravel()
-        for phase, amount in self.amounts.items():
+        for phase, amount in ({} if self.builtin else self.amounts).items():
             columns[f"t/lambda of {phase}"] = amount.data.ravel()
-        for other in METHODS:
+        for other, content in self.found.contents.items():
             if other != self.method:
-                columns[f"x ({other})"] = self.found.contents[other].x
+                columns[f"x ({other})"] = content.x
         table = pd.DataFrame(columns)
         table["status"] = [DelithiationStatus(s).name.lower() for s in table["status"]]
         return table
@@ -172,7 +193,7 @@ class Delithiation:
     def find_iron_phosphate(self, level: float = 0.05) -> Any:
         """Where there is FePO4, with at most a share ``level`` of the finds false.
 
-        See :func:`~hyperspy_assb.signals.regions.find_iron_phosphate`.
+        See :func:`~hyperspy_assb.signals.regions.find_iron_phosphate`; needs references.
         """
         from hyperspy_assb.signals.regions import find_iron_phosphate
 
@@ -181,7 +202,7 @@ class Delithiation:
     def fit_populations(self, where: Any = None) -> Any:
         """Tell two phases from a solid solution by the distribution of x.
 
-        See :func:`~hyperspy_assb.signals.regions.populations_of`.
+        See :func:`~hyperspy_assb.signals.regions.populations_of`; needs references.
         """
         from hyperspy_assb.signals.regions import populations_of
 
@@ -224,7 +245,12 @@ class Delithiation:
             One row a dose.
         """
         found = predict_estimate(
-            self.standard, dose, x=x, t_over_lambda=t_over_lambda, others=others, detector=detector
+            self.needed_standard("predict_precision"),
+            dose,
+            x=x,
+            t_over_lambda=t_over_lambda,
+            others=others,
+            detector=detector,
         )
         return pd.DataFrame({"dose": np.atleast_1d(np.asarray(dose, dtype=float)), **standard_errors(found)})
 
@@ -242,7 +268,12 @@ class Delithiation:
         See :func:`hyperspy_assb.eels.prediction.dose_to_find`.
         """
         return dose_to_find(
-            self.standard, share, power=power, t_over_lambda=t_over_lambda, others=others, detector=detector
+            self.needed_standard("dose_to_find"),
+            share,
+            power=power,
+            t_over_lambda=t_over_lambda,
+            others=others,
+            detector=detector,
         )
 
     def plot(self) -> Any:
@@ -270,10 +301,11 @@ class Delithiation:
         columns = {name: getattr(self.found, name) for name in SHARED}
         for method, content in self.found.contents.items():
             columns |= {f"{method} {name}": getattr(content, name) for name in QUANTITIES}
-        for r, phase in enumerate(self.standard.spectra.phases):
-            columns[f"amount {phase}"] = self.found.amounts[:, r]
-            columns[f"amount_std {phase}"] = self.found.amounts_std[:, r]
-        columns |= {f"residual {name}": self.found.residual[:, k] for k, name in enumerate(self.standard.names)}
+        if not self.builtin:
+            for r, phase in enumerate(self.standard.spectra.phases):
+                columns[f"amount {phase}"] = self.found.amounts[:, r]
+                columns[f"amount_std {phase}"] = self.found.amounts_std[:, r]
+            columns |= {f"residual {name}": self.found.residual[:, k] for k, name in enumerate(self.standard.names)}
         shape = self.x.data.shape
         stack = np.stack([np.reshape(column, shape).astype(np.float64) for column in columns.values()])
         axes = [{"name": "quantity", "size": len(columns), "navigate": True}, *self.x.axes_manager._get_axes_dicts()]
@@ -285,8 +317,8 @@ class Delithiation:
                 "quantities": list(columns),
                 "method": self.method,
                 "references": {name: mask.astype(np.uint8) for name, mask in self.references.items()},
-                "standard": self.standard.as_dictionary(),
                 "provenance": self.record,
+                **({} if self.builtin else {"standard": self.standard.as_dictionary()}),
             },
         )
         signal.save(str(path), overwrite=overwrite)
@@ -294,8 +326,17 @@ class Delithiation:
     def _of_method(self, name: str) -> Any:
         return self._map(getattr(self.found.contents[self.method], name), QUANTITIES[name])
 
+    def needed_standard(self, what: str) -> Standard:
+        """The calibration for something that needs one, which is named in the ValueError if there is none."""
+        if self.standard is None:
+            raise ValueError(
+                f"{what} needs references: this result is by {BUILTIN}, whose errors are common to pixels of one kind "
+                "and differ between kinds. Quantify with references={'LiFePO4': ..., 'FePO4': ...}."
+            )
+        return self.standard
+
     def _by_phase(self, values: NDArray[np.float64], title: str) -> dict[str, Any]:
-        phases = self.standard.spectra.phases
+        phases = self.needed_standard("The amount of each phase").spectra.phases
         return {phase: self._map(values[:, r], title.format(phase)) for r, phase in enumerate(phases)}
 
     def _map(self, values: NDArray[Any], title: str) -> Any:
@@ -324,18 +365,21 @@ def load_delithiation(path: str | Path) -> Delithiation:
     axes = [axis for axis in signal.axes_manager._get_axes_dicts() if axis["name"] != "quantity"]
     count = len(node.quantities)
     columns = dict(zip(node.quantities, np.reshape(signal.data, (count, -1)), strict=True))
-    standard = Standard.from_dictionary(node.standard.as_dictionary())
+    standard = Standard.from_dictionary(node.standard.as_dictionary()) if "standard" in node else None
     contents = {
-        method: LithiumContent(**{name: columns[f"{method} {name}"] for name in QUANTITIES}) for method in METHODS
+        method: LithiumContent(**{name: columns[f"{method} {name}"] for name in QUANTITIES})
+        for method in METHODS
+        if f"{method} x" in columns
     }
     for content in contents.values():
         object.__setattr__(content, "status", content.status.astype(np.int8))
-    phases = standard.spectra.phases
+    phases, names = ((), ()) if standard is None else (standard.spectra.phases, standard.names)
+    size = columns["t_over_lambda"].size
     found = Quantification(
         contents=contents,
-        amounts=np.stack([columns[f"amount {phase}"] for phase in phases], axis=-1),
-        amounts_std=np.stack([columns[f"amount_std {phase}"] for phase in phases], axis=-1),
-        residual=np.stack([columns[f"residual {name}"] for name in standard.names], axis=-1),
+        amounts=np.reshape([columns[f"amount {phase}"] for phase in phases], (-1, size)).T,
+        amounts_std=np.reshape([columns[f"amount_std {phase}"] for phase in phases], (-1, size)).T,
+        residual=np.reshape([columns[f"residual {name}"] for name in names], (-1, size)).T,
         **{name: columns[name] for name in SHARED},
     )
     record = node.provenance.as_dictionary() if "provenance" in node else {}
@@ -345,50 +389,6 @@ def load_delithiation(path: str | Path) -> Delithiation:
     return Delithiation(found, standard, node.method, tuple(axes), record, references)
 
 
-def _check_method(method: str) -> None:
+def check_method(method: str) -> None:
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, not {method!r}.")
-
-
-def quantify_delithiation(
-    signal: Any,
-    references: Mapping[str, Any] | Delithiation | None,
-    method: str,
-    *,
-    elements: tuple[str, ...] | None = None,
-    ensemble: bool = True,
-    show_progressbar: bool | None = None,
-    progress: Callable[[int], object] | None = None,
-) -> Delithiation:
-    """What :meth:`ASSBEELSSpectrum.quantify_delithiation` does."""
-    from tqdm.auto import tqdm
-
-    _check_method(method)
-    masks: dict[str, NDArray[np.bool_]] = {}
-    if isinstance(references, Delithiation):
-        standard = references.standard
-    elif references:
-        standard, masks = pure_pixels.calibrate_on(signal, references, elements)
-    else:
-        raise ValueError(
-            "references must name pure pixels: {'LiFePO4': mask, 'FePO4': mask}, and where they lie in the columns, "
-            "'LAGP' and 'carbon'; or be the Delithiation of another signal of the same specimen."
-        )
-    check_contrast(standard.calibration, standard.names, method)
-    counts = signal.data.reshape(-1, signal.data.shape[-1])
-    show = hs.preferences.General.show_progressbar if show_progressbar is None else show_progressbar
-    with tqdm(total=len(counts), disable=progress is not None or not show, unit="spectra", desc="Delithiation") as bar:
-        found = quantify(
-            standard,
-            counts,
-            np.array(signal.axes_manager.signal_axes[0].axis, dtype=float),
-            detector=pure_pixels.detector_of(signal, standard),
-            ensemble=ensemble,
-            progress=progress or bar.update,
-        )
-    source = signal.metadata.get_item("General.original_filename", "")
-    record = provenance.record(
-        "quantify_delithiation", parameters={"method": method, "file": source}, methods=["delithiation"]
-    )
-    axes = signal.axes_manager._get_navigation_axes_dicts()
-    return Delithiation(found, standard, method, tuple(axes), record, masks)

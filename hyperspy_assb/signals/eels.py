@@ -22,7 +22,8 @@ from hyperspy_assb.models.eels import ASSBEELSModel
 from hyperspy_assb.models.low_loss import ELEMENTS, LowLossOptions, create_low_loss_model
 from hyperspy_assb.signals import zero_loss
 from hyperspy_assb.signals.comparison import LowLossComparison, compare_low_loss
-from hyperspy_assb.signals.delithiation import Delithiation, quantify_delithiation
+from hyperspy_assb.signals.delithiation import Delithiation
+from hyperspy_assb.signals.quantification import quantify_delithiation
 from hyperspy_assb.signals.zero_loss import ZeroLossMaps
 
 _TEM = "Acquisition_instrument.TEM."
@@ -344,7 +345,8 @@ class ASSBEELSSpectrum(EELSSpectrum):
             "vacuum" shows the zero loss. Each names pure pixels, by a boolean array or signal on the navigation axes
             or a HyperSpy ROI, or holds pure spectra, an array or signal with the energy axis of this one. Or the
             result for another signal of the same specimen, whose calibration is taken: a pristine electrode holds no
-            FePO4 to calibrate on.
+            FePO4 to calibrate on. None, with the method "lithium": Li per Fe by cross-sections for the recorded beam
+            energy and angles, which says that it is built in, and how uncertain it is.
         method
             "valence": area of the 5 eV band per Fe; "lithium": Li K per Fe; "references": mixture of the spectra of
             the phases; "combined": all three with their covariance. The result holds all four; this one is shown.
@@ -365,7 +367,8 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Raises
         ------
         ValueError
-            If the range does not reach 70 eV, references are missing, empty or of another shape, or do not differ.
+            If the range does not reach 70 eV, references are missing, empty or of another shape, or do not differ; or,
+            without references, if the beam energy or an angle is unset, or another metal overlaps with Fe and Li.
         """
         self.validate_energy_axis(minimum_end=70.0, zero_loss=True, purpose="Fe M2,3 and Li K")
         checks.check_counts(self.data.compute() if self._lazy else self.data)

@@ -108,12 +108,13 @@ def find_iron_phosphate(
     Raises
     ------
     ValueError
-        If the level or the dependence is none of those known.
+        If the level or the dependence is none of those known, or there were no references.
 
     Notes
     -----
     The significance is 1 - x over its statistical and systematic uncertainty, whatever ``result.significance`` is of.
     """
+    result.needed_standard("find_iron_phosphate")
     uncertainty = np.hypot(result.x_std.data, result.x_systematic.data)
     finds = regions.find_excess((1.0 - result.x.data) / uncertainty, level=level, dependence=dependence)
 
@@ -148,10 +149,11 @@ def populations_of(result: Delithiation, where: Any = None) -> Populations:
     Raises
     ------
     ValueError
-        If the shape is wrong, or fewer than 10 pixels of the region have an x.
+        If the shape is wrong, fewer than 10 pixels of the region have an x, or there were no references.
     TypeError
         If ``where`` is something else.
     """
+    result.needed_standard("fit_populations")
     mask = _mask(result.x, "mask", where)
     return fit_populations(result.x.data[mask], result.x_std.data[mask])
 
@@ -187,7 +189,8 @@ def mixture_of(result: Delithiation, where: Any = None) -> MixtureComparison:
     with np.errstate(invalid="ignore"):
         known &= np.ravel(result.olivine_fraction.data)[pixels] >= _OLIVINE
     pixels = pixels[known]
-    amounts, standard = result.found.amounts[pixels], result.standard
+    standard = result.needed_standard("compare_with_mixture")
+    amounts = result.found.amounts[pixels]
     thickness = np.median(result.found.t_over_lambda[pixels]) if pixels.size else 0.5
     ends = standard.calibration.per_thickness(np.array([thickness]))[0]
     return compare_with_mixture(

@@ -53,7 +53,8 @@ def result(rng):
         {"valence": valence, "lithium": lithium}, nothing, nothing, thickness, thickness, thickness, nothing
     )
     axes = as_map(x).axes_manager._get_navigation_axes_dicts()
-    return Delithiation(found, None, "valence", tuple(axes))
+    standard = object()  # there is one, and nothing here looks into it
+    return Delithiation(found, standard, "valence", tuple(axes))
 
 
 def left():

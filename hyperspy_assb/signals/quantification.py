@@ -1,0 +1,74 @@
+"""What makes a delithiation from a signal: by references, or without any by cross-sections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import hyperspy.api as hs
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperspy_assb import provenance
+from hyperspy_assb.eels.delithiation import check_contrast
+from hyperspy_assb.eels.quantification import quantify
+from hyperspy_assb.eels.standard import Standard
+from hyperspy_assb.signals import references as pure_pixels
+from hyperspy_assb.signals.builtin_calibration import quantify_by_cross_sections
+from hyperspy_assb.signals.delithiation import BUILTIN, Delithiation, check_method
+
+
+def quantify_delithiation(
+    signal: Any,
+    references: Mapping[str, Any] | Delithiation | None,
+    method: str,
+    *,
+    elements: tuple[str, ...] | None = None,
+    ensemble: bool = True,
+    show_progressbar: bool | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Delithiation:
+    """What :meth:`ASSBEELSSpectrum.quantify_delithiation` does."""
+    from tqdm.auto import tqdm
+
+    check_method(method)
+    masks: dict[str, NDArray[np.bool_]] = {}
+    builtin = references is None and method == "lithium"
+    standard: Standard | None = None
+    if isinstance(references, Delithiation):
+        standard = references.needed_standard("The calibration of another signal")
+    elif references:
+        standard, masks = pure_pixels.calibrate_on(signal, references, elements)
+    elif not builtin:
+        raise ValueError(
+            "references must name pure pixels: {'LiFePO4': mask, 'FePO4': mask}, and where they lie in the columns, "
+            "'LAGP' and 'carbon'; or be the Delithiation of another signal of the same specimen. Without any, "
+            f"method='lithium' takes Li per Fe by {BUILTIN}, which leaves x uncertain by about 0.3 near FePO4 "
+            "and 1 near LiFePO4."
+        )
+    if standard is not None:
+        check_contrast(standard.calibration, standard.names, method)
+    count = max(1, int(signal.axes_manager.navigation_size))
+    show = hs.preferences.General.show_progressbar if show_progressbar is None else show_progressbar
+    with tqdm(total=count, disable=progress is not None or not show, unit="spectra", desc="Delithiation") as bar:
+        progress = progress or bar.update
+        if standard is None:
+            found = quantify_by_cross_sections(signal, elements, progress)
+        else:
+            found = quantify(
+                standard,
+                signal.data.reshape(-1, signal.data.shape[-1]),
+                np.array(signal.axes_manager.signal_axes[0].axis, dtype=float),
+                detector=pure_pixels.detector_of(signal, standard),
+                ensemble=ensemble,
+                progress=progress,
+            )
+    result = Delithiation(found, standard, method, tuple(signal.axes_manager._get_navigation_axes_dicts()), {}, masks)
+    parameters = {
+        "method": method,
+        "calibration": result.calibration,
+        "file": signal.metadata.get_item("General.original_filename", ""),
+    }
+    works = ["lithium", "cross_sections", "mean_free_path"] if builtin else ["delithiation"]
+    return replace(result, record=provenance.record("quantify_delithiation", parameters=parameters, methods=works))
