@@ -13,9 +13,8 @@ from hyperspy_assb.eels.standard import Standard
 from hyperspy_assb.fitting.kernels import FloatArray
 from hyperspy_assb.fitting.solvers import Detector
 
-SIGNIFICANT = 2.73
-"""Standard errors above which a change counts: eight are looked at, of which one exceeds it by chance in 5 % of all
-images."""
+SIGNIFICANT = 3.0
+"""Standard errors above which a change counts: eight are looked at."""
 FEWEST, MOST_TRIED, MOST_CHOICES = 10, 1024, 400
 """Pixels that are needed, that are looked at, and those of them that hold olivine and are fitted again."""
 NOISY = 0.1
