@@ -276,24 +276,34 @@ def estimate_from_features(features: Features, calibration: Calibration, method:
 
 
 def check_contrast(calibration: Calibration, names: tuple[str, ...], method: str) -> None:
-    """Raise ValueError if the end members cannot be told apart at any thickness.
+    """Raise ValueError if the end members cannot be told apart at any thickness, or are exchanged.
 
     By the signature of a method, or, for one that takes the whole spectrum, by any: spectra that differ in neither are
     not those of LiFePO4 and FePO4, whatever else tells them apart.
     """
-    asked = {method: SIGNATURES[method]} if method in SIGNATURES else SIGNATURES
-    if not any(_differs(calibration, names.index(name)) for name in asked.values()):
+    contrast = {name: _contrast(calibration, names.index(name)) for name in SIGNATURES.values()}
+    # FePO4 has the 5 eV band, LiFePO4 the lithium.
+    right = (contrast["FePO4ValenceBand"][0] <= -3.0, contrast["Li_K"][1] >= 3.0)
+    wrong = (contrast["FePO4ValenceBand"][1] >= 3.0, contrast["Li_K"][0] <= -3.0)
+    if any(wrong) and not any(right):
         raise ValueError(
-            f"The references do not differ in {' or '.join(asked.values())} by more than three standard errors: "
+            "The references of LiFePO4 and FePO4 look exchanged: that of LiFePO4 has more of the 5 eV band, or less Li K."
+        )
+    asked = [SIGNATURES[method]] if method in SIGNATURES else list(SIGNATURES.values())
+    if not any(max(-contrast[name][0], contrast[name][1]) >= 3.0 for name in asked):
+        raise ValueError(
+            f"The references do not differ in {' or '.join(asked)} by more than three standard errors: "
             "check that they are pure LiFePO4 and FePO4, and that the spectra hold Fe and Li at all."
         )
 
 
-def _differs(calibration: Calibration, key: int) -> bool:
+def _contrast(calibration: Calibration, key: int) -> tuple[float, float]:
+    """Least and largest difference of LiFePO4 and FePO4 in a parameter, over thickness, in standard errors."""
     thickness = np.linspace(0.2, 1.5, 14)  # where the pure pixels lie, the difference is known best
     ends = calibration.per_thickness(thickness)[:, :2, key]
     error = np.sqrt(calibration.variance(thickness, key)[:, :2].sum(axis=1))
-    return bool(np.any(np.abs(ends[:, 0] - ends[:, 1]) >= 3.0 * error))
+    difference = (ends[:, 0] - ends[:, 1]) / error
+    return float(difference.min()), float(difference.max())
 
 
 def _generalised_least_squares(

@@ -104,7 +104,7 @@ def measure_choices(
         part = rest.from_amounts()
         # The change has the variance that the window takes away from the estimate (Hausman).
         variance = np.maximum(part.variance - certain, 0.1 * certain)
-        good = np.isfinite(part.x) & np.isfinite(variance) & (rest.dilution < NOISY)
+        good = np.isfinite(part.x) & np.isfinite(variance) & (rest.dilution[:, 0] < NOISY)
         good &= variance < 9.0 * np.median(variance[good]) if good.any() else False
         if good.sum() >= FEWEST:
             line, covariance = _robust_line(x[good], (part.x - x)[good], variance[good])

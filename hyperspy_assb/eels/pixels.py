@@ -49,7 +49,8 @@ class Pixels:
     reduced_deviance: FloatArray
     electrons: FloatArray
     dilution: FloatArray
-    """What noise of the references would add to the information of each pixel, as a share of it, shape (S,)."""
+    """What noise of the references adds to the information of each pixel on all phases, as a share of it, and on the
+    olivines, shape (S, 2)."""
 
     @classmethod
     def of(
@@ -205,10 +206,11 @@ def _undilute(
     product = covariance @ excess
     # Beyond this, the references say less than what they are asked for: the correction would be noise itself.
     share = np.einsum("srr->s", product)
+    olivine = np.einsum("srr->s", product[:, :2, :2])
     product *= np.where(share > MOST_DILUTION, MOST_DILUTION / share, 1.0)[:, np.newaxis, np.newaxis]
     known = np.isfinite(product).all(axis=(1, 2))
     inverse = np.full_like(product, np.nan)
     inverse[known] = np.linalg.inv(np.eye(product.shape[1]) - product[known])
     out = values.copy()
     out[:, model.amounts] = np.einsum("srq,sq->sr", inverse, amounts)
-    return out, inverse @ covariance @ inverse.transpose(0, 2, 1), share
+    return out, inverse @ covariance @ inverse.transpose(0, 2, 1), np.stack([share, olivine], axis=-1)

@@ -88,7 +88,7 @@ def predict_estimate(
         vacuum=np.zeros(doses.size, dtype=bool),
         reduced_deviance=np.ones(doses.size),
         electrons=doses,
-        dilution=np.zeros(doses.size),
+        dilution=np.zeros((doses.size, 2)),
     )
     return pixels.from_amounts()
 

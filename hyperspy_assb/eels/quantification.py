@@ -237,7 +237,7 @@ def _judge(pixels: Pixels, minimum_olivine: float, choices: dict[str, FloatArray
         with np.errstate(invalid="ignore"):
             own[estimate.error > UNCERTAIN] = DelithiationStatus.UNCERTAIN
             if method in ("references", "combined"):  # beyond, x is drawn towards the middle
-                own[pixels.dilution > MOST_DILUTION] = DelithiationStatus.UNCERTAIN
+                own[pixels.dilution[:, 1] > MOST_DILUTION] = DelithiationStatus.UNCERTAIN
             if method == "combined":
                 own[agreement < DISAGREEMENT] = DelithiationStatus.DISAGREES
         own[absent] = DelithiationStatus.NO_OLIVINE

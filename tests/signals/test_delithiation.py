@@ -356,3 +356,11 @@ def test_columns_of_both_phases_are_mixtures(result, battery):
     assert found.names == result.standard.names
     assert found.verdict != "a line shape of their own"  # known truth: the battery has no solid solution
     assert result.compare_with_mixture(battery.truth.after.pure("vacuum")).n_pixels < 5
+
+
+def test_exchanged_references_are_refused(battery):
+    truth = battery.truth.after
+    with pytest.raises(ValueError, match="LiFePO4 and FePO4 look exchanged"):
+        battery.eels_after.quantify_delithiation(
+            {"LiFePO4": truth.pure("FePO4"), "FePO4": truth.pure("LiFePO4")}, show_progressbar=False
+        )
