@@ -107,7 +107,8 @@ def test_a_fit_without_noise_finds_the_truth(shift, amounts, intensity):
     truth = parameters(own, amounts, intensity=intensity)
     truth[0, 1] = shift
     counts = own.evaluate(truth, np.zeros(own.n_parameters, dtype=bool))[0]
-    start = parameters(own, [0.2, 0.2, 0.2], intensity=0.8 * intensity)
+    # A tenth off, all phases alike, as `start_mixture` reads it off a spectrum.
+    start = parameters(own, [max(0.3 * sum(amounts), 0.01)] * 3, intensity=0.8 * intensity)
     start[0, 1] = shift + 0.1
     found = fit_spectra(own, np.maximum(counts, 0.0), start, free=own.free(), lower=own.lower)
     assert found.usable.all()
