@@ -63,6 +63,9 @@ class LowLossComparison:
     conclusions: tuple[str, ...]
     settings: dict[str, Any] = field(repr=False)
 
+    def __repr__(self) -> str:
+        return f"LowLossComparison of {len(self.states)} states:\n{self.summary()}"
+
     def summary(self) -> str:
         """What was found, one sentence a line."""
         return "\n".join(self.conclusions)
