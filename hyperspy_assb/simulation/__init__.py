@@ -5,10 +5,14 @@ from .conditions import Beam, Detector, EELSConditions
 from .lamella import LamellaOptions, build_lamella
 from .spectra import mean_free_path, relative_thickness, simulate_spectra
 from .state import MATERIALS, LamellaState, Particles
+from .xrays import sensitivity, simulate_xrays, true_k_factors
+from .xrays_conditions import Contamination, XRayConditions, XRayDetector
+from .xrays_signals import XRayTruth, xrays_to_signal
 
 __all__ = [
     "MATERIALS",
     "Beam",
+    "Contamination",
     "Detector",
     "EELSConditions",
     "LamellaOptions",
@@ -16,10 +20,17 @@ __all__ = [
     "MicroBattery",
     "Particles",
     "Truth",
+    "XRayConditions",
+    "XRayDetector",
+    "XRayTruth",
     "build_lamella",
     "mean_free_path",
     "micro_battery",
     "relative_thickness",
+    "sensitivity",
     "simulate_spectra",
+    "simulate_xrays",
     "spectra_to_signal",
+    "true_k_factors",
+    "xrays_to_signal",
 ]

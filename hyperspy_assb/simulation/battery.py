@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from .conditions import EELSConditions
 from .lamella import LamellaOptions, build_lamella
 from .spectra import relative_thickness, simulate_spectra
 from .state import LamellaState, Particles
+from .xrays import exposure
+from .xrays_conditions import XRayConditions
+from .xrays_signals import XRayTruth, simulate_state, state_atoms, xrays_to_signal
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,11 @@ class MicroBattery:
     ----------
     eels_before, eels_after
         EELS signals with navigation axes x, y in nm and an energy axis in eV.
-    edx_before, edx_after, patterns_before, patterns_after
+    edx_before, edx_after
+        X-ray signals of the same pixels with an energy axis in keV, simulated when first asked for.
+    edx_truth_before, edx_truth_after
+        What these maps show: atoms, composition and phases of every pixel.
+    patterns_before, patterns_after
         Not simulated yet: NotImplementedError.
     truth
         What is really there.
@@ -104,28 +112,92 @@ class MicroBattery:
         Conditions of the EELS measurement.
     dose
         Expected electrons in a spectrum.
+    xrays
+        Conditions of the X-ray measurement.
     """
 
-    def __init__(self, *, truth: Truth, eels_before, eels_after, conditions: EELSConditions, dose: float) -> None:
+    def __init__(
+        self,
+        *,
+        truth: Truth,
+        eels_before,
+        eels_after,
+        conditions: EELSConditions,
+        dose: float,
+        xrays: XRayConditions | None = None,
+        xray_streams: tuple[np.random.SeedSequence, np.random.SeedSequence] | None = None,
+        xray_signal_type: str = "EDS_TEM",
+        noise: bool = True,
+    ) -> None:
         self.truth = truth
         self.eels_before = eels_before
         self.eels_after = eels_after
         self.conditions = conditions
         self.dose = dose
+        self.xrays = xrays or XRayConditions()
+        self._xray_streams = xray_streams or tuple(np.random.SeedSequence(0).spawn(2))
+        self._xray_signal_type = xray_signal_type
+        self._noise = noise
 
     def __repr__(self) -> str:
         ny, nx = self.truth.after.thickness.shape
         return f"<MicroBattery, {ny} x {nx} pixels of {self.truth.pixel_size:.3g} nm, dose {self.dose:.3g}>"
 
+    @cached_property
+    def _electrons(self) -> float:
+        """Electrons in a pixel of the X-ray maps, the same in both; a mean count is met before bias."""
+        return exposure(state_atoms(self.truth.before, self.xrays, self.truth.pixel_size), self.xrays)
+
+    def _simulate_xrays(self, name: str):
+        state, stream = {
+            "before": (self.truth.before, self._xray_streams[0]),
+            "after": (self.truth.after, self._xray_streams[1]),
+        }[name]
+        data, truth = simulate_state(
+            state,
+            self.xrays,
+            np.random.default_rng(stream),
+            pixel_size=self.truth.pixel_size,
+            electrons=self._electrons,
+            noise=self._noise,
+        )
+        signal = xrays_to_signal(
+            data,
+            self.xrays,
+            electrons=self._electrons,
+            pixel_size=self.truth.pixel_size,
+            title=f"Virtual micro-battery {name} bias, X-rays",
+            signal_type=self._xray_signal_type,
+        )
+        return signal, truth
+
+    @cached_property
+    def _before(self):
+        return self._simulate_xrays("before")
+
+    @cached_property
+    def _after(self):
+        return self._simulate_xrays("after")
+
     @property
     def edx_before(self):
-        """X-ray spectra before bias; not simulated yet."""
-        raise _not_simulated("edx_before", "X-ray spectra")
+        """X-ray spectra before bias, simulated when first asked for."""
+        return self._before[0]
 
     @property
     def edx_after(self):
-        """X-ray spectra after bias; not simulated yet."""
-        raise _not_simulated("edx_after", "X-ray spectra")
+        """X-ray spectra after bias, simulated when first asked for."""
+        return self._after[0]
+
+    @property
+    def edx_truth_before(self) -> XRayTruth:
+        """What the X-ray map before bias shows."""
+        return self._before[1]
+
+    @property
+    def edx_truth_after(self) -> XRayTruth:
+        """What the X-ray map after bias shows."""
+        return self._after[1]
 
     @property
     def patterns_before(self):
@@ -140,8 +212,8 @@ class MicroBattery:
 
 def _not_simulated(name: str, what: str) -> NotImplementedError:
     return NotImplementedError(
-        f"{name}: the virtual battery does not simulate {what} yet, only EELS (eels_before, eels_after). Its truth"
-        " (fractions, grain_id, orientation, thickness) is there to simulate them from."
+        f"{name}: the virtual battery does not simulate {what} yet, only EELS (eels_before, eels_after) and X-rays"
+        " (edx_before, edx_after). Its truth (fractions, grain_id, orientation, thickness) is there for that."
     )
 
 
@@ -155,6 +227,8 @@ def micro_battery(
     conditions: EELSConditions | None = None,
     lamella: LamellaOptions | None = None,
     signal_type: str = "EELS",
+    xrays: XRayConditions | None = None,
+    xray_signal_type: str = "EDS_TEM",
 ) -> MicroBattery:
     """
     Simulate a micro-battery before and after bias.
@@ -176,12 +250,16 @@ def micro_battery(
     lamella
         Sizes and proportions of the lamella.
     signal_type
-        HyperSpy signal type of the spectra.
+        HyperSpy signal type of the EELS spectra.
+    xrays
+        Conditions of the X-ray measurement: detector, exposure, contamination.
+    xray_signal_type
+        HyperSpy signal type of the X-ray spectra.
 
     Returns
     -------
     MicroBattery
-        Signals `eels_before`, `eels_after` and `truth`.
+        Signals `eels_before`, `eels_after`, `edx_before`, `edx_after` and `truth`.
 
     Examples
     --------
@@ -215,4 +293,15 @@ def micro_battery(
             )
         )
     truth = Truth(*states, built.particles, built.pixel_size, *shifts)
-    return MicroBattery(truth=truth, eels_before=signals[0], eels_after=signals[1], conditions=conditions, dose=dose)
+    return MicroBattery(
+        truth=truth,
+        eels_before=signals[0],
+        eels_after=signals[1],
+        conditions=conditions,
+        dose=dose,
+        xrays=xrays,
+        # Spawned after those of EELS, which therefore stay as they were.
+        xray_streams=tuple(noise_stream.spawn(2)),
+        xray_signal_type=xray_signal_type,
+        noise=noise,
+    )
