@@ -7,6 +7,7 @@ from .spectra import mean_free_path, relative_thickness, simulate_spectra
 from .state import MATERIALS, LamellaState, Particles
 from .xrays import sensitivity, simulate_xrays, true_k_factors
 from .xrays_conditions import Contamination, XRayConditions, XRayDetector
+from .xrays_interface import InterfaceOptions, InterfaceScene, InterfaceTruth, simulate_interface
 from .xrays_signals import XRayTruth, xrays_to_signal
 
 __all__ = [
@@ -15,6 +16,9 @@ __all__ = [
     "Contamination",
     "Detector",
     "EELSConditions",
+    "InterfaceOptions",
+    "InterfaceScene",
+    "InterfaceTruth",
     "LamellaOptions",
     "LamellaState",
     "MicroBattery",
@@ -28,6 +32,7 @@ __all__ = [
     "micro_battery",
     "relative_thickness",
     "sensitivity",
+    "simulate_interface",
     "simulate_spectra",
     "simulate_xrays",
     "spectra_to_signal",

@@ -140,9 +140,9 @@ def exposure(atoms: Mapping[str, np.ndarray], conditions: XRayConditions) -> flo
     """
     if conditions.counts_per_channel is None:
         return conditions.electrons
-    # Pile-up is left out: it moves counts and hardly changes their number.
-    bare = replace(conditions, counts_per_channel=None, detector=replace(conditions.detector, resolving_time=0.0))
-    mean = expected_spectra(atoms, bare, electrons=1.0).mean()
+    # Counts grow as the live time at a fixed current, pile-up included.
+    plain = replace(conditions, counts_per_channel=None)
+    mean = expected_spectra(atoms, plain, electrons=plain.electrons).mean() / plain.electrons
     if not mean > 0:
         raise ValueError(
             "counts_per_channel: nothing under the beam gives X-rays; give probe_current and live_time instead"

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import fft, sparse, special
 
 from .xrays_conditions import MN_KA, XRayConditions, XRayDetector
-from .xrays_physics import lines, mass_absorption
+from .xrays_physics import mass_absorption
 
 # g/cm^3 of what stands in the way.
 _DENSITY = {"C": 1.4, "Al": 2.70, "Si": 2.33}
@@ -16,6 +16,7 @@ _NM, _MM = 1e-7, 0.1  # cm
 # Silicon: fluorescence yield and jump at the K edge (W. T. Elam et al., Radiat. Phys. Chem. 63, 121 (2002)), edge in
 # keV.
 _SI_YIELD, _SI_JUMP, _SI_EDGE = 0.0429, 10.37, 1.839
+_SI_KA = 1.7397  # keV
 FWHM = float(np.sqrt(8 * np.log(2)))
 
 
@@ -111,7 +112,7 @@ def escape_share(energy: np.ndarray, detector: XRayDetector) -> np.ndarray:
         0 below the K edge of silicon.
     """
     energy = np.atleast_1d(np.asarray(energy, dtype=float))
-    ratio = mass_absorption("Si", lines("Si")[0].energy)[0] / mass_absorption("Si", energy)
+    ratio = mass_absorption("Si", _SI_KA)[0] / mass_absorption("Si", energy)
     share = 0.5 * _SI_YIELD * (1 - 1 / _SI_JUMP) * (1 - ratio * np.log1p(1 / ratio))
     return np.where(energy > _SI_EDGE, detector.escape * share, 0.0)
 
@@ -151,7 +152,7 @@ def line_shape(energy: float, conditions: XRayConditions) -> np.ndarray:
     if lost > 0:
         shape += lost * _tail(edges, energy, sigma, detector.tail_length * energy)
     if escaped > 0:
-        left = energy - lines("Si")[0].energy
+        left = energy - _SI_KA
         shape += escaped * _gaussian(edges, left, float(peak_sigma(left, detector)))
     return shape * efficiency(energy, detector)[0]
 

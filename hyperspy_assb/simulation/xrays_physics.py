@@ -199,11 +199,12 @@ def mass_absorption(element: str, energy: np.ndarray) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        cm^2/g, of the tables of C. T. Chantler et al. (NIST, https://dx.doi.org/10.18434/T4HS32) through exspy.
+        cm^2/g, of the tables of C. T. Chantler et al. (NIST, https://dx.doi.org/10.18434/T4HS32) through exspy; below
+        0.03 keV, where some of them end, the value there.
     """
     from exspy.material import mass_absorption_coefficient
 
-    return np.asarray(mass_absorption_coefficient(element, np.atleast_1d(np.asarray(energy, dtype=float))))
+    return np.asarray(mass_absorption_coefficient(element, np.maximum(np.atleast_1d(energy), 0.03)))
 
 
 def optical_depth(atoms: Mapping[str, np.ndarray], energy: np.ndarray, take_off_angle: float) -> np.ndarray:

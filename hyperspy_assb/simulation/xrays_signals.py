@@ -71,13 +71,28 @@ class XRayTruth:
         volume = {name: sum((columns.get(m, 0.0) for m in members), nothing) for name, members in groups.items()}
         return cls(
             areal_density=dict(atoms),
-            atomic_percent=_shares({el: atoms.get(el, 0.0) + nothing for el in CELL_ELEMENTS}, 100.0),
-            volume_fraction=_shares(volume, 1.0),
+            atomic_percent=shares({el: atoms.get(el, 0.0) + nothing for el in CELL_ELEMENTS}, 100.0),
+            volume_fraction=shares(volume, 1.0),
             electrons=electrons,
         )
 
 
-def _shares(parts: dict[str, np.ndarray], whole: float) -> dict[str, np.ndarray]:
+def shares(parts: dict[str, np.ndarray], whole: float) -> dict[str, np.ndarray]:
+    """
+    Parts of a whole.
+
+    Parameters
+    ----------
+    parts
+        Arrays of one shape.
+    whole
+        What the shares add up to.
+
+    Returns
+    -------
+    dict
+        Shares; NaN where all parts are 0.
+    """
     total = sum(parts.values())
     nothing = np.full(np.shape(total), np.nan)
     return {name: np.divide(whole * part, total, out=nothing.copy(), where=total > 0) for name, part in parts.items()}

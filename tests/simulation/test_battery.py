@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from hyperspy_assb.simulation import MATERIALS, EELSConditions, build_lamella, micro_battery
+from hyperspy_assb.simulation import (
+    MATERIALS,
+    EELSConditions,
+    XRayConditions,
+    XRayDetector,
+    build_lamella,
+    micro_battery,
+)
 
 SMALL = EELSConditions(dispersion=0.5, n_channels=256)
 
@@ -35,6 +42,62 @@ def test_signals_are_calibrated(battery):
 def test_what_is_not_simulated_says_so(battery, name):
     with pytest.raises(NotImplementedError, match=name):
         getattr(battery, name)
+
+
+def test_x_rays_are_of_the_same_lamella(battery):
+    for signal, truth, state in (
+        (battery.edx_before, battery.edx_truth_before, battery.truth.before),
+        (battery.edx_after, battery.edx_truth_after, battery.truth.after),
+    ):
+        assert signal.data.shape == (24, 20, 2048)
+        assert signal.metadata.Signal.signal_type == "EDS_TEM"
+        assert [axis.scale for axis in signal.axes_manager.navigation_axes] == [75.0, 75.0]
+        solid = state.fractions["vacuum"] < 1
+        for element in ("C", "O", "Al", "P", "Fe", "Ge", "Li"):
+            np.testing.assert_allclose(truth.areal_density[element], state.areal_density(element))
+        np.testing.assert_allclose(sum(truth.atomic_percent.values())[solid], 100)
+        np.testing.assert_allclose(sum(truth.volume_fraction.values())[solid], 1)
+        assert np.isnan(truth.atomic_percent["O"][~solid]).all()
+        assert truth.atomic_percent["V"][solid].max() == 0
+        # Counts of the iron lines follow the iron.
+        iron = signal.data[..., 620:660].sum(axis=-1)[solid]
+        assert np.corrcoef(iron, truth.areal_density["Fe"][solid])[0, 1] > 0.98
+        # Implanted everywhere on the lamella, platinum most at its edge.
+        assert truth.areal_density["Ga"][solid].max() == pytest.approx(20.0)
+        platinum = np.where(state.fractions["vacuum"] == 0, truth.areal_density["Pt"], np.nan)
+        assert np.all(np.diff(np.nanmean(platinum[2:], axis=1)) < 0)
+    olivine = np.nanmean(battery.edx_truth_after.volume_fraction["olivine"])
+    assert olivine == pytest.approx(0.455, abs=0.06)
+
+
+def test_x_rays_are_simulated_once_and_by_seed(battery):
+    assert battery.edx_before is battery.edx_before
+    again = micro_battery((24, 20), seed=3, conditions=SMALL)
+    np.testing.assert_array_equal(again.edx_after.data, battery.edx_after.data)
+    assert np.any(battery.edx_before.data != battery.edx_after.data)
+    other = micro_battery((24, 20), seed=3, noise_seed=9, conditions=SMALL)
+    assert np.any(other.edx_after.data != battery.edx_after.data)
+    exact = micro_battery((24, 20), seed=3, conditions=SMALL, noise=False).edx_after.data
+    z = (battery.edx_after.data - exact) / np.sqrt(np.maximum(exact, 1e-9))
+    assert np.mean(z[exact > 1] ** 2) == pytest.approx(1, abs=0.03)
+
+
+def test_x_rays_as_asked_for(battery):
+    wanted = XRayConditions(counts_per_channel=0.05, detector=XRayDetector(energy_resolution=140.0))
+    own = micro_battery((24, 20), seed=3, conditions=SMALL, xrays=wanted)
+    assert own.edx_before.data.mean() == pytest.approx(0.05, rel=0.02)
+    eds = own.edx_after.metadata.Acquisition_instrument.TEM.Detector.EDS
+    assert eds.energy_resolution_MnKa == 140.0
+    # The same time for both states.
+    assert eds.live_time == own.edx_before.metadata.Acquisition_instrument.TEM.Detector.EDS.live_time
+    # X-rays leave the EELS counts as they are.
+    np.testing.assert_array_equal(own.eels_before.data, battery.eels_before.data)
+
+
+def test_eels_counts_are_those_of_before_x_rays(battery):
+    # Sums of the version without X-rays (own snapshot): another draw would differ by some 20,000.
+    assert battery.eels_before.data.sum(dtype=float) == pytest.approx(447231509.0, abs=200)
+    assert battery.eels_after.data.sum(dtype=float) == pytest.approx(447029181.0, abs=200)
 
 
 def test_same_seed_same_data_and_noise_is_separate(battery):
