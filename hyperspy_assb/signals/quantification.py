@@ -19,6 +19,7 @@ from hyperspy_assb.eels.quantification import quantify
 from hyperspy_assb.eels.standard import Standard
 from hyperspy_assb.signals import references as pure_pixels
 from hyperspy_assb.signals.builtin_calibration import quantify_by_cross_sections
+from hyperspy_assb.signals.channels import add_channels
 from hyperspy_assb.signals.delithiation import BUILTIN, Delithiation, check_method
 
 
@@ -69,6 +70,7 @@ def quantify_delithiation(
         )
     if standard is not None:
         check_contrast(standard.calibration, standard.names, method)
+        spectra = add_channels(signal, max(1, round(standard.dispersion / signal.axes_manager.signal_axes[0].scale)))
         if standard is not getattr(references, "standard", None):
             pure_pixels.check_purity(standard)
     count = max(1, int(signal.axes_manager.navigation_size))
@@ -80,9 +82,9 @@ def quantify_delithiation(
         else:
             found = quantify(
                 standard,
-                signal.data.reshape(-1, signal.data.shape[-1]),
-                np.array(signal.axes_manager.signal_axes[0].axis, dtype=float),
-                detector=pure_pixels.detector_of(signal, standard),
+                spectra.data.reshape(-1, spectra.data.shape[-1]),
+                np.array(spectra.axes_manager.signal_axes[0].axis, dtype=float),
+                detector=pure_pixels.detector_of(spectra, standard),
                 ensemble=ensemble,
                 progress=progress,
             )

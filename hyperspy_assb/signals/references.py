@@ -23,6 +23,7 @@ from hyperspy_assb.models.compile import compile_model
 from hyperspy_assb.models.eels import ASSBEELSModel
 from hyperspy_assb.models.low_loss import LowLossOptions, create_low_loss_model, refine_shapes
 from hyperspy_assb.models.multifit import VARIANCE, detector_from_metadata, recorded_detector
+from hyperspy_assb.signals.channels import add_channels, how_many_together
 from hyperspy_assb.signals.masks import region_mask
 
 NOT_PURE, NOT_ONE_PHASE = 0.1, 0.3
@@ -72,6 +73,7 @@ def calibrate_on(
                 f"references[{one!r}] and references[{other!r}] share {shared} pixels; each holds one phase."
             )
     pure = _with_data(signal, np.concatenate(spectra))
+    pure = add_channels(pure, how_many_together(pure))
     own = {phase: np.array([label == phase for label in labels]) for phase in references}
     elements = elements or elements_of(references)
     model = create_low_loss_model(pure, pure.check_microscope_parameters(), LowLossOptions(elements=elements))
@@ -90,7 +92,7 @@ def calibrate_on(
         detector=detector_from_metadata(pure),
         dark_level=any(component.name == "DarkLevel" for component in model),
     )
-    channels = signal.axes_manager.signal_axes[0].size
+    channels = pure.axes_manager.signal_axes[0].size
     standard = build_standard(pixels, elements, shapes, channels=channels, minimum_pixels=fewest)
     energy = np.array(pure.axes_manager.signal_axes[0].axis, dtype=float)
     olivines = [own[phase] for phase in OLIVINE]
