@@ -56,13 +56,14 @@ class Scene:
 
     def draw(self, columns: dict[str, np.ndarray], rng: np.random.Generator, *, signal_type: str = "EDS_TEM_ASSB"):
         """One noisy map as a signal, and its truth."""
-        conditions, electrons = self._fixed(columns)
+        conditions, electrons = self.fixed(columns)
         counts = simulate_xrays(columns, conditions, rng)
         signal = xrays_to_signal(counts, conditions, pixel_size=5.0, signal_type=signal_type)
         atoms = with_contamination(areal_densities(columns), conditions)
         return signal, XRayTruth.from_columns(columns, atoms, electrons)
 
-    def _fixed(self, columns: dict[str, np.ndarray]) -> tuple[XRayConditions, float]:
+    def fixed(self, columns: dict[str, np.ndarray]) -> tuple[XRayConditions, float]:
+        """Conditions whose live time gives the mean count, and the electrons of a pixel."""
         atoms = with_contamination(areal_densities(columns), self.conditions)
         electrons = exposure(atoms, self.exposed())
         scale = electrons / self.conditions.electrons
@@ -79,7 +80,7 @@ class Scene:
             strength of the continuum are unknown. "phases": of the volume fraction of each phase; phases, foreign
             elements and the continuum are unknown. What the continuum says of the specimen is not used.
         """
-        conditions, electrons = self._fixed(columns)
+        conditions, electrons = self.fixed(columns)
         flat = {name: t.reshape(-1)[pixels] for name, t in columns.items()}
         lines_only = replace(conditions, bremsstrahlung=0.0)
         densities = areal_densities(flat)

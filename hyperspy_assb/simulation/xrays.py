@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -68,6 +68,8 @@ def _without_exposure(conditions: XRayConditions) -> XRayConditions:
 
 def _spectra_per_electron(atoms: Mapping[str, np.ndarray], conditions: XRayConditions, *, absorbed: bool) -> np.ndarray:
     """Expected counts per electron, ``(pixels, n_channels)``, without pile-up."""
+    if not atoms:
+        return np.zeros((1, conditions.n_channels))
     table = _table(_without_exposure(conditions))
     energy = np.array([line.energy for line in table.lines])
     none = np.zeros(len(next(iter(atoms.values()))))
@@ -102,24 +104,28 @@ def expected_spectra(
         Expected counts, ``(..., n_channels)``.
     """
     conditions = conditions or XRayConditions()
+    electrons = exposure(atoms, conditions) if electrons is None else electrons
     shape = np.broadcast_shapes(*[np.shape(n) for n in atoms.values()])
+    out = np.empty((int(np.prod(shape)), conditions.n_channels))
+    for part, spectra in _blocks(atoms, shape, conditions, electrons):
+        out[part] = spectra
+    return out.reshape(*shape, conditions.n_channels)
+
+
+def _blocks(
+    atoms: Mapping[str, np.ndarray], shape: tuple[int, ...], conditions: XRayConditions, electrons: float
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Expected spectra of some pixels at a time."""
     flat = {element: np.broadcast_to(np.asarray(n, dtype=float), shape).ravel() for element, n in atoms.items()}
     stray = {element: np.full(1, n) for element, n in conditions.contamination.stray.items() if n > 0}
     unseen = np.zeros(conditions.n_channels)
     if stray:
         unseen = _spectra_per_electron(stray, conditions, absorbed=False)[0]
-    n = int(np.prod(shape))
-    out = np.empty((n, conditions.n_channels))
-    if electrons is None:
-        electrons = exposure(atoms, conditions)
     live_time = conditions.live_time * electrons / conditions.electrons
-    for begin in range(0, n, _BLOCK):
+    for begin in range(0, int(np.prod(shape)), _BLOCK):
         part = slice(begin, begin + _BLOCK)
-        counts = (
-            _spectra_per_electron({k: v[part] for k, v in flat.items()}, conditions, absorbed=True) if flat else 0.0
-        )
-        out[part] = pile_up(electrons * (counts + unseen), conditions, live_time)
-    return out.reshape(*shape, conditions.n_channels)
+        counts = _spectra_per_electron({k: v[part] for k, v in flat.items()}, conditions, absorbed=True)
+        yield part, pile_up(electrons * (counts + unseen), conditions, live_time)
 
 
 def exposure(atoms: Mapping[str, np.ndarray], conditions: XRayConditions) -> float:
@@ -142,7 +148,9 @@ def exposure(atoms: Mapping[str, np.ndarray], conditions: XRayConditions) -> flo
         return conditions.electrons
     # Counts grow as the live time at a fixed current, pile-up included.
     plain = replace(conditions, counts_per_channel=None)
-    mean = expected_spectra(atoms, plain, electrons=plain.electrons).mean() / plain.electrons
+    shape = np.broadcast_shapes(*[np.shape(n) for n in atoms.values()])
+    total = sum(spectra.sum() for _, spectra in _blocks(atoms, shape, plain, plain.electrons))
+    mean = total / (np.prod(shape) * plain.n_channels * plain.electrons)
     if not mean > 0:
         raise ValueError(
             "counts_per_channel: nothing under the beam gives X-rays; give probe_current and live_time instead"
@@ -202,6 +210,34 @@ def draw_counts(expected: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return counts.astype(np.uint16 if counts.max(initial=0) < 2**16 else np.uint32)
 
 
+def draw_spectra(
+    atoms: Mapping[str, np.ndarray], conditions: XRayConditions, rng: np.random.Generator, *, electrons: float
+) -> np.ndarray:
+    """
+    Draw the X-ray spectra of columns of atoms, without ever holding all expectations.
+
+    Parameters
+    ----------
+    atoms, conditions, electrons
+        See :func:`expected_spectra`.
+    rng
+        Source of the noise.
+
+    Returns
+    -------
+    numpy.ndarray
+        Counts, ``(..., n_channels)``: uint16, or uint32 where that is too small.
+    """
+    shape = np.broadcast_shapes(*[np.shape(n) for n in atoms.values()])
+    out = np.empty((int(np.prod(shape)), conditions.n_channels), np.uint16)
+    for part, spectra in _blocks(atoms, shape, conditions, electrons):
+        counts = draw_counts(spectra, rng)
+        if counts.dtype.itemsize > out.dtype.itemsize:
+            out = out.astype(counts.dtype)
+        out[part] = counts
+    return out.reshape(*shape, conditions.n_channels)
+
+
 def simulate_xrays(
     columns: Mapping[str, np.ndarray],
     conditions: XRayConditions | None = None,
@@ -247,8 +283,10 @@ def simulate_xrays(
     atoms = areal_densities(columns)
     total = sum(np.asarray(c, dtype=float) for c in columns.values())
     atoms = with_contamination(atoms, conditions, solid=np.asarray(total > 0, dtype=float))
-    expected = expected_spectra(atoms, conditions)
-    return draw_counts(expected, np.random.default_rng(rng)) if noise else expected
+    electrons = exposure(atoms, conditions)
+    if not noise:
+        return expected_spectra(atoms, conditions, electrons=electrons)
+    return draw_spectra(atoms, conditions, np.random.default_rng(rng), electrons=electrons)
 
 
 def sensitivity(line: str, conditions: XRayConditions | None = None) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .state import LamellaState
-from .xrays import draw_counts, expected_spectra, with_contamination
+from .xrays import draw_spectra, expected_spectra, with_contamination
 from .xrays_conditions import XRayConditions
 from .xrays_physics import areal_densities
 
@@ -156,11 +156,11 @@ def simulate_state(
         Counts ``(ny, nx, n_channels)``, and the truth.
     """
     atoms = state_atoms(state, conditions, pixel_size)
-    expected = expected_spectra(atoms, conditions, electrons=electrons)
-    return (
-        draw_counts(expected, rng) if noise else expected,
-        XRayTruth.from_columns(state.columns(), atoms, electrons),
-    )
+    if noise:
+        data = draw_spectra(atoms, conditions, rng, electrons=electrons)
+    else:
+        data = expected_spectra(atoms, conditions, electrons=electrons)
+    return data, XRayTruth.from_columns(state.columns(), atoms, electrons)
 
 
 def xrays_to_signal(

@@ -219,6 +219,15 @@ def test_same_seed_same_counts():
     assert one.dtype == np.uint16
 
 
+def test_many_counts_take_a_wider_type():
+    counts = simulate_xrays({"LiFePO4": [1.0, 100.0]}, XRayConditions(counts_per_channel=2000.0), rng=4)
+    assert counts.dtype == np.uint32
+    assert counts[1].max() > 2**16
+    expected = simulate_xrays({"LiFePO4": [1.0, 100.0]}, XRayConditions(counts_per_channel=2000.0), noise=False)
+    z = (counts - expected) / np.sqrt(np.maximum(expected, 1))
+    assert np.abs(z).max() < 6
+
+
 def test_vacuum_shows_grid_and_chip_only():
     conditions = XRayConditions()
     vacuum = simulate_xrays({"LAGP": 0.0}, conditions, noise=False)
@@ -227,6 +236,7 @@ def test_vacuum_shows_grid_and_chip_only():
     assert window(vacuum, conditions, 0.45, 0.6) < 0.5
     clean = simulate_xrays({"LAGP": 0.0}, replace(conditions, contamination=Contamination.none()), noise=False)
     assert clean.sum() == 0
+    np.testing.assert_array_equal(simulate_xrays({}, conditions, noise=False), vacuum)
 
 
 def test_foreign_elements_lie_on_the_lamella():
