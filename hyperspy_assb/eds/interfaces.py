@@ -259,7 +259,9 @@ class _Steps:
         """Fit position, and variance unless it is held."""
         parameters = lmfit.Parameters()
         low, high = self.profile.distance[0], self.profile.distance[-1]
-        parameters.add("position", np.clip(position, low, high), min=low - 0.1 * self.reach, max=high + 0.1 * self.reach)
+        parameters.add(
+            "position", np.clip(position, low, high), min=low - 0.1 * self.reach, max=high + 0.1 * self.reach
+        )
         parameters.add("variance", variance, vary=vary, min=self.floor - self.probe_variance, max=self.reach**2)
         return lmfit.minimize(
             lambda p: self.solve(p["position"].value, p["variance"].value)[1],
@@ -276,7 +278,9 @@ class _Steps:
     def best_position(self, variance: float, near: float, span: float) -> tuple[float, float]:
         """Position and objective for a given variance."""
         found = optimize.minimize_scalar(
-            lambda x: self.objective(x, variance), bounds=(near - span, near + span), method="bounded",
+            lambda x: self.objective(x, variance),
+            bounds=(near - span, near + span),
+            method="bounded",
             options={"xatol": 1e-4 * self.profile.spacing},
         )
         return float(found.x), float(found.fun)
@@ -390,9 +394,9 @@ def _smooth_covariance(profile: Profile, share: FloatArray) -> FloatArray:
     design = np.stack([1.0 - share, share], axis=1)
     sides = np.linalg.lstsq(design, single.reshape(len(share), -1), rcond=None)[0]
     smooth = (np.clip(design, 0.0, 1.0) @ sides).reshape(single.shape)
-    lowest = np.linalg.eigvalsh(smooth / np.sqrt(
-        np.einsum("bii,bjj->bij", np.abs(smooth) + 1e-300, np.abs(smooth) + 1e-300)
-    ))[:, 0]
+    lowest = np.linalg.eigvalsh(
+        smooth / np.sqrt(np.einsum("bii,bjj->bij", np.abs(smooth) + 1e-300, np.abs(smooth) + 1e-300))
+    )[:, 0]
     smooth = np.where((lowest > 1e-6)[:, np.newaxis, np.newaxis], smooth, single)
     return smooth / profile.pixels[:, np.newaxis, np.newaxis]
 
@@ -435,7 +439,7 @@ def _interval(steps: _Steps, position: float, variance: float, error: float, bes
 
     def cross(direction: float) -> float:
         inside, step = variance, error
-                for _ in range(40):
+        for _ in range(40):
             outside = max(variance + direction * step, lowest)
             if excess(outside) > 0.0:
                 return float(optimize.brentq(excess, min(inside, outside), max(inside, outside), xtol=1e-2 * error))
@@ -455,11 +459,13 @@ def _beyond(steps: _Steps, joint: _Steps, common: Width, index: int) -> Beyond:
     near, far = plateaus[index], plateaus[m + index]
     side = -1 if far > near else 1
     excess = abs(far - near)
-    edges = np.concatenate([
-        [1.5 * profile.distance[0] - 0.5 * profile.distance[1]],
-        0.5 * (profile.distance[1:] + profile.distance[:-1]),
-        [1.5 * profile.distance[-1] - 0.5 * profile.distance[-2]],
-    ])
+    edges = np.concatenate(
+        [
+            [1.5 * profile.distance[0] - 0.5 * profile.distance[1]],
+            0.5 * (profile.distance[1:] + profile.distance[:-1]),
+            [1.5 * profile.distance[-1] - 0.5 * profile.distance[-2]],
+        ]
+    )
 
     def beyond(position: float, variance: float) -> tuple[float, FloatArray, FloatArray]:
         inside = np.clip(position, edges[:-1], edges[1:])
@@ -480,15 +486,21 @@ def _beyond(steps: _Steps, joint: _Steps, common: Width, index: int) -> Beyond:
     moves = -covariance @ slopes.T
     small = 0.05 * profile.spacing
     size = 0.05 * max(common.variance + steps.probe_variance, steps.floor)
-    by_position = (beyond(common.position + small, common.variance)[0] - beyond(common.position - small, common.variance)[0])
-    by_variance = (beyond(common.position, common.variance + size)[0] - beyond(common.position, common.variance - size)[0])
+    by_position = (
+        beyond(common.position + small, common.variance)[0] - beyond(common.position - small, common.variance)[0]
+    )
+    by_variance = (
+        beyond(common.position, common.variance + size)[0] - beyond(common.position, common.variance - size)[0]
+    )
     moved = by_position / (2.0 * small) * moves[0] + by_variance / (2.0 * size) * moves[1]
     # The joint problem holds some of the elements: its whitened data in terms of those of all.
     own = [profile.elements.index(element) for element in joint.profile.elements]
     change = np.einsum("bij,bjk->bik", joint.white, back[:, own, :])
 
     def error(direction: FloatArray) -> float:
-        return float(np.linalg.norm(influence + np.einsum("bi,bik->bk", direction.reshape(steps.bins, -1), change).ravel()))
+        return float(
+            np.linalg.norm(influence + np.einsum("bi,bik->bk", direction.reshape(steps.bins, -1), change).ravel())
+        )
 
     # The probe widens the profile: what it puts beyond the boundary is the difference of the two error functions.
     whole = np.sqrt(max(common.variance + steps.probe_variance, steps.floor))
