@@ -121,6 +121,30 @@ CITATIONS: Mapping[str, Citation] = {
         "10.1002/hbm.1058",
         "p values for many bands from the largest statistic of each permutation",
     ),
+    "x_ray_cross_sections": Citation(
+        "D. Bote, F. Salvat, A. Jablonski and C. J. Powell, At. Data Nucl. Data Tables 95, 871 (2009)",
+        "10.1016/j.adt.2009.08.001",
+        "ionisation by electrons, from which factors of lines are computed",
+    ),
+    "cliff_lorimer": Citation(
+        "G. Cliff and G. W. Lorimer, J. Microsc. 103, 203 (1975)",
+        "10.1111/j.1365-2818.1975.tb03895.x",
+        "composition of thin specimens from X-ray lines by k-factors",
+    ),
+    "zeta": Citation(
+        "M. Watanabe and D. B. Williams, J. Microsc. 221, 89 (2006)",
+        "10.1111/j.1365-2818.2006.01549.x",
+        "composition and mass thickness from X-ray lines by zeta factors",
+    ),
+    "registration": Citation(
+        "M. Guizar-Sicairos, S. T. Thurman and J. R. Fienup, Opt. Lett. 33, 156 (2008)",
+        "10.1364/OL.33.000156",
+        "maps of two states brought on top of each other",
+    ),
+    "scikit-image": Citation(
+        "S. van der Walt et al., PeerJ 2, e453 (2014)", "10.7717/peerj.453", "registration of maps"
+    ),
+    "lmfit": Citation("M. Newville et al., LMFIT", "10.5281/zenodo.598352", "fits of profiles with their errors"),
     "numpy": Citation("C. R. Harris et al., Nature 585, 357 (2020)", "10.1038/s41586-020-2649-2", "arrays"),
     "scipy": Citation("P. Virtanen et al., Nat. Methods 17, 261 (2020)", "10.1038/s41592-019-0686-2", "numerics"),
     "numba": Citation(

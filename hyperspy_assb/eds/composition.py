@@ -200,7 +200,7 @@ class Composition:
     status
         Status of the fit, shape (N,).
     fit
-        Everything else that was fitted.
+        Everything else that was fitted; None where it was not kept.
     """
 
     elements: tuple[str, ...]
@@ -209,7 +209,7 @@ class Composition:
     covariance: FloatArray
     calibration: FloatArray
     status: NDArray[np.int8]
-    fit: TemplateFit
+    fit: TemplateFit | None = None
 
     def subset(self, elements: Sequence[str]) -> Composition:
         """Some of the elements."""

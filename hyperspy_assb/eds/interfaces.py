@@ -452,55 +452,48 @@ def _interval(steps: _Steps, position: float, variance: float, error: float, bes
 
 
 def _beyond(steps: _Steps, joint: _Steps, common: Width, index: int) -> Beyond:
-    """Amount of an element on its poor side, with the error of bins, plateaus and position together."""
-    profile = steps.profile
-    m = steps.m
-    plateaus, _ = steps.solve(common.position, common.variance)
-    near, far = plateaus[index], plateaus[m + index]
-    side = -1 if far > near else 1
-    excess = abs(far - near)
-    edges = np.concatenate(
-        [
-            [1.5 * profile.distance[0] - 0.5 * profile.distance[1]],
-            0.5 * (profile.distance[1:] + profile.distance[:-1]),
-            [1.5 * profile.distance[-1] - 0.5 * profile.distance[-2]],
-        ]
-    )
+    """Amount of an element on its poor side, with the error of bins, plateaus and position together.
 
-    def beyond(position: float, variance: float) -> tuple[float, FloatArray, FloatArray]:
+    What the error function has there, and what the bins have beyond it: so the bin that the boundary cuts does no harm.
+    """
+    profile, m = steps.profile, steps.m
+    middle = 0.5 * (profile.distance[1:] + profile.distance[:-1])
+    edges = np.concatenate([[2.0 * profile.distance[0] - middle[0]], middle, [2.0 * profile.distance[-1] - middle[-1]]])
+    plateaus, _ = steps.solve(common.position, common.variance)
+    side = -1 if plateaus[m + index] > plateaus[index] else 1
+    excess = float(abs(plateaus[m + index] - plateaus[index]))
+    back = np.linalg.inv(steps.white)
+
+    def functional(position: float, variance: float) -> FloatArray:
+        """The amount, as a linear function of the whitened data."""
+        inverse = np.linalg.pinv(steps.design(position, variance))
+        near, far = inverse[index], inverse[m + index]
+        share = steps.share(position, variance)
         inside = np.clip(position, edges[:-1], edges[1:])
         length = inside - edges[:-1] if side < 0 else edges[1:] - inside
-        values, _ = steps.solve(position, variance)
-        poor = values[index] if side < 0 else values[m + index]
-        return float(length @ (profile.amount[:, index] - poor)), length, values
+        sigma = np.sqrt(max(variance + steps.probe_variance, steps.floor))
+        bins = (length[:, np.newaxis] * back[:, index, :]).ravel()
+        fitted = (length @ (1.0 - share)) * near + (length @ share) * far
+        return bins - fitted - side * (far - near) * sigma / np.sqrt(2.0 * np.pi)
 
-    amount, length, _ = beyond(common.position, common.variance)
-    inverse = np.linalg.pinv(steps.design(common.position, common.variance))
-    # How the amount follows the whitened data of all elements, step by step.
-    poor = index if side < 0 else m + index
-    back = np.linalg.inv(steps.white)
-    influence = np.zeros((steps.bins, m))
-    influence += length[:, np.newaxis] * back[:, index, :]
-    influence = influence.ravel() - length.sum() * inverse[poor]
-    slopes, covariance = joint.information(common.position, common.variance)
-    moves = -covariance @ slopes.T
+    influence = functional(common.position, common.variance)
+    amount = float(influence @ steps.data)
     small = 0.05 * profile.spacing
     size = 0.05 * max(common.variance + steps.probe_variance, steps.floor)
-    by_position = (
-        beyond(common.position + small, common.variance)[0] - beyond(common.position - small, common.variance)[0]
-    )
-    by_variance = (
-        beyond(common.position, common.variance + size)[0] - beyond(common.position, common.variance - size)[0]
-    )
-    moved = by_position / (2.0 * small) * moves[0] + by_variance / (2.0 * size) * moves[1]
+    around = [
+        functional(common.position + dx, common.variance + dv) @ steps.data
+        for dx, dv in ((small, 0.0), (-small, 0.0), (0.0, size), (0.0, -size))
+    ]
+    slopes, covariance = joint.information(common.position, common.variance)
+    moves = -covariance @ slopes.T
+    moved = (around[0] - around[1]) / (2.0 * small) * moves[0] + (around[2] - around[3]) / (2.0 * size) * moves[1]
     # The joint problem holds some of the elements: its whitened data in terms of those of all.
     own = [profile.elements.index(element) for element in joint.profile.elements]
     change = np.einsum("bij,bjk->bik", joint.white, back[:, own, :])
 
     def error(direction: FloatArray) -> float:
-        return float(
-            np.linalg.norm(influence + np.einsum("bi,bik->bk", direction.reshape(steps.bins, -1), change).ravel())
-        )
+        other = np.einsum("bi,bik->bk", direction.reshape(steps.bins, -1), change).ravel()
+        return float(np.linalg.norm(influence + other))
 
     # The probe widens the profile: what it puts beyond the boundary is the difference of the two error functions.
     whole = np.sqrt(max(common.variance + steps.probe_variance, steps.floor))

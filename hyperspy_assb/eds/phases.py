@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
@@ -249,7 +249,7 @@ def quantify_phases(
         covariance=fit.covariance[:, :k, :k],
         by_calibration=fit.by_group[:, :k],
         calibration=calibration_of(scene, groups),
-        composition=composition,
+        composition=replace(composition, fit=None),
         residual=residual,
         residual_std=residual_std,
         p_value=p_value,

@@ -129,7 +129,8 @@ def fit_templates(
     Parameters
     ----------
     counts
-        Shape (N, all channels), of any real type; an array, or something that gives arrays by slices (dask).
+        Shape (N, all channels), of any real type; an array, or something that gives arrays by slices, ``block`` spectra
+        at a time.
     model
         Templates, on the E channels that are fitted.
     start
@@ -224,8 +225,9 @@ def fit_templates(
 
 def _blocks(counts: Any, channels: slice) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Some spectra at a time, as numbers of one type: one compiled kernel serves all."""
-    for begin in range(0, len(counts), _BLOCK):
-        part = slice(begin, min(begin + _BLOCK, len(counts)))
+    size = int(getattr(counts, "block", _BLOCK))
+    for begin in range(0, len(counts), size):
+        part = slice(begin, min(begin + size, len(counts)))
         block = np.asarray(counts[part])[:, channels]
         if block.dtype.kind == "f" and not np.isfinite(block).all():
             raise ValueError("counts must be finite: some channels hold NaN or infinity.")

@@ -1,6 +1,13 @@
 """HyperSpy signals for all-solid-state batteries, and reading them from files."""
 
+from hyperspy_assb.signals.eds import ASSBEDSTEMSpectrum, LazyASSBEDSTEMSpectrum
 from hyperspy_assb.signals.eels import ASSBEELSSpectrum, LazyASSBEELSSpectrum
 from hyperspy_assb.signals.files import load_spectrum_image
 
-__all__ = ["ASSBEELSSpectrum", "LazyASSBEELSSpectrum", "load_spectrum_image"]
+__all__ = [
+    "ASSBEDSTEMSpectrum",
+    "ASSBEELSSpectrum",
+    "LazyASSBEDSTEMSpectrum",
+    "LazyASSBEELSSpectrum",
+    "load_spectrum_image",
+]
