@@ -58,7 +58,7 @@ class XRayLine:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two lines of different elements that one spectrum cannot show apart.
+    """Two lines of different elements that overlap in a spectrum.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def line_width(energy: FloatArray | float, resolution: float) -> FloatArray:
 
 
 def find_overlaps(lines: Iterable[XRayLine], resolution: float, *, minimum_weight: float = 0.2) -> list[Overlap]:
-    """Pairs of lines of different elements that are nearer than their width.
+    """Pairs of lines of different elements that are nearer than twice their width.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def find_overlaps(lines: Iterable[XRayLine], resolution: float, *, minimum_weigh
     found = []
     for first, second in combinations(strong, 2):
         width = float(line_width(first.energy, resolution))
-        if first.element != second.element and second.energy - first.energy < width:
+        if first.element != second.element and second.energy - first.energy < 2.0 * width:
             distance = 1000.0 * (second.energy - first.energy)
             found.append(Overlap(first.full_name, second.full_name, first.energy, distance, 1000.0 * width))
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -196,16 +196,16 @@ def _templates(model: Any, builder: Builder, summed: Any) -> tuple[TemplateModel
     """Families of exspy's model as templates, and the continuum: one of known shape, or several where it is free."""
     axis = model.axis
     names = [component.name for component in model.xray_lines]
-    shapes = {}
+    shapes: dict[str, Any] = {}
+    for component in model.xray_lines:
+        # Members of the family follow as twins, by their weights.
+        component.A.value = 1.0
     for component in [*model.xray_lines, *model.family_lines]:
-        kept = component.A.twin, component.A.value
         main = component if component.A.twin is None else component.A.twin.component
-        scale = component.A.value / main.A.value
-        values = component.function(axis.axis) / component.A.value * scale * axis.scale
+        values = component.function(axis.axis) * axis.scale
         distance = np.abs(axis.axis - component.centre.value)
         values = np.where(distance < _WIDE * component.sigma.value, values, 0.0)
         shapes[main.name] = shapes.get(main.name, 0.0) + values
-        assert kept[0] is component.A.twin
     nodes, hats = builder.hats
     size = len(names)
     columns = np.vstack([np.array([shapes[name] for name in names]), hats])
@@ -245,8 +245,10 @@ def _into_model(
 
     for i, name in enumerate(names):
         fill(model[name].A, fit.amounts[:, i], fit.std[:, i])
+    for component in model.xray_lines:
+        component.A.value = 1.0
     for component in model.family_lines:
-        weight = component.A.value / component.A.twin.value
+        weight = component.A.value
         i = names.index(component.A.twin.component.name)
         fill(component.A, weight * fit.amounts[:, i], weight * fit.std[:, i])
     if continuum is not None:
@@ -258,8 +260,10 @@ def _into_model(
         model.append(background)
         model.background_components.append(background)
         fill(background.yscale, fit.amounts[:, -1], fit.std[:, -1])
-        fill(background.xscale, np.ones(fit.status.size), None)
-        fill(background.shift, np.zeros(fit.status.size), None)
+    for component in model:
+        for parameter in component.parameters:
+            if not parameter.map["is_set"].any():
+                fill(parameter, np.full(fit.status.size, parameter.value), None)
     model.fetch_stored_values()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from exspy import preferences
 from exspy.material import elements as element_database
 from exspy.material import mass_absorption_coefficient
 from numpy.typing import NDArray
@@ -25,6 +26,12 @@ TEM = "Acquisition_instrument.TEM."
 EDS = TEM + "Detector.EDS."
 DEFAULTS = "ASSB.exspy_defaults"
 """Where it is noted which values of the metadata nobody measured."""
+DEFAULT_VALUES = {
+    "tilt_stage": lambda: preferences.EDS.eds_tilt_stage,
+    "elevation_angle": lambda: preferences.EDS.eds_detector_elevation,
+    "azimuth_angle": lambda: preferences.EDS.eds_detector_azimuth,
+    "energy_resolution_MnKa": lambda: preferences.EDS.eds_mn_ka,
+}
 FIT_RANGE = (0.18, 15.0)
 """keV in which spectra are fitted."""
 Factors = Mapping[str, float] | str | PathLike[str] | Sensitivities | None
@@ -157,6 +164,9 @@ def read_instrument(signal: Any, *, need_angle: bool = True) -> Instrument:
                 f"The {words} is missing{angle} (metadata {item}): set it with s.set_microscope_parameters({name}=...)."
             )
     invented = set(signal.metadata.get_item(DEFAULTS, None) or ())
+    # Whoever set one of them will have looked at all.
+    if any(signal.metadata.get_item(items[name][0], None) != DEFAULT_VALUES[name]() for name in invented):
+        invented = set()
     guessed = [f"{items[name][1]}: {signal.metadata.get_item(items[name][0]):g}" for name in items if name in invented]
     if guessed:
         warnings.warn(

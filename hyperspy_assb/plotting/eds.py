@@ -1,0 +1,144 @@
+"""Figures of X-ray results: composition, phases, interfaces, changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from hyperspy_assb.eds.phases import PhaseStatus
+from hyperspy_assb.plotting.maps import plot_map, plot_status_map
+from hyperspy_assb.plotting.style import COLOURS
+
+STATUS_NAMES = {
+    PhaseStatus.GOOD: "explained",
+    PhaseStatus.EMPTY: "no counts",
+    PhaseStatus.NOT_FITTED: "not fitted",
+    PhaseStatus.VACUUM: "no material",
+    PhaseStatus.UNEXPLAINED: "not a mixture of the phases",
+    PhaseStatus.RESIDUAL: "something else in the spectrum",
+}
+
+
+def _grid(count: int, *, columns: int = 3, size: tuple[float, float] = (4.2, 3.6)) -> list[Axes]:
+    rows = -(-count // columns)
+    columns = min(columns, count)
+    _, axes = plt.subplots(
+        rows, columns, figsize=(size[0] * columns, size[1] * rows), layout="constrained", squeeze=False
+    )
+    flat = list(axes.ravel())
+    for ax in flat[count:]:
+        ax.set_axis_off()
+    return flat[:count]
+
+
+def plot_composition(result: Any) -> np.ndarray:
+    """Plot the atomic per cent of every element as maps.
+
+    Parameters
+    ----------
+    result : EDSComposition
+        What was quantified.
+
+    Returns
+    -------
+    axes
+        One for each element.
+    """
+    axes = _grid(len(result.elements))
+    for ax, element in zip(axes, result.elements, strict=True):
+        plot_map(result.atomic_percent[element], label=f"{element} (at. %, without Li)", title=element, ax=ax)
+    return np.array(axes)
+
+
+def plot_phases(result: Any) -> np.ndarray:
+    """Plot the volume fraction of every phase, the largest phase of each pixel, and the status.
+
+    Parameters
+    ----------
+    result : EDSPhases
+        What was quantified.
+
+    Returns
+    -------
+    axes
+        One for each phase, then of the phase map and of the status.
+    """
+    axes = _grid(len(result.phases) + 2)
+    for ax, phase in zip(axes, result.phases, strict=False):
+        title = "olivine (LiFePO4 and FePO4)" if phase == "olivine" else phase
+        plot_map(result.volume_fraction[phase], label="volume fraction", title=title, ax=ax, vmin=0.0, vmax=1.0)
+    names = {-1: "none", **dict(enumerate(result.phases))}
+    plot_status_map(result.phase_map, names, title="Largest phase", ax=axes[-2])
+    plot_status_map(result.status, STATUS_NAMES, title="Status", ax=axes[-1])
+    return np.array(axes)
+
+
+def plot_interface(result: Any, *, ax: Axes | None = None) -> Axes:
+    """Plot the profile of every element with a step, with error bars and the fit of all together.
+
+    Parameters
+    ----------
+    result : InterfaceProfile
+        What was fitted.
+    ax
+        Axes to draw on; new ones if None.
+    """
+    ax = plt.subplots(figsize=(7.0, 4.6), layout="constrained")[1] if ax is None else ax
+    profile, found = result.found.profile, result.found
+    fine = np.linspace(profile.distance[0], profile.distance[-1], 400)
+    curves = found.curve(fine)
+    shown = [el for el in profile.elements if el in found.beyond]
+    for k, element in enumerate(shown):
+        i = profile.elements.index(element)
+        colour = COLOURS[k % len(COLOURS)]
+        std = np.sqrt(profile.covariance[:, i, i])
+        ax.errorbar(
+            profile.distance, profile.amount[:, i], std, fmt="o", ms=3, lw=1, color=colour, label=element, capsize=0
+        )
+        ax.plot(fine, curves[:, i], color=colour)
+    low, high = result.width_interval
+    ax.axvline(result.position, color="0.4", lw=1, ls=":")
+    ax.set(xlabel="Distance (nm)", ylabel="Atoms in the column (atoms/nm²)")
+    ax.set_title(
+        f"10-90 % width {result.width:.2f} nm ({low:.2f} to {high:.2f}), probe of {found.probe:g} nm taken out"
+    )
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_composition_change(result: Any) -> np.ndarray:
+    """Plot the change of every element; blocks that changed by more than noise are outlined by dots.
+
+    Parameters
+    ----------
+    result : CompositionComparison
+        What was compared.
+
+    Returns
+    -------
+    axes
+        One for each element.
+    """
+    axes = _grid(len(result.elements))
+    for ax, element in zip(axes, result.elements, strict=True):
+        values = result.difference[element].data
+        limit = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
+        plot_map(
+            result.difference[element],
+            label="change (at. %)",
+            title=_title(result, element),
+            ax=ax,
+            cmap="RdBu_r",
+            vmin=-limit,
+            vmax=limit,
+        )
+    return np.array(axes)
+
+
+def _title(result: Any, element: str) -> str:
+    changed = result.changed[element].data
+    tested = int(np.isfinite(result.q_value[element].data).sum())
+    return f"{element}: {int((changed > 0).sum())} up, {int((changed < 0).sum())} down of {tested}"
