@@ -58,12 +58,16 @@ class PhaseOptions:
         Probability with which a pixel that is a mixture is called none.
     misfit
         Relative misfit of the spectrum, below which nothing is said of it however significant it is.
+    foreign
+        Share of atoms of elements that no phase holds, above which the phases do not explain a pixel. Preparation adds
+        a few per cent.
     """
 
     phases: tuple[tuple[str, str], ...] = tuple(PHASES.items())
     densities: tuple[tuple[str, float], ...] = ()
     level: float = 1e-3
     misfit: float = 0.15
+    foreign: float = 0.1
 
     def columns(self) -> dict[str, dict[str, float]]:
         """Atoms/nm^3 of each element in each phase.
@@ -91,6 +95,37 @@ class PhaseOptions:
         """g/cm^3 of each phase, Li included."""
         own = dict(self.densities)
         return np.array([own.get(name, phase(ref).density) for name, ref in self.phases])
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether phases explain many pixels together: the sum of mixtures is a mixture.
+
+    Parameters
+    ----------
+    pixels
+        How many.
+    explained
+        Whether nothing speaks against it.
+    p_value
+        Of the hypothesis that the elements are those of a mixture.
+    foreign
+        Share of atoms that no phase holds.
+    foreign_std
+        Standard error, counting and calibration.
+    worst
+        Element at fault, and by how many standard errors.
+    worst_ratio
+        Positive if there is too much of it.
+    """
+
+    pixels: int
+    explained: bool
+    p_value: float
+    foreign: float
+    foreign_std: float
+    worst: str
+    worst_ratio: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +162,8 @@ class PhaseMixture:
         Relative misfit of the spectrum, shape (N,); below 0 where it is smaller than its noise.
     misfit_significance
         In standard deviations.
+    whole
+        Whether the phases explain all pixels with material together.
     status
         :class:`PhaseStatus`, shape (N,).
     """
@@ -145,6 +182,7 @@ class PhaseMixture:
     p_value: FloatArray
     misfit: FloatArray
     misfit_significance: FloatArray
+    whole: Verdict
     status: NDArray[np.int8]
 
     def fractions(self, kind: str = "volume", *, clipped: bool = True) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -225,9 +263,8 @@ def quantify_phases(
     names = tuple(columns)
     k = len(names)
     groups = list(model.elements)
-    cell = tuple(
-        el for el in scene.elements if el in {e for atoms in columns.values() for e in atoms} or el in CELL_ELEMENTS
-    )
+    held = {element for atoms in columns.values() for element in atoms}
+    cell = tuple(el for el in scene.elements if el in held or el in CELL_ELEMENTS)
     own = composition.subset(cell)
     matrix = np.array([[atoms.get(el, 0.0) for atoms in columns.values()] for el in cell])
     residual, residual_std, p_value = explain(own, matrix)
@@ -235,11 +272,14 @@ def quantify_phases(
     total = fit.unclipped[:, :k].sum(axis=1)
     error = np.sqrt(np.einsum("nij->n", fit.covariance[:, :k, :k]))
     status[np.sqrt(np.maximum(fit.mismatch, 0.0)) * (fit.pearson > 6.0) > options.misfit] = PhaseStatus.RESIDUAL
-    status[p_value < options.level] = PhaseStatus.UNEXPLAINED
+    foreign, foreign_std = _foreign_share(composition, cell)
+    too_foreign = foreign - 3.0 * foreign_std > options.foreign
+    status[(p_value < options.level) | too_foreign] = PhaseStatus.UNEXPLAINED
     found = np.abs(own.unclipped.sum(axis=1)) > 3.0 * np.sqrt(np.einsum("nij->n", own.covariance))
     status[~(total > 3.0 * error) & ~found] = PhaseStatus.VACUUM
     status[(fit.status != CONVERGED) | (composition.status != CONVERGED)] = PhaseStatus.NOT_FITTED
     status[fit.status == EMPTY] = PhaseStatus.EMPTY
+    whole = _verdict(composition, cell, matrix, status >= PhaseStatus.VACUUM, options)
     return PhaseMixture(
         phases=names,
         elements=cell,
@@ -255,7 +295,55 @@ def quantify_phases(
         p_value=p_value,
         misfit=np.sign(fit.mismatch) * np.sqrt(np.abs(fit.mismatch)),
         misfit_significance=fit.pearson,
+        whole=whole,
         status=status,
+    )
+
+
+def _foreign_share(found: Composition, cell: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+    """Share of atoms of the elements that no phase holds, and its standard error; shape (N,) each."""
+    inside = np.array([1.0 if element in cell else 0.0 for element in found.elements])
+    total = found.unclipped.sum(axis=1)
+    share = found.unclipped @ (1.0 - inside) / np.where(total > 0.0, total, np.nan)
+    slope = ((1.0 - inside) - share[:, np.newaxis]) / total[:, np.newaxis]
+    spread = np.einsum("ni,nij,nj->n", slope, found.covariance, slope)
+    spread = spread + (slope**2 * found.unclipped**2) @ found.calibration**2
+    return share, np.sqrt(np.maximum(spread, 0.0))
+
+
+def _verdict(
+    found: Composition, cell: Sequence[str], matrix: FloatArray, where: NDArray[np.bool_], options: PhaseOptions
+) -> Verdict:
+    """All pixels together, those without an answer left out."""
+    used = where & np.isfinite(found.unclipped).all(axis=1)
+    if not used.any():
+        return Verdict(0, False, float("nan"), float("nan"), float("nan"), "", 0.0)
+    total = found.unclipped[used].sum(axis=0, keepdims=True)
+    summed = replace(
+        found,
+        atoms=np.maximum(total, 0.0),
+        unclipped=total,
+        covariance=found.covariance[used].sum(axis=0, keepdims=True),
+    )
+    residual, std, p_value = explain(summed.subset(cell), matrix)
+    foreign, foreign_std = _foreign_share(summed, cell)
+    ratio = residual[0] / std[0]
+    worst = int(np.argmax(np.abs(ratio)))
+    name, size = cell[worst], float(ratio[worst])
+    too_foreign = bool(foreign[0] - 3.0 * foreign_std[0] > options.foreign)
+    if too_foreign and p_value[0] >= options.level:
+        others = [i for i, element in enumerate(found.elements) if element not in cell]
+        best = max(others, key=lambda i: total[0, i])
+        name = found.elements[best]
+        size = float(total[0, best] / np.sqrt(summed.covariance[0, best, best]))
+    return Verdict(
+        pixels=int(used.sum()),
+        explained=bool(p_value[0] >= options.level and not too_foreign),
+        p_value=float(p_value[0]),
+        foreign=float(foreign[0]),
+        foreign_std=float(foreign_std[0]),
+        worst=name,
+        worst_ratio=size,
     )
 
 

@@ -24,6 +24,8 @@ from hyperspy_assb.fitting.kernels import FloatArray
 CONVERGED, EMPTY, NOT_CONVERGED, UNDETERMINED = 0, 1, 2, 3
 """Status of a spectrum: fitted; without counts; still moving after the last step; amounts that cannot be told apart."""
 _BLOCK = 4096
+_FLOOR = 1e-3
+"""Share of the typical expectation below which a channel's variance is not taken to be."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,7 +278,7 @@ def _objective(y, starts, index, value, weight):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _normal(y, starts, index, value, weight, gradient, information):
+def _normal(y, floor, starts, index, value, weight, gradient, information):
     """Score and information of the weights; returns the squared residuals less their expectation,
     its variance, and the expected counts."""
     gradient[:] = 0.0
@@ -287,10 +289,9 @@ def _normal(y, starts, index, value, weight, gradient, information):
         mu = 0.0
         for j in range(first, last):
             mu += value[j] * weight[index[j]]
-        if mu <= 1e-12:
-            continue
-        inverse = 1.0 / mu
-        residual = y[e] * inverse - 1.0
+        # Where nothing is expected, one step's worth of an amount would weigh without limit.
+        inverse = 1.0 / max(mu, floor[e])
+        residual = y[e] * inverse - 1.0 if mu > 0.0 else -1.0
         # Not divided by the expectation: where that is far below 1, quotients are all noise.
         pearson += (y[e] - mu) ** 2 - mu
         variance += mu + 2.0 * mu * mu
@@ -441,9 +442,11 @@ def _fit_block(
     y = np.empty(channels)
     _weights(start, 1.0, strength, absorption, weight, slope)
     expected = 0.0
+    typical, floor = np.zeros(channels), np.empty(channels)
     for e in range(channels):
         for j in range(starts[e], starts[e + 1]):
-            expected += value[j] * weight[index[j]]
+            typical[e] += value[j] * weight[index[j]]
+        expected += typical[e]
     for n in range(counts.shape[0]):
         total = 0.0
         for e in range(channels):
@@ -453,12 +456,14 @@ def _fit_block(
         if not total > 0.0:
             continue
         amounts = start * (total / (expected * exposure[n]))
+        for e in range(channels):
+            floor[e] = max(_FLOOR * typical[e] * total / expected, 1e-12)
         _weights(amounts, exposure[n], strength, absorption, weight, slope)
         current = _objective(y, starts, index, value, weight)
         state = NOT_CONVERGED
         for iteration in range(max_iterations):
             iterations[n] = iteration + 1
-            _normal(y, starts, index, value, weight, gradient, information)
+            _normal(y, floor, starts, index, value, weight, gradient, information)
             _project(slope, gradient, information, score, fisher, scratch)
             if not _step(amounts, score, fisher, bounded, scale, step, factor, free):
                 state = UNDETERMINED
@@ -496,7 +501,7 @@ def _fit_block(
         status[n] = state
         if state != CONVERGED:
             continue
-        pearson, variance, expected_total = _normal(y, starts, index, value, weight, gradient, information)
+        pearson, variance, expected_total = _normal(y, floor, starts, index, value, weight, gradient, information)
         _project(slope, gradient, overlap, score, squares, scratch)
         _project(slope, gradient, information, score, fisher, scratch)
         for k in range(size):

@@ -144,9 +144,11 @@ def line_counts(signal: Any, lines: Sequence[str] | None, fit_range: tuple[float
     settings = Settings(fit_range=fit_range, absorption=False)
     if lines is None:
         lines = signal.metadata.get_item("Sample.xray_lines", None)
-        if not lines:
-            lines = prepare_lines(signal, signal.metadata.get_item("Sample.elements", None), (), ()).names
-    wanted = tuple(sorted(lines))
+        if lines is None or not len(lines):
+            elements = signal.metadata.get_item("Sample.elements", None)
+            chosen = None if elements is None else [str(element) for element in elements]
+            lines = prepare_lines(signal.deepcopy() if not signal._lazy else signal, chosen, (), ()).names
+    wanted = tuple(sorted(str(line) for line in lines))
     settings = replace(settings, elements=tuple(dict.fromkeys(line.partition("_")[0] for line in wanted)))
     builder = eds_setup.make_builder(signal, settings, need_factors=False)
     low, high = builder.fit_range

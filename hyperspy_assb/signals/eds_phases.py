@@ -19,6 +19,7 @@ from hyperspy_assb.eds.phases import (
     PhaseOptions,
     PhaseStatus,
     RegionPhases,
+    Verdict,
     describe,
     quantify_phases,
     summarise_region,
@@ -291,7 +292,10 @@ def _region_rows(name: str, found: RegionPhases) -> list[dict[str, Any]]:
             row |= {kind: value, f"{kind} std": std}
             if kind != "area":
                 row[f"{kind} systematic"] = systematic
-            row |= {f"{kind} low": max(value - whole, 0.0), f"{kind} high": min(value + whole, 1.0)}
+            row |= {
+                f"{kind} low": float(np.clip(value - whole, 0.0, 1.0)),
+                f"{kind} high": float(np.clip(value + whole, 0.0, 1.0)),
+            }
         row |= {"pixels": found.pixels[0], "of": found.pixels[1], "unexplained": found.unexplained}
         rows.append(row)
     return rows
@@ -355,22 +359,28 @@ def composition_of(signal: Any, settings: Settings) -> EDSComposition:
     return EDSComposition(navigation_axes(signal), record, findings, keep)
 
 
+def _unexplained(whole: Verdict) -> str:
+    """In words, why no mixture of the phases explains the map."""
+    if not whole.pixels:
+        return "No pixel could be fitted: nothing is said of phases."
+    amount = "more" if whole.worst_ratio > 0.0 else "less"
+    text = (
+        f"No mixture of the phases explains the map as a whole (p = {whole.p_value:.1g}; {100 * whole.foreign:.0f} ± "
+        f"{100 * whole.foreign_std:.0f} % of the atoms are of elements that no phase holds): there is {amount} "
+        f"{whole.worst} than in any mixture, by {abs(whole.worst_ratio):.1f} standard errors. Its fractions mean nothing."
+    )
+    return text
+
+
 def phases_of(signal: Any, settings: Settings, options: PhaseOptions) -> EDSPhases:
     """What :meth:`ASSBEDSTEMSpectrum.quantify_phases` does."""
     scene, spectra, findings, parameters = prepare(signal, settings)
     found = quantify_phases(scene, spectra, options)
     parameters |= {"phases": [name for name, _ in options.phases], "densities": dict(options.densities)}
     record = provenance.record("quantify_phases", parameters=parameters, methods=methods_of(parameters))
-    material = np.isin(found.status, (PhaseStatus.GOOD, PhaseStatus.UNEXPLAINED, PhaseStatus.RESIDUAL))
-    unexplained = np.isin(found.status, (PhaseStatus.UNEXPLAINED, PhaseStatus.RESIDUAL))
     findings = (OLIVINES, *findings)
-    if material.any() and unexplained.sum() > 0.5 * material.sum():
-        told = (
-            f"None of the phases explains {100 * unexplained.sum() / material.sum():.0f} % of the pixels with material"
-        )
-        ratio = np.nanmean(np.abs(found.residual / found.residual_std)[unexplained], axis=0)
-        worst = found.elements[int(np.argmax(ratio))]
-        told += f"; {worst} is farthest from any mixture. Fractions of these pixels mean nothing."
+    if not found.whole.explained:
+        told = _unexplained(found.whole)
         warnings.warn(told, UserWarning, stacklevel=3)
         findings = (told, *findings)
     return EDSPhases(navigation_axes(signal), record, findings, found)

@@ -106,8 +106,10 @@ def elements_of(signal: Any, settings: Settings) -> tuple[str, ...]:
     """Elements that are looked for."""
     if settings.elements is not None:
         return tuple(dict.fromkeys(settings.elements))
-    noted = signal.metadata.get_item("Sample.elements", None) or ()
-    return tuple(dict.fromkeys((*CELL_ELEMENTS, *FOREIGN_ELEMENTS, *noted)))
+    noted = signal.metadata.get_item("Sample.elements", None)
+    # Old files hold arrays of strings of NumPy.
+    named = [] if noted is None else [str(element) for element in noted]
+    return tuple(dict.fromkeys((*CELL_ELEMENTS, *FOREIGN_ELEMENTS, *named)))
 
 
 def energy_axis(signal: Any) -> FloatArray:
