@@ -1,16 +1,19 @@
-"""Edges, bands and phases: numbers with their sources, and the code that reads them."""
+"""Edges, bands, X-rays and phases: numbers with their sources, and the code that reads them."""
 
 from hyperspy_assb.reference._bands import COMPARED, Band, band, bands
 from hyperspy_assb.reference._edges import Edge, edge, edges, oscillator_strength
 from hyperspy_assb.reference._files import UnknownReferenceError
 from hyperspy_assb.reference._near_edges import check_element, near_edge
 from hyperspy_assb.reference._phases import Phase, phase, phases
+from hyperspy_assb.reference._x_rays import Atom, Subshell, x_ray_atom, x_ray_elements
 
 __all__ = [
     "COMPARED",
+    "Atom",
     "Band",
     "Edge",
     "Phase",
+    "Subshell",
     "UnknownReferenceError",
     "band",
     "bands",
@@ -21,4 +24,6 @@ __all__ = [
     "oscillator_strength",
     "phase",
     "phases",
+    "x_ray_atom",
+    "x_ray_elements",
 ]

@@ -1,0 +1,198 @@
+"""X-ray lines of a battery: their shapes in a spectrum, and which of them lie on top of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+CELL_ELEMENTS = ("C", "O", "Al", "P", "V", "Fe", "Ge")
+"""Elements of the cell that X-rays show; Li is not among them."""
+FOREIGN_ELEMENTS = ("Si", "Cu", "Ga", "Pt", "Au")
+"""What the ion beam, the grid and the chip add."""
+FAMILIES = ("Ka", "La", "Ma")
+
+MN_KA = 5.8987
+"""keV: the line at which the resolution of a detector is stated (exspy's database)."""
+FWHM_PER_SIGMA = float(np.sqrt(8.0 * np.log(2.0)))
+# Silicon: K alpha line in keV, fluorescence yield and jump ratio of the K edge, W. T. Elam, B. D. Ravel and J. R. Sieber,
+# Radiat. Phys. Chem. 63, 121 (2002), doi 10.1016/S0969-806X(01)00227-4.
+SI_KA, SI_K_EDGE, SI_YIELD, SI_JUMP = 1.7397, 1.839, 0.0429, 10.37
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class XRayLine:
+    """A characteristic line.
+
+    Parameters
+    ----------
+    element, name
+        Symbol, and the name within the element: "Fe", "Ka".
+    energy
+        keV.
+    weight
+        Intensity relative to the main line of its family ("Ka", "La", "Ma").
+    """
+
+    element: str
+    name: str
+    energy: float
+    weight: float
+
+    @property
+    def family(self) -> str:
+        """Main line of the family: "Ka", "La" or "Ma"."""
+        return f"{self.name[0]}a"
+
+    @property
+    def full_name(self) -> str:
+        """Such as "Fe_Ka"."""
+        return f"{self.element}_{self.name}"
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Two lines of different elements that one spectrum cannot show apart.
+
+    Parameters
+    ----------
+    first, second
+        Names, such as "Ga_La"; the first has the lower energy.
+    energy
+        keV, of the first.
+    distance
+        eV between them.
+    width
+        eV: full width at half maximum there.
+    """
+
+    first: str
+    second: str
+    energy: float
+    distance: float
+    width: float
+
+
+def line_width(energy: FloatArray | float, resolution: float) -> FloatArray:
+    """Full width at half maximum in keV of lines at energies in keV.
+
+    Parameters
+    ----------
+    energy
+        keV.
+    resolution
+        Full width at half maximum in eV at Mn Kα.
+
+    Returns
+    -------
+    width
+        keV. C. E. Fiori and D. E. Newbury, SEM/1978/I, 401; as exspy has it.
+
+    Examples
+    --------
+    >>> float(np.round(line_width(5.8987, 130.0), 3))
+    0.13
+    """
+    squared = resolution**2 + 2500.0 * (np.asarray(energy, dtype=float) - MN_KA)
+    # Noise of the electronics is left at zero energy, whatever the resolution is said to be.
+    return np.sqrt(np.maximum(squared, 900.0)) / 1000.0
+
+
+def find_overlaps(lines: Iterable[XRayLine], resolution: float, *, minimum_weight: float = 0.2) -> list[Overlap]:
+    """Pairs of lines of different elements that are nearer than their width.
+
+    Parameters
+    ----------
+    lines
+        All lines.
+    resolution
+        eV at Mn Kα.
+    minimum_weight
+        Lines weaker than this in their family are left out.
+
+    Returns
+    -------
+    overlaps
+        By energy.
+    """
+    strong = sorted((line for line in lines if line.weight >= minimum_weight), key=lambda line: line.energy)
+    found = []
+    for first, second in combinations(strong, 2):
+        width = float(line_width(first.energy, resolution))
+        if first.element != second.element and second.energy - first.energy < width:
+            distance = 1000.0 * (second.energy - first.energy)
+            found.append(Overlap(first.full_name, second.full_name, first.energy, distance, 1000.0 * width))
+    return found
+
+
+def channel_edges(energy: FloatArray) -> FloatArray:
+    """Edges in keV of channels whose centres are given, uniform."""
+    step = (energy[-1] - energy[0]) / (energy.size - 1)
+    return np.append(energy - step / 2.0, energy[-1] + step / 2.0)
+
+
+def gaussian(edges: FloatArray, energy: float, resolution: float) -> FloatArray:
+    """Counts of a line of one count, in channels with the given edges; exactly 0 beyond five standard deviations."""
+    sigma = float(line_width(energy, resolution)) / FWHM_PER_SIGMA
+    values = np.diff(special.ndtr((edges - energy) / sigma))
+    middle = (edges[1:] + edges[:-1]) / 2.0
+    return np.where(np.abs(middle - energy) < 5.0 * sigma, values, 0.0)
+
+
+def escape_share(absorption: FloatArray, absorption_at_ka: float, energy: FloatArray) -> FloatArray:
+    """Share of the photons counted by a silicon detector whose silicon Kα photon leaves it again.
+
+    Parameters
+    ----------
+    absorption
+        Mass absorption coefficients of silicon at the energies.
+    absorption_at_ka
+        The same at its Kα line.
+    energy
+        keV.
+
+    Returns
+    -------
+    share
+        0 below the K edge. S. J. B. Reed and N. G. Ware, J. Phys. E 5, 582 (1972), doi 10.1088/0022-3735/5/6/029.
+    """
+    ratio = absorption_at_ka / absorption
+    share = 0.5 * SI_YIELD * (1.0 - 1.0 / SI_JUMP) * (1.0 - ratio * np.log1p(1.0 / ratio))
+    return np.where(np.asarray(energy) > SI_K_EDGE, share, 0.0)
+
+
+def line_shape(edges: FloatArray, energy: float, resolution: float, escape: float = 0.0) -> FloatArray:
+    """A line with one count in its peak and, beside it, its escape peak.
+
+    Parameters
+    ----------
+    edges
+        Edges of the channels in keV, shape (E + 1,).
+    energy
+        keV.
+    resolution
+        eV at Mn Kα.
+    escape
+        Of :func:`escape_share`.
+
+    Returns
+    -------
+    counts
+        Shape (E,).
+    """
+    shape = gaussian(edges, energy, resolution)
+    if escape > 0.0:
+        shape = shape + escape / (1.0 - escape) * gaussian(edges, energy - SI_KA, resolution)
+    return shape
+
+
+def in_range(lines: Sequence[XRayLine], low: float, high: float, beam_energy: float) -> list[XRayLine]:
+    """Lines of families whose main line lies between two energies in keV, and that the beam excites."""
+    seen = {(line.element, line.family) for line in lines if line.name == line.family and low < line.energy < high}
+    return [line for line in lines if (line.element, line.family) in seen and line.energy < beam_energy]

@@ -1,0 +1,512 @@
+"""Batched Poisson fit of spectra that are sums of narrow fixed templates, with few amounts that cannot be negative.
+
+Expected counts are ``sum_t w_t D_t``, where every template ``D_t`` covers few channels, and its weight follows from the
+amounts ``a``: ``w_t = (S a)_t f((U a)_t)`` with ``f(x) = (1 - exp(-x)) / x``, what leaves a layer that emits evenly over
+its depth and absorbs. With ``U = 0`` everything is linear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from os import cpu_count
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperspy_assb.fitting.kernels import FloatArray
+
+CONVERGED, EMPTY, NOT_CONVERGED, UNDETERMINED = 0, 1, 2, 3
+"""Status of a spectrum: fitted; without counts; still moving after the last step; amounts that cannot be told apart."""
+_BLOCK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class TemplateModel:
+    """Templates, and how their weights follow from the amounts.
+
+    Parameters
+    ----------
+    templates
+        Shape (T, E), counts for unit weight; zero outside the few channels that each covers.
+    strength
+        S, shape (T, K).
+    absorption
+        U, shape (T, K).
+    group
+        Which templates share a calibration, shape (T,), as numbers from 0; -1 for those that have none.
+    bounded
+        Which amounts cannot be negative, shape (K,).
+    """
+
+    templates: FloatArray
+    strength: FloatArray
+    absorption: FloatArray
+    group: NDArray[np.int64]
+    bounded: NDArray[np.bool_]
+
+    @cached_property
+    def sparse(self) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
+        """Templates channel by channel: where each channel begins, which templates reach it, their values."""
+        by_channel = self.templates.T
+        used = by_channel != 0.0
+        starts = np.concatenate([[0], np.cumsum(used.sum(axis=1))]).astype(np.int64)
+        return starts, np.nonzero(used)[1].astype(np.int64), np.ascontiguousarray(by_channel[used])
+
+    def weights(self, amounts: FloatArray) -> FloatArray:
+        """Weights of the templates, shape (..., T), for amounts of shape (..., K)."""
+        depth = amounts @ self.absorption.T
+        small = np.abs(depth) < 1e-5
+        safe = np.where(small, 1.0, depth)
+        return (amounts @ self.strength.T) * np.where(small, 1.0 - depth / 2.0, -np.expm1(-safe) / safe)
+
+    def expectation(self, amounts: FloatArray) -> FloatArray:
+        """Expected counts, shape (..., E), for amounts of shape (..., K)."""
+        return self.weights(np.asarray(amounts, dtype=float)) @ self.templates
+
+
+@dataclass(frozen=True, eq=False)
+class TemplateFit:
+    """Amounts in N spectra.
+
+    Parameters
+    ----------
+    amounts
+        Shape (N, K): of maximum likelihood, those that are bounded not below 0; NaN where the status is not 0.
+    unclipped
+        Shape (N, K): without the bounds, by one more step of scoring with the variances of the bounded fit. Means over
+        many spectra have no bias, which those of amounts that stop at 0 have.
+    covariance
+        Shape (N, K, K), of ``unclipped``.
+    by_group
+        Shape (N, K, G): what the unclipped amounts change by, per relative change of the strength of a group.
+    deviance
+        Shape (N,).
+    pearson
+        Shape (N,): the sum of the squared residuals less what counting makes of it, in standard deviations.
+    status
+        Shape (N,).
+    iterations
+        Shape (N,).
+    """
+
+    amounts: FloatArray
+    unclipped: FloatArray
+    covariance: FloatArray
+    by_group: FloatArray
+    deviance: FloatArray
+    pearson: FloatArray
+    status: NDArray[np.int8]
+    iterations: NDArray[np.int16]
+
+    @property
+    def std(self) -> FloatArray:
+        """Standard errors, shape (N, K)."""
+        return np.sqrt(np.einsum("nkk->nk", self.covariance))
+
+
+def fit_templates(
+    counts: Any,
+    model: TemplateModel,
+    start: FloatArray,
+    *,
+    channels: slice = slice(None),
+    max_iterations: int = 60,
+    tolerance: float = 1e-4,
+    threads: int | None = None,
+) -> TemplateFit:
+    """Fit the amounts of many spectra by maximum likelihood of Poisson counts.
+
+    Parameters
+    ----------
+    counts
+        Shape (N, all channels), of any real type; an array, or something that gives arrays by slices (dask).
+    model
+        Templates, on the E channels that are fitted.
+    start
+        Amounts of a spectrum of typical composition, shape (K,), above 0; scaled to the counts of each spectrum.
+    channels
+        Which of all channels are fitted.
+    max_iterations, tolerance
+        Steps, and the change of half the deviance below which they end.
+    threads
+        Number of threads; by default as many as there are processors.
+
+    Returns
+    -------
+    TemplateFit
+        Amounts with covariance and status.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or counts are negative or not finite.
+
+    Notes
+    -----
+    Fisher scoring with an active set for the bounds; a step that does not raise the likelihood is halved.
+    """
+    start = np.ascontiguousarray(start, dtype=np.float64)
+    if start.shape != (model.strength.shape[1],) or not np.all(start > 0.0):
+        raise ValueError(f"start must hold {model.strength.shape[1]} amounts above 0.")
+    n, size = len(counts), len(start)
+    groups = int(model.group.max(initial=-1)) + 1
+    fit = TemplateFit(
+        amounts=np.full((n, size), np.nan),
+        unclipped=np.full((n, size), np.nan),
+        covariance=np.full((n, size, size), np.nan),
+        by_group=np.full((n, size, groups), np.nan),
+        deviance=np.full(n, np.nan),
+        pearson=np.full(n, np.nan),
+        status=np.full(n, EMPTY, dtype=np.int8),
+        iterations=np.zeros(n, dtype=np.int16),
+    )
+    overlap = model.templates @ model.templates.T
+    arguments = (
+        *model.sparse,
+        overlap,
+        np.ascontiguousarray(model.strength, dtype=np.float64),
+        np.ascontiguousarray(model.absorption, dtype=np.float64),
+        model.group.astype(np.int64),
+        model.bounded,
+        start,
+        max_iterations,
+        tolerance,
+    )
+
+    def run(part: slice, block: NDArray[Any]) -> None:
+        _fit_block(
+            block,
+            *arguments,
+            fit.amounts[part],
+            fit.unclipped[part],
+            fit.covariance[part],
+            fit.by_group[part],
+            fit.deviance[part],
+            fit.pearson[part],
+            fit.status[part],
+            fit.iterations[part],
+        )
+
+    workers = threads or min(cpu_count() or 1, 8)
+    pieces = max(workers, 1)
+    with ThreadPoolExecutor(workers) as pool:
+        for part, block in _blocks(counts, channels):
+            if block.shape[1] != model.templates.shape[1]:
+                raise ValueError(f"There are {block.shape[1]} channels, and templates for {model.templates.shape[1]}.")
+            bounds = np.linspace(0, len(block), pieces + 1).astype(int)
+            jobs = [
+                pool.submit(run, slice(part.start + a, part.start + b), block[a:b])
+                for a, b in zip(bounds[:-1], bounds[1:], strict=True)
+                if b > a
+            ]
+            for job in jobs:
+                job.result()
+    return fit
+
+
+def _blocks(counts: Any, channels: slice) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Some spectra at a time, as numbers of one type: one compiled kernel serves all."""
+    for begin in range(0, len(counts), _BLOCK):
+        part = slice(begin, min(begin + _BLOCK, len(counts)))
+        block = np.asarray(counts[part])[:, channels]
+        if block.dtype.kind == "f" and not np.isfinite(block).all():
+            raise ValueError("counts must be finite: some channels hold NaN or infinity.")
+        if block.dtype.kind in "if" and block.size and block.min() < 0:
+            raise ValueError("counts cannot be negative: X-rays are counted one by one. Was a background subtracted?")
+        yield part, np.ascontiguousarray(block, dtype=np.float32)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _weights(amounts, strength, absorption, weight, slope):
+    """Weights of the templates, and their derivatives by the amounts."""
+    n_templates, size = strength.shape
+    for t in range(n_templates):
+        linear, depth = 0.0, 0.0
+        for k in range(size):
+            linear += strength[t, k] * amounts[k]
+            depth += absorption[t, k] * amounts[k]
+        if abs(depth) < 1e-3:
+            factor = 1.0 - depth / 2.0 + depth * depth / 6.0
+            change = -0.5 + depth / 3.0
+        else:
+            escape = np.exp(-depth)
+            factor = (1.0 - escape) / depth
+            change = (escape - factor) / depth
+        weight[t] = linear * factor
+        for k in range(size):
+            slope[t, k] = strength[t, k] * factor + linear * change * absorption[t, k]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _objective(y, starts, index, value, weight):
+    """Minus log-likelihood, less that of a perfect fit; infinite where counts are impossible."""
+    total = 0.0
+    for e in range(starts.size - 1):
+        mu = 0.0
+        for j in range(starts[e], starts[e + 1]):
+            mu += value[j] * weight[index[j]]
+        if mu <= 0.0:
+            if y[e] > 0.0 and starts[e + 1] > starts[e]:
+                return np.inf
+            continue
+        total += mu - y[e]
+        if y[e] > 0.0:
+            total += y[e] * np.log(y[e] / mu)
+    return total
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _normal(y, starts, index, value, weight, gradient, information):
+    """Score and information of the weights; returns the squared residuals less their expectation, and the variance."""
+    gradient[:] = 0.0
+    information[:] = 0.0
+    pearson, variance = 0.0, 0.0
+    for e in range(starts.size - 1):
+        first, last = starts[e], starts[e + 1]
+        mu = 0.0
+        for j in range(first, last):
+            mu += value[j] * weight[index[j]]
+        if mu <= 1e-12:
+            continue
+        inverse = 1.0 / mu
+        residual = y[e] * inverse - 1.0
+        # Not divided by the expectation: where that is far below 1, quotients are all noise.
+        pearson += (y[e] - mu) ** 2 - mu
+        variance += mu + 2.0 * mu * mu
+        for j in range(first, last):
+            t = index[j]
+            gradient[t] += residual * value[j]
+            scaled = value[j] * inverse
+            for i in range(first, j + 1):
+                information[t, index[i]] += scaled * value[i]
+    n_templates = gradient.size
+    for t in range(n_templates):
+        for u in range(t):
+            # Templates of a channel are in rising order: only one triangle was filled.
+            information[u, t] = information[t, u]
+    return pearson, variance
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _cholesky(matrix, size):
+    """Lower factor in place; False if the matrix is singular to rounding."""
+    for i in range(size):
+        for j in range(i + 1):
+            total = matrix[i, j]
+            for k in range(j):
+                total -= matrix[i, k] * matrix[j, k]
+            if i == j:
+                if not total > 1e-11:
+                    return False
+                matrix[i, i] = np.sqrt(total)
+            else:
+                matrix[i, j] = total / matrix[j, j]
+    return True
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _solve(factor, size, right):
+    for i in range(size):
+        total = right[i]
+        for k in range(i):
+            total -= factor[i, k] * right[k]
+        right[i] = total / factor[i, i]
+    for i in range(size - 1, -1, -1):
+        total = right[i]
+        for k in range(i + 1, size):
+            total -= factor[k, i] * right[k]
+        right[i] = total / factor[i, i]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _project(slope, gradient, information, score, fisher, scratch):
+    """Score and information of the amounts from those of the weights."""
+    n_templates, size = slope.shape
+    for t in range(n_templates):
+        for k in range(size):
+            total = 0.0
+            for u in range(n_templates):
+                total += information[t, u] * slope[u, k]
+            scratch[t, k] = total
+    for k in range(size):
+        total = 0.0
+        for t in range(n_templates):
+            total += slope[t, k] * gradient[t]
+        score[k] = total
+        for m in range(k + 1):
+            total = 0.0
+            for t in range(n_templates):
+                total += slope[t, k] * scratch[t, m]
+            fisher[k, m] = total
+            fisher[m, k] = total
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _step(amounts, score, fisher, bounded, scale, step, factor, free):
+    """Step of the free amounts towards the maximum; amounts that reach 0 stay there, and may leave if they want to."""
+    size = amounts.size
+    for k in range(size):
+        free[k] = not (bounded[k] and amounts[k] <= 0.0 and score[k] <= 0.0)
+        scale[k] = 1.0 / np.sqrt(max(fisher[k, k], 1e-300))
+        step[k] = 0.0
+    right = np.zeros(size)
+    member = np.zeros(size, dtype=np.int64)
+    for _ in range(size + 1):
+        n = 0
+        for k in range(size):
+            if free[k]:
+                member[n] = k
+                n += 1
+        for i in range(n):
+            a = member[i]
+            right[i] = score[a] * scale[a]
+            for j in range(n):
+                b = member[j]
+                factor[i, j] = fisher[a, b] * scale[a] * scale[b]
+            factor[i, i] += 1e-9
+        if not _cholesky(factor, n):
+            return False
+        _solve(factor, n, right)
+        again = False
+        for i in range(n):
+            a = member[i]
+            step[a] = right[i] * scale[a]
+            if bounded[a] and amounts[a] <= 0.0 and step[a] < 0.0:
+                # It stands at its bound and would go below: the others go without it.
+                free[a] = False
+                step[a] = 0.0
+                again = True
+        if not again:
+            return True
+    return True
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _fit_block(
+    counts,
+    starts,
+    index,
+    value,
+    overlap,
+    strength,
+    absorption,
+    group,
+    bounded,
+    start,
+    max_iterations,
+    tolerance,
+    amounts_out,
+    unclipped,
+    covariance,
+    by_group,
+    deviance,
+    pearson_out,
+    status,
+    iterations,
+):
+    n_templates, size = strength.shape
+    channels = starts.size - 1
+    groups = by_group.shape[2]
+    weight, slope = np.empty(n_templates), np.empty((n_templates, size))
+    gradient, information = np.empty(n_templates), np.empty((n_templates, n_templates))
+    scratch = np.empty((n_templates, size))
+    score, fisher, factor = np.empty(size), np.empty((size, size)), np.empty((size, size))
+    squares = np.empty((size, size))
+    step, scale, free = np.empty(size), np.empty(size), np.empty(size, dtype=np.bool_)
+    trial, right = np.empty(size), np.empty(size)
+    y = np.empty(channels)
+    _weights(start, strength, absorption, weight, slope)
+    expected = 0.0
+    for e in range(channels):
+        for j in range(starts[e], starts[e + 1]):
+            expected += value[j] * weight[index[j]]
+    for n in range(counts.shape[0]):
+        total = 0.0
+        for e in range(channels):
+            y[e] = counts[n, e]
+            if starts[e + 1] > starts[e]:
+                total += y[e]
+        if not total > 0.0:
+            continue
+        amounts = start * (total / expected)
+        _weights(amounts, strength, absorption, weight, slope)
+        current = _objective(y, starts, index, value, weight)
+        state = NOT_CONVERGED
+        for iteration in range(max_iterations):
+            iterations[n] = iteration + 1
+            _normal(y, starts, index, value, weight, gradient, information)
+            _project(slope, gradient, information, score, fisher, scratch)
+            if not _step(amounts, score, fisher, bounded, scale, step, factor, free):
+                state = UNDETERMINED
+                break
+            gain = 0.0
+            for k in range(size):
+                gain += step[k] * score[k]
+            length, found = 1.0, False
+            for _ in range(30):
+                for k in range(size):
+                    trial[k] = amounts[k] + length * step[k]
+                    if bounded[k] and trial[k] < 0.0:
+                        trial[k] = 0.0
+                _weights(trial, strength, absorption, weight, slope)
+                new = _objective(y, starts, index, value, weight)
+                if new <= current + 1e-9 * abs(current):
+                    found = True
+                    break
+                length *= 0.4
+            if not found:
+                _weights(amounts, strength, absorption, weight, slope)
+                state = CONVERGED if gain < 0.01 else NOT_CONVERGED
+                break
+            drop = current - new
+            for k in range(size):
+                amounts[k] = trial[k]
+            current = new
+            if drop < tolerance and gain < 10.0 * tolerance:
+                state = CONVERGED
+                break
+        status[n] = state
+        if state != CONVERGED:
+            continue
+        pearson, variance = _normal(y, starts, index, value, weight, gradient, information)
+        _project(slope, gradient, overlap, score, squares, scratch)
+        _project(slope, gradient, information, score, fisher, scratch)
+        for k in range(size):
+            scale[k] = 1.0 / np.sqrt(max(fisher[k, k], 1e-300))
+        for k in range(size):
+            right[k] = score[k] * scale[k]
+            for m in range(size):
+                factor[k, m] = fisher[k, m] * scale[k] * scale[m]
+        if not _cholesky(factor, size):
+            status[n] = UNDETERMINED
+            continue
+        _solve(factor, size, right)
+        for k in range(size):
+            amounts_out[n, k] = amounts[k]
+            unclipped[n, k] = amounts[k] + right[k] * scale[k]
+        for k in range(size):
+            right[:] = 0.0
+            right[k] = 1.0
+            _solve(factor, size, right)
+            for m in range(size):
+                covariance[n, m, k] = right[m] * scale[m] * scale[k]
+                # The residuals are smaller by what the amounts have followed.
+                pearson += covariance[n, m, k] * squares[m, k]
+        for g in range(groups):
+            # What a stronger group explains, as a residual of the others.
+            for k in range(size):
+                total = 0.0
+                for t in range(n_templates):
+                    if group[t] == g:
+                        total += scratch[t, k] * weight[t]
+                right[k] = -total * scale[k]
+            _solve(factor, size, right)
+            for k in range(size):
+                by_group[n, k, g] = right[k] * scale[k]
+        deviance[n] = 2.0 * current
+        pearson_out[n] = pearson / np.sqrt(max(variance, 1e-300))
