@@ -298,7 +298,10 @@ class Builder:
         return merged
 
     def estimate_continuum(
-        self, total: FloatArray, amounts: Mapping[str, Mapping[str, float]] | None = None, mean: FloatArray | None = None
+        self,
+        total: FloatArray,
+        amounts: Mapping[str, Mapping[str, float]] | None = None,
+        mean: FloatArray | None = None,
     ) -> FloatArray:
         """Height of the continuum at the nodes, from a summed spectrum in which every family of lines is free.
 
@@ -324,7 +327,9 @@ class Builder:
         start = self._start(model, np.asarray(total, dtype=float)[self.channels])
         fit = replace(model, typical=start).fit(np.asarray(total, dtype=float)[np.newaxis])
         if fit.status[0] != CONVERGED:
-            raise ValueError("The continuum could not be found: the summed spectrum is empty, or holds no X-ray spectrum.")
+            raise ValueError(
+                "The continuum could not be found: the summed spectrum is empty, or holds no X-ray spectrum."
+            )
         nodes, _ = self.hats
         height = fit.amounts[0][len(everything) :]
         if amounts is not None and mean is not None and self.absorption:
