@@ -29,8 +29,8 @@ CONTINUUM = "continuum"
 # Nodes in keV between which the continuum is interpolated, in the gaps between the lines of the cell.
 _NODES = (0.1, 0.2, 0.38, 0.6, 0.84, 1.03, 1.33, 1.62, 1.88, 2.4, 3.2, 4.3, 5.8, 7.4, 9.2, 11.8, 14.0, 17.0, 20.0)
 _NODES_ABOVE = (25.0, 30.0, 40.0)
-_ALIKE = 0.05
-"""Lines of a family whose absorption differs by less than this are one template."""
+_ALIKE = 0.005
+"""Lines of a family of which as much is absorbed, to this share, by three times the typical amounts are one template."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ class Builder:
                 if family in free_families or family not in self.sensitivities.cross_section:
                     continue
                 counts = electrons * self.sensitivities.of(family)
-                for energy, shape in self._merged(element, family, amounts):
+                for energy, shape in self._merged(element, family, amounts, typical):
                     templates.append(shape * counts)
                     strength.append([atoms.get(element, 0.0) for atoms in amounts.values()])
                     absorbed = [self._depth(atoms, np.array([energy]))[0] for atoms in amounts.values()]
@@ -275,20 +275,19 @@ class Builder:
         )
 
     def _merged(
-        self, element: str, family: str, amounts: Mapping[str, Mapping[str, float]]
+        self, element: str, family: str, amounts: Mapping[str, Mapping[str, float]], typical: FloatArray | None
     ) -> list[tuple[float, FloatArray]]:
         """Lines of a family, those together that are absorbed alike: energy and shape relative to the main line."""
         members = sorted(
             (line for line in self.seen if f"{line.element}_{line.family}" == family), key=lambda line: line.energy
         )
         energies = np.array([line.energy for line in members])
-        depths = np.array([self._depth(atoms, energies) for atoms in amounts.values()])
+        column = np.ones(len(amounts)) if typical is None else 3.0 * typical[: len(amounts)]
+        depths = np.array([c * self._depth(atoms, energies) for c, atoms in zip(column, amounts.values(), strict=True)])
         merged: list[tuple[float, FloatArray]] = []
         begin = 0
         for k in range(1, len(members) + 1):
-            alike = k < len(members) and np.all(
-                np.abs(depths[:, k] - depths[:, begin]) <= _ALIKE * np.maximum(depths[:, begin], 1e-12)
-            )
+            alike = k < len(members) and np.all(np.abs(depths[:, k] - depths[:, begin]) <= 2.0 * _ALIKE)
             if not alike:
                 part = members[begin:k]
                 weight = np.array([line.weight for line in part])

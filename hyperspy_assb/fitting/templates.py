@@ -88,6 +88,8 @@ class TemplateFit:
         Shape (N,).
     pearson
         Shape (N,): the sum of the squared residuals less what counting makes of it, in standard deviations.
+    mismatch
+        Shape (N,): the same sum over that of the squared expectation: the square of a relative misfit.
     status
         Shape (N,).
     iterations
@@ -100,6 +102,7 @@ class TemplateFit:
     by_group: FloatArray
     deviance: FloatArray
     pearson: FloatArray
+    mismatch: FloatArray
     status: NDArray[np.int8]
     iterations: NDArray[np.int16]
 
@@ -115,7 +118,7 @@ def fit_templates(
     start: FloatArray,
     *,
     channels: slice = slice(None),
-    max_iterations: int = 60,
+    max_iterations: int = 200,
     tolerance: float = 1e-4,
     threads: int | None = None,
 ) -> TemplateFit:
@@ -162,6 +165,7 @@ def fit_templates(
         by_group=np.full((n, size, groups), np.nan),
         deviance=np.full(n, np.nan),
         pearson=np.full(n, np.nan),
+        mismatch=np.full(n, np.nan),
         status=np.full(n, EMPTY, dtype=np.int8),
         iterations=np.zeros(n, dtype=np.int16),
     )
@@ -188,6 +192,7 @@ def fit_templates(
             fit.by_group[part],
             fit.deviance[part],
             fit.pearson[part],
+            fit.mismatch[part],
             fit.status[part],
             fit.iterations[part],
         )
@@ -262,10 +267,11 @@ def _objective(y, starts, index, value, weight):
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _normal(y, starts, index, value, weight, gradient, information):
-    """Score and information of the weights; returns the squared residuals less their expectation, and the variance."""
+    """Score and information of the weights; returns the squared residuals less their expectation,
+    its variance, and the expected counts."""
     gradient[:] = 0.0
     information[:] = 0.0
-    pearson, variance = 0.0, 0.0
+    pearson, variance, expected = 0.0, 0.0, 0.0
     for e in range(starts.size - 1):
         first, last = starts[e], starts[e + 1]
         mu = 0.0
@@ -278,6 +284,7 @@ def _normal(y, starts, index, value, weight, gradient, information):
         # Not divided by the expectation: where that is far below 1, quotients are all noise.
         pearson += (y[e] - mu) ** 2 - mu
         variance += mu + 2.0 * mu * mu
+        expected += mu
         for j in range(first, last):
             t = index[j]
             gradient[t] += residual * value[j]
@@ -289,7 +296,7 @@ def _normal(y, starts, index, value, weight, gradient, information):
         for u in range(t):
             # Templates of a channel are in rising order: only one triangle was filled.
             information[u, t] = information[t, u]
-    return pearson, variance
+    return pearson, variance, expected
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -406,6 +413,7 @@ def _fit_block(
     by_group,
     deviance,
     pearson_out,
+    mismatch,
     status,
     iterations,
 ):
@@ -446,7 +454,11 @@ def _fit_block(
                 break
             gain = 0.0
             for k in range(size):
-                gain += step[k] * score[k]
+                # What the bounds leave of the step.
+                if bounded[k] and amounts[k] + step[k] < 0.0:
+                    gain -= amounts[k] * score[k]
+                else:
+                    gain += step[k] * score[k]
             length, found = 1.0, False
             for _ in range(30):
                 for k in range(size):
@@ -473,7 +485,7 @@ def _fit_block(
         status[n] = state
         if state != CONVERGED:
             continue
-        pearson, variance = _normal(y, starts, index, value, weight, gradient, information)
+        pearson, variance, expected_total = _normal(y, starts, index, value, weight, gradient, information)
         _project(slope, gradient, overlap, score, squares, scratch)
         _project(slope, gradient, information, score, fisher, scratch)
         for k in range(size):
@@ -510,3 +522,4 @@ def _fit_block(
                 by_group[n, k, g] = right[k] * scale[k]
         deviance[n] = 2.0 * current
         pearson_out[n] = pearson / np.sqrt(max(variance, 1e-300))
+        mismatch[n] = pearson / max(0.5 * (variance - expected_total), 1e-300)
