@@ -9,8 +9,10 @@ import numpy as np
 from exspy.material import elements, mass_absorption_coefficient
 from exspy.utils.eds import take_off_angle
 
+from hyperspy_assb.eds.composition import Scene, prepare_scene, quantify_elements
 from hyperspy_assb.eds.lines import CELL_ELEMENTS, FOREIGN_ELEMENTS, XRayLine
-from hyperspy_assb.eds.sensitivity import compute_sensitivities
+from hyperspy_assb.eds.phases import PhaseOptions, quantify_phases
+from hyperspy_assb.eds.sensitivity import compute_sensitivities, from_k_factors
 from hyperspy_assb.eds.spectra import Builder, Instrument
 
 LINES = [
@@ -34,6 +36,8 @@ LINES = [
     "V_La",
 ]
 RANGE = (0.18, 15.0)  # keV
+CARBON_DENSITY = 2.08  # g/cm^3, of the virtual battery
+NAMES = {"LVP": "Li3V2(PO4)3"}
 
 
 def model(signal):
@@ -57,7 +61,7 @@ def exspy_line_counts(signal, optimizer: str) -> tuple[dict[str, np.ndarray], fl
     return _intensities(made), seconds
 
 
-def _builder(signal) -> Builder:
+def _builder(signal, factors: dict[str, float] | None = None) -> Builder:
     """What our models of a signal are built from; lines and absorption coefficients are exspy's."""
     axis = signal.axes_manager.signal_axes[0]
     tem = signal.metadata.Acquisition_instrument.TEM
@@ -73,8 +77,10 @@ def _builder(signal) -> Builder:
         take_off_angle=take_off_angle(tem.Stage.tilt_alpha, eds.azimuth_angle, eds.elevation_angle),
         electrons=tem.beam_current * eds.live_time * 1e-9 / 1.602176634e-19,
     )
-    computed = compute_sensitivities(lines, tem.beam_energy, solid_angle=eds.solid_angle)
-    return Builder(axis.axis, tuple(lines), instrument, computed, mass_absorption_coefficient, RANGE)
+    known = compute_sensitivities(lines, tem.beam_energy, solid_angle=eds.solid_angle)
+    if factors:
+        known = from_k_factors(factors, known)
+    return Builder(axis.axis, tuple(lines), instrument, known, mass_absorption_coefficient, RANGE)
 
 
 def line_counts(signal) -> dict[str, np.ndarray]:
@@ -89,3 +95,32 @@ def line_counts(signal) -> dict[str, np.ndarray]:
     found = replace(built, typical=start).fit(spectra)
     shape = signal.data.shape[:-1]
     return {name: found.unclipped[:, i].reshape(shape) for i, name in enumerate(families)}
+
+
+def _scene(signal, factors: dict[str, float] | None) -> tuple[Scene, np.ndarray]:
+    builder = _builder(signal, factors)
+    spectra = signal.data.reshape(signal.axes_manager.navigation_size, -1)
+    total = np.asarray(spectra.sum(axis=0), dtype=float)
+    return prepare_scene(builder, total, len(spectra), (*CELL_ELEMENTS, *FOREIGN_ELEMENTS)), spectra
+
+
+Estimates = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def composition(signal, factors: dict[str, float] | None = None) -> Estimates:
+    """Atomic per cent of the elements of the cell, and standard errors; not cut at 0."""
+    found = quantify_elements(*_scene(signal, factors)).subset(CELL_ELEMENTS)
+    percent, std, _ = found.atomic_percent(clipped=False)
+    shape = signal.data.shape[:-1]
+    return {el: (percent[:, i].reshape(shape), std[:, i].reshape(shape)) for i, el in enumerate(CELL_ELEMENTS)}
+
+
+def phases(signal, factors: dict[str, float] | None = None) -> Estimates:
+    """Volume fractions, and standard errors; not cut at 0. The density of carbon is told."""
+    found = quantify_phases(*_scene(signal, factors), PhaseOptions(densities=(("carbon", CARBON_DENSITY),)))
+    fraction, std, _ = found.fractions(clipped=False)
+    shape = signal.data.shape[:-1]
+    return {
+        NAMES.get(name, name): (fraction[:, i].reshape(shape), std[:, i].reshape(shape))
+        for i, name in enumerate(found.phases)
+    }
