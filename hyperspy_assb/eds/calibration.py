@@ -11,6 +11,8 @@ from hyperspy_assb.eds.spectra import Builder, FloatArray
 from hyperspy_assb.fitting.templates import CONVERGED
 
 _STEPS = 8
+_LIKELY = np.array([0.1, 0.02, 40.0])
+"""Offset in keV, gain and change of resolution in eV that are not surprising: they hold what hardly any line tells."""
 _TELL = 0.75
 """Channels by which a line must be off before it is worth saying."""
 
@@ -138,7 +140,7 @@ def estimate_calibration(builder: Builder, total: FloatArray) -> EnergyCalibrati
         scale[scale == 0.0] = 1.0
         # Gain and resolution are held near what is stated where hardly any line tells them.
         prior = np.zeros(scale.size)
-        prior[:3] = (np.array([1.0, 0.1, 0.02]) / np.array([0.2, 0.02, 30.0]) * [1.0, 0.1, 1.0] / scale[:3]) ** 2 * 1e-2
+        prior[:3] = 1.0 / (_LIKELY * scale[:3]) ** 2
         information = (design / scale[:, np.newaxis]) @ (design / scale[:, np.newaxis]).T + np.diag(prior)
         residual = (counts - expected) / np.sqrt(np.maximum(expected, 1e-9))
         inverse = np.linalg.pinv(information, hermitian=True) / np.outer(scale, scale)

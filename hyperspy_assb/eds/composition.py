@@ -156,21 +156,15 @@ def prepare_scene(
     mean = None
     for _ in range(6 if scaled and builder.absorption else 3):
         height = builder.estimate_continuum(total, amounts, None if mean is None else mean[: len(elements)])
-        model = builder.build(amounts, free, continuum=height / n_spectra, electrons=electrons * n_spectra)
-        # The continuum of one spectrum, as often as there are spectra.
-        strength = model.model.strength.copy()
-        strength[:, -1] *= n_spectra
-        templates = replace(model.model, strength=strength)
-        start = builder._start(replace(model, model=templates), total[builder.channels])
-        fit = replace(model, model=templates, typical=start).fit(total[np.newaxis])
+        model = builder.build(amounts, free, continuum=height / n_spectra, electrons=electrons)
+        start = builder._start(model, total[builder.channels] / n_spectra)
+        fit = replace(model, typical=start).fit(total[np.newaxis], exposure=np.array([float(n_spectra)]))
         if fit.status[0] != CONVERGED:
             raise ValueError("The summed spectrum cannot be fitted with the lines of these elements: check them.")
         mean = fit.amounts[0]
         if scaled and thickness is not None:
             electrons *= float(mean[: len(elements)].sum() / (thickness * atoms_per_volume))
     assert mean is not None
-    mean = mean.copy()
-    mean[len(elements) : -1] /= n_spectra
     continuum: FloatArray | None = height / n_spectra
     if largest_share > _FREE_CONTINUUM_ABOVE:
         mean = np.concatenate([mean[:-1], height / n_spectra * mean[-1]])
@@ -272,7 +266,9 @@ def shares(
     return share, np.sqrt(np.maximum(variance, 0.0))
 
 
-def quantify_elements(scene: Scene, counts: Any, *, threads: int | None = None) -> Composition:
+def quantify_elements(
+    scene: Scene, counts: Any, *, exposure: FloatArray | None = None, threads: int | None = None
+) -> Composition:
     """Count the atoms of each element in every column.
 
     Parameters
@@ -281,6 +277,8 @@ def quantify_elements(scene: Scene, counts: Any, *, threads: int | None = None) 
         Of :func:`prepare_scene`.
     counts
         Spectra, shape (N, all channels); an array or a dask array.
+    exposure
+        Of how many pixels each spectrum is the sum, shape (N,); 1 by default.
 
     Returns
     -------
@@ -288,7 +286,7 @@ def quantify_elements(scene: Scene, counts: Any, *, threads: int | None = None) 
         Maximum-likelihood amounts.
     """
     model = scene.element_model()
-    fit = model.fit(counts, threads=threads)
+    fit = model.fit(counts, exposure=exposure, threads=threads)
     m = len(scene.elements)
     return Composition(
         elements=scene.elements,

@@ -91,9 +91,11 @@ class SpectrumModel:
     typical: FloatArray
     energy: FloatArray
 
-    def fit(self, counts: Any, *, threads: int | None = None) -> TemplateFit:
-        """Fit spectra, shape (N, all channels)."""
-        return fit_templates(counts, self.model, self.typical, channels=self.channels, threads=threads)
+    def fit(self, counts: Any, *, exposure: FloatArray | None = None, threads: int | None = None) -> TemplateFit:
+        """Fit spectra, shape (N, all channels), each recorded ``exposure`` times as long as one."""
+        return fit_templates(
+            counts, self.model, self.typical, channels=self.channels, exposure=exposure, threads=threads
+        )
 
     def index(self, names: Sequence[str]) -> list[int]:
         """Where amounts are."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from os import cpu_count
 from typing import Any
 
@@ -118,6 +119,7 @@ def fit_templates(
     start: FloatArray,
     *,
     channels: slice = slice(None),
+    exposure: FloatArray | None = None,
     max_iterations: int = 200,
     tolerance: float = 1e-4,
     threads: int | None = None,
@@ -134,6 +136,8 @@ def fit_templates(
         Amounts of a spectrum of typical composition, shape (K,), above 0; scaled to the counts of each spectrum.
     channels
         Which of all channels are fitted.
+    exposure
+        How many times longer than one each spectrum was recorded, shape (N,): of a sum of spectra, how many they were.
     max_iterations, tolerance
         Steps, and the change of half the deviance below which they end.
     threads
@@ -169,6 +173,9 @@ def fit_templates(
         status=np.full(n, EMPTY, dtype=np.int8),
         iterations=np.zeros(n, dtype=np.int16),
     )
+    times = np.ones(n) if exposure is None else np.ascontiguousarray(exposure, dtype=np.float64)
+    if times.shape != (n,) or not np.all(times > 0.0):
+        raise ValueError(f"exposure must hold {n} numbers above 0.")
     overlap = model.templates @ model.templates.T
     arguments = (
         *model.sparse,
@@ -185,6 +192,7 @@ def fit_templates(
     def run(part: slice, block: NDArray[Any]) -> None:
         _fit_block(
             block,
+            times[part],
             *arguments,
             fit.amounts[part],
             fit.unclipped[part],
@@ -206,7 +214,7 @@ def fit_templates(
             bounds = np.linspace(0, len(block), pieces + 1).astype(int)
             jobs = [
                 pool.submit(run, slice(part.start + a, part.start + b), block[a:b])
-                for a, b in zip(bounds[:-1], bounds[1:], strict=True)
+                for a, b in pairwise(bounds)
                 if b > a
             ]
             for job in jobs:
@@ -227,7 +235,7 @@ def _blocks(counts: Any, channels: slice) -> Iterator[tuple[slice, NDArray[np.fl
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _weights(amounts, strength, absorption, weight, slope):
+def _weights(amounts, exposure, strength, absorption, weight, slope):
     """Weights of the templates, and their derivatives by the amounts."""
     n_templates, size = strength.shape
     for t in range(n_templates):
@@ -242,9 +250,9 @@ def _weights(amounts, strength, absorption, weight, slope):
             escape = np.exp(-depth)
             factor = (1.0 - escape) / depth
             change = (escape - factor) / depth
-        weight[t] = linear * factor
+        weight[t] = exposure * linear * factor
         for k in range(size):
-            slope[t, k] = strength[t, k] * factor + linear * change * absorption[t, k]
+            slope[t, k] = exposure * (strength[t, k] * factor + linear * change * absorption[t, k])
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -396,6 +404,7 @@ def _step(amounts, score, fisher, bounded, scale, step, factor, free):
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _fit_block(
     counts,
+    exposure,
     starts,
     index,
     value,
@@ -428,7 +437,7 @@ def _fit_block(
     step, scale, free = np.empty(size), np.empty(size), np.empty(size, dtype=np.bool_)
     trial, right = np.empty(size), np.empty(size)
     y = np.empty(channels)
-    _weights(start, strength, absorption, weight, slope)
+    _weights(start, 1.0, strength, absorption, weight, slope)
     expected = 0.0
     for e in range(channels):
         for j in range(starts[e], starts[e + 1]):
@@ -441,8 +450,8 @@ def _fit_block(
                 total += y[e]
         if not total > 0.0:
             continue
-        amounts = start * (total / expected)
-        _weights(amounts, strength, absorption, weight, slope)
+        amounts = start * (total / (expected * exposure[n]))
+        _weights(amounts, exposure[n], strength, absorption, weight, slope)
         current = _objective(y, starts, index, value, weight)
         state = NOT_CONVERGED
         for iteration in range(max_iterations):
@@ -465,14 +474,14 @@ def _fit_block(
                     trial[k] = amounts[k] + length * step[k]
                     if bounded[k] and trial[k] < 0.0:
                         trial[k] = 0.0
-                _weights(trial, strength, absorption, weight, slope)
+                _weights(trial, exposure[n], strength, absorption, weight, slope)
                 new = _objective(y, starts, index, value, weight)
                 if new <= current + 1e-9 * abs(current):
                     found = True
                     break
                 length *= 0.4
             if not found:
-                _weights(amounts, strength, absorption, weight, slope)
+                _weights(amounts, exposure[n], strength, absorption, weight, slope)
                 state = CONVERGED if gain < 0.01 else NOT_CONVERGED
                 break
             drop = current - new

@@ -1,0 +1,583 @@
+"""Profiles across an interface: how wide it is without the probe, and what lies beyond it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import lmfit
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, special
+
+from hyperspy_assb.eds.composition import Composition
+from hyperspy_assb.eds.lines import FWHM_PER_SIGMA
+
+FloatArray = NDArray[np.float64]
+
+WIDTH_PER_SIGMA = float(2.0 * special.ndtri(0.9))
+"""10-90 % width of an error function over its standard deviation."""
+_STEP = 4.0
+"""Standard errors by which the two sides must differ, for an element to have a width."""
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Elements against the distance from a boundary.
+
+    Parameters
+    ----------
+    elements
+        Symbols, M of them.
+    distance
+        nm, mean of the pixels of each of B bins; of any origin.
+    members
+        Distances of the pixels of each bin: what the model is averaged over.
+    amount
+        Per pixel, shape (B, M): atoms/nm^2, or whatever the unit of the fit was; not clipped at 0.
+    covariance
+        Shape (B, M, M).
+    """
+
+    elements: tuple[str, ...]
+    distance: FloatArray
+    members: tuple[FloatArray, ...]
+    amount: FloatArray
+    covariance: FloatArray
+
+    @cached_property
+    def pixels(self) -> FloatArray:
+        """Number of pixels of each bin."""
+        return np.array([float(m.size) for m in self.members])
+
+    @cached_property
+    def spacing(self) -> float:
+        """nm between bins."""
+        return float(np.median(np.diff(self.distance)))
+
+    def subset(self, index: Sequence[int]) -> Profile:
+        """Some of the elements."""
+        return replace(
+            self,
+            elements=tuple(self.elements[i] for i in index),
+            amount=self.amount[:, index],
+            covariance=self.covariance[:, index][:, :, index],
+        )
+
+
+def bin_pixels(distance: FloatArray, width: float) -> tuple[NDArray[np.int64], list[FloatArray]]:
+    """Sort pixels into bins of a distance.
+
+    Parameters
+    ----------
+    distance
+        nm, shape (P,); NaN for pixels that are left out.
+    width
+        nm.
+
+    Returns
+    -------
+    bins
+        Number of the bin of each pixel, -1 for those left out; bins are consecutive and none is empty.
+    members
+        Distances in each bin.
+
+    Raises
+    ------
+    ValueError
+        If fewer than eight bins hold pixels: no profile could be fitted.
+    """
+    distance = np.asarray(distance, dtype=float).ravel()
+    used = np.isfinite(distance)
+    if not (width > 0.0 and used.any()):
+        raise ValueError("The profile is empty: bin width must be above 0, and pixels must lie beside the boundary.")
+    # Half a thousandth of a bin keeps equally spaced pixels from falling on edges.
+    raw = np.floor((distance[used] - distance[used].min()) / width + 5e-4).astype(int)
+    present, number = np.unique(raw, return_inverse=True)
+    if present.size < 8:
+        raise ValueError(f"The profile has {present.size} bins of {width:g} nm; a fit needs 8 or more.")
+    bins = np.full(distance.size, -1)
+    bins[used] = number
+    return bins, [distance[bins == b] for b in range(present.size)]
+
+
+def profile_of(composition: Composition, members: Sequence[FloatArray]) -> Profile:
+    """The profile of spectra that were added up by distance.
+
+    Raises
+    ------
+    ValueError
+        If too few bins could be fitted.
+    """
+    good = np.isfinite(composition.unclipped).all(axis=1)
+    if good.sum() < 8:
+        raise ValueError(f"Only {good.sum()} bins of the profile hold enough counts; 8 are needed: use wider bins.")
+    kept = tuple(np.asarray(m) for m, ok in zip(members, good, strict=True) if ok)
+    return Profile(
+        elements=composition.elements,
+        distance=np.array([m.mean() for m in kept]),
+        members=kept,
+        amount=composition.unclipped[good],
+        covariance=composition.covariance[good],
+    )
+
+
+@dataclass(frozen=True)
+class Width:
+    """A 10-90 % width.
+
+    Parameters
+    ----------
+    value
+        nm; 0 where the interface is not wider than the probe makes it; NaN where there is no step.
+    low, high
+        68 % interval in nm, by profile likelihood; the lower end is 0 where a sharp interface is not excluded.
+    variance, variance_std
+        nm^2: variance of the error function without that of the probe; below 0 where noise makes it so.
+    position, position_std
+        nm.
+    p_fit
+        Probability of residuals at least as large.
+    reason
+        Why there is none; empty where there is.
+    """
+
+    value: float
+    low: float
+    high: float
+    variance: float
+    variance_std: float
+    position: float
+    position_std: float
+    p_fit: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """What lies beyond the boundary of an element that is rich on one side.
+
+    Parameters
+    ----------
+    amount
+        nm of the rich side's excess that lie beyond it, those that the probe alone puts there taken out.
+    std
+        Standard error.
+    atoms
+        The same in atoms per nm of boundary, as it is seen from above.
+    recorded, recorded_std
+        The amount with what the probe puts there: what two states recorded with one probe are compared by.
+    side
+        -1 if it is the side of smaller distances that is poor, 1 if the other.
+    """
+
+    amount: float
+    std: float
+    atoms: float
+    recorded: float
+    recorded_std: float
+    side: int
+
+
+@dataclass(frozen=True, eq=False)
+class InterfaceFit:
+    """Error functions fitted to a profile.
+
+    Parameters
+    ----------
+    profile
+        What was fitted.
+    probe
+        Full width at half maximum of the probe in nm, which was taken out.
+    common
+        Width and position of all elements together.
+    widths
+        Of each element.
+    plateaus
+        Amount on the side of small and of large distances, shape (M, 2), of the common fit.
+    plateaus_std
+        Standard errors.
+    beyond
+        Of each element with a step.
+    """
+
+    profile: Profile
+    probe: float
+    common: Width
+    widths: dict[str, Width]
+    plateaus: FloatArray
+    plateaus_std: FloatArray
+    beyond: dict[str, Beyond]
+
+    def curve(self, distance: FloatArray) -> FloatArray:
+        """Fitted amounts at distances in nm, shape (..., M)."""
+        sigma = np.sqrt(max(self.common.variance + (self.probe / FWHM_PER_SIGMA) ** 2, 1e-6))
+        share = special.ndtr((np.asarray(distance, dtype=float) - self.common.position) / sigma)
+        return self.plateaus[:, 0] + share[..., np.newaxis] * (self.plateaus[:, 1] - self.plateaus[:, 0])
+
+
+class _Steps:
+    """Least squares of error functions with one position and variance; plateaus are solved for."""
+
+    def __init__(self, profile: Profile, probe: float) -> None:
+        self.profile = profile
+        self.probe_variance = (probe / FWHM_PER_SIGMA) ** 2
+        self.all = np.concatenate(profile.members)
+        self.starts = np.concatenate([[0], np.cumsum([m.size for m in profile.members])[:-1]]).astype(int)
+        self.bins, self.m = profile.amount.shape
+        self.floor = (0.02 * profile.spacing) ** 2
+        self.reach = float(np.ptp(profile.distance))
+        self.set_covariance(profile.covariance)
+
+    def set_covariance(self, covariance: FloatArray) -> None:
+        """Whiten bins by a covariance, shape (B, M, M)."""
+        scale = np.sqrt(np.einsum("bmm->bm", covariance))
+        factor = np.linalg.cholesky(covariance / (scale[:, :, np.newaxis] * scale[:, np.newaxis, :]))
+        self.white = np.linalg.inv(factor) / scale[:, np.newaxis, :]
+        self.data = np.einsum("bij,bj->bi", self.white, self.profile.amount).ravel()
+
+    def share(self, position: float, variance: float) -> FloatArray:
+        """Share of the far side in each bin."""
+        sigma = np.sqrt(max(variance + self.probe_variance, self.floor))
+        return np.add.reduceat(special.ndtr((self.all - position) / sigma), self.starts) / self.profile.pixels
+
+    def design(self, position: float, variance: float) -> FloatArray:
+        """Whitened columns of the plateaus, shape (B M, 2 M)."""
+        share = self.share(position, variance)
+        near = self.white * (1.0 - share)[:, np.newaxis, np.newaxis]
+        far = self.white * share[:, np.newaxis, np.newaxis]
+        return np.concatenate([near, far], axis=2).reshape(self.bins * self.m, 2 * self.m)
+
+    def solve(self, position: float, variance: float) -> tuple[FloatArray, FloatArray]:
+        """Plateaus, shape (2 M,), and residuals."""
+        design = self.design(position, variance)
+        plateaus = np.linalg.lstsq(design, self.data, rcond=None)[0]
+        return plateaus, self.data - design @ plateaus
+
+    def minimise(self, position: float, variance: float, *, vary: bool = True) -> lmfit.minimizer.MinimizerResult:
+        """Fit position, and variance unless it is held."""
+        parameters = lmfit.Parameters()
+        low, high = self.profile.distance[0], self.profile.distance[-1]
+        parameters.add(
+            "position", np.clip(position, low, high), min=low - 0.1 * self.reach, max=high + 0.1 * self.reach
+        )
+        parameters.add("variance", variance, vary=vary, min=self.floor - self.probe_variance, max=self.reach**2)
+        return lmfit.minimize(
+            lambda p: self.solve(p["position"].value, p["variance"].value)[1],
+            parameters,
+            scale_covar=False,
+            ftol=1e-9,
+            xtol=1e-9,
+        )
+
+    def objective(self, position: float, variance: float) -> float:
+        """Sum of squares of whitened residuals."""
+        return float(np.sum(self.solve(position, variance)[1] ** 2))
+
+    def best_position(self, variance: float, near: float, span: float) -> tuple[float, float]:
+        """Position and objective for a given variance."""
+        found = optimize.minimize_scalar(
+            lambda x: self.objective(x, variance),
+            bounds=(near - span, near + span),
+            method="bounded",
+            options={"xatol": 1e-4 * self.profile.spacing},
+        )
+        return float(found.x), float(found.fun)
+
+    def start(self) -> tuple[float, float]:
+        """Position and variance of the best of a coarse grid."""
+        inner = self.profile.distance[2:-2]
+        positions = np.linspace(inner[0], inner[-1], 31)
+        variances = (np.array([0.5, 2.0, 6.0]) * self.profile.spacing) ** 2
+        grid = [(self.objective(x, v), x, v) for x in positions for v in variances]
+        _, position, variance = min(grid)
+        return float(position), float(variance)
+
+    def information(self, position: float, variance: float) -> tuple[FloatArray, FloatArray]:
+        """Derivatives of the residuals by position and variance, shape (B M, 2), and their covariance.
+
+        Of a boundary sharper than the distance between bins, bins do not show where between them it lies: it is held
+        to one spacing.
+        """
+        slopes = self.slopes(position, variance)
+        inverse = slopes.T @ slopes + np.diag([self.profile.spacing**-2, 1e-6 * self.reach**-4])
+        return slopes, np.linalg.inv(inverse)
+
+    def slopes(self, position: float, variance: float) -> FloatArray:
+        """Derivatives of the whitened residuals by position and variance, plateaus following, shape (B M, 2)."""
+        small = 0.01 * self.profile.spacing
+        size = 0.02 * max(variance + self.probe_variance, self.floor)
+        by_position = self.solve(position + small, variance)[1] - self.solve(position - small, variance)[1]
+        by_variance = self.solve(position, variance + size)[1] - self.solve(position, variance - size)[1]
+        return np.stack([by_position / (2.0 * small), by_variance / (2.0 * size)], axis=1)
+
+
+def fit_interface(profile: Profile, *, probe: float) -> InterfaceFit:
+    """Fit error functions to the profile of every element, and to all together.
+
+    Parameters
+    ----------
+    profile
+        Elements against distance.
+    probe
+        Full width at half maximum of the probe in nm, taken as Gaussian; its variance is taken out.
+
+    Returns
+    -------
+    InterfaceFit
+        Widths, positions, and what lies beyond the boundary.
+
+    Raises
+    ------
+    ValueError
+        If the probe is below 0, or no element differs between the two sides.
+
+    Notes
+    -----
+    A thin-film diffusion couple has an error-function profile (J. Crank, The Mathematics of Diffusion, 2nd ed., Oxford
+    (1975), eq. 2.14), which a Gaussian probe leaves one with a larger variance: variances add. Noise of a bin is taken
+    from the fit, in proportion to what either side contributes: taken from the counts of the bin itself, it would follow
+    them and shift every amount. A boundary that is tilted against the beam is wide as well: it looks like diffusion.
+    """
+    if not (np.isfinite(probe) and probe >= 0.0):
+        raise ValueError(f"probe must be a full width at half maximum in nm, not below 0; it is {probe}.")
+    start, stepping = _find_start(profile, probe)
+    if not stepping:
+        raise ValueError(
+            "No element differs between the two sides of the boundary: there is no interface to fit. Check the line, or "
+            "add up more pixels."
+        )
+    steps = _Steps(profile.subset(stepping), probe)
+    common = _fit_width(steps, *start)
+    smooth = steps.share(common.position, max(common.variance, 0.0))
+    everything = _Steps(profile, probe)
+    everything.set_covariance(_smooth_covariance(profile, smooth))
+    plateaus, _ = everything.solve(common.position, common.variance)
+    inverse = np.linalg.pinv(everything.design(common.position, common.variance))
+    errors = np.sqrt((inverse**2).sum(axis=1))
+    widths = {}
+    for i, element in enumerate(profile.elements):
+        if i not in stepping:
+            nothing = [np.nan] * 8
+            widths[element] = Width(*nothing, reason="it does not differ between the two sides")
+            continue
+        widths[element] = _fit_width(_Steps(profile.subset([i]), probe), common.position, common.variance)
+    return InterfaceFit(
+        profile=profile,
+        probe=float(probe),
+        common=common,
+        widths=widths,
+        plateaus=plateaus.reshape(2, -1).T,
+        plateaus_std=errors.reshape(2, -1).T,
+        beyond={profile.elements[i]: _beyond(everything, steps, common, i) for i in stepping},
+    )
+
+
+def _find_start(profile: Profile, probe: float) -> tuple[tuple[float, float], list[int]]:
+    """Where to start, and which elements have a step there."""
+    steps = _Steps(profile, probe)
+    position, variance = steps.start()
+    plateaus, _ = steps.solve(position, variance)
+    inverse = np.linalg.pinv(steps.design(position, variance))
+    m = len(profile.elements)
+    difference = inverse[m:] - inverse[:m]
+    error = np.sqrt((difference**2).sum(axis=1))
+    # The position was chosen for the largest steps: some standard errors are no finding.
+    large = np.abs(plateaus[m:] - plateaus[:m]) > _STEP * error
+    return (position, variance), [int(i) for i in np.flatnonzero(large)]
+
+
+def _smooth_covariance(profile: Profile, share: FloatArray) -> FloatArray:
+    """Covariance of bins as what the two sides contribute, in proportion to their shares."""
+    single = profile.covariance * profile.pixels[:, np.newaxis, np.newaxis]
+    design = np.stack([1.0 - share, share], axis=1)
+    sides = np.linalg.lstsq(design, single.reshape(len(share), -1), rcond=None)[0]
+    smooth = (np.clip(design, 0.0, 1.0) @ sides).reshape(single.shape)
+    lowest = np.linalg.eigvalsh(
+        smooth / np.sqrt(np.einsum("bii,bjj->bij", np.abs(smooth) + 1e-300, np.abs(smooth) + 1e-300))
+    )[:, 0]
+    smooth = np.where((lowest > 1e-6)[:, np.newaxis, np.newaxis], smooth, single)
+    return smooth / profile.pixels[:, np.newaxis, np.newaxis]
+
+
+def _fit_width(steps: _Steps, position: float, variance: float) -> Width:
+    """Width of the elements of a problem, with the interval of its likelihood."""
+    for _ in range(2):
+        variance = max(variance, 2.0 * steps.floor - steps.probe_variance)
+        found = steps.minimise(position, variance)
+        position, variance = found.params["position"].value, found.params["variance"].value
+        steps.set_covariance(_smooth_covariance(steps.profile, steps.share(position, max(variance, 0.0))))
+    found = steps.minimise(position, variance)
+    position, variance = float(found.params["position"].value), float(found.params["variance"].value)
+    covariance = steps.information(position, variance)[1]
+    errors = np.sqrt(np.maximum(covariance.diagonal(), 0.0))
+    low, high = _interval(steps, position, variance, float(errors[1]), float(found.chisqr))
+    dof = steps.bins * steps.m - 2 * steps.m - 2
+    to_width = lambda v: WIDTH_PER_SIGMA * float(np.sqrt(max(v, 0.0)))  # noqa: E731
+    return Width(
+        value=to_width(variance),
+        low=to_width(low),
+        high=to_width(high),
+        variance=variance,
+        variance_std=float(errors[1]),
+        position=position,
+        position_std=float(errors[0]),
+        p_fit=float(special.gammaincc(0.5 * max(dof, 1), 0.5 * found.chisqr)),
+    )
+
+
+def _interval(steps: _Steps, position: float, variance: float, error: float, best: float) -> tuple[float, float]:
+    """Variances at which the sum of squares has grown by 1, the position following."""
+    lowest = steps.floor - steps.probe_variance
+    span = 3.0 * steps.profile.spacing
+    error = max(error, 1e-3 * steps.profile.spacing**2)
+
+    def excess(v: float) -> float:
+        # The bounded search may miss the position of the fit itself, where the likelihood is rough.
+        return min(steps.best_position(v, position, span)[1], steps.objective(position, v)) - best - 1.0
+
+    def cross(direction: float) -> float:
+        inside, step = variance, error
+        for _ in range(40):
+            outside = max(variance + direction * step, lowest)
+            if excess(outside) > 0.0:
+                return float(optimize.brentq(excess, min(inside, outside), max(inside, outside), xtol=1e-2 * error))
+            if outside <= lowest:
+                return lowest
+            inside, step = outside, 1.6 * step
+        return float("inf")
+
+    return cross(-1.0), cross(1.0)
+
+
+def _beyond(steps: _Steps, joint: _Steps, common: Width, index: int) -> Beyond:
+    """Amount of an element on its poor side, with the error of bins, plateaus and position together."""
+    profile = steps.profile
+    m = steps.m
+    plateaus, _ = steps.solve(common.position, common.variance)
+    near, far = plateaus[index], plateaus[m + index]
+    side = -1 if far > near else 1
+    excess = abs(far - near)
+    edges = np.concatenate(
+        [
+            [1.5 * profile.distance[0] - 0.5 * profile.distance[1]],
+            0.5 * (profile.distance[1:] + profile.distance[:-1]),
+            [1.5 * profile.distance[-1] - 0.5 * profile.distance[-2]],
+        ]
+    )
+
+    def beyond(position: float, variance: float) -> tuple[float, FloatArray, FloatArray]:
+        inside = np.clip(position, edges[:-1], edges[1:])
+        length = inside - edges[:-1] if side < 0 else edges[1:] - inside
+        values, _ = steps.solve(position, variance)
+        poor = values[index] if side < 0 else values[m + index]
+        return float(length @ (profile.amount[:, index] - poor)), length, values
+
+    amount, length, _ = beyond(common.position, common.variance)
+    inverse = np.linalg.pinv(steps.design(common.position, common.variance))
+    # How the amount follows the whitened data of all elements, step by step.
+    poor = index if side < 0 else m + index
+    back = np.linalg.inv(steps.white)
+    influence = np.zeros((steps.bins, m))
+    influence += length[:, np.newaxis] * back[:, index, :]
+    influence = influence.ravel() - length.sum() * inverse[poor]
+    slopes, covariance = joint.information(common.position, common.variance)
+    moves = -covariance @ slopes.T
+    small = 0.05 * profile.spacing
+    size = 0.05 * max(common.variance + steps.probe_variance, steps.floor)
+    by_position = (
+        beyond(common.position + small, common.variance)[0] - beyond(common.position - small, common.variance)[0]
+    )
+    by_variance = (
+        beyond(common.position, common.variance + size)[0] - beyond(common.position, common.variance - size)[0]
+    )
+    moved = by_position / (2.0 * small) * moves[0] + by_variance / (2.0 * size) * moves[1]
+    # The joint problem holds some of the elements: its whitened data in terms of those of all.
+    own = [profile.elements.index(element) for element in joint.profile.elements]
+    change = np.einsum("bij,bjk->bik", joint.white, back[:, own, :])
+
+    def error(direction: FloatArray) -> float:
+        return float(
+            np.linalg.norm(influence + np.einsum("bi,bik->bk", direction.reshape(steps.bins, -1), change).ravel())
+        )
+
+    # The probe widens the profile: what it puts beyond the boundary is the difference of the two error functions.
+    whole = np.sqrt(max(common.variance + steps.probe_variance, steps.floor))
+    narrow = np.sqrt(max(common.variance, 0.0))
+    probe = excess * (whole - narrow) / np.sqrt(2.0 * np.pi)
+    by_width = 1.0 / whole - 1.0 / np.sqrt(max(common.variance, common.variance_std))
+    corrected = moved - 0.5 * excess * by_width / np.sqrt(2.0 * np.pi) * moves[1]
+    return Beyond(
+        amount=(amount - probe) / excess,
+        std=error(corrected) / excess,
+        atoms=amount - probe,
+        recorded=amount / excess,
+        recorded_std=error(moved) / excess,
+        side=side,
+    )
+
+
+@dataclass(frozen=True)
+class Change:
+    """A number before and after.
+
+    Parameters
+    ----------
+    what
+        Such as "width" or "Fe beyond the boundary".
+    before, after
+        Values.
+    change, std
+        After less before, and its standard error: of a width, those of its variance in nm^2; of what lies beyond the
+        boundary, those of what was recorded, in nm.
+    p_value
+        Two-sided: of a change at least as large, where there is none.
+    p_grew
+        One-sided: of a growth at least as large.
+    """
+
+    what: str
+    before: float
+    after: float
+    change: float
+    std: float
+    p_value: float
+    p_grew: float
+
+
+def compare_interfaces(before: InterfaceFit, after: InterfaceFit) -> list[Change]:
+    """Whether an interface grew, and whether more lies beyond it.
+
+    Parameters
+    ----------
+    before, after
+        Fits of the same boundary in two states, with the same direction.
+
+    Returns
+    -------
+    changes
+        Of the width of all elements together, of the width of each, and of what lies beyond the boundary.
+    """
+    found = [_change("width", before.common, after.common)]
+    for element, width in before.widths.items():
+        other = after.widths.get(element)
+        if other is not None and not width.reason and not other.reason:
+            found.append(_change(f"width of {element}", width, other))
+    for element, one in before.beyond.items():
+        other_beyond = after.beyond.get(element)
+        if other_beyond is not None:
+            std = float(np.hypot(one.recorded_std, other_beyond.recorded_std))
+            tested = _tested(f"{element} beyond the boundary", one.recorded, other_beyond.recorded, std)
+            found.append(replace(tested, before=one.amount, after=other_beyond.amount))
+    return found
+
+
+def _change(what: str, one: Width, other: Width) -> Change:
+    tested = _tested(what, one.variance, other.variance, float(np.hypot(one.variance_std, other.variance_std)))
+    return replace(tested, before=one.value, after=other.value)
+
+
+def _tested(what: str, one: float, other: float, std: float) -> Change:
+    z = (other - one) / std if std > 0.0 else 0.0
+    return Change(what, one, other, other - one, std, float(2.0 * special.ndtr(-abs(z))), float(special.ndtr(-z)))
