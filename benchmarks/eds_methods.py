@@ -10,6 +10,7 @@ from exspy.material import elements, mass_absorption_coefficient
 from exspy.utils.eds import take_off_angle
 
 from hyperspy_assb.eds.composition import Scene, prepare_scene, quantify_elements
+from hyperspy_assb.eds.interfaces import InterfaceFit, bin_pixels, compare_interfaces, fit_interface, profile_of
 from hyperspy_assb.eds.lines import CELL_ELEMENTS, FOREIGN_ELEMENTS, XRayLine
 from hyperspy_assb.eds.phases import PhaseOptions, quantify_phases
 from hyperspy_assb.eds.sensitivity import compute_sensitivities, from_k_factors
@@ -124,3 +125,30 @@ def phases(signal, factors: dict[str, float] | None = None) -> Estimates:
         NAMES.get(name, name): (fraction[:, i].reshape(shape), std[:, i].reshape(shape))
         for i, name in enumerate(found.phases)
     }
+
+
+def _interface(scene) -> InterfaceFit:
+    """Profile along the known direction, bins of a pixel, elements of all pixels of a bin together."""
+    options = scene.truth.options
+    # Where the boundary lies is not told.
+    distance = (scene.truth.distance + scene.truth.position).ravel()
+    bins, members = bin_pixels(distance, options.pixel_size)
+    spectra = scene.counts.reshape(distance.size, -1)
+    summed = np.zeros((len(members), spectra.shape[1]))
+    np.add.at(summed, bins, spectra)
+    builder = _builder(scene.signal)
+    common = prepare_scene(builder, summed.sum(axis=0), distance.size, (*CELL_ELEMENTS, *FOREIGN_ELEMENTS))
+    found = quantify_elements(common, summed, exposure=np.array([float(m.size) for m in members]))
+    return fit_interface(profile_of(found.subset(CELL_ELEMENTS), members), probe=options.probe)
+
+
+def diffusion_width(scene) -> tuple[float, tuple[float, float]]:
+    """10-90 % width of all elements together in nm, and its 68 % interval."""
+    width = _interface(scene).common
+    return width.value, (width.low, width.high)
+
+
+def change(before, after) -> dict[str, float]:
+    """p values of a growth: of the width, and of Fe and Ge beyond the boundary."""
+    wanted = ("width", "Fe beyond the boundary", "Ge beyond the boundary")
+    return {c.what: c.p_grew for c in compare_interfaces(_interface(before), _interface(after)) if c.what in wanted}
