@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from exspy.material import elements, mass_absorption_coefficient
@@ -62,6 +63,16 @@ def exspy_line_counts(signal, optimizer: str) -> tuple[dict[str, np.ndarray], fl
     return _intensities(made), seconds
 
 
+@cache
+def _tabulated(element: str, energy: bytes) -> np.ndarray:
+    return mass_absorption_coefficient(element, np.frombuffer(energy))
+
+
+def mass_absorption(element: str, energy: np.ndarray) -> np.ndarray:
+    """exspy's coefficients; looked up once, for its database takes a millisecond."""
+    return _tabulated(element, np.ascontiguousarray(energy, dtype=float).tobytes())
+
+
 def _builder(signal, factors: dict[str, float] | None = None) -> Builder:
     """What our models of a signal are built from; lines and absorption coefficients are exspy's."""
     axis = signal.axes_manager.signal_axes[0]
@@ -81,7 +92,7 @@ def _builder(signal, factors: dict[str, float] | None = None) -> Builder:
     known = compute_sensitivities(lines, tem.beam_energy, solid_angle=eds.solid_angle)
     if factors:
         known = from_k_factors(factors, known)
-    return Builder(axis.axis, tuple(lines), instrument, known, mass_absorption_coefficient, RANGE)
+    return Builder(axis.axis, tuple(lines), instrument, known, mass_absorption, RANGE)
 
 
 def line_counts(signal) -> dict[str, np.ndarray]:
