@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
+from exspy.material import elements, mass_absorption_coefficient
+from exspy.utils.eds import take_off_angle
 
-import hyperspy_assb
+from hyperspy_assb.eds.composition import Scene, prepare_scene, quantify_elements
+from hyperspy_assb.eds.interfaces import InterfaceFit, bin_pixels, compare_interfaces, fit_interface, profile_of
+from hyperspy_assb.eds.lines import CELL_ELEMENTS, FOREIGN_ELEMENTS, XRayLine
+from hyperspy_assb.eds.phases import PhaseOptions, quantify_phases
+from hyperspy_assb.eds.sensitivity import compute_sensitivities, from_k_factors
+from hyperspy_assb.eds.spectra import Builder, Instrument
 
 LINES = [
     "Al_Ka",
@@ -29,6 +38,8 @@ LINES = [
     "V_La",
 ]
 RANGE = (0.18, 15.0)  # keV
+CARBON_DENSITY = 2.08  # g/cm^3, of the virtual battery
+NAMES = {"LVP": "Li3V2(PO4)3"}
 
 
 def model(signal):
@@ -52,8 +63,103 @@ def exspy_line_counts(signal, optimizer: str) -> tuple[dict[str, np.ndarray], fl
     return _intensities(made), seconds
 
 
+@cache
+def _tabulated(element: str, energy: bytes) -> np.ndarray:
+    return mass_absorption_coefficient(element, np.frombuffer(energy))
+
+
+def mass_absorption(element: str, energy: np.ndarray) -> np.ndarray:
+    """exspy's coefficients; looked up once, for its database takes a millisecond."""
+    return _tabulated(element, np.ascontiguousarray(energy, dtype=float).tobytes())
+
+
+def _builder(signal, factors: dict[str, float] | None = None) -> Builder:
+    """What our models of a signal are built from; lines and absorption coefficients are exspy's."""
+    axis = signal.axes_manager.signal_axes[0]
+    tem = signal.metadata.Acquisition_instrument.TEM
+    eds = tem.Detector.EDS
+    lines = [
+        XRayLine(element, name, row["energy (keV)"], row["weight"])
+        for element in (*CELL_ELEMENTS, *FOREIGN_ELEMENTS)
+        for name, row in elements[element].Atomic_properties.Xray_lines.as_dictionary().items()
+    ]
+    instrument = Instrument(
+        resolution=eds.energy_resolution_MnKa,
+        beam_energy=tem.beam_energy,
+        take_off_angle=take_off_angle(tem.Stage.tilt_alpha, eds.azimuth_angle, eds.elevation_angle),
+        electrons=tem.beam_current * eds.live_time * 1e-9 / 1.602176634e-19,
+    )
+    known = compute_sensitivities(lines, tem.beam_energy, solid_angle=eds.solid_angle)
+    if factors:
+        known = from_k_factors(factors, known)
+    return Builder(axis.axis, tuple(lines), instrument, known, mass_absorption, RANGE)
+
+
 def line_counts(signal) -> dict[str, np.ndarray]:
-    """Counts of every line by our engine, of the same model."""
-    made = model(signal)
-    hyperspy_assb.multifit(made, show_progressbar=False)
-    return _intensities(made)
+    """Counts of every line by our fit of the same lines, all free, with a continuum of free height at its nodes."""
+    builder = _builder(signal)
+    families = [line.full_name for line in builder.seen if line.name == line.family]
+    built = builder.build({}, families)
+    size = signal.axes_manager.navigation_size
+    spectra = signal.data.reshape(size, -1)
+    total = np.asarray(spectra.sum(axis=0), dtype=float)
+    start = builder._start(built, total[builder.channels]) / size
+    found = replace(built, typical=start).fit(spectra)
+    shape = signal.data.shape[:-1]
+    return {name: found.unclipped[:, i].reshape(shape) for i, name in enumerate(families)}
+
+
+def _scene(signal, factors: dict[str, float] | None) -> tuple[Scene, np.ndarray]:
+    builder = _builder(signal, factors)
+    spectra = signal.data.reshape(signal.axes_manager.navigation_size, -1)
+    total = np.asarray(spectra.sum(axis=0), dtype=float)
+    return prepare_scene(builder, total, len(spectra), (*CELL_ELEMENTS, *FOREIGN_ELEMENTS)), spectra
+
+
+Estimates = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def composition(signal, factors: dict[str, float] | None = None) -> Estimates:
+    """Atomic per cent of the elements of the cell, and standard errors; not cut at 0."""
+    found = quantify_elements(*_scene(signal, factors)).subset(CELL_ELEMENTS)
+    percent, std, _ = found.atomic_percent(clipped=False)
+    shape = signal.data.shape[:-1]
+    return {el: (percent[:, i].reshape(shape), std[:, i].reshape(shape)) for i, el in enumerate(CELL_ELEMENTS)}
+
+
+def phases(signal, factors: dict[str, float] | None = None) -> Estimates:
+    """Volume fractions, and standard errors; not cut at 0. The density of carbon is told."""
+    found = quantify_phases(*_scene(signal, factors), PhaseOptions(densities=(("carbon", CARBON_DENSITY),)))
+    fraction, std, _ = found.fractions(clipped=False)
+    shape = signal.data.shape[:-1]
+    return {
+        NAMES.get(name, name): (fraction[:, i].reshape(shape), std[:, i].reshape(shape))
+        for i, name in enumerate(found.phases)
+    }
+
+
+def _interface(scene) -> InterfaceFit:
+    """Profile along the known direction, bins of a pixel, elements of all pixels of a bin together."""
+    options = scene.truth.options
+    # Where the boundary lies is not told.
+    distance = (scene.truth.distance + scene.truth.position).ravel()
+    bins, members = bin_pixels(distance, options.pixel_size)
+    spectra = scene.counts.reshape(distance.size, -1)
+    summed = np.zeros((len(members), spectra.shape[1]))
+    np.add.at(summed, bins, spectra)
+    builder = _builder(scene.signal)
+    common = prepare_scene(builder, summed.sum(axis=0), distance.size, (*CELL_ELEMENTS, *FOREIGN_ELEMENTS))
+    found = quantify_elements(common, summed, exposure=np.array([float(m.size) for m in members]))
+    return fit_interface(profile_of(found.subset(CELL_ELEMENTS), members), probe=options.probe)
+
+
+def diffusion_width(scene) -> tuple[float, tuple[float, float]]:
+    """10-90 % width of all elements together in nm, and its 68 % interval."""
+    width = _interface(scene).common
+    return width.value, (width.low, width.high)
+
+
+def change(before, after) -> dict[str, float]:
+    """p values of a growth: of the width, and of Fe and Ge beyond the boundary."""
+    wanted = ("width", "Fe beyond the boundary", "Ge beyond the boundary")
+    return {c.what: c.p_grew for c in compare_interfaces(_interface(before), _interface(after)) if c.what in wanted}

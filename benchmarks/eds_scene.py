@@ -6,13 +6,30 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from hyperspy_assb.simulation import XRayConditions, simulate_xrays, xrays_to_signal
+from hyperspy_assb.simulation import XRayConditions, simulate_xrays, true_k_factors, xrays_to_signal
 from hyperspy_assb.simulation.xrays import expected_spectra, exposure, with_contamination
-from hyperspy_assb.simulation.xrays_physics import areal_densities
+from hyperspy_assb.simulation.xrays_physics import areal_densities, lines, x_ray_elements
 from hyperspy_assb.simulation.xrays_signals import CELL_ELEMENTS, FOREIGN_ELEMENTS, XRayTruth
 
 PHASES = ("olivine", "LAGP", "Li3V2(PO4)3", "carbon")
 MATERIALS = {"olivine": "LiFePO4"}
+
+
+def odd_yields(rng: np.random.Generator) -> tuple[tuple[str, float], ...]:
+    """Departures of every family's yield from the tables: 10 % for K, 20 % for L and M lines (standard deviations)."""
+    families = sorted({f"{line.element}_{line.family}" for element in x_ray_elements() for line in lines(element)})
+    return tuple((f, float(np.exp(rng.normal(0, 0.1 if f.endswith("K") else 0.2)))) for f in families)
+
+
+def known_k_factors(conditions: XRayConditions) -> dict[str, float]:
+    """Factors of the main lines as thin standards would give them on this microscope."""
+    names = [
+        line.name
+        for element in x_ray_elements()
+        for line in lines(element)
+        if line.name.endswith("a") and line.energy < conditions.energy[-1]
+    ]
+    return dict(zip(names, true_k_factors(names, conditions), strict=True))
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ class Report:
 
     repeats: int = 5
     quick: bool = False
+    title: str = "Batched fit"
     rows: list[Row] = field(default_factory=list)
     load: float = field(default_factory=lambda: os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan"))
     """Processes that were running before the first measurement: with other work the figures are too low."""
@@ -89,9 +90,15 @@ class Report:
         from rich.console import Console
         from rich.table import Table
 
-        size = "quick run: figures are no measurement" if self.quick else f"medians of {self.repeats}"
+        size = (
+            "quick run: figures are no measurement"
+            if self.quick
+            else f"medians of {self.repeats}"
+            if self.repeats > 1
+            else "single runs"
+        )
         caption = f"{versions()}; load before the run {self.load:.1f}"
-        table = Table("", "what", "figure", "bar", "", title=f"Batched fit, {size}", caption=caption)
+        table = Table("", "what", "figure", "bar", "", title=f"{self.title}, {size}", caption=caption)
         colours = {True: "green", False: "red", None: "default"}
         last = ""
         for row in self.rows:

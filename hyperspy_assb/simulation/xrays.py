@@ -38,7 +38,7 @@ class _Table:
 
 @lru_cache(maxsize=4)
 def _table(conditions: XRayConditions) -> _Table:
-    beam_energy, detector = conditions.beam.beam_energy, conditions.detector
+    detector = conditions.detector
     towards = detector.solid_angle / (4 * np.pi)
     edges = conditions.channel_edges
     seen = tuple(
@@ -48,7 +48,7 @@ def _table(conditions: XRayConditions) -> _Table:
         # Lines beyond the range may still lose their tail into it; far ones do not matter.
         if line.energy < edges[-1] + 1.0
     )
-    strength = [photon_yield(line.element, line.family, beam_energy) * line.share * towards for line in seen]
+    strength = [_photons(line, conditions) * towards for line in seen]
     centres = (edges[1:] + edges[:-1]) / 2
     positive = np.maximum(centres, 0.02)
     continuum = conditions.bremsstrahlung * towards * bremsstrahlung(centres, conditions.beam) * np.diff(edges)
@@ -59,6 +59,12 @@ def _table(conditions: XRayConditions) -> _Table:
         continuum=continuum * efficiency(positive, detector),
         centres=positive,
     )
+
+
+def _photons(line: Line, conditions: XRayConditions) -> float:
+    """Photons of a line per electron and atom/nm^2, in nm^2, departures from the tables included."""
+    photons = photon_yield(line.element, line.family, conditions.beam.beam_energy) * line.share
+    return photons * conditions.yield_factor(f"{line.element}_{line.family}")
 
 
 def _without_exposure(conditions: XRayConditions) -> XRayConditions:
@@ -314,7 +320,7 @@ def sensitivity(line: str, conditions: XRayConditions | None = None) -> float:
         )
     (known,) = found
     detector = conditions.detector
-    made = photon_yield(known.element, known.family, conditions.beam.beam_energy) * known.share
+    made = _photons(known, conditions)
     whole = 1 - charge_loss(known.energy, detector)[0] - escape_share(known.energy, detector)[0]
     return float(made * detector.solid_angle / (4 * np.pi) * efficiency(known.energy, detector)[0] * whole)
 

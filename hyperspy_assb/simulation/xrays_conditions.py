@@ -139,6 +139,9 @@ class XRayConditions:
         Tilt of the stage in degrees. They change the take-off angle only; the thicknesses are those along the beam.
     bremsstrahlung
         Strength of the continuum relative to that of Kramers.
+    yields
+        Families of lines, such as ``("Ge_L", 1.2)``, whose photons are so many times as many as the tables say. Tables
+        of yields are good to 5 to 20 %, and an analysis may well use the same ones: here nature departs from them.
     gain_error, offset_error
         Miscalibration: a line of energy E appears at ``E (1 + gain_error) + offset_error``, in keV.
     beam
@@ -158,11 +161,28 @@ class XRayConditions:
     tilt_alpha: float = 0.0
     tilt_beta: float = 0.0
     bremsstrahlung: float = 1.0
+    yields: tuple[tuple[str, float], ...] = ()
     gain_error: float = 0.0
     offset_error: float = 0.0
     beam: Beam = field(default_factory=Beam)
     detector: XRayDetector = field(default_factory=XRayDetector)
     contamination: Contamination = field(default_factory=Contamination)
+
+    def yield_factor(self, family: str) -> float:
+        """
+        How far nature departs from the tables.
+
+        Parameters
+        ----------
+        family
+            Such as "Ge_L".
+
+        Returns
+        -------
+        float
+            1 for families that :attr:`yields` does not name.
+        """
+        return dict(self.yields).get(family, 1.0)
 
     @property
     def energy(self) -> np.ndarray:

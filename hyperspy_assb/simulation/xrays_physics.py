@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 
 import numpy as np
 
@@ -49,14 +47,9 @@ class Line:
     share: float
 
 
-@cache
-def _atoms() -> dict:
-    return tomllib.loads((resources.files(__package__) / "data" / "xrays.toml").read_text("utf-8"))
-
-
 def x_ray_elements() -> tuple[str, ...]:
     """Elements whose X-rays are simulated."""
-    return tuple(_atoms())
+    return reference.x_ray_elements()
 
 
 def atomic_number_and_mass(element: str) -> tuple[int, float]:
@@ -75,15 +68,11 @@ def atomic_number_and_mass(element: str) -> tuple[int, float]:
     """
     if element in _INVISIBLE:
         return _INVISIBLE[element]
-    if element not in _atoms():
-        known = ", ".join((*_INVISIBLE, *_atoms()))
+    if element not in x_ray_elements():
+        known = ", ".join((*_INVISIBLE, *x_ray_elements()))
         raise ValueError(f"element {element!r}: the virtual battery simulates the X-rays of {known} only")
-    return _atoms()[element]["z"], _atoms()[element]["mass"]
-
-
-def _shells(element: str) -> dict[str, dict]:
-    atomic_number_and_mass(element)
-    return {name: row for name, row in _atoms().get(element, {}).items() if isinstance(row, dict)}
+    atom = reference.x_ray_atom(element)
+    return atom.number, atom.mass
 
 
 def ionisation_cross_section(element: str, shell: str, beam_energy: float) -> float:
@@ -105,22 +94,22 @@ def ionisation_cross_section(element: str, shell: str, beam_energy: float) -> fl
         nm^2; 0 below the edge. Analytical formulas of D. Bote, F. Salvat, A. Jablonski and C. J. Powell, At. Data Nucl.
         Data Tables 95, 871 (2009), to distorted-wave and plane-wave Born calculations.
     """
-    row = _shells(element)[shell]
-    overvoltage = 1e3 * beam_energy / row["edge"]
+    constants = reference.x_ray_atom(element).subshells[shell]
+    overvoltage = 1e3 * beam_energy / constants.edge
     if overvoltage <= 1:
         return 0.0
     if overvoltage <= 16:
-        a1, a2, a3, a4, a5 = row["low"]
+        a1, a2, a3, a4, a5 = constants.low
         s = 1 / (1 + overvoltage)
         fit = a1 + a2 * overvoltage + a3 * s + a4 * s**3 + a5 * s**5
         value = (overvoltage - 1) * (fit / overvoltage) ** 2
     else:
-        g1, g2, g3, g4 = row["g"]
+        b, a, g1, g2, g3, g4 = constants.high
         beam = Beam(beam_energy=beam_energy)
         momentum = np.sqrt(beam.gamma**2 - 1)
         fit = (2 * np.log(momentum) - beam.beta_squared) * (1 + g1 / momentum)
         fit += g2 + g3 / np.sqrt(beam.gamma) + g4 / momentum
-        value = overvoltage / (overvoltage + row["b"]) * row["a"] / beam.beta_squared * fit
+        value = overvoltage / (overvoltage + b) * a / beam.beta_squared * fit
     return float(4 * np.pi * BOHR_RADIUS**2 * value)
 
 
@@ -144,12 +133,12 @@ def photon_yield(element: str, family: str, beam_energy: float) -> float:
         nm^2: ionisation of every subshell, vacancies that move on within the shell (Coster-Kronig), fluorescence.
         Vacancies that the decay of a deeper shell leaves are rare beside those that the beam makes, and are left out.
     """
-    shells = {name: row for name, row in _shells(element).items() if name[0] == family}
+    shells = {name: row for name, row in reference.x_ray_atom(element).subshells.items() if name[0] == family}
     vacancies = {name: ionisation_cross_section(element, name, beam_energy) for name in shells}
     photons = 0.0
     for name, row in shells.items():  # from the inner subshell out, as in the table
-        photons += vacancies[name] * row["yield"]
-        for higher, probability in row.get("transfer", {}).items():
+        photons += vacancies[name] * row.fluorescence
+        for higher, probability in row.transfer.items():
             vacancies[higher] += vacancies[name] * probability
     return photons
 
@@ -173,7 +162,7 @@ def lines(element: str) -> tuple[Line, ...]:
     from exspy.material import elements  # seconds: only when spectra are wanted
 
     table = elements[element].Atomic_properties.Xray_lines.as_dictionary()
-    families = {name[0] for name in _shells(element)}
+    families = {name[0] for name in reference.x_ray_atom(element).subshells}
     found = []
     for family in sorted(families):
         rows = {name: row for name, row in table.items() if name[0] == family}

@@ -271,6 +271,15 @@ def test_sensitivity_is_what_a_thin_standard_gives(detector):
     assert k[1] == pytest.approx(expected)
 
 
+def test_nature_may_depart_from_the_tables():
+    odd = replace(CLEAN, yields=(("Fe_L", 0.5), ("P_K", 1.2)))
+    plain, other = (expected_spectra({"Fe": 1.0, "P": 1.0}, c, electrons=1e10) for c in (CLEAN, odd))
+    for (low, high), factor in (((6.2, 7.3), 1.0), ((0.5, 0.9), 0.5), ((1.9, 2.3), 1.2)):
+        assert window(other, odd, low, high) == pytest.approx(factor * window(plain, CLEAN, low, high), rel=1e-3)
+    assert sensitivity("P_Ka", odd) == pytest.approx(1.2 * sensitivity("P_Ka", CLEAN))
+    assert true_k_factors(["Fe_Ka", "Fe_La"], odd)[1] == pytest.approx(2 * true_k_factors(["Fe_Ka", "Fe_La"], CLEAN)[1])
+
+
 def test_polymer_window_stops_soft_x_rays():
     soft, hard = ([efficiency(e, d)[0] for d in (XRayDetector(), XRayDetector.polymer_window())] for e in (0.277, 6.4))
     assert soft[1] < 0.6 * soft[0]
