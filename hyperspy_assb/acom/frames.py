@@ -3,10 +3,10 @@
 - *Specimen*: x along the columns of the scan, y along its rows (downwards in an image), z = x × y. Electrons travel
   along -z, as in diffsims, orix and pyxem.
 - *Detector*: x along the columns of a pattern, y along its rows; azimuths grow from +x towards +y. A scan turned
-  against the detector is described by the scan rotation of :class:`~hyperspy_assb.acom.geometry.PatternGeometry`: the
-  azimuth of the scan's x axis on the detector. A camera that shows patterns mirrored is flipped along its rows first.
-- *Crystal*: the Cartesian frame of orix and diffpy.structure (a* ... as their ``Lattice.base`` has it), the phase in its
-  standard setting.
+  against the detector is described by the scan rotation of
+  :class:`~hyperspy_assb.acom.geometry.PatternGeometry`: the azimuth of the scan's x axis on the detector. A camera that
+  shows patterns mirrored is flipped along its rows first.
+- *Crystal*: Cartesian, as in orix: x along a, z along c*, the phase in its standard setting.
 
 An orientation is a unit quaternion, scalar first and not below 0: the rotation from the specimen to the crystal, as in
 orix. A reciprocal vector g of the crystal is seen at ``~orientation * g`` in the specimen.

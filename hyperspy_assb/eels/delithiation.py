@@ -287,7 +287,8 @@ def check_contrast(calibration: Calibration, names: tuple[str, ...], method: str
     wrong = (contrast["FePO4ValenceBand"][1] >= 3.0, contrast["Li_K"][0] <= -3.0)
     if any(wrong) and not any(right):
         raise ValueError(
-            "The references of LiFePO4 and FePO4 look exchanged: that of LiFePO4 has more of the 5 eV band, or less Li K."
+            "The references of LiFePO4 and FePO4 look exchanged: that of LiFePO4 has more of the 5 eV band, or less "
+            "Li K."
         )
     asked = [SIGNATURES[method]] if method in SIGNATURES else list(SIGNATURES.values())
     if not any(max(-contrast[name][0], contrast[name][1]) >= 3.0 for name in asked):
