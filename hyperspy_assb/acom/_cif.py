@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb.acom._symmetry import find_operations
 from hyperspy_assb.fitting.kernels import FloatArray
 from hyperspy_assb.reference import electron_scattering_table
 
@@ -131,7 +132,7 @@ def _standard_axes(operations: list[Operation], stated: int | None) -> tuple[int
         rotations, extinct = _standard(number)
         for change, found, absent in known:
             # The three cell choices of a monoclinic group differ in their absences, and all have b unique.
-            if found == rotations and (np.array_equal(absent, extinct) or number == stated and number in _MONOCLINIC):
+            if found == rotations and (np.array_equal(absent, extinct) or (number == stated and number in _MONOCLINIC)):
                 return number, change
     return None
 
@@ -192,15 +193,22 @@ def read_crystal(text: str, where: str) -> tuple[Structure, int, str, str]:
     missing = [key for key in _CELL if key not in block]
     if missing:
         raise CrystalError(f"{where}: the cell is not complete: {', '.join(missing)} missing.")
-    elements = {}
+    elements: dict[str, str] = {}
     for atom in parsed:
-        symbol = elements[atom.element] = element_of(atom.element)
+        symbol = element_of(atom.element)
         if symbol is None:
             raise CrystalError(f"{where}: atom {atom.label!r} has an unknown element {atom.element!r}.")
+        elements[atom.element] = symbol
         if not np.isfinite(atom.xyz).all():
             raise CrystalError(f"{where}: atom {atom.label!r} has no fractional coordinates.")
     operations = list(_operations(parser.spacegroup.iter_symops()))
-    found = _standard_axes(operations, _stated_number(block, parser.spacegroup))
+    found = None
+    if len(_rotations(operations)) == 1:
+        # P1 is how programs write a cell whose symmetry they do not care for.
+        kinds = [(elements[atom.element], round(atom.occupancy, 3)) for atom in parsed]
+        hidden = find_operations(np.asarray(parsed.lattice.metrics), np.array([atom.xyz for atom in parsed]), kinds)
+        found = _standard_axes(hidden, None)
+    found = found or _standard_axes(operations, _stated_number(block, parser.spacegroup))
     if found is None:
         raise CrystalError(f"{where}: its symmetry operations are not those of a known space group.")
     number, change = found
@@ -226,12 +234,8 @@ def _build(parsed: Structure, elements: dict[str, str], change: NDArray[np.int64
     atoms = []
     for atom in parsed:
         site = np.round((inverse @ atom.xyz + _centring(change)) % 1.0, 9) % 1.0
-        atoms += [
-            Atom(
-                elements[atom.element], xyz=place, label=atom.label, occupancy=atom.occupancy, Uisoequiv=atom.Uisoequiv
-            )
-            for place in site
-        ]
+        kept = {"label": atom.label, "occupancy": atom.occupancy, "Uisoequiv": atom.Uisoequiv}
+        atoms += [Atom(elements[atom.element], xyz=place, **kept) for place in site]
     return Structure(atoms, lattice=Lattice(base=base))
 
 

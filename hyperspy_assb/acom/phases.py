@@ -127,7 +127,7 @@ def laue_rotations(phase: CrystalPhase) -> FloatArray:
     connect cannot be told apart.
     """
     axes = cell_axes(phase).T
-    found = {}
+    found: dict[tuple[int, ...], NDArray[np.int64]] = {}
     for rotation, _ in space_group_operations(phase.space_group):
         proper = rotation * round(np.linalg.det(rotation))
         found.setdefault(tuple(proper.ravel()), proper)
