@@ -43,8 +43,8 @@ class CrystalPhase:
     space_group
         Number.
     structure
-        All atoms of the cell, with elements (no charges), fractional coordinates, occupancies; lengths in Å. Its base is
-        that of diffpy, on which orix and diffsims count; the axes of :mod:`hyperspy_assb.acom.frames` are those of
+        All atoms of the cell, with elements (no charges), fractional coordinates, occupancies; lengths in Å. Its base
+        is that of diffpy, on which orix and diffsims count; the axes of :mod:`hyperspy_assb.acom.frames` are those of
         :func:`cell_axes`.
     source
         Citation.
