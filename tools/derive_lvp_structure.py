@@ -210,8 +210,8 @@ def write(sites):
     lines = [
         "# Li3V2(PO4)3, monoclinic. The coordinates are NOT measured: an idealised structure, derived for",
         "# hyperspy_assb from the cell, the space group and bond lengths by tools/derive_lvp_structure.py. Measured",
-        "# ones are in Y. Kee, H. Yun, Acta Cryst. E69, i11 (2013), doi 10.1107/S1600536813001499, which was not at hand.",
-        "# The cell is that of phases.toml.",
+        "# ones are in Y. Kee, H. Yun, Acta Cryst. E69, i11 (2013), doi 10.1107/S1600536813001499, not",
+        "# at hand here. The cell is that of phases.toml.",
         "data_Li3V2(PO4)3",
         "_publ_section_comment",
         ";",
