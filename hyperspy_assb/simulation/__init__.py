@@ -2,6 +2,8 @@
 
 from .battery import MicroBattery, Truth, micro_battery, spectra_to_signal
 from .conditions import Beam, Detector, EELSConditions
+from .diffraction import simulate_patterns
+from .diffraction_conditions import DiffractionConditions
 from .lamella import LamellaOptions, build_lamella
 from .spectra import mean_free_path, relative_thickness, simulate_spectra
 from .state import MATERIALS, LamellaState, Particles
@@ -10,6 +12,7 @@ __all__ = [
     "MATERIALS",
     "Beam",
     "Detector",
+    "DiffractionConditions",
     "EELSConditions",
     "LamellaOptions",
     "LamellaState",
@@ -20,6 +23,7 @@ __all__ = [
     "mean_free_path",
     "micro_battery",
     "relative_thickness",
+    "simulate_patterns",
     "simulate_spectra",
     "spectra_to_signal",
 ]
