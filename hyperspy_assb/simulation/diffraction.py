@@ -15,7 +15,7 @@ from scipy.special import i0e
 from .diffraction_amorphous import RADIAL_STEP, amorphous_profile, diffuse_profile
 from .diffraction_conditions import DiffractionConditions
 from .diffraction_crystal import DiffractionCrystal, load_crystals
-from .diffraction_kernels import REACH, count_electrons, crystal_spots, draw_pattern
+from .diffraction_kernels import FAINTEST, count_electrons, crystal_spots, draw_pattern
 
 _PROFILE_SIZE = 1024
 
@@ -337,7 +337,8 @@ class _Painter:
     ) -> None:
         self.conditions = conditions
         self.crystals = [(np.ascontiguousarray(c.vectors), c.inverse_extinction(conditions), c.keys) for c in crystals]
-        self.beams, self.spread = incident_beams(conditions)
+        directions, spread = incident_beams(conditions)
+        self.beams = np.vstack([directions.T, spread])
         self.profile = _spot_profile(conditions.disc_radius, conditions.point_spread)
         self.projection = np.ascontiguousarray(conditions.projection)
         self.inverse = np.linalg.inv(self.projection)
@@ -367,9 +368,8 @@ class _Painter:
                 columns.matrices[i, layer],
                 10 * columns.thickness[i, layer],
                 self.beams,
-                self.spread,
                 1 / self.conditions.wavelength,
-                REACH,
+                FAINTEST / weight,
                 self.scatter[0],
                 self.scatter[1],
                 np.uint64(columns.grain[i, layer] & (2**63 - 1)) + np.uint64(1),

@@ -161,7 +161,7 @@ class DiffractionConditions:
     def camera_length(self) -> float:
         """Camera length in mm that the stated scale means."""
         scale = self.scale if self.stated_scale is None else self.stated_scale
-        return 1e-3 * self.pixel_size / np.tan(scale * self.wavelength)
+        return float(1e-3 * self.pixel_size / np.tan(scale * self.wavelength))
 
     @property
     def projection(self) -> np.ndarray:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-# Reflections further from the Ewald sphere than this (1/Å), at every incident direction, are left out.
-REACH = 0.015
+# Reflections of which at most this share of the electrons could come, at any incident direction, are left out.
+FAINTEST = 1e-4
 _FIRST = np.uint64(0x9E3779B97F4A7C15)
 _SECOND = np.uint64(0xBF58476D1CE4E5B9)
 _THIRD = np.uint64(0x94D049BB133111EB)
@@ -31,39 +31,51 @@ def normal_of(key, grain):
     return np.sqrt(-2.0 * np.log(u)) * np.cos(2.0 * np.pi * v)
 
 
+@njit(cache=True, nogil=True, fastmath=True)
+def _two_beams(x, y, z, coupling, thickness, beams, wave):
+    """Two-beam intensity of a reflection, averaged over the incident directions."""
+    square = x * x + y * y + z * z
+    total = 0.0
+    for i in range(beams.shape[1]):
+        along = 2.0 * wave * (beams[0, i] * x + beams[1, i] * y + beams[2, i] * z) + square
+        # Distance of g from the Ewald sphere, exactly; the difference of two large lengths is avoided.
+        error = along / (wave + np.sqrt(wave * wave + along))
+        frequency = error * error + coupling
+        phase = thickness * beams[3, i] * np.sqrt(frequency)
+        # sin(pi phase) by its series to the 11th power after whole turns are taken off (within 1e-7): the compiler
+        # does several directions at once, which it does not with the library's sine.
+        phase = np.pi * (phase - np.floor(phase + 0.5))
+        u = phase * phase
+        sine = phase * (1.0 + u * (-1 / 6 + u * (1 / 120 + u * (-1 / 5040 + u * (1 / 362880 - u * (1 / 39916800))))))
+        total += coupling / frequency * sine * sine
+    return total / beams.shape[1]
+
+
 @njit(cache=True, nogil=True)
-def crystal_spots(
-    vectors, inverse_extinction, keys, matrix, thickness, beams, spread, wave, reach, common, own, grain, out
-):
+def crystal_spots(vectors, inverse_extinction, keys, matrix, thickness, beams, wave, faintest, common, own, grain, out):
     """Two-beam intensities of one crystal, averaged over the incident directions.
 
-    `matrix` takes the reciprocal vectors to the specimen, `beams` are unit vectors of the incident electrons, `spread`
-    the relative thickness that goes with each. `out` takes x, y (1/Å) and the intensity for one incident electron.
-    The result is the number of spots.
+    `matrix` takes the reciprocal vectors to the specimen; `beams` are unit vectors of the incident electrons, x, y and
+    z in rows, and the relative thickness that goes with each. Reflections that are so far from the Ewald sphere that
+    they stay below `faintest` at every direction are left out, and those that come out below a tenth of it. `out` takes
+    x, y (1/Å) and the intensity for one incident electron. The result is the number of spots.
     """
     count = 0
-    widest = 0.0
-    for beam in range(len(beams)):
-        widest = max(widest, np.sqrt(beams[beam, 0] ** 2 + beams[beam, 1] ** 2))
+    widest = np.sqrt((beams[0] ** 2 + beams[1] ** 2).max())
     for i in range(len(vectors)):
         a, b, c = vectors[i, 0], vectors[i, 1], vectors[i, 2]
         z = matrix[2, 0] * a + matrix[2, 1] * b + matrix[2, 2] * c
-        # Distance along z at normal incidence, less what tilting can make up for.
-        square = a * a + b * b + c * c
-        if abs(z - 0.5 * square / wave) > reach + widest * np.sqrt(square):
-            continue
         x = matrix[0, 0] * a + matrix[0, 1] * b + matrix[0, 2] * c
         y = matrix[1, 0] * a + matrix[1, 1] * b + matrix[1, 2] * c
         square = x * x + y * y + z * z
+        # Distance from the sphere at normal incidence, less what tilting can make up for.
+        away = abs(z - 0.5 * square / wave) - widest * np.sqrt(square)
         coupling = inverse_extinction[i] ** 2
-        total = 0.0
-        for beam in range(len(beams)):
-            along = 2.0 * wave * (beams[beam, 0] * x + beams[beam, 1] * y + beams[beam, 2] * z) + square
-            # Distance of g from the Ewald sphere, exactly; the difference of two large lengths is avoided.
-            error = along / (wave + np.sqrt(wave * wave + along))
-            frequency = error * error + coupling
-            total += coupling / frequency * np.sin(np.pi * thickness * spread[beam] * np.sqrt(frequency)) ** 2
-        total /= len(beams)
+        if away > 0.0 and 0.5 * coupling < faintest * away * away:
+            continue
+        total = _two_beams(x, y, z, coupling, thickness, beams, wave)
+        if total < 0.1 * faintest:
+            continue
         if common > 0.0 or own > 0.0:
             scatter = common * normal_of(keys[i], np.uint64(0)) + own * normal_of(keys[i], grain)
             total *= np.exp(scatter - 0.5 * (common * common + own * own))
@@ -129,9 +141,21 @@ def draw_pattern(
 @njit(cache=True, nogil=True)
 def count_electrons(image, rng, gain, offset, read_noise, largest, out):
     """Draw the electrons of a pattern and record them; `largest` is where the record saturates, 0 if it does not."""
+    # Electrons arrive along the running sum of the expectation, with exponential gaps: the same as a Poisson number in
+    # every pixel, and little work where there are few.
+    gap = rng.standard_exponential()
     for j in range(image.shape[0]):
         for i in range(image.shape[1]):
-            value = gain * rng.poisson(image[j, i]) + offset
+            expected = image[j, i]
+            number = 0
+            if expected > 20.0:
+                number = rng.poisson(expected)
+            else:
+                while gap < expected:
+                    number += 1
+                    gap += rng.standard_exponential()
+                gap -= expected
+            value = gain * number + offset
             if read_noise > 0.0:
                 value += rng.normal(0.0, read_noise)
             if largest > 0.0:

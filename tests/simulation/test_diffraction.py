@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from diffpy.structure import Atom, Lattice, Structure
+from scipy import ndimage
 
 from hyperspy_assb.simulation import DiffractionConditions, simulate_patterns
 from hyperspy_assb.simulation.diffraction import rotation_matrices
@@ -122,6 +123,39 @@ def test_the_tilt_has_its_sign():
     assert second > 20 * first
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("seed", range(3))
+def test_spots_lie_where_diffsims_puts_them(seed):
+    generators = pytest.importorskip("diffsims.generators.simulation_generator")
+    from orix.crystal_map import Phase
+    from orix.quaternion import Rotation
+
+    # A crystal without symmetry but the centre (diffsims takes the zone axis as it is in the phase's axes).
+    atoms = [Atom("Fe", [0, 0, 0]), Atom("O", [0.21, 0.33, 0.4]), Atom("O", [-0.21, -0.33, -0.4])]
+    phase = Phase("triclinic", space_group=2, structure=Structure(atoms, lattice=Lattice(5, 6.2, 7.1, 82, 97, 105)))
+    q = random_orientations(1, seed)
+    generator = generators.SimulationGenerator(200, precession_angle=0.7, minimum_intensity=1e-9)
+    theirs = generator.calculate_diffraction2d(
+        phase, Rotation(q), reciprocal_radius=1.2, max_excitation_error=0.005, with_direct_beam=False
+    ).coordinates
+    (crystal,) = load_crystals([phase], 1.5)
+    ours = dict(zip(map(tuple, crystal.hkl.tolist()), crystal.vectors @ rotation_matrices(q)[0].T, strict=True))
+    assert len(theirs.data) > 30
+    for hkl, place in zip(np.rint(theirs.hkl).astype(int).tolist(), np.asarray(theirs.data), strict=True):
+        np.testing.assert_allclose(ours[tuple(hkl)], place, atol=1e-9)
+    pattern = simulate_patterns(q, phase, replace(CLEAN, direct_beam=False), noise=False, thickness=30)[0]
+    pattern = pattern.astype(float)
+    peaks = (pattern == ndimage.maximum_filter(pattern, 3)) & (pattern > 0.02 * pattern.max())
+    assert peaks.sum() > 8
+    image = pattern.copy()
+    for column, row in np.rint(CLEAN.to_pixels(np.asarray(theirs.data))).astype(int):
+        image[row - 3 : row + 4, column - 3 : column + 4] = 0
+    y, x = np.indices(image.shape)
+    inside = np.hypot(x - 63, y - 64.5) < 1.15 / 0.02
+    # What diffsims leaves out are the tails of far reflections.
+    assert image[inside].sum() < 0.1 * pattern[inside].sum()
+
+
 def test_friedel_pairs():
     # With the beam precessing about a zone axis, +g and -g are alike.
     conditions = replace(CLEAN, centre=(64.0, 64.0), convergence_angle=0.0, direct_beam=False)
@@ -150,7 +184,8 @@ def test_electrons_are_those_asked_for():
     assert drawn.dtype == np.uint16
     assert float(drawn.sum()) == pytest.approx(700 * 30, abs=4 * np.sqrt(700 * 30))
     whole = simulate_patterns(q, "FePO4", replace(CLEAN, scale=0.04, centre=None), noise=False)
-    assert np.all(whole.sum(axis=(1, 2)) <= CLEAN.electrons)
+    # Spots are sampled at the middle of each pixel: they hold their electrons within 3e-4.
+    assert np.all(whole.sum(axis=(1, 2)) <= 1.0003 * CLEAN.electrons)
     assert whole.sum(axis=(1, 2)).mean() > 0.97 * CLEAN.electrons
 
 
