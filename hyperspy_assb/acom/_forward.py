@@ -15,7 +15,8 @@ from hyperspy_assb.acom.frames import FloatArray
 from hyperspy_assb.acom.phases import cell_axes
 
 PARAMETERS = 8
-"""Two tilts and the turn in radians, shift along columns and rows in pixels, strain along a, b, c."""
+"""Two tilts of the specimen and a turn of the pattern in radians, shift of the direct beam along columns and rows in
+pixels, strain along a, b, c."""
 
 
 class Optics(NamedTuple):
@@ -142,7 +143,7 @@ def spots_of(
         if beyond >= 1.0 or radius < optics.min_radius:
             continue
         intensity = strength[m] * precession_average(excitation, spread, optics.width)
-        weight = intensity**optics.intensity_power * radius**optics.radius_power
+        weight = np.exp(optics.intensity_power * np.log(intensity) + 0.5 * optics.radius_power * np.log(radius2))
         if beyond > 0.0:
             weight *= (1.0 - beyond * beyond) ** 2
         out[count, 0] = rotation[0, 0] * a + rotation[1, 0] * b + rotation[2, 0] * c
@@ -188,12 +189,18 @@ def agreement(
     mean: NDArray[np.float32],
     cx: float,
     cy: float,
+    turn: float,
     optics: Optics,
 ) -> float:
-    """Sum of weight times brightness over the norm of the weights, spots outside of the frame left out."""
+    """Sum of weight times brightness over the norm of the weights, spots outside of the frame left out.
+
+    `turn` is by how much the spots are turned first, in radians from +x towards +y.
+    """
     total, power = 0.0, 0.0
+    e, f = np.cos(turn), np.sin(turn)
     for k in range(count):
-        value = brightness(image, mean, spots[k, 0], spots[k, 1], cx, cy, optics)
+        x, y = spots[k, 0], spots[k, 1]
+        value = brightness(image, mean, e * x - f * y, f * x + e * y, cx, cy, optics)
         if value == value:
             weight = spots[k, 2]
             total += weight * value
@@ -252,6 +259,7 @@ def climb(
     """
     listing = listed[: in_reach(quaternion, parts, first, last, optics, 3.0 * steps[0] + 0.01, listed)]
     rotation = np.empty((3, 3))
+    tilt = np.zeros(3)
     trial = start.copy()
     best[:] = start
     width = steps.copy()
@@ -261,45 +269,65 @@ def climb(
         for p in range(len(steps)):
             if width[p] <= 0.0:
                 continue
-            # The middle is known but for the first time.
-            values[1] = top
             origin = best.copy()
-            shift = 0.0
-            for attempt in range(4):
-                if attempt == 0:
+            values[1] = top
+            moves_spots = p < 2 or p > 4
+            count = 0
+            for attempt in range(-1, 3):
+                # The middle (known but for the first time), both sides, and the top of the parabola through them.
+                move = 0.0
+                if attempt == -1:
                     if top > -np.inf:
+                        if not moves_spots:
+                            tilt[:2] = origin[:2]
+                            rotation_of(quaternion, tilt, rotation)
+                            count = spots_of(rotation, origin[5:8], parts, strength, listing, optics, spots)
                         continue
-                    move = 0.0
-                elif attempt == 1:
-                    move = -width[p]
-                elif attempt == 2:
-                    move = width[p]
+                elif attempt < 2:
+                    move = width[p] * (2 * attempt - 1)
                 else:
                     bend = values[0] - 2.0 * values[1] + values[2]
                     if bend >= 0.0:
                         break
-                    shift = 0.5 * width[p] * (values[0] - values[2]) / bend
-                    if abs(shift) > 1.5 * width[p] or abs(shift) < 0.02 * width[p]:
+                    move = 0.5 * width[p] * (values[0] - values[2]) / bend
+                    if abs(move) > 1.5 * width[p] or abs(move) < 0.02 * width[p]:
                         break
-                    move = shift
                 trial[:] = origin
                 if p < 2 and turn % 2 == 1:
-                    sign = 1.0 if p == 0 else -1.0
                     trial[0] += 0.7071067811865476 * move
-                    trial[1] += 0.7071067811865476 * sign * move
+                    trial[1] += 0.7071067811865476 * move * (1 - 2 * p)
                 else:
                     trial[p] += move
-                rotation_of(quaternion, trial[:3], rotation)
-                count = spots_of(rotation, trial[5:8], parts, strength, listing, optics, spots)
-                r = agreement(spots, count, image, mean, cx + trial[3], cy + trial[4], optics) / norm
+                if moves_spots or attempt == -1:
+                    tilt[:2] = trial[:2]
+                    rotation_of(quaternion, tilt, rotation)
+                    count = spots_of(rotation, trial[5:8], parts, strength, listing, optics, spots)
+                r = agreement(spots, count, image, mean, cx + trial[3], cy + trial[4], trial[2], optics) / norm
                 value = -0.5 * independent * np.log(max(1.0 - r * abs(r), 1e-12))
                 for i in range(3, len(prior)):
                     value -= 0.5 * (trial[i] / prior[i]) ** 2
-                if attempt < 3:
-                    values[0 if attempt == 1 else 1 if attempt == 0 else 2] = value
+                if attempt < 2:
+                    values[1 if attempt == -1 else 2 * attempt] = value
                 if value > top:
                     top, top_correlation = value, r
                     best[:] = trial
         for p in range(len(steps)):
             width[p] *= 0.5
     return top_correlation
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def moved(quaternion: FloatArray, parameters: FloatArray, out: FloatArray) -> None:
+    """Orientation that the first three parameters of :func:`climb` lead to."""
+    x, y = parameters[0], parameters[1]
+    angle = np.sqrt(x * x + y * y)
+    scale = 0.5 - angle * angle / 48.0 if angle < 1e-4 else np.sin(0.5 * angle) / angle
+    e, f, g = np.cos(0.5 * angle), scale * x, scale * y
+    a, b, c, d = quaternion[0], quaternion[1], quaternion[2], quaternion[3]
+    w, x, y, z = a * e - b * f - c * g, a * f + b * e - d * g, a * g + c * e + d * f, b * g - c * f + d * e
+    # turned by the inverse about z: see turn_pattern
+    e, h = np.cos(0.5 * parameters[2]), -np.sin(0.5 * parameters[2])
+    out[0], out[1], out[2], out[3] = w * e - z * h, x * e + y * h, y * e - x * h, w * h + z * e
+    if out[0] < 0.0:
+        for i in range(4):
+            out[i] = -out[i]

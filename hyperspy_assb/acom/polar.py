@@ -212,7 +212,9 @@ def unwrap(
     finite = np.ones(len(patterns), dtype=np.bool_)
 
     def work(begin: int, end: int) -> None:
-        _unwrap(patterns[begin:end], places[begin:end], offsets, weights, polar[begin:end], finite[begin:end])
+        part = slice(begin, end)
+        image = np.empty((1, *patterns.shape[1:]), dtype=np.float32)
+        unwrap_block(patterns[part], places[part], offsets, weights, image, polar[part], finite[part])
 
     in_threads(work, len(patterns), threads)
     refuse_infinite(finite)
@@ -310,24 +312,26 @@ def sample(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _unwrap(
+def unwrap_block(
     patterns: NDArray[Any],
     centres: FloatArray,
     offsets: NDArray[np.float32],
     weights: NDArray[np.float32],
+    images: NDArray[np.float32],
     polar: NDArray[np.float32],
     finite: NDArray[np.bool_],
 ) -> None:
-    shape = patterns.shape[1:]
-    rows, image = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    """Smooth and unwrap patterns, into `images` (B or 1, ny, nx) and `polar` (B, R, A)."""
+    rows = np.empty(patterns.shape[1:], np.float32)
     for b in range(len(patterns)):
+        image = images[b if len(images) > 1 else 0]
         finite[b] = smooth(patterns[b], weights, rows, image)
         sample(image, np.float32(centres[b, 0]), np.float32(centres[b, 1]), offsets, polar[b])
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
-def flatten(polar: NDArray[np.float32], flat: NDArray[np.float32]) -> float:
-    """Square root, mean of each radius removed, 0 outside of the frame; returns the sum of squares."""
+def flatten(polar: NDArray[np.float32], flat: NDArray[np.float32], means: NDArray[np.float32]) -> float:
+    """Square root, mean of each radius (into `means`) removed, 0 outside of the frame; returns the sum of squares."""
     power = 0.0
     for r in range(polar.shape[0]):
         mean = np.float32(0.0)
@@ -339,6 +343,7 @@ def flatten(polar: NDArray[np.float32], flat: NDArray[np.float32]) -> float:
                 mean += flat[r, a]
                 inside += 1
         mean /= np.float32(max(inside, 1))
+        means[r] = mean
         for a in range(polar.shape[1]):
             value = polar[r, a]
             flat[r, a] = flat[r, a] - mean if value == value else np.float32(0.0)

@@ -73,9 +73,7 @@ def calibration_nodes(geometry: PatternGeometry, options: PosteriorOptions) -> F
         weight.
     """
     scale_std = geometry.scale_std / geometry.scale if np.isfinite(geometry.scale_std) else options.unknown_scale_std
-    centre_std = [
-        float(value) if np.isfinite(value) else options.unknown_centre_std for value in geometry.centre_std
-    ]
+    centre_std = [float(value) if np.isfinite(value) else options.unknown_centre_std for value in geometry.centre_std]
     scale_std = float(np.hypot(scale_std, options.strain_std))
     place, weight = np.polynomial.hermite_e.hermegauss(7)
     scale = [(scale_std * x, w / weight.sum()) for x, w in zip(place, weight, strict=True)]
