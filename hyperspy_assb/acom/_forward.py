@@ -14,10 +14,6 @@ from hyperspy_assb.acom.diffraction import precession_average, reflections
 from hyperspy_assb.acom.frames import FloatArray
 from hyperspy_assb.acom.phases import cell_axes
 
-PARAMETERS = 8
-"""Two tilts of the specimen and a turn of the pattern in radians, shift of the direct beam along columns and rows in
-pixels, strain along a, b, c."""
-
 
 class Optics(NamedTuple):
     """Numbers that kernels need, in 1/Å and radians."""
@@ -209,13 +205,50 @@ def agreement(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
+def scatter(
+    spots: FloatArray,
+    count: int,
+    image: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    cx: float,
+    cy: float,
+    turn: float,
+    optics: Optics,
+) -> float:
+    """Mean square of what the brightnesses of spots differ from their weights by, amplitude fitted."""
+    product, power, total = 0.0, 0.0, 0.0
+    inside = 0
+    e, f = np.cos(turn), np.sin(turn)
+    for k in range(count):
+        x, y = spots[k, 0], spots[k, 1]
+        value = brightness(image, mean, e * x - f * y, f * x + e * y, cx, cy, optics)
+        if value == value:
+            product += spots[k, 2] * value
+            power += spots[k, 2] * spots[k, 2]
+            total += value * value
+            inside += 1
+    if power <= 0.0 or inside < 2:
+        return np.inf
+    return max(total - product * product / power, 1e-12 * total) / (inside - 1)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def objective(r: float, noise: float, parameters: FloatArray, prior: FloatArray) -> float:
+    """Logarithm of the likelihood times the priors, see :func:`climb`; rises with r where there are no priors."""
+    value = 0.5 * r * abs(r) / noise
+    for i in range(3, len(prior)):
+        if prior[i] < np.inf:
+            value -= 0.5 * (parameters[i] / prior[i]) ** 2
+    return value
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def climb(
     quaternion: FloatArray,
     start: FloatArray,
     steps: FloatArray,
     prior: FloatArray,
     norm: float,
-    independent: float,
     rounds: int,
     parts: FloatArray,
     strength: FloatArray,
@@ -232,7 +265,8 @@ def climb(
 ) -> float:
     """Maximise the correlation over the parameters with a step above 0, by parabolas along each, steps halved.
 
-    Tilts are tried along two axes that turn by 45 degrees from round to round, as they may go together.
+    With priors, what is maximised is ``agreement**2 / (2 noise)`` plus their logarithm: the likelihood of brightnesses
+    whose noise is measured, at the beginning of each round, as the scatter of spots about their weights. Tilts are tried along two axes that turn by 45 degrees from round to round, as they may go together.
 
     Parameters
     ----------
@@ -241,14 +275,13 @@ def climb(
     start
         Parameters to begin with, see :data:`PARAMETERS`.
     steps
-        First step of each parameter.
+        First step of each parameter; 0 keeps it. They are two tilts of the specimen and a turn of the pattern in radians,
+        the shift of the direct beam along columns and rows in pixels, and the strain along a, b, c; with 6 of them there
+        is one strain for all three.
     prior
         Standard deviation of a parameter about 0; infinity where nothing is known.
     norm
         Norm of the image.
-    independent
-        Number of independent data, which says how much a correlation r is worth beside the prior:
-        ``-n / 2 log(1 - r**2)``, the likelihood under noise of unknown strength.
     best
         Overwritten with the parameters.
 
@@ -263,27 +296,30 @@ def climb(
     trial = start.copy()
     best[:] = start
     width = steps.copy()
-    top, top_correlation = -np.inf, 0.0
+    correlation = 0.0
     values = np.empty(3)
-    for turn in range(rounds):
+    for turn in range(max(rounds, 1)):
+        tilt[:2] = best[:2]
+        rotation_of(quaternion, tilt, rotation)
+        count = spots_of(rotation, best[5:8], parts, strength, listing, optics, spots)
+        noise = scatter(spots, count, image, mean, cx + best[3], cy + best[4], best[2], optics)
+        r = agreement(spots, count, image, mean, cx + best[3], cy + best[4], best[2], optics)
+        top, correlation = objective(r, noise, best, prior), r / norm
+        if rounds == 0:
+            break
         for p in range(len(steps)):
             if width[p] <= 0.0:
                 continue
             origin = best.copy()
             values[1] = top
             moves_spots = p < 2 or p > 4
-            count = 0
-            for attempt in range(-1, 3):
-                # The middle (known but for the first time), both sides, and the top of the parabola through them.
-                move = 0.0
-                if attempt == -1:
-                    if top > -np.inf:
-                        if not moves_spots:
-                            tilt[:2] = origin[:2]
-                            rotation_of(quaternion, tilt, rotation)
-                            count = spots_of(rotation, origin[5:8], parts, strength, listing, optics, spots)
-                        continue
-                elif attempt < 2:
+            if not moves_spots:
+                tilt[:2] = origin[:2]
+                rotation_of(quaternion, tilt, rotation)
+                count = spots_of(rotation, origin[5:8], parts, strength, listing, optics, spots)
+            for attempt in range(3):
+                # Both sides, and the top of the parabola through them and the middle.
+                if attempt < 2:
                     move = width[p] * (2 * attempt - 1)
                 else:
                     bend = values[0] - 2.0 * values[1] + values[2]
@@ -298,22 +334,22 @@ def climb(
                     trial[1] += 0.7071067811865476 * move * (1 - 2 * p)
                 else:
                     trial[p] += move
-                if moves_spots or attempt == -1:
+                if moves_spots:
+                    if len(steps) == 6:
+                        trial[6:] = trial[5]
                     tilt[:2] = trial[:2]
                     rotation_of(quaternion, tilt, rotation)
                     count = spots_of(rotation, trial[5:8], parts, strength, listing, optics, spots)
-                r = agreement(spots, count, image, mean, cx + trial[3], cy + trial[4], trial[2], optics) / norm
-                value = -0.5 * independent * np.log(max(1.0 - r * abs(r), 1e-12))
-                for i in range(3, len(prior)):
-                    value -= 0.5 * (trial[i] / prior[i]) ** 2
+                r = agreement(spots, count, image, mean, cx + trial[3], cy + trial[4], trial[2], optics)
+                value = objective(r, noise, trial, prior)
                 if attempt < 2:
-                    values[1 if attempt == -1 else 2 * attempt] = value
+                    values[2 * attempt] = value
                 if value > top:
-                    top, top_correlation = value, r
+                    top, correlation = value, r / norm
                     best[:] = trial
         for p in range(len(steps)):
             width[p] *= 0.5
-    return top_correlation
+    return correlation
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
