@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.acom._forward import Optics, brightness
+from hyperspy_assb.acom._forward import Optics, brightness, in_reach, rotation_of, spots_of
 from hyperspy_assb.fitting.kernels import FloatArray
 
 
@@ -99,47 +99,77 @@ def log_odds(first: FloatArray, m: int, second: FloatArray, n: int, sigma: float
     return 2.0 * separation * evidence / noise if noise > 0.0 else 0.0
 
 
+CERTAIN = 25.0
+"""Odds beyond ``exp(25)`` are not looked at more closely."""
+
+
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def weigh_phases(
-    spots: FloatArray,
-    counts: NDArray[np.int64],
-    best: int,
+def weigh_pattern(
     image: NDArray[np.float32],
     mean: NDArray[np.float32],
-    cx: float,
-    cy: float,
+    centre: FloatArray,
+    orientations: FloatArray,
+    scores: FloatArray,
     shifts: FloatArray,
+    parts: FloatArray,
+    strength: FloatArray,
+    begin: NDArray[np.int64],
+    optics: Optics,
     sigma: float,
     nodes: FloatArray,
-    optics: Optics,
+    listed: NDArray[np.int64],
+    every: FloatArray,
+    spots: FloatArray,
+    counts: NDArray[np.int64],
     out: FloatArray,
 ) -> None:
-    """Logarithm of the evidence of each phase, calibration marginalised, into `out` (P,).
+    """Logarithm of the evidence of each phase of a pattern, calibration summed over, into `out` (P,).
 
     Parameters
     ----------
-    spots, counts
-        x, y and weight of the spots of each phase at its best orientation, shape (P, M, 3), and how many, (P,).
-    best
-        The phase that others are compared with, at the nominal calibration.
-    shifts
-        Shift of the centre of each phase in pixels, (P, 2).
+    orientations, scores, shifts
+        Refined, of each phase, (P, 4), (P,) and (P, 2): all are compared with the phase of the best score at the
+        nominal calibration.
+    sigma
+        Standard deviation in pixels with which the pattern was smoothed.
     nodes
-        Relative error of the scale, shifts along columns and rows in pixels, and logarithm of the prior, shape (J, 4).
+        Relative error of the scale, shifts along columns and rows in pixels, and logarithm of the prior, those without
+        a shift first, (J, 4).
+    listed, every, spots, counts
+        Overwritten: room for the reflections of a phase (M,) and their spots (M, 3), for K spots of each phase
+        (P, K, 3), and for their numbers (P,).
     """
-    room = spots.shape[1]
-    reference = np.empty((room, 4))
-    placed = np.empty((room, 4))
+    phases, room = spots.shape[0], spots.shape[1]
+    rotation, nothing = np.empty((3, 3)), np.zeros(3)
+    for p in range(phases):
+        counts[p] = 0
+        if scores[p] > 0.0:
+            number = in_reach(orientations[p], parts, begin[p], begin[p + 1], optics, 0.0, listed)
+            rotation_of(orientations[p], nothing, rotation)
+            number = spots_of(rotation, nothing, parts, strength, listed[:number], optics, every)
+            counts[p] = heaviest(every, number, room, spots[p])
+    best = np.argmax(scores)
+    reference, placed = np.empty((room, 4)), np.empty((room, 4))
     taken = np.empty(room, dtype=np.bool_)
+    cx, cy = centre[0], centre[1]
     place_spots(
         spots[best], counts[best], image, mean, cx, cy, shifts[best, 0], shifts[best, 1], 1.0, optics, reference
     )
     values = np.empty(len(nodes))
-    for p in range(len(counts)):
-        if counts[p] == 0:
-            out[p] = -np.inf
+    plain = 0
+    while plain < len(nodes) and nodes[plain, 1] == 0.0 and nodes[plain, 2] == 0.0:
+        plain += 1
+    rivals = 0
+    # The best phase comes last, and with one node only if no other one is anywhere near it.
+    for turn in range(phases + 1):
+        p = best if turn == phases else turn
+        if turn == best and turn < phases:
             continue
-        for j in range(len(nodes)):
+        out[p] = -np.inf
+        if counts[p] == 0:
+            continue
+        number = len(nodes) if p != best or rivals else 1
+        for j in range(number):
             place_spots(
                 spots[p],
                 counts[p],
@@ -154,5 +184,10 @@ def weigh_phases(
                 placed,
             )
             values[j] = nodes[j, 3] - log_odds(reference, counts[best], placed, counts[p], sigma, taken)
-        top = values.max()
-        out[p] = top + np.log(np.exp(values - top).sum())
+            if j == plain - 1 and p != best and values[:plain].max() < -CERTAIN:
+                number = plain
+                break
+        top = values[:number].max()
+        out[p] = top + np.log(np.exp(values[:number] - top).sum())
+        if p != best and number == len(nodes):
+            rivals += 1

@@ -266,7 +266,8 @@ def climb(
     """Maximise the correlation over the parameters with a step above 0, by parabolas along each, steps halved.
 
     With priors, what is maximised is ``agreement**2 / (2 noise)`` plus their logarithm: the likelihood of brightnesses
-    whose noise is measured, at the beginning of each round, as the scatter of spots about their weights. Tilts are tried along two axes that turn by 45 degrees from round to round, as they may go together.
+    whose noise is measured, at the beginning of each round, as the scatter of spots about their weights. Tilts are
+    tried along two axes that turn by 45 degrees from round to round, as they may go together.
 
     Parameters
     ----------
@@ -275,9 +276,9 @@ def climb(
     start
         Parameters to begin with, see :data:`PARAMETERS`.
     steps
-        First step of each parameter; 0 keeps it. They are two tilts of the specimen and a turn of the pattern in radians,
-        the shift of the direct beam along columns and rows in pixels, and the strain along a, b, c; with 6 of them there
-        is one strain for all three.
+        First step of each parameter; 0 keeps it. They are two tilts of the specimen and a turn of the pattern in
+        radians, the shift of the direct beam along columns and rows in pixels, and the strain along a, b, c; with 6 of
+        them there is one strain for all three.
     prior
         Standard deviation of a parameter about 0; infinity where nothing is known.
     norm

@@ -307,8 +307,8 @@ def match_patterns(
 ) -> Matches:
     """Find the template, in-plane angle and mirror setting that each pattern looks most like, for every phase.
 
-    The pattern is unwrapped to polar coordinates, its square root is taken, which makes the noise of counts even, and the
-    mean of each radius is removed, which takes diffuse rings and background away. The score is the normalised
+    The pattern is unwrapped to polar coordinates, its square root is taken, which makes the noise of counts even, and
+    the mean of each radius is removed, which takes diffuse rings and background away. The score is the normalised
     correlation with the weights of the spots of a template; a correlation along the azimuth in real space over few
     spots is faster than one by Fourier transforms.
 

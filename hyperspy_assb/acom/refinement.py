@@ -282,7 +282,8 @@ def refine_orientations(
     patterns
         Any real type, shape (B, ny, nx).
     orientations
-        Of each phase, specimen to crystal, within about a degree of the truth; NaN where there is none, shape (B, P, 4).
+        Of each phase, specimen to crystal, within about a degree of the truth; NaN where there is none, shape (B, P,
+        4).
     bank
         Phases, and how the electrons meet them.
     geometry
