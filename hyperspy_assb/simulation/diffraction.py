@@ -311,7 +311,8 @@ def patterns_of_columns(
     painter = _Painter(crystals, conditions, tuple(columns.amorphous))
     n = len(columns.phase)
     out = np.empty((n, *conditions.shape), dtype=conditions.dtype if noise else np.float32)
-    threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads is None:
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parts = [range(begin, min(begin + 16, n)) for begin in range(0, n, 16)]
 
     def paint(part: range) -> None:
