@@ -8,15 +8,17 @@ from diffpy.structure import Atom, Lattice, Structure
 from scipy import ndimage
 
 from hyperspy_assb.simulation import DiffractionConditions, simulate_patterns
-from hyperspy_assb.simulation.diffraction import incident_beams, rotation_matrices
+from hyperspy_assb.simulation.diffraction import rotation_matrices
+from hyperspy_assb.simulation.diffraction_columns import incident_beams
 from hyperspy_assb.simulation.diffraction_crystal import crystal_from_structure, load_crystals, scattering_factor
 
-# Without scatter between grains and without background: what can be said exactly.
+# Without scatter between grains, double diffraction and background: what can be said exactly.
 CLEAN = DiffractionConditions(
     shape=(128, 128),
     scale=0.02,
     centre=(63.0, 64.5),
     intensity_scatter=0.0,
+    double_scattering=0.0,
     diffuse_mean_free_path=1e12,
     thickness_spread=0.0,
     convergence_angle=0.1,
@@ -189,6 +191,24 @@ def test_intensities_are_those_of_two_beams_at_every_direction(precession):
     for hkl in ((1, 0, 0), (0, -2, 0), (2, 1, 0)):
         total, _, _ = mass_near(pattern, *conditions.to_pixels(np.array(hkl) / 6.0), reach=8)
         assert total == pytest.approx(share * expected[hkl], rel=0.02)
+
+
+def test_double_diffraction_excites_what_a_glide_plane_forbids():
+    # Along b: 100 is forbidden by the screw axis; 201 and -1 0 -1 add up to it.
+    q = [[np.sqrt(0.5), np.sqrt(0.5), 0, 0]]
+    (crystal,) = load_crystals("LiFePO4", 1.5)
+    assert (1, 0, 0) not in set(map(tuple, crystal.hkl.tolist()))
+    seen, whole = [], []
+    for share in (0.0, 0.5, 1.0):
+        conditions = replace(CLEAN, double_scattering=share, scale=0.016, direct_beam=False)
+        place = conditions.to_pixels((rotation_matrices(np.array(q))[0] @ [1 / 10.334, 0, 0])[:2])
+        pattern = simulate_patterns(q, crystal, conditions, noise=False, thickness=60)[0]
+        seen.append(mass_near(pattern, *place, reach=2)[0])
+        whole.append(simulate_patterns(q, crystal, replace(conditions, direct_beam=True), noise=False)[0].sum())
+    assert seen[0] < 1e-3
+    assert seen[2] > 10
+    assert seen[1] == pytest.approx(seen[2] / 2, rel=1e-3)
+    np.testing.assert_allclose(whole, whole[0], rtol=1e-3)
 
 
 def test_precession_evens_the_intensities():
