@@ -339,3 +339,28 @@ def test_bad_input_is_named(arguments, message):
 def test_bad_conditions_are_named(name):
     with pytest.raises(ValueError, match=name):
         DiffractionConditions(**{name: -1.0})
+
+
+@pytest.mark.parametrize("name", ["LiFePO4", "FePO4", "LAGP"])
+def test_the_analysis_sees_the_same_crystal(name):
+    # Two programs that share nothing but the CIF: other scattering factors, other excitation errors, other frames.
+    diffraction = pytest.importorskip("hyperspy_assb.acom.diffraction")
+    phases = pytest.importorskip("hyperspy_assb.acom.phases")
+    phase = phases.load_phase(name)
+    (crystal,) = load_crystals(name, 1.6)
+    strength = dict(zip(map(tuple, crystal.hkl.tolist()), np.abs(crystal.structure_factors) ** 2, strict=True))
+    theirs = diffraction.reflections(phase, max_radius=1.5)
+    ours = [strength.get(tuple(hkl), 0.0) for hkl in theirs.indices.tolist()]
+    assert np.corrcoef(ours, theirs.intensity)[0, 1] > 0.99
+    q = random_orientations(30)
+    patterns = simulate_patterns(q, name, DiffractionConditions(diffracted_electrons=2000.0), 1)
+
+    def share(orientations):
+        spots = diffraction.simulate_spots(phase, orientations, max_spots=24)
+        columns, rows = np.rint(np.stack([spots.x, spots.y]) / 0.012 + 128).astype(int).clip(1, 254)
+        index = np.arange(len(q))[:, None]
+        near = [patterns[index, rows + j, columns + i] for j in (-1, 0, 1) for i in (-1, 0, 1)]
+        return np.median(np.sum(near, axis=(0, 2))) / 2000
+
+    assert share(q) > 0.4
+    assert share(q * [1, -1, -1, -1]) < 0.05
