@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -183,8 +185,16 @@ def read_crystal(text: str, where: str) -> tuple[Structure, int, str, str]:
 
     parser = P_cif(eps=_SAME_SITE)
     try:
-        parsed = parser.parse(text)
-    except (StructureFormatError, ValueError, KeyError, AttributeError, np.linalg.LinAlgError) as error:
+        with contextlib.redirect_stdout(io.StringIO()):  # PyCifRW prints its errors
+            parsed = parser.parse(text)
+    except (
+        StructureFormatError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        np.linalg.LinAlgError,
+    ) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise CrystalError(f"{where}: cannot be read as a CIF: {reason}.") from error
     if parsed is None or len(parsed) == 0:
@@ -221,6 +231,9 @@ def read_crystal(text: str, where: str) -> tuple[Structure, int, str, str]:
 def _build(parsed: Structure, elements: dict[str, str], change: NDArray[np.int64], where: str) -> Structure:
     from diffpy.structure import Atom, Lattice, Structure
 
+    written = np.array(parsed.lattice.abcABG())
+    if not ((written > 0.0).all() and (written[3:] < 180.0).all()):
+        raise CrystalError(f"{where}: the cell {written[:3]} Å, {written[3:]} degrees is impossible.")
     metric = change.T @ np.asarray(parsed.lattice.metrics) @ change
     lengths = np.sqrt(np.diag(metric))
     cosines = metric / np.outer(lengths, lengths)
@@ -229,14 +242,14 @@ def _build(parsed: Structure, elements: dict[str, str], change: NDArray[np.int64
     if not (np.isfinite(metric).all() and np.linalg.det(metric) > 1.0 and lengths.min() > 1.0):
         raise CrystalError(f"{where}: the cell {np.round(lengths, 4)} Å, {np.round(angles, 3)} degrees is impossible.")
     # Undo the rounding of the cosines, so that a cell that is in its standard setting comes back as it is written.
-    base = standard_base(*np.round(lengths, 9), *np.round(angles, 9))
+    lattice = Lattice(*np.round(lengths, 9), *np.round(angles, 9))
     inverse = np.linalg.inv(change)
     atoms = []
     for atom in parsed:
         site = np.round((inverse @ atom.xyz + _centring(change)) % 1.0, 9) % 1.0
         kept = {"label": atom.label, "occupancy": atom.occupancy, "Uisoequiv": atom.Uisoequiv}
         atoms += [Atom(elements[atom.element], xyz=place, **kept) for place in site]
-    return Structure(atoms, lattice=Lattice(base=base))
+    return Structure(atoms, lattice=lattice)
 
 
 def _check_cell(structure: Structure, number: int, where: str) -> None:
