@@ -99,8 +99,8 @@ def log_odds(first: FloatArray, m: int, second: FloatArray, n: int, sigma: float
     return 2.0 * separation * evidence / noise if noise > 0.0 else 0.0
 
 
-CERTAIN = 25.0
-"""Odds beyond ``exp(25)`` are not looked at more closely."""
+CERTAIN = 12.0
+"""Odds beyond ``exp(12)`` are not looked at more closely."""
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -148,7 +148,7 @@ def weigh_pattern(
             rotation_of(orientations[p], nothing, rotation)
             number = spots_of(rotation, nothing, parts, strength, listed[:number], optics, every)
             counts[p] = heaviest(every, number, room, spots[p])
-    best = np.argmax(scores)
+    best = int(np.argmax(scores))
     reference, placed = np.empty((room, 4)), np.empty((room, 4))
     taken = np.empty(room, dtype=np.bool_)
     cx, cy = centre[0], centre[1]

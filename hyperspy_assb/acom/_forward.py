@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from hyperspy_assb.acom.bank import TemplateBank
 from hyperspy_assb.acom.diffraction import precession_average, reflections
-from hyperspy_assb.acom.frames import FloatArray
 from hyperspy_assb.acom.phases import cell_axes
+from hyperspy_assb.fitting.kernels import FloatArray
 
 
 class Optics(NamedTuple):

@@ -197,7 +197,7 @@ def rank(
             score_out[p, k] = best
             if k == 0:
                 other = (azimuth[best_m, best_n] + azimuths // 2) % azimuths
-                total = 0
+                total = np.int64(0)
                 for i in range(weights.shape[1]):
                     total += np.int64(weights[best_n, i]) * np.int64(images[best_m, offsets[best_n, i] + other])
                 twin_out[p] = max(total, 0) / (norm[best_n] * length)

@@ -13,7 +13,7 @@ from hyperspy_assb.acom._threads import in_threads
 from hyperspy_assb.acom.bank import TemplateBank
 from hyperspy_assb.acom.geometry import PatternGeometry
 from hyperspy_assb.acom.matching import MatchArrays, Matcher, MatchOptions
-from hyperspy_assb.acom.polar import checked_centres, checked_patterns, refuse_infinite
+from hyperspy_assb.acom.polar import checked_centres, checked_patterns, exposure, refuse_infinite
 from hyperspy_assb.acom.posterior import PhaseWeigher, PosteriorOptions, probabilities, reliability
 from hyperspy_assb.acom.refinement import Refined, RefineOptions, Refiner
 from hyperspy_assb.acom.result import NOT_INDEXED, PatternStatus
@@ -125,7 +125,7 @@ class Indexer:
             "radius_power": self.options.match.radius_power,
         }
         # Without refinement, rounds = 0: the score of all spots at the orientation of the grid.
-        refine = self.options.refine or RefineOptions(rounds=0, twins=False)
+        refine = self.options.refine or RefineOptions(rounds=0, twins=2.0)
         self.refiner = Refiner(bank, geometry, self.matcher.grid, **powers, options=refine)
         self.weigher = PhaseWeigher(
             self.refiner, geometry, self.matcher.preparation.sigma, options=self.options.posterior
@@ -154,7 +154,9 @@ class Indexer:
             here = found.part(begin, end)
             self.matcher.search_block(block, here)
             start = self.matcher.matches(here)
-            self.refiner.refine_block(block, start.phase_orientations, start.phase_scores, refined.part(begin, end))
+            self.refiner.refine_block(
+                block, start.phase_orientations, start.phase_scores, start.twin_score, refined.part(begin, end)
+            )
             self.weigher.weigh_block(block, refined.part(begin, end), evidence[part])
 
         in_threads(work, count, self.options.match.threads)
@@ -163,25 +165,27 @@ class Indexer:
 
     def _exposure(self, patterns: NDArray[Any], block: PreparedBlock) -> tuple[NDArray[Any], NDArray[Any]]:
         """Which patterns are empty, and which saturated, beyond the direct beam."""
-        o = self.options
-        ny, nx = patterns.shape[1:]
-        pixels = np.stack(np.meshgrid(np.arange(nx), np.arange(ny)), axis=-1)
-        centre = block.centres.mean(axis=0) - self.geometry.centre
-        beyond = np.linalg.norm(self.geometry.to_reciprocal(pixels - centre), axis=-1) > self.matcher.grid.min_radius
-        level = o.saturation
+        level = self.options.saturation
         if level is None and patterns.dtype.kind in "iu" and patterns.dtype.itemsize < 4:
             level = float(np.iinfo(patterns.dtype).max)
-        empty = np.array([float(pattern.sum(where=beyond, dtype=float)) < o.min_counts for pattern in patterns])
-        saturated = np.zeros(len(patterns), dtype=np.bool_)
-        if level is not None:
-            saturated = np.array([np.count_nonzero((p >= level) & beyond) >= o.saturated_pixels for p in patterns])
-        return empty, saturated
+        matrix = self.geometry.scale * self.geometry.straightening
+        counts, full = np.empty(len(patterns)), np.empty(len(patterns), dtype=np.int64)
+        exposure(
+            patterns,
+            block.centres,
+            matrix,
+            self.matcher.grid.min_radius,
+            np.inf if level is None else level,
+            counts,
+            full,
+        )
+        return counts < self.options.min_counts, full >= self.options.saturated_pixels
 
     def _result(
         self, found: MatchArrays, refined: Refined, evidence: FloatArray, saturated: NDArray[np.bool_]
     ) -> IndexedPatterns:
         posterior = probabilities(evidence)
-        indexed = np.isfinite(evidence).any(axis=1)
+        indexed: NDArray[np.bool_] = np.isfinite(evidence).any(axis=1)
         phase = np.where(indexed, np.argmax(evidence, axis=1), NOT_INDEXED)
         at = np.arange(len(phase)), np.maximum(phase, 0)
         scores = refined.score
@@ -201,7 +205,7 @@ class Indexer:
             phase_orientations=refined.orientation,
             posterior=posterior,
             lattice_scale=np.where(
-                indexed[:, None] & bool(self.options.refine and self.options.refine.lattice),
+                np.asarray(indexed[:, None]) & bool(self.options.refine and self.options.refine.lattice),
                 refined.lattice_scale[at],
                 np.nan,
             ),

@@ -30,7 +30,8 @@ class RefineOptions:
     rounds
         How often the steps are halved, less 1.
     twins
-        Whether the Friedel twin of each orientation is refined as well, and kept if it agrees better.
+        The Friedel twin of an orientation is refined as well, and kept if it agrees better, where its score is at least
+        this share of that of the orientation; above 1 none is.
     least
         A phase is refined if its score is at least this share of the best one's.
     lattice
@@ -44,7 +45,7 @@ class RefineOptions:
 
     first_step: float | None = None
     rounds: int = 3
-    twins: bool = True
+    twins: float = 0.8
     least: float = 0.6
     lattice: int = 0
     lattice_std: float = 0.01
@@ -158,8 +159,18 @@ class Refiner:
         self.prior = np.where(self.steps > 0.0, self.steps, np.inf)
         self.prior[:3] = np.inf
 
-    def refine_block(self, block: PreparedBlock, orientations: FloatArray, scores: FloatArray, out: Refined) -> None:
-        """Refine a few patterns in this thread; orientations (B, P, 4), scores (B, P), which may be NaN and 0."""
+    def refine_block(
+        self,
+        block: PreparedBlock,
+        orientations: FloatArray,
+        scores: FloatArray,
+        twin_scores: FloatArray,
+        out: Refined,
+    ) -> None:
+        """Refine a few patterns in this thread.
+
+        Orientations (B, P, 4), NaN where there is none; their scores and those of their twins (B, P).
+        """
         room = int(np.diff(self.table.begin).max())
         listed, spots = np.empty(room, dtype=np.int64), np.empty((room, 3))
         for b in range(len(block.power)):
@@ -172,6 +183,7 @@ class Refiner:
                 block.centres[b],
                 orientations[b],
                 scores[b],
+                twin_scores[b],
                 self.options.least,
                 self.options.twins,
                 self.options.rounds,
@@ -199,8 +211,9 @@ def _refine_pattern(
     centre: FloatArray,
     orientations: FloatArray,
     scores: FloatArray,
+    twin_scores: FloatArray,
     least: float,
-    twins: bool,
+    twins: float,
     rounds: int,
     steps: FloatArray,
     prior: FloatArray,
@@ -228,7 +241,7 @@ def _refine_pattern(
             score_out[p] = scores[p]
             continue
         best = -np.inf
-        for twin in range(2 if twins else 1):
+        for twin in range(2 if twin_scores[p] >= twins * scores[p] else 1):
             turned(orientations[p], np.pi * twin, quaternion)
             r = climb(
                 quaternion,
@@ -268,6 +281,7 @@ def refine_orientations(
     geometry: PatternGeometry,
     *,
     scores: ArrayLike | None = None,
+    twin_scores: ArrayLike | None = None,
     centres: ArrayLike | None = None,
     options: RefineOptions | None = None,
     match_options: MatchOptions | None = None,
@@ -288,8 +302,9 @@ def refine_orientations(
         Phases, and how the electrons meet them.
     geometry
         Where reciprocal space lies on the detector.
-    scores
-        Of each phase, shape (B, P): those far below the best are left as they are. Without scores all are refined.
+    scores, twin_scores
+        Of each phase and of its Friedel twin, shape (B, P): phases far below the best are left as they are, and twins
+        are not tried where they are far below. Without scores all are refined.
     centres
         Column and row of the direct beam of each pattern in pixels, shape (B, 2); that of the geometry if None.
     options
@@ -315,8 +330,10 @@ def refine_orientations(
     if start.shape != expected:
         raise ValueError(f"orientations: one of each phase in each pattern, shape {expected}, not {start.shape}.")
     known = np.ones(expected[:2]) if scores is None else np.ascontiguousarray(scores, dtype=float)
-    if known.shape != expected[:2]:
-        raise ValueError(f"scores: one for each orientation, shape {expected[:2]}, not {known.shape}.")
+    twins = known if twin_scores is None else np.ascontiguousarray(twin_scores, dtype=float)
+    for name, value in (("scores", known), ("twin_scores", twins)):
+        if value.shape != expected[:2]:
+            raise ValueError(f"{name}: one for each orientation, shape {expected[:2]}, not {value.shape}.")
     grid = polar_grid(
         patterns.shape[1:],
         geometry,
@@ -339,7 +356,7 @@ def refine_orientations(
     def work(begin: int, end: int) -> None:
         block = preparation.prepare(patterns[begin:end], places[begin:end])
         finite[begin:end] = block.finite
-        refiner.refine_block(block, start[begin:end], known[begin:end], refined.part(begin, end))
+        refiner.refine_block(block, start[begin:end], known[begin:end], twins[begin:end], refined.part(begin, end))
 
     in_threads(work, len(patterns), match_options.threads)
     refuse_infinite(finite)
@@ -364,7 +381,7 @@ def score_orientations(
     scores
         0 where the orientation is NaN, shape (B, P).
     """
-    options = RefineOptions(rounds=0, twins=False)
+    options = RefineOptions(rounds=0, twins=2.0)
     return refine_orientations(
         patterns, orientations, bank, geometry, centres=centres, options=options, match_options=match_options
     ).score
