@@ -64,7 +64,7 @@ class IndexedPatterns:
     reliability
         Of the orientation against the next one of the same phase, Friedel twins left out, 0 to 100, shape (B,).
     twin_reliability
-        The same against the Friedel twin: near 0 where the pattern cannot tell, shape (B,).
+        The same against orientations near the Friedel twin: low where the pattern hardly tells them apart, shape (B,).
     phase_reliability
         Of the phase against the next one, 0 to 100, shape (B,).
     phase_scores, phase_orientations
@@ -125,7 +125,7 @@ class Indexer:
             "radius_power": self.options.match.radius_power,
         }
         # Without refinement, rounds = 0: the score of all spots at the orientation of the grid.
-        refine = self.options.refine or RefineOptions(rounds=0, twins=2.0)
+        refine = self.options.refine or RefineOptions(rounds=0, candidates=2.0)
         self.refiner = Refiner(bank, geometry, self.matcher.grid, **powers, options=refine)
         self.weigher = PhaseWeigher(
             self.refiner, geometry, self.matcher.preparation.sigma, options=self.options.posterior
@@ -153,10 +153,8 @@ class Indexer:
             block.power[empty[part]] = 0.0
             here = found.part(begin, end)
             self.matcher.search_block(block, here)
-            start = self.matcher.matches(here)
-            self.refiner.refine_block(
-                block, start.phase_orientations, start.phase_scores, start.twin_score, refined.part(begin, end)
-            )
+            orientations, scores = self.matcher.matches(here).candidates
+            self.refiner.refine_block(block, orientations, scores, refined.part(begin, end))
             self.weigher.weigh_block(block, refined.part(begin, end), evidence[part])
 
         in_threads(work, count, self.options.match.threads)
@@ -185,21 +183,21 @@ class Indexer:
         self, found: MatchArrays, refined: Refined, evidence: FloatArray, saturated: NDArray[np.bool_]
     ) -> IndexedPatterns:
         posterior = probabilities(evidence)
-        indexed: NDArray[np.bool_] = np.isfinite(evidence).any(axis=1)
+        indexed = np.asarray(np.isfinite(evidence).any(axis=1))
         phase = np.where(indexed, np.argmax(evidence, axis=1), NOT_INDEXED)
         at = np.arange(len(phase)), np.maximum(phase, 0)
         scores = refined.score
         own = np.where(indexed, scores[at], 0.0)
         others = scores.copy()
         others[at] = 0.0
-        first, second = found.score[..., 0][at], found.score[..., 1][at]
+        first, second, twin = (found.score[..., k][at] for k in (0, 1, -1))
         status = np.where(saturated, PatternStatus.SATURATED, PatternStatus.INDEXED)
         return IndexedPatterns(
             phase=phase,
             orientation=np.where(indexed[:, None], refined.orientation[at], np.nan),
             correlation=own,
             reliability=np.where(indexed, reliability(first, second), 0.0),
-            twin_reliability=np.where(indexed, reliability(first, found.twin[at]), 0.0),
+            twin_reliability=np.where(indexed, reliability(first, twin), 0.0),
             phase_reliability=np.where(indexed, reliability(own, others.max(axis=1)), 0.0),
             phase_scores=scores,
             phase_orientations=refined.orientation,

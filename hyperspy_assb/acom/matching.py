@@ -90,9 +90,10 @@ class Matches:
         0 where there is no template, shape (B, P, n).
     orientation
         Specimen to crystal, NaN where there is none, shape (B, P, n, 4).
-    twin_score
-        Score of the best orientation of each phase if the pattern is turned by 180 degrees: the Friedel twin, which
-        reflections on the zero-order Laue zone alone cannot tell apart, shape (B, P).
+    twin_orientation, twin_score
+        Best orientation near the Friedel twin of the best one (that of the pattern turned by 180 degrees, which
+        reflections of the zero-order Laue zone alone cannot tell apart), NaN where that is the same orientation, and
+        its score, shapes (B, P, 4) and (B, P).
     phase
         Phase of the highest score, -1 where no pattern is (no contrast outside of the direct beam), shape (B,).
     """
@@ -102,6 +103,7 @@ class Matches:
     mirrored: NDArray[np.bool_]
     score: FloatArray
     orientation: FloatArray
+    twin_orientation: FloatArray
     twin_score: FloatArray
     phase: NDArray[np.int64]
 
@@ -114,6 +116,12 @@ class Matches:
     def phase_orientations(self) -> FloatArray:
         """Best orientation of each phase, shape (B, P, 4)."""
         return self.orientation[:, :, 0]
+
+    @property
+    def candidates(self) -> tuple[FloatArray, FloatArray]:
+        """Orientations to refine, the n best and the twin, shape (B, P, n + 1, 4), and their scores (B, P, n + 1)."""
+        orientations = np.concatenate([self.orientation, self.twin_orientation[:, :, None]], axis=2)
+        return orientations, np.concatenate([self.score, self.twin_score[:, :, None]], axis=2)
 
 
 class Matcher:
@@ -239,62 +247,61 @@ class Matcher:
                 self._mirror,
                 self._symmetry,
                 np.cos(np.radians(self.options.separation) / 2.0),
+                np.cos(np.radians(1.5 * self.options.separation) / 2.0),
                 self.grid.azimuths,
                 found.template[b],
                 found.azimuth[b],
                 found.mirrored[b],
                 found.score[b],
-                found.twin[b],
             )
 
     def matches(self, found: MatchArrays) -> Matches:
         """The result of a search."""
         known = found.template >= 0
         which = np.where(known, found.template, 0)
-        turned = np.where(found.mirrored[..., None], self._mirror[which], self.bank.orientations[which])
-        orientation = turn_pattern(turned, found.azimuth)
+        mirrored = found.mirrored[..., None]
+        orientation = turn_pattern(
+            np.where(mirrored, self._mirror[which], self.bank.orientations[which]), found.azimuth
+        )
         orientation[~known] = np.nan
         best = found.score[:, :, 0]
-        phase = np.where(known[:, :, 0].any(axis=1), np.argmax(np.where(known[:, :, 0], best, -1.0), axis=1), -1)
+        phase = np.where(known[:, :, 0].any(axis=1), np.argmax(best, axis=1), -1)
         return Matches(
-            template=found.template,
-            azimuth=found.azimuth,
-            mirrored=found.mirrored,
-            score=found.score,
-            orientation=orientation,
-            twin_score=found.twin,
+            template=found.template[:, :, :-1],
+            azimuth=found.azimuth[:, :, :-1],
+            mirrored=found.mirrored[:, :, :-1],
+            score=found.score[:, :, :-1],
+            orientation=orientation[:, :, :-1],
+            twin_orientation=orientation[:, :, -1],
+            twin_score=found.score[:, :, -1],
             phase=phase,
         )
 
 
 @dataclass(frozen=True)
 class MatchArrays:
-    """What a search writes; see :class:`Matches`."""
+    """What a search writes; see :class:`Matches`. The last of the orientations of a phase is the twin."""
 
     template: NDArray[np.int64]
     azimuth: FloatArray
     mirrored: NDArray[np.bool_]
     score: FloatArray
-    twin: FloatArray
 
     @classmethod
     def empty(cls, count: int, phases: int, best: int) -> MatchArrays:
         """Nothing found yet."""
-        shape = (count, phases, best)
+        shape = (count, phases, best + 1)
         return cls(
             np.full(shape, -1, dtype=np.int64),
             np.zeros(shape),
             np.zeros(shape, dtype=np.bool_),
             np.zeros(shape),
-            np.zeros((count, phases)),
         )
 
     def part(self, begin: int, end: int) -> MatchArrays:
         """The same memory for a few of the patterns."""
         part = slice(begin, end)
-        return MatchArrays(
-            self.template[part], self.azimuth[part], self.mirrored[part], self.score[part], self.twin[part]
-        )
+        return MatchArrays(self.template[part], self.azimuth[part], self.mirrored[part], self.score[part])
 
 
 def match_patterns(

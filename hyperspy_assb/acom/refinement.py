@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.acom._forward import Optics, ReflectionTable, climb, moved
 from hyperspy_assb.acom._prepared import Preparation, PreparedBlock
-from hyperspy_assb.acom._search import turned
 from hyperspy_assb.acom._threads import in_threads
 from hyperspy_assb.acom.bank import TemplateBank
 from hyperspy_assb.acom.geometry import PatternGeometry
@@ -29,9 +28,9 @@ class RefineOptions:
         Degrees of the first step of tilts and turn; 0.6 of the resolution of the bank if None.
     rounds
         How often the steps are halved, less 1.
-    twins
-        The Friedel twin of an orientation is refined as well, and kept if it agrees better, where its score is at least
-        this share of that of the orientation; above 1 none is.
+    candidates
+        Other orientations of a phase, such as the second best and the Friedel twin, are refined if their score is at
+        least this share of its best one's.
     least
         A phase is refined if its score is at least this share of the best one's.
     lattice
@@ -45,7 +44,7 @@ class RefineOptions:
 
     first_step: float | None = None
     rounds: int = 3
-    twins: float = 0.8
+    candidates: float = 0.85
     least: float = 0.6
     lattice: int = 0
     lattice_std: float = 0.01
@@ -79,15 +78,15 @@ class Refined:
         a, b, c relative to those of the phase, shape (B, P, 3); 1 if not refined, NaN where there was no orientation.
     shift
         By how many pixels the direct beam lies farther along columns and rows, shape (B, P, 2).
-    twin
-        Whether it is the Friedel twin of what was given, shape (B, P).
+    candidate
+        Which of the orientations that were given it began from, shape (B, P).
     """
 
     orientation: FloatArray
     score: FloatArray
     lattice_scale: FloatArray
     shift: FloatArray
-    twin: NDArray[np.bool_]
+    candidate: NDArray[np.int64]
 
     @classmethod
     def empty(cls, count: int, phases: int) -> Refined:
@@ -97,14 +96,14 @@ class Refined:
             np.zeros((count, phases)),
             np.full((count, phases, 3), np.nan),
             np.zeros((count, phases, 2)),
-            np.zeros((count, phases), dtype=np.bool_),
+            np.zeros((count, phases), dtype=np.int64),
         )
 
     def part(self, begin: int, end: int) -> Refined:
         """The same memory for a few of the patterns."""
         part = slice(begin, end)
         return Refined(
-            self.orientation[part], self.score[part], self.lattice_scale[part], self.shift[part], self.twin[part]
+            self.orientation[part], self.score[part], self.lattice_scale[part], self.shift[part], self.candidate[part]
         )
 
 
@@ -159,17 +158,10 @@ class Refiner:
         self.prior = np.where(self.steps > 0.0, self.steps, np.inf)
         self.prior[:3] = np.inf
 
-    def refine_block(
-        self,
-        block: PreparedBlock,
-        orientations: FloatArray,
-        scores: FloatArray,
-        twin_scores: FloatArray,
-        out: Refined,
-    ) -> None:
+    def refine_block(self, block: PreparedBlock, orientations: FloatArray, scores: FloatArray, out: Refined) -> None:
         """Refine a few patterns in this thread.
 
-        Orientations (B, P, 4), NaN where there is none; their scores and those of their twins (B, P).
+        S candidates of each phase (B, P, S, 4), NaN where there is none, and their scores (B, P, S).
         """
         room = int(np.diff(self.table.begin).max())
         listed, spots = np.empty(room, dtype=np.int64), np.empty((room, 3))
@@ -183,9 +175,8 @@ class Refiner:
                 block.centres[b],
                 orientations[b],
                 scores[b],
-                twin_scores[b],
                 self.options.least,
-                self.options.twins,
+                self.options.candidates,
                 self.options.rounds,
                 self.steps,
                 self.prior,
@@ -199,7 +190,7 @@ class Refiner:
                 out.score[b],
                 out.lattice_scale[b],
                 out.shift[b],
-                out.twin[b],
+                out.candidate[b],
             )
 
 
@@ -211,9 +202,8 @@ def _refine_pattern(
     centre: FloatArray,
     orientations: FloatArray,
     scores: FloatArray,
-    twin_scores: FloatArray,
     least: float,
-    twins: float,
+    share: float,
     rounds: int,
     steps: FloatArray,
     prior: FloatArray,
@@ -227,22 +217,24 @@ def _refine_pattern(
     score_out: FloatArray,
     lattice_out: FloatArray,
     shift_out: FloatArray,
-    twin_out: NDArray[np.bool_],
+    candidate_out: NDArray[np.int64],
 ) -> None:
     top = scores.max()
-    start, trial, chosen = np.zeros(8), np.empty(8), np.empty(8)
-    quaternion = np.empty(4)
-    for p in range(len(scores)):
-        if not np.isfinite(orientations[p]).all():
-            continue
-        lattice_out[p] = 1.0
-        if scores[p] < least * top:
-            orientation_out[p] = orientations[p]
-            score_out[p] = scores[p]
-            continue
+    start, trial, chosen = np.zeros(8), np.empty(8), np.zeros(8)
+    for p in range(scores.shape[0]):
+        highest = scores[p].max()
         best = -np.inf
-        for twin in range(2 if twin_scores[p] >= twins * scores[p] else 1):
-            turned(orientations[p], np.pi * twin, quaternion)
+        for k in range(scores.shape[1]):
+            quaternion = orientations[p, k]
+            if not np.isfinite(quaternion).all():
+                continue
+            if k == 0 and scores[p, k] < least * top:
+                orientation_out[p] = quaternion
+                score_out[p] = scores[p, k]
+                lattice_out[p] = 1.0
+                break
+            if k > 0 and scores[p, k] < share * highest:
+                continue
             r = climb(
                 quaternion,
                 start,
@@ -267,11 +259,12 @@ def _refine_pattern(
                 best = r
                 chosen[:] = trial
                 moved(quaternion, chosen, orientation_out[p])
-                twin_out[p] = twin == 1
-        score_out[p] = max(best, 0.0)
-        shift_out[p] = chosen[3:5]
-        for i in range(3):
-            lattice_out[p, i] = 1.0 + chosen[5 + i]
+                candidate_out[p] = k
+        if best > -np.inf:
+            score_out[p] = max(best, 0.0)
+            shift_out[p] = chosen[3:5]
+            for i in range(3):
+                lattice_out[p, i] = 1.0 + chosen[5 + i]
 
 
 def refine_orientations(
@@ -281,7 +274,6 @@ def refine_orientations(
     geometry: PatternGeometry,
     *,
     scores: ArrayLike | None = None,
-    twin_scores: ArrayLike | None = None,
     centres: ArrayLike | None = None,
     options: RefineOptions | None = None,
     match_options: MatchOptions | None = None,
@@ -296,15 +288,15 @@ def refine_orientations(
     patterns
         Any real type, shape (B, ny, nx).
     orientations
-        Of each phase, specimen to crystal, within about a degree of the truth; NaN where there is none, shape (B, P,
-        4).
+        Of each phase, specimen to crystal, within about a degree of the truth, shape (B, P, 4), or several candidates
+        of each, (B, P, S, 4); NaN where there is none.
     bank
         Phases, and how the electrons meet them.
     geometry
         Where reciprocal space lies on the detector.
-    scores, twin_scores
-        Of each phase and of its Friedel twin, shape (B, P): phases far below the best are left as they are, and twins
-        are not tried where they are far below. Without scores all are refined.
+    scores
+        Of each orientation, shape (B, P) or (B, P, S): phases and candidates far below the best are left as they are.
+        Without scores all are refined.
     centres
         Column and row of the direct beam of each pattern in pixels, shape (B, 2); that of the geometry if None.
     options
@@ -325,15 +317,17 @@ def refine_orientations(
     patterns = checked_patterns(patterns)
     places = checked_centres(centres, geometry, patterns.shape)
     match_options = match_options or MatchOptions()
-    expected = (len(patterns), len(bank.phases), 4)
-    start = np.ascontiguousarray(orientations, dtype=float)
-    if start.shape != expected:
-        raise ValueError(f"orientations: one of each phase in each pattern, shape {expected}, not {start.shape}.")
-    known = np.ones(expected[:2]) if scores is None else np.ascontiguousarray(scores, dtype=float)
-    twins = known if twin_scores is None else np.ascontiguousarray(twin_scores, dtype=float)
-    for name, value in (("scores", known), ("twin_scores", twins)):
-        if value.shape != expected[:2]:
-            raise ValueError(f"{name}: one for each orientation, shape {expected[:2]}, not {value.shape}.")
+    start = np.array(orientations, dtype=float)
+    expected = (len(patterns), len(bank.phases))
+    if start.ndim == 3:
+        start = start[:, :, None]
+    if start.ndim != 4 or start.shape[:2] != expected or start.shape[3] != 4:
+        shapes = f"{(*expected, 4)}, not {np.asarray(orientations).shape}"
+        raise ValueError(f"orientations: of each phase in each pattern, shape {shapes}.")
+    known = np.ones(start.shape[:3]) if scores is None else np.array(scores, dtype=float)
+    known = known[:, :, None] if known.ndim == 2 else known
+    if known.shape != start.shape[:3]:
+        raise ValueError(f"scores: one for each orientation, shape {start.shape[:3]}, not {np.asarray(scores).shape}.")
     grid = polar_grid(
         patterns.shape[1:],
         geometry,
@@ -350,13 +344,13 @@ def refine_orientations(
         radius_power=match_options.radius_power,
         options=options,
     )
-    refined = Refined.empty(*expected[:2])
+    refined = Refined.empty(*expected)
     finite = np.ones(len(patterns), dtype=np.bool_)
 
     def work(begin: int, end: int) -> None:
         block = preparation.prepare(patterns[begin:end], places[begin:end])
         finite[begin:end] = block.finite
-        refiner.refine_block(block, start[begin:end], known[begin:end], twins[begin:end], refined.part(begin, end))
+        refiner.refine_block(block, start[begin:end], known[begin:end], refined.part(begin, end))
 
     in_threads(work, len(patterns), match_options.threads)
     refuse_infinite(finite)
@@ -381,7 +375,7 @@ def score_orientations(
     scores
         0 where the orientation is NaN, shape (B, P).
     """
-    options = RefineOptions(rounds=0, twins=2.0)
+    options = RefineOptions(rounds=0)
     return refine_orientations(
         patterns, orientations, bank, geometry, centres=centres, options=options, match_options=match_options
     ).score
