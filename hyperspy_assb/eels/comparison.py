@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyperspy_assb.eels import blocks as partition
+from hyperspy_assb.fitting import blocks as partition
 from hyperspy_assb.eels._comparison_changes import Context, describe_state, find_change, find_trend
 from hyperspy_assb.eels._comparison_states import (
     band_weights,

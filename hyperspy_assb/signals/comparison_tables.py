@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hyperspy_assb.eels import blocks as partition
+from hyperspy_assb.fitting import blocks as partition
 from hyperspy_assb.eels.comparison_options import ComparisonOptions
 from hyperspy_assb.eels.comparison_results import Change, Comparison
 
