@@ -9,17 +9,14 @@ from hypothesis import strategies as st
 from orix.quaternion import Orientation, Rotation
 from orix.quaternion.symmetry import D2h, Oh
 
+from hyperspy_assb.acom.disorientation import disorientation, mean_orientation, symmetry_of, turn_about_beam
 from hyperspy_assb.acom.frames import multiply, upper
 from hyperspy_assb.acom.grains import (
     BoundaryKind,
     GrainOptions,
     boundaries_of_grains,
-    disorientation,
     find_grains,
     grain_boundaries,
-    mean_orientation,
-    symmetry_of,
-    turn_about_beam,
 )
 from hyperspy_assb.acom.phases import load_phase, point_group
 from hyperspy_assb.simulation.lamella import build_lamella
