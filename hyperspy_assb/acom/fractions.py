@@ -171,8 +171,8 @@ def area_fractions(
     Notes
     -----
     Neighbouring pixels are of one grain: resampling single pixels would make intervals several times too narrow. Blocks
-    as wide as three correlation lengths are drawn with replacement (S. N. Lahiri, Resampling Methods for Dependent Data,
-    Springer (2003), doi 10.1007/978-1-4757-3803-2). What neighbouring blocks still know of each other, and the mean of
+    as wide as three correlation lengths are drawn with replacement (S. N. Lahiri, Resampling Methods for Dependent
+    Data, Springer (2003), doi 10.1007/978-1-4757-3803-2). What neighbouring blocks still know of each other, and the mean of
     the area that all have in common, is put right by the ratio that follows from the semivariogram of the class. The
     interval is that of Student's t for the number of blocks on the
     scale of log p/(1 - p), so that it stays between 0 and 1. Of a class without pixels the upper end is the share that

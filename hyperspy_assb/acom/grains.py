@@ -92,7 +92,7 @@ class GrainBoundaries:
     def beside(self, kind: int) -> NDArray[np.bool_]:
         """Pixels with an edge of a kind, shape (ny, nx)."""
         found = np.zeros((self.right.shape[0], self.below.shape[1]), dtype=bool)
-        for edges, first, second in _sides(self.right == kind, self.below == kind, found):
+        for edges, first, second in sides(self.right == kind, self.below == kind, found):
             first |= edges
             second |= edges
         return found
@@ -221,10 +221,10 @@ def find_grains(
     if boundaries is None:
         boundaries = grain_boundaries(phase, orientation, symmetries, options=options)
     joined = [BoundaryKind.NONE] if options.friedel_twins else [BoundaryKind.NONE, BoundaryKind.FRIEDEL]
-    labels = _connect(phase != NOT_INDEXED, np.isin(boundaries.right, joined), np.isin(boundaries.below, joined))
+    labels = connect_pixels(phase != NOT_INDEXED, np.isin(boundaries.right, joined), np.isin(boundaries.below, joined))
     before = labels
     if options.min_pixels > 1:
-        labels = _absorb(labels, options.min_pixels)
+        labels = absorb_small(labels, options.min_pixels)
     absorbed = _moved(before, labels)
     return _describe(phase, orientation, symmetries, labels, absorbed)
 
@@ -297,17 +297,17 @@ def _edges(
     return kind, angle
 
 
-def _sides(right: Any, below: Any, image: Any) -> tuple[tuple[Any, Any, Any], ...]:
+def sides(right: Any, below: Any, image: Any) -> tuple[tuple[Any, Any, Any], ...]:
     """Edges with the two views of an image on either side of them."""
     return (right, image[:, :-1], image[:, 1:]), (below, image[:-1], image[1:])
 
 
-def _connect(inside: NDArray[np.bool_], right: NDArray[np.bool_], below: NDArray[np.bool_]) -> NDArray[np.int64]:
+def connect_pixels(inside: NDArray[np.bool_], right: NDArray[np.bool_], below: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Numbers of connected pixels from 1 upwards, 0 outside."""
     number = np.arange(inside.size).reshape(inside.shape)
     pairs = []
     for (edges, one, other), (_, first, second) in zip(
-        _sides(right, below, number), _sides(right, below, inside), strict=True
+        sides(right, below, number), sides(right, below, inside), strict=True
     ):
         linked = edges & first & second
         pairs.append((one[linked], other[linked]))
@@ -319,7 +319,7 @@ def _connect(inside: NDArray[np.bool_], right: NDArray[np.bool_], below: NDArray
     return labels
 
 
-def _absorb(labels: NDArray[np.int64], fewest: int) -> NDArray[np.int64]:
+def absorb_small(labels: NDArray[np.int64], fewest: int) -> NDArray[np.int64]:
     """Labels after grains that are too small were given to the neighbour along most of their outline, smallest first.
 
     Small grains without a neighbour other than what is not indexed stay.
@@ -332,7 +332,7 @@ def _absorb(labels: NDArray[np.int64], fewest: int) -> NDArray[np.int64]:
         if not small.any():
             break
         shared: list[NDArray[np.int64]] = []
-        for _, one, other in _sides(None, None, labels):
+        for _, one, other in sides(None, None, labels):
             apart = (one != other) & (one > 0) & (other > 0)
             shared += [np.stack([one[apart], other[apart]]), np.stack([other[apart], one[apart]])]
         pairs, counts = np.unique(np.concatenate(shared, axis=1), axis=1, return_counts=True)
