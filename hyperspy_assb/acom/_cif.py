@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb.acom._symmetry import find_operations
 from hyperspy_assb.fitting.kernels import FloatArray
 from hyperspy_assb.reference import electron_scattering_table
 
@@ -131,7 +134,7 @@ def _standard_axes(operations: list[Operation], stated: int | None) -> tuple[int
         rotations, extinct = _standard(number)
         for change, found, absent in known:
             # The three cell choices of a monoclinic group differ in their absences, and all have b unique.
-            if found == rotations and (np.array_equal(absent, extinct) or number == stated and number in _MONOCLINIC):
+            if found == rotations and (np.array_equal(absent, extinct) or (number == stated and number in _MONOCLINIC)):
                 return number, change
     return None
 
@@ -182,8 +185,16 @@ def read_crystal(text: str, where: str) -> tuple[Structure, int, str, str]:
 
     parser = P_cif(eps=_SAME_SITE)
     try:
-        parsed = parser.parse(text)
-    except (StructureFormatError, ValueError, KeyError, AttributeError, np.linalg.LinAlgError) as error:
+        with contextlib.redirect_stdout(io.StringIO()):  # PyCifRW prints its errors
+            parsed = parser.parse(text)
+    except (
+        StructureFormatError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        np.linalg.LinAlgError,
+    ) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise CrystalError(f"{where}: cannot be read as a CIF: {reason}.") from error
     if parsed is None or len(parsed) == 0:
@@ -192,15 +203,22 @@ def read_crystal(text: str, where: str) -> tuple[Structure, int, str, str]:
     missing = [key for key in _CELL if key not in block]
     if missing:
         raise CrystalError(f"{where}: the cell is not complete: {', '.join(missing)} missing.")
-    elements = {}
+    elements: dict[str, str] = {}
     for atom in parsed:
-        symbol = elements[atom.element] = element_of(atom.element)
+        symbol = element_of(atom.element)
         if symbol is None:
             raise CrystalError(f"{where}: atom {atom.label!r} has an unknown element {atom.element!r}.")
+        elements[atom.element] = symbol
         if not np.isfinite(atom.xyz).all():
             raise CrystalError(f"{where}: atom {atom.label!r} has no fractional coordinates.")
     operations = list(_operations(parser.spacegroup.iter_symops()))
-    found = _standard_axes(operations, _stated_number(block, parser.spacegroup))
+    found = None
+    if len(_rotations(operations)) == 1:
+        # P1 is how programs write a cell whose symmetry they do not care for.
+        kinds = [(elements[atom.element], round(atom.occupancy, 3)) for atom in parsed]
+        hidden = find_operations(np.asarray(parsed.lattice.metrics), np.array([atom.xyz for atom in parsed]), kinds)
+        found = _standard_axes(hidden, None)
+    found = found or _standard_axes(operations, _stated_number(block, parser.spacegroup))
     if found is None:
         raise CrystalError(f"{where}: its symmetry operations are not those of a known space group.")
     number, change = found
@@ -213,6 +231,9 @@ def read_crystal(text: str, where: str) -> tuple[Structure, int, str, str]:
 def _build(parsed: Structure, elements: dict[str, str], change: NDArray[np.int64], where: str) -> Structure:
     from diffpy.structure import Atom, Lattice, Structure
 
+    written = np.array(parsed.lattice.abcABG())
+    if not ((written > 0.0).all() and (written[3:] < 180.0).all()):
+        raise CrystalError(f"{where}: the cell {written[:3]} Å, {written[3:]} degrees is impossible.")
     metric = change.T @ np.asarray(parsed.lattice.metrics) @ change
     lengths = np.sqrt(np.diag(metric))
     cosines = metric / np.outer(lengths, lengths)
@@ -221,18 +242,14 @@ def _build(parsed: Structure, elements: dict[str, str], change: NDArray[np.int64
     if not (np.isfinite(metric).all() and np.linalg.det(metric) > 1.0 and lengths.min() > 1.0):
         raise CrystalError(f"{where}: the cell {np.round(lengths, 4)} Å, {np.round(angles, 3)} degrees is impossible.")
     # Undo the rounding of the cosines, so that a cell that is in its standard setting comes back as it is written.
-    base = standard_base(*np.round(lengths, 9), *np.round(angles, 9))
+    lattice = Lattice(*np.round(lengths, 9), *np.round(angles, 9))
     inverse = np.linalg.inv(change)
     atoms = []
     for atom in parsed:
         site = np.round((inverse @ atom.xyz + _centring(change)) % 1.0, 9) % 1.0
-        atoms += [
-            Atom(
-                elements[atom.element], xyz=place, label=atom.label, occupancy=atom.occupancy, Uisoequiv=atom.Uisoequiv
-            )
-            for place in site
-        ]
-    return Structure(atoms, lattice=Lattice(base=base))
+        kept = {"label": atom.label, "occupancy": atom.occupancy, "Uisoequiv": atom.Uisoequiv}
+        atoms += [Atom(elements[atom.element], xyz=place, **kept) for place in site]
+    return Structure(atoms, lattice=lattice)
 
 
 def _check_cell(structure: Structure, number: int, where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -308,10 +309,8 @@ def _of_phase(
         min_intensity=min_intensity,
     )
     if file is not None:
-        try:
+        with contextlib.suppress(OSError):  # a full or read-only disk costs time only
             bank.save(file)
-        except OSError:
-            pass  # a full or read-only disk costs time only
     return bank
 
 

@@ -158,19 +158,18 @@ def reflections(phase: CrystalPhase, *, max_radius: float = 1.5) -> Reflections:
 
 def strain_reflections(found: Reflections, phase: CrystalPhase, scale: ArrayLike) -> Reflections:
     """The same reflections where a, b, c of the phase are multiplied by three factors (structure factors unchanged)."""
-    a, b, c, *_ = cell_axes(phase)
     factors = np.asarray(scale, dtype=float)
-    reciprocal = np.linalg.inv(np.stack([a, b, c]) * factors[:, None]).T
-    return replace(found, vectors=found.indices @ reciprocal)
+    reciprocal = np.linalg.inv(cell_axes(phase) * factors[:, None]).T
+    return replace(found, vectors=found.indices.astype(float) @ reciprocal)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def precession_average(excitation: float, spread: float, width: float) -> float:
     """Mean of a Lorentzian over the precession: 1 where a reflection stays exactly on the Ewald sphere.
 
-    The excitation error runs through ``excitation + spread cos(theta)``, spread being radius times precession angle, and
-    a reflection shines as ``w² / (s² + w²)``. Its mean over theta is Re(w / sqrt((w + i s)² + spread²)), a contour
-    integral; the formula of Palatinus et al. (2019) in other words.
+    The excitation error s runs through ``excitation + spread cos(theta)``, spread being radius times precession angle,
+    and a reflection shines as ``w² / (s² + w²)``. By a contour integral, the mean over theta is
+    ``Re(w / sqrt((w + i excitation)² + spread²))``: the formula of Palatinus et al. [1]_ in other words.
 
     References
     ----------
@@ -360,4 +359,5 @@ def simulate_spots(
     spots = np.concatenate([part[:, :widest] for part, _, _ in parts])
     places = np.concatenate([part[:, :widest] for _, part, _ in parts])
     counts = np.concatenate([part for _, _, part in parts])
-    return Spots(*(np.ascontiguousarray(spots[..., i]) for i in range(3)), counts, places)
+    x, y, intensity = (np.ascontiguousarray(spots[..., i]) for i in range(3))
+    return Spots(x, y, intensity, counts, places)

@@ -43,7 +43,9 @@ class CrystalPhase:
     space_group
         Number.
     structure
-        All atoms of the cell, with elements (no charges), fractional coordinates, occupancies; lengths in Å.
+        All atoms of the cell, with elements (no charges), fractional coordinates, occupancies; lengths in Å. Its base
+        is that of diffpy, on which orix and diffsims count; the axes of :mod:`hyperspy_assb.acom.frames` are those of
+        :func:`cell_axes`.
     source
         Citation.
     caveat
@@ -127,7 +129,7 @@ def laue_rotations(phase: CrystalPhase) -> FloatArray:
     connect cannot be told apart.
     """
     axes = cell_axes(phase).T
-    found = {}
+    found: dict[tuple[int, ...], NDArray[np.int64]] = {}
     for rotation, _ in space_group_operations(phase.space_group):
         proper = rotation * round(np.linalg.det(rotation))
         found.setdefault(tuple(proper.ravel()), proper)
@@ -204,7 +206,7 @@ def scale_lattice(phase: CrystalPhase, scale: tuple[float, float, float]) -> Cry
         raise ValueError(f"scale: three factors above 0 for a, b and c, not {scale}.")
     a, b, c, *angles = phase.cell
     lengths = np.array([a, b, c]) * factors
-    return replace(phase, structure=Structure(phase.structure, lattice=Lattice(base=standard_base(*lengths, *angles))))
+    return replace(phase, structure=Structure(phase.structure, lattice=Lattice(*lengths, *angles)))
 
 
 def pack_phase(phase: CrystalPhase) -> dict[str, NDArray[Any]]:
@@ -227,6 +229,6 @@ def unpack_phase(content: dict[str, NDArray[Any]]) -> CrystalPhase:
         Atom(str(element), xyz=site[:3], occupancy=site[3], Uisoequiv=site[4])
         for element, site in zip(content["elements"], content["sites"], strict=True)
     ]
-    structure = Structure(atoms, lattice=Lattice(base=standard_base(*content["cell"])))
+    structure = Structure(atoms, lattice=Lattice(*content["cell"]))
     name, source, caveat = (str(text) for text in content["text"])
     return CrystalPhase(name, int(content["space_group"]), structure, source, caveat)

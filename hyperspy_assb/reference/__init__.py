@@ -1,8 +1,8 @@
 """Edges, bands and phases: numbers with their sources, and the code that reads them."""
 
 from hyperspy_assb.reference._bands import COMPARED, Band, band, bands
-from hyperspy_assb.reference._edges import Edge, edge, edges, oscillator_strength
 from hyperspy_assb.reference._crystals import crystal_file
+from hyperspy_assb.reference._edges import Edge, edge, edges, oscillator_strength
 from hyperspy_assb.reference._files import UnknownReferenceError
 from hyperspy_assb.reference._near_edges import check_element, near_edge
 from hyperspy_assb.reference._phases import Phase, phase, phases
