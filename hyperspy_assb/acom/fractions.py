@@ -172,9 +172,9 @@ def area_fractions(
     -----
     Neighbouring pixels are of one grain: resampling single pixels would make intervals several times too narrow. Blocks
     as wide as three correlation lengths are drawn with replacement (S. N. Lahiri, Resampling Methods for Dependent
-    Data, Springer (2003), doi 10.1007/978-1-4757-3803-2). What neighbouring blocks still know of each other, and the mean of
-    the area that all have in common, is put right by the ratio that follows from the semivariogram of the class. The
-    interval is that of Student's t for the number of blocks on the
+    Data, Springer (2003), doi 10.1007/978-1-4757-3803-2). What neighbouring blocks still know of each other, and the
+    mean of the area that all have in common, is put right by the ratio that follows from the semivariogram of the
+    class. The interval is that of Student's t for the number of blocks on the
     scale of log p/(1 - p), so that it stays between 0 and 1. Of a class without pixels the upper end is the share that
     as many blocks as there are would miss, once in 1/(1 - confidence) times. What the interval covers is the area
     from which the scan is a sample; the area of the scan itself is known to `classification_std`.
@@ -197,7 +197,8 @@ def area_fractions(
     sizes = np.bincount(block, minlength=count).astype(float)
     total = sizes.sum()
     fraction = sums.sum(axis=0) / total
-    std = _bootstrap(sums, sizes, options) * _dependence(classes, taken, count)
+    images = (classes.index == np.arange(len(classes.names))[:, None, None]).astype(float)
+    std = _bootstrap(sums, sizes, options) * _dependence(images, taken, count)
     unsure, expected = _classification(classes, taken, posterior, block)
     both = np.hypot(std, np.nan_to_num(unsure))
     low, high = _interval(fraction, both, count, options.confidence)
@@ -219,7 +220,37 @@ def area_fractions(
     )
 
 
-def _blocks(member: NDArray[np.bool_], position: NDArray[np.int64], options: FractionOptions) -> NDArray[np.int64]:
+def block_fractions(
+    values: FloatArray, taken: NDArray[np.bool_], options: FractionOptions
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Means over an area with a block bootstrap, for values that are not shares, such as changes.
+
+    Parameters
+    ----------
+    values
+        Shape (ny, nx, K).
+    taken
+        The area, shape (ny, nx).
+    options
+        Confidence, resamples, blocks.
+
+    Returns
+    -------
+    mean, std, low, high
+        Shape (K,); the interval is that of Student's t for the number of blocks.
+    """
+    inside = values[taken]
+    block = _blocks(inside, np.argwhere(taken), options)
+    count = int(block.max()) + 1
+    sums = np.stack([np.bincount(block, weights=column, minlength=count) for column in inside.T], axis=1)
+    std = _bootstrap(sums, np.bincount(block).astype(float), options)
+    std = std * _dependence(np.moveaxis(values, -1, 0), taken, count)
+    mean = inside.mean(axis=0)
+    reach = stats.t.ppf(0.5 + options.confidence / 2.0, count - 1) * std if count > 1 else np.full(len(mean), np.nan)
+    return mean, std, mean - reach, mean + reach
+
+
+def _blocks(member: NDArray[Any], position: NDArray[np.int64], options: FractionOptions) -> NDArray[np.int64]:
     size = options.block_pixels
     if size is None:
         size = choose_block_size(estimate_correlation(member.astype(float), position), len(position), 2)
@@ -237,13 +268,13 @@ def _bootstrap(sums: FloatArray, sizes: FloatArray, options: FractionOptions) ->
     return np.asarray(drawn.std(axis=0, ddof=1) * np.sqrt(count / (count - 1.0)))
 
 
-def _dependence(classes: ClassMap, taken: NDArray[np.bool_], blocks: int) -> FloatArray:
-    """Factor of the standard error of each class for what neighbouring blocks know of each other."""
-    factor = np.ones(len(classes.names))
+def _dependence(images: FloatArray, taken: NDArray[np.bool_], blocks: int) -> FloatArray:
+    """Factor of the standard error of each image for what neighbouring blocks know of each other."""
+    factor = np.ones(len(images))
     if blocks < 2:
         return factor
-    for number in range(len(classes.names)):
-        found = find_correlation((classes.index == number).astype(float), taken)
+    for number, image in enumerate(images):
+        found = find_correlation(image, taken)
         scatter = found.block_variance(taken.sum() / blocks) - found.mean_variance
         if scatter > 0.0:
             factor[number] = np.sqrt(max(found.mean_variance * (blocks - 1) / scatter, 1.0))

@@ -39,7 +39,8 @@ class MechanismOptions:
     lithiated, delithiated
         Names of the two phases.
     amorphous
-        Names of the amorphous materials whose distance is told; without any, all but carbon, which coats every particle.
+        Names of the amorphous materials whose distance is told; without any, all but carbon, which coats every
+        particle.
     particle_angle
         Degrees between neighbouring olivine pixels above which they are of two particles. Domains of one particle are
         turned by a few degrees; two particles are closer than 30 degrees once in thirty times by chance.

@@ -117,12 +117,12 @@ def weigh_mechanism(
     Notes
     -----
     "size": the mixing 4 f (1 - f), f being the share of the delithiated phase, falls with the size of particles; the
-    size at which they are split is the one that tells most, and every permutation may choose its own (maximally selected
-    statistics), so that p holds. "orientation", "amorphous": rank correlations of the spread with size, and of the mixing
-    with the distance to amorphous material. "wholes": pieces of particles as large as the domains of mosaics change
-    places among particles; if particles are wholes, their shares scatter more than those of shuffled ones.
-    "interface": the normal of LFP/FP boundaries against the a axis, the traces of particles being shuffled against their
-    crystals by reflection.
+    size at which they are split is the one that tells most, and every permutation may choose its own (maximally
+    selected statistics), so that p holds. "orientation", "amorphous": rank correlations of the spread with size, and of
+    the mixing with the distance to amorphous material. "wholes": pieces of particles as large as the domains of mosaics
+    change places among particles; if particles are wholes, their shares scatter more than those of shuffled ones.
+    "interface": the normal of LFP/FP boundaries against the a axis; by chance, an angle is as probable as 90 degrees
+    less it.
     """
     options = options or MechanismOptions()
     rng = np.random.default_rng(options.seed)

@@ -113,7 +113,7 @@ def _reciprocal_scale(signal: Any, axis: Any) -> float:
     if not axis.is_uniform:
         raise NotImplementedError(f"{what} is not uniform: patterns with such axes are not supported.")
     units = str(axis.units)
-    plain = re.sub(r"[\s${}^_\\()]|\\mathrm", "", units).replace("⁻¹", "-1").replace("\u212b", "Å")
+    plain = re.sub(r"\\mathrm|[\s${}^_\\()]", "", units).replace("⁻¹", "-1").replace("\u212b", "Å")
     plain = re.sub("[Aa]ngstroms?", "Å", plain)
     if plain in ("1/Å", "Å-1", "1/A", "A-1"):
         scale = float(axis.scale)
