@@ -29,8 +29,8 @@ from hyperspy_assb.acom._cif import standard_base
 P_O, V_O = 1.53, 2.01
 TETRAHEDRON = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3) * P_O
 CELL = np.array(reference.phase("LVP").cell) * [10, 10, 10, 1, 1, 1]
-# Pbcn has its long axis along b: a, b, c = a, c, -b of P21/n.
-ORTHORHOMBIC = CELL[[0, 2, 1]]
+# Pbcn in its standard setting: a, b, c = c, a, b of P21/n.
+ORTHORHOMBIC = CELL[[2, 0, 1]]
 BASE = standard_base(*CELL)
 
 
@@ -113,7 +113,7 @@ def find_framework(rng, seconds):
     both = [atoms[0], twin[0], atoms[1], atoms[2], twin[2]]
     both += [site for k in range(3, 9) for site in (atoms[k], twin[k])]
     x, y, z = np.array(both).T
-    return np.stack([x, -z, y], axis=1) % 1.0  # V1 V2 P1 P2 P3 O1 ... O12 of P21/n
+    return np.stack([y, z, x], axis=1) % 1.0  # V1 V2 P1 P2 P3 O1 ... O12 of P21/n
 
 
 # Li Li Li V V P P P O...
@@ -189,9 +189,9 @@ def relax(frame, rng, starts):
 def write(sites):
     a, b, c, alpha, beta, gamma = np.round(CELL, 6)
     lines = [
-        "# Li3V2(PO4)3, monoclinic. The coordinates are NOT measured: an idealised structure, derived for hyperspy_assb",
-        "# from the cell, the space group and bond lengths by tools/derive_lvp_structure.py. Measured ones are in",
-        "# Y. Kee, H. Yun, Acta Cryst. E69, i11 (2013), doi 10.1107/S1600536813001499, which was not at hand.",
+        "# Li3V2(PO4)3, monoclinic. The coordinates are NOT measured: an idealised structure, derived for",
+        "# hyperspy_assb from the cell, the space group and bond lengths by tools/derive_lvp_structure.py. Measured ones",
+        "# are in Y. Kee, H. Yun, Acta Cryst. E69, i11 (2013), doi 10.1107/S1600536813001499, which was not at hand.",
         "# The cell is that of phases.toml.",
         "data_Li3V2(PO4)3",
         "_publ_section_comment",

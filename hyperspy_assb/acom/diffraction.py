@@ -73,7 +73,7 @@ def electron_wavelength(beam_energy: float) -> float:
 
 @dataclass(frozen=True)
 class Reflections:
-    """Reflections of a phase.
+    """Reflections of a phase: pairs g, -g, one after the other, strongest first.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def project(
     rotation
         Specimen to crystal, shape (3, 3); see :func:`hyperspy_assb.acom.frames.matrices`.
     vectors, strength
-        Of :class:`Reflections`, shapes (M, 3) and (M,).
+        Of :class:`Reflections`, shapes (M, 3) and (M,): pairs g, -g with one intensity, one after the other.
     wavenumber
         1/Å.
     precession
@@ -215,25 +215,29 @@ def project(
     centre = wavenumber * np.cos(precession)
     tilt = wavenumber * np.sin(precession)
     squared = wavenumber * wavenumber
-    for m in range(len(strength)):
+    for m in range(0, len(strength), 2):
         a, b, c = vectors[m, 0], vectors[m, 1], vectors[m, 2]
         z = rotation[0, 2] * a + rotation[1, 2] * b + rotation[2, 2] * c
         radius2 = max(a * a + b * b + c * c - z * z, 0.0)
-        # Quick exit: far from every sphere of the cone.
-        if abs(z) > 1.02 * radius2 / (2.0 * centre) + np.sqrt(radius2) * 1.02 * precession + cut:
-            continue
         radius = np.sqrt(radius2)
-        # Heights of the sphere where the beam is tilted towards the spot and away from it.
-        low = centre - np.sqrt(squared - (radius - tilt) ** 2)
-        high = centre - np.sqrt(squared - (radius + tilt) ** 2)
-        if z - cut > high or z + cut < low:
+        # Quick exit for both: far from every sphere of the cone.
+        if abs(z) > 1.02 * (radius2 / (2.0 * centre) + radius * precession) + cut:
             continue
-        excitation = wavenumber - np.sqrt(squared - radius2) - z
-        x[count] = rotation[0, 0] * a + rotation[1, 0] * b + rotation[2, 0] * c
-        y[count] = rotation[0, 1] * a + rotation[1, 1] * b + rotation[2, 1] * c
-        intensity[count] = strength[m] * precession_average(excitation, radius * precession, width)
-        which[count] = m
-        count += 1
+        # Heights of the sphere where the beam is tilted towards the spot and away from it, and without a tilt.
+        low = centre - np.sqrt(squared - (radius - tilt) ** 2) - cut
+        high = centre - np.sqrt(squared - (radius + tilt) ** 2) + cut
+        middle = wavenumber - np.sqrt(squared - radius2)
+        spread = radius * precession
+        u = rotation[0, 0] * a + rotation[1, 0] * b + rotation[2, 0] * c
+        v = rotation[0, 1] * a + rotation[1, 1] * b + rotation[2, 1] * c
+        if low <= z <= high:
+            x[count], y[count], which[count] = u, v, m
+            intensity[count] = strength[m] * precession_average(middle - z, spread, width)
+            count += 1
+        if low <= -z <= high:
+            x[count], y[count], which[count] = -u, -v, m + 1
+            intensity[count] = strength[m] * precession_average(middle + z, spread, width)
+            count += 1
     return count
 
 

@@ -125,8 +125,8 @@ def test_trigonal_axes_are_where_the_space_group_has_them(number, across):
     phase = load_phase("lagp")
     other = type(phase)("other", number, phase.structure)
     x = np.array([1.0, 0.0, 0.0])
-    kept = (np.abs(laue_rotations(other) @ x - x).max(axis=1) < 1e-9).sum() == 2
-    assert kept is not across or bool(kept) is not across
+    keep_a = (np.abs(laue_rotations(other) @ x - x).max(axis=1) < 1e-9).sum()
+    assert keep_a == (1 if across else 2)
     theirs = {tuple(np.round(r, 6).ravel() + 0.0) for r in point_group(other).laue_proper_subgroup.to_matrix()}
     assert theirs == {tuple(np.round(r, 6).ravel() + 0.0) for r in laue_rotations(other)}
 
@@ -150,16 +150,11 @@ def test_olivines_come_back_in_pnma(tmp_path, order, group):
 
 
 def test_strongest_reflections():
-    # other publication: the strongest lines of triphylite and heterosite in Pnma for electrons and X-rays alike are
-    # among these (d in Å: 5.17, 4.28, 3.49, 3.01, 2.53); their place in the list depends on the radiation
-    for name in ("lfp", "fp"):
-        strongest = {
-            tuple(sorted(map(abs, index)))
-            for index in reflections(load_phase(name), max_radius=0.6).indices[:30].tolist()
-        }
-        assert {(0, 0, 2)} & strongest
-        assert tuple(sorted((3, 1, 1))) in strongest or (1, 1, 3) in strongest
-        assert (0, 2, 0) in {tuple(i) for i in reflections(load_phase(name), max_radius=0.6).indices[:30].tolist()}
+    # other program (diffsims, on the sites of another publication, LiFePO4_Pnma_exp of the real data): the five
+    # strongest families of LiFePO4 for electrons at 200 kV
+    found = reflections(load_phase("lfp"), max_radius=1.0).indices.tolist()
+    families = list(dict.fromkeys(tuple(map(abs, index)) for index in found))
+    assert families[:5] == [(0, 2, 0), (0, 4, 0), (3, 1, 1), (6, 2, 0), (6, 1, 0)]
 
 
 def test_extinctions():
@@ -235,8 +230,9 @@ def test_real_files(shared_data):
         phase = load_phase(folder / f"{name}.cif")
         assert phase.space_group == number
         assert phase.cell[:3] == pytest.approx(lengths)
-    # other measurement of the same structures: LiFePO4 and LAGP have the sites of these, moved a little
-    for name, file in (("fp", "AMCSD0000269_Heterosite_FePO4"), ("lagp", "AMCSD0016403_LiGe2P3O12_a")):
+    # other measurement of the same structures: LFP, FP and LAGP have the sites of these, moved a little
+    others = [("lfp", "AMCSD0005979_Triphylite_Fe0.75"), ("fp", "AMCSD0000269_Heterosite_FePO4")]
+    for name, file in [*others, ("lagp", "AMCSD0016403_LiGe2P3O12_a")]:
         ours = reflections(load_phase(name), max_radius=0.7)
         theirs = np.abs(structure_factors(load_phase(folder / f"{file}.cif"), ours.indices)) ** 2
         assert np.corrcoef(ours.intensity, theirs)[0, 1] > 0.98
