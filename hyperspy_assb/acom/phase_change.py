@@ -20,7 +20,8 @@ class Registration:
     Parameters
     ----------
     shift
-        Rows and columns: pixel (y, x) of the earlier scan shows what (y + shift[0], x + shift[1]) of the later one does.
+        Rows and columns: pixel (y, x) of the earlier scan shows what (y + shift[0], x + shift[1]) of the later one
+        shows.
     correlation
         Of the two images where they overlap, -1 to 1.
     before, after

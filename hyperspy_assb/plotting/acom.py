@@ -15,7 +15,7 @@ from matplotlib.patches import Circle
 from hyperspy_assb.acom.diffraction import simulate_spots
 from hyperspy_assb.acom.grains import BoundaryKind, GrainOptions
 from hyperspy_assb.acom.phases import cell_axes
-from hyperspy_assb.plotting.acom_colours import colour_key, symmetry_group
+from hyperspy_assb.plotting.acom_colours import key_image, symmetry_group
 from hyperspy_assb.plotting.maps import add_scale_bar, plot_map, plot_status_map
 from hyperspy_assb.plotting.style import COLOURS
 
@@ -62,8 +62,8 @@ def plot_orientations(result: Any, *, options: GrainOptions | None = None) -> np
     axes
         The nine axes of the maps, shape (3, 3).
     """
-    figure = plt.figure(figsize=(13.0, 15.2), layout="constrained")
-    rows = figure.subfigures(4, 1, height_ratios=(1.0, 0.92, 0.42, 1.25))
+    figure = plt.figure(figsize=(13.0, 16.2), layout="constrained")
+    rows = figure.subfigures(4, 1, height_ratios=(1.0, 0.92, 0.5, 1.4))
     axes = np.empty((3, 3), dtype=object)
     for row, part in enumerate((rows[0], rows[1], rows[3])):
         axes[row] = part.subplots(1, 3)
@@ -138,7 +138,7 @@ def plot_ipf_map(result: Any, direction: str, *, ax: Axes | None = None) -> Axes
 
 
 def plot_ipf_keys(result: Any, *, figure: Figure | SubFigure | None = None) -> list[Axes]:
-    """Plot the colour key of every phase that is in the map.
+    """Plot the colour key of every Laue group that is in the map, with the phases it belongs to.
 
     Parameters
     ----------
@@ -150,41 +150,60 @@ def plot_ipf_keys(result: Any, *, figure: Figure | SubFigure | None = None) -> l
     Returns
     -------
     list of Axes
-        One for each phase.
+        One for each Laue group.
     """
-    present = [p for p, phase in enumerate(result.phases) if np.any(result.found.phase == p)]
-    figure = plt.figure(figsize=(3.2 * max(len(present), 1), 2.4), layout="constrained") if figure is None else figure
-    return [
-        plot_ipf_key(result.phases[number], figure=figure, place=(1, max(len(present), 3), position + 1))
-        for position, number in enumerate(present)
-    ]
+    groups: dict[str, list[Any]] = {}
+    for number, phase in enumerate(result.phases):
+        if np.any(result.found.phase == number):
+            groups.setdefault(symmetry_group(phase).laue.name, []).append(phase)
+    columns = max(len(groups), 3)
+    figure = plt.figure(figsize=(3.2 * columns, 2.4), layout="constrained") if figure is None else figure
+    found = []
+    for position, phases in enumerate(groups.values()):
+        ax = figure.add_subplot(1, columns, position + 1)
+        names = ", ".join(phase.name for phase in phases)
+        found.append(plot_ipf_key(phases[0], title=f"{names} ({symmetry_group(phases[0]).name})", ax=ax))
+    return found
 
 
-def plot_ipf_key(
-    phase: Any, *, figure: Figure | SubFigure | None = None, place: tuple[int, int, int] = (1, 1, 1)
-) -> Axes:
-    """Plot the colour key of a phase.
+def plot_ipf_key(phase: Any, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Plot the colour key of a phase: the fundamental sector in stereographic projection.
 
     Parameters
     ----------
     phase
         A :class:`~hyperspy_assb.acom.phases.CrystalPhase`, or a point group of orix.
-    figure
-        To draw in; a new one if None.
-    place
-        Rows, columns and number of the axes.
+    title
+        Title of the axes.
+    ax
+        Axes to draw on; new ones if None.
 
     Returns
     -------
     Axes
         The axes of the key.
     """
-    figure = plt.figure(figsize=(3.2, 2.6), layout="constrained") if figure is None else figure
-    symmetry = symmetry_group(phase)
-    key = colour_key(symmetry, "z")
-    ax = figure.add_subplot(*place, projection="ipf", symmetry=key.symmetry, direction=key.direction)
-    ax.plot_ipf_color_key(show_title=False)
-    ax.set_title(f"{getattr(phase, 'name', symmetry.name)} ({symmetry.name})", fontsize="medium", pad=14)
+    if ax is None:
+        _, ax = plt.subplots(figsize=(3.2, 2.6), layout="constrained")
+    outline, corners, labels, shades, extent = key_image(phase)
+    ax.imshow(shades, origin="lower", extent=extent, interpolation="bilinear")
+    ax.plot(*outline.T, color="black", linewidth=1.0)
+    middle = corners.mean(axis=0)
+    for corner, label in zip(corners, labels, strict=True):
+        away = (corner - middle) / max(float(np.linalg.norm(corner - middle)), 1e-9)
+        ax.annotate(
+            label,
+            corner,
+            xytext=tuple(5 * away),
+            textcoords="offset points",
+            ha="left" if away[0] > 0.3 else "right" if away[0] < -0.3 else "center",
+            va="bottom" if away[1] > 0.3 else "top" if away[1] < -0.3 else "center",
+            fontsize="small",
+        )
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+    ax.margins(0.25)
+    ax.set_title(title, fontsize="medium")
     return ax
 
 

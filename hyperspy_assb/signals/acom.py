@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 class ACOMPatterns(Signal2D):
     """Diffraction patterns of a scan, for automated crystal orientation mapping.
 
-    Any two-dimensional signal becomes one by ``s.set_signal_type("ACOM")`` or ``hs.load(..., signal_type="ACOM")``; data,
-    axes and metadata stay as they are. The axes of the patterns are in 1/Å or 1/nm, 0 being the direct beam; what else
-    is known of the calibration is kept in the metadata, under the node ``ASSB.diffraction``. For the reference frame see
-    :mod:`hyperspy_assb.acom.frames`.
+    Any two-dimensional signal becomes one by ``s.set_signal_type("ACOM")`` or ``hs.load(..., signal_type="ACOM")``;
+    data, axes and metadata stay as they are. The axes of the patterns are in 1/Å or 1/nm, 0 being the direct beam; what
+    else is known of the calibration is kept in the metadata, under the node ``ASSB.diffraction``. For the reference
+    frame see :mod:`hyperspy_assb.acom.frames`.
     """
 
     _signal_type = "ACOM"
@@ -164,7 +164,8 @@ class ACOMPatterns(Signal2D):
         refine
             Whether orientations are refined below the spacing of the templates.
         backend
-            ``"numba"``, or ``"pyxem"`` where it is installed, to compare with: phase, orientation and correlation alone.
+            ``"numba"``, or ``"pyxem"`` where it is installed, to compare with: phase, orientation and correlation
+            alone.
         options
             Of the engine, see :class:`hyperspy_assb.acom.indexing.IndexingOptions`; None: its defaults.
         show_progressbar
@@ -243,3 +244,7 @@ def load_patterns(path: str | PathLike[str], *, lazy: bool = False, reader: str 
     if signal.metadata.Signal.signal_type != "ACOM":
         signal.set_signal_type("ACOM")
     return signal
+
+
+def _is_pattern(signal: Any) -> bool:
+    return bool(signal.axes_manager.signal_dimension == 2)

@@ -65,9 +65,11 @@ class Mechanism:
                 f"Of those above {found.split_diameter:.3g} {self.units}, {100 * found.whole_large:.0f} % are of one "
                 f"phase; of the smaller ones, {100 * found.whole_small:.0f} %."
             )
-        for test in found.tests:
-            if np.isfinite(test.p):
-                lines.append(f"{test.question}: {test.statistic:.3g}, p = {test.p:.2g} ({test.particles} particles).")
+        lines += [
+            f"{test.question}: {test.statistic:.3g}, p = {test.p:.2g} ({test.particles} particles)."
+            for test in found.tests
+            if np.isfinite(test.p)
+        ]
         return tuple(line[0].upper() + line[1:] for line in lines)
 
     def plot(self) -> Any:
