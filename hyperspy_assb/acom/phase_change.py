@@ -91,8 +91,9 @@ def register_scans(before: ArrayLike, after: ArrayLike, *, shift: tuple[int, int
 
     Notes
     -----
-    Phase correlation (C. D. Kuglin and D. C. Hines, 1975) by scikit-image, both images with a smooth rim. Of the shift
-    that it finds and none at all the one is taken at which the images are more alike.
+    Correlation by scikit-image, both images with a smooth rim, which may be wrong by a pixel where the shift is large:
+    from what it finds, and from no shift at all, the shift goes to where the images are most alike in what they have in
+    common.
     """
     from skimage.registration import phase_cross_correlation
 
@@ -104,9 +105,7 @@ def register_scans(before: ArrayLike, after: ArrayLike, *, shift: tuple[int, int
         )
         # scikit-image gives the shift that brings the second image onto the first.
         candidates = [(-round(float(found[0])), -round(float(found[1]))), (0, 0)]
-        usable = [c for c in candidates if _overlap(one.shape, other.shape, c) is not None]
-        scored = [(_alike(one, other, c), c) for c in usable]
-        shift = max(scored)[1] if scored else candidates[0]
+        shift = max(_climb(one, other, candidate) for candidate in candidates)[1]
     place = _overlap(one.shape, other.shape, shift)
     if place is None:
         raise ValueError(
@@ -204,6 +203,18 @@ def _overlap(
     if area < _MIN_OVERLAP * min(np.prod(one), np.prod(other)):
         return None
     return (first[0], first[1]), (second[0], second[1])
+
+
+def _climb(one: FloatArray, other: FloatArray, shift: tuple[int, int]) -> tuple[float, tuple[int, int]]:
+    """How alike the images are at the best shift that can be reached by steps of at most two pixels, and that shift."""
+    best = (_alike(one, other, shift), shift)
+    steps = [(y, x) for y in range(-2, 3) for x in range(-2, 3)]
+    while True:
+        y, x = best[1]
+        reached = max((_alike(one, other, (y + v, x + u)), (y + v, x + u)) for v, u in steps)
+        if reached[0] <= best[0]:
+            return best
+        best = reached
 
 
 def _alike(one: FloatArray, other: FloatArray, shift: tuple[int, int]) -> float:

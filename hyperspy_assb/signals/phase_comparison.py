@@ -68,13 +68,14 @@ class PhaseComparison:
             f"{100 * delithiated / taken:.1f} % of the area went from {self.change_names[DELITHIATED]}, "
             f"{100 * amorphous / taken:.1f} % became amorphous."
         )
-        for number in np.argsort(-np.abs(found.change)):
-            if found.low[number] > 0.0 or found.high[number] < 0.0:
-                lines.append(
-                    f"{found.names[number]}: {100 * found.before[number]:.1f} % before, "
-                    f"{100 * found.after[number]:.1f} % after; change {100 * found.change[number]:+.1f} % "
-                    f"({100 * found.confidence:g} %: {100 * found.low[number]:+.1f} to {100 * found.high[number]:+.1f})."
-                )
+        certain = (found.low > 0.0) | (found.high < 0.0)
+        lines += [
+            f"{found.names[k]}: {100 * found.before[k]:.1f} % before, {100 * found.after[k]:.1f} % after; change "
+            f"{100 * found.change[k]:+.1f} % ({100 * found.confidence:g} %: {100 * found.low[k]:+.1f} to "
+            f"{100 * found.high[k]:+.1f})."
+            for k in np.argsort(-np.abs(found.change))
+            if certain[k]
+        ]
         return tuple(lines)
 
     def summary(self) -> str:
@@ -110,8 +111,8 @@ def compare_phases(
     before, after
         Orientation maps; the scans may be displaced, and of different size, but not of another pixel size.
     shift
-        Displacement in pixels (rows, columns) of the later scan: what pixel (y, x) shows before is at (y + shift[0], x +
-        shift[1]) after. None: found from the virtual bright fields.
+        Displacement in pixels (rows, columns) of the later scan: what pixel (y, x) shows before is at
+        (y + shift[0], x + shift[1]) after. None: found from the virtual bright fields.
     lithiated, delithiated
         Names of the two phases whose exchange is looked for.
     options
@@ -157,8 +158,8 @@ def compare_phases(
     notes = []
     if place.correlation < 0.5 and shift is None:
         notes.append(
-            f"The virtual bright fields are not much alike (correlation {place.correlation:.2f}): look whether the shift "
-            f"of {place.shift} pixels (rows, columns) is right, or give it."
+            f"The virtual bright fields are not much alike (correlation {place.correlation:.2f}): look whether the "
+            f"shift of {place.shift} pixels (rows, columns) is right, or give it."
         )
     return PhaseComparison(
         fractions=_table(found, *parts),
