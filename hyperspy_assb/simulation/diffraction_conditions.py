@@ -59,6 +59,10 @@ class DiffractionConditions:
     intensity_scatter, scatter_correlation
         Standard deviation of the logarithm of the intensities about those of two beams, as many-beam diffraction makes
         them scatter, and the share of this variance that all grains have in common; the rest belongs to a grain.
+    double_scattering
+        Share of what is diffracted twice that is drawn where it falls, among the brightest spots: 1 draws all, and so
+        also reflections that a glide plane forbids and spots between those of two crystals; 0 leaves it in the spots of
+        single diffraction.
     thickness_spread
         Half range of thickness within a pattern, relative.
     diffuse_mean_free_path
@@ -99,6 +103,7 @@ class DiffractionConditions:
     dtype: str = "uint16"
     intensity_scatter: float = 0.5
     scatter_correlation: float = 0.3
+    double_scattering: float = 1.0
     thickness_spread: float = 0.05
     diffuse_mean_free_path: float = 300.0
     diffuse_width: float = 0.08
@@ -128,7 +133,7 @@ class DiffractionConditions:
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must not be below 0, but is {value}")
-        for name in ("scatter_correlation", "diffuse_share"):
+        for name in ("scatter_correlation", "double_scattering", "diffuse_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share, from 0 to 1, not {getattr(self, name)}")
         if self.point_spread < 0.4:

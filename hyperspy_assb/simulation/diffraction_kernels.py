@@ -104,13 +104,13 @@ def _add_spot(image, column, row, weight, profile, step, reach):
 
 @njit(cache=True, nogil=True)
 def draw_pattern(
-    image, spots, scattered, direct, radial, radial_step, projection, inverse, centre, profile, step, reach, diffracted
+    image, spots, direct, radial, radial_step, projection, inverse, centre, profile, step, reach, diffracted
 ):
     """Expected electrons of a pattern; returns those of its Bragg spots.
 
-    `spots` are x, y, intensity for one electron that would all be scattered once; `scattered` makes it the share of the
-    electrons that are; `radial` is the background per pixel against the radius in 1/Å. `diffracted` is the number of
-    electrons wanted in the spots, or negative for one electron in all.
+    `spots` are x and y in 1/Å and electrons for each incident one, `direct` those of the direct beam; `radial` is the
+    background per pixel against the radius in 1/Å. `diffracted` is the number of electrons wanted in the spots, or
+    negative for one incident electron.
     """
     image[:] = 0.0
     bragg = 0.0
@@ -118,7 +118,7 @@ def draw_pattern(
         x, y = spots[i, 0], spots[i, 1]
         column = projection[0, 0] * x + projection[0, 1] * y + centre[0]
         row = projection[1, 0] * x + projection[1, 1] * y + centre[1]
-        bragg += _add_spot(image, column, row, spots[i, 2] * scattered, profile, step, reach)
+        bragg += _add_spot(image, column, row, spots[i, 2], profile, step, reach)
     _add_spot(image, centre[0], centre[1], direct, profile, step, reach)
     xx = inverse[0, 0] ** 2 + inverse[1, 0] ** 2
     yy = inverse[0, 1] ** 2 + inverse[1, 1] ** 2

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .diffraction import Columns, largest_radius, patterns_of_columns, rotation_matrices
+from .diffraction import rotation_matrices
+from .diffraction_columns import Columns, largest_radius, patterns_of_columns
 from .diffraction_conditions import DiffractionConditions
 from .diffraction_crystal import DiffractionCrystal, load_crystals
 from .state import MATERIALS, LamellaState

@@ -8,15 +8,17 @@ from diffpy.structure import Atom, Lattice, Structure
 from scipy import ndimage
 
 from hyperspy_assb.simulation import DiffractionConditions, simulate_patterns
-from hyperspy_assb.simulation.diffraction import incident_beams, rotation_matrices
+from hyperspy_assb.simulation.diffraction import rotation_matrices
+from hyperspy_assb.simulation.diffraction_columns import incident_beams
 from hyperspy_assb.simulation.diffraction_crystal import crystal_from_structure, load_crystals, scattering_factor
 
-# Without scatter between grains and without background: what can be said exactly.
+# Without scatter between grains, double diffraction and background: what can be said exactly.
 CLEAN = DiffractionConditions(
     shape=(128, 128),
     scale=0.02,
     centre=(63.0, 64.5),
     intensity_scatter=0.0,
+    double_scattering=0.0,
     diffuse_mean_free_path=1e12,
     thickness_spread=0.0,
     convergence_angle=0.1,
@@ -191,6 +193,24 @@ def test_intensities_are_those_of_two_beams_at_every_direction(precession):
         assert total == pytest.approx(share * expected[hkl], rel=0.02)
 
 
+def test_double_diffraction_excites_what_a_glide_plane_forbids():
+    # Along b: 100 is forbidden by the screw axis; 201 and -1 0 -1 add up to it.
+    q = [[np.sqrt(0.5), np.sqrt(0.5), 0, 0]]
+    (crystal,) = load_crystals("LiFePO4", 1.5)
+    assert (1, 0, 0) not in set(map(tuple, crystal.hkl.tolist()))
+    seen, whole = [], []
+    for share in (0.0, 0.5, 1.0):
+        conditions = replace(CLEAN, double_scattering=share, scale=0.016, direct_beam=False)
+        place = conditions.to_pixels((rotation_matrices(np.array(q))[0] @ [1 / 10.334, 0, 0])[:2])
+        pattern = simulate_patterns(q, crystal, conditions, noise=False, thickness=60)[0]
+        seen.append(mass_near(pattern, *place, reach=2)[0])
+        whole.append(simulate_patterns(q, crystal, replace(conditions, direct_beam=True), noise=False)[0].sum())
+    assert seen[0] < 1e-3
+    assert seen[2] > 10
+    assert seen[1] == pytest.approx(seen[2] / 2, rel=1e-3)
+    np.testing.assert_allclose(whole, whole[0], rtol=1e-3)
+
+
 def test_precession_evens_the_intensities():
     q = np.concatenate([random_orientations(40, 3)])
     spread = []
@@ -319,3 +339,28 @@ def test_bad_input_is_named(arguments, message):
 def test_bad_conditions_are_named(name):
     with pytest.raises(ValueError, match=name):
         DiffractionConditions(**{name: -1.0})
+
+
+@pytest.mark.parametrize("name", ["LiFePO4", "FePO4", "LAGP"])
+def test_the_analysis_sees_the_same_crystal(name):
+    # Two programs that share nothing but the CIF: other scattering factors, other excitation errors, other frames.
+    diffraction = pytest.importorskip("hyperspy_assb.acom.diffraction")
+    phases = pytest.importorskip("hyperspy_assb.acom.phases")
+    phase = phases.load_phase(name)
+    (crystal,) = load_crystals(name, 1.6)
+    strength = dict(zip(map(tuple, crystal.hkl.tolist()), np.abs(crystal.structure_factors) ** 2, strict=True))
+    theirs = diffraction.reflections(phase, max_radius=1.5)
+    ours = [strength.get(tuple(hkl), 0.0) for hkl in theirs.indices.tolist()]
+    assert np.corrcoef(ours, theirs.intensity)[0, 1] > 0.99
+    q = random_orientations(30)
+    patterns = simulate_patterns(q, name, DiffractionConditions(diffracted_electrons=2000.0), 1)
+
+    def share(orientations):
+        spots = diffraction.simulate_spots(phase, orientations, max_spots=24)
+        columns, rows = np.rint(np.stack([spots.x, spots.y]) / 0.012 + 128).astype(int).clip(1, 254)
+        index = np.arange(len(q))[:, None]
+        near = [patterns[index, rows + j, columns + i] for j in (-1, 0, 1) for i in (-1, 0, 1)]
+        return np.median(np.sum(near, axis=(0, 2))) / 2000
+
+    assert share(q) > 0.4
+    assert share(q * [1, -1, -1, -1]) < 0.05
