@@ -235,11 +235,7 @@ def load_patterns(path: str | PathLike[str], *, lazy: bool = False, reader: str 
     from hyperspy_assb.signals.files import load_largest
 
     signal = load_largest(
-        path,
-        lazy=lazy,
-        reader=reader,
-        wanted=lambda s: s.axes_manager.signal_dimension == 2,
-        what="diffraction pattern",
+        path, lazy=lazy, reader=reader, signal_type="ACOM", wanted=_is_pattern, what="diffraction pattern"
     )
     if signal.metadata.Signal.signal_type != "ACOM":
         signal.set_signal_type("ACOM")

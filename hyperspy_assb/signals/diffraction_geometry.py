@@ -61,8 +61,10 @@ def read_geometry(signal: Any) -> PatternGeometry:
         ratio = abs(scales[1]) / scales[0]
         settings["ellipticity"] = max(ratio, 1.0 / ratio) - 1.0
         settings["ellipse_azimuth"] = 0.0 if ratio > 1.0 else np.pi / 2.0
-    if "centre_std" in settings:
-        settings["centre_std"] = tuple(float(value) for value in settings["centre_std"])
+    # Files give back numbers of NumPy.
+    settings = {
+        name: tuple(map(float, value)) if name == "centre_std" else float(value) for name, value in settings.items()
+    }
     return PatternGeometry(scale=geometric, centre=centre, mirrored=mirrored, **settings)
 
 

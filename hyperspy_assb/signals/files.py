@@ -48,36 +48,43 @@ def load_spectrum_image(
     UserWarning
         If the file holds several EELS signals, naming the one that was taken.
     """
-    signal = _load(path, lazy=lazy, reader=reader, choose=_spectra, what=("EELS spectrum", "spectra"))
+    signal = _load(path, {"lazy": lazy}, reader, choose=_spectra, what=("EELS spectrum", "spectra"))
     if signal.metadata.Signal.signal_type != "EELS_ASSB":
         signal.set_signal_type("EELS_ASSB")
     return signal
 
 
 def load_largest(
-    path: str | PathLike[str], *, lazy: bool, reader: str | None, wanted: Callable[[Any], bool], what: str
+    path: str | PathLike[str],
+    *,
+    lazy: bool,
+    reader: str | None,
+    signal_type: str,
+    wanted: Callable[[Any], bool],
+    what: str,
 ) -> Any:
-    """The largest signal of a file of some kind, as it is; errors as :func:`load_spectrum_image` has them.
+    """The largest signal of a file of some kind; errors as :func:`load_spectrum_image` has them.
 
     Parameters
     ----------
     path, lazy, reader
         As for :func:`load_spectrum_image`.
+    signal_type
+        What it is loaded as, whatever the file calls it.
     wanted
         Whether a signal is of the kind.
     what
         What the kind is called.
     """
-    return _load(
-        path, lazy=lazy, reader=reader, choose=lambda found: [s for s in found if wanted(s)], what=(what, f"{what}s")
-    )
+    options = {"lazy": lazy, "signal_type": signal_type}
+    return _load(path, options, reader, choose=lambda found: [s for s in found if wanted(s)], what=(what, f"{what}s"))
 
 
 def _load(
     path: str | PathLike[str],
-    *,
-    lazy: bool,
+    options: dict[str, Any],
     reader: str | None,
+    *,
     choose: Callable[[list[Any]], list[Any]],
     what: tuple[str, str],
 ) -> Any:
@@ -86,9 +93,10 @@ def _load(
         raise FileNotFoundError(f"There is no file {path}.")
     if path.is_file() and path.stat().st_size == 0:
         raise ValueError(f"{path} is an empty file.")
-    options = {} if reader is None else {"reader": reader}
+    if reader is not None:
+        options = {**options, "reader": reader}
     try:
-        loaded = hs.load(str(path), lazy=lazy, **options)
+        loaded = hs.load(str(path), **options)
     # Readers fail on damaged files in every way there is: struct.error, KeyError, MemoryError, OSError ...
     except Exception as error:
         raise ValueError(_explain(path, reader, error)) from error
