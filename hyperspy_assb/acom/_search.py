@@ -141,31 +141,35 @@ def rank(
     mirrored_orientations: FloatArray,
     symmetry: FloatArray,
     near: float,
+    around_twin: float,
     azimuths: int,
     template_out: NDArray[np.int64],
     azimuth_out: FloatArray,
     mirrored_out: NDArray[np.bool_],
     score_out: FloatArray,
-    twin_out: FloatArray,
 ) -> None:
-    """Best orientations of each phase, each away from the better ones and from their Friedel twins.
+    """Best orientations of each phase, each away from the better ones and from their Friedel twins; the last one is the
+    best near the twin of the best.
 
     Parameters
     ----------
     near
         Cosine of half the angle by which they differ at least.
-    template_out, azimuth_out, mirrored_out, score_out, twin_out
+    around_twin
+        Cosine of half the angle by which the last one differs from the twin at most.
+    template_out, azimuth_out, mirrored_out, score_out
         Overwritten, of one pattern; see :class:`~hyperspy_assb.acom.matching.Matches`.
     """
     phases, most = template_out.shape
     step = 2.0 * np.pi / azimuths
-    found = np.empty((most, 2, 4))
+    found = np.zeros((most, 2, 4))
     here = np.empty(4)
     first = 0
     for p in range(phases):
         last = first
         while last < len(phase) and phase[last] == p:
             last += 1
+        found[:] = 0.0
         for k in range(most):
             best, best_n, best_m = 0.0, -1, 0
             for m in range(2):
@@ -178,16 +182,22 @@ def rank(
                     if k > 0:
                         angle = step * azimuth[m, n] * (1 - 2 * m)
                         turned(mirrored_orientations[n] if m else orientations[n], angle, here)
-                        fresh = True
-                        for j in range(k):
-                            for t in range(2):
-                                if fresh and half_cosine(here, found[j, t], symmetry[p]) > near:
-                                    fresh = False
+                        if k == most - 1:
+                            fresh = (
+                                half_cosine(here, found[0, 1], symmetry[p]) > around_twin
+                                and half_cosine(here, found[0, 0], symmetry[p]) < near
+                            )
+                        else:
+                            fresh = True
+                            for j in range(k):
+                                for t in range(2):
+                                    if fresh and half_cosine(here, found[j, t], symmetry[p]) > near:
+                                        fresh = False
                         if not fresh:
                             continue
                     best, best_n, best_m = value, n, m
             if best_n < 0:
-                break
+                continue
             angle = step * azimuth[best_m, best_n] * (1 - 2 * best_m)
             turned(mirrored_orientations[best_n] if best_m else orientations[best_n], angle, found[k, 0])
             turned(found[k, 0], np.pi, found[k, 1])
@@ -195,10 +205,4 @@ def rank(
             azimuth_out[p, k] = angle
             mirrored_out[p, k] = best_m == 1
             score_out[p, k] = best
-            if k == 0:
-                other = (azimuth[best_m, best_n] + azimuths // 2) % azimuths
-                total = 0
-                for i in range(weights.shape[1]):
-                    total += np.int64(weights[best_n, i]) * np.int64(images[best_m, offsets[best_n, i] + other])
-                twin_out[p] = max(total, 0) / (norm[best_n] * length)
         first = last

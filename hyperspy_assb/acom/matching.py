@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hyperspy_assb.acom._prepared import Preparation, PreparedBlock
 from hyperspy_assb.acom._search import rank, search
 from hyperspy_assb.acom._sweep import sweeper
 from hyperspy_assb.acom._templates import CoarseBank, PolarTemplates, coarse_bank, polar_templates
@@ -16,17 +16,7 @@ from hyperspy_assb.acom.bank import TemplateBank, mirror
 from hyperspy_assb.acom.frames import turn_pattern
 from hyperspy_assb.acom.geometry import PatternGeometry
 from hyperspy_assb.acom.phases import laue_rotations
-from hyperspy_assb.acom.polar import (
-    PolarGrid,
-    checked_centres,
-    checked_patterns,
-    default_smoothing,
-    flatten,
-    gaussian,
-    pixel_offsets,
-    polar_grid,
-    refuse_infinite,
-)
+from hyperspy_assb.acom.polar import PolarGrid, checked_centres, checked_patterns, polar_grid, refuse_infinite
 from hyperspy_assb.fitting.kernels import FloatArray
 
 
@@ -100,9 +90,10 @@ class Matches:
         0 where there is no template, shape (B, P, n).
     orientation
         Specimen to crystal, NaN where there is none, shape (B, P, n, 4).
-    twin_score
-        Score of the best orientation of each phase if the pattern is turned by 180 degrees: the Friedel twin, which
-        reflections on the zero-order Laue zone alone cannot tell apart, shape (B, P).
+    twin_orientation, twin_score
+        Best orientation near the Friedel twin of the best one (that of the pattern turned by 180 degrees, which
+        reflections of the zero-order Laue zone alone cannot tell apart), NaN where that is the same orientation, and
+        its score, shapes (B, P, 4) and (B, P).
     phase
         Phase of the highest score, -1 where no pattern is (no contrast outside of the direct beam), shape (B,).
     """
@@ -112,6 +103,7 @@ class Matches:
     mirrored: NDArray[np.bool_]
     score: FloatArray
     orientation: FloatArray
+    twin_orientation: FloatArray
     twin_score: FloatArray
     phase: NDArray[np.int64]
 
@@ -124,6 +116,12 @@ class Matches:
     def phase_orientations(self) -> FloatArray:
         """Best orientation of each phase, shape (B, P, 4)."""
         return self.orientation[:, :, 0]
+
+    @property
+    def candidates(self) -> tuple[FloatArray, FloatArray]:
+        """Orientations to refine, the n best and the twin, shape (B, P, n + 1, 4), and their scores (B, P, n + 1)."""
+        orientations = np.concatenate([self.orientation, self.twin_orientation[:, :, None]], axis=2)
+        return orientations, np.concatenate([self.score, self.twin_score[:, :, None]], axis=2)
 
 
 class Matcher:
@@ -180,12 +178,12 @@ class Matcher:
                 f"bank: no template has a spot between {self.grid.min_radius:.3g} and {self.grid.radius[-1]:.3g} 1/Å; "
                 "check the scale (1/Å per pixel)."
             )
-        self.coarse: CoarseBank | None = None
         if self.options.coarse is not None and self.options.coarse > bank.resolution:
             self.coarse = coarse_bank(bank, self.options.coarse, self.options.coarse)
-        smoothing = self.options.smoothing
-        self._weights = gaussian(default_smoothing(geometry, self.grid) if smoothing is None else smoothing)
-        self._offsets = pixel_offsets(geometry, self.grid)
+        else:
+            nothing = np.zeros(0, dtype=np.int64)
+            self.coarse = CoarseBank(np.arange(len(bank)), nothing, nothing)
+        self.preparation = Preparation(geometry, self.grid, self.options.smoothing)
         self._mirror = mirror(bank.orientations)
         self._symmetry = _symmetry_table(bank)
 
@@ -196,59 +194,37 @@ class Matcher:
             raise ValueError(f"patterns: {self.shape[0]} x {self.shape[1]} pixels, not {patterns.shape[1:]}.")
         places = checked_centres(centres, self.geometry, patterns.shape)
         finite = np.ones(len(patterns), dtype=np.bool_)
-        found = _Found.empty(len(patterns), len(self.bank.phases), self.options.n_best)
-        sweep = sweeper(self.grid.azimuths)
+        found = MatchArrays.empty(len(patterns), len(self.bank.phases), self.options.n_best)
 
         def work(begin: int, end: int) -> None:
-            from hyperspy_assb.acom.polar import _unwrap
-
-            part = slice(begin, end)
-            polar = np.empty((end - begin, self.grid.radii, self.grid.azimuths), dtype=np.float32)
-            _unwrap(patterns[part], places[part], self._offsets, self._weights, polar, finite[part])
-            self._search(polar, found, part, sweep)
+            block = self.preparation.prepare(patterns[begin:end], places[begin:end])
+            finite[begin:end] = block.finite
+            self.search_block(block, found.part(begin, end))
 
         in_threads(work, len(patterns), self.options.threads)
         refuse_infinite(finite)
-        return self._matches(found)
+        return self.matches(found)
 
-    def match_polar(self, polar: NDArray[np.float32]) -> Matches:
-        """Match patterns that are unwrapped on this grid already, shape (B, R, A)."""
-        polar = np.ascontiguousarray(polar, dtype=np.float32)
-        if polar.shape[1:] != (self.grid.radii, self.grid.azimuths):
-            raise ValueError(
-                f"polar: {self.grid.radii} radii and {self.grid.azimuths} azimuths, not {polar.shape[1:]}."
-            )
-        found = _Found.empty(len(polar), len(self.bank.phases), self.options.n_best)
-        sweep = sweeper(self.grid.azimuths)
-
-        def work(begin: int, end: int) -> None:
-            self._search(polar[begin:end], found, slice(begin, end), sweep)
-
-        in_threads(work, len(polar), self.options.threads)
-        return self._matches(found)
-
-    def _search(self, polar: NDArray[np.float32], found: _Found, part: slice, sweep: Any) -> None:
+    def search_block(self, block: PreparedBlock, found: MatchArrays) -> None:
+        """Search a few patterns in this thread."""
         t = self.templates
         total = len(self.bank)
+        sweep = sweeper(self.grid.azimuths)
         images = np.empty((2, self.grid.radii * 2 * self.grid.azimuths), dtype=np.int16)
-        flat = np.empty((self.grid.radii, self.grid.azimuths), dtype=np.float32)
         score = np.empty((2, total), dtype=np.int32)
         azimuth = np.zeros((2, total), dtype=np.int32)
-        coarse = self.coarse
-        chosen = np.arange(total) if coarse is None else coarse.chosen
-        begin = coarse.begin if coarse is not None else np.zeros(1, dtype=np.int64)
-        neighbours = coarse.neighbours if coarse is not None else np.zeros(0, dtype=np.int64)
-        for i, b in enumerate(range(part.start, part.stop)):
-            power = flatten(polar[i], flat)
+        for b in range(len(block.power)):
+            if not (block.finite[b] and block.power[b] > 0.0):
+                continue
             norm = search(
-                flat,
-                power,
+                block.flat[b],
+                block.power[b],
                 images,
                 self.bank.phase,
                 t.norm,
-                chosen,
-                begin,
-                neighbours,
+                self.coarse.chosen,
+                self.coarse.begin,
+                self.coarse.neighbours,
                 self.options.keep,
                 len(self.bank.phases),
                 sweep,
@@ -258,65 +234,74 @@ class Matcher:
                 score,
                 azimuth,
             )
-            if norm > 0.0:
-                rank(
-                    images,
-                    score,
-                    azimuth,
-                    norm,
-                    self.bank.phase,
-                    t.norm,
-                    t.offsets,
-                    t.weights,
-                    self.bank.orientations,
-                    self._mirror,
-                    self._symmetry,
-                    np.cos(np.radians(self.options.separation) / 2.0),
-                    self.grid.azimuths,
-                    found.template[b],
-                    found.azimuth[b],
-                    found.mirrored[b],
-                    found.score[b],
-                    found.twin[b],
-                )
+            rank(
+                images,
+                score,
+                azimuth,
+                norm,
+                self.bank.phase,
+                t.norm,
+                t.offsets,
+                t.weights,
+                self.bank.orientations,
+                self._mirror,
+                self._symmetry,
+                np.cos(np.radians(self.options.separation) / 2.0),
+                np.cos(np.radians(1.5 * self.options.separation) / 2.0),
+                self.grid.azimuths,
+                found.template[b],
+                found.azimuth[b],
+                found.mirrored[b],
+                found.score[b],
+            )
 
-    def _matches(self, found: _Found) -> Matches:
+    def matches(self, found: MatchArrays) -> Matches:
+        """The result of a search."""
         known = found.template >= 0
         which = np.where(known, found.template, 0)
-        turned = np.where(found.mirrored[..., None], self._mirror[which], self.bank.orientations[which])
-        orientation = turn_pattern(turned, found.azimuth)
+        mirrored = found.mirrored[..., None]
+        orientation = turn_pattern(
+            np.where(mirrored, self._mirror[which], self.bank.orientations[which]), found.azimuth
+        )
         orientation[~known] = np.nan
         best = found.score[:, :, 0]
-        phase = np.where(known[:, :, 0].any(axis=1), np.argmax(np.where(known[:, :, 0], best, -1.0), axis=1), -1)
+        phase = np.where(known[:, :, 0].any(axis=1), np.argmax(best, axis=1), -1)
         return Matches(
-            template=found.template,
-            azimuth=found.azimuth,
-            mirrored=found.mirrored,
-            score=found.score,
-            orientation=orientation,
-            twin_score=found.twin,
+            template=found.template[:, :, :-1],
+            azimuth=found.azimuth[:, :, :-1],
+            mirrored=found.mirrored[:, :, :-1],
+            score=found.score[:, :, :-1],
+            orientation=orientation[:, :, :-1],
+            twin_orientation=orientation[:, :, -1],
+            twin_score=found.score[:, :, -1],
             phase=phase,
         )
 
 
 @dataclass(frozen=True)
-class _Found:
+class MatchArrays:
+    """What a search writes; see :class:`Matches`. The last of the orientations of a phase is the twin."""
+
     template: NDArray[np.int64]
     azimuth: FloatArray
     mirrored: NDArray[np.bool_]
     score: FloatArray
-    twin: FloatArray
 
     @classmethod
-    def empty(cls, count: int, phases: int, best: int) -> _Found:
-        shape = (count, phases, best)
+    def empty(cls, count: int, phases: int, best: int) -> MatchArrays:
+        """Nothing found yet."""
+        shape = (count, phases, best + 1)
         return cls(
             np.full(shape, -1, dtype=np.int64),
             np.zeros(shape),
             np.zeros(shape, dtype=np.bool_),
             np.zeros(shape),
-            np.zeros((count, phases)),
         )
+
+    def part(self, begin: int, end: int) -> MatchArrays:
+        """The same memory for a few of the patterns."""
+        part = slice(begin, end)
+        return MatchArrays(self.template[part], self.azimuth[part], self.mirrored[part], self.score[part])
 
 
 def match_patterns(
@@ -329,8 +314,8 @@ def match_patterns(
 ) -> Matches:
     """Find the template, in-plane angle and mirror setting that each pattern looks most like, for every phase.
 
-    The pattern is unwrapped to polar coordinates, its square root is taken, which makes the noise of counts even, and the
-    mean of each radius is removed, which takes diffuse rings and background away. The score is the normalised
+    The pattern is unwrapped to polar coordinates, its square root is taken, which makes the noise of counts even, and
+    the mean of each radius is removed, which takes diffuse rings and background away. The score is the normalised
     correlation with the weights of the spots of a template; a correlation along the azimuth in real space over few
     spots is faster than one by Fourier transforms.
 

@@ -52,12 +52,12 @@ class PolarGrid:
     @property
     def radius(self) -> FloatArray:
         """All radii in 1/Å."""
-        return self.min_radius + self.radial_step * np.arange(self.radii)
+        return self.min_radius + self.radial_step * np.arange(self.radii, dtype=float)
 
     @property
     def azimuth(self) -> FloatArray:
         """All azimuths in radians."""
-        return 2.0 * np.pi / self.azimuths * np.arange(self.azimuths)
+        return 2.0 * np.pi / self.azimuths * np.arange(self.azimuths, dtype=float)
 
 
 def polar_grid(
@@ -212,7 +212,9 @@ def unwrap(
     finite = np.ones(len(patterns), dtype=np.bool_)
 
     def work(begin: int, end: int) -> None:
-        _unwrap(patterns[begin:end], places[begin:end], offsets, weights, polar[begin:end], finite[begin:end])
+        part = slice(begin, end)
+        image = np.empty((1, *patterns.shape[1:]), dtype=np.float32)
+        unwrap_block(patterns[part], places[part], offsets, weights, image, polar[part], finite[part])
 
     in_threads(work, len(patterns), threads)
     refuse_infinite(finite)
@@ -235,21 +237,23 @@ def default_smoothing(geometry: PatternGeometry, grid: PolarGrid) -> float:
 
 
 def gaussian(sigma: float) -> NDArray[np.float32]:
-    """Half of a Gaussian, from its middle outwards, normalised to 1 with its other half; ``[1]`` for no width."""
+    """Half of a Gaussian, from its middle outwards, an odd number of values, normalised to 1 with its other half."""
     if not (np.isfinite(sigma) and 0.0 <= sigma <= 50.0):
         raise ValueError(f"smoothing: from 0 to 50 pixels, not {sigma}.")
     if sigma < 0.1:
         return np.ones(1, dtype=np.float32)
-    x = np.arange(int(np.ceil(2.5 * sigma)) + 1)
+    x = np.arange(2 * int(np.ceil(1.25 * sigma)) + 1)
     half = np.exp(-0.5 * (x / sigma) ** 2)
     return (half / (2.0 * half.sum() - half[0])).astype(np.float32)
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
-def smooth(pattern: NDArray[Any], weights: NDArray[np.float32], rows: FloatArray, out: FloatArray) -> bool:
+def smooth(
+    pattern: NDArray[Any], weights: NDArray[np.float32], rows: NDArray[np.float32], out: NDArray[np.float32]
+) -> bool:
     """Gaussian of a pattern; counts beyond the edges are those at the edges. Returns whether all were finite.
 
-    `rows` and `out` are float32 arrays of the shape of the pattern; `rows` is overwritten.
+    `rows` and `out` are overwritten and have the shape of the pattern. `weights` are those of :func:`gaussian`.
     """
     ny, nx = pattern.shape
     reach = len(weights) - 1
@@ -265,31 +269,34 @@ def smooth(pattern: NDArray[Any], weights: NDArray[np.float32], rows: FloatArray
         target = rows[j]
         for i in range(nx):
             target[i] = weights[0] * row[i]
-        for k in range(1, reach + 1):
-            w = weights[k]
-            for i in range(k, nx - k):
-                target[i] += w * (row[i - k] + row[i + k])
-            for i in range(min(k, nx)):
-                target[i] += w * (row[0] + row[min(i + k, nx - 1)])
-            for i in range(max(nx - k, min(k, nx)), nx):
-                target[i] += w * (row[max(i - k, 0)] + row[nx - 1])
+        for k in range(1, reach, 2):  # two at a time: less to load and store
+            v, w = weights[k], weights[k + 1]
+            for i in range(k + 1, nx - k - 1):
+                target[i] += v * (row[i - k] + row[i + k]) + w * (row[i - k - 1] + row[i + k + 1])
+            for i in range(min(k + 1, nx)):
+                target[i] += v * (row[max(i - k, 0)] + row[min(i + k, nx - 1)])
+                target[i] += w * (row[0] + row[min(i + k + 1, nx - 1)])
+            for i in range(max(nx - k - 1, min(k + 1, nx)), nx):
+                target[i] += v * (row[max(i - k, 0)] + row[min(i + k, nx - 1)])
+                target[i] += w * (row[max(i - k - 1, 0)] + row[nx - 1])
     if reach > 0:
         for j in range(ny):
             target = out[j]
             source = rows[j]
             for i in range(nx):
                 target[i] = weights[0] * source[i]
-            for k in range(1, reach + 1):
-                w = weights[k]
+            for k in range(1, reach, 2):
+                v, w = weights[k], weights[k + 1]
                 above, below = rows[max(j - k, 0)], rows[min(j + k, ny - 1)]
+                top, bottom = rows[max(j - k - 1, 0)], rows[min(j + k + 1, ny - 1)]
                 for i in range(nx):
-                    target[i] += w * (above[i] + below[i])
+                    target[i] += v * (above[i] + below[i]) + w * (top[i] + bottom[i])
     return total == np.float32(0.0)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def sample(
-    image: FloatArray, x0: np.float32, y0: np.float32, offsets: NDArray[np.float32], out: NDArray[np.float32]
+    image: NDArray[np.float32], x0: np.float32, y0: np.float32, offsets: NDArray[np.float32], out: NDArray[np.float32]
 ) -> None:
     """Linear interpolation of an image at all offsets from a centre, into `out` (R, A); NaN outside."""
     ny, nx = image.shape
@@ -310,24 +317,26 @@ def sample(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _unwrap(
+def unwrap_block(
     patterns: NDArray[Any],
     centres: FloatArray,
     offsets: NDArray[np.float32],
     weights: NDArray[np.float32],
+    images: NDArray[np.float32],
     polar: NDArray[np.float32],
     finite: NDArray[np.bool_],
 ) -> None:
-    shape = patterns.shape[1:]
-    rows, image = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    """Smooth and unwrap patterns, into `images` (B or 1, ny, nx) and `polar` (B, R, A)."""
+    rows = np.empty(patterns.shape[1:], np.float32)
     for b in range(len(patterns)):
+        image = images[b if len(images) > 1 else 0]
         finite[b] = smooth(patterns[b], weights, rows, image)
         sample(image, np.float32(centres[b, 0]), np.float32(centres[b, 1]), offsets, polar[b])
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
-def flatten(polar: NDArray[np.float32], flat: NDArray[np.float32]) -> float:
-    """Square root, mean of each radius removed, 0 outside of the frame; returns the sum of squares."""
+def flatten(polar: NDArray[np.float32], flat: NDArray[np.float32], means: NDArray[np.float32]) -> float:
+    """Square root, mean of each radius (into `means`) removed, 0 outside of the frame; returns the sum of squares."""
     power = 0.0
     for r in range(polar.shape[0]):
         mean = np.float32(0.0)
@@ -339,6 +348,7 @@ def flatten(polar: NDArray[np.float32], flat: NDArray[np.float32]) -> float:
                 mean += flat[r, a]
                 inside += 1
         mean /= np.float32(max(inside, 1))
+        means[r] = mean
         for a in range(polar.shape[1]):
             value = polar[r, a]
             flat[r, a] = flat[r, a] - mean if value == value else np.float32(0.0)
@@ -378,3 +388,34 @@ def to_integers(flat: NDArray[np.float32], power: float, images: NDArray[np.int1
             images[1, base + azimuths + reverse] = value
         # reverse of 0 is 0: written above at base and base + azimuths
     return np.sqrt(float(total))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def exposure(
+    patterns: NDArray[Any],
+    centres: FloatArray,
+    matrix: FloatArray,
+    radius: float,
+    level: float,
+    counts: FloatArray,
+    full: NDArray[np.int64],
+) -> None:
+    """Sum of the counts beyond a radius, and pixels there that reach a level, into `counts` and `full` (B,).
+
+    `matrix` takes pixels from the centre to 1/Å.
+    """
+    a = matrix[0, 0] ** 2 + matrix[1, 0] ** 2
+    b = 2.0 * (matrix[0, 0] * matrix[0, 1] + matrix[1, 0] * matrix[1, 1])
+    c = matrix[0, 1] ** 2 + matrix[1, 1] ** 2
+    for n in range(len(patterns)):
+        total, number = 0.0, 0
+        for j in range(patterns.shape[1]):
+            y = j - centres[n, 1]
+            for i in range(patterns.shape[2]):
+                x = i - centres[n, 0]
+                beyond = a * x * x + b * x * y + c * y * y > radius * radius
+                value = float(patterns[n, j, i])
+                total += value if beyond else 0.0
+                number += 1 if beyond and value >= level else 0
+        counts[n] = total
+        full[n] = number
