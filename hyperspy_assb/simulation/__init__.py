@@ -2,6 +2,9 @@
 
 from .battery import MicroBattery, Truth, micro_battery, spectra_to_signal
 from .conditions import Beam, Detector, EELSConditions
+from .diffraction import simulate_patterns
+from .diffraction_conditions import DiffractionConditions
+from .diffraction_scan import DiffractionScan, dominant_material, patterns_to_signal, simulate_scan
 from .lamella import LamellaOptions, build_lamella
 from .spectra import mean_free_path, relative_thickness, simulate_spectra
 from .state import MATERIALS, LamellaState, Particles
@@ -10,6 +13,8 @@ __all__ = [
     "MATERIALS",
     "Beam",
     "Detector",
+    "DiffractionConditions",
+    "DiffractionScan",
     "EELSConditions",
     "LamellaOptions",
     "LamellaState",
@@ -17,9 +22,13 @@ __all__ = [
     "Particles",
     "Truth",
     "build_lamella",
+    "dominant_material",
     "mean_free_path",
     "micro_battery",
+    "patterns_to_signal",
     "relative_thickness",
+    "simulate_patterns",
+    "simulate_scan",
     "simulate_spectra",
     "spectra_to_signal",
 ]

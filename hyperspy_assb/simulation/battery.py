@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from .conditions import EELSConditions
+from .diffraction_conditions import DiffractionConditions
+from .diffraction_scan import DiffractionScan, patterns_to_signal
 from .lamella import LamellaOptions, build_lamella
 from .spectra import relative_thickness, simulate_spectra
 from .state import LamellaState, Particles
@@ -96,18 +99,39 @@ class MicroBattery:
     ----------
     eels_before, eels_after
         EELS signals with navigation axes x, y in nm and an energy axis in eV.
-    edx_before, edx_after, patterns_before, patterns_after
+    patterns_before, patterns_after
+        Diffraction patterns of the same lamella, navigation axes x, y in nm and signal axes kx, ky in 1/Å; simulated
+        when they are first asked for. See :meth:`simulate_patterns` for others.
+    edx_before, edx_after
         Not simulated yet: NotImplementedError.
     truth
         What is really there.
     conditions
         Conditions of the EELS measurement.
+    pattern_conditions
+        Conditions of the diffraction patterns.
     dose
         Expected electrons in a spectrum.
     """
 
-    def __init__(self, *, truth: Truth, eels_before, eels_after, conditions: EELSConditions, dose: float) -> None:
+    def __init__(
+        self,
+        *,
+        truth: Truth,
+        eels_before,
+        eels_after,
+        conditions: EELSConditions,
+        dose: float,
+        pattern_conditions: DiffractionConditions | None = None,
+        pattern_seeds: dict[str, np.random.SeedSequence] | None = None,
+        noise: bool = True,
+    ) -> None:
         self.truth = truth
+        self.pattern_conditions = pattern_conditions or DiffractionConditions().with_shape((128, 128))
+        self._pattern_seeds = pattern_seeds or dict(
+            zip(("grains", "before", "after"), np.random.SeedSequence(0).spawn(3), strict=True)
+        )
+        self._noise = noise
         self.eels_before = eels_before
         self.eels_after = eels_after
         self.conditions = conditions
@@ -127,20 +151,82 @@ class MicroBattery:
         """X-ray spectra after bias; not simulated yet."""
         raise _not_simulated("edx_after", "X-ray spectra")
 
-    @property
+    @cached_property
     def patterns_before(self):
-        """Diffraction patterns before bias; not simulated yet."""
-        raise _not_simulated("patterns_before", "diffraction patterns")
+        """Diffraction patterns before bias."""
+        return self.simulate_patterns("before")
 
-    @property
+    @cached_property
     def patterns_after(self):
-        """Diffraction patterns after bias; not simulated yet."""
-        raise _not_simulated("patterns_after", "diffraction patterns")
+        """Diffraction patterns after bias."""
+        return self.simulate_patterns("after")
+
+    def diffraction_scan(self, state: str, conditions: DiffractionConditions | None = None) -> DiffractionScan:
+        """
+        The scan behind the patterns: place of the direct beam, strain of the grains, single patterns.
+
+        Parameters
+        ----------
+        state
+            ``"before"`` or ``"after"``.
+        conditions
+            Microscope, precession and camera; None is those of the battery.
+
+        Returns
+        -------
+        DiffractionScan
+            With the true place of the direct beam in `beam_shift` and the strain of the grains in `grain_strain`.
+        """
+        if state not in ("before", "after"):
+            raise ValueError(f'state must be "before" or "after", not {state!r}')
+        seeds = self._pattern_seeds
+        conditions = conditions or self.pattern_conditions
+        return DiffractionScan(getattr(self.truth, state), conditions, seeds["grains"], seeds[state])
+
+    def simulate_patterns(
+        self,
+        state: str,
+        conditions: DiffractionConditions | None = None,
+        *,
+        lazy: bool = False,
+        chunks: tuple[int, int] = (16, 16),
+        signal_type: str | None = None,
+    ):
+        """
+        Simulate diffraction patterns of the lamella.
+
+        Parameters
+        ----------
+        state
+            ``"before"`` or ``"after"`` bias.
+        conditions
+            Microscope, precession and camera; None is those of the battery.
+        lazy
+            Whether to simulate blocks only when they are wanted.
+        chunks
+            Rows and columns of the scan in a block of a lazy signal.
+        signal_type
+            HyperSpy signal type; None is "ACOM" where it is registered.
+
+        Returns
+        -------
+        hyperspy.api.signals.Signal2D
+            Navigation axes x, y in nm, signal axes kx, ky in 1/Å.
+        """
+        scan = self.diffraction_scan(state, conditions)
+        return patterns_to_signal(
+            scan.lazy_patterns(chunks, noise=self._noise) if lazy else scan.patterns(noise=self._noise),
+            scan.conditions,
+            pixel_size=self.truth.pixel_size,
+            title=f"Virtual micro-battery {state} bias, diffraction",
+            signal_type=signal_type,
+        )
 
 
 def _not_simulated(name: str, what: str) -> NotImplementedError:
     return NotImplementedError(
-        f"{name}: the virtual battery does not simulate {what} yet, only EELS (eels_before, eels_after). Its truth"
+        f"{name}: the virtual battery does not simulate {what} yet, only EELS (eels_before, eels_after) and diffraction"
+        " (patterns_before, patterns_after). Its truth"
         " (fractions, grain_id, orientation, thickness) is there to simulate them from."
     )
 
@@ -155,6 +241,7 @@ def micro_battery(
     conditions: EELSConditions | None = None,
     lamella: LamellaOptions | None = None,
     signal_type: str = "EELS",
+    pattern_conditions: DiffractionConditions | None = None,
 ) -> MicroBattery:
     """
     Simulate a micro-battery before and after bias.
@@ -177,11 +264,13 @@ def micro_battery(
         Sizes and proportions of the lamella.
     signal_type
         HyperSpy signal type of the spectra.
+    pattern_conditions
+        Microscope, precession and camera of the diffraction patterns; None is the default with 128 x 128 pixels.
 
     Returns
     -------
     MicroBattery
-        Signals `eels_before`, `eels_after` and `truth`.
+        Signals `eels_before`, `eels_after`, `patterns_before`, `patterns_after` and `truth`.
 
     Examples
     --------
@@ -191,9 +280,11 @@ def micro_battery(
     (8, 8)
     """
     conditions = conditions or EELSConditions()
-    structure_stream, noise_stream = np.random.SeedSequence(seed).spawn(2)
+    structure_stream, noise_stream, grain_stream, pattern_stream = np.random.SeedSequence(seed).spawn(4)
     if noise_seed is not None:
         noise_stream = np.random.SeedSequence(noise_seed)
+        pattern_stream = np.random.SeedSequence((noise_seed, 1))
+    before_stream, after_stream = pattern_stream.spawn(2)
     built = build_lamella(shape, np.random.default_rng(structure_stream), lamella)
     states, shifts, signals = [], [], []
     for name, state, stream in zip(
@@ -215,4 +306,13 @@ def micro_battery(
             )
         )
     truth = Truth(*states, built.particles, built.pixel_size, *shifts)
-    return MicroBattery(truth=truth, eels_before=signals[0], eels_after=signals[1], conditions=conditions, dose=dose)
+    return MicroBattery(
+        truth=truth,
+        eels_before=signals[0],
+        eels_after=signals[1],
+        conditions=conditions,
+        dose=dose,
+        pattern_conditions=pattern_conditions,
+        pattern_seeds={"grains": grain_stream, "before": before_stream, "after": after_stream},
+        noise=noise,
+    )

@@ -31,7 +31,7 @@ def test_signals_are_calibrated(battery):
         assert state in signal.metadata.General.title
 
 
-@pytest.mark.parametrize("name", ["edx_before", "edx_after", "patterns_before", "patterns_after"])
+@pytest.mark.parametrize("name", ["edx_before", "edx_after"])
 def test_what_is_not_simulated_says_so(battery, name):
     with pytest.raises(NotImplementedError, match=name):
         getattr(battery, name)

@@ -1,0 +1,173 @@
+"""How sure an orientation and a phase are.
+
+*Reliability* is ``100 (1 - Q2 / Q1)`` from the scores of the best and the second-best solution [1]_. It ranks patterns,
+but is no probability.
+
+*Posterior.* Two lattices A and B predict brightnesses m_A and m_B for a pattern d (square root of counts, mean of each
+radius removed). The difference of their sums of squares, ``S = |d - m_B|² - |d - m_A|²``, is a sum over spots: one term
+for each spot of A with the spot of B that it overlaps, if any. If A is right its expectation is
+``M = |m_A - m_B|²``, if B is right it is -M. Its variance is measured, not assumed: intensities are not kinematical,
+neighbouring pixels are smoothed together and counts are few, but what happens to one spot is nearly independent of
+what happens to the next. So the variance is the sum of the squared deviations of the terms from their expectation (the
+variance of White [2]_ for models that are wrong, as in the test of Vuong [3]_ for two such models), taken half under A
+and half under B: ``V = sum(s² + m²)``. With the normal distribution of a sum of many terms the logarithm of the odds is
+``2 M S / V``. It is at most the number of spots in which A and B differ: a spot is one piece of evidence, however
+bright.
+
+The calibration is the same unknown for all phases, so that evidence is summed over the scale (Gauss-Hermite quadrature
+over its standard error) and the centre. All phases have the same probability beforehand.
+
+What is assumed: that one of the phases is there, alone; that spots are independent of each other given the phase; that
+the best orientation of each phase has been found; that strain is isotropic and as small as stated.
+
+References
+----------
+.. [1] E. F. Rauch, M. Véron, Materials Characterization 98, 1 (2014), doi 10.1016/j.matchar.2014.08.010.
+.. [2] H. White, Econometrica 50, 1 (1982), doi 10.2307/1912526.
+.. [3] Q. H. Vuong, Econometrica 57, 307 (1989), doi 10.2307/1912557.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hyperspy_assb.acom._evidence import weigh_pattern
+from hyperspy_assb.acom._prepared import PreparedBlock
+from hyperspy_assb.acom.geometry import PatternGeometry
+from hyperspy_assb.fitting.kernels import FloatArray
+
+if TYPE_CHECKING:
+    from hyperspy_assb.acom.refinement import Refined, Refiner
+
+
+@dataclass(frozen=True)
+class PosteriorOptions:
+    """What is not known exactly.
+
+    Parameters
+    ----------
+    strain_std
+        Standard deviation of the lattice parameters about those of the phases, relative.
+    unknown_scale_std, unknown_centre_std
+        Standard error of the scale (relative) and of the centre (pixels) where the geometry does not state them.
+    spots
+        So many spots of each phase are compared, the heaviest.
+    """
+
+    strain_std: float = 0.003
+    unknown_scale_std: float = 0.005
+    unknown_centre_std: float = 0.3
+    spots: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("strain_std", "unknown_scale_std", "unknown_centre_std"):
+            if not 0.0 <= getattr(self, name) < np.inf:
+                raise ValueError(f"{name}: 0 or above, not {getattr(self, name)}.")
+        if self.spots < 2:
+            raise ValueError(f"spots: at least 2, not {self.spots}.")
+
+
+def calibration_nodes(geometry: PatternGeometry, options: PosteriorOptions) -> FloatArray:
+    """Errors of the calibration to sum over, shape (J, 4).
+
+    Returns
+    -------
+    nodes
+        Relative error of the reciprocal vectors, shift of the centre along columns and rows in pixels, logarithm of the
+        weight; those without a shift first, and the nominal calibration before all.
+    """
+    scale_std = geometry.scale_std / geometry.scale if np.isfinite(geometry.scale_std) else options.unknown_scale_std
+    centre_std = [float(value) if np.isfinite(value) else options.unknown_centre_std for value in geometry.centre_std]
+    scale_std = float(np.hypot(scale_std, options.strain_std))
+    place, weight = np.polynomial.hermite_e.hermegauss(7)
+    scale = sorted(zip(scale_std * place, weight / weight.sum(), strict=True), key=lambda node: abs(node[0]))
+    # Cubature of degree 3 over two dimensions: the middle, and sqrt(3) standard deviations along each axis.
+    far = np.sqrt(3.0)
+    centre = [(0.0, 0.0, 1.0 / 3.0)]
+    centre += [(sign * far * centre_std[0], 0.0, 1.0 / 6.0) for sign in (-1.0, 1.0)]
+    centre += [(0.0, sign * far * centre_std[1], 1.0 / 6.0) for sign in (-1.0, 1.0)]
+    if scale_std == 0.0:
+        scale = [(0.0, 1.0)]
+    if not any(centre_std):
+        centre = [(0.0, 0.0, 1.0)]
+    return np.array([[s, x, y, np.log(v * w)] for x, y, w in centre for s, v in scale])
+
+
+class PhaseWeigher:
+    """Evidence for the phases of patterns whose orientations have been refined.
+
+    Parameters
+    ----------
+    refiner
+        Reflections, and how they fall on the detector.
+    geometry
+        Standard errors of scale and centre.
+    sigma
+        Standard deviation in pixels with which patterns are smoothed.
+    options
+        What else is not known exactly.
+    """
+
+    def __init__(
+        self, refiner: Refiner, geometry: PatternGeometry, sigma: float, *, options: PosteriorOptions | None = None
+    ) -> None:
+        self.refiner = refiner
+        self.options = options or PosteriorOptions()
+        # A pattern that is not smoothed still has spots about as wide as its pixels.
+        self.sigma = max(sigma, 0.7)
+        self.nodes = calibration_nodes(geometry, self.options)
+
+    def weigh_block(self, block: PreparedBlock, refined: Refined, out: FloatArray) -> None:
+        """Logarithm of the evidence of each phase in a few patterns into `out` (B, P), -inf where there is none."""
+        table = self.refiner.table
+        room = int(np.diff(table.begin).max())
+        phases = len(table.begin) - 1
+        listed, every = np.empty(room, dtype=np.int64), np.empty((room, 3))
+        spots, counts = np.empty((phases, self.options.spots, 3)), np.zeros(phases, dtype=np.int64)
+        for b in range(len(block.power)):
+            if not refined.score[b].any():
+                continue
+            weigh_pattern(
+                block.images[b],
+                block.means[b],
+                block.centres[b],
+                refined.orientation[b],
+                refined.score[b],
+                refined.shift[b],
+                table.parts,
+                table.strength,
+                table.begin,
+                self.refiner.optics,
+                self.sigma,
+                self.nodes,
+                listed,
+                every,
+                spots,
+                counts,
+                out[b],
+            )
+
+
+def reliability(first: FloatArray, second: FloatArray) -> FloatArray:
+    """``100 (1 - Q2 / Q1)`` of two scores, from 0 to 100; 0 where the first is not above 0."""
+    first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    ratio = np.divide(np.maximum(second, 0.0), first, out=np.ones(np.broadcast(first, second).shape), where=first > 0.0)
+    return 100.0 * np.clip(1.0 - ratio, 0.0, 1.0)
+
+
+def phase_reliability(phase_scores: FloatArray) -> FloatArray:
+    """Reliability of the best of P phases against the second best, shape (..., P) to (...); 100 for one phase alone."""
+    scores = np.sort(np.asarray(phase_scores, dtype=float), axis=-1)
+    second = scores[..., -2] if scores.shape[-1] > 1 else np.zeros(scores.shape[:-1])
+    return reliability(scores[..., -1], second)
+
+
+def probabilities(log_evidence: FloatArray) -> FloatArray:
+    """Posterior of each of P phases with equal priors, shape (..., P); NaN where there is no evidence for any."""
+    top = log_evidence.max(axis=-1, keepdims=True)
+    known = np.isfinite(top)
+    shares = np.exp(np.where(known, log_evidence - np.where(known, top, 0.0), np.nan))
+    return shares / shares.sum(axis=-1, keepdims=True)
