@@ -21,7 +21,7 @@ from hyperspy_assb.fitting.kernels import FloatArray
 
 
 @dataclass(frozen=True)
-class IndexOptions:
+class IndexingOptions:
     """How patterns are indexed.
 
     Parameters
@@ -114,9 +114,9 @@ class Indexer:
         geometry: PatternGeometry,
         shape: tuple[int, int],
         *,
-        options: IndexOptions | None = None,
+        options: IndexingOptions | None = None,
     ) -> None:
-        self.options = options or IndexOptions()
+        self.options = options or IndexingOptions()
         self.bank = bank
         self.geometry = geometry
         self.matcher = Matcher(bank, geometry, shape, options=self.options.match)
@@ -196,9 +196,9 @@ class Indexer:
             phase=phase,
             orientation=np.where(indexed[:, None], refined.orientation[at], np.nan),
             correlation=own,
-            reliability=np.where(indexed, reliability(first, second), 0.0),
-            twin_reliability=np.where(indexed, reliability(first, twin), 0.0),
-            phase_reliability=np.where(indexed, reliability(own, others.max(axis=1)), 0.0),
+            reliability=np.where(indexed, reliability(first, second), np.nan),
+            twin_reliability=np.where(indexed, reliability(first, twin), np.nan),
+            phase_reliability=np.where(indexed, reliability(own, others.max(axis=1)), np.nan),
             phase_scores=scores,
             phase_orientations=refined.orientation,
             posterior=posterior,
@@ -219,7 +219,7 @@ def index_patterns(
     geometry: PatternGeometry,
     *,
     centres: ArrayLike | None = None,
-    options: IndexOptions | None = None,
+    options: IndexingOptions | None = None,
 ) -> IndexedPatterns:
     """Find phase and orientation in patterns, how sure they are, and lattice parameters if asked for.
 
