@@ -378,7 +378,7 @@ def _one_line_failure() -> Iterator[None]:
     """Turn what is wrong with the input into one red line and the exit code 1."""
     try:
         yield
-    except (ValueError, LookupError, ImportError, OutputError, OSError, NotImplementedError, MemoryError) as error:
+    except (ValueError, LookupError, OutputError, OSError, NotImplementedError, MemoryError) as error:
         _complain(str(error) or type(error).__name__)
         raise typer.Exit(1) from None
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hyperspy_assb.acom.bank import TemplateBank
 from hyperspy_assb.acom.geometry import PatternGeometry
-from hyperspy_assb.acom.indexing import Indexer, IndexOptions
+from hyperspy_assb.acom.indexing import Indexer, IndexingOptions
 from hyperspy_assb.acom.result import NOT_INDEXED, IndexedScan, PatternStatus
 from hyperspy_assb.fitting.kernels import FloatArray
 
@@ -41,7 +41,7 @@ class ScanIndexer:
         geometry: PatternGeometry,
         shape: tuple[int, int],
         *,
-        options: IndexOptions | None = None,
+        options: IndexingOptions | None = None,
         direct_beam: float,
     ) -> None:
         self.bank = bank

@@ -28,9 +28,9 @@ GRAINS = GrainOptions(min_pixels=2)
 """Single pixels that were indexed wrongly are no grains."""
 EXAMPLES = 6
 ABOUT = (
-    "Templates in every orientation, every in-plane angle and both mirror settings, square root of the counts, the mean "
-    "of each radius removed; orientations refined below the spacing of the templates. The frame: x along the rows of the "
-    "scan, y down its columns, z towards the electron source."
+    "Templates in every orientation, every in-plane angle and both mirror settings, square root of the counts, the "
+    "mean of each radius removed; orientations refined below the spacing of the templates. The frame: x along the rows "
+    "of the scan, y down its columns, z towards the electron source."
 )
 
 
@@ -149,11 +149,13 @@ def describe_maps(result: OrientationMaps, mechanism: Any = None) -> tuple[str, 
     ]
     status = np.asarray(result.found.status)
     if found.left_out:
-        counts = [f"{np.sum(status == kind)} {kind.name.lower()}" for kind in PatternStatus if kind >= 4]
-        lines.append(f"{found.left_out} of {status.size} patterns are left without an answer ({', '.join(counts)}).")
-    for kind in (PatternStatus.MIXED, PatternStatus.OVERLAPPING):
-        if np.any(status == kind):
-            lines.append(f"{np.sum(status == kind)} patterns are {kind.name.lower()}.")
+        empty = int(np.sum(status == PatternStatus.EMPTY))
+        lines.append(f"{found.left_out} of {status.size} patterns are left without an answer ({empty} of them empty).")
+    lines += [
+        f"{np.sum(status == kind)} patterns are {kind.name.lower()}."
+        for kind in (PatternStatus.MIXED, PatternStatus.OVERLAPPING)
+        if np.any(status == kind)
+    ]
     indexed = np.asarray(result.found.phase) >= 0
     if indexed.any():
         lines.append(
@@ -169,7 +171,7 @@ def describe_maps(result: OrientationMaps, mechanism: Any = None) -> tuple[str, 
         boundaries = result.grain_boundaries(options=GRAINS)
         lengths = [boundaries.length(kind, pixel_size) for kind in (BoundaryKind.GRAIN, BoundaryKind.PHASE)]
         lines.append(
-            f"Boundaries: {lengths[0]:.3g} {units or 'px'} between grains of one phase, {lengths[1]:.3g} "
+            f"Boundaries: {lengths[0]:.0f} {units or 'px'} between grains of one phase, {lengths[1]:.0f} "
             f"{units or 'px'} between phases."
         )
     if mechanism is not None:

@@ -167,7 +167,7 @@ class ACOMPatterns(Signal2D):
             ``"numba"``, or ``"pyxem"`` where it is installed, to compare with: phase, orientation and correlation
             alone.
         options
-            Of the engine, see :class:`hyperspy_assb.acom.indexing.IndexOptions`; None: its defaults.
+            Of the engine, see :class:`hyperspy_assb.acom.indexing.IndexingOptions`; None: its defaults.
         show_progressbar
             HyperSpy's preference by default.
 

@@ -16,7 +16,7 @@ from hyperspy_assb import provenance
 from hyperspy_assb.acom.assembly import ScanAssembler
 from hyperspy_assb.acom.bank import TemplateBank, simulate_bank
 from hyperspy_assb.acom.geometry import PatternGeometry
-from hyperspy_assb.acom.indexing import IndexOptions
+from hyperspy_assb.acom.indexing import IndexingOptions
 from hyperspy_assb.acom.result import IndexedScan
 from hyperspy_assb.acom.scan import ScanIndexer, sum_direct_beam
 from hyperspy_assb.signals.diffraction_geometry import read_beam_energy
@@ -299,11 +299,11 @@ def numba_engine(
     *,
     calibrate: bool,
     refine: bool,
-    options: IndexOptions | None,
+    options: IndexingOptions | None,
     notes: list[str],
 ) -> Engine:
     """The engine of this package, laid out for the patterns of a signal."""
-    options = options or IndexOptions()
+    options = options or IndexingOptions()
     if not refine:
         options = replace(options, refine=None)
     return ScanIndexer(
