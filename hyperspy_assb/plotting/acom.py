@@ -203,7 +203,7 @@ def plot_ipf_key(phase: Any, *, title: str = "", ax: Axes | None = None) -> Axes
     ax.set_aspect("equal")
     ax.set_axis_off()
     ax.margins(0.25)
-    ax.set_title(title, fontsize="medium")
+    ax.set_title(title, fontsize="medium", pad=14)
     return ax
 
 
@@ -241,7 +241,7 @@ def plot_boundaries(
     pixel_size, units = result._pixel_size()
     for kind, words in ((BoundaryKind.GRAIN, "of one phase"), (BoundaryKind.PHASE, "between phases")):
         draw_edges(ax, found.right == kind, found.below == kind, colour=BOUNDARY_COLOURS[kind], linewidth=width)
-        length = f"{found.length(kind, pixel_size):.3g} {units or 'px'}"
+        length = f"{found.length(kind, pixel_size):.0f} {units or 'px'}"
         handles.append(Line2D([], [], color=BOUNDARY_COLOURS[kind], linewidth=2.0, label=f"{words}: {length}"))
     ax.legend(
         handles=handles,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,9 @@ from hyperspy_assb import provenance
 from hyperspy_assb.acom.assembly import ScanAssembler
 from hyperspy_assb.acom.bank import TemplateBank, simulate_bank
 from hyperspy_assb.acom.geometry import PatternGeometry
+from hyperspy_assb.acom.indexing import IndexingOptions
 from hyperspy_assb.acom.result import IndexedScan
+from hyperspy_assb.acom.scan import ScanIndexer, sum_direct_beam
 from hyperspy_assb.signals.diffraction_geometry import read_beam_energy
 from hyperspy_assb.signals.orientations import OrientationMaps
 
@@ -235,30 +237,26 @@ def sample_patterns(signal: Any, count: int = SAMPLE_PATTERNS) -> NDArray[Any]:
     return np.concatenate(parts)
 
 
+def direct_beam_radius(signal: Any, geometry: PatternGeometry) -> float:
+    """One and a half times the convergence angle in the metadata in 1/Å, at least 3 pixels."""
+    radius = 3.0 * geometry.scale
+    angle = signal.metadata.get_item("Acquisition_instrument.TEM.convergence_angle", None)
+    if angle is not None and float(angle) > 0.0:
+        from hyperspy_assb.acom.diffraction import electron_wavelength
+
+        radius = max(radius, 1.5e-3 * float(angle) / electron_wavelength(read_beam_energy(signal)))
+    return radius
+
+
 def virtual_bright_field(signal: Any, radius: float | None, *, show_progressbar: bool | None = None) -> Any:
     """What :meth:`.ACOMPatterns.virtual_bright_field` does."""
     geometry = signal.geometry
-    rows, columns = signal.data.shape[-2:]
-    if radius is None:
-        angle = signal.metadata.get_item("Acquisition_instrument.TEM.convergence_angle", None)
-        radius = 3.0 * geometry.scale
-        if angle is not None and float(angle) > 0.0:
-            from hyperspy_assb.acom.diffraction import electron_wavelength
-
-            disc = float(angle) * 1e-3 / electron_wavelength(read_beam_energy(signal))
-            radius = max(radius, 1.5 * disc)
-    y, x = np.mgrid[:rows, :columns]
-    inside = np.linalg.norm(geometry.to_reciprocal(np.stack([x, y], axis=-1)), axis=-1) <= radius
-    if not inside.any():
-        raise ValueError(f"radius: no pixel lies within {radius:g} 1/Å of the direct beam.")
+    radius = direct_beam_radius(signal, geometry) if radius is None else radius
     shape = scan_shape(signal)
     counts = np.empty(shape)
-    top, bottom = np.nonzero(inside.any(axis=1))[0][[0, -1]]
-    left, right = np.nonzero(inside.any(axis=0))[0][[0, -1]]
-    window = np.s_[..., top : bottom + 1, left : right + 1]
     with _bar(int(np.prod(shape)), show_progressbar if signal._lazy else False, None) as tick:
-        for place_y, place_x, patterns in read_blocks(signal, shape):
-            counts[place_y, place_x] = patterns[window].sum(axis=(-2, -1), where=inside[window], dtype=float)
+        for rows, columns, patterns in read_blocks(signal, shape):
+            counts[rows, columns] = sum_direct_beam(patterns, geometry, radius)
             tick(patterns.shape[0] * patterns.shape[1])
     result = signal._get_navigation_signal(data=counts.reshape(signal.axes_manager._navigation_shape_in_array or (1,)))
     if signal.axes_manager.navigation_dimension:
@@ -294,12 +292,6 @@ class _bar:
             self.tqdm.close()
 
 
-def warn_of(notes: Sequence[str]) -> None:
-    """Warn of each of some sentences."""
-    for note in notes:
-        warnings.warn(note, UserWarning, stacklevel=3)
-
-
 def numba_engine(
     signal: Any,
     bank: TemplateBank,
@@ -307,55 +299,17 @@ def numba_engine(
     *,
     calibrate: bool,
     refine: bool,
-    options: Any,
+    options: IndexingOptions | None,
     notes: list[str],
 ) -> Engine:
     """The engine of this package, laid out for the patterns of a signal."""
-    from hyperspy_assb.acom.matching import Matcher
-    from hyperspy_assb.acom.result import NOT_INDEXED, PatternStatus
-
-    matcher = Matcher(bank, geometry, signal.data.shape[-2:], options=options)
-
-    def engine(patterns: NDArray[Any]) -> IndexedScan:
-        shape = patterns.shape[:2]
-        flat = patterns.reshape(-1, *patterns.shape[-2:])
-        m = matcher.match(flat)
-        best = m.phase
-        score = np.where(best >= 0, m.phase_scores.max(axis=1), 0.0)
-        crystal = score > 0.1
-        empty = best < 0
-        status = np.where(empty, PatternStatus.EMPTY, np.where(crystal, PatternStatus.INDEXED, PatternStatus.AMORPHOUS))
-        pick = np.clip(best, 0, None)
-        rows = np.arange(len(flat))
-        ordered = np.sort(m.phase_scores, axis=1)
-        second = ordered[:, -2] if ordered.shape[1] > 1 else np.zeros(len(flat))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            reliability = 100 * (1 - m.score[rows, pick, -1] / m.score[rows, pick, 0])
-            phase_reliability = 100 * (1 - second / ordered[:, -1])
-        orientation = np.where(crystal[:, None], m.phase_orientations[rows, pick], np.nan)
-        cx, cy = (round(c) for c in geometry.centre)
-        vbf = flat[:, max(cy - 3, 0) : cy + 4, max(cx - 3, 0) : cx + 4].sum(axis=(1, 2), dtype=float)
-
-        def grid(a: Any) -> Any:
-            return np.asarray(a).reshape(*shape, *np.shape(a)[1:])
-
-        return IndexedScan(
-            phases=bank.phases,
-            geometry=geometry,
-            phase=grid(np.where(crystal, best, NOT_INDEXED)),
-            orientation=grid(orientation),
-            correlation=grid(score),
-            reliability=grid(np.where(crystal, reliability, np.nan)),
-            phase_reliability=grid(np.where(crystal, phase_reliability, np.nan)),
-            phase_scores=grid(m.phase_scores),
-            phase_orientations=grid(m.phase_orientations),
-            posterior=grid(np.full(m.phase_scores.shape, np.nan)),
-            lattice_scale=None,
-            virtual_bright_field=grid(vbf),
-            crystalline_score=grid(score),
-            ring_amounts=np.zeros((*shape, 0)),
-            ring_materials=(),
-            status=grid(status.astype(np.int8)),
-        )
-
-    return engine
+    options = options or IndexingOptions()
+    if not refine:
+        options = replace(options, refine=None)
+    return ScanIndexer(
+        bank,
+        geometry,
+        signal.data.shape[-2:],
+        options=options,
+        direct_beam=direct_beam_radius(signal, geometry),
+    )
