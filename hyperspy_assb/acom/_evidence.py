@@ -70,7 +70,7 @@ def log_odds(first: FloatArray, m: int, second: FloatArray, n: int, sigma: float
     """
     reach2 = (3.0 * sigma) ** 2
     taken[:n] = False
-    evidence, separation, noise = 0.0, 0.0, 0.0
+    evidence, separation, noise, spread = 0.0, 0.0, 0.0, 0.0
     for i in range(m):
         a = first[i, 2]
         nearest, distance2 = -1, reach2
@@ -89,6 +89,7 @@ def log_odds(first: FloatArray, m: int, second: FloatArray, n: int, sigma: float
         evidence += s
         separation += u
         noise += s * s + u * u
+        spread += (s * s + u * u) ** 2
     for j in range(n):
         if not taken[j]:
             b = second[j, 2]
@@ -96,7 +97,12 @@ def log_odds(first: FloatArray, m: int, second: FloatArray, n: int, sigma: float
             evidence += s
             separation += b * b
             noise += s * s + b * b * b * b
-    return 2.0 * separation * evidence / noise if noise > 0.0 else 0.0
+            spread += (s * s + b * b * b * b) ** 2
+    if not noise > 0.0:
+        return 0.0
+    freedom = noise * noise / spread
+    first_far, second_far = (evidence - separation) ** 2, (evidence + separation) ** 2
+    return 0.5 * (freedom + 1.0) * np.log((freedom * noise + second_far) / (freedom * noise + first_far))
 
 
 CERTAIN = 12.0

@@ -26,6 +26,8 @@ class PreparedBlock:
 
     Parameters
     ----------
+    patterns
+        Counts, shape (B, ny, nx).
     images
         Smoothed, shape (B, ny, nx).
     flat
@@ -40,6 +42,7 @@ class PreparedBlock:
         Whether all counts are, shape (B,).
     """
 
+    patterns: NDArray[np.float32]
     images: NDArray[np.float32]
     flat: NDArray[np.float32]
     means: NDArray[np.float32]
@@ -61,10 +64,12 @@ class Preparation:
     def prepare(self, patterns: NDArray[Any], centres: FloatArray) -> PreparedBlock:
         """Smooth, unwrap and flatten patterns that were checked before, shape (B, ny, nx)."""
         count = len(patterns)
+        # One type for all: kernels are compiled once.
+        patterns = patterns.astype(np.float32)
         images = np.empty(patterns.shape, dtype=np.float32)
         flat = np.empty((count, self.grid.radii, self.grid.azimuths), dtype=np.float32)
         finite = np.ones(count, dtype=np.bool_)
         unwrap_block(patterns, centres, self._offsets, self._weights, images, flat, finite)
         means = np.empty((count, self.grid.radii), dtype=np.float32)
         power = np.array([flatten(flat[b], flat[b], means[b]) for b in range(count)])
-        return PreparedBlock(images, flat, means, power, centres, finite)
+        return PreparedBlock(patterns, images, flat, means, power, centres, finite)

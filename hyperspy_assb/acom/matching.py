@@ -298,6 +298,12 @@ class MatchArrays:
             np.zeros(shape),
         )
 
+    def take_better(self, other: MatchArrays) -> None:
+        """Take what another search found with a higher score."""
+        better = other.score > self.score
+        for name in ("template", "azimuth", "mirrored", "score"):
+            getattr(self, name)[better] = getattr(other, name)[better]
+
     def part(self, begin: int, end: int) -> MatchArrays:
         """The same memory for a few of the patterns."""
         part = slice(begin, end)

@@ -214,7 +214,8 @@ def unwrap(
     def work(begin: int, end: int) -> None:
         part = slice(begin, end)
         image = np.empty((1, *patterns.shape[1:]), dtype=np.float32)
-        unwrap_block(patterns[part], places[part], offsets, weights, image, polar[part], finite[part])
+        block = patterns[part].astype(np.float32)
+        unwrap_block(block, places[part], offsets, weights, image, polar[part], finite[part])
 
     in_threads(work, len(patterns), threads)
     refuse_infinite(finite)
@@ -249,7 +250,7 @@ def gaussian(sigma: float) -> NDArray[np.float32]:
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
 def smooth(
-    pattern: NDArray[Any], weights: NDArray[np.float32], rows: NDArray[np.float32], out: NDArray[np.float32]
+    pattern: NDArray[np.float32], weights: NDArray[np.float32], rows: NDArray[np.float32], out: NDArray[np.float32]
 ) -> bool:
     """Gaussian of a pattern; counts beyond the edges are those at the edges. Returns whether all were finite.
 
@@ -259,12 +260,11 @@ def smooth(
     reach = len(weights) - 1
     total = np.float32(0.0)
     for j in range(ny):
-        row = out[j]
-        for i in range(nx):
-            row[i] = np.float32(pattern[j, i])
+        row = pattern[j]
         for i in range(nx):
             total += row[i] * np.float32(0.0)
         if reach == 0:
+            out[j] = row
             continue
         target = rows[j]
         for i in range(nx):
@@ -318,7 +318,7 @@ def sample(
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def unwrap_block(
-    patterns: NDArray[Any],
+    patterns: NDArray[np.float32],
     centres: FloatArray,
     offsets: NDArray[np.float32],
     weights: NDArray[np.float32],
@@ -392,7 +392,7 @@ def to_integers(flat: NDArray[np.float32], power: float, images: NDArray[np.int1
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def exposure(
-    patterns: NDArray[Any],
+    patterns: NDArray[np.float32],
     centres: FloatArray,
     matrix: FloatArray,
     radius: float,

@@ -10,9 +10,10 @@ for each spot of A with the spot of B that it overlaps, if any. If A is right it
 neighbouring pixels are smoothed together and counts are few, but what happens to one spot is nearly independent of
 what happens to the next. So the variance is the sum of the squared deviations of the terms from their expectation (the
 variance of White [2]_ for models that are wrong, as in the test of Vuong [3]_ for two such models), taken half under A
-and half under B: ``V = sum(s² + m²)``. With the normal distribution of a sum of many terms the logarithm of the odds is
-``2 M S / V``. It is at most the number of spots in which A and B differ: a spot is one piece of evidence, however
-bright.
+and half under B: ``V = sum(v)``, ``v = s² + m²``. As V comes from few terms, S is compared with M and -M by Student's
+distribution, with the degrees of freedom of Satterthwaite [4]_, ``f = V² / sum(v²)``: the logarithm of the odds is
+``(f + 1) / 2 log((f V + (S + M)²) / (f V + (S - M)²))``, nearly ``2 M S / V`` where f is large. It is at most about half
+the number of spots in which A and B differ: a spot is one piece of evidence, however bright.
 
 The calibration is the same unknown for all phases, so that evidence is summed over the scale (Gauss-Hermite quadrature
 over its standard error) and the centre. All phases have the same probability beforehand.
@@ -25,6 +26,7 @@ References
 .. [1] E. F. Rauch, M. Véron, Materials Characterization 98, 1 (2014), doi 10.1016/j.matchar.2014.08.010.
 .. [2] H. White, Econometrica 50, 1 (1982), doi 10.2307/1912526.
 .. [3] Q. H. Vuong, Econometrica 57, 307 (1989), doi 10.2307/1912557.
+.. [4] F. E. Satterthwaite, Biometrics Bulletin 2, 110 (1946), doi 10.2307/3002019.
 """
 
 from __future__ import annotations
@@ -70,6 +72,13 @@ class PosteriorOptions:
             raise ValueError(f"spots: at least 2, not {self.spots}.")
 
 
+def relative_scale_std(geometry: PatternGeometry, options: PosteriorOptions) -> float:
+    """Relative standard error of the scale."""
+    if np.isfinite(geometry.scale_std):
+        return float(geometry.scale_std / geometry.scale)
+    return options.unknown_scale_std
+
+
 def calibration_nodes(geometry: PatternGeometry, options: PosteriorOptions) -> FloatArray:
     """Errors of the calibration to sum over, shape (J, 4).
 
@@ -79,7 +88,7 @@ def calibration_nodes(geometry: PatternGeometry, options: PosteriorOptions) -> F
         Relative error of the reciprocal vectors, shift of the centre along columns and rows in pixels, logarithm of the
         weight; those without a shift first, and the nominal calibration before all.
     """
-    scale_std = geometry.scale_std / geometry.scale if np.isfinite(geometry.scale_std) else options.unknown_scale_std
+    scale_std = relative_scale_std(geometry, options)
     centre_std = [float(value) if np.isfinite(value) else options.unknown_centre_std for value in geometry.centre_std]
     scale_std = float(np.hypot(scale_std, options.strain_std))
     place, weight = np.polynomial.hermite_e.hermegauss(7)

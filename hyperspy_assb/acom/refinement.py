@@ -120,6 +120,8 @@ class Refiner:
         Polar grid on which the mean of each radius was taken.
     intensity_power, radius_power
         Of the weights of spots.
+    scale_std
+        Relative standard error of the scale, which is refined in each pattern where lattice parameters are not.
     options
         What is refined.
     """
@@ -132,6 +134,7 @@ class Refiner:
         *,
         intensity_power: float = 0.3,
         radius_power: float = 0.5,
+        scale_std: float = 0.0,
         options: RefineOptions | None = None,
     ) -> None:
         self.options = options or RefineOptions()
@@ -153,7 +156,7 @@ class Refiner:
         )
         o = self.options
         step = np.radians(0.6 * bank.resolution if o.first_step is None else o.first_step)
-        strain = o.lattice_std if o.lattice else 0.0
+        strain = o.lattice_std if o.lattice else scale_std
         self.steps = np.array([step] * 3 + [o.centre_std] * 2 + ([strain] if o.lattice < 2 else [strain] * 3))
         self.prior = np.where(self.steps > 0.0, self.steps, np.inf)
         self.prior[:3] = np.inf
