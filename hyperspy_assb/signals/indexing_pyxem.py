@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.acom.bank import TemplateBank
-from hyperspy_assb.acom.frames import upper
+from hyperspy_assb.acom.bank import TemplateBank, mirror
+from hyperspy_assb.acom.frames import turn_pattern, upper
 from hyperspy_assb.acom.geometry import PatternGeometry
 from hyperspy_assb.acom.phases import to_orix
 from hyperspy_assb.acom.result import IndexedScan, PatternStatus
@@ -26,8 +26,8 @@ def pyxem_engine(
     """Template matching by pyxem: phase, orientation and correlation; reliability of the phase where there are several.
 
     Patterns are simulated by diffsims in the orientations of the bank, and matched one phase after the other with all
-    templates (``frac_keep=1``). Neither refinement nor probabilities nor amorphous material is known to it; the score is
-    pyxem's own, and cannot be compared with that of the other backend.
+    templates (``frac_keep=1``). Neither refinement nor probabilities nor amorphous material is known to it; the score
+    is pyxem's own, and cannot be compared with that of the other backend.
 
     Parameters
     ----------
@@ -128,4 +128,6 @@ def _match(polar: Any, simulation: Any) -> tuple[NDArray[np.float64], NDArray[np
         found = polar.get_orientation(simulation, n_best=1, frac_keep=1.0, show_progressbar=False)
         rotations = found.to_single_phase_orientations()
     data = np.asarray(found.data).reshape(-1, *found.data.shape[-1:])
-    return data[:, 1].astype(float), upper(np.asarray(rotations.data).reshape(-1, 4))
+    orientation = upper(np.asarray(rotations.data).reshape(-1, 4))
+    # pyxem counts y upwards, against the rows of the pattern: half a turn about x.
+    return data[:, 1].astype(float), turn_pattern(mirror(orientation), np.full(len(orientation), np.pi))
