@@ -193,7 +193,7 @@ def area_fractions(
     member = classes.index[taken][:, None] == np.arange(len(classes.names))
     block = _blocks(member, position, options)
     count = int(block.max()) + 1
-    sums = np.stack([np.bincount(block, weights=column, minlength=count) for column in member.T.astype(float)], axis=1)
+    sums = _sum_by(block, member.astype(float), count)
     sizes = np.bincount(block, minlength=count).astype(float)
     total = sizes.sum()
     fraction = sums.sum(axis=0) / total
@@ -242,7 +242,7 @@ def block_fractions(
     inside = values[taken]
     block = _blocks(inside, np.argwhere(taken), options)
     count = int(block.max()) + 1
-    sums = np.stack([np.bincount(block, weights=column, minlength=count) for column in inside.T], axis=1)
+    sums = _sum_by(block, inside, count)
     std = _bootstrap(sums, np.bincount(block).astype(float), options)
     std = std * _dependence(np.moveaxis(values, -1, 0), taken, count)
     mean = inside.mean(axis=0)
@@ -255,6 +255,12 @@ def _blocks(member: NDArray[Any], position: NDArray[np.int64], options: Fraction
     if size is None:
         size = choose_block_size(estimate_correlation(member.astype(float), position), len(position), 2)
     return split_into_blocks(position, size)
+
+
+def _sum_by(block: NDArray[np.int64], values: FloatArray, count: int) -> FloatArray:
+    """Sums of the rows (P, K) of each block, shape (count, K)."""
+    sums = [np.bincount(block, weights=column, minlength=count) for column in values.T]
+    return np.stack(sums, axis=1).astype(np.float64)
 
 
 def _bootstrap(sums: FloatArray, sizes: FloatArray, options: FractionOptions) -> FloatArray:
@@ -297,7 +303,7 @@ def _classification(
     unknown = ~np.isfinite(probability).all(axis=1) | ~crystal
     probability[unknown] = index[unknown, None] == np.arange(len(classes.names))
     scatter = np.sqrt(probability * (1.0 - probability))
-    together = np.stack([np.bincount(block, weights=column) for column in scatter.T], axis=1)
+    together = _sum_by(block, scatter, int(block.max()) + 1)
     return np.sqrt((together**2).sum(axis=0)) / total, probability.mean(axis=0)
 
 

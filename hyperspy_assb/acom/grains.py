@@ -392,7 +392,7 @@ def _describe(
         twin = disorientation(turn_about_beam(flat_orientation[own]), mean[grain], symmetry)
         spread[grain] = np.minimum(angle, twin).mean()
         centre[grain] = np.stack(np.unravel_index(members, labels.shape)).mean(axis=1)
-    outer = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])) if labels.size else []
+    outer = np.concatenate([labels[:1].ravel(), labels[-1:].ravel(), labels[:, :1].ravel(), labels[:, -1:].ravel()])
     return Grains(
         labels=labels,
         phase=of_phase,

@@ -100,9 +100,8 @@ def register_scans(before: ArrayLike, after: ArrayLike, *, shift: tuple[int, int
     one, other = (_filled(image) for image in (before, after))
     if shift is None:
         shape = tuple(max(a, b) for a, b in zip(one.shape, other.shape, strict=True))
-        found, _, _ = phase_cross_correlation(
-            _windowed(one, shape), _windowed(other, shape), normalization=None, upsample_factor=1
-        )
+        images = _windowed(one, shape), _windowed(other, shape)
+        found, _, _ = phase_cross_correlation(*images, normalization=None)  # type: ignore[no-untyped-call]
         # scikit-image gives the shift that brings the second image onto the first.
         candidates = [(-round(float(found[0])), -round(float(found[1]))), (0, 0)]
         shift = max(_climb(one, other, candidate) for candidate in candidates)[1]

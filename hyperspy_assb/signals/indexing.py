@@ -63,7 +63,8 @@ def index_orientations(
         if backend == "pyxem":
             from hyperspy_assb.signals.indexing_pyxem import pyxem_engine
 
-            engine = pyxem_engine(bank, stated, signal.data.shape[-2:])
+            radius = direct_beam_radius(signal, stated)
+            engine = pyxem_engine(bank, stated, signal.data.shape[-2:], direct_beam=radius)
         else:
             report("calibrate", 0, 0)
             engine = numba_engine(
