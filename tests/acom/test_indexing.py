@@ -279,7 +279,7 @@ def test_evidence_is_that_of_student(seed, n):
     where = 30.0 * np.arange(3 * n)[:, None] * [1.0, 0.0]
     a, b = rng.uniform(0.5, 2.0, (2, 2 * n))
     first = placed(where[: 2 * n], a, a + rng.normal(0.0, 0.3, 2 * n))
-    second = placed(where[n:] + [0.0, 0.8], b, rng.normal(0.3, 0.3, 2 * n))
+    second = placed([*where[n:], 0.0, 0.8], b, rng.normal(0.3, 0.3, 2 * n))
     s, m = np.zeros(3 * n), np.zeros(3 * n)
     s[: 2 * n] += 2 * a * first[:, 3] - a**2
     s[n:] -= 2 * b * second[:, 3] - b**2
