@@ -84,7 +84,7 @@ def compare_states(
     for w in work:
         w.thickness = measure_thickness(w, options.normalisation, area)
         if not w.thickness.sum() > 0:
-            raise ValueError("The spectra show no inelastic scattering: there is no specimen in them.")
+            raise ValueError("The spectra show no inelastic scattering: there is no specimen in them, or no zero loss.")
     margin = 0.5 * grid.step
     windows = [w for w in windows if w.low >= start - margin and w.high <= loss[-1] + margin]
     pooled = sum(w.total for w in work) / sum(w.thickness.sum() for w in work)

@@ -119,6 +119,12 @@ def _load(
     return signal
 
 
+def check_result_path(path: str | PathLike[str]) -> None:
+    """Raise ValueError if a result cannot be kept whole in a file of that ending."""
+    if Path(path).suffix not in {".hspy", ".zspy"}:
+        raise ValueError(f"{path}: a result is saved whole in .hspy or .zspy; tables of it go to .csv by pandas.")
+
+
 def _spectra(signals: list[Any]) -> list[Any]:
     """Those of the signals that are EELS; else the only one-dimensional one."""
     eels = [s for s in signals if s.metadata.Signal.signal_type in _SIGNAL_TYPES]
