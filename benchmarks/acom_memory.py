@@ -2,8 +2,9 @@
 
     python benchmarks/acom_memory.py [--rows 256]
 
-Ends with exit code 1 if more than 2 GB are needed. Fewer rows of the scan take less time and as much memory: what is in memory is two blocks and the maps. Patterns of a small
-simulated scan are repeated block by block as they are read, as from a file.
+Ends with exit code 1 if more than 2 GB are needed. Fewer rows of the scan take less time and as much memory: what is in
+memory is two blocks and the maps. Patterns of a small simulated scan are repeated block by block as they are read, as
+from a file.
 """
 
 from __future__ import annotations
