@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from hyperspy_assb.acom._forward import Optics, brightness, in_reach, rotation_of, spots_of
 from hyperspy_assb.fitting.kernels import FloatArray
 
+LEAST_SCATTER = 0.1
+"""Brightnesses are never known better than this, relative, however well a pattern agrees: they are not kinematical."""
+
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def heaviest(spots: FloatArray, count: int, most: int, out: FloatArray) -> int:
@@ -70,37 +73,42 @@ def log_odds(first: FloatArray, m: int, second: FloatArray, n: int, sigma: float
     """
     reach2 = (3.0 * sigma) ** 2
     taken[:n] = False
-    evidence, separation, noise, spread = 0.0, 0.0, 0.0, 0.0
-    for i in range(m):
-        a = first[i, 2]
-        nearest, distance2 = -1, reach2
-        for j in range(n):
-            if not taken[j]:
-                d2 = (first[i, 0] - second[j, 0]) ** 2 + (first[i, 1] - second[j, 1]) ** 2
-                if d2 < distance2:
-                    nearest, distance2 = j, d2
-        s = 2.0 * a * first[i, 3] - a * a
-        u = a * a
-        if nearest >= 0:
-            taken[nearest] = True
-            b = second[nearest, 2]
-            s -= 2.0 * b * second[nearest, 3] - b * b
-            u += b * b - 2.0 * a * b * np.exp(-0.25 * distance2 / (sigma * sigma))
+    evidence, separation, number = 0.0, 0.0, 0
+    # Sums of squares and of fourth powers of the deviations if the first set is right, and if the second is.
+    squares, fourths = np.zeros(2), np.zeros(2)
+    for i in range(m + n):
+        if i < m:
+            a = first[i, 2]
+            s, u = 2.0 * a * first[i, 3] - a * a, a * a
+            nearest, distance2 = -1, reach2
+            for j in range(n):
+                if not taken[j]:
+                    d2 = (first[i, 0] - second[j, 0]) ** 2 + (first[i, 1] - second[j, 1]) ** 2
+                    if d2 < distance2:
+                        nearest, distance2 = j, d2
+            if nearest >= 0:
+                taken[nearest] = True
+                b = second[nearest, 2]
+                s -= 2.0 * b * second[nearest, 3] - b * b
+                u += b * b - 2.0 * a * b * np.exp(-0.25 * distance2 / (sigma * sigma))
+        else:
+            if taken[i - m]:
+                continue
+            b = second[i - m, 2]
+            s, u = b * b - 2.0 * b * second[i - m, 3], b * b
         evidence += s
         separation += u
-        noise += s * s + u * u
-        spread += (s * s + u * u) ** 2
-    for j in range(n):
-        if not taken[j]:
-            b = second[j, 2]
-            s = b * b - 2.0 * b * second[j, 3]
-            evidence += s
-            separation += b * b
-            noise += s * s + b * b * b * b
-            spread += (s * s + b * b * b * b) ** 2
-    if not noise > 0.0:
+        number += 1
+        for h in range(2):
+            deviation = (s - u if h == 0 else s + u) ** 2 + (LEAST_SCATTER * u) ** 2
+            squares[h] += deviation
+            fourths[h] += deviation * deviation
+    better = 0 if squares[0] <= squares[1] else 1
+    if number < 2 or not squares[better] > 0.0:
         return 0.0
-    freedom = noise * noise / spread
+    # One degree of freedom went into the amplitudes.
+    noise = squares[better] * number / (number - 1)
+    freedom = squares[better] ** 2 / fourths[better] * (number - 1) / number
     first_far, second_far = (evidence - separation) ** 2, (evidence + separation) ** 2
     return 0.5 * (freedom + 1.0) * np.log((freedom * noise + second_far) / (freedom * noise + first_far))
 
@@ -117,11 +125,13 @@ def weigh_pattern(
     orientations: FloatArray,
     scores: FloatArray,
     shifts: FloatArray,
+    scales: FloatArray,
     parts: FloatArray,
     strength: FloatArray,
     begin: NDArray[np.int64],
     optics: Optics,
     sigma: float,
+    scale_std: float,
     nodes: FloatArray,
     listed: NDArray[np.int64],
     every: FloatArray,
@@ -133,14 +143,16 @@ def weigh_pattern(
 
     Parameters
     ----------
-    orientations, scores, shifts
-        Refined, of each phase, (P, 4), (P,) and (P, 2): all are compared with the phase of the best score at the
-        nominal calibration.
+    orientations, scores, shifts, scales
+        Refined, of each phase, (P, 4), (P,), (P, 2) and (P,); scales are factors of the reciprocal vectors. All phases
+        are compared with the phase of the best score as it was refined.
     sigma
         Standard deviation in pixels with which the pattern was smoothed.
+    scale_std
+        Standard deviation of the scale about 1; 0 if it is known.
     nodes
-        Relative error of the scale, shifts along columns and rows in pixels, and logarithm of the prior, those without
-        a shift first, (J, 4).
+        Relative error of the scale and shifts along columns and rows in pixels, from what was refined, and logarithm of
+        the prior of the shifts; those without a shift first, (J, 4).
     listed, every, spots, counts
         Overwritten: room for the reflections of a phase (M,) and their spots (M, 3), for K spots of each phase
         (P, K, 3), and for their numbers (P,).
@@ -159,7 +171,17 @@ def weigh_pattern(
     taken = np.empty(room, dtype=np.bool_)
     cx, cy = centre[0], centre[1]
     place_spots(
-        spots[best], counts[best], image, mean, cx, cy, shifts[best, 0], shifts[best, 1], 1.0, optics, reference
+        spots[best],
+        counts[best],
+        image,
+        mean,
+        cx,
+        cy,
+        shifts[best, 0],
+        shifts[best, 1],
+        scales[best],
+        optics,
+        reference,
     )
     values = np.empty(len(nodes))
     plain = 0
@@ -176,6 +198,7 @@ def weigh_pattern(
             continue
         number = len(nodes) if p != best or rivals else 1
         for j in range(number):
+            scale = scales[p] * (1.0 + nodes[j, 0])
             place_spots(
                 spots[p],
                 counts[p],
@@ -185,11 +208,13 @@ def weigh_pattern(
                 cy,
                 shifts[p, 0] + nodes[j, 1],
                 shifts[p, 1] + nodes[j, 2],
-                1.0 + nodes[j, 0],
+                scale,
                 optics,
                 placed,
             )
             values[j] = nodes[j, 3] - log_odds(reference, counts[best], placed, counts[p], sigma, taken)
+            if scale_std > 0.0:
+                values[j] -= 0.5 * ((scale - 1.0) / scale_std) ** 2
             if j == plain - 1 and p != best and values[:plain].max() < -CERTAIN:
                 number = plain
                 break

@@ -163,18 +163,22 @@ def brightness(
     column = cx + optics.j00 * x + optics.j01 * y
     row = cy + optics.j10 * x + optics.j11 * y
     ny, nx = image.shape
-    if not (column >= 0.0 and row >= 0.0 and column <= nx - 1 and row <= ny - 1):
+    i, j = int(np.floor(column + 0.5)), int(np.floor(row + 0.5))
+    if i < 1 or j < 1 or i > nx - 2 or j > ny - 2:
         return np.nan
     place = (np.sqrt(x * x + y * y) - optics.min_radius) / optics.radial_step
     r = min(max(int(place), 0), len(mean) - 2)
     if place > len(mean) - 0.5:
         return np.nan
     level = mean[r] + (place - r) * (mean[r + 1] - mean[r])
-    i, j = min(int(column), nx - 2), min(int(row), ny - 2)
+    # Quadratic B-splines: no kinks, at which a maximum would stop.
     u, v = column - i, row - j
-    above = image[j, i] + u * (image[j, i + 1] - image[j, i])
-    below = image[j + 1, i] + u * (image[j + 1, i + 1] - image[j + 1, i])
-    return np.sqrt(max(above + v * (below - above), 0.0)) - level
+    u0, u1, u2 = 0.5 * (0.5 - u) ** 2, 0.75 - u * u, 0.5 * (0.5 + u) ** 2
+    above = u0 * image[j - 1, i - 1] + u1 * image[j - 1, i] + u2 * image[j - 1, i + 1]
+    middle = u0 * image[j, i - 1] + u1 * image[j, i] + u2 * image[j, i + 1]
+    below = u0 * image[j + 1, i - 1] + u1 * image[j + 1, i] + u2 * image[j + 1, i + 1]
+    value = 0.5 * (0.5 - v) ** 2 * above + (0.75 - v * v) * middle + 0.5 * (0.5 + v) ** 2 * below
+    return np.sqrt(max(value, 0.0)) - level
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

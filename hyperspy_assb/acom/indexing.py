@@ -54,7 +54,7 @@ def scale_factors(scale_std: float) -> FloatArray:
     Within 1 percent the right orientation of an olivine is found at the wrong scale.
     """
     reach = 2.0 * scale_std
-    steps = int(np.ceil(max(reach - 0.01, 0.0) / 0.02))
+    steps = int(np.ceil(max(reach - 0.01, 0.0) / 0.02 - 1e-9))
     factors = 1.0 + np.linspace(-reach, reach, 2 * steps + 1) if steps else np.ones(1)
     return np.asarray(factors[np.argsort(np.abs(factors - 1.0), kind="stable")])
 

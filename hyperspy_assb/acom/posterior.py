@@ -8,15 +8,16 @@ radius removed). The difference of their sums of squares, ``S = |d - m_B|² - |d
 for each spot of A with the spot of B that it overlaps, if any. If A is right its expectation is
 ``M = |m_A - m_B|²``, if B is right it is -M. Its variance is measured, not assumed: intensities are not kinematical,
 neighbouring pixels are smoothed together and counts are few, but what happens to one spot is nearly independent of
-what happens to the next. So the variance is the sum of the squared deviations of the terms from their expectation (the
-variance of White [2]_ for models that are wrong, as in the test of Vuong [3]_ for two such models), taken half under A
-and half under B: ``V = sum(v)``, ``v = s² + m²``. As V comes from few terms, S is compared with M and -M by Student's
-distribution, with the degrees of freedom of Satterthwaite [4]_, ``f = V² / sum(v²)``: the logarithm of the odds is
-``(f + 1) / 2 log((f V + (S + M)²) / (f V + (S - M)²))``, nearly ``2 M S / V`` where f is large. It is at most about half
-the number of spots in which A and B differ: a spot is one piece of evidence, however bright.
+what happens to the next. So the variance V is the sum of the squared deviations of the terms from their expectation
+(the variance of White [2]_ for models that are wrong, as in the test of Vuong [3]_ for two such models), under the one
+of A and B that leaves less: the likelier one. As V comes from few terms, S is compared with M and -M by Student's
+distribution, with the degrees of freedom f of Satterthwaite [4]_, the square of the sum of the squared deviations over
+the sum of their fourth powers: the logarithm of the odds is ``(f + 1) / 2 log((f V + (S + M)²) / (f V + (S - M)²))``,
+about ``2 M S / V`` where f is large. One spot is one piece of evidence, however bright, and few spots are not trusted
+far.
 
-The calibration is the same unknown for all phases, so that evidence is summed over the scale (Gauss-Hermite quadrature
-over its standard error) and the centre. All phases have the same probability beforehand.
+The calibration is not known exactly, so that evidence is summed over the scale, about where it fits each phase best and
+with the prior that its standard error gives, and over the centre. All phases have the same probability beforehand.
 
 What is assumed: that one of the phases is there, alone; that spots are independent of each other given the phase; that
 the best orientation of each phase has been found; that strain is isotropic and as small as stated.
@@ -43,6 +44,10 @@ from hyperspy_assb.fitting.kernels import FloatArray
 
 if TYPE_CHECKING:
     from hyperspy_assb.acom.refinement import Refined, Refiner
+
+
+_SCALE_STEP = 0.0025
+"""A quarter of a pixel at 100 pixels from the direct beam."""
 
 
 @dataclass(frozen=True)
@@ -79,30 +84,30 @@ def relative_scale_std(geometry: PatternGeometry, options: PosteriorOptions) -> 
     return options.unknown_scale_std
 
 
-def calibration_nodes(geometry: PatternGeometry, options: PosteriorOptions) -> FloatArray:
-    """Errors of the calibration to sum over, shape (J, 4).
+def calibration_nodes(geometry: PatternGeometry, options: PosteriorOptions) -> tuple[float, FloatArray]:
+    """Errors of the calibration to sum over.
 
     Returns
     -------
+    scale_std
+        Relative standard deviation of the scale, strain included.
     nodes
-        Relative error of the reciprocal vectors, shift of the centre along columns and rows in pixels, logarithm of the
-        weight; those without a shift first, and the nominal calibration before all.
+        Error of the scale from where it was refined, on a grid as fine as a pattern tells scales apart; shift of the
+        centre along columns and rows in pixels, and the logarithm of its prior. Those without a shift come first, and
+        what was refined before all. Shape (J, 4).
     """
-    scale_std = relative_scale_std(geometry, options)
     centre_std = [float(value) if np.isfinite(value) else options.unknown_centre_std for value in geometry.centre_std]
-    scale_std = float(np.hypot(scale_std, options.strain_std))
-    place, weight = np.polynomial.hermite_e.hermegauss(7)
-    scale = sorted(zip(scale_std * place, weight / weight.sum(), strict=True), key=lambda node: abs(node[0]))
+    scale_std = float(np.hypot(relative_scale_std(geometry, options), options.strain_std))
+    step = min(2.0 / 3.0 * scale_std, _SCALE_STEP)
+    scale = sorted(step * np.arange(-3, 4), key=abs) if step > 0.0 else [0.0]
     # Cubature of degree 3 over two dimensions: the middle, and sqrt(3) standard deviations along each axis.
     far = np.sqrt(3.0)
     centre = [(0.0, 0.0, 1.0 / 3.0)]
     centre += [(sign * far * centre_std[0], 0.0, 1.0 / 6.0) for sign in (-1.0, 1.0)]
     centre += [(0.0, sign * far * centre_std[1], 1.0 / 6.0) for sign in (-1.0, 1.0)]
-    if scale_std == 0.0:
-        scale = [(0.0, 1.0)]
     if not any(centre_std):
         centre = [(0.0, 0.0, 1.0)]
-    return np.array([[s, x, y, np.log(v * w)] for x, y, w in centre for s, v in scale])
+    return scale_std, np.array([[s, x, y, np.log(w)] for x, y, w in centre for s in scale])
 
 
 class PhaseWeigher:
@@ -127,7 +132,7 @@ class PhaseWeigher:
         self.options = options or PosteriorOptions()
         # A pattern that is not smoothed still has spots about as wide as its pixels.
         self.sigma = max(sigma, 0.7)
-        self.nodes = calibration_nodes(geometry, self.options)
+        self.scale_std, self.nodes = calibration_nodes(geometry, self.options)
 
     def weigh_block(self, block: PreparedBlock, refined: Refined, out: FloatArray) -> None:
         """Logarithm of the evidence of each phase in a few patterns into `out` (B, P), -inf where there is none."""
@@ -136,6 +141,10 @@ class PhaseWeigher:
         phases = len(table.begin) - 1
         listed, every = np.empty(room, dtype=np.int64), np.empty((room, 3))
         spots, counts = np.empty((phases, self.options.spots, 3)), np.zeros(phases, dtype=np.int64)
+        # Lattices that are refined for their own sake are not those of the phases to be compared.
+        scales = np.ones(refined.score.shape)
+        if self.refiner.refines_scale:
+            scales = 1.0 / refined.lattice_scale[..., 0]
         for b in range(len(block.power)):
             if not refined.score[b].any():
                 continue
@@ -146,11 +155,13 @@ class PhaseWeigher:
                 refined.orientation[b],
                 refined.score[b],
                 refined.shift[b],
+                scales[b],
                 table.parts,
                 table.strength,
                 table.begin,
                 self.refiner.optics,
                 self.sigma,
+                self.scale_std,
                 self.nodes,
                 listed,
                 every,

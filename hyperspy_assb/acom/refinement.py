@@ -157,6 +157,7 @@ class Refiner:
         o = self.options
         step = np.radians(0.6 * bank.resolution if o.first_step is None else o.first_step)
         strain = o.lattice_std if o.lattice else scale_std
+        self.refines_scale = o.lattice == 0 and scale_std > 0.0
         self.steps = np.array([step] * 3 + [o.centre_std] * 2 + ([strain] if o.lattice < 2 else [strain] * 3))
         self.prior = np.where(self.steps > 0.0, self.steps, np.inf)
         self.prior[:3] = np.inf
