@@ -104,9 +104,7 @@ def find_centres(
         if np.isfinite(away).any():
             near = 3.0 + 6.0 * float(np.nanmedian(away))
             for b in np.flatnonzero(~(away <= near)):
-                _find_beams(
-                    patterns[b : b + 1], middle[0], middle[1], near, largest, significance, centres[b : b + 1]
-                )
+                _find_beams(patterns[b : b + 1], middle[0], middle[1], near, largest, significance, centres[b : b + 1])
     return centres
 
 
@@ -595,7 +593,9 @@ def remove_background(
     else:
         places = np.asarray(centres, dtype=float)
         if places.shape not in ((2,), (len(patterns), 2)) or not np.isfinite(places).all():
-            raise ValueError(f"centres: known column and row of each of {len(patterns)} patterns, shape (B, 2) or (2,).")
+            raise ValueError(
+                f"centres: known column and row of each of {len(patterns)} patterns, shape (B, 2) or (2,)."
+            )
         places = np.ascontiguousarray(np.broadcast_to(places, (len(patterns), 2)))
 
         def work(begin: int, end: int) -> None:
