@@ -16,8 +16,11 @@ _SUBMODULES = frozenset(
 )
 _NAMES = {
     "compare_fits": "hyperspy_assb.models.comparison",
+    "compare_phases": "hyperspy_assb.signals.phase_comparison",
     "load_comparison": "hyperspy_assb.signals.comparison",
     "load_delithiation": "hyperspy_assb.signals.delithiation",
+    "load_orientations": "hyperspy_assb.signals.orientations",
+    "load_patterns": "hyperspy_assb.signals.acom",
     "load_spectrum_image": "hyperspy_assb.signals.files",
     "multifit": "hyperspy_assb.models.multifit",
     "plot_residuals": "hyperspy_assb.models.residuals",
@@ -27,10 +30,14 @@ _NAMES = {
 
 __all__ = [
     "__version__",
+    "acom",
     "compare_fits",
+    "compare_phases",
     "components",
     "load_comparison",
     "load_delithiation",
+    "load_orientations",
+    "load_patterns",
     "load_spectrum_image",
     "models",
     "multifit",

@@ -1,3 +1,4 @@
+from hyperspy_assb import acom as acom
 from hyperspy_assb import components as components
 from hyperspy_assb import models as models
 from hyperspy_assb import plotting as plotting
@@ -10,8 +11,11 @@ from hyperspy_assb.models.lmfit_bridge import to_lmfit as to_lmfit
 from hyperspy_assb.models.multifit import multifit as multifit
 from hyperspy_assb.models.precision import predict_precision as predict_precision
 from hyperspy_assb.models.residuals import plot_residuals as plot_residuals
+from hyperspy_assb.signals.acom import load_patterns as load_patterns
 from hyperspy_assb.signals.comparison import load_comparison as load_comparison
 from hyperspy_assb.signals.delithiation import load_delithiation as load_delithiation
 from hyperspy_assb.signals.files import load_spectrum_image as load_spectrum_image
+from hyperspy_assb.signals.orientations import load_orientations as load_orientations
+from hyperspy_assb.signals.phase_comparison import compare_phases as compare_phases
 
 __version__: str

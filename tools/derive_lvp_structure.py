@@ -125,9 +125,17 @@ LEAST = np.array([[2.7, 2.9, 2.65], [2.9, 4.2, 3.05], [2.65, 3.05, 4.0]])
 
 
 @numba.njit
-def ionic_misfit(flat, base, turns, shifts, kind, valence, bond, weight, least):
-    sites = flat.reshape(-1, 3)
-    total, number, order = 0.0, len(sites), len(turns)
+def ionic_misfit(flat, base, kind, valence, bond, weight, least):
+    number, order = len(kind), 4
+    images = np.empty((number, order, 3))
+    for i in range(number):
+        x, y, z = flat[3 * i], flat[3 * i + 1], flat[3 * i + 2]
+        # P21/n, which is cell choice 2
+        images[i, 0, 0], images[i, 0, 1], images[i, 0, 2] = x, y, z
+        images[i, 1, 0], images[i, 1, 1], images[i, 1, 2] = -x, -y, -z
+        images[i, 2, 0], images[i, 2, 1], images[i, 2, 2] = 0.5 - x, 0.5 + y, 0.5 - z
+        images[i, 3, 0], images[i, 3, 1], images[i, 3, 2] = 0.5 + x, 0.5 - y, 0.5 + z
+    total = 0.0
     sums = np.zeros(number)
     lengths = np.empty((8, 12 * order))
     for i in range(number):
@@ -137,7 +145,13 @@ def ionic_misfit(flat, base, turns, shifts, kind, valence, bond, weight, least):
             for s in range(order):
                 if i == j and s == 0:
                     continue
-                apart = distance(turns[s] @ sites[j] + shifts[s] - sites[i], base)
+                u = images[j, s, 0] - images[i, 0, 0]
+                v = images[j, s, 1] - images[i, 0, 1]
+                w = images[j, s, 2] - images[i, 0, 2]
+                u, v, w = u - np.rint(u), v - np.rint(v), w - np.rint(w)
+                p = u * base[0, 0] + w * base[2, 0]
+                q, r = v * base[1, 1], w * base[2, 2]
+                apart = np.sqrt(p * p + q * q + r * r)
                 if kind[i] < 3 and kind[j] == 3:
                     lengths[i, (j - 8) * order + s] = apart
                     strength = np.exp((bond[kind[i]] - apart) / 0.37)
@@ -160,29 +174,34 @@ def ionic_misfit(flat, base, turns, shifts, kind, valence, bond, weight, least):
     return total
 
 
+@numba.njit
+def ionic_slope(flat, base, kind, valence, bond, weight, least):
+    """Central differences of the misfit."""
+    slope, moved = np.empty(len(flat)), flat.copy()
+    for i in range(len(slope)):
+        moved[i] = flat[i] + 1e-6
+        above = ionic_misfit(moved, base, kind, valence, bond, weight, least)
+        moved[i] = flat[i] - 1e-6
+        slope[i] = (above - ionic_misfit(moved, base, kind, valence, bond, weight, least)) / 2e-6
+        moved[i] = flat[i]
+    return slope
+
+
 def relax(frame, rng, starts):
-    # P21/n, which is cell choice 2
-    shifts = np.array([[0, 0, 0], [0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]], float)
-    turns = np.array([np.eye(3), -np.eye(3), np.diag([-1.0, 1.0, -1.0]), np.diag([1.0, -1.0, 1.0])])
-
-    def misfit(flat):
-        return ionic_misfit(flat, BASE, turns, shifts, KIND, VALENCE, BOND, WEIGHT, LEAST)
-
-    def lithium_only(flat):
-        return misfit(np.concatenate([flat, frame.ravel()]))
-
-    found = []
-    for _ in range(starts):
-        first = minimize(lithium_only, rng.random(9), method="L-BFGS-B", options={"maxiter": 100})
-        found.append((first.fun, tuple(first.x)))
-    found = sorted(found)[:12]
+    constants = (BASE, KIND, VALENCE, BOND, WEIGHT, LEAST)
     relaxed = []
-    for _, lithium in found:
-        start = np.concatenate([lithium, frame.ravel()])
-        result = minimize(misfit, start, method="L-BFGS-B", options={"maxiter": 400, "maxfun": 10**6})
+    for _ in range(starts):
+        start = np.concatenate([rng.random(9), (frame + rng.normal(scale=0.005, size=frame.shape)).ravel()])
+        result = minimize(
+            lambda flat: ionic_misfit(flat, *constants),
+            start,
+            jac=lambda flat: ionic_slope(flat, *constants),
+            method="L-BFGS-B",
+            options={"maxiter": 600},
+        )
         relaxed.append((result.fun, tuple(result.x)))
     relaxed.sort()
-    print(f"ions: misfits {[round(f, 3) for f, _ in relaxed]}", file=sys.stderr)
+    print(f"ions: misfits {[round(f, 3) for f, _ in relaxed[:20]]}", file=sys.stderr)
     return np.array(relaxed[0][1]).reshape(-1, 3) % 1.0
 
 
@@ -190,13 +209,14 @@ def write(sites):
     a, b, c, alpha, beta, gamma = np.round(CELL, 6)
     lines = [
         "# Li3V2(PO4)3, monoclinic. The coordinates are NOT measured: an idealised structure, derived for",
-        "# hyperspy_assb from the cell, the space group and bond lengths by tools/derive_lvp_structure.py. Measured ones",
-        "# are in Y. Kee, H. Yun, Acta Cryst. E69, i11 (2013), doi 10.1107/S1600536813001499, which was not at hand.",
-        "# The cell is that of phases.toml.",
+        "# hyperspy_assb from the cell, the space group and bond lengths by tools/derive_lvp_structure.py. Measured",
+        "# ones are in Y. Kee, H. Yun, Acta Cryst. E69, i11 (2013), doi 10.1107/S1600536813001499, not",
+        "# at hand here. The cell is that of phases.toml.",
         "data_Li3V2(PO4)3",
         "_publ_section_comment",
         ";",
-        "caveat: Coordinates are idealised, not measured: spots lie where they should, intensities are rough.",
+        "caveat: Coordinates are idealised, not measured (V and P to about 0.3 Å, O to 0.7 Å): spots lie where they",
+        "should, intensities are rough.",
         ";",
         "_chemical_formula_sum 'Li3 O12 P3 V2'",
         *[f"_cell_length_{n} {v:g}" for n, v in (("a", a), ("b", b), ("c", c))],
@@ -225,4 +245,4 @@ def write(sites):
 
 if __name__ == "__main__":
     generator = np.random.default_rng(2)
-    write(relax(find_framework(generator, 300.0), generator, 60))
+    write(relax(find_framework(generator, 200.0), generator, 500))

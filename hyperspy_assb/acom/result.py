@@ -71,6 +71,11 @@ class IndexedScan:
         Names of the A amorphous materials.
     status
         See :class:`PatternStatus`, (ny, nx).
+    twin_reliability
+        Reliability against orientations near the Friedel twin (half a turn about the beam), (ny, nx); None where it is
+        not known.
+    centre
+        Column and row of the direct beam in each pattern, (ny, nx, 2); None if that of the geometry holds for all.
     """
 
     phases: tuple[CrystalPhase, ...]
@@ -89,3 +94,5 @@ class IndexedScan:
     ring_amounts: FloatArray
     ring_materials: tuple[str, ...]
     status: NDArray[Any]
+    twin_reliability: FloatArray | None = None
+    centre: FloatArray | None = None

@@ -135,7 +135,8 @@ def calibrate(
         rows = np.flatnonzero(np.asarray(references[phase], dtype=bool) & fitted)
         if rows.size < minimum_pixels:
             raise ValueError(
-                f"references[{phase!r}] holds {rows.size} fitted pixels; at least {minimum_pixels} are needed."
+                f"references[{phase!r}] holds {rows.size} fitted pixels; at least {minimum_pixels} are needed, "
+                "with a zero loss in range."
             )
         members.append(rows)
     count = len(phases)

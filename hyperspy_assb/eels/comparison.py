@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyperspy_assb.eels import blocks as partition
 from hyperspy_assb.eels._comparison_changes import Context, describe_state, find_change, find_trend
 from hyperspy_assb.eels._comparison_states import (
     band_weights,
@@ -26,6 +25,7 @@ from hyperspy_assb.eels.comparison_options import ComparisonOptions, Spectra, Wi
 from hyperspy_assb.eels.comparison_results import Comparison
 from hyperspy_assb.eels.plasmon import fit_plasmon
 from hyperspy_assb.eels.single_scattering import Grid, measured_zero_loss_shape
+from hyperspy_assb.fitting import blocks as partition
 
 FloatArray = NDArray[np.float64]
 
@@ -84,7 +84,7 @@ def compare_states(
     for w in work:
         w.thickness = measure_thickness(w, options.normalisation, area)
         if not w.thickness.sum() > 0:
-            raise ValueError("The spectra show no inelastic scattering: there is no specimen in them.")
+            raise ValueError("The spectra show no inelastic scattering: there is no specimen in them, or no zero loss.")
     margin = 0.5 * grid.step
     windows = [w for w in windows if w.low >= start - margin and w.high <= loss[-1] + margin]
     pooled = sum(w.total for w in work) / sum(w.thickness.sum() for w in work)

@@ -55,6 +55,11 @@ class MixtureComparison:
             return "cannot be told"
         return "a line shape of their own" if self.p_value < OWN_SHAPE else "mixtures"
 
+    def __repr__(self) -> str:
+        return (
+            f"MixtureComparison({self.verdict}, p={self.p_value:.2g}, {self.n_intermediate} of {self.n_pixels} pixels)"
+        )
+
     def __str__(self) -> str:
         text = f"{self.n_intermediate} of {self.n_pixels} pixels have x between {BETWEEN[0]:g} and {BETWEEN[1]:g}"
         if not np.isfinite(self.p_value):

@@ -23,12 +23,14 @@ from hyperspy_assb.fitting.terms import Term
 
 _THIN = 0.02
 """t/lambda below which what does not grow with thickness fades, as there is no column."""
-PRIOR = (0.1, 0.03, 0.03)
-"""How far, at each frequency, the parts of the spectrum of a phase may be from what its line shapes say."""
+PRIOR = (0.1, 0.3, 0.03)
+"""How far, at each frequency, the parts of the spectrum of a phase may be from what line shapes say. That of the zero
+loss, in the second part, is the worst of them: steep, and asked for at high frequencies, of which little is left."""
 
 
-BROAD = 1.0
-"""eV. Half width of the narrowest line (a Lorentzian) in which phases differ in how they depend on thickness."""
+NARROWEST, BROAD = 0.25, 1.0
+"""eV. Half widths of the narrowest lines (Lorentzians) in which phases differ, and in which they differ in how they
+depend on thickness."""
 
 
 @dataclass(frozen=True)
@@ -125,17 +127,25 @@ class MixtureModel:
         out[[self.amounts.start + r for r in chosen]] = True
         return out
 
+    def transform(self, parameters: FloatArray) -> NDArray[np.complex128]:
+        """Fourier transform of what is expected, beyond the end of the axis as well and without dark level, (S, L)."""
+        peak = self.source.evaluate_many(self.energy, parameters[:, : self.source.size])[0]
+        amounts = parameters[:, self.amounts]
+        factors = self.spectra.factors(amounts.sum(axis=1))[0]
+        single = _mix(factors, amounts, self.spectra.parts)
+        return fft.rfft(peak * self.scale, self.spectra.length) * _exponential(single)
+
     def evaluate(self, parameters: FloatArray, free: NDArray[np.bool_]) -> tuple[FloatArray, NDArray[Any]]:
         """Counts per channel, shape (S, E), and derivatives, shape (S, F, E), for parameters of shape (S, P)."""
         parameters = np.asarray(parameters, dtype=float)
         n, size, length, own = len(parameters), self.energy.size, self.spectra.length, self.source.size
-        peak, gradients = self.source.evaluate_many(self.energy, parameters[:, :own])
         amounts = parameters[:, self.amounts]
         factors, slopes = self.spectra.factors(amounts.sum(axis=1))
         single = _mix(factors, amounts, self.spectra.parts)
         if len(self.extra):
             single += _combine(parameters[:, self.amounts.stop :], self.extra)
         plural = _exponential(single)
+        peak, gradients = self.source.evaluate_many(self.energy, parameters[:, :own])
         recorded = fft.rfft(peak * self.scale, length) * plural
         expectation = fft.irfft(recorded, length)[:, :size]
         # Derivatives lead the fit and give its errors: seven digits are enough, and take half the time.
@@ -283,11 +293,9 @@ def refine_spectra(
     electrons = np.maximum(counts.sum(axis=1), 1.0) ** 2 / variance
     for start in range(0, len(counts), 64):
         chosen = slice(start, start + 64)
-        expected = model.evaluate(parameters[chosen], nothing)[0]
-        residual = fft.rfft(counts[chosen] - expected, old.length)
-        if model.dark_level:
-            expected = expected - parameters[chosen, model.source.size, np.newaxis]
-        signal = fft.rfft(expected, old.length)
+        residual = fft.rfft(counts[chosen] - model.evaluate(parameters[chosen], nothing)[0], old.length)
+        # Not of the recorded range alone: its end is an edge, whose high frequencies no zero loss has passed.
+        signal = model.transform(parameters[chosen])
         thickness = parameters[chosen, model.amounts].sum(axis=1)
         factors = old.factors(thickness)[0] * thickness
         weighted = factors / variance[chosen]
@@ -302,11 +310,28 @@ def refine_spectra(
     data = matrix.reshape(size, n_parts * n_phases, -1)
     inverse = np.linalg.inv(data + np.linalg.inv(_prior(frequency, n_phases)))
     change = (inverse @ target.reshape(size, -1, 1)).reshape(size, n_parts, n_phases)
+    change *= _in_exponent(change, old, parameters[:, model.amounts].sum(axis=1), members)[:, np.newaxis]
     parts = old.parts + change.transpose(1, 2, 0)
     noise = np.einsum("l,lij->ij", power_of_one, inverse @ data @ inverse) * (model.energy.size / size)
     shape = (n_parts, n_phases, n_parts, n_phases)
     low = inverse[1 : max(2, size // 50)].mean(axis=0)
     return Refinement(replace(old, parts=parts / parts[:1, :, :1].real), low.reshape(shape), noise.reshape(shape))
+
+
+def _in_exponent(
+    change: NDArray[Any], spectra: PhaseSpectra, thickness: FloatArray, members: NDArray[np.int_]
+) -> NDArray[Any]:
+    """By what a change that was found for expectations is multiplied in the exponent, shape (L, R).
+
+    Where the zero loss is not that of the model, what is missing at high frequencies is several times what is there.
+    """
+    out = np.ones((len(change), change.shape[2]), dtype=complex)
+    for phase in np.unique(members):
+        middle = np.array([np.median(thickness[members == phase])])
+        total = change[:, :, phase] @ (spectra.factors(middle)[0][:, 0] * middle)
+        large = np.abs(total) > 1e-6
+        out[large, phase] = np.log1p(total[large]) / total[large]
+    return out
 
 
 def _prior(frequency: FloatArray, n_phases: int) -> FloatArray:
@@ -315,10 +340,10 @@ def _prior(frequency: FloatArray, n_phases: int) -> FloatArray:
     The dependence on thickness is that of the zero loss and the surfaces, much the same for all phases: what is their
     own in it is broad.
     """
-    broad = np.exp(-frequency * BROAD)[:, np.newaxis, np.newaxis] ** 2
+    broad, narrow = (np.exp(-frequency * width)[:, np.newaxis, np.newaxis] ** 2 for width in (BROAD, NARROWEST))
     one, shared = np.eye(n_phases), np.ones((n_phases, n_phases))
     out = np.zeros((frequency.size, len(PRIOR), n_phases, len(PRIOR), n_phases))
-    out[:, 0, :, 0] = PRIOR[0] ** 2 * one
-    for part, width in enumerate(PRIOR[1:], start=1):
-        out[:, part, :, part] = width**2 * (shared + broad * one + 1e-4 * one)
+    # What does not grow with thickness holds the zero loss itself, as narrow as it is; single scattering is broad.
+    for part, (common, own) in enumerate(((0.0 * broad, narrow), (np.ones_like(broad), broad), (broad, broad))):
+        out[:, part, :, part] = PRIOR[part] ** 2 * (common * shared + (own + 1e-4) * one)
     return out.reshape(frequency.size, len(PRIOR) * n_phases, -1)

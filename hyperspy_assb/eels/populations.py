@@ -63,6 +63,9 @@ class Populations:
     n_pixels: int
     n_left_out: int
 
+    def __repr__(self) -> str:
+        return f"Populations({self.verdict.value}, {self.n_pixels} pixels, BIC difference {self.bic_difference:.1f})"
+
     @property
     def phases(self) -> Mixture:
         """The better of the two readings with two phases."""

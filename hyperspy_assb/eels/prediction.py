@@ -53,9 +53,13 @@ def predict_estimate(
     Raises
     ------
     ValueError
-        If a phase is not known, or the shares leave no room for olivine.
+        If a phase is not known, the shares leave no room for olivine, or a dose or t/lambda is not above 0.
     """
     doses, detector = np.atleast_1d(np.asarray(dose, dtype=float)), detector or Detector()
+    if not (np.isfinite(doses) & (doses > 0.0)).all():
+        raise ValueError(f"dose must be electrons in a spectrum, above 0, not {doses}.")
+    if not 0.0 < t_over_lambda < np.inf:
+        raise ValueError(f"t_over_lambda must be above 0, not {t_over_lambda:g}.")
     phases, shares = standard.spectra.phases, dict(others or {})
     unknown = set(shares) - set(phases[2:])
     if unknown:
@@ -130,6 +134,8 @@ def dose_to_find(
     """
     if not 0.0 < share <= 1.0:
         raise ValueError(f"share must lie between 0 and 1, not {share:g}.")
+    if not level < power < 1.0:
+        raise ValueError(f"power must lie between {level:g}, what chance alone finds, and 1, not {power:g}.")
     factor = stats.norm.isf(level) + stats.norm.isf(1.0 - power)
 
     def excess(logarithm: float) -> float:

@@ -81,7 +81,7 @@ def name_regions(labels: ArrayLike, names: Sequence[str] | Mapping[int, str] | N
     Parameters
     ----------
     labels
-        Any shape; boolean, or integers where 0 is no region.
+        Any shape; boolean, or integers where 0 (or less) is no region.
     names
         Of the labels 1, 2, ..., or by label; those without a name are called by their number.
 
@@ -111,9 +111,9 @@ def name_regions(labels: ArrayLike, names: Sequence[str] | Mapping[int, str] | N
     order = np.argsort(flat, kind="stable")
     values, starts = np.unique(flat[order], return_index=True)
     pixels = dict(zip(values.tolist(), np.split(order, starts[1:]), strict=True))
-    pixels.pop(0, None)
+    pixels = {label: where for label, where in pixels.items() if label > 0}
     if not pixels:
-        raise ValueError("The label image holds no region: all of its pixels are 0.")
+        raise ValueError("The label image holds no region: none of its pixels is above 0.")
     named = dict(names) if isinstance(names, Mapping) else dict(enumerate(names or (), start=1))
     unknown = sorted(set(named) - set(pixels))
     if unknown:

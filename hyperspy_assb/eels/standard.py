@@ -19,6 +19,10 @@ from hyperspy_assb.fitting.terms import Term
 
 ROUNDS = 4
 """Times that the spectra of the phases are refined; after three, what is left to gain is below the noise."""
+SHARES = (1.0, 0.5, 0.25)
+"""Of a change of the spectra, tried in turn until the pure pixels are fitted better."""
+GAIN = 3e-3
+"""Of the reduced deviance, below which a change is not worth another."""
 VALENCE_END = 50.0
 """eV. Up to here the valence electrons scatter, and hardly any of the core."""
 IRON_UNCERTAINTY = 0.02
@@ -205,15 +209,22 @@ def build_standard(
     counts = pure.counts[every]
     variance = pure.detector.gain * np.maximum(counts.sum(axis=1), 1.0) + counts.shape[1] * pure.detector.read_noise**2
     electrons = np.maximum(counts.sum(axis=1), 0.0) ** 2 / variance
-    for _ in range(ROUNDS):
-        model = MixtureModel(pure.source, pure.energy, spectra, dark_level=pure.dark_level)
-        result = _fit_pure(model, pure, every, label)
-        good = result.usable
-        refined = refine_spectra(model, result.values[good], counts[good], label[good], variance=variance[good])
-        spectra = refined.spectra
-    result = _fit_pure(model.with_spectra(spectra), pure, every, label)
+    model = MixtureModel(pure.source, pure.energy, spectra, dark_level=pure.dark_level)
+    result = _fit_pure(model, pure, every, label)
     good = result.usable
-    misfit = float(np.median((result.deviance / result.dof)[good] - 1.0) / np.median(electrons[good]))
+    for _ in range(ROUNDS):
+        refined = refine_spectra(model, result.values[good], counts[good], label[good], variance=variance[good])
+        change = refined.spectra.parts - spectra.parts
+        for share in SHARES:
+            better = replace(spectra, parts=spectra.parts + share * change)
+            trial = _fit_pure(model.with_spectra(better), pure, every, label)
+            if _typical_deviance(trial) < (1.0 - GAIN) * _typical_deviance(result):
+                break
+        else:
+            break  # what is left is noise that the zero loss does not pass
+        spectra, result, good = better, trial, trial.usable
+        model = model.with_spectra(spectra)
+    misfit = (_typical_deviance(result) - 1.0) / float(np.median(electrons[good]))
     typical = np.nanmedian(pure.zero_loss[every], axis=0)
     return Standard(
         elements=elements,
@@ -255,6 +266,10 @@ def _fit_pure(model: MixtureModel, pure: PurePixels, rows: NDArray[np.int_], lab
         out = part if out is None else _join(out, part)
     assert out is not None
     return out
+
+
+def _typical_deviance(result: FitResult) -> float:
+    return float(np.median((result.deviance / result.dof)[result.usable])) if result.usable.any() else np.inf
 
 
 def _join(one: FitResult, two: FitResult) -> FitResult:

@@ -52,7 +52,7 @@ def electron_scattering_factor(element: str, length: NDArray[np.float64]) -> NDA
     Examples
     --------
     >>> round(float(electron_scattering_factor("Fe", np.array([0.0]))[0]), 2)
-    7.17
+    7.16
     """
     table = electron_scattering_table()
     if element not in table:

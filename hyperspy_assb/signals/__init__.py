@@ -1,6 +1,14 @@
 """HyperSpy signals for all-solid-state batteries, and reading them from files."""
 
+from hyperspy_assb.signals.acom import ACOMPatterns, LazyACOMPatterns, load_patterns
 from hyperspy_assb.signals.eels import ASSBEELSSpectrum, LazyASSBEELSSpectrum
 from hyperspy_assb.signals.files import load_spectrum_image
 
-__all__ = ["ASSBEELSSpectrum", "LazyASSBEELSSpectrum", "load_spectrum_image"]
+__all__ = [
+    "ACOMPatterns",
+    "ASSBEELSSpectrum",
+    "LazyACOMPatterns",
+    "LazyASSBEELSSpectrum",
+    "load_patterns",
+    "load_spectrum_image",
+]

@@ -6,7 +6,6 @@ import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from hyperspy_assb.eels.comparison_options import ComparisonOptions, Spectra, Wi
 from hyperspy_assb.eels.comparison_results import Comparison
 from hyperspy_assb.models.multifit import detector_from_metadata
 from hyperspy_assb.signals import comparison_tables as tables
+from hyperspy_assb.signals.files import check_result_path
 from hyperspy_assb.signals.masks import region_mask
 
 _METHODS = ("fourier_log", "cluster_permutation", "max_statistic", "hyperspy", "numpy", "scipy", "numba")
@@ -63,6 +63,9 @@ class LowLossComparison:
     conclusions: tuple[str, ...]
     settings: dict[str, Any] = field(repr=False)
 
+    def __repr__(self) -> str:
+        return f"LowLossComparison of {len(self.states)} states:\n{self.summary()}"
+
     def summary(self) -> str:
         """What was found, one sentence a line."""
         return "\n".join(self.conclusions)
@@ -97,8 +100,11 @@ class LowLossComparison:
         Raises
         ------
         ValueError
-            If beam energy, convergence or collection angle are not in the metadata.
+            If beam energy, convergence or collection angle are not in the metadata, or the refractive index is not
+            above 1.
         """
+        if not refractive_index > 1.0:
+            raise ValueError(f"refractive_index must be above 1, that of vacuum, not {refractive_index}.")
         after = [self.after.inav[i] for i in range(self.after.axes_manager.navigation_size)] or [self.after]
         found = []
         for signal, thickness in zip((self.before, *after), self.states["t/λ"], strict=True):
@@ -122,6 +128,7 @@ class LowLossComparison:
         overwrite
             As in HyperSpy: None asks.
         """
+        check_result_path(path)
         signals = (self.before, self.after, self.difference)
         rows = [np.atleast_2d(s.data) for s in signals] + [np.atleast_2d(s.get_noise_variance().data) for s in signals]
         axis = dict(self.before.axes_manager.signal_axes[0].get_axis_dictionary())
@@ -129,7 +136,7 @@ class LowLossComparison:
         stack.metadata.add_dictionary(self.before.metadata.as_dictionary())
         del stack.metadata.Signal.Noise_properties
         stack.set_signal_type("EELS_ASSB")
-        content = {name: getattr(self, name).to_json(orient="split", double_precision=15) for name in _TABLES}
+        content = {name: json.dumps(getattr(self, name).to_dict(orient="split")) for name in _TABLES}
         content["types"] = {name: [str(t) for t in getattr(self, name).dtypes] for name in _TABLES}
         content |= {"settings": json.dumps(self.settings), "conclusions": list(self.conclusions)}
         content["bias"] = [float(v) for v in _bias_values(self.after)]
@@ -142,7 +149,7 @@ _TABLES = ("bands", "clusters", "states", "trend")
 
 def _table_from(text: str, types: Sequence[str]) -> pd.DataFrame:
     """A table as it was written, with its types, which numbers in JSON do not keep."""
-    table = pd.read_json(StringIO(text), orient="split", dtype=False, precise_float=True)
+    table = pd.DataFrame(**json.loads(text))
     if table.empty:
         table.index = pd.RangeIndex(0)
     return table.astype(dict(zip(table.columns, types, strict=True)))
@@ -230,6 +237,10 @@ def _collect_states(before: Any, after: Any, bias: Sequence[float] | None) -> tu
     signals = [before, *later]
     if bias is not None and len(bias) != len(signals):
         raise ValueError(f"bias has {len(bias)} values, but there are {len(signals)} states: one for each.")
+    if bias is not None and not np.all(np.isfinite(bias)):
+        raise ValueError(f"bias holds values that are not finite: {list(bias)}.")
+    if bias is not None and len(bias) > 2 and len(set(bias)) == 1:
+        raise ValueError(f"bias is {bias[0]:g} in every state: a trend needs states that differ in it.")
     for number, signal in enumerate(signals):
         if not hasattr(signal, "validate_energy_axis"):
             raise TypeError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from hyperspy_assb.eels.prediction import dose_to_find, predict_estimate, standa
 from hyperspy_assb.eels.quantification import METHODS, Quantification
 from hyperspy_assb.eels.standard import Standard
 from hyperspy_assb.fitting.solvers import Detector
+from hyperspy_assb.signals.files import check_result_path
 
 QUANTITIES = {
     "x": "Lithium content x in LixFePO4",
@@ -68,6 +69,10 @@ class Delithiation:
 
     def __repr__(self) -> str:
         return f"Delithiation(method={self.method!r}, calibration={self.calibration!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Arrays alone: HyperSpy signals, which the maps are, cannot be pickled."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
     @property
     def builtin(self) -> bool:
@@ -176,7 +181,7 @@ class Delithiation:
             return region_table(self, regions, names=names)
         shape = self.x.data.shape
         columns: dict[str, Any] = {}
-        for axis, index in zip(self.x.axes_manager._axes, np.indices(shape), strict=False):
+        for axis, index in zip(self.x.axes_manager._axes if self.axes else (), np.indices(shape), strict=False):
             columns[f"{axis.name} index"] = index.ravel()
             columns[f"{axis.name} ({axis.units})"] = axis.axis[index.ravel()]
         for name in (*QUANTITIES, *SHARED):
@@ -226,7 +231,7 @@ class Delithiation:
         others: Mapping[str, float] | None = None,
         detector: Detector | None = None,
     ) -> pd.DataFrame:
-        """How well x will be known from spectra of some doses, by mixture of the references.
+        """How well x will be known from spectra of some doses, by mixture of the references ("combined" does better).
 
         Parameters
         ----------
@@ -245,7 +250,7 @@ class Delithiation:
             One row a dose.
         """
         found = predict_estimate(
-            self.needed_standard("predict_precision"),
+            self._standard_of_mixture("predict_precision"),
             dose,
             x=x,
             t_over_lambda=t_over_lambda,
@@ -268,7 +273,7 @@ class Delithiation:
         See :func:`hyperspy_assb.eels.prediction.dose_to_find`.
         """
         return dose_to_find(
-            self.needed_standard("dose_to_find"),
+            self._standard_of_mixture("dose_to_find"),
             share,
             power=power,
             t_over_lambda=t_over_lambda,
@@ -298,6 +303,7 @@ class Delithiation:
         overwrite
             As in HyperSpy: None asks.
         """
+        check_result_path(path)
         columns = {name: getattr(self.found, name) for name in SHARED}
         for method, content in self.found.contents.items():
             columns |= {f"{method} {name}": getattr(content, name) for name in QUANTITIES}
@@ -334,6 +340,12 @@ class Delithiation:
                 "and differ between kinds. Quantify with references={'LiFePO4': ..., 'FePO4': ...}."
             )
         return self.standard
+
+    def _standard_of_mixture(self, what: str) -> Standard:
+        standard = self.needed_standard(what)
+        if self.method not in ("references", "combined"):
+            raise ValueError(f"{what} is about the mixture of references, not {self.method!r}: select('references').")
+        return standard
 
     def _by_phase(self, values: NDArray[np.float64], title: str) -> dict[str, Any]:
         phases = self.needed_standard("The amount of each phase").spectra.phases

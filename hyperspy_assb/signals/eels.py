@@ -26,13 +26,6 @@ from hyperspy_assb.signals.delithiation import Delithiation
 from hyperspy_assb.signals.quantification import quantify_delithiation
 from hyperspy_assb.signals.zero_loss import ZeroLossMaps
 
-_TEM = "Acquisition_instrument.TEM."
-_MICROSCOPE_ITEMS = {
-    "beam_energy": _TEM + "beam_energy",
-    "convergence_angle": _TEM + "convergence_angle",
-    "collection_angle": _TEM + "Detector.EELS.collection_angle",
-}
-
 
 class ASSBEELSSpectrum(EELSSpectrum):
     """EELS spectra of all-solid-state batteries.
@@ -70,7 +63,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Raises
         ------
         ValueError
-            If the signal is empty, the axis is reversed or too short, or there is no zero loss in range.
+            If the signal is empty, the axis is not in eV, reversed or too short, or there is no zero loss in range.
         NotImplementedError
             If the axis is non-uniform.
         """
@@ -84,6 +77,12 @@ class ASSBEELSSpectrum(EELSSpectrum):
         name = f"energy axis of '{title}'"
         if not axis.is_uniform:
             raise NotImplementedError(f"The {name} is non-uniform: EELS signals with such axes are not supported.")
+        units = axis.units
+        if isinstance(units, str) and units.strip() and units.strip() != "eV":
+            raise ValueError(
+                f"The {name} is in {units}, not eV: s.axes_manager.signal_axes[0].convert_to_units('eV') converts "
+                "keV and meV; set units = 'eV' if only the label is wrong."
+            )
         checks.check_energy_axis(axis.axis, name=name)
         if zero_loss:
             checks.check_zero_loss_in_range(axis.axis)
@@ -128,12 +127,12 @@ class ASSBEELSSpectrum(EELSSpectrum):
         ValueError
             If a value is negative or not finite.
         """
-        recorded = {name: self.metadata.get_item(item) for name, item in _MICROSCOPE_ITEMS.items()}
+        recorded = {name: self.metadata.get_item(item) for name, item in microscope.METADATA_ITEMS.items()}
         parameters, messages = microscope.check_microscope_parameters(**recorded)
         for message in messages:
             warnings.warn(message, UserWarning, stacklevel=2)
         if update:
-            for name, item in _MICROSCOPE_ITEMS.items():
+            for name, item in microscope.METADATA_ITEMS.items():
                 value = getattr(parameters, name)
                 if value is not None:
                     self.metadata.set_item(item, value)

@@ -42,6 +42,8 @@ def region_mask(signal: Any, where: Any, *, name: str = "region") -> NDArray[np.
             f"{name} must be a boolean array or signal on the navigation axes (True: taken), or a HyperSpy ROI, not "
             f"{type(where).__name__} of {mask.dtype}."
         )
+    if shape == (1,) and mask.shape == ():
+        mask = mask.reshape(shape)
     if mask.shape != shape:
         raise ValueError(f"{name} has the shape {mask.shape}, but the navigation axes have {shape} (y before x).")
     if not mask.any():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
+from itertools import combinations
 from typing import Any
 
 import hyperspy.api as hs
@@ -21,8 +23,11 @@ from hyperspy_assb.models.compile import compile_model
 from hyperspy_assb.models.eels import ASSBEELSModel
 from hyperspy_assb.models.low_loss import LowLossOptions, create_low_loss_model, refine_shapes
 from hyperspy_assb.models.multifit import VARIANCE, detector_from_metadata, recorded_detector
+from hyperspy_assb.signals.channels import add_channels, how_many_together
 from hyperspy_assb.signals.masks import region_mask
 
+NOT_PURE, NOT_ONE_PHASE = 0.1, 0.3
+"""Scatter of x among pure pixels, beyond counting, from which a user is warned, and which no pure phase has."""
 MOST_PIXELS = 300
 """Pure pixels of a phase that are looked at: their noise is then a three-hundredth of that of one pixel."""
 
@@ -44,7 +49,7 @@ def calibrate_on(
     Raises
     ------
     ValueError, TypeError
-        If a reference cannot be used; its phase is named.
+        If a reference cannot be used, or two name the same pixels; the phases are named.
     """
     missing = [phase for phase in OLIVINE if phase not in references]
     if missing:
@@ -62,7 +67,13 @@ def calibrate_on(
             fewest = min(fewest, len(found))
         spectra.append(found)
         labels += [phase] * len(found)
+    for one, other in combinations(masks, 2):
+        if shared := int((masks[one] & masks[other]).sum()):
+            raise ValueError(
+                f"references[{one!r}] and references[{other!r}] share {shared} pixels; each holds one phase."
+            )
     pure = _with_data(signal, np.concatenate(spectra))
+    pure = add_channels(pure, how_many_together(pure))
     own = {phase: np.array([label == phase for label in labels]) for phase in references}
     elements = elements or elements_of(references)
     model = create_low_loss_model(pure, pure.check_microscope_parameters(), LowLossOptions(elements=elements))
@@ -81,11 +92,23 @@ def calibrate_on(
         detector=detector_from_metadata(pure),
         dark_level=any(component.name == "DarkLevel" for component in model),
     )
-    channels = signal.axes_manager.signal_axes[0].size
+    channels = pure.axes_manager.signal_axes[0].size
     standard = build_standard(pixels, elements, shapes, channels=channels, minimum_pixels=fewest)
     energy = np.array(pure.axes_manager.signal_axes[0].axis, dtype=float)
     olivines = [own[phase] for phase in OLIVINE]
     return measure_scatter(standard, pure.data, energy, olivines, pixels.detector), masks
+
+
+def check_purity(standard: Standard) -> None:
+    """Raise ValueError if pure pixels scatter as no phase does, warn if more than one phase should."""
+    for phase, variance in zip(OLIVINE, standard.scatter, strict=True):
+        scatter = float(np.sqrt(np.mean(variance)))
+        if scatter < NOT_PURE:
+            continue
+        message = f"references[{phase!r}]: x of its spectra scatters by {scatter:.2g} beyond counting. "
+        if scatter > NOT_ONE_PHASE:
+            raise ValueError(message + "They are not of one phase: check the mask (y before x) and the energy axis.")
+        warnings.warn(message + "Leave out what is not pure; x_systematic carries it.", UserWarning, stacklevel=4)
 
 
 def reference_spectra(signal: Any, phase: str, where: Any) -> NDArray[Any] | None:

@@ -149,6 +149,31 @@ def test_olivines_come_back_in_pnma(tmp_path, order, group):
         assert intensity == pytest.approx(order_of[tuple(index)], rel=1e-6, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "cation", "number", "shortest", "longest"),
+    [
+        # certified: sums of Shannon's radii, and for the refined structures their own spread
+        *[(name, "P", 4, 1.46, 1.60) for name in NAMES],
+        ("LiFePO4", "Fe", 6, 2.0, 2.3),
+        ("LiFePO4", "Li", 6, 2.0, 2.3),
+        ("FePO4", "Fe", 6, 1.85, 2.25),
+        ("LAGP", "Ge", 6, 1.80, 1.95),
+        ("Li3V2(PO4)3", "V", 6, 1.88, 2.15),
+    ],
+)
+def test_bonds(name, cation, number, shortest, longest):
+    structure = load_phase(name).structure
+    base = np.asarray(structure.lattice.base)
+    oxygen = np.array([atom.xyz for atom in structure if atom.element == "O"])
+    for atom in structure:
+        if atom.element == cation:
+            apart = oxygen - atom.xyz
+            length = np.sort(np.linalg.norm((apart - np.rint(apart)) @ base, axis=1))
+            assert shortest < length[0]
+            assert length[number - 1] < longest
+            assert length[number] > longest + 0.2
+
+
 def test_strongest_reflections():
     # other program (diffsims, on the sites of another publication, LiFePO4_Pnma_exp of the real data): the five
     # strongest families of LiFePO4 for electrons at 200 kV

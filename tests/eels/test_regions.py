@@ -81,6 +81,10 @@ def test_the_spread_has_the_errors_taken_out(rng, spread):
     assert found.x_spread == pytest.approx(spread, abs=0.03)
 
 
+def test_labels_below_zero_are_no_region():
+    assert list(name_regions([[-2, -1], [0, 3]])) == ["3"]
+
+
 def test_labels():
     labels = np.array([[2, 0, 1], [1, 2, 7]])
     found = name_regions(labels)

@@ -149,6 +149,11 @@ def test_a_bias_series(before, after, tmp_path):
     np.testing.assert_array_equal(again.after.data, stacked.after.data)
     assert again.after.axes_manager.navigation_axes[0].axis.tolist() == [1.5, 4.0]
     assert len(stacked.kramers_kronig(1.8)) == 3
+    with pytest.raises(ValueError, match="refractive_index must be above 1"):
+        stacked.kramers_kronig(0)
+    for bias, message in (([1.0, 1.0, 1.0], "bias is 1 in every state"), ([0.0, np.nan, 1.0], "not finite")):
+        with pytest.raises(ValueError, match=message):
+            before.compare_low_loss([middle, after], bias=bias, options=FAST)
 
 
 def test_a_vacuum_spectrum_as_zero_loss(before, after, result):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import hyperspy.api as hs
 import matplotlib.pyplot as plt
 import numpy as np
@@ -364,3 +366,66 @@ def test_exchanged_references_are_refused(battery):
         battery.eels_after.quantify_delithiation(
             {"LiFePO4": truth.pure("FePO4"), "FePO4": truth.pure("LiFePO4")}, show_progressbar=False
         )
+
+
+def test_masks_that_are_not_of_one_phase_are_refused(battery):
+    truth = battery.truth.after
+    pure = {phase: truth.pure(phase) for phase in ("LiFePO4", "FePO4", "LAGP")}
+    with pytest.raises(ValueError, match=r"references\['LiFePO4'\] and references\['LAGP'\] share"):
+        battery.eels_after.quantify_delithiation({**pure, "LAGP": pure["LAGP"] | pure["LiFePO4"]})
+    everything = np.ones_like(pure["FePO4"]) & ~pure["FePO4"]
+    with pytest.raises(ValueError, match=r"references\['LiFePO4'\].*not of one phase"):
+        battery.eels_after.quantify_delithiation(
+            {"LiFePO4": everything, "FePO4": pure["FePO4"]}, show_progressbar=False
+        )
+    mixed = pure["LiFePO4"].copy()
+    mixed.flat[np.flatnonzero(pure["FePO4"])[::24]] = True
+    with pytest.warns(UserWarning, match=r"references\['LiFePO4'\].*Leave out"):
+        battery.eels_after.quantify_delithiation(
+            {"LiFePO4": mixed, "FePO4": pure["FePO4"] & ~mixed}, show_progressbar=False
+        )
+
+
+def test_a_result_can_be_sent_to_another_process(result):
+    assert result.x is not None  # a signal, which cannot
+    again = pickle.loads(pickle.dumps(result))
+    np.testing.assert_array_equal(again.x.data, result.x.data)
+    assert again.standard.names == result.standard.names
+
+
+def test_a_result_is_not_saved_in_part(result, tmp_path):
+    with pytest.raises(ValueError, match=r"x\.csv: a result is saved whole in \.hspy or \.zspy"):
+        result.save(tmp_path / "x.csv")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_table_of_a_single_spectrum_has_no_position(result, battery):
+    single = battery.eels_after.inav[12, 12].quantify_delithiation(result, show_progressbar=False)
+    table = single.to_dataframe()
+    assert list(table.columns[:2]) == ["x", "x_std"]
+    assert len(table) == 1
+
+
+def test_a_path_is_not_a_calibration(battery):
+    with pytest.raises(TypeError, match=r"load_delithiation\('d.hspy'\)"):
+        battery.eels_after.quantify_delithiation("d.hspy")
+
+
+def test_another_microscope_is_said(result, battery):
+    other = battery.eels_before.deepcopy()
+    other.metadata.Acquisition_instrument.TEM.beam_energy = 80.0
+    with pytest.warns(UserWarning, match="beam_energy is 80 here, but 200 where the references were recorded"):
+        other.quantify_delithiation(result, show_progressbar=False, ensemble=False)
+
+
+def test_predictions_are_of_the_mixture_and_of_possible_doses(result):
+    with pytest.raises(ValueError, match="dose_to_find is about the mixture of references, not 'valence'"):
+        result.select("valence").dose_to_find(0.05)
+    for dose in (0.0, -5.0, np.nan):
+        with pytest.raises(ValueError, match="dose must be electrons"):
+            result.predict_precision([1e5, dose])
+    with pytest.raises(ValueError, match="t_over_lambda must be above 0"):
+        result.predict_precision(1e5, t_over_lambda=0.0)
+    for power in (0.01, 1.0):
+        with pytest.raises(ValueError, match=r"power must lie between 0\.05"):
+            result.dose_to_find(0.05, power=power)

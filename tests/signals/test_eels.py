@@ -205,6 +205,12 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"in 1 of 12 pixels, the first at index \(1, 2, 100\)"):
             method(signal)
 
+    def test_axis_not_in_ev(self, method):
+        signal = make()
+        signal.axes_manager[-1].units = "keV"
+        with pytest.raises(ValueError, match=r"energy axis of 'test' is in keV, not eV: .*convert_to_units"):
+            method(signal)
+
     def test_reversed_axis(self, method):
         signal = make()
         signal.axes_manager[-1].scale *= -1
