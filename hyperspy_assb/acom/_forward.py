@@ -120,8 +120,8 @@ def spots_of(
 ) -> int:
     """Spots of one orientation, x, y in 1/Å and weight into `out` (M, 3); returns how many there are.
 
-    The weight is ``I**p q**r`` as in templates, but goes to zero smoothly where a reflection leaves the reach of the
-    Ewald sphere (`cut`), so that the agreement has no steps.
+    The weight is ``I**p q**r`` as in templates, but goes to zero smoothly where a reflection leaves the Ewald sphere
+    (by `cut`), so that the agreement has no steps; intensities far from the sphere depend on thickness most.
     """
     s0, s1, s2 = 1.0 / (1.0 + strain[0]), 1.0 / (1.0 + strain[1]), 1.0 / (1.0 + strain[2])
     squared = optics.wavenumber * optics.wavenumber
@@ -209,37 +209,9 @@ def agreement(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def scatter(
-    spots: FloatArray,
-    count: int,
-    image: NDArray[np.float32],
-    mean: NDArray[np.float32],
-    cx: float,
-    cy: float,
-    turn: float,
-    optics: Optics,
-) -> float:
-    """Mean square of what the brightnesses of spots differ from their weights by, amplitude fitted."""
-    product, power, total = 0.0, 0.0, 0.0
-    inside = 0
-    e, f = np.cos(turn), np.sin(turn)
-    for k in range(count):
-        x, y = spots[k, 0], spots[k, 1]
-        value = brightness(image, mean, e * x - f * y, f * x + e * y, cx, cy, optics)
-        if value == value:
-            product += spots[k, 2] * value
-            power += spots[k, 2] * spots[k, 2]
-            total += value * value
-            inside += 1
-    if power <= 0.0 or inside < 2:
-        return np.inf
-    return max(total - product * product / power, 1e-12 * total) / (inside - 1)
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
 def objective(r: float, noise: float, parameters: FloatArray, prior: FloatArray) -> float:
     """Logarithm of the likelihood times the priors, see :func:`climb`; rises with r where there are no priors."""
-    value = 0.5 * r * abs(r) / noise
+    value = 0.5 * r * abs(r) / (noise * noise)
     for i in range(3, len(prior)):
         if prior[i] < np.inf:
             value -= 0.5 * (parameters[i] / prior[i]) ** 2
@@ -253,6 +225,7 @@ def climb(
     steps: FloatArray,
     prior: FloatArray,
     norm: float,
+    noise: float,
     rounds: int,
     parts: FloatArray,
     strength: FloatArray,
@@ -285,8 +258,8 @@ def climb(
         them there is one strain for all three.
     prior
         Standard deviation of a parameter about 0; infinity where nothing is known.
-    norm
-        Norm of the image.
+    norm, noise
+        Norm of the image, and standard deviation of a brightness between spots.
     best
         Overwritten with the parameters.
 
@@ -307,41 +280,51 @@ def climb(
         tilt[:2] = best[:2]
         rotation_of(quaternion, tilt, rotation)
         count = spots_of(rotation, best[5:8], parts, strength, listing, optics, spots)
-        noise = scatter(spots, count, image, mean, cx + best[3], cy + best[4], best[2], optics)
         r = agreement(spots, count, image, mean, cx + best[3], cy + best[4], best[2], optics)
         top, correlation = objective(r, noise, best, prior), r / norm
         if rounds == 0:
             break
-        for p in range(len(steps)):
-            if width[p] <= 0.0:
-                continue
+        round_origin, round_top = best.copy(), top
+        for p in range(len(steps) + 1):
             origin = best.copy()
+            whole = p == len(steps)
+            # Last, on along the way of the whole round: parameters may go together.
+            direction = np.zeros(8)
+            if whole:
+                direction = best - round_origin
+                step = 1.0
+            else:
+                step = width[p]
+                if p < 2 and turn % 2 == 1:
+                    direction[0], direction[1] = 0.7071067811865476, 0.7071067811865476 * (1 - 2 * p)
+                elif p == 5 and len(steps) == 6:
+                    direction[5:] = 1.0
+                else:
+                    direction[p] = 1.0
+            if step <= 0.0 or not direction.any():
+                continue
             values[1] = top
-            moves_spots = p < 2 or p > 4
+            moves_spots = whole or p < 2 or p > 4
             if not moves_spots:
                 tilt[:2] = origin[:2]
                 rotation_of(quaternion, tilt, rotation)
                 count = spots_of(rotation, origin[5:8], parts, strength, listing, optics, spots)
             for attempt in range(3):
                 # Both sides, and the top of the parabola through them and the middle.
+                if attempt == 0 and whole:
+                    values[0] = round_top
+                    continue
                 if attempt < 2:
-                    move = width[p] * (2 * attempt - 1)
+                    move = step * (2 * attempt - 1)
                 else:
                     bend = values[0] - 2.0 * values[1] + values[2]
                     if bend >= 0.0:
                         break
-                    move = 0.5 * width[p] * (values[0] - values[2]) / bend
-                    if abs(move) > 1.5 * width[p] or abs(move) < 0.02 * width[p]:
+                    move = 0.5 * step * (values[0] - values[2]) / bend
+                    if abs(move) > 1.5 * step or abs(move) < 0.02 * step:
                         break
-                trial[:] = origin
-                if p < 2 and turn % 2 == 1:
-                    trial[0] += 0.7071067811865476 * move
-                    trial[1] += 0.7071067811865476 * move * (1 - 2 * p)
-                else:
-                    trial[p] += move
+                trial[:] = origin + move * direction
                 if moves_spots:
-                    if len(steps) == 6:
-                        trial[6:] = trial[5]
                     tilt[:2] = trial[:2]
                     rotation_of(quaternion, tilt, rotation)
                     count = spots_of(rotation, trial[5:8], parts, strength, listing, optics, spots)

@@ -176,6 +176,7 @@ class Refiner:
                 block.images[b],
                 block.means[b],
                 float(np.sqrt(block.power[b])),
+                _noise(block.flat[b], block.power[b]),
                 block.centres[b],
                 orientations[b],
                 scores[b],
@@ -198,11 +199,18 @@ class Refiner:
             )
 
 
+def _noise(flat: NDArray[np.float32], power: float) -> float:
+    """Standard deviation of brightnesses between spots, from the median, of every 11th sample."""
+    between = 1.4826 * float(np.median(np.abs(flat.ravel()[::11])))
+    return max(between, 0.01 * float(np.sqrt(power / flat.size)))
+
+
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _refine_pattern(
     image: NDArray[np.float32],
     mean: NDArray[np.float32],
     norm: float,
+    noise: float,
     centre: FloatArray,
     orientations: FloatArray,
     scores: FloatArray,
@@ -245,6 +253,7 @@ def _refine_pattern(
                 steps,
                 prior,
                 norm,
+                noise,
                 rounds,
                 parts,
                 strength,

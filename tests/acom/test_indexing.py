@@ -29,13 +29,13 @@ from hyperspy_assb.acom.result import NOT_INDEXED, PatternStatus
 from hyperspy_assb.simulation import simulate_patterns
 from hyperspy_assb.simulation.diffraction_conditions import DiffractionConditions
 
-SHAPE = (160, 160)
+SHAPE = (176, 176)
 CONDITIONS = DiffractionConditions(
-    shape=SHAPE, scale=0.0125, centre=(81.3, 77.9), ellipticity=0.02, ellipse_azimuth=30.0, scan_rotation=20.0
+    shape=SHAPE, scale=0.0145, centre=(89.3, 85.9), ellipticity=0.02, ellipse_azimuth=30.0, scan_rotation=20.0
 )
 GEOMETRY = PatternGeometry(
-    scale=0.0125,
-    centre=(81.3, 77.9),
+    scale=0.0145,
+    centre=(89.3, 85.9),
     ellipticity=0.02,
     ellipse_azimuth=np.radians(30.0),
     scan_rotation=np.radians(20.0),
@@ -43,13 +43,15 @@ GEOMETRY = PatternGeometry(
     centre_std=(0.0, 0.0),
 )
 NAMES = ["LiFePO4", "FePO4"]
+EXACT = MatchOptions(intensity_power=0.5, radius_power=0.0)
+"""Weights that are the brightnesses of kinematical patterns: they agree best at the very truth."""
 
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HYPERSPY_ASSB_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        return simulate_bank(NAMES, resolution=2.0, max_radius=0.95)
+        return simulate_bank(NAMES, resolution=2.0, max_radius=1.25)
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +96,10 @@ def kinematical(bank, p, orientation, *, scale=(1.0, 1.0, 1.0), shift=(0.0, 0.0)
     x, y = spots.x[0], spots.y[0]
     vectors = np.stack([np.cos(turn) * x - np.sin(turn) * y, np.sin(turn) * x + np.cos(turn) * y], axis=-1)
     rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
-    pattern = np.ones(SHAPE)
+    pattern = np.zeros(SHAPE)
     top = spots.intensity.max()
     for (column, row), value in zip(GEOMETRY.to_pixels(vectors) + shift, spots.intensity[0] / top, strict=True):
-        if value > 1e-3:
+        if value > 1e-5:
             pattern += 1e3 * value * np.exp(-((columns - column) ** 2 + (rows - row) ** 2) / (2 * 1.4**2))
     return pattern
 
@@ -109,31 +111,49 @@ def alone(bank, p, orientation):
     return known
 
 
+def test_tilts_are_found_back(bank):
+    angles = []
+    for seed in range(12):
+        p = seed % 2
+        truth = random_orientations(1, seed)[0]
+        pattern = kinematical(bank, p, truth)[None]
+        start = alone(bank, p, tilted(truth, 0.8, seed))
+        refined = refine_orientations(pattern, start, bank, GEOMETRY, match_options=EXACT)
+        angles.append(disorientation(refined.orientation[0, p], truth, bank.phases[p])[0])
+        before = score_orientations(pattern, start, bank, GEOMETRY, match_options=EXACT)
+        assert refined.score[0, p] > before[0, p] > 0.0
+        assert np.isnan(refined.orientation[0, 1 - p]).all()
+        assert refined.score[0, 1 - p] == 0.0
+        np.testing.assert_array_equal(refined.lattice_scale[0, p], 1.0)
+    # Spots far from the Ewald sphere count less than they shine here: the rest of the tilt.
+    assert np.median(angles) < 0.2
+    assert max(angles) < 0.6
+
+
 @settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 10**6), p=st.integers(0, 1))
-def test_a_tilt_is_found_back(bank, seed, p):
+@given(seed=st.integers(0, 10**6), p=st.integers(0, 1), degrees=st.floats(-0.9, 0.9))
+def test_a_turn_is_found_back(bank, seed, p, degrees):
     truth = random_orientations(1, seed)[0]
+    start = alone(bank, p, turn_pattern(truth, np.radians(degrees)))
     pattern = kinematical(bank, p, truth)[None]
-    start = alone(bank, p, tilted(truth, 0.8, seed))
     refined = refine_orientations(pattern, start, bank, GEOMETRY, options=RefineOptions(rounds=5))
-    assert disorientation(refined.orientation[0, p], truth, bank.phases[p])[0] < 0.25
-    assert refined.score[0, p] >= score_orientations(pattern, start, bank, GEOMETRY)[0, p]
-    assert np.isnan(refined.orientation[0, 1 - p]).all()
-    assert refined.score[0, 1 - p] == 0.0
-    np.testing.assert_array_equal(refined.lattice_scale[0, p], 1.0)
+    x, y = (Rotation(q).to_matrix()[0] for q in (truth, refined.orientation[0, p]))
+    # In-plane part of the rotation from one to the other, in the specimen.
+    between = x.T @ y
+    assert abs(np.degrees(np.arctan2(between[0, 1] - between[1, 0], between[0, 0] + between[1, 1]))) < 0.06
 
 
 def test_lattice_parameters_are_found_back(bank):
     scale = np.array([1.012, 0.994, 1.007])
-    errors = []
+    found = []
     for seed in range(8):
         truth = random_orientations(1, 100 + seed)[0]
         pattern = kinematical(bank, 0, truth, scale=scale)[None]
         options = RefineOptions(lattice=3, lattice_std=0.03, rounds=7)
-        refined = refine_orientations(pattern, alone(bank, 0, tilted(truth, 0.3)), bank, GEOMETRY, options=options)
-        errors.append(refined.lattice_scale[0, 0] - scale)
-    assert np.abs(np.median(errors, axis=0)).max() < 0.002
-    assert np.abs(np.median(errors, axis=0)).max() < 0.3 * np.abs(scale - 1).min()
+        start = alone(bank, 0, tilted(truth, 0.3))
+        refined = refine_orientations(pattern, start, bank, GEOMETRY, options=options, match_options=EXACT)
+        found.append(refined.lattice_scale[0, 0])
+    np.testing.assert_allclose(np.median(found, axis=0), scale, atol=0.002)
 
 
 def test_one_factor_for_the_whole_lattice(bank):
@@ -169,7 +189,7 @@ def test_the_better_candidate_is_kept(bank):
     candidates[0, 0, 2] = tilted(truth, 0.5, 2)
     refined = refine_orientations(kinematical(bank, 0, truth)[None], candidates, bank, GEOMETRY)
     assert refined.candidate[0, 0] == 2
-    assert disorientation(refined.orientation[0, 0], truth, bank.phases[0])[0] < 0.25
+    assert disorientation(refined.orientation[0, 0], truth, bank.phases[0])[0] < 0.6
     scores = np.where(np.isfinite(candidates[..., 0]), [[[1.0, 0.0, 0.1]]], 0.0)
     refined = refine_orientations(kinematical(bank, 0, truth)[None], candidates, bank, GEOMETRY, scores=scores)
     assert refined.candidate[0, 0] == 0
@@ -219,9 +239,9 @@ def test_a_pattern_is_indexed_the_same_whatever_is_beside_it(bank, scan):
 def test_empty_and_saturated_patterns_are_said_to_be(bank, scan):
     patterns = np.stack([np.zeros(SHAPE), scan[0][0], scan[0][1]]).astype(np.uint8)
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
-    radius = np.hypot(x - 81.3, y - 77.9)
+    radius = np.hypot(x - 89.3, y - 85.9)
     patterns[0][radius < 4] = 255  # the direct beam alone
-    patterns[2][(np.hypot(x - 120, y - 90) < 3)] = 255
+    patterns[2][(np.hypot(x - 130, y - 95) < 3)] = 255
     found = index_patterns(patterns, bank, GEOMETRY)
     assert found.status.tolist() == [PatternStatus.EMPTY, PatternStatus.INDEXED, PatternStatus.SATURATED]
     assert found.phase[0] == NOT_INDEXED
@@ -279,7 +299,7 @@ def test_evidence_is_that_of_student(seed, n):
     where = 30.0 * np.arange(3 * n)[:, None] * [1.0, 0.0]
     a, b = rng.uniform(0.5, 2.0, (2, 2 * n))
     first = placed(where[: 2 * n], a, a + rng.normal(0.0, 0.3, 2 * n))
-    second = placed([*where[n:], 0.0, 0.8], b, rng.normal(0.3, 0.3, 2 * n))
+    second = placed(where[n:] + np.array([0.0, 0.8]), b, rng.normal(0.3, 0.3, 2 * n))
     s, m = np.zeros(3 * n), np.zeros(3 * n)
     s[: 2 * n] += 2 * a * first[:, 3] - a**2
     s[n:] -= 2 * b * second[:, 3] - b**2
@@ -334,13 +354,14 @@ def test_equal_phases_are_equally_probable(bank):
 
 
 def test_a_less_certain_calibration_makes_phases_less_certain(bank, scan):
-    patterns = scan[0][:16]
-    log_odds_of = []
-    for relative in (0.0, 0.02, 0.05):
-        geometry = replace(GEOMETRY, scale_std=relative * GEOMETRY.scale)
-        posterior = index_patterns(patterns, bank, geometry).posterior
-        log_odds_of.append(np.log(posterior.max(axis=1) / posterior.min(axis=1)))
-    assert np.median(log_odds_of[0]) > np.median(log_odds_of[1]) > np.median(log_odds_of[2])
+    patterns = scan[0][:30]
+    evidence = []
+    for relative, pixels in ((0.0, 0.0), (0.004, 0.0), (0.004, 2.0), (0.03, 2.0)):
+        geometry = replace(GEOMETRY, scale_std=relative * GEOMETRY.scale, centre_std=(pixels, pixels))
+        options = IndexingOptions(posterior=PosteriorOptions(strain_std=0.0))
+        posterior = index_patterns(patterns, bank, geometry, options=options).posterior
+        evidence.append(np.log(posterior.max(axis=1) / posterior.min(axis=1)).mean())
+    assert evidence[0] > evidence[1] > evidence[2] > evidence[3]
 
 
 def test_a_wrong_scale_is_searched_as_far_as_it_is_uncertain(bank):
