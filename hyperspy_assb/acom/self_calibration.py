@@ -292,9 +292,7 @@ def _refine(
     )
 
 
-def _conclude(
-    found: list[_Found], near: FloatArray, places: FloatArray, o: SelfCalibrationOptions
-) -> SelfCalibration:
+def _conclude(found: list[_Found], near: FloatArray, places: FloatArray, o: SelfCalibrationOptions) -> SelfCalibration:
     found.sort(key=lambda f: -float(f.scores.mean()))
     best = found[0]
     distinct = [best]
@@ -439,7 +437,9 @@ def fit_geometry(
         If there are too few spots.
     """
     if len(moved.pattern) < 8:
-        raise CalibrationError(f"patterns: only {len(moved.pattern)} spots lie where a lattice expects them, 8 are needed.")
+        raise CalibrationError(
+            f"patterns: only {len(moved.pattern)} spots lie where a lattice expects them, 8 are needed."
+        )
     x, y = moved.expected.T
     zero, one = np.zeros_like(x), np.ones_like(x)
     # Scale (isotropic), ellipse (two), shift (two); then rotation and shift of the pattern.
