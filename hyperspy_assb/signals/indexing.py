@@ -20,6 +20,7 @@ from hyperspy_assb.acom.indexing import IndexingOptions
 from hyperspy_assb.acom.preparation import find_centres
 from hyperspy_assb.acom.result import IndexedScan
 from hyperspy_assb.acom.scan import CentreFinder, ScanIndexer, sum_direct_beam
+from hyperspy_assb.acom.self_calibration import CalibrationError, calibrate_on_patterns
 from hyperspy_assb.signals.diffraction_geometry import read_beam_energy
 from hyperspy_assb.signals.orientations import OrientationMaps
 
@@ -30,6 +31,8 @@ BLOCK_BYTES = 48 * 2**20
 """Patterns that are in memory at a time; the next block is read while one is indexed."""
 SAMPLE_PATTERNS = 400
 """Patterns on which the calibration is refined, evenly over the scan."""
+FEWEST_TO_CALIBRATE = 16
+"""Patterns below which the calibration is not refined: they may be of one grain, which any lattice fits."""
 BEAM_SCATTER = 0.05
 """How far the direct beam strays from its middle, as a share of the frame."""
 PRECESSION_ANGLE = 0.7
@@ -312,7 +315,9 @@ def numba_engine(
         options = replace(options, refine=None)
     finder = None
     if calibrate:
-        geometry, finder = locate_beam(signal, geometry, sample_patterns(signal), notes)
+        sample = sample_patterns(signal)
+        geometry, finder = locate_beam(signal, geometry, sample, notes)
+        geometry, finder = refine_geometry(sample, bank, geometry, finder, notes)
     return ScanIndexer(
         bank,
         geometry,
@@ -360,3 +365,31 @@ def locate_beam(
         return found
 
     return replace(geometry, centre=place), finder
+
+
+def refine_geometry(
+    sample: NDArray[Any],
+    bank: TemplateBank,
+    geometry: PatternGeometry,
+    finder: CentreFinder | None,
+    notes: list[str],
+) -> tuple[PatternGeometry, CentreFinder | None]:
+    """Scale, centre and ellipse refined on a sample of patterns; with a note as they were, where that is impossible."""
+    if len(sample) < FEWEST_TO_CALIBRATE:
+        notes.append(f"{len(sample)} patterns are too few to refine the calibration on: what is stated holds.")
+        return geometry, finder
+    centres = np.tile(geometry.centre, (len(sample), 1)) if finder is None else finder(sample)
+    try:
+        found = calibrate_on_patterns(sample, bank, geometry, centres=centres)
+    except CalibrationError as error:
+        notes.append(f"The calibration was not refined on the patterns: {error}")
+        return geometry, finder
+    if found.ambiguous:
+        others = ", ".join(f"{c.geometry.scale:.5g}" for c in found.candidates[1:3])
+        notes.append(
+            f"The patterns agree with the phases at more than one scale ({found.geometry.scale:.5g}; {others} 1/Å per "
+            "pixel): LiFePO4 and FePO4 differ like two camera lengths. Calibrate on a known phase."
+        )
+    if finder is None:
+        return found.geometry, None
+    return found.geometry, lambda patterns: finder(patterns) + found.shift
