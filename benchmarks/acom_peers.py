@@ -84,8 +84,11 @@ class Pyxem:
         return PeerResult(len(which) / seconds, self.bank.phase[which], self._orientations(which, best))
 
     def _orientations(self, which: Any, best: Any) -> Any:
-        """Of the templates, turned as pyxem says; the mirror image as the bank has it."""
-        angle, mirrored = np.radians(best[:, 2]), best[:, 3] < 0
+        """Of the templates, turned as pyxem says, whose azimuths grow upwards in an image: by 180 degrees less the
+        angle, and mirrored where its factor is 1. (Of all signs and offsets these alone give the orientations of drawn
+        patterns.)
+        """
+        angle, mirrored = np.pi - np.radians(best[:, 2]), best[:, 3] > 0
         on_grid = np.where(mirrored[:, None], self.bank.mirrored_orientations[which], self.bank.orientations[which])
         turned = turn_pattern(on_grid, angle)
         return np.repeat(turned[:, None], len(self.bank.phases), axis=1)

@@ -16,10 +16,18 @@ LEAST_SCATTER = 0.1
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def heaviest(spots: FloatArray, count: int, most: int, out: FloatArray) -> int:
     """The heaviest spots, x, y and weight, into `out`; returns how many."""
-    order = np.argsort(-spots[:count, 2])
-    number = min(count, most)
-    for k in range(number):
-        out[k] = spots[order[k]]
+    number = 0
+    for k in range(count):
+        if number == most and spots[k, 2] <= out[most - 1, 2]:
+            continue
+        number = min(number + 1, most)
+        i = number - 1
+        while i > 0 and out[i - 1, 2] < spots[k, 2]:
+            for j in range(3):
+                out[i, j] = out[i - 1, j]
+            i -= 1
+        for j in range(3):
+            out[i, j] = spots[k, j]
     return number
 
 

@@ -276,45 +276,42 @@ def climb(
     width = steps.copy()
     correlation = 0.0
     values = np.empty(3)
-    for turn in range(max(rounds, 1)):
-        tilt[:2] = best[:2]
-        rotation_of(quaternion, tilt, rotation)
-        count = spots_of(rotation, best[5:8], parts, strength, listing, optics, spots)
-        r = agreement(spots, count, image, mean, cx + best[3], cy + best[4], best[2], optics)
-        top, correlation = objective(r, noise, best, prior), r / norm
-        if rounds == 0:
-            break
-        round_origin, round_top = best.copy(), top
-        for p in range(len(steps) + 1):
-            origin = best.copy()
-            whole = p == len(steps)
+    origin, direction, round_origin = np.empty(8), np.empty(8), np.empty(8)
+    top, round_top = -np.inf, -np.inf
+    count = 0
+    for turn in range(rounds + 1):
+        # Round 0 is the start only.
+        round_top = top
+        for i in range(8):
+            round_origin[i] = best[i]
+        for p in range(1 if turn == 0 else len(steps) + 1):
             # Last, on along the way of the whole round: parameters may go together.
-            direction = np.zeros(8)
-            if whole:
-                direction = best - round_origin
-                step = 1.0
-            else:
-                step = width[p]
-                if p < 2 and turn % 2 == 1:
-                    direction[0], direction[1] = 0.7071067811865476, 0.7071067811865476 * (1 - 2 * p)
+            whole = p == len(steps)
+            step = 1.0 if whole else width[p]
+            way = 0.0
+            for i in range(8):
+                origin[i] = best[i]
+                direction[i] = best[i] - round_origin[i] if whole else 0.0
+                way += abs(direction[i])
+            if not whole:
+                way = 1.0
+                direction[p] = 1.0
+                if p < 2 and turn % 2 == 0:
+                    direction[p] = 0.7071067811865476 * (1 - 2 * p)
+                    direction[1 - p] = 0.7071067811865476
                 elif p == 5 and len(steps) == 6:
-                    direction[5:] = 1.0
-                else:
-                    direction[p] = 1.0
-            if step <= 0.0 or not direction.any():
+                    direction[6], direction[7] = 1.0, 1.0
+            if turn > 0 and (step <= 0.0 or way == 0.0):
                 continue
-            values[1] = top
+            values[0], values[1] = round_top, top
             moves_spots = whole or p < 2 or p > 4
-            if not moves_spots:
-                tilt[:2] = origin[:2]
-                rotation_of(quaternion, tilt, rotation)
-                count = spots_of(rotation, origin[5:8], parts, strength, listing, optics, spots)
-            for attempt in range(3):
-                # Both sides, and the top of the parabola through them and the middle.
-                if attempt == 0 and whole:
-                    values[0] = round_top
+            # Both sides, and the top of the parabola through them and the middle.
+            for attempt in range(1 if turn == 0 else 3):
+                if turn == 0:
+                    move = 0.0
+                elif attempt == 0 and whole:
                     continue
-                if attempt < 2:
+                elif attempt < 2:
                     move = step * (2 * attempt - 1)
                 else:
                     bend = values[0] - 2.0 * values[1] + values[2]
@@ -323,20 +320,22 @@ def climb(
                     move = 0.5 * step * (values[0] - values[2]) / bend
                     if abs(move) > 1.5 * step or abs(move) < 0.02 * step:
                         break
-                trial[:] = origin + move * direction
-                if moves_spots:
-                    tilt[:2] = trial[:2]
+                for i in range(8):
+                    trial[i] = origin[i] + move * direction[i]
+                if moves_spots or attempt == 0:
+                    tilt[0], tilt[1] = trial[0], trial[1]
                     rotation_of(quaternion, tilt, rotation)
-                    count = spots_of(rotation, trial[5:8], parts, strength, listing, optics, spots)
+                    count = spots_of(rotation, trial[5:], parts, strength, listing, optics, spots)
                 r = agreement(spots, count, image, mean, cx + trial[3], cy + trial[4], trial[2], optics)
                 value = objective(r, noise, trial, prior)
                 if attempt < 2:
                     values[2 * attempt] = value
                 if value > top:
                     top, correlation = value, r / norm
-                    best[:] = trial
+                    for i in range(8):
+                        best[i] = trial[i]
         for p in range(len(steps)):
-            width[p] *= 0.5
+            width[p] *= 0.5 if turn > 0 else 1.0
     return correlation
 
 

@@ -259,38 +259,33 @@ def smooth(
     ny, nx = pattern.shape
     reach = len(weights) - 1
     total = np.float32(0.0)
+    padded = np.empty(nx + 2 * reach, np.float32)
     for j in range(ny):
-        row = pattern[j]
         for i in range(nx):
-            total += row[i] * np.float32(0.0)
-        if reach == 0:
-            out[j] = row
-            continue
+            padded[reach + i] = pattern[j, i]
+            total += pattern[j, i] * np.float32(0.0)
+        for k in range(reach):
+            padded[k] = pattern[j, 0]
+            padded[reach + nx + k] = pattern[j, nx - 1]
         target = rows[j]
         for i in range(nx):
-            target[i] = weights[0] * row[i]
+            target[i] = weights[0] * padded[reach + i]
         for k in range(1, reach, 2):  # two at a time: less to load and store
+            left, right = padded[reach - k :], padded[reach + k :]
+            far_left, far_right = padded[reach - k - 1 :], padded[reach + k + 1 :]
             v, w = weights[k], weights[k + 1]
-            for i in range(k + 1, nx - k - 1):
-                target[i] += v * (row[i - k] + row[i + k]) + w * (row[i - k - 1] + row[i + k + 1])
-            for i in range(min(k + 1, nx)):
-                target[i] += v * (row[max(i - k, 0)] + row[min(i + k, nx - 1)])
-                target[i] += w * (row[0] + row[min(i + k + 1, nx - 1)])
-            for i in range(max(nx - k - 1, min(k + 1, nx)), nx):
-                target[i] += v * (row[max(i - k, 0)] + row[min(i + k, nx - 1)])
-                target[i] += w * (row[max(i - k - 1, 0)] + row[nx - 1])
-    if reach > 0:
-        for j in range(ny):
-            target = out[j]
-            source = rows[j]
             for i in range(nx):
-                target[i] = weights[0] * source[i]
-            for k in range(1, reach, 2):
-                v, w = weights[k], weights[k + 1]
-                above, below = rows[max(j - k, 0)], rows[min(j + k, ny - 1)]
-                top, bottom = rows[max(j - k - 1, 0)], rows[min(j + k + 1, ny - 1)]
-                for i in range(nx):
-                    target[i] += v * (above[i] + below[i]) + w * (top[i] + bottom[i])
+                target[i] += v * (left[i] + right[i]) + w * (far_left[i] + far_right[i])
+    for j in range(ny):
+        target = out[j]
+        for i in range(nx):
+            target[i] = weights[0] * rows[j, i]
+        for k in range(1, reach, 2):
+            v, w = weights[k], weights[k + 1]
+            above, below = rows[max(j - k, 0)], rows[min(j + k, ny - 1)]
+            top, bottom = rows[max(j - k - 1, 0)], rows[min(j + k + 1, ny - 1)]
+            for i in range(nx):
+                target[i] += v * (above[i] + below[i]) + w * (top[i] + bottom[i])
     return total == np.float32(0.0)
 
 
