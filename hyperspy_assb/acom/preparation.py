@@ -104,7 +104,9 @@ def find_centres(
         if np.isfinite(away).any():
             near = 3.0 + 6.0 * float(np.nanmedian(away))
             for b in np.flatnonzero(~(away <= near)):
-                _find_beams(patterns[b : b + 1], middle[0], middle[1], near, largest, significance, centres[b : b + 1])
+                _find_beams(
+                    patterns[b : b + 1], middle[0], middle[1], near, largest, significance, centres[b : b + 1]
+                )
     return centres
 
 
@@ -593,9 +595,7 @@ def remove_background(
     else:
         places = np.asarray(centres, dtype=float)
         if places.shape not in ((2,), (len(patterns), 2)) or not np.isfinite(places).all():
-            raise ValueError(
-                f"centres: known column and row of each of {len(patterns)} patterns, shape (B, 2) or (2,)."
-            )
+            raise ValueError(f"centres: known column and row of {len(patterns)} patterns, shape (B, 2) or (2,).")
         places = np.ascontiguousarray(np.broadcast_to(places, (len(patterns), 2)))
 
         def work(begin: int, end: int) -> None:
@@ -603,6 +603,50 @@ def remove_background(
 
     in_threads(work, len(patterns), threads)
     return spots
+
+
+def fill_masked(patterns: ArrayLike, centres: ArrayLike, mask: ArrayLike) -> NDArray[Any]:
+    """Patterns with the mean of their radius where a beam stop or dead pixels are.
+
+    Parameters
+    ----------
+    patterns
+        Any real type, shape (B, ny, nx).
+    centres
+        Column and row of the direct beam in pixels, shape (B, 2) or (2,).
+    mask
+        True where pixels are filled, shape (ny, nx).
+
+    Returns
+    -------
+    filled
+        Of the same type, shape (B, ny, nx). Radii that are masked all around get the level of the next one.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not go together, a centre is not known, or all pixels are masked.
+    """
+    patterns = checked_patterns(patterns)
+    hide = np.asarray(mask, dtype=bool)
+    places = np.asarray(centres, dtype=float)
+    if hide.shape != patterns.shape[1:]:
+        raise ValueError(f"mask: the shape of a pattern {patterns.shape[1:]}, not {hide.shape}.")
+    if hide.all():
+        raise ValueError("mask: every pixel is left out.")
+    if places.shape not in ((2,), (len(patterns), 2)) or not np.isfinite(places).all():
+        raise ValueError(f"centres: known column and row of each of {len(patterns)} patterns, shape (B, 2) or (2,).")
+    places = np.broadcast_to(places, (len(patterns), 2))
+    filled = patterns.copy()
+    y, x = np.indices(hide.shape)
+    for b in range(len(patterns)):
+        radius = np.hypot(x - places[b, 0], y - places[b, 1]).round().astype(int)
+        number = np.bincount(radius[~hide], minlength=radius.max() + 1)
+        total = np.bincount(radius[~hide], weights=patterns[b][~hide].astype(float), minlength=radius.max() + 1)
+        seen = np.flatnonzero(number)
+        level = np.interp(np.arange(len(number)), seen, total[seen] / number[seen])[radius[hide]]
+        filled[b][hide] = level.round() if patterns.dtype.kind in "iu" else level
+    return filled
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
