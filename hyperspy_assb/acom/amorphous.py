@@ -619,9 +619,10 @@ def classify(
     Returns
     -------
     status
-        EMPTY where there are too few counts, or neither lattice nor rings; AMORPHOUS where there are rings only, be they
-        of a known material or not; MIXED where there are a lattice and rings of a known material; SATURATED where there is a lattice and the camera was saturated; OVERLAPPING where there is no single lattice, but rings
-        as sharp as those of a powder; else INDEXED; shape (B,).
+        EMPTY where there are too few counts, or neither lattice nor rings; AMORPHOUS where there are rings only, be
+        they of a known material or not; MIXED where there are a lattice and rings of a known material; SATURATED where
+        there is a lattice and the camera was saturated; OVERLAPPING where there is no single lattice, but rings as
+        sharp as those of a powder; else INDEXED; shape (B,).
     """
     o = options or AmorphousOptions()
     crystal = np.asarray(crystalline, dtype=bool)

@@ -183,9 +183,7 @@ def calibrate_on_rings(
         raise ValueError(f"pattern: shape (ny, nx), not {image.shape}.")
     keep = np.isfinite(image) if mask is None else np.isfinite(image) & ~np.asarray(mask, dtype=bool)
     place = _centre_of(image, keep, centre)
-    reach = float(
-        min(max(place[0], image.shape[1] - 1 - place[0]), max(place[1], image.shape[0] - 1 - place[1]))
-    )
+    reach = float(min(max(place[0], image.shape[1] - 1 - place[0]), max(place[1], image.shape[0] - 1 - place[1])))
     approximate = _find_scale(image, keep, place, rings, scale, scale_range, reach)
     geometry = PatternGeometry(scale=approximate, centre=(float(place[0]), float(place[1])))
     fit = None

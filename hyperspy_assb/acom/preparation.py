@@ -104,9 +104,7 @@ def find_centres(
         if np.isfinite(away).any():
             near = 3.0 + 6.0 * float(np.nanmedian(away))
             for b in np.flatnonzero(~(away <= near)):
-                _find_beams(
-                    patterns[b : b + 1], middle[0], middle[1], near, largest, significance, centres[b : b + 1]
-                )
+                _find_beams(patterns[b : b + 1], middle[0], middle[1], near, largest, significance, centres[b : b + 1])
     return centres
 
 

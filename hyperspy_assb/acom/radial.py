@@ -46,7 +46,9 @@ class RadialProfiles:
     def dispersion(self) -> FloatArray:
         """Variance of the counts of a pixel over their mean, the median of all rings, 1 where unknown, shape (B,)."""
         seen = (self.level > 0.0) & (self.level * self.pixels > 20.0)
-        ratio = np.divide(self.level_std**2 * self.pixels, self.level, out=np.full(self.level.shape, np.nan), where=seen)
+        ratio = np.divide(
+            self.level_std**2 * self.pixels, self.level, out=np.full(self.level.shape, np.nan), where=seen
+        )
         known = seen.any(axis=1)
         found = np.ones(len(self.level))
         found[known] = np.nanmedian(ratio[known], axis=1)
@@ -126,8 +128,8 @@ def radial_profiles(
     rings = int((last - min_radius) / width)
     if rings < 4:
         raise ValueError(
-            f"scale: the frame reaches to {reach:.3g} 1/Å, which leaves {max(rings, 0)} rings of {width:.3g} 1/Å beyond "
-            f"min_radius = {min_radius:g}; check the calibration (1/Å per pixel)."
+            f"scale: the frame reaches to {reach:.3g} 1/Å, which leaves {max(rings, 0)} rings of {width:.3g} 1/Å "
+            f"beyond min_radius = {min_radius:g}; check the calibration (1/Å per pixel)."
         )
     count = len(patterns)
     level, error = np.full((count, rings), np.nan), np.full((count, rings), np.nan)
@@ -210,7 +212,7 @@ def _profile(
     error: FloatArray,
     pixels: FloatArray,
 ) -> tuple[float, float]:
-    """Level of each ring, its standard error and its pixels into arrays (R,); returns counts of spots and their error."""
+    """Level of each ring, its error and its pixels into arrays (R,); returns counts of spots and their error."""
     rings, sectors = number.shape
     counts = np.zeros(rings * sectors + 1)
     for j in range(pattern.shape[0]):

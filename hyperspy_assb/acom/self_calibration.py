@@ -201,8 +201,8 @@ def calibrate_on_patterns(
             continue
     if not found:
         raise CalibrationError(
-            f"patterns: no geometry within {100 * o.scale_range:g} % of the scale {geometry.scale:g} 1/Å per pixel makes "
-            "spots agree with a phase of the bank; check the stated calibration and the phases."
+            f"patterns: no geometry within {100 * o.scale_range:g} % of the scale {geometry.scale:g} 1/Å per pixel "
+            "makes spots agree with a phase of the bank; check the stated calibration and the phases."
         )
     return _conclude(found, near, places, o)
 

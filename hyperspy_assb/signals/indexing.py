@@ -16,6 +16,7 @@ from hyperspy_assb import provenance
 from hyperspy_assb.acom.assembly import ScanAssembler
 from hyperspy_assb.acom.bank import TemplateBank, simulate_bank
 from hyperspy_assb.acom.geometry import PatternGeometry
+from hyperspy_assb.acom.diffuse import RingJudge
 from hyperspy_assb.acom.indexing import IndexingOptions
 from hyperspy_assb.acom.preparation import find_centres
 from hyperspy_assb.acom.result import IndexedScan
@@ -313,12 +314,11 @@ def numba_engine(
     options = options or IndexingOptions()
     if not refine:
         options = replace(options, refine=None)
-    finder = None
+    finder, sample = None, sample_patterns(signal)
     if calibrate:
-        sample = sample_patterns(signal)
         geometry, finder = locate_beam(signal, geometry, sample, notes)
         geometry, finder = refine_geometry(sample, bank, geometry, finder, notes)
-    return ScanIndexer(
+    engine = ScanIndexer(
         bank,
         geometry,
         signal.data.shape[-2:],
@@ -326,6 +326,8 @@ def numba_engine(
         direct_beam=direct_beam_radius(signal, geometry),
         find_centres=finder,
     )
+    engine.judge_diffuse = RingJudge(engine.indexer.matcher, sample, centres=None if finder is None else finder(sample))
+    return engine
 
 
 def locate_beam(
