@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -472,7 +473,7 @@ def chance_of_turned_rings(
     centres
         Column and row of the direct beam of each pattern in pixels, shape (B, 2).
     draws
-        So many of each pattern.
+        So many of each pattern, by the same angles for all: what is found in a pattern does not depend on the others.
     rng
         Source of the angles, or a seed.
 
@@ -485,7 +486,7 @@ def chance_of_turned_rings(
     places = checked_centres(centres, matcher.geometry, patterns.shape)
     rng = np.random.default_rng(rng)
     count, grid = len(patterns), matcher.grid
-    turns = rng.integers(0, grid.azimuths, (count, draws, grid.radii))
+    turns = rng.integers(0, grid.azimuths, (draws, grid.radii))
     scores = np.zeros((count, draws))
     finite = np.ones(count, dtype=np.bool_)
     columns = np.arange(grid.azimuths)
@@ -496,7 +497,7 @@ def chance_of_turned_rings(
         flat = block.flat.copy()
         for k in range(draws):
             for b in range(end - begin):
-                shifted = (columns[None, :] + turns[begin + b, k][:, None]) % grid.azimuths
+                shifted = (columns[None, :] + turns[k][:, None]) % grid.azimuths
                 block.flat[b] = np.take_along_axis(flat[b], shifted, axis=1)
             found = MatchArrays.empty(end - begin, len(matcher.bank.phases), 1)
             matcher.search_block(block, found)
@@ -557,6 +558,7 @@ def find_crystalline(
     chance: ChanceScores,
     *,
     centres: ArrayLike | None = None,
+    scatter: float | None = None,
     options: AmorphousOptions | None = None,
 ) -> NDArray[np.bool_]:
     """Which patterns score higher than they would without a lattice.
@@ -573,6 +575,8 @@ def find_crystalline(
         Of noise alone.
     centres
         Column and row of the direct beam of each pattern in pixels, shape (B, 2).
+    scatter
+        Of :func:`scatter_of_turned_rings`; found on these patterns by default.
     options
         See :class:`AmorphousOptions`.
     """
@@ -581,18 +585,55 @@ def find_crystalline(
     scores = np.asarray(scores, dtype=float)
     if scores.shape != (len(patterns),):
         raise ValueError(f"scores: one for each of {len(patterns)} patterns, not {scores.shape}.")
-    limit = chance.limit(o.false_alarms)
-    crystalline = scores > limit
-    doubt = np.flatnonzero(crystalline & (scores <= o.doubtful * limit))
+    crystalline = scores > chance.limit(o.false_alarms)
+    doubt = _doubtful(scores, chance, o)
     if len(doubt):
-        places = None if centres is None else np.asarray(centres, dtype=float)[doubt]
-        turned = chance_of_turned_rings(matcher, patterns[doubt], centres=places, draws=o.draws)
-        mean = turned.mean(axis=1)
-        # The relative scatter is that of all of them: four draws tell little of it.
-        relative = float(np.sqrt(np.mean(turned.var(axis=1, ddof=1) / np.maximum(mean, 1e-12) ** 2)))
-        own = np.array([ChanceScores(m, max(relative * m, 1e-6), o.draws).limit(o.doubtful_alarms) for m in mean])
+        turned = _turned(matcher, patterns, doubt, centres, o)
+        relative = _relative_scatter(turned) if scatter is None else scatter
+        own = [ChanceScores(m, max(relative * m, 1e-6), o.draws).limit(o.doubtful_alarms) for m in turned.mean(axis=1)]
         crystalline[doubt] = scores[doubt] > own
     return np.asarray(crystalline)
+
+
+def scatter_of_turned_rings(
+    matcher: Matcher,
+    patterns: ArrayLike,
+    scores: ArrayLike,
+    chance: ChanceScores,
+    *,
+    centres: ArrayLike | None = None,
+    options: AmorphousOptions | None = None,
+) -> float:
+    """Relative scatter of the scores of patterns with turned rings, which a few draws of one pattern do not tell.
+
+    Parameters are those of :func:`find_crystalline`, for a sample of the scan.
+    """
+    o = options or AmorphousOptions()
+    doubt = _doubtful(np.asarray(scores, dtype=float), chance, o)
+    if not len(doubt):
+        return chance.std / max(chance.mean, 1e-12)
+    return _relative_scatter(_turned(matcher, checked_patterns(patterns), doubt, centres, o))
+
+
+def _doubtful(scores: FloatArray, chance: ChanceScores, options: AmorphousOptions) -> NDArray[np.int64]:
+    limit = chance.limit(options.false_alarms)
+    return np.flatnonzero((scores > limit) & (scores <= options.doubtful * limit))
+
+
+def _turned(
+    matcher: Matcher,
+    patterns: NDArray[Any],
+    rows: NDArray[np.int64],
+    centres: ArrayLike | None,
+    options: AmorphousOptions,
+) -> FloatArray:
+    places = None if centres is None else np.asarray(centres, dtype=float)[rows]
+    return chance_of_turned_rings(matcher, patterns[rows], centres=places, draws=options.draws)
+
+
+def _relative_scatter(turned: FloatArray) -> float:
+    mean = np.maximum(turned.mean(axis=1), 1e-12)
+    return float(np.sqrt(np.mean(turned.var(axis=1, ddof=1) / mean**2)))
 
 
 def classify(

@@ -15,6 +15,7 @@ from hyperspy_assb.acom.amorphous import (
     classify,
     find_crystalline,
     fit_rings,
+    scatter_of_turned_rings,
 )
 from hyperspy_assb.acom.indexing import IndexedPatterns
 from hyperspy_assb.acom.matching import Matcher
@@ -54,12 +55,22 @@ class RingJudge:
         self.materials = materials
         self.options = options or AmorphousOptions()
         self.chance = chance_of_noise(matcher, radial_profiles(sample, matcher.geometry, centres=centres))
+        scores = matcher.match(sample, centres=centres).phase_scores.max(axis=1)
+        self.scatter = scatter_of_turned_rings(
+            matcher, sample, scores, self.chance, centres=centres, options=self.options
+        )
 
     def __call__(self, patterns: NDArray[Any], centres: FloatArray, found: IndexedPatterns) -> DiffuseFindings:
         """What patterns of shape (B, ny, nx) show of amorphous material."""
         rings = fit_rings(radial_profiles(patterns, self.matcher.geometry, centres=centres), self.materials)
         crystalline = find_crystalline(
-            self.matcher, patterns, found.crystalline_score, self.chance, centres=centres, options=self.options
+            self.matcher,
+            patterns,
+            found.crystalline_score,
+            self.chance,
+            centres=centres,
+            scatter=self.scatter,
+            options=self.options,
         )
         status = np.asarray(found.status)
         judged = classify(

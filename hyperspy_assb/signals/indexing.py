@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from hyperspy_assb import provenance
 from hyperspy_assb.acom.assembly import ScanAssembler
 from hyperspy_assb.acom.bank import TemplateBank, simulate_bank
-from hyperspy_assb.acom.geometry import PatternGeometry
 from hyperspy_assb.acom.diffuse import RingJudge
+from hyperspy_assb.acom.geometry import PatternGeometry
 from hyperspy_assb.acom.indexing import IndexingOptions
 from hyperspy_assb.acom.preparation import find_centres
 from hyperspy_assb.acom.result import IndexedScan
