@@ -19,7 +19,7 @@ _NAMES = {
     "compare_phases": "hyperspy_assb.signals.phase_comparison",
     "load_comparison": "hyperspy_assb.signals.comparison",
     "load_delithiation": "hyperspy_assb.signals.delithiation",
-    "load_orientations": "hyperspy_assb.signals.orientations",
+    "load_orientations": "hyperspy_assb.signals.orientation_files",
     "load_patterns": "hyperspy_assb.signals.acom",
     "load_spectrum_image": "hyperspy_assb.signals.files",
     "multifit": "hyperspy_assb.models.multifit",

@@ -15,7 +15,7 @@ from hyperspy_assb.signals.acom import load_patterns as load_patterns
 from hyperspy_assb.signals.comparison import load_comparison as load_comparison
 from hyperspy_assb.signals.delithiation import load_delithiation as load_delithiation
 from hyperspy_assb.signals.files import load_spectrum_image as load_spectrum_image
-from hyperspy_assb.signals.orientations import load_orientations as load_orientations
+from hyperspy_assb.signals.orientation_files import load_orientations as load_orientations
 from hyperspy_assb.signals.phase_comparison import compare_phases as compare_phases
 
 __version__: str

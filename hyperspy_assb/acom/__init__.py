@@ -9,6 +9,9 @@ from importlib import import_module as _import_module
 
 _NAMES = {
     "CrystalPhase": "hyperspy_assb.acom.phases",
+    "FractionOptions": "hyperspy_assb.acom.fractions",
+    "GrainOptions": "hyperspy_assb.acom.grains",
+    "MechanismOptions": "hyperspy_assb.acom.mechanism",
     "TemplateBank": "hyperspy_assb.acom.bank",
     "load_phase": "hyperspy_assb.acom.phases",
     "simulate_bank": "hyperspy_assb.acom.bank",

@@ -6,6 +6,7 @@ from hyperspy_assb.reference._edges import Edge, edge, edges, oscillator_strengt
 from hyperspy_assb.reference._files import UnknownReferenceError
 from hyperspy_assb.reference._near_edges import check_element, near_edge
 from hyperspy_assb.reference._phases import Phase, phase, phases
+from hyperspy_assb.reference._rings import Ring, RingMaterial, ring_material, ring_materials
 from hyperspy_assb.reference._scattering import electron_scattering_factor, electron_scattering_table
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "Band",
     "Edge",
     "Phase",
+    "Ring",
+    "RingMaterial",
     "UnknownReferenceError",
     "band",
     "bands",
@@ -26,4 +29,6 @@ __all__ = [
     "oscillator_strength",
     "phase",
     "phases",
+    "ring_material",
+    "ring_materials",
 ]

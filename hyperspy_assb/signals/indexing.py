@@ -16,9 +16,12 @@ from hyperspy_assb import provenance
 from hyperspy_assb.acom.assembly import ScanAssembler
 from hyperspy_assb.acom.bank import TemplateBank, simulate_bank
 from hyperspy_assb.acom.geometry import PatternGeometry
+from hyperspy_assb.acom.diffuse import RingJudge
 from hyperspy_assb.acom.indexing import IndexingOptions
+from hyperspy_assb.acom.preparation import find_centres
 from hyperspy_assb.acom.result import IndexedScan
-from hyperspy_assb.acom.scan import ScanIndexer, sum_direct_beam
+from hyperspy_assb.acom.scan import CentreFinder, ScanIndexer, sum_direct_beam
+from hyperspy_assb.acom.self_calibration import CalibrationError, calibrate_on_patterns
 from hyperspy_assb.signals.diffraction_geometry import read_beam_energy
 from hyperspy_assb.signals.orientations import OrientationMaps
 
@@ -29,6 +32,10 @@ BLOCK_BYTES = 48 * 2**20
 """Patterns that are in memory at a time; the next block is read while one is indexed."""
 SAMPLE_PATTERNS = 400
 """Patterns on which the calibration is refined, evenly over the scan."""
+FEWEST_TO_CALIBRATE = 16
+"""Patterns below which the calibration is not refined: they may be of one grain, which any lattice fits."""
+BEAM_SCATTER = 0.05
+"""How far the direct beam strays from its middle, as a share of the frame."""
 PRECESSION_ANGLE = 0.7
 BACKENDS = ("numba", "pyxem")
 Engine = Callable[[NDArray[Any]], IndexedScan]
@@ -307,10 +314,84 @@ def numba_engine(
     options = options or IndexingOptions()
     if not refine:
         options = replace(options, refine=None)
-    return ScanIndexer(
+    finder, sample = None, sample_patterns(signal)
+    if calibrate:
+        geometry, finder = locate_beam(signal, geometry, sample, notes)
+        geometry, finder = refine_geometry(sample, bank, geometry, finder, notes)
+    engine = ScanIndexer(
         bank,
         geometry,
         signal.data.shape[-2:],
         options=options,
         direct_beam=direct_beam_radius(signal, geometry),
+        find_centres=finder,
     )
+    engine.judge_diffuse = RingJudge(engine.indexer.matcher, sample, centres=None if finder is None else finder(sample))
+    return engine
+
+
+def locate_beam(
+    signal: Any, geometry: PatternGeometry, sample: NDArray[Any], notes: list[str]
+) -> tuple[PatternGeometry, CentreFinder | None]:
+    """The place of the direct beam in a sample of patterns, and the function that finds it in each pattern.
+
+    Where it is seen in less than half of them, as behind a beam stop, what the axes state holds for all.
+    """
+    stated = any(axis.offset != 0.0 for axis in signal.axes_manager.signal_axes)
+    centres = find_centres(sample, expected=geometry.centre if stated else None)
+    known = np.isfinite(centres).all(axis=1)
+    middle = np.median(centres[known], axis=0) if known.any() else np.asarray(geometry.centre)
+    # The beam drifts by a few pixels; where the places scatter more, they are spots of crystals beside a beam stop.
+    near = np.linalg.norm(centres - middle, axis=1) <= max(3.0, BEAM_SCATTER * min(sample.shape[-2:]))
+    share = float((known & near).mean())
+    if share < 0.5:
+        notes.append(
+            f"The direct beam was found in {100 * share:.0f} % of the patterns only: it is taken to be at column "
+            f"{geometry.centre[0]:.1f}, row {geometry.centre[1]:.1f}" + (", as the axes state." if stated else ".")
+        )
+        return geometry, None
+    middle = np.median(centres[known & near], axis=0)
+    away = float(np.linalg.norm(middle - geometry.centre))
+    if stated and away > 2.0:
+        notes.append(
+            f"The direct beam is at column {middle[0]:.1f}, row {middle[1]:.1f}, {away:.1f} pixels from where the axes "
+            "have it."
+        )
+    place = (float(middle[0]), float(middle[1]))
+
+    def finder(patterns: NDArray[Any]) -> NDArray[np.float64]:
+        found = find_centres(patterns, expected=place)
+        seen = np.linalg.norm(found - place, axis=1) <= max(3.0, BEAM_SCATTER * min(sample.shape[-2:]))
+        # Where it is not seen, it is where it is in the patterns about.
+        found[~seen] = np.median(found[seen], axis=0) if seen.any() else place
+        return found
+
+    return replace(geometry, centre=place), finder
+
+
+def refine_geometry(
+    sample: NDArray[Any],
+    bank: TemplateBank,
+    geometry: PatternGeometry,
+    finder: CentreFinder | None,
+    notes: list[str],
+) -> tuple[PatternGeometry, CentreFinder | None]:
+    """Scale, centre and ellipse refined on a sample of patterns; with a note as they were, where that is impossible."""
+    if len(sample) < FEWEST_TO_CALIBRATE:
+        notes.append(f"{len(sample)} patterns are too few to refine the calibration on: what is stated holds.")
+        return geometry, finder
+    centres = np.tile(geometry.centre, (len(sample), 1)) if finder is None else finder(sample)
+    try:
+        found = calibrate_on_patterns(sample, bank, geometry, centres=centres)
+    except CalibrationError as error:
+        notes.append(f"The calibration was not refined on the patterns: {error}")
+        return geometry, finder
+    if found.ambiguous:
+        others = ", ".join(f"{c.geometry.scale:.5g}" for c in found.candidates[1:3])
+        notes.append(
+            f"The patterns agree with the phases at more than one scale ({found.geometry.scale:.5g}; {others} 1/Å per "
+            "pixel): LiFePO4 and FePO4 differ like two camera lengths. Calibrate on a known phase."
+        )
+    if finder is None:
+        return found.geometry, None
+    return found.geometry, lambda patterns: finder(patterns) + found.shift

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hyperspy_assb import provenance
-from hyperspy_assb.acom.assembly import map_names
 from hyperspy_assb.acom.diffraction import Diffraction
 from hyperspy_assb.acom.disorientation import symmetry_of
 from hyperspy_assb.acom.fractions import (
@@ -34,7 +31,7 @@ from hyperspy_assb.acom.grains import (
     grain_boundaries,
 )
 from hyperspy_assb.acom.mechanism import MechanismOptions
-from hyperspy_assb.acom.phases import pack_phase, to_orix, unpack_phase
+from hyperspy_assb.acom.phases import to_orix
 from hyperspy_assb.acom.result import IndexedScan, PatternStatus
 
 if TYPE_CHECKING:
@@ -379,38 +376,9 @@ class OrientationMaps:
         overwrite
             As in HyperSpy: None asks.
         """
-        shape = self.found.phase.shape
-        names = map_names(self.found)
-        columns, layout = [], []
-        for name in names:
-            values = np.asarray(getattr(self.found, name))
-            layout.append({"name": name, "shape": list(values.shape[2:]), "dtype": values.dtype.str})
-            columns.append(np.moveaxis(values.reshape(*shape, -1), -1, 0).astype(np.float64))
-        rest = {
-            item.name: getattr(self.found, item.name)
-            for item in fields(self.found)
-            if item.name not in (*names, "phases", "geometry")
-        }
-        signal = hs.signals.BaseSignal(np.concatenate(columns))
-        for axis, spec in zip(signal.axes_manager._axes, [None, *self._full_axes()], strict=True):
-            if spec is None:
-                axis.name = "quantity"
-            else:
-                for key in ("name", "scale", "offset", "units"):
-                    setattr(axis, key, spec[key])
-        signal.metadata.General.title = "Orientation maps"
-        content = {
-            "layout": layout,
-            "rest": provenance.to_plain(rest),
-            "geometry": provenance.to_plain(self.geometry),
-            "diffraction": provenance.to_plain(self.diffraction),
-            "phases": [{key: np.asarray(v).tolist() for key, v in pack_phase(p).items()} for p in self.phases],
-            "axes": provenance.to_plain([dict(axis) for axis in self.axes]),
-            "notes": list(self.notes),
-            "provenance": provenance.to_plain(self.record),
-        }
-        signal.metadata.set_item("ASSB.orientations", json.dumps(content))
-        signal.save(str(path), overwrite=overwrite)
+        from hyperspy_assb.signals.orientation_files import save_orientations
+
+        save_orientations(self, path, overwrite=overwrite)
 
     # ----------------------------------------------------------------- private
 
@@ -475,52 +443,3 @@ class OrientationMaps:
 
     def _map_template(self) -> Any:
         return self.phase_map
-
-
-def load_orientations(path: str | Path) -> OrientationMaps:
-    """Load what :meth:`OrientationMaps.save` wrote.
-
-    Raises
-    ------
-    ValueError
-        If the file holds something else.
-    """
-    if not Path(path).exists():
-        raise FileNotFoundError(f"There is no file {path}.")
-    signal = hs.load(str(path))
-    node = signal.metadata.get_item("ASSB.orientations", None) if not isinstance(signal, list) else None
-    if node is None:
-        raise ValueError(f"{path} holds no orientation maps: it was not written by OrientationMaps.save.")
-    content = json.loads(node)
-    columns = np.asarray(signal.data)
-    shape = columns.shape[1:]
-    maps, start = {}, 0
-    for entry in content["layout"]:
-        count = int(np.prod(entry["shape"], dtype=int))
-        part = np.moveaxis(columns[start : start + count], 0, -1).reshape(*shape, *entry["shape"])
-        maps[entry["name"]] = np.ascontiguousarray(part).astype(entry["dtype"])
-        start += count
-    numbers = ("scale", "ellipticity", "ellipse_azimuth", "scan_rotation", "mirrored")
-    geometry = {name: content["geometry"][name] for name in numbers}
-    geometry["centre"] = tuple(content["geometry"]["centre"])
-    for name in ("scale_std", "ellipticity_std"):
-        geometry[name] = _number(content["geometry"][name])
-    geometry["centre_std"] = tuple(_number(value) for value in content["geometry"]["centre_std"])
-    rest = {key: tuple(value) if isinstance(value, list) else value for key, value in content["rest"].items()}
-    known = {item.name for item in fields(IndexedScan)}
-    scan = IndexedScan(
-        phases=tuple(unpack_phase({key: np.array(value) for key, value in p.items()}) for p in content["phases"]),
-        geometry=PatternGeometry(**geometry),
-        **{key: value for key, value in {**rest, **maps}.items() if key in known},
-    )
-    return OrientationMaps(
-        found=scan,
-        axes=tuple(content["axes"]),
-        record=content["provenance"],
-        diffraction=Diffraction(**content["diffraction"]),
-        notes=tuple(content["notes"]),
-    )
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)

@@ -83,6 +83,48 @@ def test_lazy_patterns_give_the_same(patterns, bank, maps):
     assert lazy._lazy
 
 
+def test_a_direct_beam_that_is_elsewhere_is_found(patterns, bank, maps, state):
+    column, row = patterns.geometry.centre
+    wrong = patterns.deepcopy()
+    wrong.set_diffraction_calibration(centre=(column + 3.0, row - 2.5))
+    found = wrong.index_orientations(bank, show_progressbar=False)
+    assert any("pixels from where the axes have it" in note for note in found.notes)
+    share = np.stack([state.fractions[phase.name] for phase in maps.phases])
+    pure = (share.max(axis=0) > 0.9) & (found.found.phase >= 0)
+    right = (found.found.phase == share.argmax(axis=0))[pure].mean()
+    lost = wrong.index_orientations(bank, calibrate=False, show_progressbar=False)
+    assert right >= 0.95
+    assert (lost.found.phase == share.argmax(axis=0))[pure].mean() < right
+    # The bright field is that about the beam, not about the middle of the frame.
+    np.testing.assert_allclose(
+        found.virtual_bright_field.data, patterns.virtual_bright_field(show_progressbar=False).data, rtol=0.35
+    )
+
+
+def test_a_wrong_camera_length_is_put_right(patterns, bank, state):
+    wrong = patterns.deepcopy()
+    truth = patterns.geometry.scale
+    wrong.set_diffraction_calibration(1.03 * truth)
+    found = wrong.index_orientations(bank, show_progressbar=False)
+    assert found.geometry.scale == pytest.approx(truth, rel=0.004)
+    assert found.geometry.scale_std > 0
+    share = np.stack([state.fractions[phase.name] for phase in found.phases])
+    pure = (share.max(axis=0) > 0.9) & (found.found.phase >= 0)
+    assert (found.found.phase == share.argmax(axis=0))[pure].mean() >= 0.95
+
+
+def test_behind_a_beam_stop_the_stated_centre_holds(patterns, bank, maps):
+    s = patterns.inav[:6, 6:10].deepcopy()
+    column, row = (round(c) for c in s.geometry.centre)
+    s.data[..., row - 8 : row + 9, column - 8 : column + 9] = 0
+    s.data[..., row:, column - 3 : column + 4] = 0
+    found = s.index_orientations(bank, show_progressbar=False)
+    assert any("direct beam was found in" in note for note in found.notes)
+    np.testing.assert_allclose(found.geometry.centre, s.geometry.centre, atol=1.0)
+    sure = maps.found.reliability[6:10, :6] > 30
+    assert (found.found.phase == maps.found.phase[6:10, :6])[sure].mean() > 0.8
+
+
 def test_lines_and_single_patterns(patterns, bank, maps):
     line = patterns.inav[:, 7].index_orientations(bank, calibrate=False, show_progressbar=False)
     np.testing.assert_array_equal(line.phase_map.data, maps.phase_map.data[7])
@@ -176,10 +218,11 @@ def test_steel_is_not_taken_for_an_olivine(shared_data):
     s = load_patterns(folder / "subset_data.hspy")
     s.metadata.set_item("Acquisition_instrument.TEM.beam_energy", 200.0)
     s.metadata.set_item("Acquisition_instrument.TEM.precession_angle", 0.5)
-    # The file has the direct beam in the middle of the frame; it is four pixels beside it.
-    s.set_diffraction_calibration(centre=(132.3, 128.6))
     names = [folder / "austeniteLP.cif", folder / "g-phaseLP.cif", folder / "Cu.cif", "lfp", "fp"]
     found = s.index_orientations(names, show_progressbar=False)
+    # The file has the direct beam in the middle of the frame; it is four pixels beside it.
+    assert any("pixels from where the axes have it" in note for note in found.notes)
+    assert found.geometry.centre == pytest.approx((132.2, 128.5), abs=0.3)
     assert set(found.found.phase.ravel()) <= {0, 1, 2}
     assert (found.correlation.data > 0.15).all()
     assert sum(p.data for name, p in found.posterior.items() if "PO4" in name).max() < 0.2

@@ -1,0 +1,72 @@
+"""Which patterns of a scan are amorphous, and of what: rings and chance, for use block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperspy_assb.acom.amorphous import (
+    AmorphousOptions,
+    RingProfile,
+    chance_of_noise,
+    classify,
+    find_crystalline,
+    fit_rings,
+)
+from hyperspy_assb.acom.indexing import IndexedPatterns
+from hyperspy_assb.acom.matching import Matcher
+from hyperspy_assb.acom.radial import radial_profiles
+from hyperspy_assb.acom.result import PatternStatus
+from hyperspy_assb.acom.scan import DiffuseFindings
+from hyperspy_assb.fitting.kernels import FloatArray
+
+
+class RingJudge:
+    """Tells amorphous patterns from crystalline ones by what templates score by chance, and materials by their rings.
+
+    Parameters
+    ----------
+    matcher
+        Bank and geometry of the indexing.
+    sample
+        Patterns of the scan, shape (B, ny, nx), from whose diffuse intensity the chance is found.
+    centres
+        Column and row of the direct beam of each of them, shape (B, 2); None: that of the geometry.
+    materials
+        Ring profiles, or names of the table of references; None: all of the table.
+    options
+        See :class:`~hyperspy_assb.acom.amorphous.AmorphousOptions`.
+    """
+
+    def __init__(
+        self,
+        matcher: Matcher,
+        sample: NDArray[Any],
+        *,
+        centres: FloatArray | None = None,
+        materials: Sequence[RingProfile | str] | None = None,
+        options: AmorphousOptions | None = None,
+    ) -> None:
+        self.matcher = matcher
+        self.materials = materials
+        self.options = options or AmorphousOptions()
+        self.chance = chance_of_noise(matcher, radial_profiles(sample, matcher.geometry, centres=centres))
+
+    def __call__(self, patterns: NDArray[Any], centres: FloatArray, found: IndexedPatterns) -> DiffuseFindings:
+        """What patterns of shape (B, ny, nx) show of amorphous material."""
+        rings = fit_rings(radial_profiles(patterns, self.matcher.geometry, centres=centres), self.materials)
+        crystalline = find_crystalline(
+            self.matcher, patterns, found.crystalline_score, self.chance, centres=centres, options=self.options
+        )
+        status = np.asarray(found.status)
+        judged = classify(
+            crystalline,
+            rings,
+            empty=status == PatternStatus.EMPTY,
+            saturated=status == PatternStatus.SATURATED,
+            options=self.options,
+        )
+        return DiffuseFindings(judged, rings.share, rings.materials)

@@ -1,0 +1,544 @@
+"""Scale, centre and ellipse refined on the patterns of a scan themselves.
+
+Geometry and lattice compete: patterns of LiFePO4 look much like those of FePO4 at a camera length that is some per cent
+longer. So no phase is taken for granted. From every scale within range all phases and orientations are matched; where
+many patterns agree, the geometry is refined by least squares on the places of the spots, matched again, and so on until
+it stays. One geometry must then hold for the whole scan: the one with the highest sum of the best scores is taken.
+Another one that is not significantly worse (paired over grains, each of which is one observation) keeps a share of the
+probability, and its distance widens the standard errors. A scan of a single orientation cannot tell some phases from a
+scale and an ellipse; its errors then say so.
+
+The standard errors are those of White for clusters (Liang and Zeger, Biometrika 73, 13 (1986)): spots of one grain
+share its strain and its dynamical scattering, so that a grain, not a spot, is the unit that is independent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import t as student
+
+from hyperspy_assb.acom._calibration_spots import Displacements, Geometer
+from hyperspy_assb.acom.bank import TemplateBank
+from hyperspy_assb.acom.geometry import PatternGeometry
+from hyperspy_assb.acom.polar import checked_centres, checked_patterns
+from hyperspy_assb.acom.preparation import find_centres
+from hyperspy_assb.fitting.kernels import FloatArray
+
+
+class CalibrationError(ValueError):
+    """The patterns do not allow a calibration; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class SelfCalibrationOptions:
+    """How the geometry is searched and refined.
+
+    Parameters
+    ----------
+    scale_range
+        By how much the stated scale may be wrong, relative. It should be as wide as lattices that compete differ, so
+        that the alternatives are found.
+    scale_step
+        Relative step of the search.
+    coarse_patterns, patterns
+        So many patterns for the search, and for the refinement, those of the highest scores.
+    starts
+        So many local maxima of the search are refined.
+    rounds
+        Of refinement and matching, at most.
+    capture
+        Spots are looked for so many pixels from where they are expected, in the first round; half of that in the last.
+    spots
+        Of each pattern, the heaviest.
+    shift_std
+        Standard deviation of the direct beam about the centre that is given for a pattern, in pixels.
+    grain_angle
+        Degrees within which orientations belong to one grain.
+    threads
+        Number of threads; all cores if None.
+    """
+
+    scale_range: float = 0.07
+    scale_step: float = 0.01
+    coarse_patterns: int = 64
+    patterns: int = 200
+    starts: int = 3
+    rounds: int = 6
+    capture: float = 3.5
+    spots: int = 48
+    shift_std: float = 0.3
+    grain_angle: float = 3.0
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.scale_range <= 0.3:
+            raise ValueError(f"scale_range: from 0 to 0.3, not {self.scale_range}.")
+        if not 0.001 <= self.scale_step <= 0.05:
+            raise ValueError(f"scale_step: from 0.001 to 0.05, not {self.scale_step}.")
+        for name in ("coarse_patterns", "patterns", "starts", "rounds", "spots"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: 1 or more, not {getattr(self, name)}.")
+        if not 1.0 <= self.capture <= 20.0:
+            raise ValueError(f"capture: from 1 to 20 pixels, not {self.capture}.")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A geometry that patterns agree with.
+
+    Parameters
+    ----------
+    geometry
+        With the errors that it has if it is the right one.
+    score
+        Mean of the best scores.
+    probability
+        That it is the right one of those found.
+    phase_share
+        Share of the patterns that look like each phase, shape (P,).
+    """
+
+    geometry: PatternGeometry
+    score: float
+    probability: float
+    phase_share: FloatArray
+
+
+@dataclass(frozen=True)
+class SelfCalibration:
+    """What patterns say of their geometry.
+
+    Parameters
+    ----------
+    geometry
+        Refined, with standard errors that include the ambiguity between candidates.
+    centres
+        Column and row of the direct beam of each pattern that was given, shifted by `shift`, shape (B, 2).
+    shift
+        Centre of the diffraction patterns less the centres that were given or found, in pixels, shape (2,).
+    candidates
+        All geometries that were refined, the best first.
+    residual
+        Root mean square of the distances of spots from where they are expected, in pixels.
+    patterns, spots, grains
+        Numbers that were used.
+    ambiguous
+        Whether another candidate, with another scale, has a probability above 5 %.
+    """
+
+    geometry: PatternGeometry
+    centres: FloatArray
+    shift: FloatArray
+    candidates: tuple[Candidate, ...]
+    residual: float
+    patterns: int
+    spots: int
+    grains: int
+    ambiguous: bool
+
+
+def calibrate_on_patterns(
+    patterns: ArrayLike,
+    bank: TemplateBank,
+    geometry: PatternGeometry,
+    *,
+    centres: ArrayLike | None = None,
+    options: SelfCalibrationOptions | None = None,
+) -> SelfCalibration:
+    """Refine scale, centre and ellipse on patterns of a scan.
+
+    Parameters
+    ----------
+    patterns
+        Any real type, shape (B, ny, nx): some hundreds, evenly over the scan, of as many grains as possible.
+    bank
+        Templates of all phases that may be there.
+    geometry
+        Approximate one; scan rotation and mirroring are kept.
+    centres
+        Column and row of the direct beam of each pattern, NaN where unknown, shape (B, 2). By default they are found by
+        :func:`~hyperspy_assb.acom.preparation.find_centres`, and that of the geometry is taken where there is none.
+    options
+        See :class:`SelfCalibrationOptions`.
+
+    Returns
+    -------
+    calibration
+        See :class:`SelfCalibration`.
+
+    Raises
+    ------
+    CalibrationError
+        If too few patterns have spots that agree with a lattice.
+    ValueError
+        If shapes do not go together, or a centre lies outside of the frame.
+    """
+    o = options or SelfCalibrationOptions()
+    patterns = checked_patterns(patterns)
+    if not len(patterns):
+        raise ValueError("patterns: none were given.")
+    places = _places(patterns, geometry, centres, o)
+    geometer = Geometer(bank, geometry, patterns.shape[1:], o)
+    some = _evenly(len(patterns), max(o.coarse_patterns, 1))
+    starts = _search_scales(geometer, patterns[some], places[some], geometry, o)
+    # The patterns of the highest scores, at the best start.
+    scores = geometer.at(starts[0]).match(patterns, places).best
+    order = np.argsort(-scores, kind="stable")[: o.patterns]
+    order = np.sort(order[scores[order] > 0.0])
+    if len(order) < 1:
+        raise CalibrationError(
+            "patterns: none has spots outside of the direct beam; the geometry cannot be refined on them."
+        )
+    good, near = patterns[order], places[order]
+    found = []
+    for start in starts:
+        try:
+            found.append(_refine(geometer, good, near, start, o))
+        except CalibrationError:
+            continue
+    if not found:
+        raise CalibrationError(
+            f"patterns: no geometry within {100 * o.scale_range:g} % of the scale {geometry.scale:g} 1/Å per pixel "
+            "makes spots agree with a phase of the bank; check the stated calibration and the phases."
+        )
+    return _conclude(found, near, places, o)
+
+
+def _places(
+    patterns: NDArray[np.generic], geometry: PatternGeometry, centres: ArrayLike | None, o: SelfCalibrationOptions
+) -> FloatArray:
+    if centres is None:
+        places = find_centres(patterns, threads=o.threads)
+    else:
+        places = np.array(centres, dtype=float)
+        if places.shape != (len(patterns), 2):
+            raise ValueError(f"centres: column and row for each of {len(patterns)} patterns, not {places.shape}.")
+    unknown = ~np.isfinite(places).all(axis=1)
+    # Where some are known, they tell more than what was stated.
+    places[unknown] = geometry.centre if unknown.all() else np.median(places[~unknown], axis=0)
+    return checked_centres(places, geometry, patterns.shape)
+
+
+def _evenly(count: int, number: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, count - 1, min(count, number)).round().astype(np.int64))
+
+
+def _search_scales(
+    geometer: Geometer,
+    patterns: NDArray[np.generic],
+    places: FloatArray,
+    geometry: PatternGeometry,
+    o: SelfCalibrationOptions,
+) -> list[PatternGeometry]:
+    """Geometries at the local maxima of the mean score over the scale, the highest first."""
+    half = int(np.ceil(o.scale_range / o.scale_step))
+    factors = 1.0 + o.scale_step * np.arange(-half, half + 1)
+    trials = [replace(geometry, scale=geometry.scale * float(factor)) for factor in factors]
+    total = np.array([geometer.at(trial).match(patterns, places).best.mean() for trial in trials])
+    padded = np.pad(total, 1, constant_values=-np.inf)
+    tops = np.flatnonzero((total >= padded[:-2]) & (total > padded[2:]))
+    tops = tops[np.argsort(-total[tops])][: o.starts]
+    return [trials[i] for i in tops]
+
+
+@dataclass(frozen=True)
+class _Found:
+    geometry: PatternGeometry
+    shift: FloatArray
+    covariance: FloatArray
+    scores: FloatArray
+    phase: NDArray[np.int64]
+    grain: NDArray[np.int64]
+    residual: float
+    spots: int
+
+
+def _refine(
+    geometer: Geometer,
+    patterns: NDArray[np.generic],
+    places: FloatArray,
+    start: PatternGeometry,
+    o: SelfCalibrationOptions,
+) -> _Found:
+    """Match and fit in turn until the geometry stays."""
+    geometry, shift = start, np.zeros(2)
+    captures = np.linspace(o.capture, 0.5 * o.capture, max(o.rounds, 2))
+    for k in range(o.rounds):
+        here = geometer.at(geometry)
+        matched = here.match(patterns, places + shift, refine=True)
+        moved = here.displacements(patterns, places + shift, matched, float(captures[k]))
+        fit = fit_geometry(moved, geometry, shift_std=o.shift_std)
+        change = abs(fit.geometry.scale / geometry.scale - 1.0) + float(np.abs(fit.matrix_change).max())
+        geometry, shift = fit.geometry, shift + fit.shift
+        if k >= 2 and change < 1e-4 and np.abs(fit.shift).max() < 0.02:
+            break
+    here = geometer.at(geometry)
+    matched = here.match(patterns, places + shift, refine=True)
+    grain = here.grains(matched, o.grain_angle)
+    moved = here.displacements(patterns, places + shift, matched, float(captures[-1]))
+    fit = fit_geometry(moved, geometry, shift_std=o.shift_std, grain=grain)
+    return _Found(
+        fit.geometry,
+        shift + fit.shift,
+        fit.covariance,
+        matched.best,
+        matched.phase,
+        grain,
+        fit.residual,
+        fit.spots,
+    )
+
+
+def _conclude(found: list[_Found], near: FloatArray, places: FloatArray, o: SelfCalibrationOptions) -> SelfCalibration:
+    found.sort(key=lambda f: -float(f.scores.mean()))
+    best = found[0]
+    distinct = [best]
+    for other in found[1:]:
+        same = any(abs(other.geometry.scale / f.geometry.scale - 1.0) < 0.3 * o.scale_step for f in distinct)
+        if not same:
+            distinct.append(other)
+    weights = np.array([1.0] + [_odds_of_better(best, other) for other in distinct[1:]])
+    weights /= weights.sum()
+    middle = near.mean(axis=0)
+    vectors = np.array([_vector(f, middle) for f in distinct])
+    spread = vectors - vectors[0]
+    covariance = sum(w * f.covariance for w, f in zip(weights, distinct, strict=True))
+    # About the best one, which is what is reported, not about the mean.
+    covariance = covariance + np.einsum("c,ci,cj->ij", weights, spread, spread)
+    geometry = _with_errors(best, covariance, middle + best.shift)
+    candidates = tuple(
+        Candidate(
+            _with_errors(f, f.covariance, middle + f.shift),
+            float(f.scores.mean()),
+            float(w),
+            np.bincount(f.phase[f.phase >= 0], minlength=1) / max(int((f.phase >= 0).sum()), 1),
+        )
+        for f, w in zip(distinct, weights, strict=True)
+    )
+    return SelfCalibration(
+        geometry=geometry,
+        centres=places + best.shift,
+        shift=best.shift,
+        candidates=candidates,
+        residual=best.residual,
+        patterns=len(near),
+        spots=best.spots,
+        grains=len(np.unique(best.grain)),
+        ambiguous=bool(weights[0] < 0.95),
+    )
+
+
+def _odds_of_better(best: _Found, other: _Found) -> float:
+    """Odds of another geometry against the best: p value over its complement of the paired difference of scores."""
+    labels = np.unique(best.grain, return_inverse=True)[1]
+    number = np.bincount(labels)
+    difference = np.bincount(labels, best.scores - other.scores) / number
+    # Of one or two grains, the scatter of the differences is not known: that of the scores stands in for it.
+    count = len(difference)
+    ratio = float(difference.mean() / max(best.scores.mean(), 1e-12))
+    if count < 3:
+        return float(np.exp(-max(ratio, 0.0) / 0.05))
+    error = float(difference.std(ddof=1) / np.sqrt(count))
+    if error <= 0.0:
+        return 1.0 if ratio <= 0.0 else 0.0
+    p = float(student.sf(difference.mean() / error, count - 1))
+    return p / (1.0 - p) if p < 1.0 else 1.0
+
+
+def _vector(found: _Found, middle: FloatArray) -> FloatArray:
+    """Logarithm of the scale, two components of the ellipse, and the centre."""
+    g = found.geometry
+    e = g.ellipticity
+    return np.array(
+        [
+            np.log(g.scale),
+            e * np.cos(2.0 * g.ellipse_azimuth),
+            e * np.sin(2.0 * g.ellipse_azimuth),
+            *(middle + found.shift),
+        ]
+    )
+
+
+def _with_errors(found: _Found, covariance: FloatArray, centre: FloatArray) -> PatternGeometry:
+    std = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    g = found.geometry
+    along = np.array([np.cos(2.0 * g.ellipse_azimuth), np.sin(2.0 * g.ellipse_azimuth)])
+    ellipse = float(np.sqrt(max(along @ covariance[1:3, 1:3] @ along, 0.0)))
+    return replace(
+        g,
+        centre=(float(centre[0]), float(centre[1])),
+        scale_std=float(g.scale * std[0]),
+        centre_std=(float(std[3]), float(std[4])),
+        ellipticity_std=ellipse,
+    )
+
+
+@dataclass(frozen=True)
+class GeometryFit:
+    """A geometry fitted to places of spots.
+
+    Parameters
+    ----------
+    geometry
+        Refined scale and ellipse; the centre is that of the one it began from.
+    shift
+        By how many pixels the centre lies farther along columns and rows, shape (2,).
+    covariance
+        Of the logarithm of the scale, of ``e cos 2a`` and ``e sin 2a`` (e the ellipticity, a its azimuth) and of the
+        shift, shape (5, 5).
+    matrix_change
+        Symmetric matrix by which places about the centre changed, shape (2, 2).
+    residual
+        Root mean square of the distances of the spots that count, in pixels.
+    spots
+        Number of those.
+    """
+
+    geometry: PatternGeometry
+    shift: FloatArray
+    covariance: FloatArray
+    matrix_change: FloatArray
+    residual: float
+    spots: int
+
+
+def fit_geometry(
+    moved: Displacements,
+    geometry: PatternGeometry,
+    *,
+    shift_std: float = 0.3,
+    grain: NDArray[np.int64] | None = None,
+    rounds: int = 30,
+) -> GeometryFit:
+    """Least squares for the geometry over spots whose expected and observed places are known.
+
+    Each pattern has its own rotation, which its orientation takes up, and its own small shift of the direct beam.
+    Outliers, which are spots of other lattices and of noise, lose their weight (biweight of Tukey).
+
+    Parameters
+    ----------
+    moved
+        Expected and observed places.
+    geometry
+        With which places were expected.
+    shift_std
+        Standard deviation of the shift of single patterns in pixels.
+    grain
+        To which grain each pattern belongs, shape (B,); each pattern is one by default.
+    rounds
+        Of reweighting, at most.
+
+    Raises
+    ------
+    CalibrationError
+        If there are too few spots.
+    """
+    if len(moved.pattern) < 8:
+        raise CalibrationError(
+            f"patterns: only {len(moved.pattern)} spots lie where a lattice expects them, 8 are needed."
+        )
+    x, y = moved.expected.T
+    zero, one = np.zeros_like(x), np.ones_like(x)
+    # Scale (isotropic), ellipse (two), shift (two); then rotation and shift of the pattern.
+    common = np.stack(
+        [np.stack([x, x, y, one, zero], axis=1), np.stack([y, -y, x, zero, one], axis=1)], axis=1
+    )  # (M, 2, 5)
+    own = np.stack([np.stack([-y, one, zero], axis=1), np.stack([x, zero, one], axis=1)], axis=1)  # (M, 2, 3)
+    target = moved.observed - moved.expected
+    labels, index = np.unique(moved.pattern, return_inverse=True)
+    weight = 1.0 / moved.variance
+    solution, residual = np.zeros(5), target
+    robust = np.ones(len(x))
+    scale = 1.0
+    for _ in range(rounds):
+        new, nuisance, normal, scores = _solve(common, own, target, weight * robust, index, len(labels), shift_std)
+        residual = target - common @ new - np.einsum("mij,mj->mi", own, nuisance[index])
+        distance = np.sqrt((residual**2).sum(axis=1) * weight)
+        scale = max(1.4826 * float(np.median(np.abs(distance))) / 1.1774 / 1.0, 1e-6)
+        robust = np.clip(1.0 - (distance / (4.685 * scale)) ** 2, 0.0, None) ** 2
+        done = np.abs(new - solution).max() < 1e-7
+        solution = new
+        if done:
+            break
+    if int((robust > 0.1).sum()) < 8:
+        raise CalibrationError("patterns: too few spots agree with each other on a geometry.")
+    inverse = np.linalg.pinv(normal)
+    groups = np.arange(len(labels)) if grain is None else np.unique(grain[labels], return_inverse=True)[1]
+    number = int(groups.max()) + 1
+    sums = np.zeros((number, 5))
+    np.add.at(sums, groups, scores)
+    between = sums.T @ sums
+    covariance = inverse @ between @ inverse * (number / max(number - 1.0, 1.0))
+    # One grain shows no scatter between grains: as a floor, the errors as if all spots were independent.
+    plain = inverse * scale**2
+    floor = np.sqrt(np.maximum(np.diag(plain) / np.maximum(np.diag(covariance), 1e-30), 1.0))
+    covariance = covariance * np.outer(floor, floor)
+    # Small numbers of grains: the standard deviation with the same 95 % limit as Student's distribution.
+    widen = float(student.ppf(0.975, max(number - 1, 1)) / 1.96) if number < 60 else 1.0
+    covariance = covariance * min(widen, 4.0) ** 2
+    change = np.array([[solution[0] + solution[1], solution[2]], [solution[2], solution[0] - solution[1]]])
+    # Places of pixels from reciprocal vectors grow by 1 + change; as 1/Å per pixel that is its inverse. The components
+    # of the ellipse are half the differences of the logarithms of the axes.
+    jacobian = np.diag([-1.0, 2.0, 2.0, 1.0, 1.0])
+    good = robust > 0.0
+    return GeometryFit(
+        changed_geometry(geometry, change),
+        solution[3:].copy(),
+        jacobian @ covariance @ jacobian.T,
+        change,
+        float(np.sqrt((residual[good] ** 2).sum(axis=1).mean())),
+        int(good.sum()),
+    )
+
+
+def _solve(
+    common: FloatArray,
+    own: FloatArray,
+    target: FloatArray,
+    weight: FloatArray,
+    index: NDArray[np.int64],
+    count: int,
+    shift_std: float,
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Weighted least squares with parameters of each pattern taken out.
+
+    Returns the common parameters, those of each pattern (count, 3), the normal matrix, and the derivatives of each
+    pattern's sum of squares (halved) at the solution (count, 5).
+    """
+    w = weight[:, None, None]
+    cc = np.zeros((count, 5, 5))
+    co = np.zeros((count, 5, 3))
+    oo = np.zeros((count, 3, 3))
+    ct = np.zeros((count, 5))
+    ot = np.zeros((count, 3))
+    np.add.at(cc, index, np.einsum("mki,mkj->mij", common * w, common))
+    np.add.at(co, index, np.einsum("mki,mkj->mij", common * w, own))
+    np.add.at(oo, index, np.einsum("mki,mkj->mij", own * w, own))
+    np.add.at(ct, index, np.einsum("mki,mk->mi", common * w, target))
+    np.add.at(ot, index, np.einsum("mki,mk->mi", own * w, target))
+    oo += np.diag([1e-9, shift_std**-2, shift_std**-2])
+    gain = np.linalg.solve(oo, np.swapaxes(co, 1, 2))  # (count, 3, 5)
+    reduced = cc - co @ gain
+    right = ct - np.einsum("bij,bj->bi", np.swapaxes(gain, 1, 2), ot)
+    normal = reduced.sum(axis=0)
+    solution = np.linalg.pinv(normal, rcond=1e-12) @ right.sum(axis=0)
+    nuisance = np.linalg.solve(oo, (ot - np.einsum("bji,j->bi", co, solution))[..., None])[..., 0]
+    return solution, nuisance, normal, right - reduced @ solution
+
+
+def changed_geometry(geometry: PatternGeometry, change: FloatArray) -> PatternGeometry:
+    """A geometry whose pixels about the centre are those of another one times ``1 + change``, but for a rotation."""
+    pixels = (np.eye(2) + change) @ np.linalg.inv(geometry.scale * geometry.straightening)
+    # Symmetric part of the polar decomposition: the rotation is left to the orientations.
+    values, vectors = np.linalg.eigh(pixels @ pixels.T)
+    values = np.sqrt(values)
+    azimuth = float(np.arctan2(vectors[1, 1], vectors[0, 1])) % np.pi
+    return replace(
+        geometry,
+        scale=float(1.0 / np.sqrt(values[0] * values[1])),
+        ellipticity=float(values[1] / values[0] - 1.0),
+        ellipse_azimuth=azimuth,
+    )
