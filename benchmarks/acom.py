@@ -87,7 +87,7 @@ class Run:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.count = 100 if arguments.quick else arguments.patterns
-        self.some = 24 if arguments.quick else 100
+        self.some = 8 if arguments.quick else arguments.peer_patterns
         self.repeats = 1 if arguments.quick else arguments.repeats
         self.table = Table()
         self.bank = simulate_bank(list(NAMES), resolution=1.0)
@@ -105,8 +105,7 @@ class Run:
         matcher = Matcher(self.bank, data.geometry, data.patterns.shape[1:])
         matcher.match(data.patterns[:4])
         found = rate(lambda: matcher.match(data.patterns), self.count, self.repeats)
-        best = max(found[0], found[2])
-        self.table.add("A", "search, patterns/s", speed_text(found), ">= 800", best >= 800.0)
+        self.table.add("A", "search, patterns/s", speed_text(found), ">= 800", found[0] >= 800.0)
         matches = found[3]
         self.table.quality(
             "A",
@@ -244,6 +243,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scenes", default="ABCDEFGH")
     parser.add_argument("--patterns", type=int, default=2000)
+    parser.add_argument("--peer-patterns", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--quick", action="store_true", help="few patterns: figures are no measurement")
