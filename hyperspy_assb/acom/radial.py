@@ -142,7 +142,7 @@ def radial_profiles(
             spots[b], spots_std[b] = _profile(patterns[b], cell, number, level[b], error[b], pixels[b])
 
     in_threads(work, count, threads)
-    radius = min_radius + width * (np.arange(rings) + 0.5)
+    radius: FloatArray = min_radius + width * (np.arange(rings, dtype=np.float64) + 0.5)
     return RadialProfiles(radius, level, error, pixels, spots, spots_std)
 
 
