@@ -7,6 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+# Two processes that compile a generalised ufunc of numba into one cache at the same time can crash when either loads
+# what the other wrote (orix does so when it is imported): each worker of pytest-xdist has a cache of its own. Before
+# anything imports numba, which reads this once.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).resolve().parents[1] / ".pytest_cache" / f"numba-{worker}")
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
