@@ -15,6 +15,7 @@ from hyperspy_assb.acom.amorphous import (
     classify,
     find_crystalline,
     fit_rings,
+    learn_profiles,
     scatter_of_turned_rings,
 )
 from hyperspy_assb.acom.indexing import IndexedPatterns
@@ -37,7 +38,8 @@ class RingJudge:
     centres
         Column and row of the direct beam of each of them, shape (B, 2); None: that of the geometry.
     materials
-        Ring profiles, or names of the table of references; None: all of the table.
+        Ring profiles, or names of the table of references; None: all of the table. Those of the table are replaced by
+        what the sample shows, where enough of its patterns have no lattice.
     options
         See :class:`~hyperspy_assb.acom.amorphous.AmorphousOptions`.
     """
@@ -52,17 +54,22 @@ class RingJudge:
         options: AmorphousOptions | None = None,
     ) -> None:
         self.matcher = matcher
-        self.materials = materials
         self.options = options or AmorphousOptions()
-        self.chance = chance_of_noise(matcher, radial_profiles(sample, matcher.geometry, centres=centres))
+        profiles = radial_profiles(sample, matcher.geometry, centres=centres)
+        self.chance = chance_of_noise(matcher, profiles)
         scores = matcher.match(sample, centres=centres).phase_scores.max(axis=1)
         self.scatter = scatter_of_turned_rings(
             matcher, sample, scores, self.chance, centres=centres, options=self.options
         )
+        crystalline = find_crystalline(
+            matcher, sample, scores, self.chance, centres=centres, scatter=self.scatter, options=self.options
+        )
+        self.materials = learn_profiles(profiles, ~crystalline, materials)
 
     def __call__(self, patterns: NDArray[Any], centres: FloatArray, found: IndexedPatterns) -> DiffuseFindings:
         """What patterns of shape (B, ny, nx) show of amorphous material."""
-        rings = fit_rings(radial_profiles(patterns, self.matcher.geometry, centres=centres), self.materials)
+        profiles = radial_profiles(patterns, self.matcher.geometry, centres=centres)
+        rings = fit_rings(profiles, self.materials)
         crystalline = find_crystalline(
             self.matcher,
             patterns,
@@ -80,4 +87,14 @@ class RingJudge:
             saturated=status == PatternStatus.SATURATED,
             options=self.options,
         )
-        return DiffuseFindings(judged, rings.share, rings.materials)
+        # Rings of pixels have areas in proportion to their radii; those outside of the frame do not count.
+        area = np.where(np.isfinite(profiles.level), profiles.radius, 0.0)
+        return DiffuseFindings(
+            judged,
+            rings.share,
+            rings.materials,
+            rings=rings.amounts,
+            rings_std=rings.amounts_std,
+            background=(rings.background * area).sum(axis=1) / area.sum(axis=1),
+            spots=profiles.spots,
+        )

@@ -126,7 +126,8 @@ class AreaFractions:
 def classify_pixels(scan: IndexedScan) -> ClassMap:
     """What every pixel consists of: the phase that was indexed, or the amorphous material of the largest share.
 
-    Pixels that are crystalline in front of or behind amorphous material count as their phase.
+    Pixels with a lattice and amorphous material count as what is the largest part of the column, and as their phase
+    where that is not known.
     """
     crystalline = len(scan.phases)
     names = [*(phase.name for phase in scan.phases), *scan.ring_materials]
@@ -134,6 +135,11 @@ def classify_pixels(scan: IndexedScan) -> ClassMap:
     amorphous = np.asarray(scan.status) == PatternStatus.AMORPHOUS
     index[np.asarray(scan.status) == PatternStatus.EMPTY] = LEFT_OUT
     amounts = np.nan_to_num(np.reshape(scan.ring_amounts, (*index.shape, len(scan.ring_materials))), nan=0.0)
+    if scan.amorphous_share is not None:
+        share = np.nan_to_num(scan.amorphous_share, nan=0.0)
+        mostly = (share.max(axis=-1, initial=0.0) > 1.0 - share.sum(axis=-1)) & (index != LEFT_OUT)
+        amounts = np.where((mostly & ~amorphous)[..., None], share, amounts)
+        amorphous |= mostly
     told = amorphous & (amounts.max(axis=-1, initial=0.0) > 0.0)
     if told.any():
         index[told] = crystalline + amounts[told].argmax(axis=-1)

@@ -23,7 +23,7 @@ class PatternStatus(IntEnum):
     AMORPHOUS = 1
     """Diffuse rings, no lattice."""
     MIXED = 2
-    """A lattice (indexed) in front of or behind amorphous material."""
+    """A lattice (indexed) and amorphous material in one column."""
     OVERLAPPING = 3
     """A lattice (indexed) that leaves the spots of another one unexplained."""
     EMPTY = 4
@@ -71,6 +71,12 @@ class IndexedScan:
         Names of the A amorphous materials.
     status
         See :class:`PatternStatus`, (ny, nx).
+    ring_intensity, ring_intensity_std, background_intensity
+        Rings of each material, their standard error, and the smooth diffuse background, over the counts in the sharp
+        beams, see :func:`~hyperspy_assb.acom.columns.column_shares`, (ny, nx, A) and (ny, nx); None if not measured.
+    amorphous_share, amorphous_share_std
+        Share of each amorphous material in the thickness and its standard error, NaN where unknown, (ny, nx, A); None
+        if not measured.
     twin_reliability
         Reliability against orientations near the Friedel twin (half a turn about the beam), (ny, nx); None where it is
         not known.
@@ -96,3 +102,8 @@ class IndexedScan:
     status: NDArray[Any]
     twin_reliability: FloatArray | None = None
     centre: FloatArray | None = None
+    ring_intensity: FloatArray | None = None
+    ring_intensity_std: FloatArray | None = None
+    background_intensity: FloatArray | None = None
+    amorphous_share: FloatArray | None = None
+    amorphous_share_std: FloatArray | None = None

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.acom.bank import TemplateBank
+from hyperspy_assb.acom.columns import column_shares
 from hyperspy_assb.acom.geometry import PatternGeometry
 from hyperspy_assb.acom.indexing import IndexedPatterns, Indexer, IndexingOptions
 from hyperspy_assb.acom.result import NOT_INDEXED, IndexedScan, PatternStatus
@@ -33,11 +34,22 @@ class DiffuseFindings:
         Share of each of A materials in the diffuse intensity, shape (B, A).
     materials
         Their names.
+    rings, rings_std
+        Rings of each material in counts per pixel, as factors of their profiles, and standard errors, shape (B, A);
+        None where they are not measured.
+    background
+        Mean of the smooth diffuse background in counts per pixel, shape (B,).
+    spots
+        Counts in Bragg spots, shape (B,).
     """
 
     status: NDArray[Any]
     ring_amounts: FloatArray
     materials: tuple[str, ...]
+    rings: FloatArray | None = None
+    rings_std: FloatArray | None = None
+    background: FloatArray | None = None
+    spots: FloatArray | None = None
 
 
 CentreFinder = Callable[[NDArray[Any]], FloatArray]
@@ -115,6 +127,7 @@ class ScanIndexer:
             return _on(scan, np.where(keep, values, np.nan))
 
         lattice = found.lattice_scale
+        bright_field = sum_direct_beam(flat, self.geometry, self.direct_beam, centres=centres)
         return IndexedScan(
             phases=self.bank.phases,
             geometry=self.geometry,
@@ -127,19 +140,49 @@ class ScanIndexer:
             phase_orientations=_on(scan, found.phase_orientations),
             posterior=where_crystal(found.posterior),
             lattice_scale=_on(scan, lattice) if self._lattice else None,
-            virtual_bright_field=_on(scan, sum_direct_beam(flat, self.geometry, self.direct_beam, centres=centres)),
+            virtual_bright_field=_on(scan, bright_field),
             crystalline_score=_on(scan, found.crystalline_score),
             ring_amounts=_on(scan, diffuse.ring_amounts),
             ring_materials=diffuse.materials,
             status=_on(scan, status.astype(np.int8)),
             twin_reliability=where_crystal(found.twin_reliability),
             centre=_on(scan, found.shift + centres),
+            **self._intensities(scan, diffuse, bright_field, status),
         )
+
+    def _intensities(
+        self, scan: tuple[int, ...], diffuse: DiffuseFindings, bright_field: FloatArray, status: NDArray[Any]
+    ) -> dict[str, FloatArray]:
+        """Rings and background over the sharp beams, which they are scattered from; NaN where that is not known."""
+        if diffuse.rings is None or diffuse.rings_std is None or diffuse.background is None or diffuse.spots is None:
+            return {}
+        sharp = bright_field + np.maximum(diffuse.spots, 0.0)
+        unknown = np.isin(status, (PatternStatus.EMPTY, PatternStatus.SATURATED)) | ~(bright_field > 0.0)
+        sharp = np.where(unknown, np.nan, sharp)
+        return {
+            "ring_intensity": _on(scan, diffuse.rings / sharp[:, None]),
+            "ring_intensity_std": _on(scan, diffuse.rings_std / sharp[:, None]),
+            "background_intensity": _on(scan, diffuse.background / sharp),
+        }
 
     @property
     def _lattice(self) -> bool:
         refine = self.indexer.options.refine
         return bool(refine is not None and refine.lattice)
+
+
+def with_column_shares(scan: IndexedScan) -> IndexedScan:
+    """The whole scan with the shares of amorphous materials in its columns, where rings were measured."""
+    if scan.ring_intensity is None or scan.background_intensity is None:
+        return scan
+    shares = column_shares(
+        scan.ring_intensity,
+        scan.background_intensity,
+        scan.phase,
+        np.asarray(scan.status) == PatternStatus.AMORPHOUS,
+        rings_std=scan.ring_intensity_std,
+    )
+    return replace(scan, amorphous_share=shares.amorphous, amorphous_share_std=shares.amorphous_std)
 
 
 def sum_direct_beam(

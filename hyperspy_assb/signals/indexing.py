@@ -20,7 +20,7 @@ from hyperspy_assb.acom.geometry import PatternGeometry
 from hyperspy_assb.acom.indexing import IndexingOptions
 from hyperspy_assb.acom.preparation import find_centres
 from hyperspy_assb.acom.result import IndexedScan
-from hyperspy_assb.acom.scan import CentreFinder, ScanIndexer, sum_direct_beam
+from hyperspy_assb.acom.scan import CentreFinder, ScanIndexer, sum_direct_beam, with_column_shares
 from hyperspy_assb.acom.self_calibration import CalibrationError, calibrate_on_patterns
 from hyperspy_assb.signals.diffraction_geometry import read_beam_energy
 from hyperspy_assb.signals.orientations import OrientationMaps
@@ -81,7 +81,7 @@ def index_orientations(
         for rows, columns, patterns in read_blocks(signal, shape):
             whole.put(rows, columns, engine(patterns))
             tick(patterns.shape[0] * patterns.shape[1])
-        found = whole.finish()
+        found = with_column_shares(whole.finish())
     record = provenance.record(
         "index_orientations",
         parameters={

@@ -153,8 +153,8 @@ class OrientationMaps:
 
     @cached_property
     def amorphous(self) -> Any:
-        """True where the pattern has diffuse rings and no lattice."""
-        return self._map(np.asarray(self.found.status) == PatternStatus.AMORPHOUS, "amorphous")
+        """True where the column is of amorphous material, or most of it."""
+        return self._map(self.classes.amorphous, "amorphous")
 
     @cached_property
     def posterior(self) -> dict[str, Any]:
@@ -169,6 +169,24 @@ class OrientationMaps:
         """Share of each amorphous material in the diffuse intensity, by name."""
         return {
             name: self._map(np.asarray(self.found.ring_amounts)[..., number], f"Share of {name}")
+            for number, name in enumerate(self.found.ring_materials)
+        }
+
+    @cached_property
+    def amorphous_shares(self) -> dict[str, Any]:
+        """Share of each amorphous material in the thickness, by name; NaN where unknown."""
+        return self._shares(self.found.amorphous_share, "Share of {} in the thickness")
+
+    @cached_property
+    def amorphous_share_errors(self) -> dict[str, Any]:
+        """Standard errors of ``amorphous_shares``."""
+        return self._shares(self.found.amorphous_share_std, "Standard error of the share of {} in the thickness")
+
+    def _shares(self, values: Any, title: str) -> dict[str, Any]:
+        if values is None:
+            return {}
+        return {
+            name: self._map(np.asarray(values)[..., number], title.format(name))
             for number, name in enumerate(self.found.ring_materials)
         }
 
