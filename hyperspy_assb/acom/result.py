@@ -71,9 +71,11 @@ class IndexedScan:
         Names of the A amorphous materials.
     status
         See :class:`PatternStatus`, (ny, nx).
-    ring_intensity, ring_intensity_std, background_intensity
-        Rings of each material, their standard error, and the smooth diffuse background, over the counts in the sharp
-        beams, see :func:`~hyperspy_assb.acom.columns.column_shares`, (ny, nx, A) and (ny, nx); None if not measured.
+    ring_counts, ring_counts_std
+        Rings of each material and their standard errors, NaN where the camera saw too little or too much, (ny, nx, A);
+        None if not measured.
+    background_counts, spot_counts
+        Smooth diffuse background per pixel, and Bragg spots, (ny, nx); None if not measured.
     amorphous_share, amorphous_share_std
         Share of each amorphous material in the thickness and its standard error, NaN where unknown, (ny, nx, A); None
         if not measured.
@@ -102,8 +104,9 @@ class IndexedScan:
     status: NDArray[Any]
     twin_reliability: FloatArray | None = None
     centre: FloatArray | None = None
-    ring_intensity: FloatArray | None = None
-    ring_intensity_std: FloatArray | None = None
-    background_intensity: FloatArray | None = None
+    ring_counts: FloatArray | None = None
+    ring_counts_std: FloatArray | None = None
+    background_counts: FloatArray | None = None
+    spot_counts: FloatArray | None = None
     amorphous_share: FloatArray | None = None
     amorphous_share_std: FloatArray | None = None

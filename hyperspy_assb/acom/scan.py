@@ -147,22 +147,20 @@ class ScanIndexer:
             status=_on(scan, status.astype(np.int8)),
             twin_reliability=where_crystal(found.twin_reliability),
             centre=_on(scan, found.shift + centres),
-            **self._intensities(scan, diffuse, bright_field, status),
+            **self._counts(scan, diffuse, status),
         )
 
-    def _intensities(
-        self, scan: tuple[int, ...], diffuse: DiffuseFindings, bright_field: FloatArray, status: NDArray[Any]
-    ) -> dict[str, FloatArray]:
-        """Rings and background over the sharp beams, which they are scattered from; NaN where that is not known."""
+    @staticmethod
+    def _counts(scan: tuple[int, ...], diffuse: DiffuseFindings, status: NDArray[Any]) -> dict[str, FloatArray]:
+        """Rings, background and spots; NaN where there is too little to tell, or the camera was saturated."""
         if diffuse.rings is None or diffuse.rings_std is None or diffuse.background is None or diffuse.spots is None:
             return {}
-        sharp = bright_field + np.maximum(diffuse.spots, 0.0)
-        unknown = np.isin(status, (PatternStatus.EMPTY, PatternStatus.SATURATED)) | ~(bright_field > 0.0)
-        sharp = np.where(unknown, np.nan, sharp)
+        known = np.where(np.isin(status, (PatternStatus.EMPTY, PatternStatus.SATURATED)), np.nan, 1.0)
         return {
-            "ring_intensity": _on(scan, diffuse.rings / sharp[:, None]),
-            "ring_intensity_std": _on(scan, diffuse.rings_std / sharp[:, None]),
-            "background_intensity": _on(scan, diffuse.background / sharp),
+            "ring_counts": _on(scan, diffuse.rings * known[:, None]),
+            "ring_counts_std": _on(scan, diffuse.rings_std * known[:, None]),
+            "background_counts": _on(scan, diffuse.background),
+            "spot_counts": _on(scan, np.maximum(diffuse.spots, 0.0)),
         }
 
     @property
@@ -173,14 +171,16 @@ class ScanIndexer:
 
 def with_column_shares(scan: IndexedScan) -> IndexedScan:
     """The whole scan with the shares of amorphous materials in its columns, where rings were measured."""
-    if scan.ring_intensity is None or scan.background_intensity is None:
+    if scan.ring_counts is None or scan.background_counts is None or scan.spot_counts is None:
         return scan
     shares = column_shares(
-        scan.ring_intensity,
-        scan.background_intensity,
+        scan.ring_counts,
+        scan.background_counts,
+        scan.virtual_bright_field,
+        scan.spot_counts,
         scan.phase,
         np.asarray(scan.status) == PatternStatus.AMORPHOUS,
-        rings_std=scan.ring_intensity_std,
+        rings_std=scan.ring_counts_std,
     )
     return replace(scan, amorphous_share=shares.amorphous, amorphous_share_std=shares.amorphous_std)
 

@@ -16,7 +16,7 @@ BACKGROUND = np.array([0.5, 0.2])
 OF_PHASE = np.array([0.11, 0.3])
 
 
-def columns(rng, *, slope=(0.4, -0.2), curve=0.15, pure=0.4):
+def columns(rng, *, slope=(0.4, -0.2), curve=0.15, pure=0.4, spot_share=0.5):
     """A lamella of smooth thickness; each pixel of one phase and one amorphous material. Share 1: no lattice."""
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
     y, x = 2 * y / (SHAPE[0] - 1) - 1, 2 * x / (SHAPE[1] - 1) - 1
@@ -25,14 +25,29 @@ def columns(rng, *, slope=(0.4, -0.2), curve=0.15, pure=0.4):
     material = (rng.random(SHAPE) < 0.4).astype(int)
     phase = np.where(share < 1.0, (rng.random(SHAPE) < 0.5).astype(int), -1)
     of_material = (material[..., None] == np.arange(2)) * (share * thickness)[..., None]
-    rings = of_material * RINGS
-    background = of_material @ BACKGROUND + (1 - share) * thickness * OF_PHASE[np.maximum(phase, 0)]
-    return rings, background, phase, share, material, thickness
+    diffracted = np.where(share < 1.0, rng.uniform(0.1, 0.6, SHAPE), 0.0)
+    beam, spots = 1e4 * (1 - diffracted), 1e4 * diffracted
+    sharp = beam + spot_share * spots
+    rings = of_material * RINGS * sharp[..., None]
+    background = (of_material @ BACKGROUND + (1 - share) * thickness * OF_PHASE[np.maximum(phase, 0)]) * sharp
+    scan = {
+        "rings": rings,
+        "background": background,
+        "direct_beam": beam,
+        "spots": spots,
+        "phase": phase,
+        "lattice_free": share == 1.0,
+    }
+    return scan, share, material, thickness
+
+
+def share_found(found, material):
+    return np.take_along_axis(found.amorphous, material[..., None], axis=-1)[..., 0]
 
 
 def test_exact_columns_are_found(rng):
-    rings, background, phase, share, material, thickness = columns(rng)
-    found = column_shares(rings, background, phase, share == 1.0)
+    scan, share, material, thickness = columns(rng)
+    found = column_shares(**scan)
     expected = (material[..., None] == np.arange(2)) * share[..., None]
     np.testing.assert_allclose(found.amorphous, expected, atol=1e-6)
     ratio = found.thickness / thickness
@@ -43,64 +58,78 @@ def test_exact_columns_are_found(rng):
 @settings(max_examples=15, deadline=None)
 @given(units=st.tuples(*(st.floats(1e-3, 1e3),) * 3), seed=st.integers(0, 100))
 def test_units_do_not_matter(units, seed):
-    rings, background, phase, share, _, _ = columns(np.random.default_rng(seed))
-    one = column_shares(rings, background, phase, share == 1.0)
-    other = column_shares(rings * units[:2], background * units[2], phase, share == 1.0)
-    np.testing.assert_allclose(other.amorphous, one.amorphous, atol=1e-6)
+    scan, *_ = columns(np.random.default_rng(seed))
+    one = column_shares(**scan)
+    scan["rings"] = scan["rings"] * units[:2]
+    scan["background"] = scan["background"] * units[2]
+    np.testing.assert_allclose(column_shares(**scan).amorphous, one.amorphous, atol=1e-6)
 
 
 def test_noise_neither_shifts_shares_nor_exceeds_its_error(rng):
     errors, low, high, pulls = [], [], [], []
     for _ in range(10):
-        rings, background, phase, share, material, _ = columns(rng)
-        std = 0.08 * RINGS * np.ones(rings.shape)
-        noisy = rings + std * rng.normal(size=rings.shape)
-        noisy = np.where(rings > 0.0, np.maximum(noisy, 0.0), 0.0)
-        grainy = background * rng.lognormal(0.0, 0.3, SHAPE)
-        found = column_shares(noisy, grainy, phase, share == 1.0, rings_std=std)
-        here = np.take_along_axis(found.amorphous, material[..., None], axis=-1)[..., 0]
-        here_std = np.take_along_axis(found.amorphous_std, material[..., None], axis=-1)[..., 0]
+        scan, share, material, _ = columns(rng)
+        std = 0.08 * RINGS * (scan["direct_beam"] + 0.5 * scan["spots"])[..., None]
+        noisy = np.maximum(scan["rings"] + std * rng.normal(size=std.shape), 0.0)
+        scan["rings"] = np.where(scan["rings"] > 0.0, noisy, 0.0)
+        scan["background"] = scan["background"] * rng.lognormal(0.0, 0.3, SHAPE)
+        found = column_shares(**scan, rings_std=std)
+        error = share_found(found, material) - share
+        error_std = np.take_along_axis(found.amorphous_std, material[..., None], axis=-1)[..., 0]
         mixed = (share > 0.2) & (share < 0.8)
-        errors.append((here - share)[mixed])
-        pulls.append(((here - share) / here_std)[mixed])
-        low.append((here - share)[mixed & (share < 0.4)].mean())
-        high.append((here - share)[mixed & (share > 0.6)].mean())
+        errors.append(error[mixed])
+        pulls.append((error / error_std)[mixed])
+        low.append(error[mixed & (share < 0.4)].mean())
+        high.append(error[mixed & (share > 0.6)].mean())
     assert abs(np.mean(np.concatenate(errors))) < 0.02
-    assert abs(np.mean(low)) < 0.03 and abs(np.mean(high)) < 0.03
+    assert abs(np.mean(low)) < 0.03
+    assert abs(np.mean(high)) < 0.03
     assert 0.6 < np.mean(np.abs(np.concatenate(pulls)) < 1.0) < 0.85
+
+
+@pytest.mark.parametrize("spot_share", [0.0, 1.0])
+def test_rings_about_bragg_spots_matter_little(rng, spot_share):
+    scan, share, material, _ = columns(rng, spot_share=spot_share)
+    found = column_shares(**scan)
+    half = (share > 0.4) & (share < 0.6)
+    assert abs(np.mean(share_found(found, material)[half]) - 0.5) < 0.15
 
 
 def test_rough_specimens_are_taken_pixel_by_pixel(rng):
     """Powders have no smooth thickness: the background tells that of each pixel."""
-    rings, background, phase, share, material, _ = columns(rng)
+    scan, share, material, _ = columns(rng)
     rough = rng.lognormal(0.0, 0.5, SHAPE)
-    found = column_shares(rings * rough[..., None], background * rough, phase, share == 1.0)
-    here = np.take_along_axis(found.amorphous, material[..., None], axis=-1)[..., 0]
+    scan["rings"], scan["background"] = scan["rings"] * rough[..., None], scan["background"] * rough
+    found = column_shares(**scan)
     mixed = (share > 0.2) & (share < 0.8)
     assert found.roughness > 0.3
-    assert np.abs(here - share)[mixed].mean() < 0.05
+    assert np.abs(share_found(found, material) - share)[mixed].mean() < 0.05
 
 
 def test_holes_and_materials_that_are_never_alone_are_unknown(rng):
-    rings, background, phase, share, material, _ = columns(rng)
-    rings[:3] = np.nan
-    lattice_free = (share == 1.0) & (material == 0)
-    found = column_shares(rings, background, phase, lattice_free)
-    assert np.isnan(found.amorphous[:3]).all() and np.isnan(found.thickness[:3]).all()
+    scan, _, material, _ = columns(rng)
+    scan["rings"][:3] = np.nan
+    scan["lattice_free"] &= material == 0
+    found = column_shares(**scan)
+    assert np.isnan(found.amorphous[:3]).all()
+    assert np.isnan(found.thickness[:3]).all()
     assert np.isnan(found.amorphous[..., 1]).all()
-    assert np.isfinite(found.amorphous[3:, :, 0][phase[3:] >= 0]).all()
+    assert np.isfinite(found.amorphous[3:, :, 0][scan["phase"][3:] >= 0]).all()
 
 
 @pytest.mark.parametrize("pixels", [0, 7])
 def test_without_pixels_free_of_a_lattice_nothing_is_known(rng, pixels):
-    rings, background, phase, share, _, _ = columns(rng)
-    lattice_free = np.zeros(SHAPE, dtype=bool)
-    lattice_free[np.unravel_index(np.flatnonzero(share == 1.0)[:pixels], SHAPE)] = True
-    found = column_shares(rings[..., :1], background, phase, lattice_free)
-    assert np.isnan(found.amorphous).all() and np.isnan(found.roughness)
+    scan, *_ = columns(rng)
+    which = np.flatnonzero(scan["lattice_free"])[:pixels]
+    scan["lattice_free"] = np.isin(np.arange(np.prod(SHAPE)), which).reshape(SHAPE)
+    found = column_shares(**scan)
+    assert np.isnan(found.amorphous).all()
+    assert np.isnan(found.roughness)
 
 
-def test_shapes_that_do_not_go_together(rng):
-    rings, background, phase, share, _, _ = columns(rng)
-    with pytest.raises(ValueError, match="background"):
-        column_shares(rings, background[1:], phase, share == 1.0)
+@pytest.mark.parametrize("name", ["background", "direct_beam", "spots", "phase", "lattice_free"])
+def test_shapes_that_do_not_go_together(rng, name):
+    scan, *_ = columns(rng)
+    scan[name] = scan[name][1:]
+    with pytest.raises(ValueError, match=name):
+        column_shares(**scan)
