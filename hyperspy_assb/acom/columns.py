@@ -14,7 +14,8 @@ errors, which would bias least squares; the equations are those of instrumental 
 the polynomials and which material is where.
 
 The sharp beams are the direct beam and half of the Bragg spots: rings about Bragg spots are smeared out in the radial
-profile, so that between none and all of them is seen. Taking none or all instead moves shares of one half by up to 0.15.
+profile, so that between none and all of them is seen. Taking none or all instead moves shares of one half by up to
+0.15.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ LEAST = 8
 """Pixels without a lattice that a material, or with one that a phase, must have for its factor to be found."""
 PER_COEFFICIENT = 8
 """Pixels without a lattice for each coefficient of the thickness."""
-THINNEST = 0.05
-"""Thickness relative to the mean below which a share is not told."""
+THINNEST = 0.2
+"""Smooth thickness, relative to the mean of pixels without a lattice, below which no share is told."""
+MOST_THIN = 0.2
+"""Share of pixels below it from which on the smooth thickness was not found at all."""
 SPOT_SHARE = 0.5
 """How much of the Bragg spots counts as sharp beams that make rings."""
 
@@ -91,7 +94,8 @@ def column_shares(
     Returns
     -------
     shares
-        See :class:`ColumnShares`; NaN everywhere if there are too few pixels without a lattice.
+        See :class:`ColumnShares`; NaN everywhere if there are too few pixels without a lattice, or no smooth thickness
+        agrees with them.
 
     Raises
     ------
@@ -138,13 +142,16 @@ def column_shares(
         smooth=_polynomials(free),
     )
     fit = _solve(scan)
+    thin = fit.smooth <= THINNEST
+    if thin[free | crystal].mean() > MOST_THIN:
+        return unknown
     # The thickness of a pixel is between its own and the smooth one, by how much either scatters.
     rough = _spread((fit.own / fit.smooth)[free])
     noise = np.sqrt(max(_spread((fit.own / fit.smooth)[crystal]) ** 2 - rough**2, 1e-4)) if crystal.any() else 0.1
     trust = rough**2 / (rough**2 + noise**2)
     thickness = np.where(free, fit.amorphous, fit.smooth + trust * (fit.own - fit.smooth))
-    thickness = np.maximum(thickness, THINNEST)
-    here = free | crystal
+    thickness = np.maximum(thickness, 1e-9)
+    here = free | (crystal & ~thin)
     part = fit.rings / thickness[..., None]
     part /= np.maximum(part.sum(axis=-1, keepdims=True), 1.0)
     relative = np.where(free, 0.0, np.sqrt(trust) * noise)

@@ -127,6 +127,14 @@ def test_without_pixels_free_of_a_lattice_nothing_is_known(rng, pixels):
     assert np.isnan(found.roughness)
 
 
+def test_without_a_smooth_thickness_nothing_is_known(rng):
+    scan, *_ = columns(rng, slope=(1.3, 0.0), curve=0.0)
+    # What is said to have no lattice is anything.
+    scan["lattice_free"] = rng.random(SHAPE) < 0.5
+    scan["rings"] = rng.lognormal(0.0, 2.0, scan["rings"].shape) * np.linspace(-1.0, 1.0, SHAPE[1])[:, None].clip(0.0)
+    assert np.isnan(column_shares(**scan).amorphous).all()
+
+
 @pytest.mark.parametrize("name", ["background", "direct_beam", "spots", "phase", "lattice_free"])
 def test_shapes_that_do_not_go_together(rng, name):
     scan, *_ = columns(rng)
