@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +31,9 @@ from hyperspy_assb.acom.radial import RadialProfiles
 from hyperspy_assb.acom.result import PatternStatus
 from hyperspy_assb.fitting.kernels import FloatArray
 from hyperspy_assb.reference import ring_material, ring_materials
+
+if TYPE_CHECKING:
+    from hyperspy_assb.acom.calibration import KnownRings
 
 DECAYS = (0.03, 0.06, 0.12, 0.25, 0.6, np.inf)
 """Lengths in 1/Å of the exponentials of the smooth background."""
@@ -49,12 +53,15 @@ class RingProfile:
         Intensity per area, in any unit, shape (R,).
     level_std
         Its standard error if it was measured.
+    powder
+        Whether these are the rings of many small crystals.
     """
 
     name: str
     radius: FloatArray
     level: FloatArray
     level_std: FloatArray | None = None
+    powder: bool = False
 
     def __post_init__(self) -> None:
         if self.radius.ndim != 1 or self.radius.shape != self.level.shape or len(self.radius) < 4:
@@ -82,6 +89,17 @@ def table_profile(name: str) -> RingProfile:
     for ring in ring_material(name).rings:
         level += ring.height * np.exp(-4.0 * np.log(2.0) * ((radius - ring.radius) / ring.fwhm) ** 2)
     return RingProfile(name, radius, level)
+
+
+def powder_profile(rings: KnownRings, width: float) -> RingProfile:
+    """Rings of a powder of crystals, as Gaussians of a full width at half of the height in 1/Å."""
+    if not width > 0.0:
+        raise ValueError(f"width: above 0 1/Å, not {width}.")
+    radius = np.linspace(0.02, 2.0, 793)
+    level = np.zeros_like(radius)
+    for place, intensity in zip(rings.radius, rings.intensity, strict=True):
+        level += intensity * np.exp(-4.0 * np.log(2.0) * ((radius - place) / width) ** 2)
+    return RingProfile(rings.name, radius, level, powder=True)
 
 
 def measure_profile(profiles: RadialProfiles, name: str) -> RingProfile:
@@ -142,6 +160,8 @@ class RingFit:
     ----------
     materials
         Names of the A materials.
+    powder
+        Which of them are powders of crystals, shape (A,).
     amounts, amounts_std
         Factors of their profiles and standard errors, widened where the fit is worse than the noise, shape (B, A).
     share, share_std
@@ -162,6 +182,7 @@ class RingFit:
     """
 
     materials: tuple[str, ...]
+    powder: NDArray[np.bool_]
     amounts: FloatArray
     amounts_std: FloatArray
     share: FloatArray
@@ -291,6 +312,7 @@ def fit_rings(
     dark = ~((np.where(known, full.fitted, 0.0) * weight).sum(axis=1) > 0.0)
     return RingFit(
         materials=names,
+        powder=np.array([m.powder for m in chosen]),
         amounts=full.amounts[:, :number],
         amounts_std=full.errors[:, :number] * np.sqrt(widen)[:, None],
         share=full.amounts[:, :number] * area / diffuse[:, None],
@@ -621,7 +643,7 @@ def classify(
     status
         EMPTY where there are too few counts, or neither lattice nor rings; AMORPHOUS where there are rings only, be they
         of a known material or not; MIXED where there are a lattice and rings of a known material; SATURATED where there is a lattice and the camera was saturated; OVERLAPPING where there is no single lattice, but rings
-        as sharp as those of a powder; else INDEXED; shape (B,).
+        as sharp as those of crystals, or those of a powder that was offered; else INDEXED; shape (B,).
     """
     o = options or AmorphousOptions()
     crystal = np.asarray(crystalline, dtype=bool)
@@ -629,15 +651,17 @@ def classify(
     dark = nothing if empty is None else np.asarray(empty, dtype=bool)
     full = nothing if saturated is None else np.asarray(saturated, dtype=bool)
     ringed = rings.significance >= o.ring_significance
-    error = np.sqrt((rings.share_std**2).sum(axis=1))
-    mixed = ringed & (rings.share.sum(axis=1) - 2.0 * error > o.mixed_share)
+    share = rings.share[:, ~rings.powder].sum(axis=1)
+    error = np.sqrt((rings.share_std[:, ~rings.powder] ** 2).sum(axis=1))
+    mixed = ringed & (share - 2.0 * error > o.mixed_share)
     status = np.full(len(crystal), int(PatternStatus.INDEXED))
     status[crystal & mixed] = PatternStatus.MIXED
     status[crystal & full] = PatternStatus.SATURATED
     likely = (rings.significance >= 0.25 * o.ring_significance) & (rings.share.sum(axis=1) > o.mixed_share)
     diffuse = ringed | likely | (rings.structure >= o.ring_significance)
     status[~crystal] = np.where(diffuse[~crystal], int(PatternStatus.AMORPHOUS), int(PatternStatus.EMPTY))
-    powder = ~crystal & diffuse & (rings.width < o.sharp)
+    known = np.isin(rings.material, np.flatnonzero(rings.powder))
+    powder = ~crystal & diffuse & (known | (rings.width < o.sharp))
     status[powder] = PatternStatus.OVERLAPPING
     status[dark] = PatternStatus.EMPTY
     return status

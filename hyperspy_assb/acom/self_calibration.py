@@ -43,6 +43,8 @@ class SelfCalibrationOptions:
         that the alternatives are found.
     scale_step
         Relative step of the search.
+    centre_range
+        By how many pixels the stated centre may be wrong, where no direct beam is seen.
     coarse_patterns, patterns
         So many patterns for the search, and for the refinement, those of the highest scores.
     starts
@@ -63,6 +65,7 @@ class SelfCalibrationOptions:
 
     scale_range: float = 0.07
     scale_step: float = 0.01
+    centre_range: float = 4.0
     coarse_patterns: int = 64
     patterns: int = 200
     starts: int = 3
@@ -183,7 +186,17 @@ def calibrate_on_patterns(
     places = _places(patterns, geometry, centres, o)
     geometer = Geometer(bank, geometry, patterns.shape[1:], o)
     some = _evenly(len(patterns), max(o.coarse_patterns, 1))
-    starts = _search_scales(geometer, patterns[some], places[some], geometry, o)
+    if centres is None:
+        # Without a direct beam, what was found are spots, each pattern's own.
+        stated = np.broadcast_to(np.asarray(geometry.centre, dtype=float), places.shape)
+        starts, top = _search_scales(geometer, patterns[some], places[some], geometry, o)
+        others, level = _search_scales(geometer, patterns[some], stated[some], geometry, o)
+        if level > top:
+            shift = _search_centre(geometer, patterns[some], stated[some], others[0], o)
+            places = checked_centres(stated + shift, geometry, patterns.shape)
+            starts, _ = _search_scales(geometer, patterns[some], places[some], geometry, o)
+    else:
+        starts, _ = _search_scales(geometer, patterns[some], places[some], geometry, o)
     # The patterns of the highest scores, at the best start.
     scores = geometer.at(starts[0]).match(patterns, places).best
     order = np.argsort(-scores, kind="stable")[: o.patterns]
@@ -218,7 +231,12 @@ def _places(
             raise ValueError(f"centres: column and row for each of {len(patterns)} patterns, not {places.shape}.")
     unknown = ~np.isfinite(places).all(axis=1)
     # Where some are known, they tell more than what was stated.
-    places[unknown] = geometry.centre if unknown.all() else np.median(places[~unknown], axis=0)
+    middle = np.asarray(geometry.centre) if unknown.all() else np.median(places[~unknown], axis=0)
+    if centres is None and not unknown.all():
+        # A spot that was taken for the direct beam.
+        away = np.linalg.norm(places - middle, axis=1)
+        unknown |= away > max(4.0, 6.0 * float(np.median(away[~unknown])))
+    places[unknown] = middle
     return checked_centres(places, geometry, patterns.shape)
 
 
@@ -232,8 +250,8 @@ def _search_scales(
     places: FloatArray,
     geometry: PatternGeometry,
     o: SelfCalibrationOptions,
-) -> list[PatternGeometry]:
-    """Geometries at the local maxima of the mean score over the scale, the highest first."""
+) -> tuple[list[PatternGeometry], float]:
+    """Geometries at the local maxima of the mean score over the scale, the highest first, and that score."""
     half = int(np.ceil(o.scale_range / o.scale_step))
     factors = 1.0 + o.scale_step * np.arange(-half, half + 1)
     trials = [replace(geometry, scale=geometry.scale * float(factor)) for factor in factors]
@@ -241,7 +259,25 @@ def _search_scales(
     padded = np.pad(total, 1, constant_values=-np.inf)
     tops = np.flatnonzero((total >= padded[:-2]) & (total > padded[2:]))
     tops = tops[np.argsort(-total[tops])][: o.starts]
-    return [trials[i] for i in tops]
+    return [trials[i] for i in tops], float(total.max())
+
+
+def _search_centre(
+    geometer: Geometer,
+    patterns: NDArray[np.generic],
+    places: FloatArray,
+    geometry: PatternGeometry,
+    o: SelfCalibrationOptions,
+) -> FloatArray:
+    """Shift of all centres within `centre_range` that gives the highest mean score, in pixels."""
+    here = geometer.at(geometry)
+    side = np.arange(-np.floor(o.centre_range / 2.0), np.floor(o.centre_range / 2.0) + 1) * 2.0
+    trials = np.array([(x, y) for x in side for y in side])
+    ny, nx = patterns.shape[1:]
+    inside = [bool(((places + t > -0.5) & (places + t < (nx - 0.5, ny - 0.5))).all()) for t in trials]
+    trials = trials[inside]
+    total = [here.match(patterns, places + trial).best.mean() for trial in trials]
+    return np.asarray(trials[int(np.argmax(total))])
 
 
 @dataclass(frozen=True)
@@ -304,7 +340,7 @@ def _conclude(
             distinct.append(other)
     weights = np.array([1.0] + [_odds_of_better(best, other) for other in distinct[1:]])
     weights /= weights.sum()
-    middle = near.mean(axis=0)
+    middle = np.median(near, axis=0)
     vectors = np.array([_vector(f, middle) for f in distinct])
     spread = vectors - vectors[0]
     covariance = sum(w * f.covariance for w, f in zip(weights, distinct, strict=True))
