@@ -18,7 +18,7 @@ from hyperspy_assb.acom.frames import multiply
 from hyperspy_assb.acom.geometry import PatternGeometry
 from hyperspy_assb.acom.matching import MatchArrays, Matcher, MatchOptions, quaternions_of
 from hyperspy_assb.acom.phases import laue_rotations
-from hyperspy_assb.acom.refinement import Refined, Refiner, RefineOptions
+from hyperspy_assb.acom.refinement import Refined, RefineOptions, Refiner
 from hyperspy_assb.fitting.kernels import FloatArray
 
 if TYPE_CHECKING:
@@ -225,9 +225,7 @@ def _locate(
         dy = 0.5 * (image[bj + 1, bi] - image[bj - 1, bi])
         xx = image[bj, bi + 1] - 2.0 * best + image[bj, bi - 1]
         yy = image[bj + 1, bi] - 2.0 * best + image[bj - 1, bi]
-        xy = 0.25 * (
-            image[bj + 1, bi + 1] - image[bj + 1, bi - 1] - image[bj - 1, bi + 1] + image[bj - 1, bi - 1]
-        )
+        xy = 0.25 * (image[bj + 1, bi + 1] - image[bj + 1, bi - 1] - image[bj - 1, bi + 1] + image[bj - 1, bi - 1])
         determinant = xx * yy - xy * xy
         if not (determinant > 0.0 and xx < 0.0):
             continue

@@ -345,8 +345,10 @@ def reconstruct(
     if radius is not None and not radius > 0.0:
         raise ValueError(f"radius: above 0 pixels, not {radius}.")
     patterns = np.zeros((len(peaks.count), *shape), dtype=np.float32)
-    widths = np.clip(np.nan_to_num(peaks.radius, nan=1.0), 0.5, 5.0) if radius is None else np.full(
-        len(peaks.pattern), float(radius)
+    widths = (
+        np.clip(np.nan_to_num(peaks.radius, nan=1.0), 0.5, 5.0)
+        if radius is None
+        else np.full(len(peaks.pattern), float(radius))
     )
     weights = np.maximum(peaks.intensity, 0.0) ** power
     _draw(peaks.pattern, np.ascontiguousarray(peaks.position), weights, widths, patterns)
@@ -370,4 +372,3 @@ def _draw(
             for i in range(max(int(np.ceil(x - reach)), 0), min(int(x + reach) + 1, nx)):
                 d2 = (i - x) ** 2 + (j - y) ** 2
                 out[pattern[m], j, i] += factor * np.exp(-0.5 * d2 / widths[m] ** 2)
-

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from hyperspy_assb.acom._threads import in_threads
 from hyperspy_assb.acom.geometry import PatternGeometry
 from hyperspy_assb.acom.polar import checked_centres, checked_patterns
+from hyperspy_assb.acom.preparation import quantum_of
 from hyperspy_assb.fitting.kernels import FloatArray
 
 
@@ -46,7 +47,9 @@ class RadialProfiles:
     def dispersion(self) -> FloatArray:
         """Variance of the counts of a pixel over their mean, the median of all rings, 1 where unknown, shape (B,)."""
         seen = (self.level > 0.0) & (self.level * self.pixels > 20.0)
-        ratio = np.divide(self.level_std**2 * self.pixels, self.level, out=np.full(self.level.shape, np.nan), where=seen)
+        ratio = np.divide(
+            self.level_std**2 * self.pixels, self.level, out=np.full(self.level.shape, np.nan), where=seen
+        )
         known = seen.any(axis=1)
         found = np.ones(len(self.level))
         found[known] = np.nanmedian(ratio[known], axis=1)
@@ -126,21 +129,24 @@ def radial_profiles(
     rings = int((last - min_radius) / width)
     if rings < 4:
         raise ValueError(
-            f"scale: the frame reaches to {reach:.3g} 1/Å, which leaves {max(rings, 0)} rings of {width:.3g} 1/Å beyond "
-            f"min_radius = {min_radius:g}; check the calibration (1/Å per pixel)."
+            f"scale: the frame reaches to {reach:.3g} 1/Å, which leaves {max(rings, 0)} rings of {width:.3g} 1/Å "
+            f"beyond min_radius = {min_radius:g}; check the calibration (1/Å per pixel)."
         )
     count = len(patterns)
     level, error = np.full((count, rings), np.nan), np.full((count, rings), np.nan)
     pixels, spots, spots_std = np.zeros((count, rings)), np.zeros(count), np.zeros(count)
+    quantum = quantum_of(patterns)
     cells = _Cells(geometry, keep, min_radius, width, rings, sectors)
 
     def work(begin: int, end: int) -> None:
         for b in range(begin, end):
             cell, number = cells.about(places[b])
-            spots[b], spots_std[b] = _profile(patterns[b], cell, number, level[b], error[b], pixels[b])
+            spots[b], spots_std[b] = _profile(
+                patterns[b].astype(np.float32), cell, number, level[b], error[b], pixels[b]
+            )
 
     in_threads(work, count, threads)
-    radius = min_radius + width * (np.arange(rings) + 0.5)
+    radius = np.asarray(min_radius + width * (np.arange(rings) + 0.5), dtype=np.float64)
     return RadialProfiles(radius, level, error, pixels, spots, spots_std)
 
 
@@ -203,14 +209,15 @@ def _cells(
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _profile(
-    pattern: NDArray[Any],
+    pattern: NDArray[np.float32],
     cell: NDArray[np.int32],
     number: FloatArray,
     level: FloatArray,
     error: FloatArray,
     pixels: FloatArray,
+    quantum: float,
 ) -> tuple[float, float]:
-    """Level of each ring, its standard error and its pixels into arrays (R,); returns counts of spots and their error."""
+    """Level of each ring, its error and pixels into arrays (R,); returns the counts of spots and their error."""
     rings, sectors = number.shape
     counts = np.zeros(rings * sectors + 1)
     for j in range(pattern.shape[0]):
@@ -219,7 +226,7 @@ def _profile(
     total, variance = 0.0, 0.0
     for r in range(rings):
         ring = counts[r * sectors : (r + 1) * sectors]
-        level[r], error[r], sigma = _level(ring, number[r])
+        level[r], error[r], sigma = _level(ring, number[r], quantum)
         pixels[r] = number[r].sum()
         if level[r] == level[r]:
             total += ring.sum() - level[r] * pixels[r]
@@ -228,7 +235,7 @@ def _profile(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _level(counts: FloatArray, number: FloatArray) -> tuple[float, float, float]:
+def _level(counts: FloatArray, number: FloatArray, quantum: float) -> tuple[float, float, float]:
     """Level of a ring without spots, its standard error, and the standard deviation of the counts of the ring."""
     sectors = len(counts)
     rates = np.empty(sectors)
@@ -253,7 +260,7 @@ def _level(counts: FloatArray, number: FloatArray) -> tuple[float, float, float]
             n = number[s]
             if not n > 0.25 * largest:
                 continue
-            limit = 3.0 * np.sqrt(max(level, 0.0) * n + (spread * n) ** 2 * (spread > 0.0)) + 1.0
+            limit = 3.0 * np.sqrt(quantum * max(level, 0.0) * n + (spread * n) ** 2 * (spread > 0.0)) + quantum
             if counts[s] - level * n <= limit:
                 total += counts[s]
                 area += n
@@ -267,13 +274,13 @@ def _level(counts: FloatArray, number: FloatArray) -> tuple[float, float, float]
     for s in range(sectors):
         n = number[s]
         if n > 0.25 * largest:
-            limit = 3.0 * np.sqrt(max(level, 0.0) * n + (spread * n) ** 2 * (spread > 0.0)) + 1.0
+            limit = 3.0 * np.sqrt(quantum * max(level, 0.0) * n + (spread * n) ** 2 * (spread > 0.0)) + quantum
             if counts[s] - level * n <= limit:
                 extra += (counts[s] - level * n) ** 2 / n
     # Variance per pixel from the sectors that are left: gain, texture and errors of the centre are in it.
     variance = extra / max(kept - 1, 1)
     if variance <= 0.0:
-        variance = max(level, 1.0 / area)
+        variance = quantum * max(level, 1.0 / area)
     # One count somewhere could have been there.
-    std = np.sqrt(max(variance, 1.0 / area * (level == 0.0)) / area)
+    std = np.sqrt(max(variance, quantum / area * (level == 0.0)) / area)
     return level, std, np.sqrt(variance * number.sum())
