@@ -216,9 +216,12 @@ def _find_beams(
     top, bottom = max(int(np.ceil(y0 - reach)), 0), min(int(y0 + reach), ny - 1)
     seen = np.zeros((ny, nx), dtype=np.int64)
     stack = np.empty((ny * nx, 2), dtype=np.int64)
-    # Every so many pixels are enough for the level of the background.
-    stride = max(int(np.sqrt((bottom - top + 1) * (right - left + 1) / 2000.0)), 1)
-    some = np.empty(((bottom - top) // stride + 1) * ((right - left) // stride + 1))
+    # The background is that of a wider area; every so many pixels are enough for it.
+    wide = max(reach, largest)
+    x_first, x_last = max(int(np.ceil(x0 - wide)), 0), min(int(x0 + wide), nx - 1)
+    y_first, y_last = max(int(np.ceil(y0 - wide)), 0), min(int(y0 + wide), ny - 1)
+    stride = max(int(np.sqrt((y_last - y_first + 1) * (x_last - x_first + 1) / 2000.0)), 1)
+    some = np.empty(((y_last - y_first) // stride + 1) * ((x_last - x_first) // stride + 1))
     for b in range(len(patterns)):
         pattern = patterns[b]
         out[b] = np.nan
@@ -233,8 +236,8 @@ def _find_beams(
                 value = _without_brightest(pattern, j, i)
                 if value > best:
                     best, bj, bi = value, j, i
-        for j in range(top, bottom + 1, stride):
-            for i in range(left, right + 1, stride):
+        for j in range(y_first, y_last + 1, stride):
+            for i in range(x_first, x_last + 1, stride):
                 some[number] = pattern[j, i]
                 number += 1
         if bj < 0 or not np.isfinite(best):
@@ -277,7 +280,7 @@ def _find_beams(
         if np.sqrt(extent) > 1.6 * radius + 1.5:
             continue
         if touches:
-            _circle_through(stack[:size], seen, mark, nx, ny, largest, out[b])
+            _circle_through(pattern, half, stack[:size], seen, mark, largest, out[b])
             continue
         _centre_of_mass(pattern, x, y, 1.3 * max(radius, np.sqrt(extent)) + 1.0, out[b])
 
@@ -320,68 +323,53 @@ def _centre_of_mass(pattern: NDArray[np.float32], x: float, y: float, radius: fl
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _circle_through(
+    pattern: NDArray[np.float32],
+    half: float,
     pixels: NDArray[np.int64],
     seen: NDArray[np.int64],
     mark: int,
-    nx: int,
-    ny: int,
     largest: float,
     out: FloatArray,
 ) -> None:
     """Centre of the circle through the outline of a region, as far as it lies in the frame; NaN if that is little."""
-    matrix, right = np.zeros((3, 3)), np.zeros(3)
-    ox, oy = float(pixels[0, 1]), float(pixels[0, 0])
+    ny, nx = pattern.shape
+    points = np.empty((4 * len(pixels), 2))
     number = 0
     for k in range(len(pixels)):
         j, i = pixels[k]
-        if i < 1 or j < 1 or i > nx - 2 or j > ny - 2:
-            continue
         for s in range(4):
             v, u = j + (s == 0) - (s == 1), i + (s == 2) - (s == 3)
-            if seen[v, u] == mark:
+            if v < 0 or u < 0 or v >= ny or u >= nx or seen[v, u] == mark:
                 continue
-            # The outline is between the pixels.
-            x, y = 0.5 * (i + u) - ox, 0.5 * (j + v) - oy
-            row = np.array([x, y, 1.0])
-            z = x * x + y * y
-            for a in range(3):
-                right[a] += row[a] * z
-                for c in range(3):
-                    matrix[a, c] += row[a] * row[c]
+            # Where the half of the height is crossed between the two pixels.
+            step = (pattern[j, i] - half) / max(pattern[j, i] - pattern[v, u], 1e-30)
+            points[number, 0] = i + step * (u - i)
+            points[number, 1] = j + step * (v - j)
             number += 1
-    out[:] = np.nan
-    if number < 6 or abs(np.linalg.det(matrix)) < 1e-9:
+    if number < 6:
         return
-    solution = np.linalg.solve(matrix, right)
-    x, y = 0.5 * solution[0], 0.5 * solution[1]
-    radius = np.sqrt(max(solution[2] + x * x + y * y, 0.0))
-    # The algebraic fit makes circles of short arcs too small: a few steps of least squares of the distances.
-    for _ in range(20):
+    mx, my = points[:number, 0].mean(), points[:number, 1].mean()
+    x, y, radius = mx, my, np.sqrt(len(pixels) / np.pi)
+    matrix, right, row = np.empty((3, 3)), np.empty(3), np.ones(3)
+    for _ in range(50):
         matrix[:] = 0.0
         right[:] = 0.0
-        for k in range(len(pixels)):
-            j, i = pixels[k]
-            if i < 1 or j < 1 or i > nx - 2 or j > ny - 2:
-                continue
-            for s in range(4):
-                v, u = j + (s == 0) - (s == 1), i + (s == 2) - (s == 3)
-                if seen[v, u] == mark:
-                    continue
-                px, py = 0.5 * (i + u) - ox - x, 0.5 * (j + v) - oy - y
-                d = max(np.sqrt(px * px + py * py), 1e-6)
-                row = np.array([px / d, py / d, 1.0])
-                for a in range(3):
-                    right[a] += row[a] * (d - radius)
-                    for c in range(3):
-                        matrix[a, c] += row[a] * row[c]
-        if abs(np.linalg.det(matrix)) < 1e-9:
+        for k in range(number):
+            px, py = points[k, 0] - x, points[k, 1] - y
+            d = max(np.sqrt(px * px + py * py), 1e-6)
+            row[0], row[1] = px / d, py / d
+            for a in range(3):
+                right[a] += row[a] * (d - radius)
+                for c in range(3):
+                    matrix[a, c] += row[a] * row[c]
+        if abs(np.linalg.det(matrix)) < 1e-9 * number**3:
             return
-        step = np.linalg.solve(matrix, right)
-        x, y, radius = x + step[0], y + step[1], radius + step[2]
-        if abs(step[0]) + abs(step[1]) < 1e-4:
+        move = np.linalg.solve(matrix, right)
+        x, y, radius = x + move[0], y + move[1], radius + move[2]
+        if abs(move[0]) + abs(move[1]) < 1e-4:
             break
-    if radius <= largest and -0.5 < x + ox < nx - 0.5 and -0.5 < y + oy < ny - 0.5:
-        out[0], out[1] = x + ox, y + oy
+    if 0.0 < radius <= largest and -0.5 < x < nx - 0.5 and -0.5 < y < ny - 0.5:
+        out[0], out[1] = x, y
 
 
 def smooth_centres(centres: ArrayLike, *, degree: int = 1, max_rounds: int = 50) -> FloatArray:

@@ -170,9 +170,9 @@ def remove_background(
         Column and row of the direct beam in pixels, shape (B, 2) or (2,).
     method
         ``"radial"`` takes off the level of each radius, the mean of the pixels that are not above the others (about
-        2 ms for 256 x 256 pixels): spots that cover less than half of a ring stay whole, however weak. ``"opening"`` takes off the morphological opening of the pattern
-        smoothed over 3 x 3 pixels, as a ball rolled below it would (S. R. Sternberg, Computer 16, 22 (1983)), about
-        5 ms: for a background that is not round.
+        2 ms for 256 x 256 pixels): spots that cover less than half of a ring stay whole, however weak. ``"opening"``
+        takes off the morphological opening of the pattern smoothed over 3 x 3 pixels, as a ball rolled below it would
+        (S. R. Sternberg, Computer 16, 22 (1983)), about 3 ms: for a background that is not round.
     size
         Side of the square of the opening in pixels, larger than spots.
     threads
@@ -202,7 +202,7 @@ def remove_background(
             for b in range(begin, end):
                 image = patterns[b].astype(np.float32)
                 smooth = uniform_filter(image, 3, mode="nearest")
-                ground = uniform_filter(grey_opening(smooth, size=(size, size), mode="nearest"), size, mode="nearest")
+                ground = uniform_filter(grey_opening(smooth, size=(size, size), mode="nearest"), 3, mode="nearest")
                 spots[b] = image - ground
 
     else:
@@ -221,11 +221,15 @@ def remove_background(
 
 
 def quantum_of(patterns: NDArray[Any]) -> float:
-    """Smallest step of counts: 1 for whole numbers, of whatever type, 0 for others."""
-    if patterns.dtype.kind in "iu":
-        return 1.0
-    some = patterns[:1]
-    return 1.0 if some.size and bool(np.array_equal(some, np.round(some))) else 0.0
+    """Smallest step of counts, such as 1, or the gain of a camera that multiplies; 0 where values are not countable."""
+    whole = 1.0 if patterns.dtype.kind in "iu" else 0.0
+    values = np.unique(patterns[:1])
+    if len(values) < 2 or len(values) > 0.25 * patterns[:1].size:
+        return whole
+    values = values.astype(float) - float(values[0])
+    step = float(np.diff(values).min())
+    even = bool(np.abs(values / step - np.round(values / step)).max() < 1e-3)
+    return step if even else whole
 
 
 def fill_masked(patterns: ArrayLike, centres: ArrayLike, mask: ArrayLike) -> NDArray[Any]:

@@ -142,7 +142,7 @@ def radial_profiles(
         for b in range(begin, end):
             cell, number = cells.about(places[b])
             spots[b], spots_std[b] = _profile(
-                patterns[b].astype(np.float32), cell, number, level[b], error[b], pixels[b]
+                patterns[b].astype(np.float32), cell, number, level[b], error[b], pixels[b], quantum
             )
 
     in_threads(work, count, threads)

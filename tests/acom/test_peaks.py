@@ -101,7 +101,8 @@ def test_spots_of_a_real_block_file(shared_data):
     patterns = hs.load(shared_data / "diffraction" / "blockfile" / "test1.blo").data.reshape(-1, 144, 144)
     centres = find_centres(patterns)
     peaks = find_peaks(patterns, centres)
-    assert (peaks.count >= 8).all() and (peaks.count <= 25).all()
+    assert (peaks.count >= 8).all()
+    assert (peaks.count <= 25).all()
     # The six patterns are neighbours in one grain: what is a spot in one is a spot in the others.
     first = peaks.position[peaks.of(0)] - centres[0]
     for b in range(1, len(patterns)):
