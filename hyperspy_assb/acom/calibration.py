@@ -5,19 +5,19 @@ For a known single crystal, or for the scan itself, see :func:`calibrate_on_patt
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import least_squares
 from scipy.stats import t as student
 
-from hyperspy_assb.acom.diffraction import reflections
+from hyperspy_assb.acom._geometry_fit import CalibrationError
+from hyperspy_assb.acom._nonnegative import fit_nonnegative
+from hyperspy_assb.acom.centres import find_centres, find_symmetry_centre
 from hyperspy_assb.acom.geometry import PatternGeometry
-from hyperspy_assb.acom.phases import CrystalPhase
-from hyperspy_assb.acom.preparation import find_centres, find_symmetry_centre
+from hyperspy_assb.acom.known_rings import KnownRings, cubic_rings, rings_of
 from hyperspy_assb.acom.self_calibration import (
-    CalibrationError,
     Candidate,
     SelfCalibration,
     SelfCalibrationOptions,
@@ -37,77 +37,6 @@ __all__ = [
     "cubic_rings",
     "rings_of",
 ]
-
-
-@dataclass(frozen=True)
-class KnownRings:
-    """Rings of a powder.
-
-    Parameters
-    ----------
-    name
-        Of the material.
-    radius
-        1/Å, ascending, shape (K,).
-    intensity
-        Relative, shape (K,).
-    source
-        Of the lattice parameters.
-    """
-
-    name: str
-    radius: FloatArray
-    intensity: FloatArray
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        if not (len(self.radius) == len(self.intensity) > 0 and (np.diff(self.radius) > 0).all()):
-            raise ValueError(f"{self.name}: radius and intensity of the same number of rings, radii ascending.")
-
-
-def cubic_rings(name: str, a: float, *, lattice: str = "F", max_radius: float = 1.3, source: str = "") -> KnownRings:
-    """Rings of an element with a cubic lattice, intensities falling as those of atoms.
-
-    Parameters
-    ----------
-    name
-        Such as ``"Au"``.
-    a
-        Lattice parameter in Å, such as 4.0782 for gold.
-    lattice
-        ``"F"`` (face centred), ``"I"`` (body centred) or ``"P"``.
-    max_radius
-        1/Å.
-    source
-        Of the lattice parameter.
-    """
-    if lattice not in ("F", "I", "P"):
-        raise ValueError(f"lattice: 'F', 'I' or 'P', not {lattice!r}.")
-    if not a > 0.0:
-        raise ValueError(f"a: above 0 Å, not {a}.")
-    most = int(max_radius * a) + 1
-    h, k, m = np.meshgrid(*(np.arange(-most, most + 1),) * 3, indexing="ij")
-    allowed = np.ones(h.shape, dtype=bool)
-    if lattice == "F":
-        allowed = (h % 2 == k % 2) & (k % 2 == m % 2)
-    elif lattice == "I":
-        allowed = (h + k + m) % 2 == 0
-    squares, number = np.unique((h * h + k * k + m * m)[allowed], return_counts=True)
-    radius = np.sqrt(squares) / a
-    keep = (squares > 0) & (radius <= max_radius)
-    # Structure factors of electrons fall about as exp(-g); over the ring, its intensity is spread as 1 / g.
-    intensity = number * np.exp(-2.0 * radius * 1.5) / np.maximum(radius, 1e-9)
-    return KnownRings(name, radius[keep], intensity[keep] / intensity[keep].max(), source)
-
-
-def rings_of(phase: CrystalPhase, *, max_radius: float = 1.3) -> KnownRings:
-    """Rings of a powder of a phase (kinematical intensities)."""
-    found = reflections(phase, max_radius=max_radius)
-    length = np.round(np.linalg.norm(found.vectors, axis=1), 6)
-    radius, inverse = np.unique(length, return_inverse=True)
-    intensity = np.bincount(inverse, weights=found.intensity) / radius
-    keep = (radius > 0.0) & (intensity > 1e-4 * intensity.max())
-    return KnownRings(phase.name, radius[keep], intensity[keep] / intensity[keep].max(), phase.source)
 
 
 @dataclass(frozen=True)
@@ -145,9 +74,11 @@ def calibrate_on_rings(
     """Measure camera length, centre and ellipse on the rings of a known polycrystal.
 
     The scale is first found by comparing the radial profile, background removed, with the known rings; then every ring
-    that is not too near to another is located in each sector, and the geometry is fitted to all these places by robust
-    least squares. The standard errors are the larger ones of those with sectors and of those with rings taken as
-    independent of each other (texture shifts a sector, an overlap with a faint ring shifts a ring).
+    that is not too near to another is located in each sector, and centre and ellipse are fitted to all these places by
+    robust least squares. At last the scale is refined on the whole profile, as rings of free heights and one width on a
+    smooth background, so that rings that run together do not shift it. The standard errors of centre and ellipse are
+    those with sectors, or rings, taken as independent of each other (texture shifts a sector); that of the scale comes
+    from leaving out one group of rings after another.
 
     Parameters
     ----------
@@ -195,6 +126,10 @@ def calibrate_on_rings(
         geometry = fit[0]
     assert fit is not None
     geometry = _with_errors(*fit, ring, sector)
+    factor, error = _scale_of_profile(image, keep, geometry, rings, reach)
+    geometry = replace(
+        geometry, scale=geometry.scale * factor, scale_std=float(np.hypot(geometry.scale_std, geometry.scale * error))
+    )
     residual = _radii(points, geometry) - rings.radius[ring]
     return RingCalibration(
         geometry,
@@ -286,6 +221,76 @@ def _high_pass(values: FloatArray, width: float) -> FloatArray:
     from scipy.ndimage import gaussian_filter1d
 
     return gaussian_filter1d(values, 1.0, mode="nearest") - gaussian_filter1d(values, width, mode="nearest")
+
+
+def _scale_of_profile(
+    image: FloatArray, keep: NDArray[np.bool_], geometry: PatternGeometry, rings: KnownRings, reach: float
+) -> tuple[float, float]:
+    """Factor of the scale that fits the whole profile best, and its standard error."""
+    y, x = np.indices(image.shape)
+    radius = np.linalg.norm(geometry.to_reciprocal(np.stack([x, y], axis=-1)), axis=-1)
+    step, end = geometry.scale, 0.98 * reach * geometry.scale
+    inside = rings.radius[rings.radius < end / 1.03]
+    first = 0.8 * inside[0]
+    bins = int((end - first) / step)
+    index = np.floor((radius - first) / step).astype(int)
+    use = keep & (index >= 0) & (index < bins)
+    number = np.bincount(index[use], minlength=bins)[:bins]
+    profile = np.bincount(index[use], weights=image[use], minlength=bins)[:bins] / np.maximum(number, 1)
+    place = np.bincount(index[use], weights=radius[use], minlength=bins)[:bins] / np.maximum(number, 1)
+    # Rings far out are as certain as bright ones: errors are relative, with a floor.
+    variance = np.where(number > 0, np.maximum(profile, 1e-3 * profile.max()) ** 2, 0.0)
+    ground = np.array([np.exp(-(place - place[0]) / decay) for decay in (0.03, 0.06, 0.12, 0.25, 0.6, np.inf)])
+    factors = np.linspace(0.98, 1.02, 41)
+    widths = np.geomspace(1.0, 8.0, 16) * step
+    gap = np.flatnonzero(np.diff(inside) > 0.09 * inside[:-1]) + 1
+    groups = np.split(np.arange(len(inside)), gap)
+
+    def misfit(factor: float, width: float, part: NDArray[np.float64]) -> float:
+        # The scale grows with `factor`: what was measured lies at larger radii then.
+        lines = np.exp(-0.5 * ((place * factor - inside[:, None]) / width) ** 2)
+        return float(_weighted_misfit(profile, part, np.concatenate([lines, ground])))
+
+    def best_of(part: NDArray[np.float64], trials: FloatArray) -> float:
+        values = np.array([misfit(f, width, part) for f in trials])
+        k = int(np.clip(np.argmin(values), 1, len(values) - 2))
+        bend = values[k - 1] - 2.0 * values[k] + values[k + 1]
+        move = 0.5 * (values[k - 1] - values[k + 1]) / bend if bend > 0.0 else 0.0
+        return float(trials[k] + np.clip(move, -1.0, 1.0) * (trials[1] - trials[0]))
+
+    width = float(widths[int(np.argmin([misfit(1.0, w, variance) for w in widths]))])
+    whole = best_of(variance, factors)
+    width = float(widths[int(np.argmin([misfit(whole, w, variance) for w in widths]))])
+    whole = best_of(variance, factors)
+    left_out = []
+    for group in groups:
+        near = (place > inside[group[0]] - 2.0 * width) & (place < inside[group[-1]] + 2.0 * width)
+        if len(groups) > 1 and (variance[~near] > 0.0).sum() > 12:
+            left_out.append(best_of(np.where(near, 0.0, variance), factors))
+    count = len(left_out)
+    if count < 2:
+        # One group says nothing of its own error: a tenth of its width.
+        return whole, 0.1 * width / float(inside[0])
+    deviation = np.array(left_out) - np.mean(left_out)
+    error = float(np.sqrt((count - 1.0) / count * (deviation @ deviation)))
+    return whole, error * min(float(student.ppf(0.975, count - 1)) / 1.96, 3.0)
+
+
+def _weighted_misfit(profile: FloatArray, variance: FloatArray, columns: FloatArray) -> float:
+    """Weighted sum of squares of the best non-negative fit."""
+    k, count = len(columns), len(profile)
+    squares = np.zeros(1)
+    fit_nonnegative(
+        profile[None],
+        np.ascontiguousarray(variance[None]),
+        np.ascontiguousarray(columns),
+        np.zeros((1, k)),
+        np.zeros((1, k)),
+        np.zeros((1, count)),
+        squares,
+        np.zeros(1, dtype=np.int64),
+    )
+    return float(squares[0])
 
 
 def _radii(points: FloatArray, geometry: PatternGeometry) -> FloatArray:

@@ -10,18 +10,16 @@ from numpy.typing import NDArray
 
 from hyperspy_assb.acom.amorphous import (
     AmorphousOptions,
-    RingProfile,
     chance_of_noise,
     classify,
     find_crystalline,
-    fit_rings,
-    learn_profiles,
     scatter_of_turned_rings,
 )
 from hyperspy_assb.acom.indexing import IndexedPatterns
 from hyperspy_assb.acom.matching import Matcher
-from hyperspy_assb.acom.radial import radial_profiles
+from hyperspy_assb.acom.radial import direct_beam_width, radial_profiles
 from hyperspy_assb.acom.result import PatternStatus
+from hyperspy_assb.acom.rings import RingProfile, fit_rings, learn_profiles
 from hyperspy_assb.acom.scan import DiffuseFindings
 from hyperspy_assb.fitting.kernels import FloatArray
 
@@ -57,6 +55,10 @@ class RingJudge:
         self.options = options or AmorphousOptions()
         profiles = radial_profiles(sample, matcher.geometry, centres=centres)
         self.chance = chance_of_noise(matcher, profiles)
+        some = slice(None, None, max(len(sample) // 16, 1))
+        self.beam_width = direct_beam_width(
+            sample[some], matcher.geometry, centres=None if centres is None else centres[some]
+        )
         scores = matcher.match(sample, centres=centres).phase_scores.max(axis=1)
         self.scatter = scatter_of_turned_rings(
             matcher, sample, scores, self.chance, centres=centres, options=self.options
@@ -85,6 +87,7 @@ class RingJudge:
             rings,
             empty=status == PatternStatus.EMPTY,
             saturated=status == PatternStatus.SATURATED,
+            beam_width=self.beam_width,
             options=self.options,
         )
         # Rings of pixels have areas in proportion to their radii; those outside of the frame do not count.

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from hyperspy_assb.acom._threads import in_threads
 from hyperspy_assb.acom.geometry import PatternGeometry
 from hyperspy_assb.acom.polar import checked_centres, checked_patterns
+from hyperspy_assb.acom.preparation import quantum_of
 from hyperspy_assb.fitting.kernels import FloatArray
 
 
@@ -134,16 +135,64 @@ def radial_profiles(
     count = len(patterns)
     level, error = np.full((count, rings), np.nan), np.full((count, rings), np.nan)
     pixels, spots, spots_std = np.zeros((count, rings)), np.zeros(count), np.zeros(count)
+    quantum = quantum_of(patterns)
     cells = _Cells(geometry, keep, min_radius, width, rings, sectors)
 
     def work(begin: int, end: int) -> None:
         for b in range(begin, end):
             cell, number = cells.about(places[b])
-            spots[b], spots_std[b] = _profile(patterns[b], cell, number, level[b], error[b], pixels[b])
+            spots[b], spots_std[b] = _profile(
+                patterns[b].astype(np.float32), cell, number, level[b], error[b], pixels[b], quantum
+            )
 
     in_threads(work, count, threads)
-    radius: FloatArray = min_radius + width * (np.arange(rings, dtype=np.float64) + 0.5)
+    radius = np.asarray(min_radius + width * (np.arange(rings) + 0.5), dtype=np.float64)
     return RadialProfiles(radius, level, error, pixels, spots, spots_std)
+
+
+def direct_beam_width(
+    patterns: ArrayLike, geometry: PatternGeometry, *, centres: ArrayLike | None = None, max_radius: float = 0.1
+) -> float:
+    """Full width at half of the height of the direct beam, from the mean of some patterns.
+
+    Parameters
+    ----------
+    patterns
+        Any real type, shape (B, ny, nx).
+    geometry
+        Scale, centre and ellipse.
+    centres
+        Column and row of the direct beam of each pattern in pixels, shape (B, 2); that of the geometry if None.
+    max_radius
+        1/Å within which the half of the height must lie.
+
+    Returns
+    -------
+    width
+        1/Å; 0 where there is no direct beam, as behind a beam stop.
+    """
+    patterns = checked_patterns(patterns)
+    places = checked_centres(centres, geometry, patterns.shape)
+    ny, nx = patterns.shape[1:]
+    y, x = np.mgrid[:ny, :nx]
+    step = 0.5 * geometry.scale
+    bins = max(int(max_radius / step), 4)
+    total, number = np.zeros(bins), np.zeros(bins)
+    for pattern, place in zip(patterns, places, strict=True):
+        distance = np.linalg.norm(
+            (np.stack([x, y], axis=-1) - place) @ (geometry.scale * geometry.straightening), axis=-1
+        )
+        inside = distance < bins * step
+        which = (distance[inside] / step).astype(int)
+        total += np.bincount(which, pattern[inside], bins)
+        number += np.bincount(which, minlength=bins)
+    known = number > 0
+    level, radius = total[known] / number[known], ((np.arange(bins) + 0.5) * step)[known]
+    height = float(level[radius < 2.0 * geometry.scale].max(initial=0.0))
+    if not height > 4.0 * max(float(level[-1]), 0.0) + 1e-12:
+        return 0.0
+    below = int(np.argmax(level < 0.5 * height))
+    return float(2.0 * radius[below])
 
 
 class _Cells:
@@ -205,14 +254,15 @@ def _cells(
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _profile(
-    pattern: NDArray[Any],
+    pattern: NDArray[np.float32],
     cell: NDArray[np.int32],
     number: FloatArray,
     level: FloatArray,
     error: FloatArray,
     pixels: FloatArray,
+    quantum: float,
 ) -> tuple[float, float]:
-    """Level of each ring, its error and its pixels into arrays (R,); returns counts of spots and their error."""
+    """Level of each ring, its error and pixels into arrays (R,); returns the counts of spots and their error."""
     rings, sectors = number.shape
     counts = np.zeros(rings * sectors + 1)
     for j in range(pattern.shape[0]):
@@ -221,7 +271,7 @@ def _profile(
     total, variance = 0.0, 0.0
     for r in range(rings):
         ring = counts[r * sectors : (r + 1) * sectors]
-        level[r], error[r], sigma = _level(ring, number[r])
+        level[r], error[r], sigma = _level(ring, number[r], quantum)
         pixels[r] = number[r].sum()
         if level[r] == level[r]:
             total += ring.sum() - level[r] * pixels[r]
@@ -230,7 +280,7 @@ def _profile(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _level(counts: FloatArray, number: FloatArray) -> tuple[float, float, float]:
+def _level(counts: FloatArray, number: FloatArray, quantum: float) -> tuple[float, float, float]:
     """Level of a ring without spots, its standard error, and the standard deviation of the counts of the ring."""
     sectors = len(counts)
     rates = np.empty(sectors)
@@ -255,7 +305,7 @@ def _level(counts: FloatArray, number: FloatArray) -> tuple[float, float, float]
             n = number[s]
             if not n > 0.25 * largest:
                 continue
-            limit = 3.0 * np.sqrt(max(level, 0.0) * n + (spread * n) ** 2 * (spread > 0.0)) + 1.0
+            limit = 3.0 * np.sqrt(quantum * max(level, 0.0) * n + (spread * n) ** 2 * (spread > 0.0)) + 2.0 * quantum
             if counts[s] - level * n <= limit:
                 total += counts[s]
                 area += n
@@ -269,13 +319,13 @@ def _level(counts: FloatArray, number: FloatArray) -> tuple[float, float, float]
     for s in range(sectors):
         n = number[s]
         if n > 0.25 * largest:
-            limit = 3.0 * np.sqrt(max(level, 0.0) * n + (spread * n) ** 2 * (spread > 0.0)) + 1.0
+            limit = 3.0 * np.sqrt(quantum * max(level, 0.0) * n + (spread * n) ** 2 * (spread > 0.0)) + 2.0 * quantum
             if counts[s] - level * n <= limit:
                 extra += (counts[s] - level * n) ** 2 / n
     # Variance per pixel from the sectors that are left: gain, texture and errors of the centre are in it.
     variance = extra / max(kept - 1, 1)
     if variance <= 0.0:
-        variance = max(level, 1.0 / area)
+        variance = quantum * max(level, 1.0 / area)
     # One count somewhere could have been there.
-    std = np.sqrt(max(variance, 1.0 / area * (level == 0.0)) / area)
+    std = np.sqrt(max(variance, quantum / area * (level == 0.0)) / area)
     return level, std, np.sqrt(variance * number.sum())

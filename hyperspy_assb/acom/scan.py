@@ -19,6 +19,8 @@ from hyperspy_assb.fitting.kernels import FloatArray
 LEAST_CRYSTALLINE = 0.1
 """Score of the best template, the mean of each radius removed, between amorphous material (0.03 to 0.06) and crystals
 (0.15 and more)."""
+MIXED_SHARE = 0.1
+"""Share of amorphous material in a column with a lattice above which it is mixed."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,12 @@ def with_column_shares(scan: IndexedScan) -> IndexedScan:
         np.asarray(scan.status) == PatternStatus.AMORPHOUS,
         rings_std=scan.ring_counts_std,
     )
-    return replace(scan, amorphous_share=shares.amorphous, amorphous_share_std=shares.amorphous_std)
+    # Sure to be there, and more than a film of amorphous material such as milling leaves.
+    share = shares.amorphous.sum(axis=-1, where=np.isfinite(shares.amorphous))
+    error = np.sqrt((shares.amorphous_std**2).sum(axis=-1, where=np.isfinite(shares.amorphous_std)))
+    mixed = (np.asarray(scan.status) == PatternStatus.INDEXED) & (share - 2.0 * error > MIXED_SHARE)
+    status = np.where(mixed, PatternStatus.MIXED, scan.status).astype(np.int8)
+    return replace(scan, status=status, amorphous_share=shares.amorphous, amorphous_share_std=shares.amorphous_std)
 
 
 def sum_direct_beam(

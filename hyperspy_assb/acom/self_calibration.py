@@ -20,16 +20,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
-from hyperspy_assb.acom._calibration_spots import Displacements, Geometer
+from hyperspy_assb.acom._calibration_spots import Geometer
+from hyperspy_assb.acom._geometry_fit import CalibrationError, fit_geometry
 from hyperspy_assb.acom.bank import TemplateBank
+from hyperspy_assb.acom.centres import find_centres
 from hyperspy_assb.acom.geometry import PatternGeometry
 from hyperspy_assb.acom.polar import checked_centres, checked_patterns
-from hyperspy_assb.acom.preparation import find_centres
 from hyperspy_assb.fitting.kernels import FloatArray
 
-
-class CalibrationError(ValueError):
-    """The patterns do not allow a calibration; the message says why, and what to do."""
+HOPELESS = 0.75
+"""A geometry whose mean score stays below this share of that of another one is not refined to its end."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class SelfCalibrationOptions:
         that the alternatives are found.
     scale_step
         Relative step of the search.
+    centre_range
+        By how many pixels the stated centre may be wrong, where no direct beam is seen.
     coarse_patterns, patterns
         So many patterns for the search, and for the refinement, those of the highest scores.
     starts
@@ -63,6 +65,7 @@ class SelfCalibrationOptions:
 
     scale_range: float = 0.07
     scale_step: float = 0.01
+    centre_range: float = 4.0
     coarse_patterns: int = 64
     patterns: int = 200
     starts: int = 3
@@ -183,7 +186,18 @@ def calibrate_on_patterns(
     places = _places(patterns, geometry, centres, o)
     geometer = Geometer(bank, geometry, patterns.shape[1:], o)
     some = _evenly(len(patterns), max(o.coarse_patterns, 1))
-    starts = _search_scales(geometer, patterns[some], places[some], geometry, o)
+    if centres is None:
+        # Without a direct beam, what was found are spots, each pattern's own.
+        stated = np.broadcast_to(np.asarray(geometry.centre, dtype=float), places.shape)
+        starts, top = _search_scales(geometer, patterns[some], places[some], geometry, o)
+        here = geometer.at(starts[0])
+        if here.match(patterns[some], stated[some]).best.mean() > top:
+            others, _ = _search_scales(geometer, patterns[some], stated[some], geometry, o)
+            shift = _search_centre(geometer, patterns[some], stated[some], others[0], o)
+            places = checked_centres(stated + shift, geometry, patterns.shape)
+            starts, _ = _search_scales(geometer, patterns[some], places[some], geometry, o)
+    else:
+        starts, _ = _search_scales(geometer, patterns[some], places[some], geometry, o)
     # The patterns of the highest scores, at the best start.
     scores = geometer.at(starts[0]).match(patterns, places).best
     order = np.argsort(-scores, kind="stable")[: o.patterns]
@@ -193,10 +207,10 @@ def calibrate_on_patterns(
             "patterns: none has spots outside of the direct beam; the geometry cannot be refined on them."
         )
     good, near = patterns[order], places[order]
-    found = []
+    found: list[_Found] = []
     for start in starts:
         try:
-            found.append(_refine(geometer, good, near, start, o))
+            found.append(_refine(geometer, good, near, start, o, max((f.scores.mean() for f in found), default=0.0)))
         except CalibrationError:
             continue
     if not found:
@@ -204,7 +218,7 @@ def calibrate_on_patterns(
             f"patterns: no geometry within {100 * o.scale_range:g} % of the scale {geometry.scale:g} 1/Å per pixel "
             "makes spots agree with a phase of the bank; check the stated calibration and the phases."
         )
-    return _conclude(found, near, places, o)
+    return _conclude(found, near, places, o, _flatness(bank))
 
 
 def _places(
@@ -218,7 +232,12 @@ def _places(
             raise ValueError(f"centres: column and row for each of {len(patterns)} patterns, not {places.shape}.")
     unknown = ~np.isfinite(places).all(axis=1)
     # Where some are known, they tell more than what was stated.
-    places[unknown] = geometry.centre if unknown.all() else np.median(places[~unknown], axis=0)
+    middle = np.asarray(geometry.centre) if unknown.all() else np.median(places[~unknown], axis=0)
+    if centres is None and not unknown.all():
+        # A spot that was taken for the direct beam.
+        away = np.linalg.norm(places - middle, axis=1)
+        unknown |= away > max(4.0, 6.0 * float(np.median(away[~unknown])))
+    places[unknown] = middle
     return checked_centres(places, geometry, patterns.shape)
 
 
@@ -232,8 +251,8 @@ def _search_scales(
     places: FloatArray,
     geometry: PatternGeometry,
     o: SelfCalibrationOptions,
-) -> list[PatternGeometry]:
-    """Geometries at the local maxima of the mean score over the scale, the highest first."""
+) -> tuple[list[PatternGeometry], float]:
+    """Geometries at the local maxima of the mean score over the scale, the highest first, and that score."""
     half = int(np.ceil(o.scale_range / o.scale_step))
     factors = 1.0 + o.scale_step * np.arange(-half, half + 1)
     trials = [replace(geometry, scale=geometry.scale * float(factor)) for factor in factors]
@@ -241,7 +260,25 @@ def _search_scales(
     padded = np.pad(total, 1, constant_values=-np.inf)
     tops = np.flatnonzero((total >= padded[:-2]) & (total > padded[2:]))
     tops = tops[np.argsort(-total[tops])][: o.starts]
-    return [trials[i] for i in tops]
+    return [trials[i] for i in tops], float(total.max())
+
+
+def _search_centre(
+    geometer: Geometer,
+    patterns: NDArray[np.generic],
+    places: FloatArray,
+    geometry: PatternGeometry,
+    o: SelfCalibrationOptions,
+) -> FloatArray:
+    """Shift of all centres within `centre_range` that gives the highest mean score, in pixels."""
+    here = geometer.at(geometry)
+    side = np.arange(-np.floor(o.centre_range / 2.0), np.floor(o.centre_range / 2.0) + 1) * 2.0
+    trials = np.array([(x, y) for x in side for y in side])
+    ny, nx = patterns.shape[1:]
+    inside = [bool(((places + t > -0.5) & (places + t < (nx - 0.5, ny - 0.5))).all()) for t in trials]
+    trials = trials[inside]
+    total = [here.match(patterns, places + trial).best.mean() for trial in trials]
+    return np.asarray(trials[int(np.argmax(total))])
 
 
 @dataclass(frozen=True)
@@ -262,13 +299,16 @@ def _refine(
     places: FloatArray,
     start: PatternGeometry,
     o: SelfCalibrationOptions,
+    level: float = 0.0,
 ) -> _Found:
-    """Match and fit in turn until the geometry stays."""
+    """Match and fit in turn until the geometry stays; given up if the score stays far below a level."""
     geometry, shift = start, np.zeros(2)
     captures = np.linspace(o.capture, 0.5 * o.capture, max(o.rounds, 2))
     for k in range(o.rounds):
         here = geometer.at(geometry)
         matched = here.match(patterns, places + shift, refine=True)
+        if k >= 2 and matched.best.mean() < HOPELESS * level:
+            raise CalibrationError("patterns: far fewer spots agree than with another geometry.")
         moved = here.displacements(patterns, places + shift, matched, float(captures[k]))
         fit = fit_geometry(moved, geometry, shift_std=o.shift_std)
         change = abs(fit.geometry.scale / geometry.scale - 1.0) + float(np.abs(fit.matrix_change).max())
@@ -292,7 +332,18 @@ def _refine(
     )
 
 
-def _conclude(found: list[_Found], near: FloatArray, places: FloatArray, o: SelfCalibrationOptions) -> SelfCalibration:
+def _flatness(bank: TemplateBank) -> float:
+    """Relative error of places on a flat camera, at three fifths of the largest radius.
+
+    Templates have a reflection at the sine of its diffraction angle (the projection of its vector), a flat camera has
+    it at the tangent, farther out by half of the square of the angle.
+    """
+    return 0.5 * (0.6 * bank.max_radius / bank.diffraction.wavenumber) ** 2
+
+
+def _conclude(
+    found: list[_Found], near: FloatArray, places: FloatArray, o: SelfCalibrationOptions, flatness: float
+) -> SelfCalibration:
     found.sort(key=lambda f: -float(f.scores.mean()))
     best = found[0]
     distinct = [best]
@@ -302,12 +353,13 @@ def _conclude(found: list[_Found], near: FloatArray, places: FloatArray, o: Self
             distinct.append(other)
     weights = np.array([1.0] + [_odds_of_better(best, other) for other in distinct[1:]])
     weights /= weights.sum()
-    middle = near.mean(axis=0)
+    middle = np.median(near, axis=0)
     vectors = np.array([_vector(f, middle) for f in distinct])
     spread = vectors - vectors[0]
     covariance = sum(w * f.covariance for w, f in zip(weights, distinct, strict=True))
     # About the best one, which is what is reported, not about the mean.
     covariance = covariance + np.einsum("c,ci,cj->ij", weights, spread, spread)
+    covariance[0, 0] += flatness**2
     geometry = _with_errors(best, covariance, middle + best.shift)
     candidates = tuple(
         Candidate(
@@ -373,172 +425,4 @@ def _with_errors(found: _Found, covariance: FloatArray, centre: FloatArray) -> P
         scale_std=float(g.scale * std[0]),
         centre_std=(float(std[3]), float(std[4])),
         ellipticity_std=ellipse,
-    )
-
-
-@dataclass(frozen=True)
-class GeometryFit:
-    """A geometry fitted to places of spots.
-
-    Parameters
-    ----------
-    geometry
-        Refined scale and ellipse; the centre is that of the one it began from.
-    shift
-        By how many pixels the centre lies farther along columns and rows, shape (2,).
-    covariance
-        Of the logarithm of the scale, of ``e cos 2a`` and ``e sin 2a`` (e the ellipticity, a its azimuth) and of the
-        shift, shape (5, 5).
-    matrix_change
-        Symmetric matrix by which places about the centre changed, shape (2, 2).
-    residual
-        Root mean square of the distances of the spots that count, in pixels.
-    spots
-        Number of those.
-    """
-
-    geometry: PatternGeometry
-    shift: FloatArray
-    covariance: FloatArray
-    matrix_change: FloatArray
-    residual: float
-    spots: int
-
-
-def fit_geometry(
-    moved: Displacements,
-    geometry: PatternGeometry,
-    *,
-    shift_std: float = 0.3,
-    grain: NDArray[np.int64] | None = None,
-    rounds: int = 30,
-) -> GeometryFit:
-    """Least squares for the geometry over spots whose expected and observed places are known.
-
-    Each pattern has its own rotation, which its orientation takes up, and its own small shift of the direct beam.
-    Outliers, which are spots of other lattices and of noise, lose their weight (biweight of Tukey).
-
-    Parameters
-    ----------
-    moved
-        Expected and observed places.
-    geometry
-        With which places were expected.
-    shift_std
-        Standard deviation of the shift of single patterns in pixels.
-    grain
-        To which grain each pattern belongs, shape (B,); each pattern is one by default.
-    rounds
-        Of reweighting, at most.
-
-    Raises
-    ------
-    CalibrationError
-        If there are too few spots.
-    """
-    if len(moved.pattern) < 8:
-        raise CalibrationError(
-            f"patterns: only {len(moved.pattern)} spots lie where a lattice expects them, 8 are needed."
-        )
-    x, y = moved.expected.T
-    zero, one = np.zeros_like(x), np.ones_like(x)
-    # Scale (isotropic), ellipse (two), shift (two); then rotation and shift of the pattern.
-    common = np.stack(
-        [np.stack([x, x, y, one, zero], axis=1), np.stack([y, -y, x, zero, one], axis=1)], axis=1
-    )  # (M, 2, 5)
-    own = np.stack([np.stack([-y, one, zero], axis=1), np.stack([x, zero, one], axis=1)], axis=1)  # (M, 2, 3)
-    target = moved.observed - moved.expected
-    labels, index = np.unique(moved.pattern, return_inverse=True)
-    weight = 1.0 / moved.variance
-    solution, residual = np.zeros(5), target
-    robust = np.ones(len(x))
-    scale = 1.0
-    for _ in range(rounds):
-        new, nuisance, normal, scores = _solve(common, own, target, weight * robust, index, len(labels), shift_std)
-        residual = target - common @ new - np.einsum("mij,mj->mi", own, nuisance[index])
-        distance = np.sqrt((residual**2).sum(axis=1) * weight)
-        scale = max(1.4826 * float(np.median(np.abs(distance))) / 1.1774 / 1.0, 1e-6)
-        robust = np.clip(1.0 - (distance / (4.685 * scale)) ** 2, 0.0, None) ** 2
-        done = np.abs(new - solution).max() < 1e-7
-        solution = new
-        if done:
-            break
-    if int((robust > 0.1).sum()) < 8:
-        raise CalibrationError("patterns: too few spots agree with each other on a geometry.")
-    inverse = np.linalg.pinv(normal)
-    groups = np.arange(len(labels)) if grain is None else np.unique(grain[labels], return_inverse=True)[1]
-    number = int(groups.max()) + 1
-    sums = np.zeros((number, 5))
-    np.add.at(sums, groups, scores)
-    between = sums.T @ sums
-    covariance = inverse @ between @ inverse * (number / max(number - 1.0, 1.0))
-    # One grain shows no scatter between grains: as a floor, the errors as if all spots were independent.
-    plain = inverse * scale**2
-    floor = np.sqrt(np.maximum(np.diag(plain) / np.maximum(np.diag(covariance), 1e-30), 1.0))
-    covariance = covariance * np.outer(floor, floor)
-    # Small numbers of grains: the standard deviation with the same 95 % limit as Student's distribution.
-    widen = float(student.ppf(0.975, max(number - 1, 1)) / 1.96) if number < 60 else 1.0
-    covariance = covariance * min(widen, 4.0) ** 2
-    change = np.array([[solution[0] + solution[1], solution[2]], [solution[2], solution[0] - solution[1]]])
-    # Places of pixels from reciprocal vectors grow by 1 + change; as 1/Å per pixel that is its inverse. The components
-    # of the ellipse are half the differences of the logarithms of the axes.
-    jacobian = np.diag([-1.0, 2.0, 2.0, 1.0, 1.0])
-    good = robust > 0.0
-    return GeometryFit(
-        changed_geometry(geometry, change),
-        solution[3:].copy(),
-        jacobian @ covariance @ jacobian.T,
-        change,
-        float(np.sqrt((residual[good] ** 2).sum(axis=1).mean())),
-        int(good.sum()),
-    )
-
-
-def _solve(
-    common: FloatArray,
-    own: FloatArray,
-    target: FloatArray,
-    weight: FloatArray,
-    index: NDArray[np.int64],
-    count: int,
-    shift_std: float,
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Weighted least squares with parameters of each pattern taken out.
-
-    Returns the common parameters, those of each pattern (count, 3), the normal matrix, and the derivatives of each
-    pattern's sum of squares (halved) at the solution (count, 5).
-    """
-    w = weight[:, None, None]
-    cc = np.zeros((count, 5, 5))
-    co = np.zeros((count, 5, 3))
-    oo = np.zeros((count, 3, 3))
-    ct = np.zeros((count, 5))
-    ot = np.zeros((count, 3))
-    np.add.at(cc, index, np.einsum("mki,mkj->mij", common * w, common))
-    np.add.at(co, index, np.einsum("mki,mkj->mij", common * w, own))
-    np.add.at(oo, index, np.einsum("mki,mkj->mij", own * w, own))
-    np.add.at(ct, index, np.einsum("mki,mk->mi", common * w, target))
-    np.add.at(ot, index, np.einsum("mki,mk->mi", own * w, target))
-    oo += np.diag([1e-9, shift_std**-2, shift_std**-2])
-    gain = np.linalg.solve(oo, np.swapaxes(co, 1, 2))  # (count, 3, 5)
-    reduced = cc - co @ gain
-    right = ct - np.einsum("bij,bj->bi", np.swapaxes(gain, 1, 2), ot)
-    normal = reduced.sum(axis=0)
-    solution = np.linalg.pinv(normal, rcond=1e-12) @ right.sum(axis=0)
-    nuisance = np.linalg.solve(oo, (ot - np.einsum("bji,j->bi", co, solution))[..., None])[..., 0]
-    return solution, nuisance, normal, right - reduced @ solution
-
-
-def changed_geometry(geometry: PatternGeometry, change: FloatArray) -> PatternGeometry:
-    """A geometry whose pixels about the centre are those of another one times ``1 + change``, but for a rotation."""
-    pixels = (np.eye(2) + change) @ np.linalg.inv(geometry.scale * geometry.straightening)
-    # Symmetric part of the polar decomposition: the rotation is left to the orientations.
-    values, vectors = np.linalg.eigh(pixels @ pixels.T)
-    values = np.sqrt(values)
-    azimuth = float(np.arctan2(vectors[1, 1], vectors[0, 1])) % np.pi
-    return replace(
-        geometry,
-        scale=float(1.0 / np.sqrt(values[0] * values[1])),
-        ellipticity=float(values[1] / values[0] - 1.0),
-        ellipse_azimuth=azimuth,
     )

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from hyperspy_assb import provenance
 from hyperspy_assb.acom.assembly import ScanAssembler
 from hyperspy_assb.acom.bank import TemplateBank, simulate_bank
+from hyperspy_assb.acom.centres import find_centres
 from hyperspy_assb.acom.diffuse import RingJudge
 from hyperspy_assb.acom.geometry import PatternGeometry
 from hyperspy_assb.acom.indexing import IndexingOptions
-from hyperspy_assb.acom.preparation import find_centres
 from hyperspy_assb.acom.result import IndexedScan
 from hyperspy_assb.acom.scan import CentreFinder, ScanIndexer, sum_direct_beam, with_column_shares
 from hyperspy_assb.acom.self_calibration import CalibrationError, calibrate_on_patterns
