@@ -171,8 +171,8 @@ class AmorphousOptions:
         be mixed. A pattern without a lattice, which may as well be vacuum, is amorphous with such a share and a quarter
         of the significance too: what is scattered about the direct beam by lenses and apertures has no rings.
     sharp
-        Rings narrower than this, in 1/Å, the width of the beam taken off, are those of crystals of more than 3 nm, many
-        of them in one pattern.
+        Rings narrower than this, in 1/Å, or than the direct beam, are those of crystals of more than 3 nm, many of them
+        in one pattern.
     """
 
     false_alarms: float = 1e-3
@@ -327,7 +327,7 @@ def classify(
     diffuse = ringed | likely | (rings.structure >= o.ring_significance)
     status[~crystal] = np.where(diffuse[~crystal], int(PatternStatus.AMORPHOUS), int(PatternStatus.EMPTY))
     known = np.isin(rings.material, np.flatnonzero(rings.powder))
-    powder = ~crystal & diffuse & (known | (rings.width < np.hypot(o.sharp, beam_width)))
+    powder = ~crystal & diffuse & (known | (rings.width < max(o.sharp, beam_width)))
     status[powder] = PatternStatus.OVERLAPPING
     status[dark] = PatternStatus.EMPTY
     return status

@@ -29,10 +29,12 @@ from hyperspy_assb.fitting.kernels import FloatArray
 
 LEAST = 8
 """Pixels without a lattice that a material, or with one that a phase, must have for its factor to be found."""
-PER_COEFFICIENT = 8
-"""Pixels without a lattice for each coefficient of the thickness."""
+PER_COEFFICIENT = 16
+"""Pixels for each coefficient of the thickness."""
 THINNEST = 0.2
 """Smooth thickness, relative to the mean of pixels without a lattice, below which no share is told."""
+ROUGHEST = 0.4
+"""Relative scatter of pixels without a lattice about the smooth thickness above which they are not of one material."""
 MOST_THIN = 0.2
 """Share of pixels below it from which on the smooth thickness was not found at all."""
 SPOT_SHARE = 0.5
@@ -139,7 +141,7 @@ def column_shares(
         spots=np.where(known, diffracted, 0.0),
         of_phase=np.array([crystal & (phases == p) for p in present]).reshape(len(present), *shape),
         alone=np.array(alone),
-        smooth=_polynomials(free),
+        smooth=_polynomials(free | crystal),
     )
     fit = _solve(scan)
     thin = fit.smooth <= THINNEST
@@ -147,6 +149,8 @@ def column_shares(
         return unknown
     # The thickness of a pixel is between its own and the smooth one, by how much either scatters.
     rough = _spread((fit.own / fit.smooth)[free])
+    if rough > ROUGHEST:
+        return unknown
     noise = np.sqrt(max(_spread((fit.own / fit.smooth)[crystal]) ** 2 - rough**2, 1e-4)) if crystal.any() else 0.1
     trust = rough**2 / (rough**2 + noise**2)
     thickness = np.where(free, fit.amorphous, fit.smooth + trust * (fit.own - fit.smooth))
@@ -227,13 +231,13 @@ def _main_material(rings: FloatArray, free: NDArray[np.bool_]) -> NDArray[np.int
     return np.argmax(np.nan_to_num(rings) / np.where(height > 0.0, height, np.inf), axis=-1)
 
 
-def _polynomials(free: NDArray[np.bool_]) -> FloatArray:
-    """Columns of the smooth thickness, shape (C, ny, nx): of degree 0, 1 or 2, as pixels without a lattice allow."""
-    ny, nx = free.shape
+def _polynomials(used: NDArray[np.bool_]) -> FloatArray:
+    """Columns of the smooth thickness, shape (C, ny, nx): of degree 0, 1 or 2, as the number of pixels allows."""
+    ny, nx = used.shape
     y, x = np.mgrid[:ny, :nx]
     y, x = 2.0 * y / max(ny - 1, 1) - 1.0, 2.0 * x / max(nx - 1, 1) - 1.0
     columns = [np.ones_like(x), x, y, x * x, x * y, y * y]
-    count = int(free.sum()) // PER_COEFFICIENT
+    count = int(used.sum()) // PER_COEFFICIENT
     columns = columns[: 6 if count >= 6 else 3 if count >= 3 else 1]
     return np.array([c for k, c in enumerate(columns) if k == 0 or np.ptp(c) > 0.0])
 
