@@ -59,6 +59,10 @@ def standard_base(a: float, b: float, c: float, alpha: float, beta: float, gamma
     return np.where(np.abs(base) < 1e-14 * max(a, b, c), 0.0, base)
 
 
+LARGEST_U = 0.2
+"""Å²; an atom that moves by more than 0.45 Å about its place, root mean square, is in no crystal."""
+
+
 def element_of(label: str) -> str | None:
     """Symbol of the element of a label such as ``Fe0+``, ``O2-``, ``Ow``, ``D``; None if there is none."""
     found = re.match(r"(?:\d+-?)?([A-Za-z]+)", label.strip())
@@ -225,7 +229,10 @@ def read_crystal(text: str, where: str) -> tuple[Structure, int, str, str]:
     structure = _build(parsed, elements, change, where)
     _check_cell(structure, number, where)
     caveat = re.search(r"caveat:\s*(.*)", _text(block, "_publ_section_comment"))
-    return structure, number, _source(block), caveat[1] if caveat else ""
+    caveats = [caveat[1]] if caveat else []
+    if max(atom.Uisoequiv for atom in parsed) > LARGEST_U:
+        caveats.append("Isotropic displacements U cannot be so large; they are taken to be B = 8 pi^2 U.")
+    return structure, number, _source(block), " ".join(caveats)
 
 
 def _build(parsed: Structure, elements: dict[str, str], change: NDArray[np.int64], where: str) -> Structure:
@@ -247,7 +254,9 @@ def _build(parsed: Structure, elements: dict[str, str], change: NDArray[np.int64
     atoms = []
     for atom in parsed:
         site = np.round((inverse @ atom.xyz + _centring(change)) % 1.0, 9) % 1.0
-        kept = {"label": atom.label, "occupancy": atom.occupancy, "Uisoequiv": atom.Uisoequiv}
+        # Programs that export structures write B, often 1 Å², where U belongs.
+        u = atom.Uisoequiv / (8.0 * np.pi**2) if atom.Uisoequiv > LARGEST_U else atom.Uisoequiv
+        kept = {"label": atom.label, "occupancy": atom.occupancy, "Uisoequiv": u}
         atoms += [Atom(elements[atom.element], xyz=place, **kept) for place in site]
     return Structure(atoms, lattice=lattice)
 

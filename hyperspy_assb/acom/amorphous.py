@@ -308,7 +308,7 @@ def classify(
     status
         EMPTY where there are too few counts, or neither lattice nor rings; AMORPHOUS where there are rings only, of a
         known material or not; MIXED where there are a lattice and rings of a known material; SATURATED where there is a
-        lattice and the camera was saturated; OVERLAPPING where there is no single lattice, but rings as sharp as those
+        lattice and the camera was saturated; POWDER where there is no single lattice, but rings as sharp as those
         of crystals, or those of a powder that was offered; else INDEXED; shape (B,).
     """
     o = options or AmorphousOptions()
@@ -328,6 +328,6 @@ def classify(
     status[~crystal] = np.where(diffuse[~crystal], int(PatternStatus.AMORPHOUS), int(PatternStatus.EMPTY))
     known = np.isin(rings.material, np.flatnonzero(rings.powder))
     powder = ~crystal & diffuse & (known | (rings.width < max(o.sharp, beam_width)))
-    status[powder] = PatternStatus.OVERLAPPING
+    status[powder] = PatternStatus.POWDER
     status[dark] = PatternStatus.EMPTY
     return status

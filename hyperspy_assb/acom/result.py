@@ -24,8 +24,8 @@ class PatternStatus(IntEnum):
     """Diffuse rings, no lattice."""
     MIXED = 2
     """A lattice (indexed) and amorphous material in one column."""
-    OVERLAPPING = 3
-    """A lattice (indexed) that leaves the spots of another one unexplained."""
+    POWDER = 3
+    """Many crystals, whose spots make sharp rings: crystalline, but not indexed."""
     EMPTY = 4
     """Too few counts outside of the direct beam, or vacuum."""
     SATURATED = 5

@@ -30,8 +30,8 @@ class DiffuseFindings:
     Parameters
     ----------
     status
-        :class:`~hyperspy_assb.acom.result.PatternStatus`: AMORPHOUS and MIXED are taken over for patterns that are
-        indexed, shape (B,).
+        :class:`~hyperspy_assb.acom.result.PatternStatus`: AMORPHOUS, MIXED and POWDER are taken over for patterns
+        that are indexed, shape (B,).
     ring_amounts
         Share of each of A materials in the diffuse intensity, shape (B, A).
     materials
@@ -119,10 +119,11 @@ class ScanIndexer:
         status = np.asarray(found.status).copy()
         # Of a saturated detector neither rings nor spots are known.
         told = (status == PatternStatus.INDEXED) & np.isin(
-            diffuse.status, (PatternStatus.AMORPHOUS, PatternStatus.MIXED)
+            diffuse.status, (PatternStatus.AMORPHOUS, PatternStatus.MIXED, PatternStatus.POWDER)
         )
         status[told] = diffuse.status[told]
-        crystal = (diffuse.status != PatternStatus.AMORPHOUS) & (found.phase != NOT_INDEXED)
+        one_lattice = ~np.isin(diffuse.status, (PatternStatus.AMORPHOUS, PatternStatus.POWDER))
+        crystal = one_lattice & (found.phase != NOT_INDEXED)
 
         def where_crystal(values: FloatArray) -> FloatArray:
             keep = crystal.reshape(-1, *(1,) * (np.ndim(values) - 1))

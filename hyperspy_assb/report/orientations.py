@@ -153,7 +153,7 @@ def describe_maps(result: OrientationMaps, mechanism: Any = None) -> tuple[str, 
         lines.append(f"{found.left_out} of {status.size} patterns are left without an answer ({empty} of them empty).")
     lines += [
         f"{np.sum(status == kind)} patterns are {kind.name.lower()}."
-        for kind in (PatternStatus.MIXED, PatternStatus.OVERLAPPING)
+        for kind in (PatternStatus.MIXED, PatternStatus.POWDER)
         if np.any(status == kind)
     ]
     indexed = np.asarray(result.found.phase) >= 0
