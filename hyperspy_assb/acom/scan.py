@@ -82,6 +82,8 @@ class ScanIndexer:
         How patterns are indexed.
     direct_beam
         Radius in 1/Å within which counts are the virtual bright field.
+    beam_stopped
+        Whether the direct beam is behind a beam stop: what columns consist of is then not known.
     find_centres
         Finds the direct beam of each pattern; None: that of the geometry is taken for all.
     judge_diffuse
@@ -96,6 +98,7 @@ class ScanIndexer:
         *,
         options: IndexingOptions | None = None,
         direct_beam: float,
+        beam_stopped: bool = False,
         find_centres: CentreFinder | None = None,
         judge_diffuse: DiffuseJudge = judge_by_score,
     ) -> None:
@@ -103,6 +106,7 @@ class ScanIndexer:
         self.geometry = geometry
         self.indexer = Indexer(bank, geometry, shape, options=options)
         self.direct_beam = direct_beam
+        self.beam_stopped = beam_stopped
         self.find_centres = find_centres
         self.judge_diffuse = judge_diffuse
 
@@ -153,10 +157,11 @@ class ScanIndexer:
             **self._counts(scan, diffuse, status),
         )
 
-    @staticmethod
-    def _counts(scan: tuple[int, ...], diffuse: DiffuseFindings, status: NDArray[Any]) -> dict[str, FloatArray]:
+    def _counts(self, scan: tuple[int, ...], diffuse: DiffuseFindings, status: NDArray[Any]) -> dict[str, FloatArray]:
         """Rings, background and spots; NaN where there is too little to tell, or the camera was saturated."""
         if diffuse.rings is None or diffuse.rings_std is None or diffuse.background is None or diffuse.spots is None:
+            return {}
+        if self.beam_stopped:
             return {}
         known = np.where(np.isin(status, (PatternStatus.EMPTY, PatternStatus.SATURATED)), np.nan, 1.0)
         return {

@@ -315,8 +315,10 @@ def numba_engine(
     if not refine:
         options = replace(options, refine=None)
     finder, sample = None, sample_patterns(signal)
+    beam_stopped = False
     if calibrate:
         geometry, finder = locate_beam(signal, geometry, sample, notes)
+        beam_stopped = finder is None
         geometry, finder = refine_geometry(sample, bank, geometry, finder, notes)
     engine = ScanIndexer(
         bank,
@@ -324,6 +326,7 @@ def numba_engine(
         signal.data.shape[-2:],
         options=options,
         direct_beam=direct_beam_radius(signal, geometry),
+        beam_stopped=beam_stopped,
         find_centres=finder,
     )
     engine.judge_diffuse = RingJudge(engine.indexer.matcher, sample, centres=None if finder is None else finder(sample))
