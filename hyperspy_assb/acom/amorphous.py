@@ -26,6 +26,11 @@ from hyperspy_assb.acom.result import PatternStatus
 from hyperspy_assb.acom.rings import RingFit
 from hyperspy_assb.fitting.kernels import FloatArray
 
+RING_OF_A_POWDER = 0.75
+"""Width of a ring over that of the direct beam below which nothing but the beam widens it. The sharp ring of a round
+beam is 0.87 as wide, less what the smooth background takes of its sides: 0.6 in a powder of gold, 0.85 to 1 in
+carbon."""
+
 
 @dataclass(frozen=True)
 class ChanceScores:
@@ -171,8 +176,8 @@ class AmorphousOptions:
         be mixed. A pattern without a lattice, which may as well be vacuum, is amorphous with such a share and a quarter
         of the significance too: what is scattered about the direct beam by lenses and apertures has no rings.
     sharp
-        Rings narrower than this, in 1/Å, or than the direct beam, are those of crystals of more than 3 nm, many of them
-        in one pattern.
+        Rings narrower than this, in 1/Å, or than :data:`RING_OF_A_POWDER` direct beams, are those of crystals of more
+        than 3 nm, many of them in one pattern.
     """
 
     false_alarms: float = 1e-3
@@ -327,7 +332,7 @@ def classify(
     diffuse = ringed | likely | (rings.structure >= o.ring_significance)
     status[~crystal] = np.where(diffuse[~crystal], int(PatternStatus.AMORPHOUS), int(PatternStatus.EMPTY))
     known = np.isin(rings.material, np.flatnonzero(rings.powder))
-    powder = ~crystal & diffuse & (known | (rings.width < max(o.sharp, beam_width)))
+    powder = ~crystal & diffuse & (known | (rings.width < max(o.sharp, RING_OF_A_POWDER * beam_width)))
     status[powder] = PatternStatus.POWDER
     status[dark] = PatternStatus.EMPTY
     return status
