@@ -16,11 +16,14 @@ _SUBMODULES = frozenset(
 )
 _NAMES = {
     "compare_fits": "hyperspy_assb.models.comparison",
+    "compare_phases": "hyperspy_assb.signals.phase_comparison",
     "load_comparison": "hyperspy_assb.signals.comparison",
     "load_composition_comparison": "hyperspy_assb.signals.eds_comparison",
     "load_delithiation": "hyperspy_assb.signals.delithiation",
     "load_eds_phases": "hyperspy_assb.signals.eds_phases",
     "load_interface_profile": "hyperspy_assb.signals.eds_interface",
+    "load_orientations": "hyperspy_assb.signals.orientation_files",
+    "load_patterns": "hyperspy_assb.signals.acom",
     "load_spectrum_image": "hyperspy_assb.signals.files",
     "multifit": "hyperspy_assb.models.multifit",
     "plot_residuals": "hyperspy_assb.models.residuals",
@@ -30,13 +33,17 @@ _NAMES = {
 
 __all__ = [
     "__version__",
+    "acom",
     "compare_fits",
+    "compare_phases",
     "components",
     "load_comparison",
     "load_composition_comparison",
     "load_delithiation",
     "load_eds_phases",
     "load_interface_profile",
+    "load_orientations",
+    "load_patterns",
     "load_spectrum_image",
     "models",
     "multifit",

@@ -1,3 +1,4 @@
+from hyperspy_assb import acom as acom
 from hyperspy_assb import components as components
 from hyperspy_assb import models as models
 from hyperspy_assb import plotting as plotting
@@ -10,11 +11,14 @@ from hyperspy_assb.models.lmfit_bridge import to_lmfit as to_lmfit
 from hyperspy_assb.models.multifit import multifit as multifit
 from hyperspy_assb.models.precision import predict_precision as predict_precision
 from hyperspy_assb.models.residuals import plot_residuals as plot_residuals
+from hyperspy_assb.signals.acom import load_patterns as load_patterns
 from hyperspy_assb.signals.comparison import load_comparison as load_comparison
+from hyperspy_assb.signals.delithiation import load_delithiation as load_delithiation
 from hyperspy_assb.signals.eds_comparison import load_composition_comparison as load_composition_comparison
 from hyperspy_assb.signals.eds_interface import load_interface_profile as load_interface_profile
 from hyperspy_assb.signals.eds_phases import load_eds_phases as load_eds_phases
-from hyperspy_assb.signals.delithiation import load_delithiation as load_delithiation
 from hyperspy_assb.signals.files import load_spectrum_image as load_spectrum_image
+from hyperspy_assb.signals.orientation_files import load_orientations as load_orientations
+from hyperspy_assb.signals.phase_comparison import compare_phases as compare_phases
 
 __version__: str

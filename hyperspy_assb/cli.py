@@ -51,7 +51,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="EELS of all-solid-state batteries: fit spectrum images, quantify delithiation, compare states, report.",
+    help="EELS and 4D-STEM of all-solid-state batteries: fit spectrum images, quantify delithiation, compare states, "
+    "index orientations, report.",
     epilog="""[bold]Examples[/bold]
 
 assb demo --out demo
@@ -62,7 +63,9 @@ assb fit after.dm4 --out after --references "LiFePO4=0:8,0:8" --references "FePO
 
 assb fit before.dm4 --out before --references after/delithiation.hspy
 
-assb compare before.dm4 after.dm4 --out comparison""",
+assb compare before.dm4 after.dm4 --out comparison
+
+assb index scan.blo --phases lfp,fp,lagp --out maps""",
 )
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the result; written whole or not at all.")]
@@ -81,7 +84,7 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
     ] = False,
 ) -> None:
-    """EELS of all-solid-state batteries."""
+    """EELS and 4D-STEM of all-solid-state batteries."""
 
 
 @app.command(epilog="[bold]Example[/bold]: assb demo --out demo --shape 32x32 --dose 3e5")
@@ -247,6 +250,72 @@ def compare(
     _finish(out, result.conclusions, messages)
 
 
+@app.command(
+    epilog="""[bold]Examples[/bold]
+
+assb index scan.blo --phases lfp,fp,lagp --out maps
+
+assb index scan.mib --phases lfp,fp,lagp,mine.cif --out maps --scale 0.012 --centre 128,130 --beam-energy 200
+
+assb index scan.hspy --phases lfp,fp --out maps --no-calibrate
+
+Phases are [bold]lfp, fp, lagp, lvp[/bold], or paths of CIFs. The scan is read block by block: it need not fit in
+memory."""
+)
+def index(
+    file: Annotated[Path, typer.Argument(help="4D-STEM scan in any format that HyperSpy reads.")],
+    phases: Annotated[str, typer.Option(help="Phases that are offered, as lfp,fp,lagp, or paths of CIFs.")],
+    out: Out,
+    scale: Annotated[float | None, typer.Option(help="1/Å per pixel, where the file does not state it.")] = None,
+    centre: Annotated[str | None, typer.Option(help="Column and row of the direct beam in pixels, as 128,130.")] = None,
+    scan_rotation: Annotated[
+        float | None, typer.Option(help="Azimuth in degrees of the scan's x axis on the camera.")
+    ] = None,
+    beam_energy: Annotated[float | None, typer.Option(help="keV, where the file does not state it.")] = None,
+    precession_angle: Annotated[float | None, typer.Option(help="Degrees, where the file does not state it.")] = None,
+    calibrate: Annotated[bool, typer.Option(help="Refine scale, centre and ellipse on the patterns.")] = True,
+    refine: Annotated[bool, typer.Option(help="Refine orientations below the spacing of the templates.")] = True,
+    force: Force = False,
+) -> None:
+    """Index phase and orientation in every pattern of a 4D-STEM scan, and map grains and amorphous material."""
+    names = [name.strip() for name in phases.split(",") if name.strip()]
+    if not names:
+        raise typer.BadParameter("name at least one phase, as lfp,fp,lagp.", param_hint="--phases")
+    place = None
+    if centre is not None:
+        numbers = re.fullmatch(r"\s*([\d.]+)\s*,\s*([\d.]+)\s*", centre)
+        if numbers is None:
+            raise typer.BadParameter(f"{centre!r} is not column,row, as 128,130.", param_hint="--centre")
+        place = (float(numbers[1]), float(numbers[2]))
+    settings = {
+        "scale": scale,
+        "centre": place,
+        "scan_rotation": scan_rotation,
+        "beam_energy": beam_energy,
+        "precession_angle": precession_angle,
+    }
+    with _one_line_failure(), _progress(file.name) as stage, whole_folder(out, force=force, inputs=[file]) as folder:
+        stage("read", 0, 0)
+        if not file.exists():  # before the imports, which take seconds
+            raise FileNotFoundError(f"There is no file {file}.")
+        with _quiet_imports():
+            from hyperspy_assb.report.orientations import analyse_orientations, read_patterns, write_orientations
+        signal, messages = read_patterns(file, settings=settings)
+        analysis = analyse_orientations(
+            signal,
+            names,
+            calibrate=calibrate,
+            refine=refine,
+            progress=stage,
+            files=[file],
+            earlier_warnings=messages,
+        )
+        stage("write", 0, 0)
+        write_orientations(analysis, folder)
+        stage("write", 1, 1)
+    _finish(out, analysis.findings, analysis.warnings)
+
+
 def _parse_numbers(text: str, count: int) -> list[float]:
     try:
         numbers = [float(part) for part in text.split(",")]
@@ -309,7 +378,7 @@ def _one_line_failure() -> Iterator[None]:
     """Turn what is wrong with the input into one red line and the exit code 1."""
     try:
         yield
-    except (ValueError, OutputError, OSError, NotImplementedError, MemoryError) as error:
+    except (ValueError, LookupError, OutputError, OSError, NotImplementedError, MemoryError) as error:
         _complain(str(error) or type(error).__name__)
         raise typer.Exit(1) from None
 

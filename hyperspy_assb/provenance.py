@@ -145,6 +145,32 @@ CITATIONS: Mapping[str, Citation] = {
         "S. van der Walt et al., PeerJ 2, e453 (2014)", "10.7717/peerj.453", "registration of maps"
     ),
     "lmfit": Citation("M. Newville et al., LMFIT", "10.5281/zenodo.598352", "fits of profiles with their errors"),
+    "template_matching": Citation(
+        "E. F. Rauch and L. Dupuy, Arch. Metall. Mater. 50, 87 (2005); N. Cautaerts et al., Ultramicroscopy 237, "
+        "113517 (2022)",
+        "10.1016/j.ultramic.2022.113517",
+        "orientation mapping by template matching",
+    ),
+    "reliability": Citation(
+        "E. F. Rauch and M. Véron, Mater. Charact. 98, 1 (2014)",
+        "10.1016/j.matchar.2014.08.010",
+        "index and reliability of orientations",
+    ),
+    "block_bootstrap": Citation(
+        "S. N. Lahiri, Resampling Methods for Dependent Data (Springer, 2003)",
+        "10.1007/978-1-4757-3803-2",
+        "intervals of area fractions from blocks of pixels",
+    ),
+    "domino_cascade": Citation(
+        "C. Delmas et al., Nat. Mater. 7, 665 (2008)",
+        "10.1038/nmat2230",
+        "particles that are wholly LiFePO4 or wholly FePO4",
+    ),
+    "orix": Citation(
+        "D. N. Johnstone et al., J. Appl. Cryst. 53, 1293 (2020)",
+        "10.1107/S1600576720011103",
+        "orientations, symmetry and colours of inverse pole figures",
+    ),
     "numpy": Citation("C. R. Harris et al., Nature 585, 357 (2020)", "10.1038/s41586-020-2649-2", "arrays"),
     "scipy": Citation("P. Virtanen et al., Nat. Methods 17, 261 (2020)", "10.1038/s41592-019-0686-2", "numerics"),
     "numba": Citation(

@@ -5,6 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+# Two processes that compile a generalised ufunc of numba into one cache at the same time can crash when either loads
+# what the other wrote (orix does so when it is imported): each worker of pytest-xdist has a cache of its own. Before
+# anything imports numba, which reads this once.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).resolve().parents[1] / ".pytest_cache" / f"numba-{worker}")
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -50,3 +57,96 @@ def differentiate() -> Callable[[Callable[[np.ndarray], np.ndarray], np.ndarray,
         return (8.0 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12.0 * step)
 
     return derivative
+
+
+RINGS = ("carbon", "LAGP glass")
+
+
+def scan_of(
+    phase: np.ndarray,
+    orientation: np.ndarray,
+    *,
+    ring: np.ndarray | None = None,
+    empty: np.ndarray | None = None,
+    certainty: float = 0.99,
+) -> Any:
+    """What indexing would say of phases (-1: none), orientations and amorphous materials (-1: none)."""
+    # Imported here: most tests need none of it.
+    from hyperspy_assb.acom.geometry import PatternGeometry
+    from hyperspy_assb.acom.phases import load_phase
+    from hyperspy_assb.acom.result import NOT_INDEXED, IndexedScan, PatternStatus
+
+    phases = tuple(load_phase(name) for name in ("lfp", "fp", "lagp"))
+    shape = phase.shape
+    ring = np.full(shape, -1) if ring is None else ring
+    empty = np.zeros(shape, dtype=bool) if empty is None else empty
+    indexed = phase >= 0
+    orientation = np.where(indexed[..., None], orientation, np.nan)
+    status = np.full(shape, PatternStatus.INDEXED, dtype=np.int8)
+    status[~indexed & (ring >= 0)] = PatternStatus.AMORPHOUS
+    status[~indexed & (ring < 0)] = PatternStatus.EMPTY
+    status[empty] = PatternStatus.EMPTY
+    amounts = np.zeros((*shape, len(RINGS)))
+    for number in range(len(RINGS)):
+        amounts[..., number] = ring == number
+    posterior = np.full((*shape, len(phases)), (1 - certainty) / (len(phases) - 1))
+    posterior[indexed, phase[indexed]] = certainty
+    posterior[~indexed] = np.nan
+    score = np.where(indexed, 0.7, 0.05)
+    return IndexedScan(
+        phases=phases,
+        geometry=PatternGeometry(scale=0.012, centre=(64.0, 64.0)),
+        phase=np.where(indexed, phase, NOT_INDEXED),
+        orientation=orientation,
+        correlation=score,
+        reliability=np.where(indexed, 40.0, np.nan),
+        phase_reliability=np.where(indexed, 25.0, np.nan),
+        phase_scores=np.where(indexed[..., None], 0.5, 0.05) * np.ones(len(phases)),
+        phase_orientations=np.repeat(orientation[..., None, :], len(phases), axis=-2),
+        posterior=posterior,
+        lattice_scale=None,
+        virtual_bright_field=np.where(status == PatternStatus.EMPTY, 1000.0, 500.0 + 100.0 * (phase + 1)),
+        crystalline_score=score,
+        ring_amounts=amounts,
+        ring_materials=RINGS,
+        status=status,
+    )
+
+
+def scan_of_state(state: Any) -> Any:
+    """What perfect indexing would say of a state of the virtual lamella."""
+    fractions = state.fractions
+    names = ("LiFePO4", "FePO4", "LAGP", "carbon", "amorphous_LAGP", "vacuum")
+    largest = np.stack([fractions[name] for name in names]).argmax(axis=0)
+    grain = state.grain_id > 0
+    phase = np.where((largest < 3) & grain, largest, -1)
+    ring = np.where(phase >= 0, -1, np.where(largest == 5, -1, np.clip(largest - 3, 0, 1)))
+    return scan_of(phase, state.orientation, ring=ring)
+
+
+@pytest.fixture(scope="session")
+def make_scan() -> Callable[..., Any]:
+    """Make a result of indexing from phases, orientations and amorphous materials."""
+    return scan_of
+
+
+@pytest.fixture(scope="session")
+def make_scan_of_state() -> Callable[[Any], Any]:
+    """Make the result that perfect indexing of a state of the virtual lamella would have."""
+    return scan_of_state
+
+
+@pytest.fixture(scope="session")
+def make_maps() -> Callable[..., Any]:
+    """Dress a result of indexing as orientation maps with pixels of 10 nm."""
+
+    def make(scan: Any, pixel: float = 10.0, units: str = "nm") -> Any:
+        from hyperspy_assb.signals.orientations import OrientationMaps
+
+        axes = tuple(
+            {"name": name, "size": size, "scale": pixel, "offset": 0.0, "units": units, "navigate": True}
+            for name, size in zip("yx", scan.phase.shape, strict=True)
+        )
+        return OrientationMaps(scan, axes, {"action": "made up"})
+
+    return make

@@ -158,3 +158,47 @@ def test_demo(tmp_path):
     assert (tmp_path / "demo" / "after" / "table.csv").exists()
     figures = {path.stem for path in (tmp_path / "demo" / "figures").iterdir()}
     assert figures >= {"before_after_olivine", "delithiation_change", "populations_before", "populations_after"}
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    """Patterns of six crystals in a row of three, twice, and of nothing."""
+    from hyperspy_assb.simulation import DiffractionConditions
+    from hyperspy_assb.simulation.diffraction_scan import simulate_scan
+    from hyperspy_assb.simulation.lamella import build_lamella
+
+    state = build_lamella((6, 8), np.random.default_rng(5)).after
+    path = tmp_path_factory.mktemp("scan") / "scan.hspy"
+    simulate_scan(state, DiffractionConditions().with_shape((64, 64)), pixel_size=20.0).save(path)
+    return path
+
+
+def test_index(scan, tmp_path):
+    import hyperspy_assb
+
+    out = tmp_path / "maps"
+    result = run("index", scan, "--phases", "lfp,fp", "--out", out, "--no-calibrate")
+    assert result.exit_code == 0, result.stderr
+    assert "Area: " in result.stdout
+    assert "LiFePO4" in result.stdout
+    maps = hyperspy_assb.load_orientations(out / "orientations.hspy")
+    assert maps.found.phase.shape == (6, 8)
+    assert {p.name for p in maps.phases} == {"LiFePO4", "FePO4"}
+    page = (out / "report.html").read_text("utf-8")
+    for word in ("Findings", "Patterns and templates", "Area fractions", "scan.hspy", "Works to cite"):
+        assert word in page
+    for name in ("fractions.csv", "grains.csv", "particles.csv", "tests.csv", "provenance.json", "figures/maps.png"):
+        assert (out / name).stat().st_size > 0
+    assert len(list((out / "maps").glob("*.hspy"))) == 6
+
+
+def test_index_refusals(scan, tmp_path):
+    out = tmp_path / "maps"
+    fails(run("index", scan, "--phases", ",", "--out", out), 2, "at least one phase")
+    fails(run("index", scan, "--phases", "lfp", "--out", out, "--centre", "left"), 2, "column,row")
+    fails(run("index", tmp_path / "none.blo", "--phases", "lfp", "--out", out), 1, "no file", "none.blo")
+    fails(run("index", scan, "--phases", "lfp,quartz", "--out", out), 1, "quartz")
+    fails(run("index", scan, "--phases", "carbon", "--out", out), 1, "carbon", "amorphous")
+    fails(run("index", scan, "--phases", "missing.cif", "--out", out), 1, "missing.cif")
+    fails(run("index", scan, "--phases", "lfp", "--out", out, "--centre", "900,3"), 1, "outside of the frame")
+    assert not out.exists()

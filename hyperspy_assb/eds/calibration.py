@@ -69,15 +69,16 @@ class EnergyCalibration:
             soft = "O_Ka" if "O_Ka" in self.lines else low
             at, at_std = self.shifts[soft]
             found.append(
-                f"The energy axis is off: {name.replace('_', ' ')} lies {value:+.2f} ± {std:.2f} channels from its energy, "
-                f"{soft.replace('_', ' ')} {at:+.2f} ± {at_std:.2f}. Correct it with correct_energy_calibration()."
+                f"The energy axis is off: {name.replace('_', ' ')} lies {value:+.2f} ± {std:.2f} channels from its "
+                f"energy, {soft.replace('_', ' ')} {at:+.2f} ± {at_std:.2f}. Correct it with "
+                "correct_energy_calibration()."
             )
         error = float(np.sqrt(self.covariance[2, 2]))
         change = self.resolution - self.stated_resolution
         if abs(change) > max(4.0 * error, 0.05 * self.stated_resolution):
             found.append(
-                f"The resolution at Mn Kα is {self.resolution:.0f} ± {error:.0f} eV, not {self.stated_resolution:.0f} eV as "
-                "stated."
+                f"The resolution at Mn Kα is {self.resolution:.0f} ± {error:.0f} eV, not "
+                f"{self.stated_resolution:.0f} eV as stated."
             )
         return tuple(found)
 

@@ -151,8 +151,8 @@ def estimate_shift(
     shift = _shift(*images)
     if np.any(np.abs(shift) > largest * shape):
         raise ValueError(
-            f"The maps seem to be shifted by {shift[0]:.1f} rows and {shift[1]:.1f} columns, more than {largest:g} of the "
-            "map: they do not show the same region, or too little structure. Give shift=, or register=False."
+            f"The maps seem to be shifted by {shift[0]:.1f} rows and {shift[1]:.1f} columns, more than {largest:g} of "
+            "the map: they do not show the same region, or too little structure. Give shift=, or register=False."
         )
     rng = np.random.default_rng(0)
     replicates = [
@@ -225,8 +225,8 @@ def compare_compositions(
     options = options or CompositionOptions()
     if before.shape != after.shape:
         raise ValueError(
-            f"The maps have {before.shape[0]} x {before.shape[1]} and {after.shape[0]} x {after.shape[1]} pixels (rows x "
-            "columns): crop them to the same region."
+            f"The maps have {before.shape[0]} x {before.shape[1]} and {after.shape[0]} x {after.shape[1]} pixels (rows "
+            "x columns): crop them to the same region."
         )
     shift, shift_std = np.zeros(2), np.zeros(2)
     if options.shift is not None:
@@ -275,7 +275,8 @@ def _percent(atoms: FloatArray, covariance: FloatArray) -> tuple[FloatArray, Flo
 
 
 def _kernel(move: float, block: int) -> tuple[FloatArray, int]:
-    """Weights of pixels in a block of a map that is moved, and which pixel the first is for the block that begins at 0."""
+    """Weights of pixels in a block of a map that is moved, and which pixel the first is for the block
+    that begins at 0."""
     whole = int(np.floor(-move))
     part = -move - whole
     box = np.ones(block) / block

@@ -148,8 +148,9 @@ def prepare_scene(
     scaled = known is None or not factors.absolute
     if scaled and thickness is None and builder.absorption:
         raise ValueError(
-            "How much X-rays are absorbed depends on the thickness, which is not known: set beam_current, live_time and "
-            "solid_angle (set_microscope_parameters), give thickness= in nm, or leave absorption out (absorption=False)."
+            "How much X-rays are absorbed depends on the thickness, which is not known: set beam_current, live_time "
+            "and solid_angle (set_microscope_parameters), give thickness= in nm, or leave absorption out "
+            "(absorption=False)."
         )
     electrons = known if known is not None else 1.0
     amounts = {element: {element: 1.0} for element in elements}

@@ -337,16 +337,16 @@ def fit_interface(profile: Profile, *, probe: float) -> InterfaceFit:
     -----
     A thin-film diffusion couple has an error-function profile (J. Crank, The Mathematics of Diffusion, 2nd ed., Oxford
     (1975), eq. 2.14), which a Gaussian probe leaves one with a larger variance: variances add. Noise of a bin is taken
-    from the fit, in proportion to what either side contributes: taken from the counts of the bin itself, it would follow
-    them and shift every amount. A boundary that is tilted against the beam is wide as well: it looks like diffusion.
-    """
+    from the fit, in proportion to what either side contributes: taken from the counts of the bin itself, it would
+    follow them and shift every amount. A boundary that is tilted against the beam is wide as well: it looks like
+    diffusion."""
     if not (np.isfinite(probe) and probe >= 0.0):
         raise ValueError(f"probe must be a full width at half maximum in nm, not below 0; it is {probe}.")
     start, stepping = _find_start(profile, probe)
     if not stepping:
         raise ValueError(
-            "No element differs between the two sides of the boundary: there is no interface to fit. Check the line, or "
-            "add up more pixels."
+            "No element differs between the two sides of the boundary: there is no interface to fit. Check the line, "
+            "or add up more pixels."
         )
     steps = _Steps(profile.subset(stepping), probe)
     common = _fit_width(steps, *start)

@@ -19,8 +19,8 @@ FAMILIES = ("Ka", "La", "Ma")
 MN_KA = 5.8987
 """keV: the line at which the resolution of a detector is stated (exspy's database)."""
 FWHM_PER_SIGMA = float(np.sqrt(8.0 * np.log(2.0)))
-# Silicon: K alpha line in keV, fluorescence yield and jump ratio of the K edge, W. T. Elam, B. D. Ravel and J. R. Sieber,
-# Radiat. Phys. Chem. 63, 121 (2002), doi 10.1016/S0969-806X(01)00227-4.
+# Silicon: K alpha line in keV, fluorescence yield and jump ratio of the K edge, W. T. Elam, B. D. Ravel and J. R.
+# Sieber, Radiat. Phys. Chem. 63, 121 (2002), doi 10.1016/S0969-806X(01)00227-4.
 SI_KA, SI_K_EDGE, SI_YIELD, SI_JUMP = 1.7397, 1.839, 0.0429, 10.37
 
 FloatArray = NDArray[np.float64]

@@ -23,8 +23,8 @@ PHASES: Mapping[str, str] = {
     "Li3V2(PO4)3": "Li3V2(PO4)3",
     "carbon": "carbon",
 }
-"""Phases of the cell by the name they have here, and the reference phase with their composition and density. LiFePO4 and
-FePO4 have the same X-ray lines: they are one class, "olivine", with the atom density of LiFePO4 (FePO4 has 7 % more
+"""Phases of the cell by the name they have here, and the reference phase with their composition and density. LiFePO4
+and FePO4 have the same X-ray lines: they are one class, "olivine", with the atom density of LiFePO4 (FePO4 has 7 % more
 formula units in a volume)."""
 
 

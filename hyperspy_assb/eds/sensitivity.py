@@ -101,8 +101,8 @@ def ionisation_cross_section(element: str, subshell: str, beam_energy: float) ->
 
     Notes
     -----
-    Analytical fit to distorted-wave and plane-wave Born calculations: D. Bote, F. Salvat, A. Jablonski and C. J. Powell,
-    At. Data Nucl. Data Tables 95, 871 (2009), doi 10.1016/j.adt.2009.08.001.
+    Analytical fit to distorted-wave and plane-wave Born calculations: D. Bote, F. Salvat, A. Jablonski and C. J.
+    Powell, At. Data Nucl. Data Tables 95, 871 (2009), doi 10.1016/j.adt.2009.08.001.
 
     Examples
     --------

@@ -30,7 +30,8 @@ CONTINUUM = "continuum"
 _NODES = (0.1, 0.2, 0.38, 0.6, 0.84, 1.03, 1.33, 1.62, 1.88, 2.4, 3.2, 4.3, 5.8, 7.4, 9.2, 11.8, 14.0, 17.0, 20.0)
 _NODES_ABOVE = (25.0, 30.0, 40.0)
 _ALIKE = 0.005
-"""Lines of a family of which as much is absorbed, to this share, by three times the typical amounts are one template."""
+"""Lines of a family of which as much is absorbed, to this share, by three times the typical amounts
+are one template."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class Instrument:
             raise ValueError(f"energy_resolution_MnKa must lie between 20 and 400 eV, not at {self.resolution:g}.")
         if not 0.5 < self.take_off_angle <= 90.0:
             raise ValueError(
-                f"The take-off angle is {self.take_off_angle:g} degrees: X-rays would not leave the lamella towards the "
-                "detector. Check the tilt of the stage and the angles of the detector."
+                f"The take-off angle is {self.take_off_angle:g} degrees: X-rays would not leave the lamella towards "
+                "the detector. Check the tilt of the stage and the angles of the detector."
             )
 
 

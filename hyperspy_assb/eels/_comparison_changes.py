@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from scipy import fft, stats
 
 from hyperspy_assb.eels._comparison_states import Work, measure_thickness, thickness_covariates
-from hyperspy_assb.eels.blocks import Correlation
 from hyperspy_assb.eels.comparison_options import ComparisonOptions
 from hyperspy_assb.eels.comparison_results import Change, State
 from hyperspy_assb.eels.counting_noise import CountingVariance
 from hyperspy_assb.eels.plasmon import fit_plasmon
 from hyperspy_assb.eels.single_scattering import Grid, ZeroLossShape
 from hyperspy_assb.fitting import permutation
+from hyperspy_assb.fitting.blocks import Correlation
 from hyperspy_assb.fitting.permutation import Cluster
 from hyperspy_assb.fitting.solvers import Detector
 

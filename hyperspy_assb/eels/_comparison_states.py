@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.eels import blocks as partition
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.comparison_options import ComparisonOptions, Spectra, Window
 from hyperspy_assb.eels.counting_noise import CountingVariance, estimate_noise, propagate_counting
@@ -23,6 +22,7 @@ from hyperspy_assb.eels.single_scattering import (
     sum_aligned,
 )
 from hyperspy_assb.eels.zero_loss import estimate_centre
+from hyperspy_assb.fitting import blocks as partition
 from hyperspy_assb.fitting.solvers import Detector
 
 FloatArray = NDArray[np.float64]

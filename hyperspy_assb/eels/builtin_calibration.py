@@ -89,7 +89,7 @@ def inelastic_mean_free_path(density: float, geometry: ScatteringGeometry) -> fl
 def screening(energy: float) -> tuple[float, float]:
     """How many times the solid enhances an edge, and the relative standard uncertainty of that.
 
-    A spectrum holds eps2 / |eps|^2 where cross-sections of atoms hold eps2. By free valence electrons eps1 is
+    A spectrum holds Im(-1/eps) where cross-sections of atoms hold eps2. By free valence electrons eps1 is
     1 - (E_p / E)^2; how much of the enhancement the smooth continuum under the edge takes up is not known: between all
     and nothing of it, every logarithm is as likely.
 

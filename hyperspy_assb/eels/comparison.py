@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyperspy_assb.eels import blocks as partition
 from hyperspy_assb.eels._comparison_changes import Context, describe_state, find_change, find_trend
 from hyperspy_assb.eels._comparison_states import (
     band_weights,
@@ -26,6 +25,7 @@ from hyperspy_assb.eels.comparison_options import ComparisonOptions, Spectra, Wi
 from hyperspy_assb.eels.comparison_results import Comparison
 from hyperspy_assb.eels.plasmon import fit_plasmon
 from hyperspy_assb.eels.single_scattering import Grid, measured_zero_loss_shape
+from hyperspy_assb.fitting import blocks as partition
 
 FloatArray = NDArray[np.float64]
 

@@ -102,8 +102,13 @@ def expression_line_shape(expression: str, parameters: tuple[str, ...]) -> Expre
     )
 
 
-def cache_directory() -> Path:
-    """Directory of the compiled expressions.
+def cache_directory(kind: str = "expressions") -> Path:
+    """Directory of what is computed once: compiled expressions, templates.
+
+    Parameters
+    ----------
+    kind
+        Name of the subdirectory.
 
     Returns
     -------
@@ -120,7 +125,7 @@ def cache_directory() -> Path:
         directory = Path.home() / "Library" / "Caches" / "hyperspy_assb"
     else:
         directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hyperspy_assb"
-    directory = directory / "expressions"
+    directory = directory / kind
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError:

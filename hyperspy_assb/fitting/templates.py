@@ -1,8 +1,8 @@
 """Batched Poisson fit of spectra that are sums of narrow fixed templates, with few amounts that cannot be negative.
 
 Expected counts are ``sum_t w_t D_t``, where every template ``D_t`` covers few channels, and its weight follows from the
-amounts ``a``: ``w_t = (S a)_t f((U a)_t)`` with ``f(x) = (1 - exp(-x)) / x``, what leaves a layer that emits evenly over
-its depth and absorbs. With ``U = 0`` everything is linear.
+amounts ``a``: ``w_t = (S a)_t f((U a)_t)`` with ``f(x) = (1 - exp(-x)) / x``, what leaves a layer that emits evenly
+over its depth and absorbs. With ``U = 0`` everything is linear.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -108,6 +108,7 @@ def plot_status_map(
     scale_units: str | None = None,
     ax: Axes | None = None,
     colours: Mapping[int, str] | None = None,
+    uncounted: Collection[int] = (),
 ) -> Axes:
     """Plot one class per pixel, with the name and the share of each class in a legend.
 
@@ -121,6 +122,9 @@ def plot_status_map(
         As for :func:`plot_map`.
     colours
         Colours of the classes; those left out are taken from a palette, the lowest class being pale.
+    uncounted
+        Classes that are no part of the whole whose shares are told, such as pixels without an answer: the legend gives
+        the number of their pixels.
 
     Returns
     -------
@@ -142,8 +146,12 @@ def plot_status_map(
         cmap=ListedColormap(shown),
         norm=BoundaryNorm(np.arange(classes.size + 1) - 0.5, max(classes.size, 1)),
     )
+    whole = max(int(counts[~np.isin(classes, list(uncounted))].sum()), 1)
     entries = [
-        (colour, f"{names.get(int(key), int(key))}: {_percent(count / values.size)}")
+        (
+            colour,
+            f"{names.get(int(key), int(key))}: {f'{count} px' if key in uncounted else _percent(count / whole)}",
+        )
         for colour, key, count in zip(shown, classes, counts, strict=True)
     ]
     handles = [Patch(facecolor=colour, edgecolor=QUIET, linewidth=0.5, label=name) for colour, name in entries]

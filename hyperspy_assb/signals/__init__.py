@@ -1,13 +1,17 @@
 """HyperSpy signals for all-solid-state batteries, and reading them from files."""
 
+from hyperspy_assb.signals.acom import ACOMPatterns, LazyACOMPatterns, load_patterns
 from hyperspy_assb.signals.eds import ASSBEDSTEMSpectrum, LazyASSBEDSTEMSpectrum
 from hyperspy_assb.signals.eels import ASSBEELSSpectrum, LazyASSBEELSSpectrum
 from hyperspy_assb.signals.files import load_spectrum_image
 
 __all__ = [
+    "ACOMPatterns",
     "ASSBEDSTEMSpectrum",
     "ASSBEELSSpectrum",
+    "LazyACOMPatterns",
     "LazyASSBEDSTEMSpectrum",
     "LazyASSBEELSSpectrum",
+    "load_patterns",
     "load_spectrum_image",
 ]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hyperspy_assb.eels import blocks as partition
 from hyperspy_assb.eels.comparison_options import ComparisonOptions
 from hyperspy_assb.eels.comparison_results import Change, Comparison
+from hyperspy_assb.fitting import blocks as partition
 
 TITLES = {
     "before": "Single scattering before",

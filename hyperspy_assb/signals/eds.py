@@ -43,7 +43,8 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
     # ------------------------------------------------------------------ exspy
 
     def _set_default_param(self) -> None:
-        """exspy's defaults, with a note of what was not in the file; exspy also resets the signal type, this does not."""
+        """exspy's defaults, with a note of what was not in the file; exspy also resets the signal type, this
+        does not."""
         invented = [name for name, item in _DEFAULTED.items() if item not in self.metadata]
         super()._set_default_param()
         self.metadata.Signal.signal_type = self._signal_type

@@ -135,14 +135,14 @@ def compare(before: Any, after: Any, settings: Settings, options: CompositionOpt
     shape = before.axes_manager._navigation_shape_in_array
     if after.axes_manager._navigation_shape_in_array != shape or not 1 <= len(shape) <= 2:
         raise ValueError(
-            f"before has the navigation shape {shape} and after {after.axes_manager._navigation_shape_in_array}: both need "
-            "the same one or two navigation axes."
+            f"before has the navigation shape {shape} and after {after.axes_manager._navigation_shape_in_array}: both "
+            "need the same one or two navigation axes."
         )
     for one, other in zip(before.axes_manager.navigation_axes, after.axes_manager.navigation_axes, strict=True):
         if not np.isclose(one.scale, other.scale, rtol=0.02) or one.units != other.units:
             raise ValueError(
-                f"The pixels of axis {one.name!r} are {one.scale:g} {one.units} before and {other.scale:g} {other.units} "
-                "after: record both at one magnification, or rebin."
+                f"The pixels of axis {one.name!r} are {one.scale:g} {one.units} before and {other.scale:g} "
+                f"{other.units} after: record both at one magnification, or rebin."
             )
     energies = [s.metadata.get_item(TEM + "beam_energy", None) for s in (before, after)]
     if None not in energies and not np.isclose(*energies, rtol=0.01):

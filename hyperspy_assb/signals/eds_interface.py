@@ -22,8 +22,8 @@ from hyperspy_assb.signals.eds_results import EDSResult
 from hyperspy_assb.signals.eds_setup import Settings
 
 TILT = (
-    "A boundary that is tilted against the beam looks as wide as the thickness times the tangent of the tilt: a width is "
-    "an upper limit of diffusion unless the boundary stands edge-on."
+    "A boundary that is tilted against the beam looks as wide as the thickness times the tangent of the tilt: a width "
+    "is an upper limit of diffusion unless the boundary stands edge-on."
 )
 
 
@@ -277,8 +277,8 @@ def profile_across(
         )
     if fit.common.p_fit < 1e-3:
         told = (
-            f"Error functions of one position and width do not describe the profile (p = {fit.common.p_fit:.1e}): elements "
-            "differ, or the interface is of another shape; see the widths of each element."
+            f"Error functions of one position and width do not describe the profile (p = {fit.common.p_fit:.1e}): "
+            "elements differ, or the interface is of another shape; see the widths of each element."
         )
         warnings.warn(told, UserWarning, stacklevel=3)
         findings.append(told)

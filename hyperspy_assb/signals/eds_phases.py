@@ -367,7 +367,8 @@ def _unexplained(whole: Verdict) -> str:
     text = (
         f"No mixture of the phases explains the map as a whole (p = {whole.p_value:.1g}; {100 * whole.foreign:.0f} ± "
         f"{100 * whole.foreign_std:.0f} % of the atoms are of elements that no phase holds): there is {amount} "
-        f"{whole.worst} than in any mixture, by {abs(whole.worst_ratio):.1f} standard errors. Its fractions mean nothing."
+        f"{whole.worst} than in any mixture, by {abs(whole.worst_ratio):.1f} standard errors. Its fractions mean "
+        "nothing."
     )
     return text
 

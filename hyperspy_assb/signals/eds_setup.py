@@ -189,7 +189,8 @@ def read_instrument(signal: Any, *, need_angle: bool = True) -> Instrument:
         electrons = float(current) * 1e-9 * float(live) / 1.602176634e-19
         if not electrons > 0.0:
             raise ValueError(
-                f"beam_current ({current:g} nA) and live_time ({live:g} s) must be above 0: set_microscope_parameters()."
+                f"beam_current ({current:g} nA) and live_time ({live:g} s) must be above 0: "
+                "set_microscope_parameters()."
             )
     return Instrument(
         resolution=float(signal.metadata.get_item(items["energy_resolution_MnKa"][0])),
@@ -284,8 +285,8 @@ def make_builder(signal: Any, settings: Settings, *, need_factors: bool = True) 
                 f"{name} ({item})" for name, item in need.items() if signal.metadata.get_item(item, None) is None
             ]
             raise ValueError(
-                f"Missing in the metadata: {', '.join(lacking)}. Without it the thickness, and with it the absorption of "
-                "X-rays, is not known: set it, give thickness= in nm, or leave absorption out (absorption=False)."
+                f"Missing in the metadata: {', '.join(lacking)}. Without it the thickness, and with it the absorption "
+                "of X-rays, is not known: set it, give thickness= in nm, or leave absorption out (absorption=False)."
             )
     else:
         factors = Sensitivities({}, {}, sensitivity.COMPUTED, "no factors")

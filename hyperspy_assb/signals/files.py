@@ -1,8 +1,9 @@
-"""Reading spectra from files, with errors that name the file."""
+"""Reading spectra and diffraction patterns from files, with errors that name the file."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,20 +48,61 @@ def load_spectrum_image(
     UserWarning
         If the file holds several EELS signals, naming the one that was taken.
     """
+    signal = _load(path, {"lazy": lazy}, reader, choose=_spectra, what=("EELS spectrum", "spectra"))
+    if signal.metadata.Signal.signal_type != "EELS_ASSB":
+        signal.set_signal_type("EELS_ASSB")
+    return signal
+
+
+def load_largest(
+    path: str | PathLike[str],
+    *,
+    lazy: bool,
+    reader: str | None,
+    signal_type: str,
+    wanted: Callable[[Any], bool],
+    what: str,
+) -> Any:
+    """The largest signal of a file of some kind; errors as :func:`load_spectrum_image` has them.
+
+    Parameters
+    ----------
+    path, lazy, reader
+        As for :func:`load_spectrum_image`.
+    signal_type
+        What it is loaded as, whatever the file calls it.
+    wanted
+        Whether a signal is of the kind.
+    what
+        What the kind is called.
+    """
+    options = {"lazy": lazy, "signal_type": signal_type}
+    return _load(path, options, reader, choose=lambda found: [s for s in found if wanted(s)], what=(what, f"{what}s"))
+
+
+def _load(
+    path: str | PathLike[str],
+    options: dict[str, Any],
+    reader: str | None,
+    *,
+    choose: Callable[[list[Any]], list[Any]],
+    what: tuple[str, str],
+) -> Any:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no file {path}.")
     if path.is_file() and path.stat().st_size == 0:
         raise ValueError(f"{path} is an empty file.")
-    options = {} if reader is None else {"reader": reader}
+    if reader is not None:
+        options = {**options, "reader": reader}
     try:
-        loaded = hs.load(str(path), lazy=lazy, **options)
+        loaded = hs.load(str(path), **options)
     # Readers fail on damaged files in every way there is: struct.error, KeyError, MemoryError, OSError ...
     except Exception as error:
         raise ValueError(_explain(path, reader, error)) from error
-    candidates = _spectra(loaded if isinstance(loaded, list) else [loaded])
+    candidates = choose(loaded if isinstance(loaded, list) else [loaded])
     if not candidates:
-        raise ValueError(f"{path} holds no EELS spectrum: {_describe(loaded)}.")
+        raise ValueError(f"{path} holds no {what[0]}: {_describe(loaded)}.")
     filled = [s for s in candidates if s.data.size > 0 and s.data.dtype != object]
     if not filled:
         raise ValueError(
@@ -70,12 +112,10 @@ def load_spectrum_image(
     signal = max(filled, key=lambda s: s.data.size)
     if len(filled) > 1:
         warnings.warn(
-            f"{path} holds {len(filled)} spectra; the largest was taken: '{signal.metadata.General.title}'.",
+            f"{path} holds {len(filled)} {what[1]}; the largest was taken: '{signal.metadata.General.title}'.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    if signal.metadata.Signal.signal_type != "EELS_ASSB":
-        signal.set_signal_type("EELS_ASSB")
     return signal
 
 

@@ -2,6 +2,9 @@
 
 from .battery import MicroBattery, Truth, micro_battery, spectra_to_signal
 from .conditions import Beam, Detector, EELSConditions
+from .diffraction import simulate_patterns
+from .diffraction_conditions import DiffractionConditions
+from .diffraction_scan import DiffractionScan, dominant_material, patterns_to_signal, simulate_scan
 from .lamella import LamellaOptions, build_lamella
 from .spectra import mean_free_path, relative_thickness, simulate_spectra
 from .state import MATERIALS, LamellaState, Particles
@@ -15,6 +18,8 @@ __all__ = [
     "Beam",
     "Contamination",
     "Detector",
+    "DiffractionConditions",
+    "DiffractionScan",
     "EELSConditions",
     "InterfaceOptions",
     "InterfaceScene",
@@ -28,11 +33,15 @@ __all__ = [
     "XRayDetector",
     "XRayTruth",
     "build_lamella",
+    "dominant_material",
     "mean_free_path",
     "micro_battery",
+    "patterns_to_signal",
     "relative_thickness",
     "sensitivity",
     "simulate_interface",
+    "simulate_patterns",
+    "simulate_scan",
     "simulate_spectra",
     "simulate_xrays",
     "spectra_to_signal",

@@ -8,6 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from .conditions import EELSConditions
+from .diffraction_conditions import DiffractionConditions
+from .diffraction_scan import DiffractionScan, patterns_to_signal
 from .lamella import LamellaOptions, build_lamella
 from .spectra import relative_thickness, simulate_spectra
 from .state import LamellaState, Particles
@@ -105,11 +107,14 @@ class MicroBattery:
     edx_truth_before, edx_truth_after
         What these maps show: atoms, composition and phases of every pixel.
     patterns_before, patterns_after
-        Not simulated yet: NotImplementedError.
+        Diffraction patterns of the same lamella, navigation axes x, y in nm and signal axes kx, ky in 1/Å; simulated
+        when they are first asked for. See :meth:`simulate_patterns` for others.
     truth
         What is really there.
     conditions
         Conditions of the EELS measurement.
+    pattern_conditions
+        Conditions of the diffraction patterns.
     dose
         Expected electrons in a spectrum.
     xrays
@@ -127,9 +132,16 @@ class MicroBattery:
         xrays: XRayConditions | None = None,
         xray_streams: tuple[np.random.SeedSequence, np.random.SeedSequence] | None = None,
         xray_signal_type: str = "EDS_TEM",
+        pattern_conditions: DiffractionConditions | None = None,
+        pattern_seeds: dict[str, np.random.SeedSequence] | None = None,
         noise: bool = True,
     ) -> None:
         self.truth = truth
+        self.pattern_conditions = pattern_conditions or DiffractionConditions().with_shape((128, 128))
+        self._pattern_seeds = pattern_seeds or dict(
+            zip(("grains", "before", "after"), np.random.SeedSequence(0).spawn(3), strict=True)
+        )
+        self._noise = noise
         self.eels_before = eels_before
         self.eels_after = eels_after
         self.conditions = conditions
@@ -199,22 +211,76 @@ class MicroBattery:
         """What the X-ray map after bias shows."""
         return self._after[1]
 
-    @property
+    @cached_property
     def patterns_before(self):
-        """Diffraction patterns before bias; not simulated yet."""
-        raise _not_simulated("patterns_before", "diffraction patterns")
+        """Diffraction patterns before bias."""
+        return self.simulate_patterns("before")
 
-    @property
+    @cached_property
     def patterns_after(self):
-        """Diffraction patterns after bias; not simulated yet."""
-        raise _not_simulated("patterns_after", "diffraction patterns")
+        """Diffraction patterns after bias."""
+        return self.simulate_patterns("after")
 
+    def diffraction_scan(self, state: str, conditions: DiffractionConditions | None = None) -> DiffractionScan:
+        """
+        The scan behind the patterns: place of the direct beam, strain of the grains, single patterns.
 
-def _not_simulated(name: str, what: str) -> NotImplementedError:
-    return NotImplementedError(
-        f"{name}: the virtual battery does not simulate {what} yet, only EELS (eels_before, eels_after) and X-rays"
-        " (edx_before, edx_after). Its truth (fractions, grain_id, orientation, thickness) is there for that."
-    )
+        Parameters
+        ----------
+        state
+            ``"before"`` or ``"after"``.
+        conditions
+            Microscope, precession and camera; None is those of the battery.
+
+        Returns
+        -------
+        DiffractionScan
+            With the true place of the direct beam in `beam_shift` and the strain of the grains in `grain_strain`.
+        """
+        if state not in ("before", "after"):
+            raise ValueError(f'state must be "before" or "after", not {state!r}')
+        seeds = self._pattern_seeds
+        conditions = conditions or self.pattern_conditions
+        return DiffractionScan(getattr(self.truth, state), conditions, seeds["grains"], seeds[state])
+
+    def simulate_patterns(
+        self,
+        state: str,
+        conditions: DiffractionConditions | None = None,
+        *,
+        lazy: bool = False,
+        chunks: tuple[int, int] = (16, 16),
+        signal_type: str | None = None,
+    ):
+        """
+        Simulate diffraction patterns of the lamella.
+
+        Parameters
+        ----------
+        state
+            ``"before"`` or ``"after"`` bias.
+        conditions
+            Microscope, precession and camera; None is those of the battery.
+        lazy
+            Whether to simulate blocks only when they are wanted.
+        chunks
+            Rows and columns of the scan in a block of a lazy signal.
+        signal_type
+            HyperSpy signal type; None is "ACOM" where it is registered.
+
+        Returns
+        -------
+        hyperspy.api.signals.Signal2D
+            Navigation axes x, y in nm, signal axes kx, ky in 1/Å.
+        """
+        scan = self.diffraction_scan(state, conditions)
+        return patterns_to_signal(
+            scan.lazy_patterns(chunks, noise=self._noise) if lazy else scan.patterns(noise=self._noise),
+            scan.conditions,
+            pixel_size=self.truth.pixel_size,
+            title=f"Virtual micro-battery {state} bias, diffraction",
+            signal_type=signal_type,
+        )
 
 
 def micro_battery(
@@ -229,6 +295,7 @@ def micro_battery(
     signal_type: str = "EELS",
     xrays: XRayConditions | None = None,
     xray_signal_type: str = "EDS_TEM",
+    pattern_conditions: DiffractionConditions | None = None,
 ) -> MicroBattery:
     """
     Simulate a micro-battery before and after bias.
@@ -255,11 +322,13 @@ def micro_battery(
         Conditions of the X-ray measurement: detector, exposure, contamination.
     xray_signal_type
         HyperSpy signal type of the X-ray spectra.
+    pattern_conditions
+        Microscope, precession and camera of the diffraction patterns; None is the default with 128 x 128 pixels.
 
     Returns
     -------
     MicroBattery
-        Signals `eels_before`, `eels_after`, `edx_before`, `edx_after` and `truth`.
+        Signals `eels_before`, `eels_after`, `edx_before`, `edx_after`, `patterns_before`, `patterns_after` and `truth`.
 
     Examples
     --------
@@ -269,9 +338,11 @@ def micro_battery(
     (8, 8)
     """
     conditions = conditions or EELSConditions()
-    structure_stream, noise_stream = np.random.SeedSequence(seed).spawn(2)
+    structure_stream, noise_stream, grain_stream, pattern_stream = np.random.SeedSequence(seed).spawn(4)
     if noise_seed is not None:
         noise_stream = np.random.SeedSequence(noise_seed)
+        pattern_stream = np.random.SeedSequence((noise_seed, 1))
+    before_stream, after_stream = pattern_stream.spawn(2)
     built = build_lamella(shape, np.random.default_rng(structure_stream), lamella)
     states, shifts, signals = [], [], []
     for name, state, stream in zip(
@@ -303,5 +374,7 @@ def micro_battery(
         # Spawned after those of EELS, which therefore stay as they were.
         xray_streams=tuple(noise_stream.spawn(2)),
         xray_signal_type=xray_signal_type,
+        pattern_conditions=pattern_conditions,
+        pattern_seeds={"grains": grain_stream, "before": before_stream, "after": after_stream},
         noise=noise,
     )

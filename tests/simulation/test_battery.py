@@ -38,12 +38,6 @@ def test_signals_are_calibrated(battery):
         assert state in signal.metadata.General.title
 
 
-@pytest.mark.parametrize("name", ["patterns_before", "patterns_after"])
-def test_what_is_not_simulated_says_so(battery, name):
-    with pytest.raises(NotImplementedError, match=name):
-        getattr(battery, name)
-
-
 def test_x_rays_are_of_the_same_lamella(battery):
     for signal, truth, state in (
         (battery.edx_before, battery.edx_truth_before, battery.truth.before),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from hyperspy_assb.eels.blocks import Correlation, choose_block_size, estimate_correlation, split_into_blocks
+from hyperspy_assb.fitting.blocks import Correlation, choose_block_size, estimate_correlation, split_into_blocks
 
 
 def grid(*shape):

@@ -1,0 +1,28 @@
+"""Automated crystal orientation mapping of 4D-STEM scans: arrays in, arrays out.
+
+Names are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module as _import_module
+
+_NAMES = {
+    "CrystalPhase": "hyperspy_assb.acom.phases",
+    "FractionOptions": "hyperspy_assb.acom.fractions",
+    "GrainOptions": "hyperspy_assb.acom.grains",
+    "MechanismOptions": "hyperspy_assb.acom.mechanism",
+    "TemplateBank": "hyperspy_assb.acom.bank",
+    "load_phase": "hyperspy_assb.acom.phases",
+    "simulate_bank": "hyperspy_assb.acom.bank",
+}
+
+
+def __dir__() -> list[str]:
+    return sorted(_NAMES)
+
+
+def __getattr__(name: str) -> object:
+    if name in _NAMES:
+        return getattr(_import_module(_NAMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

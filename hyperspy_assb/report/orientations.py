@@ -1,0 +1,280 @@
+"""Orientation maps as files: maps, tables, figures and the page."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hyperspy_assb import provenance
+from hyperspy_assb.acom.grains import BoundaryKind, GrainOptions
+from hyperspy_assb.acom.result import PatternStatus
+from hyperspy_assb.plotting.acom import plot_match
+from hyperspy_assb.report.html import Figure, Report, Table
+from hyperspy_assb.report.writing import add_parameters
+from hyperspy_assb.signals.acom import load_patterns
+from hyperspy_assb.signals.indexing import index_orientations
+from hyperspy_assb.signals.orientations import OrientationMaps
+
+Progress = Callable[[str, int, int], None]
+GRAINS = GrainOptions(min_pixels=2)
+"""Single pixels that were indexed wrongly are no grains."""
+EXAMPLES = 6
+ABOUT = (
+    "Templates in every orientation, every in-plane angle and both mirror settings, square root of the counts, the "
+    "mean of each radius removed; orientations refined below the spacing of the templates. The frame: x along the rows "
+    "of the scan, y down its columns, z towards the electron source."
+)
+
+
+@dataclass(frozen=True)
+class OrientationAnalysis:
+    """Orientation maps with what is said of them.
+
+    Parameters
+    ----------
+    result
+        The maps.
+    mechanism
+        Particles of olivine; None where one of the olivines was not offered.
+    findings, warnings
+        In sentences.
+    matches
+        Pictures of patterns with their templates.
+    record
+        What was done, to which files.
+    """
+
+    result: OrientationMaps = field(repr=False)
+    mechanism: Any = field(repr=False)
+    findings: tuple[str, ...]
+    warnings: tuple[str, ...]
+    matches: tuple[Figure, ...] = field(repr=False)
+    record: dict[str, Any] = field(repr=False)
+
+
+def read_patterns(path: Path, *, settings: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+    """Lazy patterns of a file, with what was said of them on the command line; and what was warned of.
+
+    Parameters
+    ----------
+    path
+        Of any format that HyperSpy reads.
+    settings
+        Of ``scale``, ``centre``, ``scan_rotation`` (degrees), ``beam_energy`` (keV) and ``precession_angle`` (degrees),
+        those that are given.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the file cannot be read, or a value cannot be.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        signal = load_patterns(path, lazy=True)
+    for name in ("beam_energy", "precession_angle"):
+        if settings.get(name) is not None:
+            signal.metadata.set_item(f"Acquisition_instrument.TEM.{name}", float(settings[name]))
+    given = {key: settings[key] for key in ("scale", "centre", "scan_rotation") if settings.get(key) is not None}
+    if given:
+        signal.set_diffraction_calibration(**given)
+    return signal, tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
+
+
+def analyse_orientations(
+    signal: Any,
+    bank: Any,
+    *,
+    calibrate: bool = True,
+    refine: bool = True,
+    progress: Progress | None = None,
+    files: Sequence[str | PathLike[str]] = (),
+    earlier_warnings: Sequence[str] = (),
+) -> OrientationAnalysis:
+    """Index patterns, and say what was found.
+
+    Parameters
+    ----------
+    signal
+        Patterns, lazy or not.
+    bank
+        Templates, or names or CIFs of phases.
+    calibrate, refine
+        As for :meth:`.ACOMPatterns.index_orientations`.
+    progress
+        Called with stage, done and total.
+    files
+        Which the patterns were read from.
+    earlier_warnings
+        Of reading them.
+    """
+    report = progress or (lambda stage, done, total: None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        result = index_orientations(signal, bank, calibrate=calibrate, refine=refine, progress=report)
+    messages = [str(w.message) for w in caught if w.category is UserWarning]
+    report("grains", 0, 0)
+    names = [phase.name for phase in result.phases]
+    mechanism = result.mechanism() if {"LiFePO4", "FePO4"} <= set(names) else None
+    record = {**result.record, "files": [provenance.describe_file(path) for path in files if Path(path).is_file()]}
+    report("figures", 0, 0)
+    return OrientationAnalysis(
+        result=result,
+        mechanism=mechanism,
+        findings=describe_maps(result, mechanism),
+        warnings=tuple(dict.fromkeys([*earlier_warnings, *messages, *result.notes])),
+        matches=tuple(match_figures(result, signal)),
+        record=record,
+    )
+
+
+def describe_maps(result: OrientationMaps, mechanism: Any = None) -> tuple[str, ...]:
+    """What was found, in sentences."""
+    found = result.area_fractions()
+    lines = [
+        "Area: "
+        + ", ".join(
+            f"{name} {100 * share:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+            for name, share, low, high in zip(found.names, found.fraction, found.low, found.high, strict=True)
+            if share > 0.0
+        )
+        + f", with {100 * found.confidence:g} % intervals for another area of the same specimen."
+    ]
+    status = np.asarray(result.found.status)
+    if found.left_out:
+        empty = int(np.sum(status == PatternStatus.EMPTY))
+        lines.append(f"{found.left_out} of {status.size} patterns are left without an answer ({empty} of them empty).")
+    lines += [
+        f"{np.sum(status == kind)} patterns are {kind.name.lower()}."
+        for kind in (PatternStatus.MIXED, PatternStatus.POWDER)
+        if np.any(status == kind)
+    ]
+    indexed = np.asarray(result.found.phase) >= 0
+    if indexed.any():
+        lines.append(
+            f"Median correlation {np.median(result.found.correlation[indexed]):.2f}, reliability of the orientation "
+            f"{np.nanmedian(result.found.reliability[indexed]):.0f}, of the phase "
+            f"{np.nanmedian(result.found.phase_reliability[indexed]):.0f}."
+        )
+        posterior = np.asarray(result.found.posterior)[indexed]
+        if np.isfinite(posterior).any():
+            sure = np.nanmax(posterior, axis=1) >= 0.95
+            lines.append(f"The phase is known with a probability of 95 % or more in {100 * sure.mean():.0f} % of them.")
+        pixel_size, units = result._pixel_size()
+        boundaries = result.grain_boundaries(options=GRAINS)
+        lengths = [boundaries.length(kind, pixel_size) for kind in (BoundaryKind.GRAIN, BoundaryKind.PHASE)]
+        lines.append(
+            f"Boundaries: {lengths[0]:.0f} {units or 'px'} between grains of one phase, {lengths[1]:.0f} "
+            f"{units or 'px'} between phases."
+        )
+    if mechanism is not None:
+        lines.extend(mechanism.conclusions[:2])
+    return tuple(lines)
+
+
+def match_figures(result: OrientationMaps, signal: Any, count: int = EXAMPLES) -> list[Figure]:
+    """A pattern of every phase with its template, and of amorphous material: that of the median correlation.
+
+    Patterns are read one by one, as the scan may not fit in memory.
+    """
+    import matplotlib.pyplot as plt
+
+    classes, figures = result.classes, []
+    for number, name in enumerate(classes.names[:count]):
+        places = np.argwhere(classes.index == number)
+        if not len(places):
+            continue
+        score = result.found.correlation[tuple(places.T)]
+        place = places[np.argsort(score)[len(score) // 2]]
+        index = tuple(int(i) for i in place[2 - len(result.axes) :])
+        _, ax = plt.subplots(figsize=(5.2, 5.4), layout="constrained")
+        plot_match(result, signal, index, ax=ax)
+        slug = "".join(c if c.isalnum() else "_" for c in name)
+        caption = f"{name}: pattern of median correlation, at row {place[0]}, column {place[1]}, with its template."
+        figures.append(Figure.of(ax.get_figure(root=True), f"match_{slug}", caption))
+    return figures
+
+
+def map_figure(result: OrientationMaps) -> Figure:
+    """All maps on one page."""
+    axes = result.plot(options=GRAINS)
+    caption = (
+        "Virtual bright field, index and reliability; orientation along x, y and z with the key of the colours; phases "
+        "with their share of the area, boundaries (black: grains of one phase, green: phases) and reliability of the "
+        "phase. Black or grey: not indexed."
+    )
+    return Figure.of(axes[0, 0].get_figure(root=True), "maps", caption)
+
+
+def build_orientation_report(analysis: OrientationAnalysis) -> Report:
+    """The page of an analysis."""
+    result, record = analysis.result, analysis.record
+    shape = " × ".join(map(str, result.found.phase.shape))
+    names = ", ".join(entry["name"] for entry in record["files"])
+    report = Report("Phases and orientations", subtitle=f"4D-STEM, {shape} patterns" + (f", {names}" if names else ""))
+    report.add("Findings", points=analysis.findings, kind="findings")
+    if analysis.warnings:
+        report.add("Warnings", points=analysis.warnings, kind="warnings")
+    report.add("Maps", text=ABOUT, figures=[map_figure(result)])
+    report.add("Patterns and templates", figures=list(analysis.matches))
+    report.add(
+        "Area fractions", tables=[Table(result.phase_fractions(), "In per cent of the patterns with an answer.")]
+    )
+    if analysis.mechanism is not None and len(analysis.mechanism.particles):
+        axes = analysis.mechanism.plot()
+        caption = "Particles of olivine: share of FePO4, orientation spread and distance to amorphous material by size."
+        report.add(
+            "Mechanism",
+            points=analysis.mechanism.conclusions,
+            figures=[Figure.of(axes[0, 0].figure, "mechanism", caption)],
+            tables=[
+                Table(analysis.mechanism.tests, "Permutation tests, one-sided."),
+                Table(analysis.mechanism.table.head(40), "Particles, largest first; all of them are in particles.csv."),
+            ],
+        )
+    parameters = dict(record["parameters"])
+    nested = {key: parameters.pop(key) for key in ("geometry", "stated geometry", "options") if key in parameters}
+    nested = {key: value for key, value in nested.items() if isinstance(value, dict)}
+    add_parameters(report, {"indexing": parameters, **nested}, record)
+    return report
+
+
+def write_orientations(analysis: OrientationAnalysis, folder: Path) -> Report:
+    """Write an analysis to an empty folder.
+
+    There will be ``report.html``, ``orientations.hspy`` (everything, see :func:`hyperspy_assb.load_orientations`),
+    ``fractions.csv``, ``grains.csv``, ``particles.csv`` and ``tests.csv`` with both olivines, ``provenance.json``,
+    ``figures/*.png`` and ``maps/*.hspy``.
+
+    Returns
+    -------
+    Report
+        The report that was written.
+    """
+    result = analysis.result
+    result.save(folder / "orientations.hspy", overwrite=True)
+    tables: dict[str, pd.DataFrame] = {
+        "fractions": result.phase_fractions(),
+        "grains": result.grain_table(options=GRAINS),
+    }
+    if analysis.mechanism is not None:
+        tables |= {"particles": analysis.mechanism.table, "tests": analysis.mechanism.tests}
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+    (folder / "maps").mkdir()
+    names = ("class_map", "correlation", "reliability", "phase_reliability", "virtual_bright_field", "status")
+    for name in names:
+        getattr(result, name).save(str(folder / "maps" / f"{name}.hspy"), overwrite=True)
+    record = {**analysis.record, "findings": list(analysis.findings), "warnings": list(analysis.warnings)}
+    text = json.dumps(provenance.to_plain(record), indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")
+    report = build_orientation_report(analysis)
+    report.write(folder)
+    return report
