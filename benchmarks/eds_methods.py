@@ -11,9 +11,11 @@ from exspy.material import elements, mass_absorption_coefficient
 from exspy.utils.eds import take_off_angle
 
 from hyperspy_assb.eds.composition import Scene, prepare_scene, quantify_elements
-from hyperspy_assb.eds.interfaces import InterfaceFit, bin_pixels, compare_interfaces, fit_interface, profile_of
+from hyperspy_assb.eds.interface_changes import compare_interfaces
+from hyperspy_assb.eds.interfaces import InterfaceFit, fit_interface
 from hyperspy_assb.eds.lines import CELL_ELEMENTS, FOREIGN_ELEMENTS, XRayLine
 from hyperspy_assb.eds.phases import PhaseOptions, quantify_phases
+from hyperspy_assb.eds.profiles import bin_pixels, profile_of
 from hyperspy_assb.eds.sensitivity import compute_sensitivities, from_k_factors
 from hyperspy_assb.eds.spectra import Builder, Instrument
 

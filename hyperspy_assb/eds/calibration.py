@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hyperspy_assb.eds.spectra import Builder, FloatArray
-from hyperspy_assb.fitting.templates import CONVERGED
+from hyperspy_assb.fitting.template_kernels import CONVERGED
 
 _STEPS = 8
 _LIKELY = np.array([0.1, 0.02, 40.0])

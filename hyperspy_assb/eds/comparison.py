@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, special
-from skimage.registration import phase_cross_correlation
+from scipy import ndimage, special, stats
 
 from hyperspy_assb.eds.composition import shares
 
@@ -180,9 +179,15 @@ def _filled(maps: FloatArray) -> FloatArray:
 
 
 def _shift(reference: FloatArray, moving: FloatArray) -> FloatArray:
+    # Slow to import, and nothing else here needs it.
+    from skimage.registration import phase_cross_correlation
+
     window = np.outer(*[np.hanning(n + 2)[1:-1] if n > 4 else np.ones(n) for n in reference.shape])
     images = [(image - image.mean()) * window for image in (reference, moving)]
-    return np.asarray(phase_cross_correlation(*images, upsample_factor=_UPSAMPLE, normalization=None)[0], dtype=float)
+    found = phase_cross_correlation(  # type: ignore[no-untyped-call]
+        *images, upsample_factor=_UPSAMPLE, normalization=None
+    )
+    return np.asarray(found[0], dtype=np.float64)
 
 
 def compare_compositions(
@@ -322,13 +327,8 @@ def false_discovery(p_value: FloatArray) -> FloatArray:
     """
     q_value = np.full(p_value.shape, np.nan)
     tested = np.isfinite(p_value)
-    p = p_value[tested]
-    order = np.argsort(p)[::-1]
-    ranks = np.arange(p.size, 0, -1)
-    corrected = np.minimum.accumulate(np.minimum(p[order] * p.size / ranks, 1.0))
-    values = np.empty(p.size)
-    values[order] = corrected
-    q_value[tested] = values
+    if tested.any():
+        q_value[tested] = stats.false_discovery_control(p_value[tested])
     return q_value
 
 

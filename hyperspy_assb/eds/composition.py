@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.eds.spectra import Builder, FloatArray, SpectrumModel
-from hyperspy_assb.fitting.templates import CONVERGED, TemplateFit
+from hyperspy_assb.fitting.template_kernels import CONVERGED
+from hyperspy_assb.fitting.templates import TemplateFit
 
 _FREE_CONTINUUM_ABOVE = 0.05
 """Share of all counts from which on a spectrum is too much of the sum to take the shape of its continuum from it."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 
 import lmfit
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from hyperspy_assb.eds.composition import Composition
 from hyperspy_assb.eds.lines import FWHM_PER_SIGMA
+from hyperspy_assb.eds.profiles import Profile
 
 FloatArray = NDArray[np.float64]
 
@@ -20,107 +18,6 @@ WIDTH_PER_SIGMA = float(2.0 * special.ndtri(0.9))
 """10-90 % width of an error function over its standard deviation."""
 _STEP = 4.0
 """Standard errors by which the two sides must differ, for an element to have a width."""
-
-
-@dataclass(frozen=True, eq=False)
-class Profile:
-    """Elements against the distance from a boundary.
-
-    Parameters
-    ----------
-    elements
-        Symbols, M of them.
-    distance
-        nm, mean of the pixels of each of B bins; of any origin.
-    members
-        Distances of the pixels of each bin: what the model is averaged over.
-    amount
-        Per pixel, shape (B, M): atoms/nm^2, or whatever the unit of the fit was; not clipped at 0.
-    covariance
-        Shape (B, M, M).
-    """
-
-    elements: tuple[str, ...]
-    distance: FloatArray
-    members: tuple[FloatArray, ...]
-    amount: FloatArray
-    covariance: FloatArray
-
-    @cached_property
-    def pixels(self) -> FloatArray:
-        """Number of pixels of each bin."""
-        return np.array([float(m.size) for m in self.members])
-
-    @cached_property
-    def spacing(self) -> float:
-        """nm between bins."""
-        return float(np.median(np.diff(self.distance)))
-
-    def subset(self, index: Sequence[int]) -> Profile:
-        """Some of the elements."""
-        return replace(
-            self,
-            elements=tuple(self.elements[i] for i in index),
-            amount=self.amount[:, index],
-            covariance=self.covariance[:, index][:, :, index],
-        )
-
-
-def bin_pixels(distance: FloatArray, width: float) -> tuple[NDArray[np.int64], list[FloatArray]]:
-    """Sort pixels into bins of a distance.
-
-    Parameters
-    ----------
-    distance
-        nm, shape (P,); NaN for pixels that are left out.
-    width
-        nm.
-
-    Returns
-    -------
-    bins
-        Number of the bin of each pixel, -1 for those left out; bins are consecutive and none is empty.
-    members
-        Distances in each bin.
-
-    Raises
-    ------
-    ValueError
-        If fewer than eight bins hold pixels: no profile could be fitted.
-    """
-    distance = np.asarray(distance, dtype=float).ravel()
-    used = np.isfinite(distance)
-    if not (width > 0.0 and used.any()):
-        raise ValueError("The profile is empty: bin width must be above 0, and pixels must lie beside the boundary.")
-    # Half a thousandth of a bin keeps equally spaced pixels from falling on edges.
-    raw = np.floor((distance[used] - distance[used].min()) / width + 5e-4).astype(int)
-    present, number = np.unique(raw, return_inverse=True)
-    if present.size < 8:
-        raise ValueError(f"The profile has {present.size} bins of {width:g} nm; a fit needs 8 or more.")
-    bins = np.full(distance.size, -1)
-    bins[used] = number
-    return bins, [distance[bins == b] for b in range(present.size)]
-
-
-def profile_of(composition: Composition, members: Sequence[FloatArray]) -> Profile:
-    """The profile of spectra that were added up by distance.
-
-    Raises
-    ------
-    ValueError
-        If too few bins could be fitted.
-    """
-    good = np.isfinite(composition.unclipped).all(axis=1)
-    if good.sum() < 8:
-        raise ValueError(f"Only {good.sum()} bins of the profile hold enough counts; 8 are needed: use wider bins.")
-    kept = tuple(np.asarray(m) for m, ok in zip(members, good, strict=True) if ok)
-    return Profile(
-        elements=composition.elements,
-        distance=np.array([m.mean() for m in kept]),
-        members=kept,
-        amount=composition.unclipped[good],
-        covariance=composition.covariance[good],
-    )
 
 
 @dataclass(frozen=True)
@@ -152,6 +49,12 @@ class Width:
     position_std: float
     p_fit: float
     reason: str = ""
+
+    @classmethod
+    def missing(cls, reason: str) -> Width:
+        """Of an element that has none."""
+        nothing = float("nan")
+        return cls(nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, reason)
 
 
 @dataclass(frozen=True)
@@ -302,7 +205,8 @@ class _Steps:
         """
         slopes = self.slopes(position, variance)
         inverse = slopes.T @ slopes + np.diag([self.profile.spacing**-2, 1e-6 * self.reach**-4])
-        return slopes, np.linalg.inv(inverse)
+        covariance = np.asarray(np.linalg.inv(inverse), dtype=np.float64)
+        return slopes, covariance
 
     def slopes(self, position: float, variance: float) -> FloatArray:
         """Derivatives of the whitened residuals by position and variance, plateaus following, shape (B M, 2)."""
@@ -359,8 +263,7 @@ def fit_interface(profile: Profile, *, probe: float) -> InterfaceFit:
     widths = {}
     for i, element in enumerate(profile.elements):
         if i not in stepping:
-            nothing = [np.nan] * 8
-            widths[element] = Width(*nothing, reason="it does not differ between the two sides")
+            widths[element] = Width.missing("it does not differ between the two sides")
             continue
         widths[element] = _fit_width(_Steps(profile.subset([i]), probe), common.position, common.variance)
     return InterfaceFit(
@@ -414,17 +317,20 @@ def _fit_width(steps: _Steps, position: float, variance: float) -> Width:
     errors = np.sqrt(np.maximum(covariance.diagonal(), 0.0))
     low, high = _interval(steps, position, variance, float(errors[1]), float(found.chisqr))
     dof = steps.bins * steps.m - 2 * steps.m - 2
-    to_width = lambda v: WIDTH_PER_SIGMA * float(np.sqrt(max(v, 0.0)))  # noqa: E731
     return Width(
-        value=to_width(variance),
-        low=to_width(low),
-        high=to_width(high),
+        value=_to_width(variance),
+        low=_to_width(low),
+        high=_to_width(high),
         variance=variance,
         variance_std=float(errors[1]),
         position=position,
         position_std=float(errors[0]),
         p_fit=float(special.gammaincc(0.5 * max(dof, 1), 0.5 * found.chisqr)),
     )
+
+
+def _to_width(variance: float) -> float:
+    return WIDTH_PER_SIGMA * float(np.sqrt(max(variance, 0.0)))
 
 
 def _interval(steps: _Steps, position: float, variance: float, error: float, best: float) -> tuple[float, float]:
@@ -509,68 +415,3 @@ def _beyond(steps: _Steps, joint: _Steps, common: Width, index: int) -> Beyond:
         recorded_std=error(moved) / excess,
         side=side,
     )
-
-
-@dataclass(frozen=True)
-class Change:
-    """A number before and after.
-
-    Parameters
-    ----------
-    what
-        Such as "width" or "Fe beyond the boundary".
-    before, after
-        Values.
-    change, std
-        After less before, and its standard error: of a width, those of its variance in nm^2; of what lies beyond the
-        boundary, those of what was recorded, in nm.
-    p_value
-        Two-sided: of a change at least as large, where there is none.
-    p_grew
-        One-sided: of a growth at least as large.
-    """
-
-    what: str
-    before: float
-    after: float
-    change: float
-    std: float
-    p_value: float
-    p_grew: float
-
-
-def compare_interfaces(before: InterfaceFit, after: InterfaceFit) -> list[Change]:
-    """Whether an interface grew, and whether more lies beyond it.
-
-    Parameters
-    ----------
-    before, after
-        Fits of the same boundary in two states, with the same direction.
-
-    Returns
-    -------
-    changes
-        Of the width of all elements together, of the width of each, and of what lies beyond the boundary.
-    """
-    found = [_change("width", before.common, after.common)]
-    for element, width in before.widths.items():
-        other = after.widths.get(element)
-        if other is not None and not width.reason and not other.reason:
-            found.append(_change(f"width of {element}", width, other))
-    for element, one in before.beyond.items():
-        other_beyond = after.beyond.get(element)
-        if other_beyond is not None:
-            std = float(np.hypot(one.recorded_std, other_beyond.recorded_std))
-            tested = _tested(f"{element} beyond the boundary", one.recorded, other_beyond.recorded, std)
-            found.append(replace(tested, before=one.amount, after=other_beyond.amount))
-    return found
-
-
-def _change(what: str, one: Width, other: Width) -> Change:
-    tested = _tested(what, one.variance, other.variance, float(np.hypot(one.variance_std, other.variance_std)))
-    return replace(tested, before=one.value, after=other.value)
-
-
-def _tested(what: str, one: float, other: float, std: float) -> Change:
-    z = (other - one) / std if std > 0.0 else 0.0
-    return Change(what, one, other, other - one, std, float(2.0 * special.ndtr(-abs(z))), float(special.ndtr(-z)))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
 
 from hyperspy_assb.eds.composition import Composition, Scene, calibration_of, quantify_elements, shares
 from hyperspy_assb.eds.lines import CELL_ELEMENTS
+from hyperspy_assb.eds.phase_evidence import PhaseStatus, Verdict, explain, foreign_share, judge_whole
 from hyperspy_assb.eds.spectra import FloatArray
-from hyperspy_assb.fitting.templates import CONVERGED, EMPTY
+from hyperspy_assb.fitting.template_kernels import CONVERGED, EMPTY
 from hyperspy_assb.reference import phase
 
 PHASES: Mapping[str, str] = {
@@ -26,22 +25,6 @@ PHASES: Mapping[str, str] = {
 """Phases of the cell by the name they have here, and the reference phase with their composition and density. LiFePO4
 and FePO4 have the same X-ray lines: they are one class, "olivine", with the atom density of LiFePO4 (FePO4 has 7 % more
 formula units in a volume)."""
-
-
-class PhaseStatus(IntEnum):
-    """What became of a pixel; fractions are NaN where it is above 0, but for UNEXPLAINED and RESIDUAL."""
-
-    GOOD = 0
-    EMPTY = 1
-    """No counts."""
-    NOT_FITTED = 2
-    """The fit did not come to an end, or its amounts cannot be told apart."""
-    VACUUM = 3
-    """Less material than three standard errors."""
-    UNEXPLAINED = 4
-    """No mixture of the phases has the elements that are found."""
-    RESIDUAL = 5
-    """The spectrum holds something that is neither a line of the elements nor continuum."""
 
 
 @dataclass(frozen=True)
@@ -95,37 +78,6 @@ class PhaseOptions:
         """g/cm^3 of each phase, Li included."""
         own = dict(self.densities)
         return np.array([own.get(name, phase(ref).density) for name, ref in self.phases])
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether phases explain many pixels together: the sum of mixtures is a mixture.
-
-    Parameters
-    ----------
-    pixels
-        How many.
-    explained
-        Whether nothing speaks against it.
-    p_value
-        Of the hypothesis that the elements are those of a mixture.
-    foreign
-        Share of atoms that no phase holds.
-    foreign_std
-        Standard error, counting and calibration.
-    worst
-        Element at fault, and by how many standard errors.
-    worst_ratio
-        Positive if there is too much of it.
-    """
-
-    pixels: int
-    explained: bool
-    p_value: float
-    foreign: float
-    foreign_std: float
-    worst: str
-    worst_ratio: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,14 +224,16 @@ def quantify_phases(
     total = fit.unclipped[:, :k].sum(axis=1)
     error = np.sqrt(np.einsum("nij->n", fit.covariance[:, :k, :k]))
     status[np.sqrt(np.maximum(fit.mismatch, 0.0)) * (fit.pearson > 6.0) > options.misfit] = PhaseStatus.RESIDUAL
-    foreign, foreign_std = _foreign_share(composition, cell)
+    foreign, foreign_std = foreign_share(composition, cell)
     too_foreign = foreign - 3.0 * foreign_std > options.foreign
     status[(p_value < options.level) | too_foreign] = PhaseStatus.UNEXPLAINED
     found = np.abs(own.unclipped.sum(axis=1)) > 3.0 * np.sqrt(np.einsum("nij->n", own.covariance))
     status[~(total > 3.0 * error) & ~found] = PhaseStatus.VACUUM
     status[(fit.status != CONVERGED) | (composition.status != CONVERGED)] = PhaseStatus.NOT_FITTED
     status[fit.status == EMPTY] = PhaseStatus.EMPTY
-    whole = _verdict(composition, cell, matrix, status >= PhaseStatus.VACUUM, options)
+    whole = judge_whole(
+        composition, cell, matrix, status >= PhaseStatus.VACUUM, level=options.level, largest_foreign=options.foreign
+    )
     return PhaseMixture(
         phases=names,
         elements=cell,
@@ -298,217 +252,3 @@ def quantify_phases(
         whole=whole,
         status=status,
     )
-
-
-def _foreign_share(found: Composition, cell: Sequence[str]) -> tuple[FloatArray, FloatArray]:
-    """Share of atoms of the elements that no phase holds, and its standard error; shape (N,) each."""
-    inside = np.array([1.0 if element in cell else 0.0 for element in found.elements])
-    total = found.unclipped.sum(axis=1)
-    share = found.unclipped @ (1.0 - inside) / np.where(total > 0.0, total, np.nan)
-    slope = ((1.0 - inside) - share[:, np.newaxis]) / total[:, np.newaxis]
-    spread = np.einsum("ni,nij,nj->n", slope, found.covariance, slope)
-    spread = spread + (slope**2 * found.unclipped**2) @ found.calibration**2
-    return share, np.sqrt(np.maximum(spread, 0.0))
-
-
-def _verdict(
-    found: Composition, cell: Sequence[str], matrix: FloatArray, where: NDArray[np.bool_], options: PhaseOptions
-) -> Verdict:
-    """All pixels together, those without an answer left out."""
-    used = where & np.isfinite(found.unclipped).all(axis=1)
-    if not used.any():
-        return Verdict(0, False, float("nan"), float("nan"), float("nan"), "", 0.0)
-    total = found.unclipped[used].sum(axis=0, keepdims=True)
-    summed = replace(
-        found,
-        atoms=np.maximum(total, 0.0),
-        unclipped=total,
-        covariance=found.covariance[used].sum(axis=0, keepdims=True),
-    )
-    residual, std, p_value = explain(summed.subset(cell), matrix)
-    foreign, foreign_std = _foreign_share(summed, cell)
-    ratio = residual[0] / std[0]
-    worst = int(np.argmax(np.abs(ratio)))
-    name, size = cell[worst], float(ratio[worst])
-    too_foreign = bool(foreign[0] - 3.0 * foreign_std[0] > options.foreign)
-    if too_foreign and p_value[0] >= options.level:
-        others = [i for i, element in enumerate(found.elements) if element not in cell]
-        best = max(others, key=lambda i: total[0, i])
-        name = found.elements[best]
-        size = float(total[0, best] / np.sqrt(summed.covariance[0, best, best]))
-    return Verdict(
-        pixels=int(used.sum()),
-        explained=bool(p_value[0] >= options.level and not too_foreign),
-        p_value=float(p_value[0]),
-        foreign=float(foreign[0]),
-        foreign_std=float(foreign_std[0]),
-        worst=name,
-        worst_ratio=size,
-    )
-
-
-def explain(found: Composition, matrix: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Whether a non-negative mixture has the elements that were found.
-
-    Parameters
-    ----------
-    found
-        Atoms/nm^2 of M elements in N columns.
-    matrix
-        Atoms of each element in one unit of each phase, shape (M, K).
-
-    Returns
-    -------
-    residual
-        Atoms/nm^2 that the nearest mixture lacks, shape (N, M).
-    std
-        Standard errors of the elements, of counting and of calibration together.
-    p_value
-        Shape (N,); NaN where there is no composition. Given which phases are present, the squared distance is
-        chi-squared with as many degrees of freedom as there are elements more than phases present.
-    """
-    n, m = found.unclipped.shape
-    residual, std, p_value = np.full((n, m), np.nan), np.full((n, m), np.nan), np.full(n, np.nan)
-    size = np.einsum("nii->ni", found.covariance)
-    spread = found.covariance + np.einsum(
-        "ni,ij->nij", (np.maximum(found.atoms, 0.0) * found.calibration) ** 2, np.eye(m)
-    )
-    for i in np.flatnonzero(np.isfinite(size).all(axis=1)):
-        scale = np.sqrt(np.diag(spread[i]))
-        factor = np.linalg.cholesky(spread[i] / np.outer(scale, scale))
-        white = np.linalg.solve(factor, np.column_stack([found.unclipped[i] / scale, matrix / scale[:, np.newaxis]]))
-        amounts, distance = optimize.nnls(white[:, 1:], white[:, 0])
-        residual[i] = found.unclipped[i] - matrix @ amounts
-        std[i] = scale
-        free = m - int(np.count_nonzero(amounts > 0.0))
-        p_value[i] = stats.chi2.sf(distance**2, free) if free else 1.0
-    return residual, std, p_value
-
-
-@dataclass(frozen=True)
-class RegionPhases:
-    """Phases of a region, in the order of the phases.
-
-    Parameters
-    ----------
-    phases
-        Names.
-    volume, mass, area
-        Fractions: of volume and mass in all columns together, not clipped; of the pixels in which the phase has the
-        largest volume (what a phase map shows).
-    volume_std, mass_std, area_std
-        Standard errors from counting.
-    volume_systematic, mass_systematic
-        Uncertainty from the calibration of the elements.
-    pixels
-        Pixels that were used, and in all.
-    unexplained
-        Share of the pixels with material that no mixture explains, which the area fractions count as none.
-    """
-
-    phases: tuple[str, ...]
-    volume: FloatArray
-    volume_std: FloatArray
-    volume_systematic: FloatArray
-    mass: FloatArray
-    mass_std: FloatArray
-    mass_systematic: FloatArray
-    area: FloatArray
-    area_std: FloatArray
-    pixels: tuple[int, int]
-    unexplained: float
-
-
-def summarise_region(mixture: PhaseMixture, where: NDArray[np.bool_] | None = None) -> RegionPhases:
-    """Phases of a region.
-
-    Parameters
-    ----------
-    mixture
-        Phases of N pixels.
-    where
-        Pixels of the region, shape (N,); None: all.
-
-    Returns
-    -------
-    RegionPhases
-        Fractions with uncertainties.
-
-    Raises
-    ------
-    ValueError
-        If no pixel of the region has an answer.
-    """
-    n, k = mixture.thickness.shape
-    inside = np.ones(n, dtype=bool) if where is None else np.asarray(where, dtype=bool)
-    material = np.isin(mixture.status, (PhaseStatus.GOOD, PhaseStatus.UNEXPLAINED, PhaseStatus.RESIDUAL))
-    good = inside & (mixture.status == PhaseStatus.GOOD)
-    if not good.any():
-        raise ValueError("No pixel of the region is explained by the phases: there is nothing to add up.")
-    amounts = mixture.unclipped[good].sum(axis=0)[np.newaxis]
-    covariance = mixture.covariance[good].sum(axis=0)[np.newaxis]
-    change = mixture.by_calibration[good].sum(axis=0)
-    found = {}
-    for kind in ("volume", "mass"):
-        unit = mixture._unit(kind)
-        fraction, std = shares(amounts, covariance, unit)
-        moved = change * unit[:, np.newaxis]
-        moved = (moved - fraction[0][:, np.newaxis] * moved.sum(axis=0)) / float(amounts[0] @ unit)
-        found[kind] = fraction[0], std[0], np.sqrt(moved**2 @ mixture.calibration**2)
-    best = mixture.dominant()[good]
-    counted = inside & material
-    area = np.bincount(best, minlength=k) / counted.sum()
-    chance = _chance(mixture.thickness[good], mixture.covariance[good], best)
-    area_std = np.sqrt((chance * (1.0 - chance)).sum(axis=0)) / counted.sum()
-    return RegionPhases(
-        mixture.phases,
-        *found["volume"],
-        *found["mass"],
-        area,
-        area_std,
-        (int(good.sum()), int(inside.sum())),
-        float(1.0 - good.sum() / counted.sum()),
-    )
-
-
-def _chance(amounts: FloatArray, covariance: FloatArray, best: NDArray[np.int64]) -> FloatArray:
-    """Probability of each phase to be the largest, from the largest and its nearest rival, shape (N, K)."""
-    n, k = amounts.shape
-    rows = np.arange(n)
-    chance = np.zeros((n, k))
-    difference = amounts[rows, best][:, np.newaxis] - amounts
-    variance = (
-        covariance[rows, best, best][:, np.newaxis] + np.einsum("nkk->nk", covariance) - 2.0 * covariance[rows, best]
-    )
-    z = difference / np.sqrt(np.maximum(variance, 1e-30))
-    z[rows, best] = np.inf
-    rival = np.argmin(z, axis=1)
-    chance[rows, best] = special.ndtr(z[rows, rival])
-    chance[rows, rival] += 1.0 - chance[rows, best]
-    return chance
-
-
-def describe(status: int, residual: Sequence[float] | None = None, elements: Sequence[str] = ()) -> str:
-    """A status in words, with the element at fault where there is one.
-
-    Parameters
-    ----------
-    status
-        :class:`PhaseStatus`.
-    residual
-        Residual of each element over its standard error.
-    elements
-        Symbols.
-    """
-    text = {
-        PhaseStatus.GOOD: "explained by the phases",
-        PhaseStatus.EMPTY: "no counts",
-        PhaseStatus.NOT_FITTED: "not fitted",
-        PhaseStatus.VACUUM: "no material above its error",
-        PhaseStatus.UNEXPLAINED: "no mixture of the phases has these elements",
-        PhaseStatus.RESIDUAL: "the spectrum holds something that is not in the list of elements",
-    }[PhaseStatus(status)]
-    if status == PhaseStatus.UNEXPLAINED and residual is not None and len(elements):
-        worst = int(np.nanargmax(np.abs(residual)))
-        text += f": {elements[worst]} is too {'much' if residual[worst] > 0 else 'little'}"
-    return text

@@ -19,7 +19,8 @@ from hyperspy_assb.eds.lines import (
     line_shape,
 )
 from hyperspy_assb.eds.sensitivity import AVOGADRO, Sensitivities
-from hyperspy_assb.fitting.templates import CONVERGED, TemplateFit, TemplateModel, fit_templates
+from hyperspy_assb.fitting.template_kernels import CONVERGED
+from hyperspy_assb.fitting.templates import TemplateFit, TemplateModel, fit_templates
 
 FloatArray = NDArray[np.float64]
 MassAbsorption = Callable[[str, FloatArray], FloatArray]
@@ -249,7 +250,7 @@ class Builder:
             absorption[:lines, : len(names)] = depth
         for k, family in enumerate(free_families):
             members = [line for line in self.seen if f"{line.element}_{line.family}" == family]
-            templates.append(sum(line.weight * self._shape(line) for line in members))
+            templates.append(np.sum([line.weight * self._shape(line) for line in members], axis=0))
             rows[lines + k, len(names) + k] = 1.0
         first = lines + len(free_families)
         templates += list(hats)
@@ -294,8 +295,8 @@ class Builder:
             if not alike:
                 part = members[begin:k]
                 weight = np.array([line.weight for line in part])
-                shape = sum(line.weight * self._shape(line) for line in part)
-                merged.append((float(weight @ energies[begin:k] / max(weight.sum(), 1e-12)), np.asarray(shape)))
+                shape = np.sum([line.weight * self._shape(line) for line in part], axis=0)
+                merged.append((float(weight @ energies[begin:k] / max(weight.sum(), 1e-12)), shape))
                 begin = k
         return merged
 

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from hyperspy_assb.eds.phases import PhaseStatus
+from hyperspy_assb.eds.phase_evidence import PhaseStatus
 from hyperspy_assb.plotting.maps import plot_map, plot_status_map
 from hyperspy_assb.plotting.style import COLOURS
 

@@ -14,7 +14,8 @@ import pandas as pd
 from hyperspy_assb import provenance
 from hyperspy_assb.eds.lines import CELL_ELEMENTS, FAMILIES, FOREIGN_ELEMENTS, find_overlaps, in_range
 from hyperspy_assb.eds.spectra import Builder, FloatArray
-from hyperspy_assb.fitting.templates import CONVERGED, TemplateFit, TemplateModel, fit_templates
+from hyperspy_assb.fitting.template_kernels import CONVERGED
+from hyperspy_assb.fitting.templates import TemplateFit, TemplateModel, fit_templates
 from hyperspy_assb.signals import eds_setup
 from hyperspy_assb.signals.eds_setup import Settings
 

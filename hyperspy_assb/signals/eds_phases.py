@@ -14,16 +14,9 @@ from numpy.typing import NDArray
 
 from hyperspy_assb import provenance
 from hyperspy_assb.eds.composition import Composition, Scene, quantify_elements
-from hyperspy_assb.eds.phases import (
-    PhaseMixture,
-    PhaseOptions,
-    PhaseStatus,
-    RegionPhases,
-    Verdict,
-    describe,
-    quantify_phases,
-    summarise_region,
-)
+from hyperspy_assb.eds.phase_evidence import PhaseStatus, Verdict, describe
+from hyperspy_assb.eds.phase_regions import RegionPhases, summarise_region
+from hyperspy_assb.eds.phases import PhaseMixture, PhaseOptions, quantify_phases
 from hyperspy_assb.signals import eds_setup
 from hyperspy_assb.signals.eds_results import EDSResult, navigation_axes
 from hyperspy_assb.signals.eds_setup import Settings

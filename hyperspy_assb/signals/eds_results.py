@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from hyperspy_assb.eds.calibration import EnergyCalibration
 from hyperspy_assb.eds.comparison import CompositionChange
 from hyperspy_assb.eds.composition import Composition
-from hyperspy_assb.eds.interfaces import Beyond, Change, InterfaceFit, Profile, Width
+from hyperspy_assb.eds.interface_changes import Change
+from hyperspy_assb.eds.interfaces import Beyond, InterfaceFit, Width
 from hyperspy_assb.eds.phases import PhaseMixture
+from hyperspy_assb.eds.profiles import Profile
 from hyperspy_assb.signals.files import check_result_path
 
 _KNOWN = {

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperspy_assb.fitting.templates import CONVERGED, EMPTY, TemplateModel, fit_templates
+from hyperspy_assb.fitting.template_kernels import CONVERGED, EMPTY
+from hyperspy_assb.fitting.templates import TemplateModel, fit_templates
 
 CHANNELS = 120
 

@@ -1,0 +1,194 @@
+"""Whether phases explain what X-rays show of a column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+from hyperspy_assb.eds.composition import Composition
+from hyperspy_assb.eds.spectra import FloatArray
+
+
+class PhaseStatus(IntEnum):
+    """What became of a pixel; fractions are NaN where it is above 0, but for UNEXPLAINED and RESIDUAL."""
+
+    GOOD = 0
+    EMPTY = 1
+    """No counts."""
+    NOT_FITTED = 2
+    """The fit did not come to an end, or its amounts cannot be told apart."""
+    VACUUM = 3
+    """Less material than three standard errors."""
+    UNEXPLAINED = 4
+    """No mixture of the phases has the elements that are found."""
+    RESIDUAL = 5
+    """The spectrum holds something that is neither a line of the elements nor continuum."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether phases explain many pixels together: the sum of mixtures is a mixture.
+
+    Parameters
+    ----------
+    pixels
+        How many.
+    explained
+        Whether nothing speaks against it.
+    p_value
+        Of the hypothesis that the elements are those of a mixture.
+    foreign
+        Share of atoms that no phase holds.
+    foreign_std
+        Standard error, counting and calibration.
+    worst
+        Element at fault, and by how many standard errors.
+    worst_ratio
+        Positive if there is too much of it.
+    """
+
+    pixels: int
+    explained: bool
+    p_value: float
+    foreign: float
+    foreign_std: float
+    worst: str
+    worst_ratio: float
+
+
+def foreign_share(found: Composition, cell: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+    """Share of atoms of the elements that no phase holds, and its standard error; shape (N,) each."""
+    inside = np.array([1.0 if element in cell else 0.0 for element in found.elements])
+    total = found.unclipped.sum(axis=1)
+    share = found.unclipped @ (1.0 - inside) / np.where(total > 0.0, total, np.nan)
+    slope = ((1.0 - inside) - share[:, np.newaxis]) / total[:, np.newaxis]
+    spread = np.einsum("ni,nij,nj->n", slope, found.covariance, slope)
+    spread = spread + (slope**2 * found.unclipped**2) @ found.calibration**2
+    return share, np.sqrt(np.maximum(spread, 0.0))
+
+
+def judge_whole(
+    found: Composition,
+    cell: Sequence[str],
+    matrix: FloatArray,
+    where: NDArray[np.bool_],
+    *,
+    level: float,
+    largest_foreign: float,
+) -> Verdict:
+    """Whether phases explain all pixels together, those without an answer left out.
+
+    Parameters
+    ----------
+    found
+        Atoms/nm^2 of all elements in N columns.
+    cell
+        Elements that are compared with the phases; the others are foreign.
+    matrix
+        Atoms of each of these in one unit of each phase.
+    where
+        Pixels that count, shape (N,).
+    level
+        p value below which the phases do not explain them.
+    largest_foreign
+        Share of foreign atoms above which they do not.
+    """
+    used = where & np.isfinite(found.unclipped).all(axis=1)
+    if not used.any():
+        return Verdict(0, False, float("nan"), float("nan"), float("nan"), "", 0.0)
+    total = found.unclipped[used].sum(axis=0, keepdims=True)
+    summed = replace(
+        found,
+        atoms=np.maximum(total, 0.0),
+        unclipped=total,
+        covariance=found.covariance[used].sum(axis=0, keepdims=True),
+    )
+    residual, std, p_value = explain(summed.subset(cell), matrix)
+    foreign, foreign_std = foreign_share(summed, cell)
+    ratio = residual[0] / std[0]
+    worst = int(np.argmax(np.abs(ratio)))
+    name, size = cell[worst], float(ratio[worst])
+    too_foreign = bool(foreign[0] - 3.0 * foreign_std[0] > largest_foreign)
+    if too_foreign and p_value[0] >= level:
+        others = [i for i, element in enumerate(found.elements) if element not in cell]
+        best = max(others, key=lambda i: total[0, i])
+        name = found.elements[best]
+        size = float(total[0, best] / np.sqrt(summed.covariance[0, best, best]))
+    return Verdict(
+        pixels=int(used.sum()),
+        explained=bool(p_value[0] >= level and not too_foreign),
+        p_value=float(p_value[0]),
+        foreign=float(foreign[0]),
+        foreign_std=float(foreign_std[0]),
+        worst=name,
+        worst_ratio=size,
+    )
+
+
+def explain(found: Composition, matrix: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Whether a non-negative mixture has the elements that were found.
+
+    Parameters
+    ----------
+    found
+        Atoms/nm^2 of M elements in N columns.
+    matrix
+        Atoms of each element in one unit of each phase, shape (M, K).
+
+    Returns
+    -------
+    residual
+        Atoms/nm^2 that the nearest mixture lacks, shape (N, M).
+    std
+        Standard errors of the elements, of counting and of calibration together.
+    p_value
+        Shape (N,); NaN where there is no composition. Given which phases are present, the squared distance is
+        chi-squared with as many degrees of freedom as there are elements more than phases present.
+    """
+    n, m = found.unclipped.shape
+    residual, std, p_value = np.full((n, m), np.nan), np.full((n, m), np.nan), np.full(n, np.nan)
+    size = np.einsum("nii->ni", found.covariance)
+    spread = found.covariance + np.einsum(
+        "ni,ij->nij", (np.maximum(found.atoms, 0.0) * found.calibration) ** 2, np.eye(m)
+    )
+    for i in np.flatnonzero(np.isfinite(size).all(axis=1)):
+        scale = np.sqrt(np.diag(spread[i]))
+        factor = np.linalg.cholesky(spread[i] / np.outer(scale, scale))
+        white = np.linalg.solve(factor, np.column_stack([found.unclipped[i] / scale, matrix / scale[:, np.newaxis]]))
+        amounts, distance = optimize.nnls(white[:, 1:], white[:, 0])
+        residual[i] = found.unclipped[i] - matrix @ amounts
+        std[i] = scale
+        free = m - int(np.count_nonzero(amounts > 0.0))
+        p_value[i] = stats.chi2.sf(distance**2, free) if free else 1.0
+    return residual, std, p_value
+
+
+def describe(status: int, residual: Sequence[float] | None = None, elements: Sequence[str] = ()) -> str:
+    """A status in words, with the element at fault where there is one.
+
+    Parameters
+    ----------
+    status
+        :class:`PhaseStatus`.
+    residual
+        Residual of each element over its standard error.
+    elements
+        Symbols.
+    """
+    text = {
+        PhaseStatus.GOOD: "explained by the phases",
+        PhaseStatus.EMPTY: "no counts",
+        PhaseStatus.NOT_FITTED: "not fitted",
+        PhaseStatus.VACUUM: "no material above its error",
+        PhaseStatus.UNEXPLAINED: "no mixture of the phases has these elements",
+        PhaseStatus.RESIDUAL: "the spectrum holds something that is not in the list of elements",
+    }[PhaseStatus(status)]
+    if status == PhaseStatus.UNEXPLAINED and residual is not None and len(elements):
+        worst = int(np.nanargmax(np.abs(residual)))
+        text += f": {elements[worst]} is too {'much' if residual[worst] > 0 else 'little'}"
+    return text
