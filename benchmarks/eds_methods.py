@@ -105,7 +105,7 @@ def line_counts(signal) -> dict[str, np.ndarray]:
     size = signal.axes_manager.navigation_size
     spectra = signal.data.reshape(size, -1)
     total = np.asarray(spectra.sum(axis=0), dtype=float)
-    start = builder._start(built, total[builder.channels]) / size
+    start = built.model.guess(total[builder.channels]) / size
     found = replace(built, typical=start).fit(spectra)
     shape = signal.data.shape[:-1]
     return {name: found.unclipped[:, i].reshape(shape) for i, name in enumerate(families)}

@@ -16,7 +16,9 @@ from hyperspy_assb.signals.comparison import load_comparison as load_comparison
 from hyperspy_assb.signals.delithiation import load_delithiation as load_delithiation
 from hyperspy_assb.signals.eds_comparison import load_composition_comparison as load_composition_comparison
 from hyperspy_assb.signals.eds_interface import load_interface_profile as load_interface_profile
+from hyperspy_assb.signals.eds_phases import load_eds_composition as load_eds_composition
 from hyperspy_assb.signals.eds_phases import load_eds_phases as load_eds_phases
+from hyperspy_assb.signals.files import load_eds_spectrum_image as load_eds_spectrum_image
 from hyperspy_assb.signals.files import load_spectrum_image as load_spectrum_image
 from hyperspy_assb.signals.orientation_files import load_orientations as load_orientations
 from hyperspy_assb.signals.phase_comparison import compare_phases as compare_phases

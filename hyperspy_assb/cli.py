@@ -51,8 +51,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="EELS and 4D-STEM of all-solid-state batteries: fit spectrum images, quantify delithiation, compare states, "
-    "index orientations, report.",
+    help="EELS, EDX and 4D-STEM of all-solid-state batteries: fit spectrum images, quantify delithiation, compare "
+    "states, index orientations, report.",
     epilog="""[bold]Examples[/bold]
 
 assb demo --out demo
@@ -62,6 +62,8 @@ assb fit after.dm4 --out result --elements Li,Fe,P,O
 assb fit after.dm4 --out after --references "LiFePO4=0:8,0:8" --references "FePO4=20:30,4:12"
 
 assb fit before.dm4 --out before --references after/delithiation.hspy
+
+assb fit edx.emd --out edx --thickness 100
 
 assb compare before.dm4 after.dm4 --out comparison
 
@@ -84,7 +86,7 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
     ] = False,
 ) -> None:
-    """EELS and 4D-STEM of all-solid-state batteries."""
+    """EELS, EDX and 4D-STEM of all-solid-state batteries."""
 
 
 @app.command(epilog="[bold]Example[/bold]: assb demo --out demo --shape 32x32 --dose 3e5")
@@ -119,16 +121,23 @@ assb fit map.dm4 --out result --elements Li,Mn,Co,Ni,O
 
 assb fit aluminium.dm3 --out result --elements Al --valence plasmon
 
+assb fit edx.emd --out edx --thickness 100 --k-factors factors.csv
+
 assb fit *.dm4 --out results --recipe recipe.toml
 
-A recipe holds [bold]elements[/bold] (a list), [bold]valence[/bold], and [bold]references[/bold] (the name of a file,
-or a table of boxes by phase); options given here come before it."""
+A recipe holds [bold]elements[/bold] (a list), [bold]valence[/bold], [bold]references[/bold] (the name of a file,
+or a table of boxes by phase), [bold]thickness[/bold], [bold]k_factors[/bold] (the name of a file) and
+[bold]absorption[/bold] (true or false); options given here come before it."""
 )
 def fit(
     files: Annotated[list[Path], typer.Argument(help="Spectrum images in any format that HyperSpy reads.")],
     out: Out,
     elements: Annotated[
-        str | None, typer.Option(help="Elements whose edges are fitted, as Li,Fe,P,O (the default).")
+        str | None,
+        typer.Option(
+            help="Elements whose edges are fitted, as Li,Fe,P,O (the default); of X-rays, those that are looked for, "
+            "by default those of the cell and of its preparation."
+        ),
     ] = None,
     valence: Annotated[str | None, typer.Option(help="continuum (the default), or plasmon for simple metals.")] = None,
     references: Annotated[
@@ -138,10 +147,20 @@ def fit(
             "delithiation.hspy of another state of the specimen."
         ),
     ] = None,
-    recipe: Annotated[Path | None, typer.Option(help="TOML file of elements, valence and references.")] = None,
+    thickness: Annotated[
+        float | None, typer.Option(help="X-rays: mean thickness in nm, where the file does not hold what tells it.")
+    ] = None,
+    k_factors: Annotated[
+        Path | None, typer.Option(help="X-rays: table of Cliff-Lorimer factors (line, factor, uncertainty).")
+    ] = None,
+    absorption: Annotated[
+        bool | None, typer.Option(help="X-rays: correct for absorption in the specimen (the default).")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="TOML file of what the options above say.")] = None,
     force: Force = False,
 ) -> None:
-    """Fit every pixel of low-loss spectrum images, and quantify delithiation where references are named.
+    """Fit every pixel of low-loss spectrum images, and quantify delithiation where references are named; of X-ray maps,
+    quantify elements and phases.
 
     Several files are written to a folder each, under the name of the file; those that fail do not stop the others.
     """
@@ -151,6 +170,9 @@ def fit(
             "elements": parse_elements(elements),
             "valence": valence,
             "references": tuple(references) if references else None,
+            "thickness": thickness,
+            "k_factors": None if k_factors is None else str(k_factors),
+            "absorption": absorption,
         }
         plan = Recipe(**{**options, **{name: value for name, value in given.items() if value is not None}})
         targets = _targets(files, out)
@@ -177,26 +199,50 @@ def _fit_one(file: Path, target: Path, plan: Recipe, *, force: bool, inputs: lis
         if not file.exists():  # before the imports, which take seconds
             raise FileNotFoundError(f"There is no file {file}.")
         with _quiet_imports():
-            from hyperspy_assb.report.analysis import analyse_low_loss
-            from hyperspy_assb.report.writing import write_analysis
-            from hyperspy_assb.signals.files import load_spectrum_image
+            from hyperspy_assb.signals.files import load_spectra
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            signal = load_spectrum_image(file)
+            signal = load_spectra(file)
         read = tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
-        analysis = analyse_low_loss(
-            signal,
-            plan.elements,
-            plan.valence,
-            load_references(plan.references, signal),
-            stage,
-            files=[file],
-            earlier_warnings=read,
-        )
-        stage("write", 0, 0)
-        write_analysis(analysis, folder)
+        steps = _fit_xrays if signal.metadata.Signal.signal_type == "EDS_TEM_ASSB" else _fit_low_loss
+        analysis = steps(signal, plan, folder, stage, files=[file], earlier_warnings=read)
         stage("write", 1, 1)
     _finish(target, analysis.findings, analysis.warnings)
+
+
+def _fit_low_loss(signal: Any, plan: Recipe, folder: Path, stage: Any, **told: Any) -> Any:
+    from hyperspy_assb.report.analysis import analyse_low_loss
+    from hyperspy_assb.report.writing import write_analysis
+
+    references = load_references(plan.references, signal)
+    analysis = analyse_low_loss(signal, plan.elements, plan.valence, references, stage, **told)
+    stage("write", 0, 0)
+    write_analysis(analysis, folder)
+    return analysis
+
+
+def _fit_xrays(signal: Any, plan: Recipe, folder: Path, stage: Any, **told: Any) -> Any:
+    from hyperspy_assb.report.xrays import analyse_xrays, write_xrays
+
+    if plan.references:
+        raise ValueError("X-ray maps take no references: LiFePO4 and FePO4 have the same X-ray lines.")
+    try:
+        analysis = analyse_xrays(
+            signal,
+            plan.elements,
+            thickness=plan.thickness,
+            k_factors=plan.k_factors,
+            absorption=plan.absorption,
+            progress=stage,
+            **told,
+        )
+    except ValueError as error:
+        if "thickness=" in str(error):
+            raise ValueError(f"{error} On the command line: --thickness, or --no-absorption.") from error
+        raise
+    stage("write", 0, 0)
+    write_xrays(analysis, folder)
+    return analysis
 
 
 @app.command(

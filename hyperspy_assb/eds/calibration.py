@@ -116,7 +116,7 @@ def estimate_calibration(builder: Builder, total: FloatArray) -> EnergyCalibrati
     start, best, previous = None, np.inf, state
     for _ in range(_STEPS):
         model = _shifted(builder, state).build({}, families)
-        start = builder._start(model, counts) if start is None else np.maximum(start, 1e-9 * start.max())
+        start = model.model.guess(counts) if start is None else np.maximum(start, 1e-9 * start.max())
         fit = replace(model, typical=start).fit(total[np.newaxis])
         if fit.status[0] != CONVERGED:
             raise ValueError("The energy axis cannot be checked: the summed spectrum cannot be fitted.")

@@ -14,6 +14,8 @@ from hyperspy_assb.eds.composition import shares
 FloatArray = NDArray[np.float64]
 _REPLICATES = 12
 _UPSAMPLE = 50
+_MATERIAL = 5.0
+"""Standard errors below which a column counts as empty: its shares would be quotients of noise."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def estimate_shift(
 def _weights(maps: FloatArray, std: FloatArray) -> FloatArray | None:
     """Combination of maps in units of their noise that varies most; None where nothing does."""
     valid = np.isfinite(maps).all(axis=0) & np.isfinite(std).all(axis=0)
-    scale = np.array([np.sqrt(np.mean(s[valid] ** 2)) if valid.any() else np.nan for s in std])
+    scale = np.array([np.median(s[valid]) if valid.any() else np.nan for s in std])
     if valid.sum() < 16 or not np.all(scale > 0.0):
         return None
     values = maps[:, valid] / scale[:, np.newaxis]
@@ -273,9 +275,12 @@ def compare_compositions(
 
 
 def _percent(atoms: FloatArray, covariance: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Atomic per cent and standard errors, shape (M, rows, columns)."""
+    """Atomic per cent and standard errors, shape (M, rows, columns); NaN where there is no material above its error."""
     rows, columns, m = atoms.shape
     share, std = shares(atoms.reshape(-1, m), covariance.reshape(-1, m, m))
+    with np.errstate(invalid="ignore"):
+        nothing = ~(atoms.sum(axis=2) > _MATERIAL * np.sqrt(covariance.sum(axis=(2, 3)))).ravel()
+    share[nothing], std[nothing] = np.nan, np.nan
     return tuple(100.0 * v.T.reshape(m, rows, columns) for v in (share, std))  # type: ignore[return-value]
 
 

@@ -156,10 +156,12 @@ def prepare_scene(
     electrons = known if known is not None else 1.0
     amounts = {element: {element: 1.0} for element in elements}
     mean = None
-    for _ in range(6 if scaled and builder.absorption else 3):
-        height = builder.estimate_continuum(total, amounts, None if mean is None else mean[: len(elements)])
-        model = builder.build(amounts, free, continuum=height / n_spectra, electrons=electrons)
-        start = builder._start(model, total[builder.channels] / n_spectra)
+    for step in range(6 if scaled and builder.absorption else 3):
+        # Before the scale is known, all of the X-rays might seem to be absorbed.
+        one = replace(builder, absorption=builder.absorption and not (scaled and step == 0))
+        height = one.estimate_continuum(total, amounts, None if mean is None else mean[: len(elements)])
+        model = one.build(amounts, free, continuum=height / n_spectra, electrons=electrons)
+        start = model.model.guess(total[builder.channels] / n_spectra)
         fit = replace(model, typical=start).fit(total[np.newaxis], exposure=np.array([float(n_spectra)]))
         if fit.status[0] != CONVERGED:
             raise ValueError("The summed spectrum cannot be fitted with the lines of these elements: check them.")

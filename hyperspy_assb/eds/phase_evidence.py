@@ -13,6 +13,9 @@ from scipy import optimize, stats
 from hyperspy_assb.eds.composition import Composition
 from hyperspy_assb.eds.spectra import FloatArray
 
+_TILES = (4, 16)
+"""Pixels along each side of tiles whose spectra are judged together."""
+
 
 class PhaseStatus(IntEnum):
     """What became of a pixel; fractions are NaN where it is above 0, but for UNEXPLAINED and RESIDUAL."""
@@ -25,7 +28,7 @@ class PhaseStatus(IntEnum):
     VACUUM = 3
     """Less material than three standard errors."""
     UNEXPLAINED = 4
-    """No mixture of the phases has the elements that are found."""
+    """No mixture of the phases has the elements that are found, in the pixel or in the tile around it."""
     RESIDUAL = 5
     """The spectrum holds something that is neither a line of the elements nor continuum."""
 
@@ -130,6 +133,53 @@ def judge_whole(
     )
 
 
+def refuted_together(
+    found: Composition,
+    cell: Sequence[str],
+    matrix: FloatArray,
+    shape: tuple[int, ...],
+    *,
+    level: float,
+    largest_foreign: float,
+) -> NDArray[np.bool_]:
+    """Pixels of tiles that no mixture explains, though each pixel alone may hold too few counts to tell.
+
+    The sum of mixtures is a mixture: where tiles of 4 x 4 pixels are refuted, these are named, and a tile of 16 x 16 is
+    where none of those in it is.
+
+    Parameters
+    ----------
+    found, cell, matrix, level, largest_foreign
+        As for :func:`judge_whole`.
+    shape
+        Of the map, rows and columns; or of a line.
+
+    Returns
+    -------
+    refuted
+        Shape (N,).
+    """
+    place = np.indices(shape if len(shape) > 1 else (1, *shape)).reshape(2, -1)
+    used = np.asarray(np.isfinite(found.unclipped).all(axis=1))
+    refuted: NDArray[np.bool_] = np.zeros(used.shape, dtype=np.bool_)
+    for size in _TILES:
+        tile = np.unique(place // size, axis=1, return_inverse=True)[1].ravel()
+        count = int(tile.max()) + 1
+        total, spread = np.zeros((count, found.unclipped.shape[1])), np.zeros((count, *found.covariance.shape[1:]))
+        np.add.at(total, tile[used], found.unclipped[used])
+        np.add.at(spread, tile[used], found.covariance[used])
+        filled = np.bincount(tile[used], minlength=count) > 0
+        total[~filled], spread[~filled] = np.nan, np.nan
+        tiles = replace(found, atoms=np.maximum(total, 0.0), unclipped=total, covariance=spread)
+        p_value = explain(tiles.subset(cell), matrix)[2]
+        foreign, std = foreign_share(tiles, cell)
+        bad = (p_value < level) | (foreign - 3.0 * std > largest_foreign)
+        known: NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
+        known[tile[refuted]] = True
+        refuted |= (bad & ~known)[tile] & used
+    return refuted
+
+
 def explain(found: Composition, matrix: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Whether a non-negative mixture has the elements that were found.
 
@@ -185,7 +235,7 @@ def describe(status: int, residual: Sequence[float] | None = None, elements: Seq
         PhaseStatus.EMPTY: "no counts",
         PhaseStatus.NOT_FITTED: "not fitted",
         PhaseStatus.VACUUM: "no material above its error",
-        PhaseStatus.UNEXPLAINED: "no mixture of the phases has these elements",
+        PhaseStatus.UNEXPLAINED: "no mixture of the phases has the elements that are found",
         PhaseStatus.RESIDUAL: "the spectrum holds something that is not in the list of elements",
     }[PhaseStatus(status)]
     if status == PhaseStatus.UNEXPLAINED and residual is not None and len(elements):

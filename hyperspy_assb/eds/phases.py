@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hyperspy_assb.eds.composition import Composition, Scene, calibration_of, quantify_elements, shares
 from hyperspy_assb.eds.lines import CELL_ELEMENTS
-from hyperspy_assb.eds.phase_evidence import PhaseStatus, Verdict, explain, foreign_share, judge_whole
+from hyperspy_assb.eds.phase_evidence import PhaseStatus, Verdict, explain, foreign_share, judge_whole, refuted_together
 from hyperspy_assb.eds.spectra import FloatArray
 from hyperspy_assb.fitting.template_kernels import CONVERGED, EMPTY
 from hyperspy_assb.reference import phase
@@ -92,6 +92,10 @@ class PhaseMixture:
         Elements of the cell among those that were counted.
     density
         g/cm^3 of each phase.
+    matrix
+        Atoms/nm^3 of each of the elements in each phase, shape (M, K).
+    options
+        With which the phases were told.
     thickness
         nm of each phase, not below 0, shape (N, K).
     unclipped
@@ -114,8 +118,6 @@ class PhaseMixture:
         Relative misfit of the spectrum, shape (N,); below 0 where it is smaller than its noise.
     misfit_significance
         In standard deviations.
-    whole
-        Whether the phases explain all pixels with material together.
     status
         :class:`PhaseStatus`, shape (N,).
     """
@@ -123,6 +125,8 @@ class PhaseMixture:
     phases: tuple[str, ...]
     elements: tuple[str, ...]
     density: FloatArray
+    matrix: FloatArray
+    options: PhaseOptions
     thickness: FloatArray
     unclipped: FloatArray
     covariance: FloatArray
@@ -134,7 +138,6 @@ class PhaseMixture:
     p_value: FloatArray
     misfit: FloatArray
     misfit_significance: FloatArray
-    whole: Verdict
     status: NDArray[np.int8]
 
     def fractions(self, kind: str = "volume", *, clipped: bool = True) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -174,6 +177,18 @@ class PhaseMixture:
         best = np.argmax(np.nan_to_num(fraction, nan=-1.0), axis=1)
         return np.where((self.status == PhaseStatus.GOOD) & np.isfinite(fraction[:, 0]), best, -1)
 
+    def judge(self, where: NDArray[np.bool_] | None = None) -> Verdict:
+        """Whether the phases explain pixels together, shape (N,); None: all that were fitted."""
+        fitted = ~np.isin(self.status, (PhaseStatus.EMPTY, PhaseStatus.NOT_FITTED))
+        return judge_whole(
+            self.composition,
+            self.elements,
+            self.matrix,
+            fitted if where is None else fitted & where,
+            level=self.options.level,
+            largest_foreign=self.options.foreign,
+        )
+
     def _unit(self, kind: str) -> FloatArray:
         if kind not in ("volume", "mass"):
             raise ValueError(f'kind must be "volume" or "mass", not {kind!r}; areas are those of a region.')
@@ -181,7 +196,12 @@ class PhaseMixture:
 
 
 def quantify_phases(
-    scene: Scene, counts: Any, options: PhaseOptions | None = None, *, threads: int | None = None
+    scene: Scene,
+    counts: Any,
+    options: PhaseOptions | None = None,
+    *,
+    shape: tuple[int, ...] | None = None,
+    threads: int | None = None,
 ) -> PhaseMixture:
     """Fit every spectrum as a mixture of phases and foreign elements, by Poisson likelihood.
 
@@ -193,6 +213,8 @@ def quantify_phases(
         Spectra, shape (N, all channels); an array or a dask array.
     options
         Phases and levels.
+    shape
+        Of the map: neighbours are judged together as well; None: spectra have no neighbours.
 
     Returns
     -------
@@ -226,18 +248,21 @@ def quantify_phases(
     status[np.sqrt(np.maximum(fit.mismatch, 0.0)) * (fit.pearson > 6.0) > options.misfit] = PhaseStatus.RESIDUAL
     foreign, foreign_std = foreign_share(composition, cell)
     too_foreign = foreign - 3.0 * foreign_std > options.foreign
-    status[(p_value < options.level) | too_foreign] = PhaseStatus.UNEXPLAINED
+    refuted = (p_value < options.level) | too_foreign
+    if shape is not None:
+        levels = {"level": options.level, "largest_foreign": options.foreign}
+        refuted |= refuted_together(composition, cell, matrix, shape, **levels)
+    status[refuted] = PhaseStatus.UNEXPLAINED
     found = np.abs(own.unclipped.sum(axis=1)) > 3.0 * np.sqrt(np.einsum("nij->n", own.covariance))
     status[~(total > 3.0 * error) & ~found] = PhaseStatus.VACUUM
     status[(fit.status != CONVERGED) | (composition.status != CONVERGED)] = PhaseStatus.NOT_FITTED
     status[fit.status == EMPTY] = PhaseStatus.EMPTY
-    whole = judge_whole(
-        composition, cell, matrix, status >= PhaseStatus.VACUUM, level=options.level, largest_foreign=options.foreign
-    )
     return PhaseMixture(
         phases=names,
         elements=cell,
         density=options.mass_density(),
+        matrix=matrix,
+        options=options,
         thickness=fit.amounts[:, :k],
         unclipped=fit.unclipped[:, :k],
         covariance=fit.covariance[:, :k, :k],
@@ -249,6 +274,5 @@ def quantify_phases(
         p_value=p_value,
         misfit=np.sign(fit.mismatch) * np.sqrt(np.abs(fit.mismatch)),
         misfit_significance=fit.pearson,
-        whole=whole,
         status=status,
     )

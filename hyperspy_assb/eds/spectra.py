@@ -19,7 +19,7 @@ from hyperspy_assb.eds.lines import (
     line_shape,
 )
 from hyperspy_assb.eds.sensitivity import AVOGADRO, Sensitivities
-from hyperspy_assb.fitting.template_kernels import CONVERGED
+from hyperspy_assb.fitting.template_kernels import CONVERGED, UNDETERMINED
 from hyperspy_assb.fitting.templates import TemplateFit, TemplateModel, fit_templates
 
 FloatArray = NDArray[np.float64]
@@ -33,6 +33,9 @@ _NODES_ABOVE = (25.0, 30.0, 40.0)
 _ALIKE = 0.005
 """Lines of a family of which as much is absorbed, to this share, by three times the typical amounts
 are one template."""
+
+_OPAQUE = 3.0
+"""Optical depth of a column from which on it may be any deeper, where its error is as large."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +97,22 @@ class SpectrumModel:
     energy: FloatArray
 
     def fit(self, counts: Any, *, exposure: FloatArray | None = None, threads: int | None = None) -> TemplateFit:
-        """Fit spectra, shape (N, all channels), each recorded ``exposure`` times as long as one."""
-        return fit_templates(
+        """Fit spectra, shape (N, all channels), each recorded ``exposure`` times as long as one.
+
+        Columns that let nothing out, so that more of them would look the same, count as undetermined.
+        """
+        fit = fit_templates(
             counts, self.model, self.typical, channels=self.channels, exposure=exposure, threads=threads
         )
+        deepest = np.argmax(np.nan_to_num(fit.amounts) @ self.model.absorption.T, axis=1)
+        slope = self.model.absorption[deepest]
+        depth = np.einsum("nk,nk->n", slope, fit.amounts)
+        std = np.sqrt(np.einsum("nk,nkm,nm->n", slope, fit.covariance, slope))
+        opaque = (depth > _OPAQUE) & (std > 0.5 * depth)
+        fit.status[opaque] = UNDETERMINED
+        for values in (fit.amounts, fit.unclipped, fit.covariance, fit.by_group):
+            values[opaque] = np.nan
+        return fit
 
     def index(self, names: Sequence[str]) -> list[int]:
         """Where amounts are."""
@@ -107,6 +122,31 @@ class SpectrumModel:
     def line_names(self) -> tuple[str, ...]:
         """Names of the amounts that are not the continuum."""
         return tuple(name for name in self.names if not name.startswith(CONTINUUM))
+
+
+@dataclass(frozen=True, eq=False)
+class SummedFit:
+    """Lines and continuum of a summed spectrum.
+
+    Parameters
+    ----------
+    energy, recorded, expected
+        Centres of the channels in keV, counts, and fitted counts.
+    lines
+        Main lines.
+    counts, std
+        Photons of each, and standard errors.
+    continuum
+        Height at the nodes.
+    """
+
+    energy: FloatArray
+    recorded: FloatArray
+    expected: FloatArray
+    lines: tuple[XRayLine, ...]
+    counts: FloatArray
+    std: FloatArray
+    continuum: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -325,16 +365,9 @@ class Builder:
         ValueError
             If the spectrum is empty or cannot be fitted.
         """
-        everything = [line.full_name for line in self.seen if line.name == line.family]
-        model = self.build({}, everything)
-        start = self._start(model, np.asarray(total, dtype=float)[self.channels])
-        fit = replace(model, typical=start).fit(np.asarray(total, dtype=float)[np.newaxis])
-        if fit.status[0] != CONVERGED:
-            raise ValueError(
-                "The continuum could not be found: the summed spectrum is empty, or holds no X-ray spectrum."
-            )
+        summed = self.fit_sum(total)
         nodes, _ = self.hats
-        height = fit.amounts[0][len(everything) :]
+        height = summed.continuum
         if amounts is not None and mean is not None and self.absorption:
             depth = sum(m * self._depth(a, nodes) for m, a in zip(mean, amounts.values(), strict=True))
             depth = np.maximum(np.asarray(depth), 1e-9)
@@ -342,10 +375,33 @@ class Builder:
         # A node without any counts would leave channels without expectation.
         return np.maximum(height, 1e-6 * height.max())
 
-    @staticmethod
-    def _start(model: SpectrumModel, counts: FloatArray) -> FloatArray:
-        """Amounts to start from: each template as strong as its own channels allow."""
-        templates = model.model.templates
-        height = np.maximum(counts @ templates.T, 1e-3) / np.maximum((templates**2).sum(axis=1), 1e-12)
-        amounts = height @ model.model.strength / np.maximum(model.model.strength.sum(axis=0), 1e-12)
-        return np.maximum(0.3 * amounts, 1e-9 * amounts.max())
+    def fit_sum(self, total: FloatArray) -> SummedFit:
+        """Fit a summed spectrum in which every family of lines and every node of the continuum is free.
+
+        Parameters
+        ----------
+        total
+            Counts of all channels.
+
+        Raises
+        ------
+        ValueError
+            If the spectrum is empty or cannot be fitted.
+        """
+        lines = tuple(line for line in self.seen if line.name == line.family)
+        total = np.asarray(total, dtype=float)
+        model = self.build({}, [line.full_name for line in lines])
+        fit = replace(model, typical=model.model.guess(total[self.channels])).fit(total[np.newaxis])
+        if fit.status[0] != CONVERGED:
+            raise ValueError(
+                "The continuum could not be found: the summed spectrum is empty, or holds no X-ray spectrum."
+            )
+        return SummedFit(
+            energy=model.energy,
+            recorded=total[self.channels],
+            expected=model.model.expectation(fit.amounts[0]),
+            lines=lines,
+            counts=fit.amounts[0][: len(lines)],
+            std=fit.std[0][: len(lines)],
+            continuum=fit.amounts[0][len(lines) :],
+        )

@@ -63,6 +63,21 @@ class TemplateModel:
         safe = np.where(small, 1.0, depth)
         return (amounts @ self.strength.T) * np.where(small, 1.0 - depth / 2.0, -np.expm1(-safe) / safe)
 
+    def guess(self, counts: FloatArray) -> FloatArray:
+        """Amounts above 0 to start the fit of a spectrum from, shape (K,): each as its own channels allow.
+
+        Parameters
+        ----------
+        counts
+            Shape (E,).
+        """
+        norm = (self.templates**2).sum(axis=1)
+        height = (counts @ self.templates.T) / np.where(norm > 0.0, norm, np.inf)
+        share = self.strength / np.maximum(self.strength.sum(axis=0), 1e-300)
+        # As much as gives a hundred-thousandth of the counts, whatever its unit.
+        least = 1e-5 * counts.sum() / np.maximum(self.templates.sum(axis=1) @ self.strength, 1e-300)
+        return np.maximum(0.3 * (height @ share), least)
+
     def expectation(self, amounts: FloatArray) -> FloatArray:
         """Expected counts, shape (..., E), for amounts of shape (..., K)."""
         return self.weights(np.asarray(amounts, dtype=float)) @ self.templates

@@ -34,6 +34,67 @@ def _grid(count: int, *, columns: int = 3, size: tuple[float, float] = (4.2, 3.6
     return flat[:count]
 
 
+def plot_summed_spectrum(summed: Any, *, ax: Axes | None = None) -> Axes:
+    """Plot a summed spectrum with the fit of its lines and continuum; names stand over lines that are there.
+
+    Parameters
+    ----------
+    summed : SummedFit
+        Of :meth:`hyperspy_assb.eds.spectra.Builder.fit_sum`.
+    ax
+        Axes to draw on; new ones if None.
+    """
+    ax = plt.subplots(figsize=(9.0, 4.2), layout="constrained")[1] if ax is None else ax
+    ax.step(summed.energy, summed.recorded, where="mid", color="0.35", lw=0.8, label="recorded, all pixels")
+    ax.plot(summed.energy, summed.expected, color=COLOURS[0], lw=1.2, label="lines and continuum")
+    top = float(summed.recorded.max())
+    ax.set_yscale("symlog", linthresh=max(1e-4 * top, 1.0))
+    ax.set_ylim(0.0, 20.0 * top)
+    shown = [
+        (line, height)
+        for line, height, std in zip(summed.lines, summed.counts, summed.std, strict=True)
+        if height > 10.0 * std
+    ]
+    last = -np.inf
+    for line, _ in sorted(shown, key=lambda pair: pair[0].energy):
+        at = int(np.argmin(np.abs(summed.energy - line.energy)))
+        # Names of neighbours stand one above the other.
+        high = 1.3 if line.energy - last > 0.02 * float(np.ptp(summed.energy)) else 5.0
+        last = line.energy if high < 5.0 else -np.inf
+        ax.annotate(
+            line.full_name.replace("_", " ").replace("a", "α"),
+            (line.energy, summed.recorded[at]),
+            (line.energy, max(float(summed.recorded[at]) * high, 2.0)),
+            ha="center",
+            va="bottom",
+            rotation=90,
+            fontsize="small",
+            arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.6},
+        )
+    ax.set(xlabel="Energy (keV)", ylabel="Counts", xlim=(summed.energy[0], summed.energy[-1]))
+    ax.legend(frameon=False, loc="upper right")
+    return ax
+
+
+def plot_line_counts(result: Any) -> np.ndarray:
+    """Plot the counts of every line as maps.
+
+    Parameters
+    ----------
+    result : LineCounts
+        What was fitted.
+
+    Returns
+    -------
+    axes
+        One for each line.
+    """
+    axes = _grid(len(result.lines), columns=4, size=(3.6, 3.1))
+    for ax, line in zip(axes, result.lines, strict=True):
+        plot_map(result.counts[line], label="counts", title=line.replace("_", " "), ax=ax)
+    return np.array(axes)
+
+
 def plot_composition(result: Any) -> np.ndarray:
     """Plot the atomic per cent of every element as maps.
 

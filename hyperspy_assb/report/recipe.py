@@ -1,4 +1,4 @@
-"""What to do with a file: elements, valence scattering and references, from the command line or from a TOML file."""
+"""What to do with a file, from the command line or from a TOML file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 VALENCE = ("continuum", "plasmon")
-_KEYS = ("elements", "valence", "references")
+_KEYS = ("elements", "valence", "references", "thickness", "k_factors", "absorption")
 _BOX = re.compile(r"^(?P<phase>[^=]+)=(?P<slices>\d*:\d*(,\d*:\d*)*)$")
 
 
@@ -30,15 +30,26 @@ class Recipe:
         "continuum" or "plasmon".
     references
         Files, or boxes of pixels such as ``"LiFePO4=0:10,5:20"`` (rows, then columns; the end is not included).
+    thickness
+        Mean thickness in nm, for X-rays.
+    k_factors
+        File of Cliff-Lorimer factors, for X-rays.
+    absorption
+        Whether the specimen absorbs X-rays.
     """
 
     elements: tuple[str, ...] | None = None
     valence: str = "continuum"
     references: tuple[str, ...] = ()
+    thickness: float | None = None
+    k_factors: str | None = None
+    absorption: bool = True
 
     def __post_init__(self) -> None:
         if self.valence not in VALENCE:
             raise UsageError(f"valence must be {' or '.join(VALENCE)}, not {self.valence!r}.")
+        if self.thickness is not None and not 0.0 < self.thickness < 1e4:
+            raise UsageError(f"thickness must lie between 0 and 10000 nm, not at {self.thickness:g}.")
         if self.references and self.valence != "continuum":
             raise UsageError("References need the valence continuum: one plasmon does not describe the phases.")
         files = [entry for entry in self.references if not _BOX.match(entry)]
@@ -89,6 +100,16 @@ def read_recipe(path: Path) -> dict[str, Any]:
         found["elements"] = parse_elements(recipe["elements"])
     if "valence" in recipe:
         found["valence"] = str(recipe["valence"])
+    if "thickness" in recipe:
+        if isinstance(recipe["thickness"], bool) or not isinstance(recipe["thickness"], int | float):
+            raise UsageError(f"The recipe {path} has a thickness that is no number: {recipe['thickness']!r}.")
+        found["thickness"] = float(recipe["thickness"])
+    if "absorption" in recipe:
+        if not isinstance(recipe["absorption"], bool):
+            raise UsageError(f"The recipe {path} has an absorption that is neither true nor false.")
+        found["absorption"] = recipe["absorption"]
+    if "k_factors" in recipe:
+        found["k_factors"] = str(path.parent / str(recipe["k_factors"]))
     references = recipe.get("references")
     if isinstance(references, dict):
         entries = [

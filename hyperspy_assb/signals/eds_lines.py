@@ -139,6 +139,12 @@ class LineCounts:
             columns[f"{line} std"] = np.ravel(self.std[line].data)
         return pd.DataFrame(columns)
 
+    def plot(self) -> Any:
+        """Plot the counts of every line; returns the matplotlib axes."""
+        from hyperspy_assb.plotting.eds import plot_line_counts
+
+        return plot_line_counts(self)
+
 
 def line_counts(signal: Any, lines: Sequence[str] | None, fit_range: tuple[float, float] | None) -> LineCounts:
     """What :meth:`ASSBEDSTEMSpectrum.fit_line_counts` does."""
@@ -175,9 +181,7 @@ def line_counts(signal: Any, lines: Sequence[str] | None, fit_range: tuple[float
     builder = replace(builder, fit_range=(model.axis.axis[0] / units - 1e-9, model.axis.axis[-1] / units + 1e-9))
     templates, names, continuum = _templates(model, builder, summed)
     total = summed.total[builder.channels] / summed.spectra
-    height = np.maximum(total @ templates.templates.T, 1e-6) / np.maximum((templates.templates**2).sum(axis=1), 1e-12)
-    start = height @ templates.strength / np.maximum(templates.strength.sum(axis=0), 1e-12)
-    start = np.maximum(0.3 * start, 1e-6 * start.max())
+    start = templates.guess(total)
     fit = fit_templates(spectra, templates, start, channels=builder.channels)
     shape = signal.axes_manager._navigation_shape_in_array or (1,)
     counts, errors = {}, {}

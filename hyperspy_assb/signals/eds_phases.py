@@ -230,12 +230,29 @@ class EDSPhases(EDSResult):
             rows += _region_rows(name, summarise_region(self.found, mask))
         return pd.DataFrame(rows).set_index(["region", "phase"])
 
+    def judge(self, where: Any = None) -> Verdict:
+        """Whether the phases explain pixels together: many tell what one has too few counts for.
+
+        Parameters
+        ----------
+        where
+            A boolean array or signal on the navigation axes, or a HyperSpy ROI; None: everything.
+
+        Returns
+        -------
+        Verdict
+            ``explained``, the p value, the share of foreign atoms, and the element at fault.
+        """
+        mask = None if where is None else region_mask(self.status.transpose(), where).ravel()
+        return self.found.judge(mask)
+
     def reasons(self) -> dict[str, int]:
         """Pixels by status, in words; with the element at fault where no mixture explains them."""
         ratio = self.found.residual / self.found.residual_std
         counted: dict[str, int] = {}
-        for status, row in zip(self.found.status, ratio, strict=True):
-            words = describe(int(status), row if status == PhaseStatus.UNEXPLAINED else None, self.found.elements)
+        for status, row, p_value in zip(self.found.status, ratio, self.found.p_value, strict=True):
+            told = status == PhaseStatus.UNEXPLAINED and p_value < self.found.options.level
+            words = describe(int(status), row if told else None, self.found.elements)
             counted[words] = counted.get(words, 0) + 1
         return dict(sorted(counted.items(), key=lambda item: -item[1]))
 
@@ -292,6 +309,17 @@ def _region_rows(name: str, found: RegionPhases) -> list[dict[str, Any]]:
         row |= {"pixels": found.pixels[0], "of": found.pixels[1], "unexplained": found.unexplained}
         rows.append(row)
     return rows
+
+
+def load_eds_composition(path: str | Path) -> EDSComposition:
+    """Load what :meth:`EDSComposition.save` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file holds something else.
+    """
+    return EDSComposition._load(path)
 
 
 def load_eds_phases(path: str | Path) -> EDSPhases:
@@ -369,12 +397,14 @@ def _unexplained(whole: Verdict) -> str:
 def phases_of(signal: Any, settings: Settings, options: PhaseOptions) -> EDSPhases:
     """What :meth:`ASSBEDSTEMSpectrum.quantify_phases` does."""
     scene, spectra, findings, parameters = prepare(signal, settings)
-    found = quantify_phases(scene, spectra, options)
+    shape = signal.axes_manager._navigation_shape_in_array
+    found = quantify_phases(scene, spectra, options, shape=shape if 1 <= len(shape) <= 2 else None)
     parameters |= {"phases": [name for name, _ in options.phases], "densities": dict(options.densities)}
     record = provenance.record("quantify_phases", parameters=parameters, methods=methods_of(parameters))
     findings = (OLIVINES, *findings)
-    if not found.whole.explained:
-        told = _unexplained(found.whole)
+    whole = found.judge()
+    if not whole.explained:
+        told = _unexplained(whole)
         warnings.warn(told, UserWarning, stacklevel=3)
         findings = (told, *findings)
     return EDSPhases(navigation_axes(signal), record, findings, found)

@@ -16,7 +16,7 @@ from hyperspy_assb.eds.comparison import CompositionChange
 from hyperspy_assb.eds.composition import Composition
 from hyperspy_assb.eds.interface_changes import Change
 from hyperspy_assb.eds.interfaces import Beyond, InterfaceFit, Width
-from hyperspy_assb.eds.phases import PhaseMixture
+from hyperspy_assb.eds.phases import PhaseMixture, PhaseOptions
 from hyperspy_assb.eds.profiles import Profile
 from hyperspy_assb.signals.files import check_result_path
 
@@ -30,6 +30,7 @@ _KNOWN = {
         EnergyCalibration,
         InterfaceFit,
         PhaseMixture,
+        PhaseOptions,
         Profile,
         Width,
     )

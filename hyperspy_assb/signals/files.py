@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 import hyperspy.api as hs
 
 if TYPE_CHECKING:
+    from hyperspy_assb.signals.eds import ASSBEDSTEMSpectrum
     from hyperspy_assb.signals.eels import ASSBEELSSpectrum
 
-_SIGNAL_TYPES = ("EELS_ASSB", "EELS", "TEM EELS")
+_EELS = ("EELS_ASSB", "EELS", "TEM EELS")
+_EDS = ("EDS_TEM_ASSB", "EDS_TEM")
+_EXTRAS = {"sparse": "rosettasciio[eds-stream]", "h5py": "rosettasciio[hdf5]", "zarr": "rosettasciio[zspy]"}
+"""What installs the packages without which some readers fail: Velox keeps photons as a stream."""
 
 
 def load_spectrum_image(
@@ -48,9 +52,63 @@ def load_spectrum_image(
     UserWarning
         If the file holds several EELS signals, naming the one that was taken.
     """
-    signal = _load(path, {"lazy": lazy}, reader, choose=_spectra, what=("EELS spectrum", "spectra"))
-    if signal.metadata.Signal.signal_type != "EELS_ASSB":
-        signal.set_signal_type("EELS_ASSB")
+    return _as(_load(path, {"lazy": lazy}, reader, choose=_spectra, what=("EELS spectrum", "spectra")), "EELS_ASSB")
+
+
+def load_eds_spectrum_image(
+    path: str | PathLike[str], *, lazy: bool = False, reader: str | None = None
+) -> ASSBEDSTEMSpectrum:
+    """Load the X-ray spectrum or spectrum image of a file: Velox ``.emd``, Bruker ``.bcf``, ``.hspy``, ``.dm4``.
+
+    Parameters
+    ----------
+    path, lazy, reader
+        As for :func:`load_spectrum_image`.
+
+    Returns
+    -------
+    ASSBEDSTEMSpectrum
+        The largest of the X-ray signals of a (S)TEM in the file; images beside them are left.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As for :func:`load_spectrum_image`, and if a package is missing that the reader needs, naming it.
+
+    Warns
+    -----
+    UserWarning
+        If the file holds several X-ray signals, naming the one that was taken.
+    """
+    return _as(_load(path, {"lazy": lazy}, reader, choose=_x_rays, what=("X-ray spectrum", "spectra")), "EDS_TEM_ASSB")
+
+
+def load_spectra(path: str | PathLike[str]) -> ASSBEELSSpectrum | ASSBEDSTEMSpectrum:
+    """Load what spectra a file holds, EELS or X-rays; where both, EELS, with a warning.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As for :func:`load_spectrum_image`.
+    """
+
+    def choose(found: list[Any]) -> list[Any]:
+        eels, x_rays = _spectra(found), _x_rays(found)
+        if eels and x_rays:
+            warnings.warn(
+                f"{path} holds EELS and X-ray spectra: EELS was taken; load_eds_spectrum_image reads the other.",
+                UserWarning,
+                stacklevel=4,
+            )
+        return eels or x_rays
+
+    signal = _load(path, {}, None, choose=choose, what=("EELS or X-ray spectrum", "spectra"))
+    return _as(signal, "EDS_TEM_ASSB" if signal.metadata.Signal.signal_type in _EDS else "EELS_ASSB")
+
+
+def _as(signal: Any, signal_type: str) -> Any:
+    if signal.metadata.Signal.signal_type != signal_type:
+        signal.set_signal_type(signal_type)
     return signal
 
 
@@ -97,6 +155,12 @@ def _load(
         options = {**options, "reader": reader}
     try:
         loaded = hs.load(str(path), **options)
+    except ModuleNotFoundError as error:
+        package = str(error.name or error).partition(".")[0]
+        raise ValueError(
+            f"{path} needs the package {package!r}, which is not installed: pip install "
+            f'"{_EXTRAS.get(package, package)}".'
+        ) from error
     # Readers fail on damaged files in every way there is: struct.error, KeyError, MemoryError, OSError ...
     except Exception as error:
         raise ValueError(_explain(path, reader, error)) from error
@@ -127,11 +191,15 @@ def check_result_path(path: str | PathLike[str]) -> None:
 
 def _spectra(signals: list[Any]) -> list[Any]:
     """Those of the signals that are EELS; else the only one-dimensional one."""
-    eels = [s for s in signals if s.metadata.Signal.signal_type in _SIGNAL_TYPES]
+    eels = [s for s in signals if s.metadata.Signal.signal_type in _EELS]
     if eels:
         return eels
     spectra = [s for s in signals if s.axes_manager.signal_dimension == 1 and not s.metadata.Signal.signal_type]
     return spectra if len(spectra) == 1 else []
+
+
+def _x_rays(signals: list[Any]) -> list[Any]:
+    return [s for s in signals if s.metadata.Signal.signal_type in _EDS]
 
 
 def _describe(loaded: Any) -> str:

@@ -141,7 +141,6 @@ class MicroBattery:
         self._pattern_seeds = pattern_seeds or dict(
             zip(("grains", "before", "after"), np.random.SeedSequence(0).spawn(3), strict=True)
         )
-        self._noise = noise
         self.eels_before = eels_before
         self.eels_after = eels_after
         self.conditions = conditions

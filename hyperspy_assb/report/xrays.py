@@ -1,0 +1,222 @@
+"""X-ray maps as files: maps, tables, figures and the page."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hyperspy_assb import provenance
+from hyperspy_assb.eds.phase_evidence import PhaseStatus
+from hyperspy_assb.plotting.eds import plot_composition, plot_phases, plot_summed_spectrum
+from hyperspy_assb.report.html import Figure, Report, Table
+from hyperspy_assb.report.writing import add_parameters
+from hyperspy_assb.signals import eds_setup
+from hyperspy_assb.signals.eds_phases import EDSComposition, EDSPhases
+
+Progress = Callable[[str, int, int], None]
+ABOUT = (
+    "All lines of an element are fitted together with those that overlap them and with the continuum, by Poisson "
+    "likelihood, with absorption in the specimen. Uncertainties of values are those of counting; the calibration of an "
+    "element is common to all pixels, and stands in the tables."
+)
+
+
+@dataclass(frozen=True)
+class XRayAnalysis:
+    """Elements and phases of an X-ray map with what is said of them.
+
+    Parameters
+    ----------
+    phases
+        Phases, and the composition.
+    summed
+        The summed spectrum and its fit.
+    findings, warnings
+        In sentences.
+    record
+        What was done, to which files.
+    """
+
+    phases: EDSPhases = field(repr=False)
+    summed: Any = field(repr=False)
+    findings: tuple[str, ...]
+    warnings: tuple[str, ...]
+    record: dict[str, Any] = field(repr=False)
+
+    @property
+    def composition(self) -> EDSComposition:
+        """Elements of every pixel."""
+        return self.phases.composition
+
+    @property
+    def explained(self) -> bool:
+        """Whether there is a pixel that a mixture of the phases explains."""
+        return bool(np.any(self.phases.found.status == PhaseStatus.GOOD))
+
+
+def analyse_xrays(
+    signal: Any,
+    elements: Sequence[str] | None = None,
+    *,
+    thickness: float | None = None,
+    k_factors: str | None = None,
+    absorption: bool = True,
+    progress: Progress | None = None,
+    files: Sequence[str | PathLike[str]] = (),
+    earlier_warnings: Sequence[str] = (),
+) -> XRayAnalysis:
+    """Quantify elements and phases, and say what was found.
+
+    Parameters
+    ----------
+    signal
+        An X-ray signal of this package, lazy or not.
+    elements, thickness, k_factors, absorption
+        As for :meth:`.ASSBEDSTEMSpectrum.quantify_phases`.
+    progress
+        Called with stage, done and total.
+    files
+        Which the spectra were read from.
+    earlier_warnings
+        Of reading them.
+    """
+    report = progress or (lambda stage, done, total: None)
+    report("fit", 0, 0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        phases = signal.quantify_phases(
+            elements=elements, thickness=thickness, k_factors=k_factors, absorption=absorption
+        )
+        settings = eds_setup.Settings(elements=None if elements is None else tuple(elements), absorption=False)
+        builder = eds_setup.make_builder(signal, settings, need_factors=False)
+        summed = builder.fit_sum(eds_setup.sum_spectra(eds_setup.Spectra(signal)).total)
+    messages = [str(w.message) for w in caught if w.category is UserWarning]
+    record = {**phases.record, "files": [provenance.describe_file(path) for path in files if Path(path).is_file()]}
+    return XRayAnalysis(
+        phases=phases,
+        summed=summed,
+        findings=describe_phases(phases),
+        warnings=tuple(dict.fromkeys([*earlier_warnings, *messages])),
+        record=record,
+    )
+
+
+def describe_phases(phases: EDSPhases) -> tuple[str, ...]:
+    """What was found, in sentences."""
+    lines = []
+    status = phases.found.status
+    if np.any(status == PhaseStatus.GOOD):
+        table = phases.regions().reset_index()
+        lines.append(
+            "Volume: "
+            + ", ".join(
+                f"{row['phase']} {100 * row['volume']:.1f} % ({100 * row['volume low']:.1f} to "
+                f"{100 * row['volume high']:.1f})"
+                for _, row in table.iterrows()
+            )
+            + ", with 68 % intervals of counting and calibration."
+        )
+    composition = phases.composition
+    if np.isfinite(composition.found.unclipped).all(axis=1).any():
+        mean = composition.mean()
+        there = mean[mean["at. %"] > 3.0 * np.hypot(mean["std"], mean["systematic"])].sort_values(
+            "at. %", ascending=False
+        )
+        listed = [
+            f"{name} {row['at. %']:.1f} ± {np.hypot(row['std'], row['systematic']):.1f} at. %"
+            for name, row in there.iterrows()
+        ]
+        lines.append(f"Elements that stand out, in all pixels together: {', '.join(listed)}.")
+    lines += [
+        f"{count} of {len(status)} pixels: {words}."
+        for words, count in phases.reasons().items()
+        if count >= 0.01 * len(status)
+    ]
+    return (*lines, *phases.findings)
+
+
+def build_xray_report(analysis: XRayAnalysis) -> Report:
+    """The page of an analysis."""
+    phases, record = analysis.phases, analysis.record
+    shape = " × ".join(map(str, phases.shape))
+    names = ", ".join(entry["name"] for entry in record["files"])
+    report = Report("Elements and phases", subtitle=f"EDX, {shape} spectra" + (f", {names}" if names else ""))
+    report.add("Findings", points=analysis.findings, kind="findings")
+    if analysis.warnings:
+        report.add("Warnings", points=analysis.warnings, kind="warnings")
+    figure = Figure.of(
+        plot_summed_spectrum(analysis.summed).get_figure(root=True),
+        "summed_spectrum",
+        "Sum of all spectra with the fit of its lines and continuum; counts are on a logarithmic scale.",
+    )
+    report.add("Spectrum", text=ABOUT, figures=[figure])
+    maps = plot_phases(phases)
+    report.add(
+        "Phases",
+        figures=[
+            Figure.of(
+                maps[0].get_figure(root=True),
+                "phases",
+                "Volume fraction of every phase in the column, the phase with the largest volume, and what became of "
+                "every pixel. Grey: no value.",
+            )
+        ],
+        tables=[Table(phases.regions().reset_index(), "Fractions of volume, mass and area.")]
+        if analysis.explained
+        else [],
+    )
+    caption = "Atomic per cent of every element, Li not among them. Grey: no value."
+    maps = plot_composition(analysis.composition)
+    report.add(
+        "Composition",
+        figures=[Figure.of(maps[0].get_figure(root=True), "composition", caption)],
+        tables=[Table(analysis.composition.mean().reset_index(), "All pixels together.")],
+    )
+    parameters = dict(record["parameters"])
+    factors = {line: f"{value:.3e}" for line, value in dict(parameters.pop("factor_of", {})).items()}
+    add_parameters(report, {"quantification": parameters, "cross-sections (nm²)": factors}, record)
+    return report
+
+
+def write_xrays(analysis: XRayAnalysis, folder: Path) -> Report:
+    """Write an analysis to an empty folder.
+
+    There will be ``report.html``, ``phases.hspy`` (everything, see :func:`hyperspy_assb.load_eds_phases`),
+    ``table.csv`` (pixels), ``composition.csv``, ``fractions.csv`` where the phases explain something,
+    ``provenance.json``, ``figures/*.png`` and ``maps/*.hspy``.
+
+    Returns
+    -------
+    Report
+        The report that was written.
+    """
+    phases = analysis.phases
+    phases.save(folder / "phases.hspy", overwrite=True)
+    position = phases.to_dataframe()
+    elements = analysis.composition.to_dataframe()
+    table = pd.concat([position, elements[[c for c in elements if c not in position]]], axis=1)
+    table.to_csv(folder / "table.csv", index=False)
+    analysis.composition.mean().to_csv(folder / "composition.csv")
+    if analysis.explained:
+        phases.regions().to_csv(folder / "fractions.csv")
+    (folder / "maps").mkdir()
+    maps = {f"volume_fraction_{name}": item for name, item in phases.volume_fraction.items()}
+    maps |= {f"atomic_percent_{name}": item for name, item in analysis.composition.atomic_percent.items()}
+    maps |= {"phase_map": phases.phase_map, "status": phases.status}
+    for name, item in maps.items():
+        slug = "".join(c if c.isalnum() else "_" for c in name)
+        item.save(str(folder / "maps" / f"{slug}.hspy"), overwrite=True)
+    record = {**analysis.record, "findings": list(analysis.findings), "warnings": list(analysis.warnings)}
+    text = json.dumps(provenance.to_plain(record), indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")
+    report = build_xray_report(analysis)
+    report.write(folder)
+    return report
