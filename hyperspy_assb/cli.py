@@ -126,8 +126,8 @@ assb fit edx.emd --out edx --thickness 100 --k-factors factors.csv
 assb fit *.dm4 --out results --recipe recipe.toml
 
 A recipe holds [bold]elements[/bold] (a list), [bold]valence[/bold], [bold]references[/bold] (the name of a file,
-or a table of boxes by phase), [bold]thickness[/bold], [bold]k_factors[/bold] (the name of a file) and
-[bold]absorption[/bold] (true or false); options given here come before it."""
+or a table of boxes by phase), [bold]thickness[/bold], [bold]k_factors[/bold] (the name of a file),
+[bold]absorption[/bold] and [bold]correct_energy[/bold] (true or false); options given here come before it."""
 )
 def fit(
     files: Annotated[list[Path], typer.Argument(help="Spectrum images in any format that HyperSpy reads.")],
@@ -156,6 +156,10 @@ def fit(
     absorption: Annotated[
         bool | None, typer.Option(help="X-rays: correct for absorption in the specimen (the default).")
     ] = None,
+    correct_energy: Annotated[
+        bool | None,
+        typer.Option("--correct-energy", help="X-rays: correct energy axis and resolution by the lines first."),
+    ] = None,
     recipe: Annotated[Path | None, typer.Option(help="TOML file of what the options above say.")] = None,
     force: Force = False,
 ) -> None:
@@ -173,6 +177,7 @@ def fit(
             "thickness": thickness,
             "k_factors": None if k_factors is None else str(k_factors),
             "absorption": absorption,
+            "correct_energy": correct_energy or None,
         }
         plan = Recipe(**{**options, **{name: value for name, value in given.items() if value is not None}})
         targets = _targets(files, out)
@@ -233,6 +238,7 @@ def _fit_xrays(signal: Any, plan: Recipe, folder: Path, stage: Any, **told: Any)
             thickness=plan.thickness,
             k_factors=plan.k_factors,
             absorption=plan.absorption,
+            correct_energy=plan.correct_energy,
             progress=stage,
             **told,
         )

@@ -71,7 +71,7 @@ class EnergyCalibration:
             found.append(
                 f"The energy axis is off: {name.replace('_', ' ')} lies {value:+.2f} ± {std:.2f} channels from its "
                 f"energy, {soft.replace('_', ' ')} {at:+.2f} ± {at_std:.2f}. Correct it with "
-                "correct_energy_calibration()."
+                "correct_energy_calibration() (assb fit --correct-energy)."
             )
         error = float(np.sqrt(self.covariance[2, 2]))
         change = self.resolution - self.stated_resolution

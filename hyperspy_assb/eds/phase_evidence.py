@@ -8,11 +8,15 @@ from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import linalg, optimize, special
 
 from hyperspy_assb.eds.composition import Composition
 from hyperspy_assb.eds.spectra import FloatArray
 
+_ROUNDS = 3
+"""Fits of a mixture: an error of the calibration is in proportion to what the mixture of the one before has."""
+_FLOOR = 0.005
+"""Share of the atoms that shapes of lines and continuum which are not quite those of the model may feign."""
 _TILES = (4, 16)
 """Pixels along each side of tiles whose spectra are judged together."""
 
@@ -64,15 +68,32 @@ class Verdict:
     worst_ratio: float
 
 
-def foreign_share(found: Composition, cell: Sequence[str]) -> tuple[FloatArray, FloatArray]:
-    """Share of atoms of the elements that no phase holds, and its standard error; shape (N,) each."""
+def foreign_share(found: Composition, cell: Sequence[str]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Share of atoms of the elements that no phase holds, shape (N,).
+
+    Returns
+    -------
+    share, std, systematic
+        Its standard error from counting, and its uncertainty from the calibration.
+    """
     inside = np.array([1.0 if element in cell else 0.0 for element in found.elements])
     total = found.unclipped.sum(axis=1)
-    share = found.unclipped @ (1.0 - inside) / np.where(total > 0.0, total, np.nan)
+    total = np.where(total > 0.0, total, np.nan)
+    share = found.unclipped @ (1.0 - inside) / total
     slope = ((1.0 - inside) - share[:, np.newaxis]) / total[:, np.newaxis]
     spread = np.einsum("ni,nij,nj->n", slope, found.covariance, slope)
-    spread = spread + (slope**2 * found.unclipped**2) @ found.calibration**2
-    return share, np.sqrt(np.maximum(spread, 0.0))
+    systematic = np.sqrt((slope**2 * found.unclipped**2) @ found.calibration**2)
+    return share, np.sqrt(np.maximum(spread, 0.0)), systematic
+
+
+def too_foreign(found: Composition, cell: Sequence[str], largest: float) -> NDArray[np.bool_]:
+    """Where the share of foreign atoms is above the largest by three standard errors, shape (N,).
+
+    An error of the calibration is in proportion to the share, so here to the largest.
+    """
+    share, std, systematic = foreign_share(found, cell)
+    scaled = systematic * largest / np.maximum(share, largest)
+    return np.asarray(share - 3.0 * np.hypot(std, scaled) > largest)
 
 
 def judge_whole(
@@ -111,23 +132,24 @@ def judge_whole(
         unclipped=total,
         covariance=found.covariance[used].sum(axis=0, keepdims=True),
     )
-    residual, std, p_value = explain(summed.subset(cell), matrix)
-    foreign, foreign_std = foreign_share(summed, cell)
-    ratio = residual[0] / std[0]
+    evidence = explain(summed.subset(cell), matrix)
+    p_value = evidence.p_value
+    foreign, std, systematic = foreign_share(summed, cell)
+    ratio = evidence.residual[0] / evidence.std[0]
     worst = int(np.argmax(np.abs(ratio)))
     name, size = cell[worst], float(ratio[worst])
-    too_foreign = bool(foreign[0] - 3.0 * foreign_std[0] > largest_foreign)
-    if too_foreign and p_value[0] >= level:
+    beyond = bool(too_foreign(summed, cell, largest_foreign)[0])
+    if beyond and p_value[0] >= level:
         others = [i for i, element in enumerate(found.elements) if element not in cell]
         best = max(others, key=lambda i: total[0, i])
         name = found.elements[best]
         size = float(total[0, best] / np.sqrt(summed.covariance[0, best, best]))
     return Verdict(
         pixels=int(used.sum()),
-        explained=bool(p_value[0] >= level and not too_foreign),
+        explained=bool(p_value[0] >= level and not beyond),
         p_value=float(p_value[0]),
         foreign=float(foreign[0]),
-        foreign_std=float(foreign_std[0]),
+        foreign_std=float(np.hypot(std[0], systematic[0])),
         worst=name,
         worst_ratio=size,
     )
@@ -171,16 +193,38 @@ def refuted_together(
         filled = np.bincount(tile[used], minlength=count) > 0
         total[~filled], spread[~filled] = np.nan, np.nan
         tiles = replace(found, atoms=np.maximum(total, 0.0), unclipped=total, covariance=spread)
-        p_value = explain(tiles.subset(cell), matrix)[2]
-        foreign, std = foreign_share(tiles, cell)
-        bad = (p_value < level) | (foreign - 3.0 * std > largest_foreign)
+        p_value = explain(tiles.subset(cell), matrix).p_value
+        bad = (p_value < level) | too_foreign(tiles, cell, largest_foreign)
         known: NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
         known[tile[refuted]] = True
         refuted |= (bad & ~known)[tile] & used
     return refuted
 
 
-def explain(found: Composition, matrix: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """How far N columns are from the nearest mixture.
+
+    Parameters
+    ----------
+    residual
+        Atoms/nm^2 of each element that the nearest mixture lacks, shape (N, M).
+    std
+        Standard errors of the elements, of counting and of calibration together, shape (N, M).
+    p_value
+        Shape (N,); NaN where there is no composition. Given which phases are present, the squared distance is
+        chi-squared.
+    freedom
+        Its degrees of freedom: elements more than phases present, shape (N,).
+    """
+
+    residual: FloatArray
+    std: FloatArray
+    p_value: FloatArray
+    freedom: NDArray[np.int64]
+
+
+def explain(found: Composition, matrix: FloatArray) -> Evidence:
     """Whether a non-negative mixture has the elements that were found.
 
     Parameters
@@ -192,30 +236,30 @@ def explain(found: Composition, matrix: FloatArray) -> tuple[FloatArray, FloatAr
 
     Returns
     -------
-    residual
-        Atoms/nm^2 that the nearest mixture lacks, shape (N, M).
-    std
-        Standard errors of the elements, of counting and of calibration together.
-    p_value
-        Shape (N,); NaN where there is no composition. Given which phases are present, the squared distance is
-        chi-squared with as many degrees of freedom as there are elements more than phases present.
+    Evidence
+        An error of the calibration is in proportion to what the mixture holds of an element: it makes nothing out of
+        nothing.
     """
     n, m = found.unclipped.shape
     residual, std, p_value = np.full((n, m), np.nan), np.full((n, m), np.nan), np.full(n, np.nan)
+    freedom = np.zeros(n, dtype=np.int64)
     size = np.einsum("nii->ni", found.covariance)
-    spread = found.covariance + np.einsum(
-        "ni,ij->nij", (np.maximum(found.atoms, 0.0) * found.calibration) ** 2, np.eye(m)
-    )
     for i in np.flatnonzero(np.isfinite(size).all(axis=1)):
-        scale = np.sqrt(np.diag(spread[i]))
-        factor = np.linalg.cholesky(spread[i] / np.outer(scale, scale))
-        white = np.linalg.solve(factor, np.column_stack([found.unclipped[i] / scale, matrix / scale[:, np.newaxis]]))
-        amounts, distance = optimize.nnls(white[:, 1:], white[:, 0])
-        residual[i] = found.unclipped[i] - matrix @ amounts
+        expected = np.maximum(found.unclipped[i], 0.0)
+        for _ in range(_ROUNDS):
+            own = (expected * found.calibration) ** 2 + (_FLOOR * expected.sum()) ** 2
+            spread = found.covariance[i] + np.diag(own)
+            scale = np.sqrt(np.diag(spread))
+            factor = np.linalg.cholesky(spread / np.outer(scale, scale))
+            right = np.column_stack([found.unclipped[i] / scale, matrix / scale[:, np.newaxis]])
+            white = linalg.solve_triangular(factor, right, lower=True, check_finite=False)
+            amounts, distance = optimize.nnls(white[:, 1:], white[:, 0])
+            expected = matrix @ amounts
+        residual[i] = found.unclipped[i] - expected
         std[i] = scale
-        free = m - int(np.count_nonzero(amounts > 0.0))
-        p_value[i] = stats.chi2.sf(distance**2, free) if free else 1.0
-    return residual, std, p_value
+        freedom[i] = m - np.count_nonzero(amounts > 0.0)
+        p_value[i] = special.gammaincc(0.5 * freedom[i], 0.5 * distance**2) if freedom[i] else 1.0
+    return Evidence(residual, std, p_value, freedom)
 
 
 def describe(status: int, residual: Sequence[float] | None = None, elements: Sequence[str] = ()) -> str:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from hyperspy_assb.eds.composition import Composition, Scene, calibration_of, quantify_elements, shares
 from hyperspy_assb.eds.lines import CELL_ELEMENTS
-from hyperspy_assb.eds.phase_evidence import PhaseStatus, Verdict, explain, foreign_share, judge_whole, refuted_together
+from hyperspy_assb.eds.phase_evidence import PhaseStatus, Verdict, explain, judge_whole, refuted_together, too_foreign
 from hyperspy_assb.eds.spectra import FloatArray
 from hyperspy_assb.fitting.template_kernels import CONVERGED, EMPTY
 from hyperspy_assb.reference import phase
@@ -241,14 +242,17 @@ def quantify_phases(
     cell = tuple(el for el in scene.elements if el in held or el in CELL_ELEMENTS)
     own = composition.subset(cell)
     matrix = np.array([[atoms.get(el, 0.0) for atoms in columns.values()] for el in cell])
-    residual, residual_std, p_value = explain(own, matrix)
+    evidence = explain(own, matrix)
+    # With few counts errors are not normal: what the likelihoods say of both fits then counts.
+    assert composition.fit is not None
+    by_likelihood = special.chdtrc(evidence.freedom, np.maximum(fit.deviance - composition.fit.deviance, 0.0))
+    p_value = np.fmax(evidence.p_value, np.where(evidence.freedom > 0, by_likelihood, 1.0))
+    p_value[np.isnan(evidence.p_value)] = np.nan
     status = np.full(len(fit.status), PhaseStatus.GOOD, dtype=np.int8)
     total = fit.unclipped[:, :k].sum(axis=1)
     error = np.sqrt(np.einsum("nij->n", fit.covariance[:, :k, :k]))
     status[np.sqrt(np.maximum(fit.mismatch, 0.0)) * (fit.pearson > 6.0) > options.misfit] = PhaseStatus.RESIDUAL
-    foreign, foreign_std = foreign_share(composition, cell)
-    too_foreign = foreign - 3.0 * foreign_std > options.foreign
-    refuted = (p_value < options.level) | too_foreign
+    refuted = (p_value < options.level) | too_foreign(composition, cell, options.foreign)
     if shape is not None:
         levels = {"level": options.level, "largest_foreign": options.foreign}
         refuted |= refuted_together(composition, cell, matrix, shape, **levels)
@@ -269,8 +273,8 @@ def quantify_phases(
         by_calibration=fit.by_group[:, :k],
         calibration=calibration_of(scene, groups),
         composition=replace(composition, fit=None),
-        residual=residual,
-        residual_std=residual_std,
+        residual=evidence.residual,
+        residual_std=evidence.std,
         p_value=p_value,
         misfit=np.sign(fit.mismatch) * np.sqrt(np.abs(fit.mismatch)),
         misfit_significance=fit.pearson,

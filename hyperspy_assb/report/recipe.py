@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 VALENCE = ("continuum", "plasmon")
-_KEYS = ("elements", "valence", "references", "thickness", "k_factors", "absorption")
+_KEYS = ("elements", "valence", "references", "thickness", "k_factors", "absorption", "correct_energy")
 _BOX = re.compile(r"^(?P<phase>[^=]+)=(?P<slices>\d*:\d*(,\d*:\d*)*)$")
 
 
@@ -36,6 +36,8 @@ class Recipe:
         File of Cliff-Lorimer factors, for X-rays.
     absorption
         Whether the specimen absorbs X-rays.
+    correct_energy
+        Whether the energy axis of X-rays is corrected by their lines.
     """
 
     elements: tuple[str, ...] | None = None
@@ -44,6 +46,7 @@ class Recipe:
     thickness: float | None = None
     k_factors: str | None = None
     absorption: bool = True
+    correct_energy: bool = False
 
     def __post_init__(self) -> None:
         if self.valence not in VALENCE:
@@ -104,10 +107,11 @@ def read_recipe(path: Path) -> dict[str, Any]:
         if isinstance(recipe["thickness"], bool) or not isinstance(recipe["thickness"], int | float):
             raise UsageError(f"The recipe {path} has a thickness that is no number: {recipe['thickness']!r}.")
         found["thickness"] = float(recipe["thickness"])
-    if "absorption" in recipe:
-        if not isinstance(recipe["absorption"], bool):
-            raise UsageError(f"The recipe {path} has an absorption that is neither true nor false.")
-        found["absorption"] = recipe["absorption"]
+    for name in ("absorption", "correct_energy"):
+        if name in recipe:
+            if not isinstance(recipe[name], bool):
+                raise UsageError(f"The recipe {path} has {name} = {recipe[name]!r}, which is neither true nor false.")
+            found[name] = recipe[name]
     if "k_factors" in recipe:
         found["k_factors"] = str(path.parent / str(recipe["k_factors"]))
     references = recipe.get("references")

@@ -69,6 +69,7 @@ def analyse_xrays(
     thickness: float | None = None,
     k_factors: str | None = None,
     absorption: bool = True,
+    correct_energy: bool = False,
     progress: Progress | None = None,
     files: Sequence[str | PathLike[str]] = (),
     earlier_warnings: Sequence[str] = (),
@@ -81,6 +82,8 @@ def analyse_xrays(
         An X-ray signal of this package, lazy or not.
     elements, thickness, k_factors, absorption
         As for :meth:`.ASSBEDSTEMSpectrum.quantify_phases`.
+    correct_energy
+        Whether energy axis and resolution are first corrected by the lines of the summed spectrum.
     progress
         Called with stage, done and total.
     files
@@ -92,6 +95,7 @@ def analyse_xrays(
     report("fit", 0, 0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
+        found = signal.correct_energy_calibration() if correct_energy else None
         phases = signal.quantify_phases(
             elements=elements, thickness=thickness, k_factors=k_factors, absorption=absorption
         )
@@ -99,11 +103,14 @@ def analyse_xrays(
         builder = eds_setup.make_builder(signal, settings, need_factors=False)
         summed = builder.fit_sum(eds_setup.sum_spectra(eds_setup.Spectra(signal)).total)
     messages = [str(w.message) for w in caught if w.category is UserWarning]
+    findings = describe_phases(phases)
+    if found is not None:
+        findings = (*findings, *(f"Before it was corrected: {text}" for text in found.findings))
     record = {**phases.record, "files": [provenance.describe_file(path) for path in files if Path(path).is_file()]}
     return XRayAnalysis(
         phases=phases,
         summed=summed,
-        findings=describe_phases(phases),
+        findings=findings,
         warnings=tuple(dict.fromkeys([*earlier_warnings, *messages])),
         record=record,
     )
@@ -113,12 +120,16 @@ def describe_phases(phases: EDSPhases) -> tuple[str, ...]:
     """What was found, in sentences."""
     lines = []
     status = phases.found.status
-    if np.any(status == PhaseStatus.GOOD):
+    findings = list(phases.findings)
+    if not phases.judge().explained:
+        # The first of the findings says so; fractions would be read as if they meant something.
+        lines.append(findings.pop(0))
+    elif np.any(status == PhaseStatus.GOOD):
         table = phases.regions().reset_index()
         lines.append(
             "Volume: "
             + ", ".join(
-                f"{row['phase']} {100 * row['volume']:.1f} % ({100 * row['volume low']:.1f} to "
+                f"{row['phase']} {100 * max(row['volume'], 0.0):.1f} % ({100 * row['volume low']:.1f} to "
                 f"{100 * row['volume high']:.1f})"
                 for _, row in table.iterrows()
             )
@@ -127,9 +138,8 @@ def describe_phases(phases: EDSPhases) -> tuple[str, ...]:
     composition = phases.composition
     if np.isfinite(composition.found.unclipped).all(axis=1).any():
         mean = composition.mean()
-        there = mean[mean["at. %"] > 3.0 * np.hypot(mean["std"], mean["systematic"])].sort_values(
-            "at. %", ascending=False
-        )
+        sure = mean["at. %"] > np.maximum(3.0 * np.hypot(mean["std"], mean["systematic"]), 0.1)
+        there = mean[sure].sort_values("at. %", ascending=False)
         listed = [
             f"{name} {row['at. %']:.1f} ± {np.hypot(row['std'], row['systematic']):.1f} at. %"
             for name, row in there.iterrows()
@@ -140,7 +150,7 @@ def describe_phases(phases: EDSPhases) -> tuple[str, ...]:
         for words, count in phases.reasons().items()
         if count >= 0.01 * len(status)
     ]
-    return (*lines, *phases.findings)
+    return (*lines, *findings)
 
 
 def build_xray_report(analysis: XRayAnalysis) -> Report:

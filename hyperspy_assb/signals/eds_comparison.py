@@ -84,7 +84,7 @@ class CompositionComparison(EDSResult):
             and down.
         """
         named = where if isinstance(where, dict) else {"everything" if where is None else "region": where}
-        template = next(iter(self.difference.values())).transpose()
+        template = next(iter(self.difference.values()))
         masks = {
             name: np.ones(self.shape, dtype=bool) if region is None else region_mask(template, region, name=name)
             for name, region in named.items()

@@ -22,6 +22,8 @@ from hyperspy_assb.signals.eds_results import EDSResult, navigation_axes
 from hyperspy_assb.signals.eds_setup import Settings
 from hyperspy_assb.signals.masks import region_mask
 
+_FEW = 0.02
+"""Share of the pixels with material that may be unexplained without a word."""
 OLIVINES = "LiFePO4 and FePO4 have the same X-ray lines: they are one class, olivine."
 LITHIUM = "X-rays do not show Li: atomic per cent are those of the other elements."
 
@@ -97,7 +99,7 @@ class EDSComposition(EDSResult):
         """
         good = np.isfinite(self.found.unclipped).all(axis=1)
         if where is not None:
-            good &= region_mask(next(iter(self.atoms.values())).transpose(), where).ravel()
+            good &= region_mask(next(iter(self.atoms.values())), where).ravel()
         if not good.any():
             raise ValueError("No pixel of the region has a composition.")
         summed = Composition(
@@ -226,7 +228,7 @@ class EDSPhases(EDSResult):
         named = where if isinstance(where, dict) else {"everything" if where is None else "region": where}
         rows = []
         for name, region in named.items():
-            mask = None if region is None else region_mask(self.status.transpose(), region, name=name).ravel()
+            mask = None if region is None else region_mask(self.status, region, name=name).ravel()
             rows += _region_rows(name, summarise_region(self.found, mask))
         return pd.DataFrame(rows).set_index(["region", "phase"])
 
@@ -243,7 +245,7 @@ class EDSPhases(EDSResult):
         Verdict
             ``explained``, the p value, the share of foreign atoms, and the element at fault.
         """
-        mask = None if where is None else region_mask(self.status.transpose(), where).ravel()
+        mask = None if where is None else region_mask(self.status, where).ravel()
         return self.found.judge(mask)
 
     def reasons(self) -> dict[str, int]:
@@ -394,6 +396,19 @@ def _unexplained(whole: Verdict) -> str:
     return text
 
 
+def _partly_unexplained(found: PhaseMixture) -> str:
+    """In words, how many pixels no mixture explains; nothing where there are hardly any."""
+    bad = np.isin(found.status, (PhaseStatus.UNEXPLAINED, PhaseStatus.RESIDUAL))
+    material = bad | (found.status == PhaseStatus.GOOD)
+    share = bad.sum() / max(material.sum(), 1)
+    if share < _FEW:
+        return ""
+    return (
+        f"No mixture of the phases explains {bad.sum()} of {material.sum()} pixels with material "
+        f"({100 * share:.0f} %): see the status, and judge() for regions."
+    )
+
+
 def phases_of(signal: Any, settings: Settings, options: PhaseOptions) -> EDSPhases:
     """What :meth:`ASSBEDSTEMSpectrum.quantify_phases` does."""
     scene, spectra, findings, parameters = prepare(signal, settings)
@@ -403,8 +418,8 @@ def phases_of(signal: Any, settings: Settings, options: PhaseOptions) -> EDSPhas
     record = provenance.record("quantify_phases", parameters=parameters, methods=methods_of(parameters))
     findings = (OLIVINES, *findings)
     whole = found.judge()
-    if not whole.explained:
-        told = _unexplained(whole)
+    told = _partly_unexplained(found) if whole.explained else _unexplained(whole)
+    if told:
         warnings.warn(told, UserWarning, stacklevel=3)
         findings = (told, *findings)
     return EDSPhases(navigation_axes(signal), record, findings, found)

@@ -152,7 +152,7 @@ def _load(
     if path.is_file() and path.stat().st_size == 0:
         raise ValueError(f"{path} is an empty file.")
     if reader is not None:
-        options = {**options, "reader": reader}
+        options = {**options, "file_format": reader}
     try:
         loaded = hs.load(str(path), **options)
     except ModuleNotFoundError as error:
