@@ -107,7 +107,7 @@ def ionisation_cross_section(element: str, subshell: str, beam_energy: float) ->
     Examples
     --------
     >>> round(1e8 * ionisation_cross_section("Fe", "K", 200.0), 2)  # 1e-22 cm2
-    3.05
+    3.18
     """
     shell = x_ray_atom(element).subshells[subshell]
     u = 1000.0 * beam_energy / shell.edge
