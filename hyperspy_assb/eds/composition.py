@@ -156,9 +156,11 @@ def prepare_scene(
     electrons = known if known is not None else 1.0
     amounts = {element: {element: 1.0} for element in elements}
     mean = None
-    for _ in range(6 if scaled and builder.absorption else 3):
+    for _ in range(7 if scaled and builder.absorption else 3):
+        # Without a scale nothing is known of absorption, and any would do: the first is that of a transparent film.
+        own = replace(builder, absorption=False) if scaled and mean is None else builder
         height = builder.estimate_continuum(total, amounts, None if mean is None else mean[: len(elements)])
-        model = builder.build(amounts, free, continuum=height / n_spectra, electrons=electrons)
+        model = own.build(amounts, free, continuum=height / n_spectra, electrons=electrons)
         start = builder._start(model, total[builder.channels] / n_spectra)
         fit = replace(model, typical=start).fit(total[np.newaxis], exposure=np.array([float(n_spectra)]))
         if fit.status[0] != CONVERGED:
