@@ -15,6 +15,8 @@ from hyperspy_assb.fitting.templates import TemplateFit
 
 _FREE_CONTINUUM_ABOVE = 0.05
 """Share of all counts from which on a spectrum is too much of the sum to take the shape of its continuum from it."""
+_SCALE_STEP = 0.7
+"""Share of a step towards the scale that is taken where films absorb: it settles from 0 to 300 nm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +169,9 @@ def prepare_scene(
             raise ValueError("The summed spectrum cannot be fitted with the lines of these elements: check them.")
         mean = fit.amounts[0]
         if scaled and thickness is not None:
-            electrons *= float(mean[: len(elements)].sum() / (thickness * atoms_per_volume))
+            # Absorption makes amounts fall faster than electrons rise: whole steps overshoot, and swing.
+            ratio = float(mean[: len(elements)].sum() / (thickness * atoms_per_volume))
+            electrons *= ratio if own is not builder else ratio**_SCALE_STEP
     assert mean is not None
     continuum: FloatArray | None = height / n_spectra
     if largest_share > _FREE_CONTINUUM_ABOVE:
