@@ -132,7 +132,7 @@ def prepare_scene(
         If the spectra are empty, an element has no sensitivity or no line in the range, or the scale is not known.
     """
     total = np.asarray(total, dtype=float)
-    if not total[builder.channels].sum() > 0.0:
+    if not total[builder.channels].sum() > 0.0 and not np.isnan(total).any():
         raise ValueError("The spectra are empty: there is no count in the range of the fit.")
     factors = builder.sensitivities
     for element in elements:

@@ -345,6 +345,8 @@ class Builder:
     @staticmethod
     def _start(model: SpectrumModel, counts: FloatArray) -> FloatArray:
         """Amounts to start from: each template as strong as its own channels allow."""
+        if not np.isfinite(counts).all():
+            raise ValueError("The summed spectrum must be finite: it holds NaN or infinity. Leave these pixels out.")
         templates = model.model.templates
         height = np.maximum(counts @ templates.T, 1e-3) / np.maximum((templates**2).sum(axis=1), 1e-12)
         amounts = height @ model.model.strength / np.maximum(model.model.strength.sum(axis=0), 1e-12)
