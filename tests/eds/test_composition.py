@@ -314,6 +314,15 @@ def test_empty_map_is_told(make_builder):
         prepare(builder, np.zeros((4, builder.energy.size)))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_sum_that_is_not_a_number_is_told(make_builder, value):
+    builder = make_builder(XRayConditions(), electrons=1e9)
+    total = np.ones((1, builder.energy.size))
+    total[0, 200] = value
+    with pytest.raises(ValueError, match="must be finite: it holds NaN or infinity"):
+        prepare(builder, total)
+
+
 def test_element_without_a_line_is_named(make_builder):
     builder = make_builder(XRayConditions(), electrons=1e9)
     total = np.ones(builder.energy.size)
