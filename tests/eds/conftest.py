@@ -1,4 +1,4 @@
-"""Builders of models for virtual X-ray microscopes, and maps of random columns."""
+"""Builders of models for virtual X-ray microscopes, random columns, made-up results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hyperspy_assb.eds.composition import Composition
 from hyperspy_assb.eds.lines import CELL_ELEMENTS, FOREIGN_ELEMENTS, in_range
+from hyperspy_assb.eds.phase_evidence import Verdict
+from hyperspy_assb.eds.phases import PhaseMixture
 from hyperspy_assb.eds.sensitivity import Sensitivities
 from hyperspy_assb.eds.spectra import Builder, Instrument
 from hyperspy_assb.signals.eds_setup import MassAbsorption, database_lines
@@ -70,5 +73,39 @@ def random_columns() -> Callable[..., dict[str, np.ndarray]]:
         share = rng.gamma(np.where(rng.random(n) < 0.5, 0.4, 1.0)[:, None] * [1.0, 1.0, 1.0, 0.6])
         thickness = share / share.sum(axis=1, keepdims=True) * rng.uniform(50.0, 150.0, n)[:, None]
         return dict(zip(("LiFePO4", "LAGP", "Li3V2(PO4)3", "carbon"), thickness.T, strict=True))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_mixture() -> Callable[..., PhaseMixture]:
+    """Make the phases of pixels from thicknesses in nm, of shape (N, 2) or (N, K), and their standard errors."""
+
+    def make(
+        thickness: Any, std: Any = 1.0, *, status: Any = 0, density: Any = None, by_calibration: Any = None
+    ) -> Any:
+        thickness = np.atleast_2d(np.asarray(thickness, dtype=float))
+        n, k = thickness.shape
+        names = ("olivine", "LAGP", "carbon")[:k]
+        nothing = np.zeros((n, k))
+        composition = Composition(names, nothing, nothing, np.zeros((n, k, k)), np.zeros(k), np.zeros(n, dtype=np.int8))
+        return PhaseMixture(
+            phases=names,
+            elements=("Fe", "Ge"),
+            density=np.ones(k) if density is None else np.asarray(density, dtype=float),
+            thickness=np.maximum(thickness, 0.0),
+            unclipped=thickness,
+            covariance=np.array([np.diag(row**2) for row in np.broadcast_to(std, (n, k)).astype(float)]),
+            by_calibration=np.zeros((n, k, 2)) if by_calibration is None else np.asarray(by_calibration, dtype=float),
+            calibration=np.array([0.1, 0.05]),
+            composition=composition,
+            residual=np.zeros((n, 2)),
+            residual_std=np.ones((n, 2)),
+            p_value=np.ones(n),
+            misfit=np.zeros(n),
+            misfit_significance=np.zeros(n),
+            whole=Verdict(n, True, 1.0, 0.0, 0.0, "Fe", 0.0),
+            status=np.broadcast_to(status, (n,)).astype(np.int8),
+        )
 
     return make
