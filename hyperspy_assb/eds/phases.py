@@ -231,9 +231,8 @@ def quantify_phases(
     status[~(total > 3.0 * error) & ~found] = PhaseStatus.VACUUM
     status[(fit.status != CONVERGED) | (composition.status != CONVERGED)] = PhaseStatus.NOT_FITTED
     status[fit.status == EMPTY] = PhaseStatus.EMPTY
-    whole = judge_whole(
-        composition, cell, matrix, status >= PhaseStatus.VACUUM, level=options.level, largest_foreign=options.foreign
-    )
+    material = np.isin(status, (PhaseStatus.GOOD, PhaseStatus.UNEXPLAINED, PhaseStatus.RESIDUAL))
+    whole = judge_whole(composition, cell, matrix, material, level=options.level, largest_foreign=options.foreign)
     return PhaseMixture(
         phases=names,
         elements=cell,
