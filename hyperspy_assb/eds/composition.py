@@ -15,6 +15,8 @@ from hyperspy_assb.fitting.templates import TemplateFit
 
 _FREE_CONTINUUM_ABOVE = 0.05
 """Share of all counts from which on a spectrum is too much of the sum to take the shape of its continuum from it."""
+_SCALE_STEP = 0.7
+"""Share of a step towards the scale that is taken where films absorb: it settles from 0 to 300 nm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +132,7 @@ def prepare_scene(
         If the spectra are empty, an element has no sensitivity or no line in the range, or the scale is not known.
     """
     total = np.asarray(total, dtype=float)
-    if not total[builder.channels].sum() > 0.0:
+    if not total[builder.channels].sum() > 0.0 and not np.isnan(total).any():
         raise ValueError("The spectra are empty: there is no count in the range of the fit.")
     factors = builder.sensitivities
     for element in elements:
@@ -156,18 +158,20 @@ def prepare_scene(
     electrons = known if known is not None else 1.0
     amounts = {element: {element: 1.0} for element in elements}
     mean = None
-    for step in range(6 if scaled and builder.absorption else 3):
-        # Before the scale is known, all of the X-rays might seem to be absorbed.
-        one = replace(builder, absorption=builder.absorption and not (scaled and step == 0))
-        height = one.estimate_continuum(total, amounts, None if mean is None else mean[: len(elements)])
-        model = one.build(amounts, free, continuum=height / n_spectra, electrons=electrons)
+    for _ in range(7 if scaled and builder.absorption else 3):
+        # Without a scale nothing is known of absorption, and any would do: the first is that of a transparent film.
+        own = replace(builder, absorption=False) if scaled and mean is None else builder
+        height = own.estimate_continuum(total, amounts, None if mean is None else mean[: len(elements)])
+        model = own.build(amounts, free, continuum=height / n_spectra, electrons=electrons)
         start = model.model.guess(total[builder.channels] / n_spectra)
         fit = replace(model, typical=start).fit(total[np.newaxis], exposure=np.array([float(n_spectra)]))
         if fit.status[0] != CONVERGED:
             raise ValueError("The summed spectrum cannot be fitted with the lines of these elements: check them.")
         mean = fit.amounts[0]
         if scaled and thickness is not None:
-            electrons *= float(mean[: len(elements)].sum() / (thickness * atoms_per_volume))
+            # Absorption makes amounts fall faster than electrons rise: whole steps overshoot, and swing.
+            ratio = float(mean[: len(elements)].sum() / (thickness * atoms_per_volume))
+            electrons *= ratio if own is not builder else ratio**_SCALE_STEP
     assert mean is not None
     continuum: FloatArray | None = height / n_spectra
     if largest_share > _FREE_CONTINUUM_ABOVE:

@@ -109,7 +109,7 @@ def ionisation_cross_section(element: str, subshell: str, beam_energy: float) ->
     Examples
     --------
     >>> round(1e8 * ionisation_cross_section("Fe", "K", 200.0), 2)  # 1e-22 cm2
-    3.05
+    3.18
     """
     shell = x_ray_atom(element).subshells[subshell]
     u = 1000.0 * beam_energy / shell.edge
@@ -213,8 +213,7 @@ def from_k_factors(
     ValueError
         If a factor is not above 0.
     """
-    if not factors or not all(np.isfinite(k) and k > 0.0 for k in factors.values()):
-        raise ValueError("k_factors must hold numbers above 0, by line, such as {'Fe_Ka': 1.2, 'P_Ka': 1.0}.")
+    _check(factors, "k_factors must hold numbers above 0, by line, such as {'Fe_Ka': 1.2, 'P_Ka': 1.0}")
     relative = {line: computed.mass_of(line) / k for line, k in factors.items()}
     shared = [line for line in relative if line in computed.cross_section]
     scale = 1.0
@@ -245,8 +244,7 @@ def from_zeta_factors(
     ValueError
         If a factor is not above 0.
     """
-    if not factors or not all(np.isfinite(z) and z > 0.0 for z in factors.values()):
-        raise ValueError("zeta_factors must hold numbers above 0 in kg/m^2, by line.")
+    _check(factors, "zeta_factors must hold numbers above 0 in kg/m^2, by line")
     mass = {line: x_ray_atom(line.partition("_")[0]).mass for line in factors}
     values = {line: 1e15 * mass[line] / (AVOGADRO * z) for line, z in factors.items()}
     return Sensitivities(values, _by_line(uncertainty, values), GIVEN_ZETA, source)
@@ -287,6 +285,12 @@ def read_factors(path: str | PathLike[str]) -> tuple[dict[str, float], dict[str,
         except (TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{path}: the row of {row['line']!r} holds no number ({error}).") from error
     return factors, errors
+
+
+def _check(factors: Mapping[str, float], words: str) -> None:
+    bad = [f"{line} has {value:g}" for line, value in factors.items() if not (np.isfinite(value) and value > 0.0)]
+    if bad or not factors:
+        raise ValueError(f"{words}; {', '.join(bad) or 'there are none'}.")
 
 
 def _by_line(uncertainty: Mapping[str, float] | float, lines: Iterable[str]) -> dict[str, float]:

@@ -70,12 +70,19 @@ class TemplateModel:
         ----------
         counts
             Shape (E,).
+
+        Raises
+        ------
+        ValueError
+            If the counts are not finite.
         """
+        if not np.isfinite(counts).all():
+            raise ValueError("A spectrum must be finite: it holds NaN or infinity. Leave these pixels out.")
         norm = (self.templates**2).sum(axis=1)
         height = (counts @ self.templates.T) / np.where(norm > 0.0, norm, np.inf)
         share = self.strength / np.maximum(self.strength.sum(axis=0), 1e-300)
         # As much as gives a hundred-thousandth of the counts, whatever its unit.
-        least = 1e-5 * counts.sum() / np.maximum(self.templates.sum(axis=1) @ self.strength, 1e-300)
+        least = 1e-5 * max(float(counts.sum()), 1.0) / np.maximum(self.templates.sum(axis=1) @ self.strength, 1e-300)
         return np.maximum(0.3 * (height @ share), least)
 
     def expectation(self, amounts: FloatArray) -> FloatArray:
