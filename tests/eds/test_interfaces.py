@@ -49,6 +49,13 @@ def test_width_and_position_of_an_error_function(width, probe):
     assert fit.common.high - fit.common.low < fit.widths["Ge"].high - fit.widths["Ge"].low
 
 
+def test_interval_is_a_standard_error_to_either_side():
+    found = fit_interface(make_profile(12.0), probe=0.0).common
+    low, high = (found.low / WIDTH_PER_SIGMA) ** 2, (found.high / WIDTH_PER_SIGMA) ** 2
+    assert found.variance - low == pytest.approx(found.variance_std, rel=0.05)
+    assert high - found.variance == pytest.approx(found.variance_std, rel=0.05)
+
+
 def test_width_over_standard_deviation():
     # 10 and 90 % of a normal distribution lie 1.2816 standard deviations from its middle.
     assert pytest.approx(2.5631, abs=1e-4) == WIDTH_PER_SIGMA
