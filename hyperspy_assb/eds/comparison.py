@@ -16,6 +16,7 @@ _REPLICATES = 12
 _UPSAMPLE = 50
 _MATERIAL = 5.0
 """Standard errors below which a column counts as empty: its shares would be quotients of noise."""
+_ROUNDS = 12
 
 
 @dataclass(frozen=True)
@@ -156,10 +157,10 @@ def estimate_shift(
             "the map: they do not show the same region, or too little structure. Give shift=, or register=False."
         )
     rng = np.random.default_rng(0)
-    replicates = [
-        _shift(*[image + s * rng.standard_normal(image.shape) for image, s in zip(images, noise, strict=True)])
-        for _ in range(_REPLICATES)
-    ]
+    replicates = []
+    for _ in range(_REPLICATES):
+        first, second = (i + s * rng.standard_normal(i.shape) for i, s in zip(images, noise, strict=True))
+        replicates.append(_shift(first, second, shift))
     return shift, np.maximum(np.std(replicates, axis=0), 1.0 / _UPSAMPLE)
 
 
@@ -169,27 +170,34 @@ def _weights(maps: FloatArray, std: FloatArray) -> FloatArray | None:
     scale = np.array([np.median(s[valid]) if valid.any() else np.nan for s in std])
     if valid.sum() < 16 or not np.all(scale > 0.0):
         return None
-    values = maps[:, valid] / scale[:, np.newaxis]
-    power, directions = np.linalg.eigh(np.cov(values))
-    if power[-1] < 1.0 + 3.0 * np.sqrt(2.0 / valid.sum()):
+    covariance = np.atleast_2d(np.cov(maps[:, valid] / scale[:, np.newaxis]))
+    # Noise of shares is correlated, for they add up: of each quantity alone it has the variance 1.
+    if covariance.diagonal().max() < 1.0 + 4.0 * np.sqrt(2.0 / valid.sum()):
         return None
-    return directions[:, -1] / scale
+    return np.linalg.eigh(covariance)[1][:, -1] / scale
 
 
 def _filled(maps: FloatArray) -> FloatArray:
     return np.where(np.isfinite(maps), maps, np.nanmedian(maps, axis=(1, 2), keepdims=True))
 
 
-def _shift(reference: FloatArray, moving: FloatArray) -> FloatArray:
+def _shift(reference: FloatArray, moving: FloatArray, start: FloatArray | None = None) -> FloatArray:
     # Slow to import, and nothing else here needs it.
     from skimage.registration import phase_cross_correlation
 
     window = np.outer(*[np.hanning(n + 2)[1:-1] if n > 4 else np.ones(n) for n in reference.shape])
-    images = [(image - image.mean()) * window for image in (reference, moving)]
-    found = phase_cross_correlation(  # type: ignore[no-untyped-call]
-        *images, upsample_factor=_UPSAMPLE, normalization=None
-    )
-    return np.asarray(found[0], dtype=np.float64)
+    still = (reference - reference.mean()) * window
+    shift = np.zeros(2) if start is None else start.copy()
+    for _ in range(_ROUNDS):
+        moved = ndimage.shift(moving, shift, order=1, mode="nearest")
+        # The window stands still and draws the maximum towards 0: what is left is measured again.
+        step = phase_cross_correlation(  # type: ignore[no-untyped-call]
+            still, (moved - moved.mean()) * window, upsample_factor=_UPSAMPLE, normalization=None
+        )[0]
+        shift = shift + np.asarray(step, dtype=np.float64)
+        if np.all(np.abs(step) < 1.5 / _UPSAMPLE) or np.any(np.abs(shift) > 0.5 * np.array(reference.shape)):
+            break
+    return shift
 
 
 def compare_compositions(
