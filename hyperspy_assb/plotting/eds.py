@@ -171,7 +171,7 @@ def plot_interface(result: Any, *, ax: Axes | None = None) -> Axes:
 
 
 def plot_composition_change(result: Any) -> np.ndarray:
-    """Plot the change of every element; blocks that changed by more than noise are outlined by dots.
+    """Plot the change of every element; titles count the blocks that changed by more than noise.
 
     Parameters
     ----------

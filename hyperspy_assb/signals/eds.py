@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from exspy.signals import EDSTEMSpectrum, LazyEDSTEMSpectrum
@@ -278,12 +279,13 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         Warns
         -----
         UserWarning
-            If the phases explain less than half of the pixels, and as in :meth:`quantify_composition`.
+            If the phases do not explain the map as a whole, or one pixel in fifty and more, and as in
+            :meth:`quantify_composition`.
         """
         options = options or PhaseOptions()
         chosen = dict(options.phases if phases is None else phases)
         own = {**{k: v for k, v in options.densities if k in chosen}, **(densities or {})}
-        options = PhaseOptions(tuple(chosen.items()), tuple(own.items()), options.level, options.misfit)
+        options = replace(options, phases=tuple(chosen.items()), densities=tuple(own.items()))
         if elements is not None:
             held = {element for atoms in options.columns().values() for element in atoms}
             elements = tuple(dict.fromkeys((*elements, *sorted(held))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import exspy
 import hyperspy.api as hs
@@ -12,8 +13,10 @@ import pytest
 
 import hyperspy_assb as assb
 from hyperspy_assb.eds.phase_evidence import PhaseStatus
+from hyperspy_assb.eds.phases import PhaseOptions
 from hyperspy_assb.signals import ASSBEDSTEMSpectrum, LazyASSBEDSTEMSpectrum
 from hyperspy_assb.simulation import (
+    Contamination,
     InterfaceOptions,
     LamellaOptions,
     XRayConditions,
@@ -373,6 +376,13 @@ class TestPhases:
         together = found.status.data == PhaseStatus.UNEXPLAINED
         assert alone[:, 8:].mean() < 0.8 < 0.95 < together[:, 8:].mean()
         assert together[:, :8].mean() < 0.05
+
+    def test_share_of_foreign_atoms_that_is_let_pass(self):
+        grid = replace(CONDITIONS, contamination=Contamination(stray_copper=1500.0))
+        signal = make_map({"LAGP": 60.0}, conditions=grid)
+        with pytest.warns(UserWarning, match="of elements that no phase holds"):
+            assert not signal.quantify_phases().judge().explained
+        assert signal.quantify_phases(options=PhaseOptions(foreign=0.9)).judge().explained
 
     def test_densities_are_of_phases(self, signal):
         with pytest.raises(ValueError, match="densities: 'wood'"):
