@@ -13,6 +13,8 @@ from hyperspy_assb.eds.spectra import Builder, FloatArray, SpectrumModel
 from hyperspy_assb.fitting.template_kernels import CONVERGED
 from hyperspy_assb.fitting.templates import TemplateFit
 
+ATOMS_PER_VOLUME = 80.0
+"""Atoms/nm^3 that X-rays show in a solid: 82 to 84 in the phases of the cell."""
 _FREE_CONTINUUM_ABOVE = 0.05
 """Share of all counts from which on a spectrum is too much of the sum to take the shape of its continuum from it."""
 _SCALE_STEP = 0.7
@@ -98,7 +100,7 @@ def prepare_scene(
     elements: Sequence[str],
     *,
     thickness: float | None = None,
-    atoms_per_volume: float = 80.0,
+    atoms_per_volume: float = ATOMS_PER_VOLUME,
     largest_share: float = 0.0,
 ) -> Scene:
     """Find from the sum of all spectra what is common to them.
@@ -116,8 +118,7 @@ def prepare_scene(
     thickness
         Mean thickness in nm: sets the scale where electrons or absolute sensitivities are not known.
     atoms_per_volume
-        Atoms/nm^3 that X-rays show, with which a thickness becomes a number of atoms: 82 to 84 in the phases of the
-        cell.
+        Atoms/nm^3 that X-rays show, with which a thickness becomes a number of atoms.
     largest_share
         Counts of the largest spectrum over those of all: above 0.05 the continuum is free in every spectrum.
 
@@ -151,9 +152,8 @@ def prepare_scene(
     scaled = known is None or not factors.absolute
     if scaled and thickness is None and builder.absorption:
         raise ValueError(
-            "How much X-rays are absorbed depends on the thickness, which is not known: set beam_current, live_time "
-            "and solid_angle (set_microscope_parameters), give thickness= in nm, or leave absorption out "
-            "(absorption=False)."
+            "How much X-rays are absorbed depends on the thickness, which is not known: beam current, live time and "
+            "solid angle tell it, or thickness in nm; or leave absorption out."
         )
     electrons = known if known is not None else 1.0
     amounts = {element: {element: 1.0} for element in elements}

@@ -40,6 +40,8 @@ class Sensitivities:
         In words, for results and reports.
     absolute
         Whether the numbers hold as they are; if not, only their ratios do.
+    mass
+        Atomic masses in u of elements beyond those of the table of X-ray constants.
     """
 
     cross_section: Mapping[str, float]
@@ -82,8 +84,7 @@ class Sensitivities:
 
     def mass_of(self, line: str) -> float:
         """Atomic mass in u of the element of a line."""
-        element = line.partition("_")[0]
-        return self.mass[element] if element in self.mass else x_ray_atom(element).mass
+        return _mass(line, self.mass)
 
 
 def ionisation_cross_section(element: str, subshell: str, beam_energy: float) -> float:
@@ -181,6 +182,8 @@ def compute_sensitivities(
             continue
         family = sum(other.weight for other in lines if (other.element, other.family) == (line.element, line.family))
         photons = photons_per_electron(line.element, line.name[0], beam_energy)
+        if not photons > 0.0:  # the beam does not ionise the shell
+            continue
         values[line.full_name] = photons * line.weight / family * share
         known = {"K": 0.1 if line.energy > 1.4 else 0.2, "L": 0.2, "M": 0.3}[line.name[0]]
         errors[line.full_name] = max(known, _SOFT[1]) if line.energy < _SOFT[0] else known
@@ -234,8 +237,9 @@ def from_zeta_factors(
     *,
     uncertainty: Mapping[str, float] | float = K_UNCERTAINTY,
     source: str = "zeta factors given",
+    mass: Mapping[str, float] | None = None,
 ) -> Sensitivities:
-    """Sensitivities from zeta factors in kg/m^2, which are absolute.
+    """Sensitivities from zeta factors in kg/m^2, which are absolute; ``mass`` is that of :class:`Sensitivities`.
 
     M. Watanabe and D. B. Williams, J. Microsc. 221, 89 (2006), doi 10.1111/j.1365-2818.2006.01549.x.
 
@@ -245,9 +249,9 @@ def from_zeta_factors(
         If a factor is not above 0.
     """
     _check(factors, "zeta_factors must hold numbers above 0 in kg/m^2, by line")
-    mass = {line: x_ray_atom(line.partition("_")[0]).mass for line in factors}
-    values = {line: 1e15 * mass[line] / (AVOGADRO * z) for line, z in factors.items()}
-    return Sensitivities(values, _by_line(uncertainty, values), GIVEN_ZETA, source)
+    mass = mass or {}
+    values = {line: 1e15 * _mass(line, mass) / (AVOGADRO * z) for line, z in factors.items()}
+    return Sensitivities(values, _by_line(uncertainty, values), GIVEN_ZETA, source, mass=mass)
 
 
 def read_factors(path: str | PathLike[str]) -> tuple[dict[str, float], dict[str, float]]:
@@ -291,6 +295,11 @@ def _check(factors: Mapping[str, float], words: str) -> None:
     bad = [f"{line} has {value:g}" for line, value in factors.items() if not (np.isfinite(value) and value > 0.0)]
     if bad or not factors:
         raise ValueError(f"{words}; {', '.join(bad) or 'there are none'}.")
+
+
+def _mass(line: str, known: Mapping[str, float]) -> float:
+    element = line.partition("_")[0]
+    return known[element] if element in known else x_ray_atom(element).mass
 
 
 def _by_line(uncertainty: Mapping[str, float] | float, lines: Iterable[str]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from hyperspy_assb.signals.acom import ACOMPatterns, LazyACOMPatterns, load_patterns
 from hyperspy_assb.signals.eds import ASSBEDSTEMSpectrum, LazyASSBEDSTEMSpectrum
 from hyperspy_assb.signals.eels import ASSBEELSSpectrum, LazyASSBEELSSpectrum
-from hyperspy_assb.signals.files import load_spectrum_image
+from hyperspy_assb.signals.files import load_eds_spectrum_image, load_spectrum_image
 
 __all__ = [
     "ACOMPatterns",
@@ -12,6 +12,7 @@ __all__ = [
     "LazyACOMPatterns",
     "LazyASSBEDSTEMSpectrum",
     "LazyASSBEELSSpectrum",
+    "load_eds_spectrum_image",
     "load_patterns",
     "load_spectrum_image",
 ]

@@ -19,7 +19,8 @@ from hyperspy_assb.signals import eds_setup
 from hyperspy_assb.signals.eds_comparison import CompositionComparison, compare
 from hyperspy_assb.signals.eds_interface import InterfaceProfile, profile_across
 from hyperspy_assb.signals.eds_lines import BatteryLines, LineCounts, line_counts, prepare_lines
-from hyperspy_assb.signals.eds_phases import EDSComposition, EDSPhases, composition_of, phases_of
+from hyperspy_assb.signals.eds_phases import EDSComposition, EDSPhases
+from hyperspy_assb.signals.eds_quantification import composition_of, phases_of
 from hyperspy_assb.signals.eds_setup import DEFAULTS, EDS, TEM, Factors, Settings
 
 _DEFAULTED = {

@@ -20,7 +20,7 @@ from hyperspy_assb.eds.comparison import (
 )
 from hyperspy_assb.eds.composition import quantify_elements
 from hyperspy_assb.eds.lines import CELL_ELEMENTS
-from hyperspy_assb.signals.eds_phases import methods_of, prepare
+from hyperspy_assb.signals.eds_quantification import methods_of, prepare
 from hyperspy_assb.signals.eds_results import EDSResult
 from hyperspy_assb.signals.eds_setup import TEM, Settings
 from hyperspy_assb.signals.masks import region_mask

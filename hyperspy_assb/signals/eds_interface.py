@@ -19,7 +19,8 @@ from hyperspy_assb.eds.interface_changes import compare_interfaces
 from hyperspy_assb.eds.interfaces import InterfaceFit, fit_interface
 from hyperspy_assb.eds.lines import CELL_ELEMENTS
 from hyperspy_assb.eds.profiles import bin_pixels, profile_of
-from hyperspy_assb.signals.eds_phases import EDSPhases, methods_of, prepare
+from hyperspy_assb.signals.eds_phases import EDSPhases
+from hyperspy_assb.signals.eds_quantification import methods_of, prepare
 from hyperspy_assb.signals.eds_results import EDSResult
 from hyperspy_assb.signals.eds_setup import Settings
 

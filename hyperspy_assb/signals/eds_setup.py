@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -219,11 +219,21 @@ def read_sensitivities(signal: Any, lines: Sequence[XRayLine], settings: Setting
     computed = sensitivity.compute_sensitivities(known, beam_energy, solid_angle=solid_angle)
     if settings.zeta_factors is not None:
         factors, errors, source = _given(settings.zeta_factors, "zeta_factors")
-        return sensitivity.from_zeta_factors(factors, uncertainty=errors, source=source)
+        return sensitivity.from_zeta_factors(factors, uncertainty=errors, source=source, mass=_masses(factors))
     if settings.k_factors is None or settings.k_factors == "computed":
         return _one_family(computed, known)
     factors, errors, source = _given(settings.k_factors, "k_factors")
+    computed = replace(computed, mass=_masses(factors))
     return sensitivity.from_k_factors(factors, computed, uncertainty=errors, source=source)
+
+
+def _masses(lines: Iterable[str]) -> dict[str, float]:
+    """Atomic masses of the elements of lines for which there are no X-ray constants."""
+    others = {line.partition("_")[0] for line in lines} - set(x_ray_elements())
+    unknown = sorted(element for element in others if element not in element_database)
+    if unknown:
+        raise ValueError(f"Factors are by line, such as Fe_Ka: there is no element {', '.join(unknown)}.")
+    return {element: float(element_database[element].General_properties.atomic_weight) for element in others}
 
 
 def _one_family(computed: Sensitivities, lines: Sequence[XRayLine]) -> Sensitivities:

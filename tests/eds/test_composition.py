@@ -290,7 +290,7 @@ def test_absorption_needs_a_scale(make_builder, true_sensitivities):
     counts = simulate_xrays({"LAGP": 100.0}, conditions, noise=False)
     relative = replace(true_sensitivities(conditions), absolute=False)
     for builder in (make_builder(conditions), make_builder(conditions, electrons=1e9, sensitivities=relative)):
-        with pytest.raises(ValueError, match=r"depends on the thickness.*beam_current, live_time and solid_angle"):
+        with pytest.raises(ValueError, match=r"depends on the thickness.*beam current, live time and solid angle"):
             prepare(builder, counts)
     scene = prepare(make_builder(conditions, absorption=False), counts)
     assert scene.electrons == 1.0

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from hyperspy_assb.eds.composition import Composition
-from hyperspy_assb.eds.phase_evidence import PhaseStatus, describe, explain, foreign_share, judge_whole, refuted_together
+from hyperspy_assb.eds.phase_evidence import (
+    PhaseStatus,
+    describe,
+    explain,
+    foreign_share,
+    judge_whole,
+    refuted_together,
+)
 
 # Two phases of three elements: LiFePO4, and a phosphate without iron.
 MATRIX = np.array([[1.0, 0.0], [1.0, 1.0], [4.0, 4.0]])
