@@ -26,6 +26,13 @@ def spectra(battery, tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def edx(tmp_path_factory):
+    path = tmp_path_factory.mktemp("edx") / "edx.hspy"
+    micro_battery(shape=(8, 8), seed=3).edx_after.save(path)
+    return path
+
+
 def run(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
@@ -96,6 +103,42 @@ def test_fit_refusal_force_and_references(spectra, battery, tmp_path):
 def test_bad_requests_leave_nothing(spectra, tmp_path, arguments, words):
     fails(run("fit", spectra, "--out", tmp_path / "result", *arguments), 1, words)
     assert not list(tmp_path.iterdir())
+
+
+class TestXRays:
+    """Maps of X-rays take the same command."""
+
+    def test_phases_with_a_table_of_factors(self, edx, tmp_path):
+        lines = {"C_Ka": 3.0, "O_Ka": 1.6, "Al_Ka": 1.1, "P_Ka": 1.0, "V_Ka": 1.3, "Fe_Ka": 1.35, "Ge_Ka": 2.0}
+        table = tmp_path / "factors.csv"
+        table.write_text("line,factor\n" + "".join(f"{line},{k}\n" for line, k in lines.items()))
+        recipe = tmp_path / "recipe.toml"
+        recipe.write_text('k_factors = "factors.csv"\nthickness = 90.0\n')
+        out = tmp_path / "result"
+        result = run("fit", edx, "--out", out, "--recipe", recipe, "--correct-energy")
+        assert result.exit_code == 0, result.output
+        assert "factors.csv" in result.stdout
+        assert (out / "phases.hspy").exists()
+        assert "factors.csv" in (out / "report.html").read_text(encoding="utf-8")
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (("--references", "LiFePO4=0:2,0:2"), "take no references"),
+            (("--elements", "Fe,Xx"), "Xx"),
+            (("--k-factors", "missing.csv"), "no file"),
+        ],
+    )
+    def test_bad_requests_leave_nothing(self, edx, tmp_path, arguments, words):
+        fails(run("fit", edx, "--out", tmp_path / "result", *arguments), 1, words)
+        assert not list(tmp_path.iterdir())
+
+    def test_what_is_missing_is_told_with_the_option(self, tmp_path):
+        signal = micro_battery(shape=(8, 8), seed=3).edx_after
+        del signal.metadata.Acquisition_instrument.TEM.beam_current
+        signal.save(tmp_path / "edx.hspy")
+        fails(run("fit", tmp_path / "edx.hspy", "--out", tmp_path / "r"), 1, "beam_current", "--thickness")
+        assert not (tmp_path / "r").exists()
 
 
 def test_compare(battery, spectra, tmp_path):

@@ -223,6 +223,14 @@ class TestComposition:
         with pytest.raises(ValueError, match="not both"):
             signal.quantify_composition(k_factors={"Fe_Ka": 1.0}, zeta_factors={"Fe_Ka": 1.0})
 
+    def test_element_beyond_the_table_of_constants(self, signal):
+        factors = {"O_Ka": 1.6, "P_Ka": 1.0, "Fe_Ka": 1.35, "Ge_Ka": 2.0, "Al_Ka": 1.1, "Mn_Ka": 1.3}
+        elements = ["O", "P", "Fe", "Ge", "Al", "Mn"]
+        found = signal.quantify_composition(elements=elements, k_factors=factors, thickness=100.0).mean()
+        assert abs(found.loc["Mn", "at. %"]) < 5.0 * found.loc["Mn", "std"] + 0.1
+        with pytest.raises(ValueError, match="no element Xx"):
+            signal.quantify_composition(elements=elements, k_factors={**factors, "Xx_Ka": 1.0}, thickness=100.0)
+
     def test_region_of_an_roi(self, halves):
         found = halves.quantify_composition()
         left = found.mean(hs.roi.RectangularROI(0, 0, 55, 40))
@@ -291,6 +299,15 @@ class TestBadInput:
     def test_element_without_a_factor(self, signal):
         with pytest.raises(ValueError, match=r"Fe_\wa has no factor"):
             signal.quantify_composition(k_factors={"P_Ka": 1.0, "O_Ka": 1.2}, elements=["O", "P", "Fe"])
+
+    def test_live_time_of_the_whole_map_is_noticed(self, signal):
+        signal.metadata.set_item(EDS + "live_time", 1e4 * signal.metadata.get_item(EDS + "live_time"))
+        with pytest.warns(UserWarning, match=r"mean thickness .* nm, which can hardly be.* live time is that of one"):
+            found = signal.quantify_composition()
+        assert "can hardly be" in found.findings[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            signal.quantify_composition(thickness=100.0)
 
     def test_nan_negative_and_backward_axes(self, signal):
         spoiled = signal.deepcopy()
