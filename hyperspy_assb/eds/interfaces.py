@@ -64,7 +64,8 @@ class Beyond:
     Parameters
     ----------
     amount
-        nm of the rich side's excess that lie beyond it, those that the probe alone puts there taken out.
+        nm of the rich side's excess that lie beyond it, above what the outer half of the poor side has on average, and
+        those that the probe alone puts there taken out.
     std
         Standard error.
     atoms
@@ -361,6 +362,8 @@ def _beyond(steps: _Steps, joint: _Steps, common: Width, index: int) -> Beyond:
     """Amount of an element on its poor side, with the error of bins, plateaus and position together.
 
     What the error function has there, and what the bins have beyond it: so the bin that the boundary cuts does no harm.
+    What lies evenly on that side did not come over the boundary: it is taken off as the mean of the outer half, since a
+    plateau that is fitted to all of the side has the mean of a long tail in it.
     """
     profile, m = steps.profile, steps.m
     middle = 0.5 * (profile.distance[1:] + profile.distance[:-1])
@@ -369,6 +372,9 @@ def _beyond(steps: _Steps, joint: _Steps, common: Width, index: int) -> Beyond:
     side = -1 if plateaus[m + index] > plateaus[index] else 1
     excess = float(abs(plateaus[m + index] - plateaus[index]))
     back = np.linalg.inv(steps.white)
+    away = side * (profile.distance - common.position)
+    outer = (away > 0.5 * max(away.max(), 0.0)).astype(float)
+    outer /= max(outer.sum(), 1.0)
 
     def functional(position: float, variance: float) -> FloatArray:
         """The amount, as a linear function of the whitened data."""
@@ -377,9 +383,10 @@ def _beyond(steps: _Steps, joint: _Steps, common: Width, index: int) -> Beyond:
         share = steps.share(position, variance)
         inside = np.clip(position, edges[:-1], edges[1:])
         length = inside - edges[:-1] if side < 0 else edges[1:] - inside
+        weight = length - length.sum() * outer
         sigma = np.sqrt(max(variance + steps.probe_variance, steps.floor))
-        bins = (length[:, np.newaxis] * back[:, index, :]).ravel()
-        fitted = (length @ (1.0 - share)) * near + (length @ share) * far
+        bins = (weight[:, np.newaxis] * back[:, index, :]).ravel()
+        fitted = (weight @ (1.0 - share)) * near + (weight @ share) * far
         return bins - fitted - side * (far - near) * sigma / np.sqrt(2.0 * np.pi)
 
     influence = functional(common.position, common.variance)

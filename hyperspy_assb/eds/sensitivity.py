@@ -205,7 +205,7 @@ def from_k_factors(
     factors
         k of each line, in weight: weight fraction is proportional to k times counts.
     computed
-        Sets the scale, which matters for thickness and absorption only.
+        Sets the scale, which matters for thickness and absorption only: the mean over lines by their uncertainties.
     uncertainty
         Relative, of each line or of all.
     source
@@ -221,7 +221,10 @@ def from_k_factors(
     shared = [line for line in relative if line in computed.cross_section]
     scale = 1.0
     if shared:
-        scale = float(np.exp(np.mean([np.log(computed.cross_section[line] / relative[line]) for line in shared])))
+        # Hard K lines are computed best, and no window keeps them back.
+        weight = [computed.uncertainty[line] ** -2 for line in shared]
+        logs = [np.log(computed.cross_section[line] / relative[line]) for line in shared]
+        scale = float(np.exp(np.average(logs, weights=weight)))
     return Sensitivities(
         {line: scale * value for line, value in relative.items()},
         _by_line(uncertainty, relative),

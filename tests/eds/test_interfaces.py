@@ -115,8 +115,9 @@ def test_error_function_beyond_the_boundary(width, probe):
 
 
 @pytest.mark.parametrize("width", [6.0, 12.0])
-def test_atoms_that_went_over_are_seen_in_part(width):
-    # An exponential tail is no error function: the plateau of the poor side and the width take a part of it.
+def test_atoms_that_went_over_are_counted(width):
+    # An exponential tail of 10 nm. What of it lies beyond half of 48 nm, 9 %, counts twice as not having come over, and
+    # the common position and width, which it moves a little, take a tenth.
     def beyond(**migrated):
         centres = 2.0 * np.arange(-24, 25)
         members = [c + np.linspace(-0.875, 0.875, 8) for c in centres]
@@ -128,11 +129,12 @@ def test_atoms_that_went_over_are_seen_in_part(width):
 
     still, one, two = beyond(), beyond(Fe=4.0), beyond(Fe=8.0)
     # 4 atoms/nm^2 of boundary, and 80 nm of it along the beam.
-    assert 0.0 < one["Fe"].atoms - still["Fe"].atoms < 320.0
-    assert one["Fe"].atoms - still["Fe"].atoms < two["Fe"].atoms - still["Fe"].atoms < 640.0
+    for found, atoms in ((one, 320.0), (two, 640.0)):
+        assert 0.7 * atoms < found["Fe"].atoms - still["Fe"].atoms < 0.9 * atoms
     assert two["Fe"].recorded - still["Fe"].recorded > 2.0 * still["Fe"].recorded_std
+    # The position and the width are those of all elements: a little of it is laid to the others.
     for other in ("Ge", "P"):
-        assert abs(one[other].atoms - still[other].atoms) < one["Fe"].atoms - still["Fe"].atoms
+        assert abs(one[other].atoms - still[other].atoms) < 0.2 * (one["Fe"].atoms - still["Fe"].atoms)
 
 
 @settings(max_examples=8, deadline=None)
