@@ -19,7 +19,7 @@ from rich.text import Text
 
 from hyperspy_assb import __version__
 from hyperspy_assb.report.output import OutputError, check_target, whole_folder
-from hyperspy_assb.report.recipe import Recipe, UsageError, load_references, parse_elements, read_recipe
+from hyperspy_assb.report.recipe import Recipe, UsageError, parse_elements, read_recipe
 
 
 class _OneLineErrors(typer.core.TyperGroup):
@@ -204,51 +204,16 @@ def _fit_one(file: Path, target: Path, plan: Recipe, *, force: bool, inputs: lis
         if not file.exists():  # before the imports, which take seconds
             raise FileNotFoundError(f"There is no file {file}.")
         with _quiet_imports():
+            from hyperspy_assb.report.fits import fit_low_loss, fit_xrays
             from hyperspy_assb.signals.files import load_spectra
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             signal = load_spectra(file)
         read = tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
-        steps = _fit_xrays if signal.metadata.Signal.signal_type == "EDS_TEM_ASSB" else _fit_low_loss
+        steps = fit_xrays if signal.metadata.Signal.signal_type == "EDS_TEM_ASSB" else fit_low_loss
         analysis = steps(signal, plan, folder, stage, files=[file], earlier_warnings=read)
         stage("write", 1, 1)
     _finish(target, analysis.findings, analysis.warnings)
-
-
-def _fit_low_loss(signal: Any, plan: Recipe, folder: Path, stage: Any, **told: Any) -> Any:
-    from hyperspy_assb.report.analysis import analyse_low_loss
-    from hyperspy_assb.report.writing import write_analysis
-
-    references = load_references(plan.references, signal)
-    analysis = analyse_low_loss(signal, plan.elements, plan.valence, references, stage, **told)
-    stage("write", 0, 0)
-    write_analysis(analysis, folder)
-    return analysis
-
-
-def _fit_xrays(signal: Any, plan: Recipe, folder: Path, stage: Any, **told: Any) -> Any:
-    from hyperspy_assb.report.xrays import analyse_xrays, write_xrays
-
-    if plan.references:
-        raise ValueError("X-ray maps take no references: LiFePO4 and FePO4 have the same X-ray lines.")
-    try:
-        analysis = analyse_xrays(
-            signal,
-            plan.elements,
-            thickness=plan.thickness,
-            k_factors=plan.k_factors,
-            absorption=plan.absorption,
-            correct_energy=plan.correct_energy,
-            progress=stage,
-            **told,
-        )
-    except ValueError as error:
-        if "thickness=" in str(error):
-            raise ValueError(f"{error} On the command line: --thickness, or --no-absorption.") from error
-        raise
-    stage("write", 0, 0)
-    write_xrays(analysis, folder)
-    return analysis
 
 
 @app.command(

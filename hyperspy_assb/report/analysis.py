@@ -23,13 +23,10 @@ from hyperspy_assb.models.multifit import detector_from_metadata
 from hyperspy_assb.models.separability import Separability
 from hyperspy_assb.report import findings
 from hyperspy_assb.report.delithiation import delithiation_maps
+from hyperspy_assb.report.output import Progress
 from hyperspy_assb.report.spectra import FittedSpectrum, choose_spectra
 from hyperspy_assb.signals.delithiation import Delithiation
 from hyperspy_assb.signals.quantification import quantify_delithiation
-
-Progress = Callable[[str, int, int], object]
-"""Called with the stage ("zero loss", "calibrate", "quantify", "start", "fit"), what is done and how much there is (0:
-unknown)."""
 
 STATUS_NAMES = {int(s): s.name.lower().replace("_", " ") for s in Status}
 BAND = "FePO4ValenceBand"

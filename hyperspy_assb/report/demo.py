@@ -13,7 +13,7 @@ import pandas as pd
 
 from hyperspy_assb import provenance
 from hyperspy_assb.report import demo_figures
-from hyperspy_assb.report.analysis import Analysis, Progress, analyse_low_loss
+from hyperspy_assb.report.analysis import Analysis, analyse_low_loss
 from hyperspy_assb.report.comparison import (
     ABOUT,
     compare_signals,
@@ -34,6 +34,7 @@ from hyperspy_assb.report.demo_truth import (
 )
 from hyperspy_assb.report.figures import populations_figure, spectrum_figures
 from hyperspy_assb.report.html import Figure, Report, Table
+from hyperspy_assb.report.output import Progress
 from hyperspy_assb.report.spectra import choose_spectra
 from hyperspy_assb.report.writing import add_parameters, write_analysis
 from hyperspy_assb.signals.regions import mean_spectrum

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -18,12 +18,12 @@ from hyperspy_assb.acom.grains import BoundaryKind, GrainOptions
 from hyperspy_assb.acom.result import PatternStatus
 from hyperspy_assb.plotting.acom import plot_match
 from hyperspy_assb.report.html import Figure, Report, Table
+from hyperspy_assb.report.output import Progress
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.acom import load_patterns
 from hyperspy_assb.signals.indexing import index_orientations
 from hyperspy_assb.signals.orientations import OrientationMaps
 
-Progress = Callable[[str, int, int], None]
 GRAINS = GrainOptions(min_pixels=2)
 """Single pixels that were indexed wrongly are no grains."""
 EXAMPLES = 6

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+Progress = Callable[[str, int, int], object]
+"""Called with the stage ("zero loss", "calibrate", "quantify", "start", "fit", "write"), what is done and how much
+there is (0: unknown)."""
 
 
 class OutputError(OSError):

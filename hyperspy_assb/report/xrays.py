@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -17,11 +17,11 @@ from hyperspy_assb import provenance
 from hyperspy_assb.eds.phase_evidence import PhaseStatus
 from hyperspy_assb.plotting.eds import plot_composition, plot_phases, plot_summed_spectrum
 from hyperspy_assb.report.html import Figure, Report, Table
+from hyperspy_assb.report.output import Progress
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals import eds_setup
 from hyperspy_assb.signals.eds_phases import EDSComposition, EDSPhases
 
-Progress = Callable[[str, int, int], None]
 ABOUT = (
     "All lines of an element are fitted together with those that overlap them and with the continuum, by Poisson "
     "likelihood, with absorption in the specimen. Uncertainties of values are those of counting; the calibration of an "

@@ -79,7 +79,9 @@ def test_interface_has_bars_and_the_fit():
 
 
 def test_changes_count_what_changed(battery):
-    found = battery.edx_before.compare_composition(battery.edx_after, options=CompositionOptions(block=2, register=False))
+    found = battery.edx_before.compare_composition(
+        battery.edx_after, options=CompositionOptions(block=2, register=False)
+    )
     axes = found.plot()
     for element, ax in zip(found.elements, axes, strict=True):
         title = ax.get_title(loc="left") or ax.get_title()
