@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
-from exspy.material import elements, mass_absorption_coefficient
-from exspy.utils.eds import take_off_angle
 
 from hyperspy_assb.eds.composition import Scene, prepare_scene, quantify_elements
 from hyperspy_assb.eds.interface_changes import compare_interfaces
 from hyperspy_assb.eds.interfaces import InterfaceFit, fit_interface
-from hyperspy_assb.eds.lines import CELL_ELEMENTS, FOREIGN_ELEMENTS, XRayLine
+from hyperspy_assb.eds.lines import CELL_ELEMENTS, FOREIGN_ELEMENTS
 from hyperspy_assb.eds.phases import PhaseOptions, quantify_phases
 from hyperspy_assb.eds.profiles import bin_pixels, profile_of
-from hyperspy_assb.eds.sensitivity import compute_sensitivities, from_k_factors
-from hyperspy_assb.eds.spectra import Builder, Instrument
+from hyperspy_assb.eds.spectra import Builder
+from hyperspy_assb.signals.eds_setup import Settings, make_builder
 
 LINES = [
     "Al_Ka",
@@ -65,36 +62,9 @@ def exspy_line_counts(signal, optimizer: str) -> tuple[dict[str, np.ndarray], fl
     return _intensities(made), seconds
 
 
-@cache
-def _tabulated(element: str, energy: bytes) -> np.ndarray:
-    return mass_absorption_coefficient(element, np.frombuffer(energy))
-
-
-def mass_absorption(element: str, energy: np.ndarray) -> np.ndarray:
-    """exspy's coefficients; looked up once, for its database takes a millisecond."""
-    return _tabulated(element, np.ascontiguousarray(energy, dtype=float).tobytes())
-
-
 def _builder(signal, factors: dict[str, float] | None = None) -> Builder:
-    """What our models of a signal are built from; lines and absorption coefficients are exspy's."""
-    axis = signal.axes_manager.signal_axes[0]
-    tem = signal.metadata.Acquisition_instrument.TEM
-    eds = tem.Detector.EDS
-    lines = [
-        XRayLine(element, name, row["energy (keV)"], row["weight"])
-        for element in (*CELL_ELEMENTS, *FOREIGN_ELEMENTS)
-        for name, row in elements[element].Atomic_properties.Xray_lines.as_dictionary().items()
-    ]
-    instrument = Instrument(
-        resolution=eds.energy_resolution_MnKa,
-        beam_energy=tem.beam_energy,
-        take_off_angle=take_off_angle(tem.Stage.tilt_alpha, eds.azimuth_angle, eds.elevation_angle),
-        electrons=tem.beam_current * eds.live_time * 1e-9 / 1.602176634e-19,
-    )
-    known = compute_sensitivities(lines, tem.beam_energy, solid_angle=eds.solid_angle)
-    if factors:
-        known = from_k_factors(factors, known)
-    return Builder(axis.axis, tuple(lines), instrument, known, mass_absorption, RANGE)
+    """What the methods of the signal build their models from."""
+    return make_builder(signal, Settings(k_factors=factors, fit_range=RANGE))
 
 
 def line_counts(signal) -> dict[str, np.ndarray]:
