@@ -1,0 +1,72 @@
+"""Fits of one file as a recipe says, written to a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hyperspy_assb.report.analysis import Analysis, analyse_low_loss
+from hyperspy_assb.report.output import Progress
+from hyperspy_assb.report.recipe import Recipe, load_references
+from hyperspy_assb.report.writing import write_analysis
+from hyperspy_assb.report.xrays import XRayAnalysis, analyse_xrays, write_xrays
+
+
+def fit_low_loss(signal: Any, plan: Recipe, folder: Path, progress: Progress, **told: Any) -> Analysis:
+    """Fit an EELS map as a recipe says, and write everything to an empty folder.
+
+    Parameters
+    ----------
+    signal
+        An EELS signal of this package.
+    plan
+        What to fit.
+    folder
+        Where to.
+    progress
+        Called with stage, done and total.
+    told
+        ``files`` and ``earlier_warnings`` of :func:`.analyse_low_loss`.
+    """
+    references = load_references(plan.references, signal)
+    analysis = analyse_low_loss(signal, plan.elements, plan.valence, references, progress, **told)
+    progress("write", 0, 0)
+    write_analysis(analysis, folder)
+    return analysis
+
+
+def fit_xrays(signal: Any, plan: Recipe, folder: Path, progress: Progress, **told: Any) -> XRayAnalysis:
+    """Quantify an X-ray map as a recipe says, and write everything to an empty folder.
+
+    Parameters
+    ----------
+    signal
+        An X-ray signal of this package.
+    plan, folder, progress, told
+        As for :func:`fit_low_loss`.
+
+    Raises
+    ------
+    ValueError
+        If the recipe has references, or something is missing in the metadata.
+    """
+    if plan.references:
+        raise ValueError("X-ray maps take no references: LiFePO4 and FePO4 have the same X-ray lines.")
+    try:
+        analysis = analyse_xrays(
+            signal,
+            plan.elements,
+            thickness=plan.thickness,
+            k_factors=plan.k_factors,
+            absorption=plan.absorption,
+            correct_energy=plan.correct_energy,
+            progress=progress,
+            **told,
+        )
+    except ValueError as error:
+        if "thickness=" in str(error):
+            raise ValueError(f"{error} On the command line: --thickness, or --no-absorption.") from error
+        raise
+    progress("write", 0, 0)
+    write_xrays(analysis, folder)
+    return analysis
