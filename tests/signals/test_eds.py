@@ -583,7 +583,7 @@ class TestRealMaps:
 
     def test_no_battery_phase_explains_silica(self, silica):
         with pytest.warns(UserWarning, match="No mixture of the phases explains"):
-            found = silica.quantify_phases(thickness=50.0, elements=["C", "O", "Si", "Cu"])
+            found = silica.inav[::2, ::2].quantify_phases(thickness=50.0, elements=["C", "O", "Si", "Cu"])
         silicon = found.composition.atoms["Si"].data
         rich = silicon > np.nanquantile(silicon, 0.8)
         assert not found.judge(rich).explained
