@@ -232,6 +232,7 @@ def quantify_phases(
     missing = {el for atoms in columns.values() for el in atoms} - set(scene.elements)
     if missing:
         raise ValueError(f"The phases hold {', '.join(sorted(missing))}, which is not among the elements: add it.")
+    _must_differ(columns)
     model = scene.column_model(columns)
     fit = model.fit(counts, threads=threads)
     composition = quantify_elements(scene, counts, threads=threads)
@@ -280,3 +281,16 @@ def quantify_phases(
         misfit_significance=fit.pearson,
         status=status,
     )
+
+
+def _must_differ(columns: Mapping[str, Mapping[str, float]]) -> None:
+    elements = sorted({element for atoms in columns.values() for element in atoms})
+    matrix = np.array([[atoms.get(element, 0.0) for element in elements] for atoms in columns.values()])
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    same = np.argwhere(np.triu(matrix @ matrix.T, 1) > 1.0 - 1e-9)
+    if same.size:
+        one, other = (list(columns)[i] for i in same[0])
+        raise ValueError(
+            f"{one} and {other} have the same elements in the same proportions (X-rays show no Li): leave one of them "
+            "out."
+        )

@@ -240,7 +240,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
     def quantify_phases(
         self,
-        phases: Mapping[str, str] | None = None,
+        phases: Mapping[str, str] | Sequence[str] | None = None,
         *,
         k_factors: Factors = None,
         zeta_factors: Mapping[str, float] | str | None = None,
@@ -256,7 +256,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         Parameters
         ----------
         phases
-            Names, and the phase of :func:`hyperspy_assb.reference.phases` of each; None: olivine (LiFePO4 and FePO4,
+            Names, and the phase of :func:`hyperspy_assb.reference.phases` of each, or the latter alone; None: olivine (LiFePO4 and FePO4,
             which have the same X-ray lines), LAGP, Li3V2(PO4)3 and carbon.
         k_factors, zeta_factors, thickness, absorption, elements, fit_range
             As in :meth:`quantify_composition`.
@@ -273,7 +273,8 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         Raises
         ------
         ValueError
-            As in :meth:`quantify_composition`, or if a density is not above 0.
+            As in :meth:`quantify_composition`, if a density is not above 0, or if two phases have the same elements in
+            the same proportions.
         UnknownReferenceError
             If a phase is not in the reference tables.
 
@@ -284,12 +285,15 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
             :meth:`quantify_composition`.
         """
         options = options or PhaseOptions()
+        if phases is not None and not isinstance(phases, Mapping):
+            phases = {name: name for name in phases}
         chosen = dict(options.phases if phases is None else phases)
         own = {**{k: v for k, v in options.densities if k in chosen}, **(densities or {})}
         options = replace(options, phases=tuple(chosen.items()), densities=tuple(own.items()))
         if elements is not None:
             held = {element for atoms in options.columns().values() for element in atoms}
-            elements = tuple(dict.fromkeys((*elements, *sorted(held))))
+            named = (elements,) if isinstance(elements, str) else elements
+            elements = tuple(dict.fromkeys((*named, *sorted(held))))
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
         return phases_of(self, settings, options)
 
@@ -411,15 +415,13 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         elements: Sequence[str] | None,
         fit_range: tuple[float, float] | None,
     ) -> Settings:
-        if thickness is not None and not thickness > 0.0:
-            raise ValueError(f"thickness must be above 0 nm, not {thickness}.")
         return Settings(
             k_factors=k_factors,
             zeta_factors=zeta_factors,
             thickness=thickness,
             absorption=absorption,
             fit_range=fit_range,
-            elements=None if elements is None else tuple(elements),
+            elements=None if elements is None else (elements,) if isinstance(elements, str) else tuple(elements),
         )
 
 

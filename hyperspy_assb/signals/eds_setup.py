@@ -56,6 +56,11 @@ class Settings:
         keV; None: 0.18 to 15.
     elements
         Elements that are looked for; None: those of the cell, of the preparation, and of the metadata.
+
+    Raises
+    ------
+    ValueError
+        If the thickness is not a number above 0, or there is no element.
     """
 
     k_factors: Factors = None
@@ -64,6 +69,13 @@ class Settings:
     absorption: bool = True
     fit_range: tuple[float, float] | None = None
     elements: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        value = self.thickness
+        if value is not None and not (np.ndim(value) == 0 and np.isfinite(value) and value > 0.0):
+            raise ValueError(f"thickness must be one number above 0 nm, the mean of the map, not {value!r}.")
+        if self.elements is not None and not self.elements:
+            raise ValueError("elements must name at least one element; None: those of the cell and its preparation.")
 
 
 def database_lines(elements: Sequence[str]) -> tuple[XRayLine, ...]:

@@ -289,6 +289,16 @@ class TestBadInput:
             with pytest.raises(ValueError, match="map is empty"):
                 method()
 
+    @pytest.mark.parametrize("thickness", [0.0, -3.0, np.nan, np.inf, np.full((6, 8), 80.0)])
+    def test_thickness_is_one_number(self, signal, thickness):
+        with pytest.raises(ValueError, match="thickness must be one number above 0 nm"):
+            signal.quantify_composition(thickness=thickness)
+
+    def test_no_elements(self, signal):
+        with pytest.raises(ValueError, match="at least one element"):
+            signal.quantify_composition(elements=[])
+        assert signal.quantify_composition(elements="Fe").elements == ("Fe",)
+
     def test_empty_pixel_is_flagged(self, signal):
         signal.data[2, 3] = 0
         found = signal.quantify_phases()
@@ -400,6 +410,14 @@ class TestPhases:
         with pytest.warns(UserWarning, match="of elements that no phase holds"):
             assert not signal.quantify_phases().judge().explained
         assert signal.quantify_phases(options=PhaseOptions(foreign=0.9)).judge().explained
+
+    def test_phases_by_name_alone(self, signal):
+        found = signal.quantify_phases(["LiFePO4", "LAGP"])
+        assert found.phases == ("LiFePO4", "LAGP")
+
+    def test_phases_that_x_rays_do_not_tell_apart(self, signal):
+        with pytest.raises(ValueError, match=r"LFP and FP have the same elements .* leave one of them out"):
+            signal.quantify_phases({"LFP": "LiFePO4", "FP": "FePO4", "LAGP": "LAGP"})
 
     def test_densities_are_of_phases(self, signal):
         with pytest.raises(ValueError, match="densities: 'wood'"):
