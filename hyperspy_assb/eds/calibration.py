@@ -13,6 +13,10 @@ from hyperspy_assb.fitting.template_kernels import CONVERGED
 _STEPS = 8
 _LIKELY = np.array([0.1, 0.02, 40.0])
 """Offset in keV, gain and change of resolution in eV that are not surprising: they hold what hardly any line tells."""
+_BROAD = 0.15
+"""keV: windows in which counts are compared with the fit, as wide as a line."""
+_UNEXPLAINED = 0.1
+"""Share of the counts that shapes of lines do not account for."""
 _TELL = 0.75
 """Channels by which a line must be off before it is worth saying."""
 
@@ -37,6 +41,10 @@ class EnergyCalibration:
         eV.
     lines
         Energy in keV of main lines with enough counts, by name.
+    unexplained
+        Share of the counts that lie where the fit of lines and continuum has none, or lack where it has some.
+    worst
+        keV where most of them are.
     """
 
     offset: float
@@ -46,6 +54,8 @@ class EnergyCalibration:
     channel: float
     stated_resolution: float
     lines: Mapping[str, float]
+    unexplained: float = 0.0
+    worst: float = 0.0
 
     def shift(self, energy: float) -> tuple[float, float]:
         """Channels by which a line of some energy in keV appears too high, and the standard error."""
@@ -59,9 +69,21 @@ class EnergyCalibration:
         return {name: self.shift(energy) for name, energy in self.lines.items()}
 
     @property
+    def trusted(self) -> bool:
+        """Whether the lines that were found are where the counts are."""
+        return self.unexplained <= _UNEXPLAINED
+
+    @property
     def findings(self) -> tuple[str, ...]:
         """What is wrong, in words; empty where nothing is."""
         found = []
+        if not self.trusted:
+            # What the fit says of the axis then means nothing.
+            return (
+                f"Lines and continuum leave {100 * self.unexplained:.0f} % of the counts unexplained, most near "
+                f"{self.worst:.2f} keV: the energy axis (its scale, its offset) is wrong by more than can be "
+                "corrected, or an element is missing in the list.",
+            )
         off = {n: (v, s) for n, (v, s) in self.shifts.items() if abs(v) > _TELL and abs(v) > 4.0 * s}
         if off:
             name, (value, std) = max(off.items(), key=lambda item: abs(item[1][0]))
@@ -170,7 +192,16 @@ def estimate_calibration(builder: Builder, total: FloatArray) -> EnergyCalibrati
         channel=channel,
         stated_resolution=stated,
         lines=strong,
+        **_left(builder.energy[builder.channels], counts, expected, round(_BROAD / channel)),
     )
+
+
+def _left(energy: FloatArray, counts: FloatArray, expected: FloatArray, size: int) -> dict[str, float]:
+    """Share of the counts beyond noise that is not as expected, in windows of some channels, and the worst window."""
+    starts = np.arange(0, counts.size, max(size, 1))
+    seen, wanted = np.add.reduceat(counts, starts), np.add.reduceat(expected, starts)
+    left = np.maximum(np.abs(seen - wanted) - 2.0 * np.sqrt(np.maximum(wanted, 1.0)), 0.0)
+    return {"unexplained": float(left.sum() / max(seen.sum(), 1.0)), "worst": float(energy[starts[np.argmax(left)]])}
 
 
 def _shifted(builder: Builder, state: FloatArray) -> Builder:

@@ -74,9 +74,11 @@ def summarise_region(mixture: PhaseMixture, where: NDArray[np.bool_] | None = No
     good = inside & (mixture.status == PhaseStatus.GOOD)
     if not good.any():
         raise ValueError("No pixel of the region is explained by the phases: there is nothing to add up.")
-    amounts = mixture.unclipped[good].sum(axis=0)[np.newaxis]
-    covariance = mixture.covariance[good].sum(axis=0)[np.newaxis]
-    change = mixture.by_calibration[good].sum(axis=0)
+    # Pixels with little of everything count as well: left out, those that noise lifts would remain.
+    summed = inside & np.isin(mixture.status, (PhaseStatus.GOOD, PhaseStatus.VACUUM))
+    amounts = mixture.unclipped[summed].sum(axis=0)[np.newaxis]
+    covariance = mixture.covariance[summed].sum(axis=0)[np.newaxis]
+    change = mixture.by_calibration[summed].sum(axis=0)
     found = {}
     for kind in ("volume", "mass"):
         unit = mixture._unit(kind)

@@ -59,8 +59,10 @@ class PhaseOptions:
         Raises
         ------
         ValueError
-            If a density is of no phase, or not above 0.
+            If there is no phase, or a density is of no phase or not above 0.
         """
+        if not self.phases:
+            raise ValueError("phases must name at least one phase; None: those of the cell.")
         factor = {}
         for name, density in self.densities:
             if name not in dict(self.phases) or not density > 0.0:

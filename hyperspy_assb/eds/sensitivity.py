@@ -287,10 +287,15 @@ def read_factors(path: str | PathLike[str]) -> tuple[dict[str, float], dict[str,
     factors, errors = {}, {}
     for row in rows:
         try:
-            factors[row["line"].strip()] = float(row[names[0]])
-            errors[row["line"].strip()] = float(row.get("uncertainty") or K_UNCERTAINTY)
+            line = row["line"].strip()
+            value, uncertainty = float(row[names[0]]), float(row.get("uncertainty") or K_UNCERTAINTY)
         except (TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{path}: the row of {row['line']!r} holds no number ({error}).") from error
+        if line in factors:
+            raise ValueError(f"{path} has two rows of {line}.")
+        if not 0.0 <= uncertainty < 1.0:
+            raise ValueError(f"{path}: the uncertainty of {line} is relative, such as 0.05, not {uncertainty:g}.")
+        factors[line], errors[line] = value, uncertainty
     return factors, errors
 
 

@@ -289,7 +289,9 @@ class Builder:
             rows[:lines, : len(names)] = strength
             absorption[:lines, : len(names)] = depth
         for k, family in enumerate(free_families):
+            # An axis that is put right may move a family out of the range.
             members = [line for line in self.seen if f"{line.element}_{line.family}" == family]
+            members = members or [line for line in self.lines if f"{line.element}_{line.family}" == family]
             templates.append(np.sum([line.weight * self._shape(line) for line in members], axis=0))
             rows[lines + k, len(names) + k] = 1.0
         first = lines + len(free_families)

@@ -126,8 +126,10 @@ def describe_phases(phases: EDSPhases) -> tuple[str, ...]:
         lines.append(findings.pop(0))
     elif np.any(status == PhaseStatus.GOOD):
         table = phases.regions().reset_index()
+        unexplained = float(table["unexplained"].iloc[0])
+        of = "" if unexplained < 0.02 else f" of the {100 * (1 - unexplained):.0f} % of the pixels that are explained"
         lines.append(
-            "Volume: "
+            f"Volume{of}: "
             + ", ".join(
                 f"{row['phase']} {100 * max(row['volume'], 0.0):.1f} % ({100 * row['volume low']:.1f} to "
                 f"{100 * row['volume high']:.1f})"
@@ -138,7 +140,8 @@ def describe_phases(phases: EDSPhases) -> tuple[str, ...]:
     composition = phases.composition
     if np.isfinite(composition.found.unclipped).all(axis=1).any():
         mean = composition.mean()
-        sure = mean["at. %"] > np.maximum(3.0 * np.hypot(mean["std"], mean["systematic"]), 0.1)
+        # How far a factor is off says nothing of whether the element is there.
+        sure = mean["at. %"] > np.maximum(3.0 * mean["std"], 0.1)
         there = mean[sure].sort_values("at. %", ascending=False)
         listed = [
             f"{name} {row['at. %']:.1f} ± {np.hypot(row['std'], row['systematic']):.1f} at. %"

@@ -174,8 +174,15 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         -------
         EnergyCalibration
             What was found before the correction.
+
+        Raises
+        ------
+        ValueError
+            If the lines that were found are not where the counts are; nothing is changed.
         """
         found = self.check_energy_calibration()
+        if not found.trusted:
+            raise ValueError(f"{found.findings[0]} Nothing was changed.")
         axis = self.axes_manager.signal_axes[0]
         units = 1000.0 if str(axis.units) == "eV" else 1.0
         # Lines of energy E appear at E (1 + gain) + offset.

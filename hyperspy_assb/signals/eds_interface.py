@@ -285,6 +285,13 @@ def profile_across(
         )
         warnings.warn(told, UserWarning, stacklevel=3)
         findings.append(told)
+    if fit.common.variance + 4.0 * fit.common.variance_std < 0.0:
+        told = (
+            f"The profile is narrower than a probe of {probe:g} nm (full width at half maximum) can make it: the width "
+            "says nothing before the probe is known."
+        )
+        warnings.warn(told, UserWarning, stacklevel=3)
+        findings.append(told)
     parameters |= {
         "probe": probe,
         "bin_width": width,

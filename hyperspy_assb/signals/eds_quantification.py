@@ -33,7 +33,7 @@ def prepare(signal: Any, settings: Settings) -> tuple[Scene, eds_setup.Spectra, 
     scene = eds_setup.make_scene(signal, builder, settings, summed)
     factors = builder.sensitivities
     findings = [LITHIUM, f"Calibration of the elements: {factors.source}."]
-    findings += calibration.findings if calibration else ("The energy axis could not be checked: too few counts.",)
+    findings += calibration.findings if calibration else ("The energy axis could not be checked.",)
     if scene.free_families:
         free = ", ".join(family.replace("_", " ") for family in scene.free_families)
         findings.append(f"Fitted, but not counted, for want of a factor: {free}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -32,6 +32,8 @@ DEFAULT_VALUES = {
     "azimuth_angle": lambda: preferences.EDS.eds_detector_azimuth,
     "energy_resolution_MnKa": lambda: preferences.EDS.eds_mn_ka,
 }
+_ENOUGH = 1e4
+"""Counts with which an axis that cannot be checked is worth a word."""
 FIT_RANGE = (0.18, 15.0)
 """keV in which spectra are fitted."""
 Factors = Mapping[str, float] | str | PathLike[str] | Sensitivities | None
@@ -227,6 +229,8 @@ def read_sensitivities(signal: Any, lines: Sequence[XRayLine], settings: Setting
     if isinstance(settings.k_factors, Sensitivities):
         return settings.k_factors
     solid_angle = signal.metadata.get_item(EDS + "solid_angle", None)
+    if solid_angle is not None and not 0.0 < float(solid_angle) <= 4.0 * np.pi:
+        raise ValueError(f"The solid angle must be between 0 and 4π sr, not {solid_angle} (metadata {EDS}solid_angle).")
     known = [line for line in lines if line.element in x_ray_elements()]
     computed = sensitivity.compute_sensitivities(known, beam_energy, solid_angle=solid_angle)
     if settings.zeta_factors is not None:
@@ -239,12 +243,16 @@ def read_sensitivities(signal: Any, lines: Sequence[XRayLine], settings: Setting
     return sensitivity.from_k_factors(factors, computed, uncertainty=errors, source=source)
 
 
-def _masses(lines: Iterable[str]) -> dict[str, float]:
+def _masses(lines: Collection[str]) -> dict[str, float]:
     """Atomic masses of the elements of lines for which there are no X-ray constants."""
-    others = {line.partition("_")[0] for line in lines} - set(x_ray_elements())
-    unknown = sorted(element for element in others if element not in element_database)
+    elements = {line.partition("_")[0] for line in lines}
+    unknown = sorted(element for element in elements if element not in element_database)
     if unknown:
         raise ValueError(f"Factors are by line, such as Fe_Ka: there is no element {', '.join(unknown)}.")
+    main = {line.full_name for line in database_lines(sorted(elements)) if line.name == line.family}
+    if other := sorted(set(lines) - main):
+        raise ValueError(f"Factors are of main lines, such as Fe_Ka or Fe_La, which {', '.join(other)} is not.")
+    others = elements - set(x_ray_elements())
     return {element: float(element_database[element].General_properties.atomic_weight) for element in others}
 
 
@@ -399,7 +407,9 @@ def check_calibration(builder: Builder, total: FloatArray) -> calibration.Energy
     """
     try:
         found = calibration.estimate_calibration(builder, total)
-    except ValueError:
+    except ValueError as error:
+        if total.sum() > _ENOUGH:
+            warnings.warn(str(error), UserWarning, stacklevel=3)
         return None
     for finding in found.findings:
         warnings.warn(finding, UserWarning, stacklevel=3)

@@ -58,15 +58,24 @@ def test_only_pixels_of_the_region(make_mixture):
 
 def test_pixels_without_an_answer_are_left_out(make_mixture):
     mixture = make_mixture(
-        [[50.0, 0.0], [0.0, 50.0], [900.0, 0.0], [900.0, 0.0], [900.0, 0.0], [np.nan, np.nan]],
-        status=[GOOD, GOOD, UNEXPLAINED, RESIDUAL, VACUUM, EMPTY],
+        [[50.0, 0.0], [0.0, 50.0], [900.0, 0.0], [900.0, 0.0], [np.nan, np.nan]],
+        status=[GOOD, GOOD, UNEXPLAINED, RESIDUAL, EMPTY],
     )
     found = summarise_region(mixture)
     np.testing.assert_allclose(found.volume, [0.5, 0.5])
     # Of four pixels with material, two are explained.
     np.testing.assert_allclose(found.area, [0.25, 0.25])
     assert found.unexplained == pytest.approx(0.5)
-    assert found.pixels == (2, 6)
+    assert found.pixels == (2, 5)
+
+
+def test_pixels_with_little_of_everything_count(make_mixture):
+    # Noise that lifts some pixels above their error lowers others.
+    mixture = make_mixture([[60.0, 0.0], [2.0, 1.0], [-2.0, 1.0], [0.0, 18.0]], status=[GOOD, VACUUM, VACUUM, GOOD])
+    found = summarise_region(mixture)
+    np.testing.assert_allclose(found.volume, [0.75, 0.25])
+    np.testing.assert_allclose(found.area, [0.5, 0.5])
+    assert found.unexplained == 0.0
 
 
 def test_area_of_what_is_not_sure(make_mixture):

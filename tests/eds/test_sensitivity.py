@@ -300,3 +300,14 @@ def test_table_that_cannot_be_read(tmp_path, text, message):
 def test_table_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent"):
         read_factors(tmp_path / "absent.csv")
+
+
+def test_tables_that_contradict_themselves(tmp_path):
+    path = tmp_path / "factors.csv"
+    path.write_text("line,factor\nFe_Ka,1.2\nFe_Ka,1.3\n")
+    with pytest.raises(ValueError, match="two rows of Fe_Ka"):
+        read_factors(path)
+    for uncertainty in ("8", "-0.1"):
+        path.write_text(f"line,factor,uncertainty\nFe_Ka,1.2,{uncertainty}\n")
+        with pytest.raises(ValueError, match="uncertainty of Fe_Ka is relative"):
+            read_factors(path)

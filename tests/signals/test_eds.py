@@ -228,6 +228,8 @@ class TestComposition:
         elements = ["O", "P", "Fe", "Ge", "Al", "Mn"]
         found = signal.quantify_composition(elements=elements, k_factors=factors, thickness=100.0).mean()
         assert abs(found.loc["Mn", "at. %"]) < 5.0 * found.loc["Mn", "std"] + 0.1
+        with pytest.raises(ValueError, match=r"main lines.*Fe_Kb is not"):
+            signal.quantify_composition(k_factors={**factors, "Fe_Kb": 1.0}, thickness=100.0)
         with pytest.raises(ValueError, match="no element Xx"):
             signal.quantify_composition(elements=elements, k_factors={**factors, "Xx_Ka": 1.0}, thickness=100.0)
 
@@ -278,6 +280,25 @@ class TestBadInput:
         assert before.shifts["O_Ka"][0] == pytest.approx(2.0, abs=0.1)
         assert signal.check_energy_calibration().findings == ()
 
+    @pytest.mark.parametrize("offset", [-0.12, 0.07])
+    def test_ten_channels_are_put_right(self, signal, offset):
+        axis = signal.axes_manager.signal_axes[0]
+        axis.offset += offset
+        signal.correct_energy_calibration()
+        assert axis.offset == pytest.approx(0.0, abs=0.002)
+
+    @pytest.mark.parametrize(("scale", "offset"), [(2.0, 0.0), (1.05, 0.0), (1.0, 1.0)])
+    def test_axis_that_is_beyond_correction_is_said(self, signal, scale, offset):
+        axis = signal.axes_manager.signal_axes[0]
+        axis.scale *= scale
+        axis.offset += offset
+        stated = axis.scale, axis.offset
+        with pytest.raises(ValueError, match=r"of the counts unexplained.*energy axis.*Nothing was changed"):
+            signal.correct_energy_calibration()
+        assert (axis.scale, axis.offset) == stated
+        with pytest.warns(UserWarning, match="of the counts unexplained"):
+            signal.quantify_composition()
+
     def test_right_calibration_is_not_blamed(self, signal):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -297,7 +318,8 @@ class TestBadInput:
     def test_no_elements(self, signal):
         with pytest.raises(ValueError, match="at least one element"):
             signal.quantify_composition(elements=[])
-        assert signal.quantify_composition(elements="Fe").elements == ("Fe",)
+        with pytest.warns(UserWarning, match="fewer than two lines"):
+            assert signal.quantify_composition(elements="Fe").elements == ("Fe",)
 
     def test_empty_pixel_is_flagged(self, signal):
         signal.data[2, 3] = 0
@@ -306,6 +328,7 @@ class TestBadInput:
         assert np.isnan(found.volume_fraction["LAGP"].data[2, 3])
         assert (found.status.data == PhaseStatus.EMPTY).sum() == 1
 
+    @pytest.mark.filterwarnings("ignore:Lines and continuum leave")
     def test_element_without_a_factor(self, signal):
         with pytest.raises(ValueError, match=r"Fe_\wa has no factor"):
             signal.quantify_composition(k_factors={"P_Ka": 1.0, "O_Ka": 1.2}, elements=["O", "P", "Fe"])
@@ -415,6 +438,10 @@ class TestPhases:
         found = signal.quantify_phases(["LiFePO4", "LAGP"])
         assert found.phases == ("LiFePO4", "LAGP")
 
+    def test_no_phases(self, signal):
+        with pytest.raises(ValueError, match="at least one phase"):
+            signal.quantify_phases({})
+
     def test_phases_that_x_rays_do_not_tell_apart(self, signal):
         with pytest.raises(ValueError, match=r"LFP and FP have the same elements .* leave one of them out"):
             signal.quantify_phases({"LFP": "LiFePO4", "FP": "FePO4", "LAGP": "LAGP"})
@@ -460,6 +487,11 @@ class TestInterface:
         found = scene.signal.interface_profile(boundary=mask, probe=scene.truth.options.probe, smooth=0.0)
         low, high = found.width_interval
         assert abs(found.width - 10.0) < 4.0 * (high - low) / 2.0
+
+    def test_probe_that_is_wider_than_the_profile(self, scene):
+        with pytest.warns(UserWarning, match="narrower than a probe of 25 nm"):
+            found = scene.signal.interface_profile(probe=25.0)
+        assert any("narrower than a probe" in text for text in found.findings)
 
     def test_nothing_to_fit(self, signal):
         with pytest.raises(ValueError, match=r"8|eight"):
