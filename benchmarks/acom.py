@@ -28,10 +28,10 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 from acom_scenes import NAMES, Scene, errors, scene  # noqa: E402
 
-from hyperspy_assb.acom.bank import TemplateBank, simulate_bank  # noqa: E402
-from hyperspy_assb.acom.indexing import Indexer, IndexingOptions  # noqa: E402
-from hyperspy_assb.acom.matching import Matcher, MatchOptions  # noqa: E402
-from hyperspy_assb.acom.posterior import PosteriorOptions  # noqa: E402
+from hyperspy_assb.acom.matching.block_indexing import Indexer, IndexingOptions  # noqa: E402
+from hyperspy_assb.acom.matching.matcher import Matcher, MatchOptions  # noqa: E402
+from hyperspy_assb.acom.matching.posterior import PosteriorOptions  # noqa: E402
+from hyperspy_assb.acom.templates.bank import TemplateBank, simulate_bank  # noqa: E402
 
 EXACT = {"scale_std": 0.0, "centre_std": (0.15, 0.15)}
 

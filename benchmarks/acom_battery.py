@@ -25,7 +25,7 @@ import numpy as np  # noqa: E402
 from scipy.ndimage import binary_dilation  # noqa: E402
 
 from hyperspy_assb.acom import simulate_bank  # noqa: E402
-from hyperspy_assb.acom.bank import TemplateBank  # noqa: E402
+from hyperspy_assb.acom.templates.bank import TemplateBank  # noqa: E402
 from hyperspy_assb.simulation import micro_battery  # noqa: E402
 
 CRYSTALS = ("LiFePO4", "FePO4", "LAGP")

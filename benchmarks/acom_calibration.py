@@ -22,10 +22,10 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 
 from hyperspy_assb.acom import simulate_bank  # noqa: E402
-from hyperspy_assb.acom.bank import TemplateBank  # noqa: E402
+from hyperspy_assb.acom.templates.bank import TemplateBank  # noqa: E402
 from hyperspy_assb.simulation import simulate_patterns  # noqa: E402
-from hyperspy_assb.simulation.diffraction_conditions import DiffractionConditions  # noqa: E402
-from hyperspy_assb.simulation.diffraction_scan import patterns_to_signal  # noqa: E402
+from hyperspy_assb.simulation.acom.conditions import DiffractionConditions  # noqa: E402
+from hyperspy_assb.simulation.acom.scan import patterns_to_signal  # noqa: E402
 
 NAMES = ("LiFePO4", "FePO4")
 MIXTURES = {"both": (0, 1), "LiFePO4 alone": (0,), "FePO4 alone": (1,)}

@@ -18,9 +18,9 @@ import dask.array as da
 import numpy as np
 
 from hyperspy_assb.acom import simulate_bank
-from hyperspy_assb.signals.acom import ACOMPatterns
+from hyperspy_assb.signals.acom.signal import ACOMPatterns
 from hyperspy_assb.simulation import DiffractionConditions
-from hyperspy_assb.simulation.diffraction_scan import simulate_scan
+from hyperspy_assb.simulation.acom.scan import simulate_scan
 from hyperspy_assb.simulation.lamella import build_lamella
 
 TILE = 16

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from acom_scenes import Scene  # isort: skip
-from hyperspy_assb.acom.bank import TemplateBank
-from hyperspy_assb.acom.frames import turn_pattern
-from hyperspy_assb.acom.phases import to_orix
+from hyperspy_assb.acom.crystals.crystal_phase import to_orix
+from hyperspy_assb.acom.crystals.frames import turn_pattern
+from hyperspy_assb.acom.templates.bank import TemplateBank
 
 
 @dataclass(frozen=True)

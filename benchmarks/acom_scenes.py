@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from hyperspy_assb.acom.bank import TemplateBank
-from hyperspy_assb.acom.frames import multiply
-from hyperspy_assb.acom.geometry import PatternGeometry
-from hyperspy_assb.acom.matching import quaternions_of
-from hyperspy_assb.acom.phases import laue_rotations
+from hyperspy_assb.acom.crystals.crystal_phase import laue_rotations
+from hyperspy_assb.acom.crystals.frames import multiply
+from hyperspy_assb.acom.matching.matcher import quaternions_of
+from hyperspy_assb.acom.patterns.geometry import PatternGeometry
+from hyperspy_assb.acom.templates.bank import TemplateBank
 from hyperspy_assb.simulation import simulate_patterns
-from hyperspy_assb.simulation.diffraction_conditions import DiffractionConditions
+from hyperspy_assb.simulation.acom.conditions import DiffractionConditions
 
 NAMES = ("LiFePO4", "FePO4")
 

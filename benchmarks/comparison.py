@@ -25,17 +25,17 @@ from scipy.ndimage import gaussian_filter
 from scipy.optimize import least_squares
 
 from hyperspy_assb import reference
-from hyperspy_assb.eels.comparison import compare_states
-from hyperspy_assb.eels.comparison_options import ComparisonOptions, Spectra, Window
-from hyperspy_assb.eels.plasmon import drude, fit_plasmon
-from hyperspy_assb.eels.single_scattering import (
+from hyperspy_assb.eels.comparison.low_loss_comparison import compare_states
+from hyperspy_assb.eels.comparison.options import ComparisonOptions, Spectra, Window
+from hyperspy_assb.eels.scattering.plasmon import drude, fit_plasmon
+from hyperspy_assb.eels.scattering.single_scattering import (
     Grid,
     estimate_single_scattering,
     fit_zero_loss_shape,
     measured_zero_loss_shape,
     sum_aligned,
 )
-from hyperspy_assb.eels.zero_loss import estimate_centre
+from hyperspy_assb.eels.zero_loss.position import estimate_centre
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra
 
 HERE = Path(__file__).resolve()

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from delithiation_scene import BINS, Scene, bound
 
-from hyperspy_assb.eels.delithiation import DelithiationStatus
-from hyperspy_assb.eels.quantification import METHODS
+from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
+from hyperspy_assb.eels.delithiation.quantification import METHODS
 from hyperspy_assb.simulation import EELSConditions
 from hyperspy_assb.simulation.conditions import Detector
 

@@ -21,11 +21,12 @@ import pandas as pd
 from delithiation_scene import BINS, Scene
 from scipy import ndimage, stats
 
-from hyperspy_assb.eels.mixing import OWN_SHAPE
-from hyperspy_assb.eels.quantification import quantify
-from hyperspy_assb.eels.regions import find_excess
-from hyperspy_assb.simulation import dielectric, simulate_spectra, spectra
+from hyperspy_assb.eels.delithiation.mixing import OWN_SHAPE
+from hyperspy_assb.eels.delithiation.quantification import quantify
+from hyperspy_assb.eels.delithiation.region_statistics import find_excess
+from hyperspy_assb.simulation import simulate_spectra
 from hyperspy_assb.simulation.conditions import Detector
+from hyperspy_assb.simulation.eels import dielectric, spectra
 
 IMAGE, IMAGES_A_STANDARD = 8, 25
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra
 from hyperspy_assb.simulation.battery import spectra_to_signal
-from hyperspy_assb.simulation.dielectric import phase
-from hyperspy_assb.simulation.spectra import mean_free_path, relative_thickness
+from hyperspy_assb.simulation.eels.dielectric import phase
+from hyperspy_assb.simulation.eels.spectra import mean_free_path, relative_thickness
 
 PHASES = ("LiFePO4", "FePO4", "LAGP", "amorphous_LAGP", "carbon")
 BINS = {"x < 0.1": (-np.inf, 0.1), "0.1 to 0.9": (0.1, 0.9), "x > 0.9": (0.9, np.inf)}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperspy_assb.signals.delithiation import Delithiation
+from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.simulation import micro_battery
 
 TILE = 64

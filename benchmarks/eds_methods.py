@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from hyperspy_assb.eds.composition import Scene, prepare_scene, quantify_elements
-from hyperspy_assb.eds.interface_changes import compare_interfaces
-from hyperspy_assb.eds.interfaces import InterfaceFit, fit_interface
-from hyperspy_assb.eds.lines import CELL_ELEMENTS, FOREIGN_ELEMENTS
-from hyperspy_assb.eds.phases import PhaseOptions, quantify_phases
-from hyperspy_assb.eds.profiles import bin_pixels, profile_of
-from hyperspy_assb.eds.spectra import Builder
-from hyperspy_assb.signals.eds_setup import Settings, make_builder
+from hyperspy_assb.eds.composition.atoms import Scene, prepare_scene, quantify_elements
+from hyperspy_assb.eds.interfaces.interface_changes import compare_interfaces
+from hyperspy_assb.eds.interfaces.interface_width import InterfaceFit, fit_interface
+from hyperspy_assb.eds.interfaces.profiles import bin_pixels, profile_of
+from hyperspy_assb.eds.lines.column_spectra import Builder
+from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, FOREIGN_ELEMENTS
+from hyperspy_assb.eds.phases.stoichiometry import PhaseOptions, quantify_phases
+from hyperspy_assb.signals.eds.setup import Settings, make_builder
 
 LINES = [
     "Al_Ka",

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from hyperspy_assb.simulation import XRayConditions, simulate_xrays, true_k_factors, xrays_to_signal
-from hyperspy_assb.simulation.xrays import expected_spectra, exposure, with_contamination
-from hyperspy_assb.simulation.xrays_physics import areal_densities, lines, x_ray_elements
-from hyperspy_assb.simulation.xrays_signals import CELL_ELEMENTS, FOREIGN_ELEMENTS, XRayTruth
+from hyperspy_assb.simulation.eds.column_spectra import expected_spectra, exposure, with_contamination
+from hyperspy_assb.simulation.eds.physics import areal_densities, lines, x_ray_elements
+from hyperspy_assb.simulation.eds.signals import CELL_ELEMENTS, FOREIGN_ELEMENTS, XRayTruth
 
 PHASES = ("olivine", "LAGP", "Li3V2(PO4)3", "carbon")
 MATERIALS = {"olivine": "LiFePO4"}

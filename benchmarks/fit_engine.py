@@ -36,7 +36,7 @@ from fit_engine_scenes import (  # noqa: E402
 )
 from fit_engine_table import Report, median_seconds, ours  # noqa: E402
 
-from hyperspy_assb.fitting.solvers import fit_spectra  # noqa: E402
+from hyperspy_assb.fitting.solver.spectra_fit import fit_spectra  # noqa: E402
 from hyperspy_assb.models.compile import Compiled, compile_model  # noqa: E402
 
 WORSE = 0.01

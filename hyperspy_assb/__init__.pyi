@@ -6,21 +6,21 @@ from hyperspy_assb import provenance as provenance
 from hyperspy_assb import reference as reference
 from hyperspy_assb import signals as signals
 from hyperspy_assb import simulation as simulation
-from hyperspy_assb.models.comparison import compare_fits as compare_fits
 from hyperspy_assb.models.lmfit_bridge import to_lmfit as to_lmfit
 from hyperspy_assb.models.multifit import multifit as multifit
-from hyperspy_assb.models.precision import predict_precision as predict_precision
-from hyperspy_assb.models.residuals import plot_residuals as plot_residuals
-from hyperspy_assb.signals.acom import load_patterns as load_patterns
-from hyperspy_assb.signals.comparison import load_comparison as load_comparison
-from hyperspy_assb.signals.delithiation import load_delithiation as load_delithiation
-from hyperspy_assb.signals.eds_comparison import load_composition_comparison as load_composition_comparison
-from hyperspy_assb.signals.eds_interface import load_interface_profile as load_interface_profile
-from hyperspy_assb.signals.eds_phases import load_eds_composition as load_eds_composition
-from hyperspy_assb.signals.eds_phases import load_eds_phases as load_eds_phases
-from hyperspy_assb.signals.files import load_eds_spectrum_image as load_eds_spectrum_image
-from hyperspy_assb.signals.files import load_spectrum_image as load_spectrum_image
-from hyperspy_assb.signals.orientation_files import load_orientations as load_orientations
-from hyperspy_assb.signals.phase_comparison import compare_phases as compare_phases
+from hyperspy_assb.signals.acom.orientation_files import load_orientations as load_orientations
+from hyperspy_assb.signals.acom.phase_comparison import compare_phases as compare_phases
+from hyperspy_assb.signals.acom.signal import load_patterns as load_patterns
+from hyperspy_assb.signals.eds.composition_comparison import load_composition_comparison as load_composition_comparison
+from hyperspy_assb.signals.eds.compositions import load_eds_composition as load_eds_composition
+from hyperspy_assb.signals.eds.compositions import load_eds_phases as load_eds_phases
+from hyperspy_assb.signals.eds.interface_profile import load_interface_profile as load_interface_profile
+from hyperspy_assb.signals.eels.delithiation import load_delithiation as load_delithiation
+from hyperspy_assb.signals.eels.low_loss_comparison import load_comparison as load_comparison
+from hyperspy_assb.signals.fits.fit_comparison import compare_fits as compare_fits
+from hyperspy_assb.signals.fits.precision import predict_precision as predict_precision
+from hyperspy_assb.signals.fits.residuals import plot_residuals as plot_residuals
+from hyperspy_assb.signals.loading import load_eds_spectrum_image as load_eds_spectrum_image
+from hyperspy_assb.signals.loading import load_spectrum_image as load_spectrum_image
 
 __version__: str

@@ -205,7 +205,7 @@ def _fit_one(file: Path, target: Path, plan: Recipe, *, force: bool, inputs: lis
             raise FileNotFoundError(f"There is no file {file}.")
         with _quiet_imports():
             from hyperspy_assb.report.fits import fit_low_loss, fit_xrays
-            from hyperspy_assb.signals.files import load_spectra
+            from hyperspy_assb.signals.loading import load_spectra
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             signal = load_spectra(file)
@@ -254,7 +254,7 @@ def compare(
                 raise FileNotFoundError(f"There is no file {file}.")
         stage("read", 0, len(files))
         with _quiet_imports():
-            from hyperspy_assb.eels.comparison_options import ComparisonOptions
+            from hyperspy_assb.eels.comparison.options import ComparisonOptions
             from hyperspy_assb.report.comparison import compare_signals, read_states, write_comparison
         signals, regions, messages = read_states(files, limits)
         stage("compare", 0, 0)

@@ -72,9 +72,9 @@ def scan_of(
 ) -> Any:
     """What indexing would say of phases (-1: none), orientations and amorphous materials (-1: none)."""
     # Imported here: most tests need none of it.
-    from hyperspy_assb.acom.geometry import PatternGeometry
-    from hyperspy_assb.acom.phases import load_phase
-    from hyperspy_assb.acom.result import NOT_INDEXED, IndexedScan, PatternStatus
+    from hyperspy_assb.acom.crystals.crystal_phase import load_phase
+    from hyperspy_assb.acom.matching.indexed import NOT_INDEXED, IndexedScan, PatternStatus
+    from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 
     phases = tuple(load_phase(name) for name in ("lfp", "fp", "lagp"))
     shape = phase.shape
@@ -141,7 +141,7 @@ def make_maps() -> Callable[..., Any]:
     """Dress a result of indexing as orientation maps with pixels of 10 nm."""
 
     def make(scan: Any, pixel: float = 10.0, units: str = "nm") -> Any:
-        from hyperspy_assb.signals.orientations import OrientationMaps
+        from hyperspy_assb.signals.acom.orientations import OrientationMaps
 
         axes = tuple(
             {"name": name, "size": size, "scale": pixel, "offset": 0.0, "units": units, "navigate": True}

@@ -207,7 +207,7 @@ def test_demo(tmp_path):
 def scan(tmp_path_factory):
     """Patterns of six crystals in a row of three, twice, and of nothing."""
     from hyperspy_assb.simulation import DiffractionConditions
-    from hyperspy_assb.simulation.diffraction_scan import simulate_scan
+    from hyperspy_assb.simulation.acom.scan import simulate_scan
     from hyperspy_assb.simulation.lamella import build_lamella
 
     state = build_lamella((6, 8), np.random.default_rng(5)).after

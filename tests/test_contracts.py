@@ -42,10 +42,10 @@ def test_imports_point_down(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "line", "contract"),
     [
-        ("fitting/forward.py", "from hyperspy_assb import signals", "Arrows point down BROKEN"),
-        ("signals/eels.py", "from hyperspy_assb import simulation", "Arrows point down BROKEN"),
+        ("fitting/spectra/forward.py", "from hyperspy_assb import signals", "Arrows point down BROKEN"),
+        ("signals/eels/signal.py", "from hyperspy_assb import simulation", "Arrows point down BROKEN"),
         ("eels/checks.py", "import hyperspy.api", "No framework below the line BROKEN"),
-        ("reference/_edges.py", "import matplotlib", "No framework below the line BROKEN"),
+        ("reference/ionisation_edges.py", "import matplotlib", "No framework below the line BROKEN"),
     ],
 )
 def test_planted_import_breaks_the_contract(copy: Path, file: str, line: str, contract: str) -> None:

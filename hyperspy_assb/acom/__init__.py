@@ -8,13 +8,13 @@ from __future__ import annotations
 from importlib import import_module as _import_module
 
 _NAMES = {
-    "CrystalPhase": "hyperspy_assb.acom.phases",
-    "FractionOptions": "hyperspy_assb.acom.fractions",
-    "GrainOptions": "hyperspy_assb.acom.grains",
-    "MechanismOptions": "hyperspy_assb.acom.mechanism",
-    "TemplateBank": "hyperspy_assb.acom.bank",
-    "load_phase": "hyperspy_assb.acom.phases",
-    "simulate_bank": "hyperspy_assb.acom.bank",
+    "CrystalPhase": "hyperspy_assb.acom.crystals.crystal_phase",
+    "FractionOptions": "hyperspy_assb.acom.maps.area_fractions",
+    "GrainOptions": "hyperspy_assb.acom.maps.grains",
+    "MechanismOptions": "hyperspy_assb.acom.maps.particles",
+    "TemplateBank": "hyperspy_assb.acom.templates.bank",
+    "load_phase": "hyperspy_assb.acom.crystals.crystal_phase",
+    "simulate_bank": "hyperspy_assb.acom.templates.bank",
 }
 
 

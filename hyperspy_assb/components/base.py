@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from hyperspy.component import Component
 
-from hyperspy_assb.fitting.kernels import NO_CONSTANTS, FloatArray, LineShape
-from hyperspy_assb.fitting.terms import Term
+from hyperspy_assb.fitting.spectra.line_shape import NO_CONSTANTS, FloatArray, LineShape
+from hyperspy_assb.fitting.spectra.terms import Term
 
 
 class KernelComponent(Component):
-    """A HyperSpy component whose values and gradients come from a :class:`~hyperspy_assb.fitting.kernels.LineShape`.
+    """A HyperSpy component whose values and gradients come from a line shape.
 
     Parameters
     ----------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hyperspy_assb import reference
 from hyperspy_assb.components.base import KernelComponent
-from hyperspy_assb.eels.cross_sections import ScatteringGeometry, edge_table
+from hyperspy_assb.eels.edges.cross_sections import ScatteringGeometry, edge_table
 from hyperspy_assb.eels.lineshapes import edge_constants, ionisation_edge
 
 FIXED_AT_FIRST = ("onset_energy", "onset_width", "peak_ratio", "peak_energy", "peak_fwhm")

@@ -1,8 +1,8 @@
 """Line shapes of the low-loss spectrum, with exact derivatives.
 
-Each is a :class:`~hyperspy_assb.fitting.kernels.LineShape`. The zero-loss peak is a density of counts; everything else
-is a density of single-scattering probability, relative to the zero loss, so that its area is a contribution to
-t/lambda.
+Each is a :class:`~hyperspy_assb.fitting.spectra.line_shape.LineShape`. The zero-loss peak is a density of counts;
+everything else is a density of single-scattering probability, relative to the zero loss, so that its area is a
+contribution to t/lambda.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import numba
 import numpy as np
 
-from hyperspy_assb.fitting.kernels import FloatArray, LineShape, Parameter, Role
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray, LineShape, Parameter, Role
 
 _GAUSS = 2.0 * math.sqrt(math.log(2.0) / math.pi)
 _LN16 = 4.0 * math.log(2.0)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hyperspy_assb.fitting.kernels import FloatArray
-from hyperspy_assb.fitting.statistics import evaluate_reduced
+from hyperspy_assb.fitting.solver.fit_statistics import evaluate_reduced
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.models.compile import Compiled, compile_model
 
 

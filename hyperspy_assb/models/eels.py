@@ -9,8 +9,8 @@ from exspy.models import EELSModel
 from hyperspy.component import Component
 
 from hyperspy_assb.components.base import KernelComponent
-from hyperspy_assb.fitting.forward import SpectrumModel
-from hyperspy_assb.fitting.kernels import FloatArray, Role
+from hyperspy_assb.fitting.spectra.forward import SpectrumModel
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role
 from hyperspy_assb.models import multifit as batched
 from hyperspy_assb.models import results
 from hyperspy_assb.models.compile import compile_model

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.fitting.kernels import FloatArray
-from hyperspy_assb.fitting.maps import Job
-from hyperspy_assb.fitting.solvers import Detector, FitResult
-from hyperspy_assb.fitting.statistics import (
+from hyperspy_assb.fitting.solver.fit_statistics import (
     InformationCriteria,
     chi_squared_p_value,
     deviance_p_value,
     evaluate_reduced,
     information_criteria,
 )
+from hyperspy_assb.fitting.solver.map_fit import Job
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitResult
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import lmfit
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hyperspy_assb.fitting.kernels import FloatArray
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.models.compile import Slot
 from hyperspy_assb.models.current import Current, compile_current
 

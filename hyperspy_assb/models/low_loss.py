@@ -22,11 +22,11 @@ from hyperspy_assb.components import (
     ZeroLossPeak,
 )
 from hyperspy_assb.components.edges import IonisationEdge
-from hyperspy_assb.eels import starting_values
 from hyperspy_assb.eels.microscope import MicroscopeParameters
-from hyperspy_assb.eels.zero_loss import estimate_centre
-from hyperspy_assb.fitting.kernels import FloatArray, Role
-from hyperspy_assb.fitting.solvers import Detector, SolverOptions, fit_spectra
+from hyperspy_assb.eels.scattering import starting_values
+from hyperspy_assb.eels.zero_loss.position import estimate_centre
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions, fit_spectra
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role
 from hyperspy_assb.models.compile import compile_model
 from hyperspy_assb.models.eels import ASSBEELSModel
 from hyperspy_assb.models.multifit import detector_from_metadata

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.fitting.detector import estimate_detector
-from hyperspy_assb.fitting.lazy import fit_blocks
-from hyperspy_assb.fitting.maps import Job, fit_map
-from hyperspy_assb.fitting.solvers import Detector, FitResult, SolverOptions
+from hyperspy_assb.fitting.solver.detector import estimate_detector
+from hyperspy_assb.fitting.solver.lazy_fit import fit_blocks
+from hyperspy_assb.fitting.solver.map_fit import Job, fit_map
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitResult, SolverOptions
 from hyperspy_assb.models.compile import Compiled, compile_model
 from hyperspy_assb.models.evidence import Evidence
 from hyperspy_assb.models.results import MapResult, store_result

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from hyperspy_assb.eels.builtin_calibration import NearEdgeErrors
-from hyperspy_assb.eels.calibration import VACUUM
-from hyperspy_assb.fitting.statistics import fisher_information
+from hyperspy_assb.eels.delithiation.cross_section_calibration import NearEdgeErrors
+from hyperspy_assb.eels.delithiation.phase_features import VACUUM
+from hyperspy_assb.fitting.solver.fit_statistics import fisher_information
 from hyperspy_assb.models.compile import compile_model
 from hyperspy_assb.models.eels import ASSBEELSModel
 from hyperspy_assb.models.multifit import detector_from_metadata

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.fitting.solvers import FitResult, Status
+from hyperspy_assb.fitting.solver.spectra_fit import FitResult, Status
 from hyperspy_assb.models.compile import Compiled, Slot
 from hyperspy_assb.models.evidence import Evidence
 
@@ -50,7 +50,7 @@ class FitQuality:
 
     @cached_property
     def status(self) -> Any:
-        """:class:`~hyperspy_assb.fitting.solvers.Status` as integers."""
+        """:class:`~hyperspy_assb.fitting.solver.spectra_fit.Status` as integers."""
         return self._as_map(self._result.status, "fit status")
 
     @cached_property

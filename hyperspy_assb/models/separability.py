@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hyperspy_assb.components.edges import IonisationEdge
-from hyperspy_assb.fitting.statistics import SEPARABLE, fisher_information, variance_inflation
+from hyperspy_assb.fitting.solver.fit_statistics import SEPARABLE, fisher_information, variance_inflation
 from hyperspy_assb.models.compile import compile_model
 from hyperspy_assb.models.multifit import detector_from_metadata
 

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
-from hyperspy_assb.acom.diffraction import simulate_spots
-from hyperspy_assb.acom.grains import BoundaryKind, GrainOptions
-from hyperspy_assb.acom.phases import cell_axes
-from hyperspy_assb.plotting.acom_colours import key_image, symmetry_group
+from hyperspy_assb.acom.crystals.crystal_phase import cell_axes
+from hyperspy_assb.acom.crystals.kinematical import simulate_spots
+from hyperspy_assb.acom.maps.grains import BoundaryKind, GrainOptions
+from hyperspy_assb.plotting.colours import key_image, symmetry_group
 from hyperspy_assb.plotting.maps import add_scale_bar, plot_map, plot_status_map
 from hyperspy_assb.plotting.style import COLOURS
 
@@ -131,7 +131,7 @@ def plot_ipf_map(result: Any, direction: str, *, ax: Axes | None = None) -> Axes
     Axes
         The axes of the map.
     """
-    from hyperspy_assb.plotting.acom_colours import orientation_colours
+    from hyperspy_assb.plotting.colours import orientation_colours
 
     colours = orientation_colours(result.found.phase, result.found.orientation, result.phases, direction)
     return _image(result, colours, title=f"Orientation along {direction}", ax=ax)
@@ -172,7 +172,7 @@ def plot_ipf_key(phase: Any, *, title: str = "", ax: Axes | None = None) -> Axes
     Parameters
     ----------
     phase
-        A :class:`~hyperspy_assb.acom.phases.CrystalPhase`, or a point group of orix.
+        A :class:`~hyperspy_assb.acom.crystals.crystal_phase.CrystalPhase`, or a point group of orix.
     title
         Title of the axes.
     ax
@@ -335,7 +335,7 @@ def plot_match(
     ax.set_ylabel("$k_y$ (1/Å)")
     found = int(result.found.phase[place])
     if found < 0:
-        from hyperspy_assb.acom.result import PatternStatus
+        from hyperspy_assb.acom.matching.indexed import PatternStatus
 
         status = PatternStatus(int(result.found.status[place])).name.lower()
         ax.set_title(f"{status}, crystalline score {result.found.crystalline_score[place]:.2f}", loc="left")
@@ -384,13 +384,13 @@ def zone_axis(phase: Any, orientation: np.ndarray, *, max_index: int = 5) -> str
     Parameters
     ----------
     phase
-        A :class:`~hyperspy_assb.acom.phases.CrystalPhase`.
+        A :class:`~hyperspy_assb.acom.crystals.crystal_phase.CrystalPhase`.
     orientation
         Specimen to crystal, shape (4,).
     max_index
         Largest index.
     """
-    from hyperspy_assb.acom.frames import matrices
+    from hyperspy_assb.acom.crystals.frames import matrices
 
     beam = matrices(orientation) @ [0.0, 0.0, 1.0]
     span = np.arange(-max_index, max_index + 1)

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from hyperspy_assb.eels.delithiation import DelithiationStatus
-from hyperspy_assb.eels.regions import region_statistics
+from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
+from hyperspy_assb.eels.delithiation.region_statistics import region_statistics
 from hyperspy_assb.plotting.maps import outline, plot_map, plot_status_map
 from hyperspy_assb.plotting.style import COLOURS, with_error
 
@@ -90,7 +90,7 @@ def plot_delithiation_change(
     Notes
     -----
     The mean x of a region is weighted by its Fe, and its error holds counting and calibration; see
-    :func:`~hyperspy_assb.eels.regions.region_statistics`.
+    :func:`~hyperspy_assb.eels.delithiation.region_statistics.region_statistics`.
     """
     shape = before.x.data.shape
     if after.x.data.shape != shape:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from hyperspy_assb import reference
-from hyperspy_assb.eels.mean_spectra import MeanSpectrum, spectrum_difference
+from hyperspy_assb.eels.scattering.mean_spectra import MeanSpectrum, spectrum_difference
 from hyperspy_assb.plotting.style import COLOURS, QUIET
 
 MARKED = {"FePO4 valence": "FePO$_4$ band", "Li K maximum": "Li K"}

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from hyperspy_assb.eds.phase_evidence import PhaseStatus
+from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.plotting.maps import plot_map, plot_status_map
 from hyperspy_assb.plotting.style import COLOURS
 
@@ -40,7 +40,7 @@ def plot_summed_spectrum(summed: Any, *, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     summed : SummedFit
-        Of :meth:`hyperspy_assb.eds.spectra.Builder.fit_sum`.
+        Of :meth:`hyperspy_assb.eds.lines.column_spectra.Builder.fit_sum`.
     ax
         Axes to draw on; new ones if None.
     """

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from hyperspy_assb.eels.populations import Populations, Verdict
-from hyperspy_assb.fitting.mixtures import Mixture
+from hyperspy_assb.eels.delithiation.populations import Populations, Verdict
+from hyperspy_assb.fitting.statistics.mixtures import Mixture
 from hyperspy_assb.plotting.style import COLOURS, QUIET, with_error
 
 LIMITS = (-0.5, 1.5)
@@ -30,7 +30,7 @@ def plot_populations(
         Lithium content and its standard error from counting, any shape; NaN is left out, and x beyond -0.5 and 1.5 is
         counted at the ends of the axis.
     populations
-        What :func:`~hyperspy_assb.eels.populations.fit_populations` found for them.
+        What :func:`~hyperspy_assb.eels.delithiation.populations.fit_populations` found for them.
     bins
         Of the histogram.
     ax

@@ -15,8 +15,8 @@ import pandas as pd
 from hyperspy_assb import provenance
 from hyperspy_assb.components.edges import IonisationEdge
 from hyperspy_assb.eels import checks
-from hyperspy_assb.fitting.kernels import FloatArray
-from hyperspy_assb.fitting.solvers import Status
+from hyperspy_assb.fitting.solver.spectra_fit import Status
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.models.eels import ASSBEELSModel
 from hyperspy_assb.models.low_loss import apply_shapes
 from hyperspy_assb.models.multifit import detector_from_metadata
@@ -25,8 +25,8 @@ from hyperspy_assb.report import findings
 from hyperspy_assb.report.delithiation import delithiation_maps
 from hyperspy_assb.report.output import Progress
 from hyperspy_assb.report.spectra import FittedSpectrum, choose_spectra
-from hyperspy_assb.signals.delithiation import Delithiation
-from hyperspy_assb.signals.quantification import quantify_delithiation
+from hyperspy_assb.signals.eels.delithiation import Delithiation
+from hyperspy_assb.signals.eels.delithiation_estimate import quantify_delithiation
 
 STATUS_NAMES = {int(s): s.name.lower().replace("_", " ") for s in Status}
 BAND = "FePO4ValenceBand"

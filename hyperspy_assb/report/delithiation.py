@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.eels.delithiation import SIGNATURES, DelithiationStatus
-from hyperspy_assb.eels.populations import FEWEST, Verdict
-from hyperspy_assb.eels.quantification import DISAGREEMENT, METHODS
-from hyperspy_assb.eels.regions import RegionStatistics, region_statistics
+from hyperspy_assb.eels.delithiation.lithium_content import SIGNATURES, DelithiationStatus
+from hyperspy_assb.eels.delithiation.populations import FEWEST, Verdict
+from hyperspy_assb.eels.delithiation.quantification import DISAGREEMENT, METHODS
+from hyperspy_assb.eels.delithiation.region_statistics import RegionStatistics, region_statistics
 from hyperspy_assb.plotting.delithiation import SIGNATURE_NAMES
 from hyperspy_assb.plotting.delithiation import STATUS_NAMES as WORDS
 from hyperspy_assb.plotting.style import with_error
-from hyperspy_assb.signals.delithiation import Delithiation
+from hyperspy_assb.signals.eels.delithiation import Delithiation
 
 FALSE_FINDS = 0.05
 """Expected share of pixels without FePO4 among those where it is found."""

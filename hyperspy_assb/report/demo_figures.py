@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from hyperspy_assb.eels.mean_spectra import MeanSpectrum
+from hyperspy_assb.eels.scattering.mean_spectra import MeanSpectrum
 from hyperspy_assb.plotting import plot_before_after, plot_delithiation_change, plot_map
 from hyperspy_assb.plotting.delithiation import SIGNATURE_NAMES
 from hyperspy_assb.plotting.style import COLOURS, QUIET

@@ -8,15 +8,15 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from hyperspy_assb.eels.calibration import OLIVINE
-from hyperspy_assb.eels.populations import FEWEST
-from hyperspy_assb.eels.quantification import METHODS
+from hyperspy_assb.eels.delithiation.phase_features import OLIVINE
+from hyperspy_assb.eels.delithiation.populations import FEWEST
+from hyperspy_assb.eels.delithiation.quantification import METHODS
 from hyperspy_assb.plotting import plot_delithiation, plot_fit, plot_map, plot_populations, plot_status_map
 from hyperspy_assb.report.analysis import Analysis, Map
 from hyperspy_assb.report.delithiation import FALSE_FINDS, quantified_pixels
 from hyperspy_assb.report.html import Figure
 from hyperspy_assb.report.spectra import FittedSpectrum
-from hyperspy_assb.signals.delithiation import Delithiation
+from hyperspy_assb.signals.eels.delithiation import Delithiation
 
 WINDOWS = ((2.0, 12.0), (40.0, 80.0))
 """Energies in eV that are shown enlarged: the 5 eV band, and Fe M2,3 with Li K."""

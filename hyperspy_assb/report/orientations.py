@@ -14,15 +14,15 @@ import numpy as np
 import pandas as pd
 
 from hyperspy_assb import provenance
-from hyperspy_assb.acom.grains import BoundaryKind, GrainOptions
-from hyperspy_assb.acom.result import PatternStatus
+from hyperspy_assb.acom.maps.grains import BoundaryKind, GrainOptions
+from hyperspy_assb.acom.matching.indexed import PatternStatus
 from hyperspy_assb.plotting.acom import plot_match
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.output import Progress
 from hyperspy_assb.report.writing import add_parameters
-from hyperspy_assb.signals.acom import load_patterns
-from hyperspy_assb.signals.indexing import index_orientations
-from hyperspy_assb.signals.orientations import OrientationMaps
+from hyperspy_assb.signals.acom.indexing import index_orientations
+from hyperspy_assb.signals.acom.orientations import OrientationMaps
+from hyperspy_assb.signals.acom.signal import load_patterns
 
 GRAINS = GrainOptions(min_pixels=2)
 """Single pixels that were indexed wrongly are no grains."""

@@ -158,7 +158,7 @@ def load_references(entries: Sequence[str], signal: Any) -> Any:
         if not path.is_file():
             raise ValueError(f"There is no file {path} of references.")
         if path.suffix in (".hspy", ".zspy"):
-            from hyperspy_assb.signals.delithiation import load_delithiation
+            from hyperspy_assb.signals.eels.delithiation import load_delithiation
 
             return load_delithiation(path)
         try:

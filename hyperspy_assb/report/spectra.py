@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.fitting.kernels import FloatArray
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.models.eels import ASSBEELSModel
 from hyperspy_assb.models.multifit import detector_from_metadata
 

@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 
 from hyperspy_assb import provenance
-from hyperspy_assb.eds.phase_evidence import PhaseStatus
+from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.plotting.eds import plot_composition, plot_phases, plot_summed_spectrum
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.output import Progress
 from hyperspy_assb.report.writing import add_parameters
-from hyperspy_assb.signals import eds_setup
-from hyperspy_assb.signals.eds_phases import EDSComposition, EDSPhases
+from hyperspy_assb.signals.eds import setup as eds_setup
+from hyperspy_assb.signals.eds.compositions import EDSComposition, EDSPhases
 
 ABOUT = (
     "All lines of an element are fitted together with those that overlap them and with the continuum, by Poisson "

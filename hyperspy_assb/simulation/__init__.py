@@ -1,17 +1,17 @@
 """A virtual all-solid-state micro-battery: ground truth for demonstrations, tests and benchmarks."""
 
-from .battery import MicroBattery, Truth, micro_battery, spectra_to_signal
-from .conditions import Beam, Detector, EELSConditions
-from .diffraction import simulate_patterns
-from .diffraction_conditions import DiffractionConditions
-from .diffraction_scan import DiffractionScan, dominant_material, patterns_to_signal, simulate_scan
-from .lamella import LamellaOptions, build_lamella
-from .spectra import mean_free_path, relative_thickness, simulate_spectra
-from .state import MATERIALS, LamellaState, Particles
-from .xrays import sensitivity, simulate_xrays, true_k_factors
-from .xrays_conditions import Contamination, XRayConditions, XRayDetector
-from .xrays_interface import InterfaceOptions, InterfaceScene, InterfaceTruth, simulate_interface
-from .xrays_signals import XRayTruth, xrays_to_signal
+from hyperspy_assb.simulation.acom.conditions import DiffractionConditions
+from hyperspy_assb.simulation.acom.patterns import simulate_patterns
+from hyperspy_assb.simulation.acom.scan import DiffractionScan, dominant_material, patterns_to_signal, simulate_scan
+from hyperspy_assb.simulation.battery import MicroBattery, Truth, micro_battery, spectra_to_signal
+from hyperspy_assb.simulation.conditions import Beam, Detector, EELSConditions
+from hyperspy_assb.simulation.eds.column_spectra import sensitivity, simulate_xrays, true_k_factors
+from hyperspy_assb.simulation.eds.conditions import Contamination, XRayConditions, XRayDetector
+from hyperspy_assb.simulation.eds.interface import InterfaceOptions, InterfaceScene, InterfaceTruth, simulate_interface
+from hyperspy_assb.simulation.eds.signals import XRayTruth, xrays_to_signal
+from hyperspy_assb.simulation.eels.spectra import mean_free_path, relative_thickness, simulate_spectra
+from hyperspy_assb.simulation.lamella import LamellaOptions, build_lamella
+from hyperspy_assb.simulation.state import MATERIALS, LamellaState, Particles
 
 __all__ = [
     "MATERIALS",

@@ -7,15 +7,15 @@ from functools import cached_property
 
 import numpy as np
 
-from .conditions import EELSConditions
-from .diffraction_conditions import DiffractionConditions
-from .diffraction_scan import DiffractionScan, patterns_to_signal
-from .lamella import LamellaOptions, build_lamella
-from .spectra import relative_thickness, simulate_spectra
-from .state import LamellaState, Particles
-from .xrays import exposure
-from .xrays_conditions import XRayConditions
-from .xrays_signals import XRayTruth, simulate_state, state_atoms, xrays_to_signal
+from hyperspy_assb.simulation.acom.conditions import DiffractionConditions
+from hyperspy_assb.simulation.acom.scan import DiffractionScan, patterns_to_signal
+from hyperspy_assb.simulation.conditions import EELSConditions
+from hyperspy_assb.simulation.eds.column_spectra import exposure
+from hyperspy_assb.simulation.eds.conditions import XRayConditions
+from hyperspy_assb.simulation.eds.signals import XRayTruth, simulate_state, state_atoms, xrays_to_signal
+from hyperspy_assb.simulation.eels.spectra import relative_thickness, simulate_spectra
+from hyperspy_assb.simulation.lamella import LamellaOptions, build_lamella
+from hyperspy_assb.simulation.state import LamellaState, Particles
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.spatial import cKDTree
 
-from .state import MATERIALS, LamellaState, Particles
+from hyperspy_assb.simulation.state import MATERIALS, LamellaState, Particles
 
 LIFEPO4, FEPO4, LAGP, AMORPHOUS, CARBON, VACUUM = range(len(MATERIALS))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .dielectric import phase, phase_names
+from hyperspy_assb.simulation.eels.dielectric import phase, phase_names
 
 #: Materials in the order of the sample labels; all but vacuum are phases with a dielectric function.
 MATERIALS = ("LiFePO4", "FePO4", "LAGP", "amorphous_LAGP", "carbon", "vacuum")

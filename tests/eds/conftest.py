@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hyperspy_assb.eds.composition import Composition
-from hyperspy_assb.eds.lines import CELL_ELEMENTS, FOREIGN_ELEMENTS, in_range
-from hyperspy_assb.eds.phases import PhaseMixture, PhaseOptions
-from hyperspy_assb.eds.sensitivity import Sensitivities
-from hyperspy_assb.eds.spectra import Builder, Instrument
-from hyperspy_assb.signals.eds_setup import MassAbsorption, database_lines
+from hyperspy_assb.eds.composition.atoms import Composition
+from hyperspy_assb.eds.lines.column_spectra import Builder, Instrument
+from hyperspy_assb.eds.lines.sensitivity import Sensitivities
+from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, FOREIGN_ELEMENTS, in_range
+from hyperspy_assb.eds.phases.stoichiometry import PhaseMixture, PhaseOptions
+from hyperspy_assb.signals.eds.setup import MassAbsorption, database_lines
 from hyperspy_assb.simulation import sensitivity
 
 RANGE = (0.18, 15.0)

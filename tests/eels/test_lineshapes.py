@@ -21,7 +21,7 @@ from hyperspy_assb.eels.lineshapes import (
     spline_constants,
     valence_continuum,
 )
-from hyperspy_assb.fitting.kernels import NO_CONSTANTS, LineShape
+from hyperspy_assb.fitting.spectra.line_shape import NO_CONSTANTS, LineShape
 
 BREAKS = np.array([2.0, 7.0, 12.0, 18.0, 25.0, 40.0, 90.0])
 RELATIVE = np.linspace(0.0, 80.0, 33)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hyperspy_assb
-from hyperspy_assb.fitting.solvers import Detector, SolverOptions, Status
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions, Status
 
 C = hs.model.components1D
 AXIS = 0.1 * np.arange(150)

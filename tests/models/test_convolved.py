@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import hyperspy_assb
-from hyperspy_assb.fitting.solvers import SolverOptions, Status
+from hyperspy_assb.fitting.solver.spectra_fit import SolverOptions, Status
 from hyperspy_assb.models.compile import compile_model
 
 C = hs.model.components1D

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hyperspy_assb.components import DarkLevel, FePO4ValenceBand, LiKEdge, VolumePlasmon, ZeroLossPeak
-from hyperspy_assb.fitting.forward import SpectrumModel
+from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.models.eels import ASSBEELSModel
 from hyperspy_assb.signals import ASSBEELSSpectrum
 

@@ -9,10 +9,10 @@ from scipy import stats
 
 import hyperspy_assb
 from hyperspy_assb.components import DarkLevel, FePO4ValenceBand
-from hyperspy_assb.fitting.solvers import Detector, SolverOptions
-from hyperspy_assb.models.comparison import compare_fits
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions
 from hyperspy_assb.models.multifit import multifit
 from hyperspy_assb.models.results import FitQuality
+from hyperspy_assb.signals.fits.fit_comparison import compare_fits
 
 ENERGY = 0.1 * np.arange(100)
 

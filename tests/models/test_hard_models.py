@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import hyperspy_assb
-from hyperspy_assb.fitting.solvers import SolverOptions
+from hyperspy_assb.fitting.solver.spectra_fit import SolverOptions
 
 C = hs.model.components1D
 

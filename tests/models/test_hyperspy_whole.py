@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import hyperspy_assb
-from hyperspy_assb.fitting.solvers import SolverOptions, Status
+from hyperspy_assb.fitting.solver.spectra_fit import SolverOptions, Status
 
 C = hs.model.components1D
 SIZE = 120

@@ -11,7 +11,7 @@ import pytest
 
 import hyperspy_assb
 from hyperspy_assb.components import DarkLevel, FePO4ValenceBand
-from hyperspy_assb.fitting.solvers import SolverOptions
+from hyperspy_assb.fitting.solver.spectra_fit import SolverOptions
 from hyperspy_assb.models.lmfit_bridge import to_lmfit
 from hyperspy_assb.models.multifit import multifit
 

@@ -10,8 +10,8 @@ import pytest
 
 import hyperspy_assb
 from hyperspy_assb.components import DarkLevel, FePO4ValenceBand, VolumePlasmon, ZeroLossPeak
-from hyperspy_assb.fitting.forward import SpectrumModel
-from hyperspy_assb.fitting.solvers import Detector, Status
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, Status
+from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.models.eels import ASSBEELSModel
 from hyperspy_assb.models.multifit import detector_from_metadata, multifit
 from hyperspy_assb.signals import ASSBEELSSpectrum

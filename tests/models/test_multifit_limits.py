@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import hyperspy_assb
-from hyperspy_assb.fitting.solvers import Detector, SolverOptions, Status
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions, Status
 from hyperspy_assb.models.multifit import detector_from_metadata
 
 C = hs.model.components1D

@@ -13,13 +13,13 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import Circle
 from orix.quaternion.symmetry import Oh
 
-from hyperspy_assb.acom.diffraction import simulate_spots
-from hyperspy_assb.acom.frames import turn_pattern, upper
-from hyperspy_assb.acom.geometry import PatternGeometry
-from hyperspy_assb.acom.grains import BoundaryKind
-from hyperspy_assb.acom.phases import load_phase
+from hyperspy_assb.acom.crystals.crystal_phase import load_phase
+from hyperspy_assb.acom.crystals.frames import turn_pattern, upper
+from hyperspy_assb.acom.crystals.kinematical import simulate_spots
+from hyperspy_assb.acom.maps.grains import BoundaryKind
+from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.plotting.acom import plot_boundaries, plot_ipf_key, zone_axis
-from hyperspy_assb.plotting.acom_colours import key_image
+from hyperspy_assb.plotting.colours import key_image
 from hyperspy_assb.plotting.maps import plot_status_map
 from hyperspy_assb.simulation.lamella import build_lamella
 
@@ -66,7 +66,7 @@ def test_corners_of_a_key(entry, labels):
 
 
 def test_the_colour_of_a_corner_is_that_of_the_map():
-    from hyperspy_assb.plotting.acom_colours import orientation_colours
+    from hyperspy_assb.plotting.colours import orientation_colours
 
     phase = load_phase("lfp")
     _, corners, labels, shades, (left, right, bottom, top) = key_image(phase)

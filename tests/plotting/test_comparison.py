@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hyperspy_assb.eels.comparison_options import ComparisonOptions
+from hyperspy_assb.eels.comparison.options import ComparisonOptions
 from hyperspy_assb.plotting import plot_comparison
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra
 from hyperspy_assb.simulation.battery import spectra_to_signal

@@ -6,9 +6,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from hyperspy_assb.eds.comparison import CompositionOptions
+from hyperspy_assb.eds.comparison.composition_change import CompositionOptions
 from hyperspy_assb.plotting.eds import plot_line_counts, plot_summed_spectrum
-from hyperspy_assb.signals import eds_setup
+from hyperspy_assb.signals.eds import setup as eds_setup
 from hyperspy_assb.simulation import InterfaceOptions, micro_battery, simulate_interface
 
 

@@ -6,8 +6,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from hyperspy_assb.eels.mean_spectra import MeanSpectrum
-from hyperspy_assb.eels.populations import fit_populations
+from hyperspy_assb.eels.delithiation.populations import fit_populations
+from hyperspy_assb.eels.scattering.mean_spectra import MeanSpectrum
 from hyperspy_assb.plotting.delithiation_spectra import plot_before_after
 from hyperspy_assb.plotting.populations import plot_populations
 

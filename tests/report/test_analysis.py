@@ -14,7 +14,7 @@ import pytest
 from hyperspy_assb.report.analysis import analyse_low_loss
 from hyperspy_assb.report.delithiation import carbon_of, describe_delithiation, quantified_pixels
 from hyperspy_assb.report.writing import write_analysis
-from hyperspy_assb.signals.delithiation import load_delithiation
+from hyperspy_assb.signals.eels.delithiation import load_delithiation
 from hyperspy_assb.simulation import mean_free_path, micro_battery
 
 

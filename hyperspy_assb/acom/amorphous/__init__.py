@@ -1,0 +1,1 @@
+"""Patterns without a lattice: diffuse rings, and how much of a column is amorphous."""

@@ -1,0 +1,396 @@
+"""Diffuse rings of amorphous materials: their profiles, and how much of each is in a pattern.
+
+The radial profile of a pattern without its Bragg spots (:mod:`hyperspy_assb.acom.patterns.radial_profiles`) is a sum
+of the profiles of amorphous materials, none of them negative, and of a smooth background of inelastic scattering. That
+is a non-negative sum of exponentials, a completely monotone function: it falls and has no bump anywhere, so it cannot
+pass for a ring, nor a ring for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import chi2
+
+from hyperspy_assb.acom.patterns.radial_profiles import RadialProfiles
+from hyperspy_assb.acom.patterns.threads import in_threads
+from hyperspy_assb.fitting.fixed_shapes.nonnegative import fit_nonnegative
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.reference import ring_material, ring_materials
+
+if TYPE_CHECKING:
+    from hyperspy_assb.acom.crystals.powder_rings import KnownRings
+
+DECAYS = (0.03, 0.06, 0.12, 0.25, 0.6, np.inf)
+"""Lengths in 1/Å of the exponentials of the smooth background."""
+
+
+@dataclass(frozen=True)
+class RingProfile:
+    """Diffuse intensity of an amorphous material.
+
+    Parameters
+    ----------
+    name
+        Of the material.
+    radius
+        1/Å, ascending, shape (R,).
+    level
+        Intensity per area, in any unit, shape (R,).
+    level_std
+        Its standard error if it was measured.
+    powder
+        Whether these are the rings of many small crystals.
+    """
+
+    name: str
+    radius: FloatArray
+    level: FloatArray
+    level_std: FloatArray | None = None
+    powder: bool = False
+
+    def __post_init__(self) -> None:
+        if self.radius.ndim != 1 or self.radius.shape != self.level.shape or len(self.radius) < 4:
+            raise ValueError(f"{self.name}: radius and level need one shape (R,), at least 4 long.")
+        if not (np.diff(self.radius) > 0.0).all():
+            raise ValueError(f"{self.name}: radii must ascend.")
+        if not (np.isfinite(self.level).all() and self.level.max() > 0.0):
+            raise ValueError(f"{self.name}: the level must be finite, and above 0 somewhere.")
+
+    def at(self, radius: FloatArray) -> FloatArray:
+        """Intensity at other radii; 0 beyond those that are known."""
+        return np.interp(radius, self.radius, self.level, left=0.0, right=0.0)
+
+
+def table_profile(name: str) -> RingProfile:
+    """Rings of a material by the table of references, as Gaussians without background.
+
+    Raises
+    ------
+    UnknownReferenceError
+        If the table does not have it.
+    """
+    radius = np.linspace(0.02, 2.0, 397)
+    level = np.zeros_like(radius)
+    for ring in ring_material(name).rings:
+        level += ring.height * np.exp(-4.0 * np.log(2.0) * ((radius - ring.radius) / ring.fwhm) ** 2)
+    return RingProfile(name, radius, level)
+
+
+def powder_profile(rings: KnownRings, width: float) -> RingProfile:
+    """Rings of a powder of crystals, as Gaussians of a full width at half of the height in 1/Å."""
+    if not width > 0.0:
+        raise ValueError(f"width: above 0 1/Å, not {width}.")
+    radius = np.linspace(0.02, 2.0, 793)
+    level = np.zeros_like(radius)
+    for place, intensity in zip(rings.radius, rings.intensity, strict=True):
+        level += intensity * np.exp(-4.0 * np.log(2.0) * ((radius - place) / width) ** 2)
+    return RingProfile(rings.name, radius, level, powder=True)
+
+
+def measure_profile(profiles: RadialProfiles, name: str) -> RingProfile:
+    """Rings of a material from patterns of nothing else, such as those of a region of the scan.
+
+    Parameters
+    ----------
+    profiles
+        Of these patterns.
+    name
+        Of the material.
+
+    Returns
+    -------
+    profile
+        Mean level in counts, weighted by its errors, without the smooth background, which every pattern has its own of.
+
+    Raises
+    ------
+    ValueError
+        If there are no patterns, or they show no ring.
+    """
+    if not len(profiles):
+        raise ValueError(f"{name}: no pattern to measure the rings on.")
+    known = np.isfinite(profiles.level).all(axis=0)
+    # One scale for all, so that thick places do not count more than their noise.
+    size = np.nansum(profiles.level, axis=1)
+    if not (size > 0.0).all():
+        raise ValueError(f"{name}: {int((size <= 0.0).sum())} patterns of the region are empty.")
+    level = (profiles.level[:, known] / size[:, None]).mean(axis=0) * size.mean()
+    std = np.sqrt((profiles.level_std[:, known] ** 2).mean(axis=0) / len(profiles))
+    radius = profiles.radius[known]
+    if len(radius) < 8:
+        raise ValueError(f"{name}: only {len(radius)} rings lie within the frame in all patterns.")
+    # The highest smooth background below the profile: what rises above it pulls it up only a little.
+    columns = _background(radius)
+    variance = np.maximum(std, 1e-3 * level.max() + 1e-12) ** 2
+    weight = np.ones_like(level)
+    fit = np.zeros_like(level)
+    for _ in range(50):
+        amounts = _fit(level[None], (variance / weight)[None], columns)
+        fit = amounts.fitted[0]
+        new = np.where(level > fit, 0.01, 1.0)
+        if np.array_equal(new, weight):
+            break
+        weight = new
+    rings = np.maximum(level - fit, 0.0)
+    if not rings.max() > max(4.0 * float(std[int(np.argmax(rings))]), 1e-6 * float(level.max())):
+        raise ValueError(f"{name}: the patterns of the region show no diffuse ring beyond {radius[0]:.3g} 1/Å.")
+    return RingProfile(name, radius, rings, std)
+
+
+@dataclass(frozen=True)
+class RingFit:
+    """Amorphous materials in B patterns.
+
+    Parameters
+    ----------
+    materials
+        Names of the A materials.
+    powder
+        Which of them are powders of crystals, shape (A,).
+    amounts, amounts_std
+        Factors of their profiles and standard errors, widened where the fit is worse than the noise, shape (B, A).
+    share, share_std
+        Of the diffuse counts in the range of the profile, rings of each material alone, shape (B, A).
+    significance
+        Of the rings of these materials together: by how many standard deviations of a normal distribution the fit
+        without them is worse, misfit taken as noise, shape (B,); 0 where rings do not improve it.
+    structure
+        Of rings of any material: by how many standard deviations the profile is not a smooth background, shape (B,).
+    width
+        Full width at half of the height of the highest ring over a smooth background, whatever its material, in 1/Å,
+        NaN where none stands out, shape (B,). Those of a powder of crystals are as wide as spots, those of amorphous
+        material as wide as 1 over the distance to which its order reaches, 1 to 3 nm.
+    background
+        Smooth background in counts per pixel, shape (B, R).
+    reduced_squares
+        Weighted sum of squares over the degrees of freedom, shape (B,).
+    """
+
+    materials: tuple[str, ...]
+    powder: NDArray[np.bool_]
+    amounts: FloatArray
+    amounts_std: FloatArray
+    share: FloatArray
+    share_std: FloatArray
+    significance: FloatArray
+    structure: FloatArray
+    width: FloatArray
+    background: FloatArray
+    reduced_squares: FloatArray
+
+    @property
+    def material(self) -> NDArray[np.int64]:
+        """Index of the material with the largest share, -1 where there is none, shape (B,)."""
+        best = np.argmax(self.share, axis=1)
+        return np.where(self.share.max(axis=1) > 0.0, best, -1)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    amounts: FloatArray
+    errors: FloatArray
+    fitted: FloatArray
+    squares: FloatArray
+    freedom: NDArray[np.int64]
+
+
+def _fit(data: FloatArray, variance: FloatArray, columns: FloatArray) -> _Fitted:
+    count, k = len(data), len(columns)
+    result = _Fitted(
+        np.zeros((count, k)),
+        np.zeros((count, k)),
+        np.zeros(data.shape),
+        np.zeros(count),
+        np.zeros(count, dtype=np.int64),
+    )
+    columns = np.ascontiguousarray(columns, dtype=float)
+    data, variance = np.ascontiguousarray(data, dtype=float), np.ascontiguousarray(variance, dtype=float)
+
+    def work(begin: int, end: int) -> None:
+        p = slice(begin, end)
+        fit_nonnegative(
+            data[p],
+            variance[p],
+            columns,
+            result.amounts[p],
+            result.errors[p],
+            result.fitted[p],
+            result.squares[p],
+            result.freedom[p],
+        )
+
+    in_threads(work, count, None, block=256)
+    return result
+
+
+def _background(radius: FloatArray) -> FloatArray:
+    """Columns of the smooth background, (K, R)."""
+    return np.array([np.exp(-(radius - radius[0]) / decay) for decay in DECAYS])
+
+
+def fit_rings(
+    profiles: RadialProfiles, materials: Sequence[RingProfile | str] | None = None, *, model_error: float = 0.02
+) -> RingFit:
+    """Fit the rings of amorphous materials and a smooth background to radial profiles.
+
+    Parameters
+    ----------
+    profiles
+        Of patterns.
+    materials
+        Profiles measured on a region of the scan (:func:`measure_profile`), which is best, or names of the table of
+        references; all of the table by default.
+    model_error
+        Relative error of a level that profiles of real materials have beside the noise, such as from thickness or
+        texture. It keeps bright patterns from being fitted to rings that are not there.
+
+    Returns
+    -------
+    fit
+        See :class:`RingFit`. The weights are those of the counts that the fit expects, not of those that were drawn.
+
+    Raises
+    ------
+    ValueError
+        If a material has no intensity in the range of the profiles, or two have one name.
+    """
+    chosen = [m if isinstance(m, RingProfile) else table_profile(m) for m in materials or _names()]
+    names = tuple(m.name for m in chosen)
+    if len(set(names)) < len(names):
+        raise ValueError(f"materials: each with its own name, not {names}.")
+    radius = profiles.radius
+    rings = np.array([m.at(radius) for m in chosen]).reshape(len(chosen), len(radius))
+    for material, row in zip(chosen, rings, strict=True):
+        if not row.max() > 0.0:
+            raise ValueError(
+                f"{material.name}: its rings lie outside of {radius[0]:.3g} to {radius[-1]:.3g} 1/Å; check the scale."
+            )
+    ground = _background(radius)
+    columns = np.concatenate([rings, ground])
+    # The error of a level as the smooth course of all levels has it: that of a level that happens to be low is not low.
+    level = profiles.level
+    known = np.isfinite(level)
+    dispersion = profiles.dispersion
+    expected = np.where(known, np.maximum(level, 0.0), 0.0)
+    full = _Fitted(*(np.zeros(0),) * 4, np.zeros(0, dtype=np.int64))
+    for _ in range(3):
+        floor = 1.0 / np.maximum(profiles.pixels, 1.0)
+        counted = dispersion[:, None] * np.maximum(expected, floor) / np.maximum(profiles.pixels, 1.0)
+        variance = np.where(known, counted + (model_error * expected) ** 2, 0.0)
+        full = _fit(level, variance, columns)
+        expected = full.fitted
+    plain = _fit(level, variance, ground)  # with the same weights
+    freedom = np.maximum(full.freedom, 1)
+    reduced = full.squares / freedom
+    widen = np.maximum(reduced, 1.0)
+    number = len(chosen)
+    gain = (plain.squares - full.squares) / widen
+    # Non-negative amounts: half of a chi-square, or less.
+    p = 0.5 * chi2.sf(np.maximum(gain, 0.0), number)
+    significance = np.where(gain > 0.0, _sigma_of(p, gain), 0.0)
+    # Wilson and Hilferty: the cube root of a chi-square is nearly normal.
+    nu = np.maximum(plain.freedom, 1)
+    structure = (np.cbrt(plain.squares / nu) - (1.0 - 2.0 / (9.0 * nu))) / np.sqrt(2.0 / (9.0 * nu))
+    weight = profiles.pixels * known
+    diffuse = np.maximum((np.where(known, full.fitted, 0.0) * weight).sum(axis=1), 1e-300)
+    area = weight @ rings.T
+    dark = ~((np.where(known, full.fitted, 0.0) * weight).sum(axis=1) > 0.0)
+    return RingFit(
+        materials=names,
+        powder=np.array([m.powder for m in chosen]),
+        amounts=full.amounts[:, :number],
+        amounts_std=full.errors[:, :number] * np.sqrt(widen)[:, None],
+        share=full.amounts[:, :number] * area / diffuse[:, None],
+        share_std=np.where(
+            dark[:, None], np.inf, full.errors[:, :number] * np.sqrt(widen)[:, None] * area / diffuse[:, None]
+        ),
+        significance=significance,
+        structure=np.maximum(structure, 0.0),
+        width=_widths(level - plain.fitted, np.sqrt(variance), radius),
+        background=full.amounts[:, number:] @ ground,
+        reduced_squares=reduced,
+    )
+
+
+def _widths(excess: FloatArray, std: FloatArray, radius: FloatArray) -> FloatArray:
+    """Full width at half of the height of the highest ring of each profile, NaN where it is below four errors."""
+    widths = np.full(len(excess), np.nan)
+    for b in range(len(excess)):
+        row = np.where(np.isfinite(excess[b]) & (std[b] > 0.0), excess[b], 0.0)
+        # By its area, rings far out count as those near the direct beam do.
+        top = int(np.argmax(row * np.sqrt(radius)))
+        if not row[top] > 4.0 * std[b][top]:
+            continue
+        edges = []
+        for step in (-1, 1):
+            k = top
+            while 0 <= k + step < len(row) and row[k + step] > 0.5 * row[top]:
+                k += step
+            if 0 <= k + step < len(row):
+                share = (row[k] - 0.5 * row[top]) / max(row[k] - row[k + step], 1e-300)
+                edges.append(radius[k] + step * share * (radius[1] - radius[0]))
+            else:
+                edges.append(radius[k])
+        widths[b] = edges[1] - edges[0]
+    return widths
+
+
+def _sigma_of(p: FloatArray, gain: FloatArray) -> FloatArray:
+    """Standard deviations that a one-sided p stands for; of a p that is too small to say, the root of the gain."""
+    from scipy.stats import norm
+
+    return np.where(p > 1e-290, np.maximum(norm.isf(np.maximum(p, 1e-300)), 0.0), np.sqrt(np.maximum(gain, 0.0)))
+
+
+def _names() -> list[str]:
+    return [material.name for material in ring_materials()]
+
+
+def learn_profiles(
+    profiles: RadialProfiles,
+    amorphous: ArrayLike,
+    materials: Sequence[RingProfile | str] | None = None,
+    *,
+    least: int = 8,
+    purity: float = 0.8,
+) -> tuple[RingProfile, ...]:
+    """Rings of materials as the scan itself shows them, beginning with those of the table.
+
+    Parameters
+    ----------
+    profiles
+        Of patterns.
+    amorphous
+        Which of them have no lattice, shape (B,).
+    materials
+        As for :func:`fit_rings`; measured profiles are kept as they are.
+    least
+        So many patterns must show a material for its rings to be measured on them.
+    purity
+        Patterns in which a material has at least this share of all rings count for it.
+
+    Returns
+    -------
+    profiles
+        Measured where there are enough patterns, else those of the table.
+    """
+    chosen = [m if isinstance(m, RingProfile) else table_profile(m) for m in materials or _names()]
+    which = np.flatnonzero(np.asarray(amorphous, dtype=bool))
+    if len(which) < least:
+        return tuple(chosen)
+    of_table = fit_rings(profiles.take(which), chosen)
+    total = of_table.share.sum(axis=1)
+    pure = of_table.share >= purity * np.maximum(total, 1e-12)[:, None]
+    pure &= (np.maximum(of_table.significance, of_table.structure) >= 4.0)[:, None]
+    for a, material in enumerate(chosen):
+        if material.level_std is None and pure[:, a].sum() >= least:
+            try:
+                chosen[a] = measure_profile(profiles.take(which[pure[:, a]]), material.name)
+            except ValueError:
+                continue
+    return tuple(chosen)

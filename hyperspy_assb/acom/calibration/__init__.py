@@ -1,0 +1,1 @@
+"""Camera length, centre and ellipse, from the scan itself or from rings."""

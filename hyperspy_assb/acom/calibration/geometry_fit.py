@@ -1,0 +1,190 @@
+"""Scale, ellipse and centre from places of spots, by least squares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from hyperspy_assb.acom.calibration.matched_spots import Displacements
+from hyperspy_assb.acom.patterns.geometry import PatternGeometry
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+
+class CalibrationError(ValueError):
+    """The patterns do not allow a calibration; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class GeometryFit:
+    """A geometry fitted to places of spots.
+
+    Parameters
+    ----------
+    geometry
+        Refined scale and ellipse; the centre is that of the one it began from.
+    shift
+        By how many pixels the centre lies farther along columns and rows, shape (2,).
+    covariance
+        Of the logarithm of the scale, of ``e cos 2a`` and ``e sin 2a`` (e the ellipticity, a its azimuth) and of the
+        shift, shape (5, 5).
+    matrix_change
+        Symmetric matrix by which places about the centre changed, shape (2, 2).
+    residual
+        Root mean square of the distances of the spots that count, in pixels.
+    spots
+        Number of those.
+    """
+
+    geometry: PatternGeometry
+    shift: FloatArray
+    covariance: FloatArray
+    matrix_change: FloatArray
+    residual: float
+    spots: int
+
+
+def fit_geometry(
+    moved: Displacements,
+    geometry: PatternGeometry,
+    *,
+    shift_std: float = 0.3,
+    grain: NDArray[np.int64] | None = None,
+    rounds: int = 30,
+) -> GeometryFit:
+    """Least squares for the geometry over spots whose expected and observed places are known.
+
+    Each pattern has its own rotation, which its orientation takes up, and its own small shift of the direct beam.
+    Outliers, which are spots of other lattices and of noise, lose their weight (biweight of Tukey).
+
+    Parameters
+    ----------
+    moved
+        Expected and observed places.
+    geometry
+        With which places were expected.
+    shift_std
+        Standard deviation of the shift of single patterns in pixels.
+    grain
+        To which grain each pattern belongs, shape (B,); each pattern is one by default.
+    rounds
+        Of reweighting, at most.
+
+    Raises
+    ------
+    CalibrationError
+        If there are too few spots.
+    """
+    if len(moved.pattern) < 8:
+        raise CalibrationError(
+            f"patterns: only {len(moved.pattern)} spots lie where a lattice expects them, 8 are needed."
+        )
+    x, y = moved.expected.T
+    zero, one = np.zeros_like(x), np.ones_like(x)
+    # Scale (isotropic), ellipse (two), shift (two); then rotation and shift of the pattern.
+    common = np.stack(
+        [np.stack([x, x, y, one, zero], axis=1), np.stack([y, -y, x, zero, one], axis=1)], axis=1
+    )  # (M, 2, 5)
+    own = np.stack([np.stack([-y, one, zero], axis=1), np.stack([x, zero, one], axis=1)], axis=1)  # (M, 2, 3)
+    target = moved.observed - moved.expected
+    labels, index = np.unique(moved.pattern, return_inverse=True)
+    weight = 1.0 / moved.variance
+    solution, residual = np.zeros(5), target
+    robust = np.ones(len(x))
+    scale = 1.0
+    for _ in range(rounds):
+        new, nuisance, normal, scores = _solve(common, own, target, weight * robust, index, len(labels), shift_std)
+        residual = target - common @ new - np.einsum("mij,mj->mi", own, nuisance[index])
+        distance = np.sqrt((residual**2).sum(axis=1) * weight)
+        scale = max(1.4826 * float(np.median(np.abs(distance))) / 1.1774 / 1.0, 1e-6)
+        robust = np.clip(1.0 - (distance / (4.685 * scale)) ** 2, 0.0, None) ** 2
+        done = np.abs(new - solution).max() < 1e-7
+        solution = new
+        if done:
+            break
+    if int((robust > 0.1).sum()) < 8:
+        raise CalibrationError("patterns: too few spots agree with each other on a geometry.")
+    # Weights that fall with the distance bend the sum of squares less than they weigh: the radial derivative of the
+    # biweight for one of the two directions, the weight itself for the other.
+    u2 = np.minimum((distance / (4.685 * scale)) ** 2, 1.0)
+    bend = 0.5 * ((1.0 - u2) * (1.0 - 5.0 * u2) + (1.0 - u2) ** 2)
+    normal = normal * max(float((weight * bend).sum() / (weight * robust).sum()), 0.3)
+    inverse = np.linalg.pinv(normal)
+    groups = np.arange(len(labels)) if grain is None else np.unique(grain[labels], return_inverse=True)[1]
+    number = int(groups.max()) + 1
+    sums = np.zeros((number, 5))
+    np.add.at(sums, groups, scores)
+    between = sums.T @ sums
+    covariance = inverse @ between @ inverse * (number / max(number - 5.0, 1.0))
+    # One grain shows no scatter between grains: as a floor, the errors as if all spots were independent.
+    plain = inverse * scale**2
+    floor = np.sqrt(np.maximum(np.diag(plain) / np.maximum(np.diag(covariance), 1e-30), 1.0))
+    covariance = covariance * np.outer(floor, floor)
+    # Small numbers of grains: the standard deviation with the same 95 % limit as Student's distribution.
+    widen = float(student.ppf(0.975, max(number - 1, 1)) / 1.96) if number < 60 else 1.0
+    covariance = covariance * min(widen, 4.0) ** 2
+    change = np.array([[solution[0] + solution[1], solution[2]], [solution[2], solution[0] - solution[1]]])
+    # Places of pixels from reciprocal vectors grow by 1 + change; as 1/Å per pixel that is its inverse. The components
+    # of the ellipse are half the differences of the logarithms of the axes.
+    jacobian = np.diag([-1.0, 2.0, 2.0, 1.0, 1.0])
+    good = robust > 0.0
+    return GeometryFit(
+        changed_geometry(geometry, change),
+        solution[3:].copy(),
+        jacobian @ covariance @ jacobian.T,
+        change,
+        float(np.sqrt((residual[good] ** 2).sum(axis=1).mean())),
+        int(good.sum()),
+    )
+
+
+def _solve(
+    common: FloatArray,
+    own: FloatArray,
+    target: FloatArray,
+    weight: FloatArray,
+    index: NDArray[np.int64],
+    count: int,
+    shift_std: float,
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Weighted least squares with parameters of each pattern taken out.
+
+    Returns the common parameters, those of each pattern (count, 3), the normal matrix, and the derivatives of each
+    pattern's sum of squares (halved) at the solution (count, 5).
+    """
+    w = weight[:, None, None]
+    cc = np.zeros((count, 5, 5))
+    co = np.zeros((count, 5, 3))
+    oo = np.zeros((count, 3, 3))
+    ct = np.zeros((count, 5))
+    ot = np.zeros((count, 3))
+    np.add.at(cc, index, np.einsum("mki,mkj->mij", common * w, common))
+    np.add.at(co, index, np.einsum("mki,mkj->mij", common * w, own))
+    np.add.at(oo, index, np.einsum("mki,mkj->mij", own * w, own))
+    np.add.at(ct, index, np.einsum("mki,mk->mi", common * w, target))
+    np.add.at(ot, index, np.einsum("mki,mk->mi", own * w, target))
+    oo += np.diag([1e-9, shift_std**-2, shift_std**-2])
+    gain = np.linalg.solve(oo, np.swapaxes(co, 1, 2))  # (count, 3, 5)
+    reduced = cc - co @ gain
+    right = ct - np.einsum("bij,bj->bi", np.swapaxes(gain, 1, 2), ot)
+    normal = reduced.sum(axis=0)
+    solution = np.linalg.pinv(normal, rcond=1e-12) @ right.sum(axis=0)
+    nuisance = np.linalg.solve(oo, (ot - np.einsum("bji,j->bi", co, solution))[..., None])[..., 0]
+    return solution, nuisance, normal, right - reduced @ solution
+
+
+def changed_geometry(geometry: PatternGeometry, change: FloatArray) -> PatternGeometry:
+    """A geometry whose pixels about the centre are those of another one times ``1 + change``, but for a rotation."""
+    pixels = (np.eye(2) + change) @ np.linalg.inv(geometry.scale * geometry.straightening)
+    # Symmetric part of the polar decomposition: the rotation is left to the orientations.
+    values, vectors = np.linalg.eigh(pixels @ pixels.T)
+    values = np.sqrt(values)
+    azimuth = float(np.arctan2(vectors[1, 1], vectors[0, 1])) % np.pi
+    return replace(
+        geometry,
+        scale=float(1.0 / np.sqrt(values[0] * values[1])),
+        ellipticity=float(values[1] / values[0] - 1.0),
+        ellipse_azimuth=azimuth,
+    )

@@ -1,0 +1,422 @@
+"""Camera length, centre and ellipse from the rings of a known polycrystal.
+
+For a known single crystal, or for the scan itself, see :func:`calibrate_on_patterns`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import least_squares
+from scipy.stats import t as student
+
+from hyperspy_assb.acom.calibration.geometry_fit import CalibrationError
+from hyperspy_assb.acom.calibration.self_calibration import (
+    Candidate,
+    SelfCalibration,
+    SelfCalibrationOptions,
+    calibrate_on_patterns,
+)
+from hyperspy_assb.acom.crystals.powder_rings import KnownRings, cubic_rings, rings_of
+from hyperspy_assb.acom.patterns.direct_beam import find_centres, find_symmetry_centre
+from hyperspy_assb.acom.patterns.geometry import PatternGeometry
+from hyperspy_assb.fitting.fixed_shapes.nonnegative import fit_nonnegative
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+__all__ = [
+    "CalibrationError",
+    "Candidate",
+    "KnownRings",
+    "RingCalibration",
+    "SelfCalibration",
+    "SelfCalibrationOptions",
+    "calibrate_on_patterns",
+    "calibrate_on_rings",
+    "cubic_rings",
+    "rings_of",
+]
+
+
+@dataclass(frozen=True)
+class RingCalibration:
+    """What the rings of a known material say of the geometry.
+
+    Parameters
+    ----------
+    geometry
+        With standard errors.
+    rings
+        Radii in 1/Å of the rings that were used.
+    residual
+        Root mean square distance of the measured places from their ring, in pixels.
+    places
+        Column and row of these, shape (M, 2).
+    """
+
+    geometry: PatternGeometry
+    rings: FloatArray
+    residual: float
+    places: FloatArray
+
+
+def calibrate_on_rings(
+    pattern: ArrayLike,
+    rings: KnownRings,
+    *,
+    centre: tuple[float, float] | None = None,
+    scale: float | None = None,
+    scale_range: float = 0.2,
+    sectors: int = 36,
+    mask: ArrayLike | None = None,
+) -> RingCalibration:
+    """Measure camera length, centre and ellipse on the rings of a known polycrystal.
+
+    The scale is first found by comparing the radial profile, background removed, with the known rings; then every ring
+    that is not too near to another is located in each sector, and centre and ellipse are fitted to all these places by
+    robust least squares. At last the scale is refined on the whole profile, as rings of free heights and one width on a
+    smooth background, so that rings that run together do not shift it. The standard errors of centre and ellipse are
+    those with sectors, or rings, taken as independent of each other (texture shifts a sector); that of the scale comes
+    from leaving out one group of rings after another.
+
+    Parameters
+    ----------
+    pattern
+        Any real type, shape (ny, nx).
+    rings
+        Of :func:`cubic_rings` or :func:`rings_of`.
+    centre
+        Column and row in pixels, approximately; found by the direct beam, or by symmetry, if None.
+    scale
+        1/Å per pixel, approximately; if None, every scale with at least three rings in the frame is tried.
+    scale_range
+        By how much that may be wrong, relative.
+    sectors
+        Of a ring.
+    mask
+        True where pixels are left out, shape (ny, nx).
+
+    Returns
+    -------
+    calibration
+        See :class:`RingCalibration`.
+
+    Raises
+    ------
+    CalibrationError
+        If the rings are not found, or too few places of them.
+    ValueError
+        If the pattern has another shape, or the centre lies outside of it.
+    """
+    image = np.asarray(pattern, dtype=float)
+    if image.ndim != 2:
+        raise ValueError(f"pattern: shape (ny, nx), not {image.shape}.")
+    keep = np.isfinite(image) if mask is None else np.isfinite(image) & ~np.asarray(mask, dtype=bool)
+    place = _centre_of(image, keep, centre)
+    reach = float(min(max(place[0], image.shape[1] - 1 - place[0]), max(place[1], image.shape[0] - 1 - place[1])))
+    approximate = _find_scale(image, keep, place, rings, scale, scale_range, reach)
+    geometry = PatternGeometry(scale=approximate, centre=(float(place[0]), float(place[1])))
+    fit = None
+    for k in range(4):
+        # A narrower window as the geometry gets better.
+        window = (0.06, 0.05, 0.04, 0.04)[k]
+        points, ring, sector, weight = _locate(image, keep, geometry, rings, reach, sectors, window)
+        fit = _fit_ellipse(points, rings.radius[ring], weight, geometry)
+        geometry = fit[0]
+    assert fit is not None
+    geometry = _with_errors(*fit, ring, sector)
+    factor, error = _scale_of_profile(image, keep, geometry, rings, reach)
+    geometry = replace(
+        geometry, scale=geometry.scale * factor, scale_std=float(np.hypot(geometry.scale_std, geometry.scale * error))
+    )
+    residual = _radii(points, geometry) - rings.radius[ring]
+    return RingCalibration(
+        geometry,
+        rings.radius[np.unique(ring)],
+        float(np.sqrt(np.average(residual**2, weights=weight))) / geometry.scale,
+        points,
+    )
+
+
+def _centre_of(image: FloatArray, keep: NDArray[np.bool_], centre: tuple[float, float] | None) -> FloatArray:
+    ny, nx = image.shape
+    if centre is not None:
+        place = np.asarray(centre, dtype=float)
+        if place.shape != (2,) or not ((place > -0.5) & (place < (nx - 0.5, ny - 0.5))).all():
+            raise ValueError(f"centre: column and row within a frame of {nx} columns and {ny} rows, not {centre}.")
+        return place
+    place = find_centres(np.where(keep, image, np.min(image, where=keep, initial=np.inf))[None])[0]
+    if not np.isfinite(place).all():
+        place = find_symmetry_centre(image, mask=~keep)
+    if not np.isfinite(place).all():
+        raise CalibrationError("pattern: neither a direct beam nor a centre of symmetry was found; give centre=.")
+    return place
+
+
+def _find_scale(
+    image: FloatArray,
+    keep: NDArray[np.bool_],
+    place: FloatArray,
+    rings: KnownRings,
+    scale: float | None,
+    scale_range: float,
+    reach: float,
+) -> float:
+    """The scale at which the radial profile correlates best with the known rings."""
+    y, x = np.indices(image.shape)
+    distance = np.hypot(x - place[0], y - place[1])
+    bins = int(reach)
+    index = np.minimum(distance.astype(int), bins)
+    number = np.bincount(index[keep], minlength=bins + 1)[:bins]
+    sums = np.bincount(index[keep], weights=image[keep], minlength=bins + 1)[:bins]
+    radius = np.arange(bins) + 0.5
+    profile = np.where(number > 0, sums / np.maximum(number, 1), np.nan)
+    known = np.isfinite(profile) & (radius > 6.0)
+    if known.sum() < 20:
+        raise CalibrationError("pattern: fewer than 20 pixels from the centre to the edge of the frame.")
+    # Rings over the background, at all radii of the same weight.
+    filled = np.interp(radius, radius[known], np.log(np.maximum(profile[known], 1e-12 * np.nanmax(profile))))
+    contrast = _high_pass(filled, max(bins / 12.0, 4.0))
+    if scale is None:
+        third = rings.radius[min(2, len(rings.radius) - 1)]
+        low, high = third / (0.98 * reach), rings.radius[0] / 8.0
+    else:
+        if not scale > 0.0:
+            raise ValueError(f"scale: above 0 1/Å per pixel, not {scale}.")
+        low, high = scale * (1.0 - scale_range), scale * (1.0 + scale_range)
+    trials = np.exp(np.arange(np.log(low), np.log(high), 0.003))
+    best, found = -np.inf, low
+    wide = max(bins / 12.0, 4.0)
+    for trial in trials:
+        middle = rings.radius / trial
+        width = np.maximum(0.02 * middle, 1.0)
+        inside = middle < reach
+        expected = (
+            np.sqrt(rings.intensity[inside, None])
+            * np.exp(-0.5 * ((radius - middle[inside, None]) / width[inside, None]) ** 2)
+        ).sum(axis=0)
+        # Only where rings could be seen: from before the first to behind the last one.
+        use = known & (radius > 0.75 * middle[0]) & (radius < 1.08 * middle[inside].max(initial=0.0))
+        if use.sum() < 12:
+            continue
+        a = _high_pass(expected, wide)[use]
+        b = contrast[use]
+        a, b = a - a.mean(), b - b.mean()
+        size = np.sqrt((a @ a) * (b @ b))
+        value = float(a @ b / size) if size > 0.0 else 0.0
+        # A few points fit anything.
+        value *= np.sqrt(1.0 - 8.0 / max(float(use.sum()), 9.0))
+        if value > best:
+            best, found = value, float(trial)
+    if not best > 0.5:
+        raise CalibrationError(
+            f"pattern: the rings of {rings.name} are not seen (correlation {max(best, 0.0):.2f}) at scales from "
+            f"{low:.3g} to {high:.3g} 1/Å per pixel; give scale= or another material."
+        )
+    return found
+
+
+def _high_pass(values: FloatArray, width: float) -> FloatArray:
+    from scipy.ndimage import gaussian_filter1d
+
+    return gaussian_filter1d(values, 1.0, mode="nearest") - gaussian_filter1d(values, width, mode="nearest")
+
+
+def _scale_of_profile(
+    image: FloatArray, keep: NDArray[np.bool_], geometry: PatternGeometry, rings: KnownRings, reach: float
+) -> tuple[float, float]:
+    """Factor of the scale that fits the whole profile best, and its standard error."""
+    y, x = np.indices(image.shape)
+    radius = np.linalg.norm(geometry.to_reciprocal(np.stack([x, y], axis=-1)), axis=-1)
+    step, end = geometry.scale, 0.98 * reach * geometry.scale
+    inside = rings.radius[rings.radius < end / 1.03]
+    first = 0.8 * inside[0]
+    bins = int((end - first) / step)
+    index = np.floor((radius - first) / step).astype(int)
+    use = keep & (index >= 0) & (index < bins)
+    number = np.bincount(index[use], minlength=bins)[:bins]
+    profile = np.bincount(index[use], weights=image[use], minlength=bins)[:bins] / np.maximum(number, 1)
+    place = np.bincount(index[use], weights=radius[use], minlength=bins)[:bins] / np.maximum(number, 1)
+    # Rings far out are as certain as bright ones: errors are relative, with a floor.
+    variance = np.where(number > 0, np.maximum(profile, 1e-3 * profile.max()) ** 2, 0.0)
+    ground = np.array([np.exp(-(place - place[0]) / decay) for decay in (0.03, 0.06, 0.12, 0.25, 0.6, np.inf)])
+    factors = np.linspace(0.98, 1.02, 41)
+    widths = np.geomspace(1.0, 8.0, 16) * step
+    gap = np.flatnonzero(np.diff(inside) > 0.09 * inside[:-1]) + 1
+    groups = np.split(np.arange(len(inside)), gap)
+
+    def misfit(factor: float, width: float, part: NDArray[np.float64]) -> float:
+        # The scale grows with `factor`: what was measured lies at larger radii then.
+        lines = np.exp(-0.5 * ((place * factor - inside[:, None]) / width) ** 2)
+        return float(_weighted_misfit(profile, part, np.concatenate([lines, ground])))
+
+    def best_of(part: NDArray[np.float64], trials: FloatArray) -> float:
+        values = np.array([misfit(f, width, part) for f in trials])
+        k = int(np.clip(np.argmin(values), 1, len(values) - 2))
+        bend = values[k - 1] - 2.0 * values[k] + values[k + 1]
+        move = 0.5 * (values[k - 1] - values[k + 1]) / bend if bend > 0.0 else 0.0
+        return float(trials[k] + np.clip(move, -1.0, 1.0) * (trials[1] - trials[0]))
+
+    width = float(widths[int(np.argmin([misfit(1.0, w, variance) for w in widths]))])
+    whole = best_of(variance, factors)
+    width = float(widths[int(np.argmin([misfit(whole, w, variance) for w in widths]))])
+    whole = best_of(variance, factors)
+    left_out = []
+    for group in groups:
+        near = (place > inside[group[0]] - 2.0 * width) & (place < inside[group[-1]] + 2.0 * width)
+        if len(groups) > 1 and (variance[~near] > 0.0).sum() > 12:
+            left_out.append(best_of(np.where(near, 0.0, variance), factors))
+    count = len(left_out)
+    if count < 2:
+        # One group says nothing of its own error: a tenth of its width.
+        return whole, 0.1 * width / float(inside[0])
+    deviation = np.array(left_out) - np.mean(left_out)
+    error = float(np.sqrt((count - 1.0) / count * (deviation @ deviation)))
+    return whole, error * min(float(student.ppf(0.975, count - 1)) / 1.96, 3.0)
+
+
+def _weighted_misfit(profile: FloatArray, variance: FloatArray, columns: FloatArray) -> float:
+    """Weighted sum of squares of the best non-negative fit."""
+    k, count = len(columns), len(profile)
+    squares = np.zeros(1)
+    fit_nonnegative(
+        profile[None],
+        np.ascontiguousarray(variance[None]),
+        np.ascontiguousarray(columns),
+        np.zeros((1, k)),
+        np.zeros((1, k)),
+        np.zeros((1, count)),
+        squares,
+        np.zeros(1, dtype=np.int64),
+    )
+    return float(squares[0])
+
+
+def _radii(points: FloatArray, geometry: PatternGeometry) -> FloatArray:
+    return np.linalg.norm(geometry.to_reciprocal(points), axis=1)
+
+
+def _locate(
+    image: FloatArray,
+    keep: NDArray[np.bool_],
+    geometry: PatternGeometry,
+    rings: KnownRings,
+    reach: float,
+    sectors: int,
+    window: float,
+) -> tuple[FloatArray, NDArray[np.int64], NDArray[np.int64], FloatArray]:
+    """Places where rings are met in sectors, their ring and sector, and weights (significance squared)."""
+    from scipy.ndimage import map_coordinates
+
+    azimuth = (np.arange(8 * sectors) + 0.5) * (2.0 * np.pi / (8 * sectors))
+    unit = np.stack([np.cos(azimuth), np.sin(azimuth)], axis=-1)
+    points, which, where, weights = [], [], [], []
+    valid = keep.astype(float)
+    for k, radius in enumerate(rings.radius):
+        others = np.delete(rings.radius, k)
+        strong = np.delete(rings.intensity, k) > 0.1 * rings.intensity[k]
+        gap = np.abs(others[strong] / radius - 1.0).min(initial=np.inf)
+        pixels_out = radius / geometry.scale
+        # No narrower than some pixels, and not as far as the next ring.
+        half = min(max(window, 3.0 / pixels_out), 0.45 * gap)
+        if gap < 0.08 or pixels_out > 0.98 * reach or half * pixels_out < 2.0:
+            continue
+        steps = np.linspace(-1.8 * half, 1.8 * half, 41)
+        vectors = (radius * (1.0 + steps))[:, None, None] * unit
+        pixels = geometry.to_pixels(vectors)
+        at = [pixels[..., 1], pixels[..., 0]]
+        values = map_coordinates(np.where(keep, image, 0.0), at, order=1, cval=np.nan)
+        seen = map_coordinates(valid, at, order=1, cval=0.0) > 0.99
+        values = np.where(seen & np.isfinite(values), values, np.nan).reshape(len(steps), sectors, 8)
+        number = np.isfinite(values).sum(axis=2)
+        with np.errstate(invalid="ignore"):
+            profile = np.where(number >= 4, np.nansum(values, axis=2) / np.maximum(number, 1), np.nan)
+        for s in range(sectors):
+            row = profile[:, s]
+            if not np.isfinite(row).all():
+                continue
+            inner = np.abs(steps) <= half
+            line = np.polyval(np.polyfit(steps[~inner], row[~inner], 1), steps)
+            noise = float(np.std(row[~inner] - line[~inner])) + 1e-12
+            excess = row - line
+            top = int(np.argmax(np.where(inner, excess, -np.inf)))
+            near = np.abs(steps - steps[top]) <= 0.6 * half
+            c = np.polyfit(steps[near], excess[near], 2)
+            if c[0] >= 0.0 or not excess[top] > 4.0 * noise:
+                continue
+            shift = -0.5 * c[1] / c[0]
+            if abs(shift) > half:
+                continue
+            angle = (s + 0.5) * 2.0 * np.pi / sectors
+            vector = radius * (1.0 + shift) * np.array([np.cos(angle), np.sin(angle)])
+            points.append(geometry.to_pixels(vector))
+            which.append(k)
+            where.append(s)
+            weights.append(min((excess[top] / noise) ** 2, 400.0))
+    if len(points) < 12 or len(set(where)) < sectors // 4:
+        raise CalibrationError(
+            f"pattern: rings of {rings.name} are met in {len(points)} places only; 12, about at least a quarter of the "
+            "turn, are needed."
+        )
+    return np.array(points), np.array(which), np.array(where), np.array(weights)
+
+
+def _fit_ellipse(
+    points: FloatArray, radius: FloatArray, weight: FloatArray, start: PatternGeometry
+) -> tuple[PatternGeometry, FloatArray, FloatArray]:
+    """Geometry whose rings go through points; also the weighted derivatives (M, 5) and residuals (M,), relative."""
+    root = np.sqrt(weight / weight.mean())
+
+    def geometry_of(p: FloatArray) -> PatternGeometry:
+        size = float(np.hypot(p[3], p[4]))
+        return PatternGeometry(
+            scale=float(np.exp(p[2])),
+            centre=(float(p[0]), float(p[1])),
+            ellipticity=min(size, 0.9),
+            ellipse_azimuth=float(0.5 * np.arctan2(p[4], p[3])) % np.pi,
+        )
+
+    def residuals(p: FloatArray) -> FloatArray:
+        return root * (_radii(points, geometry_of(p)) / radius - 1.0)
+
+    e, a = start.ellipticity, start.ellipse_azimuth
+    first = np.array([*start.centre, np.log(start.scale), e * np.cos(2 * a), e * np.sin(2 * a)])
+    solution = least_squares(residuals, first, loss="soft_l1", f_scale=0.005, x_scale=[1.0, 1.0, 0.01, 0.01, 0.01])
+    return geometry_of(solution.x), solution.jac, solution.fun
+
+
+def _with_errors(
+    geometry: PatternGeometry,
+    jacobian: FloatArray,
+    residual: FloatArray,
+    ring: NDArray[np.int64],
+    sector: NDArray[np.int64],
+) -> PatternGeometry:
+    inverse = np.linalg.pinv(jacobian.T @ jacobian)
+    covariance = inverse * float(residual @ residual) / max(len(residual) - 5, 1)
+    variance = np.diag(covariance).copy()
+    e, a = geometry.ellipticity, geometry.ellipse_azimuth
+    along = np.array([np.cos(2 * a), np.sin(2 * a)])
+    ellipse = float(along @ covariance[3:, 3:] @ along)
+    for groups in (sector, ring):
+        labels = np.unique(groups, return_inverse=True)[1]
+        number = int(labels.max()) + 1
+        if number < 3:
+            continue
+        sums = np.zeros((number, 5))
+        np.add.at(sums, labels, jacobian * residual[:, None])
+        sandwich = inverse @ (sums.T @ sums) @ inverse * number / (number - 1)
+        sandwich *= min(float(student.ppf(0.975, number - 1)) / 1.96, 3.0) ** 2
+        variance = np.maximum(variance, np.diag(sandwich))
+        ellipse = max(ellipse, float(along @ sandwich[3:, 3:] @ along))
+    std = np.sqrt(np.maximum(variance, 0.0))
+    return PatternGeometry(
+        scale=geometry.scale,
+        centre=geometry.centre,
+        ellipticity=e,
+        ellipse_azimuth=a,
+        scale_std=float(geometry.scale * std[2]),
+        centre_std=(float(std[0]), float(std[1])),
+        ellipticity_std=float(np.sqrt(max(ellipse, 0.0))),
+    )

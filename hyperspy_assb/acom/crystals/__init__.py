@@ -1,0 +1,1 @@
+"""Crystal structures, their kinematical diffraction, and rotations of crystals."""

@@ -1,0 +1,234 @@
+"""Crystal structures of phases, from CIFs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperspy_assb.acom.crystals.cif import CrystalError, read_crystal, space_group_operations, standard_base
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.reference import UnknownReferenceError, crystal_file, phase, phases
+
+if TYPE_CHECKING:
+    from diffpy.structure import Structure
+    from orix.crystal_map import Phase
+    from orix.quaternion.symmetry import Symmetry
+
+__all__ = [
+    "CrystalError",
+    "CrystalPhase",
+    "cell_axes",
+    "laue_rotations",
+    "load_phase",
+    "pack_phase",
+    "point_group",
+    "scale_lattice",
+    "to_orix",
+    "unpack_phase",
+]
+
+
+@dataclass(frozen=True)
+class CrystalPhase:
+    """A crystalline phase in its standard setting.
+
+    Parameters
+    ----------
+    name
+        Such as ``"LiFePO4"``.
+    space_group
+        Number.
+    structure
+        All atoms of the cell, with elements (no charges), fractional coordinates, occupancies; lengths in Å. Its base
+        is that of diffpy, on which orix and diffsims count; the axes of :mod:`hyperspy_assb.acom.crystals.frames` are
+        those of :func:`cell_axes`.
+    source
+        Citation.
+    caveat
+        What is not known of it, such as coordinates that are not measured; empty if nothing.
+    """
+
+    name: str
+    space_group: int
+    structure: Structure
+    source: str = ""
+    caveat: str = ""
+
+    @property
+    def cell(self) -> tuple[float, ...]:
+        """a, b, c in Å; alpha, beta, gamma in degrees."""
+        return tuple(float(value) for value in self.structure.lattice.abcABG())
+
+
+def load_phase(name_or_path: str | Path, *, name: str | None = None) -> CrystalPhase:
+    """A phase by its name, or from a CIF.
+
+    Parameters
+    ----------
+    name_or_path
+        A reference phase (``"lfp"``, ``"LiFePO4"``, ``"fp"``, ``"lagp"``, ``"lvp"``; capitals do not matter), or the
+        path of a CIF.
+    name
+        Name to give to it; without one, the name of the reference phase or of the file.
+
+    Returns
+    -------
+    phase
+        In the standard setting of its space group: olivines in Pnma, rhombohedral groups on hexagonal axes,
+        monoclinic groups with b unique (their cell choice, such as P21/n, stays). Charges are taken off the elements;
+        isotropic displacements that a CIF has are kept.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    UnknownReferenceError
+        If it is neither a file nor the name of a crystalline reference phase.
+    CrystalError
+        If the CIF cannot be read: no atoms, an unknown element, a cell that is incomplete or impossible, or that does
+        not have the symmetry of the space group.
+    """
+    asked = str(name_or_path)
+    if isinstance(name_or_path, str):
+        known = {alias.lower(): p.name for p in phases() for alias in (p.name, *p.aliases)}
+        if asked.lower() in known:
+            found = phase(known[asked.lower()])
+            file = crystal_file(found.name)
+            if file is None:
+                raise UnknownReferenceError(f"{found.name} has no crystal structure: index it as amorphous material.")
+            structure, number, source, caveat = read_crystal(file, f"{found.name}.cif")
+            return CrystalPhase(name or found.name, number, structure, source or found.source, caveat)
+    path = Path(name_or_path)
+    if not path.is_file():
+        if isinstance(name_or_path, Path) or path.suffix or len(path.parts) > 1:
+            raise FileNotFoundError(f"{path}: there is no such file.")
+        crystalline = [f"{p.name} ({', '.join(p.aliases)})" for p in phases() if p.cell is not None]
+        raise UnknownReferenceError.of("phase or CIF", asked, crystalline)
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    structure, number, source, caveat = read_crystal(text, str(path))
+    return CrystalPhase(name or path.stem, number, structure, source or path.name, caveat)
+
+
+def cell_axes(phase: CrystalPhase) -> FloatArray:
+    """Rows a, b, c in Å on the Cartesian axes of the crystal (x along a, z along c*), shape (3, 3)."""
+    return standard_base(*phase.cell)
+
+
+def laue_rotations(phase: CrystalPhase) -> FloatArray:
+    """Proper rotations of the Laue group on the Cartesian axes of the crystal, identity first, shape (n, 3, 3).
+
+    Kinematical diffraction shows the Laue group, not the point group, so that orientations that these rotations
+    connect cannot be told apart.
+    """
+    axes = cell_axes(phase).T
+    found: dict[tuple[int, ...], NDArray[np.int64]] = {}
+    for rotation, _ in space_group_operations(phase.space_group):
+        proper = rotation * round(np.linalg.det(rotation))
+        found.setdefault(tuple(proper.ravel()), proper)
+    cartesian = axes @ np.array(list(found.values())) @ np.linalg.inv(axes)
+    # The nearest rotation: a strained lattice has its symmetry only nearly.
+    left, _, right = np.linalg.svd(cartesian)
+    rotations = left @ right
+    order = np.argsort(-np.trace(rotations, axis1=1, axis2=2), kind="stable")
+    return np.asarray(rotations[order])
+
+
+def point_group(phase: CrystalPhase) -> Symmetry:
+    """Point group for orix, on the Cartesian axes of the crystal.
+
+    orix's own 2/m has its axis along c, and its -3m and 32 have theirs along a; monoclinic groups have it along b here,
+    and trigonal ones where the space group has it. (orix finds a group again by its name: monoclinic phases that it
+    writes to a file come back with the axis along c.)
+    """
+    from orix.quaternion.symmetry import C2y, Symmetry, get_point_group
+
+    group = get_point_group(phase.space_group)
+    if 3 <= phase.space_group <= 15:
+        mirror = Symmetry([(1, 0, 0, 0), (0, 0, 1, 0)])
+        mirror.improper = [0, 1]
+        kinds = {"2": (C2y,), "m": (mirror,), "2/m": (C2y, mirror)}
+        name = group.name if group.name in kinds else "2/m"
+        group = Symmetry.from_generators(*kinds[name])
+        group.name = name
+    elif group.name in ("32", "-3m", "3m") and _twofold_across_a(phase):
+        from orix.quaternion import Rotation
+
+        turn = Rotation.from_axes_angles([0, 0, 1], np.pi / 6)
+        name = group.name
+        turned = turn * group * ~turn
+        group = Symmetry(turned.data)
+        group.improper = turned.improper
+        group.name = name
+    return group
+
+
+def _twofold_across_a(phase: CrystalPhase) -> bool:
+    rotations = laue_rotations(phase)
+    diads = rotations[np.abs(np.trace(rotations, axis1=1, axis2=2) + 1.0) < 1e-6]
+    return bool(len(diads) and not (np.abs(diads[:, 0, 0] - 1.0) < 1e-6).any())
+
+
+def to_orix(phase: CrystalPhase) -> Phase:
+    """The phase as orix has it, with its structure and, where orix has the same axes, its space group."""
+    from diffpy.structure import Structure
+    from orix.crystal_map import Phase
+
+    structure = Structure(phase.structure)
+    structure.title = phase.name
+    group = point_group(phase)
+    from orix.quaternion.symmetry import get_point_group
+
+    if group == get_point_group(phase.space_group):
+        return Phase(name=phase.name, space_group=phase.space_group, structure=structure)
+    return Phase(name=phase.name, point_group=group, structure=structure)
+
+
+def scale_lattice(phase: CrystalPhase, scale: tuple[float, float, float]) -> CrystalPhase:
+    """The phase with a, b, c multiplied, fractional coordinates and angles unchanged.
+
+    Raises
+    ------
+    ValueError
+        If a factor is not above 0.
+    """
+    from diffpy.structure import Lattice, Structure
+
+    factors = np.asarray(scale, dtype=float)
+    if factors.shape != (3,) or not (np.isfinite(factors).all() and (factors > 0.0).all()):
+        raise ValueError(f"scale: three factors above 0 for a, b and c, not {scale}.")
+    a, b, c, *angles = phase.cell
+    lengths = np.array([a, b, c]) * factors
+    return replace(phase, structure=Structure(phase.structure, lattice=Lattice(*lengths, *angles)))
+
+
+def pack_phase(phase: CrystalPhase) -> dict[str, NDArray[Any]]:
+    """The phase as arrays of numbers and text, from which :func:`unpack_phase` makes it again."""
+    atoms = list(phase.structure)
+    return {
+        "text": np.array([phase.name, phase.source, phase.caveat]),
+        "space_group": np.array(phase.space_group),
+        "cell": np.array(phase.cell),
+        "elements": np.array([atom.element for atom in atoms]),
+        "sites": np.array([[*atom.xyz, atom.occupancy, atom.Uisoequiv] for atom in atoms]),
+    }
+
+
+def unpack_phase(content: dict[str, NDArray[Any]]) -> CrystalPhase:
+    """The phase that :func:`pack_phase` packed."""
+    from diffpy.structure import Atom, Lattice, Structure
+
+    atoms = [
+        Atom(str(element), xyz=site[:3], occupancy=site[3], Uisoequiv=site[4])
+        for element, site in zip(content["elements"], content["sites"], strict=True)
+    ]
+    structure = Structure(atoms, lattice=Lattice(*content["cell"]))
+    name, source, caveat = (str(text) for text in content["text"])
+    return CrystalPhase(name, int(content["space_group"]), structure, source, caveat)

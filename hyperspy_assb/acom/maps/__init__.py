@@ -1,0 +1,1 @@
+"""Maps of an indexed scan: grains, area fractions, particles, changes between states."""

@@ -1,0 +1,225 @@
+"""Two states of one area: registered, and what became of every pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hyperspy_assb.acom.maps.area_fractions import LEFT_OUT, ClassMap, FractionOptions, block_fractions
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+_MIN_OVERLAP = 0.3
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Where the later scan lies on the earlier one.
+
+    Parameters
+    ----------
+    shift
+        Rows and columns: pixel (y, x) of the earlier scan shows what (y + shift[0], x + shift[1]) of the later one
+        shows.
+    correlation
+        Of the two images where they overlap, -1 to 1.
+    before, after
+        Slices (rows, columns) of the common area in either scan.
+    """
+
+    shift: tuple[int, int]
+    correlation: float
+    before: tuple[slice, slice]
+    after: tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class PhaseChange:
+    """Area fractions of two states of the same pixels, and what became what.
+
+    Parameters
+    ----------
+    names
+        Classes of either state, K of them.
+    before, after
+        Share of the pixels that have a class in both states, shape (K,).
+    change
+        After less before, shape (K,).
+    change_std
+        Standard error of the change from the scatter of blocks, shape (K,).
+    low, high
+        Ends of the interval of the change, shape (K,).
+    transitions
+        Share of the pixels that were of class i and became class j, shape (K, K).
+    before_index, after_index
+        Class of each pixel of the common area, shape (ny, nx).
+    confidence
+        Of the interval.
+    pixels
+        That have a class in both states.
+    """
+
+    names: tuple[str, ...]
+    before: FloatArray
+    after: FloatArray
+    change: FloatArray
+    change_std: FloatArray
+    low: FloatArray
+    high: FloatArray
+    transitions: FloatArray
+    before_index: NDArray[np.int64]
+    after_index: NDArray[np.int64]
+    confidence: float
+    pixels: int
+
+
+def register_scans(before: ArrayLike, after: ArrayLike, *, shift: tuple[int, int] | None = None) -> Registration:
+    """Find how far a later scan is displaced, to a pixel: classes cannot be interpolated.
+
+    Parameters
+    ----------
+    before, after
+        An image of either scan, such as the virtual bright field, with the same pixel size; the shapes may differ.
+    shift
+        Where it is known: rows and columns.
+
+    Raises
+    ------
+    ValueError
+        If less than 30 % of the smaller scan is in common.
+
+    Notes
+    -----
+    Correlation by scikit-image, both images with a smooth rim, which may be wrong by a pixel where the shift is large:
+    from what it finds, and from no shift at all, the shift goes to where the images are most alike in what they have in
+    common.
+    """
+    from skimage.registration import phase_cross_correlation
+
+    one, other = (_filled(image) for image in (before, after))
+    if shift is None:
+        shape = tuple(max(a, b) for a, b in zip(one.shape, other.shape, strict=True))
+        images = _windowed(one, shape), _windowed(other, shape)
+        found, _, _ = phase_cross_correlation(*images, normalization=None)  # type: ignore[no-untyped-call]
+        # scikit-image gives the shift that brings the second image onto the first.
+        candidates = [(-round(float(found[0])), -round(float(found[1]))), (0, 0)]
+        shift = max(_climb(one, other, candidate) for candidate in candidates)[1]
+    place = _overlap(one.shape, other.shape, shift)
+    if place is None:
+        raise ValueError(
+            f"The scans have less than {100 * _MIN_OVERLAP:.0f} % of the smaller one in common (shift {shift} of rows, "
+            "columns): they do not show the same area, or give the shift."
+        )
+    return Registration((int(shift[0]), int(shift[1])), _alike(one, other, shift), *place)
+
+
+def compare_classes(before: ClassMap, after: ClassMap, *, options: FractionOptions | None = None) -> PhaseChange:
+    """What became of every pixel.
+
+    Parameters
+    ----------
+    before, after
+        Of the same pixels; classes of one name are one class.
+    options
+        Confidence, resamples, blocks.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, or no pixel has a class in both.
+
+    Notes
+    -----
+    The blocks of both states are drawn together: what a pixel was before is known, and most of the scatter between
+    areas drops out of the change.
+    """
+    options = options or FractionOptions()
+    if before.index.shape != after.index.shape:
+        raise ValueError(f"before and after: the same pixels, not shapes {before.index.shape} and {after.index.shape}.")
+    crystals = [*before.names[: before.crystalline], *after.names[: after.crystalline]]
+    others = [*before.names[before.crystalline :], *after.names[after.crystalline :]]
+    names = tuple(dict.fromkeys([*crystals, *others]))
+    one, other = (_renumber(classes, names) for classes in (before, after))
+    taken = (one != LEFT_OUT) & (other != LEFT_OUT)
+    if not taken.any():
+        raise ValueError("No pixel has a class in both states.")
+    count = len(names)
+    pairs = np.bincount(one[taken] * count + other[taken], minlength=count * count).reshape(count, count)
+    transitions = pairs / taken.sum()
+    kinds = np.arange(count)
+    difference = (other[..., None] == kinds).astype(float) - (one[..., None] == kinds)
+    change, std, low, high = block_fractions(difference, taken, options)
+    return PhaseChange(
+        names=names,
+        before=transitions.sum(axis=1),
+        after=transitions.sum(axis=0),
+        change=change,
+        change_std=std,
+        low=low,
+        high=high,
+        transitions=transitions,
+        before_index=one,
+        after_index=other,
+        confidence=options.confidence,
+        pixels=int(taken.sum()),
+    )
+
+
+def _renumber(classes: ClassMap, names: tuple[str, ...]) -> NDArray[np.int64]:
+    number = np.array([*(names.index(name) for name in classes.names), LEFT_OUT], dtype=np.int64)
+    return np.asarray(number[classes.index])
+
+
+def _filled(image: ArrayLike) -> FloatArray:
+    values = np.array(image, dtype=float)
+    if values.ndim != 2:
+        raise ValueError(f"Images to register have two dimensions, not the shape {values.shape}.")
+    known = np.isfinite(values)
+    values[~known] = np.median(values[known]) if known.any() else 0.0
+    return values
+
+
+def _windowed(image: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    """The image less its mean, without an edge, in a frame of a given shape."""
+    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in image.shape))
+    frame = np.zeros(shape)
+    frame[: image.shape[0], : image.shape[1]] = (image - image.mean()) * window
+    return frame
+
+
+def _overlap(
+    one: tuple[int, ...], other: tuple[int, ...], shift: tuple[int, int]
+) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
+    first, second = [], []
+    for n, m, s in zip(one, other, shift, strict=True):
+        begin, end = max(0, -s), min(n, m - s)
+        if end - begin < 1:
+            return None
+        first.append(slice(begin, end))
+        second.append(slice(begin + s, end + s))
+    area = (first[0].stop - first[0].start) * (first[1].stop - first[1].start)
+    if area < _MIN_OVERLAP * min(np.prod(one), np.prod(other)):
+        return None
+    return (first[0], first[1]), (second[0], second[1])
+
+
+def _climb(one: FloatArray, other: FloatArray, shift: tuple[int, int]) -> tuple[float, tuple[int, int]]:
+    """How alike the images are at the best shift that can be reached by steps of at most two pixels, and that shift."""
+    best = (_alike(one, other, shift), shift)
+    steps = [(y, x) for y in range(-2, 3) for x in range(-2, 3)]
+    while True:
+        y, x = best[1]
+        reached = max((_alike(one, other, (y + v, x + u)), (y + v, x + u)) for v, u in steps)
+        if reached[0] <= best[0]:
+            return best
+        best = reached
+
+
+def _alike(one: FloatArray, other: FloatArray, shift: tuple[int, int]) -> float:
+    place = _overlap(one.shape, other.shape, shift)
+    if place is None:
+        return -1.0
+    a, b = one[place[0]] - one[place[0]].mean(), other[place[1]] - other[place[1]].mean()
+    size = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    return float((a * b).sum()) / size if size > 0.0 else 0.0

@@ -1,0 +1,1 @@
+"""Patterns against templates: search, refinement, posterior."""

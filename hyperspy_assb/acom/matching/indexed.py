@@ -1,0 +1,112 @@
+"""What indexing finds in every pattern, as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from numpy.typing import NDArray
+
+from hyperspy_assb.acom.crystals.crystal_phase import CrystalPhase
+from hyperspy_assb.acom.patterns.geometry import PatternGeometry
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+NOT_INDEXED = -1
+"""The phase of a pattern that no phase explains."""
+
+
+class PatternStatus(IntEnum):
+    """What became of a pattern."""
+
+    INDEXED = 0
+    AMORPHOUS = 1
+    """Diffuse rings, no lattice."""
+    MIXED = 2
+    """A lattice (indexed) and amorphous material in one column."""
+    POWDER = 3
+    """Many crystals, whose spots make sharp rings: crystalline, but not indexed."""
+    EMPTY = 4
+    """Too few counts outside of the direct beam, or vacuum."""
+    SATURATED = 5
+    """Indexed, but the detector was saturated."""
+
+
+@dataclass(frozen=True)
+class IndexedScan:
+    """Orientation, phase and their reliability in every pattern of a scan of shape (ny, nx).
+
+    Parameters
+    ----------
+    phases
+        Phases that were offered, P of them.
+    geometry
+        Calibration that was used, refined if it was asked for.
+    phase
+        Index of the best phase, :data:`NOT_INDEXED` where there is none (empty, saturated or amorphous), (ny, nx).
+    orientation
+        Specimen to crystal of the best phase, NaN where not indexed, (ny, nx, 4).
+    correlation
+        Score of the best template, 0 to 1, (ny, nx).
+    reliability
+        100 (1 - Q2 / Q1): Q1 the score of the best orientation, Q2 that of the next of the same phase more than a few
+        degrees away, symmetry-equivalent ones left out, (ny, nx).
+    phase_reliability
+        The same for the best orientation of the next phase, (ny, nx).
+    phase_scores
+        Best score of each phase, (ny, nx, P).
+    phase_orientations
+        Best orientation of each phase, (ny, nx, P, 4).
+    posterior
+        Probability of each phase given that one of them is there, (ny, nx, P).
+    lattice_scale
+        Lattice relative to that of the best phase along a, b, c, (ny, nx, 3); None if not refined.
+    virtual_bright_field
+        Counts in the direct beam, (ny, nx).
+    crystalline_score
+        Best score after the mean of each radius is removed, which amorphous material has not, (ny, nx).
+    ring_amounts
+        Share of each amorphous material in the diffuse intensity, (ny, nx, A).
+    ring_materials
+        Names of the A amorphous materials.
+    status
+        See :class:`PatternStatus`, (ny, nx).
+    ring_counts, ring_counts_std
+        Rings of each material and their standard errors, NaN where the camera saw too little or too much, (ny, nx, A);
+        None if not measured.
+    background_counts, spot_counts
+        Smooth diffuse background per pixel, and Bragg spots, (ny, nx); None if not measured.
+    amorphous_share, amorphous_share_std
+        Share of each amorphous material in the thickness and its standard error, NaN where unknown, (ny, nx, A); None
+        if not measured.
+    twin_reliability
+        Reliability against orientations near the Friedel twin (half a turn about the beam), (ny, nx); None where it is
+        not known.
+    centre
+        Column and row of the direct beam in each pattern, (ny, nx, 2); None if that of the geometry holds for all.
+    """
+
+    phases: tuple[CrystalPhase, ...]
+    geometry: PatternGeometry
+    phase: NDArray[Any]
+    orientation: FloatArray
+    correlation: FloatArray
+    reliability: FloatArray
+    phase_reliability: FloatArray
+    phase_scores: FloatArray
+    phase_orientations: FloatArray
+    posterior: FloatArray
+    lattice_scale: FloatArray | None
+    virtual_bright_field: FloatArray
+    crystalline_score: FloatArray
+    ring_amounts: FloatArray
+    ring_materials: tuple[str, ...]
+    status: NDArray[Any]
+    twin_reliability: FloatArray | None = None
+    centre: FloatArray | None = None
+    ring_counts: FloatArray | None = None
+    ring_counts_std: FloatArray | None = None
+    background_counts: FloatArray | None = None
+    spot_counts: FloatArray | None = None
+    amorphous_share: FloatArray | None = None
+    amorphous_share_std: FloatArray | None = None

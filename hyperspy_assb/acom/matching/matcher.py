@@ -1,0 +1,372 @@
+"""Template matching: every orientation of every phase against every pattern."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hyperspy_assb.acom.crystals.crystal_phase import laue_rotations
+from hyperspy_assb.acom.crystals.frames import turn_pattern
+from hyperspy_assb.acom.matching.azimuth_sweep import sweeper
+from hyperspy_assb.acom.matching.search import rank, search
+from hyperspy_assb.acom.patterns.geometry import PatternGeometry
+from hyperspy_assb.acom.patterns.polar import PolarGrid, checked_centres, checked_patterns, polar_grid, refuse_infinite
+from hyperspy_assb.acom.patterns.prepared import Preparation, PreparedBlock
+from hyperspy_assb.acom.patterns.threads import in_threads
+from hyperspy_assb.acom.templates.bank import TemplateBank, mirror
+from hyperspy_assb.acom.templates.integer_templates import CoarseBank, PolarTemplates, coarse_bank, polar_templates
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+
+@dataclass(frozen=True)
+class MatchOptions:
+    """How patterns and templates are compared.
+
+    Parameters
+    ----------
+    spots
+        Of each template, the heaviest.
+    intensity_power, radius_power
+        Spots are weighted with ``I**intensity_power * q**radius_power``.
+    azimuths
+        In-plane angles of a full turn, a multiple of 32.
+    min_radius
+        1/Å; what lies closer to the direct beam is not looked at.
+    smoothing
+        Standard deviation in pixels of a Gaussian that patterns are smoothed with; about the size of a cell of the
+        polar grid if None.
+    coarse
+        Degrees between the templates that are tried first; None tries all of them.
+    keep
+        So many of those of each phase are looked around in, with the full resolution.
+    n_best
+        Orientations of each phase to report.
+    separation
+        Degrees by which they differ at least.
+    threads
+        Number of threads; all cores if None.
+    """
+
+    spots: int = 32
+    intensity_power: float = 0.3
+    radius_power: float = 0.5
+    azimuths: int = 192
+    min_radius: float = 0.1
+    smoothing: float | None = None
+    coarse: float | None = 3.0
+    keep: int = 8
+    n_best: int = 2
+    separation: float = 5.0
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("spots", 1), ("keep", 1), ("n_best", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: at least {least}, not {getattr(self, name)}.")
+        if self.azimuths < 32 or self.azimuths % 32:
+            raise ValueError(f"azimuths: a multiple of 32, not {self.azimuths}.")
+        if self.coarse is not None and not 0.0 < self.coarse <= 15.0:
+            raise ValueError(f"coarse: above 0 and up to 15 degrees, or None, not {self.coarse}.")
+        if not self.min_radius > 0.0:
+            raise ValueError(f"min_radius: above 0 1/Å, not {self.min_radius}.")
+
+
+@dataclass(frozen=True)
+class Matches:
+    """What B patterns look most like, for each of P phases; n orientations of each, best first.
+
+    Parameters
+    ----------
+    template
+        Index into the bank, -1 where there is none, shape (B, P, n).
+    azimuth
+        By how much the template is turned, radians from +x towards +y, shape (B, P, n).
+    mirrored
+        Whether the template is mirrored first (y reversed), shape (B, P, n).
+    score
+        Normalised correlation of the pattern (square root, mean of each radius removed) with the template, up to 1;
+        0 where there is no template, shape (B, P, n).
+    orientation
+        Specimen to crystal, NaN where there is none, shape (B, P, n, 4).
+    twin_orientation, twin_score
+        Best orientation near the Friedel twin of the best one (that of the pattern turned by 180 degrees, which
+        reflections of the zero-order Laue zone alone cannot tell apart), NaN where that is the same orientation, and
+        its score, shapes (B, P, 4) and (B, P).
+    phase
+        Phase of the highest score, -1 where no pattern is (no contrast outside of the direct beam), shape (B,).
+    """
+
+    template: NDArray[np.int64]
+    azimuth: FloatArray
+    mirrored: NDArray[np.bool_]
+    score: FloatArray
+    orientation: FloatArray
+    twin_orientation: FloatArray
+    twin_score: FloatArray
+    phase: NDArray[np.int64]
+
+    @property
+    def phase_scores(self) -> FloatArray:
+        """Best score of each phase, shape (B, P)."""
+        return self.score[:, :, 0]
+
+    @property
+    def phase_orientations(self) -> FloatArray:
+        """Best orientation of each phase, shape (B, P, 4)."""
+        return self.orientation[:, :, 0]
+
+    @property
+    def candidates(self) -> tuple[FloatArray, FloatArray]:
+        """Orientations to refine, the n best and the twin, shape (B, P, n + 1, 4), and their scores (B, P, n + 1)."""
+        orientations = np.concatenate([self.orientation, self.twin_orientation[:, :, None]], axis=2)
+        return orientations, np.concatenate([self.score, self.twin_score[:, :, None]], axis=2)
+
+
+class Matcher:
+    """A bank laid out for patterns of one shape and geometry, for use on many blocks of them.
+
+    Parameters
+    ----------
+    bank
+        Templates.
+    geometry
+        Scale, ellipse and scan rotation; the centre where patterns do not have their own.
+    shape
+        Rows and columns of a pattern.
+    options
+        How to compare.
+    grid
+        Polar grid; by default the one of :func:`~hyperspy_assb.acom.patterns.polar.polar_grid`.
+
+    Raises
+    ------
+    ValueError
+        If no template has a spot within the frame.
+    """
+
+    def __init__(
+        self,
+        bank: TemplateBank,
+        geometry: PatternGeometry,
+        shape: tuple[int, int],
+        *,
+        options: MatchOptions | None = None,
+        grid: PolarGrid | None = None,
+    ) -> None:
+        self.bank = bank
+        self.geometry = geometry
+        self.shape = (int(shape[0]), int(shape[1]))
+        self.options = options or MatchOptions()
+        self.grid = grid or polar_grid(
+            self.shape,
+            geometry,
+            max_radius=bank.max_radius,
+            min_radius=self.options.min_radius,
+            azimuths=self.options.azimuths,
+        )
+        self.templates: PolarTemplates = polar_templates(
+            bank,
+            self.grid,
+            spots=self.options.spots,
+            intensity_power=self.options.intensity_power,
+            radius_power=self.options.radius_power,
+        )
+        if not self.templates.norm.any():
+            raise ValueError(
+                f"bank: no template has a spot between {self.grid.min_radius:.3g} and {self.grid.radius[-1]:.3g} 1/Å; "
+                "check the scale (1/Å per pixel)."
+            )
+        if self.options.coarse is not None and self.options.coarse > bank.resolution:
+            self.coarse = coarse_bank(bank, self.options.coarse, self.options.coarse)
+        else:
+            nothing = np.zeros(0, dtype=np.int64)
+            self.coarse = CoarseBank(np.arange(len(bank)), nothing, nothing)
+        self.preparation = Preparation(geometry, self.grid, self.options.smoothing)
+        self._mirror = mirror(bank.orientations)
+        self._symmetry = _symmetry_table(bank)
+
+    def match(self, patterns: ArrayLike, *, centres: ArrayLike | None = None) -> Matches:
+        """Match patterns, shape (B, ny, nx); see :func:`match_patterns`."""
+        patterns = checked_patterns(patterns)
+        if patterns.shape[1:] != self.shape:
+            raise ValueError(f"patterns: {self.shape[0]} x {self.shape[1]} pixels, not {patterns.shape[1:]}.")
+        places = checked_centres(centres, self.geometry, patterns.shape)
+        finite = np.ones(len(patterns), dtype=np.bool_)
+        found = MatchArrays.empty(len(patterns), len(self.bank.phases), self.options.n_best)
+
+        def work(begin: int, end: int) -> None:
+            block = self.preparation.prepare(patterns[begin:end], places[begin:end])
+            finite[begin:end] = block.finite
+            self.search_block(block, found.part(begin, end))
+
+        in_threads(work, len(patterns), self.options.threads)
+        refuse_infinite(finite)
+        return self.matches(found)
+
+    def search_block(self, block: PreparedBlock, found: MatchArrays) -> None:
+        """Search a few patterns in this thread."""
+        t = self.templates
+        total = len(self.bank)
+        sweep = sweeper(self.grid.azimuths)
+        images = np.empty((2, self.grid.radii * 2 * self.grid.azimuths), dtype=np.int16)
+        score = np.empty((2, total), dtype=np.int32)
+        azimuth = np.zeros((2, total), dtype=np.int32)
+        for b in range(len(block.power)):
+            if not (block.finite[b] and block.power[b] > 0.0):
+                continue
+            norm = search(
+                block.flat[b],
+                block.power[b],
+                images,
+                self.bank.phase,
+                t.norm,
+                self.coarse.chosen,
+                self.coarse.begin,
+                self.coarse.neighbours,
+                self.options.keep,
+                len(self.bank.phases),
+                sweep,
+                t.offsets,
+                t.weights,
+                t.count,
+                score,
+                azimuth,
+            )
+            rank(
+                images,
+                score,
+                azimuth,
+                norm,
+                self.bank.phase,
+                t.norm,
+                t.offsets,
+                t.weights,
+                self.bank.orientations,
+                self._mirror,
+                self._symmetry,
+                np.cos(np.radians(self.options.separation) / 2.0),
+                np.cos(np.radians(1.5 * self.options.separation) / 2.0),
+                self.grid.azimuths,
+                found.template[b],
+                found.azimuth[b],
+                found.mirrored[b],
+                found.score[b],
+            )
+
+    def matches(self, found: MatchArrays) -> Matches:
+        """The result of a search."""
+        known = found.template >= 0
+        which = np.where(known, found.template, 0)
+        mirrored = found.mirrored[..., None]
+        orientation = turn_pattern(
+            np.where(mirrored, self._mirror[which], self.bank.orientations[which]), found.azimuth
+        )
+        orientation[~known] = np.nan
+        best = found.score[:, :, 0]
+        phase = np.where(known[:, :, 0].any(axis=1), np.argmax(best, axis=1), -1)
+        return Matches(
+            template=found.template[:, :, :-1],
+            azimuth=found.azimuth[:, :, :-1],
+            mirrored=found.mirrored[:, :, :-1],
+            score=found.score[:, :, :-1],
+            orientation=orientation[:, :, :-1],
+            twin_orientation=orientation[:, :, -1],
+            twin_score=found.score[:, :, -1],
+            phase=phase,
+        )
+
+
+@dataclass(frozen=True)
+class MatchArrays:
+    """What a search writes; see :class:`Matches`. The last of the orientations of a phase is the twin."""
+
+    template: NDArray[np.int64]
+    azimuth: FloatArray
+    mirrored: NDArray[np.bool_]
+    score: FloatArray
+
+    @classmethod
+    def empty(cls, count: int, phases: int, best: int) -> MatchArrays:
+        """Nothing found yet."""
+        shape = (count, phases, best + 1)
+        return cls(
+            np.full(shape, -1, dtype=np.int64),
+            np.zeros(shape),
+            np.zeros(shape, dtype=np.bool_),
+            np.zeros(shape),
+        )
+
+    def take_better(self, other: MatchArrays) -> None:
+        """Take what another search found with a higher score."""
+        better = other.score > self.score
+        for name in ("template", "azimuth", "mirrored", "score"):
+            getattr(self, name)[better] = getattr(other, name)[better]
+
+    def part(self, begin: int, end: int) -> MatchArrays:
+        """The same memory for a few of the patterns."""
+        part = slice(begin, end)
+        return MatchArrays(self.template[part], self.azimuth[part], self.mirrored[part], self.score[part])
+
+
+def match_patterns(
+    patterns: ArrayLike,
+    bank: TemplateBank,
+    geometry: PatternGeometry,
+    *,
+    centres: ArrayLike | None = None,
+    options: MatchOptions | None = None,
+) -> Matches:
+    """Find the template, in-plane angle and mirror setting that each pattern looks most like, for every phase.
+
+    The pattern is unwrapped to polar coordinates, its square root is taken, which makes the noise of counts even, and
+    the mean of each radius is removed, which takes diffuse rings and background away. The score is the normalised
+    correlation with the weights of the spots of a template; a correlation along the azimuth in real space over few
+    spots is faster than one by Fourier transforms.
+
+    Parameters
+    ----------
+    patterns
+        Any real type, shape (B, ny, nx).
+    bank
+        Templates.
+    geometry
+        Where reciprocal space lies on the detector.
+    centres
+        Column and row of the direct beam of each pattern in pixels, shape (B, 2); that of the geometry if None.
+    options
+        How to compare; see :class:`MatchOptions`.
+
+    Returns
+    -------
+    matches
+        See :class:`Matches`. Patterns without contrast have no template.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not go together, a centre lies outside of the frame, counts are not finite, or no template has a
+        spot within the frame.
+    """
+    patterns = checked_patterns(patterns)
+    matcher = Matcher(bank, geometry, patterns.shape[1:], options=options)
+    return matcher.match(patterns, centres=centres)
+
+
+def _symmetry_table(bank: TemplateBank) -> FloatArray:
+    """Quaternions of the Laue rotations of each phase, shape (P, S, 4); the identity where there are fewer."""
+    tables = [quaternions_of(laue_rotations(phase)) for phase in bank.phases]
+    widest = max(len(table) for table in tables)
+    full = np.zeros((len(tables), widest, 4))
+    full[:, :, 0] = 1.0
+    for i, table in enumerate(tables):
+        full[i, : len(table)] = table
+    return full
+
+
+def quaternions_of(rotations: FloatArray) -> FloatArray:
+    """Unit quaternions of rotation matrices, shape (n, 3, 3), so that v' = R v; shape (n, 4)."""
+    from scipy.spatial.transform import Rotation
+
+    return np.asarray(Rotation.from_matrix(rotations).as_quat(scalar_first=True))

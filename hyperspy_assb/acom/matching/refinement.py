@@ -1,0 +1,394 @@
+"""Orientations below the grid of the bank, and lattice parameters, from the patterns themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hyperspy_assb.acom.matching.matcher import MatchOptions
+from hyperspy_assb.acom.matching.refinement_kernels import Optics, ReflectionTable, climb, moved
+from hyperspy_assb.acom.patterns.geometry import PatternGeometry
+from hyperspy_assb.acom.patterns.polar import PolarGrid, checked_centres, checked_patterns, polar_grid, refuse_infinite
+from hyperspy_assb.acom.patterns.prepared import Preparation, PreparedBlock
+from hyperspy_assb.acom.patterns.threads import in_threads
+from hyperspy_assb.acom.templates.bank import TemplateBank
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+
+@dataclass(frozen=True)
+class RefineOptions:
+    """What is refined, and how far.
+
+    Parameters
+    ----------
+    first_step
+        Degrees of the first step of tilts and turn; 0.6 of the resolution of the bank if None.
+    rounds
+        How often the steps are halved, less 1.
+    candidates
+        Other orientations of a phase, such as the second best and the Friedel twin, are refined if their score is at
+        least this share of its best one's.
+    least
+        A phase is refined if its score is at least this share of the best one's.
+    lattice
+        Lattice parameters to refine: 0 for none, 1 for one factor for all, 3 for a, b and c.
+    lattice_std
+        Standard deviation that is expected of them, relative. It holds those that a pattern does not show, such as the
+        length along the beam.
+    centre_std
+        Standard deviation that is expected of the place of the direct beam, in pixels; 0 does not refine it.
+    """
+
+    first_step: float | None = None
+    rounds: int = 3
+    candidates: float = 0.85
+    least: float = 0.6
+    lattice: int = 0
+    lattice_std: float = 0.01
+    centre_std: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.lattice not in (0, 1, 3):
+            raise ValueError(f"lattice: 0, 1 or 3 lattice parameters, not {self.lattice}.")
+        if self.rounds < 0:
+            raise ValueError(f"rounds: 0 or more, not {self.rounds}.")
+        if self.first_step is not None and not 0.0 < self.first_step <= 5.0:
+            raise ValueError(f"first_step: above 0 and up to 5 degrees, or None, not {self.first_step}.")
+        if not self.lattice_std > 0.0:
+            raise ValueError(f"lattice_std: above 0, not {self.lattice_std}.")
+        if not self.centre_std >= 0.0:
+            raise ValueError(f"centre_std: 0 or above, not {self.centre_std}.")
+
+
+@dataclass(frozen=True)
+class Refined:
+    """Refined orientations of P phases in B patterns.
+
+    Parameters
+    ----------
+    orientation
+        Specimen to crystal, NaN where there was none, shape (B, P, 4).
+    score
+        Normalised correlation, as of :class:`~hyperspy_assb.acom.matching.matcher.Matches` but for all spots, 0 where
+        there was no orientation, shape (B, P).
+    lattice_scale
+        a, b, c relative to those of the phase, shape (B, P, 3); 1 if not refined, NaN where there was no orientation.
+    shift
+        By how many pixels the direct beam lies farther along columns and rows, shape (B, P, 2).
+    candidate
+        Which of the orientations that were given it began from, shape (B, P).
+    """
+
+    orientation: FloatArray
+    score: FloatArray
+    lattice_scale: FloatArray
+    shift: FloatArray
+    candidate: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, count: int, phases: int) -> Refined:
+        """Nothing yet."""
+        return cls(
+            np.full((count, phases, 4), np.nan),
+            np.zeros((count, phases)),
+            np.full((count, phases, 3), np.nan),
+            np.zeros((count, phases, 2)),
+            np.zeros((count, phases), dtype=np.int64),
+        )
+
+    def part(self, begin: int, end: int) -> Refined:
+        """The same memory for a few of the patterns."""
+        part = slice(begin, end)
+        return Refined(
+            self.orientation[part], self.score[part], self.lattice_scale[part], self.shift[part], self.candidate[part]
+        )
+
+
+class Refiner:
+    """Reflections of the phases of a bank, laid out for patterns of one geometry.
+
+    Parameters
+    ----------
+    bank
+        Phases, and how the electrons meet them.
+    geometry
+        Where reciprocal space lies on the detector.
+    grid
+        Polar grid on which the mean of each radius was taken.
+    intensity_power, radius_power
+        Of the weights of spots.
+    scale_std
+        Relative standard error of the scale, which is refined in each pattern where lattice parameters are not.
+    options
+        What is refined.
+    """
+
+    def __init__(
+        self,
+        bank: TemplateBank,
+        geometry: PatternGeometry,
+        grid: PolarGrid,
+        *,
+        intensity_power: float = 0.3,
+        radius_power: float = 0.5,
+        scale_std: float = 0.0,
+        options: RefineOptions | None = None,
+    ) -> None:
+        self.options = options or RefineOptions()
+        self.table = ReflectionTable.of(bank, bank.max_radius)
+        turn = geometry.scan_rotation
+        axes = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+        columns = (geometry.to_pixels(axes) - np.asarray(geometry.centre)).T
+        diffraction = bank.diffraction
+        self.optics = Optics(
+            diffraction.wavenumber,
+            float(np.radians(diffraction.precession_angle)),
+            diffraction.excitation_width,
+            diffraction.max_excitation_error,
+            intensity_power,
+            radius_power,
+            grid.min_radius,
+            grid.radial_step,
+            *columns.ravel().tolist(),
+        )
+        o = self.options
+        step = np.radians(0.6 * bank.resolution if o.first_step is None else o.first_step)
+        strain = o.lattice_std if o.lattice else scale_std
+        self.refines_scale = o.lattice == 0 and scale_std > 0.0
+        self.steps = np.array([step] * 3 + [o.centre_std] * 2 + ([strain] if o.lattice < 2 else [strain] * 3))
+        self.prior = np.where(self.steps > 0.0, self.steps, np.inf)
+        self.prior[:3] = np.inf
+
+    def refine_block(self, block: PreparedBlock, orientations: FloatArray, scores: FloatArray, out: Refined) -> None:
+        """Refine a few patterns in this thread.
+
+        S candidates of each phase (B, P, S, 4), NaN where there is none, and their scores (B, P, S).
+        """
+        room = int(np.diff(self.table.begin).max())
+        listed, spots = np.empty(room, dtype=np.int64), np.empty((room, 3))
+        for b in range(len(block.power)):
+            if not (block.finite[b] and block.power[b] > 0.0):
+                continue
+            _refine_pattern(
+                block.images[b],
+                block.means[b],
+                float(np.sqrt(block.power[b])),
+                _noise(block.flat[b], block.power[b]),
+                block.centres[b],
+                orientations[b],
+                scores[b],
+                self.options.least,
+                self.options.candidates,
+                self.options.rounds,
+                self.steps,
+                self.prior,
+                self.table.parts,
+                self.table.strength,
+                self.table.begin,
+                self.optics,
+                listed,
+                spots,
+                out.orientation[b],
+                out.score[b],
+                out.lattice_scale[b],
+                out.shift[b],
+                out.candidate[b],
+            )
+
+
+def _noise(flat: NDArray[np.float32], power: float) -> float:
+    """Standard deviation of brightnesses between spots, from the median, of every 11th sample."""
+    between = 1.4826 * float(np.median(np.abs(flat.ravel()[::11])))
+    return max(between, 0.01 * float(np.sqrt(power / flat.size)))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _refine_pattern(
+    image: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    norm: float,
+    noise: float,
+    centre: FloatArray,
+    orientations: FloatArray,
+    scores: FloatArray,
+    least: float,
+    share: float,
+    rounds: int,
+    steps: FloatArray,
+    prior: FloatArray,
+    parts: FloatArray,
+    strength: FloatArray,
+    begin: NDArray[np.int64],
+    optics: Optics,
+    listed: NDArray[np.int64],
+    spots: FloatArray,
+    orientation_out: FloatArray,
+    score_out: FloatArray,
+    lattice_out: FloatArray,
+    shift_out: FloatArray,
+    candidate_out: NDArray[np.int64],
+) -> None:
+    top = scores.max()
+    start, trial, chosen = np.zeros(8), np.empty(8), np.zeros(8)
+    for p in range(scores.shape[0]):
+        highest = scores[p].max()
+        best = -np.inf
+        for k in range(scores.shape[1]):
+            quaternion = orientations[p, k]
+            if not np.isfinite(quaternion).all():
+                continue
+            if k == 0 and scores[p, k] < least * top:
+                orientation_out[p] = quaternion
+                score_out[p] = scores[p, k]
+                lattice_out[p] = 1.0
+                break
+            if k > 0 and scores[p, k] < share * highest:
+                continue
+            r = climb(
+                quaternion,
+                start,
+                steps,
+                prior,
+                norm,
+                noise,
+                rounds,
+                parts,
+                strength,
+                begin[p],
+                begin[p + 1],
+                image,
+                mean,
+                centre[0],
+                centre[1],
+                optics,
+                listed,
+                spots,
+                trial,
+            )
+            if r > best:
+                best = r
+                chosen[:] = trial
+                moved(quaternion, chosen, orientation_out[p])
+                candidate_out[p] = k
+        if best > -np.inf:
+            score_out[p] = max(best, 0.0)
+            shift_out[p] = chosen[3:5]
+            for i in range(3):
+                lattice_out[p, i] = 1.0 + chosen[5 + i]
+
+
+def refine_orientations(
+    patterns: ArrayLike,
+    orientations: ArrayLike,
+    bank: TemplateBank,
+    geometry: PatternGeometry,
+    *,
+    scores: ArrayLike | None = None,
+    centres: ArrayLike | None = None,
+    options: RefineOptions | None = None,
+    match_options: MatchOptions | None = None,
+) -> Refined:
+    """Refine orientations, and lattice parameters if asked for, by the correlation of patterns with simulated spots.
+
+    For every step the spots of the phase are simulated anew, and the smoothed pattern (square root, mean of each radius
+    removed) is read at their places: no grid of orientations, radii or azimuths limits the result.
+
+    Parameters
+    ----------
+    patterns
+        Any real type, shape (B, ny, nx).
+    orientations
+        Of each phase, specimen to crystal, within about a degree of the truth, shape (B, P, 4), or several candidates
+        of each, (B, P, S, 4); NaN where there is none.
+    bank
+        Phases, and how the electrons meet them.
+    geometry
+        Where reciprocal space lies on the detector.
+    scores
+        Of each orientation, shape (B, P) or (B, P, S): phases and candidates far below the best are left as they are.
+        Without scores all are refined.
+    centres
+        Column and row of the direct beam of each pattern in pixels, shape (B, 2); that of the geometry if None.
+    options
+        What is refined.
+    match_options
+        Weights of spots, smoothing, radii and threads, as for the matching.
+
+    Returns
+    -------
+    refined
+        See :class:`Refined`.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not go together, a centre lies outside of the frame, or counts are not finite.
+    """
+    patterns = checked_patterns(patterns)
+    places = checked_centres(centres, geometry, patterns.shape)
+    match_options = match_options or MatchOptions()
+    start = np.array(orientations, dtype=float)
+    expected = (len(patterns), len(bank.phases))
+    if start.ndim == 3:
+        start = start[:, :, None]
+    if start.ndim != 4 or start.shape[:2] != expected or start.shape[3] != 4:
+        shapes = f"{(*expected, 4)}, not {np.asarray(orientations).shape}"
+        raise ValueError(f"orientations: of each phase in each pattern, shape {shapes}.")
+    known = np.ones(start.shape[:3]) if scores is None else np.array(scores, dtype=float)
+    known = known[:, :, None] if known.ndim == 2 else known
+    if known.shape != start.shape[:3]:
+        raise ValueError(f"scores: one for each orientation, shape {start.shape[:3]}, not {np.asarray(scores).shape}.")
+    grid = polar_grid(
+        patterns.shape[1:],
+        geometry,
+        max_radius=bank.max_radius,
+        min_radius=match_options.min_radius,
+        azimuths=match_options.azimuths,
+    )
+    preparation = Preparation(geometry, grid, match_options.smoothing)
+    refiner = Refiner(
+        bank,
+        geometry,
+        grid,
+        intensity_power=match_options.intensity_power,
+        radius_power=match_options.radius_power,
+        options=options,
+    )
+    refined = Refined.empty(*expected)
+    finite = np.ones(len(patterns), dtype=np.bool_)
+
+    def work(begin: int, end: int) -> None:
+        block = preparation.prepare(patterns[begin:end], places[begin:end])
+        finite[begin:end] = block.finite
+        refiner.refine_block(block, start[begin:end], known[begin:end], refined.part(begin, end))
+
+    in_threads(work, len(patterns), match_options.threads)
+    refuse_infinite(finite)
+    return refined
+
+
+def score_orientations(
+    patterns: ArrayLike,
+    orientations: ArrayLike,
+    bank: TemplateBank,
+    geometry: PatternGeometry,
+    *,
+    centres: ArrayLike | None = None,
+    match_options: MatchOptions | None = None,
+) -> FloatArray:
+    """Score of given orientations without any search, as for candidates of a calibration.
+
+    Parameters are those of :func:`refine_orientations`.
+
+    Returns
+    -------
+    scores
+        0 where the orientation is NaN, shape (B, P).
+    """
+    options = RefineOptions(rounds=0)
+    return refine_orientations(
+        patterns, orientations, bank, geometry, centres=centres, options=options, match_options=match_options
+    ).score

@@ -1,0 +1,356 @@
+"""Kernels of the refinement: spots of any orientation, and how well a smoothed pattern agrees with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperspy_assb.acom.crystals.crystal_phase import cell_axes
+from hyperspy_assb.acom.crystals.kinematical import precession_average, reflections
+from hyperspy_assb.acom.templates.bank import TemplateBank
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+
+class Optics(NamedTuple):
+    """Numbers that kernels need, in 1/Å and radians."""
+
+    wavenumber: float
+    precession: float
+    width: float
+    cut: float
+    intensity_power: float
+    radius_power: float
+    min_radius: float
+    radial_step: float
+    j00: float
+    j01: float
+    j10: float
+    j11: float
+
+
+@dataclass(frozen=True)
+class ReflectionTable:
+    """Reflections of all phases, one after the other.
+
+    Parameters
+    ----------
+    parts
+        ``h a*``, ``k b*`` and ``l c*`` of each reflection on the Cartesian axes of the crystal in 1/Å, (M, 3, 3).
+    strength
+        Squared structure factors relative to the strongest of the phase, (M,).
+    begin
+        Where the reflections of each phase begin, and where the last ones end, (P + 1,).
+    """
+
+    parts: FloatArray
+    strength: FloatArray
+    begin: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, bank: TemplateBank, max_radius: float) -> ReflectionTable:
+        """Of the phases of a bank, up to a radius in 1/Å."""
+        parts, strength, begin = [], [], [0]
+        for phase in bank.phases:
+            found = reflections(phase, max_radius=max_radius)
+            reciprocal = np.linalg.inv(cell_axes(phase)).T
+            parts.append(found.indices[:, :, None] * reciprocal)
+            strength.append(found.intensity / found.intensity.max())
+            begin.append(begin[-1] + len(found))
+        return cls(np.concatenate(parts), np.concatenate(strength), np.array(begin, dtype=np.int64))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def rotation_of(quaternion: FloatArray, tilt: FloatArray, out: FloatArray) -> None:
+    """Matrix from the specimen to the crystal of an orientation turned in the specimen by a rotation vector."""
+    angle = np.sqrt(tilt[0] * tilt[0] + tilt[1] * tilt[1] + tilt[2] * tilt[2])
+    scale = 0.5 - angle * angle / 48.0 if angle < 1e-4 else np.sin(0.5 * angle) / angle
+    e = np.cos(0.5 * angle)
+    f, g, h = scale * tilt[0], scale * tilt[1], scale * tilt[2]
+    a, b, c, d = quaternion[0], quaternion[1], quaternion[2], quaternion[3]
+    w = a * e - b * f - c * g - d * h
+    x = a * f + b * e + c * h - d * g
+    y = a * g - b * h + c * e + d * f
+    z = a * h + b * g - c * f + d * e
+    out[0, 0], out[0, 1], out[0, 2] = 1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)
+    out[1, 0], out[1, 1], out[1, 2] = 2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)
+    out[2, 0], out[2, 1], out[2, 2] = 2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def in_reach(
+    quaternion: FloatArray,
+    parts: FloatArray,
+    first: int,
+    last: int,
+    optics: Optics,
+    tilt: float,
+    out: NDArray[np.int64],
+) -> int:
+    """Reflections that may light up if an orientation is tilted by an angle in radians, into `out`; their number."""
+    rotation = np.empty((3, 3))
+    rotation_of(quaternion, np.zeros(3), rotation)
+    count = 0
+    for m in range(first, last):
+        a = parts[m, 0, 0] + parts[m, 1, 0] + parts[m, 2, 0]
+        b = parts[m, 0, 1] + parts[m, 1, 1] + parts[m, 2, 1]
+        c = parts[m, 0, 2] + parts[m, 1, 2] + parts[m, 2, 2]
+        z = rotation[0, 2] * a + rotation[1, 2] * b + rotation[2, 2] * c
+        length2 = a * a + b * b + c * c
+        height = length2 / (2.0 * optics.wavenumber)
+        reach = np.sqrt(length2) * (optics.precession + tilt) + optics.cut
+        if abs(z - height) < 1.03 * reach:
+            out[count] = m
+            count += 1
+    return count
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def spots_of(
+    rotation: FloatArray,
+    strain: FloatArray,
+    parts: FloatArray,
+    strength: FloatArray,
+    listed: NDArray[np.int64],
+    optics: Optics,
+    out: FloatArray,
+) -> int:
+    """Spots of one orientation, x, y in 1/Å and weight into `out` (M, 3); returns how many there are.
+
+    The weight is ``I**p q**r`` as in templates, but goes to zero smoothly where a reflection leaves the Ewald sphere
+    (by `cut`), so that the agreement has no steps; intensities far from the sphere depend on thickness most.
+    """
+    s0, s1, s2 = 1.0 / (1.0 + strain[0]), 1.0 / (1.0 + strain[1]), 1.0 / (1.0 + strain[2])
+    squared = optics.wavenumber * optics.wavenumber
+    count = 0
+    for m in listed:
+        a = parts[m, 0, 0] * s0 + parts[m, 1, 0] * s1 + parts[m, 2, 0] * s2
+        b = parts[m, 0, 1] * s0 + parts[m, 1, 1] * s1 + parts[m, 2, 1] * s2
+        c = parts[m, 0, 2] * s0 + parts[m, 1, 2] * s1 + parts[m, 2, 2] * s2
+        z = rotation[0, 2] * a + rotation[1, 2] * b + rotation[2, 2] * c
+        radius2 = max(a * a + b * b + c * c - z * z, 0.0)
+        excitation = radius2 / (optics.wavenumber + np.sqrt(squared - radius2)) - z
+        radius = np.sqrt(radius2)
+        spread = radius * optics.precession
+        beyond = (abs(excitation) - spread) / optics.cut
+        if beyond >= 1.0 or radius < optics.min_radius:
+            continue
+        intensity = strength[m] * precession_average(excitation, spread, optics.width)
+        weight = np.exp(optics.intensity_power * np.log(intensity) + 0.5 * optics.radius_power * np.log(radius2))
+        if beyond > 0.0:
+            weight *= (1.0 - beyond * beyond) ** 2
+        out[count, 0] = rotation[0, 0] * a + rotation[1, 0] * b + rotation[2, 0] * c
+        out[count, 1] = rotation[0, 1] * a + rotation[1, 1] * b + rotation[2, 1] * c
+        out[count, 2] = weight
+        count += 1
+    return count
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def brightness(
+    image: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    x: float,
+    y: float,
+    cx: float,
+    cy: float,
+    optics: Optics,
+) -> float:
+    """Square root of a smoothed pattern less the mean of its radius, at a place in 1/Å; NaN outside of the frame."""
+    column = cx + optics.j00 * x + optics.j01 * y
+    row = cy + optics.j10 * x + optics.j11 * y
+    ny, nx = image.shape
+    i, j = int(np.floor(column + 0.5)), int(np.floor(row + 0.5))
+    if i < 1 or j < 1 or i > nx - 2 or j > ny - 2:
+        return np.nan
+    place = (np.sqrt(x * x + y * y) - optics.min_radius) / optics.radial_step
+    r = min(max(int(place), 0), len(mean) - 2)
+    if place > len(mean) - 0.5:
+        return np.nan
+    level = mean[r] + (place - r) * (mean[r + 1] - mean[r])
+    # Quadratic B-splines: no kinks, at which a maximum would stop.
+    u, v = column - i, row - j
+    u0, u1, u2 = 0.5 * (0.5 - u) ** 2, 0.75 - u * u, 0.5 * (0.5 + u) ** 2
+    above = u0 * image[j - 1, i - 1] + u1 * image[j - 1, i] + u2 * image[j - 1, i + 1]
+    middle = u0 * image[j, i - 1] + u1 * image[j, i] + u2 * image[j, i + 1]
+    below = u0 * image[j + 1, i - 1] + u1 * image[j + 1, i] + u2 * image[j + 1, i + 1]
+    value = 0.5 * (0.5 - v) ** 2 * above + (0.75 - v * v) * middle + 0.5 * (0.5 + v) ** 2 * below
+    return np.sqrt(max(value, 0.0)) - level
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def agreement(
+    spots: FloatArray,
+    count: int,
+    image: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    cx: float,
+    cy: float,
+    turn: float,
+    optics: Optics,
+) -> float:
+    """Sum of weight times brightness over the norm of the weights, spots outside of the frame left out.
+
+    `turn` is by how much the spots are turned first, in radians from +x towards +y.
+    """
+    total, power = 0.0, 0.0
+    e, f = np.cos(turn), np.sin(turn)
+    for k in range(count):
+        x, y = spots[k, 0], spots[k, 1]
+        value = brightness(image, mean, e * x - f * y, f * x + e * y, cx, cy, optics)
+        if value == value:
+            weight = spots[k, 2]
+            total += weight * value
+            power += weight * weight
+    return total / np.sqrt(power) if power > 0.0 else 0.0
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def objective(r: float, noise: float, parameters: FloatArray, prior: FloatArray) -> float:
+    """Logarithm of the likelihood times the priors, see :func:`climb`; rises with r where there are no priors."""
+    value = 0.5 * r * abs(r) / (noise * noise)
+    for i in range(3, len(prior)):
+        if prior[i] < np.inf:
+            value -= 0.5 * (parameters[i] / prior[i]) ** 2
+    return value
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def climb(
+    quaternion: FloatArray,
+    start: FloatArray,
+    steps: FloatArray,
+    prior: FloatArray,
+    norm: float,
+    noise: float,
+    rounds: int,
+    parts: FloatArray,
+    strength: FloatArray,
+    first: int,
+    last: int,
+    image: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    cx: float,
+    cy: float,
+    optics: Optics,
+    listed: NDArray[np.int64],
+    spots: FloatArray,
+    best: FloatArray,
+) -> float:
+    """Maximise the correlation over the parameters with a step above 0, by parabolas along each, steps halved.
+
+    With priors, what is maximised is ``agreement**2 / (2 noise)`` plus their logarithm: the likelihood of brightnesses
+    whose noise is measured, at the beginning of each round, as the scatter of spots about their weights. Tilts are
+    tried along two axes that turn by 45 degrees from round to round, as they may go together.
+
+    Parameters
+    ----------
+    quaternion
+        Orientation to begin with.
+    start
+        Parameters to begin with, see :data:`PARAMETERS`.
+    steps
+        First step of each parameter; 0 keeps it. They are two tilts of the specimen and a turn of the pattern in
+        radians, the shift of the direct beam along columns and rows in pixels, and the strain along a, b, c; with 6 of
+        them there is one strain for all three.
+    prior
+        Standard deviation of a parameter about 0; infinity where nothing is known.
+    norm, noise
+        Norm of the image, and standard deviation of a brightness between spots.
+    best
+        Overwritten with the parameters.
+
+    Returns
+    -------
+    correlation
+        At the best parameters.
+    """
+    listing = listed[: in_reach(quaternion, parts, first, last, optics, 3.0 * steps[0] + 0.01, listed)]
+    rotation = np.empty((3, 3))
+    tilt = np.zeros(3)
+    trial = start.copy()
+    best[:] = start
+    width = steps.copy()
+    correlation = 0.0
+    values = np.empty(3)
+    origin, direction, round_origin = np.empty(8), np.empty(8), np.empty(8)
+    top, round_top = -np.inf, -np.inf
+    count = 0
+    for turn in range(rounds + 1):
+        # Round 0 is the start only.
+        round_top = top
+        for i in range(8):
+            round_origin[i] = best[i]
+        for p in range(1 if turn == 0 else len(steps) + 1):
+            # Last, on along the way of the whole round: parameters may go together.
+            whole = p == len(steps)
+            step = 1.0 if whole else width[p]
+            way = 0.0
+            for i in range(8):
+                origin[i] = best[i]
+                direction[i] = best[i] - round_origin[i] if whole else 0.0
+                way += abs(direction[i])
+            if not whole:
+                way = 1.0
+                direction[p] = 1.0
+                if p < 2 and turn % 2 == 0:
+                    direction[p] = 0.7071067811865476 * (1 - 2 * p)
+                    direction[1 - p] = 0.7071067811865476
+                elif p == 5 and len(steps) == 6:
+                    direction[6], direction[7] = 1.0, 1.0
+            if turn > 0 and (step <= 0.0 or way == 0.0):
+                continue
+            values[0], values[1] = round_top, top
+            moves_spots = whole or p < 2 or p > 4
+            # Both sides, and the top of the parabola through them and the middle.
+            for attempt in range(1 if turn == 0 else 3):
+                if turn == 0:
+                    move = 0.0
+                elif attempt == 0 and whole:
+                    continue
+                elif attempt < 2:
+                    move = step * (2 * attempt - 1)
+                else:
+                    bend = values[0] - 2.0 * values[1] + values[2]
+                    if bend >= 0.0:
+                        break
+                    move = 0.5 * step * (values[0] - values[2]) / bend
+                    if abs(move) > 1.5 * step or abs(move) < 0.02 * step:
+                        break
+                for i in range(8):
+                    trial[i] = origin[i] + move * direction[i]
+                if moves_spots or attempt == 0:
+                    tilt[0], tilt[1] = trial[0], trial[1]
+                    rotation_of(quaternion, tilt, rotation)
+                    count = spots_of(rotation, trial[5:], parts, strength, listing, optics, spots)
+                r = agreement(spots, count, image, mean, cx + trial[3], cy + trial[4], trial[2], optics)
+                value = objective(r, noise, trial, prior)
+                if attempt < 2:
+                    values[2 * attempt] = value
+                if value > top:
+                    top, correlation = value, r / norm
+                    for i in range(8):
+                        best[i] = trial[i]
+        for p in range(len(steps)):
+            width[p] *= 0.5 if turn > 0 else 1.0
+    return correlation
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def moved(quaternion: FloatArray, parameters: FloatArray, out: FloatArray) -> None:
+    """Orientation that the first three parameters of :func:`climb` lead to."""
+    x, y = parameters[0], parameters[1]
+    angle = np.sqrt(x * x + y * y)
+    scale = 0.5 - angle * angle / 48.0 if angle < 1e-4 else np.sin(0.5 * angle) / angle
+    e, f, g = np.cos(0.5 * angle), scale * x, scale * y
+    a, b, c, d = quaternion[0], quaternion[1], quaternion[2], quaternion[3]
+    w, x, y, z = a * e - b * f - c * g, a * f + b * e - d * g, a * g + c * e + d * f, b * g - c * f + d * e
+    # turned by the inverse about z: see turn_pattern
+    e, h = np.cos(0.5 * parameters[2]), -np.sin(0.5 * parameters[2])
+    out[0], out[1], out[2], out[3] = w * e - z * h, x * e + y * h, y * e - x * h, w * h + z * e
+    if out[0] < 0.0:
+        for i in range(4):
+            out[i] = -out[i]

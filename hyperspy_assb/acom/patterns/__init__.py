@@ -1,0 +1,1 @@
+"""Patterns on the detector: geometry, direct beam, polar coordinates, spots."""

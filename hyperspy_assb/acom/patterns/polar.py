@@ -1,0 +1,416 @@
+"""Patterns in polar coordinates, and as the small integers that templates are matched with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hyperspy_assb.acom.patterns.geometry import PatternGeometry
+from hyperspy_assb.acom.patterns.threads import in_threads
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+LEVELS = 60
+"""Largest value of an integer image. Weights add up to :data:`WEIGHT_SUM` at most, so that 16 bits never overflow."""
+WEIGHT_SUM = 540
+_CLIP = 12.0  # in root mean squares of an image: only single hot pixels are brighter
+
+
+@dataclass(frozen=True)
+class PolarGrid:
+    """Radii and azimuths at which patterns are sampled.
+
+    Parameters
+    ----------
+    min_radius
+        First radius in 1/Å: what lies closer to the direct beam is not looked at.
+    radial_step
+        1/Å.
+    radii
+        Number of radii.
+    azimuths
+        Number of azimuths, a multiple of 32, from 0 in the direction of the scan's x axis towards its y axis.
+    """
+
+    min_radius: float
+    radial_step: float
+    radii: int
+    azimuths: int = 192
+
+    def __post_init__(self) -> None:
+        if self.azimuths < 32 or self.azimuths % 32:
+            raise ValueError(f"azimuths: a multiple of 32, not {self.azimuths}.")
+        if self.radii < 2 or not (self.radial_step > 0.0 and self.min_radius > 0.0):
+            raise ValueError(
+                f"min_radius, radial_step, radii: above 0 and at least 2 radii, not {self.min_radius}, "
+                f"{self.radial_step}, {self.radii}."
+            )
+
+    @property
+    def radius(self) -> FloatArray:
+        """All radii in 1/Å."""
+        return self.min_radius + self.radial_step * np.arange(self.radii, dtype=float)
+
+    @property
+    def azimuth(self) -> FloatArray:
+        """All azimuths in radians."""
+        return 2.0 * np.pi / self.azimuths * np.arange(self.azimuths, dtype=float)
+
+
+def polar_grid(
+    shape: tuple[int, int],
+    geometry: PatternGeometry,
+    *,
+    max_radius: float,
+    min_radius: float = 0.1,
+    azimuths: int = 192,
+    max_radii: int = 128,
+) -> PolarGrid:
+    """The grid for patterns of a shape: a radius for each pixel, as far as the frame reaches.
+
+    Parameters
+    ----------
+    shape
+        Rows and columns of a pattern.
+    geometry
+        Scale and centre.
+    max_radius
+        Of the templates, 1/Å.
+    min_radius
+        1/Å.
+    azimuths, max_radii
+        Numbers of azimuths, and of radii at most.
+
+    Raises
+    ------
+    ValueError
+        If the frame does not reach beyond `min_radius`.
+    """
+    ny, nx = shape
+    corners = np.array([[0, 0], [0, ny - 1], [nx - 1, 0], [nx - 1, ny - 1]], dtype=float)
+    reach = float(np.linalg.norm(geometry.to_reciprocal(corners), axis=1).max())
+    last = min(max_radius, reach)
+    if last <= min_radius + 2.0 * geometry.scale:
+        raise ValueError(
+            f"scale: patterns of {ny} x {nx} pixels of {geometry.scale:g} 1/Å reach to {reach:.3g} 1/Å, not beyond "
+            f"min_radius = {min_radius:g} 1/Å; check the calibration (1/Å per pixel)."
+        )
+    step = max(geometry.scale, (last - min_radius) / (max_radii - 1))
+    return PolarGrid(min_radius, step, int((last - min_radius) / step) + 1, azimuths)
+
+
+def pixel_offsets(geometry: PatternGeometry, grid: PolarGrid) -> NDArray[np.float32]:
+    """Places of all samples less the centre in pixels (column, row), shape (R, A, 2)."""
+    azimuth = grid.azimuth + geometry.scan_rotation
+    unit = np.stack([np.cos(azimuth), np.sin(azimuth)], axis=-1)
+    vectors = grid.radius[:, None, None] * unit
+    return np.ascontiguousarray(geometry.to_pixels(vectors) - geometry.centre, dtype=np.float32)
+
+
+def checked_patterns(patterns: ArrayLike) -> NDArray[Any]:
+    """Patterns as an array of a type that kernels take, shape (B, ny, nx).
+
+    Raises
+    ------
+    ValueError
+        If they are no patterns.
+    """
+    patterns = np.asarray(patterns)
+    if patterns.ndim != 3:
+        raise ValueError(f"patterns: shape (B, ny, nx), not {patterns.shape}.")
+    if min(patterns.shape[1:]) < 16:
+        raise ValueError(f"patterns: at least 16 x 16 pixels, not {patterns.shape[1]} x {patterns.shape[2]}.")
+    kind = patterns.dtype.kind
+    if kind == "b":
+        patterns = patterns.astype(np.uint8)
+    elif kind not in "iuf":
+        raise ValueError(f"patterns: real numbers, not {patterns.dtype}.")
+    elif patterns.dtype == np.float16 or not patterns.dtype.isnative:
+        patterns = patterns.astype(np.float32 if kind == "f" else patterns.dtype.newbyteorder("="))
+    elif patterns.dtype.itemsize > 8:
+        patterns = patterns.astype(np.float64)
+    return patterns
+
+
+def checked_centres(
+    centres: ArrayLike | None, geometry: PatternGeometry, shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Column and row of the direct beam of each pattern, shape (B, 2).
+
+    Raises
+    ------
+    ValueError
+        If there is not one for each pattern, or one lies outside of the frame.
+    """
+    count, ny, nx = shape
+    if centres is None:
+        places = np.broadcast_to(np.asarray(geometry.centre, dtype=float), (count, 2))
+        name = "centre"
+    else:
+        places = np.asarray(centres, dtype=float)
+        name = "centres"
+        if places.shape != (count, 2):
+            raise ValueError(f"centres: column and row for each of {count} patterns, not {places.shape}.")
+    inside = ((places > -0.5) & (places < (nx - 0.5, ny - 0.5))).all(axis=1)
+    if not inside.all():
+        first = int(np.argmin(inside))
+        x, y = places[first]
+        raise ValueError(
+            f"{name}: the direct beam of pattern {first} at column {x:.1f}, row {y:.1f} lies outside of the frame of "
+            f"{nx} columns and {ny} rows."
+        )
+    return np.ascontiguousarray(places)
+
+
+def unwrap(
+    patterns: ArrayLike,
+    geometry: PatternGeometry,
+    grid: PolarGrid,
+    *,
+    centres: ArrayLike | None = None,
+    smoothing: float | None = None,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """Patterns in polar coordinates.
+
+    Counts are averaged over a Gaussian the size of a cell of the grid, so that none is lost where cells are larger than
+    pixels, and interpolated linearly.
+
+    Parameters
+    ----------
+    patterns
+        Any real type, shape (B, ny, nx).
+    geometry
+        Scale, centre, ellipse, scan rotation.
+    grid
+        Radii and azimuths.
+    centres
+        Column and row of the direct beam of each pattern in pixels, shape (B, 2); that of the geometry if None.
+    smoothing
+        Standard deviation of the Gaussian in pixels; :func:`default_smoothing` if None.
+    threads
+        Number of threads; all cores if None.
+
+    Returns
+    -------
+    polar
+        Counts per pixel, shape (B, R, A); NaN outside of the frame.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not go together, a centre lies outside of the frame, or counts are not finite.
+    """
+    patterns = checked_patterns(patterns)
+    places = checked_centres(centres, geometry, patterns.shape)
+    offsets = pixel_offsets(geometry, grid)
+    weights = gaussian(default_smoothing(geometry, grid) if smoothing is None else smoothing)
+    polar = np.empty((len(patterns), grid.radii, grid.azimuths), dtype=np.float32)
+    finite = np.ones(len(patterns), dtype=np.bool_)
+
+    def work(begin: int, end: int) -> None:
+        part = slice(begin, end)
+        image = np.empty((1, *patterns.shape[1:]), dtype=np.float32)
+        block = patterns[part].astype(np.float32)
+        unwrap_block(block, places[part], offsets, weights, image, polar[part], finite[part])
+
+    in_threads(work, len(patterns), threads)
+    refuse_infinite(finite)
+    return polar
+
+
+def refuse_infinite(finite: NDArray[np.bool_]) -> None:
+    """Raise where a pattern holds NaN or infinity."""
+    if not finite.all():
+        raise ValueError(
+            f"patterns: pattern {int(np.argmin(finite))} holds NaN or infinite counts ({int((~finite).sum())} patterns "
+            "do); replace them, by 0 or by the mean of their neighbours."
+        )
+
+
+def default_smoothing(geometry: PatternGeometry, grid: PolarGrid) -> float:
+    """Half the size of a cell of the grid in pixels where most spots lie, at two thirds of the largest radius."""
+    arc = 2.0 * np.pi / grid.azimuths * grid.radius[-1] * 2.0 / 3.0
+    return 0.5 * max(arc, grid.radial_step) / geometry.scale
+
+
+def gaussian(sigma: float) -> NDArray[np.float32]:
+    """Half of a Gaussian, from its middle outwards, an odd number of values, normalised to 1 with its other half."""
+    if not (np.isfinite(sigma) and 0.0 <= sigma <= 50.0):
+        raise ValueError(f"smoothing: from 0 to 50 pixels, not {sigma}.")
+    if sigma < 0.1:
+        return np.ones(1, dtype=np.float32)
+    x = np.arange(2 * int(np.ceil(1.25 * sigma)) + 1)
+    half = np.exp(-0.5 * (x / sigma) ** 2)
+    return (half / (2.0 * half.sum() - half[0])).astype(np.float32)
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
+def smooth(
+    pattern: NDArray[np.float32], weights: NDArray[np.float32], rows: NDArray[np.float32], out: NDArray[np.float32]
+) -> bool:
+    """Gaussian of a pattern; counts beyond the edges are those at the edges. Returns whether all were finite.
+
+    `rows` and `out` are overwritten and have the shape of the pattern. `weights` are those of :func:`gaussian`.
+    """
+    ny, nx = pattern.shape
+    reach = len(weights) - 1
+    total = np.float32(0.0)
+    padded = np.empty(nx + 2 * reach, np.float32)
+    for j in range(ny):
+        for i in range(nx):
+            padded[reach + i] = pattern[j, i]
+            total += pattern[j, i] * np.float32(0.0)
+        for k in range(reach):
+            padded[k] = pattern[j, 0]
+            padded[reach + nx + k] = pattern[j, nx - 1]
+        target = rows[j]
+        for i in range(nx):
+            target[i] = weights[0] * padded[reach + i]
+        for k in range(1, reach, 2):  # two at a time: less to load and store
+            left, right = padded[reach - k :], padded[reach + k :]
+            far_left, far_right = padded[reach - k - 1 :], padded[reach + k + 1 :]
+            v, w = weights[k], weights[k + 1]
+            for i in range(nx):
+                target[i] += v * (left[i] + right[i]) + w * (far_left[i] + far_right[i])
+    for j in range(ny):
+        target = out[j]
+        for i in range(nx):
+            target[i] = weights[0] * rows[j, i]
+        for k in range(1, reach, 2):
+            v, w = weights[k], weights[k + 1]
+            above, below = rows[max(j - k, 0)], rows[min(j + k, ny - 1)]
+            top, bottom = rows[max(j - k - 1, 0)], rows[min(j + k + 1, ny - 1)]
+            for i in range(nx):
+                target[i] += v * (above[i] + below[i]) + w * (top[i] + bottom[i])
+    return total == np.float32(0.0)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def sample(
+    image: NDArray[np.float32], x0: np.float32, y0: np.float32, offsets: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
+    """Linear interpolation of an image at all offsets from a centre, into `out` (R, A); NaN outside."""
+    ny, nx = image.shape
+    for r in range(out.shape[0]):
+        for a in range(out.shape[1]):
+            x = x0 + offsets[r, a, 0]
+            y = y0 + offsets[r, a, 1]
+            if x >= 0.0 and y >= 0.0 and x <= nx - 1 and y <= ny - 1:
+                i = min(int(x), nx - 2)
+                j = min(int(y), ny - 2)
+                u = x - np.float32(i)
+                v = y - np.float32(j)
+                above = image[j, i] + u * (image[j, i + 1] - image[j, i])
+                below = image[j + 1, i] + u * (image[j + 1, i + 1] - image[j + 1, i])
+                out[r, a] = above + v * (below - above)
+            else:
+                out[r, a] = np.nan
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def unwrap_block(
+    patterns: NDArray[np.float32],
+    centres: FloatArray,
+    offsets: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    images: NDArray[np.float32],
+    polar: NDArray[np.float32],
+    finite: NDArray[np.bool_],
+) -> None:
+    """Smooth and unwrap patterns, into `images` (B or 1, ny, nx) and `polar` (B, R, A)."""
+    rows = np.empty(patterns.shape[1:], np.float32)
+    for b in range(len(patterns)):
+        image = images[b if len(images) > 1 else 0]
+        finite[b] = smooth(patterns[b], weights, rows, image)
+        sample(image, np.float32(centres[b, 0]), np.float32(centres[b, 1]), offsets, polar[b])
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
+def flatten(polar: NDArray[np.float32], flat: NDArray[np.float32], means: NDArray[np.float32]) -> float:
+    """Square root, mean of each radius (into `means`) removed, 0 outside of the frame; returns the sum of squares."""
+    power = 0.0
+    for r in range(polar.shape[0]):
+        mean = np.float32(0.0)
+        inside = 0
+        for a in range(polar.shape[1]):
+            value = polar[r, a]
+            if value == value:
+                flat[r, a] = np.sqrt(max(value, np.float32(0.0)))
+                mean += flat[r, a]
+                inside += 1
+        mean /= np.float32(max(inside, 1))
+        means[r] = mean
+        for a in range(polar.shape[1]):
+            value = polar[r, a]
+            flat[r, a] = flat[r, a] - mean if value == value else np.float32(0.0)
+            power += flat[r, a] * flat[r, a]
+    return power
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def to_integers(flat: NDArray[np.float32], power: float, images: NDArray[np.int16]) -> float:
+    """Integer image and its mirror image, each radius twice in a row; returns the norm of the image.
+
+    Parameters
+    ----------
+    flat
+        Of :func:`flatten`, shape (R, A).
+    power
+        Sum of its squares.
+    images
+        Overwritten: the image, and the one with its azimuths reversed, shape (2, R * 2 * A).
+    """
+    radii, azimuths = flat.shape
+    if not power > 0.0:
+        images[:] = np.int16(0)
+        return 0.0
+    factor = np.float32(LEVELS / (_CLIP * np.sqrt(power / flat.size)))
+    top = np.float32(LEVELS)
+    total = np.int64(0)
+    for r in range(radii):
+        base = r * 2 * azimuths
+        for a in range(azimuths):
+            value = np.int16(np.rint(min(max(flat[r, a] * factor, -top), top)))
+            total += np.int64(value) * np.int64(value)
+            images[0, base + a] = value
+            images[0, base + azimuths + a] = value
+            reverse = azimuths - a if a else 0
+            images[1, base + reverse] = value
+            images[1, base + azimuths + reverse] = value
+        # reverse of 0 is 0: written above at base and base + azimuths
+    return np.sqrt(float(total))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def exposure(
+    patterns: NDArray[np.float32],
+    centres: FloatArray,
+    matrix: FloatArray,
+    radius: float,
+    level: float,
+    counts: FloatArray,
+    full: NDArray[np.int64],
+) -> None:
+    """Sum of the counts beyond a radius, and pixels there that reach a level, into `counts` and `full` (B,).
+
+    `matrix` takes pixels from the centre to 1/Å.
+    """
+    a = matrix[0, 0] ** 2 + matrix[1, 0] ** 2
+    b = 2.0 * (matrix[0, 0] * matrix[0, 1] + matrix[1, 0] * matrix[1, 1])
+    c = matrix[0, 1] ** 2 + matrix[1, 1] ** 2
+    for n in range(len(patterns)):
+        total, number = 0.0, 0
+        for j in range(patterns.shape[1]):
+            y = j - centres[n, 1]
+            for i in range(patterns.shape[2]):
+                x = i - centres[n, 0]
+                beyond = a * x * x + b * x * y + c * y * y > radius * radius
+                value = float(patterns[n, j, i])
+                total += value if beyond else 0.0
+                number += 1 if beyond and value >= level else 0
+        counts[n] = total
+        full[n] = number

@@ -1,0 +1,356 @@
+"""Patterns before they are indexed: where the direct beam is, background, exposure, virtual bright field.
+
+Patterns are blocks (B, ny, nx) of any real type; no kernel makes a copy of a whole block in floating point, unless that
+is its result.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hyperspy_assb.acom.patterns.polar import checked_patterns, exposure
+from hyperspy_assb.acom.patterns.threads import in_threads
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+BACKGROUNDS = ("radial", "mesh")
+
+
+def virtual_bright_field(
+    patterns: ArrayLike, centres: ArrayLike, radius: float, *, threads: int | None = None
+) -> FloatArray:
+    """Counts within a circle about the direct beam.
+
+    Parameters
+    ----------
+    patterns
+        Any real type, shape (B, ny, nx).
+    centres
+        Column and row in pixels, shape (B, 2) or (2,).
+    radius
+        In pixels; pixels at the rim count by the part of them that is inside.
+    threads
+        Number of threads; all cores if None.
+
+    Returns
+    -------
+    counts
+        Shape (B,); NaN where the centre is.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not go together or the radius is not above 0.
+    """
+    patterns = checked_patterns(patterns)
+    places = np.asarray(centres, dtype=float)
+    if places.shape not in ((2,), (len(patterns), 2)):
+        raise ValueError(f"centres: shape ({len(patterns)}, 2) or (2,), not {places.shape}.")
+    if not radius > 0.0:
+        raise ValueError(f"radius: above 0 pixels, not {radius}.")
+    places = np.ascontiguousarray(np.broadcast_to(places, (len(patterns), 2)))
+    counts = np.empty(len(patterns))
+
+    def work(begin: int, end: int) -> None:
+        _sum_discs(patterns[begin:end].astype(np.float32), places[begin:end], float(radius), counts[begin:end])
+
+    in_threads(work, len(patterns), threads)
+    return counts
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _sum_discs(patterns: NDArray[np.float32], centres: FloatArray, radius: float, out: FloatArray) -> None:
+    ny, nx = patterns.shape[1:]
+    for b in range(len(patterns)):
+        x, y = centres[b]
+        if not (np.isfinite(x) and np.isfinite(y)):
+            out[b] = np.nan
+            continue
+        total = 0.0
+        for j in range(max(int(y - radius - 1.0), 0), min(int(y + radius + 2.0), ny)):
+            for i in range(max(int(x - radius - 1.0), 0), min(int(x + radius + 2.0), nx)):
+                inside = radius + 0.5 - np.sqrt((i - x) ** 2 + (j - y) ** 2)
+                if inside > 0.0:
+                    total += min(inside, 1.0) * float(patterns[b, j, i])
+        out[b] = total
+
+
+def estimate_exposure(
+    patterns: ArrayLike,
+    centres: ArrayLike,
+    *,
+    beam_radius: float,
+    min_counts: float = 20.0,
+    saturation: float | None = None,
+    saturated_pixels: int = 10,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which patterns are empty, and which saturated, beyond the direct beam.
+
+    Parameters
+    ----------
+    patterns
+        Any real type, shape (B, ny, nx).
+    centres
+        Column and row in pixels, shape (B, 2); where it is NaN, the whole pattern counts.
+    beam_radius
+        Pixels that are nearer to the direct beam are not looked at.
+    min_counts
+        Patterns with a smaller sum are empty.
+    saturation
+        Counts at which the camera is saturated. None takes the largest value that the type can hold or, where several
+        pixels share the largest value that there is and it is twice what their neighbours can reach by chance, that.
+    saturated_pixels
+        So many saturated pixels mark a pattern.
+
+    Returns
+    -------
+    empty, saturated
+        Shape (B,) each.
+    """
+    patterns = checked_patterns(patterns)
+    places = np.array(centres, dtype=float)
+    if places.shape != (len(patterns), 2):
+        raise ValueError(f"centres: column and row for each of {len(patterns)} patterns, not {places.shape}.")
+    level = np.inf if saturation is None else float(saturation)
+    if saturation is None and patterns.dtype.kind in "iu":
+        level = float(np.iinfo(patterns.dtype).max)
+        level = min(level, _ceiling(patterns))
+    counts, full = np.empty(len(patterns)), np.empty(len(patterns), dtype=np.int64)
+    places[~np.isfinite(places).all(axis=1)] = 1e6
+    for b in range(0, len(patterns), 16):
+        part = slice(b, b + 16)
+        block = patterns[part].astype(np.float32)
+        exposure(block, places[part], np.eye(2), float(beam_radius), level, counts[part], full[part])
+    return ~(counts >= min_counts), full >= saturated_pixels
+
+
+def _ceiling(patterns: NDArray[Any]) -> float:
+    """Largest value of a counter of few bits (2**n - 1) if pixels crowd there, else infinity.
+
+    Files keep the counters of 6 or 12 bits of a camera in types of 8 or 16.
+    """
+    top = int(patterns.max(initial=0))
+    if top < 15 or (top + 1) & top:
+        return np.inf
+    at_top = int(np.count_nonzero(patterns == top))
+    below = int(np.count_nonzero((patterns < top) & (patterns >= top - max(top // 8, 1))))
+    return float(top) if at_top > max(below, 10) else np.inf
+
+
+def remove_background(
+    patterns: ArrayLike,
+    centres: ArrayLike,
+    *,
+    method: str = "radial",
+    size: int = 16,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """Patterns without their diffuse background; weak spots stay.
+
+    Parameters
+    ----------
+    patterns
+        Any real type, shape (B, ny, nx).
+    centres
+        Column and row of the direct beam in pixels, shape (B, 2) or (2,).
+    method
+        ``"radial"`` takes off the level of each radius, the mean of the pixels that are not above the others (about
+        2 ms for 256 x 256 pixels): spots that cover less than half of a ring stay whole, however weak. ``"mesh"``
+        takes off what then remains of a background that is not round: the same mean in squares, interpolated between
+        them [1]_, another 2 ms. (A morphological opening, or a ball rolled below the pattern, takes weak spots off with
+        it where the background slopes.)
+    size
+        Side of these squares in pixels, some times that of spots.
+    threads
+        Number of threads; all cores if None.
+
+    Returns
+    -------
+    spots
+        Counts above the background, negative ones by noise included, shape (B, ny, nx).
+
+    Raises
+    ------
+    ValueError
+        If shapes do not go together, a centre is not known, or the method is unknown.
+
+    References
+    ----------
+    .. [1] E. Bertin, S. Arnouts, Astron. Astrophys. Suppl. Ser. 117, 393 (1996), doi 10.1051/aas:1996164.
+    """
+    patterns = checked_patterns(patterns)
+    if method not in BACKGROUNDS:
+        raise ValueError(f"method: one of {', '.join(map(repr, BACKGROUNDS))}, not {method!r}.")
+    if method == "mesh" and not 4 <= size <= min(patterns.shape[1:]) // 2:
+        raise ValueError(f"size: from 4 pixels to half of the shorter side of the pattern, not {size}.")
+    places = np.asarray(centres, dtype=float)
+    if places.shape not in ((2,), (len(patterns), 2)) or not np.isfinite(places).all():
+        raise ValueError(f"centres: known column and row of {len(patterns)} patterns, shape (B, 2) or (2,).")
+    places = np.ascontiguousarray(np.broadcast_to(places, (len(patterns), 2)))
+    spots = np.empty(patterns.shape, dtype=np.float32)
+    quantum = quantum_of(patterns)
+
+    def work(begin: int, end: int) -> None:
+        _take_levels_off(patterns[begin:end].astype(np.float32), places[begin:end], quantum, spots[begin:end])
+        if method == "mesh":
+            for b in range(begin, end):
+                spots[b] -= _mesh(spots[b], size)
+
+    in_threads(work, len(patterns), threads)
+    return spots
+
+
+def quantum_of(patterns: NDArray[Any]) -> float:
+    """Smallest step of counts, such as 1, or the gain of a camera that multiplies; 0 where values are not countable."""
+    whole = 1.0 if patterns.dtype.kind in "iu" else 0.0
+    values = np.unique(patterns[:1])
+    if len(values) < 2 or len(values) > 0.25 * patterns[:1].size:
+        return whole
+    values = values.astype(float) - float(values[0])
+    step = float(np.diff(values).min())
+    if not step > 1e-7 * values[-1]:
+        return whole
+    even = bool(np.abs(values / step - np.round(values / step)).max() < 1e-3)
+    return step if even else whole
+
+
+def fill_masked(patterns: ArrayLike, centres: ArrayLike, mask: ArrayLike) -> NDArray[Any]:
+    """Patterns with the mean of their radius where a beam stop or dead pixels are.
+
+    Parameters
+    ----------
+    patterns
+        Any real type, shape (B, ny, nx).
+    centres
+        Column and row of the direct beam in pixels, shape (B, 2) or (2,).
+    mask
+        True where pixels are filled, shape (ny, nx).
+
+    Returns
+    -------
+    filled
+        Of the same type, shape (B, ny, nx). Radii that are masked all around get the level of the next one.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not go together, a centre is not known, or all pixels are masked.
+    """
+    patterns = checked_patterns(patterns)
+    hide = np.asarray(mask, dtype=bool)
+    places = np.asarray(centres, dtype=float)
+    if hide.shape != patterns.shape[1:]:
+        raise ValueError(f"mask: the shape of a pattern {patterns.shape[1:]}, not {hide.shape}.")
+    if hide.all():
+        raise ValueError("mask: every pixel is left out.")
+    if places.shape not in ((2,), (len(patterns), 2)) or not np.isfinite(places).all():
+        raise ValueError(f"centres: known column and row of each of {len(patterns)} patterns, shape (B, 2) or (2,).")
+    places = np.broadcast_to(places, (len(patterns), 2))
+    filled = patterns.copy()
+    y, x = np.indices(hide.shape)
+    for b in range(len(patterns)):
+        radius = np.hypot(x - places[b, 0], y - places[b, 1]).round().astype(int)
+        number = np.bincount(radius[~hide], minlength=radius.max() + 1)
+        total = np.bincount(radius[~hide], weights=patterns[b][~hide].astype(float), minlength=radius.max() + 1)
+        seen = np.flatnonzero(number)
+        level = np.interp(np.arange(len(number)), seen, total[seen] / number[seen])[radius[hide]]
+        filled[b][hide] = level.round() if patterns.dtype.kind in "iu" else level
+    return filled
+
+
+def _mesh(image: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Level of squares, interpolated to pixels."""
+    from scipy.ndimage import map_coordinates, median_filter
+
+    ny, nx = image.shape
+    rows, columns = max(ny // size, 2), max(nx // size, 2)
+    level = np.empty((rows, columns))
+    _levels_of_squares(image, level)
+    # A square that a bright spot fills is not background.
+    level = np.minimum(level, median_filter(level, 3, mode="nearest") + 3.0 * float(np.std(level)))
+    y = (np.arange(ny) + 0.5) * rows / ny - 0.5
+    x = (np.arange(nx) + 0.5) * columns / nx - 0.5
+    at = np.meshgrid(y, x, indexing="ij")
+    return np.asarray(map_coordinates(level, at, order=1, mode="nearest"), dtype=np.float32)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _levels_of_squares(image: NDArray[np.float32], out: FloatArray) -> None:
+    ny, nx = image.shape
+    rows, columns = out.shape
+    for v in range(rows):
+        for u in range(columns):
+            part = image[v * ny // rows : (v + 1) * ny // rows, u * nx // columns : (u + 1) * nx // columns]
+            # The background has been taken off but for a remainder: there is no step of counts.
+            out[v, u] = _robust_mean(part.copy().ravel(), 0.0)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _take_levels_off(
+    patterns: NDArray[np.float32], centres: FloatArray, quantum: float, out: NDArray[np.float32]
+) -> None:
+    ny, nx = patterns.shape[1:]
+    rings = int(np.sqrt(float(nx * nx + ny * ny))) + 3
+    begin = np.empty(rings + 1, dtype=np.int64)
+    fill = np.empty(rings, dtype=np.int64)
+    values = np.empty(ny * nx, dtype=np.float32)
+    level, place = np.zeros(rings), np.zeros(rings)
+    for b in range(len(patterns)):
+        x0, y0 = centres[b]
+        begin[:] = 0
+        place[:] = 0.0
+        for j in range(ny):
+            for i in range(nx):
+                d = np.sqrt((i - x0) ** 2 + (j - y0) ** 2)
+                r = min(int(d + 0.5), rings - 1)
+                begin[r + 1] += 1
+                place[r] += d
+        last = 0
+        for r in range(rings):
+            number = begin[r + 1]
+            place[r] = place[r] / number if number else float(r)
+            last = r if number else last
+            begin[r + 1] += begin[r]
+            fill[r] = begin[r]
+        for j in range(ny):
+            for i in range(nx):
+                r = min(int(np.sqrt((i - x0) ** 2 + (j - y0) ** 2) + 0.5), rings - 1)
+                values[fill[r]] = patterns[b, j, i]
+                fill[r] += 1
+        for r in range(rings):
+            if begin[r + 1] > begin[r]:
+                level[r] = _robust_mean(values[begin[r] : begin[r + 1]], quantum)
+        for j in range(ny):
+            for i in range(nx):
+                d = np.sqrt((i - x0) ** 2 + (j - y0) ** 2)
+                r = min(int(d), last)
+                if d < place[r] and r > 0:
+                    r -= 1
+                high = min(r + 1, last)
+                u = (d - place[r]) / (place[high] - place[r]) if place[high] > place[r] else 0.0
+                u = min(max(u, 0.0), 1.0)
+                out[b, j, i] = float(patterns[b, j, i]) - ((1.0 - u) * level[r] + u * level[high])
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _robust_mean(values: NDArray[np.float32], quantum: float) -> float:
+    """Mean of the values that are not far above the others: unlike a median right for few counts."""
+    n = len(values)
+    if n < 8:
+        return values.mean()
+    ordered = np.sort(values)
+    level = float(ordered[n // 2])
+    spread = (level - ordered[n // 4]) / 0.6745
+    kept = -1
+    for _ in range(20):
+        limit = level + 3.0 * max(spread, np.sqrt(quantum * max(level, 0.0))) + 2.0 * quantum
+        count = np.searchsorted(ordered, limit, side="right")
+        count = max(count, 1)
+        if count == kept:
+            break
+        kept = count
+        level = ordered[:count].mean()
+    return level

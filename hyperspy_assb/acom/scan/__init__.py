@@ -1,0 +1,1 @@
+"""Whole scans, block by block."""

@@ -1,0 +1,1 @@
+"""Simulated patterns of every orientation of every phase."""

@@ -1,0 +1,1 @@
+"""Composition of two states against each other."""

@@ -1,0 +1,1 @@
+"""Atoms in every column."""

@@ -1,0 +1,317 @@
+"""Atoms of each element in every column, from whole X-ray spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperspy_assb.eds.lines.column_spectra import Builder, FloatArray, SpectrumModel
+from hyperspy_assb.fitting.fixed_shapes.fixed_shape_fit import TemplateFit
+from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED
+
+ATOMS_PER_VOLUME = 80.0
+"""Atoms/nm^3 that X-rays show in a solid: 82 to 84 in the phases of the cell."""
+_FREE_CONTINUUM_ABOVE = 0.05
+"""Share of all counts from which on a spectrum is too much of the sum to take the shape of its continuum from it."""
+_SCALE_STEP = 0.7
+"""Share of a step towards the scale that is taken where films absorb: it settles from 0 to 300 nm."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What the sum of all spectra says of each of them: where fits start, and the shape of the continuum.
+
+    Parameters
+    ----------
+    builder
+        What models are built from.
+    elements
+        Elements whose atoms are counted.
+    free_families
+        Families of lines without a sensitivity, whose counts are amounts of their own.
+    electrons
+        For each spectrum; found from the thickness where they were not known.
+    continuum
+        Height at the nodes in one mean spectrum; None: free in every spectrum.
+    mean
+        Mean amounts: atoms/nm^2 of the elements, counts of the families, strength of the continuum.
+    total
+        Counts of all spectra, channel by channel.
+    n_spectra
+        How many there are.
+    """
+
+    builder: Builder
+    elements: tuple[str, ...]
+    free_families: tuple[str, ...]
+    electrons: float
+    continuum: FloatArray | None
+    mean: FloatArray
+    total: FloatArray
+    n_spectra: int
+
+    def element_model(self) -> SpectrumModel:
+        """Model whose amounts are atoms/nm^2 of each element."""
+        return self._model({element: {element: 1.0} for element in self.elements}, self.mean[: len(self.elements)])
+
+    def column_model(self, columns: Mapping[str, Mapping[str, float]]) -> SpectrumModel:
+        """Model whose amounts are nm of each phase, and atoms/nm^2 of each element that no phase holds.
+
+        Parameters
+        ----------
+        columns
+            Atoms/nm^3 of each element in each phase.
+        """
+        held = {element for atoms in columns.values() for element in atoms}
+        others = [element for element in self.elements if element not in held]
+        amounts = {**columns, **{element: {element: 1.0} for element in others}}
+        mean = dict(zip(self.elements, self.mean, strict=False))
+        visible = sum(mean[element] for element in self.elements if element in held)
+        start = [
+            visible / max(sum(n for el, n in atoms.items() if el in mean), 1e-9) / len(columns)
+            for atoms in columns.values()
+        ]
+        start += [mean[element] for element in others]
+        return self._model(amounts, np.array(start))
+
+    def _model(self, amounts: Mapping[str, Mapping[str, float]], start: FloatArray) -> SpectrumModel:
+        rest = self.mean[len(self.elements) :]
+        typical = np.concatenate([start, rest])
+        floor = np.array(
+            [1e-3 * max(start.max(initial=0.0), 1e-12)] * len(start) + [1e-3 * max(rest.max(), 1e-12)] * len(rest)
+        )
+        return self.builder.build(
+            amounts,
+            self.free_families,
+            continuum=self.continuum,
+            electrons=self.electrons,
+            typical=np.maximum(typical, floor),
+        )
+
+
+def prepare_scene(
+    builder: Builder,
+    total: FloatArray,
+    n_spectra: int,
+    elements: Sequence[str],
+    *,
+    thickness: float | None = None,
+    atoms_per_volume: float = ATOMS_PER_VOLUME,
+    largest_share: float = 0.0,
+) -> Scene:
+    """Find from the sum of all spectra what is common to them.
+
+    Parameters
+    ----------
+    builder
+        Lines, instrument, sensitivities.
+    total
+        Sum of all spectra, all channels.
+    n_spectra
+        How many were added up.
+    elements
+        Elements whose atoms are counted; each needs a sensitivity.
+    thickness
+        Mean thickness in nm: sets the scale where electrons or absolute sensitivities are not known.
+    atoms_per_volume
+        Atoms/nm^3 that X-rays show, with which a thickness becomes a number of atoms.
+    largest_share
+        Counts of the largest spectrum over those of all: above 0.05 the continuum is free in every spectrum.
+
+    Returns
+    -------
+    Scene
+        What is common.
+
+    Raises
+    ------
+    ValueError
+        If the spectra are empty, an element has no sensitivity or no line in the range, or the scale is not known.
+    """
+    total = np.asarray(total, dtype=float)
+    if not total[builder.channels].sum() > 0.0 and not np.isnan(total).any():
+        raise ValueError("The spectra are empty: there is no count in the range of the fit.")
+    factors = builder.sensitivities
+    for element in elements:
+        families = builder.families(element)
+        if not families:
+            raise ValueError(f"{element} has no line between {builder.edges[0]:.2f} and {builder.edges[-1]:.2f} keV.")
+        if not any(family in factors.cross_section for family in families):
+            factors.of(families[0])
+    counted = set(elements)
+    free = tuple(
+        f"{line.element}_{line.name}"
+        for line in builder.seen
+        if line.name == line.family and not (line.element in counted and line.full_name in factors.cross_section)
+    )
+    known = builder.instrument.electrons
+    scaled = known is None or not factors.absolute
+    if scaled and thickness is None and builder.absorption:
+        raise ValueError(
+            "How much X-rays are absorbed depends on the thickness, which is not known: beam current, live time and "
+            "solid angle tell it, or thickness in nm; or leave absorption out."
+        )
+    electrons = known if known is not None else 1.0
+    amounts = {element: {element: 1.0} for element in elements}
+    mean = None
+    for _ in range(7 if scaled and builder.absorption else 3):
+        # Without a scale nothing is known of absorption, and any would do: the first is that of a transparent film.
+        own = replace(builder, absorption=False) if scaled and mean is None else builder
+        height = own.estimate_continuum(total, amounts, None if mean is None else mean[: len(elements)])
+        model = own.build(amounts, free, continuum=height / n_spectra, electrons=electrons)
+        start = model.model.guess(total[builder.channels] / n_spectra)
+        fit = replace(model, typical=start).fit(total[np.newaxis], exposure=np.array([float(n_spectra)]))
+        if fit.status[0] != CONVERGED:
+            raise ValueError("The summed spectrum cannot be fitted with the lines of these elements: check them.")
+        mean = fit.amounts[0]
+        if scaled and thickness is not None:
+            # Absorption makes amounts fall faster than electrons rise: whole steps overshoot, and swing.
+            ratio = float(mean[: len(elements)].sum() / (thickness * atoms_per_volume))
+            electrons *= ratio if own is not builder else ratio**_SCALE_STEP
+    assert mean is not None
+    continuum: FloatArray | None = height / n_spectra
+    if largest_share > _FREE_CONTINUUM_ABOVE:
+        mean = np.concatenate([mean[:-1], height / n_spectra * mean[-1]])
+        continuum = None
+    return Scene(
+        builder=builder,
+        elements=tuple(elements),
+        free_families=free,
+        electrons=electrons,
+        continuum=continuum,
+        mean=mean,
+        total=total,
+        n_spectra=n_spectra,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Composition:
+    """Elements in N columns.
+
+    Parameters
+    ----------
+    elements
+        Symbols, M of them.
+    atoms
+        Atoms/nm^2, shape (N, M): not below 0.
+    unclipped
+        The same without that limit: means of these have no bias.
+    covariance
+        Of the unclipped ones from counting, shape (N, M, M).
+    calibration
+        Relative standard uncertainty of the calibration of each element, shape (M,).
+    status
+        Status of the fit, shape (N,).
+    fit
+        Everything else that was fitted; None where it was not kept.
+    """
+
+    elements: tuple[str, ...]
+    atoms: FloatArray
+    unclipped: FloatArray
+    covariance: FloatArray
+    calibration: FloatArray
+    status: NDArray[np.int8]
+    fit: TemplateFit | None = None
+
+    def subset(self, elements: Sequence[str]) -> Composition:
+        """Some of the elements."""
+        index = [self.elements.index(element) for element in elements]
+        return replace(
+            self,
+            elements=tuple(elements),
+            atoms=self.atoms[:, index],
+            unclipped=self.unclipped[:, index],
+            covariance=self.covariance[:, index][:, :, index],
+            calibration=self.calibration[index],
+        )
+
+    def atomic_percent(self, *, clipped: bool = True) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Atomic per cent of these elements, Li not among them.
+
+        Returns
+        -------
+        percent, std, systematic
+            Shape (N, M) each: value, standard error from counting, and uncertainty from the calibration.
+        """
+        share, std = shares(self.atoms if clipped else self.unclipped, self.covariance)
+        relative = self.calibration**2
+        spread = share**2 * ((1.0 - 2.0 * share) * relative + (share**2 @ relative)[:, np.newaxis])
+        return 100.0 * share, 100.0 * std, 100.0 * np.sqrt(np.maximum(spread, 0.0))
+
+
+def shares(
+    amounts: FloatArray, covariance: FloatArray, unit: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Shares of amounts in their sum, and their standard errors.
+
+    Parameters
+    ----------
+    amounts
+        Shape (N, M).
+    covariance
+        Shape (N, M, M).
+    unit
+        What one unit of each adds to the sum, such as densities; 1 by default.
+
+    Returns
+    -------
+    share, std
+        Shape (N, M); NaN where the sum is not above 0.
+    """
+    unit = np.ones(amounts.shape[-1]) if unit is None else np.asarray(unit, dtype=float)
+    weighted = amounts * unit
+    total = weighted.sum(axis=-1, keepdims=True)
+    total = np.where(total > 0.0, total, np.nan)
+    share = weighted / total
+    slope = (np.eye(unit.size) - share[..., :, np.newaxis]) * unit / total[..., np.newaxis]
+    variance = np.einsum("nij,njk,nik->ni", slope, covariance, slope)
+    return share, np.sqrt(np.maximum(variance, 0.0))
+
+
+def quantify_elements(
+    scene: Scene, counts: Any, *, exposure: FloatArray | None = None, threads: int | None = None
+) -> Composition:
+    """Count the atoms of each element in every column.
+
+    Parameters
+    ----------
+    scene
+        Of :func:`prepare_scene`.
+    counts
+        Spectra, shape (N, all channels); an array or a dask array.
+    exposure
+        Of how many pixels each spectrum is the sum, shape (N,); 1 by default.
+
+    Returns
+    -------
+    Composition
+        Maximum-likelihood amounts.
+    """
+    model = scene.element_model()
+    fit = model.fit(counts, exposure=exposure, threads=threads)
+    m = len(scene.elements)
+    return Composition(
+        elements=scene.elements,
+        atoms=fit.amounts[:, :m],
+        unclipped=fit.unclipped[:, :m],
+        covariance=fit.covariance[:, :m, :m],
+        calibration=calibration_of(scene),
+        status=fit.status,
+        fit=fit,
+    )
+
+
+def calibration_of(scene: Scene, elements: Sequence[str] | None = None) -> FloatArray:
+    """Relative uncertainty of the calibration of each element: that of its best line in the range."""
+    factors = scene.builder.sensitivities
+    found = []
+    for element in scene.elements if elements is None else elements:
+        known = [factors.uncertainty[f] for f in scene.builder.families(element) if f in factors.uncertainty]
+        found.append(min(known, default=0.0))
+    return np.array(found)

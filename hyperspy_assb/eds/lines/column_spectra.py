@@ -1,0 +1,409 @@
+"""X-ray spectra of columns of atoms as sums of templates: lines tied to amounts, absorption, continuum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperspy_assb.eds.lines.sensitivity import AVOGADRO, Sensitivities
+from hyperspy_assb.eds.lines.x_ray_lines import (
+    SI_KA,
+    XRayLine,
+    channel_edges,
+    escape_share,
+    in_range,
+    line_shape,
+)
+from hyperspy_assb.fitting.fixed_shapes.fixed_shape_fit import TemplateFit, TemplateModel, fit_templates
+from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, UNDETERMINED
+
+FloatArray = NDArray[np.float64]
+MassAbsorption = Callable[[str, FloatArray], FloatArray]
+"""Mass absorption coefficients in cm^2/g of an element at energies in keV."""
+
+CONTINUUM = "continuum"
+# Nodes in keV between which the continuum is interpolated, in the gaps between the lines of the cell.
+_NODES = (0.1, 0.2, 0.38, 0.6, 0.84, 1.03, 1.33, 1.62, 1.88, 2.4, 3.2, 4.3, 5.8, 7.4, 9.2, 11.8, 14.0, 17.0, 20.0)
+_NODES_ABOVE = (25.0, 30.0, 40.0)
+_ALIKE = 0.005
+"""Lines of a family of which as much is absorbed, to this share, by three times the typical amounts
+are one template."""
+
+_OPAQUE = 3.0
+"""Optical depth of a column from which on it may be any deeper, where its error is as large."""
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """How the spectra were recorded.
+
+    Parameters
+    ----------
+    resolution
+        Full width at half maximum in eV at Mn Kα.
+    beam_energy
+        keV.
+    take_off_angle
+        Degrees between the lamella and the way to the detector.
+    electrons
+        Electrons for each spectrum; None: not known, and a thickness is needed.
+    """
+
+    resolution: float
+    beam_energy: float
+    take_off_angle: float
+    electrons: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 20.0 < self.resolution < 400.0:
+            raise ValueError(f"energy_resolution_MnKa must lie between 20 and 400 eV, not at {self.resolution:g}.")
+        if not 0.5 < self.take_off_angle <= 90.0:
+            raise ValueError(
+                f"The take-off angle is {self.take_off_angle:g} degrees: X-rays would not leave the lamella towards "
+                "the detector. Check the tilt of the stage and the angles of the detector."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class SpectrumModel:
+    """Expected spectra of amounts of named things.
+
+    Parameters
+    ----------
+    model
+        Templates, on the channels that are fitted.
+    names
+        Of the amounts: phases (nm), elements (atoms/nm^2), families of lines (counts), and the continuum.
+    elements
+        Of the groups of templates that share a calibration.
+    channels
+        Channels that are fitted.
+    typical
+        Amounts of the mean spectrum.
+    energy
+        Centres of the channels that are fitted, keV.
+    """
+
+    model: TemplateModel
+    names: tuple[str, ...]
+    elements: tuple[str, ...]
+    channels: slice
+    typical: FloatArray
+    energy: FloatArray
+
+    def fit(self, counts: Any, *, exposure: FloatArray | None = None, threads: int | None = None) -> TemplateFit:
+        """Fit spectra, shape (N, all channels), each recorded ``exposure`` times as long as one.
+
+        Columns that let nothing out, so that more of them would look the same, count as undetermined.
+        """
+        fit = fit_templates(
+            counts, self.model, self.typical, channels=self.channels, exposure=exposure, threads=threads
+        )
+        deepest = np.argmax(np.nan_to_num(fit.amounts) @ self.model.absorption.T, axis=1)
+        slope = self.model.absorption[deepest]
+        depth = np.einsum("nk,nk->n", slope, fit.amounts)
+        std = np.sqrt(np.einsum("nk,nkm,nm->n", slope, fit.covariance, slope))
+        opaque = (depth > _OPAQUE) & (std > 0.5 * depth)
+        fit.status[opaque] = UNDETERMINED
+        for values in (fit.amounts, fit.unclipped, fit.covariance, fit.by_group):
+            values[opaque] = np.nan
+        return fit
+
+    def index(self, names: Sequence[str]) -> list[int]:
+        """Where amounts are."""
+        return [self.names.index(name) for name in names]
+
+    @cached_property
+    def line_names(self) -> tuple[str, ...]:
+        """Names of the amounts that are not the continuum."""
+        return tuple(name for name in self.names if not name.startswith(CONTINUUM))
+
+
+@dataclass(frozen=True, eq=False)
+class SummedFit:
+    """Lines and continuum of a summed spectrum.
+
+    Parameters
+    ----------
+    energy, recorded, expected
+        Centres of the channels in keV, counts, and fitted counts.
+    lines
+        Main lines.
+    counts, std
+        Photons of each, and standard errors.
+    continuum
+        Height at the nodes.
+    """
+
+    energy: FloatArray
+    recorded: FloatArray
+    expected: FloatArray
+    lines: tuple[XRayLine, ...]
+    counts: FloatArray
+    std: FloatArray
+    continuum: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Builder:
+    """Everything from which models of one signal are built.
+
+    Parameters
+    ----------
+    energy
+        Centres of all channels in keV.
+    lines
+        All lines of all elements in question.
+    instrument
+        How the spectra were recorded.
+    sensitivities
+        Counts per atom.
+    mass_absorption
+        Coefficients.
+    fit_range
+        keV.
+    absorption
+        Whether X-rays are absorbed on their way out.
+    """
+
+    energy: FloatArray
+    lines: tuple[XRayLine, ...]
+    instrument: Instrument
+    sensitivities: Sensitivities
+    mass_absorption: MassAbsorption
+    fit_range: tuple[float, float]
+    absorption: bool = True
+
+    @cached_property
+    def channels(self) -> slice:
+        """Channels in the range of the fit."""
+        inside = np.flatnonzero((self.energy >= self.fit_range[0]) & (self.energy <= self.fit_range[1]))
+        if inside.size < 20:
+            raise ValueError(
+                f"The energy axis runs from {self.energy[0]:g} to {self.energy[-1]:g} keV: there are {inside.size} "
+                f"channels between {self.fit_range[0]:g} and {self.fit_range[1]:g} keV."
+            )
+        return slice(int(inside[0]), int(inside[-1]) + 1)
+
+    @cached_property
+    def edges(self) -> FloatArray:
+        """Edges of the channels that are fitted."""
+        return channel_edges(self.energy[self.channels])
+
+    @cached_property
+    def seen(self) -> list[XRayLine]:
+        """Lines in the range."""
+        low, high = self.edges[0], self.edges[-1]
+        return in_range(self.lines, low + 0.02, high - 0.1, self.instrument.beam_energy)
+
+    def families(self, element: str) -> list[str]:
+        """Main lines of an element in the range, such as ["Fe_Ka", "Fe_La"]."""
+        return [line.full_name for line in self.seen if line.element == element and line.name == line.family]
+
+    def _shape(self, line: XRayLine) -> FloatArray:
+        at = np.array([line.energy])
+        silicon = self.mass_absorption("Si", np.array([line.energy, SI_KA]))
+        escape = float(escape_share(silicon[:1], float(silicon[1]), at)[0])
+        return line_shape(self.edges, line.energy, self.instrument.resolution, escape)
+
+    def _depth(self, atoms: Mapping[str, float], energy: FloatArray) -> FloatArray:
+        """Absorption over the whole thickness by one unit of something, towards the detector."""
+        path = 1.0 / np.sin(np.deg2rad(self.instrument.take_off_angle))
+        total = np.zeros_like(energy)
+        for element, number in atoms.items():
+            if element != "Li":  # 0.3 % of the mass of the cell, and nearly transparent
+                mass = number * self.sensitivities.mass_of(f"{element}_")
+                total += 1e14 / AVOGADRO * mass * path * self.mass_absorption(element, energy)
+        return total
+
+    @cached_property
+    def bare_continuum(self) -> FloatArray:
+        """Kramers' continuum in the channels, of any strength: H. A. Kramers, Philos. Mag. 46, 836 (1923)."""
+        centre = self.energy[self.channels]
+        return np.maximum(1.0 / centre - 1.0 / self.instrument.beam_energy, 1e-6)
+
+    @cached_property
+    def hats(self) -> tuple[FloatArray, FloatArray]:
+        """Nodes in keV, and functions of height 1 at one node and 0 at the next, times Kramers' continuum."""
+        centre = self.energy[self.channels]
+        inside = [e for e in (*_NODES, *_NODES_ABOVE) if centre[0] + 0.04 < e < centre[-1] - 0.3]
+        nodes = np.array([centre[0], *inside, centre[-1]])
+        shape = np.array([np.interp(centre, nodes, row) for row in np.eye(nodes.size)])
+        return nodes, shape * self.bare_continuum
+
+    def build(
+        self,
+        amounts: Mapping[str, Mapping[str, float]],
+        free_families: Sequence[str] = (),
+        *,
+        continuum: FloatArray | None = None,
+        electrons: float = 1.0,
+        bounded: bool = True,
+        typical: FloatArray | None = None,
+    ) -> SpectrumModel:
+        """Build a model.
+
+        Parameters
+        ----------
+        amounts
+            Atoms/nm^2 of each element in one unit of something: a nm of a phase, or one atom/nm^2 of an element.
+        free_families
+            Families of lines whose counts are amounts of their own, and are not tied to any atoms.
+        continuum
+            Height of the continuum, free of absorption, at the nodes: its strength alone is fitted; None: each node
+            is an amount.
+        electrons
+            For each spectrum.
+        bounded
+            Whether amounts cannot be negative.
+        typical
+            Amounts of the mean spectrum; by default 1.
+        """
+        names = list(amounts)
+        size = len(names) + len(free_families)
+        nodes, hats = self.hats
+        size += 1 if continuum is not None else nodes.size
+        own = {name: self._depth(atoms, nodes) for name, atoms in amounts.items()}
+        templates, strength, depth, group = [], [], [], []
+        elements = sorted({element for atoms in amounts.values() for element in atoms})
+        for element in elements:
+            for family in self.families(element):
+                if family in free_families or family not in self.sensitivities.cross_section:
+                    continue
+                counts = electrons * self.sensitivities.of(family)
+                for energy, shape in self._merged(element, family, amounts, typical):
+                    templates.append(shape * counts)
+                    strength.append([atoms.get(element, 0.0) for atoms in amounts.values()])
+                    absorbed = [self._depth(atoms, np.array([energy]))[0] for atoms in amounts.values()]
+                    depth.append(absorbed if self.absorption else [0.0] * len(names))
+                    group.append(elements.index(element))
+        lines = len(templates)
+        rows = np.zeros((lines + len(free_families) + nodes.size, size))
+        absorption = np.zeros_like(rows)
+        if lines:
+            rows[:lines, : len(names)] = strength
+            absorption[:lines, : len(names)] = depth
+        for k, family in enumerate(free_families):
+            # An axis that is put right may move a family out of the range.
+            members = [line for line in self.seen if f"{line.element}_{line.family}" == family]
+            members = members or [line for line in self.lines if f"{line.element}_{line.family}" == family]
+            templates.append(np.sum([line.weight * self._shape(line) for line in members], axis=0))
+            rows[lines + k, len(names) + k] = 1.0
+        first = lines + len(free_families)
+        templates += list(hats)
+        column = len(names) + len(free_families)
+        if continuum is not None:
+            rows[first:, column] = continuum
+            if self.absorption:
+                absorption[first:, : len(names)] = np.transpose(list(own.values()))
+        else:
+            rows[first:, column:] = np.eye(nodes.size)
+        last = (CONTINUUM,) if continuum is not None else tuple(f"{CONTINUUM} {e:.2f} keV" for e in nodes)
+        model = TemplateModel(
+            templates=np.array(templates),
+            strength=rows,
+            absorption=absorption,
+            group=np.array([*group, *[-1] * (len(templates) - lines)], dtype=np.int64),
+            bounded=np.full(size, bounded),
+        )
+        return SpectrumModel(
+            model=model,
+            names=(*names, *free_families, *last),
+            elements=tuple(elements),
+            channels=self.channels,
+            typical=np.ones(size) if typical is None else typical,
+            energy=self.energy[self.channels],
+        )
+
+    def _merged(
+        self, element: str, family: str, amounts: Mapping[str, Mapping[str, float]], typical: FloatArray | None
+    ) -> list[tuple[float, FloatArray]]:
+        """Lines of a family, those together that are absorbed alike: energy and shape relative to the main line."""
+        members = sorted(
+            (line for line in self.seen if f"{line.element}_{line.family}" == family), key=lambda line: line.energy
+        )
+        energies = np.array([line.energy for line in members])
+        column = np.ones(len(amounts)) if typical is None else 3.0 * typical[: len(amounts)]
+        depths = np.array([c * self._depth(atoms, energies) for c, atoms in zip(column, amounts.values(), strict=True)])
+        merged: list[tuple[float, FloatArray]] = []
+        begin = 0
+        for k in range(1, len(members) + 1):
+            alike = k < len(members) and np.all(np.abs(depths[:, k] - depths[:, begin]) <= 2.0 * _ALIKE)
+            if not alike:
+                part = members[begin:k]
+                weight = np.array([line.weight for line in part])
+                shape = np.sum([line.weight * self._shape(line) for line in part], axis=0)
+                merged.append((float(weight @ energies[begin:k] / max(weight.sum(), 1e-12)), shape))
+                begin = k
+        return merged
+
+    def estimate_continuum(
+        self,
+        total: FloatArray,
+        amounts: Mapping[str, Mapping[str, float]] | None = None,
+        mean: FloatArray | None = None,
+    ) -> FloatArray:
+        """Height of the continuum at the nodes, from a summed spectrum in which every family of lines is free.
+
+        Parameters
+        ----------
+        total
+            Counts of all channels.
+        amounts, mean
+            Of one unit, and how much there is on average: what the specimen absorbs of the continuum is taken out.
+
+        Returns
+        -------
+        height
+            Shape (nodes,), for the counts of ``total``.
+
+        Raises
+        ------
+        ValueError
+            If the spectrum is empty or cannot be fitted.
+        """
+        summed = self.fit_sum(total)
+        nodes, _ = self.hats
+        height = summed.continuum
+        if amounts is not None and mean is not None and self.absorption:
+            depth = sum(m * self._depth(a, nodes) for m, a in zip(mean, amounts.values(), strict=True))
+            depth = np.maximum(np.asarray(depth), 1e-9)
+            height = height * depth / -np.expm1(-depth)
+        # A node without any counts would leave channels without expectation.
+        return np.maximum(height, 1e-6 * height.max())
+
+    def fit_sum(self, total: FloatArray) -> SummedFit:
+        """Fit a summed spectrum in which every family of lines and every node of the continuum is free.
+
+        Parameters
+        ----------
+        total
+            Counts of all channels.
+
+        Raises
+        ------
+        ValueError
+            If the spectrum is empty or cannot be fitted.
+        """
+        lines = tuple(line for line in self.seen if line.name == line.family)
+        total = np.asarray(total, dtype=float)
+        model = self.build({}, [line.full_name for line in lines])
+        fit = replace(model, typical=model.model.guess(total[self.channels])).fit(total[np.newaxis])
+        if fit.status[0] != CONVERGED:
+            raise ValueError(
+                "The continuum could not be found: the summed spectrum is empty, or holds no X-ray spectrum."
+            )
+        return SummedFit(
+            energy=model.energy,
+            recorded=total[self.channels],
+            expected=model.model.expectation(fit.amounts[0]),
+            lines=lines,
+            counts=fit.amounts[0][: len(lines)],
+            std=fit.std[0][: len(lines)],
+            continuum=fit.amounts[0][len(lines) :],
+        )

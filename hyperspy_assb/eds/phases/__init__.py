@@ -1,0 +1,1 @@
+"""Phases in every column by stoichiometry."""

@@ -1,0 +1,119 @@
+"""Phases of regions: fractions of volume, mass and area."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from hyperspy_assb.eds.composition.atoms import shares
+from hyperspy_assb.eds.lines.column_spectra import FloatArray
+from hyperspy_assb.eds.phases.evidence import PhaseStatus
+from hyperspy_assb.eds.phases.stoichiometry import PhaseMixture
+
+
+@dataclass(frozen=True)
+class RegionPhases:
+    """Phases of a region, in the order of the phases.
+
+    Parameters
+    ----------
+    phases
+        Names.
+    volume, mass, area
+        Fractions: of volume and mass in all columns together, not clipped; of the pixels in which the phase has the
+        largest volume (what a phase map shows).
+    volume_std, mass_std, area_std
+        Standard errors from counting.
+    volume_systematic, mass_systematic
+        Uncertainty from the calibration of the elements.
+    pixels
+        Pixels that were used, and in all.
+    unexplained
+        Share of the pixels with material that no mixture explains, which the area fractions count as none.
+    """
+
+    phases: tuple[str, ...]
+    volume: FloatArray
+    volume_std: FloatArray
+    volume_systematic: FloatArray
+    mass: FloatArray
+    mass_std: FloatArray
+    mass_systematic: FloatArray
+    area: FloatArray
+    area_std: FloatArray
+    pixels: tuple[int, int]
+    unexplained: float
+
+
+def summarise_region(mixture: PhaseMixture, where: NDArray[np.bool_] | None = None) -> RegionPhases:
+    """Phases of a region.
+
+    Parameters
+    ----------
+    mixture
+        Phases of N pixels.
+    where
+        Pixels of the region, shape (N,); None: all.
+
+    Returns
+    -------
+    RegionPhases
+        Fractions with uncertainties.
+
+    Raises
+    ------
+    ValueError
+        If no pixel of the region has an answer.
+    """
+    n, k = mixture.thickness.shape
+    inside = np.ones(n, dtype=bool) if where is None else np.asarray(where, dtype=bool)
+    material = np.isin(mixture.status, (PhaseStatus.GOOD, PhaseStatus.UNEXPLAINED, PhaseStatus.RESIDUAL))
+    good = inside & (mixture.status == PhaseStatus.GOOD)
+    if not good.any():
+        raise ValueError("No pixel of the region is explained by the phases: there is nothing to add up.")
+    # Pixels with little of everything count as well: left out, those that noise lifts would remain.
+    summed = inside & np.isin(mixture.status, (PhaseStatus.GOOD, PhaseStatus.VACUUM))
+    amounts = mixture.unclipped[summed].sum(axis=0)[np.newaxis]
+    covariance = mixture.covariance[summed].sum(axis=0)[np.newaxis]
+    change = mixture.by_calibration[summed].sum(axis=0)
+    found = {}
+    for kind in ("volume", "mass"):
+        unit = mixture._unit(kind)
+        fraction, std = shares(amounts, covariance, unit)
+        moved = change * unit[:, np.newaxis]
+        moved = (moved - fraction[0][:, np.newaxis] * moved.sum(axis=0)) / float(amounts[0] @ unit)
+        found[kind] = fraction[0], std[0], np.sqrt(moved**2 @ mixture.calibration**2)
+    best = mixture.dominant()[good]
+    counted = inside & material
+    area = np.bincount(best, minlength=k) / counted.sum()
+    chance = _chance(mixture.thickness[good], mixture.covariance[good], best)
+    area_std = np.sqrt((chance * (1.0 - chance)).sum(axis=0)) / counted.sum()
+    return RegionPhases(
+        mixture.phases,
+        *found["volume"],
+        *found["mass"],
+        area,
+        area_std,
+        (int(good.sum()), int(inside.sum())),
+        float(1.0 - good.sum() / counted.sum()),
+    )
+
+
+def _chance(amounts: FloatArray, covariance: FloatArray, best: NDArray[np.int64]) -> FloatArray:
+    """Probability of each phase to be the largest, from the largest and its nearest rival, shape (N, K)."""
+    n, k = amounts.shape
+    rows = np.arange(n)
+    chance = np.zeros((n, k))
+    difference = amounts[rows, best][:, np.newaxis] - amounts
+    variance = (
+        covariance[rows, best, best][:, np.newaxis] + np.einsum("nkk->nk", covariance) - 2.0 * covariance[rows, best]
+    )
+    z = difference / np.sqrt(np.maximum(variance, 1e-30))
+    z[rows, best] = np.inf
+    rival = np.argmin(z, axis=1)
+    chance[rows, best] = special.ndtr(z[rows, rival])
+    chance[rows, rival] += 1.0 - chance[rows, best]
+    return chance

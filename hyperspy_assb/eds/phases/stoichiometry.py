@@ -1,0 +1,298 @@
+"""Phases in every column by stoichiometry, from whole X-ray spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from hyperspy_assb.eds.composition.atoms import Composition, Scene, calibration_of, quantify_elements, shares
+from hyperspy_assb.eds.lines.column_spectra import FloatArray
+from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
+from hyperspy_assb.eds.phases.evidence import PhaseStatus, Verdict, explain, judge_whole, refuted_together, too_foreign
+from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, EMPTY
+from hyperspy_assb.reference import phase
+
+PHASES: Mapping[str, str] = {
+    "olivine": "LiFePO4",
+    "LAGP": "LAGP",
+    "Li3V2(PO4)3": "Li3V2(PO4)3",
+    "carbon": "carbon",
+}
+"""Phases of the cell by the name they have here, and the reference phase with their composition and density. LiFePO4
+and FePO4 have the same X-ray lines: they are one class, "olivine", with the atom density of LiFePO4 (FePO4 has 7 % more
+formula units in a volume)."""
+
+
+@dataclass(frozen=True)
+class PhaseOptions:
+    """How phases are told.
+
+    Parameters
+    ----------
+    phases
+        Names here, and the reference phase of each.
+    densities
+        Mass density in g/cm^3 where it is not that of the reference table: that of carbon black is 1.7 to 2.1.
+    level
+        Probability with which a pixel that is a mixture is called none.
+    misfit
+        Relative misfit of the spectrum, below which nothing is said of it however significant it is.
+    foreign
+        Share of atoms of elements that no phase holds, above which the phases do not explain a pixel. Preparation adds
+        a few per cent.
+    """
+
+    phases: tuple[tuple[str, str], ...] = tuple(PHASES.items())
+    densities: tuple[tuple[str, float], ...] = ()
+    level: float = 1e-3
+    misfit: float = 0.15
+    foreign: float = 0.1
+
+    def columns(self) -> dict[str, dict[str, float]]:
+        """Atoms/nm^3 of each element in each phase.
+
+        Raises
+        ------
+        ValueError
+            If there is no phase, or a density is of no phase or not above 0.
+        """
+        if not self.phases:
+            raise ValueError("phases must name at least one phase; None: those of the cell.")
+        factor = {}
+        for name, density in self.densities:
+            if name not in dict(self.phases) or not density > 0.0:
+                raise ValueError(
+                    f"densities: {name!r} must be one of {', '.join(dict(self.phases))}, with g/cm^3 above 0."
+                )
+            factor[name] = density / phase(dict(self.phases)[name]).density
+        return {
+            name: {
+                el: factor.get(name, 1.0) * phase(ref).atom_density(el) for el in phase(ref).composition if el != "Li"
+            }
+            for name, ref in self.phases
+        }
+
+    def mass_density(self) -> FloatArray:
+        """g/cm^3 of each phase, Li included."""
+        own = dict(self.densities)
+        return np.array([own.get(name, phase(ref).density) for name, ref in self.phases])
+
+
+@dataclass(frozen=True, eq=False)
+class PhaseMixture:
+    """Phases in N columns; K phases, M elements of the cell, G elements with a calibration.
+
+    Parameters
+    ----------
+    phases
+        Names.
+    elements
+        Elements of the cell among those that were counted.
+    density
+        g/cm^3 of each phase.
+    matrix
+        Atoms/nm^3 of each of the elements in each phase, shape (M, K).
+    options
+        With which the phases were told.
+    thickness
+        nm of each phase, not below 0, shape (N, K).
+    unclipped
+        The same without that limit: means of these have no bias.
+    covariance
+        Of the unclipped ones from counting, shape (N, K, K).
+    by_calibration
+        Shape (N, K, G): change of the unclipped thickness per relative change of the sensitivity of an element.
+    calibration
+        Relative standard uncertainties of these, shape (G,).
+    composition
+        Elements of the same pixels, fitted one by one.
+    residual
+        Atoms/nm^2 of each element of the cell that the nearest mixture does not hold, shape (N, M).
+    residual_std
+        Standard errors, of counting and of calibration together.
+    p_value
+        That a mixture has elements at least as far from a mixture as those found, shape (N,).
+    misfit
+        Relative misfit of the spectrum, shape (N,); below 0 where it is smaller than its noise.
+    misfit_significance
+        In standard deviations.
+    status
+        :class:`PhaseStatus`, shape (N,).
+    """
+
+    phases: tuple[str, ...]
+    elements: tuple[str, ...]
+    density: FloatArray
+    matrix: FloatArray
+    options: PhaseOptions
+    thickness: FloatArray
+    unclipped: FloatArray
+    covariance: FloatArray
+    by_calibration: FloatArray
+    calibration: FloatArray
+    composition: Composition
+    residual: FloatArray
+    residual_std: FloatArray
+    p_value: FloatArray
+    misfit: FloatArray
+    misfit_significance: FloatArray
+    status: NDArray[np.int8]
+
+    def fractions(self, kind: str = "volume", *, clipped: bool = True) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Share of each phase in the column.
+
+        Parameters
+        ----------
+        kind
+            "volume" or "mass".
+        clipped
+            Whether no phase is below 0.
+
+        Returns
+        -------
+        fraction, std, systematic
+            Shape (N, K): the standard error is that of counting; systematic, that of the calibration of the elements.
+
+        Raises
+        ------
+        ValueError
+            If there is no such kind.
+        """
+        unit = self._unit(kind)
+        amounts = self.thickness if clipped else self.unclipped
+        fraction, std = shares(amounts, self.covariance, unit)
+        total = (amounts * unit).sum(axis=1)[:, np.newaxis, np.newaxis]
+        change = self.by_calibration * unit[:, np.newaxis]
+        change = (change - fraction[:, :, np.newaxis] * change.sum(axis=1, keepdims=True)) / total
+        systematic = np.sqrt((change**2) @ self.calibration**2)
+        bad = np.isin(self.status, (PhaseStatus.EMPTY, PhaseStatus.NOT_FITTED, PhaseStatus.VACUUM))
+        fraction[bad], std[bad], systematic[bad] = np.nan, np.nan, np.nan
+        return fraction, std, systematic
+
+    def dominant(self) -> NDArray[np.int64]:
+        """Number of the phase with the largest volume, shape (N,); -1 where nothing is said, or no mixture explains."""
+        fraction = self.fractions()[0]
+        best = np.argmax(np.nan_to_num(fraction, nan=-1.0), axis=1)
+        return np.where((self.status == PhaseStatus.GOOD) & np.isfinite(fraction[:, 0]), best, -1)
+
+    def judge(self, where: NDArray[np.bool_] | None = None) -> Verdict:
+        """Whether the phases explain pixels together, shape (N,); None: all that were fitted."""
+        fitted = ~np.isin(self.status, (PhaseStatus.EMPTY, PhaseStatus.NOT_FITTED))
+        return judge_whole(
+            self.composition,
+            self.elements,
+            self.matrix,
+            fitted if where is None else fitted & where,
+            level=self.options.level,
+            largest_foreign=self.options.foreign,
+        )
+
+    def _unit(self, kind: str) -> FloatArray:
+        if kind not in ("volume", "mass"):
+            raise ValueError(f'kind must be "volume" or "mass", not {kind!r}; areas are those of a region.')
+        return np.ones(len(self.phases)) if kind == "volume" else self.density
+
+
+def quantify_phases(
+    scene: Scene,
+    counts: Any,
+    options: PhaseOptions | None = None,
+    *,
+    shape: tuple[int, ...] | None = None,
+    threads: int | None = None,
+) -> PhaseMixture:
+    """Fit every spectrum as a mixture of phases and foreign elements, by Poisson likelihood.
+
+    Parameters
+    ----------
+    scene
+        Of :func:`~hyperspy_assb.eds.composition.atoms.prepare_scene`.
+    counts
+        Spectra, shape (N, all channels); an array or a dask array.
+    options
+        Phases and levels.
+    shape
+        Of the map: neighbours are judged together as well; None: spectra have no neighbours.
+
+    Returns
+    -------
+    PhaseMixture
+        Phases, and whether they explain each pixel.
+
+    Raises
+    ------
+    ValueError
+        If an element of a phase is not among those that are counted.
+    """
+    options = options or PhaseOptions()
+    columns = options.columns()
+    missing = {el for atoms in columns.values() for el in atoms} - set(scene.elements)
+    if missing:
+        raise ValueError(f"The phases hold {', '.join(sorted(missing))}, which is not among the elements: add it.")
+    _must_differ(columns)
+    model = scene.column_model(columns)
+    fit = model.fit(counts, threads=threads)
+    composition = quantify_elements(scene, counts, threads=threads)
+    names = tuple(columns)
+    k = len(names)
+    groups = list(model.elements)
+    held = {element for atoms in columns.values() for element in atoms}
+    cell = tuple(el for el in scene.elements if el in held or el in CELL_ELEMENTS)
+    own = composition.subset(cell)
+    matrix = np.array([[atoms.get(el, 0.0) for atoms in columns.values()] for el in cell])
+    evidence = explain(own, matrix)
+    # With few counts errors are not normal: what the likelihoods say of both fits then counts.
+    assert composition.fit is not None
+    by_likelihood = special.chdtrc(evidence.freedom, np.maximum(fit.deviance - composition.fit.deviance, 0.0))
+    p_value = np.fmax(evidence.p_value, np.where(evidence.freedom > 0, by_likelihood, 1.0))
+    p_value[np.isnan(evidence.p_value)] = np.nan
+    status = np.full(len(fit.status), PhaseStatus.GOOD, dtype=np.int8)
+    total = fit.unclipped[:, :k].sum(axis=1)
+    error = np.sqrt(np.einsum("nij->n", fit.covariance[:, :k, :k]))
+    status[np.sqrt(np.maximum(fit.mismatch, 0.0)) * (fit.pearson > 6.0) > options.misfit] = PhaseStatus.RESIDUAL
+    refuted = (p_value < options.level) | too_foreign(composition, cell, options.foreign)
+    if shape is not None:
+        levels = {"level": options.level, "largest_foreign": options.foreign}
+        refuted |= refuted_together(composition, cell, matrix, shape, **levels)
+    status[refuted] = PhaseStatus.UNEXPLAINED
+    found = np.abs(own.unclipped.sum(axis=1)) > 3.0 * np.sqrt(np.einsum("nij->n", own.covariance))
+    status[~(total > 3.0 * error) & ~found] = PhaseStatus.VACUUM
+    status[(fit.status != CONVERGED) | (composition.status != CONVERGED)] = PhaseStatus.NOT_FITTED
+    status[fit.status == EMPTY] = PhaseStatus.EMPTY
+    return PhaseMixture(
+        phases=names,
+        elements=cell,
+        density=options.mass_density(),
+        matrix=matrix,
+        options=options,
+        thickness=fit.amounts[:, :k],
+        unclipped=fit.unclipped[:, :k],
+        covariance=fit.covariance[:, :k, :k],
+        by_calibration=fit.by_group[:, :k],
+        calibration=calibration_of(scene, groups),
+        composition=replace(composition, fit=None),
+        residual=evidence.residual,
+        residual_std=evidence.std,
+        p_value=p_value,
+        misfit=np.sign(fit.mismatch) * np.sqrt(np.abs(fit.mismatch)),
+        misfit_significance=fit.pearson,
+        status=status,
+    )
+
+
+def _must_differ(columns: Mapping[str, Mapping[str, float]]) -> None:
+    elements = sorted({element for atoms in columns.values() for element in atoms})
+    matrix = np.array([[atoms.get(element, 0.0) for element in elements] for atoms in columns.values()])
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    same = np.argwhere(np.triu(matrix @ matrix.T, 1) > 1.0 - 1e-9)
+    if same.size:
+        one, other = (list(columns)[i] for i in same[0])
+        raise ValueError(
+            f"{one} and {other} have the same elements in the same proportions (X-rays show no Li): leave one of them "
+            "out."
+        )

@@ -1,0 +1,1 @@
+"""Low-loss spectra of two or more states against each other."""

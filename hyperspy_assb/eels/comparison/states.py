@@ -1,0 +1,267 @@
+"""Spectra of a state on their way to its mean single-scattering distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperspy_assb.eels import checks
+from hyperspy_assb.eels.comparison.options import ComparisonOptions, Spectra, Window
+from hyperspy_assb.eels.scattering.counting_noise import CountingVariance, estimate_noise, propagate_counting
+from hyperspy_assb.eels.scattering.single_scattering import (
+    THICKEST,
+    Grid,
+    SingleScattering,
+    ZeroLossShape,
+    end_exponent,
+    estimate_single_scattering,
+    fit_zero_loss_shape,
+    sum_aligned,
+)
+from hyperspy_assb.eels.zero_loss.position import estimate_centre
+from hyperspy_assb.fitting.solver.spectra_fit import Detector
+from hyperspy_assb.fitting.statistics import blocks as partition
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+_NOISE_GROUPS = 64
+
+
+@dataclass
+class Work:
+    """One state: what is left of its spectra, and what was found of them so far."""
+
+    spectra: Spectra
+    fwhm: float = np.nan
+    left_out: dict[str, int] = field(default_factory=dict)
+    centre: FloatArray = field(default_factory=lambda: np.empty(0))
+    own: ZeroLossShape | None = None
+    used: ZeroLossShape | None = None
+    scattering: SingleScattering | None = None
+    thickness: FloatArray = field(default_factory=lambda: np.empty(0))
+    label: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    blocks: FloatArray = field(default_factory=lambda: np.empty(0))
+    covariates: FloatArray = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def distribution(self) -> NDArray[np.float32]:
+        """Single scattering of every pixel, shape (P, E)."""
+        assert self.scattering is not None
+        return self.scattering.distribution
+
+    @property
+    def total(self) -> FloatArray:
+        """Sum of the distributions, shape (E,)."""
+        return np.asarray(self.distribution.sum(axis=0, dtype=np.float64))
+
+    @property
+    def mean(self) -> FloatArray:
+        """Mean distribution per unit of thickness, shape (E,)."""
+        return np.asarray(self.total / self.thickness.sum())
+
+    def keep(self, rows: NDArray[np.bool_], reason: str) -> None:
+        """Leave out pixels, and count them."""
+        if rows.all():
+            return
+        self.left_out[reason] = int((~rows).sum())
+        s = self.spectra
+        self.spectra = replace(s, counts=s.counts[rows], position=s.position[rows])
+        self.centre = self.centre[rows] if self.centre.size else self.centre
+        if self.scattering is not None:
+            arrays = {name: v[rows] for name, v in self.scattering.__dict__.items() if name != "loss"}
+            self.scattering = replace(self.scattering, **arrays)
+
+    def gather(self, size: int, options: ComparisonOptions) -> None:
+        """Average distributions and thicknesses over blocks of `size` pixels."""
+        self.label = partition.split_into_blocks(self.spectra.position, size)
+        order = np.argsort(self.label, kind="stable")
+        starts = np.searchsorted(self.label[order], np.arange(self.label.max() + 1))
+        pixels = np.bincount(self.label)[:, None]
+        self.blocks = np.add.reduceat(self.distribution[order], starts, axis=0, dtype=np.float64) / pixels
+        covariates = thickness_covariates(self.thickness, options)
+        self.covariates = np.add.reduceat(covariates[order], starts, axis=0) / pixels
+
+    def correlate(self, weights: FloatArray, options: ComparisonOptions) -> partition.Correlation:
+        """Spatial correlation of what thickness does not explain of the bands of the pixels."""
+        bands = self.distribution @ weights.T
+        basis = np.linalg.qr(thickness_covariates(self.thickness, options))[0]
+        return partition.estimate_correlation(bands - basis @ (basis.T @ bands), self.spectra.position)
+
+    def count(
+        self, options: ComparisonOptions, weights: FloatArray, area: FloatArray, noise: Detector
+    ) -> CountingVariance:
+        """Variance of the mean distribution and of weighted sums of it from counting."""
+        assert self.scattering is not None
+        assert self.used is not None
+        normaliser = {"log_ratio": None, "area": area, "none": np.empty(0)}[options.normalisation]
+        return propagate_counting(
+            self.spectra.counts,
+            self.spectra.energy,
+            self.centre,
+            self.scattering,
+            self.used,
+            weights=weights,
+            mean=self.mean,
+            thickness=self.thickness,
+            normaliser=normaliser,
+            detector=noise,
+            # Neighbouring blocks have neighbouring numbers.
+            group=self.label * _NOISE_GROUPS // max(int(self.label.max()) + 1, _NOISE_GROUPS),
+        )
+
+
+def check_axes(states: Sequence[Spectra]) -> None:
+    """Check that there are states, and that their energy axes go together."""
+    if len(states) < 2:
+        raise ValueError("A comparison takes at least two states.")
+    steps = []
+    for number, state in enumerate(states):
+        checks.check_energy_axis(state.energy, name=f"energy axis of state {number}")
+        checks.check_zero_loss_in_range(state.energy)
+        steps.append(float((state.energy[-1] - state.energy[0]) / (state.energy.size - 1)))
+    if max(steps) / min(steps) - 1 > 1e-3:
+        raise ValueError(
+            f"The channels of the states are {', '.join(f'{s:g}' for s in steps)} eV wide: record all alike, or rebin "
+            "the finer ones to the coarsest (signal.rebin) before they are compared."
+        )
+
+
+def find_zero_losses(states: Sequence[Spectra], options: ComparisonOptions) -> tuple[list[Work], Detector]:
+    """Leave out what is no spectrum, and find the zero loss of the rest; gain and read noise of all."""
+    work = []
+    for state in states:
+        w = Work(state)
+        w.keep(np.isfinite(state.counts).all(axis=1), "not finite")
+        w.keep(~checks.find_empty_pixels(w.spectra.counts), "empty")
+        if w.spectra.counts.shape[0] == 0:
+            raise ValueError(f"A state has no spectrum to compare: {w.left_out or 'no pixel was chosen'}.")
+        work.append(w)
+    axes = [w.spectra.energy for w in work]
+    # One shape for all states where their axes allow it: what a state alone would err by, blocks do not show.
+    alike = all(np.array_equal(axis, axes[0]) for axis in axes)
+    for group in [work] if alike else [[w] for w in work]:
+        counts = np.concatenate([w.spectra.counts for w in group])
+        known = estimate_centre(counts, group[0].spectra.energy, gain=options.gain)
+        ends = np.cumsum([w.spectra.counts.shape[0] for w in group])[:-1]
+        for w, centre, fwhm in zip(group, np.split(known.centre, ends), np.split(known.fwhm, ends), strict=True):
+            found = np.isfinite(centre)
+            if not found.any():
+                raise ValueError("A state has no zero loss in any of its spectra: use low-loss spectra that hold it.")
+            w.fwhm, w.centre = float(np.median(fwhm[found])), centre
+            w.keep(found, "no zero loss")
+    if options.gain is not None:
+        return work, Detector(gain=options.gain, read_noise=options.read_noise)
+    noise = []
+    for w in work:
+        first = np.searchsorted(w.spectra.energy, float(np.median(w.centre)) + 3 * w.fwhm)
+        noise.append(estimate_noise(w.spectra.counts, min(int(first), w.spectra.energy.size - 12)))
+    gain = float(np.mean([n.gain for n in noise]))
+    return work, Detector(gain=gain, read_noise=float(np.mean([n.read_noise for n in noise])))
+
+
+def fit_zero_losses(
+    work: list[Work], grid: Grid, options: ComparisonOptions, detector: Detector, *, given: ZeroLossShape | None
+) -> ZeroLossShape:
+    """Find the zero loss of each state, and that which all distributions are shown with, which is returned."""
+    totals = [sum_aligned(w.spectra.counts, w.spectra.energy, w.centre, grid) for w in work]
+    first = [float((w.spectra.energy[0] - w.centre).max()) for w in work]
+
+    def fit(total: FloatArray, start: float, fwhm: float, number: int) -> ZeroLossShape:
+        return fit_zero_loss_shape(
+            total, grid, fwhm=fwhm, first=start, gain=detector.gain, read_variance=number * detector.read_noise**2
+        )
+
+    for w, total, start in zip(work, totals, first, strict=True):
+        w.own = fit(total, start, w.fwhm, w.centre.size) if given is None else given
+    if given is not None or options.zero_loss == "each":
+        shape = max((w.own for w in work if w.own is not None), key=lambda s: s.fwhm)
+        for w in work:
+            w.used = w.own
+        return shape
+    # Every state counts alike, whatever its dose.
+    mean = np.sum([t / t.max() for t in totals], axis=0) * np.mean([t.max() for t in totals])
+    shape = fit(mean, max(first), float(np.mean([w.fwhm for w in work])), sum(w.centre.size for w in work))
+    for w in work:
+        w.used = shape
+    return shape
+
+
+def deconvolve(work: list[Work], shape: ZeroLossShape) -> FloatArray:
+    """Single scattering of all pixels of all states, on the same losses in eV, which are returned."""
+    end = min(float(w.spectra.energy[-1] - w.centre.max()) for w in work)
+    loss = np.empty(0)
+    # An exponent of its own would give each state its own error of t/lambda, which blocks do not show.
+    exponent = float(np.mean([end_exponent(w.spectra.counts, w.spectra.energy, w.centre) for w in work]))
+    for w in work:
+        assert w.used is not None
+        found = estimate_single_scattering(
+            w.spectra.counts, w.spectra.energy, w.centre, w.used, end=end, resolution=shape, exponent=exponent
+        )
+        loss, w.scattering = found.loss, found
+        usable = np.isfinite(found.t_over_lambda) & (found.intensity > 0) & np.isfinite(found.distribution).all(axis=1)
+        w.keep(usable, "no zero-loss intensity")
+        w.keep(w.scattering.t_over_lambda <= THICKEST, f"t/lambda above {THICKEST:g}")
+        if w.centre.size == 0:
+            raise ValueError(f"No spectrum of a state has a t/lambda of at most {THICKEST:g} ({w.left_out}).")
+    return loss
+
+
+def measure_thickness(w: Work, normalisation: str, area: FloatArray) -> FloatArray:
+    """What the distribution of each pixel is divided by, shape (P,)."""
+    assert w.scattering is not None
+    if normalisation == "log_ratio":
+        return w.scattering.t_over_lambda
+    if normalisation == "area":
+        return np.asarray(w.distribution @ area)
+    return np.ones(w.centre.size)
+
+
+def thickness_covariates(thickness: FloatArray, options: ComparisonOptions) -> FloatArray:
+    """What spectra depend on beside their state, shape (P, C); the last column is the thickness.
+
+    What surfaces and the tail of the zero loss add is constant in thick specimens and fades in thin ones: a constant
+    and a square follow it.
+    """
+    ones = np.ones((thickness.size, 1))
+    if options.normalisation == "none":
+        return ones
+    grows = np.asarray(thickness, dtype=np.float64)[:, None]
+    # In even specimens a constant part cannot be told from one that grows.
+    if not options.surfaces or np.ptp(grows) < 1e-9 * np.abs(grows).max():
+        return grows
+    return np.concatenate([ones, grows**2, grows], axis=1)
+
+
+def band_weights(loss: FloatArray, windows: Sequence[Window], mean: FloatArray) -> FloatArray:
+    """Weights of the channels whose sum is the content of each band, shape (F, E).
+
+    Where a band has a background, the power law through the channels before it is subtracted: its exponent is that of
+    `mean`, its height that of each spectrum, so that the content stays a linear function of the spectrum.
+    """
+    step = loss[1] - loss[0]
+
+    def inside(low: float, high: float) -> FloatArray:
+        return np.asarray(
+            np.clip((np.minimum(loss + 0.5 * step, high) - np.maximum(loss - 0.5 * step, low)) / step, 0, 1)
+        )
+
+    rows = np.zeros((len(windows), loss.size))
+    for row, window in zip(rows, windows, strict=True):
+        row[:] = inside(window.low, window.high)
+        if window.background is None:
+            continue
+        before = inside(*window.background)
+        middle = 0.5 * (window.background[0] + window.background[1])
+        lower, upper = inside(window.background[0], middle), inside(middle, window.background[1])
+        heights = float(lower @ mean), float(upper @ mean)
+        exponent = 3.0
+        if min(heights) > 0:
+            where = float(lower @ loss / lower.sum()), float(upper @ loss / upper.sum())
+            exponent = float(np.clip(np.log(heights[0] / heights[1]) / np.log(where[1] / where[0]), 0.0, 8.0))
+        law = np.maximum(loss, step) ** -exponent
+        row -= before * float(row @ law) / float(before @ law)
+    return rows

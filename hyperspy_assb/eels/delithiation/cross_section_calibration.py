@@ -1,0 +1,223 @@
+"""Lithium content x of LixFePO4 without reference pixels: Li per Fe by cross-sections, and how far these can be off.
+
+Li K and Fe M2,3 lie at the same energy loss, so that thickness, beam and most of the screening by the solid drop out of
+their ratio. What LAGP in the column adds to Li K is taken off by its P: the column holds one P for each formula unit of
+the olivine and two for each Li of LAGP, and the number of all of them follows from P L2,3 and from t/lambda, as
+phosphates of the battery hold nearly the same number of P in a volume.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hyperspy_assb import reference
+from hyperspy_assb.eels.delithiation.lithium_content import THICK, DelithiationStatus, Estimate, LithiumContent, content
+from hyperspy_assb.eels.delithiation.phase_features import OLIVINE, VACUUM, Features
+from hyperspy_assb.eels.delithiation.quantification import UNCERTAIN
+from hyperspy_assb.eels.edges.cross_sections import ScatteringGeometry
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+CROSS_SECTION_UNCERTAINTY = {"Li_K": 0.15, "Fe_M23": 0.25, "P_L23": 0.30}
+"""Relative standard uncertainty of the number of atoms by a cross-section.
+
+Hydrogenic K shells 10 to 20 %, L shells without white lines 10 to 30 %, M2,3 20 to 30 %, as the strength near the onset
+depends on valence and bonding: R. F. Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed.
+(2011), sections 3.6 and 4.5; R. D. Leapman, P. Rez, D. F. Mayers, J. Chem. Phys. 72, 1232 (1980)."""
+MEAN_FREE_PATH_UNCERTAINTY = 0.2
+"""Relative standard uncertainty of :func:`inelastic_mean_free_path`: T. Malis, S. C. Cheng, R. F. Egerton, J. Electron
+Microsc. Tech. 8, 193 (1988), say 20 % for parametrisations of its kind."""
+LAGP_LITHIUM_UNCERTAINTY = 0.07
+"""Standard uncertainty of Li per P in LAGP, Li1+xAlxGe2-x(PO4)3: x between 0.3 and 0.7."""
+UNEXPLAINED = 5.0
+"""Reduced deviance of the joint fit above which a pixel is flagged."""
+
+SIGNIFICANT = 11.83
+"""Chi-squared of two degrees of freedom that is exceeded as rarely as three standard errors, 27 times in 10000."""
+
+
+@dataclass(frozen=True)
+class NearEdgeErrors:
+    """What wrong near-edge shapes do to the numbers of atoms of Li and Fe, for shapes off by one standard deviation.
+
+    Parameters
+    ----------
+    lithium
+        Change of Li and of Fe for each atom of Li, for each shape parameter of Li K, shape (2, Q).
+    iron
+        The same for each atom of Fe, and the shape of Fe M2,3, shape (2, Q).
+    """
+
+    lithium: FloatArray
+    iron: FloatArray
+
+
+def inelastic_mean_free_path(density: float, geometry: ScatteringGeometry) -> float:
+    """Mean free path of inelastic scattering into the collection aperture.
+
+    Parameters
+    ----------
+    density
+        In g/cm3.
+    geometry
+        Beam energy and angles.
+
+    Returns
+    -------
+    lambda in nm.
+
+    Notes
+    -----
+    K. Iakoubovskii, K. Mitsuishi, Y. Nakayama and K. Furuya, Microsc. Res. Tech. 71, 626 (2008),
+    doi:10.1002/jemt.20597.
+
+    Examples
+    --------
+    >>> round(inelastic_mean_free_path(3.6, ScatteringGeometry(200.0, 8.0, 15.0)))
+    147
+    """
+    energy = geometry.beam_energy
+    factor = (1.0 + energy / 1022.0) / (1.0 + energy / 511.0) ** 2
+    characteristic, cutoff = 5.5 * density**0.3 / (factor * energy), 20.0  # mrad
+    alpha, beta = geometry.convergence_angle**2, geometry.collection_angle**2
+    outer = alpha + beta + abs(alpha - beta)
+    ratio = (outer + 2.0 * characteristic**2) / (outer + 2.0 * cutoff**2) * (cutoff / characteristic) ** 2
+    return 200.0 * factor * energy / (11.0 * density**0.3 * float(np.log(ratio)))
+
+
+def screening(energy: float) -> tuple[float, float]:
+    """How many times the solid enhances an edge, and the relative standard uncertainty of that.
+
+    A spectrum holds Im(-1/eps) where cross-sections of atoms hold eps2. By free valence electrons eps1 is
+    1 - (E_p / E)^2; how much of the enhancement the smooth continuum under the edge takes up is not known: between all
+    and nothing of it, every logarithm is as likely.
+
+    Parameters
+    ----------
+    energy
+        Energy loss in eV, above the plasmon.
+    """
+    plasmon = np.mean([reference.phase(phase).free_electron_plasmon_energy for phase in OLIVINE])
+    largest = -2.0 * np.log(1.0 - (plasmon / energy) ** 2)
+    return float(np.exp(0.5 * largest)), float(largest / np.sqrt(12.0))
+
+
+def estimate_by_cross_sections(
+    features: Features,
+    geometry: ScatteringGeometry,
+    near_edges: NearEdgeErrors,
+    reduced_deviance: FloatArray,
+    *,
+    minimum_olivine: float = 0.1,
+) -> LithiumContent:
+    """Lithium content of every pixel from Li K, Fe M2,3 and P L2,3 by their cross-sections.
+
+    Parameters
+    ----------
+    features
+        Parameters of the joint fit of S pixels: atoms/nm2 of "Li_K", "Fe_M23" and, where the range holds it, "P_L23".
+        Without P, all Li is taken to be in the olivine.
+    geometry
+        Beam energy and angles that the cross-sections were computed for.
+    near_edges
+        What wrong near-edge shapes do.
+    reduced_deviance
+        Of the joint fit, shape (S,).
+    minimum_olivine
+        Share of the olivine in t/lambda below which a pixel gets no x.
+
+    Returns
+    -------
+    content
+        One entry a pixel; ``x_systematic`` is common to all of them.
+
+    Raises
+    ------
+    ValueError
+        If the fit has no Li K or no Fe M2,3.
+
+    Notes
+    -----
+    With Li, Fe and P in atoms/nm2 and N the P atoms of the column, x = (Li - a (N - Fe)) / Fe, where a is Li per P of
+    LAGP. N is the mean of P by P L2,3 and of t/lambda times mean free path and density, by inverse variance.
+
+    Whether a pixel holds olivine is told by Li and Fe together, by chi-squared of the hypothesis that all Li is that of
+    LAGP and that there is no Fe. Asking for Fe alone would choose the pixels in which noise has moved atoms from Li to
+    Fe, as the overlap of their edges makes the errors of both nearly opposite.
+    """
+    li, fe = features.index("Li_K"), features.index("Fe_M23")
+    values, thickness = features.values, features.t_over_lambda
+    olivine = [reference.phase(phase) for phase in OLIVINE]
+    per_thickness = np.mean([p.formula_density * inelastic_mean_free_path(p.density, geometry) for p in olivine])
+    enhanced, enhanced_error = screening(reference.near_edge("Li", "K")["peak_energy"])
+    by_thickness = per_thickness * thickness
+    with np.errstate(divide="ignore", invalid="ignore"):
+        iron, lithium = values[:, fe] / enhanced, values[:, li] / enhanced
+        gradient = np.zeros_like(values)
+        if "P_L23" in features.names:
+            lagp = reference.phase("LAGP").composition
+            in_lagp, total, errors, weight = lagp["Li"] / lagp["P"], *_count_phosphorus(features, by_thickness)
+            gradient[:, features.index("P_L23")] = -in_lagp * weight / iron
+        else:
+            in_lagp, total, errors = 0.0, iron, np.zeros_like(iron)
+        x = (lithium - in_lagp * (total - iron)) / iron
+
+        def variances(x: FloatArray) -> tuple[FloatArray, FloatArray]:
+            """From counting and from all else, of a pixel that holds this x."""
+            direction = gradient.copy()
+            direction[:, li] = 1.0 / (enhanced * iron)
+            direction[:, fe] = (in_lagp - x) / (enhanced * iron)
+            others = (total - iron) / iron
+            all_lithium = x + in_lagp * others
+            parts = [
+                CROSS_SECTION_UNCERTAINTY["Li_K"] * all_lithium,
+                CROSS_SECTION_UNCERTAINTY["Fe_M23"] * (in_lagp - x),
+                enhanced_error * in_lagp * total / iron,
+                in_lagp * errors / iron,
+                (LAGP_LITHIUM_UNCERTAINTY if in_lagp else 0.0) * others,
+                *(all_lithium * (near_edges.lithium[0] + np.multiply.outer(in_lagp - x, near_edges.lithium[1])).T),
+                *(near_edges.iron[0] + np.multiply.outer(in_lagp - x, near_edges.iron[1])).T,
+            ]
+            counting = np.einsum("sk,skl,sl->s", direction, features.covariance, direction)
+            return counting, np.sum(np.square(parts), axis=0)
+
+        variance, systematic = variances(x)
+        null = np.sum(variances(np.zeros_like(x)), axis=0)
+        share = iron / by_thickness
+        chi_squared = _chi_squared(
+            np.stack([lithium - in_lagp * total, iron], axis=-1),
+            features.covariance[:, [[li], [fe]], [li, fe]] / enhanced**2,
+        )
+        estimate = Estimate(x, variance, systematic, null)
+        status = np.full(x.size, DelithiationStatus.QUANTIFIED, dtype=np.int8)
+        status[thickness > THICK] = DelithiationStatus.THICK
+        status[reduced_deviance > UNEXPLAINED] = DelithiationStatus.UNEXPLAINED
+        # The error of a ratio grows with it: noise that makes x small must not make it look well known.
+        of_lithiated = np.sqrt(np.sum(variances(np.ones_like(x)), axis=0))
+        status[np.maximum(estimate.error, of_lithiated) > UNCERTAIN] = DelithiationStatus.UNCERTAIN
+        enough = (thickness > VACUUM) & (share >= minimum_olivine) & (chi_squared >= SIGNIFICANT)
+    status[~enough] = DelithiationStatus.NO_OLIVINE
+    fitted = np.isfinite(values).all(axis=1) & np.isfinite(thickness)
+    status[~fitted] = DelithiationStatus.NOT_FITTED
+    return content(estimate, "lithium", np.where(fitted & (thickness > VACUUM), share, np.nan), status)
+
+
+def _chi_squared(values: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Of values that should be 0, shape (S, 2), by their covariance, shape (S, 2, 2)."""
+    (a, b), (d, e) = values.T, np.einsum("skk->ks", covariance)
+    c = covariance[:, 0, 1]
+    return (e * a**2 - 2.0 * c * a * b + d * b**2) / (d * e - c**2)
+
+
+def _count_phosphorus(features: Features, by_thickness: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """P/nm2 of the column, its systematic error, and its derivative by P of the fit, shape (S,) each."""
+    key = features.index("P_L23")
+    enhanced = screening(reference.near_edge("P", "L2,3")["peak_energy"])[0]
+    relative = CROSS_SECTION_UNCERTAINTY["P_L23"]
+    # Both systematic errors are taken of the same number: that of a noisy one would prefer what came out small.
+    ours, theirs = (MEAN_FREE_PATH_UNCERTAINTY * by_thickness) ** 2, (relative * by_thickness) ** 2
+    weight = ours / (ours + theirs + features.covariance[:, key, key] / enhanced**2)
+    total = weight * features.values[:, key] / enhanced + (1.0 - weight) * by_thickness
+    error = by_thickness * np.hypot(weight * relative, (1.0 - weight) * MEAN_FREE_PATH_UNCERTAINTY)
+    return total, error, weight / enhanced

@@ -1,0 +1,322 @@
+"""Lithium content x of LixFePO4 from fitted low-loss spectra, calibrated on pure pixels of the same data.
+
+The joint fit describes the single-scattering distribution of a pixel by linear parameters: areal densities of atoms,
+the area of the 5 eV band, coefficients of the valence continuum. Phases that lie above each other in the column add in
+every one of them, so that each phase is a vector, measured on its pure pixels. A pixel is the sum of such vectors. The
+valence estimate takes the 5 eV area per Fe, the lithium estimate the Li K edge per Fe, both after what the other phases
+add to them; how much there is of these is told by all other parameters together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperspy_assb.eels.delithiation.phase_features import OLIVINE, VACUUM, Calibration, Features
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+SIGNATURES = {"valence": "FePO4ValenceBand", "lithium": "Li_K"}
+"""The parameter of the joint fit that tells x, for each method."""
+THICK = 1.0
+"""t/lambda above which an answer is flagged: the cube of the scattering probability is no longer small."""
+
+
+class DelithiationStatus(IntEnum):
+    """Why a pixel has the x that it has, or none."""
+
+    QUANTIFIED = 0
+    THICK = 1
+    """There is an x, of a column thicker than the method is good for."""
+    UNEXPLAINED = 2
+    """There is an x, of a spectrum that the phases do not explain."""
+    NO_OLIVINE = 3
+    NOT_FITTED = 4
+    DISAGREES = 5
+    """There is an x, but the estimates that it combines contradict each other."""
+    UNCERTAIN = 6
+    """There is an x, but it does not tell LiFePO4 from FePO4, or the references are too noisy for it."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the pixel has an x."""
+        return self not in (DelithiationStatus.NO_OLIVINE, DelithiationStatus.NOT_FITTED)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """x by one method, for S pixels; NaN where there is none.
+
+    Parameters
+    ----------
+    x
+        Shape (S,).
+    variance
+        From counting, shape (S,).
+    systematic
+        Variance from all else, shape (S,).
+    null_variance
+        Variance of the same kind that a pixel without FePO4 (without Li, for "lithium") would have, shape (S,).
+    direction
+        Derivative of x by the features, shape (S, K); None where it does not come from features.
+    """
+
+    x: FloatArray
+    variance: FloatArray
+    systematic: FloatArray
+    null_variance: FloatArray
+    direction: FloatArray | None = None
+
+    @property
+    def error(self) -> FloatArray:
+        """Standard error from everything, shape (S,)."""
+        return np.sqrt(self.variance + self.systematic)
+
+
+@dataclass(frozen=True)
+class LithiumContent:
+    """x of LixFePO4 for many pixels.
+
+    Parameters
+    ----------
+    x
+        Shape (S,), never clipped; NaN where there is no answer.
+    x_std
+        Standard error from counting, shape (S,).
+    x_systematic
+        Standard uncertainty from the calibration and from what pure pixels scatter beyond counting, shape (S,).
+    significance
+        How many standard errors FePO4 is above nothing (valence) or Li above nothing (lithium), shape (S,).
+    detection_limit
+        Smallest share of FePO4 (valence) or of LiFePO4 (lithium) that is found 95 times of 100, shape (S,).
+    olivine_fraction
+        Share of the olivines in t/lambda, shape (S,).
+    status
+        :class:`DelithiationStatus` as integers, shape (S,).
+    """
+
+    x: FloatArray
+    x_std: FloatArray
+    x_systematic: FloatArray
+    significance: FloatArray
+    detection_limit: FloatArray
+    olivine_fraction: FloatArray
+    status: NDArray[np.int8]
+
+
+def estimate_lithium_content(
+    features: Features,
+    calibration: Calibration,
+    method: str,
+    *,
+    minimum_olivine: float = 0.1,
+    unexplained: float = 5.0,
+) -> LithiumContent:
+    """Lithium content of every pixel from one signature.
+
+    Parameters
+    ----------
+    features
+        Parameters of all pixels.
+    calibration
+        What each phase adds.
+    method
+        "valence" (area of the 5 eV band per Fe) or "lithium" (Li K per Fe).
+    minimum_olivine
+        Share of the olivines in t/lambda below which a pixel gets no x.
+    unexplained
+        Reduced chi-squared of the mixture above which a pixel is flagged.
+
+    Returns
+    -------
+    content
+        One entry a pixel.
+
+    Raises
+    ------
+    ValueError
+        If the method is not known, or the references do not differ in its signature.
+    """
+    found = estimate_from_features(features, calibration, method)
+    fitted = np.isfinite(features.values).all(axis=1) & np.isfinite(features.t_over_lambda)
+    status = np.full(fitted.size, DelithiationStatus.QUANTIFIED, dtype=np.int8)
+    with np.errstate(invalid="ignore"):
+        status[found.chi_squared > unexplained] = DelithiationStatus.UNEXPLAINED
+        status[features.t_over_lambda > THICK] = DelithiationStatus.THICK
+        enough = (found.olivine_fraction >= minimum_olivine) & (found.iron_significance >= 3.0)
+    status[~enough] = DelithiationStatus.NO_OLIVINE
+    status[~fitted] = DelithiationStatus.NOT_FITTED
+    return content(found.estimate, method, found.olivine_fraction, status)
+
+
+def content(estimate: Estimate, method: str, olivine_fraction: FloatArray, status: NDArray[np.int8]) -> LithiumContent:
+    """What is told of an estimate: significance and detection limit, and nothing where the status gives no answer."""
+    answered = ~np.isin(status, (DelithiationStatus.NO_OLIVINE, DelithiationStatus.NOT_FITTED))
+
+    def told(values: FloatArray) -> FloatArray:
+        return np.where(answered, values, np.nan)
+
+    share = estimate.x if method == "lithium" else 1.0 - estimate.x
+    return LithiumContent(
+        x=told(estimate.x),
+        x_std=told(np.sqrt(estimate.variance)),
+        x_systematic=told(np.sqrt(estimate.systematic)),
+        significance=told(share / estimate.error),
+        detection_limit=told(3.29 * np.sqrt(estimate.null_variance)),  # Currie, Anal. Chem. 40, 586 (1968)
+        olivine_fraction=olivine_fraction,
+        status=status,
+    )
+
+
+@dataclass(frozen=True)
+class SignatureEstimate:
+    """x from one signature, and what the same mixture of phases says besides.
+
+    Parameters
+    ----------
+    estimate
+        Shape (S,).
+    olivine_fraction
+        Share of the olivines in t/lambda, shape (S,).
+    iron_significance
+        Fe over its standard error, shape (S,).
+    chi_squared
+        Reduced chi-squared of the mixture, shape (S,).
+    """
+
+    estimate: Estimate
+    olivine_fraction: FloatArray
+    iron_significance: FloatArray
+    chi_squared: FloatArray
+
+
+def estimate_from_features(features: Features, calibration: Calibration, method: str) -> SignatureEstimate:
+    """x of every pixel from one signature, whatever it is worth; see :func:`estimate_lithium_content`."""
+    if method not in SIGNATURES:
+        raise ValueError(f"method must be one of {', '.join(map(repr, SIGNATURES))}, not {method!r}.")
+    key = features.index(SIGNATURES[method])
+    fitted = np.isfinite(features.values).all(axis=1) & np.isfinite(features.t_over_lambda)
+    good = np.flatnonzero(fitted & (features.t_over_lambda > VACUUM))
+    thickness, iron = features.t_over_lambda[good], calibration.iron
+    mixture = calibration.per_thickness(thickness)
+    contrast = mixture[:, 0, key] / iron[0] - mixture[:, 1, key] / iron[1]
+    end_variance = calibration.variance(thickness, key)
+    check_contrast(calibration, features.names, method)
+
+    only_olivine = len(calibration.phases) == len(OLIVINE)
+    others = [k for k, name in enumerate(features.names) if name not in SIGNATURES.values()]
+    if only_olivine:
+        others = [features.index("Fe_M23")]  # nothing is known of other phases: Fe alone counts the olivine
+    used = np.array([*others, key])
+    # Unknowns: Fe in LiFePO4 and in FePO4 (or in both), t/lambda of every other phase, the signature of the olivine.
+    olivine = mixture[:, :2, others] / iron[:, np.newaxis]
+    if only_olivine:
+        olivine = olivine.mean(axis=1, keepdims=True)
+    first = olivine.shape[1]
+    rest = mixture[:, 2:, used]
+    design = np.zeros((good.size, used.size, first + rest.shape[1] + 1))
+    design[:, :-1, :first] = olivine.transpose(0, 2, 1)
+    design[:, :, first:-1] = rest.transpose(0, 2, 1)
+    design[:, -1, -1] = 1.0
+    values = features.values[np.ix_(good, used)]
+    counting = features.covariance[np.ix_(good, used, used)]
+    size = np.maximum(thickness, 0.05) ** 2
+    scatter = calibration.model_variance[used]
+    total = counting + size[:, np.newaxis, np.newaxis] * np.diag(scatter)
+    solution, estimator, chi_squared = _generalised_least_squares(design, values, total)
+    freedom = max(used.size - design.shape[2], 1)
+
+    fe = solution[:, :first].sum(axis=1)
+    some = np.where(fe == 0.0, np.nan, fe)  # no Fe at all: no x
+    per_iron = solution[:, -1] / some
+    x = (per_iron - mixture[:, 1, key] / iron[1]) / contrast
+
+    def derivative(signature_per_iron: FloatArray) -> FloatArray:
+        gradient = np.zeros_like(solution)
+        gradient[:, -1] = 1.0 / (some * contrast)
+        gradient[:, :first] = -(signature_per_iron / some / contrast)[:, np.newaxis]
+        return np.einsum("sp,spk->sk", gradient, estimator)
+
+    def variances(direction: FloatArray, lithium: FloatArray) -> tuple[FloatArray, FloatArray]:
+        variance = np.einsum("sk,skl,sl->s", direction, counting, direction)
+        systematic = size * np.sum(direction**2 * scatter, axis=1)
+        # An error of an end member moves x along with it; one of another phase moves the signature by its amount.
+        systematic += lithium**2 * end_variance[:, 0] / (iron[0] * contrast) ** 2
+        systematic += (1 - lithium) ** 2 * end_variance[:, 1] / (iron[1] * contrast) ** 2
+        amounts = solution[:, first:-1] / (some * contrast)[:, np.newaxis]
+        return variance, systematic + np.sum(amounts**2 * end_variance[:, 2:], axis=1)
+
+    direction = derivative(per_iron)
+    variance, systematic = variances(direction, x)
+    null = 1 if method == "lithium" else 0
+    at_null = derivative(np.broadcast_to(mixture[:, null, key] / iron[null], x.shape))
+    fe_weights = estimator[:, :first].sum(axis=1)
+    fe_std = np.sqrt(np.einsum("sk,skl,sl->s", fe_weights, counting, fe_weights))
+
+    def spread(result: FloatArray) -> FloatArray:
+        out = np.full((fitted.size, *result.shape[1:]), np.nan)
+        out[good] = result
+        return out
+
+    by_feature = np.zeros((good.size, len(features.names)))
+    by_feature[:, used] = direction
+    estimate = Estimate(
+        x=spread(x),
+        variance=spread(variance),
+        systematic=spread(systematic),
+        null_variance=spread(np.sum(variances(at_null, np.full_like(x, 1.0 - null)), axis=0)),
+        direction=spread(by_feature),
+    )
+    share = iron[0] + iron[1]
+    return SignatureEstimate(
+        estimate, spread(2.0 * fe / share / thickness), spread(fe / fe_std), spread(chi_squared / freedom)
+    )
+
+
+def check_contrast(calibration: Calibration, names: tuple[str, ...], method: str) -> None:
+    """Raise ValueError if the end members cannot be told apart at any thickness, or are exchanged.
+
+    By the signature of a method, or, for one that takes the whole spectrum, by any: spectra that differ in neither are
+    not those of LiFePO4 and FePO4, whatever else tells them apart.
+    """
+    contrast = {name: _contrast(calibration, names.index(name)) for name in SIGNATURES.values()}
+    # FePO4 has the 5 eV band, LiFePO4 the lithium.
+    right = (contrast["FePO4ValenceBand"][0] <= -3.0, contrast["Li_K"][1] >= 3.0)
+    wrong = (contrast["FePO4ValenceBand"][1] >= 3.0, contrast["Li_K"][0] <= -3.0)
+    if any(wrong) and not any(right):
+        raise ValueError(
+            "The references of LiFePO4 and FePO4 look exchanged: that of LiFePO4 has more of the 5 eV band, or less "
+            "Li K."
+        )
+    asked = [SIGNATURES[method]] if method in SIGNATURES else list(SIGNATURES.values())
+    if not any(max(-contrast[name][0], contrast[name][1]) >= 3.0 for name in asked):
+        raise ValueError(
+            f"The references do not differ in {' or '.join(asked)} by more than three standard errors: "
+            "check that they are pure LiFePO4 and FePO4, and that the spectra hold Fe and Li at all."
+        )
+
+
+def _contrast(calibration: Calibration, key: int) -> tuple[float, float]:
+    """Least and largest difference of LiFePO4 and FePO4 in a parameter, over thickness, in standard errors."""
+    thickness = np.linspace(0.2, 1.5, 14)  # where the pure pixels lie, the difference is known best
+    ends = calibration.per_thickness(thickness)[:, :2, key]
+    error = np.sqrt(calibration.variance(thickness, key)[:, :2].sum(axis=1))
+    difference = (ends[:, 0] - ends[:, 1]) / error
+    return float(difference.min()), float(difference.max())
+
+
+def _generalised_least_squares(
+    design: FloatArray, values: FloatArray, covariance: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Solution (S, P), the linear map that gives it (S, P, K), and chi-squared (S,), for a design (S, K, P)."""
+    root = np.sqrt(np.einsum("skk->sk", covariance))
+    outer = root[:, :, np.newaxis] * root[:, np.newaxis, :]
+    weight = np.linalg.inv(covariance / outer) / outer
+    scale = np.sqrt(np.einsum("skp,skl,slp->sp", design, weight, design))[:, np.newaxis, :]
+    left = (design / scale).transpose(0, 2, 1) @ weight
+    estimator = np.linalg.solve(left @ (design / scale), left) / scale.transpose(0, 2, 1)
+    solution = np.einsum("spk,sk->sp", estimator, values)
+    residual = values - np.einsum("skp,sp->sk", design, solution)
+    return solution, estimator, np.einsum("sk,skl,sl->s", residual, weight, residual)

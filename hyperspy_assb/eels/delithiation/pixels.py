@@ -1,0 +1,216 @@
+"""Pixels fitted as columns of the phases of a standard, and the estimates of x that follow from the fit."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperspy_assb.eels.delithiation.lithium_content import Estimate
+from hyperspy_assb.eels.delithiation.mixture import MixtureModel
+from hyperspy_assb.eels.delithiation.mixture_start import start_mixture
+from hyperspy_assb.eels.delithiation.phase_features import VACUUM, Features
+from hyperspy_assb.eels.delithiation.standard import IRON_UNCERTAINTY, TOLERANCE, Standard
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions, fit_spectra
+from hyperspy_assb.fitting.spectra import compiled_sums as compiled
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+MOST_DILUTION = 0.5
+"""Largest correction for the noise of references, as a share of the information that a pixel has."""
+MOST_STEPS = 40
+THIN = 0.1
+"""t/lambda below which a spectrum whose fit does not end is taken for vacuum, where no amount is determined."""
+_STEP_BLOCK = 16
+
+
+class Mask(Protocol):
+    """Tells which channels are left out."""
+
+    def mask(self, energy: FloatArray, fwhm: float) -> NDArray[np.bool_]:
+        """True where left out, shape (E,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Some pixels, fitted as columns of the phases."""
+
+    standard: Standard
+    model: MixtureModel
+    counts: NDArray[Any]
+    detector: Detector
+    workers: int
+    values: FloatArray
+    amount_covariance: FloatArray
+    vacuum: NDArray[np.bool_]
+    reduced_deviance: FloatArray
+    electrons: FloatArray
+    dilution: FloatArray
+    """What noise of the references adds to the information of each pixel on all phases, as a share of it, and on the
+    olivines, shape (S, 2)."""
+
+    @classmethod
+    def of(
+        cls,
+        standard: Standard,
+        counts: NDArray[Any],
+        energy: FloatArray,
+        detector: Detector,
+        workers: int,
+        window: Mask | None = None,
+    ) -> Pixels:
+        size = standard.fitted_channels
+        model, start, bad = start_mixture(standard, counts[:, :size], energy[:size], detector)
+        thickness = np.abs(start[:, model.amounts].sum(axis=1))
+        empty = ~bad & (thickness < VACUUM)  # a fit would look for amounts that are not determined
+        result = fit_spectra(
+            model,
+            counts[:, :size],
+            start,
+            free=model.free(),
+            lower=model.lower,
+            mask=None if window is None else window.mask(energy[:size], standard.zero_loss[2]),
+            skip=bad | empty,
+            detector=detector,
+            options=SolverOptions(tolerance=TOLERANCE, max_iterations=MOST_STEPS, workers=workers),
+        )
+        assert result.covariance is not None
+        first = int(model.free()[: model.amounts.start].sum())
+        electrons = np.where(bad, np.nan, np.maximum(counts[:, :size].sum(axis=1), 0.0)) / detector.gain
+        values, covariance, dilution = _undilute(
+            standard, model, result.values, result.covariance[:, first:, first:], electrons
+        )
+        return cls(
+            standard=standard,
+            model=model,
+            counts=counts[:, :size],
+            detector=detector,
+            workers=workers,
+            values=values,
+            amount_covariance=covariance,
+            vacuum=empty | (result.failed & (thickness < THIN)),
+            reduced_deviance=result.deviance / result.dof,
+            electrons=electrons,
+            dilution=dilution,
+        )
+
+    @property
+    def amounts(self) -> FloatArray:
+        return self.values[:, self.model.amounts]
+
+    @property
+    def unexplained(self) -> NDArray[np.bool_]:
+        """Where the phases do not make up the spectrum as well as they do that of pure pixels."""
+        with np.errstate(invalid="ignore"):
+            return self.reduced_deviance > 1.3 + 5.0 * self.standard.misfit * self.electrons
+
+    def holds_olivine(self, share: float) -> NDArray[np.bool_]:
+        """Where the olivines make up a share of the column, and Fe is three standard errors above nothing."""
+        amounts, iron = self.amounts, self.standard.calibration.iron
+        thickness = amounts.sum(axis=1)
+        error = np.sqrt(np.einsum("r,srq,q->s", iron, self.amount_covariance[:, :2, :2], iron))
+        with np.errstate(invalid="ignore"):
+            enough = (thickness > VACUUM) & (amounts[:, :2].sum(axis=1) >= share * thickness)
+            return enough & (amounts[:, :2] @ iron >= 3.0 * error)
+
+    def from_amounts(self) -> Estimate:
+        """x from the amounts of LiFePO4 and FePO4."""
+        standard, amounts = self.standard, self.amounts
+        iron = amounts[:, :2] * standard.calibration.iron
+        with np.errstate(divide="ignore", invalid="ignore"):
+            total = iron.sum(axis=1)
+            x = iron[:, 0] / total
+
+            nodes = np.linspace(*standard.spectra.thickness, standard.scatter.shape[1])
+            expected = [np.interp(amounts.sum(axis=1), nodes, row) for row in standard.scatter]
+
+            def variance(lithium: FloatArray) -> FloatArray:
+                slope = np.stack([1.0 - lithium, -lithium], axis=-1) * standard.calibration.iron
+                return np.einsum("sr,srq,sq->s", slope, self.amount_covariance[:, :2, :2], slope) / total**2
+
+            def systematic(lithium: FloatArray, counting: FloatArray) -> FloatArray:
+                inside = np.clip(lithium, 0.0, 1.0)
+                ratio = IRON_UNCERTAINTY * inside * (1.0 - inside)
+                scatter = inside * expected[0] + (1.0 - inside) * expected[1]
+                return counting * self.reference_noise() + ratio**2 + scatter
+
+            counting, one = variance(x), np.ones_like(x)
+            null = variance(one)
+            return Estimate(x, counting, systematic(x, counting), null + systematic(one, null))
+
+    def reference_noise(self) -> FloatArray:
+        """Noise of the pure pixels over that of each pixel, as far as it moves the estimate, shape (S,)."""
+        amounts = self.amounts
+        factors = self.standard.spectra.factors(amounts.sum(axis=1))[0]
+        weights = factors.T[:, :, np.newaxis] * amounts[:, np.newaxis]
+        return self.electrons * np.einsum("sar,arbq,sbq->s", weights, self.standard.covariance, weights, optimize=True)
+
+    def features(self, where: NDArray[np.bool_]) -> Features:
+        """Linear parameters of the joint fit in some pixels, by one step from the fit as a column of the phases."""
+        standard, count = self.standard, len(self.standard.names)
+        model = MixtureModel(
+            self.model.source,
+            self.model.energy,
+            standard.spectra,
+            dark_level=self.model.dark_level,
+            extra=standard.columns,
+        )
+        free = np.concatenate([model.free([])[: model.amounts.stop], np.ones(count, dtype=bool)])
+        parameters = np.hstack([self.values, np.zeros((len(self.values), count))])
+        change = np.full((len(parameters), count), np.nan)
+        covariance = np.full((len(parameters), count, count), np.nan)
+        fitted = np.flatnonzero(where & np.isfinite(self.values).all(axis=1))
+        scale, shift = 1.0 / self.detector.gain, (self.detector.read_noise / self.detector.gain) ** 2
+
+        def step(rows: NDArray[np.int_]) -> None:
+            expectation, jacobian = model.evaluate(parameters[rows], free)
+            y = self.counts[rows] * scale + shift
+            objective, score = np.empty(rows.size), np.empty((rows.size, jacobian.shape[1]))
+            information = np.empty((rows.size, score.shape[1], score.shape[1]))
+            own = np.arange(rows.size)
+            compiled.accumulate(
+                expectation * scale + shift, jacobian * scale, own, y, y, True, objective, score, information
+            )
+            size = np.sqrt(np.maximum(np.einsum("sff->sf", information), 1e-300))
+            outer = size[:, :, np.newaxis] * size[:, np.newaxis]
+            inverse = np.linalg.inv(information / outer + 1e-12 * np.eye(score.shape[1])) / outer
+            change[rows] = np.einsum("sfg,sg->sf", inverse, score)[:, -count:]
+            covariance[rows] = inverse[:, -count:, -count:]
+
+        with ThreadPoolExecutor(max_workers=self.workers) as pool:
+            blocks = [fitted[i : i + _STEP_BLOCK] for i in range(0, fitted.size, _STEP_BLOCK)]
+            list(pool.map(step, blocks))
+        return Features(standard.names, self.known_features() + change, covariance, self.amounts.sum(axis=1))
+
+    def known_features(self) -> FloatArray:
+        """The same linear parameters of a column of the phases, shape (S, K)."""
+        per_thickness = self.standard.calibration.per_thickness(self.amounts.sum(axis=1))
+        return np.einsum("sr,srk->sk", self.amounts, per_thickness)
+
+
+def _undilute(
+    standard: Standard, model: MixtureModel, values: FloatArray, covariance: FloatArray, electrons: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Amounts and their covariance without the bias that noise in the spectra of the phases makes, and its size.
+
+    A regression on noisy columns is diluted: their noise adds to the diagonal of the normal equations, and is taken off
+    again (Fuller, Measurement Error Models (1987), section 2.2).
+    """
+    amounts = values[:, model.amounts]
+    factors = standard.spectra.factors(amounts.sum(axis=1))[0]
+    excess = np.einsum("as,arbq,bs->srq", factors, standard.noise, factors, optimize=True)
+    excess *= electrons[:, np.newaxis, np.newaxis]
+    product = covariance @ excess
+    # Beyond this, the references say less than what they are asked for: the correction would be noise itself.
+    share = np.einsum("srr->s", product)
+    olivine = np.einsum("srr->s", product[:, :2, :2])
+    product *= np.where(share > MOST_DILUTION, MOST_DILUTION / share, 1.0)[:, np.newaxis, np.newaxis]
+    known = np.isfinite(product).all(axis=(1, 2))
+    inverse = np.full_like(product, np.nan)
+    inverse[known] = np.linalg.inv(np.eye(product.shape[1]) - product[known])
+    out = values.copy()
+    out[:, model.amounts] = np.einsum("srq,sq->sr", inverse, amounts)
+    return out, inverse @ covariance @ inverse.transpose(0, 2, 1), np.stack([share, olivine], axis=-1)

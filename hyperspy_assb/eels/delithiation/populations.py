@@ -1,0 +1,171 @@
+"""The distribution of x in a region: two phases side by side, or one of varying composition?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hyperspy_assb.fitting.statistics.mixtures import Mixture, fit_mixture
+
+POSITION = 0.2
+"""How far from 0 and 1 the populations of FePO4 and LiFePO4 may lie. The phases in equilibrium have x = 0.05 and 0.89
+(Yamada et al., Nat. Mater. 5, 357 (2006), doi 10.1038/nmat1634); the rest is left to the calibration."""
+WIDTH = 0.1
+"""Largest intrinsic width of the population of one phase."""
+EVIDENCE = 6.0
+"""Difference in BIC that is strong evidence (Kass and Raftery, J. Am. Stat. Assoc. 90, 773 (1995), doi
+10.1080/01621459.1995.10476572)."""
+FEWEST = 10
+"""Pixels below which no distribution is fitted."""
+
+
+class Verdict(StrEnum):
+    """What the distribution of x says."""
+
+    TWO_PHASE = "two-phase"
+    ONE_PHASE = "one phase"
+    SOLID_SOLUTION = "solid solution"
+    UNDECIDED = "cannot be told"
+
+
+@dataclass(frozen=True)
+class Populations:
+    """Three readings of the distribution of x, the errors of the pixels taken out, and which of them holds.
+
+    Parameters
+    ----------
+    one
+        One population of any mean and width.
+    two
+        FePO4 and LiFePO4, in this order: narrow populations near 0 and near 1.
+    bridged
+        The same, and columns that cross both phases: x evenly spread between the two.
+    bic_difference
+        BIC of ``one`` less that of the better of the two others: above 0 it speaks for two phases.
+    likelihood_ratio
+        Twice the log-likelihood of ``one`` less that of the best of the others: above 0 it speaks for one population,
+        and not only because that has fewer parameters.
+    verdict
+        What follows; see :func:`fit_populations`.
+    n_pixels, n_left_out
+        Pixels used, and those without x or without an error.
+    """
+
+    one: Mixture
+    two: Mixture
+    bridged: Mixture
+    bic_difference: float
+    likelihood_ratio: float
+    verdict: Verdict
+    n_pixels: int
+    n_left_out: int
+
+    def __repr__(self) -> str:
+        return f"Populations({self.verdict.value}, {self.n_pixels} pixels, BIC difference {self.bic_difference:.1f})"
+
+    @property
+    def phases(self) -> Mixture:
+        """The better of the two readings with two phases."""
+        return min(self.two, self.bridged, key=lambda mixture: mixture.bic)
+
+    @property
+    def accepted(self) -> Mixture:
+        """The reading that the verdict goes with; the one of the smallest BIC where there is none."""
+        if self.verdict is Verdict.UNDECIDED:
+            return min(self.one, self.phases, key=lambda mixture: mixture.bic)
+        return self.phases if self.verdict is Verdict.TWO_PHASE else self.one
+
+
+def fit_populations(x: ArrayLike, std: ArrayLike, *, evidence: float = EVIDENCE) -> Populations:
+    """Tell two phases from a solid solution by the distribution of x, its errors taken out.
+
+    Parameters
+    ----------
+    x
+        Lithium content of each pixel, any shape, not clipped; NaN is left out, and counted.
+    std
+        Standard error of each from counting, of the same shape.
+    evidence
+        How much a reading must be better than another, in BIC or in twice the log-likelihood.
+
+    Returns
+    -------
+    populations
+        Shares (of the pixels), means and intrinsic widths, with standard errors.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, an error is not above 0, or fewer than 10 pixels have an x.
+
+    Notes
+    -----
+    "Two-phase" needs a BIC that is better by ``evidence``, a share of either phase above two standard errors, and fewer
+    bridging columns than pixels of one phase. "Solid solution" needs a likelihood that is better by as much: fewer
+    parameters alone are no evidence against two phases, and at low dose nothing else would be left. "One phase" is a
+    single narrow population within 0.2 of 0 or 1 by two standard errors, or such a one with less than a tenth of
+    bridging columns. All else cannot be told.
+
+    What x tells is the mean of a column: a region whose every column crosses both phases in a like way is not told from
+    a solid solution here, but by the shape of its spectra. Errors that are too small widen the populations, they do not
+    move them; an error of the calibration moves them.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> x = np.append(np.zeros(60), np.ones(140)) + rng.normal(0.0, 0.1, 200)
+    >>> found = fit_populations(x, np.full(200, 0.1))
+    >>> str(found.verdict), found.phases.share.round(1)
+    ('two-phase', array([0.3, 0.7]))
+    """
+    values, errors = np.asarray(x, dtype=float), np.asarray(std, dtype=float)
+    if values.shape != errors.shape:
+        raise ValueError(
+            f"x has the shape {values.shape}, but std has {errors.shape}: one error for each pixel is needed."
+        )
+    known = np.isfinite(values) & np.isfinite(errors)
+    if known.sum() < FEWEST:
+        raise ValueError(
+            f"Only {known.sum()} of the {known.size} pixels have an x, and at least {FEWEST} are needed: choose a "
+            "region with olivine, and look at the status map for why the pixels of this one have none."
+        )
+    values, errors = values[known], errors[known]
+    if np.any(errors <= 0.0):
+        raise ValueError(f"std must be above 0, but {np.sum(errors <= 0.0)} pixels have an x that claims to be exact.")
+    ends = ((-POSITION, POSITION), (1.0 - POSITION, 1.0 + POSITION))
+    one = fit_mixture(values, errors)
+    two = fit_mixture(values, errors, mean_limits=ends, width_limit=WIDTH)
+    bridged = fit_mixture(values, errors, mean_limits=ends, width_limit=WIDTH, bridge=True)
+    bic_difference = one.bic - min(two.bic, bridged.bic)
+    ratio = 2.0 * (one.log_likelihood - max(two.log_likelihood, bridged.log_likelihood))
+    return Populations(
+        one=one,
+        two=two,
+        bridged=bridged,
+        bic_difference=bic_difference,
+        likelihood_ratio=ratio,
+        verdict=_judge(one, min(two, bridged, key=lambda m: m.bic), bic_difference, ratio, evidence),
+        n_pixels=int(known.sum()),
+        n_left_out=int(known.size - known.sum()),
+    )
+
+
+def _judge(one: Mixture, phases: Mixture, bic_difference: float, ratio: float, evidence: float) -> Verdict:
+    """The rules in the notes of :func:`fit_populations`."""
+    bridge = float(phases.share[2]) if phases.bridge else 0.0
+    # A share without a standard error stands at its limit: that phase is not there.
+    there = phases.share[:2] > 2.0 * phases.share_std[:2]
+    if bic_difference >= evidence:
+        if there.all() and bridge < 0.5:
+            return Verdict.TWO_PHASE
+        return Verdict.ONE_PHASE if there.any() and not there.all() and bridge < 0.1 else Verdict.UNDECIDED
+    if bic_difference <= -evidence:
+        away = float(np.min(np.abs(one.mean[0] - np.array([0.0, 1.0]))))
+        if away + 2.0 * one.mean_std[0] <= POSITION and one.width[0] <= WIDTH:
+            return Verdict.ONE_PHASE
+        if ratio >= evidence:
+            return Verdict.SOLID_SOLUTION
+    return Verdict.UNDECIDED

@@ -1,0 +1,254 @@
+"""x of LixFePO4 in many pixels by several estimators, from a standard; and their combination.
+
+Every spectrum is first fitted as a column of the phases of the standard, which uses every channel: the estimate
+"references". One step of maximum likelihood from there, with the linear parameters of the joint fit free instead of the
+amounts of the phases, gives these parameters, on which "valence" and "lithium" stand: they trust one signature each,
+and nothing else of the spectra of the olivines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hyperspy_assb.eels.delithiation.combination import combine
+from hyperspy_assb.eels.delithiation.ensemble import MOST_TRIED, measure_choices, systematic_of
+from hyperspy_assb.eels.delithiation.lithium_content import (
+    SIGNATURES,
+    THICK,
+    DelithiationStatus,
+    Estimate,
+    LithiumContent,
+    content,
+    estimate_from_features,
+)
+from hyperspy_assb.eels.delithiation.pixels import MOST_DILUTION, Pixels
+from hyperspy_assb.eels.delithiation.standard import Standard
+from hyperspy_assb.fitting.solver.spectra_fit import Detector
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+METHODS = ("valence", "lithium", "references", "combined")
+UNCERTAIN = 0.25
+"""Standard error of x above which a pixel is flagged: LiFePO4 and FePO4 are then less than four of them apart."""
+DISAGREEMENT = 1e-3
+"""p value of the agreement of the estimates below which a pixel is flagged."""
+SCATTER_NODES = 8
+"""Thicknesses at which the scatter of pure pixels is told."""
+_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Quantification:
+    """What is found in S pixels.
+
+    Parameters
+    ----------
+    contents
+        x by each method.
+    amounts, amounts_std
+        t/lambda of each phase and its standard error from counting, shape (S, R); 0 and NaN in vacuum.
+    t_over_lambda
+        Their sum, shape (S,).
+    reduced_deviance
+        Of the fit as a column of the phases, shape (S,).
+    agreement
+        p value of the hypothesis that the estimates of x differ by their errors only, shape (S,).
+    residual
+        What the linear parameters of the joint fit have beyond a column of the phases, shape (S, K); NaN where there is
+        no olivine.
+    choices
+        What leaving out a part of the spectra changes; see :func:`measure_choices`.
+    """
+
+    contents: dict[str, LithiumContent]
+    amounts: FloatArray
+    amounts_std: FloatArray
+    t_over_lambda: FloatArray
+    reduced_deviance: FloatArray
+    agreement: FloatArray
+    residual: FloatArray
+    choices: dict[str, FloatArray] = field(default_factory=dict)
+
+    @classmethod
+    def join(cls, parts: Sequence[Quantification]) -> Quantification:
+        """Those of several blocks, one after the other."""
+        contents = {
+            method: LithiumContent(
+                **{
+                    f.name: np.concatenate([getattr(part.contents[method], f.name) for part in parts])
+                    for f in fields(LithiumContent)
+                }
+            )
+            for method in parts[0].contents
+        }
+        arrays: dict[str, Any] = {
+            f.name: np.concatenate([getattr(part, f.name) for part in parts])
+            for f in fields(cls)
+            if f.name not in ("contents", "choices")
+        }
+        return cls(contents=contents, **arrays)
+
+
+def quantify(
+    standard: Standard,
+    counts: ArrayLike,
+    energy: FloatArray,
+    *,
+    detector: Detector | None = None,
+    minimum_olivine: float = 0.1,
+    ensemble: bool = True,
+    workers: int = 2,
+    progress: Callable[[int], object] | None = None,
+) -> Quantification:
+    """Lithium content of every pixel by every method.
+
+    Parameters
+    ----------
+    standard
+        What is known of the phases.
+    counts
+        As recorded, shape (S, E); anything that gives NumPy arrays for slices of it, such as a dask array.
+    energy
+        Centres of the channels in eV, shape (E,).
+    detector
+        Gain and read noise.
+    minimum_olivine
+        Share of the olivines in t/lambda below which a pixel gets no x.
+    ensemble
+        Whether some of the pixels are fitted without one part of the spectrum after the other, and what this changes
+        counts as systematic.
+    workers
+        Threads.
+    progress
+        Called with the number of pixels done since the last call.
+
+    Returns
+    -------
+    quantification
+        Pixels that are not finite, or hold no counts, are not fitted and say so in their status.
+
+    Raises
+    ------
+    ValueError
+        If the energy axis is not that of the standard.
+    """
+    energy = np.asarray(energy, dtype=float)
+    standard.check_axis(energy)
+    detector = detector or Detector()
+    choices: dict[str, FloatArray] = {}
+    if ensemble:
+        some = np.unique(np.linspace(0, len(counts) - 1, min(len(counts), MOST_TRIED)).astype(int))  # type: ignore[arg-type]
+        choices = measure_choices(standard, np.asarray(counts[some]), energy, detector=detector, workers=workers)  # type: ignore[index]
+
+    def judge(block: NDArray[Any]) -> Quantification:
+        found = _judge(Pixels.of(standard, block, energy, detector, workers=1), minimum_olivine, choices)
+        if progress is not None:
+            progress(len(block))
+        return found
+
+    def read() -> Iterator[NDArray[Any]]:
+        for start in range(0, max(len(counts), 1), _BLOCK):  # type: ignore[arg-type]
+            yield np.ascontiguousarray(counts[start : start + _BLOCK])  # type: ignore[index]
+
+    parts: list[Future[Quantification]] = []
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        try:
+            for block in read():
+                parts.append(pool.submit(judge, block))
+                if len(parts) > workers:  # no more is read than is worked on
+                    parts[-1 - workers].result()
+            return replace(Quantification.join([part.result() for part in parts]), choices=choices)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def measure_scatter(
+    standard: Standard, counts: ArrayLike, energy: FloatArray, pure: Sequence[NDArray[np.bool_]], detector: Detector
+) -> Standard:
+    """The standard with what x of pure pixels scatters beyond counting, for both olivines.
+
+    Parameters
+    ----------
+    standard
+        From these pixels.
+    counts
+        Shape (S, E).
+    energy
+        Centres of the channels in eV, shape (E,).
+    pure
+        Pure pixels of LiFePO4 and of FePO4, shape (S,) each.
+    detector
+        Gain and read noise.
+    """
+    low, high = standard.spectra.thickness
+    nodes = np.linspace(low, high, SCATTER_NODES)
+    scatter = np.zeros((2, nodes.size))
+    for k, (rows, x) in enumerate(zip(pure, (1.0, 0.0), strict=True)):
+        found = quantify(standard, np.asarray(counts)[rows], energy, detector=detector, ensemble=False)
+        whole = found.contents["references"]
+        known = np.isfinite(whole.x)
+        if known.sum() > 2:
+            excess = (whole.x - x)[known] ** 2 - whole.x_std[known] ** 2
+            far = (nodes[:, np.newaxis] - found.t_over_lambda[known]) / max((high - low) / SCATTER_NODES, 0.05)
+            weight = np.exp(-0.5 * far**2) + 1e-9
+            scatter[k] = np.maximum(weight @ excess / weight.sum(axis=1), 0.0)
+    return replace(standard, scatter=scatter)
+
+
+def _judge(pixels: Pixels, minimum_olivine: float, choices: dict[str, FloatArray]) -> Quantification:
+    """Every estimate of some pixels, and what each is worth."""
+    amounts = pixels.amounts
+    thickness = amounts.sum(axis=1)
+    estimates = {"references": pixels.from_amounts()}
+    absent = ~pixels.holds_olivine(minimum_olivine)
+    features = pixels.features(~absent)
+    for method in SIGNATURES:
+        try:
+            estimates[method] = estimate_from_features(features, pixels.standard.calibration, method).estimate
+        except ValueError:  # the references do not differ in it
+            nothing = np.full(len(amounts), np.nan)
+            blank = np.zeros(features.values.shape)
+            estimates[method] = Estimate(nothing, nothing, nothing, nothing, blank)
+    combined, agreement = combine(estimates, features)
+    estimates["combined"] = combined
+    for method in ("references", "valence", "combined"):  # Li K stands apart from what the windows leave out
+        plain = estimates[method]
+        estimates[method] = replace(
+            plain,
+            systematic=plain.systematic + systematic_of(choices, plain.x),
+            null_variance=plain.null_variance + systematic_of(choices, np.ones_like(plain.x)),
+        )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = amounts[:, :2].sum(axis=1) / thickness
+        status = np.zeros(len(amounts), dtype=np.int8)
+        status[thickness > THICK] = DelithiationStatus.THICK
+        status[pixels.unexplained] = DelithiationStatus.UNEXPLAINED
+    thickness = np.where(pixels.vacuum, 0.0, thickness)
+    unfit = ~np.isfinite(thickness)
+    contents = {}
+    for method in METHODS:
+        own, estimate = status.copy(), estimates[method]
+        with np.errstate(invalid="ignore"):
+            own[estimate.error > UNCERTAIN] = DelithiationStatus.UNCERTAIN
+            if method in ("references", "combined"):  # beyond, x is drawn towards the middle
+                own[pixels.dilution[:, 1] > MOST_DILUTION] = DelithiationStatus.UNCERTAIN
+            if method == "combined":
+                own[agreement < DISAGREEMENT] = DelithiationStatus.DISAGREES
+        own[absent] = DelithiationStatus.NO_OLIVINE
+        own[unfit | (~absent & ~np.isfinite(estimate.x))] = DelithiationStatus.NOT_FITTED
+        contents[method] = content(estimate, method, np.where(unfit | pixels.vacuum, np.nan, share), own)
+    return Quantification(
+        contents=contents,
+        amounts=np.where(pixels.vacuum[:, np.newaxis], 0.0, amounts),
+        amounts_std=np.sqrt(np.einsum("srr->sr", pixels.amount_covariance)),
+        t_over_lambda=thickness,
+        reduced_deviance=pixels.reduced_deviance,
+        agreement=agreement,
+        residual=features.values - pixels.known_features(),
+    )

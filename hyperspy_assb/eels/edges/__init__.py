@@ -1,0 +1,1 @@
+"""Cross-sections of inner-shell edges."""

@@ -1,0 +1,1 @@
+"""Single and plural scattering of low-loss spectra."""

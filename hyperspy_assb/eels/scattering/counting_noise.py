@@ -1,0 +1,153 @@
+"""Counting noise of single-scattering distributions: for small errors the deconvolution is a linear map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+from scipy.ndimage import uniform_filter1d
+
+from hyperspy_assb.eels.scattering.single_scattering import Grid, SingleScattering, ZeroLossShape
+from hyperspy_assb.fitting.solver.detector import estimate_detector
+from hyperspy_assb.fitting.solver.spectra_fit import Detector
+
+FloatArray = NDArray[np.float64]
+Counts = NDArray[np.floating]
+IntArray = NDArray[np.int64]
+
+_SMOOTHING = 9
+_SAMPLE = 32
+
+
+@dataclass(frozen=True)
+class CountingVariance:
+    """Variances of a mean distribution from counting.
+
+    Parameters
+    ----------
+    channels
+        Of each channel, shape (E,).
+    functionals
+        Of each weighted sum over channels, shape (F,).
+    """
+
+    channels: FloatArray
+    functionals: FloatArray
+
+
+def estimate_noise(counts: Counts, first: int) -> Detector:
+    """Gain and read noise from the scatter of neighbouring channels.
+
+    Parameters
+    ----------
+    counts
+        Recorded counts, shape (P, E).
+    first
+        Channel beyond which spectra are smooth.
+
+    Returns
+    -------
+    Detector
+        Gain 1 where the counts do not scatter.
+    """
+    sample = np.asarray(counts[:: max(counts.shape[0] // _SAMPLE, 1)], dtype=np.float64)
+    smooth = uniform_filter1d(sample, _SMOOTHING, axis=1, mode="nearest")
+    try:
+        return estimate_detector(sample[:, first:], smooth[:, first:])
+    except ValueError:
+        return Detector()
+
+
+def propagate_counting(
+    counts: Counts,
+    energy: FloatArray,
+    centre: FloatArray,
+    scattering: SingleScattering,
+    zero_loss: ZeroLossShape,
+    *,
+    weights: FloatArray,
+    mean: FloatArray,
+    thickness: FloatArray,
+    normaliser: FloatArray | None,
+    detector: Detector,
+    group: IntArray,
+) -> CountingVariance:
+    """Variance from counting of a mean distribution and of weighted sums of it.
+
+    For small errors the Fourier logarithm turns the error of the counts into its convolution with the inverse of the
+    plural scattering, exp(-S): this is done for each group of pixels with its own mean thickness. A shift in Fourier
+    space leaves the noise of neighbouring channels uncorrelated where its variance changes slowly.
+
+    Parameters
+    ----------
+    counts, energy, centre, scattering, zero_loss
+        As given to, and had from, :func:`~hyperspy_assb.eels.scattering.single_scattering.estimate_single_scattering`.
+    weights
+        Weights of the channels, shape (F, E).
+    mean
+        Sum of the distributions over the sum of `thickness`, shape (E,).
+    thickness
+        What the distributions are divided by, shape (P,).
+    normaliser
+        Weights of the channels whose sum is the thickness, shape (E,), where it is an area; an empty array where there
+        is no normalisation; None where it is the log-ratio.
+    detector
+        Gain and read noise.
+    group
+        Group of each pixel, shape (P,), from 0 upwards.
+
+    Returns
+    -------
+    CountingVariance
+        In the units of `mean`, squared.
+    """
+    grid = Grid.of(energy)
+    size = scattering.loss.size
+    window = max(zero_loss.fwhm, grid.step)
+    in_window = np.abs(grid.loss) <= window
+    share = float(zero_loss.values[in_window].sum())
+    sums = weights @ mean
+    channels, functionals = np.zeros(size), np.zeros(weights.shape[0])
+    towards = np.conj(grid.transform(weights))
+    recorded = grid.loss <= energy[-1] - centre.max()
+    nearest = np.rint((energy[0] - centre) / grid.step).astype(int)
+    for number in range(int(group.max()) + 1):
+        rows = np.flatnonzero(group == number)
+        variance = np.zeros(grid.size)
+        for row in rows:
+            noise = (detector.gain * counts[row] + detector.read_noise**2) / scattering.intensity[row] ** 2
+            variance += np.roll(np.concatenate([noise, np.zeros(grid.size - noise.size)]), nearest[row])
+        variance = np.maximum(variance, 0.0)
+        average = scattering.distribution[rows].mean(axis=0, dtype=np.float64)
+        average[scattering.loss < window] = 0.0
+        inverse = np.exp(-grid.transform(average))
+        # What an electron in a channel adds to each sum, and to the thickness.
+        reached = grid.back(np.conj(towards * inverse))
+        moved = _thickness_weights(grid, inverse, normaliser, in_window / share, recorded, scattering, rows)
+        functionals += ((reached - sums[:, None] * moved) ** 2) @ variance
+        kernel = grid.back(inverse)
+        at = np.asarray(fft.rfft(variance))
+        own = grid.back(np.asarray(fft.rfft(kernel**2)) * at)[:size]
+        shared = grid.back(inverse * np.asarray(fft.rfft(variance * moved)))[:size]
+        channels += own - 2 * mean * shared + mean**2 * float(moved**2 @ variance)
+    total = float(thickness.sum()) ** 2
+    return CountingVariance(np.maximum(channels, 0.0) / total, functionals / total)
+
+
+def _thickness_weights(
+    grid: Grid,
+    inverse: NDArray[np.complex128],
+    normaliser: FloatArray | None,
+    window: FloatArray,
+    recorded: NDArray[np.bool_],
+    scattering: SingleScattering,
+    rows: IntArray,
+) -> FloatArray:
+    """What an electron in each sample adds to the thickness of its pixel, times the zero-loss intensity."""
+    if normaliser is None:
+        return np.exp(-float(scattering.t_over_lambda[rows].mean())) * recorded - window
+    if normaliser.size == 0:
+        return np.zeros(grid.size)
+    return grid.back(np.conj(np.conj(grid.transform(normaliser)) * inverse))

@@ -1,0 +1,1 @@
+"""The zero-loss peak: where it is, its shape, its removal."""

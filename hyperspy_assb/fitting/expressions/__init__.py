@@ -1,0 +1,1 @@
+"""Line shapes from expressions."""

@@ -1,0 +1,1 @@
+"""Batched fits of spectra that are sums of fixed shapes."""

@@ -1,0 +1,1 @@
+"""Batched fits of many spectra."""

@@ -1,0 +1,148 @@
+"""Fits of maps: spectra on navigation axes, whole or block by block, with failed ones started again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitResult, SolverOptions, Status, fit_spectra
+from hyperspy_assb.fitting.spectra.binding import Model, Tie
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A model and the spectra of a map that it is fitted to; see :func:`.solvers.fit_spectra`.
+
+    Parameters
+    ----------
+    rows
+        Which spectra, on flattened navigation axes, shape (S,).
+    """
+
+    model: Model
+    start: FloatArray
+    free: NDArray[np.bool_]
+    lower: FloatArray
+    upper: FloatArray
+    mask: NDArray[np.bool_]
+    ties: tuple[Tie, ...]
+    rows: NDArray[np.bool_]
+
+    def part(self, positions: NDArray[np.int64]) -> Job:
+        """The same for some spectra of the map, shape (B,), by their places on the flattened navigation axes."""
+        model: Any = self.model
+        start = self.start[positions]
+        if getattr(model, "numbers_spectra", False):
+            model, start = model.part(positions), start.copy()
+            start[:, -1] = np.arange(len(positions))
+        return replace(self, model=model, start=start, rows=self.rows[positions])
+
+
+def fit_map(
+    counts: NDArray[Any],
+    job: Job,
+    *,
+    detector: Detector | None,
+    variance: NDArray[Any] | None,
+    relative: bool,
+    options: SolverOptions,
+    progress: Callable[[int], object] | None = None,
+) -> FitResult:
+    """Fit the spectra of a map, and start those that fail again from fitted neighbours.
+
+    Parameters
+    ----------
+    counts
+        Shape (navigation..., E).
+    job
+        What to fit to which spectra.
+    detector, variance, options, progress
+        As in :func:`.solvers.fit_spectra`; ``variance`` may have the shape of the counts.
+    relative
+        Whether the variance is only known up to a factor, which the residuals of each spectrum tell.
+    """
+    shape, channels = counts.shape[:-1], job.mask.size
+    flat = counts.reshape(-1, counts.shape[-1])[:, :channels]
+    if variance is not None and variance.ndim:
+        variance = variance[..., :channels]
+        variance = variance.reshape(-1, channels) if variance.ndim > 1 else variance
+    common: dict[str, Any] = {
+        "free": job.free,
+        "lower": job.lower,
+        "upper": job.upper,
+        "mask": job.mask,
+        "ties": job.ties,
+        "detector": detector,
+        "options": options,
+    }
+    # What is linear in everything has one minimum, and finds it from anywhere.
+    linear = getattr(job.model, "linear", None)
+    first = options.mean_first and (linear is None or not linear[job.free].all())
+    start = _start(flat, job, variance, common) if first else job.start
+    result = fit_spectra(job.model, flat, start, skip=~job.rows, variance=variance, progress=progress, **common)
+    for attempt in range(options.restarts):
+        again = job.rows & (result.failed | _suspect(result))
+        taken = result.usable & ~again
+        if not again.any() or not taken.any():
+            break
+        values = result.values[_neighbours(taken, again, shape, attempt)]
+        start = job.start[again].copy()
+        moving = job.free
+        start[:, moving] = values[:, moving]
+        known = variance[again] if variance is not None and variance.ndim > 1 else variance
+        other = fit_spectra(job.model, flat[again], start, variance=known, **common)
+        better = other.usable & ~(result.deviance[again] <= other.deviance + 0.01)
+        rows = np.flatnonzero(again)[better]
+        result.replace_rows(rows, other.take(better))
+    if relative:
+        result.scale_errors()
+    return result
+
+
+def _neighbours(
+    usable: NDArray[np.bool_], wanted: NDArray[np.bool_], shape: tuple[int, ...], attempt: int
+) -> NDArray[np.int64]:
+    """Places of the nearest fitted spectra; on later attempts, of fitted spectra drawn from the whole map."""
+    if attempt == 0 and shape:
+        nearest = ndimage.distance_transform_edt(~usable.reshape(shape), return_distances=False, return_indices=True)
+        return np.ravel_multi_index(tuple(nearest), shape).ravel()[wanted]
+    return np.random.default_rng(attempt).choice(np.flatnonzero(usable), int(wanted.sum()))
+
+
+def _start(flat: NDArray[Any], job: Job, variance: NDArray[Any] | None, common: dict[str, Any]) -> FloatArray:
+    """Starting values: those of the mean spectrum where all spectra would start alike, and it can be fitted."""
+    rows = np.flatnonzero(job.rows)
+    if rows.size < 2 or np.any(job.start[rows] != job.start[rows[:1]]):
+        return job.start
+    rows = rows[np.linspace(0, rows.size - 1, min(rows.size, 256)).astype(int)]
+    spectra = np.where(job.mask, 0.0, np.asarray(flat[rows], dtype=np.float64))
+    finite = np.isfinite(spectra).all(axis=1)
+    if not finite.any():
+        return job.start
+    mean = spectra[finite].mean(axis=0, keepdims=True)
+    if variance is not None and variance.ndim > 1:
+        variance = np.asarray(variance[rows], dtype=np.float64)[finite].mean(axis=0)
+    found = fit_spectra(job.model, mean, job.start[rows[:1]], variance=variance, **common)
+    # A component that the mean pushes against a bound has lost its shape: single spectra had better not start there.
+    if found.status[0] != Status.CONVERGED:
+        return job.start
+    return np.broadcast_to(found.values, job.start.shape)
+
+
+def _suspect(result: FitResult) -> NDArray[np.bool_]:
+    """Fits that may have ended in the wrong place: at a bound, or with a far larger deviance than most."""
+    good = result.usable
+    if not good.any():
+        return good
+    ratio = result.deviance / np.maximum(result.dof, 1)
+    middle = np.median(ratio[good])
+    spread = 1.4826 * np.median(np.abs(ratio[good] - middle))
+    suspect = good & ((ratio > middle + 6.0 * spread) | (result.status == Status.AT_BOUND))
+    # Where that is common, it is the sample and not the fit.
+    return suspect & (suspect.sum() < 0.1 * good.sum())

@@ -1,0 +1,323 @@
+"""Poisson maximum likelihood and least squares for many spectra at once, by damped Fisher scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hyperspy_assb.fitting.solver.scoring import Block, Problem
+from hyperspy_assb.fitting.spectra.binding import Model, Tie, bind
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+
+class Status(IntEnum):
+    """What became of the fit of one spectrum."""
+
+    CONVERGED = 0
+    AT_BOUND = 1
+    NOT_CONVERGED = 2
+    SINGULAR = 3
+    TOO_FEW_COUNTS = 4
+    MASKED = 5
+
+    @property
+    def usable(self) -> bool:
+        """Whether the fitted values stand."""
+        return self in (Status.CONVERGED, Status.AT_BOUND)
+
+
+@dataclass(frozen=True)
+class Detector:
+    """How the detector turns electrons into recorded counts: ``gain`` times a Poisson number, plus read noise.
+
+    Parameters
+    ----------
+    gain
+        Recorded counts per electron.
+    read_noise
+        Standard deviation of the read noise of a channel, in recorded counts.
+    """
+
+    gain: float = 1.0
+    read_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.gain > 0:
+            raise ValueError(f"gain must be above 0 counts per electron, not {self.gain}.")
+        if not self.read_noise >= 0:
+            raise ValueError(f"read_noise must be at least 0 counts, not {self.read_noise}.")
+
+    def variance(self, expectation: FloatArray) -> FloatArray:
+        """Variance of recorded counts with the given expectation."""
+        return self.gain * np.maximum(expectation, 0.0) + self.read_noise**2
+
+
+@dataclass(frozen=True)
+class SolverOptions:
+    """How far the solver goes.
+
+    Parameters
+    ----------
+    max_iterations
+        Steps tried per spectrum.
+    tolerance
+        Converged when less than this is left to gain in log-likelihood (0.5 is one standard error) after the last
+        step, going by how fast the gain of the steps falls.
+    minimum_counts
+        Spectra with fewer electrons are not fitted, if the counts are taken as Poisson numbers.
+    covariance
+        Whether the covariance is kept, beside the standard errors.
+    mean_first
+        Whether the mean spectrum of a map is fitted first, and the others start from there, where all would otherwise
+        start from the same values.
+    restarts
+        Times that spectra of a map that were not fitted, or much worse than most, are started again: from the nearest
+        fitted one, then from others. The better fit is kept.
+    block_size
+        Spectra fitted together; by default what suits the model.
+    workers
+        Threads.
+    """
+
+    max_iterations: int = 200
+    tolerance: float = 1e-10
+    minimum_counts: float = 100.0
+    covariance: bool = True
+    mean_first: bool = True
+    restarts: int = 1
+    block_size: int | None = None
+    workers: int = 2
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """Fitted parameters of S spectra.
+
+    Parameters
+    ----------
+    values
+        All parameters, shape (S, P); NaN where ``status`` is not usable.
+    std
+        Standard errors, shape (S, P); 0 for fixed parameters and those at a bound, NaN where the data say nothing about
+        a parameter, which then stands still like one at a bound.
+    covariance
+        Covariance of the free parameters, shape (S, F, F), or None if it was not asked for.
+    free
+        Which parameters are free, shape (P,).
+    deviance
+        Poisson deviance, or weighted sum of squares, shape (S,).
+    dof
+        Fitted channels minus free parameters, shape (S,).
+    status
+        :class:`Status` as integers, shape (S,).
+    iterations
+        Steps taken, shape (S,).
+    """
+
+    values: FloatArray
+    std: FloatArray
+    covariance: FloatArray | None
+    free: NDArray[np.bool_]
+    deviance: FloatArray
+    dof: NDArray[np.int64]
+    status: NDArray[np.int8]
+    iterations: NDArray[np.int16]
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """Where the fitted values stand, shape (S,)."""
+        return (self.status == Status.CONVERGED) | (self.status == Status.AT_BOUND)
+
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        """Where there was something to fit, and no end was found, shape (S,)."""
+        return (self.status == Status.NOT_CONVERGED) | (self.status == Status.SINGULAR)
+
+    def take(self, rows: NDArray[np.bool_]) -> FitResult:
+        """The results of some spectra, shape (S,)."""
+        covariance = None if self.covariance is None else self.covariance[rows]
+        chosen = {name: getattr(self, name)[rows] for name in ("values", "std", "deviance", "dof")}
+        return FitResult(
+            **chosen,
+            covariance=covariance,
+            free=self.free,
+            status=self.status[rows],
+            iterations=self.iterations[rows],
+        )
+
+    def replace_rows(self, rows: NDArray[np.int64], other: FitResult) -> None:
+        """Take the results of the spectra ``rows`` from another that holds just those."""
+        for name in ("values", "std", "deviance", "dof", "status", "iterations"):
+            getattr(self, name)[rows] = getattr(other, name)
+        if self.covariance is not None:
+            self.covariance[rows] = other.covariance
+
+    def scale_errors(self) -> None:
+        """Judge the unknown variance of the data by what each fit leaves: multiply errors by the reduced deviance."""
+        factor = self.deviance / np.maximum(self.dof, 1)
+        self.std[...] *= np.sqrt(factor)[:, np.newaxis]
+        if self.covariance is not None:
+            self.covariance[...] *= factor[:, np.newaxis, np.newaxis]
+
+
+def fit_spectra(
+    model: Model,
+    counts: ArrayLike,
+    start: FloatArray,
+    *,
+    free: NDArray[np.bool_] | None = None,
+    lower: FloatArray | None = None,
+    upper: FloatArray | None = None,
+    mask: NDArray[np.bool_] | None = None,
+    ties: Sequence[Tie] = (),
+    skip: NDArray[np.bool_] | None = None,
+    detector: Detector | None = None,
+    variance: ArrayLike | None = None,
+    options: SolverOptions | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> FitResult:
+    """Fit a model to many spectra, by Poisson maximum likelihood or by weighted least squares.
+
+    Read noise is treated as a shifted Poisson number: the variance is right to all orders that standard errors need,
+    and negative counts are as good as any.
+
+    Parameters
+    ----------
+    model
+        Gives expectations and derivatives.
+    counts
+        Recorded counts, shape (S, E). Spectra with a non-finite count, or with no counts at all, are not fitted.
+    start
+        Starting values, shape (P,) or (S, P). Fixed parameters keep them.
+    free
+        Which parameters are fitted, shape (P,); all by default.
+    lower, upper
+        Bounds, shape (P,); infinite where there is none.
+    mask
+        Channels to leave out, shape (E,).
+    ties
+        Parameters that follow others, each after the one that it follows; they are neither free nor bounded.
+    skip
+        Spectra to leave out, shape (S,).
+    detector
+        Gain and read noise; a perfect counter by default.
+    variance
+        Variance of each channel, a number or shape (E,) or (S, E): least squares with these weights, and no likelihood.
+    options
+        See :class:`SolverOptions`.
+    progress
+        Called with the number of spectra done since the last call.
+
+    Returns
+    -------
+    result
+        Spectra that could not be fitted have NaN values and say why in ``status``.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not agree, or a variance is not above 0.
+
+    Notes
+    -----
+    Fisher scoring with Levenberg damping: Osborne, Int. Stat. Rev. 60, 99 (1992). Shifted Poisson: Snyder et al.,
+    J. Opt. Soc. Am. A 10, 1014 (1993).
+    """
+    _keep_memory()
+    counts = np.asarray(counts)
+    if counts.ndim != 2:
+        raise ValueError(f"counts must have the shape (spectra, channels), not {counts.shape}.")
+    n, p = counts.shape[0], model.n_parameters
+    start = np.broadcast_to(np.asarray(start, dtype=float), (n, p))
+    free = np.ones(p, dtype=bool) if free is None else np.asarray(free, dtype=bool)
+    lower = np.full(p, -np.inf) if lower is None else np.asarray(lower, dtype=float)
+    upper = np.full(p, np.inf) if upper is None else np.asarray(upper, dtype=float)
+    if not free.shape == lower.shape == upper.shape == (p,):
+        raise ValueError(f"free, lower and upper must have the shape ({p},), one entry a parameter.")
+    if not np.all(lower <= upper):
+        wrong = np.flatnonzero(~(lower <= upper)).tolist()
+        raise ValueError(f"The lower bound is not below the upper one for the parameters {wrong}.")
+    keep = np.ones(counts.shape[1], dtype=bool) if mask is None else ~np.asarray(mask, dtype=bool)
+    detector = Detector() if detector is None or variance is not None else detector
+    options = SolverOptions() if options is None else options
+    if variance is not None:
+        variance = np.asarray(variance)
+        if variance.ndim == 2 and variance.shape != counts.shape:
+            raise ValueError(f"variance must have the shape {counts.shape} of the counts, not {variance.shape}.")
+
+    problem = Problem(
+        bound=bind(model, start, free, keep, ties),
+        free=free,
+        lower=lower[free],
+        upper=upper[free],
+        keep=np.flatnonzero(keep),
+        ties=tuple(ties),
+        scale=1.0 / detector.gain,
+        shift=(detector.read_noise / detector.gain) ** 2,
+        minimum_counts=options.minimum_counts,
+        tolerance=options.tolerance,
+        max_iterations=options.max_iterations,
+    )
+    f = int(free.sum())
+    result = FitResult(
+        values=np.full((n, p), np.nan),
+        std=np.full((n, p), np.nan),
+        covariance=np.full((n, f, f), np.nan) if options.covariance else None,
+        free=free,
+        deviance=np.full(n, np.nan),
+        dof=np.full(n, keep.sum() - f),
+        status=np.full(n, Status.MASKED, dtype=np.int8),
+        iterations=np.zeros(n, dtype=np.int16),
+    )
+
+    def fit_block(where: slice) -> int:
+        known = variance if variance is None or variance.ndim < 2 else variance[where]
+        left_out = None if skip is None else skip[where]
+        _store(problem.fit(counts[where], np.array(start[where], order="C"), known, left_out), where, result)
+        return where.stop - where.start
+
+    size = options.block_size or int(getattr(problem.bound, "block_size", 32))
+    blocks = [slice(i, min(i + size, n)) for i in range(0, n, size)]
+    with ThreadPoolExecutor(max_workers=options.workers) as pool:
+        try:
+            for done in pool.map(fit_block, blocks):
+                if progress is not None:
+                    progress(done)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return result
+
+
+def _keep_memory() -> None:
+    """Have the C library keep memory that is freed, up to tens of MB.
+
+    It gives arrays back to the system that are larger than any it has seen freed; to get them again for every block
+    costs as much time as the fit of some models. This array is never touched, and takes no memory.
+    """
+    np.empty(30 << 20, dtype=np.uint8)
+
+
+def _store(block: Block, where: slice, result: FitResult) -> None:
+    """Write what became of a block; what could not be fitted stays NaN."""
+    status = np.full(len(block.theta), Status.NOT_CONVERGED, dtype=np.int8)
+    status[block.converged] = np.where(block.held[block.converged].any(axis=1), Status.AT_BOUND, Status.CONVERGED)
+    status[block.converged & block.singular] = Status.SINGULAR
+    status[block.too_few] = Status.TOO_FEW_COUNTS
+    status[block.masked] = Status.MASKED
+    result.status[where] = status
+    result.iterations[where] = block.iterations
+    fitted = block.converged & ~block.singular
+    good: Any = slice(None) if fitted.all() else fitted
+    rows: Any = where if fitted.all() else np.arange(where.start, where.stop)[fitted]
+    result.values[rows] = block.theta[good]
+    result.std[rows] = block.std[good]
+    result.deviance[rows] = 2.0 * block.objective[good]
+    if result.covariance is not None:
+        result.covariance[rows] = block.covariance[good]

@@ -1,0 +1,1 @@
+"""Signals of 4D-STEM patterns, and their results."""

@@ -1,0 +1,167 @@
+"""The calibration of diffraction patterns in the axes and the metadata of a signal."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from hyperspy_assb.acom.crystals.kinematical import electron_wavelength
+from hyperspy_assb.acom.patterns.geometry import PatternGeometry
+
+_NODE = "ASSB.diffraction"
+_TEM = "Acquisition_instrument.TEM."
+_LENGTHS = {"m": 1e3, "cm": 10.0, "mm": 1.0, "µm": 1e-3, "um": 1e-3}
+"""Millimetres."""
+_REACH = (0.05, 20.0)
+"""What half a frame can reach in 1/Å."""
+
+
+def read_geometry(signal: Any) -> PatternGeometry:
+    """The calibration that a signal states.
+
+    Parameters
+    ----------
+    signal
+        Its two signal axes are in 1/Å or 1/nm; or in mrad, with the beam energy in the metadata; or in a unit of length
+        on the camera, with beam energy and camera length. 0 of the axes is the direct beam; axes that begin with 0 do
+        not know it, and it is taken to be in the middle of the frame.
+
+    Returns
+    -------
+    geometry
+        With ellipticity, scan rotation and errors where they have been set.
+
+    Raises
+    ------
+    ValueError
+        If an axis is not calibrated, or states a scale or a centre that cannot be; the message names it.
+    NotImplementedError
+        If an axis is not uniform.
+    """
+    axes = signal.axes_manager.signal_axes
+    scales = [_reciprocal_scale(signal, axis) for axis in axes]
+    node = signal.metadata.get_item(_NODE, None)
+    settings = node.as_dictionary() if node is not None else {}
+    if scales[0] < 0:
+        raise ValueError(
+            f"The axis {axes[0].name!r} of {_title(signal)} runs backwards: a camera that shows patterns mirrored is "
+            "flipped along its rows, so that only the axis of the rows may."
+        )
+    mirrored = bool(settings.pop("mirrored", False)) != (scales[1] < 0)
+    centre = _centre(signal, axes)
+    geometric = float(np.sqrt(abs(scales[0] * scales[1])))
+    if abs(scales[0] / abs(scales[1]) - 1.0) > 1e-6:
+        # Pixels that are not square are an ellipse along the axes.
+        if settings.get("ellipticity"):
+            raise ValueError(
+                f"The axes of {_title(signal)} have two scales, and an ellipticity is set besides: give one of the two."
+            )
+        ratio = abs(scales[1]) / scales[0]
+        settings["ellipticity"] = max(ratio, 1.0 / ratio) - 1.0
+        settings["ellipse_azimuth"] = 0.0 if ratio > 1.0 else np.pi / 2.0
+    # Files give back numbers of NumPy.
+    settings = {
+        name: tuple(map(float, value)) if name == "centre_std" else float(value) for name, value in settings.items()
+    }
+    return PatternGeometry(scale=geometric, centre=centre, mirrored=mirrored, **settings)
+
+
+def write_geometry(signal: Any, geometry: PatternGeometry) -> None:
+    """State a calibration in the axes and the metadata of a signal."""
+    for axis, name, place, sign in zip(
+        signal.axes_manager.signal_axes,
+        ("kx", "ky"),
+        geometry.centre,
+        (1.0, -1.0 if geometry.mirrored else 1.0),
+        strict=True,
+    ):
+        axis.name = name if str(axis.name) in ("", "<undefined>") else axis.name
+        axis.units = "1/Å"
+        axis.scale = sign * geometry.scale
+        axis.offset = -sign * geometry.scale * place
+    settings = {
+        "ellipticity": geometry.ellipticity,
+        "ellipse_azimuth": geometry.ellipse_azimuth,
+        "scan_rotation": geometry.scan_rotation,
+        "scale_std": geometry.scale_std,
+        "centre_std": list(geometry.centre_std),
+        "ellipticity_std": geometry.ellipticity_std,
+    }
+    signal.metadata.set_item(_NODE, settings)
+
+
+def read_beam_energy(signal: Any) -> float:
+    """Beam energy in keV.
+
+    Raises
+    ------
+    ValueError
+        If it is not in the metadata.
+    """
+    energy = signal.metadata.get_item(_TEM + "beam_energy", None)
+    if energy is None or not np.isfinite(float(energy)) or float(energy) <= 0:
+        raise ValueError(f"The beam energy of {_title(signal)} is needed: set metadata.{_TEM}beam_energy, in keV.")
+    # Some files give it in V.
+    return float(energy) / 1e3 if float(energy) > 1e4 else float(energy)
+
+
+def _reciprocal_scale(signal: Any, axis: Any) -> float:
+    """1/Å a pixel, with its sign."""
+    name, title = str(axis.name), _title(signal)
+    what = f"The axis {name!r} of {title}"
+    advice = "set_diffraction_calibration(scale=...) gives it 1/Å per pixel."
+    if not axis.is_uniform:
+        raise NotImplementedError(f"{what} is not uniform: patterns with such axes are not supported.")
+    units = str(axis.units)
+    plain = re.sub(r"\\mathrm|[\s${}^_\\()]", "", units).replace("⁻¹", "-1").replace("\u212b", "Å")
+    plain = re.sub("[Aa]ngstroms?", "Å", plain)
+    if plain in ("1/Å", "Å-1", "1/A", "A-1"):
+        scale = float(axis.scale)
+    elif plain in ("1/nm", "nm-1"):
+        scale = float(axis.scale) / 10.0
+    elif plain in ("mrad", "rad"):
+        angle = float(axis.scale) * (1e-3 if plain == "mrad" else 1.0)
+        scale = angle / electron_wavelength(read_beam_energy(signal))
+    elif plain in _LENGTHS:
+        angle = float(axis.scale) * _LENGTHS[plain] / _camera_length(signal, what, advice)
+        scale = angle / electron_wavelength(read_beam_energy(signal))
+    else:
+        raise ValueError(f"{what} is not calibrated (scale {axis.scale:g}, units {units!r}): {advice}")
+    reach = abs(scale) * axis.size / 2.0
+    if not _REACH[0] <= reach <= _REACH[1]:
+        raise ValueError(
+            f"{what} states {axis.scale:g} {units} per pixel, so that half the frame is {reach:.3g} 1/Å wide, which no "
+            f"diffraction pattern is: {advice}"
+        )
+    return scale
+
+
+def _camera_length(signal: Any, what: str, advice: str) -> float:
+    """Millimetres."""
+    length = signal.metadata.get_item(_TEM + "camera_length", None)
+    if length is None or not float(length) > 0.0:
+        raise ValueError(f"{what} is in a unit of length, but the camera length is not in the metadata: {advice}")
+    # HyperSpy has it in mm, block files in m; no camera length is below 10 mm or above 10 m.
+    return float(length) * (1e3 if float(length) < 10.0 else 1.0)
+
+
+def _centre(signal: Any, axes: Any) -> tuple[float, float]:
+    if all(axis.offset == 0.0 for axis in axes):
+        return (axes[0].size - 1) / 2.0, (axes[1].size - 1) / 2.0
+    found = []
+    for axis in axes:
+        place = -float(axis.offset) / float(axis.scale)
+        if not -0.5 <= place <= axis.size - 0.5:
+            raise ValueError(
+                f"The axis {axis.name!r} of {_title(signal)} puts the direct beam at pixel {place:.4g}, outside of the "
+                f"frame of {axis.size} pixels: set_diffraction_calibration(centre=...) gives its column and row."
+            )
+        found.append(place)
+    return found[0], found[1]
+
+
+def _title(signal: Any) -> str:
+    title = signal.metadata.get_item("General.title", "") or signal.metadata.get_item("General.original_filename", "")
+    return f"'{title}'" if title else "the signal"

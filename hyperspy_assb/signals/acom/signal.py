@@ -1,0 +1,246 @@
+"""The signal of 4D-STEM diffraction patterns.
+
+Methods are thin: they read axes and metadata, call one function on arrays, and dress what comes back as signals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from hyperspy.signals import BaseSignal, LazySignal2D, Signal2D
+
+from hyperspy_assb.acom.patterns.geometry import PatternGeometry
+from hyperspy_assb.signals.acom.diffraction_geometry import read_geometry, write_geometry
+
+if TYPE_CHECKING:
+    from hyperspy_assb.acom.templates.bank import TemplateBank
+    from hyperspy_assb.signals.acom.orientations import OrientationMaps
+
+
+class ACOMPatterns(Signal2D):
+    """Diffraction patterns of a scan, for automated crystal orientation mapping.
+
+    Any two-dimensional signal becomes one by ``s.set_signal_type("ACOM")`` or ``hs.load(..., signal_type="ACOM")``;
+    data, axes and metadata stay as they are. The axes of the patterns are in 1/Å or 1/nm, 0 being the direct beam; what
+    else is known of the calibration is kept in the metadata, under the node ``ASSB.diffraction``. For the reference
+    frame see :mod:`hyperspy_assb.acom.crystals.frames`.
+    """
+
+    _signal_type = "ACOM"
+    _signal_dimension = 2
+
+    @property
+    def geometry(self) -> PatternGeometry:
+        """Where reciprocal space lies on the detector, as axes and metadata state it.
+
+        Raises
+        ------
+        ValueError
+            If an axis is not calibrated, or states what cannot be; the message names it.
+        """
+        return read_geometry(self)
+
+    def set_diffraction_calibration(
+        self,
+        scale: float | None = None,
+        *,
+        centre: tuple[float, float] | None = None,
+        ellipticity: float | None = None,
+        ellipse_azimuth: float | None = None,
+        scan_rotation: float | None = None,
+        mirrored: bool | None = None,
+        geometry: PatternGeometry | None = None,
+    ) -> None:
+        """State the calibration of the patterns, in the axes and the metadata; what is not given stays.
+
+        Parameters
+        ----------
+        scale
+            1/Å per pixel.
+        centre
+            Column and row of the direct beam, in pixels.
+        ellipticity
+            Ratio of the long to the short axis of what should be a circle, less 1.
+        ellipse_azimuth
+            Azimuth in degrees of the long axis, from +x (columns) towards +y (rows).
+        scan_rotation
+            Azimuth in degrees of the scan's x axis on the detector.
+        mirrored
+            Whether the camera shows patterns mirrored: rows are counted upwards.
+        geometry
+            All of it at once, such as the refined one of a result, ``r.geometry``.
+
+        Raises
+        ------
+        ValueError
+            If a value is out of range, or there is no scale to keep.
+        """
+        given: dict[str, Any] = {
+            "scale": scale,
+            "centre": None if centre is None else (float(centre[0]), float(centre[1])),
+            "ellipticity": ellipticity,
+            "ellipse_azimuth": None if ellipse_azimuth is None else float(np.radians(ellipse_azimuth)),
+            "scan_rotation": None if scan_rotation is None else float(np.radians(scan_rotation)),
+            "mirrored": mirrored,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        if geometry is None:
+            if scale is None:
+                geometry = self._geometry_with(given.get("centre"))
+            else:
+                rows, columns = self.data.shape[-2:]
+                try:
+                    geometry = replace(self.geometry, scale_std=float("nan"))
+                except ValueError:
+                    geometry = PatternGeometry(scale=scale, centre=((columns - 1) / 2, (rows - 1) / 2))
+        geometry = replace(geometry, **given)
+        rows, columns = self.data.shape[-2:]
+        for place, size, name in zip(geometry.centre, (columns, rows), ("columns", "rows"), strict=True):
+            if not -0.5 <= place <= size - 0.5:
+                raise ValueError(f"centre: {place:g} lies outside of the frame, which has {size} {name}.")
+        write_geometry(self, geometry)
+
+    def _geometry_with(self, centre: tuple[float, float] | None) -> PatternGeometry:
+        """The stated calibration, whose centre may be wrong if another is given."""
+        if centre is None:
+            return self.geometry
+        copy = self._get_signal_signal() if self.axes_manager.navigation_dimension else self
+        copy = copy._deepcopy_with_new_data(np.empty(self.data.shape[-2:], dtype=bool))
+        for axis in copy.axes_manager.signal_axes:
+            axis.offset = 0.0
+        return read_geometry(copy)
+
+    def virtual_bright_field(self, radius: float | None = None, *, show_progressbar: bool | None = None) -> BaseSignal:
+        """Counts in the direct beam of each pattern.
+
+        Parameters
+        ----------
+        radius
+            1/Å around the centre; None: one and a half times the convergence angle in the metadata, at least 3 pixels.
+        show_progressbar
+            For lazy patterns; HyperSpy's preference by default.
+
+        Returns
+        -------
+        BaseSignal
+            On the navigation axes, in counts.
+
+        Raises
+        ------
+        ValueError
+            If the patterns are not calibrated.
+        """
+        from hyperspy_assb.signals.acom.indexing import virtual_bright_field
+
+        return virtual_bright_field(self, radius, show_progressbar=show_progressbar)
+
+    def index_orientations(
+        self,
+        bank: TemplateBank | Sequence[Any],
+        *,
+        geometry: PatternGeometry | None = None,
+        calibrate: bool = True,
+        refine: bool = True,
+        backend: str = "numba",
+        options: Any = None,
+        show_progressbar: bool | None = None,
+    ) -> OrientationMaps:
+        """Find phase and orientation of the crystal in every pattern, and amorphous material.
+
+        Parameters
+        ----------
+        bank
+            Templates, see :func:`hyperspy_assb.acom.simulate_bank`; or names or CIFs of phases (``["lfp", "fp",
+            "lagp"]``), for which a bank is made with the beam energy and the precession angle in the metadata.
+        geometry
+            Calibration to start with; None: that of the axes and the metadata.
+        calibrate
+            Whether scale, centre and ellipse are refined on the patterns themselves, with their uncertainty. The
+            probability of a phase holds only with it: lattices that differ by a few per cent are told apart by scale.
+        refine
+            Whether orientations are refined below the spacing of the templates.
+        backend
+            ``"numba"``, or ``"pyxem"`` where it is installed, to compare with: phase, orientation and correlation
+            alone.
+        options
+            Of the engine, see :class:`hyperspy_assb.acom.matching.block_indexing.IndexingOptions`; None: its defaults.
+        show_progressbar
+            HyperSpy's preference by default.
+
+        Returns
+        -------
+        OrientationMaps
+            Maps on the navigation axes. Lazy patterns are read and indexed block by block.
+
+        Raises
+        ------
+        ValueError
+            If the patterns are not calibrated, there are more than two navigation axes, or the backend is unknown.
+        ImportError
+            If the backend is not installed.
+        """
+        from hyperspy_assb.signals.acom.indexing import index_orientations
+
+        return index_orientations(
+            self,
+            bank,
+            geometry=geometry,
+            calibrate=calibrate,
+            refine=refine,
+            backend=backend,
+            options=options,
+            show_progressbar=show_progressbar,
+        )
+
+
+class LazyACOMPatterns(ACOMPatterns, LazySignal2D):
+    """Diffraction patterns that stay on disk until they are needed."""
+
+
+def load_patterns(path: str | PathLike[str], *, lazy: bool = False, reader: str | None = None) -> ACOMPatterns:
+    """Load the diffraction patterns of a file.
+
+    Parameters
+    ----------
+    path
+        File to read: NanoMEGAS block files (.blo), .hspy, .zspy, Merlin (.mib), Digital Micrograph (.dm4), or any other
+        format that HyperSpy reads.
+    lazy
+        Whether the patterns stay on disk until they are needed.
+    reader
+        Name of the reader, where the ending of the file does not tell (``.hdf5``); None: by the ending.
+
+    Returns
+    -------
+    ACOMPatterns
+        The largest of the two-dimensional signals in the file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file cannot be read (truncated, damaged, or of an unknown format), or holds no pattern. The message names
+        the file.
+
+    Warns
+    -----
+    UserWarning
+        If the file holds several scans, naming the one that was taken.
+    """
+    from hyperspy_assb.signals.loading import load_largest
+
+    signal = load_largest(
+        path, lazy=lazy, reader=reader, signal_type="ACOM", wanted=_is_pattern, what="diffraction pattern"
+    )
+    if signal.metadata.Signal.signal_type != "ACOM":
+        signal.set_signal_type("ACOM")
+    return signal
+
+
+def _is_pattern(signal: Any) -> bool:
+    return bool(signal.axes_manager.signal_dimension == 2)

@@ -1,0 +1,1 @@
+"""EDX signals and their results."""

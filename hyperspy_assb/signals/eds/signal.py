@@ -1,0 +1,436 @@
+"""The X-ray signal of all-solid-state batteries.
+
+Methods are thin: they read axes and metadata, call one function on arrays, and dress what comes back as signals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from exspy.signals import EDSTEMSpectrum, LazyEDSTEMSpectrum
+
+from hyperspy_assb.eds.comparison.composition_change import CompositionOptions
+from hyperspy_assb.eds.lines.axis_check import EnergyCalibration, estimate_calibration
+from hyperspy_assb.eds.phases.stoichiometry import PhaseOptions
+from hyperspy_assb.signals.eds import setup as eds_setup
+from hyperspy_assb.signals.eds.composition_comparison import CompositionComparison, compare
+from hyperspy_assb.signals.eds.compositions import EDSComposition, EDSPhases
+from hyperspy_assb.signals.eds.interface_profile import InterfaceProfile, profile_across
+from hyperspy_assb.signals.eds.line_counts import BatteryLines, LineCounts, line_counts, prepare_lines
+from hyperspy_assb.signals.eds.quantification import composition_of, phases_of
+from hyperspy_assb.signals.eds.setup import DEFAULTS, EDS, TEM, Factors, Settings
+
+_DEFAULTED = {
+    "tilt_stage": TEM + "Stage.tilt_alpha",
+    "elevation_angle": EDS + "elevation_angle",
+    "azimuth_angle": EDS + "azimuth_angle",
+    "energy_resolution_MnKa": EDS + "energy_resolution_MnKa",
+}
+
+
+class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
+    """X-ray spectra of all-solid-state batteries in a (S)TEM.
+
+    Any EDS signal becomes one by ``s.set_signal_type("EDS_TEM_ASSB")`` or ``hs.load(..., signal_type="EDS_TEM_ASSB")``;
+    data, axes and metadata stay as they are, and every method of :class:`exspy.signals.EDSTEMSpectrum` works. What this
+    package notes about a signal is kept in its metadata, under the node ``ASSB``.
+    """
+
+    _signal_type = "EDS_TEM_ASSB"
+    _alias_signal_types: ClassVar[list[str]] = []
+
+    # ------------------------------------------------------------------ exspy
+
+    def _set_default_param(self) -> None:
+        """exspy's defaults, with a note of what was not in the file; exspy also resets the signal type, this
+        does not."""
+        invented = [name for name, item in _DEFAULTED.items() if item not in self.metadata]
+        super()._set_default_param()
+        self.metadata.Signal.signal_type = self._signal_type
+        if invented:
+            noted = self.metadata.get_item(DEFAULTS, None) or []
+            self.metadata.set_item(DEFAULTS, sorted({*noted, *invented}))
+
+    def set_microscope_parameters(self, *args: Any, **kwargs: Any) -> Any:
+        """Set microscope parameters, as :meth:`exspy.signals.EDSTEMSpectrum.set_microscope_parameters` does."""
+        result = super().set_microscope_parameters(*args, **kwargs)
+        noted = self.metadata.get_item(DEFAULTS, None)
+        if noted:
+            left = [name for name in noted if kwargs.get(name) is None]
+            self.metadata.set_item(DEFAULTS, left)
+        return result
+
+    @contextmanager
+    def _as_exspy(self) -> Any:
+        """While exspy's methods look at the signal type by name, it is theirs."""
+        self.metadata.Signal.signal_type = "EDS_TEM"
+        try:
+            yield
+        finally:
+            self.metadata.Signal.signal_type = self._signal_type
+
+    def get_take_off_angle(self) -> float:
+        """Angle in degrees between the specimen and the way to the detector, as exspy computes it."""
+        with self._as_exspy():
+            return super().get_take_off_angle()
+
+    def _get_line_energy(self, Xray_line: str, FWHM_MnKa: Any = None) -> Any:
+        if FWHM_MnKa == "auto":
+            FWHM_MnKa = self.metadata.get_item(_DEFAULTED["energy_resolution_MnKa"])
+        return super()._get_line_energy(Xray_line, FWHM_MnKa)
+
+    # ------------------------------------------------------------------ lines
+
+    def prepare_battery_lines(
+        self, elements: Sequence[str] | None = None, *, add: Sequence[str] = (), remove: Sequence[str] = ()
+    ) -> BatteryLines:
+        """Set the elements and lines of the cell, and tell which of them overlap.
+
+        Parameters
+        ----------
+        elements
+            Elements of the specimen; by default those of the cell (C, O, Al, P, V, Fe, Ge) and of its preparation (Si,
+            Cu, Ga, Pt, Au).
+        add, remove
+            Elements to add to these, or leave out.
+
+        Returns
+        -------
+        BatteryLines
+            Tables of lines and overlaps. The metadata hold the elements and the lines from now on.
+
+        Raises
+        ------
+        ValueError
+            If an element is not known, or the energy resolution or beam energy is missing.
+
+        Warns
+        -----
+        UserWarning
+            If no line of an element lies in the range.
+        """
+        return prepare_lines(self, elements, add, remove)
+
+    def fit_line_counts(
+        self, xray_lines: Sequence[str] | None = None, *, fit_range: tuple[float, float] | None = None
+    ) -> LineCounts:
+        """Count the photons of every line in every pixel, overlapping lines together.
+
+        The Gaussians are those of exspy's model (:meth:`create_model`), families tied; the continuum has the shape that
+        the sum of all spectra tells, and its own strength in every pixel. Poisson likelihood, counts not below 0.
+
+        Parameters
+        ----------
+        xray_lines
+            Main lines, such as ["Fe_Ka", "Fe_La"]; by default those of the metadata.
+        fit_range
+            keV; 0.18 to 15 by default.
+
+        Returns
+        -------
+        LineCounts
+            Counts with standard errors, and exspy's model with them filled in.
+
+        Raises
+        ------
+        ValueError
+            If a line lies beyond the axis, counts are negative, or all spectra are empty.
+        """
+        return line_counts(self, xray_lines, fit_range)
+
+    def check_energy_calibration(self, *, fit_range: tuple[float, float] | None = None) -> EnergyCalibration:
+        """Find from the lines of the summed spectrum how far the energy axis and the resolution are off.
+
+        Parameters
+        ----------
+        fit_range
+            keV; 0.18 to 15 by default.
+
+        Returns
+        -------
+        EnergyCalibration
+            Offset, gain and resolution with errors, the shift of every line, and findings in words.
+
+        Raises
+        ------
+        ValueError
+            If fewer than two lines stand out.
+        """
+        builder = eds_setup.make_builder(self, Settings(fit_range=fit_range, absorption=False), need_factors=False)
+        return estimate_calibration(builder, eds_setup.sum_spectra(eds_setup.Spectra(self)).total)
+
+    def correct_energy_calibration(self, *, resolution: bool = True) -> EnergyCalibration:
+        """Correct the energy axis, and the resolution in the metadata, by the lines of the summed spectrum.
+
+        Parameters
+        ----------
+        resolution
+            Whether the energy resolution is corrected as well.
+
+        Returns
+        -------
+        EnergyCalibration
+            What was found before the correction.
+
+        Raises
+        ------
+        ValueError
+            If the lines that were found are not where the counts are; nothing is changed.
+        """
+        found = self.check_energy_calibration()
+        if not found.trusted:
+            raise ValueError(f"{found.findings[0]} Nothing was changed.")
+        axis = self.axes_manager.signal_axes[0]
+        units = 1000.0 if str(axis.units) == "eV" else 1.0
+        # Lines of energy E appear at E (1 + gain) + offset.
+        axis.offset = (axis.offset - units * found.offset) / (1.0 + found.gain)
+        axis.scale = axis.scale / (1.0 + found.gain)
+        if resolution:
+            self.set_microscope_parameters(energy_resolution_MnKa=found.resolution)
+        return found
+
+    # ---------------------------------------------------------- quantification
+
+    def quantify_composition(
+        self,
+        *,
+        k_factors: Factors = None,
+        zeta_factors: Mapping[str, float] | str | None = None,
+        thickness: float | None = None,
+        absorption: bool = True,
+        elements: Sequence[str] | None = None,
+        fit_range: tuple[float, float] | None = None,
+    ) -> EDSComposition:
+        """Count the atoms of each element in every pixel, from the whole spectrum.
+
+        All lines of an element that have a factor are fitted together, with absorption in the specimen, in one fit by
+        Poisson likelihood. :meth:`quantification` is exspy's, from counts of one line for each element
+        (:meth:`fit_line_counts`).
+
+        Parameters
+        ----------
+        k_factors
+            Cliff-Lorimer factors by line, in weight, or a table in a file (columns line, factor, uncertainty); None:
+            computed from ionisation cross-sections and fluorescence yields, which the result says.
+        zeta_factors
+            Zeta factors in kg/m^2, or a table in a file.
+        thickness
+            Mean thickness in nm, if beam current, live time or solid angle are not known.
+        absorption
+            Whether the specimen absorbs X-rays.
+        elements
+            Elements that are looked for; None: those of the cell, of the preparation and of the metadata.
+        fit_range
+            keV; 0.18 to 15 by default.
+
+        Returns
+        -------
+        EDSComposition
+            Atoms/nm^2 and atomic per cent with uncertainties.
+
+        Raises
+        ------
+        ValueError
+            If resolution, take-off angle, live time or the factor of an element is missing; counts are negative; or
+            the map is empty.
+
+        Warns
+        -----
+        UserWarning
+            If the energy axis is off, or exspy's defaults stand in for what the file did not say.
+        """
+        settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
+        return composition_of(self, settings)
+
+    def quantify_phases(
+        self,
+        phases: Mapping[str, str] | Sequence[str] | None = None,
+        *,
+        k_factors: Factors = None,
+        zeta_factors: Mapping[str, float] | str | None = None,
+        thickness: float | None = None,
+        absorption: bool = True,
+        densities: Mapping[str, float] | None = None,
+        elements: Sequence[str] | None = None,
+        fit_range: tuple[float, float] | None = None,
+        options: PhaseOptions | None = None,
+    ) -> EDSPhases:
+        """Fit every spectrum as a non-negative mixture of phases of known stoichiometry.
+
+        Parameters
+        ----------
+        phases
+            Names, and the phase of :func:`hyperspy_assb.reference.phases` of each, or the latter alone; None: olivine
+            (LiFePO4 and FePO4, which have the same X-ray lines), LAGP, Li3V2(PO4)3 and carbon.
+        k_factors, zeta_factors, thickness, absorption, elements, fit_range
+            As in :meth:`quantify_composition`.
+        densities
+            g/cm^3 of phases whose density is not that of the reference table, such as {"carbon": 2.0}.
+        options
+            Levels of the flags, and phases and densities where these are not given.
+
+        Returns
+        -------
+        EDSPhases
+            Fractions with uncertainties, and whether the phases explain each pixel.
+
+        Raises
+        ------
+        ValueError
+            As in :meth:`quantify_composition`, if a density is not above 0, or if two phases have the same elements in
+            the same proportions.
+        UnknownReferenceError
+            If a phase is not in the reference tables.
+
+        Warns
+        -----
+        UserWarning
+            If the phases do not explain the map as a whole, or one pixel in fifty and more, and as in
+            :meth:`quantify_composition`.
+        """
+        options = options or PhaseOptions()
+        if phases is not None and not isinstance(phases, Mapping):
+            phases = {name: name for name in phases}
+        chosen = dict(options.phases if phases is None else phases)
+        own = {**{k: v for k, v in options.densities if k in chosen}, **(densities or {})}
+        options = replace(options, phases=tuple(chosen.items()), densities=tuple(own.items()))
+        if elements is not None:
+            held = {element for atoms in options.columns().values() for element in atoms}
+            named = (elements,) if isinstance(elements, str) else elements
+            elements = tuple(dict.fromkeys((*named, *sorted(held))))
+        settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
+        return phases_of(self, settings, options)
+
+    def interface_profile(
+        self,
+        line: Any = None,
+        *,
+        boundary: Any = None,
+        phase: str = "olivine",
+        probe: float,
+        bin_width: float | None = None,
+        reach: float | None = None,
+        smooth: float = 2.0,
+        k_factors: Factors = None,
+        zeta_factors: Mapping[str, float] | str | None = None,
+        thickness: float | None = None,
+        absorption: bool = True,
+        elements: Sequence[str] | None = None,
+        fit_range: tuple[float, float] | None = None,
+    ) -> InterfaceProfile:
+        """Fit error functions to the elements across an interface, with the width of the probe taken out.
+
+        Parameters
+        ----------
+        line
+            HyperSpy's ``Line2DROI`` across the interface; its width is the width of the strip. With neither line nor
+            boundary, the profile runs along the columns of the map, or along a line scan.
+        boundary
+            Result of :meth:`quantify_phases`, or a boolean map (True: inside the phase): the profile is a function of
+            the distance to this boundary, positive inside.
+        phase
+            Name of the phase whose boundary is meant.
+        probe
+            Full width at half maximum of the probe in nm.
+        bin_width
+            nm; one pixel by default.
+        reach
+            Distance in nm from the boundary, or from the middle of the line, up to which pixels are used.
+        smooth
+            Standard deviation in pixels over which the phase is smoothed before its boundary is drawn.
+        k_factors, zeta_factors, thickness, absorption, fit_range
+            As in :meth:`quantify_composition`.
+        elements
+            Elements of the profile; those of the cell by default.
+
+        Returns
+        -------
+        InterfaceProfile
+            Widths with intervals, what lies beyond the boundary, and :meth:`InterfaceProfile.compare` for two states.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than eight bins, no element differs between the sides, or the axes have no length unit.
+
+        Warns
+        -----
+        UserWarning
+            If error functions of one width do not describe the profile.
+        """
+        settings = self._settings(k_factors, zeta_factors, thickness, absorption, None, fit_range)
+        return profile_across(
+            self,
+            settings,
+            line=line,
+            boundary=boundary,
+            phase=phase,
+            probe=probe,
+            bin_width=bin_width,
+            reach=reach,
+            smooth=smooth,
+            elements=elements,
+        )
+
+    def compare_composition(
+        self,
+        after: ASSBEDSTEMSpectrum,
+        *,
+        options: CompositionOptions | None = None,
+        k_factors: Factors = None,
+        zeta_factors: Mapping[str, float] | str | None = None,
+        thickness: float | None = None,
+        absorption: bool = True,
+        elements: Sequence[str] | None = None,
+        fit_range: tuple[float, float] | None = None,
+    ) -> CompositionComparison:
+        """Compare the composition of this map with that of a later one of the same region.
+
+        Parameters
+        ----------
+        after
+            The later state, with as many pixels of the same size.
+        options
+            Blocks of pixels, registration, false discovery rate.
+        k_factors, zeta_factors, thickness, absorption, elements, fit_range
+            As in :meth:`quantify_composition`, for both states.
+
+        Returns
+        -------
+        CompositionComparison
+            Differences with standard errors, and where they are more than noise.
+
+        Raises
+        ------
+        ValueError
+            If the maps differ in shape, pixel size or beam energy, or cannot be registered.
+        """
+        settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
+        return compare(self, after, settings, options or CompositionOptions())
+
+    # ----------------------------------------------------------------- private
+
+    @staticmethod
+    def _settings(
+        k_factors: Factors,
+        zeta_factors: Any,
+        thickness: float | None,
+        absorption: bool,
+        elements: Sequence[str] | None,
+        fit_range: tuple[float, float] | None,
+    ) -> Settings:
+        return Settings(
+            k_factors=k_factors,
+            zeta_factors=zeta_factors,
+            thickness=thickness,
+            absorption=absorption,
+            fit_range=fit_range,
+            elements=None if elements is None else (elements,) if isinstance(elements, str) else tuple(elements),
+        )
+
+
+class LazyASSBEDSTEMSpectrum(ASSBEDSTEMSpectrum, LazyEDSTEMSpectrum):
+    """X-ray spectra of all-solid-state batteries that stay on disk until they are needed."""

@@ -1,0 +1,1 @@
+"""EELS signals and their results."""

@@ -1,0 +1,460 @@
+"""The EELS signal of all-solid-state batteries.
+
+Methods are thin: they read axes and metadata, call one function on arrays, and dress what comes back as signals.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from exspy.signals import EELSSpectrum, LazyEELSSpectrum
+from hyperspy.signals import BaseSignal
+from numpy.typing import NDArray
+
+from hyperspy_assb.eels import checks, microscope
+from hyperspy_assb.eels.comparison.options import ComparisonOptions
+from hyperspy_assb.eels.microscope import MicroscopeParameters
+from hyperspy_assb.eels.zero_loss.removal import RemovalMethod
+from hyperspy_assb.models.eels import ASSBEELSModel
+from hyperspy_assb.models.low_loss import ELEMENTS, LowLossOptions, create_low_loss_model
+from hyperspy_assb.signals.eels import zero_loss
+from hyperspy_assb.signals.eels.delithiation import Delithiation
+from hyperspy_assb.signals.eels.delithiation_estimate import quantify_delithiation
+from hyperspy_assb.signals.eels.low_loss_comparison import LowLossComparison, compare_low_loss
+from hyperspy_assb.signals.eels.zero_loss import ZeroLossMaps
+
+
+class ASSBEELSSpectrum(EELSSpectrum):
+    """EELS spectra of all-solid-state batteries.
+
+    Any EELS signal becomes one by ``s.set_signal_type("EELS_ASSB")`` or ``hs.load(..., signal_type="EELS_ASSB")``;
+    data, axes and metadata stay as they are, and every method of :class:`exspy.signals.EELSSpectrum` works. What this
+    package notes about a signal is kept in its metadata, under the node ``ASSB``.
+    """
+
+    _signal_type = "EELS_ASSB"
+    # Not inherited: exspy's aliases belong to its own class.
+    _alias_signal_types: ClassVar[list[str]] = []
+
+    # ------------------------------------------------------------------ checks
+
+    def validate_energy_axis(
+        self, *, minimum_end: float | None = None, zero_loss: bool = False, purpose: str = ""
+    ) -> NDArray[np.float64]:
+        """Check that the signal has data and an energy axis that an analysis can use.
+
+        Parameters
+        ----------
+        minimum_end
+            Energy in eV that the axis must reach; None: any.
+        zero_loss
+            Whether the zero loss must be in range.
+        purpose
+            What the range is for, named in the message.
+
+        Returns
+        -------
+        NDArray[np.float64]
+            Centres of the channels in eV, shape (E,).
+
+        Raises
+        ------
+        ValueError
+            If the signal is empty, the axis is not in eV, reversed or too short, or there is no zero loss in range.
+        NotImplementedError
+            If the axis is non-uniform.
+        """
+        title = self.metadata.get_item("General.title", "") or "signal"
+        if self.data.size == 0 or self.data.dtype == object:
+            source = self.metadata.get_item("General.original_filename", "")
+            raise ValueError(
+                f"'{title}' is empty: no spectrum was read" + (f" from {source}." if source else " from its file.")
+            )
+        axis = self.axes_manager.signal_axes[0]
+        name = f"energy axis of '{title}'"
+        if not axis.is_uniform:
+            raise NotImplementedError(f"The {name} is non-uniform: EELS signals with such axes are not supported.")
+        units = axis.units
+        if isinstance(units, str) and units.strip() and units.strip() != "eV":
+            raise ValueError(
+                f"The {name} is in {units}, not eV: s.axes_manager.signal_axes[0].convert_to_units('eV') converts "
+                "keV and meV; set units = 'eV' if only the label is wrong."
+            )
+        checks.check_energy_axis(axis.axis, name=name)
+        if zero_loss:
+            checks.check_zero_loss_in_range(axis.axis)
+        checks.check_energy_range(axis.axis, minimum_end=minimum_end, purpose=purpose)
+        return np.array(axis.axis, dtype=np.float64)
+
+    def find_empty_pixels(self) -> BaseSignal:
+        """Find the pixels in which every channel is zero.
+
+        Returns
+        -------
+        BaseSignal
+            Boolean signal on the navigation axes: True where the pixel holds no counts at all.
+        """
+        self.validate_energy_axis()
+        empty = (self.data == 0).all(axis=-1)
+        return self._on_navigation_axes(np.asarray(empty), title="Empty pixels")
+
+    def check_microscope_parameters(self, *, update: bool = False) -> MicroscopeParameters:
+        """Tell which of the recorded beam energy and angles can be used.
+
+        Placeholders that Gatan files hold for values nobody entered (convergence 0, collection 100 mrad) are treated
+        as unset, and a beam energy in V is corrected to keV. Each is said in a warning.
+
+        Parameters
+        ----------
+        update
+            Whether to write the corrected values into the metadata, and remove the placeholders from it.
+
+        Returns
+        -------
+        MicroscopeParameters
+            Beam energy in keV and semi-angles in mrad; None where unset.
+
+        Warns
+        -----
+        UserWarning
+            For each value that was changed, and once naming all that are missing.
+
+        Raises
+        ------
+        ValueError
+            If a value is negative or not finite.
+        """
+        recorded = {name: self.metadata.get_item(item) for name, item in microscope.METADATA_ITEMS.items()}
+        parameters, messages = microscope.check_microscope_parameters(**recorded)
+        for message in messages:
+            warnings.warn(message, UserWarning, stacklevel=2)
+        if update:
+            for name, item in microscope.METADATA_ITEMS.items():
+                value = getattr(parameters, name)
+                if value is not None:
+                    self.metadata.set_item(item, value)
+                elif recorded[name] is not None:
+                    node, _, leaf = item.rpartition(".")
+                    delattr(self.metadata.get_item(node), leaf)
+        return parameters
+
+    # --------------------------------------------------------------- zero loss
+
+    def estimate_zero_loss(
+        self,
+        *,
+        gain: float | None = None,
+        read_variance: float = 0.0,
+        search_range: tuple[float, float] = (-25.0, 25.0),
+    ) -> ZeroLossMaps:
+        """Estimate position, width and intensity of the zero-loss peak in every pixel.
+
+        The signal is neither changed nor resampled. See :func:`hyperspy_assb.eels.zero_loss.position.estimate_centre`.
+
+        Parameters
+        ----------
+        gain
+            Counts per electron; None: estimated (files hold 1 where nobody measured it).
+        read_variance
+            Variance of a channel without electrons, in counts squared.
+        search_range
+            Energies in eV between which the maximum is sought.
+
+        Returns
+        -------
+        ZeroLossMaps
+            Signals on the navigation axes, in eV and counts.
+
+        Raises
+        ------
+        ValueError
+            If the signal is empty or holds NaN, its energy axis is reversed, or no zero loss is in range.
+        NotImplementedError
+            If the energy axis is non-uniform.
+        """
+        return zero_loss.estimate(self, gain=gain, read_variance=read_variance, search_range=search_range)
+
+    def estimate_zero_loss_centre(
+        self,
+        *,
+        gain: float | None = None,
+        read_variance: float = 0.0,
+        search_range: tuple[float, float] = (-25.0, 25.0),
+    ) -> BaseSignal:
+        """Estimate the position of the zero-loss peak in every pixel, to a fraction of a channel.
+
+        Parameters
+        ----------
+        gain, read_variance, search_range
+            As in :meth:`estimate_zero_loss`.
+
+        Returns
+        -------
+        BaseSignal
+            Energy of the mode of the peak in eV, on the navigation axes; NaN where there is none. Its variance, in eV
+            squared, is its noise variance: ``centre.get_noise_variance()``.
+
+        Raises
+        ------
+        ValueError, NotImplementedError
+            As in :meth:`estimate_zero_loss`.
+        """
+        maps = self.estimate_zero_loss(gain=gain, read_variance=read_variance, search_range=search_range)
+        variance = maps.centre_std**2
+        variance.metadata.General.title = f"Variance of {maps.centre.metadata.General.title}"
+        maps.centre.set_noise_variance(variance)
+        return maps.centre
+
+    def remove_zero_loss(
+        self,
+        method: RemovalMethod = "fit",
+        *,
+        reference: BaseSignal | None = None,
+        gain: float | None = None,
+        read_variance: float = 0.0,
+    ) -> ASSBEELSSpectrum:
+        """Subtract the zero-loss peak.
+
+        See :func:`hyperspy_assb.eels.zero_loss.removal.remove_zero_loss`, which also returns the covariance of
+        neighbouring channels.
+
+        Parameters
+        ----------
+        method
+            ``"fit"``: an asymmetric pseudo-Voigt peak; ``"mirror"``: the gain side, reflected; ``"reference"``: one
+            spectrum recorded in vacuum, shifted and scaled to each pixel.
+        reference
+            The vacuum spectrum, without navigation axes, for ``"reference"``.
+        gain
+            Counts per electron; None: estimated.
+        read_variance
+            Variance of a channel without electrons, in counts squared.
+
+        Returns
+        -------
+        ASSBEELSSpectrum
+            New signal with the same axes; NaN in pixels without a zero loss. Its variance is its noise variance
+            (``get_noise_variance()``).
+
+        Raises
+        ------
+        ValueError
+            If the method is unknown, the reference is missing or does not fit, or the signal cannot be used.
+        NotImplementedError
+            If an energy axis is non-uniform.
+
+        Warns
+        -----
+        UserWarning
+            If the gain side is too short for ``"mirror"`` to reach 10 eV.
+        """
+        return zero_loss.remove(self, method, reference=reference, gain=gain, read_variance=read_variance)
+
+    # ------------------------------------------------------------------ models
+
+    def create_model(
+        self,
+        low_loss: Any = None,
+        auto_background: bool = True,
+        auto_add_edges: bool = True,
+        GOS: str = "dft",
+        gos_file_path: str | None = None,
+        dictionary: dict[str, Any] | None = None,
+    ) -> ASSBEELSModel:
+        """Create a model, as :meth:`exspy.signals.EELSSpectrum.create_model` does.
+
+        Returns
+        -------
+        ASSBEELSModel
+            Which also knows plural scattering and the batched fit.
+        """
+        if low_loss is not None and not self.axes_manager.signal_axes[0].is_uniform:
+            raise NotImplementedError("Convolution with a low-loss spectrum needs a uniform energy axis.")
+        return ASSBEELSModel(
+            self,
+            low_loss=low_loss,
+            auto_background=auto_background,
+            auto_add_edges=auto_add_edges,
+            GOS=GOS,
+            dictionary=dictionary,
+            gos_file_path=gos_file_path,
+        )
+
+    def create_low_loss_model(
+        self, elements: Sequence[str] | None = None, *, valence: str = "continuum", valence_band: bool = True
+    ) -> ASSBEELSModel:
+        """Create the joint low-loss model, with starting values found from the data.
+
+        Zero-loss peak, valence scattering, the 5 eV band of FePO4 and the edges of the elements up to 150 eV, with
+        plural scattering to every order. Fit it with ``model.multifit()``.
+
+        Parameters
+        ----------
+        elements
+            Chemical symbols; by default those of the metadata, or Li, Fe, P and O.
+        valence
+            "continuum": a free-form valence scattering distribution; "plasmon": one Drude plasmon.
+        valence_band
+            Whether the 5 eV band is a component.
+
+        Returns
+        -------
+        ASSBEELSModel
+            Started in every pixel.
+
+        Raises
+        ------
+        ValueError
+            If the signal is empty or not finite, there is no zero loss in range, or an element is unknown.
+        NotImplementedError
+            If the energy axis is not uniform.
+
+        Warns
+        -----
+        UserWarning
+            If the beam energy or an angle is unset.
+        """
+        self.validate_energy_axis(zero_loss=True)
+        checks.check_counts(self.data.compute() if self._lazy else self.data)
+        if elements is None:
+            elements = self.metadata.get_item("Sample.elements", None) or ELEMENTS
+        elif isinstance(elements, str):
+            elements = [elements]
+        options = LowLossOptions(elements=tuple(elements), valence=valence, valence_band=valence_band)
+        return create_low_loss_model(self, self.check_microscope_parameters(), options)
+
+    def quantify_delithiation(
+        self,
+        references: Mapping[str, Any] | Delithiation | None = None,
+        method: str = "combined",
+        *,
+        elements: Sequence[str] | None = None,
+        ensemble: bool = True,
+        show_progressbar: bool | None = None,
+    ) -> Delithiation:
+        """Quantify x of LixFePO4 in every pixel.
+
+        Parameters
+        ----------
+        references
+            Of each phase: "LiFePO4" and "FePO4" are needed; "LAGP", "carbon" or others where they lie in the columns;
+            "vacuum" shows the zero loss. Each names pure pixels, by a boolean array or signal on the navigation axes
+            or a HyperSpy ROI, or holds pure spectra, an array or signal with the energy axis of this one. Or the
+            result for another signal of the same specimen, whose calibration is taken: a pristine electrode holds no
+            FePO4 to calibrate on. None, with the method "lithium": Li per Fe by cross-sections for the recorded beam
+            energy and angles, which says that it is built in, and how uncertain it is.
+        method
+            "valence": area of the 5 eV band per Fe; "lithium": Li K per Fe; "references": mixture of the spectra of
+            the phases; "combined": all three with their covariance. The result holds all four; this one is shown.
+        elements
+            Elements whose edges are fitted; by default Li, Fe and P, with Al and Ge where LAGP is named, and C where
+            carbon is.
+        ensemble
+            Whether some pixels are fitted without one part of the spectrum after the other, and what this changes
+            counts as systematic.
+        show_progressbar
+            HyperSpy's preference by default.
+
+        Returns
+        -------
+        Delithiation
+            Maps of x, its uncertainties and its status.
+
+        Raises
+        ------
+        ValueError
+            If the range does not reach 70 eV, references are missing, empty or of another shape, or do not differ; or,
+            without references, if the beam energy or an angle is unset, or another metal overlaps with Fe and Li.
+        """
+        self.validate_energy_axis(minimum_end=70.0, zero_loss=True, purpose="Fe M2,3 and Li K")
+        checks.check_counts(self.data.compute() if self._lazy else self.data)
+        return quantify_delithiation(
+            self,
+            references,
+            method,
+            elements=None if elements is None else tuple(elements),
+            ensemble=ensemble,
+            show_progressbar=show_progressbar,
+        )
+
+    def compare_low_loss(
+        self,
+        after: ASSBEELSSpectrum | Sequence[ASSBEELSSpectrum] | None = None,
+        *,
+        region: Any = None,
+        zero_loss: Any = "common",
+        bands: Sequence[Any] | None = None,
+        bias: Sequence[float] | None = None,
+        options: ComparisonOptions | None = None,
+    ) -> LowLossComparison:
+        """Compare low-loss spectra with those of one or more later states: which bands changed, and by how much.
+
+        Zero loss and plural scattering are removed by Fourier-log deconvolution with one zero loss, spectra are
+        compared at one t/lambda, and p values come from permutations of blocks of neighbouring pixels. Images, lines
+        and single spectra can be compared; with single spectra only counting noise is known.
+
+        Parameters
+        ----------
+        after
+            The later state, or a list of later states; None: the states lie along a navigation axis named ``bias``.
+        region
+            Pixels that are compared: a boolean array or signal on the navigation axes (True: compared), or a HyperSpy
+            ROI; a list of one for each state where they differ.
+        zero_loss
+            "common": one peak is fitted to all states; "each": one to each, for states of different energy
+            resolution; or a spectrum recorded in vacuum.
+        bands
+            Bands of :func:`hyperspy_assb.reference.bands`, or their names; None: those of LAGP.
+        bias
+            Potential of each state in V, or another score; None: that of the axis ``bias``, or 0, 1, 2, ...
+        options
+            Normalisation, blocks, permutations, noise and uncertainties of the calibration.
+
+        Returns
+        -------
+        LowLossComparison
+            Table of bands, clusters, difference with its variance, and what follows.
+
+        Raises
+        ------
+        ValueError
+            If dispersions differ, ranges do not overlap, a state has no zero loss or no spectrum, or a region does not
+            fit.
+        NotImplementedError
+            If an energy axis is non-uniform.
+
+        Warns
+        -----
+        UserWarning
+            If there are too few blocks for permutations, or thickness or resolution differ too much.
+
+        Notes
+        -----
+        Cluster permutation test: E. Maris and R. Oostenveld, J. Neurosci. Methods 164, 177 (2007),
+        doi:10.1016/j.jneumeth.2007.03.024. Correction for many bands: P. H. Westfall and S. S. Young, Resampling-Based
+        Multiple Testing, Wiley (1993).
+        """
+        return compare_low_loss(
+            self, after, region=region, zero_loss=zero_loss, bands=bands, bias=bias, options=options
+        )
+
+    # ----------------------------------------------------------------- private
+
+    def _on_navigation_axes(self, values: NDArray, *, title: str, quantity: str = "") -> BaseSignal:
+        """Dress an array of shape (...) as a signal on the navigation axes of this one."""
+        values = np.asarray(values)
+        shape = self.axes_manager._navigation_shape_in_array or (1,)
+        signal = self._get_navigation_signal(data=values.reshape(shape))
+        if self.axes_manager.navigation_dimension:
+            signal = signal.transpose(signal_axes=0)
+        signal.metadata.General.title = f"{title} of {self.metadata.General.title}"
+        if quantity:
+            signal.metadata.set_item("Signal.quantity", quantity)
+        return signal
+
+
+class LazyASSBEELSSpectrum(ASSBEELSSpectrum, LazyEELSSpectrum):
+    """EELS spectra of all-solid-state batteries that stay on disk until they are needed."""

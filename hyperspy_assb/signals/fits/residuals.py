@@ -1,0 +1,91 @@
+"""What a batched fit leaves of the spectra, in units of their standard deviations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.plotting.residuals import plot_residual_image
+
+
+def standardised_residuals(model: Any, *, spectra: int = 256) -> tuple[FloatArray, FloatArray]:
+    """Counts minus expectation over their standard deviation, for some of the spectra of a fitted map.
+
+    Parameters
+    ----------
+    model : hyperspy.models.model1d.Model1D
+        Fitted by :func:`hyperspy_assb.multifit`.
+    spectra : int
+        Number of fitted spectra, evenly drawn; no others are read.
+
+    Returns
+    -------
+    energy, residuals
+        Shape (E,) of the fitted channels, and (S, E) in the order of the map.
+
+    Raises
+    ------
+    RuntimeError
+        If the model was not fitted, or no spectrum could be.
+    """
+    quality = getattr(model, "fit_quality", None)
+    if quality is None or quality._evidence is None:
+        raise RuntimeError("Fit the model first: hyperspy_assb.multifit(m).")
+    evidence = quality._evidence
+    fitted = np.flatnonzero(evidence.result.usable)
+    if not fitted.size:
+        raise RuntimeError("There are no residuals: none of the spectra could be fitted.")
+    rows = fitted[np.unique(np.linspace(0, fitted.size - 1, min(spectra, fitted.size)).astype(int))]
+    signal, switches = model.signal, evidence.switches
+    counts = _rows(signal.data, rows)[:, switches]
+    expectation = np.empty_like(counts)
+    for job, columns in evidence.parts:
+        own = np.flatnonzero(job.rows[rows])
+        if own.size:
+            theta = evidence.result.values[np.ix_(rows[own], columns)]
+            if getattr(job.model, "numbers_spectra", False):
+                theta = np.column_stack([theta, rows[own]])
+            nothing = np.zeros(job.free.size, dtype=bool)
+            expectation[own] = job.model.evaluate(theta, nothing)[0][:, ~job.mask]
+    variance = evidence.detector.variance(expectation)
+    known = signal.get_noise_variance() if evidence.loss_function == "ls" else None
+    if evidence.loss_function == "ls" and not evidence.known_variance:
+        freedom = np.maximum(evidence.result.dof[rows], 1)
+        variance = np.broadcast_to((evidence.result.deviance[rows] / freedom)[:, np.newaxis], counts.shape)
+    elif known is not None:
+        variance = known if np.isscalar(known) else _rows(known.data, rows)[:, switches]
+    smallest = 1e-3 * evidence.detector.gain**2 if known is None else 0.0
+    return evidence.energy[switches], (counts - expectation) / np.sqrt(np.maximum(variance, smallest))
+
+
+def _rows(data: Any, rows: Any) -> FloatArray:
+    flat = data.reshape(-1, data.shape[-1])
+    return np.array(flat[rows if len(flat) > 1 else np.zeros_like(rows)], dtype=float)
+
+
+def plot_residuals(model: Any, *, spectra: int = 256, axes: Any = None) -> Any:
+    """Plot what a batched fit leaves: an image of standardised residuals, and their mean over the spectra.
+
+    Parameters
+    ----------
+    model : hyperspy.models.model1d.Model1D
+        Fitted by :func:`hyperspy_assb.multifit`.
+    spectra : int
+        Number of fitted spectra to show.
+    axes : tuple of matplotlib.axes.Axes, optional
+        For the image and the mean; new ones by default.
+
+    Returns
+    -------
+    image, mean : matplotlib.axes.Axes
+
+    Raises
+    ------
+    RuntimeError
+        If the model was not fitted, or no spectrum could be.
+    """
+    energy, residuals = standardised_residuals(model, spectra=spectra)
+    unit = model.axis.units
+    return plot_residual_image(energy, residuals, unit=unit if isinstance(unit, str) else "", axes=axes)

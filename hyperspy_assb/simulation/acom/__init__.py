@@ -1,0 +1,1 @@
+"""Diffraction patterns of the virtual lamella."""

@@ -1,0 +1,1 @@
+"""EDX of the virtual lamella."""

@@ -1,0 +1,1 @@
+"""EELS of the virtual lamella."""

@@ -1,0 +1,191 @@
+"""Dielectric functions of the virtual phases: causal, and with the right number of electrons."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import numpy as np
+from scipy import fft
+
+# Square of the plasmon energy of one electron per cubic nanometre, eV^2 nm^3 (CODATA 2018).
+PLASMON_ENERGY_SQUARED = 1.378854
+
+# Grid on which the dielectric functions are built: 0 to 3277 eV, so that the K edges of C and O lose nothing.
+GRID_STEP = 0.05
+GRID_SIZE = 65536
+
+
+@dataclass(frozen=True)
+class Phase:
+    """
+    A material of the virtual battery.
+
+    Attributes
+    ----------
+    name
+        Key in the truth maps.
+    volume
+        Volume of a formula unit in nm^3.
+    atoms
+        Atoms of each element in a formula unit.
+    valence
+        Valence electrons in a formula unit.
+    electrons
+        Electrons in a formula unit whose transitions are in the dielectric function (up to 3277 eV).
+    bands
+        Rows of energy (eV), width (eV), gap (eV) and oscillator strength (per formula unit).
+    energy
+        Energies in eV, ``(GRID_SIZE,)``, from 0.
+    eps
+        Relative permittivity at these energies; the imaginary part is positive.
+    """
+
+    name: str
+    volume: float
+    atoms: dict[str, float]
+    valence: float
+    electrons: float
+    bands: np.ndarray
+    energy: np.ndarray
+    eps: np.ndarray
+
+    @property
+    def loss_function(self) -> np.ndarray:
+        """Im(-1/eps), ``(GRID_SIZE,)``."""
+        return -(1 / self.eps).imag
+
+    def at(self, energy: np.ndarray) -> np.ndarray:
+        """
+        Permittivity at other energies.
+
+        Parameters
+        ----------
+        energy
+            Energies in eV, between 0 and 3276.
+
+        Returns
+        -------
+        numpy.ndarray
+            Complex permittivity, linearly interpolated.
+        """
+        return np.interp(energy, self.energy, self.eps.real) + 1j * np.interp(energy, self.energy, self.eps.imag)
+
+
+@cache
+def _tables() -> tuple[dict, dict]:
+    folder = resources.files("hyperspy_assb.simulation") / "data"
+    return tuple(tomllib.loads((folder / name).read_text("utf-8")) for name in ("phases.toml", "shells.toml"))
+
+
+def phase_names() -> tuple[str, ...]:
+    """Names of the phases, in the order in which arrays of phases are stacked."""
+    return tuple(_tables()[0])
+
+
+def _logistic(x: np.ndarray) -> np.ndarray:
+    return 0.5 * (1 + np.tanh(x / 2))
+
+
+def _absorption_of_shell(energy: np.ndarray, shell: dict) -> np.ndarray:
+    """Oscillator strength per eV and atom of a shell."""
+    log_e, log_f = np.log(shell["energy"]), np.log(shell["f2"])
+    x = np.log(energy)
+    f2 = np.interp(x, log_e, log_f)
+    # Power laws outside; above the table never flatter than E^-1, or the sum rule would not converge.
+    last = min((log_f[-1] - log_f[-2]) / (log_e[-1] - log_e[-2]), -1.0)
+    first = (log_f[1] - log_f[0]) / (log_e[1] - log_e[0])
+    f2 = np.exp(f2 + last * np.maximum(x - log_e[-1], 0) + first * np.minimum(x - log_e[0], 0))
+    factor = np.ones_like(energy)
+    for centre, width, amplitude, q in shell.get("fano", ()):
+        e = (energy - centre) / width
+        factor += amplitude / (1 + q**2) * ((q + e) ** 2 / (1 + e**2) - 1)
+    strength = 2 / np.pi * f2 / energy * np.maximum(factor, 0)
+    for centre, width, f in shell.get("resonance", ()):
+        strength += 2 / np.pi * f * width * energy**2 / ((energy**2 - centre**2) ** 2 + (width * energy) ** 2)
+    # A threshold logistic in log(energy): a power law below it, so that nothing is left at zero energy.
+    return strength * _logistic(shell["onset"] / shell["step"] * (x - np.log(shell["onset"])))
+
+
+def _absorption_of_band(energy: np.ndarray, centre: float, width: float, gap: float) -> np.ndarray:
+    """Oscillator strength per eV of a Lorentz oscillator above a Tauc gap, of total strength 1."""
+    strength = width * energy**2 / ((energy**2 - centre**2) ** 2 + (width * energy) ** 2)
+    strength *= np.where(energy > gap, (energy - gap) / energy, 0) ** 2
+    # Localised orbitals: beyond several widths absorption falls faster than a Lorentzian.
+    strength /= 1 + (energy / (centre + 3 * width)) ** 3
+    return strength / (strength.sum() * GRID_STEP)
+
+
+def kramers_kronig(eps_imag: np.ndarray) -> np.ndarray:
+    """
+    Real part of a permittivity from its imaginary part.
+
+    Parameters
+    ----------
+    eps_imag
+        Im eps on a uniform energy grid that begins at 0, last axis; odd in energy.
+
+    Returns
+    -------
+    numpy.ndarray
+        Re eps on the same grid. It is the discrete Hilbert transform of the odd extension, padded to four times
+        its length.
+    """
+    n = 4 * eps_imag.shape[-1]
+    # The response in time, which is twice the sine transform at positive times and zero before.
+    response = -2 * fft.rfft(eps_imag, 2 * n).imag
+    response[..., [0, -1]] = 0
+    return 1 + fft.irfft(response, 2 * n)[..., : eps_imag.shape[-1]]
+
+
+@cache
+def phase(name: str) -> Phase:
+    """
+    Build a phase of the virtual battery.
+
+    Parameters
+    ----------
+    name
+        One of :func:`phase_names`.
+
+    Returns
+    -------
+    Phase
+        With its permittivity. The imaginary part is a sum of gapped oscillators and of shells of atoms whose total
+        strength is the number of electrons; the real part follows by Kramers-Kronig.
+    """
+    phases, shells = _tables()
+    row = phases[name]
+    energy = np.arange(GRID_SIZE) * GRID_STEP
+    e = energy[1:]
+    strength = np.zeros(GRID_SIZE)
+    in_valence_shells = 0.0
+    for shell, number in row["shells"].items():
+        part = number * _absorption_of_shell(e, shells[shell])
+        strength[1:] += part
+        if shell.endswith(("_valence", "_3d")):
+            in_valence_shells += part.sum() * GRID_STEP
+    bands = np.array(row["band"], dtype=float)
+    shared = bands[:, 3] < 0
+    left = row["valence"] - in_valence_shells - bands[~shared, 3].sum()
+    bands[shared, 3] *= left / bands[shared, 3].sum()
+    for centre, width, gap, f in bands:
+        strength[1:] += f * _absorption_of_band(e, centre, width, gap)
+    plasmon_squared = PLASMON_ENERGY_SQUARED / row["volume"]
+    eps_imag = np.zeros(GRID_SIZE)
+    eps_imag[1:] = np.pi / 2 * plasmon_squared * strength[1:] / e
+    eps = kramers_kronig(eps_imag) + 1j * eps_imag
+    for array in (energy, eps, bands):
+        array.flags.writeable = False
+    return Phase(
+        name=name,
+        volume=row["volume"],
+        atoms=dict(row["atoms"]),
+        valence=row["valence"],
+        electrons=float(strength.sum() * GRID_STEP),
+        bands=bands,
+        energy=energy,
+        eps=eps,
+    )

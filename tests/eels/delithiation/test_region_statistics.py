@@ -1,0 +1,179 @@
+"""Regions: sums by hand, errors that do not average away, finds under control."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hyperspy_assb.eels.delithiation.region_statistics import find_excess, name_regions, region_statistics
+
+MAPS = {
+    "x": np.array([0.0, 1.0, 1.2, np.nan, 0.5]),
+    "x_std": np.array([0.1, 0.2, 0.1, np.nan, 0.3]),
+    "x_systematic": np.array([0.02, 0.04, 0.05, np.nan, 0.03]),
+    "olivine_fraction": np.array([0.5, 1.0, 0.8, 0.0, np.nan]),
+    "t_over_lambda": np.array([0.4, 0.6, 0.5, 0.3, np.nan]),
+}
+
+
+def test_a_region_by_hand():
+    found = region_statistics(np.array([True, True, False, True, False]), **MAPS)
+    # Fe: 0.2 and 0.6.
+    assert (found.n_pixels, found.n_answered) == (3, 2)
+    assert found.x == pytest.approx(0.75)
+    assert found.iron_phosphate == pytest.approx(0.25)
+    assert found.x_std == pytest.approx(np.hypot(0.25 * 0.1, 0.75 * 0.2))
+    assert found.x_systematic == pytest.approx(0.25 * 0.02 + 0.75 * 0.04)
+    assert found.x_best == pytest.approx((100 * 0.0 + 25 * 1.0) / 125)
+    assert found.x_best_std == pytest.approx(125**-0.5)
+    assert found.t_over_lambda == pytest.approx(0.4)
+    assert found.olivine_fraction == pytest.approx(0.8 / 1.3)
+
+
+def test_pixels_may_be_named_by_index():
+    assert region_statistics([0, 1, 3], **MAPS) == region_statistics(np.array([1, 1, 0, 1, 0], dtype=bool), **MAPS)
+
+
+def test_x_without_fe_is_left_out():
+    assert region_statistics([0, 4], **MAPS).n_answered == 1
+
+
+def test_a_region_without_x_has_none():
+    found = region_statistics([3], **MAPS)
+    assert (found.n_pixels, found.n_answered, found.olivine_fraction) == (1, 0, 0.0)
+    assert np.isnan(
+        [found.x, found.x_std, found.x_systematic, found.x_best, found.x_spread, found.iron_phosphate]
+    ).all()
+
+
+def scene(rng, size, *, spread=0.0):
+    std = rng.uniform(0.05, 0.3, size)
+    return {
+        "x": 0.6 + spread * rng.standard_normal(size) + std * rng.standard_normal(size),
+        "x_std": std,
+        "x_systematic": np.full(size, 0.03),
+        "olivine_fraction": rng.uniform(0.3, 1.0, size),
+        "t_over_lambda": rng.uniform(0.3, 0.9, size),
+    }
+
+
+def test_counting_averages_down_and_the_systematic_does_not(rng):
+    few, many = (region_statistics(np.arange(size), **scene(rng, size)) for size in (25, 2500))
+    assert many.x_std == pytest.approx(few.x_std / 10, rel=0.25)
+    assert few.x_systematic == pytest.approx(0.03)
+    assert many.x_systematic == pytest.approx(0.03)
+
+
+def test_the_errors_of_a_region_cover_its_truth():
+    z = []
+    for seed in range(400):
+        found = region_statistics(np.arange(60), **scene(np.random.default_rng(seed), 60))
+        z.append([(found.x - 0.6) / found.x_std, (found.x_best - 0.6) / found.x_best_std])
+    # 400 draws tell the root mean square to 1 / sqrt(800).
+    assert np.all(np.abs(np.sqrt(np.mean(np.square(z), axis=0)) - 1) < 3 / np.sqrt(800))
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.2])
+def test_the_spread_has_the_errors_taken_out(rng, spread):
+    found = region_statistics(np.arange(20000), **scene(rng, 20000, spread=spread))
+    assert found.x_spread == pytest.approx(spread, abs=0.03)
+
+
+def test_labels_below_zero_are_no_region():
+    assert list(name_regions([[-2, -1], [0, 3]])) == ["3"]
+
+
+def test_labels():
+    labels = np.array([[2, 0, 1], [1, 2, 7]])
+    found = name_regions(labels)
+    assert {name: pixels.tolist() for name, pixels in found.items()} == {"1": [2, 3], "2": [0, 4], "7": [5]}
+    assert list(name_regions(labels, ["a", "b"])) == ["a", "b", "7"]
+    assert list(name_regions(labels, {7: "rim"})) == ["1", "2", "rim"]
+    assert name_regions(labels == 2)["region"].tolist() == [0, 4]
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "error", "message"),
+    [
+        (np.zeros((2, 2), dtype=int), None, ValueError, "no region"),
+        (np.ones((2, 2)), None, TypeError, "integers"),
+        (np.ones((2, 2), dtype=int), ["a", "b"], ValueError, r"labels \[2\]"),
+        (np.array([1, 2]), ["a", "a"], ValueError, "same name"),
+    ],
+)
+def test_wrong_labels(labels, names, error, message):
+    with pytest.raises(error, match=message):
+        name_regions(labels, names)
+
+
+# ----------------------------------------------------------------------------------------------------------- finds
+
+
+def test_finds_by_hand():
+    # Of four pixels, sorted p values are compared with 0.05 times 1/4, 2/4, ... (Benjamini and Hochberg).
+    found = find_excess(np.array([[4.0, -1.0], [np.nan, 1.9], [2.3, np.nan]]))
+    p = found.p_value[np.isfinite(found.p_value)]
+    np.testing.assert_allclose(p, [3.167e-5, 0.841345, 0.028717, 0.010724], rtol=1e-4)
+    np.testing.assert_allclose(found.adjusted[0, 0], 4 * p[0])
+    np.testing.assert_allclose(found.adjusted[2, 0], 2 * p[3])
+    np.testing.assert_allclose(found.adjusted[1, 1], 4 / 3 * p[2])
+    np.testing.assert_array_equal(found.found, [[True, False], [False, True], [True, False]])
+    assert np.isnan(found.adjusted[[1, 2], [0, 1]]).all()
+
+
+def test_any_dependence_finds_less():
+    z = np.linspace(0.0, 5.0, 50)
+    positive, anything = find_excess(z), find_excess(z, dependence="any")
+    assert np.all(anything.adjusted >= positive.adjusted)
+    assert 0 < anything.found.sum() < positive.found.sum()
+
+
+@pytest.mark.parametrize("dependence", ["positive", "any"])
+@pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
+def test_nothing_is_found_where_nothing_is(shared, dependence):
+    """Null images whose pixels are off together by their calibration: any find in at most 5 % of them."""
+    rng = np.random.default_rng(1)
+    images = 1000
+    common = rng.standard_normal((images, 1))
+    z = np.sqrt(shared) * common + np.sqrt(1.0 - shared) * rng.standard_normal((images, 256))
+    hits = sum(find_excess(row, dependence=dependence).found.any() for row in z)
+    assert hits <= 50 + 3 * np.sqrt(1000 * 0.05 * 0.95)  # binomial error
+
+
+def test_the_share_of_false_finds_is_kept(rng):
+    """Half of the pixels hold something: of what is found, 5 % times one half may be false."""
+    shares = []
+    for _ in range(200):
+        z = rng.standard_normal(400) + np.where(np.arange(400) < 200, 3.0, 0.0)
+        found = find_excess(z).found
+        shares.append(found[200:].sum() / max(found.sum(), 1))
+    assert np.mean(shares) == pytest.approx(0.025, abs=4 * np.std(shares) / np.sqrt(200))
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_order_does_not_matter_for_finds_and_sums(seed):
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(40)
+    z = 2.0 * rng.standard_normal(40)
+    np.testing.assert_allclose(find_excess(z[order]).adjusted, find_excess(z).adjusted[order])
+    maps = scene(rng, 40)
+    one = region_statistics(np.arange(40), **maps)
+    two = region_statistics(np.arange(40), **{name: values[order] for name, values in maps.items()})
+    assert (two.x, two.x_std, two.x_best) == pytest.approx((one.x, one.x_std, one.x_best))
+
+
+def test_nothing_measured_is_nothing_found():
+    found = find_excess(np.full((2, 3), np.nan))
+    assert found.found.shape == (2, 3)
+    assert not found.found.any()
+    assert np.isnan(found.p_value).all()
+
+
+def test_wrong_arguments_of_finds():
+    with pytest.raises(ValueError, match="level"):
+        find_excess([1.0], level=0.0)
+    with pytest.raises(ValueError, match="'positive' or 'any', not 'none'"):
+        find_excess([1.0], dependence="none")

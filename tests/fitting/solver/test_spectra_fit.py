@@ -1,0 +1,387 @@
+"""The batched Poisson fit: known answers, honest errors, and every way in which a fit can fail."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from hyperspy_assb.eels.lineshapes import DARK_LEVEL, VALENCE_BAND, VOLUME_PLASMON, ZERO_LOSS_PEAK
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions, Status, fit_spectra
+from hyperspy_assb.fitting.spectra.forward import SpectrumModel
+from hyperspy_assb.fitting.spectra.terms import Term
+
+ENERGY = np.linspace(0.0, 10.0, 60)
+TRUTH = np.array([400.0, 4.0, 1.2, 30.0])
+FREE = np.ones(4, dtype=bool)
+
+
+class Peak:
+    """Area, centre and width of a Gaussian, and a background: counts per channel."""
+
+    n_parameters = 4
+
+    def evaluate(self, parameters, free):
+        a, c, w, b = (column[:, np.newaxis] for column in np.atleast_2d(np.asarray(parameters, dtype=float)).T)
+        u = (ENERGY - c) / w
+        g = np.exp(-0.5 * u * u)
+        jacobian = np.stack([g, a * g * u / w, a * g * u * u / w, np.ones_like(g)], axis=1)
+        return a * g + b, jacobian[:, free]
+
+
+class Twice:
+    """Two parameters that only their sum is known of."""
+
+    n_parameters = 2
+
+    def evaluate(self, parameters, free):
+        parameters = np.atleast_2d(parameters)
+        mu = np.broadcast_to(parameters.sum(axis=1, keepdims=True), (len(parameters), ENERGY.size))
+        return mu, np.ones((len(parameters), 2, ENERGY.size))[:, free]
+
+
+MODEL = Peak()
+MEAN = MODEL.evaluate(TRUTH, FREE)[0][0]
+START = np.array([300.0, 4.5, 1.5, 50.0])
+
+
+def draw(rng, n, *, mean=MEAN, gain=1.0, read_noise=0.0):
+    counts = gain * rng.poisson(mean / gain, (n, mean.size)).astype(float)
+    return counts + rng.normal(0.0, read_noise, counts.shape) if read_noise else counts
+
+
+def likelihood(counts, mean):
+    """Negative logarithm of the Poisson probability, up to a constant."""
+    return np.sum(mean - counts * np.log(mean))
+
+
+# ------------------------------------------------------------------------------------------------ known answers
+
+
+def test_exact_recovery_from_the_expectation():
+    result = fit_spectra(MODEL, MEAN[np.newaxis], START, options=SolverOptions(tolerance=1e-12))
+    assert result.status[0] == Status.CONVERGED
+    np.testing.assert_allclose(result.values[0], TRUTH, rtol=1e-6)  # exact
+    assert result.deviance[0] == pytest.approx(0.0, abs=1e-6)
+    assert result.dof[0] == ENERGY.size - 4
+
+
+def test_the_mean_of_a_constant():
+    # Exact: the estimate of a Poisson mean is the average, its variance the average over the number of channels.
+    counts = np.array([[90.0, 100.0, 110.0] * 20])
+    result = fit_spectra(Twice(), counts, np.array([50.0, 0.0]), free=np.array([True, False]))
+    assert result.values[0, 0] == pytest.approx(100.0, abs=1e-2)  # the step that is left gains 1e-4 in log-likelihood
+    assert result.std[0, 0] == pytest.approx(np.sqrt(100.0 / 60.0), rel=1e-3)
+
+
+def test_a_whole_spectrum_is_recovered():
+    energy = -5.0 + 0.2 * np.arange(400)
+    model = SpectrumModel([Term(s) for s in (ZERO_LOSS_PEAK, VOLUME_PLASMON, VALENCE_BAND, DARK_LEVEL)], energy)
+    truth = np.array([1e5, 0.13, 0.9, 0.0, 0.2, 0.03, 4.0, 0.6, 22.0, 9.0, 0.03, 5.2, 2.0, 4.0])
+    free = np.ones(truth.size, dtype=bool)
+    free[[3, 6]] = False
+    start = np.where(free, truth * 1.05, truth)
+    start[1] = 0.0
+    result = fit_spectra(model, model.expectation(truth), start, free=free, options=SolverOptions(tolerance=1e-14))
+    assert result.status[0] == Status.CONVERGED
+    np.testing.assert_allclose(result.values[0], truth, rtol=1e-5)  # exact
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_estimate_is_the_maximum_of_the_likelihood(seed):
+    # Other program: scipy on the same likelihood.
+    counts = draw(np.random.default_rng(seed), 1)
+    result = fit_spectra(MODEL, counts, START, options=SolverOptions(tolerance=1e-10))
+
+    def objective(theta):
+        mean, jacobian = MODEL.evaluate(theta * TRUTH, FREE)
+        return likelihood(counts[0], mean[0]), jacobian[0] @ (1.0 - counts[0] / mean[0]) * TRUTH
+
+    # Its end is where no step lowers the likelihood in floating point, 1e-4 of a standard error away.
+    other = minimize(objective, START / TRUTH, jac=True, method="BFGS", options={"gtol": 1e-7}).x * TRUTH
+    assert np.all(np.abs(result.values[0] - other) < 1e-3 * result.std[0])
+
+
+# ------------------------------------------------------------------------------------------------ honest errors
+
+
+@pytest.mark.parametrize(
+    ("scale", "detector"),
+    [
+        (1.0, Detector()),
+        (0.05, Detector()),  # 1 to 20 counts a channel: no Gaussian approximation
+        (1.0, Detector(gain=4.0, read_noise=6.0)),
+        (0.2, Detector(gain=1.0, read_noise=8.0)),  # a tenth of the channels is negative
+    ],
+)
+def test_errors_are_true(scale, detector):
+    """Simulation with known truth: bias and reported standard errors of 4000 spectra."""
+    truth = TRUTH * np.array([scale, 1.0, 1.0, scale])
+    mean = MODEL.evaluate(truth, FREE)[0][0]
+    counts = draw(np.random.default_rng(3), 4000, mean=mean, gain=detector.gain, read_noise=detector.read_noise)
+    if detector.read_noise > 5.0 and scale < 1.0:
+        assert np.mean(counts < 0.0) > 0.05
+    result = fit_spectra(MODEL, counts, truth * 1.1, detector=detector)
+    assert np.mean(result.status == Status.CONVERGED) > 0.999
+    good = result.usable
+    error, std = (result.values - truth)[good], result.std[good]
+    for k in range(4):
+        # 4000 spectra give the ratio to 1.1 % (standard error) and the bias to 0.016 standard errors.
+        assert 0.95 < error[:, k].std() / np.sqrt(np.mean(std[:, k] ** 2)) < 1.05
+        assert abs(error[:, k].mean()) < 0.1 * error[:, k].std()
+    if scale == 1.0:
+        correlation = np.corrcoef(error.T)
+        reported = result.covariance[good].mean(axis=0)
+        np.testing.assert_allclose(correlation, reported / np.sqrt(np.outer(*[np.diag(reported)] * 2)), atol=0.06)
+        # The deviance of a good model is chi-squared distributed: its mean is the degrees of freedom.
+        assert result.deviance[good].mean() == pytest.approx(result.dof[0], rel=0.03)
+
+
+def test_gain_scales_values_but_not_relative_errors(rng):
+    electrons = draw(rng, 20)
+    one = fit_spectra(MODEL, electrons, START)
+    five = fit_spectra(MODEL, 5.0 * electrons, START * [5.0, 1.0, 1.0, 5.0], detector=Detector(gain=5.0))
+    unit = np.array([5.0, 1.0, 1.0, 5.0])
+    np.testing.assert_allclose(five.values, one.values * unit, rtol=1e-9)
+    np.testing.assert_allclose(five.std, one.std * unit, rtol=1e-9)
+    np.testing.assert_allclose(five.deviance, one.deviance, rtol=1e-9)
+
+
+# ------------------------------------------------------------------------- bounds, fixed parameters, masked channels
+
+
+def test_a_bound_stops_a_parameter(rng):
+    counts = draw(rng, 5)
+    upper = np.array([np.inf, 3.0, np.inf, np.inf])
+    result = fit_spectra(MODEL, counts, [300.0, 2.5, 1.5, 50.0], upper=upper)
+    assert np.all(result.status == Status.AT_BOUND)
+    assert np.all(result.usable)
+    np.testing.assert_array_equal(result.values[:, 1], 3.0)
+    np.testing.assert_array_equal(result.covariance[:, 1], 0.0)
+    np.testing.assert_array_equal(result.covariance[:, :, 1], 0.0)
+    # The others are where a fit with that parameter fixed puts them.
+    fixed = fit_spectra(MODEL, counts, [300.0, 3.0, 1.5, 50.0], free=np.array([True, False, True, True]))
+    assert np.all(fixed.status == Status.CONVERGED)
+    others = [0, 2, 3]
+    assert np.all(np.abs(result.values - fixed.values)[:, others] < 0.03 * fixed.std[:, others])
+    np.testing.assert_allclose(result.std[:, others], fixed.std[:, others], rtol=0.02)
+
+
+def test_a_bound_that_does_not_hold_does_nothing(rng):
+    counts = draw(rng, 5)
+    free_fit = fit_spectra(MODEL, counts, START)
+    bounded = fit_spectra(MODEL, counts, START, lower=np.zeros(4), upper=np.array([1e4, 9.0, 5.0, 1e3]))
+    np.testing.assert_array_equal(bounded.values, free_fit.values)
+    assert np.all(bounded.status == Status.CONVERGED)
+
+
+def test_a_start_outside_the_bounds_is_brought_in(rng):
+    result = fit_spectra(MODEL, draw(rng, 3), START * 3.0, upper=TRUTH * 1.5)
+    assert np.all(result.usable)
+    assert np.all(result.values <= TRUTH * 1.5)
+
+
+def test_fixed_parameters_keep_their_own_start(rng):
+    counts = draw(rng, 3)
+    start = np.repeat(TRUTH[np.newaxis], 3, axis=0)
+    start[:, 2] = [1.1, 1.2, 1.3]
+    free = np.array([True, True, False, True])
+    result = fit_spectra(MODEL, counts, start, free=free)
+    np.testing.assert_array_equal(result.values[:, 2], [1.1, 1.2, 1.3])
+    np.testing.assert_array_equal(result.std[:, 2], 0.0)
+    assert np.all(result.dof == ENERGY.size - 3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    first=st.integers(0, 59),
+    last=st.integers(0, 59),
+    junk=st.one_of(st.floats(-1e6, 1e9), st.just(np.nan), st.just(np.inf)),
+)
+def test_masked_channels_do_not_matter(first, last, junk):
+    mask = np.zeros(60, dtype=bool)
+    mask[min(first, last) : min(max(first, last), min(first, last) + 15)] = True
+    counts = draw(np.random.default_rng(9), 2)
+    other = counts.copy()
+    other[:, mask] = junk
+    one, two = (fit_spectra(MODEL, c, START, mask=mask) for c in (counts, other))
+    assert np.isfinite(one.values).all()
+    for name in ("values", "covariance", "deviance", "status", "iterations"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+    assert np.all(one.dof == 60 - mask.sum() - 4)
+
+
+# ------------------------------------------------------------------------------------------------------ failures
+
+
+def failed(result, row, status):
+    assert result.status[row] == status
+    assert not result.usable[row]
+    assert np.isnan(result.values[row]).all()
+    assert np.isnan(result.covariance[row]).all()
+    assert np.isnan(result.deviance[row])
+
+
+def test_pixels_that_cannot_be_fitted_say_why(rng):
+    counts = draw(rng, 6)
+    alone = fit_spectra(MODEL, counts[[4]], START)
+    counts[0] = 0.0
+    counts[1, 7] = np.nan
+    counts[2, 7] = np.inf
+    counts[3] = 0.0
+    counts[3, :99] = 1.0  # 60 counts
+    result = fit_spectra(MODEL, counts, START)
+    failed(result, 0, Status.MASKED)
+    failed(result, 1, Status.MASKED)
+    failed(result, 2, Status.MASKED)
+    failed(result, 3, Status.TOO_FEW_COUNTS)
+    # Their neighbours in the block do not notice.
+    np.testing.assert_array_equal(result.values[4], alone.values[0])
+    np.testing.assert_array_equal(result.status[4:], Status.CONVERGED)
+
+
+def test_few_counts_are_electrons_not_counts():
+    counts = np.full((1, 60), 4.0)  # 240 counts of 4 an electron
+    failed(fit_spectra(MODEL, counts, TRUTH, detector=Detector(gain=4.0)), 0, Status.TOO_FEW_COUNTS)
+    assert fit_spectra(MODEL, counts, TRUTH).status[0] != Status.TOO_FEW_COUNTS
+
+
+def test_a_singular_model_is_flagged():
+    counts = np.random.default_rng(0).poisson(100.0, (4, 60)).astype(float)
+    result = fit_spectra(Twice(), counts, [50.0, 20.0])
+    for row in range(4):
+        failed(result, row, Status.SINGULAR)
+
+
+def test_a_parameter_that_nothing_depends_on_has_no_invented_error(rng):
+    class Idle(Peak):
+        n_parameters = 5
+
+        def evaluate(self, parameters, free):
+            mean, jacobian = super().evaluate(np.atleast_2d(parameters)[:, :4], FREE)
+            jacobian = np.concatenate([jacobian, np.zeros_like(jacobian[:, :1])], axis=1)
+            return mean, jacobian[:, free]
+
+    counts = draw(rng, 2)
+    result = fit_spectra(Idle(), counts, [*START, 7.0])
+    np.testing.assert_array_equal(result.values[:, 4], 7.0)
+    assert np.all(result.status == Status.AT_BOUND)
+    np.testing.assert_allclose(result.values[:, :4], fit_spectra(MODEL, counts, START).values, rtol=1e-9)
+
+
+def test_one_iteration_is_not_enough(rng):
+    failed(
+        fit_spectra(MODEL, draw(rng, 1), START * 2, options=SolverOptions(max_iterations=1)), 0, Status.NOT_CONVERGED
+    )
+
+
+def test_a_wrong_model_still_ends(rng):
+    """Two peaks fitted by one: the estimate converges, and the deviance tells that it is no description."""
+    second = MODEL.evaluate([2e4, 8.0, 0.5, 0.0], FREE)[0][0]
+    result = fit_spectra(MODEL, draw(rng, 3, mean=20 * MEAN + second), START, lower=np.full(4, 1e-2))
+    assert np.all(result.status != Status.NOT_CONVERGED)
+    assert np.all(result.deviance > 100 * result.dof)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"free": np.ones(3, dtype=bool)}, "one entry a parameter"),
+        ({"lower": np.zeros(5)}, "one entry a parameter"),
+        ({"upper": np.zeros((4, 1))}, "one entry a parameter"),
+    ],
+)
+def test_wrong_shapes(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        fit_spectra(MODEL, MEAN[np.newaxis], START, **kwargs)
+
+
+def test_one_spectrum_needs_its_axis():
+    with pytest.raises(ValueError, match=r"\(spectra, channels\)"):
+        fit_spectra(MODEL, MEAN, START)
+
+
+@pytest.mark.parametrize("values", [{"gain": 0.0}, {"gain": -1.0}, {"gain": np.nan}, {"read_noise": -1.0}])
+def test_impossible_detectors(values):
+    with pytest.raises(ValueError, match=next(iter(values))):
+        Detector(**values)
+
+
+# ------------------------------------------------------------------------------------------------ blocks, progress
+
+
+@pytest.mark.parametrize(("block_size", "workers"), [(1, 1), (7, 2), (64, 3)])
+def test_blocks_and_order_do_not_matter(rng, block_size, workers):
+    counts = draw(rng, 50)
+    order = rng.permutation(50)
+    plain = fit_spectra(MODEL, counts, START)
+    other = fit_spectra(MODEL, counts[order], START, options=SolverOptions(block_size=block_size, workers=workers))
+    np.testing.assert_array_equal(other.status, plain.status[order])
+    np.testing.assert_allclose(other.values, plain.values[order], rtol=1e-9)
+    np.testing.assert_allclose(other.covariance, plain.covariance[order], rtol=1e-7, atol=1e-9)
+
+
+def test_inputs_are_not_changed(rng):
+    counts, start = draw(rng, 3), START * 5.0
+    kept, begun = counts.copy(), start.copy()
+    fit_spectra(MODEL, counts, start, upper=TRUTH * 2, detector=Detector(gain=2.0, read_noise=1.0))
+    np.testing.assert_array_equal(counts, kept)
+    np.testing.assert_array_equal(start, begun)
+
+
+def test_progress_adds_up(rng):
+    done = []
+    fit_spectra(MODEL, draw(rng, 75), START, options=SolverOptions(block_size=32), progress=done.append)
+    assert done == [32, 32, 11]
+
+
+def test_an_interrupt_stops_the_fit_and_leaves_everything_as_it_was(rng):
+    counts = draw(rng, 200)
+    start = np.repeat(START[np.newaxis], 200, axis=0)
+    kept, begun, calls = counts.copy(), start.copy(), []
+
+    def interrupt(done):
+        calls.append(done)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_spectra(MODEL, counts, start, options=SolverOptions(block_size=10), progress=interrupt)
+    assert calls == [10]
+    np.testing.assert_array_equal(counts, kept)
+    np.testing.assert_array_equal(start, begun)
+
+
+def test_no_spectra():
+    result = fit_spectra(MODEL, np.zeros((0, 60)), START)
+    assert result.values.shape == (0, 4)
+    assert result.std.shape == (0, 4)
+
+
+def test_usable_is_what_the_status_says():
+    assert {status for status in Status if status.usable} == {Status.CONVERGED, Status.AT_BOUND}
+
+
+def test_others_do_not_make_up_for_what_a_bound_forbids():
+    """Two strongly correlated amplitudes, one at its bound: the other is where a fit without it puts it."""
+    shapes = np.stack(
+        [np.exp(-0.5 * (ENERGY - 5.0) ** 2), np.exp(-0.5 * ((ENERGY - 5.2) / 1.1) ** 2), 0.1 + 0 * ENERGY]
+    )
+
+    class Mixture:
+        n_parameters = 3
+
+        def evaluate(self, parameters, free):
+            parameters = np.atleast_2d(parameters)
+            return parameters @ shapes, np.broadcast_to(shapes, (len(parameters), 3, ENERGY.size))[:, free]
+
+    counts = np.random.default_rng(4).poisson(np.array([6e5, -1e5, 1e4]) @ shapes, (40, ENERGY.size))
+    start = np.array([5e5, 1e-3, 1e4])  # close to the bound, not at it
+    result = fit_spectra(Mixture(), counts, start, lower=np.array([-np.inf, 0.0, -np.inf]))
+    assert np.all(result.status == Status.AT_BOUND)
+    np.testing.assert_array_equal(result.values[:, 1], 0.0)
+    alone = fit_spectra(Mixture(), counts, [5e5, 0.0, 1e4], free=np.array([True, False, True]))
+    # Exact up to the log-likelihood at which either ends: 1e-4, more where the model misses the data, as here.
+    assert np.all(np.abs(result.values - alone.values)[:, [0, 2]] < 0.1 * alone.std[:, [0, 2]])
+    assert result.iterations.max() < 15

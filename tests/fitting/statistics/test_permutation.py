@@ -1,0 +1,112 @@
+"""Permutation tests: exact small cases, invariants, and p values that are uniform where nothing has changed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from hyperspy_assb.fitting.statistics.permutation import (
+    assess_clusters,
+    cluster_threshold,
+    correct_by_holm,
+    find_clusters,
+    partial_statistic,
+    relate_blocks,
+)
+
+TWO = np.repeat([0.0, 1.0], 10)
+ONES = np.ones((20, 1))
+
+
+def test_slope_of_two_groups_is_the_difference_of_their_means(rng):
+    values = rng.normal(size=(20, 3))
+    slope, std, t = partial_statistic(values, TWO[None], ONES)
+    np.testing.assert_allclose(slope[0], values[10:].mean(axis=0) - values[:10].mean(axis=0), rtol=1e-10)
+    # White's variance is that of Welch with n instead of n - 1, times 20/18.
+    variance = (values[10:].var(axis=0) / 10 + values[:10].var(axis=0) / 10) * 20 / 18
+    np.testing.assert_allclose(std[0], np.sqrt(variance), rtol=1e-9)
+    np.testing.assert_allclose(t[0], slope[0] / std[0], rtol=1e-9)
+
+
+def test_a_covariate_takes_away_what_it_explains(rng):
+    thickness = rng.uniform(0.3, 0.9, 20) + 0.2 * TWO
+    values = np.stack([3.0 * thickness, 3.0 * thickness + 0.5 * TWO], axis=1) + 1e-3 * rng.normal(size=(20, 2))
+    covariates = np.stack([np.ones(20), thickness], axis=1)
+    test = relate_blocks(values, TWO, covariates)
+    np.testing.assert_allclose(test.slope, [0.0, 0.5], atol=5e-3)
+    assert test.p[1] == pytest.approx(1 / 1000)
+    assert test.p[0] > 0.01
+
+
+def test_all_permutations_at_once(rng):
+    values = rng.normal(size=(20, 4))
+    scores = np.stack([TWO, TWO[::-1], rng.permutation(TWO)])
+    together = partial_statistic(values, scores, ONES)[2]
+    for row, score in zip(together, scores, strict=True):
+        np.testing.assert_allclose(row, partial_statistic(values, score[None], ONES)[2][0])
+
+
+@settings(max_examples=30, deadline=None)
+@given(scale=st.floats(1e-6, 1e6), shift=st.floats(-10, 10), seed=st.integers(0, 1000))
+def test_units_do_not_matter(scale, shift, seed):
+    values = np.random.default_rng(seed).normal(size=(20, 3))
+    one = relate_blocks(values, TWO, ONES, permutations=59)
+    two = relate_blocks(scale * (values + shift), TWO, ONES, permutations=59)
+    np.testing.assert_allclose(one.t, two.t, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(one.p, two.p)
+    swapped = relate_blocks(values, 1 - TWO, ONES, permutations=59)
+    np.testing.assert_allclose(swapped.slope, -one.slope)
+
+
+def test_a_column_without_scatter_has_no_answer():
+    test = relate_blocks(np.tile([1.0, 0.0], (20, 1)), TWO, ONES, permutations=19)
+    assert np.isnan(test.p).all()
+    assert np.isnan(test.p_corrected).all()
+
+
+def test_corrected_p_is_never_smaller_and_holds_for_all_columns(rng):
+    hits, single = 0, []
+    for seed in range(200):
+        values = rng.normal(size=(20, 6))
+        test = relate_blocks(values, TWO, ONES, permutations=99, seed=seed)
+        assert (test.p_corrected >= test.p - 1e-12).all()
+        hits += test.p_corrected.min() <= 0.05
+        single.append(test.p[0])
+    assert stats.binomtest(hits, 200, 0.05).pvalue > 1e-3
+    assert stats.kstest(np.array(single) - rng.random(200) / 100, "uniform").pvalue > 1e-3
+
+
+def test_clusters_of_a_row():
+    t = np.array([0.0, 2.5, 3.0, -3.0, 0.5, 2.1])
+    assert find_clusters(t, 2.0) == [(1, 2, 5.5), (3, 3, -3.0), (5, 5, 2.1)]
+    assert find_clusters(np.zeros(4), 2.0) == []
+
+
+def test_a_cluster_is_found_and_noise_is_not(rng):
+    values = rng.normal(size=(20, 50))
+    values[10:, 20:26] += 2.0
+    test = relate_blocks(values, TWO, ONES, permutations=199)
+    clusters = assess_clusters(test, threshold=cluster_threshold(20))
+    best = min(clusters, key=lambda c: c.p)
+    assert best.p <= 0.02
+    assert best.mass > 0
+    assert 18 <= best.first <= 21
+    assert 24 <= best.last <= 27
+    assert all(c.p > 0.05 for c in clusters if c is not best)
+
+
+def test_a_trend(rng):
+    scores = np.repeat([0.0, 1.0, 4.0], 8)
+    values = rng.normal(size=(24, 2))
+    values[:, 1] += scores
+    test = relate_blocks(values, scores, np.ones((24, 1)))
+    assert test.slope[1] == pytest.approx(1.0, abs=0.4)
+    assert test.p_corrected[1] < 0.01 < test.p[0]
+
+
+def test_holm_leaves_out_what_is_not_known():
+    np.testing.assert_allclose(correct_by_holm([0.01, np.nan, 0.04, 0.03]), [0.03, np.nan, 0.06, 0.06])
+    assert np.isnan(correct_by_holm([np.nan])).all()

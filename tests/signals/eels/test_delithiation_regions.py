@@ -1,0 +1,190 @@
+"""Regions of a result: every way to name them, and errors that name the culprit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import hyperspy.api as hs
+import numpy as np
+import pytest
+
+from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus, LithiumContent
+from hyperspy_assb.eels.delithiation.populations import Verdict
+from hyperspy_assb.eels.delithiation.quantification import Quantification
+from hyperspy_assb.signals.eels.delithiation import Delithiation
+from hyperspy_assb.signals.eels.delithiation_regions import (
+    find_iron_phosphate,
+    mean_spectrum,
+    populations_of,
+    region_table,
+)
+from hyperspy_assb.simulation import EELSConditions, simulate_spectra
+from hyperspy_assb.simulation.battery import spectra_to_signal
+
+SHAPE = (12, 10)
+SCALE = 5.0
+
+
+def as_map(values):
+    signal = hs.signals.BaseSignal(np.asarray(values)).T
+    for axis, name in zip(signal.axes_manager.navigation_axes, "xy", strict=True):
+        axis.name, axis.units, axis.scale = name, "nm", SCALE
+    return signal
+
+
+@pytest.fixture
+def result(rng):
+    """Left half FePO4, right half LiFePO4, the last row without olivine."""
+    truth = np.where(np.arange(SHAPE[1]) < 5, 0.0, 1.0) * np.ones(SHAPE)
+    x = truth + 0.05 * rng.standard_normal(SHAPE)
+    status = np.zeros(SHAPE, dtype=np.int8)
+    x[-1], status[-1] = np.nan, DelithiationStatus.NO_OLIVINE
+    status[0, 0] = DelithiationStatus.THICK
+    maps = {
+        "x": x,
+        "x_std": np.where(np.isnan(x), np.nan, 0.05),
+        "x_systematic": np.where(np.isnan(x), np.nan, 0.02),
+        "significance": x / 0.05,
+        "detection_limit": np.full(SHAPE, 0.2),
+        "olivine_fraction": np.where(np.isnan(x), 0.0, 0.8),
+        "t_over_lambda": np.full(SHAPE, 0.5),
+    }
+    flat = {name: np.ravel(values) for name, values in maps.items()}
+    thickness = flat.pop("t_over_lambda")
+    valence = LithiumContent(**flat, status=status.ravel())
+    lithium = dataclasses.replace(valence, significance=flat["x"] / flat["x_std"])
+    nothing = np.zeros((thickness.size, 0))
+    found = Quantification(
+        {"valence": valence, "lithium": lithium}, nothing, nothing, thickness, thickness, thickness, nothing
+    )
+    axes = as_map(x).axes_manager._get_navigation_axes_dicts()
+    standard = object()  # there is one, and nothing here looks into it
+    return Delithiation(found, standard, "valence", tuple(axes))
+
+
+def left():
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[:-1, :5] = True
+    return mask
+
+
+def test_the_whole_image(result):
+    table = region_table(result)
+    assert table.index.tolist() == ["whole image"]
+    assert table.index.name == "region"
+    row = table.iloc[0]
+    assert (row["n_pixels"], row["n_answered"]) == (120, 110)
+    assert (row["quantified"], row["thick"], row["no_olivine"], row["not_fitted"]) == (109, 1, 10, 0)
+    assert row["x"] == pytest.approx(0.5, abs=0.02)
+    assert row["x"] == pytest.approx(np.nanmean(result.x.data))  # the same Fe everywhere
+    assert row["x_systematic"] == pytest.approx(0.02)
+    assert row["t_over_lambda"] == 0.5
+
+
+def test_all_ways_to_name_a_region_are_one(result):
+    mask = left()
+    region = hs.roi.RectangularROI(left=0.0, top=0.0, right=5 * SCALE, bottom=11 * SCALE)
+    labels = mask.astype(np.uint8)
+    expected = region_table(result, mask).iloc[0]
+    assert expected["n_pixels"] == 55
+    for where in (as_map(mask), mask.tolist(), region, labels, as_map(labels), {"left": mask}, {"left": region}):
+        row = region_table(result, where).iloc[0]
+        np.testing.assert_array_equal(row.to_numpy(float), expected.to_numpy(float))
+
+
+def test_names(result):
+    labels = np.where(left(), 1, 4)
+    assert region_table(result, labels).index.tolist() == ["1", "4"]
+    assert region_table(result, labels, names={1: "rim", 4: "core"}).index.tolist() == ["rim", "core"]
+    both = region_table(result, {"left": left(), "grain": labels})
+    assert both.index.tolist() == ["left", "grain 1", "grain 4"]
+    assert both.loc["left"].equals(both.loc["grain 1"])
+
+
+def test_a_region_without_olivine_has_no_x_and_says_why(result):
+    bottom = np.zeros(SHAPE, dtype=bool)
+    bottom[-1] = True
+    row = region_table(result, {"bottom": bottom, "left": left()}).loc["bottom"]
+    assert np.isnan(row["x"])
+    assert row["no_olivine"] == row["n_pixels"] == 10
+    with pytest.raises(ValueError, match=r"Only 0 of the 10 pixels have an x.*region with olivine.*status"):
+        populations_of(result, bottom)
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "message"),
+    [
+        ({"rim": np.zeros(SHAPE, dtype=bool)}, ValueError, r"regions\['rim'\] names no pixel"),
+        ({"rim": np.ones((3, 3), dtype=bool)}, ValueError, r"regions\['rim'\] has the shape \(3, 3\).*\(12, 10\)"),
+        (np.ones((3, 3), dtype=int), ValueError, r"regions has the shape \(3, 3\).*\(12, 10\)"),
+        (np.zeros(SHAPE, dtype=int), ValueError, "no region"),
+        (np.ones(SHAPE), TypeError, "regions must be a boolean array.*float64"),
+        ("rim", TypeError, "regions must be a boolean array"),
+    ],
+)
+def test_wrong_regions_are_named(result, where, error, message):
+    with pytest.raises(error, match=message):
+        region_table(result, where)
+
+
+def test_populations_of_regions(result):
+    whole = populations_of(result)
+    assert (whole.verdict, whole.n_pixels, whole.n_left_out) == (Verdict.TWO_PHASE, 110, 10)
+    np.testing.assert_allclose(whole.two.share, 0.5, atol=0.01)
+    assert populations_of(result, left()).verdict is Verdict.ONE_PHASE
+    with pytest.raises(TypeError, match="mask must be a boolean array"):
+        populations_of(result, np.ones(SHAPE))
+
+
+def test_iron_phosphate_is_found(result):
+    finds = find_iron_phosphate(result)
+    assert finds.level == 0.05
+    assert finds.found.data.dtype == bool
+    for signal in (finds.p_value, finds.adjusted, finds.found):
+        assert signal.axes_manager.navigation_shape == (10, 12)
+        assert signal.axes_manager.navigation_axes[0].units == "nm"
+        assert signal.metadata.General.title
+    assert finds.found.data[left()].all()
+    assert finds.found.data[:-1, 5:].mean() < 0.1
+    assert np.isnan(finds.p_value.data[-1]).all()
+    assert not finds.found.data[-1].any()
+
+
+def test_the_method_of_the_result_does_not_matter(result):
+    """The significance of method "lithium" is of Li: it is not what is asked here."""
+    lithium = result.select("lithium")
+    np.testing.assert_array_equal(find_iron_phosphate(lithium).found.data, find_iron_phosphate(result).found.data)
+
+
+# ---------------------------------------------------------------------------------------------------- mean spectra
+
+
+@pytest.fixture(scope="module")
+def spectra():
+    conditions = EELSConditions()
+    data = simulate_spectra({"LiFePO4": np.full((3, 4), 60.0)}, conditions, 3, dose=1e6)
+    return spectra_to_signal(data, conditions, signal_type="EELS_ASSB")
+
+
+def test_mean_of_a_region(spectra):
+    mask = np.zeros((3, 4), dtype=bool)
+    mask[1, 1:] = True
+    found = mean_spectrum(spectra, mask)
+    assert found.n_pixels == 3
+    assert abs(found.energy[np.argmax(found.density)]) < spectra.axes_manager.signal_axes[0].scale
+    whole = mean_spectrum(spectra)
+    assert whole.n_pixels == 12
+    assert np.median(whole.std) == pytest.approx(0.5 * np.median(found.std), rel=0.3)
+    # Twice the thickness: half the density per t/lambda, but for the zero loss that is left.
+    one, two = (mean_spectrum(spectra, t_over_lambda=np.full((3, 4), t)) for t in (0.2, 0.4))
+    np.testing.assert_allclose(one.density, 2 * np.exp(-0.2) * two.density)
+
+
+def test_a_lazy_signal_and_a_single_spectrum(spectra):
+    np.testing.assert_allclose(mean_spectrum(spectra.as_lazy()).density, mean_spectrum(spectra).density)
+    assert mean_spectrum(spectra.inav[0, 0]).n_pixels == 1
+
+
+def test_wrong_regions_of_spectra(spectra):
+    with pytest.raises(ValueError, match=r"where has the shape \(2, 2\)"):
+        mean_spectrum(spectra, np.ones((2, 2), dtype=bool))
