@@ -15,12 +15,12 @@ from hyperspy_assb.signals.eds.composition_comparison import load_composition_co
 from hyperspy_assb.signals.eds.compositions import load_eds_composition as load_eds_composition
 from hyperspy_assb.signals.eds.compositions import load_eds_phases as load_eds_phases
 from hyperspy_assb.signals.eds.interface_profile import load_interface_profile as load_interface_profile
+from hyperspy_assb.signals.eds.signal import load_eds_spectrum_image as load_eds_spectrum_image
 from hyperspy_assb.signals.eels.delithiation import load_delithiation as load_delithiation
 from hyperspy_assb.signals.eels.low_loss_comparison import load_comparison as load_comparison
+from hyperspy_assb.signals.eels.signal import load_spectrum_image as load_spectrum_image
 from hyperspy_assb.signals.fits.fit_comparison import compare_fits as compare_fits
 from hyperspy_assb.signals.fits.precision import predict_precision as predict_precision
 from hyperspy_assb.signals.fits.residuals import plot_residuals as plot_residuals
-from hyperspy_assb.signals.loading import load_eds_spectrum_image as load_eds_spectrum_image
-from hyperspy_assb.signals.loading import load_spectrum_image as load_spectrum_image
 
 __version__: str

@@ -15,7 +15,7 @@ import pandas as pd
 from hyperspy_assb import provenance
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.writing import add_parameters
-from hyperspy_assb.signals.loading import load_spectrum_image
+from hyperspy_assb.signals.eels.signal import load_spectrum_image
 
 _COLUMNS = (
     "state",

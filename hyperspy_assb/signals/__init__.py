@@ -1,9 +1,8 @@
 """HyperSpy signals for all-solid-state batteries, and reading them from files."""
 
 from hyperspy_assb.signals.acom.signal import ACOMPatterns, LazyACOMPatterns, load_patterns
-from hyperspy_assb.signals.eds.signal import ASSBEDSTEMSpectrum, LazyASSBEDSTEMSpectrum
-from hyperspy_assb.signals.eels.signal import ASSBEELSSpectrum, LazyASSBEELSSpectrum
-from hyperspy_assb.signals.loading import load_eds_spectrum_image, load_spectrum_image
+from hyperspy_assb.signals.eds.signal import ASSBEDSTEMSpectrum, LazyASSBEDSTEMSpectrum, load_eds_spectrum_image
+from hyperspy_assb.signals.eels.signal import ASSBEELSSpectrum, LazyASSBEELSSpectrum, load_spectrum_image
 
 __all__ = [
     "ACOMPatterns",

@@ -6,13 +6,9 @@ import warnings
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hyperspy.api as hs
-
-if TYPE_CHECKING:
-    from hyperspy_assb.signals.eds.signal import ASSBEDSTEMSpectrum
-    from hyperspy_assb.signals.eels.signal import ASSBEELSSpectrum
 
 _EELS = ("EELS_ASSB", "EELS", "TEM EELS")
 _EDS = ("EDS_TEM_ASSB", "EDS_TEM")
@@ -20,80 +16,17 @@ _EXTRAS = {"sparse": "rosettasciio[eds-stream]", "h5py": "rosettasciio[hdf5]", "
 """What installs the packages without which some readers fail: Velox keeps photons as a stream."""
 
 
-def load_spectrum_image(
-    path: str | PathLike[str], *, lazy: bool = False, reader: str | None = None
-) -> ASSBEELSSpectrum:
-    """Load the EELS spectrum or spectrum image of a file.
-
-    Parameters
-    ----------
-    path
-        File to read, in any format that HyperSpy reads.
-    lazy
-        Whether the data stay on disk until they are needed.
-    reader
-        Name of the reader, where the ending of the file does not tell (``.hdf5``); None: by the ending.
-
-    Returns
-    -------
-    ASSBEELSSpectrum
-        The largest of the EELS signals in the file; where none says that it is EELS, its only one-dimensional signal.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file cannot be read (truncated, damaged, or of an unknown format), holds no spectrum, or only an empty
-        one. The message names the file.
-
-    Warns
-    -----
-    UserWarning
-        If the file holds several EELS signals, naming the one that was taken.
-    """
-    return _as(_load(path, {"lazy": lazy}, reader, choose=_spectra, what=("EELS spectrum", "spectra")), "EELS_ASSB")
-
-
-def load_eds_spectrum_image(
-    path: str | PathLike[str], *, lazy: bool = False, reader: str | None = None
-) -> ASSBEDSTEMSpectrum:
-    """Load the X-ray spectrum or spectrum image of a file: Velox ``.emd``, Bruker ``.bcf``, ``.hspy``, ``.dm4``.
-
-    Parameters
-    ----------
-    path, lazy, reader
-        As for :func:`load_spectrum_image`.
-
-    Returns
-    -------
-    ASSBEDSTEMSpectrum
-        The largest of the X-ray signals of a (S)TEM in the file; images beside them are left.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As for :func:`load_spectrum_image`, and if a package is missing that the reader needs, naming it.
-
-    Warns
-    -----
-    UserWarning
-        If the file holds several X-ray signals, naming the one that was taken.
-    """
-    return _as(_load(path, {"lazy": lazy}, reader, choose=_x_rays, what=("X-ray spectrum", "spectra")), "EDS_TEM_ASSB")
-
-
-def load_spectra(path: str | PathLike[str]) -> ASSBEELSSpectrum | ASSBEDSTEMSpectrum:
+def load_spectra(path: str | PathLike[str]) -> Any:
     """Load what spectra a file holds, EELS or X-rays; where both, EELS, with a warning.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        As for :func:`load_spectrum_image`.
+        As for :func:`load_signal`.
     """
 
     def choose(found: list[Any]) -> list[Any]:
-        eels, x_rays = _spectra(found), _x_rays(found)
+        eels, x_rays = eels_spectra(found), x_ray_spectra(found)
         if eels and x_rays:
             warnings.warn(
                 f"{path} holds EELS and X-ray spectra: EELS was taken; load_eds_spectrum_image reads the other.",
@@ -102,11 +35,12 @@ def load_spectra(path: str | PathLike[str]) -> ASSBEELSSpectrum | ASSBEDSTEMSpec
             )
         return eels or x_rays
 
-    signal = _load(path, {}, None, choose=choose, what=("EELS or X-ray spectrum", "spectra"))
-    return _as(signal, "EDS_TEM_ASSB" if signal.metadata.Signal.signal_type in _EDS else "EELS_ASSB")
+    signal = load_signal(path, {}, None, choose=choose, what=("EELS or X-ray spectrum", "spectra"))
+    return as_type(signal, "EDS_TEM_ASSB" if x_ray_spectra([signal]) else "EELS_ASSB")
 
 
-def _as(signal: Any, signal_type: str) -> Any:
+def as_type(signal: Any, signal_type: str) -> Any:
+    """The signal with its type set, where it is not yet that."""
     if signal.metadata.Signal.signal_type != signal_type:
         signal.set_signal_type(signal_type)
     return signal
@@ -121,12 +55,12 @@ def load_largest(
     wanted: Callable[[Any], bool],
     what: str,
 ) -> Any:
-    """The largest signal of a file of some kind; errors as :func:`load_spectrum_image` has them.
+    """The largest signal of a file of some kind; errors as :func:`load_signal` has them.
 
     Parameters
     ----------
     path, lazy, reader
-        As for :func:`load_spectrum_image`.
+        As for :func:`load_signal`.
     signal_type
         What it is loaded as, whatever the file calls it.
     wanted
@@ -135,10 +69,12 @@ def load_largest(
         What the kind is called.
     """
     options = {"lazy": lazy, "signal_type": signal_type}
-    return _load(path, options, reader, choose=lambda found: [s for s in found if wanted(s)], what=(what, f"{what}s"))
+    return load_signal(
+        path, options, reader, choose=lambda found: [s for s in found if wanted(s)], what=(what, f"{what}s")
+    )
 
 
-def _load(
+def load_signal(
     path: str | PathLike[str],
     options: dict[str, Any],
     reader: str | None,
@@ -146,6 +82,34 @@ def _load(
     choose: Callable[[list[Any]], list[Any]],
     what: tuple[str, str],
 ) -> Any:
+    """The largest of the signals of a file that are chosen.
+
+    Parameters
+    ----------
+    path
+        File to read.
+    options
+        Of ``hs.load``.
+    reader
+        Name of the reader, where the ending of the file does not tell; None: by the ending.
+    choose
+        Takes from the signals of the file those that are wanted.
+    what
+        What is wanted, in the singular and in the plural, for messages.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file cannot be read (truncated, damaged, of an unknown format, a reader's package is missing), or holds
+        nothing that is wanted or only empty signals. The message names the file.
+
+    Warns
+    -----
+    UserWarning
+        If several are chosen, naming the one that was taken.
+    """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no file {path}.")
@@ -189,7 +153,7 @@ def check_result_path(path: str | PathLike[str]) -> None:
         raise ValueError(f"{path}: a result is saved whole in .hspy or .zspy; tables of it go to .csv by pandas.")
 
 
-def _spectra(signals: list[Any]) -> list[Any]:
+def eels_spectra(signals: list[Any]) -> list[Any]:
     """Those of the signals that are EELS; else the only one-dimensional one."""
     eels = [s for s in signals if s.metadata.Signal.signal_type in _EELS]
     if eels:
@@ -198,7 +162,8 @@ def _spectra(signals: list[Any]) -> list[Any]:
     return spectra if len(spectra) == 1 else []
 
 
-def _x_rays(signals: list[Any]) -> list[Any]:
+def x_ray_spectra(signals: list[Any]) -> list[Any]:
+    """Those of the signals that are X-ray spectra of a (S)TEM."""
     return [s for s in signals if s.metadata.Signal.signal_type in _EDS]
 
 

@@ -10,9 +10,6 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-UNROLLED = 8
-"""Spots that are added in one pass; the spots of a template are padded to a multiple of it, with weight 0."""
-
 
 @cache
 def sweeper(azimuths: int) -> Callable[..., None]:

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from hyperspy_assb.acom.crystals.crystal_phase import laue_rotations
 from hyperspy_assb.acom.crystals.frames import matrices
-from hyperspy_assb.acom.matching.azimuth_sweep import UNROLLED
 from hyperspy_assb.acom.patterns.polar import WEIGHT_SUM, PolarGrid
 from hyperspy_assb.acom.templates.bank import TemplateBank
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+UNROLLED = 8
+"""Spots that the matching adds in one pass; those of a template are padded to a multiple of it, with weight 0."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from os import PathLike
 from typing import Any, ClassVar
 
 from exspy.signals import EDSTEMSpectrum, LazyEDSTEMSpectrum
@@ -22,6 +23,7 @@ from hyperspy_assb.signals.eds.interface_profile import InterfaceProfile, profil
 from hyperspy_assb.signals.eds.line_counts import BatteryLines, LineCounts, line_counts, prepare_lines
 from hyperspy_assb.signals.eds.quantification import composition_of, phases_of
 from hyperspy_assb.signals.eds.setup import DEFAULTS, EDS, TEM, Factors, Settings
+from hyperspy_assb.signals.loading import as_type, load_signal, x_ray_spectra
 
 _DEFAULTED = {
     "tilt_stage": TEM + "Stage.tilt_alpha",
@@ -434,3 +436,32 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
 class LazyASSBEDSTEMSpectrum(ASSBEDSTEMSpectrum, LazyEDSTEMSpectrum):
     """X-ray spectra of all-solid-state batteries that stay on disk until they are needed."""
+
+
+def load_eds_spectrum_image(
+    path: str | PathLike[str], *, lazy: bool = False, reader: str | None = None
+) -> ASSBEDSTEMSpectrum:
+    """Load the X-ray spectrum or spectrum image of a file: Velox ``.emd``, Bruker ``.bcf``, ``.hspy``, ``.dm4``.
+
+    Parameters
+    ----------
+    path, lazy, reader
+        As for :func:`~hyperspy_assb.load_spectrum_image`.
+
+    Returns
+    -------
+    ASSBEDSTEMSpectrum
+        The largest of the X-ray signals of a (S)TEM in the file; images beside them are left.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As for :func:`~hyperspy_assb.load_spectrum_image`, and if a package is missing that the reader needs, naming it.
+
+    Warns
+    -----
+    UserWarning
+        If the file holds several X-ray signals, naming the one that was taken.
+    """
+    signal = load_signal(path, {"lazy": lazy}, reader, choose=x_ray_spectra, what=("X-ray spectrum", "spectra"))
+    return as_type(signal, "EDS_TEM_ASSB")

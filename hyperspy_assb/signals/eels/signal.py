@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.delithiation_estimate import quantify_delithiation
 from hyperspy_assb.signals.eels.low_loss_comparison import LowLossComparison, compare_low_loss
 from hyperspy_assb.signals.eels.zero_loss import ZeroLossMaps
+from hyperspy_assb.signals.loading import as_type, eels_spectra, load_signal
 
 
 class ASSBEELSSpectrum(EELSSpectrum):
@@ -458,3 +460,39 @@ class ASSBEELSSpectrum(EELSSpectrum):
 
 class LazyASSBEELSSpectrum(ASSBEELSSpectrum, LazyEELSSpectrum):
     """EELS spectra of all-solid-state batteries that stay on disk until they are needed."""
+
+
+def load_spectrum_image(
+    path: str | PathLike[str], *, lazy: bool = False, reader: str | None = None
+) -> ASSBEELSSpectrum:
+    """Load the EELS spectrum or spectrum image of a file.
+
+    Parameters
+    ----------
+    path
+        File to read, in any format that HyperSpy reads.
+    lazy
+        Whether the data stay on disk until they are needed.
+    reader
+        Name of the reader, where the ending of the file does not tell (``.hdf5``); None: by the ending.
+
+    Returns
+    -------
+    ASSBEELSSpectrum
+        The largest of the EELS signals in the file; where none says that it is EELS, its only one-dimensional signal.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file cannot be read (truncated, damaged, or of an unknown format), holds no spectrum, or only an empty
+        one. The message names the file.
+
+    Warns
+    -----
+    UserWarning
+        If the file holds several EELS signals, naming the one that was taken.
+    """
+    signal = load_signal(path, {"lazy": lazy}, reader, choose=eels_spectra, what=("EELS spectrum", "spectra"))
+    return as_type(signal, "EELS_ASSB")
