@@ -67,15 +67,21 @@ def test_public_names_can_be_had(name: str) -> None:
     assert getattr(hyperspy_assb, name) is not None
 
 
-def test_stub_names_what_the_package_names() -> None:
+def test_the_stub_is_the_only_list_of_names() -> None:
     tree = ast.parse((PACKAGE / "__init__.pyi").read_text("utf-8"))
     imported = {alias.asname or alias.name for n in tree.body if isinstance(n, ast.ImportFrom) for alias in n.names}
     declared = {n.target.id for n in tree.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
-    assert imported | declared == set(hyperspy_assb.__all__)
+    (listed,) = [
+        ast.literal_eval(n.value)
+        for n in tree.body
+        if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name) and n.targets[0].id == "__all__"
+    ]
+    assert imported | declared == set(hyperspy_assb.__all__) == set(listed)
+    assert dir(hyperspy_assb) == sorted(hyperspy_assb.__all__)
 
 
 def test_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match="hyperspy_assb attribute nothing"):
         hyperspy_assb.nothing  # noqa: B018
 
 
