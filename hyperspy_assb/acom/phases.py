@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.acom._cif import CrystalError, read_crystal, space_group_operations, standard_base
+from hyperspy_assb.acom._cif import CrystalError, read_crystal, standard_base
+from hyperspy_assb.acom._symmetry import standard_operations
 from hyperspy_assb.fitting.kernels import FloatArray
 from hyperspy_assb.reference import UnknownReferenceError, crystal_file, phase, phases
 
@@ -130,7 +131,7 @@ def laue_rotations(phase: CrystalPhase) -> FloatArray:
     """
     axes = cell_axes(phase).T
     found: dict[tuple[int, ...], NDArray[np.int64]] = {}
-    for rotation, _ in space_group_operations(phase.space_group):
+    for rotation in standard_operations(phase.space_group)[0]:
         proper = rotation * round(np.linalg.det(rotation))
         found.setdefault(tuple(proper.ravel()), proper)
     cartesian = axes @ np.array(list(found.values())) @ np.linalg.inv(axes)
