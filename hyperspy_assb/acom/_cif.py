@@ -34,7 +34,7 @@ LARGEST_U = 0.2
 """Å²; an atom that moves by more than 0.45 Å about its place, root mean square, is in no crystal."""
 _B_OF_U = 8.0 * np.pi**2
 _LARGEST_VOLUME = 2e5  # Å³: the reflections of larger cells do not fit into memory
-_MOST_IMAGES, _MOST_OPERATIONS = 20_000, 768  # up to there, symmetry is found in seconds
+_MOST_IMAGES, _MOST_OPERATIONS = 10_000, 768  # up to there, symmetry is found in seconds
 
 _CELL = [f"_cell_length_{axis}" for axis in "abc"] + [f"_cell_angle_{angle}" for angle in ("alpha", "beta", "gamma")]
 _OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fractions import Fraction
 from functools import cache
 from itertools import product
 from typing import Any
@@ -92,8 +93,9 @@ def setting_of_atoms(
     if found is None or order not in (None, len(found.rotations)):
         return None
     number, to_standard = int(found.number), found.transformation_matrix
+    back = np.array([float(Fraction(x).limit_denominator(48)) for x in np.linalg.inv(to_standard).flat])
     # spglib may exchange axes and take another cell choice; a cell that is in a standard setting stays as it is.
-    for change in [*_CHANGES, np.round(np.linalg.inv(to_standard), 6)]:
+    for change in [*_CHANGES, back.reshape(3, 3)]:
         if _keeps_standard(number, to_standard @ change):
             return number, change
     return None
