@@ -20,6 +20,7 @@ from hyperspy_assb.acom._symmetry import (
     SAME_PLACE,
     Operations,
     as_arrays,
+    find_space_group,
     setting_of_atoms,
     setting_of_operations,
     standard_operations,
@@ -355,9 +356,8 @@ def _listed_operations(listed: list[str | None], key: str, where: str) -> Operat
 def _named_operations(values: _Values, cell: FloatArray) -> list[Operations]:
     number, name = values.text(*_NUMBERS), _NAME.fullmatch(values.text(*_NAMES))
     stated = gemmi.find_spacegroup_by_number(int(number)) if re.fullmatch("[0-9]{1,3}", number) else None
-    angles = (cell[3], cell[5])  # by which gemmi knows rhombohedral axes
-    found = gemmi.find_spacegroup_by_name(name[1].replace("_", ""), *angles) if name else None
-    found = found or (gemmi.find_spacegroup_by_name(stated.hm, *angles) if stated else None)
+    found = find_space_group(name[1], cell) if name else None
+    found = found or (find_space_group(stated.hm, cell) if stated else None)
     if found is None:
         raise CrystalError(f"{values.where}: no symmetry operations ({_OPERATIONS[1]}), and no known space group.")
     if stated is not None and stated.number != found.number:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from fractions import Fraction
 from functools import cache
@@ -41,6 +42,23 @@ def as_arrays(group: Iterable[gemmi.Op]) -> Operations:
 def standard_operations(number: int) -> Operations:
     """Operations of a space group in its standard setting: b unique, cell choice 1; hexagonal axes."""
     return as_arrays(gemmi.find_spacegroup_by_number(number).operations())
+
+
+@cache
+def _short_names() -> dict[str, str]:
+    """P n m a by P 21/n 21/m 21/a, without blanks."""
+    types = [spglib.get_spacegroup_type(hall_number) for hall_number in range(530, 0, -1)]
+    return {re.sub("[ _]", "", kind.international_full): kind.international_short for kind in types if kind}
+
+
+def find_space_group(name: str, cell: FloatArray) -> gemmi.SpaceGroup | None:
+    """Space group by its symbol, short or full; on rhombohedral axes if the cell has such."""
+    compact = re.sub("[ _]", "", name)
+    for symbol in (name.replace("_", ""), _short_names().get(compact)):
+        found = gemmi.find_spacegroup_by_name(symbol, cell[3], cell[5]) if symbol else None
+        if found is not None:
+            return found
+    return None
 
 
 def setting_of_operations(operations: Operations, metric: FloatArray) -> tuple[int, FloatArray] | None:
@@ -93,7 +111,7 @@ def setting_of_atoms(
     if found is None or order not in (None, len(found.rotations)):
         return None
     number, to_standard = int(found.number), found.transformation_matrix
-    back = np.array([float(Fraction(x).limit_denominator(48)) for x in np.linalg.inv(to_standard).flat])
+    back = np.array([float(Fraction(x).limit_denominator(48)) for x in np.linalg.inv(to_standard).ravel().tolist()])
     # spglib may exchange axes and take another cell choice; a cell that is in a standard setting stays as it is.
     for change in [*_CHANGES, back.reshape(3, 3)]:
         if _keeps_standard(number, to_standard @ change):

@@ -80,8 +80,9 @@ def load_phase(name_or_path: str | Path, *, name: str | None = None) -> CrystalP
     -------
     phase
         In the standard setting of its space group: olivines in Pnma, rhombohedral groups on hexagonal axes,
-        monoclinic groups with b unique (their cell choice, such as P21/n, stays). Charges are taken off the elements;
-        isotropic displacements that a CIF has are kept.
+        monoclinic groups with b unique (their cell choice, such as P21/n, stays). Cells in P1 get the symmetry that
+        their atoms have to 0.05 Å; supercells and primitive cells become the conventional cell. Elements have no
+        charges; displacements that a CIF has are kept, isotropically. The caveat says what the file leaves open.
 
     Raises
     ------
@@ -90,8 +91,8 @@ def load_phase(name_or_path: str | Path, *, name: str | None = None) -> CrystalP
     UnknownReferenceError
         If it is neither a file nor the name of a crystalline reference phase.
     CrystalError
-        If the CIF cannot be read: no atoms, an unknown element, a cell that is incomplete or impossible, or that does
-        not have the symmetry of the space group.
+        If the CIF cannot be read: no atoms, an unknown element, a value that is no number or operation (none is
+        evaluated), a cell that is incomplete or impossible, or that does not have the symmetry of the space group.
     """
     asked = str(name_or_path)
     if isinstance(name_or_path, str):

@@ -377,14 +377,15 @@ def test_origins(tmp_path, name, manganese, told):
 
 
 def test_names_of_space_groups(tmp_path):
-    sites = [("Fe1", "Fe", 0.1, 0.2, 0.3, 1.0, 0.0)]
+    sites = [("Fe1", "Fe", 0.1, 0.2, 0.37, 1.0, 0.0)]
 
     def number(name, cell=(5, 5, 5, 90, 90, 90)):
         extra = f"_symmetry_space_group_name_H-M {quoted(name)}\n"
         phase = load_phase(write(tmp_path / "a.cif", cell=cell, operations=[], sites=sites, extra=extra))
         return phase.space_group, len(phase.structure)
 
-    assert number("P b n m") == (62, 8)
+    assert number("P b n m") == number("P 21/b 21/n 21/m") == number("Pnma") == (62, 8)
+    assert number("F 4/m -3 2/m") == number("Fm-3m") == (225, 192)
     assert number("P 21/n") == number("P 1 21/n 1") == number("P2_1/c") == (14, 4)
     assert number("R -3 c", (5, 5, 13, 90, 90, 120)) == number("R -3 c H", (5, 5, 13, 90, 90, 120)) == (167, 36)
     assert number("R -3 c", (5, 5, 5, 57, 57, 57)) == number("R -3 c :R", (5, 5, 5, 57, 57, 57)) == (167, 36)
