@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 LARGEST_U = 0.2
 """Å²; an atom that moves by more than 0.45 Å about its place, root mean square, is in no crystal."""
 _B_OF_U = 8.0 * np.pi**2
-_LARGEST_VOLUME = 2e5  # Å³: the reflections of larger cells do not fit into memory
+_LONGEST, _LARGEST = 2e3, 2e5  # Å, and a b c in Å³: the reflections of larger cells do not fit into memory
 _MOST_IMAGES, _MOST_OPERATIONS = 10_000, 768  # up to there, symmetry is found in seconds
 
 _CELL = [f"_cell_length_{axis}" for axis in "abc"] + [f"_cell_angle_{angle}" for angle in ("alpha", "beta", "gamma")]
@@ -262,9 +262,10 @@ def _read_cell(values: _Values) -> FloatArray:
     if missing:
         raise CrystalError(f"{values.where}: the cell is not complete: {', '.join(missing)} missing.")
     cell = np.concatenate([values.numbers(key, None) for key in _CELL])
-    possible = (cell[:3] > 1.0).all() and (cell[3:] > 0.0).all() and (cell[3:] < 180.0).all()
-    if not (possible and 1.0 < np.linalg.det(_metric(cell)) < _LARGEST_VOLUME**2):
-        raise CrystalError(f"{values.where}: the cell {cell[:3]} Å, {cell[3:]} degrees is impossible, or too large.")
+    lengths, angles = cell[:3], cell[3:]
+    possible = 1.0 < lengths.min() <= lengths.max() < _LONGEST and 0.0 < angles.min() <= angles.max() < 180.0
+    if not (possible and lengths.prod() < _LARGEST and np.linalg.det(_metric(cell)) > 1.0):
+        raise CrystalError(f"{values.where}: the cell {lengths} Å, {angles} degrees is impossible, or too large.")
     return cell
 
 

@@ -177,6 +177,7 @@ def test_values_that_are_no_numbers_are_named(tmp_path, key, value):
     [
         ("_cell_length_a", "-10.3", "impossible"),
         ("_cell_length_a", "99999", "too large"),
+        ("_cell_length_a", "9000.0", "too large"),
         ("_cell_angle_beta", "0.001", "impossible"),
         ("_cell_angle_beta", "180", "impossible"),
         ("_atom_site_occupancy", "-0.5", "'P1' has an impossible occupancy"),
