@@ -19,7 +19,7 @@ from hyperspy_assb.acom.phases import cell_axes, load_phase
 from hyperspy_assb.simulation.diffraction_crystal import load_structure
 
 # Without x, y, z, commas and blanks it is one translation of an operation for diffpy, which evaluates it.
-PAYLOAD = "vars(__import__('os'))['s\\171stem']('touch${IFS}ran')"
+PAYLOAD = "__import__('pathlib').Path('ran').touch()"
 CELL = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
 COLUMNS = ("label", "type_symbol", "fract_x", "fract_y", "fract_z", "occupancy", "U_iso_or_equiv")
 TENSOR = tuple(f"U_{component}" for component in ("11", "22", "33", "12", "13", "23"))
