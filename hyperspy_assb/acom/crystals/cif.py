@@ -1,49 +1,58 @@
-"""Reading of CIFs: elements without charges, and the cell in the standard setting of the space group."""
+"""Reading of CIFs: elements without charges, and the cell in the standard setting of the space group.
+
+What a CIF says is data. gemmi splits it into values, each value passes one of the grammars below, and the crystal is
+built from the numbers: nothing gets text of a file that would evaluate it, or open what it names.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
-from collections.abc import Iterable, Iterator
-from functools import cache
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+import gemmi
 import numpy as np
+from gemmi import cif
 from numpy.typing import NDArray
 
-from hyperspy_assb.acom.crystals.symmetry import find_operations
+from hyperspy_assb.acom.crystals.symmetry import (
+    SAME_PLACE,
+    Operations,
+    as_arrays,
+    find_space_group,
+    setting_of_atoms,
+    setting_of_operations,
+    standard_operations,
+)
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.reference import electron_scattering_table
 
 if TYPE_CHECKING:
     from diffpy.structure import Structure
 
-Operation = tuple[NDArray[np.int64], FloatArray]
-"""Rotation and translation in fractional coordinates."""
+LARGEST_U = 0.2
+"""Å²; an atom that moves by more than 0.45 Å about its place, root mean square, is in no crystal."""
+_B_OF_U = 8.0 * np.pi**2
+_LONGEST, _LARGEST = 2e3, 2e5  # Å, and a b c in Å³: the reflections of larger cells do not fit into memory
+_MOST_IMAGES, _MOST_OPERATIONS = 10_000, 768  # up to there, symmetry is found in seconds
 
-_CELL = tuple(f"_cell_{name}" for name in ("length_a", "length_b", "length_c")) + tuple(
-    f"_cell_angle_{name}" for name in ("alpha", "beta", "gamma")
-)
-# Columns are the new axes on the old ones; right-handed throughout.
-_PERMUTATIONS = tuple(
-    np.array(columns).T
-    for columns in (
-        [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
-        [[0, 1, 0], [0, 0, 1], [1, 0, 0]],
-        [[0, 0, 1], [1, 0, 0], [0, 1, 0]],
-        [[0, 1, 0], [1, 0, 0], [0, 0, -1]],
-        [[-1, 0, 0], [0, 0, 1], [0, 1, 0]],
-        [[0, 0, 1], [0, -1, 0], [1, 0, 0]],
-    )
-)
-# Rhombohedral axes to hexagonal ones, obverse.
-_OBVERSE = np.array([[1, -1, 0], [0, 1, -1], [1, 1, 1]]).T
-_RHOMBOHEDRAL = (146, 148, 155, 160, 161, 166, 167)
-_INDICES = np.array(list(product(range(-6, 7), repeat=3)))
-_SAME_SITE = 1e-3
-_MONOCLINIC = range(3, 16)
+_CELL = [f"_cell_length_{axis}" for axis in "abc"] + [f"_cell_angle_{angle}" for angle in ("alpha", "beta", "gamma")]
+_OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
+_HALL = ("_space_group_name_hall", "_symmetry_space_group_name_hall")
+_NAMES = ("_space_group_name_h-m_alt", "_space_group_name_h-m_ref", "_symmetry_space_group_name_h-m")
+_NUMBERS = ("_space_group_it_number", "_symmetry_int_tables_number")
+
+# 0.25, 1.5e-3, 0.2822(14), 1/3
+_NUMBER = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)(?:\([0-9.]+\)|/([1-9][0-9]{0,3}))?")
+# x,1/2-y,z+0.5
+_TERM = r"(?:[xyz]|[0-9]{1,2}/[1-9][0-9]?|[0-9]?\.[0-9]{1,9}|[0-9])"
+_OPERATION = re.compile(",".join([rf"[+-]?{_TERM}(?:[+-]{_TERM}){{0,4}}"] * 3))
+# F d -3 m :2, F d -3 m Z, R -3 c H
+_NAME = re.compile(r"([A-Za-z0-9/_ -]{1,40}?)\s*(?::\s*([12HR])|\s([HRSZ]))?")
+
+# Labels of water, and of H in OH (holmium is written Ho), in files without symbols of the elements
+_WORDS = ((re.compile("wat|h2o", re.IGNORECASE), "O"), (re.compile("HO"), "H"))
 
 
 class CrystalError(ValueError):
@@ -59,13 +68,9 @@ def standard_base(a: float, b: float, c: float, alpha: float, beta: float, gamma
     return np.where(np.abs(base) < 1e-14 * max(a, b, c), 0.0, base)
 
 
-LARGEST_U = 0.2
-"""Å²; an atom that moves by more than 0.45 Å about its place, root mean square, is in no crystal."""
-
-
 def element_of(label: str) -> str | None:
     """Symbol of the element of a label such as ``Fe0+``, ``O2-``, ``Ow``, ``D``; None if there is none."""
-    found = re.match(r"(?:\d+-?)?([A-Za-z]+)", label.strip())
+    found = re.match(r"(?:[0-9]+-?)?([A-Za-z]{1,9})", label)
     if found is None:
         return None
     letters, table = found[1].capitalize(), electron_scattering_table()
@@ -77,96 +82,100 @@ def element_of(label: str) -> str | None:
     return letters[:-1] if letters[:-1] in table else None
 
 
-def space_group_operations(number: int) -> list[Operation]:
-    """Operations of a space group in its standard setting: b unique, hexagonal axes."""
-    from diffpy.structure.spacegroups import GetSpaceGroup
+class _Values:
+    """Values of a block by their keys, in small letters and with `_` for the `.` of newer dictionaries."""
 
-    return list(_operations(GetSpaceGroup(number).iter_symops()))
+    def __init__(self, block: cif.Block, where: str) -> None:
+        self.name, self.where = block.name, where
+        self._columns: dict[str, list[str]] = {}
+        items: Any = block  # gemmi's types leave out that an item is a pair, a loop, or neither
+        for item in items:
+            tags, values = (item.loop.tags, item.loop.values) if item.loop else ([], [])
+            tags, values = ([item.pair[0]], [item.pair[1]]) if item.pair else (tags, values)
+            for i, tag in enumerate(tags):
+                self._columns.setdefault(tag.lower().replace(".", "_"), values[i :: len(tags)])
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._columns
 
-def _operations(symops: Iterable[Any]) -> Iterator[Operation]:
-    for operation in symops:
-        yield np.rint(operation.R).astype(np.int64), np.asarray(operation.t, dtype=float)
+    def column(self, key: str) -> list[str | None]:
+        """None for what is unknown."""
+        values = self._columns.get(key, [])
+        return [None if cif.is_null(value) else " ".join(cif.as_string(value).split()) for value in values]
 
+    def text(self, *keys: str) -> str:
+        """What is said under the first of the keys that says something."""
+        return next((text for key in keys if (text := ", ".join(filter(None, self.column(key))))), "")
 
-def _rotations(operations: list[Operation]) -> frozenset[tuple[int, ...]]:
-    return frozenset(tuple(int(value) for value in rotation.ravel()) for rotation, _ in operations)
-
-
-def _extinct(operations: list[Operation]) -> NDArray[np.bool_]:
-    """Which of a set of reflections the operations forbid: a property of the axes, not of the origin."""
-    extinct = np.zeros(len(_INDICES), dtype=bool)
-    for rotation, translation in operations:
-        phase = _INDICES @ translation
-        extinct |= (_INDICES @ rotation == _INDICES).all(axis=1) & (np.abs(phase - np.rint(phase)) > 1e-3)
-    return extinct
-
-
-@cache
-def _standard(number: int) -> tuple[frozenset[tuple[int, ...]], NDArray[np.bool_]]:
-    operations = space_group_operations(number)
-    return _rotations(operations), _extinct(operations)
-
-
-def _centring(change: NDArray[np.int64]) -> FloatArray:
-    """Points of the old lattice within the new cell, on the new axes."""
-    inverse = np.linalg.inv(change)
-    points = np.array(list(product(range(-2, 3), repeat=3))) @ inverse.T
-    return np.unique(np.round(points % 1.0, 6) % 1.0, axis=0)
-
-
-def _transform(operations: list[Operation], change: NDArray[np.int64]) -> list[Operation]:
-    inverse = np.linalg.inv(change)
-    changed = []
-    for rotation, translation in operations:
-        new = np.rint(inverse @ rotation @ change).astype(np.int64)
-        changed += [(new, inverse @ translation + point) for point in _centring(change)]
-    return changed
+    def numbers(self, key: str, unknown: float | None, count: int = 1) -> FloatArray:
+        """Numbers of a key, and what stands for unknown ones; they are an error if that is None."""
+        values = self.column(key) if key in self else [None] * count
+        if len(values) != count:
+            raise CrystalError(f"{self.where}: {key} cannot be read: it has {len(values)} values for {count} atoms.")
+        numbers = np.full(count, np.nan if unknown is None else unknown)
+        for i, value in enumerate(values):
+            if value is None and unknown is not None:
+                continue
+            found = None if value is None or len(value) > 40 else _NUMBER.fullmatch(value)
+            if found is None or not abs(float(found[1])) < 1e6:
+                said = "it is unknown" if value is None else f"{value[:40]!r} is no number that it can have"
+                raise CrystalError(f"{self.where}: {key} cannot be read: {said}.")
+            numbers[i] = float(found[1]) / float(found[2] or 1)
+        return numbers
 
 
-def _standard_axes(operations: list[Operation], stated: int | None) -> tuple[int, NDArray[np.int64]] | None:
-    """Space group and change of axes that give the standard setting; None if there is none."""
-    # On rhombohedral axes, the threefold axis is x -> y -> z.
-    rhombohedral = (0, 0, 1, 1, 0, 0, 0, 1, 0) in _rotations(operations) and not any(
-        np.abs(rotation).sum() == 3 and np.abs(np.diag(rotation)).sum() == 3 and np.ptp(np.diag(rotation)) == 2
-        for rotation, _ in operations
-    )
-    changes = (_OBVERSE,) if rhombohedral else _PERMUTATIONS
-    changed = [_transform(operations, change) for change in changes]
-    known = [(change, _rotations(new), _extinct(new)) for change, new in zip(changes, changed, strict=True)]
-    for number in ([stated] if stated else []) + list(range(1, 231)):
-        rotations, extinct = _standard(number)
-        for change, found, absent in known:
-            # The three cell choices of a monoclinic group differ in their absences, and all have b unique.
-            if found == rotations and (np.array_equal(absent, extinct) or (number == stated and number in _MONOCLINIC)):
-                return number, change
-    return None
+@dataclass(frozen=True)
+class WrittenCrystal:
+    """All atoms of a cell.
 
+    Parameters
+    ----------
+    cell
+        a, b, c in Å; alpha, beta, gamma in degrees.
+    elements
+        Symbols.
+    places
+        Fractional coordinates, shape (N, 3).
+    amounts
+        Occupancies, and isotropic mean square displacements in Å², shape (N, 2).
+    operations
+        Of the space group, on the axes of the file.
+    source
+        Citation.
+    caveat
+        What is not known; empty if nothing.
+    """
 
-def _text(block: Any, key: str) -> str:
-    value = block.get(key, "")
-    value = value if isinstance(value, str) else ", ".join(str(part) for part in value)
-    return " ".join(value.split()).strip("?").strip()
+    cell: FloatArray
+    elements: tuple[str, ...]
+    places: FloatArray
+    amounts: FloatArray
+    operations: Operations
+    source: str
+    caveat: str
 
+    @property
+    def kinds(self) -> NDArray[np.int64]:
+        """Number of what is on each place, shape (N,)."""
+        names = [
+            f"{element} {occupancy:.3f}" for element, (occupancy, _) in zip(self.elements, self.amounts, strict=True)
+        ]
+        return np.unique(names, return_inverse=True)[1]
 
-def _source(block: Any) -> str:
-    authors = block.get("_publ_author_name", [])
-    authors = [authors] if isinstance(authors, str) else list(authors)
-    head = authors[0] + (" et al." if len(authors) > 1 else "") if authors else ""
-    journal = _text(block, "_journal_name_full")
-    rest = [f"{journal} {_text(block, '_journal_volume')}".strip(), _text(block, "_journal_page_first")]
-    citation = ", ".join(part for part in [head, *rest] if part)
-    year = _text(block, "_journal_year")
-    return f"{citation} ({year})" if citation and year else citation
+    @property
+    def metric(self) -> FloatArray:
+        """a·a, a·b ... in Å², shape (3, 3)."""
+        return _metric(self.cell)
 
+    def structure(self) -> Structure:
+        """As diffpy has it."""
+        from diffpy.structure import Atom, Lattice, Structure
 
-def _stated_number(block: Any, group: Any) -> int | None:
-    for key in ("_space_group_IT_number", "_symmetry_Int_Tables_number"):
-        if _text(block, key).isdigit() and 1 <= int(_text(block, key)) <= 230:
-            return int(_text(block, key))
-    number = getattr(group, "number", None)
-    # mmLib numbers other settings 1003, 3004 and so on.
-    return number % 1000 if isinstance(number, int) and 1 <= number % 1000 <= 230 else None
+        atoms = zip(self.elements, self.places, self.amounts, strict=True)
+        return Structure(
+            [Atom(element, xyz, occupancy=occupancy, Uisoequiv=u) for element, xyz, (occupancy, u) in atoms],
+            lattice=Lattice(*self.cell),
+        )
 
 
 def read_crystal(text: str, where: str) -> tuple[Structure, int, str, str]:
@@ -184,87 +193,238 @@ def read_crystal(text: str, where: str) -> tuple[Structure, int, str, str]:
     CrystalError
         If it is not a CIF, its cell cannot be read or does not fit its space group, or an element is not known.
     """
-    from diffpy.structure import StructureFormatError
-    from diffpy.structure.parsers.p_cif import P_cif
-
-    parser = P_cif(eps=_SAME_SITE)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # PyCifRW prints its errors
-            parsed = parser.parse(text)
-    except (
-        StructureFormatError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        ArithmeticError,
-        np.linalg.LinAlgError,
-    ) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise CrystalError(f"{where}: cannot be read as a CIF: {reason}.") from error
-    if parsed is None or len(parsed) == 0:
-        raise CrystalError(f"{where}: no atoms (_atom_site_label, _atom_site_fract_x ...).")
-    block = next(parser.ciffile[key] for key in parser.ciffile.keys() if "_atom_site_label" in parser.ciffile[key])  # noqa: SIM118
-    missing = [key for key in _CELL if key not in block]
-    if missing:
-        raise CrystalError(f"{where}: the cell is not complete: {', '.join(missing)} missing.")
-    elements: dict[str, str] = {}
-    for atom in parsed:
-        symbol = element_of(atom.element)
-        if symbol is None:
-            raise CrystalError(f"{where}: atom {atom.label!r} has an unknown element {atom.element!r}.")
-        elements[atom.element] = symbol
-        if not np.isfinite(atom.xyz).all():
-            raise CrystalError(f"{where}: atom {atom.label!r} has no fractional coordinates.")
-    operations = list(_operations(parser.spacegroup.iter_symops()))
+    written = read_cif(text, where)
     found = None
-    if len(_rotations(operations)) == 1:
+    if len(written.operations[0]) == 1:
         # P1 is how programs write a cell whose symmetry they do not care for.
-        kinds = [(elements[atom.element], round(atom.occupancy, 3)) for atom in parsed]
-        hidden = find_operations(np.asarray(parsed.lattice.metrics), np.array([atom.xyz for atom in parsed]), kinds)
-        found = _standard_axes(hidden, None)
-    found = found or _standard_axes(operations, _stated_number(block, parser.spacegroup))
+        found = setting_of_atoms(written.metric, written.places, written.kinds)
+    found = found or setting_of_operations(written.operations, written.metric)
     if found is None:
         raise CrystalError(f"{where}: its symmetry operations are not those of a known space group.")
     number, change = found
-    structure = _build(parsed, elements, change, where)
-    _check_cell(structure, number, where)
-    caveat = re.search(r"caveat:\s*(.*)", _text(block, "_publ_section_comment"))
-    caveats = [caveat[1]] if caveat else []
-    if max(atom.Uisoequiv for atom in parsed) > LARGEST_U:
+    crystal = _change_axes(written, change)
+    metric = crystal.metric
+    scale = np.sqrt(np.outer(np.diag(metric), np.diag(metric)))
+    for rotation in standard_operations(number)[0]:
+        if np.abs((rotation.T @ metric @ rotation - metric) / scale).max() > 0.005:
+            cell = ", ".join(f"{value:g}" for value in crystal.cell)
+            raise CrystalError(f"{where}: the cell {cell} does not have the symmetry of space group {number}.")
+    return crystal.structure(), number, crystal.source, crystal.caveat
+
+
+def read_cif(text: str, where: str) -> WrittenCrystal:
+    """Crystal on the axes on which a CIF has it; parameters and errors are those of :func:`read_crystal`."""
+    try:
+        document = cif.read_string(text.partition("\x1a")[0])  # ctrl-Z ended files of DOS
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).replace("string:", "line ")[:200]
+        raise CrystalError(f"{where}: cannot be read as a CIF: {reason}.") from error
+    blocks = [values for block in document if "_atom_site_label" in (values := _Values(block, where))]
+    if not blocks:
+        raise CrystalError(f"{where}: no atoms (_atom_site_label, _atom_site_fract_x ...).")
+    values = blocks[0]
+    cell = _read_cell(values)
+    comment = re.search(r"caveat:\s*(.*)", values.text("_publ_section_comment"))
+    caveats = [comment[1]] if comment else []
+    if len(blocks) > 1:
+        caveats.append(f"The file has {len(blocks)} structures; the first, {values.name[:40]}, is taken.")
+    elements, places, amounts = _read_sites(values, cell, caveats)
+    filled = []
+    for operations in _read_operations(values, cell):
+        if len(operations[0]) > _MOST_OPERATIONS or len(places) * len(operations[0]) > _MOST_IMAGES:
+            raise CrystalError(f"{where}: {len(places)} atoms with {len(operations[0])} operations are too many.")
+        images = [_images(place, operations, _metric(cell)) for place in places]
+        filled.append((operations, images, np.array([len(image) for image in images])))
+    formula = values.text("_chemical_formula_sum")
+    fitting = [choice for choice in filled if _has_formula(elements, amounts[:, 0] * choice[2], formula)]
+    if len(filled) > 1 and len(fitting) != 1:
+        caveats.append("Which of the two origins of its space group it has is not said: choice 1 is taken.")
+    operations, images, multiplicity = (fitting or filled)[0]
+    which = np.repeat(np.arange(len(places)), multiplicity)
+    return WrittenCrystal(
+        cell,
+        tuple(elements[i] for i in which),
+        np.concatenate(images),
+        amounts[which],
+        operations,
+        _source(values),
+        " ".join(caveats),
+    )
+
+
+def _metric(cell: FloatArray) -> FloatArray:
+    alpha, beta, gamma = np.cos(np.radians(cell[3:]))
+    return np.outer(cell[:3], cell[:3]) * [[1.0, gamma, beta], [gamma, 1.0, alpha], [beta, alpha, 1.0]]
+
+
+def _read_cell(values: _Values) -> FloatArray:
+    missing = [key for key in _CELL if key not in values]
+    if missing:
+        raise CrystalError(f"{values.where}: the cell is not complete: {', '.join(missing)} missing.")
+    cell = np.concatenate([values.numbers(key, None) for key in _CELL])
+    lengths, angles = cell[:3], cell[3:]
+    possible = 1.0 < lengths.min() <= lengths.max() < _LONGEST and 0.0 < angles.min() <= angles.max() < 180.0
+    if not (possible and lengths.prod() < _LARGEST and np.linalg.det(_metric(cell)) > 1.0):
+        raise CrystalError(f"{values.where}: the cell {lengths} Å, {angles} degrees is impossible, or too large.")
+    return cell
+
+
+def _read_sites(values: _Values, cell: FloatArray, caveats: list[str]) -> tuple[list[str], FloatArray, FloatArray]:
+    """Elements, coordinates and (occupancy, U) of the atoms that a CIF lists."""
+    labels = values.column("_atom_site_label")
+    count = len(labels)
+    symbols = values.column("_atom_site_type_symbol")
+    symbols = symbols if len(symbols) == count else [None] * count
+    places = np.stack([values.numbers(f"_atom_site_fract_{axis}", np.nan, count) for axis in "xyz"], axis=1)
+    b = values.numbers("_atom_site_b_iso_or_equiv", 0.0, count)
+    u = values.numbers("_atom_site_u_iso_or_equiv", np.nan, count)
+    u = np.where(np.isnan(u), b / _B_OF_U, u)
+    tensors = _anisotropic(values, cell)
+    u = np.array([tensors.get(label, value) for label, value in zip(labels, u, strict=True)])
+    if u.max(initial=0.0) > LARGEST_U:
         caveats.append("Isotropic displacements U cannot be so large; they are taken to be B = 8 pi^2 U.")
-    return structure, number, _source(block), " ".join(caveats)
+    # Programs that export structures write B, often 1 Å², where U belongs.
+    u = np.where(u > LARGEST_U, u / _B_OF_U, u)
+    amounts = np.stack([values.numbers("_atom_site_occupancy", 1.0, count), u], axis=1)
+    elements, kept, lost = [], [], []
+    for i, label in enumerate(labels):
+        if label is None:
+            continue
+        said, symbol = label[:40], symbols[i] or label
+        element = (
+            element_of(symbol) if symbols[i] else next((e for w, e in _WORDS if w.match(label)), element_of(label))
+        )
+        if element is None:
+            raise CrystalError(f"{values.where}: atom {said!r} has an unknown element {symbol[:40]!r}.")
+        if not (0.0 <= amounts[i, 0] <= 1.5 and abs(u[i]) <= LARGEST_U):
+            raise CrystalError(
+                f"{values.where}: atom {said!r} has an impossible occupancy or displacement, {amounts[i]}."
+            )
+        if np.isnan(places[i]).any():
+            lost.append(said)
+        else:
+            elements.append(element)
+            kept.append(i)
+    if not kept:
+        raise CrystalError(f"{values.where}: no atoms with fractional coordinates (_atom_site_fract_x ...).")
+    if lost:
+        caveats.append(f"Atoms without coordinates are left out: {', '.join(lost[:9])}.")
+    return elements, places[kept], amounts[kept]
 
 
-def _build(parsed: Structure, elements: dict[str, str], change: NDArray[np.int64], where: str) -> Structure:
-    from diffpy.structure import Atom, Lattice, Structure
+def _anisotropic(values: _Values, cell: FloatArray) -> dict[str | None, float]:
+    """Equivalent isotropic displacement of the atoms whose tensor is known."""
+    labels, metric = values.column("_atom_site_aniso_label"), _metric(cell)
+    reciprocal = np.sqrt(np.diag(np.linalg.inv(metric)))
+    found: dict[str | None, float] = {}
+    for letter, factor in (("b", _B_OF_U), ("u", 1.0)):
+        tensor = np.empty((len(labels), 3, 3))
+        for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)):
+            key = f"_atom_site_aniso_{letter}_{i + 1}{j + 1}"
+            tensor[:, i, j] = tensor[:, j, i] = values.numbers(key, np.nan, len(labels))
+        equivalent = (tensor * np.outer(reciprocal, reciprocal) * metric).sum(axis=(1, 2)) / 3.0 / factor
+        found |= {label: u for label, u in zip(labels, equivalent, strict=True) if np.isfinite(u)}
+    return found
 
-    written = np.array(parsed.lattice.abcABG())
-    if not ((written > 0.0).all() and (written[3:] < 180.0).all()):
-        raise CrystalError(f"{where}: the cell {written[:3]} Å, {written[3:]} degrees is impossible.")
-    metric = change.T @ np.asarray(parsed.lattice.metrics) @ change
+
+def _read_operations(values: _Values, cell: FloatArray) -> list[Operations]:
+    """Symmetry operations; of both origins, where there are two and the file does not say which one it has."""
+    for key in _OPERATIONS:
+        if any(listed := values.column(key)):
+            return [_listed_operations(listed, key, values.where)]
+    try:
+        hall = values.text(*_HALL)[:80]
+        return [as_arrays(gemmi.symops_from_hall(hall))] if hall else _named_operations(values, cell)
+    except RuntimeError:  # no symbol of Hall
+        return _named_operations(values, cell)
+
+
+def _listed_operations(listed: list[str | None], key: str, where: str) -> Operations:
+    operations = {"x,y,z": gemmi.Op()}  # the identity, first
+    for text in listed[:_MOST_IMAGES]:
+        rows = "".join(text.split()).lower() if text and len(text) < 200 else ""
+        try:
+            operation = gemmi.Op(rows).wrap() if _OPERATION.fullmatch(rows) else None
+        except RuntimeError:  # 1/5 is no translation of a crystal
+            operation = None
+        if operation is None:
+            said = f"{(text or '?')[:40]!r} is no operation of a crystal such as x,1/2-y,-z"
+            raise CrystalError(f"{where}: {key} cannot be read: {said}.")
+        operations[operation.triplet()] = operation
+    return as_arrays(operations.values())
+
+
+def _named_operations(values: _Values, cell: FloatArray) -> list[Operations]:
+    number, name = values.text(*_NUMBERS), _NAME.fullmatch(values.text(*_NAMES))
+    stated = gemmi.find_spacegroup_by_number(int(number)) if re.fullmatch("[0-9]{1,3}", number) else None
+    found = find_space_group(name[1], cell) if name else None
+    found = found or (find_space_group(stated.hm, cell) if stated else None)
+    if found is None:
+        raise CrystalError(f"{values.where}: no symmetry operations ({_OPERATIONS[1]}), and no known space group.")
+    if stated is not None and stated.number != found.number:
+        raise CrystalError(f"{values.where}: {values.text(*_NAMES)!r} is not space group {stated.number}.")
+    if found.ext not in ("1", "2"):
+        return [as_arrays(found.operations())]
+    origins = {"1": "1", "S": "1", "2": "2", "Z": "2"}.get(name[2] or name[3], "12") if name else "12"
+    groups = [gemmi.find_spacegroup_by_name(found.hm, prefer=origin) for origin in origins]
+    return [as_arrays(group.operations()) for group in groups]
+
+
+def _has_formula(elements: list[str], amounts: FloatArray, text: str) -> bool:
+    """Whether amounts are those of a formula such as ``Li Mn2 O4``, or a multiple of them."""
+    formula = {element: float(n or 1) for element, n in re.findall(r"([A-Z][a-z]?)([0-9]+(?:\.[0-9]+)?)?", text[:999])}
+    there = {element: amounts[np.equal(elements, element)].sum() for element in {*elements, *formula}}
+    units = [amount / max(formula.get(element, 0.0), 1e-9) for element, amount in there.items()]
+    return bool(max(units) < 1.02 * min(units))
+
+
+def _images(place: FloatArray, operations: Operations, metric: FloatArray) -> FloatArray:
+    """All places that operations make of one, after it is moved onto the axes and planes on which it all but lies."""
+    rotations, translations = operations
+    moves = rotations @ place + translations - place
+    place = place + (moves - np.rint(moves))[_same_place(moves, metric)].mean(axis=0)
+    images = (rotations @ place + translations) % 1.0
+    return images[np.unique(np.argmax(_same_place(images[:, None] - images, metric), axis=1))]
+
+
+def _same_place(apart: FloatArray, metric: FloatArray) -> NDArray[np.bool_]:
+    apart = apart - np.rint(apart)
+    return np.einsum("...k,kl,...l", apart, metric, apart) < SAME_PLACE**2
+
+
+def _change_axes(written: WrittenCrystal, change: FloatArray) -> WrittenCrystal:
+    """The crystal on other axes: columns of `change` are the new axes on the old ones."""
+    metric = change.T @ written.metric @ change
     lengths = np.sqrt(np.diag(metric))
     cosines = metric / np.outer(lengths, lengths)
-    with np.errstate(invalid="ignore"):
-        angles = np.degrees(np.arccos([cosines[1, 2], cosines[0, 2], cosines[0, 1]]))
-    if not (np.isfinite(metric).all() and np.linalg.det(metric) > 1.0 and lengths.min() > 1.0):
-        raise CrystalError(f"{where}: the cell {np.round(lengths, 4)} Å, {np.round(angles, 3)} degrees is impossible.")
-    # Undo the rounding of the cosines, so that a cell that is in its standard setting comes back as it is written.
-    lattice = Lattice(*np.round(lengths, 9), *np.round(angles, 9))
+    angles = np.degrees(np.arccos([cosines[1, 2], cosines[0, 2], cosines[0, 1]]))
     inverse = np.linalg.inv(change)
-    atoms = []
-    for atom in parsed:
-        site = np.round((inverse @ atom.xyz + _centring(change)) % 1.0, 9) % 1.0
-        # Programs that export structures write B, often 1 Å², where U belongs.
-        u = atom.Uisoequiv / (8.0 * np.pi**2) if atom.Uisoequiv > LARGEST_U else atom.Uisoequiv
-        kept = {"label": atom.label, "occupancy": atom.occupancy, "Uisoequiv": u}
-        atoms += [Atom(elements[atom.element], xyz=place, **kept) for place in site]
-    return Structure(atoms, lattice=lattice)
+    # Points of the old lattice within the new cell
+    reach = int(np.ceil(np.abs(change).sum(axis=1).max()))
+    points = np.array(list(product(range(-reach, reach + 1), repeat=3))) @ inverse.T % 1.0
+    points = points[np.unique(np.round(points, 6) % 1.0, axis=0, return_index=True)[1]]
+    places = np.round(((written.places @ inverse.T)[:, None] + points) % 1.0, 9).reshape(-1, 3) % 1.0
+    kept = np.repeat(np.arange(len(written.places)), len(points))
+    if abs(len(points) - np.linalg.det(change)) > 1e-3:
+        # The new cell is no multiple of the old one: atoms fall on their equivalents.
+        kinds, single = written.kinds[kept], np.zeros(len(kept), dtype=bool)
+        for i in range(len(kept)):
+            single[i] = not _same_place(places[single & (kinds == kinds[i])] - places[i], metric).any()
+        places, kept = places[single], kept[single]
+    return replace(
+        written,
+        # Undo the rounding of the cosines, so that a cell that is in its standard setting comes back as it is written.
+        cell=np.round([*lengths, *angles], 9),
+        elements=tuple(written.elements[i] for i in kept),
+        places=places,
+        amounts=written.amounts[kept],
+    )
 
 
-def _check_cell(structure: Structure, number: int, where: str) -> None:
-    metric = np.asarray(structure.lattice.metrics)
-    scale = np.sqrt(np.outer(np.diag(metric), np.diag(metric)))
-    for rotation, _ in space_group_operations(number):
-        if np.abs((rotation.T @ metric @ rotation - metric) / scale).max() > 0.005:
-            cell = ", ".join(f"{value:g}" for value in structure.lattice.abcABG())
-            raise CrystalError(f"{where}: the cell {cell} does not have the symmetry of space group {number}.")
+def _source(values: _Values) -> str:
+    authors = [author for author in values.column("_publ_author_name") if author]
+    head = authors[0] + (" et al." if len(authors) > 1 else "") if authors else ""
+    journal = f"{values.text('_journal_name_full')} {values.text('_journal_volume')}".strip()
+    citation = ", ".join(part for part in [head, journal, values.text("_journal_page_first")] if part)
+    year = values.text("_journal_year")
+    return f"{citation} ({year})" if citation and year else citation

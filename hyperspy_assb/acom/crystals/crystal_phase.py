@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.acom.crystals.cif import CrystalError, read_crystal, space_group_operations, standard_base
+from hyperspy_assb.acom.crystals.cif import CrystalError, read_crystal, standard_base
+from hyperspy_assb.acom.crystals.symmetry import standard_operations
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.reference import UnknownReferenceError, crystal_file, phase, phases
 
@@ -79,8 +80,9 @@ def load_phase(name_or_path: str | Path, *, name: str | None = None) -> CrystalP
     -------
     phase
         In the standard setting of its space group: olivines in Pnma, rhombohedral groups on hexagonal axes,
-        monoclinic groups with b unique (their cell choice, such as P21/n, stays). Charges are taken off the elements;
-        isotropic displacements that a CIF has are kept.
+        monoclinic groups with b unique (their cell choice, such as P21/n, stays). Cells in P1 get the symmetry that
+        their atoms have to 0.05 Å; supercells and primitive cells become the conventional cell. Elements have no
+        charges; displacements that a CIF has are kept, isotropically. The caveat says what the file leaves open.
 
     Raises
     ------
@@ -89,8 +91,8 @@ def load_phase(name_or_path: str | Path, *, name: str | None = None) -> CrystalP
     UnknownReferenceError
         If it is neither a file nor the name of a crystalline reference phase.
     CrystalError
-        If the CIF cannot be read: no atoms, an unknown element, a cell that is incomplete or impossible, or that does
-        not have the symmetry of the space group.
+        If the CIF cannot be read: no atoms, an unknown element, a value that is no number or operation (none is
+        evaluated), a cell that is incomplete or impossible, or that does not have the symmetry of the space group.
     """
     asked = str(name_or_path)
     if isinstance(name_or_path, str):
@@ -130,7 +132,7 @@ def laue_rotations(phase: CrystalPhase) -> FloatArray:
     """
     axes = cell_axes(phase).T
     found: dict[tuple[int, ...], NDArray[np.int64]] = {}
-    for rotation, _ in space_group_operations(phase.space_group):
+    for rotation in standard_operations(phase.space_group)[0]:
         proper = rotation * round(np.linalg.det(rotation))
         found.setdefault(tuple(proper.ravel()), proper)
     cartesian = axes @ np.array(list(found.values())) @ np.linalg.inv(axes)

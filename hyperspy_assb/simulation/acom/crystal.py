@@ -181,7 +181,7 @@ def load_structure(phase: Any) -> tuple[str, Structure]:
 
 @cache
 def _read_structure(phase: str) -> tuple[str, Structure]:
-    from diffpy.structure.parsers.p_cif import P_cif
+    from hyperspy_assb.acom.crystals.cif import read_cif
 
     folder = files("hyperspy_assb.reference") / "cif"
     known = {Path(entry.name).stem: entry for entry in folder.iterdir() if entry.name.endswith(".cif")}
@@ -190,7 +190,7 @@ def _read_structure(phase: str) -> tuple[str, Structure]:
         path = Path(phase)
         if not path.is_file():
             raise ValueError(f"unknown phase {phase!r}: neither a CIF nor one of {', '.join(sorted(known))}")
-    return Path(path.name).stem, P_cif().parse(path.read_text(encoding="utf-8"))
+    return Path(path.name).stem, read_cif(path.read_text(encoding="utf-8"), str(path)).structure()
 
 
 def load_crystals(phases: object | Sequence[object], max_radius: float) -> tuple[DiffractionCrystal, ...]:
