@@ -14,13 +14,15 @@ import numpy as np
 import pandas as pd
 
 from hyperspy_assb import provenance
+from hyperspy_assb.eds.eds_map import Settings
+from hyperspy_assb.eds.lines.column_spectra import fit_summed_spectrum
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.plotting.eds import plot_composition, plot_phases, plot_summed_spectrum
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.output import Progress
 from hyperspy_assb.report.writing import add_parameters
-from hyperspy_assb.signals.eds import setup as eds_setup
 from hyperspy_assb.signals.eds.compositions import EDSComposition, EDSPhases
+from hyperspy_assb.signals.eds.map_reading import read_map
 
 ABOUT = (
     "All lines of an element are fitted together with those that overlap them and with the continuum, by Poisson "
@@ -99,9 +101,8 @@ def analyse_xrays(
         phases = signal.quantify_phases(
             elements=elements, thickness=thickness, k_factors=k_factors, absorption=absorption
         )
-        settings = eds_setup.Settings(elements=None if elements is None else tuple(elements), absorption=False)
-        builder = eds_setup.make_builder(signal, settings, need_factors=False)
-        summed = builder.fit_sum(eds_setup.sum_spectra(eds_setup.Spectra(signal)).total)
+        settings = Settings(elements=None if elements is None else tuple(elements), absorption=False)
+        summed = fit_summed_spectrum(read_map(signal, need_angle=False), settings)
     messages = [str(w.message) for w in caught if w.category is UserWarning]
     findings = describe_phases(phases)
     if found is not None:

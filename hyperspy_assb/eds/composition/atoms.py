@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.eds.lines.column_spectra import Builder, FloatArray, SpectrumModel
+from hyperspy_assb import provenance
+from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
+from hyperspy_assb.eds.lines.axis_check import check_calibration
+from hyperspy_assb.eds.lines.column_spectra import FREE_CONTINUUM_ABOVE, Builder, SpectrumModel, make_builder
+from hyperspy_assb.eds.lines.sensitivity import COMPUTED, GIVEN_K
+from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, elements_of
 from hyperspy_assb.fitting.fixed_shapes.fixed_shape_fit import TemplateFit
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED
 
 ATOMS_PER_VOLUME = 80.0
 """Atoms/nm^3 that X-rays show in a solid: 82 to 84 in the phases of the cell."""
-_FREE_CONTINUUM_ABOVE = 0.05
-"""Share of all counts from which on a spectrum is too much of the sum to take the shape of its continuum from it."""
 _SCALE_STEP = 0.7
 """Share of a step towards the scale that is taken where films absorb: it settles from 0 to 300 nm."""
+_PLAUSIBLE = (0.5, 1000.0)
+"""nm: mean thicknesses of maps, with the vacuum beside the specimen."""
+_LITHIUM = "X-rays do not show Li: atomic per cent are those of the other elements."
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +181,7 @@ def prepare_scene(
             electrons *= ratio if own is not builder else ratio**_SCALE_STEP
     assert mean is not None
     continuum: FloatArray | None = height / n_spectra
-    if largest_share > _FREE_CONTINUUM_ABOVE:
+    if largest_share > FREE_CONTINUUM_ABOVE:
         mean = np.concatenate([mean[:-1], height / n_spectra * mean[-1]])
         continuum = None
     return Scene(
@@ -218,6 +225,28 @@ class Composition:
     calibration: FloatArray
     status: NDArray[np.int8]
     fit: TemplateFit | None = None
+
+    @property
+    def std(self) -> FloatArray:
+        """Standard errors of the atoms from counting, shape (N, M)."""
+        return np.sqrt(np.einsum("nii->ni", self.covariance))
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which columns have an answer, shape (N,)."""
+        return np.asarray(np.isfinite(self.unclipped).all(axis=1))
+
+    def summed(self, where: NDArray[np.bool_]) -> Composition:
+        """Some columns, shape (N,), as one."""
+        total = self.unclipped[where].sum(axis=0, keepdims=True)
+        return replace(
+            self,
+            atoms=np.maximum(total, 0.0),
+            unclipped=total,
+            covariance=self.covariance[where].sum(axis=0, keepdims=True),
+            status=np.full(1, CONVERGED, dtype=np.int8),
+            fit=None,
+        )
 
     def subset(self, elements: Sequence[str]) -> Composition:
         """Some of the elements."""
@@ -315,3 +344,134 @@ def calibration_of(scene: Scene, elements: Sequence[str] | None = None) -> Float
         known = [factors.uncertainty[f] for f in scene.builder.families(element) if f in factors.uncertainty]
         found.append(min(known, default=0.0))
     return np.array(found)
+
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis(Generic[Found]):
+    """What an analysis of a map found, what should be known of it, and how it was done.
+
+    Parameters
+    ----------
+    found
+        As arrays.
+    findings
+        In words.
+    record
+        Parameters, versions and works that it stands on.
+    """
+
+    found: Found
+    findings: tuple[str, ...]
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedMap:
+    """A map that is ready to be fitted.
+
+    Parameters
+    ----------
+    scene
+        What is common to all spectra.
+    findings
+        What should be known of it, in words.
+    parameters
+        For the record.
+    """
+
+    scene: Scene
+    findings: tuple[str, ...]
+    parameters: Mapping[str, Any]
+
+    def analysis(
+        self,
+        step: str,
+        found: Found,
+        *,
+        findings: Sequence[str] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        methods: Sequence[str] = (),
+    ) -> Analysis[Found]:
+        """A result with its record: findings are those of the map by default, parameters and methods come on top."""
+        factors = {COMPUTED: "x_ray_cross_sections", GIVEN_K: "cliff_lorimer"}.get(self.parameters["factors"], "zeta")
+        record = provenance.record(
+            step,
+            parameters={**self.parameters, **(parameters or {})},
+            methods=("poisson", factors, "numba", "hyperspy", *methods),
+        )
+        return Analysis(found, tuple(self.findings if findings is None else findings), record)
+
+
+def prepare_map(recorded: EDSMap, settings: Settings) -> PreparedMap:
+    """Find what is common to the spectra of a map, and what should be known of it.
+
+    Raises
+    ------
+    ValueError
+        If something is missing or wrong; the message names it.
+
+    Warns
+    -----
+    UserWarning
+        If the energy axis is off, or the metadata make the specimen too thick or too thin to be true.
+    """
+    builder = make_builder(recorded, settings)
+    summed = recorded.spectra.summed()
+    calibration = check_calibration(builder, summed.total)
+    factors = builder.sensitivities
+    # Foreign elements without a factor are fitted, but not counted; those of the cell need one.
+    needed = {*CELL_ELEMENTS, *(settings.elements or ())}
+    families = {element: builder.families(element) for element in elements_of(recorded, settings)}
+    scene = prepare_scene(
+        builder,
+        summed.total,
+        summed.spectra,
+        [
+            element
+            for element, own in families.items()
+            if own and (element in needed or any(family in factors.cross_section for family in own))
+        ],
+        thickness=settings.thickness,
+        largest_share=summed.largest / summed.total.sum(),
+    )
+    findings = [_LITHIUM, f"Calibration of the elements: {factors.source}."]
+    findings += calibration.findings if calibration else ("The energy axis could not be checked.",)
+    if scene.free_families:
+        free = ", ".join(family.replace("_", " ") for family in scene.free_families)
+        findings.append(f"Fitted, but not counted, for want of a factor: {free}.")
+    if scene.continuum is None:
+        findings.append("The continuum is free in every spectrum: there are too few to know its shape.")
+    mean = float(scene.mean[: len(scene.elements)].sum()) / ATOMS_PER_VOLUME
+    if not builder.absorption:
+        findings.append("Absorption of X-rays in the specimen was left out.")
+    elif settings.thickness is None and not _PLAUSIBLE[0] <= mean <= _PLAUSIBLE[1]:
+        told = (
+            f"The beam current, the live time and the solid angle of the metadata make the mean thickness {mean:.2g} "
+            "nm, which can hardly be: absorption is wrong with it. The live time is that of one pixel (a file may hold "
+            "that of the whole map). Set them, or give thickness= in nm."
+        )
+        warnings.warn(told, UserWarning, stacklevel=4)
+        findings.insert(0, told)
+    parameters = {
+        "elements": list(scene.elements),
+        "factors": factors.kind,
+        "factors_source": factors.source,
+        "factor_of": dict(factors.cross_section),
+        "thickness": settings.thickness,
+        "absorption": settings.absorption,
+        "electrons": scene.electrons,
+        "take_off_angle": builder.instrument.take_off_angle,
+        "energy_resolution": builder.instrument.resolution,
+        "fit_range": list(builder.fit_range),
+    }
+    return PreparedMap(scene, tuple(findings), parameters)
+
+
+def quantify_map(recorded: EDSMap, settings: Settings) -> Analysis[Composition]:
+    """Count the atoms of each element in every pixel of a map; errors and warnings are those of :func:`prepare_map`."""
+    prepared = prepare_map(recorded, settings)
+    found = replace(quantify_elements(prepared.scene, recorded.spectra), fit=None)
+    return prepared.analysis("quantify_composition", found)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import linalg, optimize, special
 
 from hyperspy_assb.eds.composition.atoms import Composition
-from hyperspy_assb.eds.lines.column_spectra import FloatArray
+from hyperspy_assb.eds.eds_map import FloatArray
 
 _ROUNDS = 3
 """Fits of a mixture: an error of the calibration is in proportion to what the mixture of the one before has."""
@@ -122,16 +122,10 @@ def judge_whole(
     largest_foreign
         Share of foreign atoms above which they do not.
     """
-    used = where & np.isfinite(found.unclipped).all(axis=1)
+    used = where & found.known
     if not used.any():
         return Verdict(0, False, float("nan"), float("nan"), float("nan"), "", 0.0)
-    total = found.unclipped[used].sum(axis=0, keepdims=True)
-    summed = replace(
-        found,
-        atoms=np.maximum(total, 0.0),
-        unclipped=total,
-        covariance=found.covariance[used].sum(axis=0, keepdims=True),
-    )
+    summed = found.summed(used)
     evidence = explain(summed.subset(cell), matrix)
     p_value = evidence.p_value
     foreign, std, systematic = foreign_share(summed, cell)
@@ -141,9 +135,9 @@ def judge_whole(
     beyond = bool(too_foreign(summed, cell, largest_foreign)[0])
     if beyond and p_value[0] >= level:
         others = [i for i, element in enumerate(found.elements) if element not in cell]
-        best = max(others, key=lambda i: total[0, i])
+        best = max(others, key=lambda i: summed.unclipped[0, i])
         name = found.elements[best]
-        size = float(total[0, best] / np.sqrt(summed.covariance[0, best, best]))
+        size = float(summed.unclipped[0, best] / summed.std[0, best])
     return Verdict(
         pixels=int(used.sum()),
         explained=bool(p_value[0] >= level and not beyond),
@@ -182,7 +176,7 @@ def refuted_together(
         Shape (N,).
     """
     place = np.indices(shape if len(shape) > 1 else (1, *shape)).reshape(2, -1)
-    used = np.asarray(np.isfinite(found.unclipped).all(axis=1))
+    used = found.known
     refuted: NDArray[np.bool_] = np.zeros(used.shape, dtype=np.bool_)
     for size in _TILES:
         tile = np.unique(place // size, axis=1, return_inverse=True)[1].ravel()
