@@ -16,8 +16,7 @@ from hyperspy_assb.eds.lines.axis_check import check_calibration
 from hyperspy_assb.eds.lines.column_spectra import FREE_CONTINUUM_ABOVE, Builder, SpectrumModel, make_builder
 from hyperspy_assb.eds.lines.sensitivity import COMPUTED, GIVEN_K
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, elements_of
-from hyperspy_assb.fitting.fixed_shapes.fixed_shape_fit import TemplateFit
-from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED
+from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, TemplateFit
 
 ATOMS_PER_VOLUME = 80.0
 """Atoms/nm^3 that X-rays show in a solid: 82 to 84 in the phases of the cell."""

@@ -20,8 +20,8 @@ from hyperspy_assb.eds.lines.x_ray_lines import (
     in_range,
     line_shape,
 )
-from hyperspy_assb.fitting.fixed_shapes.fixed_shape_fit import TemplateFit, TemplateModel, fit_templates
-from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, UNDETERMINED
+from hyperspy_assb.fitting.fixed_shapes.fixed_shape_fit import TemplateModel, fit_templates
+from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, UNDETERMINED, TemplateFit
 
 CONTINUUM = "continuum"
 FREE_CONTINUUM_ABOVE = 0.05

@@ -10,7 +10,8 @@ import numpy as np
 from hyperspy_assb.eds.eds_map import FloatArray, Spectra
 from hyperspy_assb.eds.lines.column_spectra import FREE_CONTINUUM_ABOVE, Builder
 from hyperspy_assb.eds.lines.x_ray_lines import without_tails
-from hyperspy_assb.fitting.fixed_shapes.fixed_shape_fit import TemplateFit, TemplateModel, fit_templates
+from hyperspy_assb.fitting.fixed_shapes.fixed_shape_fit import TemplateModel, fit_templates
+from hyperspy_assb.fitting.fixed_shapes.kernels import TemplateFit
 
 
 @dataclass(frozen=True, eq=False)
