@@ -8,10 +8,11 @@ from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, optimize, special
+from scipy import special
 
 from hyperspy_assb.eds.composition.atoms import Composition
 from hyperspy_assb.eds.eds_map import FloatArray
+from hyperspy_assb.fitting.fixed_shapes.nonnegative import fit_correlated
 
 _ROUNDS = 3
 """Fits of a mixture: an error of the calibration is in proportion to what the mixture of the one before has."""
@@ -235,25 +236,28 @@ def explain(found: Composition, matrix: FloatArray) -> Evidence:
         nothing.
     """
     n, m = found.unclipped.shape
-    residual, std, p_value = np.full((n, m), np.nan), np.full((n, m), np.nan), np.full(n, np.nan)
-    freedom = np.zeros(n, dtype=np.int64)
-    size = np.einsum("nii->ni", found.covariance)
-    for i in np.flatnonzero(np.isfinite(size).all(axis=1)):
-        expected = np.maximum(found.unclipped[i], 0.0)
-        for _ in range(_ROUNDS):
-            own = (expected * found.calibration) ** 2 + (_FLOOR * expected.sum()) ** 2
-            spread = found.covariance[i] + np.diag(own)
-            scale = np.sqrt(np.diag(spread))
-            factor = np.linalg.cholesky(spread / np.outer(scale, scale))
-            right = np.column_stack([found.unclipped[i] / scale, matrix / scale[:, np.newaxis]])
-            white = linalg.solve_triangular(factor, right, lower=True, check_finite=False)
-            amounts, distance = optimize.nnls(white[:, 1:], white[:, 0])
-            expected = matrix @ amounts
-        residual[i] = found.unclipped[i] - expected
-        std[i] = scale
-        freedom[i] = m - np.count_nonzero(amounts > 0.0)
-        p_value[i] = special.gammaincc(0.5 * freedom[i], 0.5 * distance**2) if freedom[i] else 1.0
-    return Evidence(residual, std, p_value, freedom)
+    evidence = Evidence(
+        residual=np.full((n, m), np.nan),
+        std=np.full((n, m), np.nan),
+        p_value=np.full(n, np.nan),
+        freedom=np.zeros(n, dtype=np.int64),
+    )
+    known = np.flatnonzero(np.isfinite(found.std).all(axis=1))
+    data, counting = found.unclipped[known], found.covariance[known]
+    amounts, squares = np.empty((known.size, matrix.shape[1])), np.empty(known.size)
+    expected = np.maximum(data, 0.0)
+    for _ in range(_ROUNDS):
+        own = (expected * found.calibration) ** 2 + (_FLOOR * expected.sum(axis=1, keepdims=True)) ** 2
+        spread = counting + own[:, :, np.newaxis] * np.eye(m)
+        fit_correlated(data, spread, matrix, amounts, squares)
+        expected = amounts @ matrix.T
+    freedom = m - np.count_nonzero(amounts > 0.0, axis=1)
+    evidence.residual[known] = data - expected
+    evidence.std[known] = np.sqrt(np.einsum("nii->ni", spread))
+    evidence.freedom[known] = freedom
+    # Of no degree of freedom, the distance is that of rounding.
+    evidence.p_value[known] = np.where(freedom > 0, special.gammaincc(0.5 * freedom, 0.5 * squares), 1.0)
+    return evidence
 
 
 def describe(status: int, residual: Sequence[float] | None = None, elements: Sequence[str] = ()) -> str:

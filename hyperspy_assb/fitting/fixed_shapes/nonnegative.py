@@ -7,6 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.spectra.normal_equations import cholesky, solve
+
+_SINGULAR = 1e-14
+"""Pivot of a scaled matrix below which rounding is all that it has."""
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -127,3 +131,74 @@ def fit_nonnegative(
                 total += (data[b, r] - value) ** 2 / variance[b, r]
         squares[b] = total
         freedom[b] = known - active.sum()
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def fit_correlated(
+    data: FloatArray, covariance: FloatArray, columns: FloatArray, amounts: FloatArray, squares: FloatArray
+) -> None:
+    """Non-negative least squares of rows whose values have correlated errors, on columns that they share.
+
+    Parameters
+    ----------
+    data
+        Shape (B, M).
+    covariance
+        Of each row, shape (B, M, M).
+    columns
+        Shape (M, K).
+    amounts, squares
+        Overwritten, shapes (B, K) and (B,): amounts, and the squared distance in units of the errors. NaN where the
+        covariance is not positive definite.
+    """
+    m, k = columns.shape
+    scale, factor, none = np.empty(m), np.empty((m, m)), np.zeros(m, dtype=np.bool_)
+    solved, left = np.empty((k, m)), np.empty(m)
+    gram, right, norms = np.empty((k, k)), np.empty(k), np.empty(k)
+    active, small = np.empty(k, dtype=np.bool_), np.empty((k, k))
+    solution, exact = np.empty(k), np.empty(k)
+    for b in range(len(data)):
+        amounts[b], squares[b] = np.nan, np.nan
+        for i in range(m):
+            scale[i] = np.sqrt(covariance[b, i, i])
+        for i in range(m):
+            for j in range(m):
+                factor[i, j] = covariance[b, i, j] / (scale[i] * scale[j])
+        if not cholesky(factor, none, _SINGULAR):
+            continue
+        for a in range(k):
+            for i in range(m):
+                solved[a, i] = columns[i, a] / scale[i]
+            solve(factor, none, solved[a])
+            right[a] = 0.0
+            for i in range(m):
+                right[a] += solved[a, i] * data[b, i] / scale[i]
+            for c in range(a + 1):
+                gram[a, c] = 0.0
+                for i in range(m):
+                    gram[a, c] += solved[a, i] * columns[i, c] / scale[i]
+        for a in range(k):
+            norms[a] = np.sqrt(max(gram[a, a], 1e-300))
+        for a in range(k):
+            right[a] /= norms[a]
+            for c in range(a + 1):
+                gram[a, c] /= norms[a] * norms[c]
+                gram[c, a] = gram[a, c]
+        solve_nonnegative(gram, right, solution, active)
+        # Once more without what keeps singular matrices solvable.
+        small[:], exact[:] = gram, right
+        if cholesky(small, ~active, _SINGULAR):
+            solve(small, ~active, exact)
+            for a in range(k):
+                if active[a] and exact[a] > 0.0:
+                    solution[a] = exact[a]
+        for a in range(k):
+            amounts[b, a] = solution[a] / norms[a]
+        for i in range(m):
+            left[i] = data[b, i]
+            for a in range(k):
+                left[i] -= columns[i, a] * amounts[b, a]
+            left[i] /= scale[i]
+        solved[0] = left
+        solve(factor, none, solved[0])
+        squares[b] = max(np.dot(left, solved[0]), 0.0)
