@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, special, stats
 
+from hyperspy_assb import provenance
 from hyperspy_assb.eds.composition.atoms import Analysis, prepare_map, quantify_elements, shares
 from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
@@ -326,13 +327,12 @@ def compare_maps(
             f"The later map was shifted by {change.shift[0]:+.2f} ± {change.shift_std[0]:.2f} rows and "
             f"{change.shift[1]:+.2f} ± {change.shift_std[1]:.2f} columns."
         )
-    return prepared.analysis(
+    record = provenance.record(
         "compare_composition",
-        change,
-        findings=findings,
-        parameters={"options": asdict(options), "shift": list(change.shift)},
-        methods=("registration", "scikit-image", "false_discovery"),
+        parameters={**prepared.parameters, "options": asdict(options), "shift": list(change.shift)},
+        methods=(*prepared.methods, "registration", "scikit-image", "false_discovery"),
     )
+    return Analysis(change, tuple(findings), record)
 
 
 def _percent(atoms: FloatArray, covariance: FloatArray) -> tuple[FloatArray, FloatArray]:

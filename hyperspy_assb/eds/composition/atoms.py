@@ -15,13 +15,15 @@ from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
 from hyperspy_assb.eds.lines.axis_check import check_calibration
 from hyperspy_assb.eds.lines.column_spectra import FREE_CONTINUUM_ABOVE, Builder, SpectrumModel, make_builder
 from hyperspy_assb.eds.lines.sensitivity import COMPUTED, GIVEN_K
-from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, elements_of
+from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, TemplateFit
 
 ATOMS_PER_VOLUME = 80.0
 """Atoms/nm^3 that X-rays show in a solid: 82 to 84 in the phases of the cell."""
 _SCALE_STEP = 0.7
 """Share of a step towards the scale that is taken where films absorb: it settles from 0 to 300 nm."""
+_LEAST = 1e-3
+"""Share of the largest amount from which fits start at least: an amount of 0 would tell nothing of its scale."""
 _PLAUSIBLE = (0.5, 1000.0)
 """nm: mean thicknesses of maps, with the vacuum beside the specimen."""
 _LITHIUM = "X-rays do not show Li: atomic per cent are those of the other elements."
@@ -60,43 +62,40 @@ class Scene:
     total: FloatArray
     n_spectra: int
 
-    def element_model(self) -> SpectrumModel:
-        """Model whose amounts are atoms/nm^2 of each element."""
-        return self._model({element: {element: 1.0} for element in self.elements}, self.mean[: len(self.elements)])
-
-    def column_model(self, columns: Mapping[str, Mapping[str, float]]) -> SpectrumModel:
-        """Model whose amounts are nm of each phase, and atoms/nm^2 of each element that no phase holds.
+    def models(self, columns: Mapping[str, Mapping[str, float]] | None = None) -> list[SpectrumModel]:
+        """Models whose amounts are atoms/nm^2 of each element; and nm of each phase, with atoms/nm^2 of each element
+        that no phase holds.
 
         Parameters
         ----------
         columns
-            Atoms/nm^3 of each element in each phase.
+            Atoms/nm^3 of each element in each phase; None: the first model alone.
         """
-        held = {element for atoms in columns.values() for element in atoms}
-        others = [element for element in self.elements if element not in held]
-        amounts = {**columns, **{element: {element: 1.0} for element in others}}
         mean = dict(zip(self.elements, self.mean, strict=False))
-        visible = sum(mean[element] for element in self.elements if element in held)
-        start = [
-            visible / max(sum(n for el, n in atoms.items() if el in mean), 1e-9) / len(columns)
-            for atoms in columns.values()
-        ]
-        start += [mean[element] for element in others]
-        return self._model(amounts, np.array(start))
-
-    def _model(self, amounts: Mapping[str, Mapping[str, float]], start: FloatArray) -> SpectrumModel:
+        atom: dict[str, Mapping[str, float]] = {element: {element: 1.0} for element in self.elements}
+        wanted = [(atom, np.array(list(mean.values())))]
+        if columns is not None:
+            held = {element for atoms in columns.values() for element in atoms}
+            visible = sum(mean[element] for element in self.elements if element in held)
+            others = {element: one for element, one in atom.items() if element not in held}
+            start = [
+                visible / max(sum(n for el, n in atoms.items() if el in mean), 1e-9) / len(columns)
+                for atoms in columns.values()
+            ]
+            wanted.append(({**columns, **others}, np.array([*start, *(mean[element] for element in others)])))
         rest = self.mean[len(self.elements) :]
-        typical = np.concatenate([start, rest])
-        floor = np.array(
-            [1e-3 * max(start.max(initial=0.0), 1e-12)] * len(start) + [1e-3 * max(rest.max(), 1e-12)] * len(rest)
-        )
-        return self.builder.build(
-            amounts,
-            self.free_families,
-            continuum=self.continuum,
-            electrons=self.electrons,
-            typical=np.maximum(typical, floor),
-        )
+        return [
+            self.builder.build(
+                amounts,
+                self.free_families,
+                continuum=self.continuum,
+                electrons=self.electrons,
+                typical=np.concatenate(
+                    [np.maximum(part, _LEAST * max(part.max(initial=0.0), 1e-12)) for part in (own, rest)]
+                ),
+            )
+            for amounts, own in wanted
+        ]
 
 
 def prepare_scene(
@@ -321,8 +320,11 @@ def quantify_elements(
     Composition
         Maximum-likelihood amounts.
     """
-    model = scene.element_model()
-    fit = model.fit(counts, exposure=exposure, threads=threads)
+    (model,) = scene.models()
+    return _composition(scene, model.fit(counts, exposure=exposure, threads=threads))
+
+
+def _composition(scene: Scene, fit: TemplateFit) -> Composition:
     m = len(scene.elements)
     return Composition(
         elements=scene.elements,
@@ -333,6 +335,32 @@ def quantify_elements(
         status=fit.status,
         fit=fit,
     )
+
+
+def quantify_columns(
+    scene: Scene, counts: Any, columns: Mapping[str, Mapping[str, float]], *, threads: int | None = None
+) -> tuple[Composition, TemplateFit, FloatArray]:
+    """Fit every column twice: as atoms of each element, and as a mixture of phases and of elements that none holds.
+
+    Parameters
+    ----------
+    scene, counts, threads
+        As for :func:`quantify_elements`.
+    columns
+        Atoms/nm^3 of each element in each phase.
+
+    Returns
+    -------
+    composition
+        The first fit.
+    fit
+        The second: nm of each phase come first.
+    calibration
+        Relative uncertainty of the calibration of each of its groups of templates.
+    """
+    models = scene.models(columns)
+    composition, fit = (model.fit(counts, threads=threads) for model in models)
+    return _composition(scene, composition), fit, calibration_of(scene, models[1].elements)
 
 
 def calibration_of(scene: Scene, elements: Sequence[str] | None = None) -> FloatArray:
@@ -377,31 +405,14 @@ class PreparedMap:
         What is common to all spectra.
     findings
         What should be known of it, in words.
-    parameters
-        For the record.
+    parameters, methods
+        For the record: what was chosen, and the works that it stands on.
     """
 
     scene: Scene
     findings: tuple[str, ...]
     parameters: Mapping[str, Any]
-
-    def analysis(
-        self,
-        step: str,
-        found: Found,
-        *,
-        findings: Sequence[str] | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        methods: Sequence[str] = (),
-    ) -> Analysis[Found]:
-        """A result with its record: findings are those of the map by default, parameters and methods come on top."""
-        factors = {COMPUTED: "x_ray_cross_sections", GIVEN_K: "cliff_lorimer"}.get(self.parameters["factors"], "zeta")
-        record = provenance.record(
-            step,
-            parameters={**self.parameters, **(parameters or {})},
-            methods=("poisson", factors, "numba", "hyperspy", *methods),
-        )
-        return Analysis(found, tuple(self.findings if findings is None else findings), record)
+    methods: tuple[str, ...]
 
 
 def prepare_map(recorded: EDSMap, settings: Settings) -> PreparedMap:
@@ -418,21 +429,16 @@ def prepare_map(recorded: EDSMap, settings: Settings) -> PreparedMap:
         If the energy axis is off, or the metadata make the specimen too thick or too thin to be true.
     """
     builder = make_builder(recorded, settings)
+    # Foreign elements without a factor are fitted, but not counted; those of the cell need one.
+    elements = builder.countable({*CELL_ELEMENTS, *(settings.elements or ())})
     summed = recorded.spectra.summed()
     calibration = check_calibration(builder, summed.total)
     factors = builder.sensitivities
-    # Foreign elements without a factor are fitted, but not counted; those of the cell need one.
-    needed = {*CELL_ELEMENTS, *(settings.elements or ())}
-    families = {element: builder.families(element) for element in elements_of(recorded, settings)}
     scene = prepare_scene(
         builder,
         summed.total,
         summed.spectra,
-        [
-            element
-            for element, own in families.items()
-            if own and (element in needed or any(family in factors.cross_section for family in own))
-        ],
+        elements,
         thickness=settings.thickness,
         largest_share=summed.largest / summed.total.sum(),
     )
@@ -466,11 +472,13 @@ def prepare_map(recorded: EDSMap, settings: Settings) -> PreparedMap:
         "energy_resolution": builder.instrument.resolution,
         "fit_range": list(builder.fit_range),
     }
-    return PreparedMap(scene, tuple(findings), parameters)
+    calibrated = {COMPUTED: "x_ray_cross_sections", GIVEN_K: "cliff_lorimer"}.get(factors.kind, "zeta")
+    return PreparedMap(scene, tuple(findings), parameters, ("poisson", calibrated, "numba", "hyperspy"))
 
 
 def quantify_map(recorded: EDSMap, settings: Settings) -> Analysis[Composition]:
     """Count the atoms of each element in every pixel of a map; errors and warnings are those of :func:`prepare_map`."""
     prepared = prepare_map(recorded, settings)
     found = replace(quantify_elements(prepared.scene, recorded.spectra), fit=None)
-    return prepared.analysis("quantify_composition", found)
+    record = provenance.record("quantify_composition", parameters=prepared.parameters, methods=prepared.methods)
+    return Analysis(found, prepared.findings, record)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hyperspy_assb import provenance
 from hyperspy_assb.eds.composition.atoms import Analysis, prepare_map, quantify_elements
 from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
 from hyperspy_assb.eds.interfaces.interface_width import InterfaceFit, fit_interface
@@ -85,13 +86,12 @@ def interface_of_map(recorded: EDSMap, settings: Settings, options: ProfileOptio
     for text in told:
         warnings.warn(text, UserWarning, stacklevel=3)
     by = "line" if options.strip is not None else "boundary" if options.share is not None else "columns"
-    return prepared.analysis(
+    record = provenance.record(
         "interface_profile",
-        fit,
-        findings=[_TILT, *prepared.findings, *([_DRAWN] if by == "boundary" else ()), *told],
-        parameters={"probe": options.probe, "bin_width": width, "by": by},
-        methods=("lmfit", "scipy"),
+        parameters={**prepared.parameters, "probe": options.probe, "bin_width": width, "by": by},
+        methods=(*prepared.methods, "lmfit", "scipy"),
     )
+    return Analysis(fit, (_TILT, *prepared.findings, *([_DRAWN] if by == "boundary" else ()), *told), record)
 
 
 def _distance(recorded: EDSMap, options: ProfileOptions, column: float) -> FloatArray:

@@ -30,6 +30,8 @@ _STANDS_OUT = 10.0
 """Standard errors above which a line says where the axis lies."""
 _LONGEST = (4.0, 0.02, 25.0)
 """Longest step: offset in channels, gain, and resolution in eV. The shapes are linear in them over no more."""
+_FINEST = 21.0
+"""eV: resolution below which no detector is."""
 _SETTLED = 0.02
 """Standard errors below which a step is the last."""
 _ENOUGH = 1e4
@@ -167,7 +169,11 @@ def estimate_calibration(builder: Builder, total: FloatArray) -> EnergyCalibrati
     strong: dict[str, float] = {}
     start, best, previous = None, np.inf, state
     for _ in range(_STEPS):
-        model = _shifted(builder, state).build({}, families)
+        states = np.vstack([state, state + np.diag(small)])
+        model, *others = (
+            builder.moved(offset, gain, max(resolution, _FINEST)).build({}, families)
+            for offset, gain, resolution in states.tolist()
+        )
         start = model.model.guess(counts) if start is None else np.maximum(start, 1e-9 * start.max())
         fit = replace(model, typical=start).fit(total[np.newaxis])
         if fit.status[0] != CONVERGED:
@@ -179,12 +185,7 @@ def estimate_calibration(builder: Builder, total: FloatArray) -> EnergyCalibrati
         best, previous = fit.deviance[0], state
         start = fit.amounts[0]
         expected = model.model.expectation(start)
-        slopes = []
-        for k in range(3):
-            moved = state.copy()
-            moved[k] += small[k]
-            other = _shifted(builder, moved).build({}, families)
-            slopes.append((other.model.expectation(start) - expected) / small[k])
+        slopes = [(other.model.expectation(start) - expected) / step for other, step in zip(others, small, strict=True)]
         used = start > 0.0
         design = np.vstack([slopes, model.model.strength.T[used] @ model.model.templates]) / np.sqrt(
             np.maximum(expected, 1e-9)
@@ -229,13 +230,6 @@ def _left(energy: FloatArray, counts: FloatArray, expected: FloatArray, size: in
     seen, wanted = np.add.reduceat(counts, starts), np.add.reduceat(expected, starts)
     left = np.maximum(np.abs(seen - wanted) - 2.0 * np.sqrt(np.maximum(wanted, 1.0)), 0.0)
     return {"unexplained": float(left.sum() / max(seen.sum(), 1.0)), "worst": float(energy[starts[np.argmax(left)]])}
-
-
-def _shifted(builder: Builder, state: FloatArray) -> Builder:
-    """The same with lines where offset and gain put them, as wide as the resolution makes them."""
-    offset, gain, resolution = (float(value) for value in state)
-    lines = tuple(replace(line, energy=line.energy * (1.0 + gain) + offset) for line in builder.lines)
-    return replace(builder, lines=lines, instrument=replace(builder.instrument, resolution=max(resolution, 21.0)))
 
 
 def find_calibration(recorded: EDSMap, settings: Settings) -> EnergyCalibration:

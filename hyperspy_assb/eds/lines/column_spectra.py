@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -139,6 +139,8 @@ class Builder:
         keV.
     absorption
         Whether X-rays are absorbed on their way out.
+    elements
+        Those that are looked for.
     """
 
     energy: FloatArray
@@ -148,6 +150,7 @@ class Builder:
     mass_absorption: MassAbsorption
     fit_range: tuple[float, float]
     absorption: bool = True
+    elements: tuple[str, ...] = ()
 
     @cached_property
     def channels(self) -> slice:
@@ -174,6 +177,21 @@ class Builder:
     def families(self, element: str) -> list[str]:
         """Main lines of an element in the range, such as ["Fe_Ka", "Fe_La"]."""
         return [line.full_name for line in self.seen if line.element == element and line.name == line.family]
+
+    def countable(self, needed: Collection[str]) -> list[str]:
+        """Elements whose atoms are counted: those with a line in the range and a factor, or that are needed."""
+        factors = self.sensitivities.cross_section
+        families = {element: self.families(element) for element in self.elements}
+        return [
+            element
+            for element, own in families.items()
+            if own and (element in needed or any(family in factors for family in own))
+        ]
+
+    def moved(self, offset: float, gain: float, resolution: float) -> Builder:
+        """The same with a line of energy E at ``E (1 + gain) + offset`` in keV, and another resolution in eV."""
+        lines = tuple(replace(line, energy=line.energy * (1.0 + gain) + offset) for line in self.lines)
+        return replace(self, lines=lines, instrument=replace(self.instrument, resolution=resolution))
 
     def _shape(self, line: XRayLine) -> FloatArray:
         at = np.array([line.energy])
@@ -390,7 +408,8 @@ def make_builder(recorded: EDSMap, settings: Settings, *, need_factors: bool = T
     energy, beam_energy = recorded.energy, recorded.instrument.beam_energy
     low, high = settings.fit_range or FIT_RANGE
     low, high = max(low, energy[0]), min(high, energy[-1], _BELOW_BEAM * beam_energy)
-    lines = in_range(recorded.tables.lines_of(elements_of(recorded, settings)), low, high, beam_energy)
+    elements = elements_of(recorded, settings)
+    lines = in_range(recorded.tables.lines_of(elements), low, high, beam_energy)
     return Builder(
         energy=energy,
         lines=tuple(lines),
@@ -401,6 +420,7 @@ def make_builder(recorded: EDSMap, settings: Settings, *, need_factors: bool = T
         mass_absorption=recorded.tables.mass_absorption,
         fit_range=(low, high),
         absorption=settings.absorption,
+        elements=elements,
     )
 
 

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from hyperspy_assb import provenance
 from hyperspy_assb.eds.composition.atoms import (
     Analysis,
     Composition,
     Scene,
-    calibration_of,
     prepare_map,
-    quantify_elements,
+    quantify_columns,
     shares,
 )
 from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
@@ -305,12 +305,9 @@ def quantify_phases(
     if missing:
         raise ValueError(f"The phases hold {', '.join(missing)}, which is not among the elements: add it.")
     _must_differ(columns, held)
-    model = scene.column_model(columns)
-    fit = model.fit(counts, threads=threads)
-    composition = quantify_elements(scene, counts, threads=threads)
+    composition, fit, calibration = quantify_columns(scene, counts, columns, threads=threads)
     names = tuple(columns)
     k = len(names)
-    groups = list(model.elements)
     cell = tuple(el for el in scene.elements if el in held or el in CELL_ELEMENTS)
     own = composition.subset(cell)
     matrix = np.array([[atoms.get(el, 0.0) for atoms in columns.values()] for el in cell])
@@ -343,7 +340,7 @@ def quantify_phases(
         unclipped=fit.unclipped[:, :k],
         covariance=fit.covariance[:, :k, :k],
         by_calibration=fit.by_group[:, :k],
-        calibration=calibration_of(scene, groups),
+        calibration=calibration,
         composition=replace(composition, fit=None),
         residual=evidence.residual,
         residual_std=evidence.std,
@@ -381,9 +378,13 @@ def phases_of_map(recorded: EDSMap, settings: Settings, options: PhaseOptions) -
     told = found.told()
     if told:
         warnings.warn(told, UserWarning, stacklevel=3)
-    return prepared.analysis(
+    record = provenance.record(
         "quantify_phases",
-        found,
-        findings=[*([told] if told else ()), _OLIVINES, *prepared.findings],
-        parameters={"phases": [name for name, _ in options.phases], "densities": dict(options.densities)},
+        parameters={
+            **prepared.parameters,
+            "phases": [name for name, _ in options.phases],
+            "densities": dict(options.densities),
+        },
+        methods=prepared.methods,
     )
+    return Analysis(found, (*([told] if told else ()), _OLIVINES, *prepared.findings), record)

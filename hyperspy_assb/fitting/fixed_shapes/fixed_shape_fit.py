@@ -169,7 +169,7 @@ def fit_templates(
     )
 
     def run(part: slice, block: NDArray[Any]) -> None:
-        fit_block(block, times[part], problem, tolerance, TemplateFit(*(values[part] for values in fit)))
+        fit_block(block, times[part], problem, tolerance, TemplateFit._make(values[part] for values in fit))
 
     workers = threads or min(cpu_count() or 1, _MOST_THREADS)
     with ThreadPoolExecutor(workers) as pool:

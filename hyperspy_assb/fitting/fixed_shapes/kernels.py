@@ -34,7 +34,7 @@ class Problem(NamedTuple):
 
     Parameters
     ----------
-    starts, index, value
+    starts, reaching, value
         Templates channel by channel: where each channel begins, shape (E + 1,), which templates reach it, and their
         values.
     overlap
@@ -48,7 +48,7 @@ class Problem(NamedTuple):
     """
 
     starts: IntArray
-    index: IntArray
+    reaching: IntArray
     value: FloatArray
     overlap: FloatArray
     strength: FloatArray
@@ -266,7 +266,7 @@ def fit_block(
     counts: NDArray[np.float32], exposure: FloatArray, problem: Problem, tolerance: float, out: TemplateFit
 ) -> None:
     """Fit the spectra of a block one after the other, and write what is found into the arrays of the results."""
-    starts, index, value = problem.starts, problem.index, problem.value
+    starts, index, value = problem.starts, problem.reaching, problem.value
     strength, absorption, bounded = problem.strength, problem.absorption, problem.bounded
     n_templates, size = strength.shape
     channels = starts.size - 1
