@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -66,11 +66,8 @@ class XRayAnalysis:
 
 def analyse_xrays(
     signal: Any,
-    elements: Sequence[str] | None = None,
+    settings: Settings | None = None,
     *,
-    thickness: float | None = None,
-    k_factors: str | None = None,
-    absorption: bool = True,
     correct_energy: bool = False,
     progress: Progress | None = None,
     files: Sequence[str | PathLike[str]] = (),
@@ -82,8 +79,8 @@ def analyse_xrays(
     ----------
     signal
         An X-ray signal of this package, lazy or not.
-    elements, thickness, k_factors, absorption
-        As for :meth:`.ASSBEDSTEMSpectrum.quantify_phases`.
+    settings
+        Elements, thickness, k-factors, absorption; None: as :meth:`.ASSBEDSTEMSpectrum.quantify_phases` has them.
     correct_energy
         Whether energy axis and resolution are first corrected by the lines of the summed spectrum.
     progress
@@ -93,16 +90,14 @@ def analyse_xrays(
     earlier_warnings
         Of reading them.
     """
+    settings = settings or Settings()
     report = progress or (lambda stage, done, total: None)
     report("fit", 0, 0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         found = signal.correct_energy_calibration() if correct_energy else None
-        phases = signal.quantify_phases(
-            elements=elements, thickness=thickness, k_factors=k_factors, absorption=absorption
-        )
-        settings = Settings(elements=None if elements is None else tuple(elements), absorption=False)
-        summed = fit_summed_spectrum(read_map(signal, need_angle=False), settings)
+        phases = signal.quantify_phases(**vars(settings))
+        summed = fit_summed_spectrum(read_map(signal, need_angle=False), replace(settings, absorption=False))
     messages = [str(w.message) for w in caught if w.category is UserWarning]
     findings = describe_phases(phases)
     if found is not None:

@@ -152,53 +152,29 @@ def fit_correlated(
         covariance is not positive definite.
     """
     m, k = columns.shape
-    scale, factor, none = np.empty(m), np.empty((m, m)), np.zeros(m, dtype=np.bool_)
-    solved, left = np.empty((k, m)), np.empty(m)
-    gram, right, norms = np.empty((k, k)), np.empty(k), np.empty(k)
-    active, small = np.empty(k, dtype=np.bool_), np.empty((k, k))
-    solution, exact = np.empty(k), np.empty(k)
+    none, active, solution = np.zeros(m, dtype=np.bool_), np.empty(k, dtype=np.bool_), np.empty(k)
     for b in range(len(data)):
         amounts[b], squares[b] = np.nan, np.nan
-        for i in range(m):
-            scale[i] = np.sqrt(covariance[b, i, i])
-        for i in range(m):
-            for j in range(m):
-                factor[i, j] = covariance[b, i, j] / (scale[i] * scale[j])
+        scale = np.sqrt(np.diag(covariance[b]))
+        factor = covariance[b] / np.outer(scale, scale)
         if not cholesky(factor, none, _SINGULAR):
             continue
+        scaled = np.ascontiguousarray(columns.T) / scale
+        solved = scaled.copy()
         for a in range(k):
-            for i in range(m):
-                solved[a, i] = columns[i, a] / scale[i]
             solve(factor, none, solved[a])
-            right[a] = 0.0
-            for i in range(m):
-                right[a] += solved[a, i] * data[b, i] / scale[i]
-            for c in range(a + 1):
-                gram[a, c] = 0.0
-                for i in range(m):
-                    gram[a, c] += solved[a, i] * columns[i, c] / scale[i]
-        for a in range(k):
-            norms[a] = np.sqrt(max(gram[a, a], 1e-300))
-        for a in range(k):
-            right[a] /= norms[a]
-            for c in range(a + 1):
-                gram[a, c] /= norms[a] * norms[c]
-                gram[c, a] = gram[a, c]
+        gram, right = solved @ scaled.T, solved @ (data[b] / scale)
+        norms = np.sqrt(np.maximum(np.diag(gram), 1e-300))
+        gram, right = gram / np.outer(norms, norms), right / norms
         solve_nonnegative(gram, right, solution, active)
         # Once more without what keeps singular matrices solvable.
-        small[:], exact[:] = gram, right
-        if cholesky(small, ~active, _SINGULAR):
-            solve(small, ~active, exact)
+        if cholesky(gram, ~active, _SINGULAR):
+            solve(gram, ~active, right)
             for a in range(k):
-                if active[a] and exact[a] > 0.0:
-                    solution[a] = exact[a]
-        for a in range(k):
-            amounts[b, a] = solution[a] / norms[a]
-        for i in range(m):
-            left[i] = data[b, i]
-            for a in range(k):
-                left[i] -= columns[i, a] * amounts[b, a]
-            left[i] /= scale[i]
-        solved[0] = left
-        solve(factor, none, solved[0])
-        squares[b] = max(np.dot(left, solved[0]), 0.0)
+                if active[a] and right[a] > 0.0:
+                    solution[a] = right[a]
+        amounts[b] = solution / norms
+        left = (data[b] - columns @ amounts[b]) / scale
+        weighed = left.copy()
+        solve(factor, none, weighed)
+        squares[b] = max(np.dot(left, weighed), 0.0)
