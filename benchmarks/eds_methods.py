@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from hyperspy_assb.eds.composition.atoms import Scene, prepare_scene, quantify_elements
+from hyperspy_assb.eds.eds_map import Settings
 from hyperspy_assb.eds.interfaces.interface_changes import compare_interfaces
 from hyperspy_assb.eds.interfaces.interface_width import InterfaceFit, fit_interface
 from hyperspy_assb.eds.interfaces.profiles import bin_pixels, profile_of
-from hyperspy_assb.eds.lines.column_spectra import Builder
+from hyperspy_assb.eds.lines.column_spectra import Builder, make_builder
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, FOREIGN_ELEMENTS
 from hyperspy_assb.eds.phases.stoichiometry import PhaseOptions, quantify_phases
-from hyperspy_assb.signals.eds.setup import Settings, make_builder
+from hyperspy_assb.signals.eds.map_reading import read_map
 
 LINES = [
     "Al_Ka",
@@ -64,7 +65,7 @@ def exspy_line_counts(signal, optimizer: str) -> tuple[dict[str, np.ndarray], fl
 
 def _builder(signal, factors: dict[str, float] | None = None) -> Builder:
     """What the methods of the signal build their models from."""
-    return make_builder(signal, Settings(k_factors=factors, fit_range=RANGE))
+    return make_builder(read_map(signal), Settings(k_factors=factors, fit_range=RANGE))
 
 
 def line_counts(signal) -> dict[str, np.ndarray]:

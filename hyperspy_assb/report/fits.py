@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hyperspy_assb.eds.eds_map import Settings
 from hyperspy_assb.report.analysis import Analysis, analyse_low_loss
 from hyperspy_assb.report.output import Progress
 from hyperspy_assb.report.recipe import Recipe, load_references
@@ -53,16 +54,13 @@ def fit_xrays(signal: Any, plan: Recipe, folder: Path, progress: Progress, **tol
     if plan.references:
         raise ValueError("X-ray maps take no references: LiFePO4 and FePO4 have the same X-ray lines.")
     try:
-        analysis = analyse_xrays(
-            signal,
-            plan.elements,
+        settings = Settings(
+            elements=None if plan.elements is None else tuple(plan.elements),
             thickness=plan.thickness,
             k_factors=plan.k_factors,
             absorption=plan.absorption,
-            correct_energy=plan.correct_energy,
-            progress=progress,
-            **told,
         )
+        analysis = analyse_xrays(signal, settings, correct_energy=plan.correct_energy, progress=progress, **told)
     except ValueError as error:
         if "thickness=" in str(error):
             raise ValueError(f"{error} On the command line: --thickness, or --no-absorption.") from error

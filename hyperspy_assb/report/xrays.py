@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,15 @@ import numpy as np
 import pandas as pd
 
 from hyperspy_assb import provenance
+from hyperspy_assb.eds.eds_map import Settings
+from hyperspy_assb.eds.lines.column_spectra import fit_summed_spectrum
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.plotting.eds import plot_composition, plot_phases, plot_summed_spectrum
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.output import Progress
 from hyperspy_assb.report.writing import add_parameters
-from hyperspy_assb.signals.eds import setup as eds_setup
 from hyperspy_assb.signals.eds.compositions import EDSComposition, EDSPhases
+from hyperspy_assb.signals.eds.map_reading import read_map
 
 ABOUT = (
     "All lines of an element are fitted together with those that overlap them and with the continuum, by Poisson "
@@ -64,11 +66,8 @@ class XRayAnalysis:
 
 def analyse_xrays(
     signal: Any,
-    elements: Sequence[str] | None = None,
+    settings: Settings | None = None,
     *,
-    thickness: float | None = None,
-    k_factors: str | None = None,
-    absorption: bool = True,
     correct_energy: bool = False,
     progress: Progress | None = None,
     files: Sequence[str | PathLike[str]] = (),
@@ -80,8 +79,8 @@ def analyse_xrays(
     ----------
     signal
         An X-ray signal of this package, lazy or not.
-    elements, thickness, k_factors, absorption
-        As for :meth:`.ASSBEDSTEMSpectrum.quantify_phases`.
+    settings
+        Elements, thickness, k-factors, absorption; None: as :meth:`.ASSBEDSTEMSpectrum.quantify_phases` has them.
     correct_energy
         Whether energy axis and resolution are first corrected by the lines of the summed spectrum.
     progress
@@ -91,17 +90,14 @@ def analyse_xrays(
     earlier_warnings
         Of reading them.
     """
+    settings = settings or Settings()
     report = progress or (lambda stage, done, total: None)
     report("fit", 0, 0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         found = signal.correct_energy_calibration() if correct_energy else None
-        phases = signal.quantify_phases(
-            elements=elements, thickness=thickness, k_factors=k_factors, absorption=absorption
-        )
-        settings = eds_setup.Settings(elements=None if elements is None else tuple(elements), absorption=False)
-        builder = eds_setup.make_builder(signal, settings, need_factors=False)
-        summed = builder.fit_sum(eds_setup.sum_spectra(eds_setup.Spectra(signal)).total)
+        phases = signal.quantify_phases(**vars(settings))
+        summed = fit_summed_spectrum(read_map(signal, need_angle=False), replace(settings, absorption=False))
     messages = [str(w.message) for w in caught if w.category is UserWarning]
     findings = describe_phases(phases)
     if found is not None:

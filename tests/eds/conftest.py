@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from hyperspy_assb.eds.composition.atoms import Composition
-from hyperspy_assb.eds.lines.column_spectra import Builder, Instrument
+from hyperspy_assb.eds.eds_map import Instrument
+from hyperspy_assb.eds.lines.column_spectra import Builder
 from hyperspy_assb.eds.lines.sensitivity import Sensitivities
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, FOREIGN_ELEMENTS, in_range
 from hyperspy_assb.eds.phases.stoichiometry import PhaseMixture, PhaseOptions
-from hyperspy_assb.signals.eds.setup import MassAbsorption, database_lines
+from hyperspy_assb.signals.eds.map_reading import MassAbsorption, element_tables
 from hyperspy_assb.simulation import sensitivity
 
 RANGE = (0.18, 15.0)
@@ -30,7 +31,7 @@ def true_sensitivities() -> Callable[..., Sensitivities]:
     """Make the sensitivities that thin standards would give on a virtual microscope."""
 
     def make(conditions: Any, elements: tuple[str, ...] = (*CELL_ELEMENTS, *FOREIGN_ELEMENTS)) -> Sensitivities:
-        lines = in_range(database_lines(elements), 0.18, 14.0, conditions.beam.beam_energy)
+        lines = in_range(element_tables().lines_of(elements), 0.18, 14.0, conditions.beam.beam_energy)
         names = [line.full_name for line in lines if line.name == line.family]
         values = {name: sensitivity(name, conditions) for name in names}
         return Sensitivities(values, dict.fromkeys(names, 0.05), "computed", "standards of the virtual microscope")
@@ -58,7 +59,7 @@ def make_builder(coefficients: MassAbsorption, true_sensitivities: Callable[...,
             electrons=electrons,
         )
         factors = true_sensitivities(conditions, elements) if sensitivities is None else sensitivities
-        lines = database_lines(elements)
+        lines = element_tables().lines_of(elements)
         return Builder(conditions.energy, lines, instrument, factors, coefficients, fit_range, absorption)
 
     return make

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from hyperspy_assb.eds.comparison.composition_change import CompositionOptions
+from hyperspy_assb.eds.eds_map import Settings
+from hyperspy_assb.eds.lines.column_spectra import fit_summed_spectrum
 from hyperspy_assb.plotting.eds import plot_line_counts, plot_summed_spectrum
-from hyperspy_assb.signals.eds import setup as eds_setup
+from hyperspy_assb.signals.eds.map_reading import read_map
 from hyperspy_assb.simulation import InterfaceOptions, micro_battery, simulate_interface
 
 
@@ -30,8 +32,7 @@ def closed():
 
 def test_summed_spectrum_names_its_lines(battery):
     signal = battery.edx_after
-    builder = eds_setup.make_builder(signal, eds_setup.Settings(absorption=False), need_factors=False)
-    summed = builder.fit_sum(eds_setup.sum_spectra(eds_setup.Spectra(signal)).total)
+    summed = fit_summed_spectrum(read_map(signal, need_angle=False), Settings(absorption=False))
     ax = plot_summed_spectrum(summed)
     assert ax.get_xlabel() == "Energy (keV)"
     assert ax.get_yscale() == "symlog"

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, special, stats
 
-from hyperspy_assb.eds.composition.atoms import shares
+from hyperspy_assb import provenance
+from hyperspy_assb.eds.composition.atoms import Analysis, prepare_map, quantify_elements, shares
+from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
+from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
 
-FloatArray = NDArray[np.float64]
 _REPLICATES = 12
+"""Pairs of maps with as much noise again, whose shifts scatter by the error of the shift."""
 _UPSAMPLE = 50
+"""Steps in a pixel to which a shift is found."""
+_WORTH_SAYING = 0.05
+"""Pixels above which a shift is told."""
 _MATERIAL = 5.0
 """Standard errors below which a column counts as empty: its shares would be quotients of noise."""
 _ROUNDS = 12
+"""Measurements of what is left of a shift, at most."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,15 @@ class CompositionChange:
     p_value: FloatArray
     q_value: FloatArray
     changed: NDArray[np.int8]
+
+    def axes(self, pixels: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
+        """Axes of the blocks from those of the pixels."""
+        found = []
+        for axis, size in zip(pixels, self.difference.shape[-len(pixels) :], strict=True):
+            step = min(self.block, axis["size"])
+            offset = axis["offset"] + 0.5 * (step - 1) * axis["scale"]
+            found.append({**axis, "size": size, "scale": axis["scale"] * step, "offset": offset})
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -280,6 +297,42 @@ def compare_compositions(
         q_value=q_value,
         changed=np.where(found, np.sign(np.nan_to_num(difference)), 0).astype(np.int8),
     )
+
+
+def compare_maps(
+    before: EDSMap, after: EDSMap, settings: Settings, options: CompositionOptions
+) -> Analysis[CompositionChange]:
+    """Compare the composition of two states of one region; errors and warnings are those of :func:`.prepare_map` and
+    of :func:`compare_compositions`.
+
+    Raises
+    ------
+    ValueError
+        If the maps differ in shape, pixel size or beam energy.
+    """
+    before.must_fit(after)
+    rows = before.shape if len(before.shape) == 2 else (1, *before.shape)
+    states, findings = [], []
+    elements: list[str] = []
+    for name, recorded in (("before", before), ("after", after)):
+        prepared = prepare_map(recorded, settings)
+        found = quantify_elements(prepared.scene, recorded.spectra)
+        elements = elements or [el for el in CELL_ELEMENTS if el in found.elements] or list(found.elements)
+        found, m = found.subset(elements), len(elements)
+        states.append((found.unclipped.reshape(*rows, m), found.covariance.reshape(*rows, m, m)))
+        findings += [f"{name}: {text}" for text in prepared.findings]
+    change = compare_compositions(elements, *states[0], *states[1], options)
+    if np.hypot(*change.shift) > _WORTH_SAYING:
+        findings.append(
+            f"The later map was shifted by {change.shift[0]:+.2f} ± {change.shift_std[0]:.2f} rows and "
+            f"{change.shift[1]:+.2f} ± {change.shift_std[1]:.2f} columns."
+        )
+    record = provenance.record(
+        "compare_composition",
+        parameters={**prepared.parameters, "options": asdict(options), "shift": list(change.shift)},
+        methods=(*prepared.methods, "registration", "scikit-image", "false_discovery"),
+    )
+    return Analysis(change, tuple(findings), record)
 
 
 def _percent(atoms: FloatArray, covariance: FloatArray) -> tuple[FloatArray, FloatArray]:

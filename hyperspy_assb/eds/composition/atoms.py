@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.eds.lines.column_spectra import Builder, FloatArray, SpectrumModel
-from hyperspy_assb.fitting.fixed_shapes.fixed_shape_fit import TemplateFit
-from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED
+from hyperspy_assb import provenance
+from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
+from hyperspy_assb.eds.lines.axis_check import check_calibration
+from hyperspy_assb.eds.lines.column_spectra import FREE_CONTINUUM_ABOVE, Builder, SpectrumModel, make_builder
+from hyperspy_assb.eds.lines.sensitivity import COMPUTED, GIVEN_K
+from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
+from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, TemplateFit
 
 ATOMS_PER_VOLUME = 80.0
 """Atoms/nm^3 that X-rays show in a solid: 82 to 84 in the phases of the cell."""
-_FREE_CONTINUUM_ABOVE = 0.05
-"""Share of all counts from which on a spectrum is too much of the sum to take the shape of its continuum from it."""
 _SCALE_STEP = 0.7
 """Share of a step towards the scale that is taken where films absorb: it settles from 0 to 300 nm."""
+_LEAST = 1e-3
+"""Share of the largest amount from which fits start at least: an amount of 0 would tell nothing of its scale."""
+_PLAUSIBLE = (0.5, 1000.0)
+"""nm: mean thicknesses of maps, with the vacuum beside the specimen."""
+_LITHIUM = "X-rays do not show Li: atomic per cent are those of the other elements."
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,43 +62,40 @@ class Scene:
     total: FloatArray
     n_spectra: int
 
-    def element_model(self) -> SpectrumModel:
-        """Model whose amounts are atoms/nm^2 of each element."""
-        return self._model({element: {element: 1.0} for element in self.elements}, self.mean[: len(self.elements)])
-
-    def column_model(self, columns: Mapping[str, Mapping[str, float]]) -> SpectrumModel:
-        """Model whose amounts are nm of each phase, and atoms/nm^2 of each element that no phase holds.
+    def models(self, columns: Mapping[str, Mapping[str, float]] | None = None) -> list[SpectrumModel]:
+        """Models whose amounts are atoms/nm^2 of each element; and nm of each phase, with atoms/nm^2 of each element
+        that no phase holds.
 
         Parameters
         ----------
         columns
-            Atoms/nm^3 of each element in each phase.
+            Atoms/nm^3 of each element in each phase; None: the first model alone.
         """
-        held = {element for atoms in columns.values() for element in atoms}
-        others = [element for element in self.elements if element not in held]
-        amounts = {**columns, **{element: {element: 1.0} for element in others}}
         mean = dict(zip(self.elements, self.mean, strict=False))
-        visible = sum(mean[element] for element in self.elements if element in held)
-        start = [
-            visible / max(sum(n for el, n in atoms.items() if el in mean), 1e-9) / len(columns)
-            for atoms in columns.values()
-        ]
-        start += [mean[element] for element in others]
-        return self._model(amounts, np.array(start))
-
-    def _model(self, amounts: Mapping[str, Mapping[str, float]], start: FloatArray) -> SpectrumModel:
+        atom: dict[str, Mapping[str, float]] = {element: {element: 1.0} for element in self.elements}
+        wanted = [(atom, np.array(list(mean.values())))]
+        if columns is not None:
+            held = {element for atoms in columns.values() for element in atoms}
+            visible = sum(mean[element] for element in self.elements if element in held)
+            others = {element: one for element, one in atom.items() if element not in held}
+            start = [
+                visible / max(sum(n for el, n in atoms.items() if el in mean), 1e-9) / len(columns)
+                for atoms in columns.values()
+            ]
+            wanted.append(({**columns, **others}, np.array([*start, *(mean[element] for element in others)])))
         rest = self.mean[len(self.elements) :]
-        typical = np.concatenate([start, rest])
-        floor = np.array(
-            [1e-3 * max(start.max(initial=0.0), 1e-12)] * len(start) + [1e-3 * max(rest.max(), 1e-12)] * len(rest)
-        )
-        return self.builder.build(
-            amounts,
-            self.free_families,
-            continuum=self.continuum,
-            electrons=self.electrons,
-            typical=np.maximum(typical, floor),
-        )
+        return [
+            self.builder.build(
+                amounts,
+                self.free_families,
+                continuum=self.continuum,
+                electrons=self.electrons,
+                typical=np.concatenate(
+                    [np.maximum(part, _LEAST * max(part.max(initial=0.0), 1e-12)) for part in (own, rest)]
+                ),
+            )
+            for amounts, own in wanted
+        ]
 
 
 def prepare_scene(
@@ -174,7 +179,7 @@ def prepare_scene(
             electrons *= ratio if own is not builder else ratio**_SCALE_STEP
     assert mean is not None
     continuum: FloatArray | None = height / n_spectra
-    if largest_share > _FREE_CONTINUUM_ABOVE:
+    if largest_share > FREE_CONTINUUM_ABOVE:
         mean = np.concatenate([mean[:-1], height / n_spectra * mean[-1]])
         continuum = None
     return Scene(
@@ -218,6 +223,28 @@ class Composition:
     calibration: FloatArray
     status: NDArray[np.int8]
     fit: TemplateFit | None = None
+
+    @property
+    def std(self) -> FloatArray:
+        """Standard errors of the atoms from counting, shape (N, M)."""
+        return np.sqrt(np.einsum("nii->ni", self.covariance))
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which columns have an answer, shape (N,)."""
+        return np.asarray(np.isfinite(self.unclipped).all(axis=1))
+
+    def summed(self, where: NDArray[np.bool_]) -> Composition:
+        """Some columns, shape (N,), as one."""
+        total = self.unclipped[where].sum(axis=0, keepdims=True)
+        return replace(
+            self,
+            atoms=np.maximum(total, 0.0),
+            unclipped=total,
+            covariance=self.covariance[where].sum(axis=0, keepdims=True),
+            status=np.full(1, CONVERGED, dtype=np.int8),
+            fit=None,
+        )
 
     def subset(self, elements: Sequence[str]) -> Composition:
         """Some of the elements."""
@@ -293,8 +320,11 @@ def quantify_elements(
     Composition
         Maximum-likelihood amounts.
     """
-    model = scene.element_model()
-    fit = model.fit(counts, exposure=exposure, threads=threads)
+    (model,) = scene.models()
+    return _composition(scene, model.fit(counts, exposure=exposure, threads=threads))
+
+
+def _composition(scene: Scene, fit: TemplateFit) -> Composition:
     m = len(scene.elements)
     return Composition(
         elements=scene.elements,
@@ -307,6 +337,32 @@ def quantify_elements(
     )
 
 
+def quantify_columns(
+    scene: Scene, counts: Any, columns: Mapping[str, Mapping[str, float]], *, threads: int | None = None
+) -> tuple[Composition, TemplateFit, FloatArray]:
+    """Fit every column twice: as atoms of each element, and as a mixture of phases and of elements that none holds.
+
+    Parameters
+    ----------
+    scene, counts, threads
+        As for :func:`quantify_elements`.
+    columns
+        Atoms/nm^3 of each element in each phase.
+
+    Returns
+    -------
+    composition
+        The first fit.
+    fit
+        The second: nm of each phase come first.
+    calibration
+        Relative uncertainty of the calibration of each of its groups of templates.
+    """
+    models = scene.models(columns)
+    composition, fit = (model.fit(counts, threads=threads) for model in models)
+    return _composition(scene, composition), fit, calibration_of(scene, models[1].elements)
+
+
 def calibration_of(scene: Scene, elements: Sequence[str] | None = None) -> FloatArray:
     """Relative uncertainty of the calibration of each element: that of its best line in the range."""
     factors = scene.builder.sensitivities
@@ -315,3 +371,114 @@ def calibration_of(scene: Scene, elements: Sequence[str] | None = None) -> Float
         known = [factors.uncertainty[f] for f in scene.builder.families(element) if f in factors.uncertainty]
         found.append(min(known, default=0.0))
     return np.array(found)
+
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis(Generic[Found]):
+    """What an analysis of a map found, what should be known of it, and how it was done.
+
+    Parameters
+    ----------
+    found
+        As arrays.
+    findings
+        In words.
+    record
+        Parameters, versions and works that it stands on.
+    """
+
+    found: Found
+    findings: tuple[str, ...]
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedMap:
+    """A map that is ready to be fitted.
+
+    Parameters
+    ----------
+    scene
+        What is common to all spectra.
+    findings
+        What should be known of it, in words.
+    parameters, methods
+        For the record: what was chosen, and the works that it stands on.
+    """
+
+    scene: Scene
+    findings: tuple[str, ...]
+    parameters: Mapping[str, Any]
+    methods: tuple[str, ...]
+
+
+def prepare_map(recorded: EDSMap, settings: Settings) -> PreparedMap:
+    """Find what is common to the spectra of a map, and what should be known of it.
+
+    Raises
+    ------
+    ValueError
+        If something is missing or wrong; the message names it.
+
+    Warns
+    -----
+    UserWarning
+        If the energy axis is off, or the metadata make the specimen too thick or too thin to be true.
+    """
+    builder = make_builder(recorded, settings)
+    # Foreign elements without a factor are fitted, but not counted; those of the cell need one.
+    elements = builder.countable({*CELL_ELEMENTS, *(settings.elements or ())})
+    summed = recorded.spectra.summed()
+    calibration = check_calibration(builder, summed.total)
+    factors = builder.sensitivities
+    scene = prepare_scene(
+        builder,
+        summed.total,
+        summed.spectra,
+        elements,
+        thickness=settings.thickness,
+        largest_share=summed.largest / summed.total.sum(),
+    )
+    findings = [_LITHIUM, f"Calibration of the elements: {factors.source}."]
+    findings += calibration.findings if calibration else ("The energy axis could not be checked.",)
+    if scene.free_families:
+        free = ", ".join(family.replace("_", " ") for family in scene.free_families)
+        findings.append(f"Fitted, but not counted, for want of a factor: {free}.")
+    if scene.continuum is None:
+        findings.append("The continuum is free in every spectrum: there are too few to know its shape.")
+    mean = float(scene.mean[: len(scene.elements)].sum()) / ATOMS_PER_VOLUME
+    if not builder.absorption:
+        findings.append("Absorption of X-rays in the specimen was left out.")
+    elif settings.thickness is None and not _PLAUSIBLE[0] <= mean <= _PLAUSIBLE[1]:
+        told = (
+            f"The beam current, the live time and the solid angle of the metadata make the mean thickness {mean:.2g} "
+            "nm, which can hardly be: absorption is wrong with it. The live time is that of one pixel (a file may hold "
+            "that of the whole map). Set them, or give thickness= in nm."
+        )
+        warnings.warn(told, UserWarning, stacklevel=4)
+        findings.insert(0, told)
+    parameters = {
+        "elements": list(scene.elements),
+        "factors": factors.kind,
+        "factors_source": factors.source,
+        "factor_of": dict(factors.cross_section),
+        "thickness": settings.thickness,
+        "absorption": settings.absorption,
+        "electrons": scene.electrons,
+        "take_off_angle": builder.instrument.take_off_angle,
+        "energy_resolution": builder.instrument.resolution,
+        "fit_range": list(builder.fit_range),
+    }
+    calibrated = {COMPUTED: "x_ray_cross_sections", GIVEN_K: "cliff_lorimer"}.get(factors.kind, "zeta")
+    return PreparedMap(scene, tuple(findings), parameters, ("poisson", calibrated, "numba", "hyperspy"))
+
+
+def quantify_map(recorded: EDSMap, settings: Settings) -> Analysis[Composition]:
+    """Count the atoms of each element in every pixel of a map; errors and warnings are those of :func:`prepare_map`."""
+    prepared = prepare_map(recorded, settings)
+    found = replace(quantify_elements(prepared.scene, recorded.spectra), fit=None)
+    record = provenance.record("quantify_composition", parameters=prepared.parameters, methods=prepared.methods)
+    return Analysis(found, prepared.findings, record)

@@ -9,6 +9,9 @@ from scipy import special
 
 from hyperspy_assb.eds.interfaces.interface_width import InterfaceFit, Width
 
+_SAME_PROBE = (0.05, 1e-3)
+"""Share, and nm, by which the probes of two states may differ: no probe is known better."""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -50,7 +53,17 @@ def compare_interfaces(before: InterfaceFit, after: InterfaceFit) -> list[Change
     -------
     changes
         Of the width of all elements together, of the width of each, and of what lies beyond the boundary.
+
+    Raises
+    ------
+    ValueError
+        If the probes differ: what it puts beyond the boundary would pass for migration.
     """
+    if not np.isclose(before.probe, after.probe, rtol=_SAME_PROBE[0], atol=_SAME_PROBE[1]):
+        raise ValueError(
+            f"The probe was {before.probe:g} nm before and {after.probe:g} nm after: amounts beyond the boundary "
+            "cannot be compared. Record both states with one probe."
+        )
     found = [_change("width", before.common, after.common)]
     for element, width in before.widths.items():
         other = after.widths.get(element)

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 
 import lmfit
 import numpy as np
-from numpy.typing import NDArray
 from scipy import optimize, special
 
+from hyperspy_assb.eds.eds_map import FloatArray
 from hyperspy_assb.eds.interfaces.profiles import Profile
 from hyperspy_assb.eds.lines.x_ray_lines import FWHM_PER_SIGMA
-
-FloatArray = NDArray[np.float64]
 
 WIDTH_PER_SIGMA = float(2.0 * special.ndtri(0.9))
 """10-90 % width of an error function over its standard deviation."""

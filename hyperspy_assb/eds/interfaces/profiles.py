@@ -8,10 +8,15 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from hyperspy_assb.eds.composition.atoms import Composition
+from hyperspy_assb.eds.eds_map import EDSMap, FloatArray
 
-FloatArray = NDArray[np.float64]
+LEAST_BINS = 8
+"""Bins that a fit needs: two plateaus, a position and a width, and as many again to tell whether they describe it."""
+_SLACK = 5e-4
+"""Share of a pixel or bin for what rounding does to pixels on an edge."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +48,11 @@ class Profile:
         """Number of pixels of each bin."""
         return np.array([float(m.size) for m in self.members])
 
+    @property
+    def std(self) -> FloatArray:
+        """Standard errors of the amounts, shape (B, M)."""
+        return np.sqrt(np.einsum("bmm->bm", self.covariance))
+
     @cached_property
     def spacing(self) -> float:
         """nm between bins."""
@@ -56,6 +66,82 @@ class Profile:
             amount=self.amount[:, index],
             covariance=self.covariance[:, index][:, :, index],
         )
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A strip across a map, in the unit of its axes.
+
+    Parameters
+    ----------
+    start, end
+        Ends of the middle line: x (along rows) and y.
+    width
+        Of the strip; 0 takes one pixel.
+    """
+
+    start: tuple[float, float]
+    end: tuple[float, float]
+    width: float
+
+
+def distance_along(recorded: EDSMap, strip: Strip) -> FloatArray:
+    """Distance in nm of every pixel along a strip, NaN beside it; shape of the map.
+
+    Raises
+    ------
+    ValueError
+        If the map has no two axes with a unit of length, or the strip has no length.
+    """
+    scales, unit = recorded.pixel_size()
+    if len(recorded.shape) != 2:
+        raise ValueError("A line can be drawn on a map; this signal has no two navigation axes.")
+    y, x = (
+        axis["offset"] * unit + scale * index
+        for axis, scale, index in zip(recorded.axes, scales, np.indices(recorded.shape), strict=True)
+    )
+    start, end = np.array(strip.start) * unit, np.array(strip.end) * unit
+    length = float(np.hypot(*(end - start)))
+    if not length > 0.0:
+        raise ValueError("The line has no length.")
+    along = ((x - start[0]) * (end - start)[0] + (y - start[1]) * (end - start)[1]) / length
+    across = ((y - start[1]) * (end - start)[0] - (x - start[0]) * (end - start)[1]) / length
+    pixel = float(np.max(np.abs(scales)))
+    half, slack = 0.5 * max(strip.width * unit, pixel), _SLACK * pixel
+    inside = (along >= -slack) & (along <= length + slack) & (np.abs(across) <= half + slack)
+    return np.where(inside, along, np.nan)
+
+
+def distance_to_boundary(recorded: EDSMap, share: FloatArray, smooth: float) -> FloatArray:
+    """Distance in nm of every pixel to a phase boundary, positive inside the phase; shape of the map.
+
+    Parameters
+    ----------
+    recorded
+        Map.
+    share
+        Share of the phase in each pixel.
+    smooth
+        Standard deviation in pixels over which the share is smoothed before the boundary is drawn at one half.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, the axes have no unit of length, or the phase fills the map or none of it.
+    """
+    scales, _ = recorded.pixel_size()
+    if share.shape != recorded.shape:
+        raise ValueError(
+            f"The map of the phase has the shape {share.shape}, but the navigation axes have {recorded.shape}."
+        )
+    # The level of the smoothed share runs between pixels: distances follow it, and not the steps of pixels.
+    mask = ndimage.gaussian_filter(share, smooth) > 0.5
+    if mask.all() or not mask.any():
+        raise ValueError("The phase fills the map, or none of it: there is no boundary.")
+    outer = ndimage.distance_transform_edt(~mask, sampling=np.abs(scales))
+    inner = ndimage.distance_transform_edt(mask, sampling=np.abs(scales))
+    half = 0.5 * float(np.min(np.abs(scales)))
+    return np.where(mask, inner - half, half - outer)
 
 
 def bin_pixels(distance: FloatArray, width: float) -> tuple[NDArray[np.int64], list[FloatArray]]:
@@ -84,11 +170,10 @@ def bin_pixels(distance: FloatArray, width: float) -> tuple[NDArray[np.int64], l
     used = np.isfinite(distance)
     if not (width > 0.0 and used.any()):
         raise ValueError("The profile is empty: bin width must be above 0, and pixels must lie beside the boundary.")
-    # Half a thousandth of a bin keeps equally spaced pixels from falling on edges.
-    raw = np.floor((distance[used] - distance[used].min()) / width + 5e-4).astype(int)
+    raw = np.floor((distance[used] - distance[used].min()) / width + _SLACK).astype(int)
     present, number = np.unique(raw, return_inverse=True)
-    if present.size < 8:
-        raise ValueError(f"The profile has {present.size} bins of {width:g} nm; a fit needs 8 or more.")
+    if present.size < LEAST_BINS:
+        raise ValueError(f"The profile has {present.size} bins of {width:g} nm; a fit needs {LEAST_BINS} or more.")
     bins = np.full(distance.size, -1)
     bins[used] = number
     return bins, [distance[bins == b] for b in range(present.size)]
@@ -102,9 +187,11 @@ def profile_of(composition: Composition, members: Sequence[FloatArray]) -> Profi
     ValueError
         If too few bins could be fitted.
     """
-    good = np.asarray(np.isfinite(composition.unclipped).all(axis=1))
-    if good.sum() < 8:
-        raise ValueError(f"Only {good.sum()} bins of the profile hold enough counts; 8 are needed: use wider bins.")
+    good = composition.known
+    if good.sum() < LEAST_BINS:
+        raise ValueError(
+            f"Only {good.sum()} bins of the profile hold enough counts; {LEAST_BINS} are needed: use wider bins."
+        )
     kept = tuple(np.asarray(m) for m, ok in zip(members, good, strict=True) if ok)
     return Profile(
         elements=composition.elements,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hyperspy_assb.eds.lines.column_spectra import Builder, FloatArray
+from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
+from hyperspy_assb.eds.lines.column_spectra import Builder, make_builder
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED
 
 _STEPS = 8
+"""Steps of scoring at most; one that made the fit worse is halved, and counts as well."""
 _LIKELY = np.array([0.1, 0.02, 40.0])
 """Offset in keV, gain and change of resolution in eV that are not surprising: they hold what hardly any line tells."""
 _BROAD = 0.15
@@ -19,6 +22,20 @@ _UNEXPLAINED = 0.1
 """Share of the counts that shapes of lines do not account for."""
 _TELL = 0.75
 """Channels by which a line must be off before it is worth saying."""
+_TELL_RESOLUTION = 0.05
+"""Share by which the resolution must be off before it is worth saying."""
+_SURE = 4.0
+"""Standard errors by which either must be off as well."""
+_STANDS_OUT = 10.0
+"""Standard errors above which a line says where the axis lies."""
+_LONGEST = (4.0, 0.02, 25.0)
+"""Longest step: offset in channels, gain, and resolution in eV. The shapes are linear in them over no more."""
+_FINEST = 21.0
+"""eV: resolution below which no detector is."""
+_SETTLED = 0.02
+"""Standard errors below which a step is the last."""
+_ENOUGH = 1e4
+"""Counts with which an axis that cannot be checked is worth a word."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +90,19 @@ class EnergyCalibration:
         """Whether the lines that were found are where the counts are."""
         return self.unexplained <= _UNEXPLAINED
 
+    def corrected(self, offset: float, scale: float, *, per_keV: float = 1.0) -> tuple[float, float]:
+        """Offset and scale of the axis on which lines lie where they belong, in its own unit.
+
+        Parameters
+        ----------
+        offset, scale
+            Of the axis as it is stated.
+        per_keV
+            How many of its units one keV is.
+        """
+        # Lines of energy E appear at E (1 + gain) + offset.
+        return (offset - per_keV * self.offset) / (1.0 + self.gain), scale / (1.0 + self.gain)
+
     @property
     def findings(self) -> tuple[str, ...]:
         """What is wrong, in words; empty where nothing is."""
@@ -84,7 +114,7 @@ class EnergyCalibration:
                 f"{self.worst:.2f} keV: the energy axis (its scale, its offset) is wrong by more than can be "
                 "corrected, or an element is missing in the list.",
             )
-        off = {n: (v, s) for n, (v, s) in self.shifts.items() if abs(v) > _TELL and abs(v) > 4.0 * s}
+        off = {n: (v, s) for n, (v, s) in self.shifts.items() if abs(v) > _TELL and abs(v) > _SURE * s}
         if off:
             name, (value, std) = max(off.items(), key=lambda item: abs(item[1][0]))
             low = min(self.lines, key=lambda n: self.lines[n])
@@ -97,7 +127,7 @@ class EnergyCalibration:
             )
         error = float(np.sqrt(self.covariance[2, 2]))
         change = self.resolution - self.stated_resolution
-        if abs(change) > max(4.0 * error, 0.05 * self.stated_resolution):
+        if abs(change) > max(_SURE * error, _TELL_RESOLUTION * self.stated_resolution):
             found.append(
                 f"The resolution at Mn Kα is {self.resolution:.0f} ± {error:.0f} eV, not "
                 f"{self.stated_resolution:.0f} eV as stated."
@@ -127,17 +157,23 @@ def estimate_calibration(builder: Builder, total: FloatArray) -> EnergyCalibrati
     """
     total = np.asarray(total, dtype=float)
     channel = float(builder.energy[1] - builder.energy[0])
-    families = [line.full_name for line in builder.seen if line.name == line.family]
+    main = [line for line in builder.seen if line.name == line.family]
+    families = [line.full_name for line in main]
     counts = total[builder.channels]
     stated = builder.instrument.resolution
     # Steps of the numerical derivatives: small beside the width of a line.
     small = np.array([0.1 * channel, 1e-4, 1.0])
+    longest = np.array([_LONGEST[0] * channel, *_LONGEST[1:]])
     state = np.array([0.0, 0.0, stated])
     covariance = np.eye(3)
     strong: dict[str, float] = {}
     start, best, previous = None, np.inf, state
     for _ in range(_STEPS):
-        model = _shifted(builder, state).build({}, families)
+        states = np.vstack([state, state + np.diag(small)])
+        model, *others = (
+            builder.moved(offset, gain, max(resolution, _FINEST)).build({}, families)
+            for offset, gain, resolution in states.tolist()
+        )
         start = model.model.guess(counts) if start is None else np.maximum(start, 1e-9 * start.max())
         fit = replace(model, typical=start).fit(total[np.newaxis])
         if fit.status[0] != CONVERGED:
@@ -149,12 +185,7 @@ def estimate_calibration(builder: Builder, total: FloatArray) -> EnergyCalibrati
         best, previous = fit.deviance[0], state
         start = fit.amounts[0]
         expected = model.model.expectation(start)
-        slopes = []
-        for k in range(3):
-            moved = state.copy()
-            moved[k] += small[k]
-            other = _shifted(builder, moved).build({}, families)
-            slopes.append((other.model.expectation(start) - expected) / small[k])
+        slopes = [(other.model.expectation(start) - expected) / step for other, step in zip(others, small, strict=True)]
         used = start > 0.0
         design = np.vstack([slopes, model.model.strength.T[used] @ model.model.templates]) / np.sqrt(
             np.maximum(expected, 1e-9)
@@ -172,15 +203,12 @@ def estimate_calibration(builder: Builder, total: FloatArray) -> EnergyCalibrati
         std = np.sqrt(np.maximum(fit.covariance[0].diagonal(), 0.0))[: len(families)]
         strong = {
             line.full_name: line.energy
-            for line, value, error in zip(
-                [line for line in builder.seen if line.name == line.family], start, std, strict=False
-            )
-            if value > 10.0 * error
+            for line, value, error in zip(main, start, std, strict=False)
+            if value > _STANDS_OUT * error
         }
-        limit = np.array([4.0 * channel, 0.02, 25.0])
-        state = state + np.clip(step, -limit, limit)
+        state = state + np.clip(step, -longest, longest)
         state[2] = np.clip(state[2], 0.5 * stated, 2.0 * stated)
-        if np.all(np.abs(step) < 0.02 * np.sqrt(covariance.diagonal()) + 1e-7):
+        if np.all(np.abs(step) < _SETTLED * np.sqrt(covariance.diagonal()) + 1e-7):
             break
     if len(strong) < 2:
         raise ValueError("The energy axis cannot be checked: fewer than two lines stand out of the summed spectrum.")
@@ -204,8 +232,26 @@ def _left(energy: FloatArray, counts: FloatArray, expected: FloatArray, size: in
     return {"unexplained": float(left.sum() / max(seen.sum(), 1.0)), "worst": float(energy[starts[np.argmax(left)]])}
 
 
-def _shifted(builder: Builder, state: FloatArray) -> Builder:
-    """The same with lines where offset and gain put them, as wide as the resolution makes them."""
-    offset, gain, resolution = (float(value) for value in state)
-    lines = tuple(replace(line, energy=line.energy * (1.0 + gain) + offset) for line in builder.lines)
-    return replace(builder, lines=lines, instrument=replace(builder.instrument, resolution=max(resolution, 21.0)))
+def find_calibration(recorded: EDSMap, settings: Settings) -> EnergyCalibration:
+    """Calibration of the axis of a map by the lines of its summed spectrum; see :func:`estimate_calibration`."""
+    builder = make_builder(recorded, settings, need_factors=False)
+    return estimate_calibration(builder, recorded.spectra.summed().total)
+
+
+def check_calibration(builder: Builder, total: FloatArray) -> EnergyCalibration | None:
+    """How far lines are from where the axis says; None where nothing can tell.
+
+    Warns
+    -----
+    UserWarning
+        For each finding, and where nothing can tell although there are counts.
+    """
+    try:
+        found = estimate_calibration(builder, total)
+    except ValueError as error:
+        if total.sum() > _ENOUGH:
+            warnings.warn(str(error), UserWarning, stacklevel=5)
+        return None
+    for finding in found.findings:
+        warnings.warn(finding, UserWarning, stacklevel=5)
+    return found

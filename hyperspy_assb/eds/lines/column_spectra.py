@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hyperspy_assb.eds.lines.sensitivity import AVOGADRO, Sensitivities
+from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Instrument, MassAbsorption, Settings, XRayLine
+from hyperspy_assb.eds.lines.sensitivity import AVOGADRO, COMPUTED, Sensitivities, choose_sensitivities
 from hyperspy_assb.eds.lines.x_ray_lines import (
+    FIT_RANGE,
     SI_KA,
-    XRayLine,
     channel_edges,
+    elements_of,
     escape_share,
     in_range,
     line_shape,
 )
-from hyperspy_assb.fitting.fixed_shapes.fixed_shape_fit import TemplateFit, TemplateModel, fit_templates
-from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, UNDETERMINED
-
-FloatArray = NDArray[np.float64]
-MassAbsorption = Callable[[str, FloatArray], FloatArray]
-"""Mass absorption coefficients in cm^2/g of an element at energies in keV."""
+from hyperspy_assb.fitting.fixed_shapes.fixed_shape_fit import TemplateModel, fit_templates
+from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, UNDETERMINED, TemplateFit
 
 CONTINUUM = "continuum"
+FREE_CONTINUUM_ABOVE = 0.05
+"""Share of all counts from which on a spectrum is too much of the sum to take the shape of its continuum from it."""
 # Nodes in keV between which the continuum is interpolated, in the gaps between the lines of the cell.
 _NODES = (0.1, 0.2, 0.38, 0.6, 0.84, 1.03, 1.33, 1.62, 1.88, 2.4, 3.2, 4.3, 5.8, 7.4, 9.2, 11.8, 14.0, 17.0, 20.0)
 _NODES_ABOVE = (25.0, 30.0, 40.0)
@@ -34,39 +33,10 @@ _ALIKE = 0.005
 """Lines of a family of which as much is absorbed, to this share, by three times the typical amounts
 are one template."""
 
+_BELOW_BEAM = 0.98
+"""Share of the beam energy up to which spectra are fitted: the continuum ends there."""
 _OPAQUE = 3.0
 """Optical depth of a column from which on it may be any deeper, where its error is as large."""
-
-
-@dataclass(frozen=True)
-class Instrument:
-    """How the spectra were recorded.
-
-    Parameters
-    ----------
-    resolution
-        Full width at half maximum in eV at Mn Kα.
-    beam_energy
-        keV.
-    take_off_angle
-        Degrees between the lamella and the way to the detector.
-    electrons
-        Electrons for each spectrum; None: not known, and a thickness is needed.
-    """
-
-    resolution: float
-    beam_energy: float
-    take_off_angle: float
-    electrons: float | None = None
-
-    def __post_init__(self) -> None:
-        if not 20.0 < self.resolution < 400.0:
-            raise ValueError(f"energy_resolution_MnKa must lie between 20 and 400 eV, not at {self.resolution:g}.")
-        if not 0.5 < self.take_off_angle <= 90.0:
-            raise ValueError(
-                f"The take-off angle is {self.take_off_angle:g} degrees: X-rays would not leave the lamella towards "
-                "the detector. Check the tilt of the stage and the angles of the detector."
-            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +139,8 @@ class Builder:
         keV.
     absorption
         Whether X-rays are absorbed on their way out.
+    elements
+        Those that are looked for.
     """
 
     energy: FloatArray
@@ -178,6 +150,7 @@ class Builder:
     mass_absorption: MassAbsorption
     fit_range: tuple[float, float]
     absorption: bool = True
+    elements: tuple[str, ...] = ()
 
     @cached_property
     def channels(self) -> slice:
@@ -204,6 +177,21 @@ class Builder:
     def families(self, element: str) -> list[str]:
         """Main lines of an element in the range, such as ["Fe_Ka", "Fe_La"]."""
         return [line.full_name for line in self.seen if line.element == element and line.name == line.family]
+
+    def countable(self, needed: Collection[str]) -> list[str]:
+        """Elements whose atoms are counted: those with a line in the range and a factor, or that are needed."""
+        factors = self.sensitivities.cross_section
+        families = {element: self.families(element) for element in self.elements}
+        return [
+            element
+            for element, own in families.items()
+            if own and (element in needed or any(family in factors for family in own))
+        ]
+
+    def moved(self, offset: float, gain: float, resolution: float) -> Builder:
+        """The same with a line of energy E at ``E (1 + gain) + offset`` in keV, and another resolution in eV."""
+        lines = tuple(replace(line, energy=line.energy * (1.0 + gain) + offset) for line in self.lines)
+        return replace(self, lines=lines, instrument=replace(self.instrument, resolution=resolution))
 
     def _shape(self, line: XRayLine) -> FloatArray:
         at = np.array([line.energy])
@@ -407,3 +395,36 @@ class Builder:
             std=fit.std[0][: len(lines)],
             continuum=fit.amounts[0][len(lines) :],
         )
+
+
+def make_builder(recorded: EDSMap, settings: Settings, *, need_factors: bool = True) -> Builder:
+    """What models of the spectra of a map are built from.
+
+    Raises
+    ------
+    ValueError
+        If something is missing or wrong; the message names it.
+    """
+    energy, beam_energy = recorded.energy, recorded.instrument.beam_energy
+    low, high = settings.fit_range or FIT_RANGE
+    low, high = max(low, energy[0]), min(high, energy[-1], _BELOW_BEAM * beam_energy)
+    elements = elements_of(recorded, settings)
+    lines = in_range(recorded.tables.lines_of(elements), low, high, beam_energy)
+    return Builder(
+        energy=energy,
+        lines=tuple(lines),
+        instrument=recorded.instrument,
+        sensitivities=choose_sensitivities(recorded, lines, settings)
+        if need_factors
+        else Sensitivities({}, {}, COMPUTED, "no factors"),
+        mass_absorption=recorded.tables.mass_absorption,
+        fit_range=(low, high),
+        absorption=settings.absorption,
+        elements=elements,
+    )
+
+
+def fit_summed_spectrum(recorded: EDSMap, settings: Settings) -> SummedFit:
+    """Fit lines and continuum of the sum of all spectra of a map; errors as :meth:`Builder.fit_sum` has them."""
+    builder = make_builder(recorded, settings, need_factors=False)
+    return builder.fit_sum(recorded.spectra.summed().total)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hyperspy_assb.eds.lines.x_ray_lines import XRayLine
-from hyperspy_assb.reference import x_ray_atom
+from hyperspy_assb.eds.eds_map import EDSMap, ElementTables, Settings, XRayLine
+from hyperspy_assb.reference import x_ray_atom, x_ray_elements
 
 BOHR_RADIUS = 0.0529177211  # nm, CODATA 2018
 ELECTRON_REST = 510.99895  # keV, CODATA 2018
@@ -22,6 +23,8 @@ _SOFT = (1.0, 0.35)
 """keV below which a window that nobody told of matters, and the relative uncertainty that it makes."""
 K_UNCERTAINTY = 0.05
 """Relative, of a k-factor from standards whose own uncertainty is not told."""
+_HARDEST = 14.0
+"""keV: lines beyond, such as the K lines of Pt, lie outside the usual range of spectra."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,10 @@ class Sensitivities:
     def mass_of(self, line: str) -> float:
         """Atomic mass in u of the element of a line."""
         return _mass(line, self.mass)
+
+
+Factors = Mapping[str, float] | str | PathLike[str] | Sensitivities | None
+"""Factors by line, a table of them in a file, or the word "computed"."""
 
 
 def ionisation_cross_section(element: str, subshell: str, beam_energy: float) -> float:
@@ -297,6 +304,96 @@ def read_factors(path: str | PathLike[str]) -> tuple[dict[str, float], dict[str,
             raise ValueError(f"{path}: the uncertainty of {line} is relative, such as 0.05, not {uncertainty:g}.")
         factors[line], errors[line] = value, uncertainty
     return factors, errors
+
+
+def choose_sensitivities(recorded: EDSMap, lines: Sequence[XRayLine], settings: Settings) -> Sensitivities:
+    """Sensitivities of the lines of a map, from what was given or computed.
+
+    Raises
+    ------
+    ValueError
+        If both kinds of factors are given, a word is not known, a factor is not above 0, or absorption is asked for
+        and nothing tells the thickness.
+    FileNotFoundError
+        If there is no such file.
+    """
+    factors = _given_or_computed(recorded, lines, settings)
+    scaled = recorded.instrument.electrons is not None and factors.absolute
+    if settings.absorption and settings.thickness is None and not scaled:
+        lacking = [
+            f"{name} ({item})"
+            for name, item in recorded.lacking.items()
+            if name != "solid_angle" or factors.kind != GIVEN_ZETA
+        ]
+        raise ValueError(
+            f"Missing in the metadata: {', '.join(lacking)}. Without it the thickness, and with it the absorption "
+            "of X-rays, is not known: set it, give thickness= in nm, or leave absorption out (absorption=False)."
+        )
+    return factors
+
+
+def _given_or_computed(recorded: EDSMap, lines: Sequence[XRayLine], settings: Settings) -> Sensitivities:
+    if settings.k_factors is not None and settings.zeta_factors is not None:
+        raise ValueError("Give k_factors or zeta_factors, not both.")
+    if isinstance(settings.k_factors, Sensitivities):
+        return settings.k_factors
+    solid_angle = recorded.solid_angle
+    if solid_angle is not None and not 0.0 < solid_angle <= 4.0 * np.pi:
+        raise ValueError(
+            f"The solid angle must be between 0 and 4π sr, not {solid_angle} (metadata "
+            "Acquisition_instrument.TEM.Detector.EDS.solid_angle)."
+        )
+    known = [line for line in lines if line.element in x_ray_elements()]
+    computed = compute_sensitivities(known, recorded.instrument.beam_energy, solid_angle=solid_angle)
+    if settings.zeta_factors is not None:
+        factors, errors, source = _given(settings.zeta_factors, "zeta_factors")
+        return from_zeta_factors(
+            factors, uncertainty=errors, source=source, mass=_other_masses(factors, recorded.tables)
+        )
+    if settings.k_factors is None or settings.k_factors == "computed":
+        return _one_family(computed, known)
+    factors, errors, source = _given(settings.k_factors, "k_factors")
+    computed = replace(computed, mass=_other_masses(factors, recorded.tables))
+    return from_k_factors(factors, computed, uncertainty=errors, source=source)
+
+
+def _given(factors: Any, name: str) -> tuple[dict[str, float], Any, str]:
+    if isinstance(factors, Mapping):
+        return dict(factors), K_UNCERTAINTY, f"{name} given by the user"
+    if isinstance(factors, (str, PathLike)):
+        if not Path(factors).is_file():
+            raise FileNotFoundError(f"{name}: there is no file {factors}.")
+        return *read_factors(factors), f"{name} of the file {Path(factors).name}"
+    raise ValueError(f'{name} must be a dictionary by line, such as {{"Fe_Ka": 1.2}}, a file, or "computed".')
+
+
+def _other_masses(lines: Collection[str], tables: ElementTables) -> dict[str, float]:
+    """Atomic masses of the elements of main lines for which there are no X-ray constants."""
+    elements = {line.partition("_")[0] for line in lines}
+    unknown = sorted(element for element in elements if element not in tables.mass)
+    if unknown:
+        raise ValueError(f"Factors are by line, such as Fe_Ka: there is no element {', '.join(unknown)}.")
+    main = {line.full_name for line in tables.lines_of(elements) if line.name == line.family}
+    if other := sorted(set(lines) - main):
+        raise ValueError(f"Factors are of main lines, such as Fe_Ka or Fe_La, which {', '.join(other)} is not.")
+    return {element: tables.mass[element] for element in elements - set(x_ray_elements())}
+
+
+def _one_family(computed: Sensitivities, lines: Sequence[XRayLine]) -> Sensitivities:
+    """One family for each element, the one that is best known: computed ratios of families are off by 20 %."""
+    best: dict[str, str] = {}
+    for line in lines:
+        if line.full_name not in computed.cross_section or line.energy >= _HARDEST:
+            continue
+        known = best.get(line.element)
+        if known is None or computed.uncertainty[line.full_name] < computed.uncertainty[known]:
+            best[line.element] = line.full_name
+    kept = set(best.values())
+    return replace(
+        computed,
+        cross_section={line: value for line, value in computed.cross_section.items() if line in kept},
+        uncertainty={line: value for line, value in computed.uncertainty.items() if line in kept},
+    )
 
 
 def _check(factors: Mapping[str, float], words: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
+
+from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings, XRayLine
 
 CELL_ELEMENTS = ("C", "O", "Al", "P", "V", "Fe", "Ge")
 """Elements of the cell that X-rays show; Li is not among them."""
@@ -23,37 +25,10 @@ FWHM_PER_SIGMA = float(np.sqrt(8.0 * np.log(2.0)))
 # Sieber, Radiat. Phys. Chem. 63, 121 (2002), doi 10.1016/S0969-806X(01)00227-4.
 SI_KA, SI_K_EDGE, SI_YIELD, SI_JUMP = 1.7397, 1.839, 0.0429, 10.37
 
-FloatArray = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class XRayLine:
-    """A characteristic line.
-
-    Parameters
-    ----------
-    element, name
-        Symbol, and the name within the element: "Fe", "Ka".
-    energy
-        keV.
-    weight
-        Intensity relative to the main line of its family ("Ka", "La", "Ma").
-    """
-
-    element: str
-    name: str
-    energy: float
-    weight: float
-
-    @property
-    def family(self) -> str:
-        """Main line of the family: "Ka", "La" or "Ma"."""
-        return f"{self.name[0]}a"
-
-    @property
-    def full_name(self) -> str:
-        """Such as "Fe_Ka"."""
-        return f"{self.element}_{self.name}"
+FIT_RANGE = (0.18, 15.0)
+"""keV in which spectra are fitted: below lies the noise peak of the detector, above no line of the cell."""
+_WIDE = 5.0
+"""Standard deviations beyond which a line is nothing."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +117,12 @@ def gaussian(edges: FloatArray, energy: float, resolution: float) -> FloatArray:
     sigma = float(line_width(energy, resolution)) / FWHM_PER_SIGMA
     values = np.diff(special.ndtr((edges - energy) / sigma))
     middle = (edges[1:] + edges[:-1]) / 2.0
-    return np.where(np.abs(middle - energy) < 5.0 * sigma, values, 0.0)
+    return without_tails(values, middle, energy, sigma)
+
+
+def without_tails(values: FloatArray, energy: FloatArray, centre: float, sigma: float) -> FloatArray:
+    """A line, exactly 0 beyond five standard deviations from its centre."""
+    return np.where(np.abs(energy - centre) < _WIDE * sigma, values, 0.0)
 
 
 def escape_share(absorption: FloatArray, absorption_at_ka: float, energy: FloatArray) -> FloatArray:
@@ -196,3 +176,69 @@ def in_range(lines: Sequence[XRayLine], low: float, high: float, beam_energy: fl
     """Lines of families whose main line lies between two energies in keV, and that the beam excites."""
     seen = {(line.element, line.family) for line in lines if line.name == line.family and low < line.energy < high}
     return [line for line in lines if (line.element, line.family) in seen and line.energy < beam_energy]
+
+
+def elements_of(recorded: EDSMap, settings: Settings) -> tuple[str, ...]:
+    """Elements that are looked for in a map."""
+    if settings.elements is not None:
+        return tuple(dict.fromkeys(settings.elements))
+    return tuple(dict.fromkeys((*CELL_ELEMENTS, *FOREIGN_ELEMENTS, *recorded.elements)))
+
+
+@dataclass(frozen=True)
+class LineChoice:
+    """Lines of a map that are worth fitting.
+
+    Parameters
+    ----------
+    elements
+        Those of which there is a line.
+    main
+        Main lines of their families, by energy.
+    overlaps
+        Lines of different elements nearer than their width.
+    left_out
+        Main lines beyond the range of the axis.
+    """
+
+    elements: tuple[str, ...]
+    main: tuple[XRayLine, ...]
+    overlaps: tuple[Overlap, ...]
+    left_out: tuple[str, ...]
+
+
+def choose_lines(
+    recorded: EDSMap, elements: Sequence[str] | None, add: Sequence[str] = (), remove: Sequence[str] = ()
+) -> LineChoice:
+    """Lines of elements that lie in the range of a map, by default those of the cell and its preparation.
+
+    Raises
+    ------
+    ValueError
+        If an element is not known, or one is removed that is not there.
+
+    Warns
+    -----
+    UserWarning
+        If no line of an element lies in the range.
+    """
+    chosen = list(dict.fromkeys([*(elements or (*CELL_ELEMENTS, *FOREIGN_ELEMENTS)), *add]))
+    unknown = [el for el in remove if el not in chosen]
+    if unknown:
+        raise ValueError(f"remove names {', '.join(unknown)}, which is not among {', '.join(chosen)}.")
+    chosen = [el for el in chosen if el not in remove]
+    everything = recorded.tables.lines_of(chosen)
+    low, high = max(recorded.energy[0], FIT_RANGE[0]), min(recorded.energy[-1], FIT_RANGE[1])
+    seen = in_range(everything, low, high, recorded.instrument.beam_energy)
+    main = sorted((line for line in seen if line.name == line.family), key=lambda line: line.energy)
+    names = {line.full_name for line in main}
+    there = {line.element for line in main}
+    lacking = [el for el in chosen if el not in there]
+    if lacking:
+        warnings.warn(f"No line of {', '.join(lacking)} lies in the range of the axis.", UserWarning, stacklevel=4)
+    return LineChoice(
+        elements=tuple(el for el in chosen if el in there),
+        main=tuple(main),
+        overlaps=tuple(find_overlaps(seen, recorded.instrument.resolution)),
+        left_out=tuple(line.full_name for line in everything if line.name in FAMILIES and line.full_name not in names),
+    )

@@ -8,10 +8,11 @@ from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, optimize, special
+from scipy import special
 
 from hyperspy_assb.eds.composition.atoms import Composition
-from hyperspy_assb.eds.lines.column_spectra import FloatArray
+from hyperspy_assb.eds.eds_map import FloatArray
+from hyperspy_assb.fitting.fixed_shapes.nonnegative import fit_correlated
 
 _ROUNDS = 3
 """Fits of a mixture: an error of the calibration is in proportion to what the mixture of the one before has."""
@@ -122,16 +123,10 @@ def judge_whole(
     largest_foreign
         Share of foreign atoms above which they do not.
     """
-    used = where & np.isfinite(found.unclipped).all(axis=1)
+    used = where & found.known
     if not used.any():
         return Verdict(0, False, float("nan"), float("nan"), float("nan"), "", 0.0)
-    total = found.unclipped[used].sum(axis=0, keepdims=True)
-    summed = replace(
-        found,
-        atoms=np.maximum(total, 0.0),
-        unclipped=total,
-        covariance=found.covariance[used].sum(axis=0, keepdims=True),
-    )
+    summed = found.summed(used)
     evidence = explain(summed.subset(cell), matrix)
     p_value = evidence.p_value
     foreign, std, systematic = foreign_share(summed, cell)
@@ -141,9 +136,9 @@ def judge_whole(
     beyond = bool(too_foreign(summed, cell, largest_foreign)[0])
     if beyond and p_value[0] >= level:
         others = [i for i, element in enumerate(found.elements) if element not in cell]
-        best = max(others, key=lambda i: total[0, i])
+        best = max(others, key=lambda i: summed.unclipped[0, i])
         name = found.elements[best]
-        size = float(total[0, best] / np.sqrt(summed.covariance[0, best, best]))
+        size = float(summed.unclipped[0, best] / summed.std[0, best])
     return Verdict(
         pixels=int(used.sum()),
         explained=bool(p_value[0] >= level and not beyond),
@@ -182,7 +177,7 @@ def refuted_together(
         Shape (N,).
     """
     place = np.indices(shape if len(shape) > 1 else (1, *shape)).reshape(2, -1)
-    used = np.asarray(np.isfinite(found.unclipped).all(axis=1))
+    used = found.known
     refuted: NDArray[np.bool_] = np.zeros(used.shape, dtype=np.bool_)
     for size in _TILES:
         tile = np.unique(place // size, axis=1, return_inverse=True)[1].ravel()
@@ -241,25 +236,28 @@ def explain(found: Composition, matrix: FloatArray) -> Evidence:
         nothing.
     """
     n, m = found.unclipped.shape
-    residual, std, p_value = np.full((n, m), np.nan), np.full((n, m), np.nan), np.full(n, np.nan)
-    freedom = np.zeros(n, dtype=np.int64)
-    size = np.einsum("nii->ni", found.covariance)
-    for i in np.flatnonzero(np.isfinite(size).all(axis=1)):
-        expected = np.maximum(found.unclipped[i], 0.0)
-        for _ in range(_ROUNDS):
-            own = (expected * found.calibration) ** 2 + (_FLOOR * expected.sum()) ** 2
-            spread = found.covariance[i] + np.diag(own)
-            scale = np.sqrt(np.diag(spread))
-            factor = np.linalg.cholesky(spread / np.outer(scale, scale))
-            right = np.column_stack([found.unclipped[i] / scale, matrix / scale[:, np.newaxis]])
-            white = linalg.solve_triangular(factor, right, lower=True, check_finite=False)
-            amounts, distance = optimize.nnls(white[:, 1:], white[:, 0])
-            expected = matrix @ amounts
-        residual[i] = found.unclipped[i] - expected
-        std[i] = scale
-        freedom[i] = m - np.count_nonzero(amounts > 0.0)
-        p_value[i] = special.gammaincc(0.5 * freedom[i], 0.5 * distance**2) if freedom[i] else 1.0
-    return Evidence(residual, std, p_value, freedom)
+    evidence = Evidence(
+        residual=np.full((n, m), np.nan),
+        std=np.full((n, m), np.nan),
+        p_value=np.full(n, np.nan),
+        freedom=np.zeros(n, dtype=np.int64),
+    )
+    known = np.flatnonzero(np.isfinite(found.std).all(axis=1))
+    data, counting = found.unclipped[known], found.covariance[known]
+    amounts, squares = np.empty((known.size, matrix.shape[1])), np.empty(known.size)
+    expected = np.maximum(data, 0.0)
+    for _ in range(_ROUNDS):
+        own = (expected * found.calibration) ** 2 + (_FLOOR * expected.sum(axis=1, keepdims=True)) ** 2
+        spread = counting + own[:, :, np.newaxis] * np.eye(m)
+        fit_correlated(data, spread, matrix, amounts, squares)
+        expected = amounts @ matrix.T
+    freedom = m - np.count_nonzero(amounts > 0.0, axis=1)
+    evidence.residual[known] = data - expected
+    evidence.std[known] = np.sqrt(np.einsum("nii->ni", spread))
+    evidence.freedom[known] = freedom
+    # Of no degree of freedom, the distance is that of rounding.
+    evidence.p_value[known] = np.where(freedom > 0, special.gammaincc(0.5 * freedom, 0.5 * squares), 1.0)
+    return evidence
 
 
 def describe(status: int, residual: Sequence[float] | None = None, elements: Sequence[str] = ()) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 from hyperspy_assb.eds.composition.atoms import shares
-from hyperspy_assb.eds.lines.column_spectra import FloatArray
+from hyperspy_assb.eds.eds_map import FloatArray
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.eds.phases.stoichiometry import PhaseMixture
 
@@ -46,6 +47,26 @@ class RegionPhases:
     area_std: FloatArray
     pixels: tuple[int, int]
     unexplained: float
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a phase: fractions with standard errors, systematic uncertainties and 68 % intervals of both."""
+        rows = []
+        none = np.zeros(len(self.phases))
+        for k, phase in enumerate(self.phases):
+            row: dict[str, Any] = {"phase": phase}
+            for kind, value, std, systematic in (
+                ("volume", self.volume, self.volume_std, self.volume_systematic),
+                ("mass", self.mass, self.mass_std, self.mass_systematic),
+                ("area", self.area, self.area_std, none),
+            ):
+                whole = float(np.hypot(std[k], systematic[k]))
+                row |= {kind: value[k], f"{kind} std": std[k]}
+                if kind != "area":
+                    row[f"{kind} systematic"] = systematic[k]
+                row[f"{kind} low"] = float(np.clip(value[k] - whole, 0.0, 1.0))
+                row[f"{kind} high"] = float(np.clip(value[k] + whole, 0.0, 1.0))
+            rows.append({**row, "pixels": self.pixels[0], "of": self.pixels[1], "unexplained": self.unexplained})
+        return rows
 
 
 def summarise_region(mixture: PhaseMixture, where: NDArray[np.bool_] | None = None) -> RegionPhases:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,10 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from hyperspy_assb.eds.composition.atoms import Composition, Scene, calibration_of, quantify_elements, shares
-from hyperspy_assb.eds.lines.column_spectra import FloatArray
+from hyperspy_assb import provenance
+from hyperspy_assb.eds.composition.atoms import (
+    Analysis,
+    Composition,
+    Scene,
+    prepare_map,
+    quantify_columns,
+    shares,
+)
+from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
-from hyperspy_assb.eds.phases.evidence import PhaseStatus, Verdict, explain, judge_whole, refuted_together, too_foreign
+from hyperspy_assb.eds.phases.evidence import (
+    PhaseStatus,
+    Verdict,
+    describe,
+    explain,
+    judge_whole,
+    refuted_together,
+    too_foreign,
+)
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, EMPTY
 from hyperspy_assb.reference import phase
 
@@ -26,6 +43,13 @@ PHASES: Mapping[str, str] = {
 """Phases of the cell by the name they have here, and the reference phase with their composition and density. LiFePO4
 and FePO4 have the same X-ray lines: they are one class, "olivine", with the atom density of LiFePO4 (FePO4 has 7 % more
 formula units in a volume)."""
+_OLIVINES = "LiFePO4 and FePO4 have the same X-ray lines: they are one class, olivine."
+_FEW = 0.02
+"""Share of the pixels with material that may be unexplained without a word."""
+_MATERIAL = 3.0
+"""Standard errors above which a column holds material."""
+_MISFIT = 6.0
+"""Standard deviations above which the residuals of a spectrum are more than noise."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +100,10 @@ class PhaseOptions:
             }
             for name, ref in self.phases
         }
+
+    def elements(self) -> tuple[str, ...]:
+        """Elements of the phases, sorted, Li not among them; errors as :meth:`columns` has them."""
+        return tuple(sorted({element for atoms in self.columns().values() for element in atoms}))
 
     def mass_density(self) -> FloatArray:
         """g/cm^3 of each phase, Li included."""
@@ -180,6 +208,48 @@ class PhaseMixture:
         best = np.argmax(np.nan_to_num(fraction, nan=-1.0), axis=1)
         return np.where((self.status == PhaseStatus.GOOD) & np.isfinite(fraction[:, 0]), best, -1)
 
+    @property
+    def std(self) -> FloatArray:
+        """Standard errors of the thickness from counting, shape (N, K)."""
+        return np.sqrt(np.einsum("nii->ni", self.covariance))
+
+    @property
+    def residual_ratio(self) -> FloatArray:
+        """Residual of each element over its standard error, shape (N, M)."""
+        return self.residual / self.residual_std
+
+    def reasons(self) -> dict[str, int]:
+        """Pixels by status, in words; with the element at fault where no mixture explains them."""
+        counted: dict[str, int] = {}
+        for status, row, p_value in zip(self.status, self.residual_ratio, self.p_value, strict=True):
+            told = status == PhaseStatus.UNEXPLAINED and p_value < self.options.level
+            words = describe(int(status), row if told else None, self.elements)
+            counted[words] = counted.get(words, 0) + 1
+        return dict(sorted(counted.items(), key=lambda item: -item[1]))
+
+    def told(self) -> str:
+        """In words, what the phases do not explain of all pixels together; nothing where that is hardly anything."""
+        whole = self.judge()
+        if not whole.pixels:
+            return "No pixel could be fitted: nothing is said of phases."
+        if not whole.explained:
+            amount = "more" if whole.worst_ratio > 0.0 else "less"
+            return (
+                f"No mixture of the phases explains the map as a whole (p = {whole.p_value:.1g}; "
+                f"{100 * whole.foreign:.0f} ± {100 * whole.foreign_std:.0f} % of the atoms are of elements that no "
+                f"phase holds): there is {amount} {whole.worst} than in any mixture, by {abs(whole.worst_ratio):.1f} "
+                "standard errors. Its fractions mean nothing."
+            )
+        bad = np.isin(self.status, (PhaseStatus.UNEXPLAINED, PhaseStatus.RESIDUAL))
+        material = bad | (self.status == PhaseStatus.GOOD)
+        share = bad.sum() / max(material.sum(), 1)
+        if share < _FEW:
+            return ""
+        return (
+            f"No mixture of the phases explains {bad.sum()} of {material.sum()} pixels with material "
+            f"({100 * share:.0f} %): see the status, and judge() for regions."
+        )
+
     def judge(self, where: NDArray[np.bool_] | None = None) -> Verdict:
         """Whether the phases explain pixels together, shape (N,); None: all that were fitted."""
         fitted = ~np.isin(self.status, (PhaseStatus.EMPTY, PhaseStatus.NOT_FITTED))
@@ -230,18 +300,14 @@ def quantify_phases(
         If an element of a phase is not among those that are counted.
     """
     options = options or PhaseOptions()
-    columns = options.columns()
-    missing = {el for atoms in columns.values() for el in atoms} - set(scene.elements)
+    columns, held = options.columns(), options.elements()
+    missing = [element for element in held if element not in scene.elements]
     if missing:
-        raise ValueError(f"The phases hold {', '.join(sorted(missing))}, which is not among the elements: add it.")
-    _must_differ(columns)
-    model = scene.column_model(columns)
-    fit = model.fit(counts, threads=threads)
-    composition = quantify_elements(scene, counts, threads=threads)
+        raise ValueError(f"The phases hold {', '.join(missing)}, which is not among the elements: add it.")
+    _must_differ(columns, held)
+    composition, fit, calibration = quantify_columns(scene, counts, columns, threads=threads)
     names = tuple(columns)
     k = len(names)
-    groups = list(model.elements)
-    held = {element for atoms in columns.values() for element in atoms}
     cell = tuple(el for el in scene.elements if el in held or el in CELL_ELEMENTS)
     own = composition.subset(cell)
     matrix = np.array([[atoms.get(el, 0.0) for atoms in columns.values()] for el in cell])
@@ -254,14 +320,14 @@ def quantify_phases(
     status = np.full(len(fit.status), PhaseStatus.GOOD, dtype=np.int8)
     total = fit.unclipped[:, :k].sum(axis=1)
     error = np.sqrt(np.einsum("nij->n", fit.covariance[:, :k, :k]))
-    status[np.sqrt(np.maximum(fit.mismatch, 0.0)) * (fit.pearson > 6.0) > options.misfit] = PhaseStatus.RESIDUAL
+    status[np.sqrt(np.maximum(fit.mismatch, 0.0)) * (fit.pearson > _MISFIT) > options.misfit] = PhaseStatus.RESIDUAL
     refuted = (p_value < options.level) | too_foreign(composition, cell, options.foreign)
     if shape is not None:
         levels = {"level": options.level, "largest_foreign": options.foreign}
         refuted |= refuted_together(composition, cell, matrix, shape, **levels)
     status[refuted] = PhaseStatus.UNEXPLAINED
-    found = np.abs(own.unclipped.sum(axis=1)) > 3.0 * np.sqrt(np.einsum("nij->n", own.covariance))
-    status[~(total > 3.0 * error) & ~found] = PhaseStatus.VACUUM
+    found = np.abs(own.unclipped.sum(axis=1)) > _MATERIAL * np.sqrt(np.einsum("nij->n", own.covariance))
+    status[~(total > _MATERIAL * error) & ~found] = PhaseStatus.VACUUM
     status[(fit.status != CONVERGED) | (composition.status != CONVERGED)] = PhaseStatus.NOT_FITTED
     status[fit.status == EMPTY] = PhaseStatus.EMPTY
     return PhaseMixture(
@@ -274,7 +340,7 @@ def quantify_phases(
         unclipped=fit.unclipped[:, :k],
         covariance=fit.covariance[:, :k, :k],
         by_calibration=fit.by_group[:, :k],
-        calibration=calibration_of(scene, groups),
+        calibration=calibration,
         composition=replace(composition, fit=None),
         residual=evidence.residual,
         residual_std=evidence.std,
@@ -285,8 +351,7 @@ def quantify_phases(
     )
 
 
-def _must_differ(columns: Mapping[str, Mapping[str, float]]) -> None:
-    elements = sorted({element for atoms in columns.values() for element in atoms})
+def _must_differ(columns: Mapping[str, Mapping[str, float]], elements: Sequence[str]) -> None:
     matrix = np.array([[atoms.get(element, 0.0) for element in elements] for atoms in columns.values()])
     matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
     same = np.argwhere(np.triu(matrix @ matrix.T, 1) > 1.0 - 1e-9)
@@ -296,3 +361,30 @@ def _must_differ(columns: Mapping[str, Mapping[str, float]]) -> None:
             f"{one} and {other} have the same elements in the same proportions (X-rays show no Li): leave one of them "
             "out."
         )
+
+
+def phases_of_map(recorded: EDSMap, settings: Settings, options: PhaseOptions) -> Analysis[PhaseMixture]:
+    """Fit every pixel of a map as a mixture of phases; errors and warnings are those of :func:`.prepare_map` and of
+    :func:`quantify_phases`.
+
+    Warns
+    -----
+    UserWarning
+        If the phases do not explain the map as a whole, or one pixel in fifty and more.
+    """
+    prepared = prepare_map(recorded, settings)
+    shape = recorded.shape if 1 <= len(recorded.shape) <= 2 else None
+    found = quantify_phases(prepared.scene, recorded.spectra, options, shape=shape)
+    told = found.told()
+    if told:
+        warnings.warn(told, UserWarning, stacklevel=3)
+    record = provenance.record(
+        "quantify_phases",
+        parameters={
+            **prepared.parameters,
+            "phases": [name for name, _ in options.phases],
+            "densities": dict(options.densities),
+        },
+        methods=prepared.methods,
+    )
+    return Analysis(found, (*([told] if told else ()), _OLIVINES, *prepared.findings), record)

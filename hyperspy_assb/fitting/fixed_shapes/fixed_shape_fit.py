@@ -18,10 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.fitting.fixed_shapes.kernels import EMPTY, fit_block
+from hyperspy_assb.fitting.fixed_shapes.kernels import EMPTY, Problem, TemplateFit, fit_block
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
+_MOST_THREADS = 8
+"""Threads by default at most: reading the counts is the limit beyond."""
 _BLOCK = 4096
+"""Spectra at a time: enough to keep all threads busy, few enough to fit into memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,49 +93,6 @@ class TemplateModel:
         return self.weights(np.asarray(amounts, dtype=float)) @ self.templates
 
 
-@dataclass(frozen=True, eq=False)
-class TemplateFit:
-    """Amounts in N spectra.
-
-    Parameters
-    ----------
-    amounts
-        Shape (N, K): of maximum likelihood, those that are bounded not below 0; NaN where the status is not 0.
-    unclipped
-        Shape (N, K): without the bounds, by one more step of scoring with the variances of the bounded fit. Means over
-        many spectra have no bias, which those of amounts that stop at 0 have.
-    covariance
-        Shape (N, K, K), of ``unclipped``.
-    by_group
-        Shape (N, K, G): what the unclipped amounts change by, per relative change of the strength of a group.
-    deviance
-        Shape (N,).
-    pearson
-        Shape (N,): the sum of the squared residuals less what counting makes of it, in standard deviations.
-    mismatch
-        Shape (N,): the same sum over that of the squared expectation: the square of a relative misfit.
-    status
-        Shape (N,).
-    iterations
-        Shape (N,).
-    """
-
-    amounts: FloatArray
-    unclipped: FloatArray
-    covariance: FloatArray
-    by_group: FloatArray
-    deviance: FloatArray
-    pearson: FloatArray
-    mismatch: FloatArray
-    status: NDArray[np.int8]
-    iterations: NDArray[np.int16]
-
-    @property
-    def std(self) -> FloatArray:
-        """Standard errors, shape (N, K)."""
-        return np.sqrt(np.einsum("nkk->nk", self.covariance))
-
-
 def fit_templates(
     counts: Any,
     model: TemplateModel,
@@ -197,42 +157,26 @@ def fit_templates(
     times = np.ones(n) if exposure is None else np.ascontiguousarray(exposure, dtype=np.float64)
     if times.shape != (n,) or not np.all(times > 0.0):
         raise ValueError(f"exposure must hold {n} numbers above 0.")
-    overlap = model.templates @ model.templates.T
-    arguments = (
+    problem = Problem(
         *model.sparse,
-        overlap,
-        np.ascontiguousarray(model.strength, dtype=np.float64),
-        np.ascontiguousarray(model.absorption, dtype=np.float64),
-        model.group.astype(np.int64),
-        model.bounded,
-        start,
-        max_iterations,
-        tolerance,
+        overlap=model.templates @ model.templates.T,
+        strength=np.ascontiguousarray(model.strength, dtype=np.float64),
+        absorption=np.ascontiguousarray(model.absorption, dtype=np.float64),
+        group=model.group.astype(np.int64),
+        bounded=model.bounded,
+        start=start,
+        max_iterations=max_iterations,
     )
 
     def run(part: slice, block: NDArray[Any]) -> None:
-        fit_block(
-            block,
-            times[part],
-            *arguments,
-            fit.amounts[part],
-            fit.unclipped[part],
-            fit.covariance[part],
-            fit.by_group[part],
-            fit.deviance[part],
-            fit.pearson[part],
-            fit.mismatch[part],
-            fit.status[part],
-            fit.iterations[part],
-        )
+        fit_block(block, times[part], problem, tolerance, TemplateFit._make(values[part] for values in fit))
 
-    workers = threads or min(cpu_count() or 1, 8)
-    pieces = max(workers, 1)
+    workers = threads or min(cpu_count() or 1, _MOST_THREADS)
     with ThreadPoolExecutor(workers) as pool:
         for part, block in _blocks(counts, channels):
             if block.shape[1] != model.templates.shape[1]:
                 raise ValueError(f"There are {block.shape[1]} channels, and templates for {model.templates.shape[1]}.")
-            bounds = np.linspace(0, len(block), pieces + 1).astype(int)
+            bounds = np.linspace(0, len(block), workers + 1).astype(int)
             jobs = [
                 pool.submit(run, slice(part.start + a, part.start + b), block[a:b])
                 for a, b in pairwise(bounds)

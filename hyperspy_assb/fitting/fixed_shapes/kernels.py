@@ -2,19 +2,103 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.spectra.normal_equations import cholesky, solve
 
 CONVERGED, EMPTY, NOT_CONVERGED, UNDETERMINED = 0, 1, 2, 3
 """Status of a spectrum: fitted; without counts; still moving after the last step; amounts that cannot be told apart."""
 _FLOOR = 1e-3
 """Share of the typical expectation below which a channel's variance is not taken to be."""
 
+_SINGULAR = 1e-11
+"""Share of its information that the other amounts must leave an amount, for it to be told from them."""
+_RIDGE = 1e-9
+"""Share that is added to the information of each amount in a step: the optimum stays, and no step runs away."""
+_SHORTENINGS, _SHORTER = 30, 0.4
+"""How often a step that makes the fit worse is shortened, and by which factor: to 1e-12 of it."""
+_NO_GAIN = 0.01
+"""Log-likelihood that a step promises, below which a fit that no step improves has come to its end."""
+
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+
+
+class Problem(NamedTuple):
+    """Templates as the compiled fit takes them.
+
+    Parameters
+    ----------
+    starts, reaching, value
+        Templates channel by channel: where each channel begins, shape (E + 1,), which templates reach it, and their
+        values.
+    overlap
+        Scalar products of the templates, shape (T, T).
+    strength, absorption, group, bounded
+        As in a :class:`~.fixed_shape_fit.TemplateModel`.
+    start
+        Amounts of a spectrum of typical composition, shape (K,).
+    max_iterations
+        Steps at most.
+    """
+
+    starts: IntArray
+    reaching: IntArray
+    value: FloatArray
+    overlap: FloatArray
+    strength: FloatArray
+    absorption: FloatArray
+    group: IntArray
+    bounded: BoolArray
+    start: FloatArray
+    max_iterations: int
+
+
+class TemplateFit(NamedTuple):
+    """Amounts in N spectra.
+
+    Parameters
+    ----------
+    amounts
+        Shape (N, K): of maximum likelihood, those that are bounded not below 0; NaN where the status is not 0.
+    unclipped
+        Shape (N, K): without the bounds, by one more step of scoring with the variances of the bounded fit. Means over
+        many spectra have no bias, which those of amounts that stop at 0 have.
+    covariance
+        Shape (N, K, K), of ``unclipped``.
+    by_group
+        Shape (N, K, G): what the unclipped amounts change by, per relative change of the strength of a group.
+    deviance
+        Shape (N,).
+    pearson
+        Shape (N,): the sum of the squared residuals less what counting makes of it, in standard deviations.
+    mismatch
+        Shape (N,): the same sum over that of the squared expectation: the square of a relative misfit.
+    status
+        Shape (N,).
+    iterations
+        Shape (N,).
+    """
+
+    amounts: FloatArray
+    unclipped: FloatArray
+    covariance: FloatArray
+    by_group: FloatArray
+    deviance: FloatArray
+    pearson: FloatArray
+    mismatch: FloatArray
+    status: NDArray[np.int8]
+    iterations: NDArray[np.int16]
+
+    @property
+    def std(self) -> FloatArray:
+        """Standard errors, shape (N, K)."""
+        return np.sqrt(np.einsum("nkk->nk", self.covariance))
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -106,37 +190,6 @@ def _normal(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _cholesky(matrix: FloatArray, size: int) -> bool:
-    """Lower factor in place; False if the matrix is singular to rounding."""
-    for i in range(size):
-        for j in range(i + 1):
-            total = matrix[i, j]
-            for k in range(j):
-                total -= matrix[i, k] * matrix[j, k]
-            if i == j:
-                if not total > 1e-11:
-                    return False
-                matrix[i, i] = np.sqrt(total)
-            else:
-                matrix[i, j] = total / matrix[j, j]
-    return True
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _solve(factor: FloatArray, size: int, right: FloatArray) -> None:
-    for i in range(size):
-        total = right[i]
-        for k in range(i):
-            total -= factor[i, k] * right[k]
-        right[i] = total / factor[i, i]
-    for i in range(size - 1, -1, -1):
-        total = right[i]
-        for k in range(i + 1, size):
-            total -= factor[k, i] * right[k]
-        right[i] = total / factor[i, i]
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _project(
     slope: FloatArray,
     gradient: FloatArray,
@@ -175,40 +228,33 @@ def _step(
     scale: FloatArray,
     step: FloatArray,
     factor: FloatArray,
-    free: BoolArray,
+    held: BoolArray,
 ) -> bool:
     """Step of the free amounts towards the maximum; amounts that reach 0 stay there, and may leave if they want to."""
     size = amounts.size
     for k in range(size):
-        free[k] = not (bounded[k] and amounts[k] <= 0.0 and score[k] <= 0.0)
+        held[k] = bounded[k] and amounts[k] <= 0.0 and score[k] <= 0.0
         scale[k] = 1.0 / np.sqrt(max(fisher[k, k], 1e-300))
         step[k] = 0.0
     right = np.zeros(size)
-    member = np.zeros(size, dtype=np.int64)
     for _ in range(size + 1):
-        n = 0
         for k in range(size):
-            if free[k]:
-                member[n] = k
-                n += 1
-        for i in range(n):
-            a = member[i]
-            right[i] = score[a] * scale[a]
-            for j in range(n):
-                b = member[j]
-                factor[i, j] = fisher[a, b] * scale[a] * scale[b]
-            factor[i, i] += 1e-9
-        if not _cholesky(factor, n):
+            right[k] = score[k] * scale[k]
+            for m in range(size):
+                factor[k, m] = fisher[k, m] * scale[k] * scale[m]
+            factor[k, k] += _RIDGE
+        if not cholesky(factor, held, _SINGULAR):
             return False
-        _solve(factor, n, right)
+        solve(factor, held, right)
         again = False
-        for i in range(n):
-            a = member[i]
-            step[a] = right[i] * scale[a]
-            if bounded[a] and amounts[a] <= 0.0 and step[a] < 0.0:
+        for k in range(size):
+            if held[k]:
+                continue
+            step[k] = right[k] * scale[k]
+            if bounded[k] and amounts[k] <= 0.0 and step[k] < 0.0:
                 # It stands at its bound and would go below: the others go without it.
-                free[a] = False
-                step[a] = 0.0
+                held[k] = True
+                step[k] = 0.0
                 again = True
         if not again:
             return True
@@ -217,42 +263,23 @@ def _step(
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def fit_block(
-    counts: NDArray[np.float32],
-    exposure: FloatArray,
-    starts: IntArray,
-    index: IntArray,
-    value: FloatArray,
-    overlap: FloatArray,
-    strength: FloatArray,
-    absorption: FloatArray,
-    group: IntArray,
-    bounded: BoolArray,
-    start: FloatArray,
-    max_iterations: int,
-    tolerance: float,
-    amounts_out: FloatArray,
-    unclipped: FloatArray,
-    covariance: FloatArray,
-    by_group: FloatArray,
-    deviance: FloatArray,
-    pearson_out: FloatArray,
-    mismatch: FloatArray,
-    status: NDArray[np.int8],
-    iterations: NDArray[np.int16],
+    counts: NDArray[np.float32], exposure: FloatArray, problem: Problem, tolerance: float, out: TemplateFit
 ) -> None:
     """Fit the spectra of a block one after the other, and write what is found into the arrays of the results."""
+    starts, index, value = problem.starts, problem.reaching, problem.value
+    strength, absorption, bounded = problem.strength, problem.absorption, problem.bounded
     n_templates, size = strength.shape
     channels = starts.size - 1
-    groups = by_group.shape[2]
+    groups = out.by_group.shape[2]
     weight, slope = np.empty(n_templates), np.empty((n_templates, size))
     gradient, information = np.empty(n_templates), np.empty((n_templates, n_templates))
     scratch = np.empty((n_templates, size))
     score, fisher, factor = np.empty(size), np.empty((size, size)), np.empty((size, size))
     squares = np.empty((size, size))
-    step, scale, free = np.empty(size), np.empty(size), np.empty(size, dtype=np.bool_)
+    step, scale, held = np.empty(size), np.empty(size), np.empty(size, dtype=np.bool_)
     trial, right = np.empty(size), np.empty(size)
     y = np.empty(channels)
-    _weights(start, 1.0, strength, absorption, weight, slope)
+    _weights(problem.start, 1.0, strength, absorption, weight, slope)
     expected = 0.0
     typical, floor = np.zeros(channels), np.empty(channels)
     for e in range(channels):
@@ -267,17 +294,17 @@ def fit_block(
                 total += y[e]
         if not total > 0.0:
             continue
-        amounts = start * (total / (expected * exposure[n]))
+        amounts = problem.start * (total / (expected * exposure[n]))
         for e in range(channels):
             floor[e] = max(_FLOOR * typical[e] * total / expected, 1e-12)
         _weights(amounts, exposure[n], strength, absorption, weight, slope)
         current = _objective(y, starts, index, value, weight)
         state = NOT_CONVERGED
-        for iteration in range(max_iterations):
-            iterations[n] = iteration + 1
+        for iteration in range(problem.max_iterations):
+            out.iterations[n] = iteration + 1
             _normal(y, floor, starts, index, value, weight, gradient, information)
             _project(slope, gradient, information, score, fisher, scratch)
-            if not _step(amounts, score, fisher, bounded, scale, step, factor, free):
+            if not _step(amounts, score, fisher, bounded, scale, step, factor, held):
                 state = UNDETERMINED
                 break
             gain = 0.0
@@ -288,7 +315,7 @@ def fit_block(
                 else:
                     gain += step[k] * score[k]
             length, found = 1.0, False
-            for _ in range(30):
+            for _ in range(_SHORTENINGS):
                 for k in range(size):
                     trial[k] = amounts[k] + length * step[k]
                     if bounded[k] and trial[k] < 0.0:
@@ -298,10 +325,10 @@ def fit_block(
                 if new <= current + 1e-9 * abs(current):
                     found = True
                     break
-                length *= 0.4
+                length *= _SHORTER
             if not found:
                 _weights(amounts, exposure[n], strength, absorption, weight, slope)
-                state = CONVERGED if gain < 0.01 else NOT_CONVERGED
+                state = CONVERGED if gain < _NO_GAIN else NOT_CONVERGED
                 break
             drop = current - new
             for k in range(size):
@@ -310,44 +337,45 @@ def fit_block(
             if drop < tolerance and gain < 10.0 * tolerance:
                 state = CONVERGED
                 break
-        status[n] = state
+        out.status[n] = state
         if state != CONVERGED:
             continue
         pearson, variance, expected_total = _normal(y, floor, starts, index, value, weight, gradient, information)
-        _project(slope, gradient, overlap, score, squares, scratch)
+        _project(slope, gradient, problem.overlap, score, squares, scratch)
         _project(slope, gradient, information, score, fisher, scratch)
+        held[:] = False
         for k in range(size):
             scale[k] = 1.0 / np.sqrt(max(fisher[k, k], 1e-300))
         for k in range(size):
             right[k] = score[k] * scale[k]
             for m in range(size):
                 factor[k, m] = fisher[k, m] * scale[k] * scale[m]
-        if not _cholesky(factor, size):
-            status[n] = UNDETERMINED
+        if not cholesky(factor, held, _SINGULAR):
+            out.status[n] = UNDETERMINED
             continue
-        _solve(factor, size, right)
+        solve(factor, held, right)
         for k in range(size):
-            amounts_out[n, k] = amounts[k]
-            unclipped[n, k] = amounts[k] + right[k] * scale[k]
+            out.amounts[n, k] = amounts[k]
+            out.unclipped[n, k] = amounts[k] + right[k] * scale[k]
         for k in range(size):
             right[:] = 0.0
             right[k] = 1.0
-            _solve(factor, size, right)
+            solve(factor, held, right)
             for m in range(size):
-                covariance[n, m, k] = right[m] * scale[m] * scale[k]
+                out.covariance[n, m, k] = right[m] * scale[m] * scale[k]
                 # The residuals are smaller by what the amounts have followed.
-                pearson += covariance[n, m, k] * squares[m, k]
+                pearson += out.covariance[n, m, k] * squares[m, k]
         for g in range(groups):
             # What a stronger group explains, as a residual of the others.
             for k in range(size):
                 total = 0.0
                 for t in range(n_templates):
-                    if group[t] == g:
+                    if problem.group[t] == g:
                         total += scratch[t, k] * weight[t]
                 right[k] = -total * scale[k]
-            _solve(factor, size, right)
+            solve(factor, held, right)
             for k in range(size):
-                by_group[n, k, g] = right[k] * scale[k]
-        deviance[n] = 2.0 * current
-        pearson_out[n] = pearson / np.sqrt(max(variance, 1e-300))
-        mismatch[n] = pearson / max(0.5 * (variance - expected_total), 1e-300)
+                out.by_group[n, k, g] = right[k] * scale[k]
+        out.deviance[n] = 2.0 * current
+        out.pearson[n] = pearson / np.sqrt(max(variance, 1e-300))
+        out.mismatch[n] = pearson / max(0.5 * (variance - expected_total), 1e-300)

@@ -7,6 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.spectra.normal_equations import cholesky, solve
+
+_SINGULAR = 1e-14
+"""Pivot of a scaled matrix below which rounding is all that it has."""
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -127,3 +131,50 @@ def fit_nonnegative(
                 total += (data[b, r] - value) ** 2 / variance[b, r]
         squares[b] = total
         freedom[b] = known - active.sum()
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def fit_correlated(
+    data: FloatArray, covariance: FloatArray, columns: FloatArray, amounts: FloatArray, squares: FloatArray
+) -> None:
+    """Non-negative least squares of rows whose values have correlated errors, on columns that they share.
+
+    Parameters
+    ----------
+    data
+        Shape (B, M).
+    covariance
+        Of each row, shape (B, M, M).
+    columns
+        Shape (M, K).
+    amounts, squares
+        Overwritten, shapes (B, K) and (B,): amounts, and the squared distance in units of the errors. NaN where the
+        covariance is not positive definite.
+    """
+    m, k = columns.shape
+    none, active, solution = np.zeros(m, dtype=np.bool_), np.empty(k, dtype=np.bool_), np.empty(k)
+    for b in range(len(data)):
+        amounts[b], squares[b] = np.nan, np.nan
+        scale = np.sqrt(np.diag(covariance[b]))
+        factor = covariance[b] / np.outer(scale, scale)
+        if not cholesky(factor, none, _SINGULAR):
+            continue
+        scaled = np.ascontiguousarray(columns.T) / scale
+        solved = scaled.copy()
+        for a in range(k):
+            solve(factor, none, solved[a])
+        gram, right = solved @ scaled.T, solved @ (data[b] / scale)
+        norms = np.sqrt(np.maximum(np.diag(gram), 1e-300))
+        gram, right = gram / np.outer(norms, norms), right / norms
+        solve_nonnegative(gram, right, solution, active)
+        # Once more without what keeps singular matrices solvable.
+        if cholesky(gram, ~active, _SINGULAR):
+            solve(gram, ~active, right)
+            for a in range(k):
+                if active[a] and right[a] > 0.0:
+                    solution[a] = right[a]
+        amounts[b] = solution / norms
+        left = (data[b] - columns @ amounts[b]) / scale
+        weighed = left.copy()
+        solve(factor, none, weighed)
+        squares[b] = max(np.dot(left, weighed), 0.0)

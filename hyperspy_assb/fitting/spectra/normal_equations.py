@@ -1,4 +1,4 @@
-"""Normal equations of weighted linear least squares for many spectra that share their columns."""
+"""Normal equations of weighted least squares: for many spectra that share their columns, and how they are solved."""
 
 from __future__ import annotations
 
@@ -146,3 +146,51 @@ def _dots(rows: FloatArray, vectors: FloatArray, out: FloatArray) -> None:
             if k + 3 < count:
                 out[s, k + 3], out[t, k + 3] = ud, vd
         k += 4
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def cholesky(matrix: FloatArray, held: NDArray[np.bool_], smallest: float) -> bool:
+    """Factor a symmetric matrix in place, shape (F, F), leaving out what is held; False where it is singular."""
+    n = matrix.shape[0]
+    for j in range(n):
+        if held[j]:
+            continue
+        pivot = matrix[j, j]
+        for k in range(j):
+            if not held[k]:
+                pivot -= matrix[j, k] * matrix[j, k]
+        if not pivot > smallest:
+            return False
+        root = np.sqrt(pivot)
+        matrix[j, j] = root
+        for i in range(j + 1, n):
+            if held[i]:
+                continue
+            value = matrix[i, j]
+            for k in range(j):
+                if not held[k]:
+                    value -= matrix[i, k] * matrix[j, k]
+            matrix[i, j] = value / root
+    return True
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def solve(factor: FloatArray, held: NDArray[np.bool_], right: FloatArray) -> None:
+    """Solve in place for the factor of :func:`cholesky`; what is held keeps its value in ``right``."""
+    n = right.size
+    for i in range(n):
+        if held[i]:
+            continue
+        value = right[i]
+        for k in range(i):
+            if not held[k]:
+                value -= factor[i, k] * right[k]
+        right[i] = value / factor[i, i]
+    for i in range(n - 1, -1, -1):
+        if held[i]:
+            continue
+        value = right[i]
+        for k in range(i + 1, n):
+            if not held[k]:
+                value -= factor[k, i] * right[k]
+        right[i] = value / factor[i, i]

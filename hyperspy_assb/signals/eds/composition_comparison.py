@@ -11,18 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hyperspy_assb import provenance
-from hyperspy_assb.eds.comparison.composition_change import (
-    CompositionChange,
-    CompositionOptions,
-    compare_compositions,
-    region_changes,
-)
-from hyperspy_assb.eds.composition.atoms import quantify_elements
-from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
+from hyperspy_assb.eds.comparison.composition_change import CompositionChange, region_changes
 from hyperspy_assb.signals.eds.eds_files import EDSResult
-from hyperspy_assb.signals.eds.quantification import methods_of, prepare
-from hyperspy_assb.signals.eds.setup import TEM, Settings
 from hyperspy_assb.signals.region_mask import region_mask
 
 
@@ -126,56 +116,3 @@ class CompositionComparison(EDSResult):
 def load_composition_comparison(path: str | Path) -> CompositionComparison:
     """Load what :meth:`CompositionComparison.save` wrote."""
     return CompositionComparison._load(path)
-
-
-def compare(before: Any, after: Any, settings: Settings, options: CompositionOptions) -> CompositionComparison:
-    """What :meth:`ASSBEDSTEMSpectrum.compare_composition` does."""
-    if not hasattr(after, "quantify_composition"):
-        raise TypeError("after must be an X-ray signal as well: set_signal_type('EDS_TEM_ASSB').")
-    shape = before.axes_manager._navigation_shape_in_array
-    if after.axes_manager._navigation_shape_in_array != shape or not 1 <= len(shape) <= 2:
-        raise ValueError(
-            f"before has the navigation shape {shape} and after {after.axes_manager._navigation_shape_in_array}: both "
-            "need the same one or two navigation axes."
-        )
-    for one, other in zip(before.axes_manager.navigation_axes, after.axes_manager.navigation_axes, strict=True):
-        if not np.isclose(one.scale, other.scale, rtol=0.02) or one.units != other.units:
-            raise ValueError(
-                f"The pixels of axis {one.name!r} are {one.scale:g} {one.units} before and {other.scale:g} "
-                f"{other.units} after: record both at one magnification, or rebin."
-            )
-    energies = [s.metadata.get_item(TEM + "beam_energy", None) for s in (before, after)]
-    if None not in energies and not np.isclose(*energies, rtol=0.01):
-        raise ValueError(f"beam_energy is {energies[0]:g} keV before and {energies[1]:g} keV after: factors differ.")
-    states, findings, parameters = [], [], {}
-    elements: list[str] | None = None
-    for name, signal in (("before", before), ("after", after)):
-        scene, spectra, told, parameters = prepare(signal, settings)
-        found = quantify_elements(scene, spectra)
-        elements = elements or [el for el in CELL_ELEMENTS if el in found.elements] or list(found.elements)
-        found = found.subset(elements)
-        m = len(elements)
-        rows = shape if len(shape) == 2 else (1, *shape)
-        states.append((found.unclipped.reshape(*rows, m), found.covariance.reshape(*rows, m, m)))
-        findings += [f"{name}: {text}" for text in told]
-    (a, ca), (b, cb) = states
-    change = compare_compositions(elements, a, ca, b, cb, options)
-    axes = []
-    for axis, size in zip(
-        before.axes_manager._get_navigation_axes_dicts(), change.difference.shape[1:][-len(shape) :], strict=True
-    ):
-        step = options.block if axis["size"] >= options.block else axis["size"]
-        offset = axis["offset"] + 0.5 * (step - 1) * axis["scale"]
-        axes.append({**axis, "size": size, "scale": axis["scale"] * step, "offset": offset})
-    if np.hypot(*change.shift) > 0.05:
-        findings.append(
-            f"The later map was shifted by {change.shift[0]:+.2f} ± {change.shift_std[0]:.2f} rows and "
-            f"{change.shift[1]:+.2f} ± {change.shift_std[1]:.2f} columns."
-        )
-    parameters |= {"options": asdict(options), "shift": list(change.shift)}
-    record = provenance.record(
-        "compare_composition",
-        parameters=parameters,
-        methods=(*methods_of(parameters), "registration", "scikit-image", "false_discovery"),
-    )
-    return CompositionComparison(tuple(axes), record, tuple(findings), change)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hyperspy_assb.eds.composition.atoms import Composition
-from hyperspy_assb.eds.phases.evidence import PhaseStatus, Verdict, describe
-from hyperspy_assb.eds.phases.phase_regions import RegionPhases, summarise_region
+from hyperspy_assb.eds.phases.evidence import PhaseStatus, Verdict
+from hyperspy_assb.eds.phases.phase_regions import summarise_region
 from hyperspy_assb.eds.phases.stoichiometry import PhaseMixture
 from hyperspy_assb.signals.eds.eds_files import EDSResult
 from hyperspy_assb.signals.region_mask import region_mask
@@ -45,8 +45,7 @@ class EDSComposition(EDSResult):
     @cached_property
     def atoms_std(self) -> dict[str, Any]:
         """Standard errors from counting."""
-        std = np.sqrt(np.einsum("nii->ni", self.found.covariance))
-        return self._maps(std, self.elements, "Standard error of {} in the column", "atoms/nm²")
+        return self._maps(self.found.std, self.elements, "Standard error of {} in the column", "atoms/nm²")
 
     @cached_property
     def atomic_percent(self) -> dict[str, Any]:
@@ -88,20 +87,12 @@ class EDSComposition(EDSResult):
         pandas.DataFrame
             Atomic per cent, standard error from counting, and uncertainty from the calibration.
         """
-        good = np.isfinite(self.found.unclipped).all(axis=1)
+        good = self.found.known
         if where is not None:
-            good &= region_mask(next(iter(self.atoms.values())), where).ravel()
+            good = good & region_mask(next(iter(self.atoms.values())), where).ravel()
         if not good.any():
             raise ValueError("No pixel of the region has a composition.")
-        summed = Composition(
-            elements=self.elements,
-            atoms=self.found.unclipped[good].sum(axis=0, keepdims=True),
-            unclipped=self.found.unclipped[good].sum(axis=0, keepdims=True),
-            covariance=self.found.covariance[good].sum(axis=0, keepdims=True),
-            calibration=self.found.calibration,
-            status=np.zeros(1, dtype=np.int8),
-        )
-        percent, std, systematic = (v[0] for v in summed.atomic_percent())
+        percent, std, systematic = (v[0] for v in self.found.summed(good).atomic_percent(clipped=False))
         table = {"at. %": percent, "std": std, "systematic": systematic}
         return pd.DataFrame(table, index=pd.Index(self.elements, name="element"))
 
@@ -162,8 +153,7 @@ class EDSPhases(EDSResult):
     @cached_property
     def thickness_std(self) -> dict[str, Any]:
         """Standard errors from counting."""
-        std = np.sqrt(np.einsum("nii->ni", self.found.covariance))
-        return self._maps(std, self.phases, "Standard error of the thickness of {}", "nm")
+        return self._maps(self.found.std, self.phases, "Standard error of the thickness of {}", "nm")
 
     @cached_property
     def phase_map(self) -> Any:
@@ -172,7 +162,7 @@ class EDSPhases(EDSResult):
 
     @cached_property
     def status(self) -> Any:
-        """:class:`~hyperspy_assb.eds.phases.stoichiometry.PhaseStatus` as integers."""
+        """:class:`~hyperspy_assb.eds.phases.evidence.PhaseStatus` as integers."""
         return self._map(self.found.status, "Status")
 
     @cached_property
@@ -183,9 +173,7 @@ class EDSPhases(EDSResult):
     @cached_property
     def residual(self) -> dict[str, Any]:
         """Atoms/nm^2 of each element that the nearest mixture lacks, over their standard errors."""
-        return self._maps(
-            self.found.residual / self.found.residual_std, self.found.elements, "Residual of {} in standard errors"
-        )
+        return self._maps(self.found.residual_ratio, self.found.elements, "Residual of {} in standard errors")
 
     @cached_property
     def composition(self) -> EDSComposition:
@@ -220,7 +208,7 @@ class EDSPhases(EDSResult):
         rows = []
         for name, region in named.items():
             mask = None if region is None else region_mask(self.status, region, name=name).ravel()
-            rows += _region_rows(name, summarise_region(self.found, mask))
+            rows += [{"region": name, **row} for row in summarise_region(self.found, mask).rows()]
         return pd.DataFrame(rows).set_index(["region", "phase"])
 
     def judge(self, where: Any = None) -> Verdict:
@@ -241,13 +229,7 @@ class EDSPhases(EDSResult):
 
     def reasons(self) -> dict[str, int]:
         """Pixels by status, in words; with the element at fault where no mixture explains them."""
-        ratio = self.found.residual / self.found.residual_std
-        counted: dict[str, int] = {}
-        for status, row, p_value in zip(self.found.status, ratio, self.found.p_value, strict=True):
-            told = status == PhaseStatus.UNEXPLAINED and p_value < self.found.options.level
-            words = describe(int(status), row if told else None, self.found.elements)
-            counted[words] = counted.get(words, 0) + 1
-        return dict(sorted(counted.items(), key=lambda item: -item[1]))
+        return self.found.reasons()
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row a pixel: position, fractions with errors, p value, and the status in words."""
@@ -281,27 +263,6 @@ def _stacked(result: EDSResult, stack: NDArray[Any], title: str, names: tuple[st
     signal.metadata.set_item("ASSB.quantities", list(names))
     signal.metadata.set_item("ASSB.provenance", result.record)
     return signal
-
-
-def _region_rows(name: str, found: RegionPhases) -> list[dict[str, Any]]:
-    rows = []
-    values = asdict(found)
-    for k, phase in enumerate(found.phases):
-        row: dict[str, Any] = {"region": name, "phase": phase}
-        for kind in ("volume", "mass", "area"):
-            value, std = values[kind][k], values[f"{kind}_std"][k]
-            systematic = values[f"{kind}_systematic"][k] if kind != "area" else 0.0
-            whole = float(np.hypot(std, systematic))
-            row |= {kind: value, f"{kind} std": std}
-            if kind != "area":
-                row[f"{kind} systematic"] = systematic
-            row |= {
-                f"{kind} low": float(np.clip(value - whole, 0.0, 1.0)),
-                f"{kind} high": float(np.clip(value + whole, 0.0, 1.0)),
-            }
-        row |= {"pixels": found.pixels[0], "of": found.pixels[1], "unexplained": found.unexplained}
-        rows.append(row)
-    return rows
 
 
 def load_eds_composition(path: str | Path) -> EDSComposition:

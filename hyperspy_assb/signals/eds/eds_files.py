@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import hyperspy.api as hs
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.eds.comparison.composition_change import CompositionChange
-from hyperspy_assb.eds.composition.atoms import Composition
+from hyperspy_assb.eds.composition.atoms import Analysis, Composition
 from hyperspy_assb.eds.interfaces.interface_changes import Change
 from hyperspy_assb.eds.interfaces.interface_width import Beyond, InterfaceFit, Width
 from hyperspy_assb.eds.interfaces.profiles import Profile
@@ -93,6 +93,11 @@ class EDSResult:
     record: dict[str, Any] = field(repr=False)
     findings: tuple[str, ...]
 
+    @classmethod
+    def of(cls, analysis: Analysis[Any], axes: Iterable[Mapping[str, Any]]) -> Self:
+        """What an analysis of arrays found, on the axes of its maps."""
+        return cls(tuple(dict(axis) for axis in axes), analysis.record, analysis.findings, analysis.found)
+
     def __getstate__(self) -> dict[str, Any]:
         """Arrays alone: HyperSpy signals cannot be pickled."""
         return {item.name: getattr(self, item.name) for item in fields(self)}
@@ -153,8 +158,3 @@ class EDSResult:
             )
         content = node.as_dictionary()
         return cls(**{f.name: unpack(content[f.name]) for f in fields(cls)})
-
-
-def navigation_axes(signal: Any) -> tuple[dict[str, Any], ...]:
-    """Navigation axes in array order, as dictionaries that a signal can be made of."""
-    return tuple(signal.axes_manager._get_navigation_axes_dicts())

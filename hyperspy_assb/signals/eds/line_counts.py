@@ -12,15 +12,15 @@ import numpy as np
 import pandas as pd
 
 from hyperspy_assb import provenance
-from hyperspy_assb.eds.lines.column_spectra import Builder, FloatArray
-from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, FAMILIES, FOREIGN_ELEMENTS, find_overlaps, in_range
-from hyperspy_assb.fitting.fixed_shapes.fixed_shape_fit import TemplateFit, TemplateModel, fit_templates
+from hyperspy_assb.eds.eds_map import FloatArray, Settings
+from hyperspy_assb.eds.lines.column_spectra import make_builder
+from hyperspy_assb.eds.lines.family_counts import FamilyCounts, GivenLine, count_families
+from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, choose_lines
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED
-from hyperspy_assb.signals.eds import setup as eds_setup
-from hyperspy_assb.signals.eds.setup import Settings
+from hyperspy_assb.signals.eds.map_reading import read_map, units_per_keV
 
-_WIDE = 5.0
-"""Standard deviations beyond which a line is nothing."""
+_EDGE = 1e-9
+"""keV that keep the first and the last channel of a range within it."""
 
 
 @dataclass(frozen=True)
@@ -51,24 +51,9 @@ def prepare_lines(
     signal: Any, elements: Sequence[str] | None, add: Sequence[str], remove: Sequence[str]
 ) -> BatteryLines:
     """What :meth:`ASSBEDSTEMSpectrum.prepare_battery_lines` does."""
-    chosen = list(dict.fromkeys([*(elements or (*CELL_ELEMENTS, *FOREIGN_ELEMENTS)), *add]))
-    unknown = [el for el in remove if el not in chosen]
-    if unknown:
-        raise ValueError(f"remove names {', '.join(unknown)}, which is not among {', '.join(chosen)}.")
-    chosen = [el for el in chosen if el not in remove]
-    energy = eds_setup.energy_axis(signal)
-    instrument = eds_setup.read_instrument(signal, need_angle=False)
-    everything = eds_setup.database_lines(chosen)
-    low, high = max(energy[0], eds_setup.FIT_RANGE[0]), min(energy[-1], eds_setup.FIT_RANGE[1])
-    seen = in_range(everything, low, high, instrument.beam_energy)
-    main = sorted((line for line in seen if line.name == line.family), key=lambda line: line.energy)
-    names = {line.full_name for line in main}
-    left = [line.full_name for line in everything if line.name in FAMILIES and line.full_name not in names]
-    lacking = [el for el in chosen if el not in {line.element for line in main}]
-    if lacking:
-        warnings.warn(f"No line of {', '.join(lacking)} lies in the range of the axis.", UserWarning, stacklevel=3)
-    signal.set_elements([el for el in chosen if el not in lacking])
-    signal.metadata.Sample.xray_lines = sorted(names)
+    chosen = choose_lines(read_map(signal, need_angle=False), elements, add, remove)
+    signal.set_elements(list(chosen.elements))
+    signal.metadata.Sample.xray_lines = sorted(line.full_name for line in chosen.main)
     rows = [
         {
             "line": line.full_name,
@@ -76,12 +61,12 @@ def prepare_lines(
             "energy (keV)": line.energy,
             "from": "cell" if line.element in CELL_ELEMENTS else "preparation",
         }
-        for line in main
+        for line in chosen.main
     ]
-    overlaps = pd.DataFrame([asdict(o) for o in find_overlaps(seen, instrument.resolution)])
+    overlaps = pd.DataFrame([asdict(overlap) for overlap in chosen.overlaps])
     if len(overlaps):
         overlaps.columns = ["first", "second", "energy (keV)", "distance (eV)", "width (eV)"]
-    return BatteryLines(pd.DataFrame(rows), overlaps, tuple(left))
+    return BatteryLines(pd.DataFrame(rows), overlaps, chosen.left_out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,99 +133,73 @@ class LineCounts:
 
 def line_counts(signal: Any, lines: Sequence[str] | None, fit_range: tuple[float, float] | None) -> LineCounts:
     """What :meth:`ASSBEDSTEMSpectrum.fit_line_counts` does."""
-    settings = Settings(fit_range=fit_range, absorption=False)
+    recorded = read_map(signal, need_angle=False)
     if lines is None:
-        lines = signal.metadata.get_item("Sample.xray_lines", None)
-        if lines is None or not len(lines):
-            elements = signal.metadata.get_item("Sample.elements", None)
-            chosen = None if elements is None else [str(element) for element in elements]
-            lines = prepare_lines(signal.deepcopy() if not signal._lazy else signal, chosen, (), ()).names
+        lines = recorded.lines or [line.full_name for line in choose_lines(recorded, recorded.elements).main]
     wanted = tuple(sorted(str(line) for line in lines))
-    settings = replace(settings, elements=tuple(dict.fromkeys(line.partition("_")[0] for line in wanted)))
-    builder = eds_setup.make_builder(signal, settings, need_factors=False)
+    elements = tuple(dict.fromkeys(line.partition("_")[0] for line in wanted))
+    settings = Settings(fit_range=fit_range, absorption=False, elements=elements)
+    builder = make_builder(recorded, settings, need_factors=False)
     low, high = builder.fit_range
-    units = 1000.0 if str(signal.axes_manager.signal_axes[0].units) == "eV" else 1.0
-    pattern = signal.inav[(slice(0, 1),) * signal.axes_manager.navigation_dimension]
-    if pattern._lazy:
-        pattern.compute(show_progressbar=False)
-    own = signal if not signal._lazy else pattern
-    own = own.isig[low * units : high * units]
-    model = own.create_model(auto_background=False, auto_add_lines=False)
-    with warnings.catch_warnings():
-        # exspy starts lines from the counts of single channels, which may be 0.
-        warnings.simplefilter("ignore")
-        model.add_family_lines(list(wanted))
-    fitted = [component.name for component in model.xray_lines]
-    missing = sorted(set(wanted) - set(fitted))
+    units = units_per_keV(signal)
+    model = _exspy_model(signal, wanted, low * units, high * units)
+    missing = sorted(set(wanted) - {component.name for component in model.xray_lines})
     if missing:
         raise ValueError(
             f"{', '.join(missing)} lies beyond the axis, or the range of the fit ({low:g} to {high:g} keV)."
         )
-    spectra = eds_setup.Spectra(signal)
-    summed = eds_setup.sum_spectra(spectra)
-    builder = replace(builder, fit_range=(model.axis.axis[0] / units - 1e-9, model.axis.axis[-1] / units + 1e-9))
-    templates, names, continuum = _templates(model, builder, summed)
-    total = summed.total[builder.channels] / summed.spectra
-    start = templates.guess(total)
-    fit = fit_templates(spectra, templates, start, channels=builder.channels)
-    shape = signal.axes_manager._navigation_shape_in_array or (1,)
+    axis = model.axis.axis
+    builder = replace(builder, fit_range=(axis[0] / units - _EDGE, axis[-1] / units + _EDGE))
+    found = count_families(recorded.spectra, builder, axis, _lines_of(model))
+    shape = recorded.shape or (1,)
     counts, errors = {}, {}
-    for i, name in enumerate(names):
-        counts[name] = _dress(signal, fit.amounts[:, i], shape, name)
-        errors[name] = _dress(signal, fit.std[:, i], shape, name, "Standard error of ")
+    for i, name in enumerate(found.families):
+        counts[name] = _dress(signal, found.fit.amounts[:, i], shape, name)
+        errors[name] = _dress(signal, found.fit.std[:, i], shape, name, "Standard error of ")
     if not signal._lazy:
-        _into_model(model, names, fit, continuum, shape)
+        _into_model(model, found, shape)
     record = provenance.record(
         "fit_line_counts",
-        parameters={"lines": list(names), "fit_range": [low, high]},
+        parameters={"lines": list(found.families), "fit_range": [low, high]},
         methods=("poisson", "numba", "hyperspy"),
     )
-    status = _dress(signal, fit.status, shape, "", "Status of the fit")
-    return LineCounts(tuple(names), counts, errors, None if signal._lazy else model, status, record)
+    status = _dress(signal, found.fit.status, shape, "", "Status of the fit")
+    return LineCounts(found.families, counts, errors, None if signal._lazy else model, status, record)
 
 
-def _templates(model: Any, builder: Builder, summed: Any) -> tuple[TemplateModel, list[str], FloatArray | None]:
-    """Families of exspy's model as templates, and the continuum: one of known shape, or several where it is free."""
-    axis = model.axis
-    names = [component.name for component in model.xray_lines]
-    shapes: dict[str, Any] = {}
+def _exspy_model(signal: Any, lines: Sequence[str], low: float, high: float) -> Any:
+    """exspy's model of lines; of one spectrum alone where the signal is lazy."""
+    if signal._lazy:
+        signal = signal.inav[(slice(0, 1),) * signal.axes_manager.navigation_dimension]
+        signal.compute(show_progressbar=False)
+    model = signal.isig[low:high].create_model(auto_background=False, auto_add_lines=False)
+    with warnings.catch_warnings():
+        # exspy starts lines from the counts of single channels, which may be 0.
+        warnings.simplefilter("ignore")
+        model.add_family_lines(list(lines))
+    return model
+
+
+def _lines_of(model: Any) -> list[GivenLine]:
+    """Lines of exspy's model, main lines first."""
     for component in model.xray_lines:
         # Members of the family follow as twins, by their weights.
         component.A.value = 1.0
-    for component in [*model.xray_lines, *model.family_lines]:
-        main = component if component.A.twin is None else component.A.twin.component
-        values = component.function(axis.axis) * axis.scale
-        distance = np.abs(axis.axis - component.centre.value)
-        values = np.where(distance < _WIDE * component.sigma.value, values, 0.0)
-        shapes[main.name] = shapes.get(main.name, 0.0) + values
-    nodes, hats = builder.hats
-    size = len(names)
-    columns = np.vstack([np.array([shapes[name] for name in names]), hats])
-    if summed.largest > 0.05 * summed.total.sum():
-        strength, continuum = np.eye(size + nodes.size), None
-    else:
-        height = builder.estimate_continuum(summed.total) / summed.spectra
-        strength = np.zeros((size + nodes.size, size + 1))
-        strength[:size, :size] = np.eye(size)
-        strength[size:, size] = height
-        continuum = height @ hats
-    return (
-        TemplateModel(
-            templates=columns,
-            strength=strength,
-            absorption=np.zeros_like(strength),
-            group=np.full(len(columns), -1, dtype=np.int64),
-            bounded=np.ones(strength.shape[1], dtype=bool),
-        ),
-        names,
-        continuum,
-    )
+    axis = model.axis
+    return [
+        GivenLine(
+            family=component.name if component.A.twin is None else component.A.twin.component.name,
+            centre=component.centre.value,
+            sigma=component.sigma.value,
+            counts=component.function(axis.axis) * axis.scale,
+        )
+        for component in [*model.xray_lines, *model.family_lines]
+    ]
 
 
-def _into_model(
-    model: Any, names: Sequence[str], fit: TemplateFit, continuum: FloatArray | None, shape: tuple[int, ...]
-) -> None:
+def _into_model(model: Any, found: FamilyCounts, shape: tuple[int, ...]) -> None:
     """Values and standard errors into the parameter maps of exspy's model, so that all views of it work."""
+    names, fit = found.families, found.fit
     good = (fit.status == CONVERGED).reshape(shape)
 
     def fill(parameter: Any, values: FloatArray, std: FloatArray | None) -> None:
@@ -258,9 +217,9 @@ def _into_model(
         weight = component.A.value
         i = names.index(component.A.twin.component.name)
         fill(component.A, weight * fit.amounts[:, i], weight * fit.std[:, i])
-    if continuum is not None:
+    if found.continuum is not None:
         axis = model.axis
-        pattern = hs.signals.Signal1D(continuum, axes=[axis.get_axis_dictionary()])
+        pattern = hs.signals.Signal1D(found.continuum, axes=[axis.get_axis_dictionary()])
         background = hs.model.components1D.ScalableFixedPattern(pattern)
         background.name, background.isbackground = "continuum", True
         background.shift.free = background.xscale.free = False

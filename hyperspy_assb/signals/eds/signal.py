@@ -13,16 +13,19 @@ from typing import Any, ClassVar
 
 from exspy.signals import EDSTEMSpectrum, LazyEDSTEMSpectrum
 
-from hyperspy_assb.eds.comparison.composition_change import CompositionOptions
-from hyperspy_assb.eds.lines.axis_check import EnergyCalibration, estimate_calibration
-from hyperspy_assb.eds.phases.stoichiometry import PhaseOptions
-from hyperspy_assb.signals.eds import setup as eds_setup
-from hyperspy_assb.signals.eds.composition_comparison import CompositionComparison, compare
+from hyperspy_assb.eds.comparison.composition_change import CompositionOptions, compare_maps
+from hyperspy_assb.eds.composition.atoms import quantify_map
+from hyperspy_assb.eds.eds_map import Settings
+from hyperspy_assb.eds.interfaces.map_interface import ProfileOptions, interface_of_map
+from hyperspy_assb.eds.interfaces.profiles import Strip
+from hyperspy_assb.eds.lines.axis_check import EnergyCalibration, find_calibration
+from hyperspy_assb.eds.lines.sensitivity import Factors
+from hyperspy_assb.eds.phases.stoichiometry import PhaseOptions, phases_of_map
+from hyperspy_assb.signals.eds.composition_comparison import CompositionComparison
 from hyperspy_assb.signals.eds.compositions import EDSComposition, EDSPhases
-from hyperspy_assb.signals.eds.interface_profile import InterfaceProfile, profile_across
+from hyperspy_assb.signals.eds.interface_profile import InterfaceProfile, phase_share
 from hyperspy_assb.signals.eds.line_counts import BatteryLines, LineCounts, line_counts, prepare_lines
-from hyperspy_assb.signals.eds.quantification import composition_of, phases_of
-from hyperspy_assb.signals.eds.setup import DEFAULTS, EDS, TEM, Factors, Settings
+from hyperspy_assb.signals.eds.map_reading import DEFAULTS, EDS, TEM, read_map, units_per_keV
 from hyperspy_assb.signals.loading import as_type, load_signal, x_ray_spectra
 
 _DEFAULTED = {
@@ -161,8 +164,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         ValueError
             If fewer than two lines stand out.
         """
-        builder = eds_setup.make_builder(self, Settings(fit_range=fit_range, absorption=False), need_factors=False)
-        return estimate_calibration(builder, eds_setup.sum_spectra(eds_setup.Spectra(self)).total)
+        return find_calibration(read_map(self, need_angle=False), Settings(fit_range=fit_range, absorption=False))
 
     def correct_energy_calibration(self, *, resolution: bool = True) -> EnergyCalibration:
         """Correct the energy axis, and the resolution in the metadata, by the lines of the summed spectrum.
@@ -186,10 +188,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         if not found.trusted:
             raise ValueError(f"{found.findings[0]} Nothing was changed.")
         axis = self.axes_manager.signal_axes[0]
-        units = 1000.0 if str(axis.units) == "eV" else 1.0
-        # Lines of energy E appear at E (1 + gain) + offset.
-        axis.offset = (axis.offset - units * found.offset) / (1.0 + found.gain)
-        axis.scale = axis.scale / (1.0 + found.gain)
+        axis.offset, axis.scale = found.corrected(axis.offset, axis.scale, per_keV=units_per_keV(self))
         if resolution:
             self.set_microscope_parameters(energy_resolution_MnKa=found.resolution)
         return found
@@ -245,7 +244,8 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
             If the energy axis is off, or exspy's defaults stand in for what the file did not say.
         """
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
-        return composition_of(self, settings)
+        recorded = read_map(self, need_angle=absorption)
+        return EDSComposition.of(quantify_map(recorded, settings), recorded.axes)
 
     def quantify_phases(
         self,
@@ -300,11 +300,10 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         own = {**{k: v for k, v in options.densities if k in chosen}, **(densities or {})}
         options = replace(options, phases=tuple(chosen.items()), densities=tuple(own.items()))
         if elements is not None:
-            held = {element for atoms in options.columns().values() for element in atoms}
-            named = (elements,) if isinstance(elements, str) else elements
-            elements = tuple(dict.fromkeys((*named, *sorted(held))))
+            elements = (*_named(elements), *options.elements())
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
-        return phases_of(self, settings, options)
+        recorded = read_map(self, need_angle=absorption)
+        return EDSPhases.of(phases_of_map(recorded, settings, options), recorded.axes)
 
     def interface_profile(
         self,
@@ -363,19 +362,20 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         UserWarning
             If error functions of one width do not describe the profile.
         """
-        settings = self._settings(k_factors, zeta_factors, thickness, absorption, None, fit_range)
-        return profile_across(
-            self,
-            settings,
-            line=line,
-            boundary=boundary,
-            phase=phase,
+        if line is not None and boundary is not None:
+            raise ValueError("Give line or boundary, not both.")
+        options = ProfileOptions(
             probe=probe,
+            strip=None if line is None else Strip((line.x1, line.y1), (line.x2, line.y2), float(line.linewidth)),
+            share=None if boundary is None else phase_share(boundary, phase),
+            smooth=smooth,
             bin_width=bin_width,
             reach=reach,
-            smooth=smooth,
-            elements=elements,
+            elements=_named(elements),
         )
+        settings = self._settings(k_factors, zeta_factors, thickness, absorption, None, fit_range)
+        analysis = interface_of_map(read_map(self, need_angle=absorption), settings, options)
+        return InterfaceProfile.of(analysis, ())
 
     def compare_composition(
         self,
@@ -410,8 +410,12 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         ValueError
             If the maps differ in shape, pixel size or beam energy, or cannot be registered.
         """
+        if not isinstance(after, ASSBEDSTEMSpectrum):
+            raise TypeError("after must be an X-ray signal as well: set_signal_type('EDS_TEM_ASSB').")
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
-        return compare(self, after, settings, options or CompositionOptions())
+        maps = [read_map(signal, need_angle=absorption) for signal in (self, after)]
+        analysis = compare_maps(*maps, settings, options or CompositionOptions())
+        return CompositionComparison.of(analysis, analysis.found.axes(maps[0].axes))
 
     # ----------------------------------------------------------------- private
 
@@ -424,14 +428,12 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         elements: Sequence[str] | None,
         fit_range: tuple[float, float] | None,
     ) -> Settings:
-        return Settings(
-            k_factors=k_factors,
-            zeta_factors=zeta_factors,
-            thickness=thickness,
-            absorption=absorption,
-            fit_range=fit_range,
-            elements=None if elements is None else (elements,) if isinstance(elements, str) else tuple(elements),
-        )
+        return Settings(k_factors, zeta_factors, thickness, absorption, fit_range, _named(elements))
+
+
+def _named(elements: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Elements that a user named, one or several."""
+    return None if elements is None else (elements,) if isinstance(elements, str) else tuple(elements)
 
 
 class LazyASSBEDSTEMSpectrum(ASSBEDSTEMSpectrum, LazyEDSTEMSpectrum):

@@ -303,7 +303,7 @@ def test_continuum_is_free_where_one_spectrum_is_much_of_the_sum(make_builder):
     fixed, free = (prepare(builder, counts, largest_share=share) for share in (0.05, 0.5))
     assert fixed.continuum is not None
     assert free.continuum is None
-    assert len(free.element_model().names) == len(fixed.element_model().names) - 1 + builder.hats[0].size
+    assert len(free.models()[0].names) == len(fixed.models()[0].names) - 1 + builder.hats[0].size
     one, other = (quantify_elements(scene, counts).subset(["Ge", "P", "O"]).unclipped for scene in (fixed, free))
     np.testing.assert_allclose(one, other, rtol=0.02)
 

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperspy_assb.eds.lines.column_spectra import CONTINUUM, Instrument
+from hyperspy_assb.eds.eds_map import Instrument
+from hyperspy_assb.eds.lines.column_spectra import CONTINUUM
 from hyperspy_assb.eds.lines.sensitivity import AVOGADRO
 from hyperspy_assb.eds.lines.x_ray_lines import escape_share, line_width
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED
-from hyperspy_assb.signals.eds.setup import read_instrument
+from hyperspy_assb.signals.eds.map_reading import read_instrument
 from hyperspy_assb.simulation import Contamination, XRayConditions, XRayDetector, xrays_to_signal
 from hyperspy_assb.simulation.eds.column_spectra import expected_spectra
 from hyperspy_assb.simulation.eds.physics import areal_densities, atom_densities

@@ -21,14 +21,14 @@ from hyperspy_assb.eds.lines.sensitivity import (
     read_factors,
 )
 from hyperspy_assb.reference import UnknownReferenceError, x_ray_atom, x_ray_elements
-from hyperspy_assb.signals.eds.setup import database_lines
+from hyperspy_assb.signals.eds.map_reading import element_tables
 
 SUBSHELLS = [(element, name) for element in x_ray_elements() for name in x_ray_atom(element).subshells]
 LINES = ["Fe_Ka", "P_Ka", "O_Ka", "Ge_La"]
 
 
 def computed(elements=("Fe", "P", "O", "Ge"), beam_energy=200.0, **kwargs):
-    return compute_sensitivities(database_lines(elements), beam_energy, **kwargs)
+    return compute_sensitivities(element_tables().lines_of(elements), beam_energy, **kwargs)
 
 
 def cross_section_of_casnati(edge, energy):
@@ -109,7 +109,7 @@ def test_vacancies_move_on_before_they_shine():
 
 
 def test_family_shares_its_photons_by_weight():
-    lines = [line for line in database_lines(("Fe",)) if line.name.startswith("K")]
+    lines = [line for line in element_tables().lines_of(("Fe",)) if line.name.startswith("K")]
     found = compute_sensitivities(lines, 200.0).cross_section
     assert set(found) == {"Fe_Ka"}
     share = 1 / sum(line.weight for line in lines)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate
 
+from hyperspy_assb.eds.eds_map import XRayLine
 from hyperspy_assb.eds.lines.x_ray_lines import (
     CELL_ELEMENTS,
     FOREIGN_ELEMENTS,
@@ -13,7 +14,6 @@ from hyperspy_assb.eds.lines.x_ray_lines import (
     SI_JUMP,
     SI_KA,
     SI_YIELD,
-    XRayLine,
     channel_edges,
     escape_share,
     find_overlaps,
@@ -22,7 +22,7 @@ from hyperspy_assb.eds.lines.x_ray_lines import (
     line_shape,
     line_width,
 )
-from hyperspy_assb.signals.eds.setup import MassAbsorption, database_lines
+from hyperspy_assb.signals.eds.map_reading import MassAbsorption, element_tables
 
 EDGES = np.linspace(0.0, 12.0, 2401)
 CENTRES = (EDGES[1:] + EDGES[:-1]) / 2
@@ -54,7 +54,7 @@ def mean_and_width(shape):
     ],
 )
 def test_energies_of_main_lines(name, energy):
-    lines = {line.full_name: line for line in database_lines((*CELL_ELEMENTS, *FOREIGN_ELEMENTS))}
+    lines = {line.full_name: line for line in element_tables().lines_of((*CELL_ELEMENTS, *FOREIGN_ELEMENTS))}
     assert lines[name].energy == pytest.approx(energy, abs=6e-4)
     assert lines[name].weight == 1.0
 
@@ -82,7 +82,7 @@ def test_width_grows_with_energy_and_resolution(energy, resolution, more):
 
 
 def test_gallium_and_germanium_overlap_and_iron_and_copper_do_not():
-    lines = database_lines(("Ga", "Ge", "Fe", "Cu"))
+    lines = element_tables().lines_of(("Ga", "Ge", "Fe", "Cu"))
     pairs = {(o.first, o.second): o for o in find_overlaps(lines, 130.0)}
     pair = pairs["Ga_La", "Ge_La"]
     assert pair.distance == pytest.approx(90.0, abs=0.1)
@@ -177,7 +177,7 @@ def test_escape_peak_lies_below_its_line_by_that_of_silicon():
 
 
 def test_range_is_that_of_main_lines():
-    lines = database_lines(("Fe", "Pt"))
+    lines = element_tables().lines_of(("Fe", "Pt"))
     found = {line.full_name for line in in_range(lines, 0.65, 10.0, 200.0)}
     assert {"Fe_Ka", "Fe_Kb", "Fe_La", "Fe_Ll", "Pt_La", "Pt_Lb1", "Pt_Ma"} <= found
     assert not any(name.startswith("Pt_K") for name in found)
@@ -185,11 +185,11 @@ def test_range_is_that_of_main_lines():
 
 
 def test_beam_excites_no_line_above_its_energy():
-    found = {line.full_name for line in in_range(database_lines(("Fe",)), 0.2, 20.0, 7.0)}
+    found = {line.full_name for line in in_range(element_tables().lines_of(("Fe",)), 0.2, 20.0, 7.0)}
     assert "Fe_Ka" in found
     assert "Fe_Kb" not in found
 
 
 def test_no_such_element():
     with pytest.raises(ValueError, match="'Xx' is not a chemical element"):
-        database_lines(("Fe", "Xx"))
+        element_tables().lines_of(("Fe", "Xx"))

@@ -185,7 +185,7 @@ def test_calibration_error_is_what_a_wrong_factor_makes(make_builder, random_col
         fits.append(quantify_phases(replace(scene, builder=builder), counts, OPTIONS, threads=1))
     moved = (fits[1].unclipped - fits[0].unclipped) / 0.02
     model = prepare_scene(make_builder(conditions, electrons=conditions.electrons), counts.sum(axis=0), 30, ELEMENTS)
-    group = model.column_model(OPTIONS.columns()).elements.index("P")
+    group = model.models(OPTIONS.columns())[1].elements.index("P")
     told = fits[0].by_calibration[:, :, group]
     np.testing.assert_allclose(told, moved, atol=0.05 * np.abs(moved).max())
     assert np.abs(moved).max() > 5.0

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import hyperspy_assb as assb
+from hyperspy_assb.eds.comparison.composition_change import CompositionOptions
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.eds.phases.stoichiometry import PhaseOptions
 from hyperspy_assb.signals import ASSBEDSTEMSpectrum, LazyASSBEDSTEMSpectrum
@@ -518,7 +519,7 @@ def pair():
 class TestComparison:
     def test_what_moved_where(self, pair, tmp_path):
         before, after, corner = pair
-        options = assb.eds.comparison.CompositionOptions(register=False)
+        options = CompositionOptions(register=False)
         found = before.compare_composition(after, options=options)
         assert (found.changed["Fe"].data[corner] == 1).mean() > 0.9
         assert (found.changed["Fe"].data[~corner] != 0).mean() < 0.1

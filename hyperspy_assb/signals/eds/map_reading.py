@@ -1,0 +1,178 @@
+"""From an X-ray signal and its metadata to the map that the science takes."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from typing import Any
+
+import numpy as np
+from exspy import preferences
+from exspy.material import elements as element_database
+from exspy.material import mass_absorption_coefficient
+
+from hyperspy_assb.eds.eds_map import EDSMap, ElementTables, FloatArray, Instrument, Spectra, XRayLine, count_electrons
+
+TEM = "Acquisition_instrument.TEM."
+EDS = TEM + "Detector.EDS."
+DEFAULTS = "ASSB.exspy_defaults"
+"""Where it is noted which values of the metadata nobody measured."""
+DEFAULT_VALUES = {
+    "tilt_stage": lambda: preferences.EDS.eds_tilt_stage,
+    "elevation_angle": lambda: preferences.EDS.eds_detector_elevation,
+    "azimuth_angle": lambda: preferences.EDS.eds_detector_azimuth,
+    "energy_resolution_MnKa": lambda: preferences.EDS.eds_mn_ka,
+}
+_ANGLES = ("tilt_stage", "azimuth_angle", "elevation_angle")
+_SCALE = {"beam_current": TEM + "beam_current", "live_time": EDS + "live_time", "solid_angle": EDS + "solid_angle"}
+"""What tells the thickness, where it is in the metadata."""
+_SOFTEST = 0.03
+"""keV: some tables of absorption end there."""
+
+
+class MassAbsorption:
+    """Mass absorption coefficients in cm^2/g, of exspy's database (C. T. Chantler et al., NIST), looked up once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, bytes], FloatArray] = {}
+
+    def __call__(self, element: str, energy: FloatArray) -> FloatArray:
+        energy = np.maximum(np.atleast_1d(np.asarray(energy, dtype=float)), _SOFTEST)
+        key = element, energy.tobytes()
+        if key not in self._known:
+            self._known[key] = np.asarray(mass_absorption_coefficient(element, energy), dtype=float)
+        return self._known[key]
+
+
+@cache
+def _lines_and_masses() -> tuple[dict[str, tuple[XRayLine, ...]], dict[str, float]]:
+    lines, mass = {}, {}
+    for element, entry in element_database:
+        table = entry.Atomic_properties.get_item("Xray_lines", None)
+        lines[element] = tuple(
+            XRayLine(element, name, float(row["energy (keV)"]), float(row["weight"]))
+            for name, row in (table.as_dictionary() if table is not None else {}).items()
+        )
+        mass[element] = float(entry.General_properties.atomic_weight)
+    return lines, mass
+
+
+def element_tables() -> ElementTables:
+    """Lines, masses and absorption of exspy's database."""
+    return ElementTables(*_lines_and_masses(), MassAbsorption())
+
+
+def energy_axis(signal: Any) -> FloatArray:
+    """Centres of the channels in keV.
+
+    Raises
+    ------
+    ValueError
+        If the signal is empty, or its axis is not in keV or eV, or runs backwards.
+    NotImplementedError
+        If the axis is not uniform.
+    """
+    title = signal.metadata.get_item("General.title", "") or "signal"
+    if signal.data.size == 0 or signal.data.dtype == object:
+        raise ValueError(f"'{title}' is empty: no spectrum was read from its file.")
+    axis = signal.axes_manager.signal_axes[0]
+    if not axis.is_uniform:
+        raise NotImplementedError(f"The energy axis of '{title}' is non-uniform: interpolate it first.")
+    if str(axis.units) not in ("keV", "eV"):
+        raise ValueError(
+            f"The energy axis of '{title}' is in {axis.units}, not keV or eV: set s.axes_manager.signal_axes[0].units."
+        )
+    if axis.scale <= 0.0:
+        raise ValueError(f"The energy axis of '{title}' runs backwards: its scale must be above 0.")
+    return np.asarray(axis.axis, dtype=float) * (0.001 if str(axis.units) == "eV" else 1.0)
+
+
+def units_per_keV(signal: Any) -> float:
+    """Units of the energy axis in one keV."""
+    return 1000.0 if str(signal.axes_manager.signal_axes[0].units) == "eV" else 1.0
+
+
+def read_instrument(signal: Any, *, need_angle: bool = True) -> Instrument:
+    """What the metadata say of the microscope and the detector.
+
+    Raises
+    ------
+    ValueError
+        If the beam energy, the resolution or an angle is not there, naming it and how to set it.
+
+    Warns
+    -----
+    UserWarning
+        If a value is exspy's default, because the file held none.
+    """
+    items = {
+        "beam_energy": (TEM + "beam_energy", "beam energy in keV", True),
+        "energy_resolution_MnKa": (EDS + "energy_resolution_MnKa", "energy resolution in eV at Mn Kα", True),
+        "tilt_stage": (TEM + "Stage.tilt_alpha", "tilt of the stage in degrees", need_angle),
+        "azimuth_angle": (EDS + "azimuth_angle", "azimuth of the detector in degrees", need_angle),
+        "elevation_angle": (EDS + "elevation_angle", "elevation of the detector in degrees", need_angle),
+    }
+    values = {name: signal.metadata.get_item(item, None) for name, (item, _, _) in items.items()}
+    for name, (item, words, needed) in items.items():
+        value = values[name]
+        if needed and (value is None or not np.isscalar(value) or not np.isfinite(value)):
+            angle = " for the take-off angle" if name in _ANGLES else ""
+            raise ValueError(
+                f"The {words} is missing{angle} (metadata {item}): set it with s.set_microscope_parameters({name}=...)."
+            )
+    invented = set(signal.metadata.get_item(DEFAULTS, None) or ())
+    # Whoever set one of them will have looked at all.
+    if any(values[name] != DEFAULT_VALUES[name]() for name in invented):
+        invented = set()
+    guessed = [f"{words}: {values[name]:g}" for name, (_, words, _) in items.items() if name in invented]
+    if guessed:
+        warnings.warn(
+            "The file does not say everything; exspy's defaults are used, which nobody measured: "
+            + "; ".join(guessed)
+            + ". Set what is known with s.set_microscope_parameters().",
+            UserWarning,
+            stacklevel=4,
+        )
+    return Instrument(
+        take_off_angle=float(signal.get_take_off_angle()) if need_angle else 90.0,
+        electrons=count_electrons(*(signal.metadata.get_item(_SCALE[n], None) for n in ("beam_current", "live_time"))),
+        resolution=float(values["energy_resolution_MnKa"]),
+        beam_energy=float(values["beam_energy"]),
+    )
+
+
+def _names(signal: Any, item: str) -> tuple[str, ...]:
+    found = signal.metadata.get_item(item, None)
+    # Old files hold arrays of strings of NumPy.
+    return () if found is None else tuple(str(name) for name in found)
+
+
+def read_map(signal: Any, *, need_angle: bool = True) -> EDSMap:
+    """Everything that the science takes from an X-ray signal.
+
+    Parameters
+    ----------
+    signal
+        With any navigation axes, lazy or not.
+    need_angle
+        Whether X-rays are absorbed on their way out, so that the way must be known.
+
+    Raises
+    ------
+    ValueError, NotImplementedError
+        As for :func:`energy_axis` and :func:`read_instrument`.
+    """
+    energy = energy_axis(signal)
+    instrument = read_instrument(signal, need_angle=need_angle)
+    solid_angle = signal.metadata.get_item(_SCALE["solid_angle"], None)
+    return EDSMap(
+        spectra=Spectra(signal.data),
+        energy=energy,
+        axes=tuple(signal.axes_manager._get_navigation_axes_dicts()),
+        instrument=instrument,
+        solid_angle=None if solid_angle is None else float(solid_angle),
+        tables=element_tables(),
+        elements=_names(signal, "Sample.elements"),
+        lines=_names(signal, "Sample.xray_lines"),
+        lacking={name: item for name, item in _SCALE.items() if signal.metadata.get_item(item, None) is None},
+    )
