@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, special, stats
+from scipy import ndimage, special
 
 from hyperspy_assb.eds.composition.atoms import shares
+from hyperspy_assb.fitting.statistics.false_discovery import false_discovery
 
 FloatArray = NDArray[np.float64]
 _REPLICATES = 12
@@ -328,21 +329,6 @@ def _combine(
         total += weight * moved[index[:, k]]
     total[(outside & (weights > 1e-9)).any(axis=1)] = np.nan
     return np.moveaxis(total, 0, axis)
-
-
-def false_discovery(p_value: FloatArray) -> FloatArray:
-    """Smallest false discovery rate at which each test is a find; NaN where there was no test.
-
-    Examples
-    --------
-    >>> false_discovery(np.array([0.01, 0.04, 0.03, np.nan])).round(3)
-    array([0.03, 0.04, 0.04,  nan])
-    """
-    q_value = np.full(p_value.shape, np.nan)
-    tested = np.isfinite(p_value)
-    if tested.any():
-        q_value[tested] = stats.false_discovery_control(p_value[tested])
-    return q_value
 
 
 def region_changes(change: CompositionChange, regions: Mapping[str, NDArray[np.bool_]]) -> list[RegionChange]:

@@ -8,9 +8,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.statistics.false_discovery import false_discovery
 
 Pixels = NDArray[np.intp]
 
@@ -202,9 +203,8 @@ def find_excess(
     level
         Expected share of false finds among all, between 0 and 1.
     dependence
-        Between the errors of the pixels: "positive" (independent, or together through one calibration: Benjamini and
-        Hochberg, J. R. Stat. Soc. B 57, 289 (1995), doi 10.1111/j.2517-6161.1995.tb02031.x) or "any" (Benjamini and
-        Yekutieli, Ann. Stat. 29, 1165 (2001), doi 10.1214/aos/1013699998), which finds less.
+        Between the errors of the pixels: "positive" (independent, or together through one calibration) or "any", which
+        finds less; see :func:`.false_discovery.false_discovery`.
 
     Returns
     -------
@@ -228,12 +228,8 @@ def find_excess(
     """
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must lie between 0 and 1, not {level}.")
-    methods: dict[str, Literal["bh", "by"]] = {"positive": "bh", "any": "by"}
-    if dependence not in methods:
+    if dependence not in ("positive", "any"):
         raise ValueError(f"dependence must be 'positive' or 'any', not {dependence!r}.")
     p = np.asarray(special.ndtr(-np.asarray(significance, dtype=float)))
-    adjusted = np.full(p.shape, np.nan)
-    known = np.isfinite(p)
-    if known.any():
-        adjusted[known] = stats.false_discovery_control(p[known], method=methods[dependence])
+    adjusted = false_discovery(p, dependence)
     return Discovery(p_value=p, adjusted=adjusted, found=adjusted <= level)
