@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus, LithiumContent
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.statistics.false_discovery import false_discovery
 
@@ -189,6 +190,24 @@ def region_statistics(
         t_over_lambda=float(np.median(thickness[measured])) if measured.any() else np.nan,
         olivine_fraction=float(iron[measured].sum()) / all_thickness if all_thickness > 0.0 else np.nan,
     )
+
+
+def tabulate_regions(
+    regions: Mapping[str, Pixels], content: LithiumContent, t_over_lambda: FloatArray
+) -> dict[str, dict[str, float]]:
+    """What holds for each region, by its name: its statistics, and how many of its pixels have each status."""
+    maps = {name: getattr(content, name) for name in ("x", "x_std", "x_systematic", "olivine_fraction")}
+    return {
+        name: asdict(region_statistics(pixels, **maps, t_over_lambda=t_over_lambda))
+        | {s.name.lower(): int(np.sum(content.status[pixels] == s)) for s in DelithiationStatus}
+        for name, pixels in regions.items()
+    }
+
+
+def find_iron_phosphate(content: LithiumContent, level: float) -> Discovery:
+    """Pixels that hold FePO4: x is below 1 by more than its uncertainty, counting and systematic."""
+    uncertainty = np.hypot(content.x_std, content.x_systematic)
+    return find_excess((1.0 - content.x) / uncertainty, level=level)
 
 
 def find_excess(
