@@ -15,18 +15,19 @@ import pandas as pd
 from hyperspy_assb import provenance
 from hyperspy_assb.components.edges import IonisationEdge
 from hyperspy_assb.eels import checks
+from hyperspy_assb.eels.scattering.separability import Separability
 from hyperspy_assb.fitting.solver.spectra_fit import Status
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.models.eels import ASSBEELSModel
 from hyperspy_assb.models.low_loss import apply_shapes
 from hyperspy_assb.models.multifit import detector_from_metadata
-from hyperspy_assb.models.separability import Separability
 from hyperspy_assb.report import findings
 from hyperspy_assb.report.delithiation import delithiation_maps
 from hyperspy_assb.report.output import Progress
 from hyperspy_assb.report.spectra import FittedSpectrum, choose_spectra
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.delithiation_estimate import quantify_delithiation
+from hyperspy_assb.signals.eels.reading import on_navigation_axes
 
 STATUS_NAMES = {int(s): s.name.lower().replace("_", " ") for s in Status}
 BAND = "FePO4ValenceBand"
@@ -218,7 +219,7 @@ def collect_maps(
     signal, components = model.signal, {component.name: component for component in model}
 
     def as_map(values: Any, label: str, units: str = "", words: Mapping[int, str] | None = None) -> Map:
-        return Map(signal._on_navigation_axes(values, title=label), label, units, words)
+        return Map(on_navigation_axes(signal, values, title=label), label, units, words)
 
     def value(component: str, parameter: str) -> tuple[FloatArray, FloatArray]:
         stored = getattr(components[component], parameter).map

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb import reference
+from hyperspy_assb.eels.scattering.joint_model import JointFit, JointModel
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 OLIVINE = ("LiFePO4", "FePO4")
 VACUUM = 0.02
 """t/lambda up to which a pixel is taken for vacuum."""
+
+
+def elements_of(phases: Iterable[str]) -> tuple[str, ...]:
+    """Elements whose edges and bands the named phases need, besides those of the olivines."""
+    named = [phase.lower() for phase in phases]
+    lagp = ("Al", "Ge") if any("lagp" in phase for phase in named) else ()
+    return ("Li", "Fe", "P", *lagp, *(("C",) if any("carbon" in phase for phase in named) else ()))
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,23 @@ class Features:
     values: FloatArray
     covariance: FloatArray
     t_over_lambda: FloatArray
+
+    @classmethod
+    def of(cls, fit: JointFit) -> Features:
+        """Free amounts of a fitted joint model."""
+        result, joint = fit.result, fit.joint
+        assert result is not None
+        assert result.covariance is not None
+        rows = np.flatnonzero(joint.amounts & joint.free)
+        components = [component for component, _ in joint.names]
+        single = {c for c in components if sum(components[k] == c for k in np.flatnonzero(joint.amounts)) == 1}
+        position = (np.cumsum(joint.free) - 1)[rows]
+        return cls(
+            names=tuple(c if c in single else f"{c}.{p}" for c, p in (joint.names[k] for k in rows)),
+            values=result.values[:, rows],
+            covariance=result.covariance[:, position[:, np.newaxis], position],
+            t_over_lambda=fit.t_over_lambda(),
+        )
 
     def index(self, name: str) -> int:
         """Column of a parameter.
@@ -184,3 +209,15 @@ def calibrate(
         n_pixels=np.array([m.size for m in members]),
         iron=np.array([reference.phase(phase).atom_density("Fe") for phase in OLIVINE]),
     )
+
+
+def single_scattering_columns(joint: JointModel) -> FloatArray:
+    """Single scattering of every free amount at 1, per channel, shape (K, E), in the order of :meth:`Features.of`."""
+    model, wanted = joint.model, joint.amounts & joint.free
+    columns = []
+    for term, where in zip(model.terms, model.slices, strict=True):
+        if wanted[where].any():
+            gradients = np.empty((term.size, model.loss.size))
+            term.evaluate(model.loss, joint.values[0, where], gradients)
+            columns.append(gradients[wanted[where]] * model.scale)
+    return np.concatenate(columns)

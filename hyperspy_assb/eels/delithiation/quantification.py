@@ -8,7 +8,8 @@ and nothing else of the spectra of the olivines.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -27,8 +28,10 @@ from hyperspy_assb.eels.delithiation.lithium_content import (
     content,
     estimate_from_features,
 )
+from hyperspy_assb.eels.delithiation.phase_features import OLIVINE
 from hyperspy_assb.eels.delithiation.pixels import MOST_DILUTION, Pixels
 from hyperspy_assb.eels.delithiation.standard import Standard
+from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
@@ -37,6 +40,8 @@ UNCERTAIN = 0.25
 """Standard error of x above which a pixel is flagged: LiFePO4 and FePO4 are then less than four of them apart."""
 DISAGREEMENT = 1e-3
 """p value of the agreement of the estimates below which a pixel is flagged."""
+NOT_PURE, NOT_ONE_PHASE = 0.1, 0.3
+"""Scatter of x among pure pixels, beyond counting, from which a user is warned, and which no pure phase has."""
 SCATTER_NODES = 8
 """Thicknesses at which the scatter of pure pixels is told."""
 _BLOCK = 512
@@ -169,28 +174,26 @@ def quantify(
 
 
 def measure_scatter(
-    standard: Standard, counts: ArrayLike, energy: FloatArray, pure: Sequence[NDArray[np.bool_]], detector: Detector
+    standard: Standard, pure: LowLossMap, masks: Mapping[str, NDArray[np.bool_]], detector: Detector
 ) -> Standard:
     """The standard with what x of pure pixels scatters beyond counting, for both olivines.
 
     Parameters
     ----------
     standard
-        From these pixels.
-    counts
-        Shape (S, E).
-    energy
-        Centres of the channels in eV, shape (E,).
+        From these spectra.
     pure
-        Pure pixels of LiFePO4 and of FePO4, shape (S,) each.
+        On one navigation axis, in memory.
+    masks
+        Which of them are of each olivine, shape (S,) each.
     detector
         Gain and read noise.
     """
     low, high = standard.spectra.thickness
     nodes = np.linspace(low, high, SCATTER_NODES)
     scatter = np.zeros((2, nodes.size))
-    for k, (rows, x) in enumerate(zip(pure, (1.0, 0.0), strict=True)):
-        found = quantify(standard, np.asarray(counts)[rows], energy, detector=detector, ensemble=False)
+    for k, (phase, x) in enumerate(zip(OLIVINE, (1.0, 0.0), strict=True)):
+        found = quantify(standard, pure.counts[masks[phase]], pure.energy, detector=detector, ensemble=False)
         whole = found.contents["references"]
         known = np.isfinite(whole.x)
         if known.sum() > 2:
@@ -199,6 +202,18 @@ def measure_scatter(
             weight = np.exp(-0.5 * far**2) + 1e-9
             scatter[k] = np.maximum(weight @ excess / weight.sum(axis=1), 0.0)
     return replace(standard, scatter=scatter)
+
+
+def check_purity(standard: Standard) -> None:
+    """Raise ValueError if pure pixels scatter as no phase does, warn if more than one phase should."""
+    for phase, variance in zip(OLIVINE, standard.scatter, strict=True):
+        scatter = float(np.sqrt(np.mean(variance)))
+        if scatter < NOT_PURE:
+            continue
+        message = f"references[{phase!r}]: x of its spectra scatters by {scatter:.2g} beyond counting. "
+        if scatter > NOT_ONE_PHASE:
+            raise ValueError(message + "They are not of one phase: check the mask (y before x) and the energy axis.")
+        warnings.warn(message + "Leave out what is not pure; x_systematic carries it.", UserWarning, stacklevel=4)
 
 
 def _judge(pixels: Pixels, minimum_olivine: float, choices: dict[str, FloatArray]) -> Quantification:

@@ -1,17 +1,24 @@
-"""Starting values for a fit of low-loss spectra, found from the data."""
+"""What is known of low-loss spectra before a fit, found from the data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import fft
 
-from hyperspy_assb.eels.lineshapes import ZERO_LOSS_PEAK
+from hyperspy_assb.eels.low_loss_map import LowLossMap
+from hyperspy_assb.eels.zero_loss.position import estimate_centre
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
-from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+_SMOOTH, FAR, FEWEST_DARK = 4.0, 10.0, 8
+"""Full widths from the zero loss beyond which spectra are smooth, and before it beyond which there are no electrons;
+channels that tell the dark level."""
+
+_SAMPLE = 300
+"""Spectra that tell gain and read noise."""
 
 
 def sum_aligned(counts: ArrayLike, centre: ArrayLike, energy: FloatArray) -> FloatArray:
@@ -76,9 +83,9 @@ def estimate_detector(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, 
     mean = (counts[:, :-2] + counts[:, 1:-1] + counts[:, 2:]) / 3.0
     variance = np.diff(counts, n=2, axis=1) ** 2 / 6.0
     offset = energy[1:-1] - np.asarray(centre)[:, np.newaxis]
-    smooth = (np.abs(offset) > 4.0 * fwhm) & np.isfinite(offset)
-    dark = smooth & (offset < -10.0 * fwhm)
-    level = float(np.median(counts[:, 1:-1][dark])) if dark.sum() >= 8 * len(counts) else 0.0
+    smooth = (np.abs(offset) > _SMOOTH * fwhm) & np.isfinite(offset)
+    dark = smooth & (offset < -FAR * fwhm)
+    level = float(np.median(counts[:, 1:-1][dark])) if dark.sum() >= FEWEST_DARK * len(counts) else 0.0
     if smooth.sum() < 50:
         return Detector(), level
     electrons, scatter = np.maximum(mean[smooth] - level, 0.0), variance[smooth]
@@ -93,6 +100,26 @@ def estimate_detector(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, 
     slope, intercept = np.polyfit(x, robust, 1, w=weight)
     gain = float(np.clip(slope, 1e-3, None)) if slope > 0 else 1.0
     return Detector(gain=gain, read_noise=float(np.sqrt(max(intercept, 0.0)))), level
+
+
+def detector_of(spectra: LowLossMap, fwhm: float) -> Detector:
+    """Gain and read noise as they were recorded, or as the spectra tell them where nobody measured them.
+
+    Parameters
+    ----------
+    spectra
+        Low-loss spectra.
+    fwhm
+        Width of the zero loss in eV.
+    """
+    if spectra.detector is not None:
+        return spectra.detector
+    counts = spectra.take(spectra.sample(_SAMPLE))
+    counts = counts[np.isfinite(counts).all(axis=1) & np.any(counts, axis=1)]
+    if not len(counts):
+        return Detector()
+    centre = estimate_centre(counts, spectra.energy).centre
+    return estimate_detector(counts, spectra.energy, centre, fwhm)[0]
 
 
 @dataclass(frozen=True)
@@ -198,55 +225,3 @@ def single_scattering(counts: FloatArray, energy: FloatArray, zero_loss: FloatAr
     logarithm = np.zeros(spectrum.size, dtype=complex)
     logarithm[usable] = np.log(spectrum[usable] / source[usable])
     return fft.irfft(logarithm * np.where(usable, strength, 0.0), length)[: energy.size]
-
-
-def start_scattering(
-    model: SpectrumModel,
-    linear: NDArray[np.bool_],
-    parameters: FloatArray,
-    distribution: FloatArray,
-    *,
-    start: float,
-    stop: float,
-) -> FloatArray:
-    """Linear scattering parameters that describe a single-scattering distribution, by least squares.
-
-    Parameters
-    ----------
-    model
-        The forward model.
-    linear
-        Which parameters are wanted, shape (P,).
-    parameters
-        All parameters, shape (P,).
-    distribution
-        Probability per channel, shape (E,), as from :func:`single_scattering`.
-    start, stop
-        Range of energy losses to describe, in eV.
-
-    Returns
-    -------
-    parameters
-        With the wanted ones replaced, shape (P,).
-    """
-    wanted = np.flatnonzero(linear)
-    if not wanted.size:
-        return parameters.copy()
-    columns = np.empty((wanted.size, model.energy.size))
-    for term, where in zip(model.terms, model.slices, strict=True):
-        gradients = term.shape.evaluate(model.loss, parameters[where], term.constants)[1] * model.scale
-        for row in np.flatnonzero((wanted >= where.start) & (wanted < where.stop)):
-            columns[row] = gradients[wanted[row] - where.start]
-    inside = (model.loss >= start) & (model.loss <= stop)
-    weight = 1.0 / np.sqrt(np.maximum(distribution, 0.0) + 1e-3 * np.max(distribution))
-    size = np.maximum(np.linalg.norm(columns[:, inside] * weight[inside], axis=1), 1e-300)
-    design = (columns[:, inside] * weight[inside] / size[:, np.newaxis]).T
-    solution = np.linalg.lstsq(design, (distribution * weight)[inside], rcond=1e-8)[0]
-    out = parameters.copy()
-    out[wanted] = solution / size
-    return out
-
-
-def zero_loss_channels(energy: FloatArray, values: FloatArray) -> FloatArray:
-    """Zero-loss peak in counts per channel, shape (E,), for given parameters, shape (5,)."""
-    return ZERO_LOSS_PEAK.evaluate(energy, values)[0] * (energy[1] - energy[0])

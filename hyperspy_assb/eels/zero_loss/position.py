@@ -26,6 +26,12 @@ _FWHM = 2.3548200450309493
 _SHAPE_PIXELS = 256
 
 
+CHANNELS_PER_WIDTH = 3.6
+"""Channels for each full width of the zero loss that are enough: its Fourier transform is below 1e-4 at what is lost.
+
+Frequencies that the zero loss does not pass cannot be measured, and single scattering learnt from them is noise."""
+
+
 class ZeroLossStatus(IntEnum):
     """What became of a pixel."""
 
@@ -170,6 +176,15 @@ def estimate_centre(
         gain=used_gain,
         shape=shape,
     )
+
+
+def channels_together(counts: ArrayLike, energy: ArrayLike) -> int:
+    """How many channels to add up, so that :data:`CHANNELS_PER_WIDTH` or more lie in the width of the zero loss."""
+    axis = np.asarray(energy, dtype=np.float64)
+    width = estimate_centre(counts, axis).fwhm
+    known = width[np.isfinite(width)]
+    scale = (axis[-1] - axis[0]) / (axis.size - 1)
+    return max(1, int(np.median(known) / scale / CHANNELS_PER_WIDTH)) if known.size else 1
 
 
 class _Fits:

@@ -1,0 +1,344 @@
+"""The joint low-loss model of many spectra: where its fit starts, what pure pixels tell of its shapes, and the fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperspy_assb.eels.lineshapes import DARK_LEVEL, ZERO_LOSS_PEAK
+from hyperspy_assb.eels.low_loss_map import LowLossMap
+from hyperspy_assb.eels.scattering.low_loss_components import Component, LowLossOptions, choose_components
+from hyperspy_assb.eels.scattering.starting_values import (
+    FAR,
+    FEWEST_DARK,
+    ZeroLossStart,
+    estimate_detector,
+    single_scattering,
+    start_zero_loss,
+    sum_aligned,
+)
+from hyperspy_assb.eels.zero_loss.position import estimate_centre
+from hyperspy_assb.fitting.solver.map_fit import Job, fit_map
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitResult, SolverOptions, fit_spectra
+from hyperspy_assb.fitting.spectra.forward import SpectrumModel
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role
+
+INSTRUMENT = ("asymmetry", "lorentz_fraction", "tail_fraction", "tail_length")
+"""Parameters of the zero loss that source and detector give to every pixel alike; its area, place and width drift."""
+_TAILS = ((0.1, 0.05, 5.0), (0.02, 0.2, 10.0), (0.5, 0.001, 10.0))
+"""Lorentzian share, share of the tails and their length in eV that fits start from: several look good nearby."""
+SHAPES: dict[str, dict[str, tuple[str, ...]]] = {
+    "vacuum": {"ZeroLossPeak": INSTRUMENT},
+    "FePO4": {"FePO4ValenceBand": ("centre", "fwhm"), "Fe_M23": ("onset_energy", "onset_width")},
+    "LiFePO4": {"Li_K": ("peak_energy", "peak_fwhm", "peak_ratio")},
+}
+"""Positions and widths that all pixels share, by component, under the phase on which they are fitted."""
+Shapes = dict[tuple[str, str], float]
+
+
+@dataclass(frozen=True)
+class JointModel:
+    """A model of many spectra, and the values of its parameters.
+
+    Parameters
+    ----------
+    names
+        ``(component, parameter)`` of the P parameters.
+    model
+        The forward model on the fitted channels.
+    free
+        Which parameters are fitted, shape (P,).
+    lower, upper
+        Bounds, shape (P,).
+    values
+        Shape (S, P).
+    mask
+        Channels of the forward model that are left out, shape (E,).
+    """
+
+    names: tuple[tuple[str, str], ...]
+    model: SpectrumModel
+    free: NDArray[np.bool_]
+    lower: FloatArray
+    upper: FloatArray
+    values: FloatArray
+    mask: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, components: Sequence[Component], energy: FloatArray) -> JointModel:
+        """The model of some components, all parameters at their defaults, shape (1, P)."""
+        parameters = [(c, p) for c in components for p in c.term.shape.parameters]
+        model = SpectrumModel([c.term for c in components], energy)
+        return cls(
+            names=tuple((c.name, p.name) for c, p in parameters),
+            model=model,
+            free=np.array([p.name not in c.fixed for c, p in parameters]),
+            lower=np.array([-np.inf if p.minimum is None else p.minimum for _, p in parameters]),
+            upper=np.array([np.inf if p.maximum is None else p.maximum for _, p in parameters]),
+            values=np.array([[p.value for _, p in parameters]]),
+            mask=np.zeros(model.energy.size, dtype=bool),
+        )
+
+    @property
+    def columns(self) -> dict[tuple[str, str], int]:
+        """Place of each parameter."""
+        return {name: k for k, name in enumerate(self.names)}
+
+    @property
+    def amounts(self) -> NDArray[np.bool_]:
+        """Which parameters are linear and of scattering, shape (P,)."""
+        return np.concatenate([t.linear & (t.shape.role is Role.SCATTERING) for t in self.model.terms])
+
+    def with_shapes(self, shapes: Shapes) -> JointModel:
+        """The same with shared positions and widths fixed at given values, in every spectrum."""
+        free, values, columns = self.free.copy(), self.values.copy(), self.columns
+        for name, value in shapes.items():
+            free[columns[name]], values[:, columns[name]] = False, value
+        return replace(self, free=free, values=values)
+
+
+@dataclass(frozen=True)
+class JointFit:
+    """A started or fitted joint model of S spectra.
+
+    Parameters
+    ----------
+    joint
+        The model with its values.
+    detector
+        Gain and read noise that the spectra tell.
+    components
+        What it is made of.
+    result
+        Of the fit; None before it.
+    """
+
+    joint: JointModel
+    detector: Detector
+    components: tuple[Component, ...]
+    result: FitResult | None = None
+
+    def t_over_lambda(self) -> FloatArray:
+        """Integral of the fitted single scattering over the fitted range, shape (S,); NaN without a fit."""
+        assert self.result is not None
+        total = self.joint.model.scattering_probability(self.joint.values)
+        return np.where(self.result.usable, total, np.nan)
+
+
+def start_joint_fit(spectra: LowLossMap, options: LowLossOptions) -> JointFit:
+    """Choose the joint model of some spectra, and find starting values of every one of them.
+
+    The typical spectrum is fitted first; its values, scaled by the zero-loss area and by t/lambda, start every other.
+
+    Parameters
+    ----------
+    spectra
+        With the zero loss in range.
+    options
+        What goes into the model.
+
+    Raises
+    ------
+    ValueError
+        If no zero-loss peak is found in any spectrum.
+
+    Warns
+    -----
+    UserWarning
+        If the beam energy or an angle is unset.
+    """
+    components, channels = choose_components(spectra.energy, spectra.check_microscope(), options)
+    energy, counts = spectra.energy, np.asarray(spectra.flat)
+    counts = np.where(np.isfinite(counts).all(axis=1, keepdims=True), counts, 0.0)
+    found = estimate_centre(counts, energy)
+    centre = np.where(np.any(counts, axis=1), np.ravel(found.centre), np.nan)
+    if not np.isfinite(centre).any():
+        raise ValueError("No zero-loss peak was found in any spectrum: check the energy range.")
+    rough = start_zero_loss(counts, energy, centre)
+    detector, level = estimate_detector(counts, energy, centre, rough.fwhm)
+    dark = np.sum(energy < float(np.nanmin(centre)) - FAR * rough.fwhm) >= FEWEST_DARK
+    if dark:
+        components.append(Component.of(DARK_LEVEL))
+    joint = JointModel.of(components, energy[:channels])
+    if dark:
+        joint.values[0, -1] = level / spectra.scale
+    zero = start_zero_loss(counts, energy, centre, level=level)
+    area, thickness, typical = _fit_typical(joint, counts, energy, zero, detector)
+    free = joint.free.copy()
+    for name in INSTRUMENT:
+        free[joint.columns["ZeroLossPeak", name]] = False
+    values = np.tile(typical, (len(counts), 1))
+    intensity, place = (joint.columns["ZeroLossPeak", name] for name in ("intensity", "centre"))
+    values[:, joint.amounts] *= (zero.t_over_lambda / thickness)[:, np.newaxis]
+    values[:, intensity] = zero.intensity * typical[intensity] / area
+    values[:, place] = zero.centre
+    values = np.where(np.isfinite(values), values, typical)
+    return JointFit(replace(joint, free=free, values=values), detector, tuple(components))
+
+
+def _fit_typical(
+    joint: JointModel, counts: FloatArray, energy: FloatArray, zero: ZeroLossStart, detector: Detector
+) -> tuple[float, float, FloatArray]:
+    """Fit the mean of all spectra, aligned by whole channels: its zero-loss area and t/lambda, and all parameters."""
+    good = np.isfinite(zero.centre)
+    mean = sum_aligned(counts, zero.centre, energy) / good.sum()
+    centre = float(np.median(zero.centre[good]))
+    typical = start_zero_loss(mean[np.newaxis], energy, np.array([centre]))
+    theta, source, used = joint.values[0].copy(), joint.model.slices[0], joint.model.energy.size
+    dark = joint.columns.get(("DarkLevel", "level"))
+    level = 0.0 if dark is None else theta[dark] * joint.model.scale
+    starts = []
+    for lorentz_fraction, tail_fraction, tail_length in _TAILS:
+        theta[source] = [typical.intensity[0], centre, typical.fwhm, 0.0, lorentz_fraction, tail_fraction, tail_length]
+        peak = ZERO_LOSS_PEAK.evaluate(energy[:used], theta[source])[0] * (energy[1] - energy[0])
+        distribution = single_scattering(mean[:used] - level, energy[:used], peak)
+        inside = (max(2.0, 2 * typical.fwhm), float(energy[used - 1]))
+        starts.append(_start_scattering(joint, theta, distribution, inside))
+    result = fit_spectra(
+        joint.model,
+        np.broadcast_to(mean[:used], (len(starts), used)),
+        np.array(starts),
+        free=joint.free,
+        lower=joint.lower,
+        upper=joint.upper,
+        mask=joint.mask,
+        detector=detector,
+        options=SolverOptions(max_iterations=300, minimum_counts=0.0),
+    )
+    best = int(np.nanargmin(np.where(result.usable, result.deviance, np.inf)))
+    values = result.values[best] if result.usable[best] else starts[0]
+    return float(values[source.start]), max(float(typical.t_over_lambda[0]), 1e-3), values
+
+
+def refine_shapes(
+    joint: JointModel,
+    spectra: tuple[FloatArray, FloatArray],
+    masks: Mapping[str, NDArray[np.bool_]],
+    detector: Detector,
+) -> tuple[JointModel, Shapes]:
+    """Fit positions and widths that all pixels share on the summed spectra of pure pixels, and fix them there.
+
+    FePO4 comes before LiFePO4, and without Li, so that the shape of Fe M2,3 is known before Li K is fitted above it.
+
+    Parameters
+    ----------
+    joint
+        A started model.
+    spectra
+        Counts, shape (S, E), and energy in eV, shape (E,), of all channels.
+    masks
+        Pure pixels of the phases in :data:`SHAPES`, as far as there are any: boolean arrays on the navigation axes.
+    detector
+        Gain and read noise.
+
+    Returns
+    -------
+    joint, shapes
+        The model with its shapes fixed, and their values by (component, parameter). A component whose fit ends at a
+        bound, or does not converge, keeps what it had.
+    """
+    counts, energy = spectra
+    names = {component for component, _ in joint.names}
+    columns = joint.columns
+    shapes: Shapes = {}
+    for phase, wanted in SHAPES.items():
+        shared = {component: parameters for component, parameters in wanted.items() if component in names}
+        if phase not in masks or not shared:
+            continue
+        rows = np.flatnonzero(np.ravel(masks[phase]))
+        total = sum_aligned(counts[rows], joint.values[rows, columns["ZeroLossPeak", "centre"]], energy)
+        start = np.median(joint.values[rows], axis=0)
+        free = joint.free.copy()
+        for name, k in columns.items():
+            if name == ("ZeroLossPeak", "intensity") or name[0] == "DarkLevel":
+                start[k] *= rows.size
+            free[k] |= name[1] in shared.get(name[0], ())
+            absent = (phase == "FePO4" and name[0] == "Li_K") or (phase == "vacuum" and name[0] != "ZeroLossPeak")
+            if absent and free[k]:
+                free[k], start[k] = False, 0.0
+        result = fit_spectra(
+            joint.model,
+            total[np.newaxis, : joint.mask.size],
+            start,
+            free=free,
+            lower=joint.lower,
+            upper=joint.upper,
+            mask=joint.mask,
+            detector=Detector(detector.gain, detector.read_noise * np.sqrt(rows.size)),
+            options=SolverOptions(max_iterations=200, workers=1),
+        )
+        if not result.usable[0]:
+            continue
+        for component, parameters in shared.items():
+            own = [columns[component, name] for name in parameters]
+            found = result.values[0, own]
+            # A maximum of no height has no place worth keeping; a zero loss without Lorentzian or tails is one.
+            at_bound = np.any((found == joint.lower[own]) | (found == joint.upper[own]))
+            if component == "ZeroLossPeak" or not at_bound:
+                shapes.update({(component, n): float(v) for n, v in zip(parameters, found, strict=True)})
+        joint = joint.with_shapes(shapes)
+    return joint, shapes
+
+
+def fit_joint(started: JointFit, spectra: LowLossMap, *, progress: Callable[[int], object] | None = None) -> JointFit:
+    """Fit every spectrum.
+
+    Parameters
+    ----------
+    started
+        Of :func:`start_joint_fit` for these spectra.
+    spectra
+        In memory.
+    progress
+        Called with the number of spectra fitted since the last call.
+    """
+    joint = started.joint
+    job = Job(
+        model=joint.model,
+        start=joint.values,
+        free=joint.free,
+        lower=joint.lower,
+        upper=joint.upper,
+        mask=joint.mask,
+        ties=(),
+        rows=np.ones(len(joint.values), dtype=bool),
+    )
+    result = fit_map(
+        spectra.counts,
+        job,
+        detector=started.detector,
+        variance=None,
+        relative=False,
+        options=SolverOptions(),
+        progress=progress,
+    )
+    values = np.where(result.usable[:, np.newaxis], result.values, joint.values)
+    return replace(started, joint=replace(joint, values=values), result=result)
+
+
+def _start_scattering(
+    joint: JointModel, parameters: FloatArray, distribution: FloatArray, losses: tuple[float, float]
+) -> FloatArray:
+    """All parameters, shape (P,), with the free amounts such that they describe a single-scattering distribution.
+
+    By least squares, between two losses in eV; the distribution is a probability per channel, shape (E,).
+    """
+    model, wanted = joint.model, np.flatnonzero(joint.amounts & joint.free)
+    if not wanted.size:
+        return parameters.copy()
+    columns = np.empty((wanted.size, model.energy.size))
+    for term, where in zip(model.terms, model.slices, strict=True):
+        gradients = term.shape.evaluate(model.loss, parameters[where], term.constants)[1] * model.scale
+        for row in np.flatnonzero((wanted >= where.start) & (wanted < where.stop)):
+            columns[row] = gradients[wanted[row] - where.start]
+    inside = (model.loss >= losses[0]) & (model.loss <= losses[1])
+    weight = 1.0 / np.sqrt(np.maximum(distribution, 0.0) + 1e-3 * np.max(distribution))
+    size = np.maximum(np.linalg.norm(columns[:, inside] * weight[inside], axis=1), 1e-300)
+    design = (columns[:, inside] * weight[inside] / size[:, np.newaxis]).T
+    solution = np.linalg.lstsq(design, (distribution * weight)[inside], rcond=1e-8)[0]
+    out = parameters.copy()
+    out[wanted] = solution / size
+    return out
