@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from hyperspy_assb import components as own
 from hyperspy_assb.components.base import KernelComponent
+from hyperspy_assb.eels.delithiation import standard
 from hyperspy_assb.eels.low_loss_map import LowLossMap
-from hyperspy_assb.eels.scattering import joint_model
-from hyperspy_assb.eels.scattering.joint_model import Shapes
+from hyperspy_assb.eels.scattering.joint_model import Shapes, start_joint_fit
 from hyperspy_assb.eels.scattering.low_loss_components import Component, LowLossOptions
 from hyperspy_assb.models.eels import ASSBEELSModel
 from hyperspy_assb.models.multifit import VARIANCE, detector_from_metadata
@@ -42,7 +42,7 @@ def create_low_loss_model(signal: Any, spectra: LowLossMap, options: LowLossOpti
     UserWarning
         If the beam energy or an angle is unset, so that areal densities are only relative.
     """
-    started = joint_model.start_joint_fit(spectra, options)
+    started = start_joint_fit(spectra, options)
     joint, detector = started.joint, started.detector
     model = ASSBEELSModel(signal, auto_background=False, auto_add_edges=False, plural_scattering=True)
     model.extend([_as_hyperspy(component) for component in started.components])
@@ -68,7 +68,7 @@ def _as_hyperspy(component: Component) -> KernelComponent:
 def refine_shapes(model: ASSBEELSModel, masks: Mapping[str, NDArray[np.bool_]]) -> Shapes:
     """Fit positions and widths that all pixels share on pure pixels, and fix them there.
 
-    See :func:`hyperspy_assb.eels.scattering.joint_model.refine_shapes`.
+    See :func:`hyperspy_assb.eels.delithiation.standard.refine_shapes`.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def refine_shapes(model: ASSBEELSModel, masks: Mapping[str, NDArray[np.bool_]]) 
     data = model.signal.data.compute() if model.signal._lazy else model.signal.data
     counts = np.asarray(data, dtype=float).reshape(-1, energy.size)
     detector = detector_from_metadata(model.signal)
-    _, shapes = joint_model.refine_shapes(model.joint_model(), (counts, energy), masks, detector)
+    _, shapes = standard.refine_shapes(model.joint_model(), (counts, energy), masks, detector)
     apply_shapes(model, shapes)
     return shapes
 

@@ -8,7 +8,7 @@ import hyperspy.api as hs
 import numpy as np
 import pytest
 
-from hyperspy_assb.eels.scattering.joint_model import SHAPES
+from hyperspy_assb.eels.delithiation.standard import SHAPES
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
 from hyperspy_assb.fitting.solver.spectra_fit import Status
 from hyperspy_assb.models.low_loss import apply_shapes, refine_shapes

@@ -13,6 +13,10 @@ from hyperspy_assb.eels.scattering.joint_model import JointFit, JointModel
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 OLIVINE = ("LiFePO4", "FePO4")
+SIGNATURES = {"valence": "FePO4ValenceBand", "lithium": "Li_K"}
+"""The parameter of the joint fit that tells x, for each method."""
+DISTINCT = 3.0
+"""Standard errors by which the end members must differ in a parameter that is to tell x."""
 VACUUM = 0.02
 """t/lambda up to which a pixel is taken for vacuum."""
 
@@ -116,6 +120,36 @@ class Calibration:
         """Variance of :meth:`per_thickness` for one parameter, shape (S, R)."""
         direction = np.stack([np.ones_like(t_over_lambda), 1.0 / t_over_lambda], axis=-1)
         return np.einsum("sa,rab,sb->sr", direction, self.covariance[:, parameter], direction)
+
+    def check_contrast(self, names: tuple[str, ...], method: str) -> None:
+        """Raise ValueError if the end members cannot be told apart at any thickness, or are exchanged.
+
+        By the signature of a method, or, for one that takes the whole spectrum, by any: spectra that differ in neither
+        are not those of LiFePO4 and FePO4, whatever else tells them apart.
+        """
+        contrast = {name: self._contrast(names.index(name)) for name in SIGNATURES.values()}
+        # FePO4 has the 5 eV band, LiFePO4 the lithium.
+        right = (contrast["FePO4ValenceBand"][0] <= -DISTINCT, contrast["Li_K"][1] >= DISTINCT)
+        wrong = (contrast["FePO4ValenceBand"][1] >= DISTINCT, contrast["Li_K"][0] <= -DISTINCT)
+        if any(wrong) and not any(right):
+            raise ValueError(
+                "The references of LiFePO4 and FePO4 look exchanged: that of LiFePO4 has more of the 5 eV band, or "
+                "less Li K."
+            )
+        asked = [SIGNATURES[method]] if method in SIGNATURES else list(SIGNATURES.values())
+        if not any(max(-contrast[name][0], contrast[name][1]) >= DISTINCT for name in asked):
+            raise ValueError(
+                f"The references do not differ in {' or '.join(asked)} by more than three standard errors: "
+                "check that they are pure LiFePO4 and FePO4, and that the spectra hold Fe and Li at all."
+            )
+
+    def _contrast(self, key: int) -> tuple[float, float]:
+        """Least and largest difference of LiFePO4 and FePO4 in a parameter, over thickness, in standard errors."""
+        thickness = np.linspace(0.2, 1.5, 14)  # where the pure pixels lie, the difference is known best
+        ends = self.per_thickness(thickness)[:, :2, key]
+        error = np.sqrt(self.variance(thickness, key)[:, :2].sum(axis=1))
+        difference = (ends[:, 0] - ends[:, 1]) / error
+        return float(difference.min()), float(difference.max())
 
 
 def calibrate(

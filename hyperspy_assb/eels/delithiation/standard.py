@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -21,7 +22,14 @@ from hyperspy_assb.eels.delithiation.phase_features import (
     single_scattering_columns,
 )
 from hyperspy_assb.eels.low_loss_map import LowLossMap
-from hyperspy_assb.eels.scattering.joint_model import fit_joint, refine_shapes, start_joint_fit
+from hyperspy_assb.eels.scattering.joint_model import (
+    INSTRUMENT,
+    JointModel,
+    Shapes,
+    fit_joint,
+    start_joint_fit,
+    sum_aligned,
+)
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitResult, SolverOptions, fit_spectra
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
@@ -38,6 +46,14 @@ IRON_UNCERTAINTY = 0.02
 """Of the Fe atoms per t/lambda in one olivine over those in the other, by the sum rule: losses of valence electrons
 beyond :data:`VALENCE_END`, of the core below it, and at surfaces."""
 TOLERANCE = 1e-4
+NOT_PURE, NOT_ONE_PHASE = 0.1, 0.3
+"""Scatter of x among pure pixels, beyond counting, from which a user is warned, and which no pure phase has."""
+SHAPES: dict[str, dict[str, tuple[str, ...]]] = {
+    "vacuum": {"ZeroLossPeak": INSTRUMENT},
+    "FePO4": {"FePO4ValenceBand": ("centre", "fwhm"), "Fe_M23": ("onset_energy", "onset_width")},
+    "LiFePO4": {"Li_K": ("peak_energy", "peak_fwhm", "peak_ratio")},
+}
+"""Positions and widths that all pixels share, by component, under the phase on which they are fitted."""
 
 
 @dataclass(frozen=True)
@@ -239,6 +255,88 @@ def build_standard(
         misfit=max(misfit, 0.0),
     )
     return standard, detector
+
+
+def refine_shapes(
+    joint: JointModel,
+    spectra: tuple[FloatArray, FloatArray],
+    masks: Mapping[str, NDArray[np.bool_]],
+    detector: Detector,
+) -> tuple[JointModel, Shapes]:
+    """Fit positions and widths that all pixels share on the summed spectra of pure pixels, and fix them there.
+
+    FePO4 comes before LiFePO4, and without Li, so that the shape of Fe M2,3 is known before Li K is fitted above it.
+
+    Parameters
+    ----------
+    joint
+        A started model.
+    spectra
+        Counts, shape (S, E), and energy in eV, shape (E,), of all channels.
+    masks
+        Pure pixels of the phases in :data:`SHAPES`, as far as there are any: boolean arrays on the navigation axes.
+    detector
+        Gain and read noise.
+
+    Returns
+    -------
+    joint, shapes
+        The model with its shapes fixed, and their values by (component, parameter). A component whose fit ends at a
+        bound, or does not converge, keeps what it had.
+    """
+    counts, energy = spectra
+    names = {component for component, _ in joint.names}
+    columns = joint.columns
+    shapes: Shapes = {}
+    for phase, wanted in SHAPES.items():
+        shared = {component: parameters for component, parameters in wanted.items() if component in names}
+        if phase not in masks or not shared:
+            continue
+        rows = np.flatnonzero(np.ravel(masks[phase]))
+        total = sum_aligned(counts[rows], joint.values[rows, columns["ZeroLossPeak", "centre"]], energy)
+        start = np.median(joint.values[rows], axis=0)
+        free = joint.free.copy()
+        for name, k in columns.items():
+            if name == ("ZeroLossPeak", "intensity") or name[0] == "DarkLevel":
+                start[k] *= rows.size
+            free[k] |= name[1] in shared.get(name[0], ())
+            absent = (phase == "FePO4" and name[0] == "Li_K") or (phase == "vacuum" and name[0] != "ZeroLossPeak")
+            if absent and free[k]:
+                free[k], start[k] = False, 0.0
+        result = fit_spectra(
+            joint.model,
+            total[np.newaxis, : joint.mask.size],
+            start,
+            free=free,
+            lower=joint.lower,
+            upper=joint.upper,
+            mask=joint.mask,
+            detector=Detector(detector.gain, detector.read_noise * np.sqrt(rows.size)),
+            options=SolverOptions(max_iterations=200, workers=1),
+        )
+        if not result.usable[0]:
+            continue
+        for component, parameters in shared.items():
+            own = [columns[component, name] for name in parameters]
+            found = result.values[0, own]
+            # A maximum of no height has no place worth keeping; a zero loss without Lorentzian or tails is one.
+            at_bound = np.any((found == joint.lower[own]) | (found == joint.upper[own]))
+            if component == "ZeroLossPeak" or not at_bound:
+                shapes.update({(component, n): float(v) for n, v in zip(parameters, found, strict=True)})
+        joint = joint.with_shapes(shapes)
+    return joint, shapes
+
+
+def check_purity(standard: Standard) -> None:
+    """Raise ValueError if pure pixels scatter as no phase does, warn if more than one phase should."""
+    for phase, variance in zip(OLIVINE, standard.scatter, strict=True):
+        scatter = float(np.sqrt(np.mean(variance)))
+        if scatter < NOT_PURE:
+            continue
+        message = f"references[{phase!r}]: x of its spectra scatters by {scatter:.2g} beyond counting. "
+        if scatter > NOT_ONE_PHASE:
+            raise ValueError(message + "They are not of one phase: check the mask (y before x) and the energy axis.")
+        warnings.warn(message + "Leave out what is not pure; x_systematic carries it.", UserWarning, stacklevel=4)
 
 
 def _fit_pure(

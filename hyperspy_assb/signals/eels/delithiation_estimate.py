@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from hyperspy_assb import provenance
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.delithiation.cross_section_calibration import quantify_by_cross_sections
-from hyperspy_assb.eels.delithiation.lithium_content import check_contrast
 from hyperspy_assb.eels.delithiation.phase_features import OLIVINE, elements_of
-from hyperspy_assb.eels.delithiation.quantification import check_purity, measure_scatter, quantify
-from hyperspy_assb.eels.delithiation.standard import Standard, build_standard
+from hyperspy_assb.eels.delithiation.quantification import measure_scatter, quantify
+from hyperspy_assb.eels.delithiation.standard import Standard, build_standard, check_purity
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.microscope import MicroscopeParameters
-from hyperspy_assb.eels.scattering.starting_values import detector_of
+from hyperspy_assb.eels.scattering.joint_model import detector_of
 from hyperspy_assb.eels.zero_loss.position import channels_together
 from hyperspy_assb.signals.eels.delithiation import BUILTIN, Delithiation, check_method
 from hyperspy_assb.signals.eels.reading import read_low_loss
@@ -68,7 +67,7 @@ def quantify_delithiation(
             "and 1 near LiFePO4."
         )
     if standard is not None:
-        check_contrast(standard.calibration, standard.names, method)
+        standard.calibration.check_contrast(standard.names, method)
         if standard is not getattr(references, "standard", None):
             check_purity(standard)
     show = hs.preferences.General.show_progressbar if show_progressbar is None else show_progressbar

@@ -36,7 +36,8 @@ def test_counts_and_energies_are_kept():
     assert added.energy[0] == pytest.approx(-10.0 + 1.5 * 0.05)  # the middle of the first four
     np.testing.assert_array_equal(added.counts, spectra.counts[:, :600].astype(int).reshape(3, 150, 4).sum(axis=-1))
     assert added.counts.sum() > np.iinfo(np.uint16).max
-    assert added.detector == Detector(2.0, pytest.approx(np.sqrt(8.0)))
+    assert added.detector.gain == 2.0
+    assert added.detector.read_noise == pytest.approx(np.sqrt(8.0))
     assert spectra.add_channels(1) is spectra
 
 
