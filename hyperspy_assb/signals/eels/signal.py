@@ -301,7 +301,9 @@ class ASSBEELSSpectrum(EELSSpectrum):
         """
         spectra = reading.read_low_loss(self)
         checks.check_counts(spectra.counts)
-        chosen = (elements,) if isinstance(elements, str) else tuple(elements or spectra.elements or ELEMENTS)
+        if elements is None:
+            elements = spectra.elements or ELEMENTS
+        chosen = (elements,) if isinstance(elements, str) else tuple(elements)
         return create_low_loss_model(self, spectra, LowLossOptions(chosen, valence, valence_band))
 
     def quantify_delithiation(
