@@ -241,6 +241,9 @@ class _Fits:
         cut = (self.stop[rows] - self.start[rows]) < 0.8 * (2 * half + 1)
         self.status[rows[cut]] = ZeroLossStatus.AT_EDGE
 
+    def _windows(self, rows: NDArray[np.int64]) -> peak_model.Windows:
+        return self.data[rows], self.use[rows], self.start[rows], self.stop[rows]
+
     def _fit(self, shape: PeakShape) -> tuple[NDArray[np.int64], FloatArray, FloatArray, NDArray[np.int64]]:
         """Fit the live pixels; returns their rows, information, chi-squared and numbers of channels."""
         rows = self._live()
@@ -248,14 +251,7 @@ class _Fits:
         if rows.size == 0:
             return rows, np.zeros((0, 3, 3)), np.zeros(0), np.zeros(0, dtype=np.int64)
         information, chi2, used, converged = peak_model.fit_pixels(
-            self.data[rows],
-            self.use[rows],
-            self.start[rows],
-            self.stop[rows],
-            theta,
-            shape.coefficients,
-            *self.noise,
-            *self.rule(theta),
+            self._windows(rows), theta, shape.coefficients, self.noise, self.rule(theta)
         )
         self.theta[rows] = theta
         sigma = np.exp(theta[:, 2])
@@ -306,14 +302,7 @@ class _Fits:
         rows = rows[np.unique(np.linspace(0, rows.size - 1, _SHAPE_PIXELS).astype(int))]
         theta = self.theta[rows]
         shape, theta = peak_model.estimate_shape(
-            self.data[rows],
-            self.use[rows],
-            self.start[rows],
-            self.stop[rows],
-            theta,
-            *self.noise,
-            self.rule(theta),
-            known_gain,
+            self._windows(rows), theta, self.noise, self.rule(theta), known_gain=known_gain
         )
         return shape
 
