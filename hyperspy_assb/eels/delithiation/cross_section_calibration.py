@@ -15,7 +15,7 @@ import numpy as np
 
 from hyperspy_assb import reference
 from hyperspy_assb.eels.delithiation.lithium_content import THICK, DelithiationStatus, Estimate, LithiumContent, content
-from hyperspy_assb.eels.delithiation.phase_features import OLIVINE, VACUUM, Features
+from hyperspy_assb.eels.delithiation.phase_features import LEAST_OLIVINE, OLIVINE, VACUUM, Features
 from hyperspy_assb.eels.delithiation.quantification import UNCERTAIN, Quantification
 from hyperspy_assb.eels.edges.cross_sections import ScatteringGeometry
 from hyperspy_assb.eels.edges.edge_terms import EDGES
@@ -227,7 +227,7 @@ def estimate_by_cross_sections(
     near_edges: NearEdgeErrors,
     reduced_deviance: FloatArray,
     *,
-    minimum_olivine: float = 0.1,
+    minimum_olivine: float = LEAST_OLIVINE,
 ) -> LithiumContent:
     """Lithium content of every pixel from Li K, Fe M2,3 and P L2,3 by their cross-sections.
 

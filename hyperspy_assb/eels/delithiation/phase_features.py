@@ -17,6 +17,10 @@ SIGNATURES = {"valence": "FePO4ValenceBand", "lithium": "Li_K"}
 """The parameter of the joint fit that tells x, for each method."""
 DISTINCT = 3.0
 """Standard errors by which the end members must differ in a parameter that is to tell x."""
+LEAST_OLIVINE = 0.1
+"""Share of the olivines in t/lambda below which a pixel gets no x: what lies above them would decide it."""
+DETECTED = 3.0
+"""Standard errors above nothing from which Fe counts as found."""
 VACUUM = 0.02
 """t/lambda up to which a pixel is taken for vacuum."""
 

@@ -12,10 +12,10 @@ from scipy import fft
 
 from hyperspy_assb.eels.delithiation.lithium_content import Estimate
 from hyperspy_assb.eels.delithiation.mixture import MixtureModel
-from hyperspy_assb.eels.delithiation.phase_features import VACUUM, Features
+from hyperspy_assb.eels.delithiation.phase_features import DETECTED, VACUUM, Features
 from hyperspy_assb.eels.delithiation.standard import IRON_UNCERTAINTY, TOLERANCE, Standard
 from hyperspy_assb.eels.lineshapes import ZERO_LOSS_PEAK
-from hyperspy_assb.eels.zero_loss.peak_search import search
+from hyperspy_assb.eels.zero_loss.peak_search import FWHM_OF_SIGMA, SEARCH_RANGE, search
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions, fit_spectra
 from hyperspy_assb.fitting.spectra import compiled_sums as compiled
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
@@ -24,14 +24,16 @@ from hyperspy_assb.fitting.spectra.terms import Term
 MOST_DILUTION = 0.5
 """Largest correction for the noise of references, as a share of the information that a pixel has."""
 MOST_STEPS = 40
+"""Of a fit."""
+EXPLAINED, PER_MISFIT = 1.3, 5.0
+"""Reduced deviance up to which the phases explain a spectrum: so much, and so many times the misfit of pure pixels of
+as many electrons."""
 THIN = 0.1
 """t/lambda below which a spectrum whose fit does not end is taken for vacuum, where no amount is determined."""
 _STEP_BLOCK = 16
-_SEARCH = (-25.0, 25.0)
 _STRENGTH = 0.3
 """Share of the zero loss that is left at the highest frequency that is looked at."""
 _FREQUENCIES = 48
-_FWHM = 2.3548200450309493
 
 
 class Mask(Protocol):
@@ -113,7 +115,7 @@ class Pixels:
     def unexplained(self) -> NDArray[np.bool_]:
         """Where the phases do not make up the spectrum as well as they do that of pure pixels."""
         with np.errstate(invalid="ignore"):
-            return self.reduced_deviance > 1.3 + 5.0 * self.standard.misfit * self.electrons
+            return self.reduced_deviance > EXPLAINED + PER_MISFIT * self.standard.misfit * self.electrons
 
     def holds_olivine(self, share: float) -> NDArray[np.bool_]:
         """Where the olivines make up a share of the column, and Fe is three standard errors above nothing."""
@@ -122,7 +124,7 @@ class Pixels:
         error = np.sqrt(np.einsum("r,srq,q->s", iron, self.amount_covariance[:, :2, :2], iron))
         with np.errstate(invalid="ignore"):
             enough = (thickness > VACUUM) & (amounts[:, :2].sum(axis=1) >= share * thickness)
-            return enough & (amounts[:, :2] @ iron >= 3.0 * error)
+            return enough & (amounts[:, :2] @ iron >= DETECTED * error)
 
     def from_amounts(self) -> Estimate:
         """x from the amounts of LiFePO4 and FePO4."""
@@ -248,7 +250,7 @@ def _start_mixture(
     counts = np.asarray(counts, dtype=float)
     bad = ~np.isfinite(counts).all(axis=1) | ~np.any(counts, axis=1)
     counts = np.where(bad[:, np.newaxis], 0.0, counts)
-    first, last = np.searchsorted(energy, _SEARCH)
+    first, last = np.searchsorted(energy, SEARCH_RANGE)
     peak, width = search(counts, int(first), int(last), detector.gain, detector.read_noise**2)
     bad |= peak < 0
     centre = energy[np.maximum(peak, 0)]
@@ -315,6 +317,6 @@ def _solve_logarithm(
     found, chosen = solution[good], rows[good]
     start[chosen, 0] = np.exp(found[:, 0])
     start[chosen, 1] += found[:, 1]
-    usual = (typical[2] / _FWHM) ** 2
-    start[chosen, 2] = _FWHM * np.sqrt(np.clip(usual + found[:, 2], 0.5 * usual, 2.0 * usual))
+    usual = (typical[2] / FWHM_OF_SIGMA) ** 2
+    start[chosen, 2] = FWHM_OF_SIGMA * np.sqrt(np.clip(usual + found[:, 2], 0.5 * usual, 2.0 * usual))
     start[np.ix_(chosen, np.arange(model.n_parameters)[model.amounts])] = found[:, 3:]

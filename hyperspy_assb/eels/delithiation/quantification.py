@@ -25,7 +25,7 @@ from hyperspy_assb.eels.delithiation.lithium_content import (
     content,
     estimate_from_features,
 )
-from hyperspy_assb.eels.delithiation.phase_features import OLIVINE, SIGNATURES
+from hyperspy_assb.eels.delithiation.phase_features import LEAST_OLIVINE, OLIVINE, SIGNATURES
 from hyperspy_assb.eels.delithiation.pixels import MOST_DILUTION, Pixels
 from hyperspy_assb.eels.delithiation.standard import Standard
 from hyperspy_assb.eels.low_loss_map import LowLossMap
@@ -43,10 +43,15 @@ SIGNIFICANT = 3.0
 """Standard errors above which a change counts: eight are looked at."""
 FEWEST, MOST_TRIED, MOST_CHOICES = 10, 1024, 400
 """Pixels that are needed, that are looked at, and those of them that hold olivine and are fitted again."""
+MUCH_OLIVINE = 0.3
+"""Share of the olivines in t/lambda of the pixels that are looked at."""
 NOISY = 0.1
 """Share of the information of the rest of a spectrum that noise of the references may imitate; beyond, a change of x
 tells of this noise."""
+_HUBER = 1.345
+"""Standard deviations from which a value weighs less: 95 % of the efficiency of least squares for normal errors."""
 _BLOCK = 512
+"""Spectra that a thread takes at a time."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ def quantify(
     energy: FloatArray,
     *,
     detector: Detector | None = None,
-    minimum_olivine: float = 0.1,
+    minimum_olivine: float = LEAST_OLIVINE,
     ensemble: bool = True,
     workers: int = 2,
     progress: Callable[[int], object] | None = None,
@@ -327,7 +332,7 @@ def measure_choices(
     """
     detector, counts = detector or Detector(), np.asarray(counts)
     whole = Pixels.of(standard, counts, energy, detector, workers)
-    olivine = whole.holds_olivine(0.3)
+    olivine = whole.holds_olivine(MUCH_OLIVINE)
     explained = olivine & ~whole.unexplained
     rows = np.flatnonzero(explained if explained.sum() >= FEWEST else olivine)[:MOST_CHOICES]
     first, changes = whole.from_amounts(), {}
@@ -363,7 +368,7 @@ def _robust_line(x: FloatArray, values: FloatArray, variance: FloatArray) -> tup
         line = inverse @ (design.T @ (weight * values))
         away = np.abs(values - design @ line) / np.sqrt(variance)
         scale = max(1.0, float(np.median(away)) / 0.6745)
-        weight = np.minimum(1.0, 1.345 * scale / np.maximum(away, 1e-12)) / variance
+        weight = np.minimum(1.0, _HUBER * scale / np.maximum(away, 1e-12)) / variance
     return line, np.asarray(inverse * scale**2, dtype=float)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.zero_loss import peak_shape as peak_model
-from hyperspy_assb.eels.zero_loss.peak_search import estimate_noise, find_spikes, search
+from hyperspy_assb.eels.zero_loss.peak_search import FWHM_OF_SIGMA, SEARCH_RANGE, estimate_noise, find_spikes, search
 from hyperspy_assb.eels.zero_loss.peak_shape import PeakShape
 
 FloatArray = NDArray[np.float64]
@@ -21,7 +21,6 @@ FloatArray = NDArray[np.float64]
 # In standard deviations of the fitted peak: 2.5 on either side hold 90 % of the information on its position, and the
 # first losses of the specimen lie outside.
 _WINDOW = 2.5
-_FWHM = 2.3548200450309493
 # Pixels from which the common shape is taken; its error is then a sixteenth of the error in one pixel.
 _SHAPE_PIXELS = 256
 
@@ -87,7 +86,7 @@ def estimate_centre(
     *,
     gain: float | None = 1.0,
     read_variance: float = 0.0,
-    search_range: tuple[float, float] = (-25.0, 25.0),
+    search_range: tuple[float, float] = SEARCH_RANGE,
     shape: PeakShape | None = None,
 ) -> ZeroLossEstimate:
     """Estimate the position of the zero-loss peak in every spectrum, to a fraction of a channel.
@@ -205,7 +204,7 @@ class _Fits:
         self.start = np.zeros(data.shape[0], dtype=np.int64)
         self.stop = self.start.copy()
         rows = np.flatnonzero(status == ZeroLossStatus.OK)
-        sigma = np.maximum(width[rows] / _FWHM, 0.4)
+        sigma = np.maximum(width[rows] / FWHM_OF_SIGMA, 0.4)
         height = np.maximum(data[rows, position[rows]], 1e-300)
         # A spike may sit on the maximum: take the height from the peak's surroundings.
         for i, row in enumerate(rows):
@@ -213,7 +212,7 @@ class _Fits:
             near = data[row, max(position[row] - half, 0) : position[row] + half + 1]
             height[i] = max(np.median(near), 0.2 * near.mean(), 1e-300)
         self.theta[rows] = np.stack([np.log(height * sigma), position[rows].astype(float), np.log(sigma)], axis=1)
-        self.found_at, self.found_sigma = position, np.maximum(width / _FWHM, 0.4)
+        self.found_at, self.found_sigma = position, np.maximum(width / FWHM_OF_SIGMA, 0.4)
         self._mark_saturated(rows)
 
     def _mark_saturated(self, rows: NDArray[np.int64]) -> None:

@@ -19,6 +19,7 @@ from hyperspy_assb.eels import checks, microscope
 from hyperspy_assb.eels.comparison.options import ComparisonOptions
 from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.eels.scattering.low_loss_components import ELEMENTS, LowLossOptions
+from hyperspy_assb.eels.zero_loss.peak_search import SEARCH_RANGE
 from hyperspy_assb.eels.zero_loss.removal import RemovalMethod
 from hyperspy_assb.models.eels import ASSBEELSModel
 from hyperspy_assb.models.low_loss import create_low_loss_model
@@ -130,7 +131,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         *,
         gain: float | None = None,
         read_variance: float = 0.0,
-        search_range: tuple[float, float] = (-25.0, 25.0),
+        search_range: tuple[float, float] = SEARCH_RANGE,
     ) -> ZeroLossMaps:
         """Estimate position, width and intensity of the zero-loss peak in every pixel.
 
@@ -164,7 +165,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         *,
         gain: float | None = None,
         read_variance: float = 0.0,
-        search_range: tuple[float, float] = (-25.0, 25.0),
+        search_range: tuple[float, float] = SEARCH_RANGE,
     ) -> BaseSignal:
         """Estimate the position of the zero-loss peak in every pixel, to a fraction of a channel.
 

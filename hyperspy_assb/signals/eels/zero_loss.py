@@ -12,6 +12,7 @@ from hyperspy.signals import BaseSignal
 from numpy.typing import NDArray
 
 from hyperspy_assb.eels import checks
+from hyperspy_assb.eels.zero_loss.peak_search import SEARCH_RANGE
 from hyperspy_assb.eels.zero_loss.position import estimate_centre
 from hyperspy_assb.eels.zero_loss.removal import RemovalMethod, check_arguments, remove_zero_loss
 from hyperspy_assb.signals.eels.reading import on_navigation_axes, read_energy_axis
@@ -49,7 +50,7 @@ def estimate(
     signal: Any, *, gain: float | None, read_variance: float, search_range: tuple[float, float]
 ) -> ZeroLossMaps:
     """See :meth:`hyperspy_assb.signals.ASSBEELSSpectrum.estimate_zero_loss`."""
-    energy = read_energy_axis(signal, zero_loss=search_range == (-25.0, 25.0))
+    energy = read_energy_axis(signal, zero_loss=search_range == SEARCH_RANGE)
     options = {"gain": gain, "read_variance": read_variance, "search_range": search_range}
 
     def arrays(counts: NDArray, **extra: object) -> NDArray[np.float64]:
