@@ -27,7 +27,7 @@ from hyperspy_assb.report.output import Progress
 from hyperspy_assb.report.spectra import FittedSpectrum, choose_spectra
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.delithiation_estimate import quantify_delithiation
-from hyperspy_assb.signals.eels.reading import on_navigation_axes
+from hyperspy_assb.signals.eels.low_loss_reading import on_navigation_axes
 
 STATUS_NAMES = {int(s): s.name.lower().replace("_", " ") for s in Status}
 BAND = "FePO4ValenceBand"

@@ -21,7 +21,7 @@ from hyperspy_assb.eels.delithiation.quantification import METHODS, Quantificati
 from hyperspy_assb.eels.delithiation.region_statistics import find_iron_phosphate, tabulate_regions
 from hyperspy_assb.eels.delithiation.standard import Standard
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
-from hyperspy_assb.signals.eels.regions import IronPhosphate, chosen_pixels, region_pixels
+from hyperspy_assb.signals.eels.named_regions import chosen_pixels, region_pixels
 from hyperspy_assb.signals.loading import check_result_path
 
 QUANTITIES = {
@@ -41,6 +41,28 @@ SHARED = {
     "agreement": "p value of the agreement of the estimates",
 }
 """What there is once."""
+
+
+@dataclass(frozen=True)
+class IronPhosphate:
+    """Where FePO4 is found, as HyperSpy signals on the navigation axes.
+
+    Parameters
+    ----------
+    p_value
+        Probability of at least this little lithium in LiFePO4; NaN where x is.
+    adjusted
+        Smallest level at which the pixel is among the finds.
+    found
+        Boolean: whether it is among them at ``level``.
+    level
+        Expected share of false finds among all.
+    """
+
+    p_value: Any
+    adjusted: Any
+    found: Any
+    level: float
 
 
 @dataclass(frozen=True)

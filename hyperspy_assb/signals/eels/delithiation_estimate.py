@@ -24,7 +24,7 @@ from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.eels.scattering.joint_model import detector_of
 from hyperspy_assb.eels.zero_loss.position import channels_together
 from hyperspy_assb.signals.eels.delithiation import BUILTIN, Delithiation, check_method
-from hyperspy_assb.signals.eels.reading import read_low_loss
+from hyperspy_assb.signals.eels.low_loss_reading import read_low_loss
 from hyperspy_assb.signals.region_mask import region_mask
 
 MOST_PIXELS = 300

@@ -19,7 +19,7 @@ from hyperspy_assb.eels.comparison.options import ComparisonOptions, Spectra, Wi
 from hyperspy_assb.eels.comparison.results import Comparison
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.signals.eels import comparison_tables as tables
-from hyperspy_assb.signals.eels.reading import read_low_loss
+from hyperspy_assb.signals.eels.low_loss_reading import read_low_loss
 from hyperspy_assb.signals.loading import check_result_path
 from hyperspy_assb.signals.region_mask import region_mask
 

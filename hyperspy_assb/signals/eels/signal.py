@@ -23,7 +23,8 @@ from hyperspy_assb.eels.zero_loss.peak_search import SEARCH_RANGE
 from hyperspy_assb.eels.zero_loss.removal import RemovalMethod
 from hyperspy_assb.models.eels import ASSBEELSModel
 from hyperspy_assb.models.low_loss import create_low_loss_model
-from hyperspy_assb.signals.eels import reading, zero_loss
+from hyperspy_assb.signals.eels import low_loss_reading as reading
+from hyperspy_assb.signals.eels import zero_loss
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.delithiation_estimate import quantify_delithiation
 from hyperspy_assb.signals.eels.low_loss_comparison import LowLossComparison, compare_low_loss

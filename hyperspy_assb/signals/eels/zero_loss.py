@@ -15,7 +15,7 @@ from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.zero_loss.peak_search import SEARCH_RANGE
 from hyperspy_assb.eels.zero_loss.position import estimate_centre
 from hyperspy_assb.eels.zero_loss.removal import RemovalMethod, check_arguments, remove_zero_loss
-from hyperspy_assb.signals.eels.reading import on_navigation_axes, read_energy_axis
+from hyperspy_assb.signals.eels.low_loss_reading import on_navigation_axes, read_energy_axis
 
 # Pixels that are read to learn what all have in common, where they are not all in memory.
 _SAMPLE = 256

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,28 +12,6 @@ from hyperspy_assb.eels.delithiation.region_statistics import name_regions
 from hyperspy_assb.eels.scattering import mean_spectra
 from hyperspy_assb.eels.scattering.mean_spectra import MeanSpectrum
 from hyperspy_assb.signals.region_mask import region_mask
-
-
-@dataclass(frozen=True)
-class IronPhosphate:
-    """Where FePO4 is found, as HyperSpy signals on the navigation axes.
-
-    Parameters
-    ----------
-    p_value
-        Probability of at least this little lithium in LiFePO4; NaN where x is.
-    adjusted
-        Smallest level at which the pixel is among the finds.
-    found
-        Boolean: whether it is among them at ``level``.
-    level
-        Expected share of false finds among all.
-    """
-
-    p_value: Any
-    adjusted: Any
-    found: Any
-    level: float
 
 
 def mean_spectrum(signal: Any, where: Any = None, *, t_over_lambda: Any = None) -> MeanSpectrum:
@@ -68,7 +45,7 @@ def mean_spectrum(signal: Any, where: Any = None, *, t_over_lambda: Any = None) 
     data = np.asarray(data.compute() if signal._lazy else data, dtype=float)
     maps = signal.estimate_zero_loss()
     thickness = (
-        np.log(np.maximum(data.sum(axis=-1), 1e-300) / maps.intensity.data[mask])
+        mean_spectra.log_ratio(data, maps.intensity.data[mask])
         if t_over_lambda is None
         else np.asarray(getattr(t_over_lambda, "data", t_over_lambda)).reshape(mask.shape)[mask]
     )
