@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from hyperspy_assb.report.comparison import (
 )
 from hyperspy_assb.report.figures import populations_figure, spectrum_figures
 from hyperspy_assb.report.html import Figure, Report, Table
-from hyperspy_assb.report.output import Progress
+from hyperspy_assb.report.output import Progress, write_record
 from hyperspy_assb.report.spectra import choose_spectra
 from hyperspy_assb.report.truth import (
     ELECTROLYTE_SHARE,
@@ -164,9 +163,7 @@ def write_demo(demo: Demo, folder: Path) -> None:
     demo.accuracy.to_csv(folder / "accuracy.csv", index=False)
     demo.thickness.to_csv(folder / "thickness.csv", index=False)
     record = provenance.record("demo", parameters=demo.parameters)
-    record |= {"findings": list(demo.findings), "warnings": list(demo.warnings)}
-    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")
+    write_record(folder, record, findings=demo.findings, warnings=demo.warnings)
     build_demo_report(demo, reports["after"]).write(folder)
 
 

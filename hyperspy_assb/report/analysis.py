@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
@@ -23,7 +21,7 @@ from hyperspy_assb.models.low_loss import apply_shapes
 from hyperspy_assb.models.multifit import detector_from_metadata
 from hyperspy_assb.report import findings
 from hyperspy_assb.report.delithiation import delithiation_maps
-from hyperspy_assb.report.output import Progress
+from hyperspy_assb.report.output import Progress, recorded_warnings
 from hyperspy_assb.report.spectra import FittedSpectrum, choose_spectra
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.delithiation_estimate import quantify_delithiation
@@ -158,7 +156,7 @@ def analyse_low_loss(
         raise ValueError(
             f"The signal has {signal.axes_manager.navigation_dimension} navigation axes: give one map at a time."
         )
-    with _recorded_warnings() as messages:
+    with recorded_warnings() as messages:
         report("zero loss", 0, 0)
         signal.validate_energy_axis(zero_loss=True)
         if signal._lazy:
@@ -326,17 +324,3 @@ def _describe_references(references: Any) -> Any:
     if isinstance(references, Delithiation):
         return "calibration of another signal"
     return {phase: f"{int(np.sum(getattr(mask, 'data', mask)))} pixels" for phase, mask in references.items()}
-
-
-@contextmanager
-def _recorded_warnings() -> Iterator[list[str]]:
-    """User warnings as a list, each once; what concerns programmers goes on as it came."""
-    messages: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        yield messages
-    for item in caught:
-        if item.category is not UserWarning:
-            warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
-        elif str(item.message) not in messages:
-            messages.append(str(item.message))

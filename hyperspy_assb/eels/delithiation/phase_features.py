@@ -21,6 +21,8 @@ LEAST_OLIVINE = 0.1
 """Share of the olivines in t/lambda below which a pixel gets no x: what lies above them would decide it."""
 DETECTED = 3.0
 """Standard errors above nothing from which Fe counts as found."""
+FEWEST_PURE = 3
+"""Pure pixels that a phase needs."""
 VACUUM = 0.02
 """t/lambda up to which a pixel is taken for vacuum."""
 
@@ -157,7 +159,7 @@ class Calibration:
 
 
 def calibrate(
-    features: Features, references: Mapping[str, NDArray[np.bool_]], *, minimum_pixels: int = 3
+    features: Features, references: Mapping[str, NDArray[np.bool_]], *, minimum_pixels: int = FEWEST_PURE
 ) -> Calibration:
     """Measure what each phase adds on its pure pixels, by a straight line against t/lambda.
 

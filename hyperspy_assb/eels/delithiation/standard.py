@@ -14,6 +14,7 @@ from scipy import fft
 from hyperspy_assb import reference
 from hyperspy_assb.eels.delithiation.mixture import PRIOR, MixtureModel, PhaseSpectra, refine_spectra
 from hyperspy_assb.eels.delithiation.phase_features import (
+    FEWEST_PURE,
     OLIVINE,
     VACUUM,
     Calibration,
@@ -169,7 +170,7 @@ def build_standard(
     masks: Mapping[str, NDArray[np.bool_]],
     elements: tuple[str, ...],
     *,
-    minimum_pixels: int = 3,
+    minimum_pixels: int = FEWEST_PURE,
 ) -> tuple[Standard, Detector]:
     """Learn from pure spectra what each phase scatters.
 

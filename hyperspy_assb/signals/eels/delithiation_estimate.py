@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hyperspy_assb import provenance
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.delithiation.cross_section_calibration import quantify_by_cross_sections
-from hyperspy_assb.eels.delithiation.phase_features import OLIVINE, elements_of
+from hyperspy_assb.eels.delithiation.phase_features import FEWEST_PURE, OLIVINE, elements_of
 from hyperspy_assb.eels.delithiation.quantification import measure_scatter, quantify
 from hyperspy_assb.eels.delithiation.standard import Standard, build_standard, check_purity
 from hyperspy_assb.eels.low_loss_map import LowLossMap
@@ -121,7 +121,7 @@ def calibrate_on(
     if missing:
         raise ValueError(f"references must name pure pixels of {' and '.join(missing)}, or hold their spectra.")
     masks: dict[str, NDArray[np.bool_]] = {}
-    pure, labels, fewest = [], [], 3
+    pure, labels, fewest = [], [], FEWEST_PURE
     for phase, where in references.items():
         found = reference_spectra(spectra.energy, phase, where)
         if found is None:
