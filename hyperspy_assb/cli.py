@@ -106,7 +106,7 @@ def demo(
     rows, columns = map(int, size.groups())
     with _one_line_failure(), _progress() as stage, whole_folder(out, force=force) as folder:
         with _quiet_imports():
-            from hyperspy_assb.report.demo import run_demo, write_demo
+            from hyperspy_assb.demo import run_demo, write_demo
         result = run_demo((rows, columns), seed=seed, dose=dose, progress=stage)
         stage("write", 0, 0)
         write_demo(result, folder)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from hyperspy_assb import reference
 from hyperspy_assb.components.base import KernelComponent
-from hyperspy_assb.eels.edges.cross_sections import ScatteringGeometry, edge_table
-from hyperspy_assb.eels.lineshapes import edge_constants, ionisation_edge
-
-FIXED_AT_FIRST = ("onset_energy", "onset_width", "peak_ratio", "peak_energy", "peak_fwhm")
+from hyperspy_assb.eels.edges.cross_sections import ScatteringGeometry
+from hyperspy_assb.eels.edges.edge_terms import EDGES, FIXED_AT_FIRST, edge_name, edge_term
 
 
 class IonisationEdge(KernelComponent):
@@ -48,19 +45,17 @@ class IonisationEdge(KernelComponent):
         if element not in self.elements:
             raise ValueError(f"{type(self).__name__} knows the elements {', '.join(self.elements)}, not {element!r}.")
         geometry = ScatteringGeometry(float(beam_energy), float(convergence_angle), float(collection_angle))
-        near_edge = reference.near_edge(element, self.shell)
-        shape = ionisation_edge(f"{element} {self.shell}", **near_edge)
-        constants = edge_constants(*edge_table(element, self.shell, geometry))
+        term = edge_term(element, self.shell, geometry)
         init = {
             "element": element,
             "beam_energy": geometry.beam_energy,
             "convergence_angle": geometry.convergence_angle,
             "collection_angle": geometry.collection_angle,
         }
-        super().__init__(shape, constants, position="onset_energy", init=init, values=values)
+        super().__init__(term.shape, term.constants, position="onset_energy", init=init, values=values)
         for name, value in init.items():
             setattr(self, name, value)
-        self.name = f"{element}_{self.shell.replace(',', '')}"
+        self.name = edge_name(element, self.shell)
         for name in FIXED_AT_FIRST:
             getattr(self, name).free = False
 
@@ -70,7 +65,7 @@ class LiKEdge(IonisationEdge):
 
     {(IonisationEdge.__doc__ or "").split(chr(10), 2)[2]}"""
     shell = "K"
-    elements = ("Li",)
+    elements = EDGES[shell]
 
 
 class M23Edge(IonisationEdge):
@@ -78,7 +73,7 @@ class M23Edge(IonisationEdge):
 
     {(IonisationEdge.__doc__ or "").split(chr(10), 2)[2]}"""
     shell = "M2,3"
-    elements = ("V", "Mn", "Fe", "Co", "Ni", "Ge")
+    elements = EDGES[shell]
 
 
 class L23Edge(IonisationEdge):
@@ -86,7 +81,7 @@ class L23Edge(IonisationEdge):
 
     {(IonisationEdge.__doc__ or "").split(chr(10), 2)[2]}"""
     shell = "L2,3"
-    elements = ("Al", "P", "V", "Fe")
+    elements = EDGES[shell]
 
 
 class M45Edge(IonisationEdge):
@@ -94,7 +89,7 @@ class M45Edge(IonisationEdge):
 
     {(IonisationEdge.__doc__ or "").split(chr(10), 2)[2]}"""
     shell = "M4,5"
-    elements = ("Ge",)
+    elements = EDGES[shell]
 
 
 EDGE_CLASSES: tuple[type[IonisationEdge], ...] = (LiKEdge, M23Edge, L23Edge, M45Edge)

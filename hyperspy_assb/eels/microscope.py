@@ -9,13 +9,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-_TEM = "Acquisition_instrument.TEM."
-METADATA_ITEMS = {
-    "beam_energy": _TEM + "beam_energy",
-    "convergence_angle": _TEM + "convergence_angle",
-    "collection_angle": _TEM + "Detector.EELS.collection_angle",
-}
-"""Where HyperSpy keeps them."""
 PLACEHOLDER_CONVERGENCE = 0.0
 """Convergence semi-angle that Gatan files hold when none was entered, in mrad."""
 PLACEHOLDER_COLLECTION = 100.0

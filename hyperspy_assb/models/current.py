@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import optimize
 
 from hyperspy_assb.fitting.solver.fit_statistics import evaluate_reduced
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.statistics.precision import DoseInformation
 from hyperspy_assb.models.compile import Compiled, compile_model
 
 
@@ -63,6 +65,43 @@ def compile_current(model: Any) -> Current:
     if navigation.navigation_size > 1:
         position = int(np.ravel_multi_index(navigation.indices[::-1], navigation._navigation_shape_in_array))
     return Current(compiled, compiled.start[position].copy())
+
+
+def detectable_amount(current: Current, information: DoseInformation, row: int, dose: float, n_sigma: float) -> float:
+    """Smallest amount that is seen in a spectrum of a dose, as a share of the amount in the model; may be infinite.
+
+    Parameters
+    ----------
+    current
+        The model.
+    information
+        Of a spectrum of it.
+    row
+        Of the amount, which is linear, among the free parameters.
+    dose
+        Electrons in the fitted channels, with the amount as it is in the model.
+    n_sigma
+        How many of its own standard errors make a detection.
+    """
+    column = current.free[row]
+    value, total = current.theta[column], current.evaluate()[0].sum()
+
+    def excess(logarithm: float) -> float:
+        theta = current.theta.copy()
+        theta[column] = value * np.exp(logarithm)
+        expectation, jacobian = current.evaluate(theta)
+        known = DoseInformation.of(expectation, jacobian, read_noise=information.read_noise)
+        own = known.std(dose * expectation.sum() / total)[row]
+        return float(np.log(n_sigma * own / abs(theta[column])))
+
+    low = high = excess(0.0)
+    if not np.isfinite(low):
+        return np.inf
+    while excess(low) < 0.0:
+        low -= 1.0
+    while excess(high) > 0.0:
+        high += 1.0
+    return float(np.exp(low if low == high else optimize.brentq(excess, low, high, xtol=1e-10)))
 
 
 @contextmanager

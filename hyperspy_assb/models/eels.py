@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from exspy.models import EELSModel
 from hyperspy.component import Component
+from numpy.typing import NDArray
 
 from hyperspy_assb.components.base import KernelComponent
+from hyperspy_assb.eels.scattering.joint_model import JointModel
+from hyperspy_assb.eels.scattering.separability import Separability, edge_separability
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role
 from hyperspy_assb.models import multifit as batched
 from hyperspy_assb.models import results
 from hyperspy_assb.models.compile import compile_model
-from hyperspy_assb.models.separability import Separability, edge_separability
 
 
 class ASSBEELSModel(EELSModel):
@@ -226,17 +229,39 @@ class ASSBEELSModel(EELSModel):
         """
         return results.covariance(self)
 
+    def joint_model(self) -> JointModel:
+        """The compiled model with its stored values at every position, as the functions on arrays take it."""
+        compiled = compile_model(self)
+        return JointModel(
+            compiled.names, compiled.model, compiled.free, compiled.lower, compiled.upper, compiled.start, compiled.mask
+        )
+
     def t_over_lambda(self) -> FloatArray:
         """Thickness over the inelastic mean free path of every fitted spectrum, on the navigation axes.
 
         It is the integral of the fitted single-scattering distribution over the fitted range; NaN without a fit.
         """
-        compiled = compile_model(self)
-        fitted = np.ravel(compiled.components[0].parameters[0].map["is_set"])
-        total = compiled.model.scattering_probability(compiled.start)
+        joint = self.joint_model()
+        total = joint.model.scattering_probability(joint.values)
         shape = self.axes_manager._navigation_shape_in_array or (1,)
-        return np.where(fitted, total, np.nan).reshape(shape)
+        return np.where(self._fitted(), total, np.nan).reshape(shape)
 
     def edge_separability(self) -> list[Separability]:
-        """Whether each edge is told from those that overlap with it; see :func:`.separability.edge_separability`."""
-        return edge_separability(self)
+        """Whether each edge is told from those that overlap with it; see :func:`.separability.edge_separability`.
+
+        Raises
+        ------
+        RuntimeError
+            If no spectrum is fitted.
+        """
+        joint = self.joint_model()
+        fitted = np.flatnonzero(self._fitted() & np.isfinite(joint.values).all(axis=1))
+        if self.fit_quality is None or not fitted.size:
+            raise RuntimeError("Fit the model first: m.multifit().")
+        detector = batched.detector_from_metadata(self.signal)
+        return edge_separability(replace(joint, values=joint.values[fitted]), detector)
+
+    def _fitted(self) -> NDArray[np.bool_]:
+        """Where there are fitted values, on flattened navigation axes."""
+        first = next(component for component in self if component.active)
+        return np.ravel(first.parameters[0].map["is_set"])

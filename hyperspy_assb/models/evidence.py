@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from hyperspy_assb.fitting.solver.fit_statistics import (
     InformationCriteria,
@@ -19,6 +20,9 @@ from hyperspy_assb.fitting.solver.fit_statistics import (
 from hyperspy_assb.fitting.solver.map_fit import Job
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitResult
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+_LEAST_VARIANCE = 1e-3
+"""Of a channel, in electrons, that residuals are divided by: where nothing is expected nothing can be said of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,3 +139,45 @@ class Evidence:
                     read_noise=noise,
                 )
         return found
+
+    def likelihood_ratio_p_value(self, other: Evidence) -> FloatArray:
+        """p value of the likelihood-ratio test of two fits of the same spectra, shape (S,); NaN for as many parameters.
+
+        Wilks, Ann. Math. Stat. 9, 60 (1938).
+        """
+        more = other.n_free - self.n_free
+        gained = np.maximum((self.misfit - other.misfit) * np.sign(more), 0.0)
+        return stats.chi2.sf(gained, np.where(more == 0, np.nan, np.abs(more)))
+
+    def standardised_residuals(
+        self, counts: FloatArray, rows: NDArray[np.intp], variance: FloatArray | float | None
+    ) -> FloatArray:
+        """Counts minus expectation over their standard deviation, shape (R, E) of the fitted channels.
+
+        Parameters
+        ----------
+        counts
+            Of the spectra `rows`, shape (R, E) of all channels.
+        rows
+            Places of fitted spectra, shape (R,).
+        variance
+            Of the counts, a number or of their shape, where it was known before least squares; else None.
+        """
+        counts = counts[:, self.switches]
+        expectation = np.empty_like(counts)
+        for job, columns in self.parts:
+            own = np.flatnonzero(job.rows[rows])
+            if own.size:
+                theta = self.result.values[np.ix_(rows[own], columns)]
+                if getattr(job.model, "numbers_spectra", False):
+                    theta = np.column_stack([theta, rows[own]])
+                nothing = np.zeros(job.free.size, dtype=bool)
+                expectation[own] = job.model.evaluate(theta, nothing)[0][:, ~job.mask]
+        smallest = _LEAST_VARIANCE * self.detector.gain**2
+        if variance is not None:
+            smallest, known = 0.0, variance if np.isscalar(variance) else np.asarray(variance)[:, self.switches]
+        elif self.loss_function == "ls" and not self.known_variance:
+            known = (self.result.deviance[rows] / np.maximum(self.result.dof[rows], 1))[:, np.newaxis]
+        else:
+            known = self.detector.variance(expectation)
+        return (counts - expectation) / np.sqrt(np.maximum(known, smallest))

@@ -21,14 +21,6 @@ VARIANCE = "Signal.Noise_properties.Variance_linear_model"
 """Where HyperSpy keeps what it knows of the noise of a detector."""
 
 
-def recorded_detector(signal: Any) -> Detector | None:
-    """Gain and read noise from the metadata; None where there are none, or those of files in which nobody measured them
-    (a gain of 1 without read noise)."""
-    gain = signal.metadata.get_item(f"{VARIANCE}.gain_factor")
-    offset = signal.metadata.get_item(f"{VARIANCE}.gain_offset") or 0.0
-    return None if gain is None or (gain == 1.0 and offset == 0.0) else detector_from_metadata(signal)
-
-
 def detector_from_metadata(signal: Any) -> Detector:
     """Gain and read noise from HyperSpy's ``Variance_linear_model``; a perfect counter where there is none.
 

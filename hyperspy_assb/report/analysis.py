@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
@@ -15,18 +13,19 @@ import pandas as pd
 from hyperspy_assb import provenance
 from hyperspy_assb.components.edges import IonisationEdge
 from hyperspy_assb.eels import checks
+from hyperspy_assb.eels.scattering.separability import Separability
 from hyperspy_assb.fitting.solver.spectra_fit import Status
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.models.eels import ASSBEELSModel
 from hyperspy_assb.models.low_loss import apply_shapes
 from hyperspy_assb.models.multifit import detector_from_metadata
-from hyperspy_assb.models.separability import Separability
 from hyperspy_assb.report import findings
 from hyperspy_assb.report.delithiation import delithiation_maps
-from hyperspy_assb.report.output import Progress
+from hyperspy_assb.report.output import Progress, recorded_warnings
 from hyperspy_assb.report.spectra import FittedSpectrum, choose_spectra
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.delithiation_estimate import quantify_delithiation
+from hyperspy_assb.signals.eels.low_loss_reading import on_navigation_axes
 
 STATUS_NAMES = {int(s): s.name.lower().replace("_", " ") for s in Status}
 BAND = "FePO4ValenceBand"
@@ -157,7 +156,7 @@ def analyse_low_loss(
         raise ValueError(
             f"The signal has {signal.axes_manager.navigation_dimension} navigation axes: give one map at a time."
         )
-    with _recorded_warnings() as messages:
+    with recorded_warnings() as messages:
         report("zero loss", 0, 0)
         signal.validate_energy_axis(zero_loss=True)
         if signal._lazy:
@@ -218,7 +217,7 @@ def collect_maps(
     signal, components = model.signal, {component.name: component for component in model}
 
     def as_map(values: Any, label: str, units: str = "", words: Mapping[int, str] | None = None) -> Map:
-        return Map(signal._on_navigation_axes(values, title=label), label, units, words)
+        return Map(on_navigation_axes(signal, values, title=label), label, units, words)
 
     def value(component: str, parameter: str) -> tuple[FloatArray, FloatArray]:
         stored = getattr(components[component], parameter).map
@@ -325,17 +324,3 @@ def _describe_references(references: Any) -> Any:
     if isinstance(references, Delithiation):
         return "calibration of another signal"
     return {phase: f"{int(np.sum(getattr(mask, 'data', mask)))} pixels" for phase, mask in references.items()}
-
-
-@contextmanager
-def _recorded_warnings() -> Iterator[list[str]]:
-    """User warnings as a list, each once; what concerns programmers goes on as it came."""
-    messages: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        yield messages
-    for item in caught:
-        if item.category is not UserWarning:
-            warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
-        elif str(item.message) not in messages:
-            messages.append(str(item.message))

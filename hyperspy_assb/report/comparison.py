@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import warnings
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -14,6 +12,7 @@ import pandas as pd
 
 from hyperspy_assb import provenance
 from hyperspy_assb.report.html import Figure, Report, Table
+from hyperspy_assb.report.output import recorded_warnings, write_record
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.eels.signal import load_spectrum_image
 
@@ -51,12 +50,10 @@ def read_states(
     ValueError
         If a file cannot be read, or the limits do not fit its navigation axes.
     """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with recorded_warnings() as messages:
         signals = [load_spectrum_image(file) for file in files]
-    messages = tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
     if limits is None:
-        return signals, None, messages
+        return signals, None, tuple(messages)
     regions = []
     for signal, file in zip(signals, files, strict=True):
         shape = signal.axes_manager._navigation_shape_in_array
@@ -65,16 +62,14 @@ def read_states(
         mask = np.zeros(shape, dtype=bool)
         mask[tuple(slice(low, high) for low, high in limits)] = True
         regions.append(mask)
-    return signals, regions, messages
+    return signals, regions, tuple(messages)
 
 
 def compare_signals(signals: Sequence[Any], **arguments: Any) -> tuple[Any, tuple[str, ...]]:
     """Compare states; the result, and what the library warned of."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with recorded_warnings() as messages:
         result = signals[0].compare_low_loss(list(signals[1:]), **arguments)
-    messages = [str(item.message) for item in caught if item.category is UserWarning]
-    return result, tuple(dict.fromkeys(messages))
+    return result, tuple(messages)
 
 
 def comparison_figure(result: Any, name: str = "comparison") -> Figure:
@@ -127,9 +122,7 @@ def write_comparison(
         getattr(result, name).to_csv(folder / f"{name}.csv", index=False)
     result.save(folder / "comparison.hspy", overwrite=True)
     record = provenance.record("compare", files=files, parameters=result.settings, methods=_methods())
-    record |= {"findings": list(result.conclusions), "warnings": list(messages)}
-    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")
+    write_record(folder, record, findings=result.conclusions, warnings=messages)
     report = build_comparison_report(result, messages, files)
     report.write(folder)
     return report

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.eels.delithiation.lithium_content import SIGNATURES, DelithiationStatus
+from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
+from hyperspy_assb.eels.delithiation.phase_features import SIGNATURES
 from hyperspy_assb.eels.delithiation.populations import FEWEST, Verdict
 from hyperspy_assb.eels.delithiation.quantification import DISAGREEMENT, METHODS
 from hyperspy_assb.eels.delithiation.region_statistics import RegionStatistics, region_statistics

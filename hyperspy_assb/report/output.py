@@ -1,13 +1,16 @@
-"""Result folders that are either whole or not there."""
+"""Result folders that are either whole or not there, and what stands in each: the record of how it was made."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 Progress = Callable[[str, int, int], object]
 """Called with the stage ("zero loss", "calibrate", "quantify", "start", "fit", "write"), what is done and how much
@@ -85,6 +88,27 @@ def whole_folder(target: str | os.PathLike[str], *, force: bool = False, inputs:
         _replace(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def recorded_warnings() -> Iterator[list[str]]:
+    """User warnings as a list, each once; what concerns programmers goes on as it came."""
+    messages: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield messages
+    for item in caught:
+        if item.category is not UserWarning:
+            warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
+        elif str(item.message) not in messages:
+            messages.append(str(item.message))
+
+
+def write_record(folder: Path, record: Mapping[str, Any], *, findings: Sequence[str], warnings: Sequence[str]) -> None:
+    """Write ``provenance.json``: how a result was made, what was found, and what the library warned of."""
+    whole = {**record, "findings": list(findings), "warnings": list(warnings)}
+    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")
 
 
 def _probe(target: Path) -> None:

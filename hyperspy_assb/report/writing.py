@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pandas as pd
 from hyperspy_assb.report import figures
 from hyperspy_assb.report.analysis import Analysis
 from hyperspy_assb.report.html import Report, Table, key_table
+from hyperspy_assb.report.output import write_record
 
 
 def build_report(analysis: Analysis) -> Report:
@@ -77,9 +77,7 @@ def write_analysis(analysis: Analysis, folder: Path) -> Report:
     analysis.table.to_csv(folder / "table.csv", index=False)
     if analysis.delithiation is not None:
         analysis.delithiation.save(folder / "delithiation.hspy", overwrite=True)
-    record = {**analysis.provenance, "findings": list(analysis.findings), "warnings": list(analysis.warnings)}
-    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")
+    write_record(folder, analysis.provenance, findings=analysis.findings, warnings=analysis.warnings)
     report = build_report(analysis)
     report.write(folder)
     return report

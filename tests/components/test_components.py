@@ -14,7 +14,8 @@ from hyperspy.extensions import ALL_EXTENSIONS
 import hyperspy_assb
 from hyperspy_assb import components as own
 from hyperspy_assb.components.base import KernelComponent
-from hyperspy_assb.components.edges import FIXED_AT_FIRST, IonisationEdge
+from hyperspy_assb.components.edges import IonisationEdge
+from hyperspy_assb.eels.edges.edge_terms import FIXED_AT_FIRST
 from hyperspy_assb.signals import ASSBEELSSpectrum
 
 REGISTERED = yaml.safe_load(resources.files(hyperspy_assb).joinpath("hyperspy_extension.yaml").read_text())[

@@ -8,8 +8,10 @@ import hyperspy.api as hs
 import numpy as np
 import pytest
 
+from hyperspy_assb.eels.delithiation.standard import SHAPES
+from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
 from hyperspy_assb.fitting.solver.spectra_fit import Status
-from hyperspy_assb.models.low_loss import SHAPES, LowLossOptions, apply_shapes, refine_shapes
+from hyperspy_assb.models.low_loss import apply_shapes, refine_shapes
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra
 from hyperspy_assb.simulation.battery import spectra_to_signal
 

@@ -8,7 +8,7 @@ import hyperspy.api as hs
 import numpy as np
 import pytest
 
-from hyperspy_assb.models.separability import Separability
+from hyperspy_assb.eels.scattering.separability import Separability
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra
 from hyperspy_assb.simulation.battery import spectra_to_signal
 

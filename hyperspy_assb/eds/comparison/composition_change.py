@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, special, stats
+from scipy import ndimage, special
 
 from hyperspy_assb import provenance
 from hyperspy_assb.eds.composition.atoms import Analysis, prepare_map, quantify_elements, shares
 from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
+from hyperspy_assb.fitting.statistics.false_discovery import false_discovery
 
 _REPLICATES = 12
 """Pairs of maps with as much noise again, whose shifts scatter by the error of the shift."""
@@ -381,21 +382,6 @@ def _combine(
         total += weight * moved[index[:, k]]
     total[(outside & (weights > 1e-9)).any(axis=1)] = np.nan
     return np.moveaxis(total, 0, axis)
-
-
-def false_discovery(p_value: FloatArray) -> FloatArray:
-    """Smallest false discovery rate at which each test is a find; NaN where there was no test.
-
-    Examples
-    --------
-    >>> false_discovery(np.array([0.01, 0.04, 0.03, np.nan])).round(3)
-    array([0.03, 0.04, 0.04,  nan])
-    """
-    q_value = np.full(p_value.shape, np.nan)
-    tested = np.isfinite(p_value)
-    if tested.any():
-        q_value[tested] = stats.false_discovery_control(p_value[tested])
-    return q_value
 
 
 def region_changes(change: CompositionChange, regions: Mapping[str, NDArray[np.bool_]]) -> list[RegionChange]:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb.eels.checks import check_counts
+from hyperspy_assb.eels.low_loss_map import LowLossMap
+
 IntArray = NDArray[np.int64]
 
 NORMALISATIONS = ("log_ratio", "area", "none")
@@ -111,3 +114,16 @@ class Spectra:
     counts: NDArray[np.floating]
     energy: NDArray[np.float64]
     position: IntArray
+
+    @classmethod
+    def of(cls, recorded: LowLossMap, pixels: NDArray[np.bool_] | None = None) -> Spectra:
+        """All spectra of a map, or those of some pixels, a mask on its navigation axes."""
+        shape = recorded.counts.shape[:-1]
+        counts = np.asarray(recorded.counts)
+        if counts.dtype.kind not in "buif":
+            check_counts(counts)  # which says what is wrong
+        position = np.reshape(np.moveaxis(np.indices(shape), 0, -1), (recorded.size, len(shape)))
+        counts = counts.reshape(-1, recorded.energy.size)
+        if pixels is None:
+            return cls(counts, recorded.energy, position)
+        return cls(counts[pixels.ravel()], recorded.energy, position[pixels.ravel()])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.comparison.options import ComparisonOptions, Spectra, Window
-from hyperspy_assb.eels.scattering.counting_noise import CountingVariance, estimate_noise, propagate_counting
+from hyperspy_assb.eels.scattering.counting_noise import Averaging, CountingVariance, estimate_noise, propagate_counting
 from hyperspy_assb.eels.scattering.single_scattering import (
     THICKEST,
     Grid,
@@ -98,19 +98,16 @@ class Work:
         assert self.scattering is not None
         assert self.used is not None
         normaliser = {"log_ratio": None, "area": area, "none": np.empty(0)}[options.normalisation]
-        return propagate_counting(
-            self.spectra.counts,
-            self.spectra.energy,
-            self.centre,
-            self.scattering,
-            self.used,
-            weights=weights,
+        averaging = Averaging(
             mean=self.mean,
             thickness=self.thickness,
             normaliser=normaliser,
-            detector=noise,
+            weights=weights,
             # Neighbouring blocks have neighbouring numbers.
             group=self.label * _NOISE_GROUPS // max(int(self.label.max()) + 1, _NOISE_GROUPS),
+        )
+        return propagate_counting(
+            self.spectra.counts, self.spectra.energy, self.centre, self.scattering, self.used, averaging, noise
         )
 
 

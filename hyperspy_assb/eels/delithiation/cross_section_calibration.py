@@ -8,17 +8,27 @@ phosphates of the battery hold nearly the same number of P in a volume.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hyperspy_assb import reference
 from hyperspy_assb.eels.delithiation.lithium_content import THICK, DelithiationStatus, Estimate, LithiumContent, content
-from hyperspy_assb.eels.delithiation.phase_features import OLIVINE, VACUUM, Features
-from hyperspy_assb.eels.delithiation.quantification import UNCERTAIN
+from hyperspy_assb.eels.delithiation.phase_features import LEAST_OLIVINE, OLIVINE, VACUUM, Features
+from hyperspy_assb.eels.delithiation.quantification import UNCERTAIN, Quantification
 from hyperspy_assb.eels.edges.cross_sections import ScatteringGeometry
+from hyperspy_assb.eels.edges.edge_terms import EDGES
+from hyperspy_assb.eels.low_loss_map import LowLossMap
+from hyperspy_assb.eels.scattering.joint_model import JointModel, fit_joint, start_joint_fit
+from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
+from hyperspy_assb.eels.scattering.separability import NEAR_EDGE_UNCERTAINTY
+from hyperspy_assb.fitting.solver.fit_statistics import fisher_information
+from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
+ELEMENTS = ("Li", "Fe", "P")
+"""Elements of the olivine whose edges lie in the low-loss range."""
 CROSS_SECTION_UNCERTAINTY = {"Li_K": 0.15, "Fe_M23": 0.25, "P_L23": 0.30}
 """Relative standard uncertainty of the number of atoms by a cross-section.
 
@@ -103,13 +113,121 @@ def screening(energy: float) -> tuple[float, float]:
     return float(np.exp(0.5 * largest)), float(largest / np.sqrt(12.0))
 
 
+def quantify_by_cross_sections(
+    spectra: LowLossMap, elements: tuple[str, ...] | None, progress: Callable[[int], object] | None = None
+) -> Quantification:
+    """Lithium content of every pixel from Li K per Fe M2,3; the result holds "lithium" alone, and no amounts.
+
+    Parameters
+    ----------
+    spectra
+        Low-loss spectra.
+    elements
+        Elements whose edges are fitted; None: those of the olivine. Without P, all Li is taken to be in the olivine.
+    progress
+        Called with the number of spectra fitted since the last call.
+
+    Raises
+    ------
+    ValueError
+        If the beam energy or an angle is unset, Li or Fe is not among the elements, or another metal whose M2,3 edge
+        overlaps with Fe and Li is among them or among those of the metadata.
+    """
+    microscope = spectra.check_microscope()
+    if microscope.missing:
+        raise ValueError(
+            f"{', '.join(microscope.missing)} unset or a placeholder: cross-sections need the beam energy and both "
+            f"angles. Set them with set_microscope_parameters({', '.join(f'{m}=...' for m in microscope.missing)}), or "
+            "name references, which need neither."
+        )
+    elements = elements or ELEMENTS
+    if not {"Li", "Fe"} <= set(elements):
+        raise ValueError(f"elements must hold Li and Fe to count both by cross-sections, not {', '.join(elements)}.")
+    metals = sorted({*elements, *spectra.elements} & (set(EDGES["M2,3"]) - {"Fe", "Ge"}))
+    if metals:
+        raise ValueError(
+            f"The M2,3 edge of {', '.join(metals)} overlaps with Fe M2,3 and Li K: Li per Fe by cross-sections is not "
+            "to be had. Name references."
+        )
+    spectra = replace(spectra.in_memory(), microscope=microscope)
+    fit = fit_joint(start_joint_fit(spectra, LowLossOptions(elements=elements)), spectra, progress=progress)
+    features, result = Features.of(fit), fit.result
+    assert result is not None
+    assert microscope.beam_energy is not None
+    assert microscope.convergence_angle is not None
+    assert microscope.collection_angle is not None
+    geometry = ScatteringGeometry(microscope.beam_energy, microscope.convergence_angle, microscope.collection_angle)
+    pristine = reference.phase(OLIVINE[0])
+    atoms = pristine.formula_density * inelastic_mean_free_path(pristine.density, geometry)
+    errors = near_edge_errors(fit.joint, features.t_over_lambda, fit.detector, atoms=atoms)
+    deviance = result.deviance / np.where(result.dof > 0, result.dof, np.nan)
+    nothing = np.zeros((deviance.size, 0))
+    return Quantification(
+        contents={"lithium": estimate_by_cross_sections(features, geometry, errors, deviance)},
+        amounts=nothing,
+        amounts_std=nothing,
+        t_over_lambda=features.t_over_lambda,
+        reduced_deviance=deviance,
+        agreement=np.full(deviance.size, np.nan),
+        residual=nothing,
+    )
+
+
+def near_edge_errors(
+    joint: JointModel, t_over_lambda: FloatArray, detector: Detector, *, atoms: float
+) -> NearEdgeErrors:
+    """Change of Li and Fe for near-edge shapes off by what :data:`.separability.NEAR_EDGE_UNCERTAINTY` says.
+
+    To first order, all free parameters fitted again, for the median of the fitted spectra with as many atoms of Li as
+    of Fe.
+
+    Parameters
+    ----------
+    joint
+        A low-loss model with Li K and Fe M2,3, and its fitted values.
+    t_over_lambda
+        Shape (S,); NaN where there is no fit.
+    detector
+        Gain and read noise.
+    atoms
+        Atoms/nm2 of both at t/lambda = 1.
+
+    Raises
+    ------
+    ValueError
+        If no spectrum scatters.
+    """
+    column = joint.columns
+    usable = np.flatnonzero((t_over_lambda > VACUUM) & np.isfinite(joint.values).all(axis=1))
+    if not usable.size:
+        raise ValueError("No spectrum could be fitted that scatters: there is nothing to quantify.")
+    typical = np.median(joint.values[usable], axis=0)
+    amount = atoms * float(np.median(t_over_lambda[usable]))
+    edges = ("Li_K", "Fe_M23")
+    counted = [column[edge, "areal_density"] for edge in edges]
+    typical[counted] = amount
+    free = joint.free.copy()
+    shapes = [[column[edge, name] for name in NEAR_EDGE_UNCERTAINTY] for edge in edges]
+    free[np.ravel(shapes)] = True
+    information = fisher_information(joint.model, typical[np.newaxis], free, detector=detector, mask=joint.mask)[0]
+    position = np.cumsum(free) - 1
+    kept = position[free & joint.free]
+    scale = 1.0 / np.sqrt(np.maximum(np.diag(information)[kept], 1e-300))  # counts and eV differ by many orders
+    scaled = information[kept] * scale[:, np.newaxis]
+    shift = -scale[:, np.newaxis] * (np.linalg.pinv(scaled[:, kept] * scale, hermitian=True) @ scaled)
+    rows = np.searchsorted(kept, position[counted])
+    deviation = np.array(list(NEAR_EDGE_UNCERTAINTY.values())) / amount
+    lithium, iron = (shift[np.ix_(rows, position[own])] * deviation for own in shapes)
+    return NearEdgeErrors(lithium, iron)
+
+
 def estimate_by_cross_sections(
     features: Features,
     geometry: ScatteringGeometry,
     near_edges: NearEdgeErrors,
     reduced_deviance: FloatArray,
     *,
-    minimum_olivine: float = 0.1,
+    minimum_olivine: float = LEAST_OLIVINE,
 ) -> LithiumContent:
     """Lithium content of every pixel from Li K, Fe M2,3 and P L2,3 by their cross-sections.
 

@@ -9,16 +9,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
+from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
+from hyperspy_assb.eels.delithiation.quantification import Quantification
+from hyperspy_assb.eels.delithiation.standard import Standard
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 BETWEEN = (0.2, 0.8)
 """Limits of x between which a pixel counts as intermediate."""
 PER_UNKNOWN = 2.0
 """Intermediate pixels for each parameter of the line shape that are needed."""
+MOSTLY_OLIVINE = 0.7
+"""Share of the olivines in t/lambda from which the line shape of a column is that of the olivines."""
 OWN_SHAPE = 1e-3
 """p value below which spectra are said to have a line shape of their own: many regions are looked at."""
+_EXPLICABLE = (DelithiationStatus.QUANTIFIED, DelithiationStatus.UNEXPLAINED, DelithiationStatus.DISAGREES)
+"""A line shape of its own is what the references do not explain."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,32 @@ class MixtureComparison:
         if not np.isfinite(self.p_value):
             return f"{text}: too few to tell whether their spectra are mixtures of the end members."
         return f"{text}; their spectra are {self.verdict} (p = {self.p_value:.2g})."
+
+
+def compare_pixels_with_mixture(
+    found: Quantification, standard: Standard, method: str, pixels: NDArray[np.intp]
+) -> MixtureComparison:
+    """Compare pixels of a quantified map with mixtures of the end members.
+
+    Taken are those that are quantified, unexplained, or whose estimates disagree, and whose t/lambda is mostly that of
+    olivines: a phase that is not among the references has a line shape of its own as well.
+    """
+    content = found.contents[method]
+    known = np.isin(content.status[pixels], _EXPLICABLE)
+    with np.errstate(invalid="ignore"):
+        known &= content.olivine_fraction[pixels] >= MOSTLY_OLIVINE
+    pixels = pixels[known]
+    amounts = found.amounts[pixels]
+    thickness = np.median(found.t_over_lambda[pixels]) if pixels.size else 0.5
+    ends = standard.calibration.per_thickness(np.array([thickness]))[0]
+    return compare_with_mixture(
+        standard.names,
+        found.residual[pixels],
+        ends[0] - ends[1],
+        x=content.x[pixels],
+        olivine=amounts[:, :2].sum(axis=1),
+        others=amounts[:, 2:],
+    )
 
 
 def compare_with_mixture(

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb import reference
+from hyperspy_assb.eels.scattering.joint_model import JointFit, JointModel
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 OLIVINE = ("LiFePO4", "FePO4")
+SIGNATURES = {"valence": "FePO4ValenceBand", "lithium": "Li_K"}
+"""The parameter of the joint fit that tells x, for each method."""
+DISTINCT = 3.0
+"""Standard errors by which the end members must differ in a parameter that is to tell x."""
+LEAST_OLIVINE = 0.1
+"""Share of the olivines in t/lambda below which a pixel gets no x: what lies above them would decide it."""
+DETECTED = 3.0
+"""Standard errors above nothing from which Fe counts as found."""
+FEWEST_PURE = 3
+"""Pure pixels that a phase needs."""
 VACUUM = 0.02
 """t/lambda up to which a pixel is taken for vacuum."""
+
+
+def elements_of(phases: Iterable[str]) -> tuple[str, ...]:
+    """Elements whose edges and bands the named phases need, besides those of the olivines."""
+    named = [phase.lower() for phase in phases]
+    lagp = ("Al", "Ge") if any("lagp" in phase for phase in named) else ()
+    return ("Li", "Fe", "P", *lagp, *(("C",) if any("carbon" in phase for phase in named) else ()))
 
 
 @dataclass(frozen=True)
@@ -36,6 +54,23 @@ class Features:
     values: FloatArray
     covariance: FloatArray
     t_over_lambda: FloatArray
+
+    @classmethod
+    def of(cls, fit: JointFit) -> Features:
+        """Free amounts of a fitted joint model."""
+        result, joint = fit.result, fit.joint
+        assert result is not None
+        assert result.covariance is not None
+        rows = np.flatnonzero(joint.amounts & joint.free)
+        components = [component for component, _ in joint.names]
+        single = {c for c in components if sum(components[k] == c for k in np.flatnonzero(joint.amounts)) == 1}
+        position = (np.cumsum(joint.free) - 1)[rows]
+        return cls(
+            names=tuple(c if c in single else f"{c}.{p}" for c, p in (joint.names[k] for k in rows)),
+            values=result.values[:, rows],
+            covariance=result.covariance[:, position[:, np.newaxis], position],
+            t_over_lambda=fit.t_over_lambda(),
+        )
 
     def index(self, name: str) -> int:
         """Column of a parameter.
@@ -92,9 +127,39 @@ class Calibration:
         direction = np.stack([np.ones_like(t_over_lambda), 1.0 / t_over_lambda], axis=-1)
         return np.einsum("sa,rab,sb->sr", direction, self.covariance[:, parameter], direction)
 
+    def check_contrast(self, names: tuple[str, ...], method: str) -> None:
+        """Raise ValueError if the end members cannot be told apart at any thickness, or are exchanged.
+
+        By the signature of a method, or, for one that takes the whole spectrum, by any: spectra that differ in neither
+        are not those of LiFePO4 and FePO4, whatever else tells them apart.
+        """
+        contrast = {name: self._contrast(names.index(name)) for name in SIGNATURES.values()}
+        # FePO4 has the 5 eV band, LiFePO4 the lithium.
+        right = (contrast["FePO4ValenceBand"][0] <= -DISTINCT, contrast["Li_K"][1] >= DISTINCT)
+        wrong = (contrast["FePO4ValenceBand"][1] >= DISTINCT, contrast["Li_K"][0] <= -DISTINCT)
+        if any(wrong) and not any(right):
+            raise ValueError(
+                "The references of LiFePO4 and FePO4 look exchanged: that of LiFePO4 has more of the 5 eV band, or "
+                "less Li K."
+            )
+        asked = [SIGNATURES[method]] if method in SIGNATURES else list(SIGNATURES.values())
+        if not any(max(-contrast[name][0], contrast[name][1]) >= DISTINCT for name in asked):
+            raise ValueError(
+                f"The references do not differ in {' or '.join(asked)} by more than three standard errors: "
+                "check that they are pure LiFePO4 and FePO4, and that the spectra hold Fe and Li at all."
+            )
+
+    def _contrast(self, key: int) -> tuple[float, float]:
+        """Least and largest difference of LiFePO4 and FePO4 in a parameter, over thickness, in standard errors."""
+        thickness = np.linspace(0.2, 1.5, 14)  # where the pure pixels lie, the difference is known best
+        ends = self.per_thickness(thickness)[:, :2, key]
+        error = np.sqrt(self.variance(thickness, key)[:, :2].sum(axis=1))
+        difference = (ends[:, 0] - ends[:, 1]) / error
+        return float(difference.min()), float(difference.max())
+
 
 def calibrate(
-    features: Features, references: Mapping[str, NDArray[np.bool_]], *, minimum_pixels: int = 3
+    features: Features, references: Mapping[str, NDArray[np.bool_]], *, minimum_pixels: int = FEWEST_PURE
 ) -> Calibration:
     """Measure what each phase adds on its pure pixels, by a straight line against t/lambda.
 
@@ -184,3 +249,15 @@ def calibrate(
         n_pixels=np.array([m.size for m in members]),
         iron=np.array([reference.phase(phase).atom_density("Fe") for phase in OLIVINE]),
     )
+
+
+def single_scattering_columns(joint: JointModel) -> FloatArray:
+    """Single scattering of every free amount at 1, per channel, shape (K, E), in the order of :meth:`Features.of`."""
+    model, wanted = joint.model, joint.amounts & joint.free
+    columns = []
+    for term, where in zip(model.terms, model.slices, strict=True):
+        if wanted[where].any():
+            gradients = np.empty((term.size, model.loss.size))
+            term.evaluate(model.loss, joint.values[0, where], gradients)
+            columns.append(gradients[wanted[where]] * model.scale)
+    return np.concatenate(columns)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
-from hyperspy_assb.eels.delithiation.lithium_content import Estimate
+from hyperspy_assb.eels.delithiation.lithium_content import DETECTION_LIMIT, Estimate
 from hyperspy_assb.eels.delithiation.mixture import MixtureModel
 from hyperspy_assb.eels.delithiation.pixels import Pixels
 from hyperspy_assb.eels.delithiation.standard import Standard
@@ -156,5 +156,5 @@ def standard_errors(estimate: Estimate) -> dict[str, FloatArray]:
     return {
         "x_std": np.sqrt(estimate.variance),
         "x_systematic": np.sqrt(estimate.systematic),
-        "detection_limit": 3.29 * np.sqrt(estimate.null_variance),
+        "detection_limit": DETECTION_LIMIT * np.sqrt(estimate.null_variance),
     }

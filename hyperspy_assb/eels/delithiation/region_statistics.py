@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
+from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus, LithiumContent
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.statistics.false_discovery import false_discovery
 
 Pixels = NDArray[np.intp]
 
@@ -190,6 +192,24 @@ def region_statistics(
     )
 
 
+def tabulate_regions(
+    regions: Mapping[str, Pixels], content: LithiumContent, t_over_lambda: FloatArray
+) -> dict[str, dict[str, float]]:
+    """What holds for each region, by its name: its statistics, and how many of its pixels have each status."""
+    maps = {name: getattr(content, name) for name in ("x", "x_std", "x_systematic", "olivine_fraction")}
+    return {
+        name: asdict(region_statistics(pixels, **maps, t_over_lambda=t_over_lambda))
+        | {s.name.lower(): int(np.sum(content.status[pixels] == s)) for s in DelithiationStatus}
+        for name, pixels in regions.items()
+    }
+
+
+def find_iron_phosphate(content: LithiumContent, level: float) -> Discovery:
+    """Pixels that hold FePO4: x is below 1 by more than its uncertainty, counting and systematic."""
+    uncertainty = np.hypot(content.x_std, content.x_systematic)
+    return find_excess((1.0 - content.x) / uncertainty, level=level)
+
+
 def find_excess(
     significance: ArrayLike, *, level: float = 0.05, dependence: Literal["positive", "any"] = "positive"
 ) -> Discovery:
@@ -202,9 +222,8 @@ def find_excess(
     level
         Expected share of false finds among all, between 0 and 1.
     dependence
-        Between the errors of the pixels: "positive" (independent, or together through one calibration: Benjamini and
-        Hochberg, J. R. Stat. Soc. B 57, 289 (1995), doi 10.1111/j.2517-6161.1995.tb02031.x) or "any" (Benjamini and
-        Yekutieli, Ann. Stat. 29, 1165 (2001), doi 10.1214/aos/1013699998), which finds less.
+        Between the errors of the pixels: "positive" (independent, or together through one calibration) or "any", which
+        finds less; see :func:`.false_discovery.false_discovery`.
 
     Returns
     -------
@@ -228,12 +247,8 @@ def find_excess(
     """
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must lie between 0 and 1, not {level}.")
-    methods: dict[str, Literal["bh", "by"]] = {"positive": "bh", "any": "by"}
-    if dependence not in methods:
+    if dependence not in ("positive", "any"):
         raise ValueError(f"dependence must be 'positive' or 'any', not {dependence!r}.")
     p = np.asarray(special.ndtr(-np.asarray(significance, dtype=float)))
-    adjusted = np.full(p.shape, np.nan)
-    known = np.isfinite(p)
-    if known.any():
-        adjusted[known] = stats.false_discovery_control(p[known], method=methods[dependence])
+    adjusted = false_discovery(p, dependence)
     return Discovery(p_value=p, adjusted=adjusted, found=adjusted <= level)

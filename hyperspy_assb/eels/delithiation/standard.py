@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -12,10 +13,27 @@ from scipy import fft
 
 from hyperspy_assb import reference
 from hyperspy_assb.eels.delithiation.mixture import PRIOR, MixtureModel, PhaseSpectra, refine_spectra
-from hyperspy_assb.eels.delithiation.phase_features import OLIVINE, VACUUM, Calibration, Features, calibrate
+from hyperspy_assb.eels.delithiation.phase_features import (
+    FEWEST_PURE,
+    OLIVINE,
+    VACUUM,
+    Calibration,
+    Features,
+    calibrate,
+    single_scattering_columns,
+)
+from hyperspy_assb.eels.low_loss_map import LowLossMap
+from hyperspy_assb.eels.scattering.joint_model import (
+    INSTRUMENT,
+    JointModel,
+    Shapes,
+    fit_joint,
+    start_joint_fit,
+    sum_aligned,
+)
+from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitResult, SolverOptions, fit_spectra
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
-from hyperspy_assb.fitting.spectra.terms import Term
 
 ROUNDS = 4
 """Times that the spectra of the phases are refined; after three, what is left to gain is below the noise."""
@@ -29,6 +47,14 @@ IRON_UNCERTAINTY = 0.02
 """Of the Fe atoms per t/lambda in one olivine over those in the other, by the sum rule: losses of valence electrons
 beyond :data:`VALENCE_END`, of the core below it, and at surfaces."""
 TOLERANCE = 1e-4
+NOT_PURE, NOT_ONE_PHASE = 0.1, 0.3
+"""Scatter of x among pure pixels, beyond counting, from which a user is warned, and which no pure phase has."""
+SHAPES: dict[str, dict[str, tuple[str, ...]]] = {
+    "vacuum": {"ZeroLossPeak": INSTRUMENT},
+    "FePO4": {"FePO4ValenceBand": ("centre", "fwhm"), "Fe_M23": ("onset_energy", "onset_width")},
+    "LiFePO4": {"Li_K": ("peak_energy", "peak_fwhm", "peak_ratio")},
+}
+"""Positions and widths that all pixels share, by component, under the phase on which they are fitted."""
 
 
 @dataclass(frozen=True)
@@ -139,128 +165,202 @@ class Standard:
         )
 
 
-@dataclass(frozen=True)
-class PurePixels:
-    """Pure pixels and their joint fit.
+def build_standard(
+    pure: LowLossMap,
+    masks: Mapping[str, NDArray[np.bool_]],
+    elements: tuple[str, ...],
+    *,
+    minimum_pixels: int = FEWEST_PURE,
+) -> tuple[Standard, Detector]:
+    """Learn from pure spectra what each phase scatters.
+
+    The line shapes of the joint fit are the start; what they miss is found from the residuals of the pure spectra.
 
     Parameters
     ----------
-    counts
-        Shape (S, E), as recorded, on the fitted channels.
-    energy
-        Their centres in eV, shape (E,).
+    pure
+        Pure spectra on one navigation axis, in memory.
     masks
-        Pixels of each phase, shape (S,) each.
-    zero_loss
-        Fitted parameters of the zero-loss peak, shape (S, P).
-    features
-        The linear parameters.
-    columns
-        Single scattering of each at 1, per channel, for losses of 0, 1, 2 ... channels, shape (K, E).
-    source
-        The zero-loss peak.
-    detector
-        Gain and read noise.
-    dark_level
-        Whether there is one.
-    """
+        Which of them are of each phase, or of vacuum, shape (S,) each.
+    elements
+        Elements whose edges are fitted.
+    minimum_pixels
+        How many fitted spectra a phase needs.
 
-    counts: FloatArray
-    energy: FloatArray
-    masks: Mapping[str, NDArray[np.bool_]]
-    zero_loss: FloatArray
-    features: Features
-    columns: FloatArray
-    source: Term
-    detector: Detector
-    dark_level: bool
-
-
-def build_standard(
-    pure: PurePixels,
-    elements: tuple[str, ...],
-    shapes: dict[tuple[str, str], float],
-    *,
-    channels: int,
-    minimum_pixels: int = 3,
-) -> Standard:
-    """Learn from pure pixels what each phase scatters.
-
-    The line shapes of the joint fit are the start; what they miss is found from the residuals of the pure pixels.
+    Returns
+    -------
+    standard, detector
+        Also gain and read noise that the pure spectra tell.
 
     Raises
     ------
     ValueError
-        If an olivine is missing, or a phase has too few fitted pixels.
+        If an olivine is missing, or a phase has too few fitted spectra.
     """
-    features = pure.features
-    calibration = calibrate(features, pure.masks, minimum_pixels=minimum_pixels)
-    length = fft.next_fast_len(2 * pure.energy.size, real=True)
-    columns = fft.rfft(pure.columns, length)
+    started = start_joint_fit(pure, LowLossOptions(elements=elements))
+    spectra = (np.asarray(pure.counts, dtype=float), pure.energy)
+    joint, shapes = refine_shapes(started.joint, spectra, masks, started.detector)
+    fit = fit_joint(replace(started, joint=joint), pure)
+    features, joint, detector = Features.of(fit), fit.joint, fit.detector
+    energy, source = joint.model.energy, joint.model.terms[0]
+    masks = {phase: mask for phase, mask in masks.items() if phase != "vacuum"}
+    calibration = calibrate(features, masks, minimum_pixels=minimum_pixels)
+    length = fft.next_fast_len(2 * energy.size, real=True)
+    columns = fft.rfft(single_scattering_columns(joint), length)
     parts = np.zeros((len(PRIOR), len(calibration.phases), columns.shape[1]), dtype=complex)
     parts[0], parts[1] = calibration.slope @ columns, calibration.offset @ columns
     size = parts[:1, :, :1].real.copy()
     fitted = np.isfinite(features.values).all(axis=1) & (features.t_over_lambda > VACUUM)
-    members = [np.flatnonzero(pure.masks[phase] & fitted) for phase in calibration.phases]
+    members = [np.flatnonzero(masks[phase] & fitted) for phase in calibration.phases]
     every = np.concatenate(members)
     reach = (float(features.t_over_lambda[every].min()), float(features.t_over_lambda[every].max()))
-    spectra = PhaseSpectra(calibration.phases, parts / size, length, reach)
+    known = PhaseSpectra(calibration.phases, parts / size, length, reach)
     label = np.repeat(np.arange(len(members)), [m.size for m in members])
-    counts = pure.counts[every]
-    variance = pure.detector.gain * np.maximum(counts.sum(axis=1), 1.0) + counts.shape[1] * pure.detector.read_noise**2
+    counts = spectra[0][every, : energy.size]
+    variance = detector.gain * np.maximum(counts.sum(axis=1), 1.0) + counts.shape[1] * detector.read_noise**2
     electrons = np.maximum(counts.sum(axis=1), 0.0) ** 2 / variance
-    model = MixtureModel(pure.source, pure.energy, spectra, dark_level=pure.dark_level)
-    result = _fit_pure(model, pure, every, label)
+    model = MixtureModel(source, energy, known, dark_level=("DarkLevel", "level") in joint.names)
+    start = np.zeros((every.size, model.n_parameters))
+    start[:, : source.size] = joint.values[every, joint.model.slices[0]]
+    thickness = features.t_over_lambda[every]
+    result = _fit_pure(model, counts, start, thickness, label, detector)
     good = result.usable
     for _ in range(ROUNDS):
         refined = refine_spectra(model, result.values[good], counts[good], label[good], variance=variance[good])
-        change = refined.spectra.parts - spectra.parts
+        change = refined.spectra.parts - known.parts
         for share in SHARES:
-            better = replace(spectra, parts=spectra.parts + share * change)
-            trial = _fit_pure(model.with_spectra(better), pure, every, label)
+            better = replace(known, parts=known.parts + share * change)
+            trial = _fit_pure(model.with_spectra(better), counts, start, thickness, label, detector)
             if _typical_deviance(trial) < (1.0 - GAIN) * _typical_deviance(result):
                 break
         else:
             break  # what is left is noise that the zero loss does not pass
-        spectra, result, good = better, trial, trial.usable
-        model = model.with_spectra(spectra)
+        known, result, good = better, trial, trial.usable
+        model = model.with_spectra(known)
     misfit = (_typical_deviance(result) - 1.0) / float(np.median(electrons[good]))
-    typical = np.nanmedian(pure.zero_loss[every], axis=0)
-    return Standard(
+    standard = Standard(
         elements=elements,
         shapes=shapes,
         names=features.names,
         columns=columns,
-        calibration=replace(calibration, iron=count_iron(spectra, pure.energy)),
-        spectra=spectra,
+        calibration=replace(calibration, iron=count_iron(known, energy)),
+        spectra=known,
         covariance=refined.covariance,
         noise=refined.noise,
-        zero_loss=typical,
+        zero_loss=np.nanmedian(start[:, : source.size], axis=0),
         dispersion=model.scale,
-        offset=float(pure.energy[0]),
-        channels=channels,
-        fitted_channels=pure.energy.size,
+        offset=float(energy[0]),
+        channels=pure.energy.size,
+        fitted_channels=energy.size,
         scatter=np.zeros((2, 1)),
         misfit=max(misfit, 0.0),
     )
+    return standard, detector
 
 
-def _fit_pure(model: MixtureModel, pure: PurePixels, rows: NDArray[np.int_], label: NDArray[np.int_]) -> FitResult:
-    """Fit pure pixels with their own phase alone."""
-    start = np.zeros((rows.size, model.n_parameters))
-    start[:, : model.source.size] = pure.zero_loss[rows]
+def refine_shapes(
+    joint: JointModel,
+    spectra: tuple[FloatArray, FloatArray],
+    masks: Mapping[str, NDArray[np.bool_]],
+    detector: Detector,
+) -> tuple[JointModel, Shapes]:
+    """Fit positions and widths that all pixels share on the summed spectra of pure pixels, and fix them there.
+
+    FePO4 comes before LiFePO4, and without Li, so that the shape of Fe M2,3 is known before Li K is fitted above it.
+
+    Parameters
+    ----------
+    joint
+        A started model.
+    spectra
+        Counts, shape (S, E), and energy in eV, shape (E,), of all channels.
+    masks
+        Pure pixels of the phases in :data:`SHAPES`, as far as there are any: boolean arrays on the navigation axes.
+    detector
+        Gain and read noise.
+
+    Returns
+    -------
+    joint, shapes
+        The model with its shapes fixed, and their values by (component, parameter). A component whose fit ends at a
+        bound, or does not converge, keeps what it had.
+    """
+    counts, energy = spectra
+    names = {component for component, _ in joint.names}
+    columns = joint.columns
+    shapes: Shapes = {}
+    for phase, wanted in SHAPES.items():
+        shared = {component: parameters for component, parameters in wanted.items() if component in names}
+        if phase not in masks or not shared:
+            continue
+        rows = np.flatnonzero(np.ravel(masks[phase]))
+        total = sum_aligned(counts[rows], joint.values[rows, columns["ZeroLossPeak", "centre"]], energy)
+        start = np.median(joint.values[rows], axis=0)
+        free = joint.free.copy()
+        for name, k in columns.items():
+            if name == ("ZeroLossPeak", "intensity") or name[0] == "DarkLevel":
+                start[k] *= rows.size
+            free[k] |= name[1] in shared.get(name[0], ())
+            absent = (phase == "FePO4" and name[0] == "Li_K") or (phase == "vacuum" and name[0] != "ZeroLossPeak")
+            if absent and free[k]:
+                free[k], start[k] = False, 0.0
+        result = fit_spectra(
+            joint.model,
+            total[np.newaxis, : joint.mask.size],
+            start,
+            free=free,
+            lower=joint.lower,
+            upper=joint.upper,
+            mask=joint.mask,
+            detector=Detector(detector.gain, detector.read_noise * np.sqrt(rows.size)),
+            options=SolverOptions(max_iterations=200, workers=1),
+        )
+        if not result.usable[0]:
+            continue
+        for component, parameters in shared.items():
+            own = [columns[component, name] for name in parameters]
+            found = result.values[0, own]
+            # A maximum of no height has no place worth keeping; a zero loss without Lorentzian or tails is one.
+            at_bound = np.any((found == joint.lower[own]) | (found == joint.upper[own]))
+            if component == "ZeroLossPeak" or not at_bound:
+                shapes.update({(component, n): float(v) for n, v in zip(parameters, found, strict=True)})
+        joint = joint.with_shapes(shapes)
+    return joint, shapes
+
+
+def check_purity(standard: Standard) -> None:
+    """Raise ValueError if pure pixels scatter as no phase does, warn if more than one phase should."""
+    for phase, variance in zip(OLIVINE, standard.scatter, strict=True):
+        scatter = float(np.sqrt(np.mean(variance)))
+        if scatter < NOT_PURE:
+            continue
+        message = f"references[{phase!r}]: x of its spectra scatters by {scatter:.2g} beyond counting. "
+        if scatter > NOT_ONE_PHASE:
+            raise ValueError(message + "They are not of one phase: check the mask (y before x) and the energy axis.")
+        warnings.warn(message + "Leave out what is not pure; x_systematic carries it.", UserWarning, stacklevel=4)
+
+
+def _fit_pure(
+    model: MixtureModel,
+    counts: FloatArray,
+    start: FloatArray,
+    thickness: FloatArray,
+    label: NDArray[np.int_],
+    detector: Detector,
+) -> FitResult:
+    """Fit pure spectra with their own phase alone."""
     out: FitResult | None = None
     for r in range(len(model.spectra.phases)):
         own = np.flatnonzero(label == r)
-        start[own, model.amounts.start + r] = pure.features.t_over_lambda[rows[own]]
-        free = model.free([r])
+        first = start[own]
+        first[:, model.amounts.start + r] = thickness[own]
         part = fit_spectra(
             model,
-            pure.counts[rows[own]],
-            start[own],
-            free=free,
+            counts[own],
+            first,
+            free=model.free([r]),
             lower=model.lower,
-            detector=pure.detector,
+            detector=detector,
             options=SolverOptions(tolerance=TOLERANCE, minimum_counts=0.0, covariance=False),
         )
         out = part if out is None else _join(out, part)

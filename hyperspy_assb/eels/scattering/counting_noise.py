@@ -22,6 +22,32 @@ _SAMPLE = 32
 
 
 @dataclass(frozen=True)
+class Averaging:
+    """How the distributions of P spectra are averaged, and what is wanted of their mean.
+
+    Parameters
+    ----------
+    mean
+        Sum of the distributions over the sum of `thickness`, shape (E,).
+    thickness
+        What the distributions are divided by, shape (P,).
+    normaliser
+        Weights of the channels whose sum is the thickness, shape (E,), where it is an area; an empty array where there
+        is no normalisation; None where it is the log-ratio.
+    weights
+        Weights of the channels in F sums, shape (F, E).
+    group
+        Spectra of like thickness: a group for each, shape (P,), from 0 upwards.
+    """
+
+    mean: FloatArray
+    thickness: FloatArray
+    normaliser: FloatArray | None
+    weights: FloatArray
+    group: IntArray
+
+
+@dataclass(frozen=True)
 class CountingVariance:
     """Variances of a mean distribution from counting.
 
@@ -66,13 +92,8 @@ def propagate_counting(
     centre: FloatArray,
     scattering: SingleScattering,
     zero_loss: ZeroLossShape,
-    *,
-    weights: FloatArray,
-    mean: FloatArray,
-    thickness: FloatArray,
-    normaliser: FloatArray | None,
+    averaging: Averaging,
     detector: Detector,
-    group: IntArray,
 ) -> CountingVariance:
     """Variance from counting of a mean distribution and of weighted sums of it.
 
@@ -84,25 +105,17 @@ def propagate_counting(
     ----------
     counts, energy, centre, scattering, zero_loss
         As given to, and had from, :func:`~hyperspy_assb.eels.scattering.single_scattering.estimate_single_scattering`.
-    weights
-        Weights of the channels, shape (F, E).
-    mean
-        Sum of the distributions over the sum of `thickness`, shape (E,).
-    thickness
-        What the distributions are divided by, shape (P,).
-    normaliser
-        Weights of the channels whose sum is the thickness, shape (E,), where it is an area; an empty array where there
-        is no normalisation; None where it is the log-ratio.
+    averaging
+        How they are averaged.
     detector
         Gain and read noise.
-    group
-        Group of each pixel, shape (P,), from 0 upwards.
 
     Returns
     -------
     CountingVariance
-        In the units of `mean`, squared.
+        In the units of the mean, squared.
     """
+    weights, mean, group = averaging.weights, averaging.mean, averaging.group
     grid = Grid.of(energy)
     size = scattering.loss.size
     window = max(zero_loss.fwhm, grid.step)
@@ -125,14 +138,14 @@ def propagate_counting(
         inverse = np.exp(-grid.transform(average))
         # What an electron in a channel adds to each sum, and to the thickness.
         reached = grid.back(np.conj(towards * inverse))
-        moved = _thickness_weights(grid, inverse, normaliser, in_window / share, recorded, scattering, rows)
+        moved = _thickness_weights(grid, inverse, averaging.normaliser, in_window / share, recorded, scattering, rows)
         functionals += ((reached - sums[:, None] * moved) ** 2) @ variance
         kernel = grid.back(inverse)
         at = np.asarray(fft.rfft(variance))
         own = grid.back(np.asarray(fft.rfft(kernel**2)) * at)[:size]
         shared = grid.back(inverse * np.asarray(fft.rfft(variance * moved)))[:size]
         channels += own - 2 * mean * shared + mean**2 * float(moved**2 @ variance)
-    total = float(thickness.sum()) ** 2
+    total = float(averaging.thickness.sum()) ** 2
     return CountingVariance(np.maximum(channels, 0.0) / total, functionals / total)
 
 

@@ -32,6 +32,11 @@ class MeanSpectrum:
     n_pixels: int
 
 
+def log_ratio(counts: FloatArray, zero_loss: FloatArray) -> FloatArray:
+    """t/lambda from the logarithm of all counts, shape (S, E), over those of the zero loss, shape (S,)."""
+    return np.log(np.maximum(counts.sum(axis=-1), 1e-300) / zero_loss)
+
+
 def mean_spectrum(
     counts: FloatArray, energy: FloatArray, *, zero_loss: FloatArray, t_over_lambda: FloatArray
 ) -> MeanSpectrum:

@@ -27,11 +27,8 @@ ComplexArray = NDArray[np.complex128]
 
 THICKEST = 2.5
 """Largest t/lambda: near pi the phase of the logarithm turns over."""
-# Full widths on either side whose counts give the zero-loss intensity, and those on the loss side that are fitted.
+# Full widths on either side whose counts give the zero-loss intensity.
 _WINDOW = 1.0
-_LOSS_SIDE = 1.5
-_GAIN_SIDE = 15.0
-_MODEL_ERROR = 0.02
 # Share of the channels at the upper end that the continuation beyond it is taken from.
 _END_SHARE = 0.15
 _CHUNK = 512
@@ -200,19 +197,17 @@ def fit_zero_loss_shape(
     """
     loss = grid.loss
     order = np.argsort(loss)
-    low = max(first, -max(_GAIN_SIDE * fwhm, 6 * grid.step))
-    use = order[(loss[order] >= low) & (loss[order] <= max(_LOSS_SIDE * fwhm, 3 * grid.step))]
+    low = max(first, -max(tail.GAIN_SIDE * fwhm, 6 * grid.step))
+    use = order[(loss[order] >= low) & (loss[order] <= max(tail.LOSS_SIDE * fwhm, 3 * grid.step))]
     area = float(total[np.abs(loss) <= fwhm].sum())
     if not area > 0 or use.size < 6:
         raise ValueError(_NO_PEAK)
-    theta = np.array([np.log(area), 0.0, np.log(fwhm), 0.0, -2.0])
+    theta = tail.start(area, fwhm)
     rule = np.polynomial.legendre.leggauss(8)
-    _, converged = tail.fit_tail(
-        total[use], loss[use], grid.step, theta, gain, max(read_variance, 1e-9 * area), _MODEL_ERROR, *rule
-    )
+    _, converged = tail.fit_tail(total[use], loss[use], grid.step, theta, gain, max(read_variance, 1e-9 * area), rule)
     if not converged:
         raise ValueError(_NO_PEAK)
-    fitted, _ = tail.evaluate(loss, grid.step, theta, *rule)
+    fitted, _ = tail.evaluate(loss, grid.step, theta, rule)
     values = np.maximum(fitted, 0.0)
     # The measured top: no line shape has the exact form of the peak, and its area is that of the zero loss.
     core = (loss >= max(first, -2.0 * fwhm)) & (loss <= 0.5 * fwhm)

@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
+SEARCH_RANGE = (-25.0, 25.0)
+"""Energies in eV between which the zero loss is sought: axes that nobody calibrated are off by 10 eV and more."""
+FWHM_OF_SIGMA = 2.3548200450309493
+"""Full width at half maximum of a Gaussian over its standard deviation."""
 # A peak of sigma 0.5 channel holds 4.4 times the counts of the next channel; more than 5 times is an X-ray.
 _SPIKE_RATIO = 5.0
 # The same for two neighbouring channels: at sigma 0.5 channel, 21 times.

@@ -15,6 +15,13 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+Noise = tuple[float, float]
+"""Variance of a channel over its expectation, and the part of the variance that does not depend on it."""
+Rule = tuple[FloatArray, FloatArray]
+"""Nodes and weights of a Gauss-Legendre quadrature over a channel."""
+Windows = tuple[FloatArray, NDArray[np.bool_], IntArray, IntArray]
+"""Recorded counts and the channels that take part, shape (P, E) each; the first channel of each pixel's window, and the
+one after its last, shape (P,)."""
 
 LOWEST_ORDER = 3
 HIGHEST_ORDER = 8
@@ -75,10 +82,9 @@ def _log_density(u: float, b: FloatArray) -> float:
 
 
 @numba.njit(cache=True)
-def _expected(
-    channel: float, theta: FloatArray, b: FloatArray, nodes: FloatArray, weights: FloatArray, out: FloatArray
-) -> None:
+def _expected(channel: float, theta: FloatArray, b: FloatArray, rule: Rule, out: FloatArray) -> None:
     """Expected counts of a channel, then its derivatives by ln amplitude, centre, ln width and each coefficient."""
+    nodes, weights = rule
     amplitude = np.exp(theta[0])
     width = np.exp(theta[2])
     left = (channel - 0.5 - theta[1]) / width
@@ -103,20 +109,18 @@ def _expected(
 
 @numba.njit(cache=True)
 def _sums(
-    counts: FloatArray,
-    use: NDArray[np.bool_],
-    start: int,
-    stop: int,
+    data: Windows,
+    pixel: int,
     theta: FloatArray,
     b: FloatArray,
-    gain: float,
-    read: float,
-    nodes: FloatArray,
-    weights: FloatArray,
+    noise: Noise,
+    rule: Rule,
     score: FloatArray,
     information: FloatArray,
 ) -> tuple[float, float, int]:
     """Score and information of one pixel; returns its quasi-log-likelihood, Pearson's chi-squared and channels."""
+    counts, use, start, stop = data[0][pixel], data[1][pixel], data[2][pixel], data[3][pixel]
+    gain, read = noise
     n = 3 + b.size
     row = np.empty(1 + n)
     score[:] = 0.0
@@ -128,7 +132,7 @@ def _sums(
     for j in range(start, stop):
         if not use[j]:
             continue
-        _expected(j, theta, b, nodes, weights, row)
+        _expected(j, theta, b, rule, row)
         expected = max(row[0], 1e-12 * floor)
         variance = gain * max(expected, floor) + read
         residual = counts[j] - expected
@@ -151,40 +155,27 @@ def _sums(
 
 @numba.njit(cache=True)
 def fit_pixels(
-    counts: FloatArray,
-    use: NDArray[np.bool_],
-    start: IntArray,
-    stop: IntArray,
-    theta: FloatArray,
-    b: FloatArray,
-    gain: float,
-    read: float,
-    nodes: FloatArray,
-    weights: FloatArray,
+    data: Windows, theta: FloatArray, b: FloatArray, noise: Noise, rule: Rule
 ) -> tuple[FloatArray, FloatArray, IntArray, NDArray[np.bool_]]:
     """Fit amplitude, centre and width of each pixel by Fisher scoring, the shape being given.
 
     Parameters
     ----------
-    counts, use
-        Recorded counts, shape (P, E), and the channels that take part.
-    start, stop
-        First channel of each pixel's window, and the one after its last, shape (P,).
+    data
+        The pixels.
     theta
         ln amplitude, centre in channels, ln width in channels, shape (P, 3): starting values, then the fitted ones.
     b
         Coefficients of the shape.
-    gain, read
-        Variance of a channel over its expectation, and the part of the variance that does not depend on it.
-    nodes, weights
-        Gauss-Legendre quadrature over a channel.
+    noise, rule
+        Of the counts; over a channel.
 
     Returns
     -------
     information, chi2, used, converged
         Shapes (P, 3, 3), (P,), (P,) and (P,).
     """
-    n_pixels = counts.shape[0]
+    n_pixels = theta.shape[0]
     information = np.zeros((n_pixels, 3, 3))
     chi2 = np.zeros(n_pixels)
     used = np.zeros(n_pixels, dtype=np.int64)
@@ -193,20 +184,7 @@ def fit_pixels(
     information_all = np.empty((3 + b.size, 3 + b.size))
     for i in range(n_pixels):
         for _ in range(60):
-            _, chi2[i], used[i] = _sums(
-                counts[i],
-                use[i],
-                start[i],
-                stop[i],
-                theta[i],
-                b,
-                gain,
-                read,
-                nodes,
-                weights,
-                score_all,
-                information_all,
-            )
+            _, chi2[i], used[i] = _sums(data, i, theta[i], b, noise, rule, score_all, information_all)
             information[i] = information_all[:3, :3]
             matrix = information_all[:3, :3].copy()
             for p in range(3):
@@ -229,17 +207,12 @@ def fit_pixels(
 
 @numba.njit(cache=True)
 def _joint(
-    counts: FloatArray,
-    use: NDArray[np.bool_],
-    start: IntArray,
-    stop: IntArray,
+    data: Windows,
     theta: FloatArray,
     b: FloatArray,
     active: IntArray,
-    gain: float,
-    read: float,
-    nodes: FloatArray,
-    weights: FloatArray,
+    noise: Noise,
+    rule: Rule,
     own_step: FloatArray,
     coupling: FloatArray,
 ) -> tuple[FloatArray, FloatArray, float, float, int]:
@@ -254,10 +227,8 @@ def _joint(
     information = np.empty((3 + b.size, 3 + b.size))
     own = np.empty((3, 3))
     mixed = np.empty((3, m))
-    for i in range(counts.shape[0]):
-        value, part, channels = _sums(
-            counts[i], use[i], start[i], stop[i], theta[i], b, gain, read, nodes, weights, score, information
-        )
+    for i in range(theta.shape[0]):
+        value, part, channels = _sums(data, i, theta[i], b, noise, rule, score, information)
         likelihood += value
         chi2 += part
         used += channels
@@ -280,18 +251,13 @@ def _joint(
     return schur, reduced, likelihood, chi2, used
 
 
-def quadrature(width: float) -> tuple[FloatArray, FloatArray]:
+def quadrature(width: float) -> Rule:
     """Nodes and weights over a channel that integrate a peak of this width (in channels) to better than 1e-7."""
     return np.polynomial.legendre.leggauss(8 if width < 1.2 else 4 if width < 4 else 2)
 
 
 def _fit_shape(
-    data: tuple[FloatArray, NDArray[np.bool_], IntArray, IntArray],
-    theta: FloatArray,
-    start: FloatArray,
-    active: IntArray,
-    noise: tuple[float, float],
-    rule: tuple[FloatArray, FloatArray],
+    data: Windows, theta: FloatArray, start: FloatArray, active: IntArray, noise: Noise, rule: Rule
 ) -> tuple[PeakShape, FloatArray, float, float, int] | None:
     """Fit the active coefficients and every pixel's own parameters together; None if that fails."""
     theta, b = theta.copy(), start.copy()
@@ -304,7 +270,7 @@ def _fit_shape(
     coupling = np.empty((theta.shape[0], 3, active.size))
     for _ in range(40):
         try:
-            schur, reduced, value, chi2, used = _joint(*data, theta, b, active, *noise, *rule, own_step, coupling)
+            schur, reduced, value, chi2, used = _joint(data, theta, b, active, noise, rule, own_step, coupling)
         except np.linalg.LinAlgError:
             return None
         value -= 0.5 * float(b[active] @ prior @ b[active])
@@ -333,15 +299,7 @@ def _fit_shape(
 
 
 def estimate_shape(
-    counts: FloatArray,
-    use: NDArray[np.bool_],
-    start: IntArray,
-    stop: IntArray,
-    theta: FloatArray,
-    gain: float,
-    read: float,
-    rule: tuple[FloatArray, FloatArray],
-    known_gain: bool,
+    data: Windows, theta: FloatArray, noise: Noise, rule: Rule, *, known_gain: bool
 ) -> tuple[PeakShape, FloatArray]:
     """Find the simplest shape that describes the peaks of all these pixels.
 
@@ -349,23 +307,21 @@ def estimate_shape(
 
     Parameters
     ----------
-    counts, use, start, stop, theta, gain, read, rule
+    data, theta, noise, rule
         As in :func:`fit_pixels`.
     known_gain
-        Whether `gain` is true; otherwise the scatter around the best shape decides what is significant.
+        Whether the gain is true; otherwise the scatter around the best shape decides what is significant.
 
     Returns
     -------
     shape, theta
         The shape, and each pixel's own parameters fitted with it.
     """
-    data = (counts, use, start, stop)
-    noise = (gain, read)
     active = np.zeros(0, dtype=np.int64)
     best = _fit_shape(data, theta, np.zeros(_N_SHAPE), active, noise, rule)
     if best is None:
         return PeakShape(), theta
-    n_own = 3 * counts.shape[0]
+    n_own = 3 * theta.shape[0]
     path = [(active, *best)]
     while active.size < _N_SHAPE:
         trials = []

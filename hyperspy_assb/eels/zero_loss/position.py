@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.zero_loss import peak_shape as peak_model
-from hyperspy_assb.eels.zero_loss.peak_search import estimate_noise, find_spikes, search
+from hyperspy_assb.eels.zero_loss.peak_search import FWHM_OF_SIGMA, SEARCH_RANGE, estimate_noise, find_spikes, search
 from hyperspy_assb.eels.zero_loss.peak_shape import PeakShape
 
 FloatArray = NDArray[np.float64]
@@ -21,9 +21,14 @@ FloatArray = NDArray[np.float64]
 # In standard deviations of the fitted peak: 2.5 on either side hold 90 % of the information on its position, and the
 # first losses of the specimen lie outside.
 _WINDOW = 2.5
-_FWHM = 2.3548200450309493
 # Pixels from which the common shape is taken; its error is then a sixteenth of the error in one pixel.
 _SHAPE_PIXELS = 256
+
+
+CHANNELS_PER_WIDTH = 3.6
+"""Channels for each full width of the zero loss that are enough: its Fourier transform is below 1e-4 at what is lost.
+
+Frequencies that the zero loss does not pass cannot be measured, and single scattering learnt from them is noise."""
 
 
 class ZeroLossStatus(IntEnum):
@@ -81,7 +86,7 @@ def estimate_centre(
     *,
     gain: float | None = 1.0,
     read_variance: float = 0.0,
-    search_range: tuple[float, float] = (-25.0, 25.0),
+    search_range: tuple[float, float] = SEARCH_RANGE,
     shape: PeakShape | None = None,
 ) -> ZeroLossEstimate:
     """Estimate the position of the zero-loss peak in every spectrum, to a fraction of a channel.
@@ -172,6 +177,15 @@ def estimate_centre(
     )
 
 
+def channels_together(counts: ArrayLike, energy: ArrayLike) -> int:
+    """How many channels to add up, so that :data:`CHANNELS_PER_WIDTH` or more lie in the width of the zero loss."""
+    axis = np.asarray(energy, dtype=np.float64)
+    width = estimate_centre(counts, axis).fwhm
+    known = width[np.isfinite(width)]
+    scale = (axis[-1] - axis[0]) / (axis.size - 1)
+    return max(1, int(np.median(known) / scale / CHANNELS_PER_WIDTH)) if known.size else 1
+
+
 class _Fits:
     """The fits of all pixels, in units of channels."""
 
@@ -190,7 +204,7 @@ class _Fits:
         self.start = np.zeros(data.shape[0], dtype=np.int64)
         self.stop = self.start.copy()
         rows = np.flatnonzero(status == ZeroLossStatus.OK)
-        sigma = np.maximum(width[rows] / _FWHM, 0.4)
+        sigma = np.maximum(width[rows] / FWHM_OF_SIGMA, 0.4)
         height = np.maximum(data[rows, position[rows]], 1e-300)
         # A spike may sit on the maximum: take the height from the peak's surroundings.
         for i, row in enumerate(rows):
@@ -198,7 +212,7 @@ class _Fits:
             near = data[row, max(position[row] - half, 0) : position[row] + half + 1]
             height[i] = max(np.median(near), 0.2 * near.mean(), 1e-300)
         self.theta[rows] = np.stack([np.log(height * sigma), position[rows].astype(float), np.log(sigma)], axis=1)
-        self.found_at, self.found_sigma = position, np.maximum(width / _FWHM, 0.4)
+        self.found_at, self.found_sigma = position, np.maximum(width / FWHM_OF_SIGMA, 0.4)
         self._mark_saturated(rows)
 
     def _mark_saturated(self, rows: NDArray[np.int64]) -> None:
@@ -226,6 +240,9 @@ class _Fits:
         cut = (self.stop[rows] - self.start[rows]) < 0.8 * (2 * half + 1)
         self.status[rows[cut]] = ZeroLossStatus.AT_EDGE
 
+    def _windows(self, rows: NDArray[np.int64]) -> peak_model.Windows:
+        return self.data[rows], self.use[rows], self.start[rows], self.stop[rows]
+
     def _fit(self, shape: PeakShape) -> tuple[NDArray[np.int64], FloatArray, FloatArray, NDArray[np.int64]]:
         """Fit the live pixels; returns their rows, information, chi-squared and numbers of channels."""
         rows = self._live()
@@ -233,14 +250,7 @@ class _Fits:
         if rows.size == 0:
             return rows, np.zeros((0, 3, 3)), np.zeros(0), np.zeros(0, dtype=np.int64)
         information, chi2, used, converged = peak_model.fit_pixels(
-            self.data[rows],
-            self.use[rows],
-            self.start[rows],
-            self.stop[rows],
-            theta,
-            shape.coefficients,
-            *self.noise,
-            *self.rule(theta),
+            self._windows(rows), theta, shape.coefficients, self.noise, self.rule(theta)
         )
         self.theta[rows] = theta
         sigma = np.exp(theta[:, 2])
@@ -291,14 +301,7 @@ class _Fits:
         rows = rows[np.unique(np.linspace(0, rows.size - 1, _SHAPE_PIXELS).astype(int))]
         theta = self.theta[rows]
         shape, theta = peak_model.estimate_shape(
-            self.data[rows],
-            self.use[rows],
-            self.start[rows],
-            self.stop[rows],
-            theta,
-            *self.noise,
-            self.rule(theta),
-            known_gain,
+            self._windows(rows), theta, self.noise, self.rule(theta), known_gain=known_gain
         )
         return shape
 

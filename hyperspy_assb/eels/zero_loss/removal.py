@@ -19,10 +19,6 @@ FloatArray = NDArray[np.float64]
 RemovalMethod = Literal["fit", "mirror", "reference"]
 METHODS: tuple[RemovalMethod, ...] = ("fit", "mirror", "reference")
 
-# Full widths on the loss side that belong to the zero loss alone, when its whole peak is fitted or scaled.
-_LOSS_SIDE = 1.5
-_GAIN_SIDE = 15.0
-_MODEL_ERROR = 0.02
 # Interpolation by four points: neighbours up to three channels apart share counts.
 _BANDS = 3
 
@@ -187,18 +183,18 @@ def _remove_by_fit(pixels: _Pixels) -> tuple[FloatArray, FloatArray]:
     spectrum = np.full(pixels.counts.shape, np.nan)
     variance = np.full(pixels.counts.shape, np.nan)
     for i, (centre, fwhm, area) in enumerate(zip(estimate.centre, estimate.fwhm, estimate.intensity, strict=True)):
-        use = (energy >= centre - max(_GAIN_SIDE * fwhm, 6 * pixels.scale)) & (
-            energy <= centre + max(_LOSS_SIDE * fwhm, 3 * pixels.scale)
+        use = (energy >= centre - max(tail.GAIN_SIDE * fwhm, 6 * pixels.scale)) & (
+            energy <= centre + max(tail.LOSS_SIDE * fwhm, 3 * pixels.scale)
         )
         x = energy - centre
-        theta = np.array([np.log(area), 0.0, np.log(fwhm), 0.0, -2.0])
+        theta = tail.start(area, fwhm)
         rule = np.polynomial.legendre.leggauss(8 if fwhm < 3 * pixels.scale else 3 if fwhm < 10 * pixels.scale else 1)
         covariance, converged = tail.fit_tail(
-            pixels.counts[i, use], x[use], pixels.scale, theta, estimate.gain, pixels.read, _MODEL_ERROR, *rule
+            pixels.counts[i, use], x[use], pixels.scale, theta, estimate.gain, pixels.read, rule
         )
         if not converged:
             continue
-        values, slopes = tail.evaluate(x, pixels.scale, theta, *rule)
+        values, slopes = tail.evaluate(x, pixels.scale, theta, rule)
         spectrum[i] = pixels.counts[i] - values
         variance[i] = pixels.variance[i] + np.einsum("pe,pq,qe->e", slopes, covariance, slopes)
     return spectrum, variance

@@ -1,6 +1,8 @@
-"""The whole zero-loss peak, tails included, as an asymmetric pseudo-Voigt peak.
+"""The whole zero-loss peak, tails included, fitted to one spectrum as the asymmetric pseudo-Voigt peak of the model.
 
-:func:`_density` is the only place that knows the line shape.
+The parameters are ln area, centre (eV), ln FWHM (eV), asymmetry (1/eV) and the logit of the Lorentzian fraction of
+:data:`~hyperspy_assb.eels.lineshapes.ZERO_LOSS_PEAK`, without the tails that a detector adds (Stancik and Brauns, Vib.
+Spectrosc. 47, 66 (2008), doi:10.1016/j.vibspec.2008.02.009).
 """
 
 from __future__ import annotations
@@ -9,60 +11,43 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb.eels.lineshapes import ZERO_LOSS_PEAK
+
 FloatArray = NDArray[np.float64]
+Rule = tuple[FloatArray, FloatArray]
+"""Nodes and weights of a Gauss-Legendre quadrature over a channel."""
 
 N_PARAMETERS = 5
-_GAUSS = 4.0 * np.log(2.0)
-_FWHM_RANGE = 60.0
+GAIN_SIDE, LOSS_SIDE = 15.0, 1.5
+"""Full widths before and after the mode that are fitted: all of the gain side, and what no loss of the specimen reaches
+on the other."""
+MODEL_ERROR = 0.02
+"""Relative error that the line shape is allowed: without it the top of the peak alone decides the tails."""
 _FREE_REWEIGHTINGS = 8
 _REWEIGHTINGS = 3
+_peak = ZERO_LOSS_PEAK.kernel
+
+
+def start(area: float, fwhm: float) -> FloatArray:
+    """Parameters to start from, for a symmetric peak at 0 eV with little of a Lorentzian."""
+    return np.array([np.log(area), 0.0, np.log(fwhm), 0.0, -2.0])
 
 
 @numba.njit(cache=True)
-def _density(x: float, theta: FloatArray) -> float:
-    """Counts per eV at `x` eV from the origin.
-
-    The parameters are ln area, centre (eV), ln FWHM (eV), asymmetry (1/eV) and the logit of the Lorentzian fraction.
-    The width grows towards energy losses for a positive asymmetry (Stancik and Brauns, Vib. Spectrosc. 47, 66 (2008),
-    doi:10.1016/j.vibspec.2008.02.009).
-    """
-    distance = x - theta[1]
-    bend = min(max(-theta[3] * distance, -_FWHM_RANGE), _FWHM_RANGE)
-    fwhm = 2.0 * np.exp(theta[2]) / (1.0 + np.exp(bend))
-    lorentz = 1.0 / (1.0 + np.exp(-theta[4]))
-    ratio = (distance / fwhm) ** 2
-    gaussian = np.sqrt(_GAUSS / np.pi) * np.exp(-_GAUSS * min(ratio, 170.0))
-    return np.exp(theta[0]) / fwhm * ((1.0 - lorentz) * gaussian + lorentz * 2.0 / np.pi / (1.0 + 4.0 * ratio))
-
-
-@numba.njit(cache=True)
-def _counts(x: float, scale: float, theta: FloatArray, nodes: FloatArray, weights: FloatArray) -> float:
-    total = 0.0
-    for q in range(nodes.size):
-        total += weights[q] * _density(x + 0.5 * scale * nodes[q], theta)
-    return 0.5 * scale * total
-
-
-@numba.njit(cache=True)
-def evaluate(
-    x: FloatArray, scale: float, theta: FloatArray, nodes: FloatArray, weights: FloatArray
-) -> tuple[FloatArray, FloatArray]:
+def evaluate(x: FloatArray, scale: float, theta: FloatArray, rule: Rule) -> tuple[FloatArray, FloatArray]:
     """Expected counts of the channels at `x`, shape (E,), and their derivatives, shape (5, E)."""
-    values = np.empty(x.size)
-    slopes = np.empty((N_PARAMETERS, x.size))
-    moved = theta.copy()
-    for j in range(x.size):
-        values[j] = _counts(x[j], scale, theta, nodes, weights)
-    for p in range(N_PARAMETERS):
-        # In eV or 1/eV for the two that are not logarithms, so that a step is small against the width of the peak.
-        width = np.exp(theta[2])
-        step = 1e-4 * (width if p == 1 else 1.0 / width if p == 3 else 1.0)
-        for j in range(x.size):
-            moved[p] = theta[p] + step
-            upper = _counts(x[j], scale, moved, nodes, weights)
-            moved[p] = theta[p] - step
-            slopes[p, j] = (upper - _counts(x[j], scale, moved, nodes, weights)) / (2 * step)
-        moved[p] = theta[p]
+    fraction = 1.0 / (1.0 + np.exp(-theta[4]))
+    parameters = np.array([np.exp(theta[0]), theta[1], np.exp(theta[2]), theta[3], fraction, 0.0, 1.0])
+    values, slopes = np.zeros(x.size), np.zeros((N_PARAMETERS, x.size))
+    density, gradients, nothing = np.empty(x.size), np.empty((parameters.size, x.size)), np.empty(0)
+    nodes, weights = rule
+    for q in range(nodes.size):
+        _peak(x + 0.5 * scale * nodes[q], parameters, nothing, density, gradients)
+        values += 0.5 * scale * weights[q] * density
+        slopes += 0.5 * scale * weights[q] * gradients[:N_PARAMETERS]
+    slopes[0] *= parameters[0]
+    slopes[2] *= parameters[2]
+    slopes[4] *= fraction * (1.0 - fraction)
     return values, slopes
 
 
@@ -82,9 +67,7 @@ def fit_tail(
     theta: FloatArray,
     gain: float,
     read: float,
-    model_error: float,
-    nodes: FloatArray,
-    weights: FloatArray,
+    rule: Rule,
 ) -> tuple[FloatArray, bool]:
     """Fit one spectrum by iteratively reweighted least squares with Marquardt's damping.
 
@@ -98,9 +81,7 @@ def fit_tail(
         Starting values, shape (5,); replaced by the fitted ones.
     gain, read
         Variance of a channel over its expectation, and the part of the variance that does not depend on it.
-    model_error
-        Relative error that the line shape is allowed: without it the top of the peak alone decides the tails.
-    nodes, weights
+    rule
         Quadrature over a channel.
 
     Returns
@@ -114,11 +95,11 @@ def fit_tail(
     noise = np.ones(x.size)
     deviation = np.ones(x.size)
     for iteration in range(150):
-        values, slopes = evaluate(x, scale, theta, nodes, weights)
+        values, slopes = evaluate(x, scale, theta, rule)
         if iteration < _FREE_REWEIGHTINGS:
             # Between these moments the weights stand still, or the fit would chase them in circles.
             noise = gain * np.maximum(values, 1e-4 * np.max(values)) + read
-            deviation = np.sqrt(noise + (model_error * values) ** 2)
+            deviation = np.sqrt(noise + (MODEL_ERROR * values) ** 2)
         merit = _merit(counts, values, deviation)
         if not np.isfinite(merit):
             return covariance, False
@@ -145,7 +126,7 @@ def fit_tail(
             step = np.linalg.solve(damped, score)
             largest = max(np.max(np.abs(step)), 1e-300)
             step *= min(1.0, 2.0 / largest)
-            trial, _ = evaluate(x, scale, theta + step, nodes, weights)
+            trial, _ = evaluate(x, scale, theta + step, rule)
             if _merit(counts, trial, deviation) <= merit * (1 + 1e-12):
                 improved = True
                 break
@@ -163,6 +144,6 @@ def fit_tail(
             if turn > _REWEIGHTINGS:
                 return covariance, True
             noise = gain * np.maximum(values, 1e-4 * np.max(values)) + read
-            deviation = np.sqrt(noise + (model_error * values) ** 2)
+            deviation = np.sqrt(noise + (MODEL_ERROR * values) ** 2)
             damping = 1e-3
     return covariance, False

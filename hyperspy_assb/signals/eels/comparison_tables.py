@@ -10,6 +10,7 @@ import pandas as pd
 
 from hyperspy_assb.eels.comparison.options import ComparisonOptions
 from hyperspy_assb.eels.comparison.results import Change, Comparison
+from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.fitting.statistics import blocks as partition
 
 TITLES = {
@@ -127,13 +128,12 @@ def cluster_table(found: Comparison, names: Sequence[str], options: ComparisonOp
 
 
 def state_table(
-    found: Comparison, signals: Sequence[Any], names: Sequence[str], scores: Sequence[float]
+    found: Comparison, maps: Sequence[LowLossMap], names: Sequence[str], scores: Sequence[float]
 ) -> pd.DataFrame:
     """One row a state: pixels, blocks, thickness, plasmon, dose."""
     rows = []
     carbon = [i for i, w in enumerate(found.windows) if w.name == CARBON]
-    for state, signal, name, score in zip(found.states, signals, names, scores, strict=True):
-        node = "Acquisition_instrument.TEM."
+    for state, recorded, name, score in zip(found.states, maps, names, scores, strict=True):
         rows.append(
             {
                 "state": name,
@@ -151,16 +151,11 @@ def state_table(
                 "4 to 7 eV per electron": state.bands[carbon[0]] * state.t_over_lambda if carbon else np.nan,
                 "zero-loss FWHM (eV)": state.fwhm,
                 "electrons per spectrum": state.electrons,
-                "beam current (nA)": _number(signal.metadata.get_item(node + "beam_current")),
-                "dwell time (s)": _number(signal.metadata.get_item(node + "Detector.EELS.dwell_time")),
+                "beam current (nA)": recorded.beam_current,
+                "dwell time (s)": recorded.dwell_time,
             }
         )
     return pd.DataFrame(rows)
-
-
-def _number(value: Any) -> float:
-    # Files hold 0 where nobody entered a value.
-    return float(value) if value else np.nan
 
 
 def trend_table(found: Comparison) -> pd.DataFrame:

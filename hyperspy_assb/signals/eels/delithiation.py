@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +14,14 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus, LithiumContent
+from hyperspy_assb.eels.delithiation.mixing import MixtureComparison, compare_pixels_with_mixture
+from hyperspy_assb.eels.delithiation.populations import Populations, fit_populations
 from hyperspy_assb.eels.delithiation.prediction import dose_to_find, predict_estimate, standard_errors
 from hyperspy_assb.eels.delithiation.quantification import METHODS, Quantification
+from hyperspy_assb.eels.delithiation.region_statistics import find_iron_phosphate, tabulate_regions
 from hyperspy_assb.eels.delithiation.standard import Standard
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
+from hyperspy_assb.signals.eels.named_regions import chosen_pixels, region_pixels
 from hyperspy_assb.signals.loading import check_result_path
 
 QUANTITIES = {
@@ -37,6 +41,28 @@ SHARED = {
     "agreement": "p value of the agreement of the estimates",
 }
 """What there is once."""
+
+
+@dataclass(frozen=True)
+class IronPhosphate:
+    """Where FePO4 is found, as HyperSpy signals on the navigation axes.
+
+    Parameters
+    ----------
+    p_value
+        Probability of at least this little lithium in LiFePO4; NaN where x is.
+    adjusted
+        Smallest level at which the pixel is among the finds.
+    found
+        Boolean: whether it is among them at ``level``.
+    level
+        Expected share of false finds among all.
+    """
+
+    p_value: Any
+    adjusted: Any
+    found: Any
+    level: float
 
 
 @dataclass(frozen=True)
@@ -164,22 +190,33 @@ class Delithiation:
         """Standard errors of the amounts from counting."""
         return self._by_phase(self.found.amounts_std, "Standard error of t/lambda of {}")
 
-    def to_dataframe(self, regions: Any = None, *, names: Mapping[int, str] | None = None) -> pd.DataFrame:
+    def to_dataframe(
+        self, regions: Any = None, *, names: Sequence[str] | Mapping[int, str] | None = None
+    ) -> pd.DataFrame:
         """A table of pixels or of regions.
 
         Parameters
         ----------
         regions
             None: one row a pixel: indices and position (with units in the name), every quantity, the status in words.
-            Otherwise one row a region: a boolean array or signal, a HyperSpy ROI, a dictionary of these by name, or
-            an image of labels (0: none); see :func:`~hyperspy_assb.signals.eels.delithiation_regions.region_table`.
+            Otherwise one row a region: a boolean array or signal, a HyperSpy ROI, an image of labels (0: none), or a
+            dictionary of these by name. Its columns are the entries of
+            :class:`~hyperspy_assb.eels.delithiation.region_statistics.RegionStatistics`, and the number of pixels of
+            each status. A region without any x has NaN; its status columns tell why.
         names
-            Names of the labels.
+            Names of the labels 1, 2, ..., or by label.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, a region is empty, or names do not fit.
+        TypeError
+            If a region is none of these.
         """
         if regions is not None:
-            from hyperspy_assb.signals.eels.delithiation_regions import region_table
-
-            return region_table(self, regions, names=names)
+            pixels = region_pixels(self.x, regions, names)
+            rows = tabulate_regions(pixels, self.found.contents[self.method], self.found.t_over_lambda)
+            return pd.DataFrame.from_dict(rows, orient="index").rename_axis("region")
         shape = self.x.data.shape
         columns: dict[str, Any] = {}
         for axis, index in zip(self.x.axes_manager._axes if self.axes else (), np.indices(shape), strict=False):
@@ -196,32 +233,86 @@ class Delithiation:
         table["status"] = [DelithiationStatus(s).name.lower() for s in table["status"]]
         return table
 
-    def find_iron_phosphate(self, level: float = 0.05) -> Any:
+    def find_iron_phosphate(self, level: float = 0.05) -> IronPhosphate:
         """Where there is FePO4, with at most a share ``level`` of the finds false.
 
-        See :func:`~hyperspy_assb.signals.eels.delithiation_regions.find_iron_phosphate`; needs references.
+        Parameters
+        ----------
+        level
+            Expected share of false finds among all; in an image without FePO4, the probability of any find.
+
+        Returns
+        -------
+        finds
+            Maps of p values and of the finds.
+
+        Raises
+        ------
+        ValueError
+            If the level does not lie between 0 and 1, or there were no references.
+
+        Notes
+        -----
+        The significance is 1 - x over its statistical and systematic uncertainty, whatever ``significance`` is of.
         """
-        from hyperspy_assb.signals.eels.delithiation_regions import find_iron_phosphate
+        self.needed_standard("find_iron_phosphate")
+        finds = find_iron_phosphate(self.found.contents[self.method], level)
+        return IronPhosphate(
+            p_value=self._map(finds.p_value, "p value of no FePO4"),
+            adjusted=self._map(finds.adjusted, "Level at which FePO4 is found"),
+            found=self._map(finds.found, f"FePO4 found at a false share of {level:g}"),
+            level=level,
+        )
 
-        return find_iron_phosphate(self, level)
+    def fit_populations(self, where: Any = None) -> Populations:
+        """Tell two phases from a solid solution by the distribution of x in a region.
 
-    def fit_populations(self, where: Any = None) -> Any:
-        """Tell two phases from a solid solution by the distribution of x.
+        Parameters
+        ----------
+        where
+            None for the whole image, a boolean array or signal on the navigation axes, or a HyperSpy ROI.
 
-        See :func:`~hyperspy_assb.signals.eels.delithiation_regions.populations_of`; needs references.
+        Returns
+        -------
+        populations
+            See :func:`~hyperspy_assb.eels.delithiation.populations.fit_populations`.
+
+        Raises
+        ------
+        ValueError
+            If the shape is wrong, fewer than 10 pixels of the region have an x, or there were no references.
+        TypeError
+            If ``where`` is something else.
         """
-        from hyperspy_assb.signals.eels.delithiation_regions import populations_of
+        self.needed_standard("fit_populations")
+        content, mask = self.found.contents[self.method], chosen_pixels(self.x, "mask", where).ravel()
+        return fit_populations(content.x[mask], content.x_std[mask])
 
-        return populations_of(self, where)
-
-    def compare_with_mixture(self, where: Any = None) -> Any:
+    def compare_with_mixture(self, where: Any = None) -> MixtureComparison:
         """Whether spectra of intermediate x are mixtures of the end members, or have a line shape of their own.
 
-        See :func:`~hyperspy_assb.signals.eels.delithiation_regions.mixture_of`.
-        """
-        from hyperspy_assb.signals.eels.delithiation_regions import mixture_of
+        Parameters
+        ----------
+        where
+            None for the whole image, a boolean array or signal on the navigation axes, or a HyperSpy ROI. It should
+            hold pixels near x = 0 and near x = 1 as well.
 
-        return mixture_of(self, where)
+        Returns
+        -------
+        comparison
+            See :func:`~hyperspy_assb.eels.delithiation.mixing.compare_pixels_with_mixture`.
+
+        Raises
+        ------
+        ValueError
+            If the shape is wrong.
+        TypeError
+            If ``where`` is something else.
+        """
+        pixels = np.flatnonzero(chosen_pixels(self.x, "where", where))
+        return compare_pixels_with_mixture(
+            self.found, self.needed_standard("compare_with_mixture"), self.method, pixels
+        )
 
     def predict_precision(
         self,

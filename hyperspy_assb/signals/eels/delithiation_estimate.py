@@ -1,10 +1,11 @@
-"""What makes a delithiation from a signal: by references, or without any by cross-sections."""
+"""Delithiation of a signal: its references read, one function on arrays, and the result dressed."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
+from itertools import combinations
 from os import PathLike
 from typing import Any
 
@@ -13,28 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb import provenance
-from hyperspy_assb.eels.delithiation.lithium_content import check_contrast
-from hyperspy_assb.eels.delithiation.quantification import quantify
-from hyperspy_assb.eels.delithiation.standard import Standard
-from hyperspy_assb.eels.microscope import METADATA_ITEMS
-from hyperspy_assb.signals.eels import pure_pixels
-from hyperspy_assb.signals.eels.by_cross_sections import quantify_by_cross_sections
-from hyperspy_assb.signals.eels.channels import add_channels
+from hyperspy_assb.eels import checks
+from hyperspy_assb.eels.delithiation.cross_section_calibration import quantify_by_cross_sections
+from hyperspy_assb.eels.delithiation.phase_features import FEWEST_PURE, OLIVINE, elements_of
+from hyperspy_assb.eels.delithiation.quantification import measure_scatter, quantify
+from hyperspy_assb.eels.delithiation.standard import Standard, build_standard, check_purity
+from hyperspy_assb.eels.low_loss_map import LowLossMap
+from hyperspy_assb.eels.microscope import MicroscopeParameters
+from hyperspy_assb.eels.scattering.joint_model import detector_of
+from hyperspy_assb.eels.zero_loss.position import channels_together
 from hyperspy_assb.signals.eels.delithiation import BUILTIN, Delithiation, check_method
+from hyperspy_assb.signals.eels.low_loss_reading import read_low_loss
+from hyperspy_assb.signals.region_mask import region_mask
 
-
-def _compare_microscopes(signal: Any, calibration: Delithiation) -> None:
-    """Warn if a signal and its calibration say that they were recorded differently."""
-    known = calibration.record.get("parameters", {}).get("microscope", {})
-    for name, item in METADATA_ITEMS.items():
-        own, other = signal.metadata.get_item(item), known.get(name)
-        if own is not None and other is not None and not np.isclose(own, other, rtol=0.01):
-            warnings.warn(
-                f"{name} is {own:g} here, but {other:g} where the references were recorded: the spectra of the phases "
-                "depend on it, and so does x.",
-                UserWarning,
-                stacklevel=4,
-            )
+MOST_PIXELS = 300
+"""Pure pixels of a phase that are looked at: their noise is then a three-hundredth of that of one pixel."""
+LITHIUM_END = 70.0
+"""eV. The maximum of Li K, near 62 eV, must lie in the range with its upper flank."""
 
 
 def quantify_delithiation(
@@ -51,16 +47,18 @@ def quantify_delithiation(
     from tqdm.auto import tqdm
 
     check_method(method)
+    spectra = read_low_loss(signal, minimum_end=LITHIUM_END, purpose="Fe M2,3 and Li K")
+    checks.check_counts(spectra.counts)
     masks: dict[str, NDArray[np.bool_]] = {}
     builtin = references is None and method == "lithium"
     standard: Standard | None = None
     if isinstance(references, Delithiation):
         standard = references.needed_standard("The calibration of another signal")
-        _compare_microscopes(signal, references)
+        _compare_microscopes(spectra.microscope, references)
     elif isinstance(references, str | PathLike):
         raise TypeError(f"references is a path: load_delithiation({str(references)!r}) makes a calibration of it.")
     elif references:
-        standard, masks = pure_pixels.calibrate_on(signal, references, elements)
+        standard, masks = calibrate_on(signal, spectra, references, elements)
     elif not builtin:
         raise ValueError(
             "references must name pure pixels: {'LiFePO4': mask, 'FePO4': mask}, and where they lie in the columns, "
@@ -69,22 +67,21 @@ def quantify_delithiation(
             "and 1 near LiFePO4."
         )
     if standard is not None:
-        check_contrast(standard.calibration, standard.names, method)
-        spectra = add_channels(signal, max(1, round(standard.dispersion / signal.axes_manager.signal_axes[0].scale)))
+        standard.calibration.check_contrast(standard.names, method)
         if standard is not getattr(references, "standard", None):
-            pure_pixels.check_purity(standard)
-    count = max(1, int(signal.axes_manager.navigation_size))
+            check_purity(standard)
     show = hs.preferences.General.show_progressbar if show_progressbar is None else show_progressbar
-    with tqdm(total=count, disable=progress is not None or not show, unit="spectra", desc="Delithiation") as bar:
+    with tqdm(total=spectra.size, disable=progress is not None or not show, unit="spectra", desc="Delithiation") as bar:
         progress = progress or bar.update
         if standard is None:
-            found = quantify_by_cross_sections(signal, elements, progress)
+            found = quantify_by_cross_sections(spectra, elements, progress)
         else:
+            spectra = spectra.add_channels(max(1, round(standard.dispersion / spectra.scale)))
             found = quantify(
                 standard,
-                spectra.data.reshape(-1, spectra.data.shape[-1]),
-                np.array(spectra.axes_manager.signal_axes[0].axis, dtype=float),
-                detector=pure_pixels.detector_of(spectra, standard),
+                spectra.flat,
+                spectra.energy,
+                detector=detector_of(spectra, float(standard.zero_loss[2])),
                 ensemble=ensemble,
                 progress=progress,
             )
@@ -92,8 +89,104 @@ def quantify_delithiation(
     parameters = {
         "method": method,
         "calibration": result.calibration,
-        "microscope": {name: signal.metadata.get_item(item) for name, item in METADATA_ITEMS.items()},
-        "file": signal.metadata.get_item("General.original_filename", ""),
+        "microscope": asdict(spectra.microscope),
+        "file": spectra.file,
     }
     works = ["lithium", "cross_sections", "mean_free_path"] if builtin else ["delithiation"]
     return replace(result, record=provenance.record("quantify_delithiation", parameters=parameters, methods=works))
+
+
+def calibrate_on(
+    signal: Any, spectra: LowLossMap, references: Mapping[str, Any], elements: tuple[str, ...] | None
+) -> tuple[Standard, dict[str, NDArray[np.bool_]]]:
+    """The standard that pure pixels or spectra make, and the pure pixels as masks.
+
+    Parameters
+    ----------
+    signal : ASSBEELSSpectrum
+        In which pixels are named.
+    spectra
+        The same as arrays.
+    references
+        Of each phase, and of vacuum: pixels (see :func:`.region_mask.region_mask`), or spectra on the same energy axis.
+    elements
+        Elements whose edges are fitted; None: what the phases need.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a reference cannot be used, or two name the same pixels; the phases are named.
+    """
+    missing = [phase for phase in OLIVINE if phase not in references]
+    if missing:
+        raise ValueError(f"references must name pure pixels of {' and '.join(missing)}, or hold their spectra.")
+    masks: dict[str, NDArray[np.bool_]] = {}
+    pure, labels, fewest = [], [], FEWEST_PURE
+    for phase, where in references.items():
+        found = reference_spectra(spectra.energy, phase, where)
+        if found is None:
+            masks[phase] = region_mask(signal, where, name=f"references[{phase!r}]")
+            rows = np.flatnonzero(masks[phase])
+            rows = rows[np.linspace(0, rows.size - 1, min(rows.size, MOST_PIXELS)).astype(int)]
+            found = spectra.take(rows)
+        else:
+            fewest = min(fewest, len(found))
+        pure.append(found)
+        labels += [phase] * len(found)
+    for one, other in combinations(masks, 2):
+        if shared := int((masks[one] & masks[other]).sum()):
+            raise ValueError(
+                f"references[{one!r}] and references[{other!r}] share {shared} pixels; each holds one phase."
+            )
+    known = replace(spectra, counts=np.concatenate(pure))
+    known = known.add_channels(channels_together(known.counts, known.energy))
+    own = {phase: np.array([label == phase for label in labels]) for phase in references}
+    standard, detector = build_standard(known, own, elements or elements_of(references), minimum_pixels=fewest)
+    return measure_scatter(standard, known, own, detector), masks
+
+
+def reference_spectra(energy: NDArray[np.float64], phase: str, where: Any) -> NDArray[Any] | None:
+    """Spectra of a phase, shape (S, E), if that is what a reference is; None if it names pixels.
+
+    Raises
+    ------
+    ValueError
+        If their energy axis is not that of the signal.
+    """
+    data = np.asarray(getattr(where, "data", where)) if not _is_roi(where) else np.zeros(0, dtype=bool)
+    if data.dtype == bool or data.dtype == object or data.ndim == 0:
+        return None
+    scale = float(energy[1] - energy[0])
+    manager = getattr(where, "axes_manager", None)
+    if manager is not None and manager.signal_dimension == 1:
+        other = manager.signal_axes[0]
+        same = other.size == energy.size and np.allclose(other.axis, energy, atol=0.01 * scale)
+        data = np.moveaxis(data, other.index_in_array, -1)
+    else:
+        same = manager is None and data.shape[-1] == energy.size
+    if not same:
+        if data.dtype.kind in "iu":
+            return None  # an array of integers on the navigation axes, which is told apart as a wrong mask
+        raise ValueError(
+            f"references[{phase!r}] must have the energy axis of the signal, {energy.size} channels of {scale:g} eV "
+            f"from {energy[0]:g} eV, or be a mask of booleans on its navigation axes."
+        )
+    return data.reshape(-1, energy.size)
+
+
+def _is_roi(where: Any) -> bool:
+    return type(where).__module__.startswith("hyperspy.roi")
+
+
+def _compare_microscopes(own: MicroscopeParameters, calibration: Delithiation) -> None:
+    """Warn if a signal and its calibration say that they were recorded differently."""
+    known = calibration.record.get("parameters", {}).get("microscope", {})
+    for name, value in asdict(own).items():
+        other = known.get(name)
+        if value is not None and other is not None and not np.isclose(value, other, rtol=0.01):
+            warnings.warn(
+                f"{name} is {value:g} here, but {other:g} where the references were recorded: the spectra of the "
+                "phases depend on it, and so does x.",
+                UserWarning,
+                stacklevel=4,
+            )

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from hyperspy_assb import provenance, reference
-from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.comparison.low_loss_comparison import compare_states
 from hyperspy_assb.eels.comparison.options import ComparisonOptions, Spectra, Window
 from hyperspy_assb.eels.comparison.results import Comparison
-from hyperspy_assb.models.multifit import detector_from_metadata
+from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.signals.eels import comparison_tables as tables
+from hyperspy_assb.signals.eels.low_loss_reading import read_low_loss
 from hyperspy_assb.signals.loading import check_result_path
 from hyperspy_assb.signals.region_mask import region_mask
 
@@ -200,17 +200,23 @@ def compare_low_loss(
         options = replace(options, zero_loss=zero_loss)
         zero_loss = None
     given = None if zero_loss is None else _single_spectrum(zero_loss)
-    if options.gain is None:
-        options = _known_noise(signals, options)
+    maps = [read_low_loss(signal) for signal in signals]
+    first = maps[0].detector
+    if options.gain is None and first is not None and all(m.detector == first for m in maps):
+        options = replace(options, gain=first.gain, read_noise=first.read_noise)
     regions = list(region) if isinstance(region, tuple | list) else [region] * len(signals)
     if len(regions) != len(signals):
         raise ValueError(f"region names {len(regions)} regions, but there are {len(signals)} states: one for each.")
-    spectra = [_spectra(s, r, number) for number, (s, r) in enumerate(zip(signals, regions, strict=True))]
+    chosen_pixels = [
+        None if r is None else region_mask(s, r, name="region" if number == 0 else f"region of state {number}")
+        for number, (s, r) in enumerate(zip(signals, regions, strict=True))
+    ]
+    spectra = [Spectra.of(m, pixels) for m, pixels in zip(maps, chosen_pixels, strict=True)]
     chosen = [reference.band(name) for name in reference.COMPARED] if bands is None else list(bands)
     known = [reference.band(b) if isinstance(b, str) else b for b in chosen]
     windows = [Window(b.name, *b.window, b.background) for b in known]
     found = compare_states(spectra, windows, options, scores=scores, zero_loss=given)
-    result = _dress(found, signals, known, scores, options)
+    result = _dress(found, before, maps, known, scores, options)
     for message in tables.warnings_of(found):
         warnings.warn(message, UserWarning, stacklevel=3)
     return result
@@ -250,30 +256,6 @@ def _collect_states(before: Any, after: Any, bias: Sequence[float] | None) -> tu
     return signals, [float(v) for v in (range(len(signals)) if bias is None else bias)]
 
 
-def _spectra(signal: Any, region: Any, number: int) -> Spectra:
-    """Spectra and pixel indices of one state."""
-    energy = signal.validate_energy_axis(zero_loss=True)
-    shape = signal.axes_manager._navigation_shape_in_array
-    data = signal.data.compute() if signal._lazy else signal.data
-    if data.dtype.kind not in "buif":
-        checks.check_counts(data)
-    position = np.stack(np.indices(shape), axis=-1).reshape(-1, len(shape)) if shape else np.zeros((1, 0), dtype=int)
-    flat = np.asarray(data).reshape(-1, energy.size)
-    if region is None:
-        return Spectra(flat, energy, position)
-    chosen = region_mask(signal, region, name="region" if number == 0 else f"region of state {number}").ravel()
-    return Spectra(flat[chosen], energy, position[chosen])
-
-
-def _known_noise(signals: Sequence[Any], options: ComparisonOptions) -> ComparisonOptions:
-    """Gain and read noise of the metadata, where they are not the 1 and 0 that files hold when nobody measured them."""
-    known = [detector_from_metadata(s) for s in signals]
-    first = known[0]
-    if all(k == first for k in known) and (first.gain, first.read_noise) != (1.0, 0.0):
-        return replace(options, gain=first.gain, read_noise=first.read_noise)
-    return options
-
-
 def _single_spectrum(signal: Any) -> tuple[Any, Any]:
     if not hasattr(signal, "axes_manager"):
         raise TypeError(
@@ -285,14 +267,17 @@ def _single_spectrum(signal: Any) -> tuple[Any, Any]:
 
 
 def _dress(
-    found: Comparison, signals: Sequence[Any], bands: Sequence[Any], scores: Sequence[float], options: ComparisonOptions
+    found: Comparison,
+    template: Any,
+    maps: Sequence[LowLossMap],
+    bands: Sequence[Any],
+    scores: Sequence[float],
+    options: ComparisonOptions,
 ) -> LowLossComparison:
     """Tables and signals from arrays."""
     energy_step = float(found.loss[1] - found.loss[0])
     per_ev = 1 / energy_step
-    template = signals[0]
-    sources = [s.metadata.get_item("General.original_filename", "") for s in signals]
-    parameters = {**provenance.to_plain(options), "files": sources, "bias": list(scores)}
+    parameters = {**provenance.to_plain(options), "files": [m.file for m in maps], "bias": list(scores)}
     record = provenance.record("compare_low_loss", parameters=parameters, methods=_METHODS)
 
     def dress(rows: Sequence[Any], std: Sequence[Any], counting: Sequence[Any], name: str) -> Any:
@@ -308,7 +293,7 @@ def _dress(
     result = LowLossComparison(
         bands=table,
         clusters=tables.cluster_table(found, names, options),
-        states=tables.state_table(found, signals, names, scores),
+        states=tables.state_table(found, maps, names, scores),
         trend=tables.trend_table(found),
         before=dress([states[0].mean], [states[0].std], [states[0].std_counting], "before"),
         after=dress(

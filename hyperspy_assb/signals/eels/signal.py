@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 from hyperspy_assb.eels import checks, microscope
 from hyperspy_assb.eels.comparison.options import ComparisonOptions
 from hyperspy_assb.eels.microscope import MicroscopeParameters
+from hyperspy_assb.eels.scattering.low_loss_components import ELEMENTS, LowLossOptions
+from hyperspy_assb.eels.zero_loss.peak_search import SEARCH_RANGE
 from hyperspy_assb.eels.zero_loss.removal import RemovalMethod
 from hyperspy_assb.models.eels import ASSBEELSModel
-from hyperspy_assb.models.low_loss import ELEMENTS, LowLossOptions, create_low_loss_model
+from hyperspy_assb.models.low_loss import create_low_loss_model
+from hyperspy_assb.signals.eels import low_loss_reading as reading
 from hyperspy_assb.signals.eels import zero_loss
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.delithiation_estimate import quantify_delithiation
@@ -69,27 +72,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         NotImplementedError
             If the axis is non-uniform.
         """
-        title = self.metadata.get_item("General.title", "") or "signal"
-        if self.data.size == 0 or self.data.dtype == object:
-            source = self.metadata.get_item("General.original_filename", "")
-            raise ValueError(
-                f"'{title}' is empty: no spectrum was read" + (f" from {source}." if source else " from its file.")
-            )
-        axis = self.axes_manager.signal_axes[0]
-        name = f"energy axis of '{title}'"
-        if not axis.is_uniform:
-            raise NotImplementedError(f"The {name} is non-uniform: EELS signals with such axes are not supported.")
-        units = axis.units
-        if isinstance(units, str) and units.strip() and units.strip() != "eV":
-            raise ValueError(
-                f"The {name} is in {units}, not eV: s.axes_manager.signal_axes[0].convert_to_units('eV') converts "
-                "keV and meV; set units = 'eV' if only the label is wrong."
-            )
-        checks.check_energy_axis(axis.axis, name=name)
-        if zero_loss:
-            checks.check_zero_loss_in_range(axis.axis)
-        checks.check_energy_range(axis.axis, minimum_end=minimum_end, purpose=purpose)
-        return np.array(axis.axis, dtype=np.float64)
+        return reading.read_energy_axis(self, minimum_end=minimum_end, zero_loss=zero_loss, purpose=purpose)
 
     def find_empty_pixels(self) -> BaseSignal:
         """Find the pixels in which every channel is zero.
@@ -100,8 +83,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
             Boolean signal on the navigation axes: True where the pixel holds no counts at all.
         """
         self.validate_energy_axis()
-        empty = (self.data == 0).all(axis=-1)
-        return self._on_navigation_axes(np.asarray(empty), title="Empty pixels")
+        return reading.on_navigation_axes(self, checks.find_empty_pixels(self.data), title="Empty pixels")
 
     def check_microscope_parameters(self, *, update: bool = False) -> MicroscopeParameters:
         """Tell which of the recorded beam energy and angles can be used.
@@ -129,12 +111,12 @@ class ASSBEELSSpectrum(EELSSpectrum):
         ValueError
             If a value is negative or not finite.
         """
-        recorded = {name: self.metadata.get_item(item) for name, item in microscope.METADATA_ITEMS.items()}
+        recorded = {name: self.metadata.get_item(item) for name, item in reading.MICROSCOPE_ITEMS.items()}
         parameters, messages = microscope.check_microscope_parameters(**recorded)
         for message in messages:
             warnings.warn(message, UserWarning, stacklevel=2)
         if update:
-            for name, item in microscope.METADATA_ITEMS.items():
+            for name, item in reading.MICROSCOPE_ITEMS.items():
                 value = getattr(parameters, name)
                 if value is not None:
                     self.metadata.set_item(item, value)
@@ -150,7 +132,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         *,
         gain: float | None = None,
         read_variance: float = 0.0,
-        search_range: tuple[float, float] = (-25.0, 25.0),
+        search_range: tuple[float, float] = SEARCH_RANGE,
     ) -> ZeroLossMaps:
         """Estimate position, width and intensity of the zero-loss peak in every pixel.
 
@@ -184,7 +166,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         *,
         gain: float | None = None,
         read_variance: float = 0.0,
-        search_range: tuple[float, float] = (-25.0, 25.0),
+        search_range: tuple[float, float] = SEARCH_RANGE,
     ) -> BaseSignal:
         """Estimate the position of the zero-loss peak in every pixel, to a fraction of a channel.
 
@@ -319,14 +301,12 @@ class ASSBEELSSpectrum(EELSSpectrum):
         UserWarning
             If the beam energy or an angle is unset.
         """
-        self.validate_energy_axis(zero_loss=True)
-        checks.check_counts(self.data.compute() if self._lazy else self.data)
+        spectra = reading.read_low_loss(self)
+        checks.check_counts(spectra.counts)
         if elements is None:
-            elements = self.metadata.get_item("Sample.elements", None) or ELEMENTS
-        elif isinstance(elements, str):
-            elements = [elements]
-        options = LowLossOptions(elements=tuple(elements), valence=valence, valence_band=valence_band)
-        return create_low_loss_model(self, self.check_microscope_parameters(), options)
+            elements = spectra.elements or ELEMENTS
+        chosen = (elements,) if isinstance(elements, str) else tuple(elements)
+        return create_low_loss_model(self, spectra, LowLossOptions(chosen, valence, valence_band))
 
     def quantify_delithiation(
         self,
@@ -371,8 +351,6 @@ class ASSBEELSSpectrum(EELSSpectrum):
             If the range does not reach 70 eV, references are missing, empty or of another shape, or do not differ; or,
             without references, if the beam energy or an angle is unset, or another metal overlaps with Fe and Li.
         """
-        self.validate_energy_axis(minimum_end=70.0, zero_loss=True, purpose="Fe M2,3 and Li K")
-        checks.check_counts(self.data.compute() if self._lazy else self.data)
         return quantify_delithiation(
             self,
             references,
@@ -442,20 +420,6 @@ class ASSBEELSSpectrum(EELSSpectrum):
         return compare_low_loss(
             self, after, region=region, zero_loss=zero_loss, bands=bands, bias=bias, options=options
         )
-
-    # ----------------------------------------------------------------- private
-
-    def _on_navigation_axes(self, values: NDArray, *, title: str, quantity: str = "") -> BaseSignal:
-        """Dress an array of shape (...) as a signal on the navigation axes of this one."""
-        values = np.asarray(values)
-        shape = self.axes_manager._navigation_shape_in_array or (1,)
-        signal = self._get_navigation_signal(data=values.reshape(shape))
-        if self.axes_manager.navigation_dimension:
-            signal = signal.transpose(signal_axes=0)
-        signal.metadata.General.title = f"{title} of {self.metadata.General.title}"
-        if quantity:
-            signal.metadata.set_item("Signal.quantity", quantity)
-        return signal
 
 
 class LazyASSBEELSSpectrum(ASSBEELSSpectrum, LazyEELSSpectrum):

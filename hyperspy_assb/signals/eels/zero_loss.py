@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -12,11 +12,10 @@ from hyperspy.signals import BaseSignal
 from numpy.typing import NDArray
 
 from hyperspy_assb.eels import checks
+from hyperspy_assb.eels.zero_loss.peak_search import SEARCH_RANGE
 from hyperspy_assb.eels.zero_loss.position import estimate_centre
 from hyperspy_assb.eels.zero_loss.removal import RemovalMethod, check_arguments, remove_zero_loss
-
-if TYPE_CHECKING:
-    from hyperspy_assb.signals.eels.signal import ASSBEELSSpectrum
+from hyperspy_assb.signals.eels.low_loss_reading import on_navigation_axes, read_energy_axis
 
 # Pixels that are read to learn what all have in common, where they are not all in memory.
 _SAMPLE = 256
@@ -48,10 +47,10 @@ class ZeroLossMaps:
 
 
 def estimate(
-    signal: ASSBEELSSpectrum, *, gain: float | None, read_variance: float, search_range: tuple[float, float]
+    signal: Any, *, gain: float | None, read_variance: float, search_range: tuple[float, float]
 ) -> ZeroLossMaps:
     """See :meth:`hyperspy_assb.signals.ASSBEELSSpectrum.estimate_zero_loss`."""
-    energy = signal.validate_energy_axis(zero_loss=search_range == (-25.0, 25.0))
+    energy = read_energy_axis(signal, zero_loss=search_range == SEARCH_RANGE)
     options = {"gain": gain, "read_variance": read_variance, "search_range": search_range}
 
     def arrays(counts: NDArray, **extra: object) -> NDArray[np.float64]:
@@ -73,28 +72,28 @@ def estimate(
             f"({energy[0]:g} to {energy[-1]:g} eV are recorded). Use the low-loss spectrum, or give search_range."
         )
     return ZeroLossMaps(
-        centre=signal._on_navigation_axes(values[..., 0], title="Zero-loss centre", quantity="Energy (eV)"),
-        centre_std=signal._on_navigation_axes(
-            values[..., 1], title="Standard deviation of the zero-loss centre", quantity="Energy (eV)"
+        centre=on_navigation_axes(signal, values[..., 0], title="Zero-loss centre", quantity="Energy (eV)"),
+        centre_std=on_navigation_axes(
+            signal, values[..., 1], title="Standard deviation of the zero-loss centre", quantity="Energy (eV)"
         ),
-        fwhm=signal._on_navigation_axes(values[..., 2], title="Zero-loss FWHM", quantity="Energy (eV)"),
-        intensity=signal._on_navigation_axes(
-            values[..., 3], title="Zero-loss intensity", quantity="Intensity (Counts)"
+        fwhm=on_navigation_axes(signal, values[..., 2], title="Zero-loss FWHM", quantity="Energy (eV)"),
+        intensity=on_navigation_axes(
+            signal, values[..., 3], title="Zero-loss intensity", quantity="Intensity (Counts)"
         ),
-        status=signal._on_navigation_axes(values[..., 4].astype(np.int8), title="Zero-loss status"),
+        status=on_navigation_axes(signal, values[..., 4].astype(np.int8), title="Zero-loss status"),
     )
 
 
 def remove(
-    signal: ASSBEELSSpectrum,
+    signal: Any,
     method: RemovalMethod,
     *,
     reference: BaseSignal | None,
     gain: float | None,
     read_variance: float,
-) -> ASSBEELSSpectrum:
+) -> Any:
     """See :meth:`hyperspy_assb.signals.ASSBEELSSpectrum.remove_zero_loss`."""
-    energy = signal.validate_energy_axis(zero_loss=True)
+    energy = read_energy_axis(signal, zero_loss=True)
     options: dict[str, object] = {"method": method, "gain": gain, "read_variance": read_variance}
     if reference is not None:
         options["reference"], options["reference_energy"] = _single_spectrum(reference)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from hyperspy_assb.models.evidence import Evidence
 
@@ -138,9 +137,6 @@ def compare_fits(first: Any, second: Any) -> FitComparison:
         if a != b:
             raise ValueError(f"The models were fitted with different {name}, {a} and {b}: fit both in the same way.")
     criteria = one.criteria(), other.criteria()
-    more = other.n_free - one.n_free
-    gained = np.maximum((one.misfit - other.misfit) * np.sign(more), 0.0)
-    ratio = stats.chi2.sf(gained, np.where(more == 0, np.nan, np.abs(more)))
 
     def as_map(values: Any, title: str) -> Any:
         return first.fit_quality._as_map(values, title)
@@ -148,7 +144,7 @@ def compare_fits(first: Any, second: Any) -> FitComparison:
     return FitComparison(
         delta_aic=as_map(criteria[0].aic - criteria[1].aic, "AIC of the first model less that of the second"),
         delta_bic=as_map(criteria[0].bic - criteria[1].bic, "BIC of the first model less that of the second"),
-        likelihood_ratio_p_value=as_map(ratio, "likelihood-ratio p value"),
+        likelihood_ratio_p_value=as_map(one.likelihood_ratio_p_value(other), "likelihood-ratio p value"),
     )
 
 

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import optimize
 
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.statistics.precision import DoseInformation
-from hyperspy_assb.models.current import Current, compile_current
+from hyperspy_assb.models.current import Current, compile_current, detectable_amount
 from hyperspy_assb.models.multifit import detector_from_metadata
 
 
@@ -132,35 +131,18 @@ class Precision:
         Currie, Anal. Chem. 40, 586 (1968), calls 3.29 standard errors of nothing the detection limit, for 5 % of false
         alarms and 5 % of misses.
         """
-        row, column = self._row(component, parameter), self._current.free[self._row(component, parameter)]
-        slot, value = self._current.compiled.slots[column], self._values[row]
+        row = self._row(component, parameter)
+        slot, value = self._current.compiled.slots[self._current.free[row]], self._values[row]
         if not slot.parameter._linear:
             raise ValueError(f"{component}.{parameter} is not an amount: the spectrum is not linear in it.")
         if value == 0.0:
             raise ValueError(f"{component}.{parameter} is 0: set it to the amount that others are compared with.")
         if not n_sigma > 0.0:
             raise ValueError(f"n_sigma must be above 0, not {n_sigma}.")
-        total = self._current.evaluate()[0].sum()
-
-        def excess(logarithm: float, dose: float) -> float:
-            theta = self._current.theta.copy()
-            theta[column] = value * np.exp(logarithm)
-            expectation, jacobian = self._current.evaluate(theta)
-            information = DoseInformation.of(expectation, jacobian, read_noise=self._information.read_noise)
-            own = information.std(dose * expectation.sum() / total)[row]
-            return float(np.log(n_sigma * own / abs(theta[column])))
-
-        def amount(dose: float) -> float:
-            low = high = excess(0.0, dose)
-            if not np.isfinite(low):
-                return np.inf
-            while excess(low, dose) < 0.0:
-                low -= 1.0
-            while excess(high, dose) > 0.0:
-                high += 1.0
-            return float(np.exp(low if low == high else optimize.brentq(excess, low, high, args=(dose,), xtol=1e-10)))
-
-        return np.reshape([amount(float(d)) for d in np.ravel(self.dose)], np.shape(self.dose))
+        found = [
+            detectable_amount(self._current, self._information, row, float(d), n_sigma) for d in np.ravel(self.dose)
+        ]
+        return np.reshape(found, np.shape(self.dose))
 
     def plot(self, ax: Any = None) -> Any:
         """Plot the relative standard errors against the dose; see :func:`hyperspy_assb.plotting.plot_precision`."""

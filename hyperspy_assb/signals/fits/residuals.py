@@ -38,26 +38,11 @@ def standardised_residuals(model: Any, *, spectra: int = 256) -> tuple[FloatArra
     if not fitted.size:
         raise RuntimeError("There are no residuals: none of the spectra could be fitted.")
     rows = fitted[np.unique(np.linspace(0, fitted.size - 1, min(spectra, fitted.size)).astype(int))]
-    signal, switches = model.signal, evidence.switches
-    counts = _rows(signal.data, rows)[:, switches]
-    expectation = np.empty_like(counts)
-    for job, columns in evidence.parts:
-        own = np.flatnonzero(job.rows[rows])
-        if own.size:
-            theta = evidence.result.values[np.ix_(rows[own], columns)]
-            if getattr(job.model, "numbers_spectra", False):
-                theta = np.column_stack([theta, rows[own]])
-            nothing = np.zeros(job.free.size, dtype=bool)
-            expectation[own] = job.model.evaluate(theta, nothing)[0][:, ~job.mask]
-    variance = evidence.detector.variance(expectation)
-    known = signal.get_noise_variance() if evidence.loss_function == "ls" else None
-    if evidence.loss_function == "ls" and not evidence.known_variance:
-        freedom = np.maximum(evidence.result.dof[rows], 1)
-        variance = np.broadcast_to((evidence.result.deviance[rows] / freedom)[:, np.newaxis], counts.shape)
-    elif known is not None:
-        variance = known if np.isscalar(known) else _rows(known.data, rows)[:, switches]
-    smallest = 1e-3 * evidence.detector.gain**2 if known is None else 0.0
-    return evidence.energy[switches], (counts - expectation) / np.sqrt(np.maximum(variance, smallest))
+    variance = model.signal.get_noise_variance() if evidence.loss_function == "ls" else None
+    if variance is not None and not np.isscalar(variance):
+        variance = _rows(variance.data, rows)
+    residuals = evidence.standardised_residuals(_rows(model.signal.data, rows), rows, variance)
+    return evidence.energy[evidence.switches], residuals
 
 
 def _rows(data: Any, rows: Any) -> FloatArray:

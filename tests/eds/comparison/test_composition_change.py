@@ -11,9 +11,9 @@ from hyperspy_assb.eds.comparison.composition_change import (
     CompositionOptions,
     compare_compositions,
     estimate_shift,
-    false_discovery,
     region_changes,
 )
+from hyperspy_assb.fitting.statistics.false_discovery import false_discovery
 
 ELEMENTS = ("Fe", "Ge", "O")
 STILL = CompositionOptions(register=False)

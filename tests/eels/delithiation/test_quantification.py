@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hyperspy_assb.eels.delithiation.combination import combine
-from hyperspy_assb.eels.delithiation.ensemble import Window, measure_choices, systematic_of
-from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus, Estimate
+from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus, Estimate, combine
 from hyperspy_assb.eels.delithiation.phase_features import Features
 from hyperspy_assb.eels.delithiation.prediction import dose_to_find, predict_estimate
-from hyperspy_assb.eels.delithiation.quantification import METHODS, quantify
+from hyperspy_assb.eels.delithiation.quantification import METHODS, Window, measure_choices, quantify, systematic_of
 from hyperspy_assb.eels.delithiation.standard import Standard
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra

@@ -7,11 +7,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from hyperspy_assb.eels.delithiation.cross_section_calibration import near_edge_errors
 from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
+from hyperspy_assb.eels.scattering.separability import NEAR_EDGE_UNCERTAINTY
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions, fit_spectra
 from hyperspy_assb.models.compile import compile_model
-from hyperspy_assb.models.near_edges import near_edge_errors
-from hyperspy_assb.models.separability import NEAR_EDGE_UNCERTAINTY
+from hyperspy_assb.models.multifit import detector_from_metadata
 from hyperspy_assb.signals.eels.delithiation import load_delithiation
 from hyperspy_assb.simulation import micro_battery
 
@@ -198,10 +199,10 @@ def test_wrong_shapes_do_what_is_said(battery, edge, shape):
     """Spectra of one near-edge shape, fitted with another."""
     model = battery.eels_after.inav[:4, :4].create_low_loss_model(("Li", "Fe", "P"))
     model.multifit(show_progressbar=False)
-    said = near_edge_errors(model, atoms=2000.0)
+    thickness = np.ravel(model.t_over_lambda())
+    said = near_edge_errors(model.joint_model(), thickness, detector_from_metadata(model.signal), atoms=2000.0)
     compiled = compile_model(model)
     column = {name: k for k, name in enumerate(compiled.names)}
-    thickness = np.ravel(model.t_over_lambda())
     usable = thickness > 0.02
     theta = np.median(compiled.start[usable], axis=0)
     counted = [column["Li_K", "areal_density"], column["Fe_M23", "areal_density"]]

@@ -12,12 +12,7 @@ from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus, 
 from hyperspy_assb.eels.delithiation.populations import Verdict
 from hyperspy_assb.eels.delithiation.quantification import Quantification
 from hyperspy_assb.signals.eels.delithiation import Delithiation
-from hyperspy_assb.signals.eels.delithiation_regions import (
-    find_iron_phosphate,
-    mean_spectrum,
-    populations_of,
-    region_table,
-)
+from hyperspy_assb.signals.eels.named_regions import mean_spectrum
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra
 from hyperspy_assb.simulation.battery import spectra_to_signal
 
@@ -69,7 +64,7 @@ def left():
 
 
 def test_the_whole_image(result):
-    table = region_table(result)
+    table = result.to_dataframe({"whole image": np.ones(SHAPE, dtype=bool)})
     assert table.index.tolist() == ["whole image"]
     assert table.index.name == "region"
     row = table.iloc[0]
@@ -85,18 +80,18 @@ def test_all_ways_to_name_a_region_are_one(result):
     mask = left()
     region = hs.roi.RectangularROI(left=0.0, top=0.0, right=5 * SCALE, bottom=11 * SCALE)
     labels = mask.astype(np.uint8)
-    expected = region_table(result, mask).iloc[0]
+    expected = result.to_dataframe(mask).iloc[0]
     assert expected["n_pixels"] == 55
     for where in (as_map(mask), mask.tolist(), region, labels, as_map(labels), {"left": mask}, {"left": region}):
-        row = region_table(result, where).iloc[0]
+        row = result.to_dataframe(where).iloc[0]
         np.testing.assert_array_equal(row.to_numpy(float), expected.to_numpy(float))
 
 
 def test_names(result):
     labels = np.where(left(), 1, 4)
-    assert region_table(result, labels).index.tolist() == ["1", "4"]
-    assert region_table(result, labels, names={1: "rim", 4: "core"}).index.tolist() == ["rim", "core"]
-    both = region_table(result, {"left": left(), "grain": labels})
+    assert result.to_dataframe(labels).index.tolist() == ["1", "4"]
+    assert result.to_dataframe(labels, names={1: "rim", 4: "core"}).index.tolist() == ["rim", "core"]
+    both = result.to_dataframe({"left": left(), "grain": labels})
     assert both.index.tolist() == ["left", "grain 1", "grain 4"]
     assert both.loc["left"].equals(both.loc["grain 1"])
 
@@ -104,11 +99,11 @@ def test_names(result):
 def test_a_region_without_olivine_has_no_x_and_says_why(result):
     bottom = np.zeros(SHAPE, dtype=bool)
     bottom[-1] = True
-    row = region_table(result, {"bottom": bottom, "left": left()}).loc["bottom"]
+    row = result.to_dataframe({"bottom": bottom, "left": left()}).loc["bottom"]
     assert np.isnan(row["x"])
     assert row["no_olivine"] == row["n_pixels"] == 10
     with pytest.raises(ValueError, match=r"Only 0 of the 10 pixels have an x.*region with olivine.*status"):
-        populations_of(result, bottom)
+        result.fit_populations(bottom)
 
 
 @pytest.mark.parametrize(
@@ -124,20 +119,20 @@ def test_a_region_without_olivine_has_no_x_and_says_why(result):
 )
 def test_wrong_regions_are_named(result, where, error, message):
     with pytest.raises(error, match=message):
-        region_table(result, where)
+        result.to_dataframe(where)
 
 
 def test_populations_of_regions(result):
-    whole = populations_of(result)
+    whole = result.fit_populations()
     assert (whole.verdict, whole.n_pixels, whole.n_left_out) == (Verdict.TWO_PHASE, 110, 10)
     np.testing.assert_allclose(whole.two.share, 0.5, atol=0.01)
-    assert populations_of(result, left()).verdict is Verdict.ONE_PHASE
+    assert result.fit_populations(left()).verdict is Verdict.ONE_PHASE
     with pytest.raises(TypeError, match="mask must be a boolean array"):
-        populations_of(result, np.ones(SHAPE))
+        result.fit_populations(np.ones(SHAPE))
 
 
 def test_iron_phosphate_is_found(result):
-    finds = find_iron_phosphate(result)
+    finds = result.find_iron_phosphate()
     assert finds.level == 0.05
     assert finds.found.data.dtype == bool
     for signal in (finds.p_value, finds.adjusted, finds.found):
@@ -153,7 +148,7 @@ def test_iron_phosphate_is_found(result):
 def test_the_method_of_the_result_does_not_matter(result):
     """The significance of method "lithium" is of Li: it is not what is asked here."""
     lithium = result.select("lithium")
-    np.testing.assert_array_equal(find_iron_phosphate(lithium).found.data, find_iron_phosphate(result).found.data)
+    np.testing.assert_array_equal(lithium.find_iron_phosphate().found.data, result.find_iron_phosphate().found.data)
 
 
 # ---------------------------------------------------------------------------------------------------- mean spectra

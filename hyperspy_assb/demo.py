@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hyperspy_assb import provenance
-from hyperspy_assb.report import demo_figures
+from hyperspy_assb.report import truth_figures
 from hyperspy_assb.report.analysis import Analysis, analyse_low_loss
 from hyperspy_assb.report.comparison import (
     ABOUT,
@@ -21,7 +20,11 @@ from hyperspy_assb.report.comparison import (
     comparison_tables,
     write_comparison,
 )
-from hyperspy_assb.report.demo_truth import (
+from hyperspy_assb.report.figures import populations_figure, spectrum_figures
+from hyperspy_assb.report.html import Figure, Report, Table
+from hyperspy_assb.report.output import Progress, write_record
+from hyperspy_assb.report.spectra import choose_spectra
+from hyperspy_assb.report.truth import (
     ELECTROLYTE_SHARE,
     OLIVINE_SHARE,
     STATES,
@@ -32,12 +35,8 @@ from hyperspy_assb.report.demo_truth import (
     judge_accuracy,
     judge_thickness,
 )
-from hyperspy_assb.report.figures import populations_figure, spectrum_figures
-from hyperspy_assb.report.html import Figure, Report, Table
-from hyperspy_assb.report.output import Progress
-from hyperspy_assb.report.spectra import choose_spectra
 from hyperspy_assb.report.writing import add_parameters, write_analysis
-from hyperspy_assb.signals.eels.delithiation_regions import mean_spectrum
+from hyperspy_assb.signals.eels.named_regions import mean_spectrum
 from hyperspy_assb.simulation import micro_battery
 
 PHASES = ("LiFePO4", "FePO4", "LAGP", "amorphous_LAGP", "carbon", "vacuum")
@@ -164,9 +163,7 @@ def write_demo(demo: Demo, folder: Path) -> None:
     demo.accuracy.to_csv(folder / "accuracy.csv", index=False)
     demo.thickness.to_csv(folder / "thickness.csv", index=False)
     record = provenance.record("demo", parameters=demo.parameters)
-    record |= {"findings": list(demo.findings), "warnings": list(demo.warnings)}
-    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")
+    write_record(folder, record, findings=demo.findings, warnings=demo.warnings)
     build_demo_report(demo, reports["after"]).write(folder)
 
 
@@ -190,7 +187,7 @@ def build_demo_report(demo: Demo, after_report: Report) -> Report:
         figures = [comparison_figure(demo.comparison, "lagp_comparison")]
         text = f"Columns of at least {100 * ELECTROLYTE_SHARE:.0f} % LAGP, crystalline or amorphous. {ABOUT}"
         report.add("LAGP before and after", text=text, figures=figures, tables=comparison_tables(demo.comparison))
-    report.add("Truth and result", figures=[*demo_figures.truth_figures(demo.battery, analyses)])
+    report.add("Truth and result", figures=[*truth_figures.truth_figures(demo.battery, analyses)])
     report.add(
         "Accuracy",
         text=f"Pixels with at least {100 * OLIVINE_SHARE:.0f} % of olivine and t/λ of at most {THIN:g}.",
@@ -199,7 +196,7 @@ def build_demo_report(demo: Demo, after_report: Report) -> Report:
     report.add(
         "Thick pixels",
         text="Olivine pixels after bias: error of x against thickness. Above t/λ = 1 pixels are answered, but flagged.",
-        figures=[demo_figures.thickness_figure(demo.thickness)],
+        figures=[truth_figures.thickness_figure(demo.thickness)],
         tables=[Table(demo.thickness)],
     )
     pure = {
@@ -226,7 +223,7 @@ def _comparisons(demo: Demo) -> Iterator[Figure]:
     """Maps of x, distributions of x, and mean spectra of olivine and of LAGP, in both states."""
     truth = demo.battery.truth
     results = {state: demo.analyses[state].delithiation for state in STATES}
-    yield demo_figures.change_figure(results, marked_particles(demo.battery))
+    yield truth_figures.change_figure(results, marked_particles(demo.battery))
     for state, result in results.items():
         figure = populations_figure(result, f"populations_{state}", f" {state} bias")
         if figure is not None:
@@ -240,7 +237,7 @@ def _comparisons(demo: Demo) -> Iterator[Figure]:
         if mask.sum() >= FEWEST_PIXELS:
             signals = {state: getattr(demo.battery, f"eels_{state}") for state in STATES}
             spectra = [mean_spectrum(signals[s], mask, t_over_lambda=results[s].t_over_lambda) for s in STATES]
-            yield demo_figures.spectra_figure(name, *spectra)
+            yield truth_figures.spectra_figure(name, *spectra)
 
 
 def marked_particles(battery: Any) -> dict[str, np.ndarray]:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hyperspy_assb.components.edges import IonisationEdge
+from hyperspy_assb.eels.scattering.joint_model import JointModel
 from hyperspy_assb.fitting.solver.fit_statistics import SEPARABLE, fisher_information, variance_inflation
-from hyperspy_assb.models.compile import compile_model
-from hyperspy_assb.models.multifit import detector_from_metadata
-
-if TYPE_CHECKING:
-    from hyperspy_assb.models.eels import ASSBEELSModel
+from hyperspy_assb.fitting.solver.spectra_fit import Detector
 
 NEAR_EDGE_UNCERTAINTY = {"onset_energy": 1.0, "onset_width": 1.0, "peak_energy": 2.0, "peak_ratio": 0.3}
 """How well the near-edge shape of an element is known in a compound (standard deviations in eV; the ratio a number):
@@ -55,61 +50,48 @@ class Separability:
         )
 
 
-def edge_separability(model: ASSBEELSModel, *, spectra: int = 64) -> list[Separability]:
+def edge_separability(joint: JointModel, detector: Detector, *, spectra: int = 64) -> list[Separability]:
     """Tell for each edge whether the spectra separate it from the edges that overlap with it.
 
     Parameters
     ----------
-    model
-        A fitted low-loss model.
+    joint
+        A low-loss model with the values of fitted spectra.
+    detector
+        Gain and read noise.
     spectra
-        Number of fitted spectra, evenly drawn, that the answer is based on.
+        Number of spectra, evenly drawn, that the answer is based on.
 
     Returns
     -------
     separability
         One for each edge that others overlap with, in the order of the onsets.
-
-    Raises
-    ------
-    RuntimeError
-        If no spectrum is fitted.
     """
-    compiled = compile_model(model)
-    fitted = np.flatnonzero(np.ravel(model[0].parameters[0].map["is_set"]) & np.isfinite(compiled.start).all(axis=1))
-    if model.fit_quality is None or not fitted.size:
-        raise RuntimeError("Fit the model first: m.multifit().")
-    rows = fitted[np.linspace(0, fitted.size - 1, min(spectra, fitted.size)).astype(int)]
-    edges = [c for c in compiled.components if isinstance(c, IonisationEdge)]
-    column = {name: k for k, name in enumerate(compiled.names)}
+    count = len(joint.values)
+    values = joint.values[np.linspace(0, count - 1, min(spectra, count)).astype(int)]
+    columns = joint.columns
+    onsets = {
+        edge: float(np.median(values[:, columns[edge, "onset_energy"]]))
+        for edge, parameter in joint.names
+        if parameter == "onset_energy"
+    }
     found = []
-    for edge in edges:
-        onset = edge.onset_energy.value
-        others = [e for e in edges if e is not edge and -REACH[0] < e.onset_energy.value - onset < REACH[1]]
+    for edge, onset in onsets.items():
+        others = tuple(e for e, o in onsets.items() if e != edge and -REACH[0] < o - onset < REACH[1])
         if not others:
             continue
-        free = compiled.free.copy()
-        confounders = [column[e.name, "areal_density"] for e in others]
+        free = joint.free.copy()
+        confounders = [columns[other, "areal_density"] for other in others]
         prior = np.full(free.size, np.inf)
         for other in others:
             for name, std in NEAR_EDGE_UNCERTAINTY.items():
-                k = column[other.name, name]
+                k = columns[other, name]
                 free[k], prior[k] = True, std
                 confounders.append(k)
-        free[column[edge.name, "areal_density"]] = True
+        own = columns[edge, "areal_density"]
+        free[own] = True
         position = np.cumsum(free) - 1
-        information = fisher_information(
-            compiled.model,
-            compiled.start[rows],
-            free,
-            detector=detector_from_metadata(model.signal),
-            mask=compiled.mask,
-        )
-        inflation = variance_inflation(
-            information,
-            int(position[column[edge.name, "areal_density"]]),
-            position[np.array(confounders)],
-            prior[free],
-        )
-        found.append(Separability(edge.name, tuple(e.name for e in others), float(np.median(inflation))))
+        information = fisher_information(joint.model, values, free, detector=detector, mask=joint.mask)
+        inflation = variance_inflation(information, int(position[own]), position[np.array(confounders)], prior[free])
+        found.append(Separability(edge, others, float(np.median(inflation))))
     return found

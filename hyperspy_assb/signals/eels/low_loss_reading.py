@@ -1,0 +1,124 @@
+"""From a signal to the request of an analysis, and from arrays back to signals on its navigation axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperspy_assb.eels import checks
+from hyperspy_assb.eels.low_loss_map import LowLossMap
+from hyperspy_assb.eels.microscope import MicroscopeParameters
+from hyperspy_assb.fitting.solver.spectra_fit import Detector
+from hyperspy_assb.models.multifit import detector_from_metadata
+
+_TEM = "Acquisition_instrument.TEM."
+MICROSCOPE_ITEMS = {
+    "beam_energy": _TEM + "beam_energy",
+    "convergence_angle": _TEM + "convergence_angle",
+    "collection_angle": _TEM + "Detector.EELS.collection_angle",
+}
+"""Where HyperSpy keeps beam energy and angles."""
+
+
+def read_low_loss(
+    signal: Any, *, minimum_end: float | None = None, zero_loss: bool = True, purpose: str = ""
+) -> LowLossMap:
+    """Read spectra, axis and metadata of a signal.
+
+    Parameters
+    ----------
+    signal : ASSBEELSSpectrum
+        A lazy one keeps its counts where they are.
+    minimum_end, zero_loss, purpose
+        As for :func:`read_energy_axis`.
+
+    Raises
+    ------
+    ValueError, NotImplementedError
+        As for :func:`read_energy_axis`.
+    """
+    energy = read_energy_axis(signal, minimum_end=minimum_end, zero_loss=zero_loss, purpose=purpose)
+    metadata = signal.metadata
+
+    def number(item: str) -> float:
+        # Files hold 0 where nobody entered a value.
+        return float(metadata.get_item(_TEM + item, None) or np.nan)
+
+    return LowLossMap(
+        counts=signal.data,
+        energy=energy,
+        microscope=read_microscope(signal),
+        # Files hold a gain of 1 without read noise where nobody measured them.
+        detector=None if (detector := detector_from_metadata(signal)) == Detector() else detector,
+        elements=tuple(metadata.get_item("Sample.elements", None) or ()),
+        title=metadata.get_item("General.title", "") or "",
+        file=metadata.get_item("General.original_filename", "") or "",
+        beam_current=number("beam_current"),
+        dwell_time=number("Detector.EELS.dwell_time"),
+    )
+
+
+def read_microscope(signal: Any) -> MicroscopeParameters:
+    """Beam energy and angles as they were recorded, placeholders included."""
+    return MicroscopeParameters(**{name: signal.metadata.get_item(item) for name, item in MICROSCOPE_ITEMS.items()})
+
+
+def read_energy_axis(
+    signal: Any, *, minimum_end: float | None = None, zero_loss: bool = False, purpose: str = ""
+) -> NDArray[np.float64]:
+    """Centres of the channels in eV, shape (E,), of a signal that has data and an axis that can be used.
+
+    Parameters
+    ----------
+    signal : ASSBEELSSpectrum
+        Spectra.
+    minimum_end
+        Energy in eV that the axis must reach; None: any.
+    zero_loss
+        Whether the zero loss must be in range.
+    purpose
+        What the range is for, named in the message.
+
+    Raises
+    ------
+    ValueError
+        If the signal is empty, the axis is not in eV, reversed or too short, or there is no zero loss in range.
+    NotImplementedError
+        If the axis is non-uniform.
+    """
+    title = signal.metadata.get_item("General.title", "") or "signal"
+    if signal.data.size == 0 or signal.data.dtype == object:
+        source = signal.metadata.get_item("General.original_filename", "")
+        raise ValueError(
+            f"'{title}' is empty: no spectrum was read" + (f" from {source}." if source else " from its file.")
+        )
+    axis = signal.axes_manager.signal_axes[0]
+    name = f"energy axis of '{title}'"
+    if not axis.is_uniform:
+        raise NotImplementedError(f"The {name} is non-uniform: EELS signals with such axes are not supported.")
+    units = axis.units
+    if isinstance(units, str) and units.strip() and units.strip() != "eV":
+        raise ValueError(
+            f"The {name} is in {units}, not eV: s.axes_manager.signal_axes[0].convert_to_units('eV') converts "
+            "keV and meV; set units = 'eV' if only the label is wrong."
+        )
+    checks.check_energy_axis(axis.axis, name=name)
+    if zero_loss:
+        checks.check_zero_loss_in_range(axis.axis)
+    checks.check_energy_range(axis.axis, minimum_end=minimum_end, purpose=purpose)
+    return np.array(axis.axis, dtype=np.float64)
+
+
+def on_navigation_axes(signal: Any, values: NDArray[Any], *, title: str, quantity: str = "") -> Any:
+    """Dress an array of shape (...) as a signal on the navigation axes of another."""
+    values = np.asarray(values)
+    shape = signal.axes_manager._navigation_shape_in_array or (1,)
+    dressed = signal._get_navigation_signal(data=values.reshape(shape))
+    if signal.axes_manager.navigation_dimension:
+        dressed = dressed.transpose(signal_axes=0)
+    dressed.metadata.General.title = f"{title} of {signal.metadata.General.title}"
+    if quantity:
+        dressed.metadata.set_item("Signal.quantity", quantity)
+    return dressed
