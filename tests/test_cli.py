@@ -187,6 +187,7 @@ def test_unwritable_target_is_said_before_anything_is_read(tmp_path):
     fails(run("demo", "--out", file), 1, "is a file")
 
 
+@pytest.mark.slow
 def test_demo(tmp_path):
     result = run("demo", "--out", tmp_path / "demo", "--shape", "20x20")
     assert result.exit_code == 0, result.output

@@ -111,6 +111,7 @@ def test_style() -> None:
         assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_types_below_the_line() -> None:
     done = run(sys.executable, "-m", "mypy")
     assert done.returncode == 0, done.stdout

@@ -344,6 +344,7 @@ def test_a_mask_and_lazy_data():
     assert np.all(np.abs(maps(other) - maps(model))[good] < 1e-4 * maps(model, "std")[good])
 
 
+@pytest.mark.slow
 def test_workers_of_a_cluster(tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
     monkeypatch.chdir(tmp_path)

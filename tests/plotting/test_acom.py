@@ -7,11 +7,11 @@ from dataclasses import replace
 import hyperspy.api as hs
 import matplotlib.pyplot as plt
 import numpy as np
+import orix.quaternion
 import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Circle
-from orix.quaternion.symmetry import Oh
 
 from hyperspy_assb.acom.crystals.crystal_phase import load_phase
 from hyperspy_assb.acom.crystals.frames import turn_pattern, upper
@@ -54,9 +54,11 @@ def test_boundaries_are_black_and_green(states):
     assert lines[to_rgba("#1a9641")] == found.count(BoundaryKind.PHASE)
 
 
-@pytest.mark.parametrize(("entry", "labels"), [(Oh, ["[001]", "[101]", "[111]"]), ("lfp", ["[001]", "[010]", "[100]"])])
+@pytest.mark.parametrize(
+    ("entry", "labels"), [("Oh", ["[001]", "[101]", "[111]"]), ("lfp", ["[001]", "[010]", "[100]"])]
+)
 def test_corners_of_a_key(entry, labels):
-    phase = load_phase(entry) if isinstance(entry, str) else entry
+    phase = orix.quaternion.symmetry.Oh if entry == "Oh" else load_phase(entry)
     outline, corners, found, shades, _ = key_image(phase, size=60)
     assert sorted(found) == labels
     assert np.abs(outline).max() <= 1 + 1e-9

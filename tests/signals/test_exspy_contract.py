@@ -50,6 +50,16 @@ NOT_APPLICABLE = {
     "test_assign_subclass.TestConvertComplexSignal1D.test_complex_to_dielectric_function": "about DielectricFunction",
     "test_assign_subclass.test_complex_to_dielectric_function": "about DielectricFunction",
 }
+# These take four fifths of the time: they draw figures of whole spectra and fit many lines.
+SLOW = {
+    "test_eds_tem.Test_quantification",
+    "test_eds_tem.test_decomposition",
+    "test_eds_tem.test_plot_windows",
+    "test_edges_range.Test_EdgesRange",
+    "test_edsmodel.TestMaps",
+    "test_edsmodel.TestlineFit",
+    "test_eels.Test_Plot_EELS",
+}
 # Most tests of exspy's model add ionisation edges, for which it downloads 300 MB of generalised oscillator strengths.
 # They are run where these are cached, and else skipped for this reason; nothing is downloaded.
 NEEDS_NETWORK = "needs the network: exspy downloads generalised oscillator strengths"
@@ -128,6 +138,8 @@ def _collect(module_name: str, module: ModuleType) -> dict[str, object]:
     found = {}
     for name, item in vars(module).items():
         key = f"{module_name}.{name}"
+        if key in SLOW:
+            item = pytest.mark.slow(item)
         if name.startswith("test_") and inspect.isfunction(item):
             found[f"test_exspy_{module_name[5:]}_{name[5:]}".replace("-", "_")] = _mark(key, item)
         elif name.startswith("Test") and inspect.isclass(item):
@@ -181,7 +193,7 @@ def test_guard_lazy_signals_are_ours(name, ours, lazy):
 
 
 def test_guard_the_table_names_existing_tests():
-    for key in NOT_APPLICABLE:
+    for key in [*NOT_APPLICABLE, *SLOW]:
         module, *path = key.split(".")
         item = _MODULES[module]
         for part in path:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
+import orix.quaternion
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from orix.quaternion import Orientation, Rotation
-from orix.quaternion.symmetry import D2h, Oh
 
 from hyperspy_assb.acom.crystals.crystal_phase import load_phase, point_group
 from hyperspy_assb.acom.crystals.disorientation import disorientation, mean_orientation, symmetry_of, turn_about_beam
@@ -23,8 +24,11 @@ from hyperspy_assb.simulation.lamella import build_lamella
 
 PHASES = ("lfp", "fp", "lagp")
 ORTHORHOMBIC = np.eye(4)
-CUBIC = upper(Oh.laue_proper_subgroup.data)
-GROUPS = {name: symmetry_of(load_phase(name)) for name in PHASES}
+
+
+@cache
+def group_of(name):
+    return symmetry_of(load_phase(name))
 
 
 def about(axis, degrees):
@@ -42,14 +46,19 @@ def test_disorientation_is_that_of_orix(rng, name):
     phase = load_phase(name)
     group = point_group(phase).laue
     first, second = random_orientations(rng, 2, 200)
-    expected = Orientation(first, symmetry=group).angle_with(Orientation(second, symmetry=group), degrees=True)
-    np.testing.assert_allclose(disorientation(first, second, GROUPS[name]), expected, atol=1e-5)
+    expected = orix.quaternion.Orientation(first, symmetry=group).angle_with(
+        orix.quaternion.Orientation(second, symmetry=group), degrees=True
+    )
+    np.testing.assert_allclose(disorientation(first, second, group_of(name)), expected, atol=1e-5)
 
 
 def test_disorientation_of_cubic_crystals_is_that_of_orix(rng):
+    cubic = orix.quaternion.symmetry.Oh
     first, second = random_orientations(rng, 2, 300)
-    expected = Orientation(first, symmetry=Oh).angle_with(Orientation(second, symmetry=Oh), degrees=True)
-    found = disorientation(first, second, CUBIC)
+    expected = orix.quaternion.Orientation(first, symmetry=cubic).angle_with(
+        orix.quaternion.Orientation(second, symmetry=cubic), degrees=True
+    )
+    found = disorientation(first, second, upper(cubic.laue_proper_subgroup.data))
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert found.max() < 62.8  # the largest disorientation of cubic crystals
 
@@ -65,7 +74,7 @@ def test_a_rotation_by_a_known_angle(rng, angle):
 @given(seed=st.integers(0, 2**32 - 1), name=st.sampled_from(PHASES))
 def test_disorientation_is_a_distance_of_crystals(seed, name):
     rng = np.random.default_rng(seed)
-    group = GROUPS[name]
+    group = group_of(name)
     a, b, c = random_orientations(rng, 3)
     equivalent = multiply(group[rng.integers(len(group))], a) * rng.choice([-1.0, 1.0])
     assert disorientation(a, equivalent, group) == pytest.approx(0.0, abs=1e-6)
@@ -87,8 +96,8 @@ def test_disorientation_of_what_is_not_indexed_is_not_a_number(rng):
 
 def test_symmetry_of_an_olivine_is_that_of_mmm():
     np.testing.assert_allclose(
-        np.sort(np.abs(GROUPS["lfp"]), axis=0),
-        np.sort(np.abs(D2h.laue_proper_subgroup.data), axis=0),
+        np.sort(np.abs(group_of("lfp")), axis=0),
+        np.sort(np.abs(orix.quaternion.symmetry.D2h.laue_proper_subgroup.data), axis=0),
         atol=1e-9,
     )
 
@@ -106,7 +115,7 @@ def test_kinds_of_edges(rng):
     near = multiply(about([0, 1, 1], np.array(2.0)), first)
     orientation = columns_of(first, near, second, second, second, [np.nan] * 4)
     phase = np.tile([0, 0, 0, 1, 1, -1], (3, 1))
-    group = GROUPS["lfp"]
+    group = group_of("lfp")
     found = grain_boundaries(phase, orientation, [group, group])
     none, grain, between, margin = BoundaryKind.NONE, BoundaryKind.GRAIN, BoundaryKind.PHASE, BoundaryKind.MARGIN
     np.testing.assert_array_equal(found.right, np.tile([none, grain, between, none, margin], (3, 1)))
@@ -122,7 +131,7 @@ def test_kinds_of_edges(rng):
 
 
 def test_half_a_turn_about_the_beam_is_told_apart(rng):
-    group = GROUPS["lagp"]
+    group = group_of("lagp")
     first = random_orientations(rng)
     orientation = columns_of(first, turn_about_beam(first))
     phase = np.zeros((3, 2), dtype=int)
@@ -157,7 +166,7 @@ def test_shapes_that_do_not_fit(rng):
 
 
 def test_grains_of_a_checkerboard(rng):
-    group = GROUPS["lfp"]
+    group = group_of("lfp")
     four = random_orientations(rng, 4)
     labels = np.repeat(np.repeat(np.array([[0, 1], [2, 3]]), 5, axis=0), 4, axis=1)
     orientation = multiply(about([1, 0, 0], rng.normal(0, 0.3, labels.shape)), four[labels])
@@ -180,7 +189,7 @@ def test_grains_of_a_checkerboard(rng):
 @given(seed=st.integers(0, 2**32 - 1), twins=st.booleans())
 def test_mean_orientation_does_not_know_equivalents(seed, twins):
     rng = np.random.default_rng(seed)
-    group = GROUPS["lagp"]
+    group = group_of("lagp")
     true = random_orientations(rng)
     near = multiply(about([0, 0, 1], rng.uniform(-2, 2, 41)), true)
     near = multiply(group[rng.integers(0, len(group), 41)], near)
@@ -193,7 +202,7 @@ def test_mean_orientation_does_not_know_equivalents(seed, twins):
 
 
 def test_small_grains_are_absorbed(rng):
-    group = GROUPS["lfp"]
+    group = group_of("lfp")
     one, other, wrong = random_orientations(rng, 3)
     orientation = columns_of(one, one, one, one, other, other, other, other, rows=8)
     phase = np.zeros((8, 8), dtype=int)
@@ -240,7 +249,7 @@ def test_boundaries_of_the_virtual_lamella(rng):
     state = lamella.after
     names = np.stack([state.fractions[n] for n in ("LiFePO4", "FePO4", "LAGP")])
     phase = np.where(state.grain_id > 0, names.argmax(axis=0), -1)
-    found = grain_boundaries(phase, state.orientation, [GROUPS[p] for p in PHASES])
+    found = grain_boundaries(phase, state.orientation, [group_of(p) for p in PHASES])
     for edges, first, second in (
         (found.right, np.s_[:, :-1], np.s_[:, 1:]),
         (found.below, np.s_[:-1], np.s_[1:]),
@@ -268,8 +277,11 @@ def test_real_maps_of_astar(shared_data, name, shape):
     phase = np.zeros(shape, dtype=int)
     symmetry = upper(group.laue_proper_subgroup.data)
     found = grain_boundaries(phase, orientation, [symmetry])
-    rows = Orientation(Rotation(orientation[:, :-1].reshape(-1, 4)), symmetry=group)
-    expected = rows.angle_with(Orientation(Rotation(orientation[:, 1:].reshape(-1, 4)), symmetry=group), degrees=True)
+    rows = orix.quaternion.Orientation(orix.quaternion.Rotation(orientation[:, :-1].reshape(-1, 4)), symmetry=group)
+    expected = rows.angle_with(
+        orix.quaternion.Orientation(orix.quaternion.Rotation(orientation[:, 1:].reshape(-1, 4)), symmetry=group),
+        degrees=True,
+    )
     np.testing.assert_allclose(found.right_angle.ravel(), expected, atol=1e-5)
     options = GrainOptions(min_pixels=4)
     grains = find_grains(phase, orientation, [symmetry], boundaries=found, options=options)

@@ -4,10 +4,10 @@ truth."""
 from dataclasses import fields, replace
 
 import numpy as np
+import orix.quaternion
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from orix.quaternion import Rotation
 
 from hyperspy_assb.acom.crystals.crystal_phase import laue_rotations, scale_lattice
 from hyperspy_assb.acom.crystals.frames import multiply, turn_pattern
@@ -78,8 +78,8 @@ def tilted(orientation, degrees, seed=0):
 
 def disorientation(first, second, phase):
     """Degrees between orientations, equivalent ones of the Laue group counted as the same."""
-    symmetry = Rotation.from_matrix(laue_rotations(phase))
-    a, b = Rotation(np.reshape(first, (-1, 4))), Rotation(np.reshape(second, (-1, 4)))
+    symmetry = orix.quaternion.Rotation.from_matrix(laue_rotations(phase))
+    a, b = orix.quaternion.Rotation(np.reshape(first, (-1, 4))), orix.quaternion.Rotation(np.reshape(second, (-1, 4)))
     return np.degrees(np.min([(symmetry[i] * b * ~a).angle for i in range(symmetry.size)], axis=0))
 
 
@@ -137,7 +137,7 @@ def test_a_turn_is_found_back(bank, seed, p, degrees):
     start = alone(bank, p, turn_pattern(truth, np.radians(degrees)))
     pattern = kinematical(bank, p, truth)[None]
     refined = refine_orientations(pattern, start, bank, GEOMETRY, options=RefineOptions(rounds=5))
-    x, y = (Rotation(q).to_matrix()[0] for q in (truth, refined.orientation[0, p]))
+    x, y = (orix.quaternion.Rotation(q).to_matrix()[0] for q in (truth, refined.orientation[0, p]))
     # In-plane part of the rotation from one to the other, in the specimen.
     between = x.T @ y
     assert abs(np.degrees(np.arctan2(between[0, 1] - between[1, 0], between[0, 0] + between[1, 1]))) < 0.06

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+import orix.quaternion
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from orix.quaternion import Rotation
 
 from hyperspy_assb.acom.crystals.crystal_phase import laue_rotations
 from hyperspy_assb.acom.crystals.frames import matrices, turn_pattern
@@ -56,8 +56,8 @@ def spots_of(bank, n):
 
 def disorientation(first, second, phase):
     """Degrees between orientations, equivalent ones of the Laue group counted as the same."""
-    symmetry = Rotation.from_matrix(laue_rotations(phase))
-    a, b = Rotation(np.reshape(first, (-1, 4))), Rotation(np.reshape(second, (-1, 4)))
+    symmetry = orix.quaternion.Rotation.from_matrix(laue_rotations(phase))
+    a, b = orix.quaternion.Rotation(np.reshape(first, (-1, 4))), orix.quaternion.Rotation(np.reshape(second, (-1, 4)))
     return np.degrees(np.min([(symmetry[i] * b * ~a).angle for i in range(symmetry.size)], axis=0))
 
 

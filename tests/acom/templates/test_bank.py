@@ -6,10 +6,10 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import orix.quaternion
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from orix.quaternion import Rotation
 from scipy.integrate import quad
 from scipy.spatial import cKDTree
 
@@ -106,7 +106,9 @@ def test_precession_average_is_the_integral(excitation, spread):
 def test_absolute_frame_by_hand():
     # Orientation by hand: specimen x is the crystal's b, specimen y its c, specimen z (against the beam) its a.
     found = simulate_spots(
-        load_phase("lfp"), Rotation.from_matrix([[0, 0, 1], [1, 0, 0], [0, 1, 0]]).data, diffraction=Diffraction()
+        load_phase("lfp"),
+        orix.quaternion.Rotation.from_matrix([[0, 0, 1], [1, 0, 0], [0, 1, 0]]).data,
+        diffraction=Diffraction(),
     )
     place = {tuple(np.round(xy, 6)) for xy in spots_of(found, 0)[:, :2]}
     b, c = 6.010, 4.693
@@ -162,11 +164,11 @@ def test_turned_and_mirrored_patterns(name, quaternion, angle):
 @pytest.mark.parametrize("name", ["lfp", "lagp", "lvp"])
 def test_equivalent_orientations_have_one_pattern(name, quaternion):
     phase = load_phase(name)
-    rotation = Rotation(np.array([quaternion]) / np.linalg.norm(quaternion))
+    rotation = orix.quaternion.Rotation(np.array([quaternion]) / np.linalg.norm(quaternion))
     diffraction = Diffraction(max_radius=0.6)
     first = spots_of(simulate_spots(phase, rotation.data, diffraction=diffraction), 0)
     for symmetry in laue_rotations(phase)[1:]:
-        other = (Rotation.from_matrix(symmetry) * rotation).data
+        other = (orix.quaternion.Rotation.from_matrix(symmetry) * rotation).data
         same_spots(spots_of(simulate_spots(phase, other, diffraction=diffraction), 0), first, atol=1e-6)
 
 
@@ -199,7 +201,11 @@ def test_spots_against_diffsims(name, angle, rng):
     cut, radius = 0.02, 1.0
     # On oblique axes diffsims leaves out reflections near the radius (it looks for the longest h00, 0k0, 00l).
     theirs = generators.SimulationGenerator(200, precession_angle=angle).calculate_diffraction2d(
-        to_orix(phase), Rotation(orientation), reciprocal_radius=1.25, with_direct_beam=False, max_excitation_error=cut
+        to_orix(phase),
+        orix.quaternion.Rotation(orientation),
+        reciprocal_radius=1.25,
+        with_direct_beam=False,
+        max_excitation_error=cut,
     )
     diffraction = Diffraction(
         precession_angle=angle, max_radius=radius, excitation_width=cut / np.pi, max_excitation_error=cut
@@ -224,7 +230,11 @@ def test_approximate_precession_against_the_numerical_one(rng):
     phase, orientation = load_phase("lfp"), orientations(rng, 1)
     generator = generators.SimulationGenerator(200, precession_angle=0.7, approximate_precession=False)
     theirs = generator.calculate_diffraction2d(
-        to_orix(phase), Rotation(orientation), reciprocal_radius=0.8, with_direct_beam=False, max_excitation_error=0.02
+        to_orix(phase),
+        orix.quaternion.Rotation(orientation),
+        reciprocal_radius=0.8,
+        with_direct_beam=False,
+        max_excitation_error=0.02,
     ).coordinates
     ours = simulate_spots(phase, orientation, diffraction=Diffraction(max_radius=0.8, excitation_width=0.02 / np.pi))
     _, nearest = cKDTree(spots_of(ours, 0)[:, :2]).query(theirs.data[:, :2])

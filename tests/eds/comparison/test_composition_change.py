@@ -104,6 +104,7 @@ def test_shift_of_single_rows_and_columns(shape, rng):
     assert found[along] == pytest.approx(-2.5, abs=0.2)
 
 
+@pytest.mark.slow
 def test_error_of_the_shift_is_its_scatter(rng):
     truth, noise = np.array([-1.4, 2.6]), 3.0
     maps = [percent(scene()), percent(scene(shift=-truth))]

@@ -95,6 +95,7 @@ def test_order_of_states_turns_growth_around(one, other, one_std, other_std):
     assert (there.p_grew < 0.5) == (other > one) or there.p_grew == 0.5
 
 
+@pytest.mark.slow
 def test_false_growth_is_as_rare_as_the_level():
     rng = np.random.default_rng(12)
     p = {}

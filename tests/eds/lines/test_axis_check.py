@@ -117,6 +117,7 @@ def test_any_small_shift_is_measured(estimate, offset, gain):
         assert found.shift(energy)[0] == pytest.approx((offset + gain * energy) / 0.01, abs=0.05)
 
 
+@pytest.mark.slow
 def test_errors_are_the_scatter(estimate, rng):
     found = [estimate(CONDITIONS, counts=20000, rng=rng) for _ in range(25)]
     truth = np.array([0.0, 0.0, 130.0])

@@ -60,6 +60,7 @@ def test_verdicts(kind, size, error, verdict):
 
 @pytest.mark.parametrize("error", [0.1, 0.3, 0.6])
 @pytest.mark.parametrize("kind", ["two-phase", "solid solution"])
+@pytest.mark.slow
 def test_the_opposite_is_hardly_ever_said(kind, error):
     opposite = {"two-phase": Verdict.SOLID_SOLUTION, "solid solution": Verdict.TWO_PHASE}[kind]
     found = [fit_populations(*draw(np.random.default_rng(seed), kind, 100, error)).verdict for seed in range(15)]
@@ -75,6 +76,7 @@ def test_errors_cover_the_truth():
         assert np.all(np.abs(np.sqrt(np.mean(z**2, axis=0)) - 1) < 3 / np.sqrt(200)), name
 
 
+@pytest.mark.slow
 def test_shares_of_three_kinds_of_columns_are_covered():
     fits = [phases_only(*draw(np.random.default_rng(seed), "bridged", 300, 0.08), bridge=True) for seed in range(60)]
     z = np.array([(f.share - [0.8 * SHARE, 0.8 * (1 - SHARE), 0.2]) / f.share_std for f in fits])

@@ -204,7 +204,14 @@ def peak_on_a_level(level, channels):
 
 @pytest.mark.parametrize(
     ("level", "channels", "noise"),
-    [(0.05, 6000, 0.0), (0.5, 1500, 0.0), (0.5, 1500, 1.5), (5.0, 500, 0.0), (50.0, 500, 0.0), (50.0, 500, 1.5)],
+    [
+        pytest.param(0.05, 6000, 0.0, marks=pytest.mark.slow),
+        (0.5, 1500, 0.0),
+        (0.5, 1500, 1.5),
+        (5.0, 500, 0.0),
+        (50.0, 500, 0.0),
+        (50.0, 500, 1.5),
+    ],
 )
 def test_p_values_of_true_models_are_uniform(level, channels, noise, rng):
     """Simulation with known truth: four parameters, two of them not linear, fitted to 2000 spectra."""

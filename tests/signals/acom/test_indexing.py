@@ -83,6 +83,7 @@ def test_lazy_patterns_give_the_same(patterns, bank, maps):
     assert lazy._lazy
 
 
+@pytest.mark.slow
 def test_a_direct_beam_that_is_elsewhere_is_found(patterns, bank, maps, state):
     column, row = patterns.geometry.centre
     wrong = patterns.deepcopy()
@@ -267,6 +268,7 @@ def test_files_of_nanomegas_and_merlin_run(shared_data, bank, file, scale):
 # -------------------------------------------------------------- free of Rust
 
 
+@pytest.mark.slow
 def test_nothing_that_is_imported_is_made_in_rust():
     code = (
         "import json, sys\n"

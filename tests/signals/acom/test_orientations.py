@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hyperspy.api as hs
 import numpy as np
+import orix.quaternion
 import pytest
-from orix.quaternion import Orientation
 
 from hyperspy_assb import compare_phases, load_orientations
 from hyperspy_assb.acom.crystals.crystal_phase import point_group
@@ -130,7 +130,7 @@ def test_real_maps_of_astar_have_the_colours_of_orix(shared_data):
     for direction, vector in (("x", (1, 0, 0)), ("z", (0, 0, 1))):
         found = orientation_colours(np.zeros((59, 111), dtype=int), orientation, [group], direction)
         key = IPFColorKeyTSL(group, direction=Vector3d(vector))
-        expected = key.orientation2color(Orientation(crystal_map.rotations, symmetry=group))
+        expected = key.orientation2color(orix.quaternion.Orientation(crystal_map.rotations, symmetry=group))
         np.testing.assert_allclose(found.reshape(-1, 3) / 255, expected, atol=0.5 / 255 + 1e-9)
 
 

@@ -624,6 +624,7 @@ class TestRealMaps:
         error = 100 * share * (1 - share) * np.hypot(*std)
         assert abs(weight[0] - weight[1]) < 4.0 * error
 
+    @pytest.mark.slow
     def test_no_battery_phase_explains_the_particles(self, particles):
         with pytest.warns(UserWarning, match="No mixture of the phases explains"):
             found = particles.quantify_phases(thickness=20.0, elements=["C", "O", "Si", "Fe", "Cu", "Pt"])
@@ -632,6 +633,7 @@ class TestRealMaps:
         assert not verdict.explained
         assert verdict.foreign > 0.2
 
+    @pytest.mark.slow
     def test_no_battery_phase_explains_silica(self, silica):
         with pytest.warns(UserWarning, match="No mixture of the phases explains"):
             found = silica.inav[::2, ::2].quantify_phases(thickness=50.0, elements=["C", "O", "Si", "Cu"])
