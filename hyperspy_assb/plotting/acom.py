@@ -238,7 +238,7 @@ def plot_boundaries(
     ax = _image(result, np.repeat(grey[..., None], 3, axis=2), title="Grain boundaries", ax=ax)
     width = float(np.clip(160.0 / max(shape), 0.5, 1.6))
     handles = []
-    pixel_size, units = result._pixel_size()
+    pixel_size, units = result.pixel_size()
     for kind, words in ((BoundaryKind.GRAIN, "of one phase"), (BoundaryKind.PHASE, "between phases")):
         draw_edges(ax, found.right == kind, found.below == kind, colour=BOUNDARY_COLOURS[kind], linewidth=width)
         length = f"{found.length(kind, pixel_size):.0f} {units or 'px'}"
@@ -421,7 +421,7 @@ def _image(result: Any, colours: np.ndarray, *, title: str, ax: Axes | None) -> 
     ax.set_yticks([])
     for spine in ax.spines.values():
         spine.set_visible(False)
-    (_, step), units = result._pixel_size()
+    (_, step), units = result.pixel_size()
     add_scale_bar(ax, width=colours.shape[1], scale=step, units=units)
     ax.set_title(title, loc="left", fontsize="medium")
     return ax

@@ -167,7 +167,7 @@ def describe_maps(result: OrientationMaps, mechanism: Any = None) -> tuple[str, 
         if np.isfinite(posterior).any():
             sure = np.nanmax(posterior, axis=1) >= 0.95
             lines.append(f"The phase is known with a probability of 95 % or more in {100 * sure.mean():.0f} % of them.")
-        pixel_size, units = result._pixel_size()
+        pixel_size, units = result.pixel_size()
         boundaries = result.grain_boundaries(options=GRAINS)
         lengths = [boundaries.length(kind, pixel_size) for kind in (BoundaryKind.GRAIN, BoundaryKind.PHASE)]
         lines.append(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from hyperspy_assb.acom.matching.indexed import IndexedScan
+from hyperspy_assb.acom.matching.indexed import IndexedScan, map_names
 
 
 class ScanAssembler:
@@ -58,18 +58,3 @@ class ScanAssembler:
         if self._first is None or not self._filled.all():
             raise ValueError(f"{int((~self._filled).sum())} of the {self._filled.size} pixels were not indexed.")
         return replace(self._first, **self._maps)
-
-
-def map_names(scan: IndexedScan) -> tuple[str, ...]:
-    """Names of what a result holds for every pixel."""
-    shape = np.shape(scan.phase)
-    return tuple(
-        item.name
-        for item in fields(scan)
-        if isinstance(getattr(scan, item.name), np.ndarray) and getattr(scan, item.name).shape[:2] == shape
-    )
-
-
-def crop_scan(scan: IndexedScan, rows: slice, columns: slice) -> IndexedScan:
-    """A part of a scan."""
-    return replace(scan, **{name: getattr(scan, name)[rows, columns] for name in map_names(scan)})
