@@ -22,6 +22,7 @@ from hyperspy_assb.report.output import Progress
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.acom.indexing import index_orientations
 from hyperspy_assb.signals.acom.orientations import OrientationMaps
+from hyperspy_assb.signals.acom.pattern_metadata import read_scan
 from hyperspy_assb.signals.acom.signal import load_patterns
 
 GRAINS = GrainOptions(min_pixels=2)
@@ -118,7 +119,7 @@ def analyse_orientations(
     report = progress or (lambda stage, done, total: None)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        result = index_orientations(signal, bank, calibrate=calibrate, refine=refine, progress=report)
+        result = index_orientations(read_scan(signal), bank, calibrate=calibrate, refine=refine, progress=report)
     messages = [str(w.message) for w in caught if w.category is UserWarning]
     report("grains", 0, 0)
     names = [phase.name for phase in result.phases]

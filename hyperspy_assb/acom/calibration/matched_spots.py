@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.acom.crystals.crystal_phase import laue_rotations
+from hyperspy_assb.acom.crystals.disorientation import symmetry_of
 from hyperspy_assb.acom.crystals.frames import multiply
-from hyperspy_assb.acom.matching.matcher import MatchArrays, Matcher, MatchOptions, quaternions_of
+from hyperspy_assb.acom.matching.matcher import MatchArrays, Matcher, MatchOptions
 from hyperspy_assb.acom.matching.refinement import Refined, RefineOptions, Refiner
 from hyperspy_assb.acom.matching.refinement_kernels import brightness, in_reach, rotation_of, spots_of
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.prepared import Preparation
-from hyperspy_assb.acom.patterns.threads import in_threads
+from hyperspy_assb.acom.patterns.pattern_scan import in_threads
 from hyperspy_assb.acom.templates.bank import TemplateBank
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
-if TYPE_CHECKING:
-    from hyperspy_assb.acom.calibration.self_calibration import SelfCalibrationOptions
+_REFINE = RefineOptions(rounds=3, candidates=0.95)
+"""Few candidates: it is the geometry that is looked for, from many patterns."""
+LEAST_HEIGHT = 4.0
+"""Brightness of a spot over the mean of its radius below which its place is not used, in standard deviations."""
+PLACE_VARIANCE = 0.02
+"""A seventh of a pixel, squared: spots are not brightest at their middle."""
+DISTURBING = 0.3
+"""Weight of a neighbour over that of a spot above which it shifts its top."""
 
 
 @dataclass(frozen=True)
@@ -45,35 +50,48 @@ class Displacements:
 
 
 class Geometer:
-    """A bank laid out once, for patterns seen with one geometry after another."""
+    """A bank laid out once, for patterns seen with one geometry after another.
+
+    Parameters
+    ----------
+    bank
+        Templates.
+    geometry
+        To begin with.
+    shape
+        Rows and columns of a pattern.
+    spots
+        Of each pattern, the heaviest, whose places are looked for.
+    threads
+        Number of threads; all cores if None.
+    """
 
     def __init__(
-        self, bank: TemplateBank, geometry: PatternGeometry, shape: tuple[int, int], options: SelfCalibrationOptions
+        self,
+        bank: TemplateBank,
+        geometry: PatternGeometry,
+        shape: tuple[int, int],
+        *,
+        spots: int,
+        threads: int | None = None,
     ) -> None:
-        self.options = options
-        self.bank = bank
-        self.geometry = geometry
-        self.matcher = Matcher(bank, geometry, shape, options=MatchOptions(threads=options.threads))
-        self.refiner = Refiner(bank, geometry, self.matcher.grid, options=RefineOptions(rounds=3, candidates=0.95))
-        self._symmetry = [quaternions_of(laue_rotations(phase)) for phase in bank.phases]
+        self.spots = spots
+        self.threads = threads
+        self.phases = len(bank.phases)
+        self.matcher = Matcher(bank, geometry, shape, options=MatchOptions(threads=threads))
+        self.refiner = Refiner(bank, geometry, self.matcher.grid, options=_REFINE)
+        self._symmetry = [symmetry_of(phase) for phase in bank.phases]
 
     def at(self, geometry: PatternGeometry) -> Geometer:
         """The same for another geometry; templates do not depend on it."""
         other = copy.copy(self)
-        other.geometry = geometry
-        other.matcher = copy.copy(self.matcher)
-        other.matcher.geometry = geometry
-        other.matcher.preparation = Preparation(geometry, self.matcher.grid, self.matcher.preparation.sigma)
-        other.refiner = copy.copy(self.refiner)
-        turn = geometry.scan_rotation
-        axes = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-        j = (geometry.to_pixels(axes) - np.asarray(geometry.centre)).T
-        other.refiner.optics = self.refiner.optics._replace(j00=j[0, 0], j01=j[0, 1], j10=j[1, 0], j11=j[1, 1])
+        other.matcher = self.matcher.at(geometry)
+        other.refiner = self.refiner.at(geometry)
         return other
 
     def match(self, patterns: NDArray[Any], places: FloatArray, *, refine: bool = False) -> Matched:
         """Best phase and orientation of patterns, on the grid of the bank or below it."""
-        count, phases = len(patterns), len(self.bank.phases)
+        count, phases = len(patterns), self.phases
         found = MatchArrays.empty(count, phases, 2)
         refined = Refined.empty(count, phases)
 
@@ -86,7 +104,7 @@ class Geometer:
                 orientations, scores = self.matcher.matches(here).candidates
                 self.refiner.refine_block(block, orientations, scores, refined.part(begin, end))
 
-        in_threads(work, count, self.options.threads)
+        in_threads(work, count, self.threads)
         scores = refined.score if refine else np.maximum(found.score[:, :, 0], 0.0)
         phase = np.where(scores.max(axis=1) > 0.0, np.argmax(scores, axis=1), -1)
         orientation = refined.orientation[np.arange(count), np.maximum(phase, 0)]
@@ -96,8 +114,7 @@ class Geometer:
         self, patterns: NDArray[Any], places: FloatArray, matched: Matched, capture: float
     ) -> Displacements:
         """Where the spots of matched patterns are, as far as they are found within `capture` pixels."""
-        most = self.options.spots
-        table = np.full((len(patterns), most, 5), np.nan)
+        table = np.full((len(patterns), self.spots, 5), np.nan)
         refiner = self.refiner
         room = int(np.diff(refiner.table.begin).max())
 
@@ -125,13 +142,13 @@ class Geometer:
                     refiner.table.begin[p + 1],
                     refiner.optics,
                     capture,
-                    max(self.matcher.preparation.sigma, 0.7),
+                    self.matcher.preparation.spot_sigma,
                     listed,
                     spots,
                     table[b],
                 )
 
-        in_threads(work, len(patterns), self.options.threads)
+        in_threads(work, len(patterns), self.threads)
         known = np.isfinite(table[..., 4])
         rows = table[known]
         return Displacements(np.nonzero(known)[0], rows[:, :2], rows[:, 2:4], rows[:, 4])
@@ -197,7 +214,7 @@ def _locate(
         alone = True
         for m in range(count):
             # Faint ones do not disturb.
-            if m != k and spots[m, 2] > 0.3 * spots[k, 2]:
+            if m != k and spots[m, 2] > DISTURBING * spots[k, 2]:
                 d2 = (pixels[m, 0] - pixels[k, 0]) ** 2 + (pixels[m, 1] - pixels[k, 1]) ** 2
                 if d2 < (capture + sigma) ** 2:
                     alone = False
@@ -239,9 +256,8 @@ def _locate(
         gx = (optics.j11 * vx - optics.j01 * vy) / det
         gy = (optics.j00 * vy - optics.j10 * vx) / det
         height = brightness(image, mean, gx, gy, cx, cy, optics) / noise
-        if not height > 4.0:
+        if not height > LEAST_HEIGHT:
             continue
         out[rank, 0], out[rank, 1] = pixels[k, 0], pixels[k, 1]
         out[rank, 2], out[rank, 3] = vx, vy
-        # Noise of the counts; and a seventh of a pixel, as spots are not brightest at their middle.
-        out[rank, 4] = (sigma / height) ** 2 + 0.02
+        out[rank, 4] = (sigma / height) ** 2 + PLACE_VARIANCE

@@ -15,21 +15,42 @@ share its strain and its dynamical scattering, so that a grain, not a spot, is t
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t as student
 
-from hyperspy_assb.acom.calibration.geometry_fit import CalibrationError, fit_geometry
+from hyperspy_assb.acom.calibration.geometry_fit import (
+    CalibrationError,
+    GeometryTrial,
+    SelfCalibration,
+    conclude,
+    fit_geometry,
+    flatness_of,
+)
 from hyperspy_assb.acom.calibration.matched_spots import Geometer
-from hyperspy_assb.acom.patterns.direct_beam import find_centres
+from hyperspy_assb.acom.patterns.direct_beam import BeamFinder, find_centres
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.polar import checked_centres, checked_patterns
+from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns
 from hyperspy_assb.acom.templates.bank import TemplateBank
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 HOPELESS = 0.75
 """A geometry whose mean score stays below this share of that of another one is not refined to its end."""
+
+
+SAME_SCALE = 0.3
+"""Geometries whose scales differ by less than so many steps of the search are one."""
+SETTLED, SETTLED_SHIFT = 1e-4, 0.02
+"""Relative change of the geometry and shift in pixels at which the refinement ends: far below their errors."""
+FEWEST_TO_CALIBRATE = 16
+"""Patterns below which the calibration is not refined: they may be of one grain, which any lattice fits."""
+BEAM_SCATTER = 0.05
+"""How far the direct beam strays from its middle, as a share of the frame."""
+SEEN_SHARE = 0.5
+"""Share of the patterns in which the direct beam must be seen; else it is behind a stop, and spots are taken for it."""
+MOVED = 2.0
+"""Pixels by which the direct beam must lie elsewhere than stated for it to be said."""
 
 
 @dataclass(frozen=True)
@@ -88,61 +109,6 @@ class SelfCalibrationOptions:
             raise ValueError(f"capture: from 1 to 20 pixels, not {self.capture}.")
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A geometry that patterns agree with.
-
-    Parameters
-    ----------
-    geometry
-        With the errors that it has if it is the right one.
-    score
-        Mean of the best scores.
-    probability
-        That it is the right one of those found.
-    phase_share
-        Share of the patterns that look like each phase, shape (P,).
-    """
-
-    geometry: PatternGeometry
-    score: float
-    probability: float
-    phase_share: FloatArray
-
-
-@dataclass(frozen=True)
-class SelfCalibration:
-    """What patterns say of their geometry.
-
-    Parameters
-    ----------
-    geometry
-        Refined, with standard errors that include the ambiguity between candidates.
-    centres
-        Column and row of the direct beam of each pattern that was given, shifted by `shift`, shape (B, 2).
-    shift
-        Centre of the diffraction patterns less the centres that were given or found, in pixels, shape (2,).
-    candidates
-        All geometries that were refined, the best first.
-    residual
-        Root mean square of the distances of spots from where they are expected, in pixels.
-    patterns, spots, grains
-        Numbers that were used.
-    ambiguous
-        Whether another candidate, with another scale, has a probability above 5 %.
-    """
-
-    geometry: PatternGeometry
-    centres: FloatArray
-    shift: FloatArray
-    candidates: tuple[Candidate, ...]
-    residual: float
-    patterns: int
-    spots: int
-    grains: int
-    ambiguous: bool
-
-
 def calibrate_on_patterns(
     patterns: ArrayLike,
     bank: TemplateBank,
@@ -185,7 +151,7 @@ def calibrate_on_patterns(
     if not len(patterns):
         raise ValueError("patterns: none were given.")
     places = _places(patterns, geometry, centres, o)
-    geometer = Geometer(bank, geometry, patterns.shape[1:], o)
+    geometer = Geometer(bank, geometry, patterns.shape[1:], spots=o.spots, threads=o.threads)
     some = _evenly(len(patterns), max(o.coarse_patterns, 1))
     if centres is None:
         # Without a direct beam, what was found are spots, each pattern's own.
@@ -208,7 +174,7 @@ def calibrate_on_patterns(
             "patterns: none has spots outside of the direct beam; the geometry cannot be refined on them."
         )
     good, near = patterns[order], places[order]
-    found: list[_Found] = []
+    found: list[GeometryTrial] = []
     for start in starts:
         try:
             found.append(_refine(geometer, good, near, start, o, max((f.scores.mean() for f in found), default=0.0)))
@@ -219,7 +185,7 @@ def calibrate_on_patterns(
             f"patterns: no geometry within {100 * o.scale_range:g} % of the scale {geometry.scale:g} 1/Å per pixel "
             "makes spots agree with a phase of the bank; check the stated calibration and the phases."
         )
-    return _conclude(found, near, places, o, _flatness(bank))
+    return conclude(found, near, places, same_scale=SAME_SCALE * o.scale_step, flatness=flatness_of(bank))
 
 
 def _places(
@@ -282,18 +248,6 @@ def _search_centre(
     return np.asarray(trials[int(np.argmax(total))])
 
 
-@dataclass(frozen=True)
-class _Found:
-    geometry: PatternGeometry
-    shift: FloatArray
-    covariance: FloatArray
-    scores: FloatArray
-    phase: NDArray[np.int64]
-    grain: NDArray[np.int64]
-    residual: float
-    spots: int
-
-
 def _refine(
     geometer: Geometer,
     patterns: NDArray[np.generic],
@@ -301,7 +255,7 @@ def _refine(
     start: PatternGeometry,
     o: SelfCalibrationOptions,
     level: float = 0.0,
-) -> _Found:
+) -> GeometryTrial:
     """Match and fit in turn until the geometry stays; given up if the score stays far below a level."""
     geometry, shift = start, np.zeros(2)
     captures = np.linspace(o.capture, 0.5 * o.capture, max(o.rounds, 2))
@@ -314,14 +268,14 @@ def _refine(
         fit = fit_geometry(moved, geometry, shift_std=o.shift_std)
         change = abs(fit.geometry.scale / geometry.scale - 1.0) + float(np.abs(fit.matrix_change).max())
         geometry, shift = fit.geometry, shift + fit.shift
-        if k >= 2 and change < 1e-4 and np.abs(fit.shift).max() < 0.02:
+        if k >= 2 and change < SETTLED and np.abs(fit.shift).max() < SETTLED_SHIFT:
             break
     here = geometer.at(geometry)
     matched = here.match(patterns, places + shift, refine=True)
     grain = here.grains(matched, o.grain_angle)
     moved = here.displacements(patterns, places + shift, matched, float(captures[-1]))
     fit = fit_geometry(moved, geometry, shift_std=o.shift_std, grain=grain)
-    return _Found(
+    return GeometryTrial(
         fit.geometry,
         shift + fit.shift,
         fit.covariance,
@@ -333,97 +287,92 @@ def _refine(
     )
 
 
-def _flatness(bank: TemplateBank) -> float:
-    """Relative error of places on a flat camera, at three fifths of the largest radius.
+@dataclass(frozen=True)
+class ScanCalibration:
+    """What the patterns of a scan say of how they were recorded.
 
-    Templates have a reflection at the sine of its diffraction angle (the projection of its vector), a flat camera has
-    it at the tangent, farther out by half of the square of the angle.
+    Parameters
+    ----------
+    geometry
+        Refined, if that was possible.
+    beam
+        Finds the direct beam of each pattern; None: that of the geometry is taken for all.
+    beam_stopped
+        Whether the direct beam is behind a beam stop: what columns consist of is then not known.
+    notes
+        What is to be known, in sentences.
     """
-    return 0.5 * (0.6 * bank.max_radius / bank.diffraction.wavenumber) ** 2
+
+    geometry: PatternGeometry
+    beam: BeamFinder | None = None
+    beam_stopped: bool = False
+    notes: tuple[str, ...] = ()
+
+    def centres(self, patterns: NDArray[Any]) -> FloatArray:
+        """Column and row of the direct beam in each of some patterns, shape (B, 2)."""
+        if self.beam is None:
+            return np.tile(np.asarray(self.geometry.centre, dtype=float), (len(patterns), 1))
+        return self.beam.find(patterns)
 
 
-def _conclude(
-    found: list[_Found], near: FloatArray, places: FloatArray, o: SelfCalibrationOptions, flatness: float
-) -> SelfCalibration:
-    found.sort(key=lambda f: -float(f.scores.mean()))
-    best = found[0]
-    distinct = [best]
-    for other in found[1:]:
-        same = any(abs(other.geometry.scale / f.geometry.scale - 1.0) < 0.3 * o.scale_step for f in distinct)
-        if not same:
-            distinct.append(other)
-    weights = np.array([1.0] + [_odds_of_better(best, other) for other in distinct[1:]])
-    weights /= weights.sum()
-    middle = np.median(near, axis=0)
-    vectors = np.array([_vector(f, middle) for f in distinct])
-    spread = vectors - vectors[0]
-    covariance = sum(w * f.covariance for w, f in zip(weights, distinct, strict=True))
-    # About the best one, which is what is reported, not about the mean.
-    covariance = covariance + np.einsum("c,ci,cj->ij", weights, spread, spread)
-    covariance[0, 0] += flatness**2
-    geometry = _with_errors(best, covariance, middle + best.shift)
-    candidates = tuple(
-        Candidate(
-            _with_errors(f, f.covariance, middle + f.shift),
-            float(f.scores.mean()),
-            float(w),
-            np.bincount(f.phase[f.phase >= 0], minlength=1) / max(int((f.phase >= 0).sum()), 1),
+def calibrate_scan(
+    sample: NDArray[Any], bank: TemplateBank, geometry: PatternGeometry, *, centre_stated: bool
+) -> ScanCalibration:
+    """Find the direct beam in a sample of the patterns of a scan, and refine the geometry on it where that is possible.
+
+    Parameters
+    ----------
+    sample
+        Patterns evenly over the scan, shape (B, ny, nx).
+    bank
+        Templates of all phases that may be there.
+    geometry
+        As it is stated.
+    centre_stated
+        Whether its centre is known from what was recorded, not taken to be the middle of the frame.
+    """
+    located = _locate_beam(sample, geometry, centre_stated=centre_stated)
+    if len(sample) < FEWEST_TO_CALIBRATE:
+        note = f"{len(sample)} patterns are too few to refine the calibration on: what is stated holds."
+        return replace(located, notes=(*located.notes, note))
+    try:
+        found = calibrate_on_patterns(sample, bank, located.geometry, centres=located.centres(sample))
+    except CalibrationError as error:
+        return replace(located, notes=(*located.notes, f"The calibration was not refined on the patterns: {error}"))
+    notes = located.notes
+    if found.ambiguous:
+        others = ", ".join(f"{c.geometry.scale:.5g}" for c in found.candidates[1:3])
+        notes = (
+            *notes,
+            f"The patterns agree with the phases at more than one scale ({found.geometry.scale:.5g}; {others} 1/Å per "
+            "pixel): LiFePO4 and FePO4 differ like two camera lengths. Calibrate on a known phase.",
         )
-        for f, w in zip(distinct, weights, strict=True)
-    )
-    return SelfCalibration(
-        geometry=geometry,
-        centres=places + best.shift,
-        shift=best.shift,
-        candidates=candidates,
-        residual=best.residual,
-        patterns=len(near),
-        spots=best.spots,
-        grains=len(np.unique(best.grain)),
-        ambiguous=bool(weights[0] < 0.95),
-    )
+    beam = None if located.beam is None else replace(located.beam, shift=(float(found.shift[0]), float(found.shift[1])))
+    return replace(located, geometry=found.geometry, beam=beam, notes=notes)
 
 
-def _odds_of_better(best: _Found, other: _Found) -> float:
-    """Odds of another geometry against the best: p value over its complement of the paired difference of scores."""
-    labels = np.unique(best.grain, return_inverse=True)[1]
-    number = np.bincount(labels)
-    difference = np.bincount(labels, best.scores - other.scores) / number
-    # Of one or two grains, the scatter of the differences is not known: that of the scores stands in for it.
-    count = len(difference)
-    ratio = float(difference.mean() / max(best.scores.mean(), 1e-12))
-    if count < 3:
-        return float(np.exp(-max(ratio, 0.0) / 0.05))
-    error = float(difference.std(ddof=1) / np.sqrt(count))
-    if error <= 0.0:
-        return 1.0 if ratio <= 0.0 else 0.0
-    p = float(student.sf(difference.mean() / error, count - 1))
-    return p / (1.0 - p) if p < 1.0 else 1.0
-
-
-def _vector(found: _Found, middle: FloatArray) -> FloatArray:
-    """Logarithm of the scale, two components of the ellipse, and the centre."""
-    g = found.geometry
-    e = g.ellipticity
-    return np.array(
-        [
-            np.log(g.scale),
-            e * np.cos(2.0 * g.ellipse_azimuth),
-            e * np.sin(2.0 * g.ellipse_azimuth),
-            *(middle + found.shift),
-        ]
-    )
-
-
-def _with_errors(found: _Found, covariance: FloatArray, centre: FloatArray) -> PatternGeometry:
-    std = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-    g = found.geometry
-    along = np.array([np.cos(2.0 * g.ellipse_azimuth), np.sin(2.0 * g.ellipse_azimuth)])
-    ellipse = float(np.sqrt(max(along @ covariance[1:3, 1:3] @ along, 0.0)))
-    return replace(
-        g,
-        centre=(float(centre[0]), float(centre[1])),
-        scale_std=float(g.scale * std[0]),
-        centre_std=(float(std[3]), float(std[4])),
-        ellipticity_std=ellipse,
-    )
+def _locate_beam(sample: NDArray[Any], geometry: PatternGeometry, *, centre_stated: bool) -> ScanCalibration:
+    """The place of the direct beam; where few of the patterns show it, what is stated holds for all."""
+    centres = find_centres(sample, expected=geometry.centre if centre_stated else None)
+    known = np.isfinite(centres).all(axis=1)
+    middle = np.median(centres[known], axis=0) if known.any() else np.asarray(geometry.centre)
+    # The beam drifts by a few pixels; where the places scatter more, they are spots of crystals beside a beam stop.
+    reach = max(3.0, BEAM_SCATTER * min(sample.shape[-2:]))
+    near = np.linalg.norm(centres - middle, axis=1) <= reach
+    share = float((known & near).mean())
+    if share < SEEN_SHARE:
+        note = (
+            f"The direct beam was found in {100 * share:.0f} % of the patterns only: it is taken to be at column "
+            f"{geometry.centre[0]:.1f}, row {geometry.centre[1]:.1f}"
+        ) + (", as the axes state." if centre_stated else ".")
+        return ScanCalibration(geometry, beam_stopped=True, notes=(note,))
+    middle = np.median(centres[known & near], axis=0)
+    away = float(np.linalg.norm(middle - geometry.centre))
+    notes: tuple[str, ...] = ()
+    if centre_stated and away > MOVED:
+        notes = (
+            f"The direct beam is at column {middle[0]:.1f}, row {middle[1]:.1f}, {away:.1f} pixels from where the axes "
+            "have it.",
+        )
+    place = (float(middle[0]), float(middle[1]))
+    return ScanCalibration(replace(geometry, centre=place), BeamFinder(place, reach), notes=notes)

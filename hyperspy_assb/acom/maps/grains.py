@@ -151,11 +151,11 @@ class Grains:
 
     def area(self, pixel_size: tuple[float, float]) -> FloatArray:
         """Area of each grain, in the square of the unit of the height and width of a pixel, shape (G,)."""
-        return self.pixels * pixel_size[1] * pixel_size[0]
+        return np.asarray(self.pixels * pixel_size[1] * pixel_size[0], dtype=float)
 
     def diameter(self, pixel_size: tuple[float, float]) -> FloatArray:
         """Diameter of the circle of the same area, in the unit of the height and width of a pixel, shape (G,)."""
-        return 2.0 * np.sqrt(self.area(pixel_size) / np.pi)
+        return np.asarray(2.0 * np.sqrt(self.area(pixel_size) / np.pi))
 
 
 def grain_boundaries(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hyperspy_assb.acom.crystals.crystal_phase import cell_axes
 from hyperspy_assb.acom.crystals.kinematical import precession_average, reflections
 from hyperspy_assb.acom.templates.bank import TemplateBank
+from hyperspy_assb.acom.templates.spot_weights import spot_weight
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 
@@ -120,8 +121,9 @@ def spots_of(
 ) -> int:
     """Spots of one orientation, x, y in 1/Å and weight into `out` (M, 3); returns how many there are.
 
-    The weight is ``I**p q**r`` as in templates, but goes to zero smoothly where a reflection leaves the Ewald sphere
-    (by `cut`), so that the agreement has no steps; intensities far from the sphere depend on thickness most.
+    The weight is that of :class:`~hyperspy_assb.acom.templates.spot_weights.SpotWeighting`, but goes to zero smoothly
+    where a reflection leaves the Ewald sphere (by `cut`), so that the agreement has no steps; intensities far from the
+    sphere depend on thickness most.
     """
     s0, s1, s2 = 1.0 / (1.0 + strain[0]), 1.0 / (1.0 + strain[1]), 1.0 / (1.0 + strain[2])
     squared = optics.wavenumber * optics.wavenumber
@@ -139,7 +141,7 @@ def spots_of(
         if beyond >= 1.0 or radius < optics.min_radius:
             continue
         intensity = strength[m] * precession_average(excitation, spread, optics.width)
-        weight = np.exp(optics.intensity_power * np.log(intensity) + 0.5 * optics.radius_power * np.log(radius2))
+        weight = spot_weight(intensity, radius2, optics.intensity_power, optics.radius_power)
         if beyond > 0.0:
             weight *= (1.0 - beyond * beyond) ** 2
         out[count, 0] = rotation[0, 0] * a + rotation[1, 0] * b + rotation[2, 0] * c

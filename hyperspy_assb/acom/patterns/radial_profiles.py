@@ -10,10 +10,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.polar import checked_centres, checked_patterns
-from hyperspy_assb.acom.patterns.preparation import quantum_of
-from hyperspy_assb.acom.patterns.threads import in_threads
+from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads, quantum_of
+from hyperspy_assb.fitting.fixed_shapes.nonnegative import fit_nonnegative
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+DECAYS = (0.03, 0.06, 0.12, 0.25, 0.6, np.inf)
+"""Lengths in 1/Å of the exponentials of the smooth background, from the foot of the direct beam to a constant."""
+
+
+def smooth_background(radius: FloatArray) -> FloatArray:
+    """Exponentials whose non-negative sums are the smooth diffuse background at R radii in 1/Å, shape (K, R).
+
+    Such a sum is completely monotone: it falls and has no bump anywhere, so that it cannot pass for a ring.
+    """
+    return np.array([np.exp(-(radius - radius[0]) / decay) for decay in DECAYS])
+
+
+PROFILE_BLOCK = 256
+"""Profiles that a thread fits at a time."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +207,57 @@ def direct_beam_width(
         return 0.0
     below = int(np.argmax(level < 0.5 * height))
     return float(2.0 * radius[below])
+
+
+@dataclass(frozen=True)
+class ProfileFit:
+    """Non-negative sums of K columns fitted to B profiles.
+
+    Parameters
+    ----------
+    amounts, errors
+        Of each column and their standard errors, shape (B, K).
+    fitted
+        The sums, shape (B, R).
+    squares, freedom
+        Weighted sum of squares and degrees of freedom, shape (B,).
+    """
+
+    amounts: FloatArray
+    errors: FloatArray
+    fitted: FloatArray
+    squares: FloatArray
+    freedom: NDArray[np.int64]
+
+
+def fit_profiles(data: FloatArray, variance: FloatArray, columns: FloatArray) -> ProfileFit:
+    """Fit columns of shape (K, R) to profiles of shape (B, R); where the variance is 0, nothing is known."""
+    count, k = len(data), len(columns)
+    result = ProfileFit(
+        np.zeros((count, k)),
+        np.zeros((count, k)),
+        np.zeros(data.shape),
+        np.zeros(count),
+        np.zeros(count, dtype=np.int64),
+    )
+    columns = np.ascontiguousarray(columns, dtype=float)
+    data, variance = np.ascontiguousarray(data, dtype=float), np.ascontiguousarray(variance, dtype=float)
+
+    def work(begin: int, end: int) -> None:
+        p = slice(begin, end)
+        fit_nonnegative(
+            data[p],
+            variance[p],
+            columns,
+            result.amounts[p],
+            result.errors[p],
+            result.fitted[p],
+            result.squares[p],
+            result.freedom[p],
+        )
+
+    in_threads(work, count, None, block=PROFILE_BLOCK)
+    return result
 
 
 class _Cells:
