@@ -23,7 +23,7 @@ from hyperspy_assb.acom.amorphous.diffuse_rings import RingFit, RingProfile, fit
 from hyperspy_assb.acom.matching.block_indexing import IndexedPatterns
 from hyperspy_assb.acom.matching.indexed import PatternStatus
 from hyperspy_assb.acom.matching.matcher import MatchArrays, Matcher
-from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads, refuse_infinite
+from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, in_threads, refuse_infinite
 from hyperspy_assb.acom.patterns.radial_profiles import RadialProfiles, direct_beam_width, radial_profiles
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
@@ -134,7 +134,7 @@ def chance_of_turned_rings(
     scores
         Shape (B, draws).
     """
-    patterns = checked_patterns(patterns)
+    patterns = np.asarray(patterns)
     places = checked_centres(centres, matcher.geometry, patterns.shape)
     rng = np.random.default_rng(rng)
     count, grid = len(patterns), matcher.grid
@@ -234,8 +234,7 @@ def find_crystalline(
         See :class:`AmorphousOptions`.
     """
     o = options or AmorphousOptions()
-    patterns = checked_patterns(patterns)
-    scores = np.asarray(scores, dtype=float)
+    patterns, scores = np.asarray(patterns), np.asarray(scores, dtype=float)
     if scores.shape != (len(patterns),):
         raise ValueError(f"scores: one for each of {len(patterns)} patterns, not {scores.shape}.")
     crystalline = scores > chance.limit(o.false_alarms)
@@ -265,7 +264,7 @@ def scatter_of_turned_rings(
     doubt = _doubtful(np.asarray(scores, dtype=float), chance, o)
     if not len(doubt):
         return chance.std / max(chance.mean, 1e-12)
-    return _relative_scatter(_turned(matcher, checked_patterns(patterns), doubt, centres, o))
+    return _relative_scatter(_turned(matcher, np.asarray(patterns), doubt, centres, o))
 
 
 def _doubtful(scores: FloatArray, chance: ChanceScores, options: AmorphousOptions) -> NDArray[np.int64]:

@@ -14,24 +14,22 @@ share its strain and its dynamical scattering, so that a grain, not a spot, is t
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyperspy_assb.acom.calibration.geometry_fit import (
-    CalibrationError,
-    GeometryTrial,
-    SelfCalibration,
-    conclude,
-    fit_geometry,
-    flatness_of,
-)
-from hyperspy_assb.acom.calibration.matched_spots import Geometer
-from hyperspy_assb.acom.patterns.direct_beam import BeamFinder, find_centres
+from hyperspy_assb.acom.calibration.geometry_choice import GeometryTrial, SelfCalibration, conclude, flatness_of
+from hyperspy_assb.acom.calibration.geometry_fit import CalibrationError, Displacements, fit_geometry, locate_spots
+from hyperspy_assb.acom.crystals.disorientation import symmetry_of
+from hyperspy_assb.acom.crystals.frames import multiply
+from hyperspy_assb.acom.matching.matcher import MatchArrays, Matcher, MatchOptions
+from hyperspy_assb.acom.matching.refinement import Refined, RefineOptions, Refiner
+from hyperspy_assb.acom.patterns.direct_beam import find_centres
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns
+from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads
 from hyperspy_assb.acom.templates.bank import TemplateBank
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
@@ -43,14 +41,9 @@ SAME_SCALE = 0.3
 """Geometries whose scales differ by less than so many steps of the search are one."""
 SETTLED, SETTLED_SHIFT = 1e-4, 0.02
 """Relative change of the geometry and shift in pixels at which the refinement ends: far below their errors."""
-FEWEST_TO_CALIBRATE = 16
-"""Patterns below which the calibration is not refined: they may be of one grain, which any lattice fits."""
-BEAM_SCATTER = 0.05
-"""How far the direct beam strays from its middle, as a share of the frame."""
-SEEN_SHARE = 0.5
-"""Share of the patterns in which the direct beam must be seen; else it is behind a stop, and spots are taken for it."""
-MOVED = 2.0
-"""Pixels by which the direct beam must lie elsewhere than stated for it to be said."""
+
+_REFINE = RefineOptions(rounds=3, candidates=0.95)
+"""Few candidates: it is the geometry that is looked for, from many patterns."""
 
 
 @dataclass(frozen=True)
@@ -288,91 +281,131 @@ def _refine(
 
 
 @dataclass(frozen=True)
-class ScanCalibration:
-    """What the patterns of a scan say of how they were recorded.
+class Matched:
+    """Best score (B,), its phase (B,) and orientation (B, 4) of patterns."""
+
+    best: FloatArray
+    phase: NDArray[np.int64]
+    orientation: FloatArray
+
+
+class Geometer:
+    """A bank laid out once, for patterns seen with one geometry after another.
 
     Parameters
     ----------
-    geometry
-        Refined, if that was possible.
-    beam
-        Finds the direct beam of each pattern; None: that of the geometry is taken for all.
-    beam_stopped
-        Whether the direct beam is behind a beam stop: what columns consist of is then not known.
-    notes
-        What is to be known, in sentences.
-    """
-
-    geometry: PatternGeometry
-    beam: BeamFinder | None = None
-    beam_stopped: bool = False
-    notes: tuple[str, ...] = ()
-
-    def centres(self, patterns: NDArray[Any]) -> FloatArray:
-        """Column and row of the direct beam in each of some patterns, shape (B, 2)."""
-        if self.beam is None:
-            return np.tile(np.asarray(self.geometry.centre, dtype=float), (len(patterns), 1))
-        return self.beam.find(patterns)
-
-
-def calibrate_scan(
-    sample: NDArray[Any], bank: TemplateBank, geometry: PatternGeometry, *, centre_stated: bool
-) -> ScanCalibration:
-    """Find the direct beam in a sample of the patterns of a scan, and refine the geometry on it where that is possible.
-
-    Parameters
-    ----------
-    sample
-        Patterns evenly over the scan, shape (B, ny, nx).
     bank
-        Templates of all phases that may be there.
+        Templates.
     geometry
-        As it is stated.
-    centre_stated
-        Whether its centre is known from what was recorded, not taken to be the middle of the frame.
+        To begin with.
+    shape
+        Rows and columns of a pattern.
+    spots
+        Of each pattern, the heaviest, whose places are looked for.
+    threads
+        Number of threads; all cores if None.
     """
-    located = _locate_beam(sample, geometry, centre_stated=centre_stated)
-    if len(sample) < FEWEST_TO_CALIBRATE:
-        note = f"{len(sample)} patterns are too few to refine the calibration on: what is stated holds."
-        return replace(located, notes=(*located.notes, note))
-    try:
-        found = calibrate_on_patterns(sample, bank, located.geometry, centres=located.centres(sample))
-    except CalibrationError as error:
-        return replace(located, notes=(*located.notes, f"The calibration was not refined on the patterns: {error}"))
-    notes = located.notes
-    if found.ambiguous:
-        others = ", ".join(f"{c.geometry.scale:.5g}" for c in found.candidates[1:3])
-        notes = (
-            *notes,
-            f"The patterns agree with the phases at more than one scale ({found.geometry.scale:.5g}; {others} 1/Å per "
-            "pixel): LiFePO4 and FePO4 differ like two camera lengths. Calibrate on a known phase.",
-        )
-    beam = None if located.beam is None else replace(located.beam, shift=(float(found.shift[0]), float(found.shift[1])))
-    return replace(located, geometry=found.geometry, beam=beam, notes=notes)
 
+    def __init__(
+        self,
+        bank: TemplateBank,
+        geometry: PatternGeometry,
+        shape: tuple[int, int],
+        *,
+        spots: int,
+        threads: int | None = None,
+    ) -> None:
+        self.spots = spots
+        self.threads = threads
+        self.phases = len(bank.phases)
+        self.matcher = Matcher(bank, geometry, shape, options=MatchOptions(threads=threads))
+        self.refiner = Refiner(bank, geometry, self.matcher.grid, options=_REFINE)
+        self._symmetry = [symmetry_of(phase) for phase in bank.phases]
 
-def _locate_beam(sample: NDArray[Any], geometry: PatternGeometry, *, centre_stated: bool) -> ScanCalibration:
-    """The place of the direct beam; where few of the patterns show it, what is stated holds for all."""
-    centres = find_centres(sample, expected=geometry.centre if centre_stated else None)
-    known = np.isfinite(centres).all(axis=1)
-    middle = np.median(centres[known], axis=0) if known.any() else np.asarray(geometry.centre)
-    # The beam drifts by a few pixels; where the places scatter more, they are spots of crystals beside a beam stop.
-    reach = max(3.0, BEAM_SCATTER * min(sample.shape[-2:]))
-    near = np.linalg.norm(centres - middle, axis=1) <= reach
-    share = float((known & near).mean())
-    if share < SEEN_SHARE:
-        note = (
-            f"The direct beam was found in {100 * share:.0f} % of the patterns only: it is taken to be at column "
-            f"{geometry.centre[0]:.1f}, row {geometry.centre[1]:.1f}"
-        ) + (", as the axes state." if centre_stated else ".")
-        return ScanCalibration(geometry, beam_stopped=True, notes=(note,))
-    middle = np.median(centres[known & near], axis=0)
-    away = float(np.linalg.norm(middle - geometry.centre))
-    notes: tuple[str, ...] = ()
-    if centre_stated and away > MOVED:
-        notes = (
-            f"The direct beam is at column {middle[0]:.1f}, row {middle[1]:.1f}, {away:.1f} pixels from where the axes "
-            "have it.",
-        )
-    place = (float(middle[0]), float(middle[1]))
-    return ScanCalibration(replace(geometry, centre=place), BeamFinder(place, reach), notes=notes)
+    def at(self, geometry: PatternGeometry) -> Geometer:
+        """The same for another geometry; templates do not depend on it."""
+        other = copy.copy(self)
+        other.matcher = self.matcher.at(geometry)
+        other.refiner = self.refiner.at(geometry)
+        return other
+
+    def match(self, patterns: NDArray[Any], places: FloatArray, *, refine: bool = False) -> Matched:
+        """Best phase and orientation of patterns, on the grid of the bank or below it."""
+        count, phases = len(patterns), self.phases
+        found = MatchArrays.empty(count, phases, 2)
+        refined = Refined.empty(count, phases)
+
+        def work(begin: int, end: int) -> None:
+            block = self.matcher.preparation.prepare(patterns[begin:end], places[begin:end])
+            block.power[~block.finite] = 0.0
+            here = found.part(begin, end)
+            self.matcher.search_block(block, here)
+            if refine:
+                orientations, scores = self.matcher.matches(here).candidates
+                self.refiner.refine_block(block, orientations, scores, refined.part(begin, end))
+
+        in_threads(work, count, self.threads)
+        scores = refined.score if refine else np.maximum(found.score[:, :, 0], 0.0)
+        phase = np.where(scores.max(axis=1) > 0.0, np.argmax(scores, axis=1), -1)
+        orientation = refined.orientation[np.arange(count), np.maximum(phase, 0)]
+        return Matched(scores.max(axis=1), phase, orientation)
+
+    def displacements(
+        self, patterns: NDArray[Any], places: FloatArray, matched: Matched, capture: float
+    ) -> Displacements:
+        """Where the spots of matched patterns are, as far as they are found within `capture` pixels."""
+        table = np.full((len(patterns), self.spots, 5), np.nan)
+        refiner = self.refiner
+        room = int(np.diff(refiner.table.begin).max())
+
+        def work(begin: int, end: int) -> None:
+            block = self.matcher.preparation.prepare(patterns[begin:end], places[begin:end])
+            listed, spots = np.empty(room, dtype=np.int64), np.empty((room, 3))
+            for b in range(begin, end):
+                p = matched.phase[b]
+                if p < 0 or not np.isfinite(matched.orientation[b]).all():
+                    continue
+                flat = block.flat[b - begin]
+                noise = 1.4826 * float(np.median(np.abs(flat[flat != 0.0]))) if flat.any() else 0.0
+                if noise <= 0.0:
+                    continue
+                locate_spots(
+                    block.images[b - begin],
+                    block.means[b - begin],
+                    noise,
+                    places[b, 0],
+                    places[b, 1],
+                    matched.orientation[b],
+                    refiner.table.parts,
+                    refiner.table.strength,
+                    refiner.table.begin[p],
+                    refiner.table.begin[p + 1],
+                    refiner.optics,
+                    capture,
+                    self.matcher.preparation.spot_sigma,
+                    listed,
+                    spots,
+                    table[b],
+                )
+
+        in_threads(work, len(patterns), self.threads)
+        known = np.isfinite(table[..., 4])
+        rows = table[known]
+        return Displacements(np.nonzero(known)[0], rows[:, :2], rows[:, 2:4], rows[:, 4])
+
+    def grains(self, matched: Matched, angle: float) -> NDArray[np.int64]:
+        """Numbers of groups of patterns of one phase and, but for an angle in degrees, one orientation."""
+        label = np.full(len(matched.phase), -1, dtype=np.int64)
+        limit = np.cos(np.radians(angle) / 2.0)
+        number = 0
+        for b in range(len(label)):
+            if label[b] >= 0 or matched.phase[b] < 0:
+                continue
+            others = np.flatnonzero((label < 0) & (matched.phase == matched.phase[b]))
+            equivalent = multiply(self._symmetry[matched.phase[b]], matched.orientation[b][None])
+            close = np.abs(matched.orientation[others] @ equivalent.T).max(axis=1) >= limit
+            label[others[close]] = number
+            label[b] = number
+            number += 1
+        label[label < 0] = number + np.arange(int((label < 0).sum()))
+        return label
