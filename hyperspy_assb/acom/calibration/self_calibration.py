@@ -122,7 +122,7 @@ def calibrate_on_patterns(
         Approximate one; scan rotation and mirroring are kept.
     centres
         Column and row of the direct beam of each pattern, NaN where unknown, shape (B, 2). By default they are found by
-        :func:`~hyperspy_assb.acom.patterns.preparation.find_centres`, and that of the geometry is taken where there is
+        :func:`~hyperspy_assb.acom.patterns.direct_beam.find_centres`, and that of the geometry is taken where there is
         none.
     options
         See :class:`SelfCalibrationOptions`.

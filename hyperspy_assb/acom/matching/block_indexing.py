@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -113,6 +113,11 @@ class IndexedPatterns:
     shift: FloatArray
     crystalline_score: FloatArray
     status: NDArray[np.int64]
+
+    @classmethod
+    def join(cls, parts: list[IndexedPatterns]) -> IndexedPatterns:
+        """Several blocks, one after the other."""
+        return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
 
 
 class Indexer:

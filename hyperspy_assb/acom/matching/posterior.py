@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.acom.matching.refinement import Refined, Refiner
-from hyperspy_assb.acom.matching.refinement_kernels import Optics, brightness, in_reach, rotation_of, spots_of
+from hyperspy_assb.acom.matching.refinement_kernels import Optics, Seen, brightness, in_reach, rotation_of, spots_of
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.polar import PreparedBlock
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
@@ -216,26 +216,21 @@ def heaviest(spots: FloatArray, count: int, most: int, out: FloatArray) -> int:
 def place_spots(
     spots: FloatArray,
     count: int,
-    image: NDArray[np.float32],
-    mean: NDArray[np.float32],
-    cx: float,
-    cy: float,
-    dx: float,
-    dy: float,
+    seen: Seen,
     scale: float,
     optics: Optics,
     out: FloatArray,
 ) -> float:
     """Column, row, expected and observed brightness of spots into `out` (M, 4); expected 0 outside of the frame.
 
-    The amplitude is that of least squares. `scale` multiplies all reciprocal vectors; `dx`, `dy` move the centre.
+    The amplitude is that of least squares. `scale` multiplies all reciprocal vectors.
     """
     product, power = 0.0, 0.0
     for k in range(count):
         x, y = scale * spots[k, 0], scale * spots[k, 1]
-        out[k, 0] = cx + dx + optics.j00 * x + optics.j01 * y
-        out[k, 1] = cy + dy + optics.j10 * x + optics.j11 * y
-        value = brightness(image, mean, x, y, cx + dx, cy + dy, optics)
+        out[k, 0] = seen.cx + optics.j00 * x + optics.j01 * y
+        out[k, 1] = seen.cy + optics.j10 * x + optics.j11 * y
+        value = brightness(seen.image, seen.mean, x, y, seen.cx, seen.cy, optics)
         inside = value == value
         out[k, 2] = spots[k, 2] if inside else 0.0
         out[k, 3] = value if inside else 0.0
@@ -355,19 +350,8 @@ def weigh_pattern(
     reference, placed = np.empty((room, 4)), np.empty((room, 4))
     taken = np.empty(room, dtype=np.bool_)
     cx, cy = centre[0], centre[1]
-    place_spots(
-        spots[best],
-        counts[best],
-        image,
-        mean,
-        cx,
-        cy,
-        shifts[best, 0],
-        shifts[best, 1],
-        scales[best],
-        optics,
-        reference,
-    )
+    seen = Seen(image, mean, cx + shifts[best, 0], cy + shifts[best, 1])
+    place_spots(spots[best], counts[best], seen, scales[best], optics, reference)
     values = np.empty(len(nodes))
     plain = 0
     while plain < len(nodes) and nodes[plain, 1] == 0.0 and nodes[plain, 2] == 0.0:
@@ -384,19 +368,8 @@ def weigh_pattern(
         number = len(nodes) if p != best or rivals else 1
         for j in range(number):
             scale = scales[p] * (1.0 + nodes[j, 0])
-            place_spots(
-                spots[p],
-                counts[p],
-                image,
-                mean,
-                cx,
-                cy,
-                shifts[p, 0] + nodes[j, 1],
-                shifts[p, 1] + nodes[j, 2],
-                scale,
-                optics,
-                placed,
-            )
+            seen = Seen(image, mean, cx + (shifts[p, 0] + nodes[j, 1]), cy + (shifts[p, 1] + nodes[j, 2]))
+            place_spots(spots[p], counts[p], seen, scale, optics, placed)
             values[j] = nodes[j, 3] - log_odds(reference, counts[best], placed, counts[p], sigma, taken)
             if scale_std > 0.0:
                 values[j] -= 0.5 * ((scale - 1.0) / scale_std) ** 2

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.acom.matching.matcher import MatchOptions
-from hyperspy_assb.acom.matching.refinement_kernels import Optics, ReflectionTable, climb, moved
+from hyperspy_assb.acom.matching.refinement_kernels import Ascent, Lattice, Optics, ReflectionTable, Seen, climb, moved
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads, refuse_infinite
 from hyperspy_assb.acom.patterns.polar import PolarGrid, Preparation, PreparedBlock, polar_grid
@@ -245,7 +245,9 @@ def _refine_pattern(
     candidate_out: NDArray[np.int64],
 ) -> None:
     top = scores.max()
-    start, trial, chosen = np.zeros(8), np.empty(8), np.zeros(8)
+    trial, chosen = np.empty(8), np.zeros(8)
+    ascent = Ascent(steps, prior, rounds, norm, noise)
+    seen = Seen(image, mean, centre[0], centre[1])
     for p in range(scores.shape[0]):
         highest = scores[p].max()
         best = -np.inf
@@ -260,27 +262,8 @@ def _refine_pattern(
                 break
             if k > 0 and scores[p, k] < share * highest:
                 continue
-            r = climb(
-                quaternion,
-                start,
-                steps,
-                prior,
-                norm,
-                noise,
-                rounds,
-                parts,
-                strength,
-                begin[p],
-                begin[p + 1],
-                image,
-                mean,
-                centre[0],
-                centre[1],
-                optics,
-                listed,
-                spots,
-                trial,
-            )
+            lattice = Lattice(parts, strength, begin[p], begin[p + 1])
+            r = climb(quaternion, ascent, lattice, seen, optics, listed, spots, trial)
             if r > best:
                 best = r
                 chosen[:] = trial

@@ -26,6 +26,10 @@ def smooth_background(radius: FloatArray) -> FloatArray:
     return np.array([np.exp(-(radius - radius[0]) / decay) for decay in DECAYS])
 
 
+SECTORS = 36
+"""Of a ring, 10 degrees each: a Bragg spot takes few of them out."""
+KNOWN_PLACES = 256
+"""Places of the direct beam whose cells are kept in memory."""
 PROFILE_BLOCK = 256
 """Profiles that a thread fits at a time."""
 
@@ -85,9 +89,7 @@ def radial_profiles(
     min_radius: float = 0.1,
     max_radius: float | None = None,
     step: float | None = None,
-    sectors: int = 36,
     mask: ArrayLike | None = None,
-    threads: int | None = None,
 ) -> RadialProfiles:
     """Level of the diffuse intensity in rings about the direct beam.
 
@@ -108,12 +110,8 @@ def radial_profiles(
         First and last radius in 1/Å; as far as the sides of the frame reach by default.
     step
         Width of a ring in 1/Å; two pixels, 0.01 1/Å at least, by default.
-    sectors
-        Of a ring.
     mask
         True where pixels are left out, such as behind a beam stop, shape (ny, nx).
-    threads
-        Number of threads; all cores if None.
 
     Returns
     -------
@@ -131,8 +129,6 @@ def radial_profiles(
     keep = np.ones((ny, nx), dtype=np.bool_) if mask is None else ~np.asarray(mask, dtype=np.bool_)
     if keep.shape != (ny, nx):
         raise ValueError(f"mask: the shape of a pattern {(ny, nx)}, not {keep.shape}.")
-    if sectors < 8:
-        raise ValueError(f"sectors: 8 or more, not {sectors}.")
     side = np.array([[0.0, geometry.centre[1]], [nx - 1.0, geometry.centre[1]], [geometry.centre[0], 0.0]])
     side = np.concatenate([side, [[geometry.centre[0], ny - 1.0]]])
     reach = float(np.linalg.norm(geometry.to_reciprocal(side), axis=1).max())
@@ -150,7 +146,7 @@ def radial_profiles(
     level, error = np.full((count, rings), np.nan), np.full((count, rings), np.nan)
     pixels, spots, spots_std = np.zeros((count, rings)), np.zeros(count), np.zeros(count)
     quantum = quantum_of(patterns)
-    cells = _Cells(geometry, keep, min_radius, width, rings, sectors)
+    cells = _Cells(geometry, keep, min_radius, width, rings)
 
     def work(begin: int, end: int) -> None:
         for b in range(begin, end):
@@ -159,7 +155,7 @@ def radial_profiles(
                 patterns[b].astype(np.float32), cell, number, level[b], error[b], pixels[b], quantum
             )
 
-    in_threads(work, count, threads)
+    in_threads(work, count, None)
     radius = np.asarray(min_radius + width * (np.arange(rings) + 0.5), dtype=np.float64)
     return RadialProfiles(radius, level, error, pixels, spots, spots_std)
 
@@ -270,10 +266,9 @@ class _Cells:
         first: float,
         width: float,
         rings: int,
-        sectors: int,
     ) -> None:
         self.matrix = np.ascontiguousarray(geometry.scale * geometry.straightening)
-        self.keep, self.first, self.width, self.rings, self.sectors = keep, first, width, rings, sectors
+        self.keep, self.first, self.width, self.rings = keep, first, width, rings
         self._known: dict[tuple[float, float], tuple[NDArray[np.int32], FloatArray]] = {}
 
     def about(self, place: FloatArray) -> tuple[NDArray[np.int32], FloatArray]:
@@ -282,11 +277,11 @@ class _Cells:
         found = self._known.get(key)
         if found is None:
             cell = np.empty(self.keep.shape, dtype=np.int32)
-            _cells(self.keep, key[0], key[1], self.matrix, self.first, self.width, self.rings, self.sectors, cell)
-            size = self.rings * self.sectors
-            number = np.bincount(cell.ravel(), minlength=size + 1)[:size].reshape(self.rings, self.sectors)
+            _cells(self.keep, key[0], key[1], self.matrix, self.first, self.width, self.rings, SECTORS, cell)
+            size = self.rings * SECTORS
+            number = np.bincount(cell.ravel(), minlength=size + 1)[:size].reshape(self.rings, SECTORS)
             found = (cell, number.astype(float))
-            if len(self._known) > 256:
+            if len(self._known) > KNOWN_PLACES:
                 self._known.clear()
             self._known[key] = found
         return found
