@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hyperspy_assb.acom.crystals.crystal_phase import laue_rotations
+from hyperspy_assb.acom.crystals.disorientation import symmetry_of
 from hyperspy_assb.acom.crystals.frames import multiply
-from hyperspy_assb.acom.matching.matcher import quaternions_of
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.templates.bank import TemplateBank
 from hyperspy_assb.simulation import simulate_patterns
@@ -106,7 +105,7 @@ def disorientation(first: Any, second: Any, phase: Any, bank: TemplateBank) -> A
     angles = np.full(len(first), 180.0)
     for p in range(len(bank.phases)):
         here = (phase == p) & np.isfinite(first).all(axis=1)
-        images = multiply(quaternions_of(laue_rotations(bank.phases[p]))[:, None], first[here][None])
+        images = multiply(symmetry_of(bank.phases[p])[:, None], first[here][None])
         cosine = np.abs(np.einsum("sni,ni->sn", images, second[here])).max(axis=0)
         angles[here] = np.degrees(2.0 * np.arccos(np.minimum(cosine, 1.0)))
     return angles

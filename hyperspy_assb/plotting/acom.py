@@ -13,9 +13,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
 from hyperspy_assb.acom.crystals.crystal_phase import cell_axes
+from hyperspy_assb.acom.crystals.frames import matrices
 from hyperspy_assb.acom.crystals.kinematical import simulate_spots
 from hyperspy_assb.acom.maps.grains import BoundaryKind, GrainOptions
-from hyperspy_assb.plotting.colours import key_image, symmetry_group
+from hyperspy_assb.acom.matching.indexed import PatternStatus
+from hyperspy_assb.plotting.colours import key_image, orientation_colours, symmetry_group
 from hyperspy_assb.plotting.maps import add_scale_bar, plot_map, plot_status_map
 from hyperspy_assb.plotting.style import COLOURS
 
@@ -131,8 +133,6 @@ def plot_ipf_map(result: Any, direction: str, *, ax: Axes | None = None) -> Axes
     Axes
         The axes of the map.
     """
-    from hyperspy_assb.plotting.colours import orientation_colours
-
     colours = orientation_colours(result.found.phase, result.found.orientation, result.phases, direction)
     return _image(result, colours, title=f"Orientation along {direction}", ax=ax)
 
@@ -238,7 +238,7 @@ def plot_boundaries(
     ax = _image(result, np.repeat(grey[..., None], 3, axis=2), title="Grain boundaries", ax=ax)
     width = float(np.clip(160.0 / max(shape), 0.5, 1.6))
     handles = []
-    pixel_size, units = result._pixel_size()
+    pixel_size, units = result.pixel_size()
     for kind, words in ((BoundaryKind.GRAIN, "of one phase"), (BoundaryKind.PHASE, "between phases")):
         draw_edges(ax, found.right == kind, found.below == kind, colour=BOUNDARY_COLOURS[kind], linewidth=width)
         length = f"{found.length(kind, pixel_size):.0f} {units or 'px'}"
@@ -335,8 +335,6 @@ def plot_match(
     ax.set_ylabel("$k_y$ (1/Å)")
     found = int(result.found.phase[place])
     if found < 0:
-        from hyperspy_assb.acom.matching.indexed import PatternStatus
-
         status = PatternStatus(int(result.found.status[place])).name.lower()
         ax.set_title(f"{status}, crystalline score {result.found.crystalline_score[place]:.2f}", loc="left")
         return ax
@@ -390,8 +388,6 @@ def zone_axis(phase: Any, orientation: np.ndarray, *, max_index: int = 5) -> str
     max_index
         Largest index.
     """
-    from hyperspy_assb.acom.crystals.frames import matrices
-
     beam = matrices(orientation) @ [0.0, 0.0, 1.0]
     span = np.arange(-max_index, max_index + 1)
     indices = np.stack(np.meshgrid(span, span, span, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -421,7 +417,7 @@ def _image(result: Any, colours: np.ndarray, *, title: str, ax: Axes | None) -> 
     ax.set_yticks([])
     for spine in ax.spines.values():
         spine.set_visible(False)
-    (_, step), units = result._pixel_size()
+    (_, step), units = result.pixel_size()
     add_scale_bar(ax, width=colours.shape[1], scale=step, units=units)
     ax.set_title(title, loc="left", fontsize="medium")
     return ax

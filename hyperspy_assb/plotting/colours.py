@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb.acom.crystals.crystal_phase import point_group, to_orix
+
 DIRECTIONS = {"x": (1, 0, 0), "y": (0, 1, 0), "z": (0, 0, 1)}
 
 
@@ -88,8 +90,6 @@ def symmetry_group(entry: Any) -> Any:
 
     if isinstance(entry, Symmetry):
         return entry
-    from hyperspy_assb.acom.crystals.crystal_phase import point_group
-
     return point_group(entry)
 
 
@@ -121,8 +121,6 @@ def key_image(
     """
     from orix.crystal_map import Phase
     from orix.vector import Miller, Vector3d
-
-    from hyperspy_assb.acom.crystals.crystal_phase import to_orix
 
     symmetry = symmetry_group(entry)
     key = colour_key(symmetry, "z")

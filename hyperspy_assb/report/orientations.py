@@ -22,6 +22,7 @@ from hyperspy_assb.report.output import Progress
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.acom.indexing import index_orientations
 from hyperspy_assb.signals.acom.orientations import OrientationMaps
+from hyperspy_assb.signals.acom.pattern_metadata import read_scan
 from hyperspy_assb.signals.acom.signal import load_patterns
 
 GRAINS = GrainOptions(min_pixels=2)
@@ -118,7 +119,7 @@ def analyse_orientations(
     report = progress or (lambda stage, done, total: None)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        result = index_orientations(signal, bank, calibrate=calibrate, refine=refine, progress=report)
+        result = index_orientations(read_scan(signal), bank, calibrate=calibrate, refine=refine, progress=report)
     messages = [str(w.message) for w in caught if w.category is UserWarning]
     report("grains", 0, 0)
     names = [phase.name for phase in result.phases]
@@ -167,7 +168,7 @@ def describe_maps(result: OrientationMaps, mechanism: Any = None) -> tuple[str, 
         if np.isfinite(posterior).any():
             sure = np.nanmax(posterior, axis=1) >= 0.95
             lines.append(f"The phase is known with a probability of 95 % or more in {100 * sure.mean():.0f} % of them.")
-        pixel_size, units = result._pixel_size()
+        pixel_size, units = result.pixel_size()
         boundaries = result.grain_boundaries(options=GRAINS)
         lengths = [boundaries.length(kind, pixel_size) for kind in (BoundaryKind.GRAIN, BoundaryKind.PHASE)]
         lines.append(

@@ -12,24 +12,29 @@ Which amorphous material there is, is told by its rings: :mod:`hyperspy_assb.aco
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyperspy_assb.acom.amorphous.diffuse_rings import RingFit
+from hyperspy_assb.acom.amorphous.diffuse_rings import RingFit, RingProfile, fit_rings, learn_profiles
+from hyperspy_assb.acom.matching.block_indexing import IndexedPatterns
 from hyperspy_assb.acom.matching.indexed import PatternStatus
 from hyperspy_assb.acom.matching.matcher import MatchArrays, Matcher
-from hyperspy_assb.acom.patterns.polar import checked_centres, checked_patterns, refuse_infinite
-from hyperspy_assb.acom.patterns.radial_profiles import RadialProfiles
-from hyperspy_assb.acom.patterns.threads import in_threads
+from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, in_threads, refuse_infinite
+from hyperspy_assb.acom.patterns.radial_profiles import RadialProfiles, direct_beam_width, radial_profiles
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 RING_OF_A_POWDER = 0.75
 """Width of a ring over that of the direct beam below which nothing but the beam widens it. The sharp ring of a round
 beam is 0.87 as wide, less what the smooth background takes of its sides: 0.6 in a powder of gold, 0.85 to 1 in
 carbon."""
+
+
+BEAM_PATTERNS = 16
+"""Patterns whose mean shows the width of the direct beam: counts are many there."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,7 @@ def chance_of_turned_rings(
     scores
         Shape (B, draws).
     """
-    patterns = checked_patterns(patterns)
+    patterns = np.asarray(patterns)
     places = checked_centres(centres, matcher.geometry, patterns.shape)
     rng = np.random.default_rng(rng)
     count, grid = len(patterns), matcher.grid
@@ -229,8 +234,7 @@ def find_crystalline(
         See :class:`AmorphousOptions`.
     """
     o = options or AmorphousOptions()
-    patterns = checked_patterns(patterns)
-    scores = np.asarray(scores, dtype=float)
+    patterns, scores = np.asarray(patterns), np.asarray(scores, dtype=float)
     if scores.shape != (len(patterns),):
         raise ValueError(f"scores: one for each of {len(patterns)} patterns, not {scores.shape}.")
     crystalline = scores > chance.limit(o.false_alarms)
@@ -260,7 +264,7 @@ def scatter_of_turned_rings(
     doubt = _doubtful(np.asarray(scores, dtype=float), chance, o)
     if not len(doubt):
         return chance.std / max(chance.mean, 1e-12)
-    return _relative_scatter(_turned(matcher, checked_patterns(patterns), doubt, centres, o))
+    return _relative_scatter(_turned(matcher, np.asarray(patterns), doubt, centres, o))
 
 
 def _doubtful(scores: FloatArray, chance: ChanceScores, options: AmorphousOptions) -> NDArray[np.int64]:
@@ -337,3 +341,110 @@ def classify(
     status[powder] = PatternStatus.POWDER
     status[dark] = PatternStatus.EMPTY
     return status
+
+
+@dataclass(frozen=True)
+class DiffuseFindings:
+    """What B patterns show of amorphous material.
+
+    Parameters
+    ----------
+    status
+        :class:`~hyperspy_assb.acom.matching.indexed.PatternStatus`: AMORPHOUS, MIXED and POWDER are taken over for
+        patterns that are indexed, shape (B,).
+    ring_amounts
+        Share of each of A materials in the diffuse intensity, shape (B, A).
+    materials
+        Their names.
+    rings, rings_std
+        Rings of each material in counts per pixel, as factors of their profiles, and standard errors, shape (B, A).
+    background
+        Mean of the smooth diffuse background in counts per pixel, shape (B,).
+    spots
+        Counts in Bragg spots, shape (B,).
+    """
+
+    status: NDArray[Any]
+    ring_amounts: FloatArray
+    materials: tuple[str, ...]
+    rings: FloatArray
+    rings_std: FloatArray
+    background: FloatArray
+    spots: FloatArray
+
+
+class RingJudge:
+    """Tells amorphous patterns from crystalline ones by what templates score by chance, and materials by their rings.
+
+    Parameters
+    ----------
+    matcher
+        Bank and geometry of the indexing.
+    sample
+        Patterns of the scan, shape (B, ny, nx), from whose diffuse intensity the chance is found.
+    centres
+        Column and row of the direct beam of each of them, shape (B, 2).
+    materials
+        Ring profiles, or names of the table of references; None: all of the table. Those of the table are replaced by
+        what the sample shows, where enough of its patterns have no lattice.
+    options
+        See :class:`~hyperspy_assb.acom.amorphous.classification.AmorphousOptions`.
+    """
+
+    def __init__(
+        self,
+        matcher: Matcher,
+        sample: NDArray[Any],
+        *,
+        centres: FloatArray,
+        materials: Sequence[RingProfile | str] | None = None,
+        options: AmorphousOptions | None = None,
+    ) -> None:
+        self.matcher = matcher
+        self.options = options or AmorphousOptions()
+        profiles = radial_profiles(sample, matcher.geometry, centres=centres)
+        self.chance = chance_of_noise(matcher, profiles)
+        some = slice(None, None, max(len(sample) // BEAM_PATTERNS, 1))
+        self.beam_width = direct_beam_width(sample[some], matcher.geometry, centres=centres[some])
+        scores = matcher.match(sample, centres=centres).phase_scores.max(axis=1)
+        self.scatter = scatter_of_turned_rings(
+            matcher, sample, scores, self.chance, centres=centres, options=self.options
+        )
+        crystalline = find_crystalline(
+            matcher, sample, scores, self.chance, centres=centres, scatter=self.scatter, options=self.options
+        )
+        self.materials = learn_profiles(profiles, ~crystalline, materials)
+
+    def __call__(self, patterns: NDArray[Any], centres: FloatArray, found: IndexedPatterns) -> DiffuseFindings:
+        """What patterns of shape (B, ny, nx) show of amorphous material."""
+        profiles = radial_profiles(patterns, self.matcher.geometry, centres=centres)
+        rings = fit_rings(profiles, self.materials)
+        crystalline = find_crystalline(
+            self.matcher,
+            patterns,
+            found.crystalline_score,
+            self.chance,
+            centres=centres,
+            scatter=self.scatter,
+            options=self.options,
+        )
+        status = np.asarray(found.status)
+        judged = classify(
+            crystalline,
+            rings,
+            empty=status == PatternStatus.EMPTY,
+            saturated=status == PatternStatus.SATURATED,
+            beam_width=self.beam_width,
+            options=self.options,
+        )
+        # Rings of pixels have areas in proportion to their radii; those outside of the frame do not count.
+        area = np.where(np.isfinite(profiles.level), profiles.radius, 0.0)
+        return DiffuseFindings(
+            judged,
+            rings.share,
+            rings.materials,
+            rings=rings.amounts,
+            rings_std=rings.amounts_std,
+            background=(rings.background * area).sum(axis=1) / area.sum(axis=1),
+            spots=profiles.spots,
+        )

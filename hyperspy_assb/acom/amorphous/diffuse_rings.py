@@ -10,23 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 
-from hyperspy_assb.acom.patterns.radial_profiles import RadialProfiles
-from hyperspy_assb.acom.patterns.threads import in_threads
-from hyperspy_assb.fitting.fixed_shapes.nonnegative import fit_nonnegative
+from hyperspy_assb.acom.patterns.radial_profiles import ProfileFit, RadialProfiles, fit_profiles, smooth_background
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.reference import ring_material, ring_materials
-
-if TYPE_CHECKING:
-    from hyperspy_assb.acom.crystals.powder_rings import KnownRings
-
-DECAYS = (0.03, 0.06, 0.12, 0.25, 0.6, np.inf)
-"""Lengths in 1/Å of the exponentials of the smooth background."""
 
 
 @dataclass(frozen=True)
@@ -81,17 +72,6 @@ def table_profile(name: str) -> RingProfile:
     return RingProfile(name, radius, level)
 
 
-def powder_profile(rings: KnownRings, width: float) -> RingProfile:
-    """Rings of a powder of crystals, as Gaussians of a full width at half of the height in 1/Å."""
-    if not width > 0.0:
-        raise ValueError(f"width: above 0 1/Å, not {width}.")
-    radius = np.linspace(0.02, 2.0, 793)
-    level = np.zeros_like(radius)
-    for place, intensity in zip(rings.radius, rings.intensity, strict=True):
-        level += intensity * np.exp(-4.0 * np.log(2.0) * ((radius - place) / width) ** 2)
-    return RingProfile(rings.name, radius, level, powder=True)
-
-
 def measure_profile(profiles: RadialProfiles, name: str) -> RingProfile:
     """Rings of a material from patterns of nothing else, such as those of a region of the scan.
 
@@ -125,12 +105,12 @@ def measure_profile(profiles: RadialProfiles, name: str) -> RingProfile:
     if len(radius) < 8:
         raise ValueError(f"{name}: only {len(radius)} rings lie within the frame in all patterns.")
     # The highest smooth background below the profile: what rises above it pulls it up only a little.
-    columns = _background(radius)
+    columns = smooth_background(radius)
     variance = np.maximum(std, 1e-3 * level.max() + 1e-12) ** 2
     weight = np.ones_like(level)
     fit = np.zeros_like(level)
     for _ in range(50):
-        amounts = _fit(level[None], (variance / weight)[None], columns)
+        amounts = fit_profiles(level[None], (variance / weight)[None], columns)
         fit = amounts.fitted[0]
         new = np.where(level > fit, 0.01, 1.0)
         if np.array_equal(new, weight):
@@ -190,49 +170,6 @@ class RingFit:
         return np.where(self.share.max(axis=1) > 0.0, best, -1)
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    amounts: FloatArray
-    errors: FloatArray
-    fitted: FloatArray
-    squares: FloatArray
-    freedom: NDArray[np.int64]
-
-
-def _fit(data: FloatArray, variance: FloatArray, columns: FloatArray) -> _Fitted:
-    count, k = len(data), len(columns)
-    result = _Fitted(
-        np.zeros((count, k)),
-        np.zeros((count, k)),
-        np.zeros(data.shape),
-        np.zeros(count),
-        np.zeros(count, dtype=np.int64),
-    )
-    columns = np.ascontiguousarray(columns, dtype=float)
-    data, variance = np.ascontiguousarray(data, dtype=float), np.ascontiguousarray(variance, dtype=float)
-
-    def work(begin: int, end: int) -> None:
-        p = slice(begin, end)
-        fit_nonnegative(
-            data[p],
-            variance[p],
-            columns,
-            result.amounts[p],
-            result.errors[p],
-            result.fitted[p],
-            result.squares[p],
-            result.freedom[p],
-        )
-
-    in_threads(work, count, None, block=256)
-    return result
-
-
-def _background(radius: FloatArray) -> FloatArray:
-    """Columns of the smooth background, (K, R)."""
-    return np.array([np.exp(-(radius - radius[0]) / decay) for decay in DECAYS])
-
-
 def fit_rings(
     profiles: RadialProfiles, materials: Sequence[RingProfile | str] | None = None, *, model_error: float = 0.02
 ) -> RingFit:
@@ -270,21 +207,21 @@ def fit_rings(
             raise ValueError(
                 f"{material.name}: its rings lie outside of {radius[0]:.3g} to {radius[-1]:.3g} 1/Å; check the scale."
             )
-    ground = _background(radius)
+    ground = smooth_background(radius)
     columns = np.concatenate([rings, ground])
     # The error of a level as the smooth course of all levels has it: that of a level that happens to be low is not low.
     level = profiles.level
     known = np.isfinite(level)
     dispersion = profiles.dispersion
     expected = np.where(known, np.maximum(level, 0.0), 0.0)
-    full = _Fitted(*(np.zeros(0),) * 4, np.zeros(0, dtype=np.int64))
+    full = ProfileFit(*(np.zeros(0),) * 4, np.zeros(0, dtype=np.int64))
     for _ in range(3):
         floor = 1.0 / np.maximum(profiles.pixels, 1.0)
         counted = dispersion[:, None] * np.maximum(expected, floor) / np.maximum(profiles.pixels, 1.0)
         variance = np.where(known, counted + (model_error * expected) ** 2, 0.0)
-        full = _fit(level, variance, columns)
+        full = fit_profiles(level, variance, columns)
         expected = full.fitted
-    plain = _fit(level, variance, ground)  # with the same weights
+    plain = fit_profiles(level, variance, ground)  # with the same weights
     freedom = np.maximum(full.freedom, 1)
     reduced = full.squares / freedom
     widen = np.maximum(reduced, 1.0)

@@ -1,20 +1,43 @@
-"""Scale, ellipse and centre from places of spots, by least squares."""
+"""Where the spots of matched patterns lie; scale, ellipse and centre from these places, by least squares."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from hyperspy_assb.acom.calibration.matched_spots import Displacements
+from hyperspy_assb.acom.matching.refinement_kernels import brightness, in_reach, rotation_of, spots_of
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+LEAST_HEIGHT = 4.0
+"""Brightness of a spot over the mean of its radius below which its place is not used, in standard deviations."""
+PLACE_VARIANCE = 0.02
+"""A seventh of a pixel, squared: spots are not brightest at their middle."""
+DISTURBING = 0.3
+"""Weight of a neighbour over that of a spot above which it shifts its top."""
+LEAST_SPOTS = 8
+"""Places of spots that a fit needs: it has five parameters, and each pattern three more."""
+MANY_GRAINS = 60
+"""Grains from which on the standard error needs no widening for their number."""
 
 
 class CalibrationError(ValueError):
     """The patterns do not allow a calibration; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Displacements:
+    """Spots: their pattern (M,), expected and observed places less the centre in pixels (M, 2), variance (M,)."""
+
+    pattern: NDArray[np.int64]
+    expected: FloatArray
+    observed: FloatArray
+    variance: FloatArray
 
 
 @dataclass(frozen=True)
@@ -77,9 +100,9 @@ def fit_geometry(
     CalibrationError
         If there are too few spots.
     """
-    if len(moved.pattern) < 8:
+    if len(moved.pattern) < LEAST_SPOTS:
         raise CalibrationError(
-            f"patterns: only {len(moved.pattern)} spots lie where a lattice expects them, 8 are needed."
+            f"patterns: only {len(moved.pattern)} spots lie where a lattice expects them, {LEAST_SPOTS} are needed."
         )
     x, y = moved.expected.T
     zero, one = np.zeros_like(x), np.ones_like(x)
@@ -123,7 +146,7 @@ def fit_geometry(
     floor = np.sqrt(np.maximum(np.diag(plain) / np.maximum(np.diag(covariance), 1e-30), 1.0))
     covariance = covariance * np.outer(floor, floor)
     # Small numbers of grains: the standard deviation with the same 95 % limit as Student's distribution.
-    widen = float(student.ppf(0.975, max(number - 1, 1)) / 1.96) if number < 60 else 1.0
+    widen = float(student.ppf(0.975, max(number - 1, 1)) / 1.96) if number < MANY_GRAINS else 1.0
     covariance = covariance * min(widen, 4.0) ** 2
     change = np.array([[solution[0] + solution[1], solution[2]], [solution[2], solution[0] - solution[1]]])
     # Places of pixels from reciprocal vectors grow by 1 + change; as 1/Å per pixel that is its inverse. The components
@@ -188,3 +211,95 @@ def changed_geometry(geometry: PatternGeometry, change: FloatArray) -> PatternGe
         ellipticity=float(values[1] / values[0] - 1.0),
         ellipse_azimuth=azimuth,
     )
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def locate_spots(
+    image: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    noise: float,
+    cx: float,
+    cy: float,
+    orientation: FloatArray,
+    parts: FloatArray,
+    strength: FloatArray,
+    first: int,
+    last: int,
+    optics: Any,
+    capture: float,
+    sigma: float,
+    listed: NDArray[np.int64],
+    spots: FloatArray,
+    out: FloatArray,
+) -> None:
+    """Expected and observed places of spots less the centre, and their variance, into `out` (K, 5).
+
+    The observed place is the top of the smoothed pattern within `capture` pixels, by a paraboloid through the 3 x 3
+    pixels about it. Spots nearer to each other than that are left out.
+    """
+    ny, nx = image.shape
+    rotation, nothing = np.empty((3, 3)), np.zeros(3)
+    number = in_reach(orientation, parts, first, last, optics, 0.0, listed)
+    rotation_of(orientation, nothing, rotation)
+    count = spots_of(rotation, nothing, parts, strength, listed[:number], optics, spots)
+    order = np.argsort(-spots[:count, 2])
+    most = min(len(out), count)
+    pixels = np.empty((count, 2))
+    for k in range(count):
+        x, y = spots[k, 0], spots[k, 1]
+        pixels[k, 0] = optics.j00 * x + optics.j01 * y
+        pixels[k, 1] = optics.j10 * x + optics.j11 * y
+    reach = int(np.ceil(capture))
+    for rank in range(most):
+        k = order[rank]
+        px, py = cx + pixels[k, 0], cy + pixels[k, 1]
+        alone = True
+        for m in range(count):
+            # Faint ones do not disturb.
+            if m != k and spots[m, 2] > DISTURBING * spots[k, 2]:
+                d2 = (pixels[m, 0] - pixels[k, 0]) ** 2 + (pixels[m, 1] - pixels[k, 1]) ** 2
+                if d2 < (capture + sigma) ** 2:
+                    alone = False
+        if not alone:
+            continue
+        i0, j0 = int(np.rint(px)), int(np.rint(py))
+        if i0 - reach < 1 or j0 - reach < 1 or i0 + reach > nx - 2 or j0 + reach > ny - 2:
+            continue
+        best, bi, bj = -np.inf, -1, -1
+        for j in range(j0 - reach, j0 + reach + 1):
+            for i in range(i0 - reach, i0 + reach + 1):
+                if (i - px) ** 2 + (j - py) ** 2 <= capture * capture and image[j, i] > best:
+                    best, bi, bj = image[j, i], i, j
+        if bi < 0:
+            continue
+        # A top, not the slope of a spot outside.
+        top = True
+        for v in range(-1, 2):
+            for u in range(-1, 2):
+                if image[bj + v, bi + u] > best:
+                    top = False
+        if not top:
+            continue
+        dx = 0.5 * (image[bj, bi + 1] - image[bj, bi - 1])
+        dy = 0.5 * (image[bj + 1, bi] - image[bj - 1, bi])
+        xx = image[bj, bi + 1] - 2.0 * best + image[bj, bi - 1]
+        yy = image[bj + 1, bi] - 2.0 * best + image[bj - 1, bi]
+        xy = 0.25 * (image[bj + 1, bi + 1] - image[bj + 1, bi - 1] - image[bj - 1, bi + 1] + image[bj - 1, bi - 1])
+        determinant = xx * yy - xy * xy
+        if not (determinant > 0.0 and xx < 0.0):
+            continue
+        sx = -(yy * dx - xy * dy) / determinant
+        sy = -(xx * dy - xy * dx) / determinant
+        if sx * sx + sy * sy > 1.0:
+            continue
+        vx, vy = bi + sx - cx, bj + sy - cy
+        # Brightness over the mean of the radius, in standard deviations of the noise.
+        det = optics.j00 * optics.j11 - optics.j01 * optics.j10
+        gx = (optics.j11 * vx - optics.j01 * vy) / det
+        gy = (optics.j00 * vy - optics.j10 * vx) / det
+        height = brightness(image, mean, gx, gy, cx, cy, optics) / noise
+        if not height > LEAST_HEIGHT:
+            continue
+        out[rank, 0], out[rank, 1] = pixels[k, 0], pixels[k, 1]
+        out[rank, 2], out[rank, 3] = vx, vy
+        out[rank, 4] = (sigma / height) ** 2 + PLACE_VARIANCE

@@ -1,6 +1,6 @@
 """Camera length, centre and ellipse from the rings of a known polycrystal.
 
-For a known single crystal, or for the scan itself, see :func:`calibrate_on_patterns`.
+For a known single crystal, or for the scan itself, see :mod:`hyperspy_assb.acom.calibration.self_calibration`.
 """
 
 from __future__ import annotations
@@ -13,30 +13,16 @@ from scipy.optimize import least_squares
 from scipy.stats import t as student
 
 from hyperspy_assb.acom.calibration.geometry_fit import CalibrationError
-from hyperspy_assb.acom.calibration.self_calibration import (
-    Candidate,
-    SelfCalibration,
-    SelfCalibrationOptions,
-    calibrate_on_patterns,
-)
-from hyperspy_assb.acom.crystals.powder_rings import KnownRings, cubic_rings, rings_of
+from hyperspy_assb.acom.crystals.powder_rings import KnownRings
 from hyperspy_assb.acom.patterns.direct_beam import find_centres, find_symmetry_centre
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.fitting.fixed_shapes.nonnegative import fit_nonnegative
+from hyperspy_assb.acom.patterns.radial_profiles import fit_profiles, smooth_background
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
-__all__ = [
-    "CalibrationError",
-    "Candidate",
-    "KnownRings",
-    "RingCalibration",
-    "SelfCalibration",
-    "SelfCalibrationOptions",
-    "calibrate_on_patterns",
-    "calibrate_on_rings",
-    "cubic_rings",
-    "rings_of",
-]
+LEAST_CORRELATION = 0.5
+"""Correlation of the radial profile with the known rings below which they are not seen."""
+LEAST_PLACES = 12
+"""Places on rings that a fit needs."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +71,7 @@ def calibrate_on_rings(
     pattern
         Any real type, shape (ny, nx).
     rings
-        Of :func:`cubic_rings` or :func:`rings_of`.
+        Of :mod:`hyperspy_assb.acom.crystals.powder_rings`.
     centre
         Column and row in pixels, approximately; found by the direct beam, or by symmetry, if None.
     scale
@@ -209,7 +195,7 @@ def _find_scale(
         value *= np.sqrt(1.0 - 8.0 / max(float(use.sum()), 9.0))
         if value > best:
             best, found = value, float(trial)
-    if not best > 0.5:
+    if not best > LEAST_CORRELATION:
         raise CalibrationError(
             f"pattern: the rings of {rings.name} are not seen (correlation {max(best, 0.0):.2f}) at scales from "
             f"{low:.3g} to {high:.3g} 1/Å per pixel; give scale= or another material."
@@ -240,7 +226,7 @@ def _scale_of_profile(
     place = np.bincount(index[use], weights=radius[use], minlength=bins)[:bins] / np.maximum(number, 1)
     # Rings far out are as certain as bright ones: errors are relative, with a floor.
     variance = np.where(number > 0, np.maximum(profile, 1e-3 * profile.max()) ** 2, 0.0)
-    ground = np.array([np.exp(-(place - place[0]) / decay) for decay in (0.03, 0.06, 0.12, 0.25, 0.6, np.inf)])
+    ground = smooth_background(place)
     factors = np.linspace(0.98, 1.02, 41)
     widths = np.geomspace(1.0, 8.0, 16) * step
     gap = np.flatnonzero(np.diff(inside) > 0.09 * inside[:-1]) + 1
@@ -249,7 +235,7 @@ def _scale_of_profile(
     def misfit(factor: float, width: float, part: NDArray[np.float64]) -> float:
         # The scale grows with `factor`: what was measured lies at larger radii then.
         lines = np.exp(-0.5 * ((place * factor - inside[:, None]) / width) ** 2)
-        return float(_weighted_misfit(profile, part, np.concatenate([lines, ground])))
+        return float(fit_profiles(profile[None], part[None], np.concatenate([lines, ground])).squares[0])
 
     def best_of(part: NDArray[np.float64], trials: FloatArray) -> float:
         values = np.array([misfit(f, width, part) for f in trials])
@@ -274,23 +260,6 @@ def _scale_of_profile(
     deviation = np.array(left_out) - np.mean(left_out)
     error = float(np.sqrt((count - 1.0) / count * (deviation @ deviation)))
     return whole, error * min(float(student.ppf(0.975, count - 1)) / 1.96, 3.0)
-
-
-def _weighted_misfit(profile: FloatArray, variance: FloatArray, columns: FloatArray) -> float:
-    """Weighted sum of squares of the best non-negative fit."""
-    k, count = len(columns), len(profile)
-    squares = np.zeros(1)
-    fit_nonnegative(
-        profile[None],
-        np.ascontiguousarray(variance[None]),
-        np.ascontiguousarray(columns),
-        np.zeros((1, k)),
-        np.zeros((1, k)),
-        np.zeros((1, count)),
-        squares,
-        np.zeros(1, dtype=np.int64),
-    )
-    return float(squares[0])
 
 
 def _radii(points: FloatArray, geometry: PatternGeometry) -> FloatArray:
@@ -354,10 +323,10 @@ def _locate(
             which.append(k)
             where.append(s)
             weights.append(min((excess[top] / noise) ** 2, 400.0))
-    if len(points) < 12 or len(set(where)) < sectors // 4:
+    if len(points) < LEAST_PLACES or len(set(where)) < sectors // 4:
         raise CalibrationError(
-            f"pattern: rings of {rings.name} are met in {len(points)} places only; 12, about at least a quarter of the "
-            "turn, are needed."
+            f"pattern: rings of {rings.name} are met in {len(points)} places only; {LEAST_PLACES}, about at least a "
+            "quarter of the turn, are needed."
         )
     return np.array(points), np.array(which), np.array(where), np.array(weights)
 

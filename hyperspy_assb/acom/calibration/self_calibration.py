@@ -14,22 +14,36 @@ share its strain and its dynamical scattering, so that a grain, not a spot, is t
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t as student
 
-from hyperspy_assb.acom.calibration.geometry_fit import CalibrationError, fit_geometry
-from hyperspy_assb.acom.calibration.matched_spots import Geometer
+from hyperspy_assb.acom.calibration.geometry_choice import GeometryTrial, SelfCalibration, conclude, flatness_of
+from hyperspy_assb.acom.calibration.geometry_fit import CalibrationError, Displacements, fit_geometry, locate_spots
+from hyperspy_assb.acom.crystals.disorientation import symmetry_of
+from hyperspy_assb.acom.crystals.frames import multiply
+from hyperspy_assb.acom.matching.matcher import MatchArrays, Matcher, MatchOptions
+from hyperspy_assb.acom.matching.refinement import Refined, RefineOptions, Refiner
 from hyperspy_assb.acom.patterns.direct_beam import find_centres
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.polar import checked_centres, checked_patterns
+from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads
 from hyperspy_assb.acom.templates.bank import TemplateBank
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 HOPELESS = 0.75
 """A geometry whose mean score stays below this share of that of another one is not refined to its end."""
+
+
+SAME_SCALE = 0.3
+"""Geometries whose scales differ by less than so many steps of the search are one."""
+SETTLED, SETTLED_SHIFT = 1e-4, 0.02
+"""Relative change of the geometry and shift in pixels at which the refinement ends: far below their errors."""
+
+_REFINE = RefineOptions(rounds=3, candidates=0.95)
+"""Few candidates: it is the geometry that is looked for, from many patterns."""
 
 
 @dataclass(frozen=True)
@@ -88,61 +102,6 @@ class SelfCalibrationOptions:
             raise ValueError(f"capture: from 1 to 20 pixels, not {self.capture}.")
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A geometry that patterns agree with.
-
-    Parameters
-    ----------
-    geometry
-        With the errors that it has if it is the right one.
-    score
-        Mean of the best scores.
-    probability
-        That it is the right one of those found.
-    phase_share
-        Share of the patterns that look like each phase, shape (P,).
-    """
-
-    geometry: PatternGeometry
-    score: float
-    probability: float
-    phase_share: FloatArray
-
-
-@dataclass(frozen=True)
-class SelfCalibration:
-    """What patterns say of their geometry.
-
-    Parameters
-    ----------
-    geometry
-        Refined, with standard errors that include the ambiguity between candidates.
-    centres
-        Column and row of the direct beam of each pattern that was given, shifted by `shift`, shape (B, 2).
-    shift
-        Centre of the diffraction patterns less the centres that were given or found, in pixels, shape (2,).
-    candidates
-        All geometries that were refined, the best first.
-    residual
-        Root mean square of the distances of spots from where they are expected, in pixels.
-    patterns, spots, grains
-        Numbers that were used.
-    ambiguous
-        Whether another candidate, with another scale, has a probability above 5 %.
-    """
-
-    geometry: PatternGeometry
-    centres: FloatArray
-    shift: FloatArray
-    candidates: tuple[Candidate, ...]
-    residual: float
-    patterns: int
-    spots: int
-    grains: int
-    ambiguous: bool
-
-
 def calibrate_on_patterns(
     patterns: ArrayLike,
     bank: TemplateBank,
@@ -163,7 +122,7 @@ def calibrate_on_patterns(
         Approximate one; scan rotation and mirroring are kept.
     centres
         Column and row of the direct beam of each pattern, NaN where unknown, shape (B, 2). By default they are found by
-        :func:`~hyperspy_assb.acom.patterns.preparation.find_centres`, and that of the geometry is taken where there is
+        :func:`~hyperspy_assb.acom.patterns.direct_beam.find_centres`, and that of the geometry is taken where there is
         none.
     options
         See :class:`SelfCalibrationOptions`.
@@ -185,7 +144,7 @@ def calibrate_on_patterns(
     if not len(patterns):
         raise ValueError("patterns: none were given.")
     places = _places(patterns, geometry, centres, o)
-    geometer = Geometer(bank, geometry, patterns.shape[1:], o)
+    geometer = Geometer(bank, geometry, patterns.shape[1:], spots=o.spots, threads=o.threads)
     some = _evenly(len(patterns), max(o.coarse_patterns, 1))
     if centres is None:
         # Without a direct beam, what was found are spots, each pattern's own.
@@ -208,7 +167,7 @@ def calibrate_on_patterns(
             "patterns: none has spots outside of the direct beam; the geometry cannot be refined on them."
         )
     good, near = patterns[order], places[order]
-    found: list[_Found] = []
+    found: list[GeometryTrial] = []
     for start in starts:
         try:
             found.append(_refine(geometer, good, near, start, o, max((f.scores.mean() for f in found), default=0.0)))
@@ -219,7 +178,7 @@ def calibrate_on_patterns(
             f"patterns: no geometry within {100 * o.scale_range:g} % of the scale {geometry.scale:g} 1/Å per pixel "
             "makes spots agree with a phase of the bank; check the stated calibration and the phases."
         )
-    return _conclude(found, near, places, o, _flatness(bank))
+    return conclude(found, near, places, same_scale=SAME_SCALE * o.scale_step, flatness=flatness_of(bank))
 
 
 def _places(
@@ -282,18 +241,6 @@ def _search_centre(
     return np.asarray(trials[int(np.argmax(total))])
 
 
-@dataclass(frozen=True)
-class _Found:
-    geometry: PatternGeometry
-    shift: FloatArray
-    covariance: FloatArray
-    scores: FloatArray
-    phase: NDArray[np.int64]
-    grain: NDArray[np.int64]
-    residual: float
-    spots: int
-
-
 def _refine(
     geometer: Geometer,
     patterns: NDArray[np.generic],
@@ -301,7 +248,7 @@ def _refine(
     start: PatternGeometry,
     o: SelfCalibrationOptions,
     level: float = 0.0,
-) -> _Found:
+) -> GeometryTrial:
     """Match and fit in turn until the geometry stays; given up if the score stays far below a level."""
     geometry, shift = start, np.zeros(2)
     captures = np.linspace(o.capture, 0.5 * o.capture, max(o.rounds, 2))
@@ -314,14 +261,14 @@ def _refine(
         fit = fit_geometry(moved, geometry, shift_std=o.shift_std)
         change = abs(fit.geometry.scale / geometry.scale - 1.0) + float(np.abs(fit.matrix_change).max())
         geometry, shift = fit.geometry, shift + fit.shift
-        if k >= 2 and change < 1e-4 and np.abs(fit.shift).max() < 0.02:
+        if k >= 2 and change < SETTLED and np.abs(fit.shift).max() < SETTLED_SHIFT:
             break
     here = geometer.at(geometry)
     matched = here.match(patterns, places + shift, refine=True)
     grain = here.grains(matched, o.grain_angle)
     moved = here.displacements(patterns, places + shift, matched, float(captures[-1]))
     fit = fit_geometry(moved, geometry, shift_std=o.shift_std, grain=grain)
-    return _Found(
+    return GeometryTrial(
         fit.geometry,
         shift + fit.shift,
         fit.covariance,
@@ -333,97 +280,132 @@ def _refine(
     )
 
 
-def _flatness(bank: TemplateBank) -> float:
-    """Relative error of places on a flat camera, at three fifths of the largest radius.
+@dataclass(frozen=True)
+class Matched:
+    """Best score (B,), its phase (B,) and orientation (B, 4) of patterns."""
 
-    Templates have a reflection at the sine of its diffraction angle (the projection of its vector), a flat camera has
-    it at the tangent, farther out by half of the square of the angle.
+    best: FloatArray
+    phase: NDArray[np.int64]
+    orientation: FloatArray
+
+
+class Geometer:
+    """A bank laid out once, for patterns seen with one geometry after another.
+
+    Parameters
+    ----------
+    bank
+        Templates.
+    geometry
+        To begin with.
+    shape
+        Rows and columns of a pattern.
+    spots
+        Of each pattern, the heaviest, whose places are looked for.
+    threads
+        Number of threads; all cores if None.
     """
-    return 0.5 * (0.6 * bank.max_radius / bank.diffraction.wavenumber) ** 2
 
+    def __init__(
+        self,
+        bank: TemplateBank,
+        geometry: PatternGeometry,
+        shape: tuple[int, int],
+        *,
+        spots: int,
+        threads: int | None = None,
+    ) -> None:
+        self.spots = spots
+        self.threads = threads
+        self.phases = len(bank.phases)
+        self.matcher = Matcher(bank, geometry, shape, options=MatchOptions(threads=threads))
+        self.refiner = Refiner(bank, geometry, self.matcher.grid, options=_REFINE)
+        self._symmetry = [symmetry_of(phase) for phase in bank.phases]
 
-def _conclude(
-    found: list[_Found], near: FloatArray, places: FloatArray, o: SelfCalibrationOptions, flatness: float
-) -> SelfCalibration:
-    found.sort(key=lambda f: -float(f.scores.mean()))
-    best = found[0]
-    distinct = [best]
-    for other in found[1:]:
-        same = any(abs(other.geometry.scale / f.geometry.scale - 1.0) < 0.3 * o.scale_step for f in distinct)
-        if not same:
-            distinct.append(other)
-    weights = np.array([1.0] + [_odds_of_better(best, other) for other in distinct[1:]])
-    weights /= weights.sum()
-    middle = np.median(near, axis=0)
-    vectors = np.array([_vector(f, middle) for f in distinct])
-    spread = vectors - vectors[0]
-    covariance = sum(w * f.covariance for w, f in zip(weights, distinct, strict=True))
-    # About the best one, which is what is reported, not about the mean.
-    covariance = covariance + np.einsum("c,ci,cj->ij", weights, spread, spread)
-    covariance[0, 0] += flatness**2
-    geometry = _with_errors(best, covariance, middle + best.shift)
-    candidates = tuple(
-        Candidate(
-            _with_errors(f, f.covariance, middle + f.shift),
-            float(f.scores.mean()),
-            float(w),
-            np.bincount(f.phase[f.phase >= 0], minlength=1) / max(int((f.phase >= 0).sum()), 1),
-        )
-        for f, w in zip(distinct, weights, strict=True)
-    )
-    return SelfCalibration(
-        geometry=geometry,
-        centres=places + best.shift,
-        shift=best.shift,
-        candidates=candidates,
-        residual=best.residual,
-        patterns=len(near),
-        spots=best.spots,
-        grains=len(np.unique(best.grain)),
-        ambiguous=bool(weights[0] < 0.95),
-    )
+    def at(self, geometry: PatternGeometry) -> Geometer:
+        """The same for another geometry; templates do not depend on it."""
+        other = copy.copy(self)
+        other.matcher = self.matcher.at(geometry)
+        other.refiner = self.refiner.at(geometry)
+        return other
 
+    def match(self, patterns: NDArray[Any], places: FloatArray, *, refine: bool = False) -> Matched:
+        """Best phase and orientation of patterns, on the grid of the bank or below it."""
+        count, phases = len(patterns), self.phases
+        found = MatchArrays.empty(count, phases, 2)
+        refined = Refined.empty(count, phases)
 
-def _odds_of_better(best: _Found, other: _Found) -> float:
-    """Odds of another geometry against the best: p value over its complement of the paired difference of scores."""
-    labels = np.unique(best.grain, return_inverse=True)[1]
-    number = np.bincount(labels)
-    difference = np.bincount(labels, best.scores - other.scores) / number
-    # Of one or two grains, the scatter of the differences is not known: that of the scores stands in for it.
-    count = len(difference)
-    ratio = float(difference.mean() / max(best.scores.mean(), 1e-12))
-    if count < 3:
-        return float(np.exp(-max(ratio, 0.0) / 0.05))
-    error = float(difference.std(ddof=1) / np.sqrt(count))
-    if error <= 0.0:
-        return 1.0 if ratio <= 0.0 else 0.0
-    p = float(student.sf(difference.mean() / error, count - 1))
-    return p / (1.0 - p) if p < 1.0 else 1.0
+        def work(begin: int, end: int) -> None:
+            block = self.matcher.preparation.prepare(patterns[begin:end], places[begin:end])
+            block.power[~block.finite] = 0.0
+            here = found.part(begin, end)
+            self.matcher.search_block(block, here)
+            if refine:
+                orientations, scores = self.matcher.matches(here).candidates
+                self.refiner.refine_block(block, orientations, scores, refined.part(begin, end))
 
+        in_threads(work, count, self.threads)
+        scores = refined.score if refine else np.maximum(found.score[:, :, 0], 0.0)
+        phase = np.where(scores.max(axis=1) > 0.0, np.argmax(scores, axis=1), -1)
+        orientation = refined.orientation[np.arange(count), np.maximum(phase, 0)]
+        return Matched(scores.max(axis=1), phase, orientation)
 
-def _vector(found: _Found, middle: FloatArray) -> FloatArray:
-    """Logarithm of the scale, two components of the ellipse, and the centre."""
-    g = found.geometry
-    e = g.ellipticity
-    return np.array(
-        [
-            np.log(g.scale),
-            e * np.cos(2.0 * g.ellipse_azimuth),
-            e * np.sin(2.0 * g.ellipse_azimuth),
-            *(middle + found.shift),
-        ]
-    )
+    def displacements(
+        self, patterns: NDArray[Any], places: FloatArray, matched: Matched, capture: float
+    ) -> Displacements:
+        """Where the spots of matched patterns are, as far as they are found within `capture` pixels."""
+        table = np.full((len(patterns), self.spots, 5), np.nan)
+        refiner = self.refiner
+        room = int(np.diff(refiner.table.begin).max())
 
+        def work(begin: int, end: int) -> None:
+            block = self.matcher.preparation.prepare(patterns[begin:end], places[begin:end])
+            listed, spots = np.empty(room, dtype=np.int64), np.empty((room, 3))
+            for b in range(begin, end):
+                p = matched.phase[b]
+                if p < 0 or not np.isfinite(matched.orientation[b]).all():
+                    continue
+                flat = block.flat[b - begin]
+                noise = 1.4826 * float(np.median(np.abs(flat[flat != 0.0]))) if flat.any() else 0.0
+                if noise <= 0.0:
+                    continue
+                locate_spots(
+                    block.images[b - begin],
+                    block.means[b - begin],
+                    noise,
+                    places[b, 0],
+                    places[b, 1],
+                    matched.orientation[b],
+                    refiner.table.parts,
+                    refiner.table.strength,
+                    refiner.table.begin[p],
+                    refiner.table.begin[p + 1],
+                    refiner.optics,
+                    capture,
+                    self.matcher.preparation.spot_sigma,
+                    listed,
+                    spots,
+                    table[b],
+                )
 
-def _with_errors(found: _Found, covariance: FloatArray, centre: FloatArray) -> PatternGeometry:
-    std = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-    g = found.geometry
-    along = np.array([np.cos(2.0 * g.ellipse_azimuth), np.sin(2.0 * g.ellipse_azimuth)])
-    ellipse = float(np.sqrt(max(along @ covariance[1:3, 1:3] @ along, 0.0)))
-    return replace(
-        g,
-        centre=(float(centre[0]), float(centre[1])),
-        scale_std=float(g.scale * std[0]),
-        centre_std=(float(std[3]), float(std[4])),
-        ellipticity_std=ellipse,
-    )
+        in_threads(work, len(patterns), self.threads)
+        known = np.isfinite(table[..., 4])
+        rows = table[known]
+        return Displacements(np.nonzero(known)[0], rows[:, :2], rows[:, 2:4], rows[:, 4])
+
+    def grains(self, matched: Matched, angle: float) -> NDArray[np.int64]:
+        """Numbers of groups of patterns of one phase and, but for an angle in degrees, one orientation."""
+        label = np.full(len(matched.phase), -1, dtype=np.int64)
+        limit = np.cos(np.radians(angle) / 2.0)
+        number = 0
+        for b in range(len(label)):
+            if label[b] >= 0 or matched.phase[b] < 0:
+                continue
+            others = np.flatnonzero((label < 0) & (matched.phase == matched.phase[b]))
+            equivalent = multiply(self._symmetry[matched.phase[b]], matched.orientation[b][None])
+            close = np.abs(matched.orientation[others] @ equivalent.T).max(axis=1) >= limit
+            label[others[close]] = number
+            label[b] = number
+            number += 1
+        label[label < 0] = number + np.arange(int((label < 0).sum()))
+        return label

@@ -48,6 +48,18 @@ class ClassMap:
         """Pixels of an amorphous material."""
         return self.index >= self.crystalline
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of the pixels with a class that each class has, by name; those that are not there left out."""
+        taken = max(int((self.index != LEFT_OUT).sum()), 1)
+        counts = [int(np.sum(self.index == number)) for number in range(len(self.names))]
+        return {name: count / taken for name, count in zip(self.names, counts, strict=True) if count}
+
+    @property
+    def left_out(self) -> int:
+        """Pixels without a class."""
+        return int((self.index == LEFT_OUT).sum())
+
 
 @dataclass(frozen=True)
 class FractionOptions:

@@ -149,6 +149,14 @@ class Grains:
     def __len__(self) -> int:
         return len(self.phase)
 
+    def area(self, pixel_size: tuple[float, float]) -> FloatArray:
+        """Area of each grain, in the square of the unit of the height and width of a pixel, shape (G,)."""
+        return np.asarray(self.pixels * pixel_size[1] * pixel_size[0], dtype=float)
+
+    def diameter(self, pixel_size: tuple[float, float]) -> FloatArray:
+        """Diameter of the circle of the same area, in the unit of the height and width of a pixel, shape (G,)."""
+        return np.asarray(2.0 * np.sqrt(self.area(pixel_size) / np.pi))
+
 
 def grain_boundaries(
     phase: NDArray[Any],
@@ -188,9 +196,13 @@ def grain_boundaries(
 
 
 def scan_boundaries(scan: IndexedScan, *, options: GrainOptions | None = None) -> GrainBoundaries:
-    """:func:`grain_boundaries` of what was indexed."""
-    symmetries = [symmetry_of(phase) for phase in scan.phases]
-    return grain_boundaries(scan.phase, scan.orientation, symmetries, options=options)
+    """:func:`grain_boundaries` of what was indexed; those that are left once grains that are too small are absorbed."""
+    options = options or GrainOptions()
+    arguments = (scan.phase, scan.orientation, [symmetry_of(phase) for phase in scan.phases])
+    found = grain_boundaries(*arguments, options=options)
+    if options.min_pixels > 1:
+        found = boundaries_of_grains(find_grains(*arguments, boundaries=found, options=options), found)
+    return found
 
 
 def find_grains(

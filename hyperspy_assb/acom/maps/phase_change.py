@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyperspy_assb.acom.maps.area_fractions import LEFT_OUT, ClassMap, FractionOptions, block_fractions
+from hyperspy_assb.acom.maps.area_fractions import (
+    LEFT_OUT,
+    AreaFractions,
+    ClassMap,
+    FractionOptions,
+    area_fractions,
+    block_fractions,
+    classify_pixels,
+)
+from hyperspy_assb.acom.matching.indexed import IndexedScan
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 _MIN_OVERLAP = 0.3
+"""Share of the smaller scan that both must show: less cannot be registered reliably."""
+
+
+class PixelChange(IntEnum):
+    """What became of a pixel between two states."""
+
+    UNCHANGED = 0
+    OTHER = 1
+    DELITHIATED = 2
+    AMORPHISED = 3
+    LITHIATED = 4
+    UNKNOWN = 5
+    """No answer in one of the states."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +95,82 @@ class PhaseChange:
     after_index: NDArray[np.int64]
     confidence: float
     pixels: int
+
+
+@dataclass(frozen=True)
+class StateChange:
+    """Two indexed scans of one area compared.
+
+    Parameters
+    ----------
+    registration
+        Where the later scan lies on the earlier one.
+    classes
+        What became what.
+    before, after
+        Area fractions of the pixels that have a class in both states.
+    kind
+        See :class:`PixelChange`, shape (ny, nx) of the common area.
+    amorphised, delithiated
+        Where a crystal became amorphous; where the lithiated phase became the delithiated one, shape (ny, nx).
+    """
+
+    registration: Registration
+    classes: PhaseChange
+    before: AreaFractions
+    after: AreaFractions
+    kind: NDArray[np.int8]
+    amorphised: NDArray[np.bool_]
+    delithiated: NDArray[np.bool_]
+
+
+def compare_scans(
+    before: IndexedScan,
+    after: IndexedScan,
+    *,
+    shift: tuple[int, int] | None = None,
+    lithiated: str = "LiFePO4",
+    delithiated: str = "FePO4",
+    options: FractionOptions | None = None,
+) -> StateChange:
+    """Register two indexed scans of one area on their virtual bright fields, and compare them pixel by pixel.
+
+    Parameters
+    ----------
+    before, after
+        With the same pixel size; the shapes may differ.
+    shift
+        Where it is known: rows and columns by which the later scan is displaced.
+    lithiated, delithiated
+        Names of the two phases whose exchange is looked for.
+    options
+        Confidence, resamples, blocks.
+
+    Raises
+    ------
+    ValueError
+        If the scans have too little in common.
+    """
+    place = register_scans(before.virtual_bright_field, after.virtual_bright_field, shift=shift)
+    options = options or FractionOptions()
+    states = ((before, place.before), (after, place.after))
+    whole = [classify_pixels(scan) for scan, _ in states]
+    first, second = (
+        ClassMap(c.names, c.index[part], c.crystalline) for c, (_, part) in zip(whole, states, strict=True)
+    )
+    found = compare_classes(first, second, options=options)
+    common = (found.before_index != LEFT_OUT) & (found.after_index != LEFT_OUT)
+    fractions = [
+        area_fractions(c, posterior=scan.posterior[part], where=common, options=options)
+        for c, (scan, part) in zip((first, second), states, strict=True)
+    ]
+    gained = first.is_(lithiated) & second.is_(delithiated)
+    amorphised = common & ~first.amorphous & second.amorphous
+    kind = np.where(found.before_index == found.after_index, PixelChange.UNCHANGED, PixelChange.OTHER).astype(np.int8)
+    kind[gained], kind[amorphised] = PixelChange.DELITHIATED, PixelChange.AMORPHISED
+    kind[first.is_(delithiated) & second.is_(lithiated)] = PixelChange.LITHIATED
+    kind[~common] = PixelChange.UNKNOWN
+    return StateChange(place, found, fractions[0], fractions[1], kind, amorphised, gained)
 
 
 def register_scans(before: ArrayLike, after: ArrayLike, *, shift: tuple[int, int] | None = None) -> Registration:

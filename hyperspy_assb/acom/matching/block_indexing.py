@@ -18,11 +18,15 @@ from hyperspy_assb.acom.matching.posterior import (
 )
 from hyperspy_assb.acom.matching.refinement import Refined, RefineOptions, Refiner
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.polar import checked_centres, checked_patterns, exposure, refuse_infinite
-from hyperspy_assb.acom.patterns.prepared import PreparedBlock
-from hyperspy_assb.acom.patterns.threads import in_threads
+from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads, refuse_infinite
+from hyperspy_assb.acom.patterns.polar import PreparedBlock, exposure
 from hyperspy_assb.acom.templates.bank import TemplateBank
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+SCALE_STEP = 0.02
+"""Relative distance of the scales at which orientations are searched."""
+SCALE_CAPTURE = 0.01
+"""Relative error of the scale within which the right orientation of an olivine is found all the same."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,9 @@ class IndexingOptions:
 
 
 def scale_factors(scale_std: float) -> FloatArray:
-    """Scales at which orientations are searched, 1 first: two standard errors either way in steps of 2 percent at most.
-
-    Within 1 percent the right orientation of an olivine is found at the wrong scale.
-    """
+    """Scales at which orientations are searched, 1 first: two standard errors either way."""
     reach = 2.0 * scale_std
-    steps = int(np.ceil(max(reach - 0.01, 0.0) / 0.02 - 1e-9))
+    steps = int(np.ceil(max(reach - SCALE_CAPTURE, 0.0) / SCALE_STEP - 1e-9))
     factors = 1.0 + np.linspace(-reach, reach, 2 * steps + 1) if steps else np.ones(1)
     return np.asarray(factors[np.argsort(np.abs(factors - 1.0), kind="stable")])
 
@@ -142,17 +143,25 @@ class Indexer:
             for factor in scale_factors(scale_std)
         ]
         self.matcher = self.matchers[0]
-        powers = {
-            "intensity_power": self.options.match.intensity_power,
-            "radius_power": self.options.match.radius_power,
-        }
         # Without refinement, rounds = 0: the score of all spots at the orientation of the grid.
         refine = self.options.refine or RefineOptions(rounds=0)
         uncertain = scale_std if len(self.matchers) > 1 else 0.0
-        self.refiner = Refiner(bank, geometry, self.matcher.grid, **powers, scale_std=uncertain, options=refine)
-        self.weigher = PhaseWeigher(
-            self.refiner, geometry, self.matcher.preparation.sigma, options=self.options.posterior
+        self.refiner = Refiner(
+            bank,
+            geometry,
+            self.matcher.grid,
+            weighting=self.options.match.weighting,
+            scale_std=uncertain,
+            options=refine,
         )
+        self.weigher = PhaseWeigher(
+            self.refiner, geometry, self.matcher.preparation.spot_sigma, options=self.options.posterior
+        )
+
+    @property
+    def refines_lattice(self) -> bool:
+        """Whether lattice parameters are refined."""
+        return self.options.refine is not None and self.options.refine.lattice > 0
 
     def index(self, patterns: ArrayLike, *, centres: ArrayLike | None = None) -> IndexedPatterns:
         """Index patterns, shape (B, ny, nx); see :func:`index_patterns`."""
@@ -224,7 +233,7 @@ class Indexer:
             phase_orientations=refined.orientation,
             posterior=posterior,
             lattice_scale=np.where(
-                np.asarray(indexed[:, None]) & bool(self.options.refine and self.options.refine.lattice),
+                np.asarray(indexed[:, None]) & self.refines_lattice,
                 refined.lattice_scale[at],
                 np.nan,
             ),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.acom.crystals.crystal_phase import CrystalPhase
@@ -110,3 +111,28 @@ class IndexedScan:
     spot_counts: FloatArray | None = None
     amorphous_share: FloatArray | None = None
     amorphous_share_std: FloatArray | None = None
+
+    def is_phase(self, name: str) -> NDArray[np.bool_]:
+        """Where a phase was found, shape (ny, nx).
+
+        Raises
+        ------
+        ValueError
+            If it was not offered.
+        """
+        return np.asarray(self.phase) == [phase.name for phase in self.phases].index(name)
+
+
+def map_names(scan: IndexedScan) -> tuple[str, ...]:
+    """Names of what a result holds for every pixel."""
+    shape = np.shape(scan.phase)
+    return tuple(
+        item.name
+        for item in fields(scan)
+        if isinstance(getattr(scan, item.name), np.ndarray) and getattr(scan, item.name).shape[:2] == shape
+    )
+
+
+def crop_scan(scan: IndexedScan, rows: slice, columns: slice) -> IndexedScan:
+    """A part of a scan."""
+    return replace(scan, **{name: getattr(scan, name)[rows, columns] for name in map_names(scan)})

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyperspy_assb.acom.crystals.crystal_phase import laue_rotations
+from hyperspy_assb.acom.crystals.disorientation import symmetry_of
 from hyperspy_assb.acom.crystals.frames import turn_pattern
-from hyperspy_assb.acom.matching.azimuth_sweep import sweeper
-from hyperspy_assb.acom.matching.search import rank, search
+from hyperspy_assb.acom.matching.search import (
+    UNTRIED,
+    CoarseBank,
+    PolarTemplates,
+    around,
+    best_coarse,
+    coarse_bank,
+    polar_templates,
+    rank,
+    sweeper,
+)
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.polar import PolarGrid, checked_centres, checked_patterns, polar_grid, refuse_infinite
-from hyperspy_assb.acom.patterns.prepared import Preparation, PreparedBlock
-from hyperspy_assb.acom.patterns.threads import in_threads
+from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads, refuse_infinite
+from hyperspy_assb.acom.patterns.polar import PolarGrid, Preparation, PreparedBlock, polar_grid, to_integers
 from hyperspy_assb.acom.templates.bank import TemplateBank, mirror
-from hyperspy_assb.acom.templates.integer_templates import CoarseBank, PolarTemplates, coarse_bank, polar_templates
+from hyperspy_assb.acom.templates.spot_weights import SpotWeighting
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+AROUND_TWIN = 1.5
+"""Orientations within so many separations of the Friedel twin of the best one count as near it."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +62,8 @@ class MatchOptions:
     """
 
     spots: int = 32
-    intensity_power: float = 0.3
-    radius_power: float = 0.5
+    intensity_power: float = SpotWeighting().intensity
+    radius_power: float = SpotWeighting().radius
     azimuths: int = 192
     min_radius: float = 0.1
     smoothing: float | None = None
@@ -71,6 +83,11 @@ class MatchOptions:
             raise ValueError(f"coarse: above 0 and up to 15 degrees, or None, not {self.coarse}.")
         if not self.min_radius > 0.0:
             raise ValueError(f"min_radius: above 0 1/Å, not {self.min_radius}.")
+
+    @property
+    def weighting(self) -> SpotWeighting:
+        """Of the spots."""
+        return SpotWeighting(self.intensity_power, self.radius_power)
 
 
 @dataclass(frozen=True)
@@ -167,11 +184,7 @@ class Matcher:
             azimuths=self.options.azimuths,
         )
         self.templates: PolarTemplates = polar_templates(
-            bank,
-            self.grid,
-            spots=self.options.spots,
-            intensity_power=self.options.intensity_power,
-            radius_power=self.options.radius_power,
+            bank, self.grid, spots=self.options.spots, weighting=self.options.weighting
         )
         if not self.templates.norm.any():
             raise ValueError(
@@ -186,6 +199,13 @@ class Matcher:
         self.preparation = Preparation(geometry, self.grid, self.options.smoothing)
         self._mirror = mirror(bank.orientations)
         self._symmetry = _symmetry_table(bank)
+
+    def at(self, geometry: PatternGeometry) -> Matcher:
+        """The same for another geometry, on the same grid: templates do not depend on it."""
+        other = copy.copy(self)
+        other.geometry = geometry
+        other.preparation = Preparation(geometry, self.grid, self.preparation.sigma)
+        return other
 
     def match(self, patterns: ArrayLike, *, centres: ArrayLike | None = None) -> Matches:
         """Match patterns, shape (B, ny, nx); see :func:`match_patterns`."""
@@ -207,39 +227,30 @@ class Matcher:
 
     def search_block(self, block: PreparedBlock, found: MatchArrays) -> None:
         """Search a few patterns in this thread."""
-        t = self.templates
-        total = len(self.bank)
+        t, coarse, phase = self.templates, self.coarse, self.bank.phase
         sweep = sweeper(self.grid.azimuths)
         images = np.empty((2, self.grid.radii * 2 * self.grid.azimuths), dtype=np.int16)
-        score = np.empty((2, total), dtype=np.int32)
-        azimuth = np.zeros((2, total), dtype=np.int32)
+        score = np.empty((2, len(self.bank)), dtype=np.int32)
+        azimuth = np.zeros((2, len(self.bank)), dtype=np.int32)
         for b in range(len(block.power)):
             if not (block.finite[b] and block.power[b] > 0.0):
                 continue
-            norm = search(
-                block.flat[b],
-                block.power[b],
-                images,
-                self.bank.phase,
-                t.norm,
-                self.coarse.chosen,
-                self.coarse.begin,
-                self.coarse.neighbours,
-                self.options.keep,
-                len(self.bank.phases),
-                sweep,
-                t.offsets,
-                t.weights,
-                t.count,
-                score,
-                azimuth,
-            )
+            norm = to_integers(block.flat[b], block.power[b], images)
+            if norm > 0.0:
+                score[:] = UNTRIED
+                for m in (0, 1):
+                    sweep(images[m], coarse.chosen, t.offsets, t.weights, t.count, score[m], azimuth[m])
+                if len(coarse.neighbours):
+                    best = best_coarse(score, coarse.chosen, phase, t.norm, self.options.keep, len(self.bank.phases))
+                    more = around(best, coarse.begin, coarse.neighbours, score)
+                    for m in (0, 1):
+                        sweep(images[m], more, t.offsets, t.weights, t.count, score[m], azimuth[m])
             rank(
                 images,
                 score,
                 azimuth,
                 norm,
-                self.bank.phase,
+                phase,
                 t.norm,
                 t.offsets,
                 t.weights,
@@ -247,7 +258,7 @@ class Matcher:
                 self._mirror,
                 self._symmetry,
                 np.cos(np.radians(self.options.separation) / 2.0),
-                np.cos(np.radians(1.5 * self.options.separation) / 2.0),
+                np.cos(np.radians(AROUND_TWIN * self.options.separation) / 2.0),
                 self.grid.azimuths,
                 found.template[b],
                 found.azimuth[b],
@@ -356,17 +367,10 @@ def match_patterns(
 
 def _symmetry_table(bank: TemplateBank) -> FloatArray:
     """Quaternions of the Laue rotations of each phase, shape (P, S, 4); the identity where there are fewer."""
-    tables = [quaternions_of(laue_rotations(phase)) for phase in bank.phases]
+    tables = [symmetry_of(phase) for phase in bank.phases]
     widest = max(len(table) for table in tables)
     full = np.zeros((len(tables), widest, 4))
     full[:, :, 0] = 1.0
     for i, table in enumerate(tables):
         full[i, : len(table)] = table
     return full
-
-
-def quaternions_of(rotations: FloatArray) -> FloatArray:
-    """Unit quaternions of rotation matrices, shape (n, 3, 3), so that v' = R v; shape (n, 4)."""
-    from scipy.spatial.transform import Rotation
-
-    return np.asarray(Rotation.from_matrix(rotations).as_quat(scalar_first=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numba
@@ -9,12 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.acom.matching.matcher import MatchOptions
-from hyperspy_assb.acom.matching.refinement_kernels import Optics, ReflectionTable, climb, moved
+from hyperspy_assb.acom.matching.refinement_kernels import Ascent, Lattice, Optics, ReflectionTable, Seen, climb, moved
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.polar import PolarGrid, checked_centres, checked_patterns, polar_grid, refuse_infinite
-from hyperspy_assb.acom.patterns.prepared import Preparation, PreparedBlock
-from hyperspy_assb.acom.patterns.threads import in_threads
+from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads, refuse_infinite
+from hyperspy_assb.acom.patterns.polar import PolarGrid, Preparation, PreparedBlock, polar_grid
 from hyperspy_assb.acom.templates.bank import TemplateBank
+from hyperspy_assb.acom.templates.spot_weights import SpotWeighting
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 
@@ -118,8 +119,8 @@ class Refiner:
         Where reciprocal space lies on the detector.
     grid
         Polar grid on which the mean of each radius was taken.
-    intensity_power, radius_power
-        Of the weights of spots.
+    weighting
+        Of the spots.
     scale_std
         Relative standard error of the scale, which is refined in each pattern where lattice parameters are not.
     options
@@ -132,27 +133,24 @@ class Refiner:
         geometry: PatternGeometry,
         grid: PolarGrid,
         *,
-        intensity_power: float = 0.3,
-        radius_power: float = 0.5,
+        weighting: SpotWeighting | None = None,
         scale_std: float = 0.0,
         options: RefineOptions | None = None,
     ) -> None:
         self.options = options or RefineOptions()
         self.table = ReflectionTable.of(bank, bank.max_radius)
-        turn = geometry.scan_rotation
-        axes = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-        columns = (geometry.to_pixels(axes) - np.asarray(geometry.centre)).T
+        weighting = weighting or SpotWeighting()
         diffraction = bank.diffraction
         self.optics = Optics(
             diffraction.wavenumber,
             float(np.radians(diffraction.precession_angle)),
             diffraction.excitation_width,
             diffraction.max_excitation_error,
-            intensity_power,
-            radius_power,
+            weighting.intensity,
+            weighting.radius,
             grid.min_radius,
             grid.radial_step,
-            *columns.ravel().tolist(),
+            *_pixels_per_vector(geometry),
         )
         o = self.options
         step = np.radians(0.6 * bank.resolution if o.first_step is None else o.first_step)
@@ -161,6 +159,14 @@ class Refiner:
         self.steps = np.array([step] * 3 + [o.centre_std] * 2 + ([strain] if o.lattice < 2 else [strain] * 3))
         self.prior = np.where(self.steps > 0.0, self.steps, np.inf)
         self.prior[:3] = np.inf
+
+    def at(self, geometry: PatternGeometry) -> Refiner:
+        """The same for another geometry: reflections do not depend on it."""
+        other = copy.copy(self)
+        other.optics = self.optics._replace(
+            **dict(zip(("j00", "j01", "j10", "j11"), _pixels_per_vector(geometry), strict=True))
+        )
+        return other
 
     def refine_block(self, block: PreparedBlock, orientations: FloatArray, scores: FloatArray, out: Refined) -> None:
         """Refine a few patterns in this thread.
@@ -199,6 +205,13 @@ class Refiner:
             )
 
 
+def _pixels_per_vector(geometry: PatternGeometry) -> list[float]:
+    """The matrix from 1/Å on the axes of the scan to pixels from the centre, row by row."""
+    turn = geometry.scan_rotation
+    axes = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    return [float(value) for value in (geometry.to_pixels(axes) - np.asarray(geometry.centre)).T.ravel()]
+
+
 def _noise(flat: NDArray[np.float32], power: float) -> float:
     """Standard deviation of brightnesses between spots, from the median, of every 11th sample."""
     between = 1.4826 * float(np.median(np.abs(flat.ravel()[::11])))
@@ -232,7 +245,9 @@ def _refine_pattern(
     candidate_out: NDArray[np.int64],
 ) -> None:
     top = scores.max()
-    start, trial, chosen = np.zeros(8), np.empty(8), np.zeros(8)
+    trial, chosen = np.empty(8), np.zeros(8)
+    ascent = Ascent(steps, prior, rounds, norm, noise)
+    seen = Seen(image, mean, centre[0], centre[1])
     for p in range(scores.shape[0]):
         highest = scores[p].max()
         best = -np.inf
@@ -247,27 +262,8 @@ def _refine_pattern(
                 break
             if k > 0 and scores[p, k] < share * highest:
                 continue
-            r = climb(
-                quaternion,
-                start,
-                steps,
-                prior,
-                norm,
-                noise,
-                rounds,
-                parts,
-                strength,
-                begin[p],
-                begin[p + 1],
-                image,
-                mean,
-                centre[0],
-                centre[1],
-                optics,
-                listed,
-                spots,
-                trial,
-            )
+            lattice = Lattice(parts, strength, begin[p], begin[p + 1])
+            r = climb(quaternion, ascent, lattice, seen, optics, listed, spots, trial)
             if r > best:
                 best = r
                 chosen[:] = trial
@@ -353,8 +349,7 @@ def refine_orientations(
         bank,
         geometry,
         grid,
-        intensity_power=match_options.intensity_power,
-        radius_power=match_options.radius_power,
+        weighting=match_options.weighting,
         options=options,
     )
     refined = Refined.empty(*expected)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hyperspy_assb.acom.crystals.crystal_phase import cell_axes
 from hyperspy_assb.acom.crystals.kinematical import precession_average, reflections
 from hyperspy_assb.acom.templates.bank import TemplateBank
+from hyperspy_assb.acom.templates.spot_weights import spot_weight
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 
@@ -30,6 +31,58 @@ class Optics(NamedTuple):
     j01: float
     j10: float
     j11: float
+
+
+class Seen(NamedTuple):
+    """A pattern as kernels compare it with spots.
+
+    Parameters
+    ----------
+    image
+        Smoothed counts, shape (ny, nx).
+    mean
+        Mean square root of each radius, shape (R,).
+    cx, cy
+        Column and row of the direct beam.
+    """
+
+    image: NDArray[np.float32]
+    mean: NDArray[np.float32]
+    cx: float
+    cy: float
+
+
+class Lattice(NamedTuple):
+    """Reflections of a phase in the table of all: from `first` to before `last`; see :class:`ReflectionTable`."""
+
+    parts: FloatArray
+    strength: FloatArray
+    first: int
+    last: int
+
+
+class Ascent(NamedTuple):
+    """How far and in what steps an agreement is maximised; see :func:`climb`.
+
+    Parameters
+    ----------
+    steps
+        First step of each parameter; 0 keeps it. They are two tilts of the specimen and a turn of the pattern in
+        radians, the shift of the direct beam along columns and rows in pixels, and the strain along a, b, c; with 6 of
+        them there is one strain for all three.
+    prior
+        Standard deviation of a parameter about 0; infinity where nothing is known.
+    rounds
+        How often steps are halved, less 1.
+    norm, noise
+        Norm of the image, and standard deviation of a brightness between spots.
+    """
+
+    steps: FloatArray
+    prior: FloatArray
+    rounds: int
+    norm: float
+    noise: float
 
 
 @dataclass(frozen=True)
@@ -120,8 +173,9 @@ def spots_of(
 ) -> int:
     """Spots of one orientation, x, y in 1/Å and weight into `out` (M, 3); returns how many there are.
 
-    The weight is ``I**p q**r`` as in templates, but goes to zero smoothly where a reflection leaves the Ewald sphere
-    (by `cut`), so that the agreement has no steps; intensities far from the sphere depend on thickness most.
+    The weight is that of :class:`~hyperspy_assb.acom.templates.spot_weights.SpotWeighting`, but goes to zero smoothly
+    where a reflection leaves the Ewald sphere (by `cut`), so that the agreement has no steps; intensities far from the
+    sphere depend on thickness most.
     """
     s0, s1, s2 = 1.0 / (1.0 + strain[0]), 1.0 / (1.0 + strain[1]), 1.0 / (1.0 + strain[2])
     squared = optics.wavenumber * optics.wavenumber
@@ -139,7 +193,7 @@ def spots_of(
         if beyond >= 1.0 or radius < optics.min_radius:
             continue
         intensity = strength[m] * precession_average(excitation, spread, optics.width)
-        weight = np.exp(optics.intensity_power * np.log(intensity) + 0.5 * optics.radius_power * np.log(radius2))
+        weight = spot_weight(intensity, radius2, optics.intensity_power, optics.radius_power)
         if beyond > 0.0:
             weight *= (1.0 - beyond * beyond) ** 2
         out[count, 0] = rotation[0, 0] * a + rotation[1, 0] * b + rotation[2, 0] * c
@@ -221,20 +275,9 @@ def objective(r: float, noise: float, parameters: FloatArray, prior: FloatArray)
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def climb(
     quaternion: FloatArray,
-    start: FloatArray,
-    steps: FloatArray,
-    prior: FloatArray,
-    norm: float,
-    noise: float,
-    rounds: int,
-    parts: FloatArray,
-    strength: FloatArray,
-    first: int,
-    last: int,
-    image: NDArray[np.float32],
-    mean: NDArray[np.float32],
-    cx: float,
-    cy: float,
+    ascent: Ascent,
+    lattice: Lattice,
+    seen: Seen,
     optics: Optics,
     listed: NDArray[np.int64],
     spots: FloatArray,
@@ -250,16 +293,16 @@ def climb(
     ----------
     quaternion
         Orientation to begin with.
-    start
-        Parameters to begin with, see :data:`PARAMETERS`.
-    steps
-        First step of each parameter; 0 keeps it. They are two tilts of the specimen and a turn of the pattern in
-        radians, the shift of the direct beam along columns and rows in pixels, and the strain along a, b, c; with 6 of
-        them there is one strain for all three.
-    prior
-        Standard deviation of a parameter about 0; infinity where nothing is known.
-    norm, noise
-        Norm of the image, and standard deviation of a brightness between spots.
+    ascent
+        Steps, priors and noise.
+    lattice
+        Reflections of the phase.
+    seen
+        The pattern.
+    optics
+        How reflections fall on the detector.
+    listed, spots
+        Overwritten: room for the reflections of the phase (M,) and their spots (M, 3).
     best
         Overwritten with the parameters.
 
@@ -268,11 +311,14 @@ def climb(
     correlation
         At the best parameters.
     """
+    parts, strength, first, last = lattice
+    steps, prior, rounds, norm, noise = ascent
+    image, mean, cx, cy = seen
     listing = listed[: in_reach(quaternion, parts, first, last, optics, 3.0 * steps[0] + 0.01, listed)]
     rotation = np.empty((3, 3))
     tilt = np.zeros(3)
-    trial = start.copy()
-    best[:] = start
+    trial = np.zeros(8)
+    best[:] = 0.0
     width = steps.copy()
     correlation = 0.0
     values = np.empty(3)

@@ -1,17 +1,222 @@
-"""Kernels of the search: which templates are tried, and which orientations are the best of those tried."""
+"""Templates as integers on a polar grid, and the kernels that search them: which are tried, which are the best."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.acom.patterns.polar import to_integers
+from hyperspy_assb.acom.crystals.crystal_phase import laue_rotations
+from hyperspy_assb.acom.crystals.frames import matrices
+from hyperspy_assb.acom.patterns.polar import WEIGHT_SUM, PolarGrid
+from hyperspy_assb.acom.templates.bank import TemplateBank
+from hyperspy_assb.acom.templates.spot_weights import SpotWeighting
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
+UNROLLED = 8
+"""Spots that the matching adds in one pass; those of a template are padded to a multiple of it, with weight 0."""
 UNTRIED = -(2**31)
+"""Score of a template that has not been tried."""
+
+
+@dataclass(frozen=True)
+class PolarTemplates:
+    """Spots of N templates on a polar grid, K of each at most.
+
+    Parameters
+    ----------
+    offsets
+        Place in an image that has each radius twice in a row, shape (N, K).
+    weights
+        Integers whose sum is :data:`~hyperspy_assb.acom.patterns.polar.WEIGHT_SUM` at most, shape (N, K).
+    count
+        Spots of each, padded to a multiple of 8 with weight 0, shape (N,).
+    norm
+        Norm of the weights that fall on the grid, 0 where there is none, shape (N,).
+    """
+
+    offsets: NDArray[np.int32]
+    weights: NDArray[np.int16]
+    count: NDArray[np.int64]
+    norm: FloatArray
+
+
+def polar_templates(bank: TemplateBank, grid: PolarGrid, *, spots: int, weighting: SpotWeighting) -> PolarTemplates:
+    """The heaviest spots of every template of a bank on a polar grid."""
+    weight = weighting.of(bank.intensity, bank.radius)
+    place = np.rint((bank.radius - grid.min_radius) / grid.radial_step).astype(np.int64)
+    weight[(place < 0) | (place >= grid.radii)] = 0.0
+    room = -(-min(spots, weight.shape[1]) // UNROLLED) * UNROLLED
+    order = np.argsort(-weight, axis=1, kind="stable")[:, : min(spots, weight.shape[1])]
+    weight, place = np.take_along_axis(weight, order, axis=1), np.take_along_axis(place, order, axis=1)
+    azimuth = np.take_along_axis(bank.azimuth, order, axis=1)
+    step = 2.0 * np.pi / grid.azimuths
+    turn = np.rint(azimuth / step).astype(np.int64) % grid.azimuths
+
+    total = weight.sum(axis=1, keepdims=True)
+    scaled = np.divide(weight, total, out=np.zeros_like(weight), where=total > 0.0) * WEIGHT_SUM
+    integers = np.floor(scaled).astype(np.int64)
+    # What rounding down left goes to the largest remainders, so that the sum stays what it may be.
+    left = np.where(total[:, 0] > 0.0, WEIGHT_SUM - integers.sum(axis=1), 0)
+    rank = np.argsort(np.argsort(-(scaled - integers), axis=1, kind="stable"), axis=1, kind="stable")
+    integers += (rank < left[:, None]) & (weight > 0.0)
+
+    offsets = np.where(integers > 0, place * 2 * grid.azimuths + turn, 0)
+    count = (integers > 0).sum(axis=1)
+    pad = ((0, 0), (0, room - integers.shape[1]))
+    return PolarTemplates(
+        offsets=np.pad(offsets, pad).astype(np.int32),
+        weights=np.pad(integers, pad).astype(np.int16),
+        count=-(-count // UNROLLED) * UNROLLED,
+        norm=np.sqrt((integers.astype(float) ** 2).sum(axis=1)),
+    )
+
+
+@dataclass(frozen=True)
+class CoarseBank:
+    """A subset of the templates, and which templates lie around each of them.
+
+    Parameters
+    ----------
+    chosen
+        Templates of the subset, shape (C,).
+    begin
+        Where the neighbours of each begin, and where the last ones end, shape (C + 1,).
+    neighbours
+        Templates no farther away than asked, itself included, one list after the other.
+    """
+
+    chosen: NDArray[np.int64]
+    begin: NDArray[np.int64]
+    neighbours: NDArray[np.int64]
+
+
+def coarse_bank(bank: TemplateBank, resolution: float, reach: float) -> CoarseBank:
+    """Choose templates so that every template has one within 0.75 of a resolution, in degrees.
+
+    Zone axes are compared under the Laue group, inversion included: the search takes both mirror settings of all.
+
+    Parameters
+    ----------
+    bank
+        All templates.
+    resolution
+        Degrees between neighbours of the subset.
+    reach
+        Neighbours are those within this angle in degrees.
+    """
+    from scipy.spatial import cKDTree
+
+    axes = matrices(bank.orientations)[:, :, 2]
+    chosen: list[int] = []
+    lists: list[NDArray[Any]] = []
+    for p, phase in enumerate(bank.phases):
+        members = np.flatnonzero(bank.phase == p)
+        if not len(members):
+            continue
+        rotations = laue_rotations(phase)
+        images = np.concatenate([sign * axes[members] @ r.T for r in rotations for sign in (1.0, -1.0)])
+        tree = cKDTree(images)
+        covered = np.zeros(len(members), dtype=bool)
+        close = 2.0 * np.sin(np.radians(0.375 * resolution))
+        around = 2.0 * np.sin(np.radians(0.5 * reach))
+        for i in range(len(members)):
+            if covered[i]:
+                continue
+            covered[np.asarray(tree.query_ball_point(axes[members[i]], close)) % len(members)] = True
+            chosen.append(int(members[i]))
+            near = np.unique(np.asarray(tree.query_ball_point(axes[members[i]], around)) % len(members))
+            lists.append(members[near])
+    begin = np.concatenate([[0], np.cumsum([len(part) for part in lists])]).astype(np.int64)
+    neighbours = np.concatenate(lists).astype(np.int64) if lists else np.zeros(0, dtype=np.int64)
+    return CoarseBank(np.array(chosen, dtype=np.int64), begin, neighbours)
+
+
+@cache
+def sweeper(azimuths: int) -> Callable[..., None]:
+    """Kernel for a number of azimuths, a multiple of 32.
+
+    The number is a constant of the compiled code, so that the sums over azimuths become whole vectors, and the image
+    has each radius twice in a row, so that no index wraps. All indices are int64: an unsigned one beside them would
+    make the compiler compute in float64.
+
+    Returns
+    -------
+    sweep
+        ``sweep(image, chosen, offsets, weights, count, score, azimuth)`` writes the highest sum of each chosen
+        template and its azimuth.
+
+        - image: R * 2 * A, int16, see :func:`~hyperspy_assb.acom.patterns.polar.to_integers`
+        - chosen: templates, int64
+        - offsets: radius * 2 A + azimuth of each spot, (N, K), int32
+        - weights: of each spot, (N, K), int16
+        - count: spots of each template, padded, (N,), int64
+        - score, azimuth: overwritten at the chosen templates, (N,), int32
+    """
+    size = int(azimuths)
+
+    @numba.njit(cache=True, nogil=True, error_model="numpy")
+    def sweep(
+        image: NDArray[np.int16],
+        chosen: NDArray[np.int64],
+        offsets: NDArray[np.int32],
+        weights: NDArray[np.int16],
+        count: NDArray[np.int64],
+        score: NDArray[np.int32],
+        azimuth: NDArray[np.int32],
+    ) -> None:
+        total = np.empty(size, np.int16)
+        for i in range(len(chosen)):
+            n = chosen[i]
+            for a in range(size):
+                total[a] = np.int16(0)
+            for k in range(0, count[n], 8):
+                w0, w1, w2, w3 = weights[n, k], weights[n, k + 1], weights[n, k + 2], weights[n, k + 3]
+                w4, w5, w6, w7 = weights[n, k + 4], weights[n, k + 5], weights[n, k + 6], weights[n, k + 7]
+                o0, o1 = np.int64(offsets[n, k]), np.int64(offsets[n, k + 1])
+                o2, o3 = np.int64(offsets[n, k + 2]), np.int64(offsets[n, k + 3])
+                o4, o5 = np.int64(offsets[n, k + 4]), np.int64(offsets[n, k + 5])
+                o6, o7 = np.int64(offsets[n, k + 6]), np.int64(offsets[n, k + 7])
+                v0, v1, v2, v3 = (
+                    image[o0 : o0 + size],
+                    image[o1 : o1 + size],
+                    image[o2 : o2 + size],
+                    image[o3 : o3 + size],
+                )
+                v4, v5, v6, v7 = (
+                    image[o4 : o4 + size],
+                    image[o5 : o5 + size],
+                    image[o6 : o6 + size],
+                    image[o7 : o7 + size],
+                )
+                for a in range(size):
+                    total[a] = np.int16(
+                        total[a]
+                        + np.int16(w0 * v0[a])
+                        + np.int16(w1 * v1[a])
+                        + np.int16(w2 * v2[a])
+                        + np.int16(w3 * v3[a])
+                        + np.int16(w4 * v4[a])
+                        + np.int16(w5 * v5[a])
+                        + np.int16(w6 * v6[a])
+                        + np.int16(w7 * v7[a])
+                    )
+            best = np.int16(-32768)
+            for a in range(size):
+                best = max(best, total[a])
+            score[n] = best
+            for a in range(size):
+                if total[a] == best:
+                    azimuth[n] = a
+                    break
+
+    compiled: Any = sweep
+    return compiled
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -64,39 +269,6 @@ def around(
                     found[count] = n
                     count += 1
     return found[:count]
-
-
-def search(
-    flat: NDArray[np.float32],
-    power: float,
-    images: NDArray[np.int16],
-    phase: NDArray[np.int64],
-    norm: FloatArray,
-    chosen: NDArray[np.int64],
-    begin: NDArray[np.int64],
-    neighbours: NDArray[np.int64],
-    keep: int,
-    phases: int,
-    sweep: Any,
-    offsets: NDArray[np.int32],
-    weights: NDArray[np.int16],
-    count: NDArray[np.int64],
-    score: NDArray[np.int32],
-    azimuth: NDArray[np.int32],
-) -> float:
-    """Sums and azimuths of all templates that are tried, both mirror settings; returns the norm of the image."""
-    length = to_integers(flat, power, images)
-    if not length > 0.0:
-        return 0.0
-    score[:] = UNTRIED
-    for m in (0, 1):
-        sweep(images[m], chosen, offsets, weights, count, score[m], azimuth[m])
-    if len(neighbours):
-        places = best_coarse(score, chosen, phase, norm, keep, phases)
-        more = around(places, begin, neighbours, score)
-        for m in (0, 1):
-            sweep(images[m], more, offsets, weights, count, score[m], azimuth[m])
-    return length
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyperspy_assb.acom.patterns.polar import checked_patterns
-from hyperspy_assb.acom.patterns.threads import in_threads
+from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns, in_threads
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 
@@ -102,6 +103,32 @@ def find_centres(
                 block = patterns[b : b + 1].astype(np.float32)
                 _find_beams(block, middle[0], middle[1], near, largest, significance, centres[b : b + 1])
     return centres
+
+
+@dataclass(frozen=True)
+class BeamFinder:
+    """Finds the direct beam of each pattern of a scan, wherever block by block they come from.
+
+    Parameters
+    ----------
+    place
+        Column and row about which it lies, in pixels.
+    reach
+        Pixels by which it strays from there, at most. Where it is not seen, it is where it is in the patterns about.
+    shift
+        Centre of the diffraction patterns less that of the beam, in pixels.
+    """
+
+    place: tuple[float, float]
+    reach: float
+    shift: tuple[float, float] = (0.0, 0.0)
+
+    def find(self, patterns: ArrayLike) -> FloatArray:
+        """Column and row of the direct beam of each pattern, shape (B, 2)."""
+        found = find_centres(patterns, expected=self.place)
+        seen = np.linalg.norm(found - self.place, axis=1) <= self.reach
+        found[~seen] = np.median(found[seen], axis=0) if seen.any() else self.place
+        return found + self.shift
 
 
 def find_symmetry_centre(

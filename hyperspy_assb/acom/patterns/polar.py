@@ -1,4 +1,4 @@
-"""Patterns in polar coordinates, and as the small integers that templates are matched with."""
+"""Patterns as matching and refinement want them: smoothed, in polar coordinates, and as small integers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.threads import in_threads
+from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads, refuse_infinite
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 LEVELS = 60
 """Largest value of an integer image. Weights add up to :data:`WEIGHT_SUM` at most, so that 16 bits never overflow."""
 WEIGHT_SUM = 540
-_CLIP = 12.0  # in root mean squares of an image: only single hot pixels are brighter
+_CLIP = 12.0
+"""Brightest value of an image, in its root mean squares: only single hot pixels are brighter."""
+
+
+LEAST_SIGMA = 0.7
+"""Standard deviation of a spot in pixels, at least, of a pattern that is not smoothed."""
 
 
 @dataclass(frozen=True)
@@ -110,61 +115,6 @@ def pixel_offsets(geometry: PatternGeometry, grid: PolarGrid) -> NDArray[np.floa
     return np.ascontiguousarray(geometry.to_pixels(vectors) - geometry.centre, dtype=np.float32)
 
 
-def checked_patterns(patterns: ArrayLike) -> NDArray[Any]:
-    """Patterns as an array of a type that kernels take, shape (B, ny, nx).
-
-    Raises
-    ------
-    ValueError
-        If they are no patterns.
-    """
-    patterns = np.asarray(patterns)
-    if patterns.ndim != 3:
-        raise ValueError(f"patterns: shape (B, ny, nx), not {patterns.shape}.")
-    if min(patterns.shape[1:]) < 16:
-        raise ValueError(f"patterns: at least 16 x 16 pixels, not {patterns.shape[1]} x {patterns.shape[2]}.")
-    kind = patterns.dtype.kind
-    if kind == "b":
-        patterns = patterns.astype(np.uint8)
-    elif kind not in "iuf":
-        raise ValueError(f"patterns: real numbers, not {patterns.dtype}.")
-    elif patterns.dtype == np.float16 or not patterns.dtype.isnative:
-        patterns = patterns.astype(np.float32 if kind == "f" else patterns.dtype.newbyteorder("="))
-    elif patterns.dtype.itemsize > 8:
-        patterns = patterns.astype(np.float64)
-    return patterns
-
-
-def checked_centres(
-    centres: ArrayLike | None, geometry: PatternGeometry, shape: tuple[int, ...]
-) -> NDArray[np.float64]:
-    """Column and row of the direct beam of each pattern, shape (B, 2).
-
-    Raises
-    ------
-    ValueError
-        If there is not one for each pattern, or one lies outside of the frame.
-    """
-    count, ny, nx = shape
-    if centres is None:
-        places = np.broadcast_to(np.asarray(geometry.centre, dtype=float), (count, 2))
-        name = "centre"
-    else:
-        places = np.asarray(centres, dtype=float)
-        name = "centres"
-        if places.shape != (count, 2):
-            raise ValueError(f"centres: column and row for each of {count} patterns, not {places.shape}.")
-    inside = ((places > -0.5) & (places < (nx - 0.5, ny - 0.5))).all(axis=1)
-    if not inside.all():
-        first = int(np.argmin(inside))
-        x, y = places[first]
-        raise ValueError(
-            f"{name}: the direct beam of pattern {first} at column {x:.1f}, row {y:.1f} lies outside of the frame of "
-            f"{nx} columns and {ny} rows."
-        )
-    return np.ascontiguousarray(places)
-
-
 def unwrap(
     patterns: ArrayLike,
     geometry: PatternGeometry,
@@ -220,15 +170,6 @@ def unwrap(
     in_threads(work, len(patterns), threads)
     refuse_infinite(finite)
     return polar
-
-
-def refuse_infinite(finite: NDArray[np.bool_]) -> None:
-    """Raise where a pattern holds NaN or infinity."""
-    if not finite.all():
-        raise ValueError(
-            f"patterns: pattern {int(np.argmin(finite))} holds NaN or infinite counts ({int((~finite).sum())} patterns "
-            "do); replace them, by 0 or by the mean of their neighbours."
-        )
 
 
 def default_smoothing(geometry: PatternGeometry, grid: PolarGrid) -> float:
@@ -414,3 +355,63 @@ def exposure(
                 number += 1 if beyond and value >= level else 0
         counts[n] = total
         full[n] = number
+
+
+@dataclass(frozen=True)
+class PreparedBlock:
+    """A few patterns.
+
+    Parameters
+    ----------
+    patterns
+        Counts, shape (B, ny, nx).
+    images
+        Smoothed, shape (B, ny, nx).
+    flat
+        In polar coordinates, square root, mean of each radius removed, shape (B, R, A).
+    means
+        What was removed, shape (B, R).
+    power
+        Sum of the squares of `flat`, shape (B,).
+    centres
+        Column and row of the direct beam, shape (B, 2).
+    finite
+        Whether all counts are, shape (B,).
+    """
+
+    patterns: NDArray[np.float32]
+    images: NDArray[np.float32]
+    flat: NDArray[np.float32]
+    means: NDArray[np.float32]
+    power: FloatArray
+    centres: FloatArray
+    finite: NDArray[np.bool_]
+
+
+class Preparation:
+    """Smoothing and unwrapping of patterns of one geometry."""
+
+    def __init__(self, geometry: PatternGeometry, grid: PolarGrid, smoothing: float | None) -> None:
+        self.geometry = geometry
+        self.grid = grid
+        self.sigma = default_smoothing(geometry, grid) if smoothing is None else smoothing
+        self._weights = gaussian(self.sigma)
+        self._offsets = pixel_offsets(geometry, grid)
+
+    @property
+    def spot_sigma(self) -> float:
+        """Standard deviation of a spot in pixels: a pattern that is not smoothed has spots about as wide as pixels."""
+        return max(self.sigma, LEAST_SIGMA)
+
+    def prepare(self, patterns: NDArray[Any], centres: FloatArray) -> PreparedBlock:
+        """Smooth, unwrap and flatten patterns that were checked before, shape (B, ny, nx)."""
+        count = len(patterns)
+        # One type for all: kernels are compiled once.
+        patterns = patterns.astype(np.float32)
+        images = np.empty(patterns.shape, dtype=np.float32)
+        flat = np.empty((count, self.grid.radii, self.grid.azimuths), dtype=np.float32)
+        finite = np.ones(count, dtype=np.bool_)
+        unwrap_block(patterns, centres, self._offsets, self._weights, images, flat, finite)
+        means = np.empty((count, self.grid.radii), dtype=np.float32)
+        power = np.array([flatten(flat[b], flat[b], means[b]) for b in range(count)])
+        return PreparedBlock(patterns, images, flat, means, power, centres, finite)

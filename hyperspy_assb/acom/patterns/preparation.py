@@ -1,4 +1,4 @@
-"""Patterns before they are indexed: where the direct beam is, background, exposure, virtual bright field.
+"""Patterns before they are indexed: background, exposure, virtual bright field, masked pixels.
 
 Patterns are blocks (B, ny, nx) of any real type; no kernel makes a copy of a whole block in floating point, unless that
 is its result.
@@ -12,8 +12,8 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyperspy_assb.acom.patterns.polar import checked_patterns, exposure
-from hyperspy_assb.acom.patterns.threads import in_threads
+from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns, in_threads, quantum_of
+from hyperspy_assb.acom.patterns.polar import exposure
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 BACKGROUNDS = ("radial", "mesh")
@@ -201,20 +201,6 @@ def remove_background(
 
     in_threads(work, len(patterns), threads)
     return spots
-
-
-def quantum_of(patterns: NDArray[Any]) -> float:
-    """Smallest step of counts, such as 1, or the gain of a camera that multiplies; 0 where values are not countable."""
-    whole = 1.0 if patterns.dtype.kind in "iu" else 0.0
-    values = np.unique(patterns[:1])
-    if len(values) < 2 or len(values) > 0.25 * patterns[:1].size:
-        return whole
-    values = values.astype(float) - float(values[0])
-    step = float(np.diff(values).min())
-    if not step > 1e-7 * values[-1]:
-        return whole
-    even = bool(np.abs(values / step - np.round(values / step)).max() < 1e-3)
-    return step if even else whole
 
 
 def fill_masked(patterns: ArrayLike, centres: ArrayLike, mask: ArrayLike) -> NDArray[Any]:

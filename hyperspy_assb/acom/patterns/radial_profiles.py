@@ -10,10 +10,28 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.polar import checked_centres, checked_patterns
-from hyperspy_assb.acom.patterns.preparation import quantum_of
-from hyperspy_assb.acom.patterns.threads import in_threads
+from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads, quantum_of
+from hyperspy_assb.fitting.fixed_shapes.nonnegative import fit_nonnegative
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+DECAYS = (0.03, 0.06, 0.12, 0.25, 0.6, np.inf)
+"""Lengths in 1/Å of the exponentials of the smooth background, from the foot of the direct beam to a constant."""
+
+
+def smooth_background(radius: FloatArray) -> FloatArray:
+    """Exponentials whose non-negative sums are the smooth diffuse background at R radii in 1/Å, shape (K, R).
+
+    Such a sum is completely monotone: it falls and has no bump anywhere, so that it cannot pass for a ring.
+    """
+    return np.array([np.exp(-(radius - radius[0]) / decay) for decay in DECAYS])
+
+
+SECTORS = 36
+"""Of a ring, 10 degrees each: a Bragg spot takes few of them out."""
+KNOWN_PLACES = 256
+"""Places of the direct beam whose cells are kept in memory."""
+PROFILE_BLOCK = 256
+"""Profiles that a thread fits at a time."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +89,7 @@ def radial_profiles(
     min_radius: float = 0.1,
     max_radius: float | None = None,
     step: float | None = None,
-    sectors: int = 36,
     mask: ArrayLike | None = None,
-    threads: int | None = None,
 ) -> RadialProfiles:
     """Level of the diffuse intensity in rings about the direct beam.
 
@@ -94,12 +110,8 @@ def radial_profiles(
         First and last radius in 1/Å; as far as the sides of the frame reach by default.
     step
         Width of a ring in 1/Å; two pixels, 0.01 1/Å at least, by default.
-    sectors
-        Of a ring.
     mask
         True where pixels are left out, such as behind a beam stop, shape (ny, nx).
-    threads
-        Number of threads; all cores if None.
 
     Returns
     -------
@@ -117,8 +129,6 @@ def radial_profiles(
     keep = np.ones((ny, nx), dtype=np.bool_) if mask is None else ~np.asarray(mask, dtype=np.bool_)
     if keep.shape != (ny, nx):
         raise ValueError(f"mask: the shape of a pattern {(ny, nx)}, not {keep.shape}.")
-    if sectors < 8:
-        raise ValueError(f"sectors: 8 or more, not {sectors}.")
     side = np.array([[0.0, geometry.centre[1]], [nx - 1.0, geometry.centre[1]], [geometry.centre[0], 0.0]])
     side = np.concatenate([side, [[geometry.centre[0], ny - 1.0]]])
     reach = float(np.linalg.norm(geometry.to_reciprocal(side), axis=1).max())
@@ -136,7 +146,7 @@ def radial_profiles(
     level, error = np.full((count, rings), np.nan), np.full((count, rings), np.nan)
     pixels, spots, spots_std = np.zeros((count, rings)), np.zeros(count), np.zeros(count)
     quantum = quantum_of(patterns)
-    cells = _Cells(geometry, keep, min_radius, width, rings, sectors)
+    cells = _Cells(geometry, keep, min_radius, width, rings)
 
     def work(begin: int, end: int) -> None:
         for b in range(begin, end):
@@ -145,7 +155,7 @@ def radial_profiles(
                 patterns[b].astype(np.float32), cell, number, level[b], error[b], pixels[b], quantum
             )
 
-    in_threads(work, count, threads)
+    in_threads(work, count, None)
     radius = np.asarray(min_radius + width * (np.arange(rings) + 0.5), dtype=np.float64)
     return RadialProfiles(radius, level, error, pixels, spots, spots_std)
 
@@ -195,6 +205,57 @@ def direct_beam_width(
     return float(2.0 * radius[below])
 
 
+@dataclass(frozen=True)
+class ProfileFit:
+    """Non-negative sums of K columns fitted to B profiles.
+
+    Parameters
+    ----------
+    amounts, errors
+        Of each column and their standard errors, shape (B, K).
+    fitted
+        The sums, shape (B, R).
+    squares, freedom
+        Weighted sum of squares and degrees of freedom, shape (B,).
+    """
+
+    amounts: FloatArray
+    errors: FloatArray
+    fitted: FloatArray
+    squares: FloatArray
+    freedom: NDArray[np.int64]
+
+
+def fit_profiles(data: FloatArray, variance: FloatArray, columns: FloatArray) -> ProfileFit:
+    """Fit columns of shape (K, R) to profiles of shape (B, R); where the variance is 0, nothing is known."""
+    count, k = len(data), len(columns)
+    result = ProfileFit(
+        np.zeros((count, k)),
+        np.zeros((count, k)),
+        np.zeros(data.shape),
+        np.zeros(count),
+        np.zeros(count, dtype=np.int64),
+    )
+    columns = np.ascontiguousarray(columns, dtype=float)
+    data, variance = np.ascontiguousarray(data, dtype=float), np.ascontiguousarray(variance, dtype=float)
+
+    def work(begin: int, end: int) -> None:
+        p = slice(begin, end)
+        fit_nonnegative(
+            data[p],
+            variance[p],
+            columns,
+            result.amounts[p],
+            result.errors[p],
+            result.fitted[p],
+            result.squares[p],
+            result.freedom[p],
+        )
+
+    in_threads(work, count, None, block=PROFILE_BLOCK)
+    return result
+
+
 class _Cells:
     """Ring and sector of every pixel for centres rounded to a quarter of a pixel, an eighth of the width of a ring."""
 
@@ -205,10 +266,9 @@ class _Cells:
         first: float,
         width: float,
         rings: int,
-        sectors: int,
     ) -> None:
         self.matrix = np.ascontiguousarray(geometry.scale * geometry.straightening)
-        self.keep, self.first, self.width, self.rings, self.sectors = keep, first, width, rings, sectors
+        self.keep, self.first, self.width, self.rings = keep, first, width, rings
         self._known: dict[tuple[float, float], tuple[NDArray[np.int32], FloatArray]] = {}
 
     def about(self, place: FloatArray) -> tuple[NDArray[np.int32], FloatArray]:
@@ -217,11 +277,11 @@ class _Cells:
         found = self._known.get(key)
         if found is None:
             cell = np.empty(self.keep.shape, dtype=np.int32)
-            _cells(self.keep, key[0], key[1], self.matrix, self.first, self.width, self.rings, self.sectors, cell)
-            size = self.rings * self.sectors
-            number = np.bincount(cell.ravel(), minlength=size + 1)[:size].reshape(self.rings, self.sectors)
+            _cells(self.keep, key[0], key[1], self.matrix, self.first, self.width, self.rings, SECTORS, cell)
+            size = self.rings * SECTORS
+            number = np.bincount(cell.ravel(), minlength=size + 1)[:size].reshape(self.rings, SECTORS)
             found = (cell, number.astype(float))
-            if len(self._known) > 256:
+            if len(self._known) > KNOWN_PLACES:
                 self._known.clear()
             self._known[key] = found
         return found

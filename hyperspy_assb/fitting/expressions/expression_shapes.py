@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+import platformdirs
+
 from hyperspy_assb.fitting.spectra.line_shape import LineShape, Parameter, Role
 
 _CHECKSUM = "# sha256 of what precedes: "
@@ -117,15 +119,8 @@ def cache_directory(kind: str = "expressions") -> Path:
         be written, a private temporary directory that lasts as long as the process.
     """
     named = os.environ.get("HYPERSPY_ASSB_CACHE_DIR")
-    if named:
-        directory = Path(named)
-    elif sys.platform == "win32":
-        directory = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "hyperspy_assb"
-    elif sys.platform == "darwin":
-        directory = Path.home() / "Library" / "Caches" / "hyperspy_assb"
-    else:
-        directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hyperspy_assb"
-    directory = directory / kind
+    whole = Path(named) if named else platformdirs.user_cache_path("hyperspy-assb", appauthor=False)
+    directory = whole / kind
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError:

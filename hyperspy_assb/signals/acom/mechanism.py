@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from hyperspy_assb.acom.maps.mechanism_tests import MechanismEvidence, weigh_mechanism
 from hyperspy_assb.acom.maps.particles import MechanismOptions, Particles, find_particles
-
-if TYPE_CHECKING:
-    from hyperspy_assb.signals.acom.orientations import OrientationMaps
+from hyperspy_assb.signals.acom.scan_maps import ScanMaps
 
 
 @dataclass(frozen=True)
@@ -79,15 +77,13 @@ class Mechanism:
         return plot_mechanism(self)
 
 
-def mechanism_of(result: OrientationMaps, *, options: MechanismOptions | None = None) -> Mechanism:
+def mechanism_of(result: ScanMaps, *, options: MechanismOptions | None = None) -> Mechanism:
     """What :meth:`.OrientationMaps.mechanism` does."""
     options = options or MechanismOptions()
-    pixel_size, units = result._pixel_size()
+    pixel_size, units = result.pixel_size()
     units = units or "px"
     found = find_particles(result.found, pixel_size=pixel_size, classes=result.classes, options=options)
-    names = [phase.name for phase in result.phases]
-    delithiated = np.asarray(result.found.phase) == names.index(options.delithiated)
-    evidence = weigh_mechanism(found, delithiated, options=options)
+    evidence = weigh_mechanism(found, result.found.is_phase(options.delithiated), options=options)
     return Mechanism(
         table=particle_table(found, units, pixel_size, options),
         tests=pd.DataFrame(
@@ -98,7 +94,7 @@ def mechanism_of(result: OrientationMaps, *, options: MechanismOptions | None = 
         ),
         particles=found,
         evidence=evidence,
-        labels=result._map(found.labels.astype(np.int32), "Particles"),
+        labels=result.as_map(found.labels.astype(np.int32), "Particles"),
         units=units,
         options=options,
     )

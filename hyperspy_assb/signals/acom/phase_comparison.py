@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from hyperspy_assb.acom.maps.area_fractions import LEFT_OUT, AreaFractions, ClassMap, FractionOptions, area_fractions
-from hyperspy_assb.acom.maps.phase_change import PhaseChange, Registration, compare_classes, register_scans
+from hyperspy_assb.acom.maps.area_fractions import AreaFractions, FractionOptions
+from hyperspy_assb.acom.maps.phase_change import PhaseChange, PixelChange, Registration, compare_scans
+from hyperspy_assb.signals.acom.scan_maps import ScanMaps
 
-if TYPE_CHECKING:
-    from hyperspy_assb.signals.acom.orientations import OrientationMaps
-
-UNCHANGED, OTHER, DELITHIATED, AMORPHISED, LITHIATED, UNKNOWN = range(6)
+UNLIKE = 0.5
+"""Correlation of the virtual bright fields below which a shift that was found is to be looked at: what they have in
+common is then less than a quarter of their variance."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class PhaseComparison:
         taken = found.pixels
         amorphous, delithiated = (int(np.sum(s.data)) for s in (self.became_amorphous, self.became_delithiated))
         lines.append(
-            f"{100 * delithiated / taken:.1f} % of the area went from {self.change_names[DELITHIATED]}, "
+            f"{100 * delithiated / taken:.1f} % of the area went from {self.change_names[PixelChange.DELITHIATED]}, "
             f"{100 * amorphous / taken:.1f} % became amorphous."
         )
         certain = (found.low > 0.0) | (found.high < 0.0)
@@ -96,8 +96,8 @@ class PhaseComparison:
 
 
 def compare_phases(
-    before: OrientationMaps,
-    after: OrientationMaps,
+    before: ScanMaps,
+    after: ScanMaps,
     *,
     shift: tuple[int, int] | None = None,
     lithiated: str = "LiFePO4",
@@ -129,46 +129,25 @@ def compare_phases(
         If pixel sizes differ, or the scans have too little in common.
     """
     _check_pixels(before, after)
-    place = register_scans(before.found.virtual_bright_field, after.found.virtual_bright_field, shift=shift)
-    classes = [
-        ClassMap(result.classes.names, result.classes.index[part], result.classes.crystalline)
-        for result, part in ((before, place.before), (after, place.after))
-    ]
-    options = options or FractionOptions()
-    found = compare_classes(*classes, options=options)
-    common = (found.before_index != LEFT_OUT) & (found.after_index != LEFT_OUT)
-    parts = [
-        area_fractions(c, posterior=result.found.posterior[part], where=common, options=options)
-        for c, result, part in zip(classes, (before, after), (place.before, place.after), strict=True)
-    ]
-    crystalline = [(c.index != LEFT_OUT) & ~c.amorphous for c in classes]
-    amorphised = common & crystalline[0] & classes[1].amorphous
-    gained = classes[0].is_(lithiated) & classes[1].is_(delithiated)
-    lost = classes[0].is_(delithiated) & classes[1].is_(lithiated)
-    kind = np.where(found.before_index == found.after_index, UNCHANGED, OTHER)
-    kind[gained], kind[amorphised], kind[lost], kind[~common] = DELITHIATED, AMORPHISED, LITHIATED, UNKNOWN
-    axes = _cropped_axes(before, place)
-
-    def signal(values: Any, title: str) -> Any:
-        from dataclasses import replace
-
-        return replace(before, axes=axes)._map(values, title)
-
-    names = list(found.names)
+    change = compare_scans(
+        before.found, after.found, shift=shift, lithiated=lithiated, delithiated=delithiated, options=options
+    )
+    found, place, names = change.classes, change.registration, list(change.classes.names)
+    common = replace(before, axes=_cropped_axes(before, place))
     notes = []
-    if place.correlation < 0.5 and shift is None:
+    if place.correlation < UNLIKE and shift is None:
         notes.append(
             f"The virtual bright fields are not much alike (correlation {place.correlation:.2f}): look whether the "
             f"shift of {place.shift} pixels (rows, columns) is right, or give it."
         )
     return PhaseComparison(
-        fractions=_table(found, *parts),
+        fractions=_table(found, change.before, change.after),
         transitions=pd.DataFrame(100 * found.transitions, index=names, columns=names),
-        before_map=signal(found.before_index.astype(np.int16), "Before"),
-        after_map=signal(found.after_index.astype(np.int16), "After"),
-        change_map=signal(kind.astype(np.int8), "What became of it"),
-        became_amorphous=signal(amorphised, "Became amorphous"),
-        became_delithiated=signal(gained, f"{lithiated} became {delithiated}"),
+        before_map=common.as_map(found.before_index.astype(np.int16), "Before"),
+        after_map=common.as_map(found.after_index.astype(np.int16), "After"),
+        change_map=common.as_map(change.kind, "What became of it"),
+        became_amorphous=common.as_map(change.amorphised, "Became amorphous"),
+        became_delithiated=common.as_map(change.delithiated, f"{lithiated} became {delithiated}"),
         registration=place,
         found=found,
         change_names=(
@@ -183,8 +162,8 @@ def compare_phases(
     )
 
 
-def _check_pixels(before: OrientationMaps, after: OrientationMaps) -> None:
-    (first, units), (second, others) = before._pixel_size(), after._pixel_size()
+def _check_pixels(before: ScanMaps, after: ScanMaps) -> None:
+    (first, units), (second, others) = before.pixel_size(), after.pixel_size()
     if units != others or not np.allclose(first, second, rtol=0.01):
         raise ValueError(
             f"The scans have pixels of {first[0]:.4g} x {first[1]:.4g} {units or 'px'} before and {second[0]:.4g} x "
@@ -192,8 +171,8 @@ def _check_pixels(before: OrientationMaps, after: OrientationMaps) -> None:
         )
 
 
-def _cropped_axes(result: OrientationMaps, place: Registration) -> tuple[dict[str, Any], ...]:
-    axes = [dict(axis) for axis in result._full_axes()]
+def _cropped_axes(result: ScanMaps, place: Registration) -> tuple[dict[str, Any], ...]:
+    axes = [dict(axis) for axis in result.full_axes()]
     for axis, part in zip(axes, place.before, strict=True):
         axis["offset"] += part.start * axis["scale"]
         axis["size"] = part.stop - part.start

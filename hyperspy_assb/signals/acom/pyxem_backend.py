@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,17 +11,15 @@ from numpy.typing import NDArray
 from hyperspy_assb.acom.crystals.crystal_phase import to_orix
 from hyperspy_assb.acom.crystals.frames import turn_pattern, upper
 from hyperspy_assb.acom.matching.indexed import IndexedScan, PatternStatus
-from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.scan.scan_blocks import sum_direct_beam
+from hyperspy_assb.acom.matching.posterior import phase_reliability
+from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, sum_direct_beam
 from hyperspy_assb.acom.templates.bank import TemplateBank, mirror
 
 _AZIMUTHS = 360
 _RADII = 128
 
 
-def pyxem_engine(
-    bank: TemplateBank, geometry: PatternGeometry, shape: tuple[int, ...], *, direct_beam: float
-) -> Callable[[NDArray[Any]], IndexedScan]:
+class PyxemIndexer:
     """Template matching by pyxem: phase, orientation and correlation; reliability of the phase where there are several.
 
     Patterns are simulated by diffsims in the orientations of the bank, and matched one phase after the other with all
@@ -31,14 +28,11 @@ def pyxem_engine(
 
     Parameters
     ----------
+    scan
+        Patterns. Of their geometry, scale and centre are taken: pyxem knows an ellipse and a scan rotation in another
+        way, so that neither may be set.
     bank
         Phases, orientations and range.
-    geometry
-        Scale and centre; pyxem knows an ellipse and a scan rotation in another way, so that neither may be set.
-    shape
-        Rows and columns of a pattern.
-    direct_beam
-        Radius in 1/Å within which counts are the virtual bright field.
 
     Raises
     ------
@@ -47,49 +41,54 @@ def pyxem_engine(
     NotImplementedError
         If the geometry has an ellipse, a scan rotation or a mirrored camera.
     """
-    try:
-        import pyxem  # noqa: F401
-    except ImportError as error:
-        raise ImportError('backend="pyxem" needs pyxem, which is optional: pip install pyxem diffsims') from error
-    if geometry.ellipticity or geometry.scan_rotation or geometry.mirrored:
-        raise NotImplementedError('backend="pyxem" takes patterns without ellipse, scan rotation or mirrored camera.')
-    simulations = [_simulate(bank, number) for number in range(len(bank.phases))]
-    column, row = geometry.centre
-    reach = min(bank.max_radius, geometry.scale * float(np.hypot(*shape)) / 2.0)
 
-    def engine(patterns: NDArray[Any]) -> IndexedScan:
+    def __init__(self, scan: PatternScan, bank: TemplateBank) -> None:
+        try:
+            import pyxem  # noqa: F401
+        except ImportError as error:
+            raise ImportError('backend="pyxem" needs pyxem, which is optional: pip install pyxem diffsims') from error
+        geometry = scan.geometry
+        if geometry.ellipticity or geometry.scan_rotation or geometry.mirrored:
+            raise NotImplementedError(
+                'backend="pyxem" takes patterns without ellipse, scan rotation or mirrored camera.'
+            )
+        self.bank = bank
+        self.geometry = geometry
+        self.beam_radius = scan.beam_radius(geometry)
+        self.reach = min(bank.max_radius, geometry.scale * float(np.hypot(*scan.frame)) / 2.0)
+        self.simulations = [_simulate(bank, number) for number in range(len(bank.phases))]
+
+    def __call__(self, patterns: NDArray[Any]) -> IndexedScan:
+        """What is found in patterns of shape (rows, columns, ny, nx)."""
         scan = patterns.shape[:2]
-        polar = _unwrap(np.sqrt(np.clip(patterns.astype(np.float32), 0.0, None)), geometry.scale, (column, row), reach)
-        matched = [_match(polar, simulation) for simulation in simulations]
+        roots = np.sqrt(np.clip(patterns.astype(np.float32), 0.0, None))
+        polar = _unwrap(roots, self.geometry.scale, self.geometry.centre, self.reach)
+        matched = [_match(polar, simulation) for simulation in self.simulations]
         scores = np.stack([score for score, _ in matched], axis=-1).reshape(*scan, -1)
         orientations = np.stack([orientation for _, orientation in matched], axis=-2).reshape(*scan, -1, 4)
         counts = patterns.sum(axis=(-2, -1), dtype=float)
         empty = counts <= 0.0
         phase = np.where(empty, -1, scores.argmax(axis=-1))
         best = np.take_along_axis(orientations, np.maximum(phase, 0)[..., None, None], axis=-2)[..., 0, :]
-        ordered = np.sort(scores, axis=-1)
-        second = ordered[..., -2] if scores.shape[-1] > 1 else np.zeros(scan)
         unknown = np.full(scan, np.nan)
         return IndexedScan(
-            phases=bank.phases,
-            geometry=geometry,
+            phases=self.bank.phases,
+            geometry=self.geometry,
             phase=phase,
             orientation=np.where(empty[..., None], np.nan, best),
-            correlation=np.where(empty, 0.0, ordered[..., -1]),
+            correlation=np.where(empty, 0.0, scores.max(axis=-1)),
             reliability=unknown,
-            phase_reliability=np.where(empty, np.nan, 100.0 * (1.0 - second / np.maximum(ordered[..., -1], 1e-12))),
+            phase_reliability=np.where(empty, np.nan, phase_reliability(scores)),
             phase_scores=scores,
             phase_orientations=orientations,
             posterior=np.full(scores.shape, np.nan),
             lattice_scale=None,
-            virtual_bright_field=sum_direct_beam(patterns, geometry, direct_beam),
+            virtual_bright_field=sum_direct_beam(patterns, self.geometry, self.beam_radius),
             crystalline_score=unknown,
             ring_amounts=np.zeros((*scan, 0)),
             ring_materials=(),
             status=np.where(empty, PatternStatus.EMPTY, PatternStatus.INDEXED).astype(np.int8),
         )
-
-    return engine
 
 
 def _simulate(bank: TemplateBank, number: int) -> Any:

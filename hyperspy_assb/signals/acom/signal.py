@@ -14,9 +14,10 @@ import numpy as np
 from hyperspy.signals import BaseSignal, LazySignal2D, Signal2D
 
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.signals.acom.diffraction_geometry import read_geometry, write_geometry
+from hyperspy_assb.signals.acom.pattern_metadata import read_geometry, read_scan, write_geometry
 
 if TYPE_CHECKING:
+    from hyperspy_assb.acom.matching.block_indexing import IndexingOptions
     from hyperspy_assb.acom.templates.bank import TemplateBank
     from hyperspy_assb.signals.acom.orientations import OrientationMaps
 
@@ -134,9 +135,20 @@ class ACOMPatterns(Signal2D):
         ValueError
             If the patterns are not calibrated.
         """
-        from hyperspy_assb.signals.acom.indexing import virtual_bright_field
+        from hyperspy_assb.acom.scan.scan_indexing import bright_field
+        from hyperspy_assb.signals.acom.indexing import Progressbar
 
-        return virtual_bright_field(self, radius, show_progressbar=show_progressbar)
+        scan = read_scan(self)
+        show = show_progressbar if self._lazy else False
+        with Progressbar(int(np.prod(scan.shape)), show) as tick:
+            counts = bright_field(scan, scan.beam_radius(scan.geometry) if radius is None else radius, done=tick)
+        shape = self.axes_manager._navigation_shape_in_array or (1,)
+        result = self._get_navigation_signal(data=counts.reshape(shape))
+        if self.axes_manager.navigation_dimension:
+            result = result.transpose(signal_axes=0)
+        result.metadata.General.title = "Virtual bright field"
+        result.metadata.set_item("Signal.quantity", "Counts")
+        return result
 
     def index_orientations(
         self,
@@ -146,7 +158,7 @@ class ACOMPatterns(Signal2D):
         calibrate: bool = True,
         refine: bool = True,
         backend: str = "numba",
-        options: Any = None,
+        options: IndexingOptions | None = None,
         show_progressbar: bool | None = None,
     ) -> OrientationMaps:
         """Find phase and orientation of the crystal in every pattern, and amorphous material.
@@ -186,9 +198,8 @@ class ACOMPatterns(Signal2D):
         from hyperspy_assb.signals.acom.indexing import index_orientations
 
         return index_orientations(
-            self,
+            read_scan(self, geometry),
             bank,
-            geometry=geometry,
             calibrate=calibrate,
             refine=refine,
             backend=backend,

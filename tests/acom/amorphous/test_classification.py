@@ -28,7 +28,8 @@ from hyperspy_assb.acom.amorphous.diffuse_rings import (
     measure_profile,
     table_profile,
 )
-from hyperspy_assb.acom.calibration.ring_calibration import calibrate_on_rings, cubic_rings
+from hyperspy_assb.acom.calibration.ring_calibration import calibrate_on_rings
+from hyperspy_assb.acom.crystals.powder_rings import cubic_rings
 from hyperspy_assb.acom.matching.indexed import PatternStatus
 from hyperspy_assb.acom.matching.matcher import Matcher
 from hyperspy_assb.acom.patterns.direct_beam import find_symmetry_centre

@@ -18,11 +18,11 @@ from hyperspy_assb.acom.matching.matcher import MatchOptions
 from hyperspy_assb.acom.matching.posterior import (
     PosteriorOptions,
     calibration_nodes,
+    log_odds,
     phase_reliability,
     probabilities,
     reliability,
 )
-from hyperspy_assb.acom.matching.posterior_kernels import log_odds
 from hyperspy_assb.acom.matching.refinement import RefineOptions, refine_orientations, score_orientations
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.templates.bank import simulate_bank

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperspy_assb.acom.crystals.crystal_phase import laue_rotations
+from hyperspy_assb.acom.crystals.disorientation import symmetry_of
 from hyperspy_assb.acom.crystals.frames import matrices, turn_pattern
-from hyperspy_assb.acom.matching.azimuth_sweep import sweeper
-from hyperspy_assb.acom.matching.matcher import Matcher, MatchOptions, match_patterns, quaternions_of
-from hyperspy_assb.acom.matching.search import half_cosine
+from hyperspy_assb.acom.matching.matcher import Matcher, MatchOptions, match_patterns
+from hyperspy_assb.acom.matching.search import coarse_bank, half_cosine, polar_templates, sweeper
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.polar import WEIGHT_SUM, PolarGrid, unwrap
 from hyperspy_assb.acom.templates.bank import simulate_bank
-from hyperspy_assb.acom.templates.integer_templates import coarse_bank, polar_templates
+from hyperspy_assb.acom.templates.spot_weights import SpotWeighting
 
 SHAPE = (128, 120)
 GEOMETRY = PatternGeometry(
@@ -143,7 +143,7 @@ def test_the_kernel_is_exact(azimuths):
 
 def test_integer_weights_never_overflow_and_are_close(bank):
     grid = PolarGrid(0.1, 0.01, 80)
-    t = polar_templates(bank, grid, spots=32, intensity_power=0.3, radius_power=0.5)
+    t = polar_templates(bank, grid, spots=32, weighting=SpotWeighting(0.3, 0.5))
     assert (t.weights.sum(axis=1) == WEIGHT_SUM).all()
     assert (t.count % 8 == 0).all()
     n = 17
@@ -197,7 +197,7 @@ def test_disorientation_of_the_kernel_is_that_of_orix(bank, seed):
     q = rng.normal(size=(2, 4))
     q /= np.linalg.norm(q, axis=1, keepdims=True)
     phase = bank.phases[0]
-    angle = np.degrees(2 * np.arccos(min(half_cosine(q[0], q[1], quaternions_of(laue_rotations(phase))), 1.0)))
+    angle = np.degrees(2 * np.arccos(min(half_cosine(q[0], q[1], symmetry_of(phase)), 1.0)))
     assert angle == pytest.approx(disorientation(q[0], q[1], phase)[0], abs=1e-3)
 
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -380,15 +381,14 @@ def test_a_damaged_file_is_written_again(cache, monkeypatch, damage):
 
 
 def test_the_cache_directory_is_that_of_the_platform(monkeypatch, tmp_path):
-    for name in ("HYPERSPY_ASSB_CACHE_DIR", "XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    for platform, folder in (("linux", ".cache"), ("darwin", "Library/Caches"), ("win32", "AppData/Local")):
-        monkeypatch.setattr(sys, "platform", platform)
-        assert cache_directory() == tmp_path / folder / "hyperspy_assb" / "expressions"
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_directory() == tmp_path / "xdg" / "hyperspy_assb" / "expressions"
+    monkeypatch.delenv("HYPERSPY_ASSB_CACHE_DIR", raising=False)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    assert cache_directory() == platformdirs.user_cache_path("hyperspy-assb", appauthor=False) / "expressions"
+    if sys.platform == "linux":
+        assert cache_directory() == tmp_path / "XDG_CACHE_HOME" / "hyperspy-assb" / "expressions"
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        assert cache_directory() == tmp_path / "HOME" / ".cache" / "hyperspy-assb" / "expressions"
 
 
 def test_a_directory_that_cannot_be_written_is_replaced_for_the_process(monkeypatch, tmp_path):

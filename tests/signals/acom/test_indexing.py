@@ -13,9 +13,10 @@ import pytest
 
 from hyperspy_assb.acom.crystals.disorientation import disorientation, symmetry_of
 from hyperspy_assb.acom.matching.indexed import PatternStatus
+from hyperspy_assb.acom.scan.scan_indexing import bank_of_scan
 from hyperspy_assb.acom.templates.bank import simulate_bank
 from hyperspy_assb.signals import load_patterns
-from hyperspy_assb.signals.acom.indexing import bank_for
+from hyperspy_assb.signals.acom.pattern_metadata import read_scan
 from hyperspy_assb.simulation import DiffractionConditions
 from hyperspy_assb.simulation.acom.scan import simulate_scan
 from hyperspy_assb.simulation.lamella import build_lamella
@@ -151,20 +152,19 @@ def test_without_refinement_orientations_are_those_of_the_bank(patterns, bank, m
 
 
 def test_a_bank_is_made_for_the_microscope(patterns):
-    notes = []
     small = patterns.deepcopy()
     small.metadata.Acquisition_instrument.TEM.beam_energy = 300.0
-    bank = bank_for(small, ["lfp"], small.geometry, notes)
+    bank, notes = bank_of_scan(read_scan(small), ["lfp"])
     assert bank.beam_energy == 300.0
     assert bank.precession_angle == pytest.approx(0.7)
     assert not notes
     del small.metadata.Acquisition_instrument.TEM.precession_angle
     del small.metadata.Acquisition_instrument.TEM.rocking_angle
-    bank_for(small, "lfp", small.geometry, notes)
+    _, notes = bank_of_scan(read_scan(small), "lfp")
     assert "No precession angle" in notes[0]
     del small.metadata.Acquisition_instrument.TEM.beam_energy
     with pytest.raises(ValueError, match="beam energy"):
-        bank_for(small, ["lfp"], small.geometry, notes)
+        bank_of_scan(read_scan(small), ["lfp"])
 
 
 def test_bad_input(patterns, bank):
@@ -272,7 +272,7 @@ def test_files_of_nanomegas_and_merlin_run(shared_data, bank, file, scale):
 def test_nothing_that_is_imported_is_made_in_rust():
     code = (
         "import json, sys\n"
-        "import hyperspy_assb.acom.scan.scan_blocks\n"
+        "import hyperspy_assb.acom.scan.scan_indexing\n"
         "from hyperspy_assb.acom.maps import grains, mechanism_tests\n"
         "from hyperspy_assb.signals.acom import indexing, phase_comparison, signal\n"
         "files = [getattr(m, '__file__', None) for m in list(sys.modules.values())]\n"

@@ -233,7 +233,7 @@ def test_two_states(maps, lamella, make_maps, make_scan_of_state):
 
 
 def test_a_displaced_scan_is_registered(maps, make_maps):
-    from hyperspy_assb.acom.scan.assembly import crop_scan
+    from hyperspy_assb.acom.matching.indexed import crop_scan
 
     first = make_maps(crop_scan(maps.found, slice(0, 36), slice(2, 48)))
     second = make_maps(crop_scan(maps.found, slice(3, 40), slice(0, 45)))

@@ -10,7 +10,7 @@ from hyperspy_assb import load_patterns
 from hyperspy_assb.acom.crystals.kinematical import electron_wavelength
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.signals import ACOMPatterns, LazyACOMPatterns
-from hyperspy_assb.signals.acom.indexing import read_blocks, sample_patterns, scan_shape
+from hyperspy_assb.signals.acom.pattern_metadata import read_scan
 
 
 def patterns(shape=(3, 4), size=(20, 24), *, scale=0.05, units="1/Å", centre=(11.0, 9.0), lazy=False):
@@ -151,9 +151,9 @@ def test_a_calibration_that_is_set_is_read_again():
 @pytest.mark.parametrize("shape", [(5, 7), (7,), ()])
 def test_blocks_cover_the_scan_once(lazy, size, shape):
     s = patterns(shape, lazy=lazy)
-    whole = np.asarray(s.data).reshape(*scan_shape(s), 20, 24)
-    seen = np.zeros(scan_shape(s), dtype=int)
-    for rows, columns, block in read_blocks(s, scan_shape(s), block_bytes=size):
+    whole = np.asarray(s.data).reshape(*read_scan(s).shape, 20, 24)
+    seen = np.zeros(read_scan(s).shape, dtype=int)
+    for rows, columns, block in read_scan(s).blocks(block_bytes=size):
         np.testing.assert_array_equal(block, whole[rows, columns])
         assert block.nbytes <= max(size, 20 * 24 * 2)
         seen[rows, columns] += 1
@@ -163,17 +163,17 @@ def test_blocks_cover_the_scan_once(lazy, size, shape):
 @pytest.mark.parametrize("lazy", [False, True])
 def test_a_sample_is_spread_over_the_scan(lazy):
     s = patterns((10, 12), lazy=lazy)
-    sample = sample_patterns(s, 30)
+    sample = read_scan(s).sample(30)
     assert 20 <= len(sample) <= 45
-    assert len(sample_patterns(s, 10**6)) == 120
+    assert len(read_scan(s).sample(10**6)) == 120
     whole = {pattern.tobytes() for pattern in np.asarray(s.data).reshape(120, 20, 24)}
     assert {pattern.tobytes() for pattern in sample} <= whole
-    assert len(sample_patterns(patterns(()), 5)) == 1
+    assert len(read_scan(patterns(())).sample(5)) == 1
 
 
 def test_a_series_of_scans_is_refused():
     with pytest.raises(ValueError, match="3 navigation axes"):
-        scan_shape(patterns((2, 2, 2)))
+        read_scan(patterns((2, 2, 2)))
 
 
 @pytest.mark.parametrize("lazy", [False, True])
@@ -224,7 +224,7 @@ def test_real_files(shared_data, file, scan, frame, lazy):
     s = load_patterns(shared_data / "diffraction" / file, lazy=lazy)
     assert type(s) is (LazyACOMPatterns if lazy else ACOMPatterns)
     assert s.data.shape == (*scan, *frame)
-    blocks = list(read_blocks(s, scan_shape(s)))
+    blocks = list(read_scan(s, PatternGeometry(scale=0.01, centre=(1.0, 1.0))).blocks())
     assert sum(block.sum(dtype=float) for *_, block in blocks) > 0
 
 

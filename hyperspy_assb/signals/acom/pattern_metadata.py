@@ -1,4 +1,4 @@
-"""The calibration of diffraction patterns in the axes and the metadata of a signal."""
+"""What the axes and the metadata of a signal say of its diffraction patterns, and writing a calibration there."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from hyperspy_assb.acom.crystals.kinematical import electron_wavelength
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
+from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, known_energy
 
 _NODE = "ASSB.diffraction"
 _TEM = "Acquisition_instrument.TEM."
@@ -16,6 +17,10 @@ _LENGTHS = {"m": 1e3, "cm": 10.0, "mm": 1.0, "µm": 1e-3, "um": 1e-3}
 """Millimetres."""
 _REACH = (0.05, 20.0)
 """What half a frame can reach in 1/Å."""
+_SHORTEST_CAMERA = 10.0
+"""Camera length in mm below which it is in m: no camera length is below 10 mm or above 10 m."""
+_HIGHEST_ENERGY = 1e4
+"""Beam energy in keV above which it is in V."""
 
 
 def read_geometry(signal: Any) -> PatternGeometry:
@@ -92,19 +97,64 @@ def write_geometry(signal: Any, geometry: PatternGeometry) -> None:
     signal.metadata.set_item(_NODE, settings)
 
 
-def read_beam_energy(signal: Any) -> float:
-    """Beam energy in keV.
+def read_scan(signal: Any, geometry: PatternGeometry | None = None) -> PatternScan:
+    """The patterns of a signal with all that is known of how they were recorded; no metadata are read after this.
+
+    Parameters
+    ----------
+    signal
+        Patterns, lazy or not, with two navigation axes at most.
+    geometry
+        Calibration that holds instead of the one that the signal states.
 
     Raises
     ------
     ValueError
-        If it is not in the metadata.
+        If there are more than two navigation axes, no patterns, or none of a real type; or the signal is not
+        calibrated, and no geometry is given.
     """
-    energy = signal.metadata.get_item(_TEM + "beam_energy", None)
-    if energy is None or not np.isfinite(float(energy)) or float(energy) <= 0:
-        raise ValueError(f"The beam energy of {_title(signal)} is needed: set metadata.{_TEM}beam_energy, in keV.")
+    shape = signal.axes_manager._navigation_shape_in_array
+    if len(shape) > 2:
+        raise ValueError(
+            f"The patterns have {len(shape)} navigation axes: index the scans of a series one by one (s.inav[..., 0])."
+        )
+    title = signal.metadata.get_item("General.title", "") or "signal"
+    if signal.data.size == 0 or signal.data.dtype == object:
+        raise ValueError(f"'{title}' is empty: no pattern was read.")
+    if signal.data.dtype.kind not in "buif":
+        raise ValueError(f"'{title}' holds {signal.data.dtype}: patterns are counts, of a real type.")
+    whole = (*(1,) * (2 - len(shape)), *shape, *signal.data.shape[-2:])
+    data = signal.data if signal._lazy else np.asarray(signal.data)
+    return PatternScan(
+        patterns=data.reshape(whole),
+        geometry=read_geometry(signal) if geometry is None else geometry,
+        centre_stated=any(axis.offset != 0.0 for axis in signal.axes_manager.signal_axes),
+        beam_energy=_beam_energy(signal),
+        precession_angle=_precession_angle(signal),
+        convergence_angle=_number(signal, "convergence_angle"),
+        axes=tuple({**axis, "navigate": True} for axis in signal.axes_manager._get_navigation_axes_dicts()),
+        title=_title(signal),
+    )
+
+
+def _number(signal: Any, name: str) -> float | None:
+    value = signal.metadata.get_item(_TEM + name, None)
+    return None if value is None else float(value)
+
+
+def _beam_energy(signal: Any) -> float | None:
+    """keV; None where it is not in the metadata."""
+    energy = _number(signal, "beam_energy")
+    if energy is None or not np.isfinite(energy) or energy <= 0:
+        return None
     # Some files give it in V.
-    return float(energy) / 1e3 if float(energy) > 1e4 else float(energy)
+    return energy / 1e3 if energy > _HIGHEST_ENERGY else energy
+
+
+def _precession_angle(signal: Any) -> float | None:
+    """Degrees; None where it is not in the metadata."""
+    angle, rocking = _number(signal, "precession_angle"), _number(signal, "rocking_angle")
+    return float(np.degrees(rocking * 1e-3)) if angle is None and rocking is not None else angle
 
 
 def _reciprocal_scale(signal: Any, axis: Any) -> float:
@@ -123,10 +173,10 @@ def _reciprocal_scale(signal: Any, axis: Any) -> float:
         scale = float(axis.scale) / 10.0
     elif plain in ("mrad", "rad"):
         angle = float(axis.scale) * (1e-3 if plain == "mrad" else 1.0)
-        scale = angle / electron_wavelength(read_beam_energy(signal))
+        scale = angle / electron_wavelength(known_energy(_beam_energy(signal), title))
     elif plain in _LENGTHS:
         angle = float(axis.scale) * _LENGTHS[plain] / _camera_length(signal, what, advice)
-        scale = angle / electron_wavelength(read_beam_energy(signal))
+        scale = angle / electron_wavelength(known_energy(_beam_energy(signal), title))
     else:
         raise ValueError(f"{what} is not calibrated (scale {axis.scale:g}, units {units!r}): {advice}")
     reach = abs(scale) * axis.size / 2.0
@@ -143,8 +193,8 @@ def _camera_length(signal: Any, what: str, advice: str) -> float:
     length = signal.metadata.get_item(_TEM + "camera_length", None)
     if length is None or not float(length) > 0.0:
         raise ValueError(f"{what} is in a unit of length, but the camera length is not in the metadata: {advice}")
-    # HyperSpy has it in mm, block files in m; no camera length is below 10 mm or above 10 m.
-    return float(length) * (1e3 if float(length) < 10.0 else 1.0)
+    # HyperSpy has it in mm, block files in m.
+    return float(length) * (1e3 if float(length) < _SHORTEST_CAMERA else 1.0)
 
 
 def _centre(signal: Any, axes: Any) -> tuple[float, float]:
