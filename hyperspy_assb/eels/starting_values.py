@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import fft
+from scipy import fft, ndimage, signal
 
 from hyperspy_assb.eels.lineshapes import ZERO_LOSS_PEAK
 from hyperspy_assb.fitting.forward import SpectrumModel
@@ -198,6 +198,39 @@ def single_scattering(counts: FloatArray, energy: FloatArray, zero_loss: FloatAr
     logarithm = np.zeros(spectrum.size, dtype=complex)
     logarithm[usable] = np.log(spectrum[usable] / source[usable])
     return fft.irfft(logarithm * np.where(usable, strength, 0.0), length)[: energy.size]
+
+
+def start_plasmon(
+    distribution: FloatArray, loss: FloatArray, fwhm: float, *, start: float
+) -> tuple[float, float] | None:
+    """Energy and width of the most prominent maximum of a single-scattering distribution.
+
+    Parameters
+    ----------
+    distribution
+        As from :func:`single_scattering`, shape (E,).
+    loss
+        Energy losses in eV, shape (E,).
+    fwhm
+        Width of the zero loss in eV, by which the distribution is smoothed again.
+    start
+        Energy loss in eV from which the maximum is sought.
+
+    Returns
+    -------
+    energy, width
+        In eV, the width without what smoothing adds to it; None where there is no maximum.
+    """
+    step = loss[1] - loss[0]
+    first = int(np.searchsorted(loss, start))
+    smooth = ndimage.gaussian_filter1d(distribution, fwhm / step / np.sqrt(8.0 * np.log(2.0)))[first:]
+    peaks, found = signal.find_peaks(smooth, prominence=0.0, width=0.0)
+    if not peaks.size:
+        return None
+    top = int(np.argmax(found["prominences"]))
+    # The zero loss widens it twice: as a window of the deconvolution, and here.
+    width = np.sqrt(max((found["widths"][top] * step) ** 2 - 2.0 * fwhm**2, (0.3 * fwhm) ** 2))
+    return float(loss[first + peaks[top]]), float(max(width, step))
 
 
 def start_scattering(

@@ -227,6 +227,8 @@ def decide(
                     value = score[r, k] - new_score[r, k]
                     for j in range(n):
                         value -= (new_information[r, k, j] + missing[r, k, j]) * change[r, j]
+                    # What stood still, at a bound or without effect, tells nothing: 0 keeps it out of the update.
+                    value = value if change[r, k] != 0.0 else 0.0
                     surplus[k] = value
                     size = max(new_information[r, k, k], 1e-300)
                     product += value * change[r, k]

@@ -38,6 +38,7 @@ HIGHEST_LOW_LOSS_EDGE = 150.0
 _INSTRUMENT = ("asymmetry", "lorentz_fraction", "tail_fraction", "tail_length")
 """Parameters of the zero loss that source and detector give to every pixel alike; its area, place and width drift."""
 _TAILS = ((0.1, 0.05, 5.0), (0.02, 0.2, 10.0), (0.5, 0.001, 10.0))
+_PLASMON = (("VolumePlasmon", "plasmon_energy"), ("VolumePlasmon", "fwhm"))
 NOMINAL = MicroscopeParameters(beam_energy=200.0, convergence_angle=8.0, collection_angle=15.0)
 """What cross-sections are computed for where the microscope is not known; areal densities are relative then."""
 
@@ -180,7 +181,10 @@ def _fit_typical(
     zero: starting_values.ZeroLossStart,
     detector: Detector,
 ) -> tuple[FloatArray, FloatArray]:
-    """Fit the mean of all spectra, aligned by whole channels: its zero-loss area and t/lambda, and all parameters."""
+    """Fit the mean of all spectra, aligned by whole channels: what it started from, and all fitted parameters.
+
+    The first are zero-loss area, t/lambda and zero-loss position, shape (3,).
+    """
     good = np.isfinite(zero.centre)
     mean = starting_values.sum_aligned(counts, zero.centre, energy) / good.sum()
     centre = float(np.median(zero.centre[good]))
@@ -192,21 +196,25 @@ def _fit_typical(
     dark = [k for k, (component, _) in enumerate(compiled.names) if component == "DarkLevel"]
     level = theta[dark[0]] * compiled.model.scale if dark else 0.0
     linear = np.concatenate([t.linear & (t.shape.role is Role.SCATTERING) for t in compiled.model.terms])
+    plasmon = [k for k, name in enumerate(compiled.names) if name in _PLASMON]
     starts = []
     for lorentz_fraction, tail_fraction, tail_length in _TAILS:
         theta[source] = [typical.intensity[0], centre, typical.fwhm, 0.0, lorentz_fraction, tail_fraction, tail_length]
         peak = starting_values.zero_loss_channels(energy[:used], theta[source])
         distribution = starting_values.single_scattering(mean[:used] - level, energy[:used], peak)
-        starts.append(
+        first = max(2.0, 2 * typical.fwhm)
+        shapes = [theta]
+        found = starting_values.start_plasmon(distribution, compiled.model.loss, typical.fwhm, start=first)
+        if plasmon and found is not None:
+            # A narrow plasmon draws the fit to itself only from nearby.
+            shapes.append(theta.copy())
+            shapes[-1][plasmon] = np.clip(found, compiled.lower[plasmon], compiled.upper[plasmon])
+        starts += [
             starting_values.start_scattering(
-                compiled.model,
-                linear & compiled.free,
-                theta,
-                distribution,
-                start=max(2.0, 2 * typical.fwhm),
-                stop=energy[used - 1],
+                compiled.model, linear & compiled.free, own, distribution, start=first, stop=energy[used - 1]
             )
-        )
+            for own in shapes
+        ]
     result = fit_spectra(
         compiled.model,
         np.broadcast_to(mean[:used], (len(starts), used)),
@@ -222,7 +230,7 @@ def _fit_typical(
     values = result.values[best] if result.usable[best] else starts[0]
     for name in _INSTRUMENT:
         getattr(model[0], name).free = False
-    return np.array([values[source.start], max(typical.t_over_lambda[0], 1e-3)]), values
+    return np.array([typical.intensity[0], max(typical.t_over_lambda[0], 1e-3), centre]), values
 
 
 def _spread(model: ASSBEELSModel, typical: FloatArray, values: FloatArray, zero: starting_values.ZeroLossStart) -> None:
@@ -236,7 +244,7 @@ def _spread(model: ASSBEELSModel, typical: FloatArray, values: FloatArray, zero:
             if component.name == "ZeroLossPeak" and parameter.name == "intensity":
                 value = zero.intensity * values[column] / typical[0]
             elif component.name == "ZeroLossPeak" and parameter.name == "centre":
-                value = zero.centre
+                value = zero.centre + (values[column] - typical[2])  # the mode of an asymmetric peak is not its centre
             elif linear and term.shape.role is Role.SCATTERING:
                 value = values[column] * thickness
             value = np.where(np.isfinite(value), value, values[column])
