@@ -20,6 +20,8 @@ curved valley, which is straight for the others alone (variable projection; Golu
 (2003))."""
 _SHORT, _UNDAMPED = 1e-3, 1e-6
 """Gain in log-likelihood of a short step, and damping that does not matter."""
+_EPSILON = 1e-15
+"""Relative error of an expectation in floating point."""
 _LEARN_AFTER = 2
 """Steps after which the curvature is learnt from the steps themselves; most spectra are done by then."""
 
@@ -263,7 +265,8 @@ class Problem:
         gain, damping = np.zeros(len(theta)), np.full(len(theta), 1e-3)
         last_gain, failed = np.zeros(len(theta)), np.zeros(len(theta), dtype=bool)
         trial = np.zeros((len(theta), where.size))
-        rounding = 1e-15 * np.abs(y).sum(axis=1) if weights is None else np.zeros(len(theta))
+        size = np.abs(y).sum(axis=1) if weights is None else np.einsum("se,se,se->s", weights, y, y)
+        rounding = _EPSILON * size
         excess = 2.0 / max(self.keep.size - where.size, 1)
         self._accumulate(active, theta, y, weights, state)
         far = active[self._is_far(active, y, weights, state)]
@@ -291,7 +294,9 @@ class Problem:
             second = last_gain[active] > 0.0
             falling = np.divide(gain[active], last_gain[active], out=np.ones(active.size), where=second)
             left = gain[active] * np.clip(falling, 0.03, 1.0)
-            finished = (left < self.tolerance * scale) & (damping[active] <= _UNDAMPED)
+            # Rounding of the expectation alone makes a gradient that promises this much.
+            finest = _EPSILON**2 * size[active]
+            finished = (left < np.maximum(self.tolerance * scale, finest)) & (damping[active] <= _UNDAMPED)
             finished &= np.isfinite(state.objective[active])
             last_gain[active] = gain[active]
             ended = active[finished]
@@ -304,6 +309,8 @@ class Problem:
             theta[ended] = new_theta[ended]
             active = active[~finished & (iterations[active] < self.max_iterations) & (damping[active] < 1e12)]
             if active.size:
+                if weights is not None:
+                    rounding[active] = _EPSILON * np.sqrt(size[active] * np.maximum(2.0 * state.objective[active], 0.0))
                 self._accumulate(active, new_theta, y, weights, candidate)
                 slow = active[(iterations[active] >= _PROJECT_AFTER) & np.isfinite(candidate.objective[active])]
                 if slow.size and linear.any() and not linear.all():
