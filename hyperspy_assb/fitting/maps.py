@@ -103,7 +103,8 @@ def fit_map(
         start[:, moving] = values[:, moving]
         known = variance[again] if variance is not None and variance.ndim > 1 else variance
         other = fit_spectra(job.model, flat[again], start, variance=known, **common)
-        better = other.usable & ~(result.deviance[again] <= other.deviance + 0.01)
+        least = 0.01 * np.maximum(1.0, other.deviance / np.maximum(other.dof, 1))
+        better = other.usable & ~(result.deviance[again] <= other.deviance + least)
         rows = np.flatnonzero(again)[better]
         result.replace_rows(rows, other.take(better))
     if relative:

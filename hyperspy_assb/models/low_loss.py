@@ -226,8 +226,8 @@ def _fit_typical(
         detector=detector,
         options=SolverOptions(max_iterations=300, minimum_counts=0.0),
     )
-    best = int(np.nanargmin(np.where(result.usable, result.deviance, np.inf)))
-    values = result.values[best] if result.usable[best] else starts[0]
+    best = result.best()
+    values = starts[0] if best is None else result.values[best]
     for name in _INSTRUMENT:
         getattr(model[0], name).free = False
     return np.array([typical.intensity[0], max(typical.t_over_lambda[0], 1e-3), centre]), values
