@@ -199,7 +199,7 @@ def fit_zero_loss_shape(
         If no peak can be fitted.
     """
     loss = grid.loss
-    order = np.argsort(loss)
+    order = np.argsort(loss, kind="stable")
     low = max(first, -max(_GAIN_SIDE * fwhm, 6 * grid.step))
     use = order[(loss[order] >= low) & (loss[order] <= max(_LOSS_SIDE * fwhm, 3 * grid.step))]
     area = float(total[np.abs(loss) <= fwhm].sum())

@@ -82,7 +82,7 @@ def estimate_detector(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, 
     if smooth.sum() < 50:
         return Detector(), level
     electrons, scatter = np.maximum(mean[smooth] - level, 0.0), variance[smooth]
-    order = np.argsort(electrons)
+    order = np.argsort(electrons, kind="stable")
     groups = np.array_split(order, min(50, order.size // 25))
     x = np.array([electrons[g].mean() for g in groups])
     # The median of a squared normal deviate is 0.4549 of its mean, and knows nothing of X-ray spikes.
