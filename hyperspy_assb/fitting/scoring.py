@@ -190,7 +190,7 @@ class Problem:
         where = np.flatnonzero(self.free)
         position = theta[:, where]
         trial, gain = position.copy(), np.zeros(len(theta))
-        damping = np.zeros(len(theta))
+        damping, short = np.zeros(len(theta)), np.zeros(len(theta))
         # Each step is exact but for bounds that bind or let go, of which there are finitely many.
         for _ in range(2 * where.size + 2):
             steps.propose(
@@ -203,6 +203,7 @@ class Problem:
                 state.information,
                 state.missing,
                 damping,
+                short,
                 trial,
                 gain,
                 state.stuck,
@@ -240,6 +241,7 @@ class Problem:
             state.information,
             state.missing,
             np.full(len(theta), 1e-9),
+            np.zeros(len(theta)),
             trial,
             gain,
             state.stuck,
@@ -264,7 +266,7 @@ class Problem:
         new_theta = theta.copy()
         gain, damping = np.zeros(len(theta)), np.full(len(theta), 1e-3)
         last_gain, failed = np.zeros(len(theta)), np.zeros(len(theta), dtype=bool)
-        trial = np.zeros((len(theta), where.size))
+        trial, small = np.zeros((len(theta), where.size)), np.zeros(len(theta))
         size = np.abs(y).sum(axis=1) if weights is None else np.einsum("se,se,se->s", weights, y, y)
         rounding = _EPSILON * size
         excess = 2.0 / max(self.keep.size - where.size, 1)
@@ -280,16 +282,17 @@ class Problem:
             new_theta[far] = theta[far]
         while active.size:
             position = np.ascontiguousarray(theta[:, where])
-            arrays = (state.score, state.information, state.missing, damping, trial, gain, state.stuck)
+            # Where the model misses the data by many standard errors, the gain is judged by what it misses.
+            scale = np.maximum(1.0, excess * state.objective[active])
+            small[active] = _SHORT * np.where(np.isfinite(scale), scale, 1.0)
+            arrays = (state.score, state.information, state.missing, damping, small, trial, gain, state.stuck)
             steps.propose(active, position, nothing, self.lower, self.upper, *arrays)
             # A damped step gains little where the data say little: whether that is all, only an undamped one tells.
-            short = active[(gain[active] < _SHORT) & (damping[active] > _UNDAMPED) & ~failed[active]]
+            short = active[(gain[active] < small[active]) & (damping[active] > _UNDAMPED) & ~failed[active]]
             damping[short] = 1e-9
             steps.propose(short, position, nothing, self.lower, self.upper, *arrays)
             iterations[active] += 1
             new_theta[np.ix_(active, where)] = trial[active]
-            # Where the model misses the data by many standard errors, the gain is judged by what it misses.
-            scale = np.maximum(1.0, excess * state.objective[active])
             # The gain falls from step to step by about the same factor; one step alone does not tell by which.
             second = last_gain[active] > 0.0
             falling = np.divide(gain[active], last_gain[active], out=np.ones(active.size), where=second)

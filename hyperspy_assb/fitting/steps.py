@@ -71,6 +71,7 @@ def propose(
     information: FloatArray,
     missing: FloatArray,
     damping: FloatArray,
+    short: FloatArray,
     trial: FloatArray,
     gain: FloatArray,
     stuck: NDArray[np.bool_],
@@ -96,6 +97,8 @@ def propose(
         the sum is not positive definite.
     damping
         Levenberg damping in units of the scaled curvature, shape (B,); grows where a step cannot be solved for.
+    short
+        Gain below which a fit may be at its end, shape (B,).
     trial, gain, stuck
         Overwritten: new parameters, shape (B, F); the log-likelihood that they are expected to gain, shape (B,); which
         parameters the likelihood pushes against a bound, or nothing depends on, shape (B, F).
@@ -167,7 +170,7 @@ def propose(
             aim = position[r, k] + change[k] / root[k]
             trial[r, k] = min(max(aim, lower[k]), upper[k])
         gain[r] = abs(expected)
-        if learnt and gain[r] < 1e-3:
+        if learnt and gain[r] < short[r]:
             # A curvature that was learnt too large would promise too little: the expected one has the last word.
             for k in range(n):
                 for j in range(n):
