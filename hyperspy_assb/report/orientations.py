@@ -193,7 +193,7 @@ def match_figures(result: OrientationMaps, signal: Any, count: int = EXAMPLES) -
         if not len(places):
             continue
         score = result.found.correlation[tuple(places.T)]
-        place = places[np.argsort(score)[len(score) // 2]]
+        place = places[np.argsort(score, kind="stable")[len(score) // 2]]
         index = tuple(int(i) for i in place[2 - len(result.axes) :])
         _, ax = plt.subplots(figsize=(5.2, 5.4), layout="constrained")
         plot_match(result, signal, index, ax=ax)

@@ -72,7 +72,8 @@ def choose_spectra(model: ASSBEELSModel, pixels: Mapping[str, int] | None = None
     thickness = np.ravel(model.t_over_lambda())
     good = np.flatnonzero(np.isfinite(deviance) & np.isfinite(thickness))
     if pixels is None:
-        by_deviance, by_thickness = good[np.argsort(deviance[good])], good[np.argsort(thickness[good])]
+        by_deviance = good[np.argsort(deviance[good], kind="stable")]
+        by_thickness = good[np.argsort(thickness[good], kind="stable")]
         chosen = [
             ("median fit", by_deviance[len(good) // 2]),
             ("best fit", by_deviance[0]),

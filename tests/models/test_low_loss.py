@@ -232,6 +232,93 @@ def test_the_plasmon_of_aluminium(shared_data, valence_band):
     assert model["ZeroLossPeak"].fwhm.value == pytest.approx(0.18, abs=0.02)
 
 
+def redraw(signal, total, seed):
+    """The recorded counts as expectations of others."""
+    mean = np.maximum(np.asarray(signal.data, dtype=float), 0.0)
+    other = signal.deepcopy()
+    other.data = np.random.default_rng([seed, int(total)]).poisson(mean * total / mean.sum()).astype(float)
+    return other
+
+
+def plasmon_of(signal, *, valence_band=False, stray=None):
+    """Energy of the plasmon, and whether the fit converged; `stray`: from where starting values are drawn."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        model = signal.create_low_loss_model((), valence="plasmon", valence_band=valence_band)
+    if stray is not None:
+        for component in model:
+            for parameter in component.free_parameters:
+                stored = parameter.map["values"]
+                if parameter.name == "centre":
+                    stored += 0.3 * model["ZeroLossPeak"].fwhm.value * stray.standard_normal()
+                else:
+                    share = 0.03 if parameter.name == "plasmon_energy" else 0.2
+                    stored *= np.exp(share * stray.standard_normal())
+        model.fetch_stored_values()
+    model.multifit(show_progressbar=False)
+    usable = np.isin(model.fit_quality.status.data, (Status.CONVERGED, Status.AT_BOUND))
+    return model["VolumePlasmon"].plasmon_energy.value, bool(np.all(usable))
+
+
+def aluminium(shared_data):
+    path = shared_data / "eels" / "aluminium" / "AL-DFoffset0.00.dm3"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return hs.load(path, signal_type="EELS_ASSB")
+
+
+def test_the_plasmon_of_aluminium_does_not_hang_on_the_counts_that_were_drawn(shared_data):
+    signal = aluminium(shared_data).isig[:20.0]
+    for seed, total in enumerate([4.9e9, 4.9e9, 4.9e9, 8e8, 8e8, 8e8, 1e8, 1e8, 1e7, 1e7]):
+        energy, usable = plasmon_of(redraw(signal, total, seed))
+        assert usable, (seed, total)
+        assert energy == pytest.approx(15.0, abs=0.1), (seed, total)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("valence_band", [True, False])
+@pytest.mark.parametrize("total", [4.9e9, 8e8, 1e8, 1e7])
+def test_the_plasmon_of_aluminium_in_fifty_draws(shared_data, total, valence_band):
+    signal = aluminium(shared_data)
+    for seed in range(50):
+        stray = np.random.default_rng(seed) if seed % 2 else None
+        energy, usable = plasmon_of(redraw(signal, total, seed), valence_band=valence_band, stray=stray)
+        assert usable, seed
+        assert energy == pytest.approx(15.0, abs=0.1), seed
+
+
+def narrow_plasmon(rng, *, channels=600, electrons, energy, width, zero_loss):
+    """A bright spectrum that no model here describes to its noise: a zero loss of two peaks with a broad base, a
+    Lorentzian plasmon and a tail of other losses, with plural scattering."""
+    step = 45.0 / channels
+    axis, loss = -5.0 + step * np.arange(channels), step * np.arange(channels)
+    u = (axis - rng.uniform(-0.3, 0.3)) / zero_loss
+    peak = np.exp(-4.0 * np.log(2.0) * u**2) + 0.15 * np.exp(-4.0 * np.log(2.0) * ((u - 0.3) / 1.6) ** 2)
+    peak += 0.02 / (1.0 + 4.0 * u**2) + 0.01 * np.exp(-np.clip(u, 0.0, None) / 2.0) * (u > -0.5)
+    single = 1.0 / (1.0 + 4.0 * ((loss - energy) / width) ** 2)
+    other = np.where(loss > 3.0, np.exp(-loss / 15.0), 0.0)
+    single = 0.75 * single / single.sum() + 0.25 * other / other.sum()
+    plural = np.exp(0.4 * (np.fft.rfft(single, 2 * channels) - 1.0))
+    mean = np.fft.irfft(np.fft.rfft(peak, 2 * channels) * plural, 2 * channels)[:channels]
+    mean = np.maximum(mean, 0.0) / mean.sum() * electrons + 2.0
+    signal = hs.signals.Signal1D(rng.poisson(mean).astype(float))
+    signal.set_signal_type("EELS_ASSB")
+    signal.axes_manager[0].offset, signal.axes_manager[0].scale, signal.axes_manager[0].units = -5.0, step, "eV"
+    signal.set_microscope_parameters(beam_energy=200.0, convergence_angle=8.0, collection_angle=15.0)
+    return signal
+
+
+@pytest.mark.parametrize("electrons", [1e8, 3e9, 1e11])
+@pytest.mark.parametrize(
+    ("energy", "width", "zero_loss"), [(8.5, 0.5, 0.3), (11.0, 0.3, 0.8), (15.0, 2.5, 0.2), (22.0, 1.0, 1.2)]
+)
+def test_narrow_plasmons_of_bright_spectra(rng, electrons, energy, width, zero_loss):
+    signal = narrow_plasmon(rng, electrons=electrons, energy=energy, width=width, zero_loss=zero_loss)
+    found, usable = plasmon_of(signal)
+    assert usable
+    assert found == pytest.approx(energy, abs=0.1 + 0.1 * width)
+
+
 def test_a_battery_line_scan(shared_data):
     path = shared_data / "eels" / "nmc_battery" / "EELS_ZLP_EELS_Spectrum_Image.dm3"
     model, usable = fit_file(path, ("Li", "Mn", "Co", "Ni"))

@@ -310,3 +310,40 @@ def test_the_detector_is_estimated_from_the_residuals(lazy):
     np.testing.assert_allclose(free_maps(model, "std"), free_maps(known, "std"), rtol=0.1)
     with pytest.raises(ValueError, match='detector must be a Detector or "estimate"'):
         model.multifit(detector="guess", show_progressbar=False)
+
+
+# --------------------------------------------------------------------------------------------------- units of the data
+
+
+def peak_model(unit, noise, seed=0):
+    """Six Gaussians on a level, in some unit, without a known variance."""
+    x = 0.1 * np.arange(200)
+    rng = np.random.default_rng(seed)
+    shape = np.exp(-0.5 * ((x - 9.0) / 1.5) ** 2) + 0.3
+    signal = hs.signals.Signal1D(unit * (shape + noise * rng.standard_normal((6, x.size))))
+    signal.axes_manager.signal_axes[0].scale = 0.1
+    model = signal.create_model()
+    peak = hs.model.components1D.GaussianHF(height=0.5 * unit, centre=9.6, fwhm=2.5)
+    model.extend([peak, hs.model.components1D.Offset(offset=0.1 * unit)])
+    peak.height.bmin = 0.0
+    return model
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-6, 0.02])
+def test_least_squares_is_the_same_in_any_unit(noise):
+    """Data without a variance have no scale but their own: small ones must not pass for fitted where they start."""
+    expected = None
+    for unit in (1.0, 2.0**-60, 2.0**-30, 1e-3, 1e4, 2.0**43):
+        model = peak_model(unit, noise)
+        result = hyperspy_assb.multifit(model, loss_function="ls", bounded=True, show_progressbar=False)
+        assert result.usable.all(), (unit, result.status)
+        own = np.stack(
+            [model[0].height.map["values"] / unit, model[0].centre.map["values"], model[0].fwhm.map["values"]]
+        )
+        std = np.stack([model[0].height.map["std"] / unit, model[0].centre.map["std"], model[0].fwhm.map["std"]])
+        if expected is None:
+            expected = own, std, result.deviance
+        np.testing.assert_allclose(own, expected[0], rtol=1e-9)
+        if noise > 0.0:
+            np.testing.assert_allclose(std, expected[1], rtol=1e-5)
+            np.testing.assert_allclose(result.deviance / unit**2, expected[2], rtol=1e-6)

@@ -89,7 +89,7 @@ def chance_of_noise(
     if not len(usable):
         # A scan of vacuum: no score is above chance.
         return ChanceScores(1.0, 0.0, 0)
-    order = usable[np.argsort(total[usable])]
+    order = usable[np.argsort(total[usable], kind="stable")]
     chosen = order[np.linspace(0, len(order) - 1, samples).round().astype(int)]
     gains = profiles.dispersion
     ny, nx = matcher.shape

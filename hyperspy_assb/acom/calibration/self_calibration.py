@@ -219,7 +219,7 @@ def _search_scales(
     total = np.array([geometer.at(trial).match(patterns, places).best.mean() for trial in trials])
     padded = np.pad(total, 1, constant_values=-np.inf)
     tops = np.flatnonzero((total >= padded[:-2]) & (total > padded[2:]))
-    tops = tops[np.argsort(-total[tops])][: o.starts]
+    tops = tops[np.argsort(-total[tops], kind="stable")][: o.starts]
     return [trials[i] for i in tops], float(total.max())
 
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from hyperspy_assb.acom.crystals.crystal_phase import CrystalPhase, cell_axes
 from hyperspy_assb.acom.crystals.frames import matrices
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.statistics.permutation import merge_equal
 from hyperspy_assb.reference import electron_scattering_factor
 
 _EXTINCT = 1e-8
@@ -146,6 +147,8 @@ def reflections(phase: CrystalPhase, *, max_radius: float = 1.5) -> Reflections:
             f"{phase.name}: no reflection within max_radius = {max_radius:g} 1/Å; its longest lattice spacing is "
             f"{shortest:.3g} Å."
         )
+    # Equivalent reflections are as strong but for rounding, and keep the order of their indices.
+    intensity[keep] = merge_equal(intensity[keep], absolute=1e-12 * float(intensity.max()))
     order = np.argsort(-intensity[keep], kind="stable")
 
     def pairs(values: NDArray[Any], sign: int) -> NDArray[Any]:
@@ -260,13 +263,16 @@ def _brightest(
     wavenumber, precession, width, cut = settings
     for n in range(total):
         count = project(rotations[n], vectors, strength, wavenumber, precession, width, cut, x, y, intensity, which)
-        # mergesort: Friedel pairs at exactly the same intensity keep their order
-        order = np.argsort(-intensity[:count], kind="mergesort")
+        # Equivalent spots are as strong but for rounding: they keep their order, so that which are left out beyond
+        # `most` does not depend on the last bit.
+        brightest = intensity[:count].max() if count else 0.0
+        order = np.argsort(-np.floor(intensity[:count] * (1e9 / max(brightest, 1e-300)) + 0.5), kind="mergesort")
         for k in range(min(count, most)):
             j = order[k]
             if intensity[j] < least * intensity[order[0]]:
                 break
-            spots[n, k, 0], spots[n, k, 1], spots[n, k, 2] = x[j], y[j], intensity[j]
+            spots[n, k, 0], spots[n, k, 1] = x[j], y[j]
+            spots[n, k, 2] = intensity[j] if k == 0 else min(intensity[j], spots[n, k - 1, 2])
             places[n, k] = which[j]
             counts[n] = k + 1
     return spots, places, counts

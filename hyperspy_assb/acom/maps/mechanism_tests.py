@@ -17,8 +17,11 @@ from scipy.stats import rankdata
 from hyperspy_assb.acom.maps.particles import MechanismOptions, Particles
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.statistics.blocks import split_into_blocks
+from hyperspy_assb.fitting.statistics.permutation import ROUNDING, merge_equal, p_value
 
 LEVEL = 0.05
+_SAME_SPREAD = 1e-6
+"""Degrees by which spreads may differ that are the same: those of particles of one orientation are rounding."""
 FEWEST = 6
 """Particles below which nothing is tested: with five, no order can be rarer than 1 in 120, and ties make it worse."""
 
@@ -126,7 +129,8 @@ def weigh_mechanism(
     """
     options = options or MechanismOptions()
     rng = np.random.default_rng(options.seed)
-    mixing = 4.0 * particles.delithiated * (1.0 - particles.delithiated)
+    # Shares f and 1 - f are mixed alike.
+    mixing = merge_equal(4.0 * particles.delithiated * (1.0 - particles.delithiated))
     size = np.asarray(particles.pixels, dtype=float)
     split, by_size = _split(particles, mixing, options, rng)
     large = particles.diameter > split
@@ -136,14 +140,14 @@ def weigh_mechanism(
             "orientation",
             "the orientation spread falls with size (rank correlation)",
             size,
-            particles.spread,
+            merge_equal(particles.spread, absolute=_SAME_SPREAD),
             options,
             rng,
         ),
         _rank_test(
             "amorphous",
             "mixing falls with the distance to amorphous material (rank correlation)",
-            particles.amorphous_distance,
+            merge_equal(particles.amorphous_distance),
             mixing,
             options,
             rng,
@@ -195,18 +199,21 @@ def _split(
     if not places.size:
         return middle, MechanismTest("size", question, float("nan"), float("nan"), total)
 
+    # Sums in another order differ by so much, in standard errors, which are the same for all orders.
+    rounding = ROUNDING * np.sqrt(total) * float(np.abs(mixing).max() / mixing.std())
+
     def largest(rows: FloatArray) -> tuple[FloatArray, NDArray[np.int64]]:
         below = np.cumsum(rows, axis=1)[:, places - 1]
         difference = below / places - (rows.sum(axis=1, keepdims=True) - below) / (total - places)
         error = rows.std(axis=1, ddof=1)[:, None] * np.sqrt(1.0 / places + 1.0 / (total - places))
         statistic = difference / error
-        best = statistic.argmax(axis=1)
+        best = (statistic >= statistic.max(axis=1, keepdims=True) - rounding).argmax(axis=1)
         return statistic[np.arange(len(rows)), best], best
 
     observed, best = largest(mixing[order][None])
     shuffled = rng.permuted(np.tile(mixing, (options.permutations, 1)), axis=1)
     permuted, _ = largest(shuffled)
-    p = _p_value(permuted, float(observed[0]))
+    p = float(p_value(permuted, observed[0], rounding))
     place = places[best[0]]
     diameters = particles.diameter[order]
     split = float(np.sqrt(diameters[place - 1] * diameters[place])) if p <= LEVEL else middle
@@ -227,10 +234,12 @@ def _rank_test(
     count = int(known.sum())
     if count < FEWEST or np.ptp(one) == 0.0 or np.ptp(other) == 0.0:
         return MechanismTest(name, question, float("nan"), float("nan"), count)
-    one, other = (one - one.mean()) / one.std(), (other - other.mean()) / other.std()
-    observed = float(one @ other) / count
-    permuted = rng.permuted(np.tile(other, (options.permutations, 1)), axis=1) @ one / count
-    return MechanismTest(name, question, observed, _p_value(-permuted, -observed), count)
+    # Twice a rank is an integer, and a sum of products of integers is exact.
+    one, other = 2.0 * one - (count + 1), 2.0 * other - (count + 1)
+    product = float(one @ other)
+    permuted = rng.permuted(np.tile(other, (options.permutations, 1)), axis=1) @ one
+    observed = product / float(np.sqrt((one @ one) * (other @ other)))
+    return MechanismTest(name, question, observed, float(p_value(-permuted, -product, 0.0)), count)
 
 
 def _piece(particles: Particles) -> int:
@@ -276,7 +285,9 @@ def _whole_test(
 
     observed = float(between(values[None])[0])
     permuted = between(rng.permuted(np.tile(values, (options.permutations, 1)), axis=1))
-    return MechanismTest(name, question, observed / float(permuted.mean()), _p_value(permuted, observed), count)
+    rounding = ROUNDING * (observed + np.abs(values).max() * np.sqrt(values.size * observed))
+    p = float(p_value(permuted, observed, rounding))
+    return MechanismTest(name, question, observed / float(permuted.mean()), p, count)
 
 
 def _interface_test(particles: Particles, options: MechanismOptions, rng: np.random.Generator) -> MechanismTest:
@@ -290,11 +301,5 @@ def _interface_test(particles: Particles, options: MechanismOptions, rng: np.ran
     # If boundary and crystal know nothing of each other, an angle is as probable as 90 degrees less it.
     flips = rng.random((options.permutations, angle.size)) < 0.5
     permuted = np.where(flips, 90.0 - angle, angle) @ weight / weight.sum()
-    return MechanismTest("interface", question, observed, _p_value(-permuted, -observed), int(known.sum()))
-
-
-def _p_value(permuted: FloatArray, observed: float) -> float:
-    """Share of the permutations with a statistic at least as large, itself counted."""
-    # Equal but for rounding is equal.
-    reached = int((permuted >= observed - 1e-9 * max(abs(observed), 1.0)).sum())
-    return (reached + 1) / (len(permuted) + 1)
+    p = float(p_value(-permuted, -observed, ROUNDING * 90.0))
+    return MechanismTest("interface", question, observed, p, int(known.sum()))

@@ -197,7 +197,7 @@ def find_particles(
         diameter=2.0 * np.sqrt(counts * pixel_size[0] * pixel_size[1] / np.pi),
         delithiated=shares,
         expected=_mean_in(labels, _probability(scan, first, second, delithiated), total),
-        mixed=np.minimum(shares, 1.0 - shares) >= options.mixed,
+        mixed=np.minimum(shares, 1.0 - shares) >= options.mixed * (1.0 - 1e-12),
         domains=np.bincount(pairs[0][pairs[1] > 0], minlength=total + 1)[1:],
         orientation=mean,
         spread=spread,

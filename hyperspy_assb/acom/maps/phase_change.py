@@ -22,6 +22,8 @@ from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 _MIN_OVERLAP = 0.3
 """Share of the smaller scan that both must show: less cannot be registered reliably."""
+_EVEN = 1e-9
+"""Share of its level by which an image must vary to have something to register."""
 
 
 class PixelChange(IntEnum):
@@ -319,6 +321,9 @@ def _alike(one: FloatArray, other: FloatArray, shift: tuple[int, int]) -> float:
     place = _overlap(one.shape, other.shape, shift)
     if place is None:
         return -1.0
-    a, b = one[place[0]] - one[place[0]].mean(), other[place[1]] - other[place[1]].mean()
-    size = float(np.sqrt((a**2).sum() * (b**2).sum()))
-    return float((a * b).sum()) / size if size > 0.0 else 0.0
+    a, b = (part - part.mean() for part in (one[place[0]], other[place[1]]))
+    # What is left of a constant is rounding, and so is the difference of shifts along stripes.
+    level = max(np.abs(one[place[0]]).max(), 1e-300), max(np.abs(other[place[1]]).max(), 1e-300)
+    if np.abs(a).max() < _EVEN * level[0] or np.abs(b).max() < _EVEN * level[1]:
+        return 0.0
+    return round(float((a * b).sum()) / float(np.sqrt((a**2).sum() * (b**2).sum())), 9)

@@ -52,7 +52,9 @@ def polar_templates(bank: TemplateBank, grid: PolarGrid, *, spots: int, weightin
     place = np.rint((bank.radius - grid.min_radius) / grid.radial_step).astype(np.int64)
     weight[(place < 0) | (place >= grid.radii)] = 0.0
     room = -(-min(spots, weight.shape[1]) // UNROLLED) * UNROLLED
-    order = np.argsort(-weight, axis=1, kind="stable")[:, : min(spots, weight.shape[1])]
+    # Equivalent spots are as heavy but for rounding, and keep their order.
+    heaviest = np.maximum(weight.max(axis=1, keepdims=True, initial=0.0), 1e-300)
+    order = np.argsort(-np.round(weight / heaviest, 9), axis=1, kind="stable")[:, : min(spots, weight.shape[1])]
     weight, place = np.take_along_axis(weight, order, axis=1), np.take_along_axis(place, order, axis=1)
     azimuth = np.take_along_axis(bank.azimuth, order, axis=1)
     step = 2.0 * np.pi / grid.azimuths
@@ -63,7 +65,8 @@ def polar_templates(bank: TemplateBank, grid: PolarGrid, *, spots: int, weightin
     integers = np.floor(scaled).astype(np.int64)
     # What rounding down left goes to the largest remainders, so that the sum stays what it may be.
     left = np.where(total[:, 0] > 0.0, WEIGHT_SUM - integers.sum(axis=1), 0)
-    rank = np.argsort(np.argsort(-(scaled - integers), axis=1, kind="stable"), axis=1, kind="stable")
+    rest = np.round(scaled - integers, 6)
+    rank = np.argsort(np.argsort(-rest, axis=1, kind="stable"), axis=1, kind="stable")
     integers += (rank < left[:, None]) & (weight > 0.0)
 
     offsets = np.where(integers > 0, place * 2 * grid.azimuths + turn, 0)

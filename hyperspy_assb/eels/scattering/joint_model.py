@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import fft
+from scipy import fft, ndimage, signal
 
 from hyperspy_assb.eels.lineshapes import DARK_LEVEL, ZERO_LOSS_PEAK
 from hyperspy_assb.eels.low_loss_map import LowLossMap
@@ -28,6 +28,7 @@ channels that tell the dark level."""
 
 _SAMPLE = 300
 """Spectra that tell gain and read noise."""
+_PLASMON = (("VolumePlasmon", "plasmon_energy"), ("VolumePlasmon", "fwhm"))
 Shapes = dict[tuple[str, str], float]
 
 
@@ -158,7 +159,7 @@ def start_joint_fit(spectra: LowLossMap, options: LowLossOptions) -> JointFit:
     if dark:
         joint.values[0, -1] = level / spectra.scale
     zero = start_zero_loss(counts, energy, centre, level=level)
-    area, thickness, typical = _fit_typical(joint, counts, energy, zero, detector)
+    (area, thickness, at), typical = _fit_typical(joint, counts, energy, zero, detector)
     free = joint.free.copy()
     for name in INSTRUMENT:
         free[joint.columns["ZeroLossPeak", name]] = False
@@ -166,15 +167,18 @@ def start_joint_fit(spectra: LowLossMap, options: LowLossOptions) -> JointFit:
     intensity, place = (joint.columns["ZeroLossPeak", name] for name in ("intensity", "centre"))
     values[:, joint.amounts] *= (zero.t_over_lambda / thickness)[:, np.newaxis]
     values[:, intensity] = zero.intensity * typical[intensity] / area
-    values[:, place] = zero.centre
+    values[:, place] = zero.centre + (typical[place] - at)  # the mode of an asymmetric peak is not its centre
     values = np.where(np.isfinite(values), values, typical)
     return JointFit(replace(joint, free=free, values=values), detector, tuple(components))
 
 
 def _fit_typical(
     joint: JointModel, counts: FloatArray, energy: FloatArray, zero: ZeroLossStart, detector: Detector
-) -> tuple[float, float, FloatArray]:
-    """Fit the mean of all spectra, aligned by whole channels: its zero-loss area and t/lambda, and all parameters."""
+) -> tuple[FloatArray, FloatArray]:
+    """Fit the mean of all spectra, aligned by whole channels: what it started from, and all fitted parameters.
+
+    The first are zero-loss area, t/lambda and zero-loss position, shape (3,).
+    """
     good = np.isfinite(zero.centre)
     mean = sum_aligned(counts, zero.centre, energy) / good.sum()
     centre = float(np.median(zero.centre[good]))
@@ -182,13 +186,20 @@ def _fit_typical(
     theta, source, used = joint.values[0].copy(), joint.model.slices[0], joint.model.energy.size
     dark = joint.columns.get(("DarkLevel", "level"))
     level = 0.0 if dark is None else theta[dark] * joint.model.scale
+    plasmon = [joint.columns[name] for name in _PLASMON if name in joint.columns]
     starts = []
     for lorentz_fraction, tail_fraction, tail_length in _TAILS:
         theta[source] = [typical.intensity[0], centre, typical.fwhm, 0.0, lorentz_fraction, tail_fraction, tail_length]
         peak = ZERO_LOSS_PEAK.evaluate(energy[:used], theta[source])[0] * (energy[1] - energy[0])
         distribution = single_scattering(mean[:used] - level, energy[:used], peak)
         inside = (max(2.0, 2 * typical.fwhm), float(energy[used - 1]))
-        starts.append(_start_scattering(joint, theta, distribution, inside))
+        shapes = [theta]
+        found = start_plasmon(distribution, joint.model.loss, typical.fwhm, start=inside[0])
+        if plasmon and found is not None:
+            # A narrow plasmon draws the fit to itself only from nearby.
+            shapes.append(theta.copy())
+            shapes[-1][plasmon] = np.clip(found, joint.lower[plasmon], joint.upper[plasmon])
+        starts += [_start_scattering(joint, own, distribution, inside) for own in shapes]
     result = fit_spectra(
         joint.model,
         np.broadcast_to(mean[:used], (len(starts), used)),
@@ -200,9 +211,9 @@ def _fit_typical(
         detector=detector,
         options=SolverOptions(max_iterations=300, minimum_counts=0.0),
     )
-    best = int(np.nanargmin(np.where(result.usable, result.deviance, np.inf)))
-    values = result.values[best] if result.usable[best] else starts[0]
-    return float(values[source.start]), max(float(typical.t_over_lambda[0]), 1e-3), values
+    best = result.best()
+    values = starts[0] if best is None else result.values[best]
+    return np.array([typical.intensity[0], max(typical.t_over_lambda[0], 1e-3), centre]), values
 
 
 def fit_joint(started: JointFit, spectra: LowLossMap, *, progress: Callable[[int], object] | None = None) -> JointFit:
@@ -309,7 +320,7 @@ def estimate_detector(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, 
     if smooth.sum() < 50:
         return Detector(), level
     electrons, scatter = np.maximum(mean[smooth] - level, 0.0), variance[smooth]
-    order = np.argsort(electrons)
+    order = np.argsort(electrons, kind="stable")
     groups = np.array_split(order, min(50, order.size // 25))
     x = np.array([electrons[g].mean() for g in groups])
     # The median of a squared normal deviate is 0.4549 of its mean, and knows nothing of X-ray spikes.
@@ -445,6 +456,39 @@ def single_scattering(counts: FloatArray, energy: FloatArray, zero_loss: FloatAr
     logarithm = np.zeros(spectrum.size, dtype=complex)
     logarithm[usable] = np.log(spectrum[usable] / source[usable])
     return fft.irfft(logarithm * np.where(usable, strength, 0.0), length)[: energy.size]
+
+
+def start_plasmon(
+    distribution: FloatArray, loss: FloatArray, fwhm: float, *, start: float
+) -> tuple[float, float] | None:
+    """Energy and width of the most prominent maximum of a single-scattering distribution.
+
+    Parameters
+    ----------
+    distribution
+        As from :func:`single_scattering`, shape (E,).
+    loss
+        Energy losses in eV, shape (E,).
+    fwhm
+        Width of the zero loss in eV, by which the distribution is smoothed again.
+    start
+        Energy loss in eV from which the maximum is sought.
+
+    Returns
+    -------
+    energy, width
+        In eV, the width without what smoothing adds to it; None where there is no maximum.
+    """
+    step = loss[1] - loss[0]
+    first = int(np.searchsorted(loss, start))
+    smooth = ndimage.gaussian_filter1d(distribution, fwhm / step / np.sqrt(8.0 * np.log(2.0)))[first:]
+    peaks, found = signal.find_peaks(smooth, prominence=0.0, width=0.0)
+    if not peaks.size:
+        return None
+    top = int(np.argmax(found["prominences"]))
+    # The zero loss widens it twice: as a window of the deconvolution, and here.
+    width = np.sqrt(max((found["widths"][top] * step) ** 2 - 2.0 * fwhm**2, (0.3 * fwhm) ** 2))
+    return float(loss[first + peaks[top]]), float(max(width, step))
 
 
 def _start_scattering(

@@ -196,7 +196,7 @@ def fit_zero_loss_shape(
         If no peak can be fitted.
     """
     loss = grid.loss
-    order = np.argsort(loss)
+    order = np.argsort(loss, kind="stable")
     low = max(first, -max(tail.GAIN_SIDE * fwhm, 6 * grid.step))
     use = order[(loss[order] >= low) & (loss[order] <= max(tail.LOSS_SIDE * fwhm, 3 * grid.step))]
     area = float(total[np.abs(loss) <= fwhm].sum())

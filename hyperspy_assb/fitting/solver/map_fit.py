@@ -82,12 +82,18 @@ def fit_map(
         "options": options,
     }
     # What is linear in everything has one minimum, and finds it from anywhere.
-    linear = getattr(job.model, "linear", None)
-    first = options.mean_first and (linear is None or not linear[job.free].all())
+    model_linear = getattr(job.model, "linear", None)
+    linear = model_linear is not None and bool(model_linear[job.free].all())
+    bounded = np.isfinite(job.lower[job.free]).any() or np.isfinite(job.upper[job.free]).any()
+    unit = np.ones(len(flat))
+    if relative and variance is not None and (bounded or not linear):
+        unit = _fine_unit(flat, job, variance)
+        variance = np.broadcast_to(variance * unit[:, np.newaxis], flat.shape)
+    first = options.mean_first and not linear
     start = _start(flat, job, variance, common) if first else job.start
     result = fit_spectra(job.model, flat, start, skip=~job.rows, variance=variance, progress=progress, **common)
     for attempt in range(options.restarts):
-        again = job.rows & (result.failed | _suspect(result))
+        again = job.rows & (result.failed | _suspect(result, unit))
         taken = result.usable & ~again
         if not again.any() or not taken.any():
             break
@@ -97,12 +103,31 @@ def fit_map(
         start[:, moving] = values[:, moving]
         known = variance[again] if variance is not None and variance.ndim > 1 else variance
         other = fit_spectra(job.model, flat[again], start, variance=known, **common)
-        better = other.usable & ~(result.deviance[again] <= other.deviance + 0.01)
+        least = 0.01 * np.maximum(1.0, other.deviance / np.maximum(other.dof, 1))
+        better = other.usable & ~(result.deviance[again] <= other.deviance + least)
         rows = np.flatnonzero(again)[better]
         result.replace_rows(rows, other.take(better))
     if relative:
         result.scale_errors()
+        result.deviance[...] *= unit
     return result
+
+
+def _fine_unit(flat: NDArray[Any], job: Job, variance: NDArray[Any]) -> FloatArray:
+    """By what a variance that is known up to a factor becomes that of a millionth of each spectrum, shape (S,).
+
+    The solver stops within small parts of a standard error, which must mean the same whatever the unit of the data is.
+    Powers of 4 leave every digit as it is.
+    """
+    size = np.empty(len(flat))
+    keep = ~job.mask
+    for first in range(0, len(flat), 256):
+        rows = slice(first, first + 256)
+        weights = keep / (variance[rows] if variance.ndim == 2 else variance)
+        values = np.where(keep, flat[rows], 0.0)
+        size[rows] = np.sum(values * values * weights, axis=1) / keep.sum()
+    size[~job.rows | ~np.isfinite(size) | (size <= 0.0)] = 1e12
+    return np.asarray(np.exp2(2.0 * np.rint(0.5 * np.log2(1e-12 * size))))
 
 
 def _neighbours(
@@ -135,12 +160,12 @@ def _start(flat: NDArray[Any], job: Job, variance: NDArray[Any] | None, common: 
     return np.broadcast_to(found.values, job.start.shape)
 
 
-def _suspect(result: FitResult) -> NDArray[np.bool_]:
-    """Fits that may have ended in the wrong place: at a bound, or with a far larger deviance than most."""
+def _suspect(result: FitResult, unit: FloatArray) -> NDArray[np.bool_]:
+    """Fits that may have ended elsewhere: at a bound, or with a deviance far larger, in ``unit``, than most."""
     good = result.usable
     if not good.any():
         return good
-    ratio = result.deviance / np.maximum(result.dof, 1)
+    ratio = unit * result.deviance / np.maximum(result.dof, 1)
     middle = np.median(ratio[good])
     spread = 1.4826 * np.median(np.abs(ratio[good] - middle))
     suspect = good & ((ratio > middle + 6.0 * spread) | (result.status == Status.AT_BOUND))

@@ -20,6 +20,8 @@ curved valley, which is straight for the others alone (variable projection; Golu
 (2003))."""
 _SHORT, _UNDAMPED = 1e-3, 1e-6
 """Gain in log-likelihood of a short step, and damping that does not matter."""
+_EPSILON = 1e-15
+"""Relative error of an expectation in floating point."""
 _LEARN_AFTER = 2
 """Steps after which the curvature is learnt from the steps themselves; most spectra are done by then."""
 
@@ -188,7 +190,7 @@ class Problem:
         where = np.flatnonzero(self.free)
         position = theta[:, where]
         trial, gain = position.copy(), np.zeros(len(theta))
-        damping = np.zeros(len(theta))
+        damping, short = np.zeros(len(theta)), np.zeros(len(theta))
         # Each step is exact but for bounds that bind or let go, of which there are finitely many.
         for _ in range(2 * where.size + 2):
             steps.propose(
@@ -201,6 +203,7 @@ class Problem:
                 state.information,
                 state.missing,
                 damping,
+                short,
                 trial,
                 gain,
                 state.stuck,
@@ -238,6 +241,7 @@ class Problem:
             state.information,
             state.missing,
             np.full(len(theta), 1e-9),
+            np.zeros(len(theta)),
             trial,
             gain,
             state.stuck,
@@ -262,8 +266,9 @@ class Problem:
         new_theta = theta.copy()
         gain, damping = np.zeros(len(theta)), np.full(len(theta), 1e-3)
         last_gain, failed = np.zeros(len(theta)), np.zeros(len(theta), dtype=bool)
-        trial = np.zeros((len(theta), where.size))
-        rounding = 1e-15 * np.abs(y).sum(axis=1) if weights is None else np.zeros(len(theta))
+        trial, small = np.zeros((len(theta), where.size)), np.zeros(len(theta))
+        size = np.abs(y).sum(axis=1) if weights is None else np.einsum("se,se,se->s", weights, y, y)
+        rounding = _EPSILON * size
         excess = 2.0 / max(self.keep.size - where.size, 1)
         self._accumulate(active, theta, y, weights, state)
         far = active[self._is_far(active, y, weights, state)]
@@ -277,21 +282,24 @@ class Problem:
             new_theta[far] = theta[far]
         while active.size:
             position = np.ascontiguousarray(theta[:, where])
-            arrays = (state.score, state.information, state.missing, damping, trial, gain, state.stuck)
+            # Where the model misses the data by many standard errors, the gain is judged by what it misses.
+            scale = np.maximum(1.0, excess * state.objective[active])
+            small[active] = _SHORT * np.where(np.isfinite(scale), scale, 1.0)
+            arrays = (state.score, state.information, state.missing, damping, small, trial, gain, state.stuck)
             steps.propose(active, position, nothing, self.lower, self.upper, *arrays)
             # A damped step gains little where the data say little: whether that is all, only an undamped one tells.
-            short = active[(gain[active] < _SHORT) & (damping[active] > _UNDAMPED) & ~failed[active]]
+            short = active[(gain[active] < small[active]) & (damping[active] > _UNDAMPED) & ~failed[active]]
             damping[short] = 1e-9
             steps.propose(short, position, nothing, self.lower, self.upper, *arrays)
             iterations[active] += 1
             new_theta[np.ix_(active, where)] = trial[active]
-            # Where the model misses the data by many standard errors, the gain is judged by what it misses.
-            scale = np.maximum(1.0, excess * state.objective[active])
             # The gain falls from step to step by about the same factor; one step alone does not tell by which.
             second = last_gain[active] > 0.0
             falling = np.divide(gain[active], last_gain[active], out=np.ones(active.size), where=second)
             left = gain[active] * np.clip(falling, 0.03, 1.0)
-            finished = (left < self.tolerance * scale) & (damping[active] <= _UNDAMPED)
+            # Rounding of the expectation alone makes a gradient that promises this much.
+            finest = _EPSILON**2 * size[active]
+            finished = (left < np.maximum(self.tolerance * scale, finest)) & (damping[active] <= _UNDAMPED)
             finished &= np.isfinite(state.objective[active])
             last_gain[active] = gain[active]
             ended = active[finished]
@@ -304,6 +312,8 @@ class Problem:
             theta[ended] = new_theta[ended]
             active = active[~finished & (iterations[active] < self.max_iterations) & (damping[active] < 1e12)]
             if active.size:
+                if weights is not None:
+                    rounding[active] = _EPSILON * np.sqrt(size[active] * np.maximum(2.0 * state.objective[active], 0.0))
                 self._accumulate(active, new_theta, y, weights, candidate)
                 slow = active[(iterations[active] >= _PROJECT_AFTER) & np.isfinite(candidate.objective[active])]
                 if slow.size and linear.any() and not linear.all():

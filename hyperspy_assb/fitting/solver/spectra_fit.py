@@ -139,6 +139,17 @@ class FitResult:
         """Where there was something to fit, and no end was found, shape (S,)."""
         return (self.status == Status.NOT_CONVERGED) | (self.status == Status.SINGULAR)
 
+    def best(self) -> int | None:
+        """The best of several fits of one spectrum; None where none is usable.
+
+        Of those that are as good but for rounding it is the first: they may differ in what has no effect.
+        """
+        if not self.usable.any():
+            return None
+        deviance = np.where(self.usable, self.deviance, np.inf)
+        least = float(deviance.min())
+        return int(np.argmax(deviance <= least + 1e-3 * max(1.0, least / max(int(self.dof[0]), 1))))
+
     def take(self, rows: NDArray[np.bool_]) -> FitResult:
         """The results of some spectra, shape (S,)."""
         covariance = None if self.covariance is None else self.covariance[rows]

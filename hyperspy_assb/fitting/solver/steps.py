@@ -24,6 +24,7 @@ def propose(
     information: FloatArray,
     missing: FloatArray,
     damping: FloatArray,
+    short: FloatArray,
     trial: FloatArray,
     gain: FloatArray,
     stuck: NDArray[np.bool_],
@@ -49,6 +50,8 @@ def propose(
         the sum is not positive definite.
     damping
         Levenberg damping in units of the scaled curvature, shape (B,); grows where a step cannot be solved for.
+    short
+        Gain below which a fit may be at its end, shape (B,).
     trial, gain, stuck
         Overwritten: new parameters, shape (B, F); the log-likelihood that they are expected to gain, shape (B,); which
         parameters the likelihood pushes against a bound, or nothing depends on, shape (B, F).
@@ -120,7 +123,7 @@ def propose(
             aim = position[r, k] + change[k] / root[k]
             trial[r, k] = min(max(aim, lower[k]), upper[k])
         gain[r] = abs(expected)
-        if learnt and gain[r] < 1e-3:
+        if learnt and gain[r] < short[r]:
             # A curvature that was learnt too large would promise too little: the expected one has the last word.
             for k in range(n):
                 for j in range(n):
@@ -180,6 +183,8 @@ def decide(
                     value = score[r, k] - new_score[r, k]
                     for j in range(n):
                         value -= (new_information[r, k, j] + missing[r, k, j]) * change[r, j]
+                    # What stood still, at a bound or without effect, tells nothing: 0 keeps it out of the update.
+                    value = value if change[r, k] != 0.0 else 0.0
                     surplus[k] = value
                     size = max(new_information[r, k, k], 1e-300)
                     product += value * change[r, k]

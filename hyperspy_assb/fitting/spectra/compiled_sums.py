@@ -96,8 +96,10 @@ def _weigh(
         total += y[e] * log((y[e] if y[e] > 0.0 else 1.0) * out_weight[e])
     rest = 0.0
     for e in range(y.size):
-        residual, beyond = y[e] - mu[e], y[e] - max(mu[e], SMALLEST)
-        rest += 0.5 * (residual * residual - beyond * beyond) / SMALLEST - beyond
+        # Not as a difference of squares: where there is no lack it is exactly 0, fused multiply-add or not.
+        positive = max(mu[e], SMALLEST)
+        lack, beyond = positive - mu[e], y[e] - positive
+        rest += lack * (beyond + 0.5 * lack) / SMALLEST - beyond
     return total + rest
 
 

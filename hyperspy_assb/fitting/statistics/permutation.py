@@ -16,6 +16,11 @@ from scipy import stats
 
 FloatArray = NDArray[np.float64]
 
+ROUNDING = 2.0**-46
+"""Relative error of a sum of some hundred terms in floating point, whatever their order."""
+_LEAST = 1e-12
+"""Smallest part of a sum of squares that is told from nothing by a difference of sums."""
+
 
 @dataclass(frozen=True)
 class PermutationTest:
@@ -34,6 +39,8 @@ class PermutationTest:
         Resampling-Based Multiple Testing, Wiley (1993), step-down), shape (F,).
     permuted
         Statistics of the permutations, shape (m, F).
+    rounding
+        By what two statistics may differ that are the same, shape (F,).
     """
 
     slope: FloatArray
@@ -42,6 +49,7 @@ class PermutationTest:
     p: FloatArray
     p_corrected: FloatArray
     permuted: FloatArray
+    rounding: FloatArray
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,51 @@ class Cluster:
     last: int
     mass: float
     p: float
+
+
+def p_value(permuted: FloatArray, observed: ArrayLike, rounding: ArrayLike) -> FloatArray:
+    """Share of the permutations with a statistic at least as large, itself counted: (b + 1)/(m + 1).
+
+    A permutation that only exchanges equals has the observed statistic, and must count whatever the last bits are: they
+    change with the order in which a processor adds.
+
+    Parameters
+    ----------
+    permuted
+        Statistics of the permutations, shape (m, ...).
+    observed
+        Shape (...).
+    rounding
+        By what two of them may differ that are the same, shape (...); see :data:`ROUNDING`.
+    """
+    reached = permuted >= np.asarray(observed) - np.asarray(rounding)
+    return np.asarray((1.0 + reached.sum(axis=0)) / (1.0 + permuted.shape[0]))
+
+
+def merge_equal(values: ArrayLike, *, absolute: float = 0.0) -> FloatArray:
+    """Values of which those that differ by rounding alone are the same, so that ranks do not tell them apart.
+
+    Parameters
+    ----------
+    values
+        Shape (N,); NaN stays.
+    absolute
+        By what neighbours in size may differ that are the same, where that is more than rounding.
+
+    Examples
+    --------
+    >>> merge_equal([0.1 + 0.2, 1.0, 0.3]).tolist()
+    [0.3, 1.0, 0.3]
+    """
+    known = np.asarray(values, dtype=np.float64)
+    order = np.argsort(known, kind="stable")
+    ordered = known[order]
+    rounding = max(absolute, ROUNDING * float(np.abs(known[np.isfinite(known)]).max(initial=0.0)))
+    first = np.ones(known.size, dtype=bool)
+    first[1:] = ~(np.diff(ordered) <= rounding)
+    merged = np.empty_like(known)
+    merged[order] = ordered[first][np.cumsum(first) - 1]
+    return merged
 
 
 def permute_rows(size: int, count: int, seed: int) -> NDArray[np.int64]:
@@ -90,6 +143,13 @@ def partial_statistic(
         Shape (m, F). The variance of the slope is that of White (Econometrica 48, 817 (1980), doi:10.2307/1912934) with
         B / (B - C - 1): the groups may scatter differently. NaN where a column does not vary.
     """
+    return _partial_statistic(values, scores, covariates)[:3]
+
+
+def _partial_statistic(
+    values: FloatArray, scores: FloatArray, covariates: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Also the rounding error of t for the first scores, shape (F,)."""
     basis = np.linalg.qr(covariates)[0]
     rest = values - basis @ (basis.T @ values)
     scale = np.abs(values).max(axis=0)
@@ -101,10 +161,17 @@ def partial_statistic(
     freedom = values.shape[0] - covariates.shape[1] - 1
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = z @ rest / length
-        meat = z**2 @ rest**2 - 2 * slope * (z**3 @ rest) + slope**2 * (z**4).sum(axis=1)[:, None]
-        std = np.sqrt(np.maximum(meat, 1e-30) * values.shape[0] / max(freedom, 1)) / length
+        whole = z**2 @ rest**2
+        meat = whole - 2 * slope * (z**3 @ rest) + slope**2 * (z**4).sum(axis=1)[:, None]
+        # Groups without scatter: what is left of the difference is rounding, and no two would have the same t.
+        meat = np.maximum(meat, np.maximum(_LEAST * whole, 1e-30))
+        std = np.sqrt(meat * values.shape[0] / max(freedom, 1)) / length
         t = np.where(known & (freedom > 0), slope / std, np.nan)
-    return slope * unit, std * unit, t
+        # Values on a high level have lost digits when they come here, and a difference of sums loses more.
+        lost = np.maximum(whole[0], length[0]) / meat[0]
+        error = ROUNDING * (1.0 + scale / unit) * np.sqrt(lost)
+        rounding = np.sqrt(max(freedom, 1)) * error + np.abs(t[0]) * (error + ROUNDING * np.minimum(lost, 1.0 / _LEAST))
+    return slope * unit, std * unit, t, rounding
 
 
 def relate_blocks(
@@ -135,8 +202,8 @@ def relate_blocks(
     """
     x = np.asarray(scores, dtype=np.float64)
     orders = permute_rows(x.size, permutations, seed)
-    slope, std, t = partial_statistic(values, np.concatenate([x[None], x[orders]]), covariates)
-    return _test(slope[0], std[0], t)
+    slope, std, t, rounding = _partial_statistic(values, np.concatenate([x[None], x[orders]]), covariates)
+    return _test(slope[0], std[0], t, rounding)
 
 
 def find_clusters(t: FloatArray, threshold: float) -> list[tuple[int, int, float]]:
@@ -168,8 +235,9 @@ def assess_clusters(test: PermutationTest, *, threshold: float) -> list[Cluster]
         beyond = np.where(np.abs(column) > threshold, column, 0.0)
         running = np.where(running * beyond > 0, running + beyond, beyond)
         largest = np.maximum(largest, np.abs(running))
+    rounding = np.nan_to_num(test.rounding)
     return [
-        Cluster(first, last, mass, float((1 + (largest >= abs(mass) * (1 - 1e-12)).sum()) / (1 + largest.size)))
+        Cluster(first, last, mass, float(p_value(largest, abs(mass), rounding[first : last + 1].sum())))
         for first, last, mass in find_clusters(np.nan_to_num(test.t), threshold)
     ]
 
@@ -190,24 +258,24 @@ def correct_by_holm(p: ArrayLike) -> FloatArray:
     values = np.asarray(p, dtype=np.float64)
     corrected = np.full(values.shape, np.nan)
     known = np.flatnonzero(np.isfinite(values))
-    order = known[np.argsort(values[known])]
+    order = known[np.argsort(values[known], kind="stable")]
     steps = values[order] * np.arange(order.size, 0, -1)
     corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0) if order.size else steps
     return corrected
 
 
-def _test(slope: FloatArray, std: FloatArray, statistics: FloatArray) -> PermutationTest:
+def _test(slope: FloatArray, std: FloatArray, statistics: FloatArray, rounding: FloatArray) -> PermutationTest:
     """p values from statistics whose first row was observed."""
     observed, permuted = statistics[0], statistics[1:]
     size = np.abs(np.nan_to_num(permuted))
-    level = np.abs(np.nan_to_num(observed)) * (1 - 1e-12)
-    p = (1.0 + (size >= level).sum(axis=0)) / (1.0 + permuted.shape[0])
+    level, slack = np.abs(np.nan_to_num(observed)), np.nan_to_num(rounding)
+    p = p_value(size, level, slack)
     corrected = np.ones_like(p)
     # Step down: the largest of those that are not larger than this one, so that a strong column does not hide others.
-    order = np.argsort(level)
+    order = np.argsort(level, kind="stable")
     rest = np.maximum.accumulate(size[:, order], axis=1)
-    corrected[order] = (1.0 + (rest >= level[order]).sum(axis=0)) / (1.0 + permuted.shape[0])
+    corrected[order] = p_value(rest, level[order], slack[order])
     corrected[order[::-1]] = np.maximum.accumulate(corrected[order[::-1]])
     unknown = ~np.isfinite(observed)
     p[unknown] = corrected[unknown] = np.nan
-    return PermutationTest(slope, std, observed, p, corrected, permuted)
+    return PermutationTest(slope, std, observed, p, corrected, permuted, rounding)

@@ -73,7 +73,7 @@ class PhaseComparison:
             f"{found.names[k]}: {100 * found.before[k]:.1f} % before, {100 * found.after[k]:.1f} % after; change "
             f"{100 * found.change[k]:+.1f} % ({100 * found.confidence:g} %: {100 * found.low[k]:+.1f} to "
             f"{100 * found.high[k]:+.1f})."
-            for k in np.argsort(-np.abs(found.change))
+            for k in np.argsort(-np.abs(found.change), kind="stable")
             if certain[k]
         ]
         return tuple(lines)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hyperspy_assb.acom.crystals.frames import matrices, multiply, upper
 from hyperspy_assb.acom.maps.mechanism_tests import MechanismVerdict, weigh_mechanism
-from hyperspy_assb.acom.maps.particles import MechanismOptions, find_particles
+from hyperspy_assb.acom.maps.particles import MechanismOptions, Particles, find_particles
 from hyperspy_assb.simulation.lamella import build_lamella
 
 OPTIONS = MechanismOptions(permutations=199)
@@ -198,3 +200,66 @@ def test_particles_of_the_virtual_lamella(make_scan_of_state):
     evidence = weigh_mechanism(found, np.asarray(scan.phase) == 1, options=OPTIONS)
     assert evidence.verdict is MechanismVerdict.BY_SIZE
     assert evidence["amorphous"].p <= 0.05
+
+
+# ------------------------------------------------------------------------------------------ ties and the last bit
+
+
+def tied_particles(rng, count=24):
+    """Particles of few sizes, shares, spreads and distances, so that most permutations have equals."""
+    share = rng.choice([0.0, 0.1, 0.3, 0.7, 0.9, 1.0], count)
+    pixels = rng.choice([30, 60, 90], count)
+    labels = np.repeat(np.arange(1, count + 1), pixels)[np.newaxis]
+    nothing = np.full(count, np.nan)
+    return Particles(
+        labels=labels,
+        pixels=pixels,
+        diameter=np.sqrt(pixels.astype(float)),
+        delithiated=share,
+        expected=share,
+        mixed=np.minimum(share, 1.0 - share) > 0.05,
+        domains=np.ones(count, dtype=int),
+        orientation=np.tile(UPRIGHT, (count, 1)),
+        spread=rng.choice([0.0, 0.5, 1.0], count),
+        interface=rng.choice([1.0, 3.0], count),
+        disorientation=nothing,
+        normal=np.full((count, 3), np.nan),
+        angle_to_a=rng.choice([15.0, 45.0, 75.0], count),
+        amorphous_distance=rng.choice([0.3, 0.6, 0.9], count),
+        amorphous_contact=np.zeros(count),
+        at_margin=np.zeros(count, dtype=bool),
+    )
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_p_values_of_ties_do_not_hang_on_the_last_bit(seed):
+    rng = np.random.default_rng(seed)
+    particles = tied_particles(rng)
+    first = np.concatenate(
+        [np.arange(n) < round(n * f) for n, f in zip(particles.pixels, particles.delithiated, strict=True)]
+    )
+    found = []
+    for turn in range(4):
+        nearly = particles
+        for name in ("delithiated", "spread", "amorphous_distance", "angle_to_a"):
+            values = getattr(particles, name)
+            noise = turn * np.finfo(float).eps * rng.integers(-1, 2, values.size)
+            nearly = replace(nearly, **{name: values * (1.0 + noise)})
+        # An orientation that all pixels share is spread by the rounding of its mean.
+        nearly = replace(nearly, spread=nearly.spread + turn * 1e-13 * rng.random(len(particles)))
+        evidence = weigh_mechanism(nearly, first[np.newaxis], options=OPTIONS)
+        found.append(([test.p for test in evidence.tests], evidence.split_diameter, evidence.verdict))
+    for other in found[1:]:
+        np.testing.assert_array_equal(other[0], found[0][0])
+        assert other[1] == pytest.approx(found[0][1])
+        assert other[2] == found[0][2]
+
+
+def test_a_share_at_the_limit_is_mixed_on_either_side(make_scan):
+    # 1 - 0.9 is less than 0.1 by the last bit.
+    phase, orientation = blank(24, 12)
+    phase[1:11, 1:11], phase[13:23, 1:11] = 0, 1
+    phase[1, 1:11], phase[13, 1:11] = 1, 0
+    found = find_particles(make_scan(phase, orientation), options=MechanismOptions(mixed=0.1))
+    np.testing.assert_allclose(np.sort(found.delithiated), [0.1, 0.9])
+    assert found.mixed.all()

@@ -45,6 +45,16 @@ def test_a_shift_that_is_given():
     assert found.after == (slice(2, 10), slice(0, 9))
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_stripes_and_even_images_are_not_registered_by_rounding(seed):
+    rng = np.random.default_rng(seed)
+    stripes = np.tile(0.1 * rng.integers(0, 10, 40), (30, 1))
+    nearly = stripes * (1.0 + np.finfo(float).eps * rng.integers(-1, 2, stripes.shape))
+    assert register_scans(stripes, nearly).shift == (0, 0)  # along the stripes, any shift is as good
+    even = 0.1 * (1.0 + np.finfo(float).eps * rng.integers(-1, 2, (20, 20)))
+    assert register_scans(even, even).correlation == 0.0
+
+
 def test_scans_that_have_little_in_common():
     with pytest.raises(ValueError, match="less than 30 %"):
         register_scans(scene(0), scene(1), shift=(80, 80))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from hyperspy_assb.eels.lineshapes import DARK_LEVEL, VALENCE_BAND, VOLUME_PLASMON, ZERO_LOSS_PEAK
+from hyperspy_assb.fitting import compiled, steps
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions, Status, fit_spectra
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.fitting.spectra.terms import Term
@@ -385,3 +386,125 @@ def test_others_do_not_make_up_for_what_a_bound_forbids():
     # Exact up to the log-likelihood at which either ends: 1e-4, more where the model misses the data, as here.
     assert np.all(np.abs(result.values - alone.values)[:, [0, 2]] < 0.1 * alone.std[:, [0, 2]])
     assert result.iterations.max() < 15
+
+
+# --------------------------------------------------------------------------------------------- rounding at high counts
+
+
+@pytest.mark.parametrize("miss", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("level", [1e2, 1e6, 1e9, 1e11])
+def test_the_deviance_is_exact_to_rounding(rng, level, miss):
+    mean = level * rng.uniform(0.01, 1.0, 500)
+    counts = rng.poisson(mean).astype(float)
+    expectation = mean * (1.0 + miss * rng.uniform(0.0, 1.0, 500))
+    objective, score, information = np.zeros(1), np.zeros((1, 1)), np.zeros((1, 1, 1))
+    compiled.accumulate(
+        expectation[np.newaxis],
+        np.ones((1, 1, 500)),
+        np.zeros(1, dtype=np.int64),
+        counts[np.newaxis],
+        counts[np.newaxis],
+        True,
+        objective,
+        score,
+        information,
+    )
+    y, mu = counts.astype(np.longdouble), expectation.astype(np.longdouble)
+    exact = np.sum(mu - y + np.where(y > 0, y * np.log(np.where(y > 0, y, 1) / mu), 0))
+    # Of a rounding error in every count, and no more: squares of what the model misses would have cost six digits.
+    assert float(abs(objective[0] - exact)) < 1e-15 * counts.sum()
+    assert score[0, 0] == pytest.approx(
+        float(np.sum((y - mu) / mu)), rel=1e-9, abs=1e-9 * np.sqrt(information[0, 0, 0])
+    )
+
+
+def test_the_deviance_goes_on_below_what_can_be_expected():
+    # Where the expectation is below the smallest, the deviance is a parabola with the same slope: exact.
+    counts, expectation = np.array([[0.0, 3.0, 5.0, -2.0]]), np.array([[-1.0, 0.001, -20.0, 0.5]])
+    objective, score, information = np.zeros(1), np.zeros((1, 1)), np.zeros((1, 1, 1))
+    rows = np.zeros(1, dtype=np.int64)
+    compiled.accumulate(expectation, np.ones((1, 1, 4)), rows, counts, counts, True, objective, score, information)
+    floor = np.maximum(expectation, compiled.SMALLEST)
+    logarithm = np.log(np.where(counts > 0, counts, 1.0) / floor)
+    lack = floor - expectation
+    exact = floor - counts + counts * logarithm + lack * (counts - floor + 0.5 * lack) / compiled.SMALLEST
+    assert objective[0] == pytest.approx(exact.sum(), rel=1e-13)
+    assert score[0, 0] == pytest.approx(((counts - expectation) / floor).sum(), rel=1e-13)
+
+
+def bright(rng, total, n, miss):
+    """Peaks on a background of many electrons, and what the model of them misses."""
+    mean = MODEL.evaluate(TRUTH * [total / 1e3, 1.0, 1.0, total / 1e3], FREE)[0][0]
+    mean = mean * (1.0 + miss * np.sin(3.0 * ENERGY))
+    return rng.poisson(mean, (n, mean.size)).astype(float)
+
+
+@pytest.mark.parametrize("miss", [0.0, 0.02, 0.2])
+@pytest.mark.parametrize("total", [1e5, 8e8, 4e9, 1e11, 1e13])
+def test_bright_spectra_converge_to_where_the_gradient_vanishes(rng, total, miss):
+    counts = bright(rng, total, 20, miss)
+    start = START * [total / 1e3, 1.0, 1.0, total / 1e3] * np.exp(0.05 * rng.standard_normal((20, 4)))
+    result = fit_spectra(MODEL, counts, start, lower=np.array([0.0, -np.inf, 0.1, 0.0]))
+    assert result.usable.all(), (result.status, result.iterations)
+    mean, jacobian = MODEL.evaluate(result.values, FREE)
+    score = np.einsum("sfe,se->sf", jacobian, (counts - mean) / mean)
+    misfit = np.maximum(result.deviance / result.dof, 1.0)
+    # In standard errors, of the scatter that is really there.
+    left = np.einsum("sf,sfg,sg->s", score, result.covariance, score) / misfit
+    assert np.all(left < 1e-8)
+    np.testing.assert_allclose(result.values, np.broadcast_to(result.values[0], (20, 4)), rtol=0.1)
+
+
+@pytest.mark.parametrize("relative", [0.0, 1e-9, 1e-3])
+@pytest.mark.parametrize("level", [1e4, 1e8, 1e13])
+def test_least_squares_of_nearly_exact_data_converge(rng, level, relative):
+    truth = TRUTH * [level / 400.0, 1.0, 1.0, level / 400.0]
+    mean = MODEL.evaluate(truth, FREE)[0][0]
+    counts = mean * (1.0 + relative * rng.standard_normal((10, mean.size)))
+    result = fit_spectra(MODEL, counts, truth * np.exp(0.05 * rng.standard_normal((10, 4))), variance=1.0)
+    assert result.usable.all(), (result.status, result.iterations)
+    np.testing.assert_allclose(result.values, np.broadcast_to(truth, (10, 4)), rtol=5.0 * relative + 1e-5)
+
+
+def test_what_stands_still_does_not_keep_others_from_learning():
+    # The curvature learnt earlier couples the first parameter to a third that now has no effect; along the first, the
+    # way down is straight, and half of the curvature that is believed in is not there.
+    position, change = np.zeros((1, 3)), np.array([[1.0, 0.5, 0.0]])
+    missing = np.zeros((1, 3, 3))
+    missing[0, 0, 2] = missing[0, 2, 0] = 5.0
+    information = np.diag([2.0, 1.0, 0.0])[np.newaxis]
+    score, new_score = np.array([[2.0, 0.5, 0.0]]), np.array([[1.0, 0.0, 0.0]])
+    steps.decide(
+        np.zeros(1, dtype=np.int64),
+        position,
+        np.array([10.0]),
+        score.copy(),
+        information.copy(),
+        missing,
+        change,
+        np.ones(1, dtype=bool),
+        np.ones(1),
+        np.zeros(1),
+        np.full(1, 1e-9),
+        np.zeros(1, dtype=bool),
+        position + change,
+        np.array([9.0]),
+        new_score,
+        information.copy(),
+    )
+    # The secant equation holds among those that moved: curvature times change is how the score changed.
+    moved = (information[0] + missing[0])[:2, :2] @ change[0, :2]
+    np.testing.assert_allclose(moved, (score - new_score)[0, :2])
+    assert missing[0, 0, 2] == 5.0
+
+
+def test_the_first_of_fits_that_are_as_good():
+    counts = np.repeat(MEAN[np.newaxis] * 1e6, 3, axis=0)
+    result = fit_spectra(MODEL, counts, START * [1e6, 1.0, 1.0, 1e6])
+    assert result.best() == 0
+    result.deviance[:] = [20.0, 10.0 + 1e-9, 10.0]
+    assert result.best() == 1
+    result.status[1] = Status.NOT_CONVERGED
+    assert result.best() == 2
+    result.status[:] = Status.SINGULAR
+    assert result.best() is None

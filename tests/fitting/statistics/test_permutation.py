@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,11 +11,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from hyperspy_assb.fitting.statistics.permutation import (
+    ROUNDING,
     assess_clusters,
     cluster_threshold,
     correct_by_holm,
     find_clusters,
+    merge_equal,
+    p_value,
     partial_statistic,
+    permute_rows,
     relate_blocks,
 )
 
@@ -37,7 +43,8 @@ def test_a_covariate_takes_away_what_it_explains(rng):
     covariates = np.stack([np.ones(20), thickness], axis=1)
     test = relate_blocks(values, TWO, covariates)
     np.testing.assert_allclose(test.slope, [0.0, 0.5], atol=5e-3)
-    assert test.p[1] == pytest.approx(1 / 1000)
+    # One of the 999 orders is that of the states: 2 of 1000, and on every processor.
+    assert test.p[1] == pytest.approx(2 / 1000)
     assert test.p[0] > 0.01
 
 
@@ -110,3 +117,84 @@ def test_a_trend(rng):
 def test_holm_leaves_out_what_is_not_known():
     np.testing.assert_allclose(correct_by_holm([0.01, np.nan, 0.04, 0.03]), [0.03, np.nan, 0.06, 0.06])
     assert np.isnan(correct_by_holm([np.nan])).all()
+
+
+# ------------------------------------------------------------------------------------------ ties and the last bit
+
+
+def exact_p(levels, scores, permutations, seed):
+    """The p value of one column of integers, in rational numbers: equals are equal."""
+    size = len(levels)
+    mean = Fraction(sum(levels), size)
+    rest = [Fraction(value) - mean for value in levels]
+
+    def squared(labels):
+        z = [Fraction(int(label)) - Fraction(1, 2) for label in labels]
+        slope = sum(a * b for a, b in zip(z, rest, strict=True)) / sum(a * a for a in z)
+        meat = sum(a * a * (b - slope * a) ** 2 for a, b in zip(z, rest, strict=True))
+        whole = sum(a * a * b * b for a, b in zip(z, rest, strict=True))
+        return slope**2 / max(meat, whole / 10**12)
+
+    observed = squared(scores)
+    reached = sum(squared(labels) >= observed for labels in scores[permute_rows(size, permutations, seed)])
+    return (1 + reached) / (1 + permutations)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    levels=st.lists(st.integers(0, 4), min_size=12, max_size=12).filter(lambda v: len(set(v)) > 1),
+    apart=st.sampled_from([0, 6]),
+    scale=st.sampled_from([1.0, 0.1, 1.0 / 3.0]),
+    shift=st.sampled_from([0.0, 1e3, 1e6]),
+    seed=st.integers(0, 1000),
+)
+def test_ties_are_ties_whatever_the_last_bit(levels, apart, scale, shift, seed):
+    scores = np.repeat([0.0, 1.0], 6)
+    levels = [value + apart * int(label) for value, label in zip(levels, scores, strict=True)]
+    p = exact_p(levels, scores, 59, seed)
+    values = scale * np.array(levels, dtype=float)[:, np.newaxis] + shift
+    rng = np.random.default_rng(seed)
+    for turn in range(3):
+        nearly = values * (1.0 + turn * np.finfo(float).eps * rng.integers(-1, 2, values.shape))
+        test = relate_blocks(nearly, scores, np.ones((12, 1)), permutations=59, seed=seed)
+        assert test.p[0] == pytest.approx(p)  # exact
+        assert test.p_corrected[0] == pytest.approx(p)
+
+
+def test_groups_without_scatter_are_as_far_apart_as_can_be():
+    # Twenty blocks, two values: only the order of the states, or its mirror image, is as extreme.
+    test = relate_blocks(np.where(TWO > 0, 0.3, 0.1)[:, np.newaxis], TWO, ONES, permutations=199, seed=1)
+    assert test.p[0] == pytest.approx(1 / 200)
+    assert np.isfinite(test.t[0])
+
+
+def test_clusters_of_tied_blocks(rng):
+    values = np.repeat(rng.integers(0, 3, size=(20, 1)), 8, axis=1) * 0.1
+    values[10:] += 0.2
+    found = []
+    for _ in range(4):
+        nearly = values * (1.0 + np.finfo(float).eps * rng.integers(-1, 2, values.shape))
+        clusters = assess_clusters(relate_blocks(nearly, TWO, ONES, permutations=199), threshold=cluster_threshold(20))
+        found.append([(c.first, c.last, c.p) for c in clusters])
+    assert found[0]
+    assert all(one == found[0] for one in found)
+
+
+def test_p_value_counts_what_is_equal_but_for_rounding():
+    permuted = np.array([[1.0, 3.0], [1.0 - 1e-15, 2.0], [0.5, 3.0 + 1e-9]])
+    np.testing.assert_allclose(p_value(permuted, [1.0, 3.0], 1e-14), [3 / 4, 3 / 4])
+    np.testing.assert_allclose(p_value(permuted, [1.0, 3.0], 0.0), [2 / 4, 3 / 4])
+
+
+@given(st.lists(st.integers(-50, 50), max_size=30), st.integers(0, 100))
+def test_values_that_differ_by_rounding_are_merged_and_no_others(levels, seed):
+    values = 0.1 * np.array(levels, dtype=float)
+    noise = np.random.default_rng(seed).uniform(-1.0, 1.0, values.size)
+    merged = merge_equal(values + 0.1 * ROUNDING * np.abs(values).max(initial=0.0) * noise)
+    np.testing.assert_allclose(merged, values, atol=1e-12)
+    assert len(np.unique(merged)) == len(set(levels))
+
+
+def test_what_is_not_known_is_not_merged():
+    np.testing.assert_array_equal(merge_equal([2.0, np.nan, 2.0 + 1e-15, np.nan]), [2.0, np.nan, 2.0, np.nan])
+    assert merge_equal([]).size == 0
