@@ -237,8 +237,6 @@ def test_p_values_of_ties_do_not_hang_on_the_last_bit(seed):
     particles = tied_particles(rng)
     filled = zip(particles.pixels, particles.delithiated, strict=True)
     first = np.concatenate([np.arange(n) < round(n * f) for n, f in filled])
-        [np.arange(n) < round(n * f) for n, f in zip(particles.pixels, particles.delithiated, strict=True)]
-    )
     found = []
     for turn in range(4):
         nearly = particles
