@@ -66,8 +66,9 @@ def quantify_by_cross_sections(
     model.multifit(progress=progress)
     features = collect_features(model)
     geometry = ScatteringGeometry(microscope.beam_energy, microscope.convergence_angle, microscope.collection_angle)
-    pristine = reference.phase(OLIVINE[0])
-    atoms = pristine.formula_density * inelastic_mean_free_path(pristine.density, geometry)
+    pristine = reference.material(OLIVINE[0])
+    density = pristine.needed("density", by="Li per Fe by cross-sections")
+    atoms = pristine.formula_density * inelastic_mean_free_path(density, geometry)
     deviance = np.ravel(model.fit_quality.reduced_deviance.data)
     nothing = np.zeros((deviance.size, 0))
     return Quantification(
