@@ -5,7 +5,7 @@ All materials together are ``hyperspy_assb.materials``; the name here is that of
 
 from hyperspy_assb.reference.amorphous_rings import Ring
 from hyperspy_assb.reference.crystal_cells import read_cif_text
-from hyperspy_assb.reference.data_files import MaterialError, UnknownReferenceError
+from hyperspy_assb.reference.data_files import MaterialError, MissingFactError, UnknownReferenceError
 from hyperspy_assb.reference.electron_scattering import electron_scattering_factor, electron_scattering_table
 from hyperspy_assb.reference.elements import Element, element, elements
 from hyperspy_assb.reference.formulas import parse_formula
@@ -25,6 +25,7 @@ __all__ = [
     "Element",
     "Material",
     "MaterialError",
+    "MissingFactError",
     "Ring",
     "Subshell",
     "UnknownReferenceError",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hyperspy_assb.reference.amorphous_rings import Ring
 from hyperspy_assb.reference.crystal_cells import Cell, cell_volume
-from hyperspy_assb.reference.data_files import MaterialError
+from hyperspy_assb.reference.data_files import MissingFactError
 from hyperspy_assb.reference.elements import element
 from hyperspy_assb.reference.formulas import parse_formula
 
@@ -102,7 +102,7 @@ class Material:
 
         Raises
         ------
-        MaterialError
+        MissingFactError
             If the density is not known.
         """
         if self.written_density is None and self.cell is not None and self.formula_units is not None:
@@ -121,7 +121,7 @@ class Material:
 
         Raises
         ------
-        MaterialError
+        MissingFactError
             If the density is not known.
         """
         return sqrt(_PLASMON_EV2_NM3 * self.valence_electrons * self.formula_density)
@@ -131,7 +131,7 @@ class Material:
 
         Raises
         ------
-        MaterialError
+        MissingFactError
             If the density is not known.
         """
         return self.composition.get(symbol, 0.0) * self.formula_density
@@ -148,7 +148,7 @@ class Material:
 
         Raises
         ------
-        MaterialError
+        MissingFactError
             If it is not known; the message names the row, the file and the fact.
 
         Examples
@@ -157,12 +157,12 @@ class Material:
         >>> material("CoO2").needed("density", by="EDX quantification")
         Traceback (most recent call last):
         ...
-        hyperspy_assb.reference.data_files.MaterialError: EDX quantification needs the density of CoO2, which its row
+        hyperspy_assb.reference.data_files.MissingFactError: EDX quantification needs the density of CoO2, which its row
         in ...materials.toml lacks. ...
         """
         value = getattr(self, fact)
         if value is None or value == ():
-            raise MaterialError(
+            raise MissingFactError(
                 f"{by} needs the {fact} of {self.name}, which its row in {self.file} lacks. Give the whole row, with "
                 f"replace = true, in a table of your own, and add that by hyperspy_assb.add_materials."
             )
@@ -223,11 +223,11 @@ class Electrode:
 
         Raises
         ------
-        MaterialError
+        MissingFactError
             If the couple has no such signature; the message names the row, the file and the signature.
         """
         if signature not in self.signatures:
-            raise MaterialError(
+            raise MissingFactError(
                 f"{by} needs the signature {signature!r}, which {self.name} in {self.file} has not: its signatures "
                 f"are {', '.join(self.signatures) or 'none'}."
             )

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 
+from hyperspy_assb import reference
 from hyperspy_assb.acom.patterns.radial_profiles import RadialProfiles
 from hyperspy_assb.acom.patterns.threads import in_threads
 from hyperspy_assb.fitting.fixed_shapes.nonnegative import fit_nonnegative
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
-from hyperspy_assb import reference
 from hyperspy_assb.reference.materials import materials
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def table_profile(name: str) -> RingProfile:
     ------
     UnknownReferenceError
         If there is no such material.
-    MaterialError
+    MissingFactError
         If its row has no rings.
     """
     radius = np.linspace(0.02, 2.0, 397)

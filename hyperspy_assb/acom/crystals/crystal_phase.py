@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from hyperspy_assb.acom.crystals.cif import CrystalError, read_crystal, space_group_operations, standard_base
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.reference import UnknownReferenceError, material, read_cif_text
-from hyperspy_assb.reference.materials import materials
 
 if TYPE_CHECKING:
     from diffpy.structure import Structure
@@ -89,7 +88,7 @@ def load_phase(name_or_path: str | Path, *, name: str | None = None) -> CrystalP
         If there is no such file.
     UnknownReferenceError
         If it is neither a file nor the name of a material.
-    MaterialError
+    MissingFactError
         If it is a material without a crystal structure.
     CrystalError
         If the CIF cannot be read: no atoms, an unknown element, a cell that is incomplete or impossible, or that does
@@ -99,18 +98,17 @@ def load_phase(name_or_path: str | Path, *, name: str | None = None) -> CrystalP
     if isinstance(name_or_path, str):
         try:
             found = material(asked)
-        except UnknownReferenceError:
-            found = None
-        if found is not None:
-            cif = found.needed("cif", by="Indexing of orientations")
+        except UnknownReferenceError as error:
+            unknown = error
+        else:
+            cif = found.needed("cif", by="Indexing of crystals (amorphous material is told by its rings)")
             structure, number, source, caveat = read_crystal(read_cif_text(cif), str(cif))
             return CrystalPhase(name or found.name, number, structure, source or "; ".join(found.sources), caveat)
     path = Path(name_or_path)
     if not path.is_file():
         if isinstance(name_or_path, Path) or path.suffix or len(path.parts) > 1:
             raise FileNotFoundError(f"{path}: there is no such file.")
-        crystalline = [f"{m.name} ({', '.join(m.aliases)})" for m in materials.values() if m.cif is not None]
-        raise UnknownReferenceError.of("phase or CIF", asked, crystalline)
+        raise UnknownReferenceError(f"There is no file {asked}, and {unknown}")
     structure, number, source, caveat = read_crystal(read_cif_text(path), str(path))
     return CrystalPhase(name or path.stem, number, structure, source or path.name, caveat)
 
