@@ -337,13 +337,14 @@ def _checked(electrode: Electrode, materials: Mapping[str, Material], names: Map
     ions, removed = full.composition.get(electrode.ion, 0.0), electrode.ions_removed
     if removed > ions * (1.0 + 1e-9):
         raise MaterialError(
-            f"{words}: ions_removed is {removed:g}, but {full.name} has {ions:g} {electrode.ion} per formula unit."
+            f"{words}: ions_removed is {removed:g}, but {full.name} in {full.file} has {ions:g} {electrode.ion} per "
+            "formula unit."
         )
     left = {**full.composition, electrode.ion: ions - removed}
     for symbol in {**left, **empty.composition}:
         if abs(left.get(symbol, 0.0) - empty.composition.get(symbol, 0.0)) > _SAME_AMOUNT:
             raise MaterialError(
-                f"{words}: {full.name} ({full.formula}) without {removed:g} {electrode.ion} is not {empty.name} "
-                f"({empty.formula}): they differ in {symbol}."
+                f"{words}: {full.name} ({full.formula} in {full.file}) without {removed:g} {electrode.ion} is not "
+                f"{empty.name} ({empty.formula} in {empty.file}): they differ in {symbol}."
             )
     return replace(electrode, lithiated=full.name, delithiated=empty.name, ions=ions)
