@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hyperspy_assb
@@ -302,11 +302,13 @@ def write_formula(composition: dict[str, float]) -> str:
     return "".join(symbol + ("" if number == 1 else f"{number:g}") for symbol, number in composition.items())
 
 
+@settings(deadline=None)
 @given(COMPOSITIONS)
 def test_what_is_written_is_read(composition):
     assert dict(parse_formula(write_formula(composition))) == composition
 
 
+@settings(deadline=None)
 @given(COMPOSITIONS, COMPOSITIONS, st.integers(1, 30), st.sampled_from(["()", "[]"]))
 def test_groups_multiply_and_add(outer, inner, number, brackets):
     found = parse_formula(f"{write_formula(outer)}{brackets[0]}{write_formula(inner)}{brackets[1]}{number}")
@@ -315,6 +317,7 @@ def test_groups_multiply_and_add(outer, inner, number, brackets):
         assert amount == pytest.approx(outer.get(symbol, 0.0) + number * inner.get(symbol, 0.0), rel=1e-12)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="LiFePO40123456789.()[] +-", max_size=20))
 def test_any_text_is_read_or_refused(text):
     try:
@@ -336,6 +339,7 @@ def test_x_counts_ions_of_the_lithiated_host():
     np.testing.assert_array_equal(sodium.x_of(np.array([-0.5, 0.5, 1.5])), [0.0, 2.0, 4.0])  # not clipped
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(electrodes)), st.floats(-2.0, 3.0))
 def test_fraction_is_the_inverse_of_x(name, fraction):
     found = electrode(name)
