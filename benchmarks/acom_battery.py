@@ -30,7 +30,7 @@ from hyperspy_assb.simulation import micro_battery  # noqa: E402
 
 CRYSTALS = ("LiFePO4", "FePO4", "LAGP")
 # Name in the simulation: name in the maps.
-AMORPHOUS = {"carbon": "carbon", "amorphous_LAGP": "LAGP glass"}
+AMORPHOUS = {"carbon": "carbon", "amorphous_LAGP": "amorphous_LAGP"}
 LARGE = 25  # pixels of a particle that is judged
 
 

@@ -1,6 +1,7 @@
 from . import acom, components, models, plotting, provenance, reference, signals, simulation
 from .models.lmfit_bridge import to_lmfit
 from .models.multifit import multifit
+from .reference.materials import add_materials, electrodes, materials
 from .signals.acom.orientation_files import load_orientations
 from .signals.acom.phase_comparison import compare_phases
 from .signals.acom.signal import load_patterns
@@ -20,9 +21,11 @@ __version__: str
 __all__ = [
     "__version__",
     "acom",
+    "add_materials",
     "compare_fits",
     "compare_phases",
     "components",
+    "electrodes",
     "load_comparison",
     "load_composition_comparison",
     "load_delithiation",
@@ -33,6 +36,7 @@ __all__ = [
     "load_orientations",
     "load_patterns",
     "load_spectrum_image",
+    "materials",
     "models",
     "multifit",
     "plot_residuals",

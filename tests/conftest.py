@@ -106,7 +106,7 @@ def differentiate() -> Callable[[Callable[[np.ndarray], np.ndarray], np.ndarray,
     return derivative
 
 
-RINGS = ("carbon", "LAGP glass")
+RINGS = ("carbon", "amorphous_LAGP")
 
 
 def scan_of(

@@ -28,7 +28,7 @@ from hyperspy_assb.acom.crystals.cif import standard_base
 
 P_O, V_O = 1.53, 2.01
 TETRAHEDRON = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3) * P_O
-CELL = np.array(reference.phase("LVP").cell) * [10, 10, 10, 1, 1, 1]
+CELL = np.array(reference.material("LVP").cell) * [10, 10, 10, 1, 1, 1]
 # Pbcn in its standard setting: a, b, c = c, a, b of P21/n.
 ORTHORHOMBIC = CELL[[2, 0, 1]]
 BASE = standard_base(*CELL)
@@ -211,7 +211,7 @@ def write(sites):
         "# Li3V2(PO4)3, monoclinic. The coordinates are NOT measured: an idealised structure, derived for",
         "# hyperspy_assb from the cell, the space group and bond lengths by tools/derive_lvp_structure.py. Measured",
         "# ones are in Y. Kee, H. Yun, Acta Cryst. E69, i11 (2013), doi 10.1107/S1600536813001499, not",
-        "# at hand here. The cell is that of phases.toml.",
+        "# at hand here. materials.toml takes the cell from here.",
         "data_Li3V2(PO4)3",
         "_publ_section_comment",
         ";",

@@ -19,31 +19,11 @@ from hyperspy_assb.acom.maps.grains import BoundaryKind, GrainOptions
 from hyperspy_assb.acom.matching.indexed import PatternStatus
 from hyperspy_assb.plotting.colours import key_image, orientation_colours, symmetry_group
 from hyperspy_assb.plotting.maps import add_scale_bar, plot_map, plot_status_map
+from hyperspy_assb.plotting.material_colours import class_colours
 from hyperspy_assb.plotting.style import COLOURS
 
-PHASE_COLOURS = {
-    "LiFePO4": "#d62728",
-    "FePO4": "#1f77b4",
-    "LAGP": "#f2c14e",
-    "Li3V2(PO4)3": "#9467bd",
-    "carbon": "#4d4d4d",
-    "amorphous": "#9ad0b8",
-    "LAGP glass": "#9ad0b8",
-    "amorphous_LAGP": "#9ad0b8",
-    "amorphous LAGP": "#9ad0b8",
-}
-"""Of the materials of the battery; others are taken from the palette."""
 BOUNDARY_COLOURS = {BoundaryKind.GRAIN: "black", BoundaryKind.PHASE: "#1a9641"}
 """Black between grains of one phase, green between phases."""
-
-
-def class_colours(names: Any) -> dict[int, str]:
-    """Colours of classes by their number, -1 (no answer) included."""
-    spare = iter([c for c in (*COLOURS[2:], *COLOURS) if c not in PHASE_COLOURS.values()] * 4)
-    found = {-1: "white"}
-    for number, name in enumerate(names):
-        found[number] = PHASE_COLOURS.get(name) or next(spare)
-    return found
 
 
 def plot_orientations(result: Any, *, options: GrainOptions | None = None) -> np.ndarray:
@@ -424,7 +404,6 @@ def _image(result: Any, colours: np.ndarray, *, title: str, ax: Axes | None) -> 
 
 
 __all__ = [
-    "class_colours",
     "draw_edges",
     "plot_boundaries",
     "plot_ipf_key",

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.plotting.maps import plot_map, plot_status_map
+from hyperspy_assb.plotting.material_colours import class_colours
 from hyperspy_assb.plotting.style import COLOURS
 
 STATUS_NAMES = {
@@ -132,7 +133,10 @@ def plot_phases(result: Any) -> np.ndarray:
         title = "olivine (LiFePO4 and FePO4)" if phase == "olivine" else phase
         plot_map(result.volume_fraction[phase], label="volume fraction", title=title, ax=ax, vmin=0.0, vmax=1.0)
     names = {-1: "none", **dict(enumerate(result.phases))}
-    plot_status_map(result.phase_map, names, title="Largest phase", ax=axes[-2])
+    materials = dict(result.found.options.phases)
+    colours = class_colours(materials.get(phase, phase) for phase in result.phases)
+    del colours[-1]  # pale, as in the other maps
+    plot_status_map(result.phase_map, names, title="Largest phase", colours=colours, ax=axes[-2])
     plot_status_map(result.status, STATUS_NAMES, title="Status", ax=axes[-1])
     return np.array(axes)
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from hyperspy_assb.eels.delithiation.populations import Populations, Verdict
 from hyperspy_assb.fitting.statistics.mixtures import Mixture
+from hyperspy_assb.plotting.material_colours import colour_of
 from hyperspy_assb.plotting.style import COLOURS, QUIET, with_error
 
 LIMITS = (-0.5, 1.5)
@@ -16,7 +17,6 @@ NAMES = ("FePO$_4$", "LiFePO$_4$", "columns with both")
 FINE = 8
 """Points of a curve in each bin of the histogram."""
 QUANTILES = 64
-PHASE_COLOURS = (COLOURS[1], COLOURS[0], COLOURS[2])
 
 
 def plot_populations(
@@ -55,9 +55,10 @@ def plot_populations(
     verdict = populations.verdict
     if verdict is Verdict.TWO_PHASE:
         mixture = populations.phases
+        colours = (colour_of("FePO4"), colour_of("LiFePO4"), COLOURS[2])
         for number, curve in enumerate(phases):
-            ax.fill_between(grid, curve, color=PHASE_COLOURS[number], alpha=0.25, linewidth=0)
-            ax.plot(grid, curve, color=PHASE_COLOURS[number], linewidth=1.2, label=_label(mixture, number))
+            ax.fill_between(grid, curve, color=colours[number], alpha=0.25, linewidth=0)
+            ax.plot(grid, curve, color=colours[number], linewidth=1.2, label=_label(mixture, number))
         ax.plot(grid, phases.sum(axis=0), color="black", linewidth=1.4, label="sum")
     else:
         name = "one population"

@@ -1,12 +1,18 @@
-"""Edges, bands, X-rays and phases: numbers with their sources, and the code that reads them."""
+"""Materials, elements, edges, bands and X-rays: numbers with their sources, and the code that reads them.
 
-from hyperspy_assb.reference.amorphous_rings import Ring, RingMaterial, ring_material, ring_materials
-from hyperspy_assb.reference.crystal_files import crystal_file
-from hyperspy_assb.reference.data_files import UnknownReferenceError
+All materials together are ``hyperspy_assb.materials``; the name here is that of the module which holds them.
+"""
+
+from hyperspy_assb.reference.amorphous_rings import Ring
+from hyperspy_assb.reference.crystal_cells import read_cif_text
+from hyperspy_assb.reference.data_files import MaterialError, MissingFactError, UnknownReferenceError
 from hyperspy_assb.reference.electron_scattering import electron_scattering_factor, electron_scattering_table
+from hyperspy_assb.reference.elements import Element, element, elements
+from hyperspy_assb.reference.formulas import parse_formula
 from hyperspy_assb.reference.ionisation_edges import Edge, edge, edges, oscillator_strength
 from hyperspy_assb.reference.low_loss_bands import COMPARED, Band, band, bands
-from hyperspy_assb.reference.materials import Phase, phase, phases
+from hyperspy_assb.reference.material_facts import Electrode, Material
+from hyperspy_assb.reference.materials import electrode, material, materials_files
 from hyperspy_assb.reference.near_edge_shapes import check_element, near_edge
 from hyperspy_assb.reference.x_ray_lines import Atom, Subshell, x_ray_atom, x_ray_elements
 
@@ -15,25 +21,30 @@ __all__ = [
     "Atom",
     "Band",
     "Edge",
-    "Phase",
+    "Electrode",
+    "Element",
+    "Material",
+    "MaterialError",
+    "MissingFactError",
     "Ring",
-    "RingMaterial",
     "Subshell",
     "UnknownReferenceError",
     "band",
     "bands",
     "check_element",
-    "crystal_file",
     "edge",
     "edges",
+    "electrode",
     "electron_scattering_factor",
     "electron_scattering_table",
+    "element",
+    "elements",
+    "material",
+    "materials_files",
     "near_edge",
     "oscillator_strength",
-    "phase",
-    "phases",
-    "ring_material",
-    "ring_materials",
+    "parse_formula",
+    "read_cif_text",
     "x_ray_atom",
     "x_ray_elements",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 
-from hyperspy_assb.reference.data_files import UnknownReferenceError, read_toml
+from hyperspy_assb.reference.data_files import read_toml
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,8 @@ class Ring:
         Relative to the first ring of the material.
     kind
         ``"observed"``, ``"derived"`` (from cited data) or ``"estimate"`` (a choice of this project).
-    meaning, note
-        What it is, and where the numbers are from.
+    meaning, note, source
+        What it is, where the numbers are from, and the citation of its material.
     """
 
     radius: float
@@ -30,57 +32,21 @@ class Ring:
     kind: str
     meaning: str
     note: str
-
-
-@dataclass(frozen=True)
-class RingMaterial:
-    """An amorphous material by its rings.
-
-    Parameters
-    ----------
-    name
-        Such as ``"carbon"``.
-    rings
-        By ascending radius.
-    meaning, source
-        What it is, and the citation.
-    """
-
-    name: str
-    rings: tuple[Ring, ...]
-    meaning: str
     source: str
 
 
 @cache
-def _all_materials() -> dict[str, RingMaterial]:
-    return {
-        row["name"]: RingMaterial(
-            row["name"], tuple(Ring(**ring) for ring in row["ring"]), row["meaning"], row["source"]
-        )
-        for row in read_toml("rings.toml")["material"]
-    }
-
-
-def ring_material(name: str) -> RingMaterial:
-    """An amorphous material by its name.
-
-    Raises
-    ------
-    UnknownReferenceError
-        If there is none of that name.
+def ring_tables() -> Mapping[str, tuple[Ring, ...]]:
+    """Rings of amorphous materials by ascending radius, by the name of their table.
 
     Examples
     --------
-    >>> [ring.radius for ring in ring_material("carbon").rings]
+    >>> [ring.radius for ring in ring_tables()["carbon"]]
     [0.286, 0.47, 0.813]
     """
-    table = _all_materials()
-    if name not in table:
-        raise UnknownReferenceError.of("amorphous material", name, table)
-    return table[name]
-
-
-def ring_materials() -> tuple[RingMaterial, ...]:
-    """All amorphous materials."""
-    return tuple(_all_materials().values())
+    return MappingProxyType(
+        {
+            row["name"]: tuple(Ring(**ring, source=row["source"]) for ring in row["ring"])
+            for row in read_toml("rings.toml")["material"]
+        }
+    )

@@ -18,6 +18,14 @@ class UnknownReferenceError(LookupError):
         return cls(f"no {what} {name!r} in the reference tables; there are: {', '.join(str(k) for k in known)}.")
 
 
+class MaterialError(ValueError):
+    """A material or an electrode that is not told as it must be; the message names the row and the file."""
+
+
+class MissingFactError(MaterialError, UnknownReferenceError):
+    """A fact that a technique needs and that the row of the material lacks; the message names row, file and fact."""
+
+
 @cache
 def read_toml(name: str) -> dict[str, Any]:
     """Content of a TOML file of this package; do not change it, it is shared."""

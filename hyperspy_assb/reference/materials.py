@@ -1,130 +1,189 @@
-"""Phases of the battery: composition, cell and what follows from them."""
+"""Materials and electrodes by name: those of the package, and those that a user adds.
+
+The rows stand in ``materials.toml`` beside this module, and in files of the same form that :func:`add_materials` or the
+environment variable ``HYPERSPY_ASSB_MATERIALS`` names (paths with ``os.pathsep`` between them, read when the first
+material is asked for). What is added holds for one process. Processes that work for it, such as those of dask, need it
+too: set the variable before they start, or call :func:`add_materials` there, with each of :func:`materials_files`::
+
+    for path in materials_files():
+        client.run(add_materials, path)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from math import cos, radians, sqrt
-from types import MappingProxyType
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Generic, TypeVar
 
-from hyperspy_assb.reference.data_files import UnknownReferenceError, read_toml
+from hyperspy_assb.reference.data_files import UnknownReferenceError
+from hyperspy_assb.reference.material_facts import Electrode, Material
+from hyperspy_assb.reference.material_files import MaterialTable, MaterialTables, combine, read_table
 
-_ATOMIC_MASS_G = 1.66053906892e-24  # CODATA 2022
-_PLASMON_EV2_NM3 = 1.378842  # hbar^2 e^2 / (eps0 m), CODATA 2022
+ENVIRONMENT_VARIABLE = "HYPERSPY_ASSB_MATERIALS"
+_SHIPPED = Path(__file__).with_name("materials.toml")
+
+Row = TypeVar("Row", Material, Electrode)
 
 
 @dataclass(frozen=True)
-class Phase:
-    """A phase.
+class _State:
+    """Files, and their rows together; never changed, only replaced as a whole."""
+
+    files: tuple[MaterialTable, ...]
+    tables: MaterialTables
+
+
+_state: _State | None = None
+_lock = threading.RLock()
+
+
+def _with_files(state: _State, paths: list[Path]) -> _State:
+    files = {file.path: file for file in state.files}
+    for path in paths:
+        files[path] = read_table(path)
+    changed = tuple(files.values())
+    return state if changed == state.files else _State(changed, combine(changed))
+
+
+def _resolved(path: str | os.PathLike[str]) -> Path:
+    return Path(path).expanduser().resolve()
+
+
+def _current() -> _State:
+    global _state
+    if _state is None:
+        with _lock:
+            if _state is None:
+                shipped = (read_table(_SHIPPED),)
+                state = _State(shipped, combine(shipped))
+                named = os.environ.get(ENVIRONMENT_VARIABLE, "").split(os.pathsep)
+                _state = _with_files(state, [_resolved(path) for path in named if path.strip()])
+    return _state
+
+
+def add_materials(path: str | os.PathLike[str]) -> None:
+    """Add materials and electrodes of a file, for all techniques, in this process.
+
+    Parameters
+    ----------
+    path
+        A TOML file of ``[[material]]`` and ``[[electrode]]`` rows, in the form of the ``materials.toml`` of the
+        package. Paths of CIFs are relative to it. A row with a name that is taken must say ``replace = true``. A file
+        that was added before is read again: nothing happens if it is as it was; if not, its rows are exchanged.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    MaterialError
+        If a row is wrong; the message names the row and the file, and nothing of the file is added.
+
+    See Also
+    --------
+    materials_files : What was added, for other processes.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     table = Path(folder) / "mine.toml"
+    ...     _ = table.write_text('[[material]]\\nname = "argyrodite"\\nformula = "Li6PS5Cl"\\ndensity = 1.86')
+    ...     add_materials(table)
+    >>> dict(materials["argyrodite"].composition)
+    {'Li': 6.0, 'P': 1.0, 'S': 5.0, 'Cl': 1.0}
+    """
+    global _state
+    with _lock:
+        _state = _with_files(_current(), [_resolved(path)])
+
+
+def materials_files() -> tuple[str, ...]:
+    """Paths of the files that were added, by :func:`add_materials` or by the environment, in their order."""
+    return tuple(str(file.path) for file in _current().files[1:])
+
+
+class _Rows(Mapping[str, Row], Generic[Row]):
+    """Rows by name, as they are at the moment; read only."""
+
+    def __init__(self, rows: Callable[[MaterialTables], Mapping[str, Row]]) -> None:
+        self._rows: Callable[[MaterialTables], Mapping[str, Row]] = rows
+
+    def __getitem__(self, name: str) -> Row:
+        return self._rows(_current().tables)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows(_current().tables))
+
+    def __len__(self) -> int:
+        return len(self._rows(_current().tables))
+
+    def __repr__(self) -> str:
+        return f"<{', '.join(self)}>"
+
+
+materials: Mapping[str, Material] = _Rows(lambda tables: tables.materials)
+"""Every material by its name, in the order of the files; :func:`material` knows aliases too."""
+
+electrodes: Mapping[str, Electrode] = _Rows(lambda tables: tables.electrodes)
+"""Every electrode by its name, in the order of the files."""
+
+
+def material(name: str) -> Material:
+    """One material.
 
     Parameters
     ----------
     name
-        Such as ``"LiFePO4"``.
-    aliases
-        Other names by which :func:`phase` finds it.
-    composition
-        Atoms per formula unit.
-    space_group
-        Hermann-Mauguin symbol; None for an amorphous phase.
-    cell
-        a, b, c in nm and alpha, beta, gamma in degrees; None for an amorphous phase.
-    formula_units
-        Formula units per cell; None for an amorphous phase.
-    density
-        Mass density in g/cm3, from the cell where there is one.
-    formula_density
-        Formula units per nm3.
-    valence_electrons
-        Per formula unit, 3d of the metals included.
-    free_electron_plasmon_energy
-        Plasmon energy in eV of all valence electrons (3d of the metals included) as a free gas: an estimate, good to
-        about 10 %, not a measurement.
-    source
-        Citation.
-    """
-
-    name: str
-    aliases: tuple[str, ...]
-    composition: Mapping[str, float]
-    space_group: str | None
-    cell: tuple[float, float, float, float, float, float] | None
-    formula_units: int | None
-    density: float
-    formula_density: float
-    valence_electrons: float
-    free_electron_plasmon_energy: float
-    source: str
-
-    @property
-    def cell_volume(self) -> float | None:
-        """Volume of the cell in nm3; None for an amorphous phase."""
-        return None if self.cell is None else _volume(*self.cell)
-
-    def atom_density(self, element: str) -> float:
-        """Atoms of an element per nm3; 0 if the phase has none."""
-        return self.composition.get(element, 0.0) * self.formula_density
-
-
-def _volume(a: float, b: float, c: float, alpha: float, beta: float, gamma: float) -> float:
-    ca, cb, cg = (cos(radians(angle)) for angle in (alpha, beta, gamma))
-    return a * b * c * sqrt(1 - ca**2 - cb**2 - cg**2 + 2 * ca * cb * cg)
-
-
-@cache
-def _all_phases() -> dict[str, Phase]:
-    content = read_toml("phases.toml")
-    elements = content["elements"]
-    table = {}
-    for row in content["phase"]:
-        composition = {element: float(number) for element, number in row["composition"].items()}
-        mass = sum(number * elements[element]["mass"] for element, number in composition.items()) * _ATOMIC_MASS_G
-        valence = sum(number * elements[element]["valence"] for element, number in composition.items())
-        cell = None
-        if "cell" in row:
-            a, b, c, alpha, beta, gamma = (float(value) for value in row["cell"])
-            cell = (a, b, c, alpha, beta, gamma)
-            formula_density = row["formula_units"] / _volume(*cell)
-        else:
-            formula_density = row["density"] / mass * 1e-21  # 1 cm3 = 1e21 nm3
-        table[row["name"]] = Phase(
-            name=row["name"],
-            aliases=tuple(row["aliases"]),
-            composition=MappingProxyType(composition),
-            space_group=row.get("space_group"),
-            cell=cell,
-            formula_units=row.get("formula_units"),
-            density=formula_density * mass * 1e21,
-            formula_density=formula_density,
-            valence_electrons=valence,
-            free_electron_plasmon_energy=sqrt(_PLASMON_EV2_NM3 * valence * formula_density),
-            source=row["source"],
-        )
-    return table
-
-
-def phase(name: str) -> Phase:
-    """One phase, by its name or an alias.
+        Its name or an alias; capitals do not matter.
 
     Raises
     ------
     UnknownReferenceError
-        If there is none of that name.
+        If there is none of that name; the message has names that are near, and all of them.
 
     Examples
     --------
-    >>> round(phase("LFP").atom_density("Li"), 2)
+    >>> round(material("lfp").atom_density("Li"), 2)
     13.72
     """
-    table = _all_phases()
-    for found in table.values():
-        if name == found.name or name in found.aliases:
-            return found
-    known = [f"{p.name} ({', '.join(p.aliases)})" for p in table.values()]
-    raise UnknownReferenceError.of("phase", name, known)
+    tables = _current().tables
+    found = tables.names.get(name.casefold())
+    if found is None:
+        every = [f"{m.name} ({', '.join(m.aliases)})" if m.aliases else m.name for m in tables.materials.values()]
+        raise _unknown("material", name, tables.names, every)
+    return tables.materials[found]
 
 
-def phases() -> tuple[Phase, ...]:
-    """All phases."""
-    return tuple(_all_phases().values())
+def electrode(name: str) -> Electrode:
+    """One electrode, by its name; capitals do not matter.
+
+    Raises
+    ------
+    UnknownReferenceError
+        If there is none of that name; the message has names that are near, and all of them.
+
+    Examples
+    --------
+    >>> electrode("LixFePO4").delithiated
+    'FePO4'
+    """
+    tables = _current().tables
+    names = {known.casefold(): known for known in tables.electrodes}
+    if name.casefold() not in names:
+        raise _unknown("electrode", name, names, list(tables.electrodes))
+    return tables.electrodes[names[name.casefold()]]
+
+
+def _unknown(kind: str, name: str, names: Mapping[str, str], every: list[str]) -> UnknownReferenceError:
+    near = list(dict.fromkeys(names[close] for close in get_close_matches(name.casefold(), names, n=5, cutoff=0.5)))
+    files = ", ".join(str(file.path) for file in _current().files)
+    close = f"; near it: {', '.join(near)}" if near else ""
+    return UnknownReferenceError(
+        f"no {kind} {name!r}{close}. There are: {', '.join(every)} "
+        f"(read from {files}). One of your own goes into a TOML file that hyperspy_assb.add_materials reads."
+    )

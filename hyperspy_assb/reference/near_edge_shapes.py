@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from hyperspy_assb.reference.data_files import UnknownReferenceError, read_toml
+from hyperspy_assb.reference.elements import elements
 from hyperspy_assb.reference.ionisation_edges import edge
-
-_SYMBOLS = frozenset(
-    re.findall(
-        "[A-Z][a-z]?",
-        "HHeLiBeBCNOFNeNaMgAlSiPSClArKCaScTiVCrMnFeCoNiCuZnGaGeAsSeBrKrRbSrYZrNbMoTcRuRhPdAgCdInSnSbTeIXe"
-        "CsBaLaCePrNdPmSmEuGdTbDyHoErTmYbLuHfTaWReOsIrPtAuHgTlPbBiPoAtRnFrRaAcThPaU",
-    )
-)
 
 
 def near_edge(element: str, shell: str) -> dict[str, float]:
@@ -58,5 +49,5 @@ def check_element(symbol: str) -> None:
     ValueError
         If it is not.
     """
-    if symbol not in _SYMBOLS:
+    if symbol not in elements():
         raise ValueError(f"{symbol!r} is not the symbol of a chemical element (as in 'Li', 'Fe').")

@@ -52,7 +52,7 @@ def test_edges_of_elements_are_sorted_by_onset():
         (lambda: reference.edge("Xx", "K"), "Li K"),
         (lambda: reference.edges(["Li", "Xx"]), "Al, C, Co"),
         (lambda: reference.band("pi"), "carbon pi plasmon"),
-        (lambda: reference.phase("NMC"), "LiFePO4 .LFP"),
+        (lambda: reference.material("NMC"), "LiFePO4 .LFP"),
         (lambda: reference.oscillator_strength("Li", "K"), "Fe M23"),
     ],
 )
@@ -122,7 +122,7 @@ def test_bands():
         assert found.window[0] < found.window[1]
         assert found.source
         if found.phase is not None:
-            reference.phase(found.phase)
+            reference.material(found.phase)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_bands():
     ],
 )
 def test_phases(name, density, volume, plasmon):
-    found = reference.phase(name)
+    found = reference.material(name)
     assert found.density == pytest.approx(density, abs=0.1)
     if volume is None:
         assert found.cell_volume is None
@@ -151,11 +151,12 @@ def test_phases(name, density, volume, plasmon):
 
 def test_delithiation_shrinks_the_cell():
     # construction: 5.0 %, 3.7 % and -1.9 % along a, b and c
-    lfp, fp = reference.phase("LiFePO4").cell, reference.phase("FePO4").cell
+    lfp, fp = reference.material("LiFePO4").cell, reference.material("FePO4").cell
     change = [round(100 * (1 - y / x), 1) for x, y in zip(lfp[:3], fp[:3], strict=True)]
     assert change == [5.0, 3.7, -1.9]
 
 
-def test_every_atom_of_a_phase_has_an_edge():
-    elements = {element for phase in reference.phases() for element in phase.composition}
+def test_every_atom_of_the_micro_battery_has_an_edge():
+    cell = ("LiFePO4", "FePO4", "LAGP", "Li3V2(PO4)3", "carbon")
+    elements = {element for name in cell for element in reference.material(name).composition}
     assert {e.element for e in reference.edges(elements)} == elements

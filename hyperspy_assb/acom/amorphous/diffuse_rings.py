@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 
+from hyperspy_assb import reference
 from hyperspy_assb.acom.patterns.radial_profiles import ProfileFit, RadialProfiles, fit_profiles, smooth_background
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
-from hyperspy_assb.reference import ring_material, ring_materials
+from hyperspy_assb.reference.materials import materials
 
 
 @dataclass(frozen=True)
@@ -58,18 +59,21 @@ class RingProfile:
 
 
 def table_profile(name: str) -> RingProfile:
-    """Rings of a material by the table of references, as Gaussians without background.
+    """Rings of a material by its row, as Gaussians without background.
 
     Raises
     ------
     UnknownReferenceError
-        If the table does not have it.
+        If there is no such material.
+    MissingFactError
+        If its row has no rings.
     """
     radius = np.linspace(0.02, 2.0, 397)
     level = np.zeros_like(radius)
-    for ring in ring_material(name).rings:
+    found = reference.material(name)
+    for ring in found.needed("rings", by="Telling amorphous materials apart"):
         level += ring.height * np.exp(-4.0 * np.log(2.0) * ((radius - ring.radius) / ring.fwhm) ** 2)
-    return RingProfile(name, radius, level)
+    return RingProfile(found.name, radius, level)
 
 
 def measure_profile(profiles: RadialProfiles, name: str) -> RingProfile:
@@ -285,7 +289,12 @@ def _sigma_of(p: FloatArray, gain: FloatArray) -> FloatArray:
 
 
 def _names() -> list[str]:
-    return [material.name for material in ring_materials()]
+    # Materials that share their rings cannot be told apart: the first stands for all.
+    names: dict[tuple[reference.Ring, ...], str] = {}
+    for row in materials.values():
+        if row.rings:
+            names.setdefault(row.rings, row.name)
+    return list(names.values())
 
 
 def learn_profiles(

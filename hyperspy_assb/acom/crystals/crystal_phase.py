@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hyperspy_assb.acom.crystals.cif import CrystalError, read_crystal, standard_base
 from hyperspy_assb.acom.crystals.symmetry import standard_operations
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
-from hyperspy_assb.reference import UnknownReferenceError, crystal_file, phase, phases
+from hyperspy_assb.reference import UnknownReferenceError, material, read_cif_text
 
 if TYPE_CHECKING:
     from diffpy.structure import Structure
@@ -71,10 +71,10 @@ def load_phase(name_or_path: str | Path, *, name: str | None = None) -> CrystalP
     Parameters
     ----------
     name_or_path
-        A reference phase (``"lfp"``, ``"LiFePO4"``, ``"fp"``, ``"lagp"``, ``"lvp"``; capitals do not matter), or the
-        path of a CIF.
+        A material of :data:`hyperspy_assb.materials` by its name or an alias (``"lfp"``, ``"LiFePO4"``, ``"fp"``,
+        ``"lagp"``, ``"lvp"``; capitals do not matter), or the path of a CIF.
     name
-        Name to give to it; without one, the name of the reference phase or of the file.
+        Name to give to it; without one, the name of the material or of the file.
 
     Returns
     -------
@@ -89,33 +89,29 @@ def load_phase(name_or_path: str | Path, *, name: str | None = None) -> CrystalP
     FileNotFoundError
         If there is no such file.
     UnknownReferenceError
-        If it is neither a file nor the name of a crystalline reference phase.
+        If it is neither a file nor the name of a material.
+    MissingFactError
+        If it is a material without a crystal structure.
     CrystalError
         If the CIF cannot be read: no atoms, an unknown element, a value that is no number or operation (none is
         evaluated), a cell that is incomplete or impossible, or that does not have the symmetry of the space group.
     """
     asked = str(name_or_path)
     if isinstance(name_or_path, str):
-        known = {alias.lower(): p.name for p in phases() for alias in (p.name, *p.aliases)}
-        if asked.lower() in known:
-            found = phase(known[asked.lower()])
-            file = crystal_file(found.name)
-            if file is None:
-                raise UnknownReferenceError(f"{found.name} has no crystal structure: index it as amorphous material.")
-            structure, number, source, caveat = read_crystal(file, f"{found.name}.cif")
-            return CrystalPhase(name or found.name, number, structure, source or found.source, caveat)
+        try:
+            found = material(asked)
+        except UnknownReferenceError as error:
+            unknown = error
+        else:
+            cif = found.needed("cif", by="Indexing of crystals (amorphous material is told by its rings)")
+            structure, number, source, caveat = read_crystal(read_cif_text(cif), str(cif))
+            return CrystalPhase(name or found.name, number, structure, source or "; ".join(found.sources), caveat)
     path = Path(name_or_path)
     if not path.is_file():
         if isinstance(name_or_path, Path) or path.suffix or len(path.parts) > 1:
             raise FileNotFoundError(f"{path}: there is no such file.")
-        crystalline = [f"{p.name} ({', '.join(p.aliases)})" for p in phases() if p.cell is not None]
-        raise UnknownReferenceError.of("phase or CIF", asked, crystalline)
-    raw = path.read_bytes()
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-    structure, number, source, caveat = read_crystal(text, str(path))
+        raise UnknownReferenceError(f"There is no file {asked}, and {unknown}")
+    structure, number, source, caveat = read_crystal(read_cif_text(path), str(path))
     return CrystalPhase(name or path.stem, number, structure, source or path.name, caveat)
 
 

@@ -32,7 +32,7 @@ from hyperspy_assb.eds.phases.evidence import (
     too_foreign,
 )
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, EMPTY
-from hyperspy_assb.reference import phase
+from hyperspy_assb.reference import material
 
 PHASES: Mapping[str, str] = {
     "olivine": "LiFePO4",
@@ -40,7 +40,7 @@ PHASES: Mapping[str, str] = {
     "Li3V2(PO4)3": "Li3V2(PO4)3",
     "carbon": "carbon",
 }
-"""Phases of the cell by the name they have here, and the reference phase with their composition and density. LiFePO4
+"""Phases of the cell by the name they have here, and the material with their composition and density. LiFePO4
 and FePO4 have the same X-ray lines: they are one class, "olivine", with the atom density of LiFePO4 (FePO4 has 7 % more
 formula units in a volume)."""
 _OLIVINES = "LiFePO4 and FePO4 have the same X-ray lines: they are one class, olivine."
@@ -59,7 +59,7 @@ class PhaseOptions:
     Parameters
     ----------
     phases
-        Names here, and the reference phase of each.
+        Names here, and the material of each.
     densities
         Mass density in g/cm^3 where it is not that of the reference table: that of carbon black is 1.7 to 2.1.
     level
@@ -83,23 +83,26 @@ class PhaseOptions:
         Raises
         ------
         ValueError
-            If there is no phase, or a density is of no phase or not above 0.
+            If there is no phase, a density is of no phase or not above 0, or that of a phase is not known.
         """
         if not self.phases:
             raise ValueError("phases must name at least one phase; None: those of the cell.")
-        factor = {}
         for name, density in self.densities:
             if name not in dict(self.phases) or not density > 0.0:
                 raise ValueError(
                     f"densities: {name!r} must be one of {', '.join(dict(self.phases))}, with g/cm^3 above 0."
                 )
-            factor[name] = density / phase(dict(self.phases)[name]).density
-        return {
-            name: {
-                el: factor.get(name, 1.0) * phase(ref).atom_density(el) for el in phase(ref).composition if el != "Li"
-            }
-            for name, ref in self.phases
-        }
+        own, columns = dict(self.densities), {}
+        for name, ref in self.phases:
+            row, factor = material(ref), 1.0
+            if name in own and row.density is None:
+                row = replace(row, written_density=own[name])
+            elif name in own:
+                factor = own[name] / _density(ref)
+            else:
+                _density(ref)
+            columns[name] = {el: factor * row.atom_density(el) for el in row.composition if el != "Li"}
+        return columns
 
     def elements(self) -> tuple[str, ...]:
         """Elements of the phases, sorted, Li not among them; errors as :meth:`columns` has them."""
@@ -108,7 +111,13 @@ class PhaseOptions:
     def mass_density(self) -> FloatArray:
         """g/cm^3 of each phase, Li included."""
         own = dict(self.densities)
-        return np.array([own.get(name, phase(ref).density) for name, ref in self.phases])
+        return np.array([own[name] if name in own else _density(ref) for name, ref in self.phases])
+
+
+def _density(name: str) -> float:
+    """g/cm^3 of a material, which must be known."""
+    found: float = material(name).needed("density", by="EDX quantification of phases")
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -108,7 +108,7 @@ def screening(energy: float) -> tuple[float, float]:
     energy
         Energy loss in eV, above the plasmon.
     """
-    plasmon = np.mean([reference.phase(phase).free_electron_plasmon_energy for phase in OLIVINE])
+    plasmon = np.mean([reference.material(phase).free_electron_plasmon_energy for phase in OLIVINE])
     largest = -2.0 * np.log(1.0 - (plasmon / energy) ** 2)
     return float(np.exp(0.5 * largest)), float(largest / np.sqrt(12.0))
 
@@ -157,8 +157,9 @@ def quantify_by_cross_sections(
     assert microscope.convergence_angle is not None
     assert microscope.collection_angle is not None
     geometry = ScatteringGeometry(microscope.beam_energy, microscope.convergence_angle, microscope.collection_angle)
-    pristine = reference.phase(OLIVINE[0])
-    atoms = pristine.formula_density * inelastic_mean_free_path(pristine.density, geometry)
+    pristine = reference.material(OLIVINE[0])
+    density = pristine.needed("density", by="Li per Fe by cross-sections")
+    atoms = pristine.formula_density * inelastic_mean_free_path(density, geometry)
     errors = near_edge_errors(fit.joint, features.t_over_lambda, fit.detector, atoms=atoms)
     deviance = result.deviance / np.where(result.dof > 0, result.dof, np.nan)
     nothing = np.zeros((deviance.size, 0))
@@ -266,15 +267,17 @@ def estimate_by_cross_sections(
     """
     li, fe = features.index("Li_K"), features.index("Fe_M23")
     values, thickness = features.values, features.t_over_lambda
-    olivine = [reference.phase(phase) for phase in OLIVINE]
-    per_thickness = np.mean([p.formula_density * inelastic_mean_free_path(p.density, geometry) for p in olivine])
+    olivine = [reference.material(phase) for phase in OLIVINE]
+    densities = [p.needed("density", by="Li per Fe by cross-sections") for p in olivine]
+    free_paths = [inelastic_mean_free_path(density, geometry) for density in densities]
+    per_thickness = np.mean([p.formula_density * path for p, path in zip(olivine, free_paths, strict=True)])
     enhanced, enhanced_error = screening(reference.near_edge("Li", "K")["peak_energy"])
     by_thickness = per_thickness * thickness
     with np.errstate(divide="ignore", invalid="ignore"):
         iron, lithium = values[:, fe] / enhanced, values[:, li] / enhanced
         gradient = np.zeros_like(values)
         if "P_L23" in features.names:
-            lagp = reference.phase("LAGP").composition
+            lagp = reference.material("LAGP").composition
             in_lagp, total, errors, weight = lagp["Li"] / lagp["P"], *_count_phosphorus(features, by_thickness)
             gradient[:, features.index("P_L23")] = -in_lagp * weight / iron
         else:

@@ -247,7 +247,7 @@ def calibrate(
         covariance=covariance,
         model_variance=np.maximum(excess, 0.0),
         n_pixels=np.array([m.size for m in members]),
-        iron=np.array([reference.phase(phase).atom_density("Fe") for phase in OLIVINE]),
+        iron=np.array([reference.material(phase).atom_density("Fe") for phase in OLIVINE]),
     )
 
 

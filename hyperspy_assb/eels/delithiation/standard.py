@@ -402,5 +402,5 @@ def count_iron(spectra: PhaseSpectra, energy: FloatArray) -> FloatArray:
     inside = loss <= VALENCE_END
     middle = float(np.clip(0.5, *spectra.thickness))
     moment = spectra.distribution(energy.size, middle)[:2, inside] @ loss[inside]
-    electrons = np.array([reference.phase(phase).valence_electrons for phase in OLIVINE])
+    electrons = np.array([reference.material(phase).valence_electrons for phase in OLIVINE])
     return moment / electrons

@@ -265,7 +265,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         Parameters
         ----------
         phases
-            Names, and the phase of :func:`hyperspy_assb.reference.phases` of each, or the latter alone; None: olivine
+            Names, and the material of :data:`hyperspy_assb.materials` of each, or the latter alone; None: olivine
             (LiFePO4 and FePO4, which have the same X-ray lines), LAGP, Li3V2(PO4)3 and carbon.
         k_factors, zeta_factors, thickness, absorption, elements, fit_range
             As in :meth:`quantify_composition`.

@@ -278,7 +278,7 @@ def atom_densities(name: str) -> dict[str, float]:
     if name in phase_names():
         p = phase(name)
         return {element: number / p.volume for element, number in p.atoms.items()}
-    p = reference.phase(name)
+    p = reference.material(name)
     return {element: p.atom_density(element) for element in p.composition}
 
 

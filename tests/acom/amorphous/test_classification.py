@@ -38,7 +38,8 @@ from hyperspy_assb.acom.patterns.preparation import fill_masked
 from hyperspy_assb.acom.patterns.radial_profiles import direct_beam_width, radial_profiles
 from hyperspy_assb.acom.templates.bank import simulate_bank
 from hyperspy_assb.fitting.fixed_shapes.nonnegative import fit_nonnegative
-from hyperspy_assb.reference import UnknownReferenceError, ring_material, ring_materials
+from hyperspy_assb.reference import UnknownReferenceError, material
+from hyperspy_assb.reference.materials import materials
 from hyperspy_assb.simulation.acom.amorphous import RADIAL_STEP, amorphous_profile
 from hyperspy_assb.simulation.acom.conditions import DiffractionConditions
 from hyperspy_assb.simulation.acom.patterns import simulate_patterns
@@ -159,27 +160,27 @@ def test_mask_is_left_out(rng):
 
 
 def test_table_names_its_sources():
-    for material in ring_materials():
-        assert material.source
-        for ring in material.rings:
+    for row in materials.values():
+        for ring in row.rings:
+            assert ring.source
             assert ring.kind in ("observed", "derived", "estimate")
             assert ring.note
             assert 0.02 < ring.fwhm < 0.3
-    carbon, glass = ring_material("carbon"), ring_material("LAGP glass")
+    carbon, glass = material("carbon"), material("amorphous_LAGP")
     # 3.5, 2.1 and 1.2 Å of graphite-like carbon.
     assert [round(1 / ring.radius, 1) for ring in carbon.rings] == [3.5, 2.1, 1.2]
     assert all(ring.kind == "estimate" for ring in glass.rings)
     with pytest.raises(UnknownReferenceError, match="carbon"):
-        ring_material("water")
+        material("water")
 
 
 def test_mixture_of_known_profiles_is_exact():
     q = distance()
-    a, b = table_profile("carbon"), table_profile("LAGP glass")
+    a, b = table_profile("carbon"), table_profile("amorphous_LAGP")
     pattern = 30 * a.at(q) + 12 * b.at(q) + 40 * np.exp(-q / 0.12) + 3
     # Narrow rings of the profile: the curvature within one is small.
     found = radial_profiles(pattern[None], PatternGeometry(0.012, (63.0, 65.0)), step=0.012)
-    fit = fit_rings(found, ["carbon", "LAGP glass"], model_error=0.01)
+    fit = fit_rings(found, ["carbon", "amorphous_LAGP"], model_error=0.01)
     np.testing.assert_allclose(fit.amounts[0], [30.0, 12.0], rtol=0.05)
     assert fit.significance[0] > 6
     assert fit.share[0].sum() < 1.0
@@ -256,7 +257,7 @@ def test_crystals_amorphous_material_both_and_nothing(matcher, rng):
     patterns = np.concatenate([crystal, carbon, crystal + carbon, draw(rng, None, 24, 1e4), crystal * 0])
     kind = np.repeat(np.arange(5), 24)
     profiles = radial_profiles(patterns, GEOMETRY)
-    materials = [measure_profile(radial_profiles(draw(rng, "carbon", 16, 2e4), GEOMETRY), "carbon"), "LAGP glass"]
+    materials = [measure_profile(radial_profiles(draw(rng, "carbon", 16, 2e4), GEOMETRY), "carbon"), "amorphous_LAGP"]
     scores = np.maximum(matcher.match(patterns).phase_scores, 0).max(axis=1)
     chance = chance_of_noise(matcher, profiles)
     crystalline = find_crystalline(matcher, patterns, scores, chance)
@@ -298,7 +299,7 @@ def test_unknown_lattice_is_still_a_crystal_in_its_counts(rng):
 def test_amounts_are_never_negative_and_scale(a, b, ground, seed):
     rng = np.random.default_rng(seed)
     q = distance()
-    mean = a * table_profile("carbon").at(q) + b * table_profile("LAGP glass").at(q) + ground * np.exp(-q / 0.2)
+    mean = a * table_profile("carbon").at(q) + b * table_profile("amorphous_LAGP").at(q) + ground * np.exp(-q / 0.2)
     patterns = rng.poisson(mean, (1, *SHAPE))
     fit = fit_rings(radial_profiles(patterns, GEOMETRY))
     assert (fit.amounts >= 0).all()

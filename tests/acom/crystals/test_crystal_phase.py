@@ -67,7 +67,7 @@ def olivine(order: str, group: str) -> str:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_cells_and_compositions_are_those_of_the_reference_table(name):
-    phase, table = load_phase(name), reference.phase(name)
+    phase, table = load_phase(name), reference.material(name)
     a, b, c, *angles = table.cell
     assert phase.cell == pytest.approx((10 * a, 10 * b, 10 * c, *angles), abs=1e-9)
     assert to_orix(phase).structure.lattice.volume == pytest.approx(1000 * table.cell_volume, rel=1e-9)

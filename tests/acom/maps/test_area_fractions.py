@@ -41,7 +41,7 @@ def test_classes_of_every_status(make_scan, rng):
     orientation = np.tile([1.0, 0.0, 0.0, 0.0], (1, 6, 1))
     scan = make_scan(phase, orientation, ring=ring)
     found = classify_pixels(scan)
-    assert found.names == ("LiFePO4", "FePO4", "LAGP", "carbon", "LAGP glass")
+    assert found.names == ("LiFePO4", "FePO4", "LAGP", "carbon", "amorphous_LAGP")
     np.testing.assert_array_equal(found.index, [[0, 1, 2, 3, 4, LEFT_OUT]])
     np.testing.assert_array_equal(found.amorphous, [[False, False, False, True, True, False]])
     np.testing.assert_array_equal(found.is_("LAGP", "carbon"), [[False, False, True, True, False, False]])

@@ -9,7 +9,7 @@ from hyperspy_assb.eds.composition.atoms import prepare_scene
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, FOREIGN_ELEMENTS, gaussian
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.eds.phases.stoichiometry import PHASES, PhaseOptions, quantify_phases
-from hyperspy_assb.reference import phase
+from hyperspy_assb.reference import material
 from hyperspy_assb.simulation import XRayConditions, XRayDetector, simulate_xrays
 from hyperspy_assb.simulation.eds.column_spectra import draw_spectra, expected_spectra, exposure, with_contamination
 from hyperspy_assb.simulation.eds.physics import areal_densities
@@ -84,7 +84,7 @@ def test_carbon_has_the_density_that_is_given():
     assert options.columns()["carbon"]["C"] == pytest.approx(2.0 * 602.214 / 12.011, rel=1e-4)
     assert options.columns()["LAGP"] == PhaseOptions().columns()["LAGP"]
     np.testing.assert_allclose(options.mass_density()[-1], 2.0)
-    np.testing.assert_allclose(options.mass_density()[0], phase("LiFePO4").density)
+    np.testing.assert_allclose(options.mass_density()[0], material("LiFePO4").density)
 
 
 @pytest.mark.parametrize("densities", [(("graphite", 2.2),), (("carbon", 0.0),), (("carbon", np.nan),)])

@@ -27,7 +27,7 @@ AT_EDGES = screening(reference.near_edge("Li", "K")["peak_energy"])
 AT_P = screening(reference.near_edge("P", "L2,3")["peak_energy"])
 PER_THICKNESS = np.mean(
     [
-        reference.phase(p).formula_density * inelastic_mean_free_path(reference.phase(p).density, GEOMETRY)
+        reference.material(p).formula_density * inelastic_mean_free_path(reference.material(p).density, GEOMETRY)
         for p in ("LiFePO4", "FePO4")
     ]
 )

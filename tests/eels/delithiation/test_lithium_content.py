@@ -27,7 +27,7 @@ SLOPE = np.array(
 )
 OFFSET = 0.02 * SLOPE.mean(axis=0) * np.array([[1.0], [1.2], [0.9], [1.1]])
 SIZE = SLOPE.max(axis=0)
-IRON = np.array([reference.phase(p).atom_density("Fe") for p in PHASES[:2]])
+IRON = np.array([reference.material(p).atom_density("Fe") for p in PHASES[:2]])
 
 
 def lithium(shares):

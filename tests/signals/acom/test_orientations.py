@@ -35,7 +35,7 @@ def test_maps_are_signals_on_the_scan_axes(maps):
         assert signal.metadata.General.title
         assert signal.metadata.ASSB.provenance.action == "made up"
     assert set(maps.posterior) == {"LiFePO4", "FePO4", "LAGP"}
-    assert set(maps.ring_amounts) == {"carbon", "LAGP glass"}
+    assert set(maps.ring_amounts) == {"carbon", "amorphous_LAGP"}
     assert maps.phase_map.metadata.ASSB.classes[1] == "0: LiFePO4"
     np.testing.assert_array_equal(maps.amorphous.data, maps.classes.amorphous)
     assert "LiFePO4" in repr(maps)
