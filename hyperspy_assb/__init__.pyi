@@ -14,6 +14,7 @@ from .signals.eels.signal import load_spectrum_image
 from .signals.fits.fit_comparison import compare_fits
 from .signals.fits.precision import predict_precision
 from .signals.fits.residuals import plot_residuals
+from .signals.result import load
 
 __version__: str
 
@@ -23,6 +24,7 @@ __all__ = [
     "compare_fits",
     "compare_phases",
     "components",
+    "load",
     "load_comparison",
     "load_composition_comparison",
     "load_delithiation",

@@ -28,8 +28,15 @@ Kinds = Mapping[str, str]
 
 _NUMBERS = "biufc"
 _TIMES = "mM"
-_LISTED = ("object", "str", "string", "boolean", "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
+_LISTED = ("object", "str", "string")
 """Types of pandas that are kept as lists of values."""
+_MASKED: dict[str, Any] = {
+    "b": pd.arrays.BooleanArray,
+    "f": pd.arrays.FloatingArray,
+    "i": pd.arrays.IntegerArray,
+    "u": pd.arrays.IntegerArray,
+}
+"""Arrays of pandas with missing values, by the kind of their numbers."""
 
 
 def pack(value: Any, kinds: Kinds) -> tuple[str, Arrays]:
@@ -96,7 +103,7 @@ class _Packer:
     def pack(self, value: Any, where: str) -> Any:
         # Scalars of NumPy and members of enumerations may be numbers or strings of Python as well: they come first.
         if isinstance(value, np.generic):
-            return {"is": "scalar", "value": self.array(np.asarray(value), where)}
+            return self.scalar(value, where)
         if isinstance(value, Enum):
             return {"is": "enum", "kind": self.kind(value, where), "name": value.name}
         if value is None or type(value) in (bool, int, str):
@@ -121,30 +128,27 @@ class _Packer:
 
     def rarer(self, value: Any, where: str) -> dict[str, Any] | None:
         if type(value) in (range, slice):
-            return {"is": type(value).__name__, "items": [value.start, value.stop, value.step]}
+            parts = (value.start, value.stop, value.step)
+            return {"is": type(value).__name__, "items": [self.pack(part, where) for part in parts]}
         if type(value) is complex:
             return {"is": "complex", "items": [self.pack(part, where) for part in (value.real, value.imag)]}
         if type(value) is bytes:
             return {"is": "bytes", "value": value.hex()}
-        if value is pd.NA or value is pd.NaT:
-            return {"is": "NA" if value is pd.NA else "NaT"}
-        if type(value) in (pd.Timestamp, pd.Timedelta):
-            return {"is": type(value).__name__, "value": value.isoformat()}
+        if value is pd.NA:
+            return {"is": "NA"}
         if isinstance(value, pd.DataFrame):
             return {
                 "is": "frame",
                 "columns": self.index(value.columns, f"{where}.columns"),
                 "index": self.index(value.index, f"{where}.index"),
-                "values": [
-                    self.column(value.iloc[:, i].array, f"{where}[{name!r}]") for i, name in enumerate(value.columns)
-                ],
+                "values": [self.column(value.iloc[:, i], f"{where}[{n!r}]") for i, n in enumerate(value.columns)],
                 "attrs": self.pack(dict(value.attrs), f"{where}.attrs"),
             }
         if isinstance(value, pd.Series):
             return {
                 "is": "series",
                 "index": self.index(value.index, f"{where}.index"),
-                "values": self.column(value.array, where),
+                "values": self.column(value, where),
                 "name": self.pack(value.name, f"{where}.name"),
             }
         return self.index(value, where) if isinstance(value, pd.Index) else None
@@ -158,12 +162,23 @@ class _Packer:
             )
         return kind
 
+    def scalar(self, value: np.generic, where: str) -> dict[str, Any]:
+        packed = {"is": "scalar", "type": value.dtype.str}
+        if value.dtype.kind == "U":
+            return {**packed, "text": str(value)}
+        self.check(value.dtype, where)
+        return {**packed, "value": value.tobytes().hex()}
+
+    def check(self, dtype: np.dtype[Any], where: str) -> None:
+        # Long doubles differ between machines.
+        if dtype.kind not in _NUMBERS + _TIMES or dtype.char in "gG":
+            raise AssbValueError(f"{where} is of the type {dtype} of NumPy, which a result file does not keep.")
+
     def array(self, values: NDArray[Any], where: str) -> dict[str, Any]:
         packed = {"is": "array", "type": values.dtype.str, "shape": list(values.shape)}
         if values.dtype.kind == "U":
             return {**packed, "values": values.ravel().tolist()}
-        if values.dtype.kind not in _NUMBERS + _TIMES or values.dtype.char in "gG":
-            raise AssbValueError(f"{where} is an array of {values.dtype}, which a result file does not keep.")
+        self.check(values.dtype, where)
         if values.size == 0:
             return packed
         if values.dtype.kind in _TIMES:
@@ -180,34 +195,32 @@ class _Packer:
         if isinstance(dtype, pd.CategoricalDtype):
             return {
                 "is": "categories",
-                "codes": self.array(np.asarray(values.codes), where),
+                "codes": self.array(np.asarray(values.array.codes), where),
                 "categories": self.index(dtype.categories, f"{where}.categories"),
                 "ordered": bool(dtype.ordered),
             }
         if isinstance(dtype, np.dtype) and dtype.kind in _NUMBERS + _TIMES:
-            return self.array(np.asarray(values), where)
-        if str(dtype) in ("Float32", "Float64"):
+            return self.array(values.to_numpy(), where)
+        if type(values.array) in _MASKED.values():
             # Missing and not-a-number are two things here.
-            missing = np.asarray(values.isna())
-            known = values.to_numpy(dtype=str(dtype).lower(), na_value=0.0)
+            known = values.array.to_numpy(dtype=dtype.numpy_dtype, na_value=0)
             return {
                 "is": "masked",
-                "type": str(dtype),
                 "values": self.array(known, where),
-                "missing": self.array(missing, where),
+                "missing": self.array(np.asarray(values.array.isna()), where),
             }
         if str(dtype) not in _LISTED:
             raise AssbValueError(f"{where} is of the type {dtype} of pandas, which a result file does not keep.")
-        return {"is": "column", "type": str(dtype), "items": [self.pack(item, where) for item in values]}
+        return {"is": "column", "type": str(dtype), "items": [self.pack(item, where) for item in values.array]}
 
     def index(self, index: pd.Index, where: str) -> dict[str, Any]:
         names = [self.pack(name, f"{where}.names") for name in index.names]
         if isinstance(index, pd.RangeIndex):
             return {"is": "range index", "items": [index.start, index.stop, index.step], "names": names}
         if isinstance(index, pd.MultiIndex):
-            levels = [self.column(index.get_level_values(k).array, where) for k in range(index.nlevels)]
+            levels = [self.column(index.get_level_values(k), where) for k in range(index.nlevels)]
             return {"is": "levels", "levels": levels, "names": names}
-        return {"is": "index", "values": self.column(index.array, where), "names": names}
+        return {"is": "index", "values": self.column(index, where), "names": names}
 
 
 class _Unpacker:
@@ -263,7 +276,9 @@ class _Unpacker:
         return values.astype(dtype).reshape(shape)
 
     def scalar(self, tree: dict[str, Any]) -> Any:
-        return self.array(tree["value"])[()]
+        if "text" in tree:
+            return np.str_(tree["text"])
+        return np.frombuffer(bytes.fromhex(tree["value"]), dtype=np.dtype(tree["type"]))[0]
 
     def column(self, tree: dict[str, Any]) -> Any:
         if tree["is"] == "array":
@@ -272,7 +287,8 @@ class _Unpacker:
             categories = pd.CategoricalDtype(self.index(tree["categories"]), ordered=tree["ordered"])
             return pd.Categorical.from_codes(self.array(tree["codes"]), dtype=categories)
         if tree["is"] == "masked":
-            return pd.arrays.FloatingArray(self.array(tree["values"]), self.array(tree["missing"]))
+            known = self.array(tree["values"])
+            return _MASKED[known.dtype.kind](known, self.array(tree["missing"]))
         items = [self.unpack(item) for item in tree["items"]]
         if tree["type"] not in _LISTED:
             raise TypeError(f"{tree['type']} is no type of a column.")
@@ -308,9 +324,6 @@ class _Unpacker:
 
 _BUILD: dict[str, Callable[[_Unpacker, dict[str, Any]], Any]] = {
     "NA": lambda *_: pd.NA,
-    "NaT": lambda *_: pd.NaT,
-    "Timedelta": lambda _, tree: pd.Timedelta(tree["value"]),
-    "Timestamp": lambda _, tree: pd.Timestamp(tree["value"]),
     "array": _Unpacker.array,
     "bytes": lambda _, tree: bytes.fromhex(tree["value"]),
     "complex": lambda self, tree: complex(*self.tuple(tree)),
