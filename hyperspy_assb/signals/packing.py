@@ -1,8 +1,8 @@
 """Values of results as text and arrays, which any file keeps, and back.
 
-The text is JSON: None, booleans, integers, strings, finite numbers and lists are themselves, all else is an object whose
-``is`` says what it is. Arrays stand beside it. Classes are built by their registered names alone: what a file names is
-looked up in a table, never imported or evaluated.
+The text is JSON: None, booleans, integers, strings, finite numbers and lists are themselves, all else is an object that
+says under ``is`` what it is. Arrays stand beside it. Classes are built by their registered names alone: what a file
+names is looked up in a table, never imported or evaluated.
 """
 
 from __future__ import annotations
