@@ -300,14 +300,18 @@ class _Unpacker:
             found[i] = item
         return found
 
+    def level(self, tree: dict[str, Any]) -> pd.Index:
+        values = self.column(tree)
+        return pd.Index(values, dtype=values.dtype, tupleize_cols=False)
+
     def index(self, tree: dict[str, Any]) -> pd.Index:
         names = [self.unpack(name) for name in tree["names"]]
         if tree["is"] == "range index":
             return pd.RangeIndex(*tree["items"], name=names[0])
         if tree["is"] == "levels":
-            return pd.MultiIndex.from_arrays([self.column(level) for level in tree["levels"]], names=names)
-        values = self.column(tree["values"])
-        return pd.Index(values, dtype=values.dtype, name=names[0], tupleize_cols=False)
+            # As indices: of arrays of objects, pandas would guess the type.
+            return pd.MultiIndex.from_arrays([self.level(level) for level in tree["levels"]], names=names)
+        return self.level(tree["values"]).rename(names[0])
 
     def series(self, tree: dict[str, Any]) -> pd.Series:
         values = self.column(tree["values"])
