@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hyperspy_assb.errors import AssbFileError, AssbValueError
+from hyperspy_assb.provenance import to_plain
 from hyperspy_assb.signals import result_files
 from hyperspy_assb.signals.packing import find_class, pack, unpack
 from hyperspy_assb.signals.region_mask import Names, region_masks
@@ -143,7 +144,7 @@ class Result(ABC):
             signal = hs.signals.BaseSignal(data)
         signal.metadata.General.title = title
         signal.metadata.set_item("Signal.quantity", f"{title} ({units})" if units else title)
-        signal.metadata.set_item("ASSB.provenance", self.provenance)
+        signal.metadata.set_item("ASSB.provenance", to_plain(self.provenance))
         return signal
 
     def _maps(self, values: NDArray[Any], names: Iterable[str], title: str, units: str = "") -> dict[str, Any]:
@@ -185,7 +186,7 @@ class Result(ABC):
         return {s.name.lower(): int(np.sum(inside == s)) for s in self.statuses}
 
 
-def load(path: str | PathLike[str]) -> Any:
+def load(path: str | PathLike[str]) -> Result:
     """Load any result from the file that its ``save`` wrote.
 
     Parameters
@@ -203,6 +204,15 @@ def load(path: str | PathLike[str]) -> Any:
     AssbFileError
         If the file is missing (then also a FileNotFoundError), damaged, holds something else, or was written by a
         version with another format. It is an OSError and a ValueError, and names the file.
+
+    Examples
+    --------
+    >>> import hyperspy_assb
+    >>> try:
+    ...     d = hyperspy_assb.load("before bias.hspy")
+    ... except FileNotFoundError as error:
+    ...     print(error)
+    There is no file before bias.hspy: check its name and folder.
     """
     path = Path(path)
     packed = result_files.read_result(path)

@@ -141,7 +141,7 @@ def read_result(path: Path) -> Packed:
         _restore(path)
         there, empty, folder = path.exists(), path.is_file() and path.stat().st_size == 0, path.is_dir()
     if not there:
-        raise AssbFileNotFoundError(f"There is no file {path}.")
+        raise AssbFileNotFoundError(f"There is no file {path}: check its name and folder.")
     if empty:
         raise AssbFileError(f"{path} is an empty file: save the result again.")
     if path.suffix not in ENDINGS:
@@ -183,6 +183,8 @@ def _reading(path: Path) -> Iterator[None]:
     """Whatever a reader raises for a damaged file as one error; they fail in every way there is."""
     try:
         yield
+    except PermissionError as error:
+        raise AssbFileError(f"{path} could not be read: you may not read it ({_in_words(error)}).") from error
     except Exception as error:
         raise AssbFileError(
             f"{path} could not be read ({_in_words(error)}): it is truncated, damaged, or not of the format that its "

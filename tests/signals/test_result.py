@@ -103,6 +103,7 @@ def check_same(one: Any, other: Any) -> None:
 # What fields may hold -------------------------------------------------------------------------------------------------
 
 TEXT = st.text(max_size=8) | st.sampled_from(["", "µ Å σ 日本", "_None_", "a.b/c", "\x00", "\ud800", "nan"])
+WORDS = st.from_regex("[a-z][a-z0-9-]{0,6}", fullmatch=True)
 KEYS = TEXT | st.integers() | st.tuples(TEXT, st.integers(-3, 3)) | st.sampled_from(list(toys.ToyStatus))
 DTYPES = st.one_of(
     hnp.boolean_dtypes(),
@@ -216,7 +217,12 @@ def test_values_come_back_from_text_and_arrays(value: Any) -> None:
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @settings(RANDOM, max_examples=40)
-@given(content=VALUES, table=tables(), notes=st.lists(TEXT, max_size=2).map(tuple), record=st.dictionaries(KEYS, PLAIN))
+@given(
+    content=VALUES,
+    table=tables(),
+    notes=st.lists(TEXT, max_size=2).map(tuple),
+    record=st.dictionaries(WORDS, PLAIN, max_size=3),
+)
 def test_random_results_come_back_from_files(
     ending: str, content: Any, table: pd.DataFrame, notes: tuple[str, ...], record: Any, tmp_path_factory: Any
 ) -> None:
@@ -646,6 +652,16 @@ def test_folder_that_cannot_be_written(ending: str, tmp_path: Path) -> None:
         folder.chmod(0o755)
     check_same(load(path), old)
     assert [p.name for p in folder.iterdir()] == [path.name]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no users")
+def test_file_that_may_not_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.hspy"
+    toys.toy_maps().save(path)
+    load(path)
+    path.chmod(0)
+    with unprivileged():
+        check_refused(path, "you may not read it")
 
 
 def test_folder_that_is_none(tmp_path: Path) -> None:
