@@ -128,7 +128,9 @@ class Result(ABC):
         text, arrays = pack(self, KINDS)
         packed = result_files.Packed(type(self).__name__, text, arrays)
         # The user's own maps keep their metadata.
-        result_files.write_result(path, self._shown().deepcopy(), packed, overwrite=overwrite)
+        shown = self._shown().deepcopy()
+        shown.metadata.set_item("ASSB.provenance", _for_hdf5(to_plain(self.provenance)))
+        result_files.write_result(path, shown, packed, overwrite=overwrite)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -232,6 +234,17 @@ def load(path: str | PathLike[str]) -> Result:
             f"({type(error).__name__}: {error}): load it with that version, or repeat the analysis."
         ) from error
     return result
+
+
+def _for_hdf5(value: Any) -> Any:
+    """A record that HDF5 takes as metadata: names of files may be no Unicode, and integers have 64 bits."""
+    if isinstance(value, dict):
+        return {key: _for_hdf5(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_for_hdf5(item) for item in value]
+    if isinstance(value, str):
+        return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+    return str(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
 
 
 def navigation_axes(signal: Any) -> tuple[dict[str, Any], ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -73,8 +74,11 @@ def main(folder: Path, ending: str, moments: int, seed: int, way: str) -> dict[s
     path = folder / f"result{ending}"
 
     def prepare() -> None:
+        if way == "in place" and path.is_dir():
+            # What a kill left is no folder of HyperSpy any more, and would not be replaced.
+            shutil.rmtree(path)
         old.save(path, overwrite=True)
-        if way == "folder":
+        if ending == ".zspy" and way != "whole":
             make_folder(path)
 
     def work() -> None:
@@ -100,6 +104,7 @@ def main(folder: Path, ending: str, moments: int, seed: int, way: str) -> dict[s
         os.kill(process, signal.SIGKILL)
         killed += os.WIFSIGNALED(os.waitpid(process, 0)[1])
         found[state(path, old, new)] += 1
+    prepare()
     new.save(path, overwrite=True)
     left = sorted(entry.name for entry in folder.iterdir())
     return {"found": found, "killed": killed, "length": min(lengths), "left": left, "end": state(path, old, new)}
