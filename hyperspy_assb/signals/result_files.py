@@ -117,7 +117,7 @@ def write_result(path: Path, shown: Any, packed: Packed, *, overwrite: bool | No
         if path.is_file():
             shutil.copymode(path, part)
         _replace(part, path)
-    # HDF5 reports a full disk as RuntimeError, zarr in other ways.
+    # HyperSpy, h5py and zarr raise what they like.
     except Exception as error:
         _remove(part)
         kept = "; the file is as it was" if _there(path) else ""
@@ -221,23 +221,44 @@ def _digest_of(path: Path) -> str:
 
 
 def _write_signal(part: Path, signal: Any) -> None:
-    """One flushed file; a folder of .zspy would not be renamed over another at once."""
-    if part.suffix == ".hspy":
-        signal.save(part, overwrite=True)
-        with part.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        return
-    import zarr
-
-    # Through memory: in a zip, every change of an attribute would be one more entry.
-    store = zarr.storage.MemoryStore()
-    signal.save(store)
+    """One flushed file, made in memory: where the disk is full, HDF5 crashes the process, and Python raises OSError."""
     with part.open("xb") as stream:
-        with zipfile.ZipFile(stream, "w") as archive:
-            for name in sorted(store):
-                archive.writestr(name, bytes(store[name]))
+        if part.suffix == ".hspy":
+            stream.write(_hdf5_image(signal))
+        else:
+            _write_zip(stream, signal)
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def _hdf5_image(signal: Any) -> bytes:
+    """What ``signal.save`` would write in .hspy; RosettaSciIO's own function only writes to disk."""
+    import h5py
+    from hyperspy.misc import utils
+    from rsciio.hspy._api import HyperspyWriter, version
+
+    content = signal._to_dictionary(add_models=True)
+    content["package_info"] = utils.get_object_package_info(signal)
+    with h5py.File(secrets.token_hex(8), "w", driver="core", backing_store=False) as file:
+        file.attrs["file_format"] = "HyperSpy"
+        file.attrs["file_format_version"] = version
+        title = content["metadata"]["General"]["title"] or "__unnamed__"
+        group = file.require_group("Experiments").require_group(title.replace("/", "-"))
+        HyperspyWriter(file, content, group, compression="gzip", shuffle=True).write()
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+
+def _write_zip(stream: Any, signal: Any) -> None:
+    """What ``signal.save`` would write in .zspy, as one file: folders are not replaced at once."""
+    import zarr
+
+    # Not into the zip itself: there, every change of an attribute is one more entry.
+    store = zarr.storage.MemoryStore()
+    signal.save(store)
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name in sorted(store):
+            archive.writestr(name, bytes(store[name]))
 
 
 def _replace(part: Path, path: Path) -> None:

@@ -247,6 +247,7 @@ def test_maps_come_back_and_hyperspy_alone_shows_one(ending: str, shape: tuple[i
     assert shown.metadata.General.title == "x of a toy"
     assert shown.axes_manager.as_dictionary() == saved.x.axes_manager.as_dictionary()
     np.testing.assert_array_equal(shown.data, saved.x.data)
+    assert shown.metadata.ASSB.provenance.action == "toy"
     assert shown.metadata.ASSB.result.kind == "ToyMaps"
     assert shown.metadata.ASSB.result.version == 1
     assert not saved.x.metadata.has_item("ASSB.result")
@@ -676,6 +677,7 @@ def test_full_disk_leaves_the_old_file(ending: str, tmp_path: Path) -> None:
     old, new = toys.toy_maps(seed=1), toys.toy_maps((64, 64), seed=2, methods=4)
     old.save(path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # In this process: HDF5 itself, on a disk that fills up, crashes it then or later.
     for size in (0, 1000, 20_000, 60_000):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
         try:
