@@ -40,6 +40,8 @@ _OLDER = (
     "orientations",
 )
 """Nodes under which results were kept before there was one format."""
+_SEAL = b"hyperspy_assb sha256 "
+"""After the end of HDF5, which HDF5 does not mind: with the hash that follows, it tells damage."""
 _logger = logging.getLogger(__name__)
 
 
@@ -201,6 +203,8 @@ def _read_nodes(path: Path) -> list[dict[str, Any]]:
     # The readers themselves: hs.load logs at length what they raise, and makes signals of any kind a file names.
     if path.suffix == ".hspy":
         from rsciio.hspy import file_reader
+
+        _check_seal(path)
     else:
         from rsciio.zspy import file_reader
 
@@ -211,6 +215,15 @@ def _read_nodes(path: Path) -> list[dict[str, Any]]:
                     raise ValueError("it holds no zarr group")
     found = [signal["metadata"].get("ASSB", {}) for signal in file_reader(str(path))]
     return [node for node in found if isinstance(node, Mapping)]
+
+
+def _check_seal(path: Path) -> None:
+    """Keep damaged files from HDF5, which reads beyond its memory then; other programs may leave no seal."""
+    whole = memoryview(path.read_bytes())
+    end = len(whole) - hashlib.sha256().digest_size
+    start = max(end - len(_SEAL), 0)
+    if whole[start:end] == _SEAL and hashlib.sha256(whole[:start]).digest() != whole[end:]:
+        raise ValueError("its bytes are not those that were written")
 
 
 def _digest_of(path: Path) -> str:
@@ -224,7 +237,8 @@ def _write_signal(part: Path, signal: Any) -> None:
     """One flushed file, made in memory: where the disk is full, HDF5 crashes the process, and Python raises OSError."""
     with part.open("xb") as stream:
         if part.suffix == ".hspy":
-            stream.write(_hdf5_image(signal))
+            image = _hdf5_image(signal)
+            stream.write(image + _SEAL + hashlib.sha256(image).digest())
         else:
             _write_zip(stream, signal)
         stream.flush()

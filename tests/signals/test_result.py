@@ -514,9 +514,17 @@ def test_changed_class_names_the_version_that_wrote_it(tmp_path: Path, monkeypat
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_truncated_file(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{ending}"
-    toys.toy_maps().save(path)
+    saved = toys.toy_maps()
+    saved.save(path)
     whole = path.read_bytes()
-    for length in [1, 100, len(whole) - 1, *random.Random(3).sample(range(1, len(whole)), 40)]:
+    end = len(whole)
+    if ending == ".hspy":
+        # Without its seal, the file is whole all the same.
+        end -= len(result_files._SEAL) + 32
+        for length in range(end, len(whole)):
+            path.write_bytes(whole[:length])
+            check_same(load(path), saved)
+    for length in [1, 100, end - 1, *random.Random(3).sample(range(1, end), 40)]:
         path.write_bytes(whole[:length])
         check_refused(path, "could not be read", "truncated, damaged")
 
@@ -541,7 +549,28 @@ def test_flipped_bits_are_told_or_do_not_matter(ending: str, tmp_path: Path) -> 
             refused += 1
         else:
             check_same(found, saved)
-    assert 20 < refused < 150
+    assert refused > 20
+
+
+def test_damaged_files_are_kept_from_hdf5(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.hspy"
+    toys.toy_maps().save(path)
+    whole = path.read_bytes()
+    monkeypatch.setattr(h5py, "File", lambda *_, **__: pytest.fail("it was opened"))
+    for place in random.Random(5).sample(range(len(whole) - len(result_files._SEAL) - 32), 100):
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        path.write_bytes(damaged)
+        check_refused(path, "its bytes are not those that were written")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_result_that_hyperspy_saved_again_is_one(ending: str, tmp_path: Path) -> None:
+    path, again = tmp_path / f"a{ending}", tmp_path / f"again{ending}"
+    saved = toys.toy_maps()
+    saved.save(path)
+    hs.load(path).save(again)
+    check_same(load(again), saved)
 
 
 def test_content_that_was_changed_is_told(tmp_path: Path) -> None:
@@ -550,6 +579,8 @@ def test_content_that_was_changed_is_told(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         arrays = next(iter(file["Experiments"].values()))["metadata/ASSB/result/content/arrays"]
         arrays["a0"][0] += 1.0
+    # Without the seal, which told it before.
+    path.write_bytes(path.read_bytes().partition(result_files._SEAL)[0])
     check_refused(path, "its content is not what was written")
 
 
