@@ -15,6 +15,7 @@ from .signals.eels.signal import load_spectrum_image
 from .signals.fits.fit_comparison import compare_fits
 from .signals.fits.precision import predict_precision
 from .signals.fits.residuals import plot_residuals
+from .signals.result import load
 
 __version__: str
 
@@ -26,6 +27,7 @@ __all__ = [
     "compare_phases",
     "components",
     "electrodes",
+    "load",
     "load_comparison",
     "load_composition_comparison",
     "load_delithiation",

@@ -1,0 +1,46 @@
+"""Errors and warnings of the package, so that users can tell them from those of others.
+
+Each is also the built-in kind that it refines: ``except ValueError`` and ``except FileNotFoundError`` catch them too.
+"""
+
+from __future__ import annotations
+
+
+class AssbError(Exception):
+    """Base of all errors that the package raises on purpose."""
+
+
+class AssbValueError(AssbError, ValueError):
+    """An argument has a value that cannot be used; the message says which and what to do.
+
+    Examples
+    --------
+    >>> try:
+    ...     raise AssbValueError("alpha must be between 0 and 1, not 5.")
+    ... except ValueError as error:
+    ...     print(error)
+    alpha must be between 0 and 1, not 5.
+    """
+
+
+# A damaged file is an OSError to whoever cares for files, and was a ValueError before: io.UnsupportedOperation of the
+# standard library is both as well.
+class AssbFileError(AssbError, OSError, ValueError):
+    """A file cannot be read or written; the message names it."""
+
+
+class AssbFileNotFoundError(AssbFileError, FileNotFoundError):
+    """There is no such file."""
+
+
+class AssbWarning(UserWarning):
+    """Base of all warnings of the package.
+
+    Examples
+    --------
+    Turn them, and them alone, into errors:
+
+    >>> import warnings
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", AssbWarning)
+    """

@@ -1,0 +1,252 @@
+"""What all results have in common: maps as signals, tables, one file, and the way back from it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from enum import IntEnum
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar
+
+import hyperspy.api as hs
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from hyperspy_assb.errors import AssbFileError, AssbValueError
+from hyperspy_assb.provenance import to_plain
+from hyperspy_assb.signals import result_files
+from hyperspy_assb.signals.packing import find_class, pack, unpack
+from hyperspy_assb.signals.region_mask import Names, region_masks
+
+KINDS: dict[str, str] = {}
+"""Modules by the names of the classes that a file may hold: results, and the dataclasses and enumerations in them.
+
+Nothing else is ever built from a file. A class is imported when a file first names it.
+"""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Result(ABC):
+    """A result: arrays and dataclasses in its fields, signals when they are asked for.
+
+    A class of results is a frozen dataclass whose fields hold what :func:`.packing.pack` keeps, no HyperSpy signals:
+    maps are ``cached_property`` of :meth:`_map`, which are neither pickled nor saved. It says what stands in the
+    abstract methods, and is named in :data:`KINDS` with the dataclasses in its fields.
+
+    Parameters
+    ----------
+    axes
+        Navigation axes in array order, as dictionaries; none for a result without pixels, or of one spectrum.
+    provenance
+        What was done to which file, by which version; see :func:`hyperspy_assb.provenance.record`.
+    notes
+        What a reader must know, in sentences.
+    """
+
+    statuses: ClassVar[type[IntEnum] | None] = None
+    """Members of ``status``, which is then a signal of integers on the navigation axes."""
+
+    axes: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    provenance: dict[str, Any] = field(default_factory=dict, repr=False)
+    notes: tuple[str, ...] = field(default=(), repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Arrays alone: HyperSpy signals cannot be pickled."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    @abstractmethod
+    def summary(self) -> str:
+        """What was found, one sentence a line."""
+
+    @abstractmethod
+    def plot(self) -> Any:
+        """Plot what was found; returns matplotlib axes."""
+
+    @abstractmethod
+    def _shown(self) -> Any:
+        """The signal that the file shows to whoever opens it with HyperSpy alone."""
+
+    def to_dataframe(self, region: Any = None, *, names: Names = None) -> pd.DataFrame:
+        """A table of pixels or of regions.
+
+        Parameters
+        ----------
+        region
+            None: one row a pixel, with indices and position (units in the name of the column), every quantity, and
+            the status in words. Otherwise one row a region: a boolean array or signal on the navigation axes (True:
+            taken), a HyperSpy ROI, an image of labels (0: none), or a dictionary of these by name.
+        names
+            Names of the labels 1, 2, ..., or by label.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Of regions, indexed by their names, with the number of pixels of each status.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, a region has no pixel, names do not fit, or the result has no pixels.
+        TypeError
+            If a region is none of these.
+        """
+        if region is None:
+            columns = {name: np.ravel(values) for name, values in self._pixel_columns().items()}
+            table = pd.DataFrame(self._position_columns() | columns)
+            if self.statuses is not None:
+                table["status"] = self._in_words(self._status())
+            return table
+        rows = {}
+        for name, mask in region_masks(self._map(np.zeros(self.shape), ""), region, names=names).items():
+            rows[name] = {**self._region_row(mask), **self._count_statuses(mask)}
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("region")
+
+    def save(self, path: str | PathLike[str], *, overwrite: bool | None = None) -> None:
+        """Save everything in one file; :func:`hyperspy_assb.load` gives it back.
+
+        The file appears whole or not at all: a crash, a kill or a full disk leaves what it held before.
+
+        Parameters
+        ----------
+        path
+            Ending in .hspy or .zspy. HyperSpy opens it as well, and shows one signal.
+        overwrite
+            As in HyperSpy: None asks, False keeps what is there.
+
+        Raises
+        ------
+        ValueError
+            If the ending is another one.
+        AssbFileError
+            If the file cannot be written, which is an OSError.
+        """
+        path = Path(path)
+        result_files.check_ending(path)
+        text, arrays = pack(self, KINDS)
+        packed = result_files.Packed(type(self).__name__, text, arrays)
+        # The user's own maps keep their metadata.
+        shown = self._shown().deepcopy()
+        shown.metadata.set_item("ASSB.provenance", _for_hdf5(to_plain(self.provenance)))
+        result_files.write_result(path, shown, packed, overwrite=overwrite)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the maps; (1,) where there are no navigation axes."""
+        return tuple(int(axis["size"]) for axis in self.axes) or (1,)
+
+    def _map(self, values: Any, title: str, units: str = "") -> Any:
+        """A signal whose axes are all navigation axes; a single value where there are none."""
+        data = np.reshape(values, self.shape)
+        if self.axes:
+            signal = hs.signals.BaseSignal(data, axes=[dict(axis) for axis in self.axes]).transpose(signal_axes=0)
+        else:
+            signal = hs.signals.BaseSignal(data)
+        signal.metadata.General.title = title
+        signal.metadata.set_item("Signal.quantity", f"{title} ({units})" if units else title)
+        signal.metadata.set_item("ASSB.provenance", to_plain(self.provenance))
+        return signal
+
+    def _maps(self, values: NDArray[Any], names: Iterable[str], title: str, units: str = "") -> dict[str, Any]:
+        """Maps of the last axis of some values, by name; ``title`` has a place for the name."""
+        return {name: self._map(values[..., i], title.format(name), units) for i, name in enumerate(names)}
+
+    def _pixel_columns(self) -> Mapping[str, Any]:
+        """Quantities of every pixel for the table, without position and status."""
+        raise AssbValueError(f"A {type(self).__name__} has no pixels.")
+
+    def _region_row(self, mask: NDArray[np.bool_]) -> Mapping[str, Any]:
+        """Quantities of a region, with their errors, for the table; ``mask`` has the shape of the maps."""
+        raise AssbValueError(f"A {type(self).__name__} has no pixels that region= could name.")
+
+    def _position_columns(self) -> dict[str, NDArray[Any]]:
+        """Indices and positions of every pixel."""
+        if not self.axes:
+            return {}
+        columns = {}
+        axes = self._map(np.zeros(self.shape), "").axes_manager._axes
+        for number, (spec, axis, index) in enumerate(zip(self.axes, axes, np.indices(self.shape), strict=True)):
+            name, units = spec.get("name") or f"axis {number}", spec.get("units")
+            columns[f"{name} index"] = index.ravel()
+            columns[f"{name} ({units})" if units else f"{name} position"] = axis.axis[index.ravel()]
+        return columns
+
+    def _status(self) -> NDArray[Any]:
+        # Classes with pixels have it; here, mypy and readers are told where it comes from.
+        return np.ravel(getattr(self, "status").data)  # noqa: B009
+
+    def _in_words(self, status: NDArray[Any]) -> list[str]:
+        words = {} if self.statuses is None else {int(s): s.name.lower() for s in self.statuses}
+        return [words[int(value)] for value in status]
+
+    def _count_statuses(self, mask: NDArray[np.bool_]) -> dict[str, int]:
+        if self.statuses is None:
+            return {}
+        inside = self._status()[mask.ravel()]
+        return {s.name.lower(): int(np.sum(inside == s)) for s in self.statuses}
+
+
+def load(path: str | PathLike[str]) -> Result:
+    """Load any result from the file that its ``save`` wrote.
+
+    Parameters
+    ----------
+    path
+        Ending in .hspy or .zspy.
+
+    Returns
+    -------
+    Result
+        Of the class that was saved.
+
+    Raises
+    ------
+    AssbFileError
+        If the file is missing (then also a FileNotFoundError), damaged, holds something else, or was written by a
+        version with another format. It is an OSError and a ValueError, and names the file.
+
+    Examples
+    --------
+    >>> import hyperspy_assb
+    >>> try:
+    ...     d = hyperspy_assb.load("before bias.hspy")
+    ... except FileNotFoundError as error:
+    ...     print(error)
+    There is no file before bias.hspy: check its name and folder.
+    """
+    path = Path(path)
+    packed = result_files.read_result(path)
+    if packed.kind not in KINDS:
+        raise AssbFileError(
+            f"{path} holds a {packed.kind!r}, which this version of hyperspy_assb does not know: load it with version "
+            f"{packed.written_by}, which wrote it."
+        )
+    try:
+        result = unpack(packed.text, packed.arrays, KINDS)
+        if type(result) is not find_class(packed.kind, KINDS) or not isinstance(result, Result):
+            raise TypeError(f"it holds a {type(result).__name__}")
+    # Classes change between versions, and check what they are given.
+    except Exception as error:
+        raise AssbFileError(
+            f"{path} was written by hyperspy_assb {packed.written_by}, and does not fit this version "
+            f"({type(error).__name__}: {error}): load it with that version, or repeat the analysis."
+        ) from error
+    return result
+
+
+def _for_hdf5(value: Any) -> Any:
+    """A record that HDF5 takes as metadata: names of files may be no Unicode, and integers have 64 bits."""
+    if isinstance(value, dict):
+        return {key: _for_hdf5(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_for_hdf5(item) for item in value]
+    if isinstance(value, str):
+        return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+    return str(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
+
+
+def navigation_axes(signal: Any) -> tuple[dict[str, Any], ...]:
+    """Navigation axes in array order, as dictionaries that a signal can be made of."""
+    return tuple(signal.axes_manager._get_navigation_axes_dicts())
