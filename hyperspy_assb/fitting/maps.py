@@ -161,7 +161,7 @@ def _start(flat: NDArray[Any], job: Job, variance: NDArray[Any] | None, common: 
 
 
 def _suspect(result: FitResult, unit: FloatArray) -> NDArray[np.bool_]:
-    """Fits that may have ended in the wrong place: at a bound, or with a far larger deviance, in ``unit``, than most."""
+    """Fits that may have ended in the wrong place: at a bound, or with a deviance, in ``unit``, far above most."""
     good = result.usable
     if not good.any():
         return good

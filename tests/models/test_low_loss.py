@@ -285,7 +285,7 @@ def test_the_plasmon_of_aluminium_in_fifty_draws(shared_data, total, valence_ban
         assert energy == pytest.approx(15.0, abs=0.1), seed
 
 
-def narrow_plasmon(rng, *, channels=600, electrons, energy, width, zero_loss):
+def narrow_plasmon(rng, *, channels=1200, electrons, energy, width, zero_loss):
     """A bright spectrum that no model here describes to its noise: a zero loss of two peaks with a broad base, a
     Lorentzian plasmon and a tail of other losses, with plural scattering."""
     step = 45.0 / channels
@@ -308,9 +308,11 @@ def narrow_plasmon(rng, *, channels=600, electrons, energy, width, zero_loss):
 
 @pytest.mark.parametrize("electrons", [1e8, 3e9, 1e11])
 @pytest.mark.parametrize(
-    ("energy", "width", "zero_loss"), [(8.5, 0.5, 0.3), (11.0, 0.3, 0.8), (15.0, 2.5, 0.2), (22.0, 1.0, 1.2)]
+    ("energy", "width", "zero_loss"),
+    [(9.0, 0.3, 0.15), (9.7, 1.6, 0.2), (11.0, 0.3, 0.8), (15.0, 2.5, 0.2), (18.0, 1.0, 0.12), (22.0, 1.0, 1.2)],
 )
-def test_narrow_plasmons_of_bright_spectra(rng, electrons, energy, width, zero_loss):
+def test_narrow_plasmons_of_bright_spectra(electrons, energy, width, zero_loss):
+    rng = np.random.default_rng(0)
     signal = narrow_plasmon(rng, electrons=electrons, energy=energy, width=width, zero_loss=zero_loss)
     found, usable = plasmon_of(signal)
     assert usable
