@@ -204,11 +204,12 @@ def _fit_typical(
         distribution = starting_values.single_scattering(mean[:used] - level, energy[:used], peak)
         first = max(2.0, 2 * typical.fwhm)
         shapes = [theta]
-        found = starting_values.start_plasmon(distribution, compiled.model.loss, typical.fwhm, start=first)
-        if plasmon and found is not None:
-            # A narrow plasmon draws the fit to itself only from nearby.
-            shapes.append(theta.copy())
-            shapes[-1][plasmon] = np.clip(found, compiled.lower[plasmon], compiled.upper[plasmon])
+        if plasmon:
+            found = starting_values.start_plasmon(distribution, compiled.model.loss, typical.fwhm, start=first)
+            if found is not None:
+                # A narrow plasmon draws the fit to itself only from nearby.
+                shapes.append(theta.copy())
+                shapes[-1][plasmon] = np.clip(found, compiled.lower[plasmon], compiled.upper[plasmon])
         starts += [
             starting_values.start_scattering(
                 compiled.model, linear & compiled.free, own, distribution, start=first, stop=energy[used - 1]

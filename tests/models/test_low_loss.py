@@ -7,7 +7,10 @@ import warnings
 import hyperspy.api as hs
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 
+from hyperspy_assb.eels.lineshapes import VOLUME_PLASMON
+from hyperspy_assb.eels.starting_values import start_plasmon
 from hyperspy_assb.fitting.solvers import Status
 from hyperspy_assb.models.low_loss import SHAPES, LowLossOptions, apply_shapes, refine_shapes
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra
@@ -228,6 +231,19 @@ def test_the_plasmon_of_aluminium(shared_data, valence_band):
     assert model["VolumePlasmon"].plasmon_energy.value == pytest.approx(15.0, abs=0.1)
     # Recorded: the zero loss has a full width of 0.18 eV.
     assert model["ZeroLossPeak"].fwhm.value == pytest.approx(0.18, abs=0.02)
+
+
+@pytest.mark.parametrize(("energy", "width"), [(8.0, 0.5), (15.0, 3.0), (25.0, 6.0)])
+def test_a_plasmon_starts_where_the_distribution_has_it(energy, width):
+    loss = 0.05 * np.arange(900)
+    shape = VOLUME_PLASMON.evaluate(loss, {"intensity": 0.5, "plasmon_energy": energy, "fwhm": width})[0]
+    fwhm = 0.4
+    seen = gaussian_filter1d(shape, fwhm / 0.05 / np.sqrt(8.0 * np.log(2.0))) + 0.01 / (loss + 1.0) ** 2
+    found = start_plasmon(seen, loss, fwhm, start=2.0)
+    assert found[0] == pytest.approx(energy, abs=0.2 * width)
+    assert found[1] == pytest.approx(width, rel=0.5)
+    assert start_plasmon(1.0 / (1.0 + loss), loss, fwhm, start=2.0) is None
+    assert start_plasmon(shape, loss, fwhm, start=100.0) is None
 
 
 def redraw(signal, total, seed):
