@@ -213,7 +213,7 @@ def collect_maps(
     absolute: bool,
     result: Delithiation | None,
 ) -> dict[str, Map]:
-    """Maps of a fitted model: electrons, zero loss, t/lambda, the 5 eV band, areal densities, fit quality, and x."""
+    """Maps of a fitted model: electrons, zero loss, t/lambda, band or plasmon, areal densities, fit quality, and x."""
     signal, components = model.signal, {component.name: component for component in model}
 
     def as_map(values: Any, label: str, units: str = "", words: Mapping[int, str] | None = None) -> Map:
@@ -240,6 +240,11 @@ def collect_maps(
         maps["band_area"] = as_map(area, "Area of the 5 eV band", "share of the zero loss")
         maps["band_area_std"] = as_map(std, "Standard error of the area of the 5 eV band", "share of the zero loss")
         maps["band_significance"] = as_map(significance, "Significance of the 5 eV band", "σ")
+    if "VolumePlasmon" in components:
+        energy, std = value("VolumePlasmon", "plasmon_energy")
+        maps["plasmon_energy"] = as_map(energy, "Plasmon energy", "eV")
+        maps["plasmon_energy_std"] = as_map(std, "Standard error of the plasmon energy", "eV")
+        maps["plasmon_fwhm"] = as_map(value("VolumePlasmon", "fwhm")[0], "Plasmon full width at half maximum", "eV")
     mixed = {s.edge for s in separability if not s.separable}
     units = "atoms/nm²" if absolute else "relative"
     for name, component in components.items():

@@ -127,6 +127,10 @@ def map_figures(analysis: Analysis) -> Iterator[Figure]:
             ["band_area", "band_area_std", "band_significance"],
             "The 5 eV band of FePO4: its area as a share of the zero loss, its standard error, and their ratio.",
         ),
+        "plasmon": (
+            ["plasmon_energy", "plasmon_energy_std", "plasmon_fwhm"],
+            "The plasmon: its energy, the standard error of that from counting, and its width.",
+        ),
         "areal_densities": (
             [name for name in maps if name.startswith("areal_density") and not name.endswith("_std")],
             "Areal densities of the elements from their edges.",

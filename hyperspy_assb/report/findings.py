@@ -32,6 +32,8 @@ def describe(model: Any, maps: Mapping[str, Any], separability: Sequence[Any], r
         yield _band(maps, calibrated=result is not None)
     else:
         yield "The 5 eV band of FePO4 was not fitted: there is no Fe among the elements."
+    if "plasmon_energy" in maps:
+        yield _range("The plasmon energy", maps["plasmon_energy"].signal.data, "eV", digits=4)
     yield _range("t/λ", maps["t_over_lambda"].signal.data, "", share_above=1.0)
     yield _range("The zero-loss centre", maps["zero_loss_centre"].signal.data, "eV")
     edges = [component.name.replace("_", " ") for component in model if isinstance(component, IonisationEdge)]
@@ -85,14 +87,14 @@ def _band(maps: Mapping[str, Any], *, calibrated: bool) -> str:
     return text + "."
 
 
-def _range(name: str, values: Any, units: str, share_above: float | None = None) -> str:
+def _range(name: str, values: Any, units: str, share_above: float | None = None, *, digits: int = 3) -> str:
     values = np.ravel(values)
     values = values[np.isfinite(values)]
     unit = f" {units}" if units else ""
     if values.size == 1:
-        return f"{name} is {values[0]:.3g}{unit}."
-    low, median, high = np.quantile(values, [0.05, 0.5, 0.95])
-    text = f"{name} has the median {median:.3g}{unit} (5 to 95 % of the pixels: {low:.3g} to {high:.3g}{unit})"
+        return f"{name} is {values[0]:.{digits}g}{unit}."
+    low, median, high = (f"{v:.{digits}g}" for v in np.quantile(values, [0.05, 0.5, 0.95]))
+    text = f"{name} has the median {median}{unit} (5 to 95 % of the pixels: {low} to {high}{unit})"
     if share_above is not None and (values > share_above).any():
         text += f"; it is above {share_above:g} in {100 * np.mean(values > share_above):.0f} % of them"
     return text + "."

@@ -7,8 +7,11 @@ import warnings
 import hyperspy.api as hs
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 
 from hyperspy_assb.eels.delithiation.standard import SHAPES
+from hyperspy_assb.eels.lineshapes import VOLUME_PLASMON
+from hyperspy_assb.eels.scattering.joint_model import start_plasmon
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
 from hyperspy_assb.fitting.solver.spectra_fit import Status
 from hyperspy_assb.models.low_loss import apply_shapes, refine_shapes
@@ -232,6 +235,19 @@ def test_the_plasmon_of_aluminium(shared_data, valence_band):
     assert model["ZeroLossPeak"].fwhm.value == pytest.approx(0.18, abs=0.02)
 
 
+@pytest.mark.parametrize(("energy", "width"), [(8.0, 0.5), (15.0, 3.0), (25.0, 6.0)])
+def test_a_plasmon_starts_where_the_distribution_has_it(energy, width):
+    loss = 0.05 * np.arange(900)
+    shape = VOLUME_PLASMON.evaluate(loss, {"intensity": 0.5, "plasmon_energy": energy, "fwhm": width})[0]
+    fwhm = 0.4
+    seen = gaussian_filter1d(shape, fwhm / 0.05 / np.sqrt(8.0 * np.log(2.0))) + 0.01 / (loss + 1.0) ** 2
+    found = start_plasmon(seen, loss, fwhm, start=2.0)
+    assert found[0] == pytest.approx(energy, abs=0.2 * width)
+    assert found[1] == pytest.approx(width, rel=0.5)
+    assert start_plasmon(1.0 / (1.0 + loss), loss, fwhm, start=2.0) is None
+    assert start_plasmon(shape, loss, fwhm, start=100.0) is None
+
+
 def redraw(signal, total, seed):
     """The recorded counts as expectations of others."""
     mean = np.maximum(np.asarray(signal.data, dtype=float), 0.0)
@@ -287,7 +303,7 @@ def test_the_plasmon_of_aluminium_in_fifty_draws(shared_data, total, valence_ban
         assert energy == pytest.approx(15.0, abs=0.1), seed
 
 
-def narrow_plasmon(rng, *, channels=600, electrons, energy, width, zero_loss):
+def narrow_plasmon(rng, *, channels=1200, electrons, energy, width, zero_loss):
     """A bright spectrum that no model here describes to its noise: a zero loss of two peaks with a broad base, a
     Lorentzian plasmon and a tail of other losses, with plural scattering."""
     step = 45.0 / channels
@@ -310,9 +326,11 @@ def narrow_plasmon(rng, *, channels=600, electrons, energy, width, zero_loss):
 
 @pytest.mark.parametrize("electrons", [1e8, 3e9, 1e11])
 @pytest.mark.parametrize(
-    ("energy", "width", "zero_loss"), [(8.5, 0.5, 0.3), (11.0, 0.3, 0.8), (15.0, 2.5, 0.2), (22.0, 1.0, 1.2)]
+    ("energy", "width", "zero_loss"),
+    [(9.0, 0.3, 0.15), (9.7, 1.6, 0.2), (11.0, 0.3, 0.8), (15.0, 2.5, 0.2), (18.0, 1.0, 0.12), (22.0, 1.0, 1.2)],
 )
-def test_narrow_plasmons_of_bright_spectra(rng, electrons, energy, width, zero_loss):
+def test_narrow_plasmons_of_bright_spectra(electrons, energy, width, zero_loss):
+    rng = np.random.default_rng(0)
     signal = narrow_plasmon(rng, electrons=electrons, energy=energy, width=width, zero_loss=zero_loss)
     found, usable = plasmon_of(signal)
     assert usable

@@ -337,10 +337,9 @@ def test_least_squares_is_the_same_in_any_unit(noise):
         model = peak_model(unit, noise)
         result = hyperspy_assb.multifit(model, loss_function="ls", bounded=True, show_progressbar=False)
         assert result.usable.all(), (unit, result.status)
-        own = np.stack(
-            [model[0].height.map["values"] / unit, model[0].centre.map["values"], model[0].fwhm.map["values"]]
-        )
-        std = np.stack([model[0].height.map["std"] / unit, model[0].centre.map["std"], model[0].fwhm.map["std"]])
+        maps = [getattr(model[0], name).map for name in ("height", "centre", "fwhm")]
+        size = np.array([[unit], [1.0], [1.0]])
+        own, std = (np.stack([m[field] for m in maps]) / size for field in ("values", "std"))
         if expected is None:
             expected = own, std, result.deviance
         np.testing.assert_allclose(own, expected[0], rtol=1e-9)

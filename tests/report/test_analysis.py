@@ -123,6 +123,23 @@ def test_one_spectrum(battery, tmp_path):
     assert (tmp_path / "report.html").exists()
 
 
+def test_the_plasmon_of_a_metal_is_told(shared_data, tmp_path):
+    path = shared_data / "eels" / "aluminium" / "AL-DFoffset0.00.dm3"
+    found = analyse_low_loss(hs.load(path, signal_type="EELS_ASSB"), ("Al",), "plasmon")
+    # Published: 15.0 eV, Egerton (2011), table 3.2.
+    assert found.table["plasmon_energy (eV)"].to_list() == pytest.approx([15.0], abs=0.1)
+    assert found.table["plasmon_fwhm (eV)"].iloc[0] < 1.0
+    assert any(sentence.startswith("The plasmon energy is 15.0") for sentence in found.findings)
+    write_analysis(found, tmp_path)
+    assert "The plasmon energy is 15.0" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_maps_of_the_plasmon(battery):
+    found = analyse_low_loss(battery.eels_after.inav[:3, :3], (), "plasmon")
+    assert {"plasmon_energy", "plasmon_energy_std", "plasmon_fwhm"} <= found.maps.keys()
+    assert any(sentence.startswith("The plasmon energy has the median") for sentence in found.findings)
+
+
 def test_bad_input(battery, references):
     with pytest.raises(ValueError, match="not the symbol"):
         analyse_low_loss(battery.eels_after, ("Xx",))

@@ -194,11 +194,12 @@ def _fit_typical(
         distribution = single_scattering(mean[:used] - level, energy[:used], peak)
         inside = (max(2.0, 2 * typical.fwhm), float(energy[used - 1]))
         shapes = [theta]
-        found = start_plasmon(distribution, joint.model.loss, typical.fwhm, start=inside[0])
-        if plasmon and found is not None:
-            # A narrow plasmon draws the fit to itself only from nearby.
-            shapes.append(theta.copy())
-            shapes[-1][plasmon] = np.clip(found, joint.lower[plasmon], joint.upper[plasmon])
+        if plasmon:
+            found = start_plasmon(distribution, joint.model.loss, typical.fwhm, start=inside[0])
+            if found is not None:
+                # A narrow plasmon draws the fit to itself only from nearby.
+                shapes.append(theta.copy())
+                shapes[-1][plasmon] = np.clip(found, joint.lower[plasmon], joint.upper[plasmon])
         starts += [_start_scattering(joint, own, distribution, inside) for own in shapes]
     result = fit_spectra(
         joint.model,

@@ -123,9 +123,10 @@ def _fine_unit(flat: NDArray[Any], job: Job, variance: NDArray[Any]) -> FloatArr
     keep = ~job.mask
     for first in range(0, len(flat), 256):
         rows = slice(first, first + 256)
-        weights = keep / (variance[rows] if variance.ndim == 2 else variance)
-        values = np.where(keep, flat[rows], 0.0)
-        size[rows] = np.sum(values * values * weights, axis=1) / keep.sum()
+        values = np.where(keep, flat[rows], 0.0).astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            weights = keep / (variance[rows] if variance.ndim == 2 else variance)
+            size[rows] = np.sum(values * values * weights, axis=1) / keep.sum()
     size[~job.rows | ~np.isfinite(size) | (size <= 0.0)] = 1e12
     return np.asarray(np.exp2(2.0 * np.rint(0.5 * np.log2(1e-12 * size))))
 
@@ -161,7 +162,7 @@ def _start(flat: NDArray[Any], job: Job, variance: NDArray[Any] | None, common: 
 
 
 def _suspect(result: FitResult, unit: FloatArray) -> NDArray[np.bool_]:
-    """Fits that may have ended elsewhere: at a bound, or with a deviance far larger, in ``unit``, than most."""
+    """Fits that may have ended in the wrong place: at a bound, or with a deviance, in ``unit``, far above most."""
     good = result.usable
     if not good.any():
         return good

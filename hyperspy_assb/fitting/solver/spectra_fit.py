@@ -68,7 +68,8 @@ class SolverOptions:
         Steps tried per spectrum.
     tolerance
         Converged when less than this is left to gain in log-likelihood (0.5 is one standard error) after the last
-        step, going by how fast the gain of the steps falls.
+        step, going by how fast the gain of the steps falls; times the reduced deviance where that is above 1, and where
+        rounding of the expectation allows no less.
     minimum_counts
         Spectra with fewer electrons are not fitted, if the counts are taken as Poisson numbers.
     covariance

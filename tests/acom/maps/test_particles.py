@@ -235,8 +235,8 @@ def tied_particles(rng, count=24):
 def test_p_values_of_ties_do_not_hang_on_the_last_bit(seed):
     rng = np.random.default_rng(seed)
     particles = tied_particles(rng)
-    filled = zip(particles.pixels, particles.delithiated, strict=True)
-    first = np.concatenate([np.arange(n) < round(n * f) for n, f in filled])
+    pairs = zip(particles.pixels, particles.delithiated, strict=True)
+    first = np.concatenate([np.arange(n) < round(n * f) for n, f in pairs])
     found = []
     for turn in range(4):
         nearly = particles

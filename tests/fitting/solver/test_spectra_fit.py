@@ -388,7 +388,7 @@ def test_others_do_not_make_up_for_what_a_bound_forbids():
     assert result.iterations.max() < 15
 
 
-# --------------------------------------------------------------------------------------------- rounding at high counts
+# ---------------------------------------------------------------------------------------------- rounding at high counts
 
 
 @pytest.mark.parametrize("miss", [0.0, 0.1, 1.0])
@@ -413,9 +413,8 @@ def test_the_deviance_is_exact_to_rounding(rng, level, miss):
     exact = np.sum(mu - y + np.where(y > 0, y * np.log(np.where(y > 0, y, 1) / mu), 0))
     # Of a rounding error in every count, and no more: squares of what the model misses would have cost six digits.
     assert float(abs(objective[0] - exact)) < 1e-15 * counts.sum()
-    assert score[0, 0] == pytest.approx(
-        float(np.sum((y - mu) / mu)), rel=1e-9, abs=1e-9 * np.sqrt(information[0, 0, 0])
-    )
+    error = float(np.sqrt(information[0, 0, 0]))
+    assert score[0, 0] == pytest.approx(float(np.sum((y - mu) / mu)), rel=1e-9, abs=1e-9 * error)
 
 
 def test_the_deviance_goes_on_below_what_can_be_expected():
