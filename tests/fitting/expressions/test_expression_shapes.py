@@ -354,7 +354,6 @@ def test_a_second_process_neither_imports_sympy_nor_compiles(cache):
     first, second = (ast.literal_eval(_python(SCRIPT, cache)) for _ in range(2))
     assert first[1:3] == [True, 0]
     assert second[1:3] == [False, 1]
-    assert second[3] < 0.1
     assert first[0] == second[0] == pytest.approx([0.0, 3.0 * np.exp(-1.0)], rel=1e-15)
     assert first[4:] == second[4:] == [[True, False, False], True]
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from hyperspy_assb.eels.lineshapes import DARK_LEVEL, VALENCE_BAND, VOLUME_PLASMON, ZERO_LOSS_PEAK
-from hyperspy_assb.fitting import compiled, steps
+from hyperspy_assb.fitting.solver import steps
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions, Status, fit_spectra
+from hyperspy_assb.fitting.spectra import compiled_sums as compiled
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.fitting.spectra.terms import Term
 
