@@ -92,6 +92,7 @@ def test_carbon_and_one_state_by_the_calibration_of_the_other(analysis, battery)
     assert grown == pytest.approx(film / mean_free_path("carbon", battery.conditions.beam), rel=0.3)  # known truth
 
 
+@pytest.mark.slow
 def test_files(analysis, tmp_path):
     write_analysis(analysis, tmp_path)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -53,11 +53,13 @@ NOT_APPLICABLE = {
 # These take four fifths of the time: they draw figures of whole spectra and fit many lines.
 SLOW = {
     "test_eds_tem.Test_quantification",
+    "test_eds_tem.Test_eds_markers",
     "test_eds_tem.test_decomposition",
     "test_eds_tem.test_plot_windows",
     "test_edges_range.Test_EdgesRange",
     "test_edsmodel.TestMaps",
     "test_edsmodel.TestlineFit",
+    "test_edsmodel.test_comparison_quantification",
     "test_eels.Test_Plot_EELS",
 }
 # Most tests of exspy's model add ionisation edges, for which it downloads 300 MB of generalised oscillator strengths.

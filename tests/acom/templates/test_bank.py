@@ -437,6 +437,7 @@ def test_import_is_light(tmp_path):
     assert said == "[]"
 
 
+@pytest.mark.slow
 def test_no_rust_and_no_framework(tmp_path):
     lines = run(
         "from hyperspy_assb.acom import simulate_bank\n"

@@ -92,6 +92,7 @@ def test_gain_does_not_matter(found, same, changed):
     assert found.detector.gain == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.slow
 def test_counting_errors_of_single_spectra_cover_the_truth():
     columns = {"LAGP": np.full(80, 60.0)}
     counts = simulate_spectra(columns, CONDITIONS, 5, dose=1e6)
@@ -106,6 +107,7 @@ def test_counting_errors_of_single_spectra_cover_the_truth():
     np.testing.assert_allclose(np.std(deviations, axis=0)[1:5], 1.0, atol=0.35)
 
 
+@pytest.mark.slow
 def test_p_values_are_uniform_where_nothing_changed():
     p = []
     for seed in range(10):
