@@ -339,14 +339,13 @@ def _python(code: str, cache: Path) -> str:
 
 
 SCRIPT = """
-import sys, time
+import sys
 from hyperspy_assb.fitting.expressions.expression_shapes import expression_line_shape
 expression_line_shape("7 * x", ()).evaluate([1.0], [])
-start = time.perf_counter()
 shape = expression_line_shape("where(x > b, a * exp(-x / t), 0)", ("a", "b", "t"))
 values, gradients = shape.evaluate([1.0, 2.0], [3.0, 1.5, 2.0])
 print([values.tolist(), "sympy" in sys.modules, sum(shape.kernel.stats.cache_hits.values()),
-       time.perf_counter() - start, [p.linear for p in shape.parameters], shape.homogeneous])
+       [p.linear for p in shape.parameters], shape.homogeneous])
 """
 
 
@@ -355,7 +354,7 @@ def test_a_second_process_neither_imports_sympy_nor_compiles(cache):
     assert first[1:3] == [True, 0]
     assert second[1:3] == [False, 1]
     assert first[0] == second[0] == pytest.approx([0.0, 3.0 * np.exp(-1.0)], rel=1e-15)
-    assert first[4:] == second[4:] == [[True, False, False], True]
+    assert first[3:] == second[3:] == [[True, False, False], True]
 
 
 def test_the_layer_imports_no_framework(cache):
