@@ -12,15 +12,13 @@ import numpy as np
 from hyperspy._components.expression import Expression
 from numpy.typing import NDArray
 
-from hyperspy_assb.components.base import KernelComponent
+from hyperspy_assb.components.low_loss import KernelComponent
 from hyperspy_assb.fitting.expressions.expression_shapes import expression_line_shape
 from hyperspy_assb.fitting.spectra.binding import Model, Tie
 from hyperspy_assb.fitting.spectra.convolution import ConvolvedModel
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
-from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role
-from hyperspy_assb.fitting.spectra.sums import SumModel
-from hyperspy_assb.fitting.spectra.tabulated import column_term
-from hyperspy_assb.fitting.spectra.terms import Term
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role, Term
+from hyperspy_assb.fitting.spectra.sums import SumModel, column_term
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from hyperspy_assb.eels.lineshapes import ZERO_LOSS_PEAK
 from hyperspy_assb.eels.zero_loss.peak_search import FWHM_OF_SIGMA, SEARCH_RANGE, search
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions, fit_spectra
 from hyperspy_assb.fitting.spectra import compiled_sums as compiled
-from hyperspy_assb.fitting.spectra.line_shape import FloatArray
-from hyperspy_assb.fitting.spectra.terms import Term
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Term
 
 MOST_DILUTION = 0.5
 """Largest correction for the noise of references, as a share of the information that a pixel has."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.fitting.solver import steps
-from hyperspy_assb.fitting.solver.loading import load, plain
 from hyperspy_assb.fitting.spectra import normal_equations as normal
 from hyperspy_assb.fitting.spectra.binding import Bound, Tie
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
@@ -79,7 +79,7 @@ class Problem:
             Spectra to leave out, shape (B,).
         """
         n, where = len(theta), np.flatnonzero(self.free)
-        counts = plain(counts)
+        counts = _plain(counts)
         theta[:, where] = np.clip(theta[:, where], self.lower, self.upper)
         self._follow(theta)
         state = _State(n, where.size)
@@ -89,7 +89,7 @@ class Problem:
         if variance is not None and variance.ndim > 1 and skip.any():
             variance = np.where(skip[:, np.newaxis], 1.0, variance)
         if variance is not None and not self.ties and getattr(self.bound, "quadratic", False):
-            known = plain(np.broadcast_to(variance, counts.shape))
+            known = _plain(np.broadcast_to(variance, counts.shape))
             own: Any = self.bound
             good = own.weighted(theta, counts, known, self.keep, state.objective, state.score, state.information)
             masked = skip | ~good
@@ -98,7 +98,7 @@ class Problem:
             converged[active] = True
         else:
             y = np.empty((n, self.keep.size))
-            total, good = load(counts, self.keep, self.scale, self.shift, y)
+            total, good = _load(counts, self.keep, self.scale, self.shift, y)
             masked = skip | ~good
             too_few = ~masked & (variance is None) & (total < self.minimum_counts)
             active = np.flatnonzero(~masked & ~too_few)
@@ -347,3 +347,46 @@ class _State:
         self.information = np.zeros((n, f, f))
         self.missing = np.zeros((n, f, f))
         self.stuck = np.zeros((n, f), dtype=bool)
+
+
+def _plain(values: NDArray[Any]) -> NDArray[Any]:
+    """Rows of numbers as the compiled loops take them; a copy only where they are not."""
+    if values.dtype.kind not in "iuf" or values.dtype.itemsize not in (4, 8) or not values.dtype.isnative:
+        values = values.astype(np.float64)
+    return np.ascontiguousarray(values)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+def _load_run(counts: NDArray[np.generic], scale: float, shift: float, y: FloatArray) -> tuple[float, float]:
+    total, size = 0.0, 0.0
+    for k in range(y.size):
+        value = counts[k] * scale
+        total += value
+        size += abs(value)
+        y[k] = value + shift
+    return total, size
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _load(
+    counts: NDArray[np.generic], keep: NDArray[np.int64], scale: float, shift: float, y: FloatArray
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Scale and shift the counts of the channels ``keep``; returns their sums, and whether there is something to fit.
+
+    Nothing is to be fitted where a count is not finite, and where all are 0.
+    """
+    total, good = np.zeros(len(counts)), np.zeros(len(counts), dtype=np.bool_)
+    for i in range(len(counts)):
+        size, k = 0.0, 0
+        while k < keep.size:
+            # Runs of neighbouring channels are copied at once.
+            stop = k + 1
+            if keep[keep.size - 1] - keep[k] == keep.size - 1 - k:
+                stop = keep.size
+            first = keep[k]
+            part, magnitude = _load_run(counts[i, first : first + stop - k], scale, shift, y[i, k:stop])
+            total[i] += part
+            size += magnitude
+            k = stop
+        good[i] = np.isfinite(size) and size > 0.0
+    return total, good

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role
-from hyperspy_assb.fitting.spectra.terms import Term
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role, Term
 
 
 class SpectrumModel:

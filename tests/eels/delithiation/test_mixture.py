@@ -13,7 +13,7 @@ from scipy import fft, ndimage
 from hyperspy_assb.eels.delithiation.mixture import MixtureModel, PhaseSpectra, refine_spectra
 from hyperspy_assb.eels.lineshapes import ZERO_LOSS_PEAK
 from hyperspy_assb.fitting.solver.spectra_fit import fit_spectra
-from hyperspy_assb.fitting.spectra.terms import Term
+from hyperspy_assb.fitting.spectra.line_shape import Term
 
 ENERGY = -10.0 + 0.25 * np.arange(400)
 SCALE = 0.25

@@ -21,8 +21,8 @@ from hyperspy_assb.fitting.solver.fit_statistics import (
 )
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions, fit_spectra
 from hyperspy_assb.fitting.spectra.binding import Tie
+from hyperspy_assb.fitting.spectra.line_shape import Term
 from hyperspy_assb.fitting.spectra.sums import SumModel
-from hyperspy_assb.fitting.spectra.terms import Term
 
 NOTHING = np.full(2, np.inf)
 

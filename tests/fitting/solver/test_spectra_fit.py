@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from hyperspy_assb.eels.lineshapes import DARK_LEVEL, VALENCE_BAND, VOLUME_PLASMON, ZERO_LOSS_PEAK
-from hyperspy_assb.fitting import compiled, steps
+from hyperspy_assb.fitting.solver import steps
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions, Status, fit_spectra
+from hyperspy_assb.fitting.spectra import compiled_sums as compiled
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
-from hyperspy_assb.fitting.spectra.terms import Term
+from hyperspy_assb.fitting.spectra.line_shape import Term
 
 ENERGY = np.linspace(0.0, 10.0, 60)
 TRUTH = np.array([400.0, 4.0, 1.2, 30.0])
