@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.fitting.solver.detector import estimate_detector
-from hyperspy_assb.fitting.solver.lazy_fit import fit_blocks
-from hyperspy_assb.fitting.solver.map_fit import Job, fit_map
+from hyperspy_assb.fitting.solver.map_fit import Job, fit_blocks, fit_map
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitResult, SolverOptions
 from hyperspy_assb.models.compile import Compiled, compile_model
-from hyperspy_assb.models.evidence import Evidence
-from hyperspy_assb.models.results import MapResult, store_result
+from hyperspy_assb.models.results import Evidence, MapResult, store_result
 
 VARIANCE = "Signal.Noise_properties.Variance_linear_model"
 """Where HyperSpy keeps what it knows of the noise of a detector."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hyperspy_assb.models.evidence import Evidence
+from hyperspy_assb.models.results import Evidence
 
 
 @dataclass(frozen=True, eq=False)
