@@ -22,8 +22,7 @@ from hyperspy_assb.fitting.solver.fit_statistics import (
     evaluate_reduced,
     information_criteria,
 )
-from hyperspy_assb.fitting.solver.map_fit import Job
-from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitResult, Status
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, FitResult, Status
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.models.compile import Compiled, Slot
 
@@ -51,7 +50,7 @@ class Evidence:
         Gain and read noise.
     """
 
-    parts: tuple[tuple[Job, NDArray[np.int64]], ...]
+    parts: tuple[tuple[FitProblem, NDArray[np.int64]], ...]
     result: FitResult
     energy: FloatArray
     switches: NDArray[np.bool_]
@@ -63,7 +62,7 @@ class Evidence:
     def of(
         cls,
         model: Any,
-        jobs: Sequence[Job],
+        problems: Sequence[FitProblem],
         columns: Sequence[NDArray[np.int64]],
         result: FitResult,
         *,
@@ -73,7 +72,7 @@ class Evidence:
     ) -> Evidence:
         """Of a HyperSpy model that has just been fitted."""
         return cls(
-            parts=tuple(zip(jobs, columns, strict=True)),
+            parts=tuple(zip(problems, columns, strict=True)),
             result=result,
             energy=np.array(model.axis.axis, dtype=float),
             switches=np.array(model._channel_switches, dtype=bool),
@@ -86,8 +85,8 @@ class Evidence:
     def n_free(self) -> NDArray[np.int64]:
         """Parameters that were free, shape (S,)."""
         found = np.zeros(self.result.deviance.size, dtype=np.int64)
-        for job, _ in self.parts:
-            found[job.rows] = int(job.free.sum())
+        for problem, _ in self.parts:
+            found[problem.rows] = int(problem.free.sum())
         return found
 
     @property
@@ -124,23 +123,23 @@ class Evidence:
             return chi_squared_p_value(self.result.deviance, self.result.dof)
         found = np.full(self.result.deviance.size, np.nan)
         gain, noise = self.detector.gain, self.detector.read_noise / self.detector.gain
-        for job, columns in self.parts:
-            fitted = np.flatnonzero(job.rows & self.result.usable & np.isfinite(self.result.deviance))
-            numbered = bool(getattr(job.model, "numbers_spectra", False))
-            size = int(getattr(job.model, "block_size", 32))
+        for problem, columns in self.parts:
+            fitted = np.flatnonzero(problem.rows & self.result.usable & np.isfinite(self.result.deviance))
+            numbered = bool(getattr(problem.model, "numbers_spectra", False))
+            size = int(getattr(problem.model, "block_size", 32))
             for first in range(0, fitted.size, size):
                 rows = fitted[first : first + size]
                 theta = self.result.values[np.ix_(rows, columns)]
                 # What is held at a bound has a standard error of 0, and takes no freedom.
-                moves = self.result.std[np.ix_(rows, columns[job.free[: columns.size]])] > 0.0
+                moves = self.result.std[np.ix_(rows, columns[problem.free[: columns.size]])] > 0.0
                 if numbered:
                     theta = np.column_stack([theta, rows])
-                expectation, jacobian = evaluate_reduced(job.model, theta, job.free, job.ties)
+                expectation, jacobian = evaluate_reduced(problem.model, theta, problem.free, problem.ties)
                 found[rows] = deviance_p_value(
                     self.result.deviance[rows],
                     expectation / gain,
-                    int(job.free.sum()),
-                    job.mask,
+                    int(problem.free.sum()),
+                    problem.mask,
                     jacobian=jacobian * (moves / gain)[:, :, np.newaxis],
                     read_noise=noise,
                 )
@@ -171,14 +170,14 @@ class Evidence:
         """
         counts = counts[:, self.switches]
         expectation = np.empty_like(counts)
-        for job, columns in self.parts:
-            own = np.flatnonzero(job.rows[rows])
+        for problem, columns in self.parts:
+            own = np.flatnonzero(problem.rows[rows])
             if own.size:
                 theta = self.result.values[np.ix_(rows[own], columns)]
-                if getattr(job.model, "numbers_spectra", False):
+                if getattr(problem.model, "numbers_spectra", False):
                     theta = np.column_stack([theta, rows[own]])
-                nothing = np.zeros(job.free.size, dtype=bool)
-                expectation[own] = job.model.evaluate(theta, nothing)[0][:, ~job.mask]
+                nothing = np.zeros(problem.free.size, dtype=bool)
+                expectation[own] = problem.model.evaluate(theta, nothing)[0][:, ~problem.mask]
         smallest = _LEAST_VARIANCE * self.detector.gain**2
         if variance is not None:
             smallest, known = 0.0, variance if np.isscalar(variance) else np.asarray(variance)[:, self.switches]

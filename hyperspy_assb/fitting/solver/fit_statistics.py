@@ -77,7 +77,7 @@ def evaluate_reduced(
     theta, moving = np.array(parameters, dtype=float), np.array(free, dtype=bool)
     if not ties:
         return model.evaluate(theta, moving)
-    # The chain rule of `scoring.Problem`: slopes of all parameters in the free ones, row by row along the ties.
+    # The chain rule of `scoring.BoundProblem`: slopes of all parameters in the free ones, row by row along the ties.
     slopes = np.zeros((*theta.shape, int(moving.sum())))
     where = np.flatnonzero(moving)
     slopes[:, where, np.arange(where.size)] = 1.0
@@ -159,7 +159,7 @@ def deviance_moments(expectation: ArrayLike, read_noise: float = 0.0) -> Devianc
         Expected electrons, any shape; what is below 0 counts as 0.
     read_noise
         Standard deviation of the read noise in electrons. Its variance is added to counts and expectation before the
-        deviance is taken, as in :func:`.solvers.fit_spectra`.
+        deviance is taken, as in :func:`.spectra_fit.fit_spectra`.
 
     Returns
     -------

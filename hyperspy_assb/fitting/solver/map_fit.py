@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import dask.array as da
@@ -13,51 +13,21 @@ from dask.delayed import delayed
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitResult, SolverOptions, Status, fit_spectra
-from hyperspy_assb.fitting.spectra.binding import Model, Tie
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, FitResult, SolverOptions, Status, fit_spectra
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 _TASKS_A_THREAD = 4
 """Tasks that wait for a thread of a worker, so that it never waits for them."""
 
 
-@dataclass(frozen=True, eq=False)
-class Job:
-    """A model and the spectra of a map that it is fitted to; see :func:`.solvers.fit_spectra`.
-
-    Parameters
-    ----------
-    rows
-        Which spectra, on flattened navigation axes, shape (S,).
-    """
-
-    model: Model
-    start: FloatArray
-    free: NDArray[np.bool_]
-    lower: FloatArray
-    upper: FloatArray
-    mask: NDArray[np.bool_]
-    ties: tuple[Tie, ...]
-    rows: NDArray[np.bool_]
-
-    def part(self, positions: NDArray[np.int64]) -> Job:
-        """The same for some spectra of the map, shape (B,), by their places on the flattened navigation axes."""
-        model: Any = self.model
-        start = self.start[positions]
-        if getattr(model, "numbers_spectra", False):
-            model, start = model.part(positions), start.copy()
-            start[:, -1] = np.arange(len(positions))
-        return replace(self, model=model, start=start, rows=self.rows[positions])
-
-
 def fit_map(
     counts: NDArray[Any],
-    job: Job,
+    problem: FitProblem,
     *,
-    detector: Detector | None,
-    variance: NDArray[Any] | None,
-    relative: bool,
-    options: SolverOptions,
+    detector: Detector | None = None,
+    variance: NDArray[Any] | None = None,
+    relative: bool = False,
+    options: SolverOptions | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> FitResult:
     """Fit the spectra of a map, and start those that fail again from fitted neighbours.
@@ -66,49 +36,44 @@ def fit_map(
     ----------
     counts
         Shape (navigation..., E).
-    job
+    problem
         What to fit to which spectra.
     detector, variance, options, progress
-        As in :func:`.solvers.fit_spectra`; ``variance`` may have the shape of the counts.
+        As in :func:`.spectra_fit.fit_spectra`; ``variance`` may have the shape of the counts.
     relative
         Whether the variance is only known up to a factor, which the residuals of each spectrum tell.
     """
-    shape, channels = counts.shape[:-1], job.mask.size
+    options = SolverOptions() if options is None else options
+    shape, channels = counts.shape[:-1], problem.mask.size if problem.mask.ndim else counts.shape[-1]
     flat = counts.reshape(-1, counts.shape[-1])[:, :channels]
     if variance is not None and variance.ndim:
         variance = variance[..., :channels]
         variance = variance.reshape(-1, channels) if variance.ndim > 1 else variance
-    common: dict[str, Any] = {
-        "free": job.free,
-        "lower": job.lower,
-        "upper": job.upper,
-        "mask": job.mask,
-        "ties": job.ties,
-        "detector": detector,
-        "options": options,
-    }
+    problem = problem.over(flat.shape)
+    common: dict[str, Any] = {"detector": detector, "options": options}
     # What is linear in everything has one minimum, and finds it from anywhere.
-    model_linear = getattr(job.model, "linear", None)
-    linear = model_linear is not None and bool(model_linear[job.free].all())
-    bounded = np.isfinite(job.lower[job.free]).any() or np.isfinite(job.upper[job.free]).any()
+    model_linear = getattr(problem.model, "linear", None)
+    linear = model_linear is not None and bool(model_linear[problem.free].all())
+    bounded = np.isfinite(problem.lower[problem.free]).any() or np.isfinite(problem.upper[problem.free]).any()
     unit = np.ones(len(flat))
     if relative and variance is not None and (bounded or not linear):
-        unit = _fine_unit(flat, job, variance)
+        unit = _fine_unit(flat, problem, variance)
         variance = np.broadcast_to(variance * unit[:, np.newaxis], flat.shape)
     first = options.mean_first and not linear
-    start = _start(flat, job, variance, common) if first else job.start
-    result = fit_spectra(job.model, flat, start, skip=~job.rows, variance=variance, progress=progress, **common)
+    start = _start(flat, problem, variance, common) if first else problem.start
+    result = fit_spectra(flat, replace(problem, start=start), variance=variance, progress=progress, **common)
     for attempt in range(options.restarts):
-        again = job.rows & (result.failed | _suspect(result, unit))
+        again = problem.rows & (result.failed | _suspect(result, unit))
         taken = result.usable & ~again
         if not again.any() or not taken.any():
             break
         values = result.values[_neighbours(taken, again, shape, attempt)]
-        start = job.start[again].copy()
-        moving = job.free
+        start = problem.start[again].copy()
+        moving = problem.free
         start[:, moving] = values[:, moving]
         known = variance[again] if variance is not None and variance.ndim > 1 else variance
-        other = fit_spectra(job.model, flat[again], start, variance=known, **common)
+        part = replace(problem, start=start, rows=problem.rows[again])
+        other = fit_spectra(flat[again], part, variance=known, **common)
         least = 0.01 * np.maximum(1.0, other.deviance / np.maximum(other.dof, 1))
         better = other.usable & ~(result.deviance[again] <= other.deviance + least)
         rows = np.flatnonzero(again)[better]
@@ -119,21 +84,21 @@ def fit_map(
     return result
 
 
-def _fine_unit(flat: NDArray[Any], job: Job, variance: NDArray[Any]) -> FloatArray:
+def _fine_unit(flat: NDArray[Any], problem: FitProblem, variance: NDArray[Any]) -> FloatArray:
     """By what a variance that is known up to a factor becomes that of a millionth of each spectrum, shape (S,).
 
     The solver stops within small parts of a standard error, which must mean the same whatever the unit of the data is.
     Powers of 4 leave every digit as it is.
     """
     size = np.empty(len(flat))
-    keep = ~job.mask
+    keep = ~problem.mask
     for first in range(0, len(flat), 256):
         rows = slice(first, first + 256)
         values = np.where(keep, flat[rows], 0.0).astype(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
             weights = keep / (variance[rows] if variance.ndim == 2 else variance)
             size[rows] = np.sum(values * values * weights, axis=1) / keep.sum()
-    size[~job.rows | ~np.isfinite(size) | (size <= 0.0)] = 1e12
+    size[~problem.rows | ~np.isfinite(size) | (size <= 0.0)] = 1e12
     return np.asarray(np.exp2(2.0 * np.rint(0.5 * np.log2(1e-12 * size))))
 
 
@@ -147,24 +112,27 @@ def _neighbours(
     return np.random.default_rng(attempt).choice(np.flatnonzero(usable), int(wanted.sum()))
 
 
-def _start(flat: NDArray[Any], job: Job, variance: NDArray[Any] | None, common: dict[str, Any]) -> FloatArray:
+def _start(
+    flat: NDArray[Any], problem: FitProblem, variance: NDArray[Any] | None, common: dict[str, Any]
+) -> FloatArray:
     """Starting values: those of the mean spectrum where all spectra would start alike, and it can be fitted."""
-    rows = np.flatnonzero(job.rows)
-    if rows.size < 2 or np.any(job.start[rows] != job.start[rows[:1]]):
-        return job.start
+    rows = np.flatnonzero(problem.rows)
+    if rows.size < 2 or np.any(problem.start[rows] != problem.start[rows[:1]]):
+        return problem.start
     rows = rows[np.linspace(0, rows.size - 1, min(rows.size, 256)).astype(int)]
-    spectra = np.where(job.mask, 0.0, np.asarray(flat[rows], dtype=np.float64))
+    spectra = np.where(problem.mask, 0.0, np.asarray(flat[rows], dtype=np.float64))
     finite = np.isfinite(spectra).all(axis=1)
     if not finite.any():
-        return job.start
+        return problem.start
     mean = spectra[finite].mean(axis=0, keepdims=True)
     if variance is not None and variance.ndim > 1:
         variance = np.asarray(variance[rows], dtype=np.float64)[finite].mean(axis=0)
-    found = fit_spectra(job.model, mean, job.start[rows[:1]], variance=variance, **common)
+    first = replace(problem, start=problem.start[rows[0]], rows=problem.rows[rows[:1]])
+    found = fit_spectra(mean, first, variance=variance, **common)
     # A component that the mean pushes against a bound has lost its shape: single spectra had better not start there.
     if found.status[0] != Status.CONVERGED:
-        return job.start
-    return np.broadcast_to(found.values, job.start.shape)
+        return problem.start
+    return np.broadcast_to(found.values, problem.start.shape)
 
 
 def _suspect(result: FitResult, unit: FloatArray) -> NDArray[np.bool_]:
@@ -182,7 +150,7 @@ def _suspect(result: FitResult, unit: FloatArray) -> NDArray[np.bool_]:
 
 def fit_blocks(
     counts: Any,
-    jobs: list[Job],
+    problems: list[FitProblem],
     *,
     detector: Detector | None,
     variance: Any,
@@ -196,23 +164,23 @@ def fit_blocks(
     ----------
     counts
         NumPy or dask array, shape (navigation..., E); a NumPy array is one block.
-    jobs
+    problems
         What to fit to which spectra.
     variance
         None, a number, or an array of shape (E,) or that of the counts.
     detector, relative, options, progress
-        As in :func:`.maps.fit_map`.
+        As in :func:`.fit_map`.
 
     Yields
     ------
     positions, results
-        Places of the spectra of a block on the flattened navigation axes, and a result for each job.
+        Places of the spectra of a block on the flattened navigation axes, and a result for each problem.
     """
     shape = counts.shape[:-1]
     numbers = np.arange(int(np.prod(shape))).reshape(shape)
     if isinstance(counts, np.ndarray):
         known = None if variance is None else np.asarray(variance)
-        yield numbers.ravel(), _fit_all(counts, jobs, known, detector, relative, options, progress)
+        yield numbers.ravel(), _fit_all(counts, problems, known, detector, relative, options, progress)
         return
     counts = counts.rechunk({counts.ndim - 1: -1})
     per_spectrum = variance is not None and np.ndim(variance) == counts.ndim
@@ -227,7 +195,7 @@ def fit_blocks(
             slice(sum(sizes[:i]), sum(sizes[: i + 1])) for sizes, i in zip(counts.chunks[:-1], index, strict=True)
         )
         positions = numbers[where].ravel()
-        parts = delayed([job.part(positions) for job in jobs], traverse=False)
+        parts = delayed([problem.part(positions) for problem in problems], traverse=False)
         known = variance.blocks[index].to_delayed().ravel()[0] if per_spectrum else variance
         block = counts.blocks[index].to_delayed().ravel()[0]
         return positions, delayed(_fit_all, pure=False)(block, parts, known, detector, relative, options)
@@ -280,7 +248,7 @@ def _computed(
 
 def _fit_all(
     counts: NDArray[Any],
-    jobs: list[Job],
+    problems: list[FitProblem],
     variance: NDArray[Any] | None,
     detector: Detector | None,
     relative: bool,
@@ -289,11 +257,11 @@ def _fit_all(
 ) -> list[FitResult]:
     known = None if variance is None else np.asarray(variance)
     results = []
-    for k, job in enumerate(jobs):
+    for k, problem in enumerate(problems):
         results.append(
             fit_map(
                 counts,
-                job,
+                problem,
                 detector=detector,
                 variance=known,
                 relative=relative,

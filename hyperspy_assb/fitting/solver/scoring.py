@@ -43,8 +43,8 @@ class Block:
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
-    """What is common to all blocks: see :func:`.solvers.fit_spectra`; bounds are those of the F free parameters."""
+class BoundProblem:
+    """What is common to all blocks: see :func:`.spectra_fit.fit_spectra`; bounds are those of the F free parameters."""
 
     bound: Bound
     free: NDArray[np.bool_]
@@ -63,7 +63,7 @@ class Problem:
         counts: NDArray[np.generic],
         theta: FloatArray,
         variance: FloatArray | None,
-        skip: NDArray[np.bool_] | None = None,
+        skip: NDArray[np.bool_],
     ) -> Block:
         """Fit the spectra of a block.
 
@@ -85,7 +85,6 @@ class Problem:
         state = _State(n, where.size)
         converged, iterations = np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int16)
         too_few, linear = np.zeros(n, dtype=bool), self._linear()
-        skip = np.zeros(n, dtype=bool) if skip is None else skip
         if variance is not None and variance.ndim > 1 and skip.any():
             variance = np.where(skip[:, np.newaxis], 1.0, variance)
         if variance is not None and not self.ties and getattr(self.bound, "quadratic", False):
