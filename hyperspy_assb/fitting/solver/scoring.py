@@ -90,7 +90,7 @@ class BoundProblem:
         if variance is not None and not self.ties and getattr(self.bound, "quadratic", False):
             known = _plain(np.broadcast_to(variance, counts.shape))
             own: Any = self.bound
-            good = own.weighted(theta, counts, known, self.keep, state.objective, state.score, state.information)
+            good = own.weighted(theta, counts, known, self.keep, state.equations)
             masked = skip | ~good
             active = np.flatnonzero(~masked)
             self._solve_quadratic(active, theta, state, frozen=~linear)
@@ -160,19 +160,17 @@ class BoundProblem:
         self, rows: NDArray[np.int64], theta: FloatArray, y: FloatArray, weights: FloatArray | None, state: _State
     ) -> None:
         if not self.ties:
-            self.bound.accumulate(
-                theta, rows, y, weights, self.scale, self.shift, state.objective, state.score, state.information
-            )
+            self.bound.accumulate(theta, rows, y, weights, self.scale, self.shift, state.equations)
             return
         own = theta[rows]
         slopes = self._follow(own)
         assert slopes is not None
         theta[rows] = own
         n, m = len(theta), slopes.shape[1]
-        score, information = np.zeros((n, m)), np.zeros((n, m, m))
-        self.bound.accumulate(theta, rows, y, weights, self.scale, self.shift, state.objective, score, information)
-        state.score[rows] = np.einsum("smf,sm->sf", slopes, score[rows])
-        state.information[rows] = slopes.transpose(0, 2, 1) @ information[rows] @ slopes
+        moving = normal.NormalEquations(state.objective, np.zeros((n, m)), np.zeros((n, m, m)))
+        self.bound.accumulate(theta, rows, y, weights, self.scale, self.shift, moving)
+        state.score[rows] = np.einsum("smf,sm->sf", slopes, moving.score[rows])
+        state.information[rows] = slopes.transpose(0, 2, 1) @ moving.information[rows] @ slopes
 
     def _is_far(
         self, rows: NDArray[np.int64], y: FloatArray, weights: FloatArray | None, state: _State
@@ -341,9 +339,8 @@ class _State:
     """Normal equations of the spectra of a block."""
 
     def __init__(self, n: int, f: int) -> None:
-        self.objective = np.full(n, np.inf)
-        self.score = np.zeros((n, f))
-        self.information = np.zeros((n, f, f))
+        self.equations = normal.NormalEquations(np.full(n, np.inf), np.zeros((n, f)), np.zeros((n, f, f)))
+        self.objective, self.score, self.information = self.equations
         self.missing = np.zeros((n, f, f))
         self.stuck = np.zeros((n, f), dtype=bool)
 

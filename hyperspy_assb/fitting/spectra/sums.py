@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.fitting.spectra import compiled_sums as compiled
-from hyperspy_assb.fitting.spectra import normal_equations as linear
+from hyperspy_assb.fitting.spectra import normal_equations as normal
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, LineShape, Parameter, Role, Term
 
 
@@ -119,13 +119,13 @@ class BoundSum:
     @property
     def quadratic(self) -> bool:
         """Whether everything is linear, and little enough for :meth:`weighted`."""
-        return bool(self.fixed_shape.all()) and 0 < self.moving.size <= linear.MOST_COLUMNS
+        return bool(self.fixed_shape.all()) and 0 < self.moving.size <= normal.MOST_COLUMNS
 
     @cached_property
     def _products(self) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
         columns = self.columns[self.moving] * self.model.scale
         others = np.setdiff1d(np.flatnonzero(self.model.linear), self.moving)
-        return columns, linear.pair_products(columns), others
+        return columns, normal.pair_products(columns), others
 
     def weighted(
         self,
@@ -133,14 +133,12 @@ class BoundSum:
         counts: NDArray[Any],
         variance: NDArray[Any],
         keep: NDArray[np.int64],
-        objective: FloatArray,
-        score: FloatArray,
-        information: FloatArray,
+        out: normal.NormalEquations,
     ) -> NDArray[np.bool_]:
         """Overwrite the normal equations of least squares of all spectra of a block, where everything is linear.
 
         They follow from products of the columns, which are the same for all spectra; returns which of these are finite
-        and not all 0. See :func:`.linear.normal_equations`.
+        and not all 0. See :func:`.normal.normal_equations`.
         """
         columns, pairs, others = self._products
         base = self.background * self.model.scale
@@ -150,13 +148,13 @@ class BoundSum:
         else:
             counts = counts.astype(np.float64)
             counts[:, keep] -= self.model.scale * (fixed @ self.columns[others])
-        good, bad = linear.normal_equations(counts, variance, keep, base, columns, pairs, objective, score, information)
-        linear.check_variances(bad)
+        good, bad = normal.normal_equations(counts, variance, keep, base, columns, pairs, *out)
+        normal.check_variances(bad)
         amplitudes = theta[:, self.moving]
         if amplitudes.any():
-            curve = np.einsum("sij,sj->si", information, amplitudes)
-            objective -= np.einsum("si,si->s", amplitudes, score - 0.5 * curve)
-            score -= curve
+            curve = np.einsum("sij,sj->si", out.information, amplitudes)
+            out.objective[...] -= np.einsum("si,si->s", amplitudes, out.score - 0.5 * curve)
+            out.score[...] -= curve
         return good
 
     def accumulate(
@@ -167,9 +165,7 @@ class BoundSum:
         weights: FloatArray | None,
         scale: float,
         shift: float,
-        objective: FloatArray,
-        score: FloatArray,
-        information: FloatArray,
+        out: normal.NormalEquations,
     ) -> None:
         """Overwrite the normal equations of some spectra of a block; see :func:`.compiled.accumulate_sum`."""
         addresses, starts, constants, constant_starts = self._tables
@@ -191,9 +187,7 @@ class BoundSum:
             y,
             y if weights is None else weights,
             weights is None,
-            objective,
-            score,
-            information,
+            *out,
         )
 
 
