@@ -25,6 +25,8 @@ from hyperspy_assb.models import multifit as batched
 from hyperspy_assb.models import results
 from hyperspy_assb.models.compile import compile_model
 
+_EVALUATED = 64
+"""Spectra of the model evaluated together: little memory for their transforms."""
 _EDGES = {cls.shell: cls for cls in own_components.EDGE_CLASSES}
 
 
@@ -191,8 +193,8 @@ class ASSBEELSModel(EELSModel):
         is_set = np.all([np.ravel(p.map["is_set"]) for c in values for p in c.parameters], axis=0)
         data = np.full((is_set.size, self.axis.size), np.nan)
         good = np.flatnonzero(is_set & np.all([np.isfinite(v).all(axis=1) for v in values.values()], axis=0))
-        for start in range(0, good.size, 64):
-            rows = good[start : start + 64]
+        for start in range(0, good.size, _EVALUATED):
+            rows = good[start : start + _EVALUATED]
             data[rows] = self._selected(components, {c: v[rows] for c, v in values.items()})
         if out_of_range_to_nan:
             data[:, ~self._channel_switches] = np.nan

@@ -16,18 +16,19 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hyperspy_assb.fitting.solver.fit_statistics import (
+    LEAST_VARIANCE,
     InformationCriteria,
     chi_squared_p_value,
     deviance_p_value,
     evaluate_reduced,
     information_criteria,
 )
-from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, FitResult, Status
+from hyperspy_assb.fitting.solver.spectra_fit import BLOCK, Detector, FitProblem, FitResult, Status
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.models.compile import Compiled, Slot
 
-_LEAST_VARIANCE = 1e-3
-"""Of a channel, in electrons, that residuals are divided by: where nothing is expected nothing can be said of them."""
+_CHUNK = 4096
+"""Spectra whose covariances are one chunk on disk: some MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,9 +127,8 @@ class Evidence:
         for problem, columns in self.parts:
             fitted = np.flatnonzero(problem.rows & self.result.usable & np.isfinite(self.result.deviance))
             numbered = bool(getattr(problem.model, "numbers_spectra", False))
-            size = int(getattr(problem.model, "block_size", 32))
-            for first in range(0, fitted.size, size):
-                rows = fitted[first : first + size]
+            for first in range(0, fitted.size, BLOCK):
+                rows = fitted[first : first + BLOCK]
                 theta = self.result.values[np.ix_(rows, columns)]
                 # What is held at a bound has a standard error of 0, and takes no freedom.
                 moves = self.result.std[np.ix_(rows, columns[problem.free[: columns.size]])] > 0.0
@@ -178,7 +178,7 @@ class Evidence:
                     theta = np.column_stack([theta, rows[own]])
                 nothing = np.zeros(problem.free.size, dtype=bool)
                 expectation[own] = problem.model.evaluate(theta, nothing)[0][:, ~problem.mask]
-        smallest = _LEAST_VARIANCE * self.detector.gain**2
+        smallest = LEAST_VARIANCE * self.detector.gain**2
         if variance is not None:
             smallest, known = 0.0, variance if np.isscalar(variance) else np.asarray(variance)[:, self.switches]
         elif self.loss_function == "ls" and not self.known_variance:
@@ -340,7 +340,7 @@ class MapResult:
             kept = np.full((count, f, f), np.nan)
         elif self._covariance:
             kept = self.group.create_dataset(
-                "covariance", shape=(count, f, f), chunks=(4096, f, f), dtype="f8", fill_value=np.nan
+                "covariance", shape=(count, f, f), chunks=(_CHUNK, f, f), dtype="f8", fill_value=np.nan
             )
         return FitResult(
             values=np.full((count, size), np.nan),

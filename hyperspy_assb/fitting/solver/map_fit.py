@@ -16,6 +16,20 @@ from scipy import ndimage
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, FitResult, SolverOptions, Status, fit_spectra
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
+_TYPICAL = 256
+"""Spectra, spread over a map, whose mean is fitted first: enough for a good start, few to read."""
+_READ = 256
+"""Spectra that are weighed at once: some MB."""
+_FINE = 1e-12
+"""Square of a millionth, the share of a spectrum that counts as its standard error where that is not known."""
+_BETTER = 0.01
+"""Gain in deviance, in units of the reduced one, that makes another end better: a tenth of a standard error."""
+_OUTLYING = 6.0
+"""Standard deviations above the median, by the median absolute deviation, from which a deviance stands out."""
+_STD_OVER_MAD = 1.4826
+"""Standard deviation of a normal distribution over its median absolute deviation."""
+_COMMON = 0.1
+"""Share of the spectra from which outliers belong to the sample."""
 _TASKS_A_THREAD = 4
 """Tasks that wait for a thread of a worker, so that it never waits for them."""
 
@@ -74,7 +88,7 @@ def fit_map(
         known = variance[again] if variance is not None and variance.ndim > 1 else variance
         part = replace(problem, start=start, rows=problem.rows[again])
         other = fit_spectra(flat[again], part, variance=known, **common)
-        least = 0.01 * np.maximum(1.0, other.deviance / np.maximum(other.dof, 1))
+        least = _BETTER * np.maximum(1.0, other.deviance / np.maximum(other.dof, 1))
         better = other.usable & ~(result.deviance[again] <= other.deviance + least)
         rows = np.flatnonzero(again)[better]
         result.replace_rows(rows, other.take(better))
@@ -92,14 +106,14 @@ def _fine_unit(flat: NDArray[Any], problem: FitProblem, variance: NDArray[Any]) 
     """
     size = np.empty(len(flat))
     keep = ~problem.mask
-    for first in range(0, len(flat), 256):
-        rows = slice(first, first + 256)
+    for first in range(0, len(flat), _READ):
+        rows = slice(first, first + _READ)
         values = np.where(keep, flat[rows], 0.0).astype(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
             weights = keep / (variance[rows] if variance.ndim == 2 else variance)
             size[rows] = np.sum(values * values * weights, axis=1) / keep.sum()
-    size[~problem.rows | ~np.isfinite(size) | (size <= 0.0)] = 1e12
-    return np.asarray(np.exp2(2.0 * np.rint(0.5 * np.log2(1e-12 * size))))
+    size[~problem.rows | ~np.isfinite(size) | (size <= 0.0)] = 1.0 / _FINE
+    return np.asarray(np.exp2(2.0 * np.rint(0.5 * np.log2(_FINE * size))))
 
 
 def _neighbours(
@@ -119,7 +133,7 @@ def _start(
     rows = np.flatnonzero(problem.rows)
     if rows.size < 2 or np.any(problem.start[rows] != problem.start[rows[:1]]):
         return problem.start
-    rows = rows[np.linspace(0, rows.size - 1, min(rows.size, 256)).astype(int)]
+    rows = rows[np.linspace(0, rows.size - 1, min(rows.size, _TYPICAL)).astype(int)]
     spectra = np.where(problem.mask, 0.0, np.asarray(flat[rows], dtype=np.float64))
     finite = np.isfinite(spectra).all(axis=1)
     if not finite.any():
@@ -142,10 +156,10 @@ def _suspect(result: FitResult, unit: FloatArray) -> NDArray[np.bool_]:
         return good
     ratio = unit * result.deviance / np.maximum(result.dof, 1)
     middle = np.median(ratio[good])
-    spread = 1.4826 * np.median(np.abs(ratio[good] - middle))
-    suspect = good & ((ratio > middle + 6.0 * spread) | (result.status == Status.AT_BOUND))
+    spread = _STD_OVER_MAD * np.median(np.abs(ratio[good] - middle))
+    suspect = good & ((ratio > middle + _OUTLYING * spread) | (result.status == Status.AT_BOUND))
     # Where that is common, it is the sample and not the fit.
-    return suspect & (suspect.sum() < 0.1 * good.sum())
+    return suspect & (suspect.sum() < _COMMON * good.sum())
 
 
 def fit_blocks(

@@ -18,8 +18,16 @@ _PROJECT_AFTER = 6
 """Steps after which linear parameters follow the others: the joint steps of spectra that take longer creep along a
 curved valley, which is straight for the others alone (variable projection; Golub and Pereyra, Inverse Probl. 19, R1
 (2003))."""
-_SHORT, _UNDAMPED = 1e-3, 1e-6
-"""Gain in log-likelihood of a short step, and damping that does not matter."""
+_SHORT = 1e-3
+"""Gain in log-likelihood of a short step."""
+_FIRST_DAMPING = 1e-3
+"""Damping of the first step: hardly any, for most starts are good."""
+_FASTEST = 0.03
+"""Least factor by which the gain is taken to fall from step to step: two of them alone do not tell more."""
+_FAR = 0.25
+"""Share of the squared height of a spectrum that is missed where half of its height is."""
+_SOLVED = 1e-9
+"""Gain in log-likelihood of an exact step after which there is nothing left to solve for."""
 _EPSILON = 1e-15
 """Relative error of an expectation in floating point."""
 _LEARN_AFTER = 2
@@ -178,7 +186,7 @@ class BoundProblem:
         """Where the start misses the spectra by as much as half of their height."""
         data = y[rows] - self.shift
         total = np.abs(data).sum(axis=1) if weights is None else np.einsum("se,se,se->s", weights[rows], data, data)
-        return 2.0 * state.objective[rows] > 0.25 * total
+        return 2.0 * state.objective[rows] > _FAR * total
 
     def _solve_quadratic(
         self, rows: NDArray[np.int64], theta: FloatArray, state: _State, *, frozen: NDArray[np.bool_]
@@ -211,7 +219,7 @@ class BoundProblem:
             state.score[rows] -= curve
             position[rows] = trial[rows]
             rows = rows[((position[rows] == self.lower) | (position[rows] == self.upper)).any(axis=1)]
-            rows = rows[gain[rows] > 1e-9]
+            rows = rows[gain[rows] > _SOLVED]
             if not rows.size:
                 break
         theta[:, where] = position
@@ -237,7 +245,7 @@ class BoundProblem:
             state.score,
             state.information,
             state.missing,
-            np.full(len(theta), 1e-9),
+            np.full(len(theta), steps.LEAST_DAMPING),
             np.zeros(len(theta)),
             trial,
             gain,
@@ -261,7 +269,7 @@ class BoundProblem:
         nothing = np.zeros(where.size, dtype=bool)
         candidate = _State(len(theta), where.size)
         new_theta = theta.copy()
-        gain, damping = np.zeros(len(theta)), np.full(len(theta), 1e-3)
+        gain, damping = np.zeros(len(theta)), np.full(len(theta), _FIRST_DAMPING)
         last_gain, failed = np.zeros(len(theta)), np.zeros(len(theta), dtype=bool)
         trial, small = np.zeros((len(theta), where.size)), np.zeros(len(theta))
         size = np.abs(y).sum(axis=1) if weights is None else np.einsum("se,se,se->s", weights, y, y)
@@ -285,18 +293,18 @@ class BoundProblem:
             arrays = (state.score, state.information, state.missing, damping, small, trial, gain, state.stuck)
             steps.propose(active, position, nothing, self.lower, self.upper, *arrays)
             # A damped step gains little where the data say little: whether that is all, only an undamped one tells.
-            short = active[(gain[active] < small[active]) & (damping[active] > _UNDAMPED) & ~failed[active]]
-            damping[short] = 1e-9
+            short = active[(gain[active] < small[active]) & (damping[active] > steps.UNDAMPED) & ~failed[active]]
+            damping[short] = steps.LEAST_DAMPING
             steps.propose(short, position, nothing, self.lower, self.upper, *arrays)
             iterations[active] += 1
             new_theta[np.ix_(active, where)] = trial[active]
             # The gain falls from step to step by about the same factor; one step alone does not tell by which.
             second = last_gain[active] > 0.0
             falling = np.divide(gain[active], last_gain[active], out=np.ones(active.size), where=second)
-            left = gain[active] * np.clip(falling, 0.03, 1.0)
+            left = gain[active] * np.clip(falling, _FASTEST, 1.0)
             # Rounding of the expectation alone makes a gradient that promises this much.
             finest = _EPSILON**2 * size[active]
-            finished = (left < np.maximum(self.tolerance * scale, finest)) & (damping[active] <= _UNDAMPED)
+            finished = (left < np.maximum(self.tolerance * scale, finest)) & (damping[active] <= steps.UNDAMPED)
             finished &= np.isfinite(state.objective[active])
             last_gain[active] = gain[active]
             ended = active[finished]
@@ -307,7 +315,8 @@ class BoundProblem:
                 self._follow(own)
                 new_theta[ended] = own
             theta[ended] = new_theta[ended]
-            active = active[~finished & (iterations[active] < self.max_iterations) & (damping[active] < 1e12)]
+            going = ~finished & (damping[active] < steps.MOST_DAMPING)
+            active = active[going & (iterations[active] < self.max_iterations)]
             if active.size:
                 if weights is not None:
                     rounding[active] = _EPSILON * np.sqrt(size[active] * np.maximum(2.0 * state.objective[active], 0.0))

@@ -15,6 +15,13 @@ from hyperspy_assb.fitting.solver.scoring import Block, BoundProblem
 from hyperspy_assb.fitting.spectra.binding import Model, Tie, bind
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
+BLOCK = 32
+"""Spectra fitted or judged together, where a model does not say what suits it: arrays of their derivatives stay small."""
+_AS_GOOD = 1e-3
+"""Difference in deviance, in units of the reduced one, that rounding and the last step may make."""
+_KEPT = 30 << 20
+"""Bytes; the C library of Linux keeps what is freed up to 32 MiB, and no more."""
+
 
 class Status(IntEnum):
     """What became of the fit of one spectrum."""
@@ -217,7 +224,7 @@ class FitResult:
             return None
         deviance = np.where(self.usable, self.deviance, np.inf)
         least = float(deviance.min())
-        return int(np.argmax(deviance <= least + 1e-3 * max(1.0, least / max(int(self.dof[0]), 1))))
+        return int(np.argmax(deviance <= least + _AS_GOOD * max(1.0, least / max(int(self.dof[0]), 1))))
 
     def take(self, rows: NDArray[np.bool_]) -> FitResult:
         """The results of some spectra, shape (S,)."""
@@ -335,7 +342,7 @@ def fit_spectra(
         _store(bound.fit(counts[where], start, known, ~problem.rows[where]), where, result)
         return where.stop - where.start
 
-    size = options.block_size or int(getattr(bound.bound, "block_size", 32))
+    size = options.block_size or int(getattr(bound.bound, "block_size", BLOCK))
     blocks = [slice(i, min(i + size, n)) for i in range(0, n, size)]
     with ThreadPoolExecutor(max_workers=options.workers) as pool:
         try:
@@ -354,7 +361,7 @@ def _keep_memory() -> None:
     It gives arrays back to the system that are larger than any it has seen freed; to get them again for every block
     costs as much time as the fit of some models. This array is never touched, and takes no memory.
     """
-    np.empty(30 << 20, dtype=np.uint8)
+    np.empty(_KEPT, dtype=np.uint8)
 
 
 def _store(block: Block, where: slice, result: FitResult) -> None:

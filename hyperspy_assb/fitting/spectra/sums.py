@@ -15,6 +15,9 @@ from hyperspy_assb.fitting.spectra import compiled_sums as compiled
 from hyperspy_assb.fitting.spectra import normal_equations as normal
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, LineShape, Parameter, Role, Term
 
+_BLOCK, _LINEAR_BLOCK = 128, 512
+"""Spectra that are best fitted together, in general and where there is little to do for each."""
+
 
 class SumModel:
     """Expectation of many spectra as a plain sum of terms, and its derivatives.
@@ -98,7 +101,7 @@ class BoundSum:
     @property
     def block_size(self) -> int:
         """Spectra that are best fitted together: more where there is little to do for each."""
-        return 512 if self.fixed_shape.all() else 128
+        return _LINEAR_BLOCK if self.fixed_shape.all() else _BLOCK
 
     @property
     def linear(self) -> NDArray[np.bool_]:
