@@ -20,7 +20,7 @@ VARIANCE = "Signal.Noise_properties.Variance_linear_model"
 
 
 _JUDGED = 256
-"""Spectra, spread over a map, whose residuals tell gain and read noise: to about a per cent with a hundred channels each."""
+"""Spectra, spread over a map, whose residuals tell gain and read noise: to about a per cent with a hundred channels."""
 
 
 def detector_from_metadata(signal: Any) -> Detector:

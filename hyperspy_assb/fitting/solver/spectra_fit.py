@@ -16,7 +16,7 @@ from hyperspy_assb.fitting.spectra.binding import Model, Tie, bind
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 BLOCK = 32
-"""Spectra fitted or judged together, where a model does not say what suits it: arrays of their derivatives stay small."""
+"""Spectra fitted or judged together, where a model does not say what suits it: their derivatives take little memory."""
 _AS_GOOD = 1e-3
 """Difference in deviance, in units of the reduced one, that rounding and the last step may make."""
 _KEPT = 30 << 20
