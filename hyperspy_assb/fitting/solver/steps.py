@@ -12,8 +12,8 @@ from hyperspy_assb.fitting.spectra.normal_equations import cholesky, solve
 SINGULAR_PIVOT = 1e-12
 """Share of the variance of a derivative that the others must leave unexplained for its parameter to be estimated."""
 UNDAMPED, LEAST_DAMPING, MOST_DAMPING = 1e-6, 1e-9, 1e12
-"""Damping, in units of the scaled curvature: up to which it does not matter; the least, which makes up for rounding where
-parameters hardly differ in effect; and above which nothing moves, for the normal equations are not finite."""
+"""Damping, in units of the scaled curvature: up to which it does not matter; the least, which makes up for rounding
+where parameters hardly differ in effect; and above which nothing moves, for the normal equations are not finite."""
 _HARDER = 10.0
 """By what the damping grows where a step fails: within a few tries it spans all that helps."""
 _FIRST_TRIED = 1e-12
