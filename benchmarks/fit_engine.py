@@ -36,7 +36,7 @@ from fit_engine_scenes import (  # noqa: E402
 )
 from fit_engine_table import Report, median_seconds, ours  # noqa: E402
 
-from hyperspy_assb.fitting.solver.spectra_fit import fit_spectra  # noqa: E402
+from hyperspy_assb.fitting.solver.spectra_fit import FitProblem, fit_spectra  # noqa: E402
 from hyperspy_assb.models.compile import Compiled, compile_model  # noqa: E402
 
 WORSE = 0.01
@@ -156,10 +156,8 @@ def run_c(report: Report) -> None:
 
 def fit_arrays(scene: Scene, compiled: Compiled) -> object:
     """The engine's linear fit of counts with a variance, without a HyperSpy model around it."""
-    names = ("start", "free", "lower", "upper")
-    return fit_spectra(
-        compiled.model, scene.counts, variance=scene.variance, **{name: getattr(compiled, name) for name in names}
-    )
+    parts = {name: getattr(compiled, name) for name in ("model", "start", "free", "lower", "upper")}
+    return fit_spectra(scene.counts, FitProblem(**parts), variance=scene.variance)
 
 
 SCENES = {"A": run_a, "B": run_b, "C": run_c, "D": run_d, "E": run_e, "F": run_f}

@@ -12,15 +12,16 @@ import numpy as np
 from hyperspy._components.expression import Expression
 from numpy.typing import NDArray
 
-from hyperspy_assb.components.base import KernelComponent
+from hyperspy_assb.components.low_loss import KernelComponent
 from hyperspy_assb.fitting.expressions.expression_shapes import expression_line_shape
 from hyperspy_assb.fitting.spectra.binding import Model, Tie
 from hyperspy_assb.fitting.spectra.convolution import ConvolvedModel
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
-from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role
-from hyperspy_assb.fitting.spectra.sums import SumModel
-from hyperspy_assb.fitting.spectra.tabulated import column_term
-from hyperspy_assb.fitting.spectra.terms import Term
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role, Term
+from hyperspy_assb.fitting.spectra.sums import SumModel, column_term
+
+_LINEAR = 1e-6
+"""Relative difference up to which a component is linear in its numbers: rounding of what HyperSpy computes."""
 
 
 @dataclass(frozen=True)
@@ -312,13 +313,13 @@ def _evaluated_term(component: Any, numbers: list[Slot], constants: list[tuple[S
             slot.set(2.0)
             doubled = _values(component, axis) - background
             slot.set(0.0)
-            if not np.allclose(doubled, 2.0 * column, rtol=1e-6, atol=1e-12 * np.abs(column).max(initial=0.0)):
+            if not np.allclose(doubled, 2.0 * column, rtol=_LINEAR, atol=1e-12 * np.abs(column).max(initial=0.0)):
                 raise NotImplementedError(f"{'.'.join(slot.name)} is said to be linear and is not.")
         for k, slot in enumerate(numbers):
             slot.set(1.0 + k)
         together = _values(component, axis) - background
         expected = np.arange(1.0, len(numbers) + 1.0) @ columns
-        if not np.allclose(together, expected, rtol=1e-6, atol=1e-9 * np.abs(together).max(initial=0.0)):
+        if not np.allclose(together, expected, rtol=_LINEAR, atol=1e-9 * np.abs(together).max(initial=0.0)):
             # One that is multiplied by another has no column where the other is 0.
             names = ", ".join(slot.name[1] for slot in numbers)
             raise NotImplementedError(

@@ -1,7 +1,8 @@
-"""The EELS model of this package: HyperSpy's and exspy's, with plural scattering and the batched fit."""
+"""The EELS model: HyperSpy's and exspy's, with plural scattering and the batched fit, ready for low-loss spectra."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,14 +11,23 @@ from exspy.models import EELSModel
 from hyperspy.component import Component
 from numpy.typing import NDArray
 
-from hyperspy_assb.components.base import KernelComponent
-from hyperspy_assb.eels.scattering.joint_model import JointModel
+from hyperspy_assb import components as own_components
+from hyperspy_assb.components.low_loss import KernelComponent
+from hyperspy_assb.eels.delithiation import standard
+from hyperspy_assb.eels.low_loss_map import LowLossMap
+from hyperspy_assb.eels.scattering.joint_model import JointModel, Shapes, start_joint_fit
+from hyperspy_assb.eels.scattering.low_loss_components import Component as LowLossComponent
+from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
 from hyperspy_assb.eels.scattering.separability import Separability, edge_separability
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role
 from hyperspy_assb.models import multifit as batched
 from hyperspy_assb.models import results
 from hyperspy_assb.models.compile import compile_model
+
+_EVALUATED = 64
+"""Spectra of the model evaluated together: little memory for their transforms."""
+_EDGES = {cls.shell: cls for cls in own_components.EDGE_CLASSES}
 
 
 class ASSBEELSModel(EELSModel):
@@ -183,8 +193,8 @@ class ASSBEELSModel(EELSModel):
         is_set = np.all([np.ravel(p.map["is_set"]) for c in values for p in c.parameters], axis=0)
         data = np.full((is_set.size, self.axis.size), np.nan)
         good = np.flatnonzero(is_set & np.all([np.isfinite(v).all(axis=1) for v in values.values()], axis=0))
-        for start in range(0, good.size, 64):
-            rows = good[start : start + 64]
+        for start in range(0, good.size, _EVALUATED):
+            rows = good[start : start + _EVALUATED]
             data[rows] = self._selected(components, {c: v[rows] for c, v in values.items()})
         if out_of_range_to_nan:
             data[:, ~self._channel_switches] = np.nan
@@ -265,3 +275,83 @@ class ASSBEELSModel(EELSModel):
         """Where there are fitted values, on flattened navigation axes."""
         first = next(component for component in self if component.active)
         return np.ravel(first.parameters[0].map["is_set"])
+
+
+def create_low_loss_model(signal: Any, spectra: LowLossMap, options: LowLossOptions) -> ASSBEELSModel:
+    """Assemble the joint model of a low-loss signal.
+
+    Parameters
+    ----------
+    signal : ASSBEELSSpectrum
+        Low-loss spectra with the zero loss in range. What they tell of gain and read noise is noted in its metadata.
+    spectra
+        The same as arrays.
+    options
+        What goes into the model.
+
+    Returns
+    -------
+    model
+        With plural scattering, started in every spectrum.
+
+    Warns
+    -----
+    UserWarning
+        If the beam energy or an angle is unset, so that areal densities are only relative.
+    """
+    started = start_joint_fit(spectra, options)
+    joint, detector = started.joint, started.detector
+    model = ASSBEELSModel(signal, auto_background=False, auto_add_edges=False, plural_scattering=True)
+    model.extend([_as_hyperspy(component) for component in started.components])
+    if joint.mask.size < spectra.energy.size:
+        model.set_signal_range(float(spectra.energy[0]), float(spectra.energy[joint.mask.size - 1]))
+    noise = {"gain_factor": detector.gain, "gain_offset": detector.read_noise**2}
+    signal.metadata.set_item(batched.VARIANCE, noise)
+    parameters = [parameter for component in model for parameter in component.parameters]
+    for parameter, free, values in zip(parameters, joint.free, joint.values.T, strict=True):
+        parameter.free = bool(free)
+        parameter.map["values"] = values.reshape(parameter.map.shape)
+        parameter.map["std"] = np.nan
+        parameter.map["is_set"] = True
+    model.fetch_stored_values()
+    return model
+
+
+def _as_hyperspy(component: LowLossComponent) -> KernelComponent:
+    cls = _EDGES[component.shell] if component.shell else getattr(own_components, component.name)
+    return cls(**component.arguments)
+
+
+def refine_shapes(model: ASSBEELSModel, masks: Mapping[str, NDArray[np.bool_]]) -> Shapes:
+    """Fit positions and widths that all pixels share on pure pixels, and fix them there.
+
+    See :func:`hyperspy_assb.eels.delithiation.standard.refine_shapes`.
+
+    Parameters
+    ----------
+    model
+        A started model.
+    masks
+        Pure pixels of each phase, boolean arrays on the navigation axes.
+
+    Returns
+    -------
+    shapes
+        The values by (component, parameter), for :func:`apply_shapes`.
+    """
+    energy = np.array(model.axis.axis, dtype=float)
+    data = model.signal.data.compute() if model.signal._lazy else model.signal.data
+    counts = np.asarray(data, dtype=float).reshape(-1, energy.size)
+    detector = batched.detector_from_metadata(model.signal)
+    _, shapes = standard.refine_shapes(model.joint_model(), (counts, energy), masks, detector)
+    apply_shapes(model, shapes)
+    return shapes
+
+
+def apply_shapes(model: ASSBEELSModel, shapes: Shapes) -> None:
+    """Fix shared positions and widths at given values, in every pixel."""
+    for (component, name), value in shapes.items():
+        parameter = getattr(model[component], name)
+        parameter.value = value
+        parameter.free = False
+        parameter.assign_current_value_to_all()

@@ -15,6 +15,9 @@ from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.models.compile import Slot
 from hyperspy_assb.models.current import Current, compile_current
 
+_OFF_CHANNEL = 1e-3
+"""Part of a channel by which an energy may miss its centre: rounding of an axis, but nothing that shifts a spectrum."""
+
 
 def to_lmfit(model: Any) -> tuple[lmfit.Model, lmfit.Parameters]:
     """Hand the spectrum at the current position of a HyperSpy model over to lmfit.
@@ -115,7 +118,7 @@ class _Function:
         place = (x - self._energy[0]) / step
         with np.errstate(invalid="ignore"):
             channels = np.rint(place)
-            good = (np.abs(place - channels) < 1e-3) & (channels >= 0) & (channels < self._energy.size)
+            good = (np.abs(place - channels) < _OFF_CHANNEL) & (channels >= 0) & (channels < self._energy.size)
         if not good.all():
             raise ValueError(
                 f"x must be energies of channels of the signal, from {self._energy[0]:.6g} to {self._energy[-1]:.6g} "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -20,19 +21,36 @@ _STRIP = 6
 """Maps this many times as wide as high are drawn as a strip with a position axis instead of a scale bar."""
 
 
+@dataclass(frozen=True)
+class MapOptions:
+    """What the values and the pixels of a map are measured in.
+
+    Parameters
+    ----------
+    units
+        Unit of the values, for the colour bar.
+    scale, scale_units
+        Pixel size and its unit; without a unit the scale is in pixels.
+    missing_label
+        What the legend calls pixels without a value.
+    """
+
+    units: str = ""
+    scale: float | None = None
+    scale_units: str | None = None
+    missing_label: str = "no value"
+
+
 def plot_map(
     data: Any,
     *,
-    units: str = "",
     label: str = "",
     title: str = "",
-    scale: float | None = None,
-    scale_units: str | None = None,
     ax: Axes | None = None,
     cmap: str = "viridis",
     vmin: float | None = None,
     vmax: float | None = None,
-    missing_label: str = "no value",
+    options: MapOptions | None = None,
 ) -> Axes:
     """Plot one value per pixel.
 
@@ -43,20 +61,18 @@ def plot_map(
     ----------
     data
         Shape (rows, columns) or (pixels,), or a HyperSpy signal of that shape, which brings its own pixel size.
-    units, label
-        Unit of the values and what they are, for the colour bar.
+    label
+        What the values are, for the colour bar.
     title
         Title of the axes.
-    scale, scale_units
-        Pixel size and its unit; without a unit the scale is in pixels.
     ax
         Axes to draw on; new ones if None.
     cmap
         Name of a matplotlib colour map.
     vmin, vmax
         Colour limits; those left out span the values but for 1 % at either end, which the colour bar shows by arrows.
-    missing_label
-        What the legend calls pixels without a value.
+    options
+        Units, pixel size, and what pixels without a value are called.
 
     Returns
     -------
@@ -65,11 +81,13 @@ def plot_map(
 
     Examples
     --------
-    >>> ax = plot_map(np.eye(8), label="x", title="x in LixFePO4", scale=5.0, scale_units="nm")
+    >>> pixels = MapOptions(scale=5.0, scale_units="nm")
+    >>> ax = plot_map(np.eye(8), label="x", title="x in LixFePO4", options=pixels)
     >>> ax.get_title(loc="left")
     'x in LixFePO4'
     """
-    values, scale, scale_units = as_map(data, scale, scale_units)
+    options = MapOptions() if options is None else options
+    values, scale, scale_units = as_map(data, options.scale, options.scale_units)
     values = values.astype(float)
     low, high = robust_limits(values)
     vmin, vmax = low if vmin is None else vmin, high if vmax is None else vmax
@@ -85,16 +103,16 @@ def plot_map(
         orientation="vertical",
         extend=extend[below, above],
     )
+    what = quantity(label, options.units)
     if strip:
         # There is no room for words beside a bar this low.
-        what = quantity(label, units)
         title = f"{title}: {what}" if title and what else title or what
     else:
-        bar.set_label(quantity(label, units))
+        bar.set_label(what)
     bar.outline.set_visible(False)
     missing = values.size - finite.size
     if missing:
-        _legend(ax, [(MISSING, f"{missing_label} ({missing} px)")], strip=strip)
+        _legend(ax, [(MISSING, f"{options.missing_label} ({missing} px)")], strip=strip)
     ax.set_title(title, loc="left", fontsize="medium")
     return ax
 
@@ -118,8 +136,10 @@ def plot_status_map(
         Integer classes, shape (rows, columns) or (pixels,), or a HyperSpy signal of that shape.
     labels
         Names of the classes. A class without a name is shown as its number; a name without pixels is left out.
-    title, scale, scale_units, ax
+    title, ax
         As for :func:`plot_map`.
+    scale, scale_units
+        As in :class:`MapOptions`.
     colours
         Colours of the classes; those left out are taken from a palette, the lowest class being pale.
     uncounted

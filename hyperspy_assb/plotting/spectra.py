@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import matplotlib.pyplot as plt
@@ -13,18 +14,35 @@ from numpy.typing import ArrayLike
 from hyperspy_assb.plotting.style import COLOURS, QUIET, robust_limits
 
 
+@dataclass(frozen=True, eq=False)
+class FitPlotOptions:
+    """What else belongs to the figure of a fit.
+
+    Parameters
+    ----------
+    std
+        Standard deviation of each channel, shape (E,). If None, the square root of the model, as for Poisson counts.
+    title
+        Title over the spectrum.
+    legend
+        Whether to name the lines.
+    """
+
+    std: ArrayLike | None = None
+    title: str = ""
+    legend: bool = True
+
+
 def plot_fit(
     energy: ArrayLike,
     counts: ArrayLike,
     model: ArrayLike,
     components: Mapping[str, ArrayLike] | None = None,
     *,
-    std: ArrayLike | None = None,
     scale: Literal["linear", "sqrt", "log"] = "linear",
     energy_range: tuple[float, float] | None = None,
-    title: str = "",
-    legend: bool = True,
     axes: tuple[Axes, Axes] | None = None,
+    options: FitPlotOptions | None = None,
 ) -> tuple[Axes, Axes]:
     """Plot a measured spectrum with its model, and the standardised residuals below.
 
@@ -36,31 +54,28 @@ def plot_fit(
         Measured and expected counts, shape (E,). The model may be NaN where it was not fitted.
     components
         Expected counts of the parts of the model, by name.
-    std
-        Standard deviation of each channel. If None, the square root of the model, as for Poisson counts.
     scale
         Of the counts. "sqrt" gives Poisson noise the same height everywhere and shows negative counts; "log" does not.
     energy_range
         Energies to show, in eV; the counts are scaled to what is shown.
-    title
-        Title over the spectrum.
-    legend
-        Whether to name the lines.
     axes
         Axes for the spectrum and for the residuals; new ones if None.
+    options
+        Standard deviation, title and legend.
 
     Returns
     -------
     spectrum, residuals
         The two axes.
     """
+    options = FitPlotOptions() if options is None else options
     if axes is None:
         _, axes = plt.subplots(
             2, 1, figsize=(6.4, 4.6), sharex=True, height_ratios=(4, 1), layout="constrained", squeeze=True
         )
     top, bottom = axes
     energy, counts, model = (np.asarray(values, dtype=float) for values in (energy, counts, model))
-    sigma = np.sqrt(np.clip(model, 1.0, None)) if std is None else np.asarray(std, dtype=float)
+    sigma = np.sqrt(np.clip(model, 1.0, None)) if options.std is None else np.asarray(options.std, dtype=float)
     shown = np.ones(energy.size, dtype=bool)
     if energy_range is not None:
         shown = (energy >= energy_range[0]) & (energy <= energy_range[1])
@@ -73,8 +88,8 @@ def plot_fit(
     top.plot(energy, model, color="black", linewidth=1.3, label="model", zorder=4)
     _scale_counts(top, scale, counts, model)
     top.set_ylabel("counts per channel")
-    top.set_title(title, loc="left", fontsize="medium")
-    if legend:
+    top.set_title(options.title, loc="left", fontsize="medium")
+    if options.legend:
         legend_box = top.legend(fontsize="small", ncols=1 if len(parts) < 5 else 2, edgecolor="none", framealpha=0.8)
         legend_box.set_zorder(5)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from hyperspy_assb.plotting.maps import plot_map
+from hyperspy_assb.plotting.maps import MapOptions, plot_map
 from hyperspy_assb.plotting.style import COLOURS, QUIET, as_map, quantity, robust_limits
 
 
@@ -19,11 +20,9 @@ def plot_truth_result(
     *,
     std: Any = None,
     label: str = "",
-    units: str = "",
-    scale: float | None = None,
-    scale_units: str | None = None,
     cmap: str = "viridis",
     axes: Sequence[Axes] | None = None,
+    options: MapOptions | None = None,
 ) -> tuple[Axes, Axes, Axes, Axes]:
     """Plot truth, result, their difference, and one against the other.
 
@@ -34,12 +33,14 @@ def plot_truth_result(
     std
         Stated standard deviation of the result, of the same shape. With it, the share of pixels whose 68 % interval
         covers the truth is written on the plot.
-    label, units
-        What is compared, and its unit.
-    scale, scale_units, cmap
+    label
+        What is compared.
+    cmap
         As for :func:`~hyperspy_assb.plotting.plot_map`; both maps have the same colours.
     axes
         Four axes; a new row of four if None.
+    options
+        Units and pixel size of the maps.
 
     Returns
     -------
@@ -48,21 +49,30 @@ def plot_truth_result(
     """
     if axes is None:
         _, axes = plt.subplots(1, 4, figsize=(14, 3.3), layout="constrained", width_ratios=(1, 1, 1, 1))
-    result_values, scale, scale_units = as_map(result, scale, scale_units)
+    options = MapOptions() if options is None else options
+    result_values, scale, scale_units = as_map(result, options.scale, options.scale_units)
+    options = replace(options, scale=scale, scale_units=scale_units)
     truth_values = as_map(truth, scale, scale_units)[0].astype(float)
     result_values = result_values.astype(float)
     if truth_values.shape != result_values.shape:
         raise ValueError(f"Truth has the shape {truth_values.shape}, the result {result_values.shape}.")
     known = np.isfinite(truth_values) & np.isfinite(result_values)
     vmin, vmax = robust_limits(np.concatenate([truth_values[known], result_values[known]]))
-    shared = {"units": units, "label": label, "scale": scale, "scale_units": scale_units}
-    plot_map(truth_values, title="truth", ax=axes[0], cmap=cmap, vmin=vmin, vmax=vmax, **shared)
-    plot_map(result_values, title="result", ax=axes[1], cmap=cmap, vmin=vmin, vmax=vmax, **shared)
+    plot_map(truth_values, title="truth", ax=axes[0], cmap=cmap, label=label, vmin=vmin, vmax=vmax, options=options)
+    plot_map(result_values, title="result", ax=axes[1], cmap=cmap, label=label, vmin=vmin, vmax=vmax, options=options)
     difference = result_values - truth_values
     low, high = robust_limits(difference)
     limit = max(abs(low), abs(high))
-    shared["label"] = "result - truth"
-    plot_map(difference, title="difference", ax=axes[2], cmap="RdBu_r", vmin=-limit, vmax=limit, **shared)
+    plot_map(
+        difference,
+        label="result - truth",
+        title="difference",
+        ax=axes[2],
+        cmap="RdBu_r",
+        vmin=-limit,
+        vmax=limit,
+        options=options,
+    )
 
     x, y = truth_values[known], result_values[known]
     sigma = None if std is None else as_map(std, scale, scale_units)[0].astype(float)[known]
@@ -72,8 +82,8 @@ def plot_truth_result(
     limits = (low - margin, high + margin)
     ax.plot(limits, limits, color=QUIET, linewidth=1, zorder=1)
     ax.plot(x, y, ".", color=COLOURS[0], markersize=3, alpha=min(1.0, 30 / max(x.size, 1) ** 0.5), rasterized=True)
-    ax.set(xlim=limits, ylim=limits, xlabel=quantity(f"true {label}".strip(), units))
-    ax.set_ylabel(quantity(f"{label} found".strip(), units))
+    ax.set(xlim=limits, ylim=limits, xlabel=quantity(f"true {label}".strip(), options.units))
+    ax.set_ylabel(quantity(f"{label} found".strip(), options.units))
     ax.set_aspect("equal", adjustable="box")
     ax.set_title(_agreement(y - x, sigma), loc="left", fontsize="small")
     ax.spines[["top", "right"]].set_visible(False)

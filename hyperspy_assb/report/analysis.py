@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 
 from hyperspy_assb import provenance
-from hyperspy_assb.components.edges import IonisationEdge
+from hyperspy_assb.components.low_loss import IonisationEdge
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.scattering.separability import Separability
 from hyperspy_assb.fitting.solver.spectra_fit import Status
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
-from hyperspy_assb.models.eels import ASSBEELSModel
-from hyperspy_assb.models.low_loss import apply_shapes
+from hyperspy_assb.models.eels import ASSBEELSModel, apply_shapes
 from hyperspy_assb.models.multifit import detector_from_metadata
 from hyperspy_assb.report import findings
 from hyperspy_assb.report.delithiation import delithiation_maps

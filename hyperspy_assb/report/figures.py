@@ -11,7 +11,15 @@ import numpy as np
 from hyperspy_assb.eels.delithiation.phase_features import OLIVINE
 from hyperspy_assb.eels.delithiation.populations import FEWEST
 from hyperspy_assb.eels.delithiation.quantification import METHODS
-from hyperspy_assb.plotting import plot_delithiation, plot_fit, plot_map, plot_populations, plot_status_map
+from hyperspy_assb.plotting import (
+    FitPlotOptions,
+    MapOptions,
+    plot_delithiation,
+    plot_fit,
+    plot_map,
+    plot_populations,
+    plot_status_map,
+)
 from hyperspy_assb.report.analysis import Analysis, Map
 from hyperspy_assb.report.delithiation import FALSE_FINDS, quantified_pixels
 from hyperspy_assb.report.html import Figure
@@ -42,11 +50,13 @@ def plot_spectrum(spectrum: FittedSpectrum) -> Any:
             spectrum.counts,
             spectrum.model,
             _visible(spectrum, shown, whole=whole),
-            std=spectrum.std,
             scale="log" if whole else "linear",
             energy_range=window,
-            title="whole fitted range (logarithmic)" if whole else f"{window[0]:g} to {window[1]:g} eV",
             axes=axes,
+            options=FitPlotOptions(
+                std=spectrum.std,
+                title="whole fitted range (logarithmic)" if whole else f"{window[0]:g} to {window[1]:g} eV",
+            ),
         )
         if not whole:
             for axis in axes:
@@ -100,15 +110,15 @@ def draw_map(item: Map, ax: Any) -> None:
     if item.words is not None:
         plot_status_map(signal, item.words, title=item.label, ax=ax)
         return
-    options: dict[str, Any] = {}
+    colours: dict[str, Any] = {}
     if item.label.startswith("x in"):
-        options = {"cmap": "RdYlBu", "vmin": -0.2, "vmax": 1.2}
+        colours = {"cmap": "RdYlBu", "vmin": -0.2, "vmax": 1.2}
     elif "error" in item.label or "uncertainty" in item.label:
-        options = {"cmap": "magma_r", "vmin": 0.0}
+        colours = {"cmap": "magma_r", "vmin": 0.0}
     elif item.label.startswith("p value"):
-        options = {"vmin": 0.0, "vmax": 1.0}
+        colours = {"vmin": 0.0, "vmax": 1.0}
     label = next((word for word in LABELS if item.label.startswith(word)), "")
-    plot_map(signal, units=item.units, label=label, title=item.label, ax=ax, **options)
+    plot_map(signal, label=label, title=item.label, ax=ax, options=MapOptions(units=item.units), **colours)
 
 
 def map_figures(analysis: Analysis) -> Iterator[Figure]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hyperspy_assb.components.edges import IonisationEdge
+from hyperspy_assb.components.low_loss import IonisationEdge
 from hyperspy_assb.fitting.solver.spectra_fit import Status
 from hyperspy_assb.report.delithiation import describe_delithiation
 

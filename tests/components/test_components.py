@@ -13,8 +13,7 @@ from hyperspy.extensions import ALL_EXTENSIONS
 
 import hyperspy_assb
 from hyperspy_assb import components as own
-from hyperspy_assb.components.base import KernelComponent
-from hyperspy_assb.components.edges import IonisationEdge
+from hyperspy_assb.components.low_loss import IonisationEdge, KernelComponent
 from hyperspy_assb.eels.edges.edge_terms import FIXED_AT_FIRST
 from hyperspy_assb.signals import ASSBEELSSpectrum
 
@@ -90,7 +89,7 @@ def test_every_public_component_is_registered():
 
 def test_the_function_is_the_kernel(component):
     energy = energies(component)
-    expected = component._shape.evaluate(energy, component.current_values, component._constants)[0]
+    expected = component.term.shape.evaluate(energy, component.current_values, component.term.constants)[0]
     assert np.any(expected != 0.0)
     np.testing.assert_array_equal(component.function(energy), expected)
     assert component.function(energy[600]).shape == ()
@@ -122,8 +121,8 @@ def test_function_nd_takes_the_maps_of_a_model(component, rng):
 def test_gradients(component, differentiate):
     start, energy, steps = component.current_values, energies(component), 1e-3
     if isinstance(component, IonisationEdge):  # the curvature of a table jumps at its knots
-        count = int(component._constants[0])
-        knots = component.onset_energy.value + component._constants[2 : 2 + count]
+        count = int(component.term.constants[0])
+        knots = component.onset_energy.value + component.term.constants[2 : 2 + count]
         distance = np.abs(energy[:, np.newaxis] - knots).min(axis=1)
         steps = 2e-4
         energy = energy[distance > 3.0 * 5.0 * steps]
@@ -145,7 +144,7 @@ def test_gradients(component, differentiate):
 
 
 def test_declared_bounds_units_and_linearity(component):
-    for parameter, declared in zip(component.parameters, component._shape.parameters, strict=True):
+    for parameter, declared in zip(component.parameters, component.term.shape.parameters, strict=True):
         assert (parameter.bmin, parameter.bmax) == (declared.minimum, declared.maximum)
         assert parameter.units == declared.unit
         assert parameter._linear == declared.linear
@@ -174,7 +173,7 @@ def test_everything_survives_a_file(component, tmp_path):
     assert type(restored) is type(component)
     assert restored.name == component.name
     assert arguments(restored) == kept
-    np.testing.assert_array_equal(restored._constants, component._constants)
+    np.testing.assert_array_equal(restored.term.constants, component.term.constants)
     for parameter in restored.parameters:
         for field in ("values", "std", "is_set"):
             np.testing.assert_array_equal(parameter.map[field], values[parameter.name][field])
@@ -191,7 +190,7 @@ def test_slicing_a_model_keeps_the_arguments(component):
     sliced = model.inav[1:, 0]
     assert type(sliced[0]) is type(component)
     assert arguments(sliced[0]) == arguments(component)
-    np.testing.assert_array_equal(sliced[0]._constants, component._constants)
+    np.testing.assert_array_equal(sliced[0].term.constants, component.term.constants)
     assert sliced[0].function(ENERGY) == pytest.approx(component.function(ENERGY), rel=1e-12)
 
 

@@ -14,7 +14,7 @@ from hyperspy_assb.eels.lineshapes import VOLUME_PLASMON
 from hyperspy_assb.eels.scattering.joint_model import start_plasmon
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
 from hyperspy_assb.fitting.solver.spectra_fit import Status
-from hyperspy_assb.models.low_loss import apply_shapes, refine_shapes
+from hyperspy_assb.models.eels import apply_shapes, refine_shapes
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra
 from hyperspy_assb.simulation.battery import spectra_to_signal
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 
-from hyperspy_assb.plotting import add_scale_bar, plot_map, plot_status_map
+from hyperspy_assb.plotting import MapOptions, add_scale_bar, plot_map, plot_status_map
 from hyperspy_assb.plotting.style import MISSING, as_map, quantity, robust_limits
 
 
@@ -31,7 +31,7 @@ class TestMap:
         assert ax.images[0].origin == "upper"
 
     def test_colour_bar_names_quantity_and_unit(self):
-        ax = plot_map(np.eye(4), label="plasmon energy", units="eV", title="Plasmon")
+        ax = plot_map(np.eye(4), label="plasmon energy", title="Plasmon", options=MapOptions(units="eV"))
         assert colour_bar(ax).ax.get_ylabel() == "plasmon energy (eV)"
         assert ax.get_title(loc="left") == "Plasmon"
 
@@ -66,7 +66,7 @@ class TestMap:
 
     @pytest.mark.parametrize("shape", [(30,), (1, 30), (30, 1)])
     def test_line_scan_becomes_a_strip_over_its_position(self, shape):
-        ax = plot_map(np.arange(30.0).reshape(shape), label="area", units="counts", scale=2.0, scale_units="nm")
+        ax = plot_map(np.arange(30.0).reshape(shape), label="area", options=MapOptions("counts", 2.0, "nm"))
         assert ax.images[0].get_array().shape == (1, 30)
         assert ax.get_xlabel() == "position (nm)"
         assert ax.get_xlim() == pytest.approx((-1.0, 59.0))
@@ -124,7 +124,7 @@ class TestScaleBar:
         assert width / 12 <= right - left <= max(width / 4, 1) * (1 + 1e-9)
 
     def test_map_has_one_in_its_units(self):
-        assert "50 nm" in words(plot_map(np.ones((20, 20)), scale=10.0, scale_units="nm"))
+        assert "50 nm" in words(plot_map(np.ones((20, 20)), options=MapOptions(scale=10.0, scale_units="nm")))
 
 
 class TestStatus:

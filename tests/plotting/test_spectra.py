@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from hyperspy_assb.plotting import plot_fit
+from hyperspy_assb.plotting import FitPlotOptions, plot_fit
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_residuals_are_in_standard_deviations_of_the_model(spectrum):
 
 def test_given_standard_deviation_is_used(spectrum):
     energy, counts, model, _ = spectrum
-    _, bottom = plot_fit(energy, counts, model, std=np.full(energy.size, 4.0))
+    _, bottom = plot_fit(energy, counts, model, options=FitPlotOptions(std=np.full(energy.size, 4.0)))
     np.testing.assert_allclose(residuals(bottom), (counts - model) / 4.0)
 
 
@@ -86,5 +86,5 @@ def test_nothing_fitted_can_be_drawn(spectrum):
 def test_given_axes_are_used(spectrum):
     energy, counts, model, _ = spectrum
     _, axes = plt.subplots(2, 1)
-    assert plot_fit(energy, counts, model, axes=tuple(axes), legend=False) == tuple(axes)
+    assert plot_fit(energy, counts, model, axes=tuple(axes), options=FitPlotOptions(legend=False)) == tuple(axes)
     assert axes[0].get_legend() is None

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from hyperspy_assb.fitting.spectra.line_shape import FloatArray
-from hyperspy_assb.fitting.spectra.terms import Term
+from hyperspy_assb.fitting.spectra.compiled_sums import evaluate_term
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Term
 
 _THIN = 0.02
 """t/lambda below which what does not grow with thickness fades, as there is no column."""
@@ -129,7 +129,7 @@ class MixtureModel:
 
     def transform(self, parameters: FloatArray) -> NDArray[np.complex128]:
         """Fourier transform of what is expected, beyond the end of the axis as well and without dark level, (S, L)."""
-        peak = self.source.evaluate_many(self.energy, parameters[:, : self.source.size])[0]
+        peak = evaluate_term(self.source, self.energy, parameters[:, : self.source.size])[0]
         amounts = parameters[:, self.amounts]
         factors = self.spectra.factors(amounts.sum(axis=1))[0]
         single = _mix(factors, amounts, self.spectra.parts)
@@ -145,7 +145,7 @@ class MixtureModel:
         if len(self.extra):
             single += _combine(parameters[:, self.amounts.stop :], self.extra)
         plural = _exponential(single)
-        peak, gradients = self.source.evaluate_many(self.energy, parameters[:, :own])
+        peak, gradients = evaluate_term(self.source, self.energy, parameters[:, :own])
         recorded = fft.rfft(peak * self.scale, length) * plural
         expectation = fft.irfft(recorded, length)[:, :size]
         # Derivatives lead the fit and give its errors: seven digits are enough, and take half the time.

@@ -16,10 +16,9 @@ from hyperspy_assb.eels.delithiation.phase_features import DETECTED, VACUUM, Fea
 from hyperspy_assb.eels.delithiation.standard import IRON_UNCERTAINTY, TOLERANCE, Standard
 from hyperspy_assb.eels.lineshapes import ZERO_LOSS_PEAK
 from hyperspy_assb.eels.zero_loss.peak_search import FWHM_OF_SIGMA, SEARCH_RANGE, search
-from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions, fit_spectra
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, SolverOptions, fit_spectra
 from hyperspy_assb.fitting.spectra import compiled_sums as compiled
-from hyperspy_assb.fitting.spectra.line_shape import FloatArray
-from hyperspy_assb.fitting.spectra.terms import Term
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Term
 
 MOST_DILUTION = 0.5
 """Largest correction for the noise of references, as a share of the information that a pixel has."""
@@ -77,13 +76,15 @@ class Pixels:
         thickness = np.abs(start[:, model.amounts].sum(axis=1))
         empty = ~bad & (thickness < VACUUM)  # a fit would look for amounts that are not determined
         result = fit_spectra(
-            model,
             counts[:, :size],
-            start,
-            free=model.free(),
-            lower=model.lower,
-            mask=None if window is None else window.mask(energy[:size], standard.zero_loss[2]),
-            skip=bad | empty,
+            FitProblem(
+                model=model,
+                start=start,
+                free=model.free(),
+                lower=model.lower,
+                mask=np.array(False) if window is None else window.mask(energy[:size], standard.zero_loss[2]),
+                rows=~(bad | empty),
+            ),
             detector=detector,
             options=SolverOptions(tolerance=TOLERANCE, max_iterations=MOST_STEPS, workers=workers),
         )

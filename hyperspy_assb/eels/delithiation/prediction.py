@@ -14,8 +14,7 @@ from hyperspy_assb.eels.delithiation.pixels import Pixels
 from hyperspy_assb.eels.delithiation.standard import Standard
 from hyperspy_assb.eels.lineshapes import ZERO_LOSS_PEAK
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
-from hyperspy_assb.fitting.spectra.line_shape import FloatArray
-from hyperspy_assb.fitting.spectra.terms import Term
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Term
 from hyperspy_assb.fitting.statistics.precision import DoseInformation
 
 

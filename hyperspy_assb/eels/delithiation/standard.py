@@ -32,7 +32,7 @@ from hyperspy_assb.eels.scattering.joint_model import (
     sum_aligned,
 )
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
-from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitResult, SolverOptions, fit_spectra
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, FitResult, SolverOptions, fit_spectra
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 ROUNDS = 4
@@ -305,13 +305,8 @@ def refine_shapes(
             if absent and free[k]:
                 free[k], start[k] = False, 0.0
         result = fit_spectra(
-            joint.model,
             total[np.newaxis, : joint.mask.size],
-            start,
-            free=free,
-            lower=joint.lower,
-            upper=joint.upper,
-            mask=joint.mask,
+            replace(joint.problem, start=start, free=free),
             detector=Detector(detector.gain, detector.read_noise * np.sqrt(rows.size)),
             options=SolverOptions(max_iterations=200, workers=1),
         )
@@ -355,11 +350,8 @@ def _fit_pure(
         first = start[own]
         first[:, model.amounts.start + r] = thickness[own]
         part = fit_spectra(
-            model,
             counts[own],
-            first,
-            free=model.free([r]),
-            lower=model.lower,
+            FitProblem(model=model, start=first, free=model.free([r]), lower=model.lower),
             detector=detector,
             options=SolverOptions(tolerance=TOLERANCE, minimum_counts=0.0, covariance=False),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hyperspy_assb import reference
 from hyperspy_assb.eels.edges.cross_sections import ScatteringGeometry, edge_table
 from hyperspy_assb.eels.lineshapes import edge_constants, ionisation_edge
-from hyperspy_assb.fitting.spectra.terms import Term
+from hyperspy_assb.fitting.spectra.line_shape import Term
 
 EDGES = {
     "K": ("Li",),

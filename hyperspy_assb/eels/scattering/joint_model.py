@@ -13,8 +13,8 @@ from hyperspy_assb.eels.lineshapes import DARK_LEVEL, ZERO_LOSS_PEAK
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.scattering.low_loss_components import Component, LowLossOptions, choose_components
 from hyperspy_assb.eels.zero_loss.position import estimate_centre
-from hyperspy_assb.fitting.solver.map_fit import Job, fit_map
-from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitResult, SolverOptions, fit_spectra
+from hyperspy_assb.fitting.solver.map_fit import fit_map
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, FitResult, SolverOptions, fit_spectra
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role
 
@@ -84,6 +84,13 @@ class JointModel:
     def amounts(self) -> NDArray[np.bool_]:
         """Which parameters are linear and of scattering, shape (P,)."""
         return np.concatenate([t.linear & (t.shape.role is Role.SCATTERING) for t in self.model.terms])
+
+    @property
+    def problem(self) -> FitProblem:
+        """What a fit of every spectrum starts from."""
+        return FitProblem(
+            model=self.model, start=self.values, free=self.free, lower=self.lower, upper=self.upper, mask=self.mask
+        )
 
     def with_shapes(self, shapes: Shapes) -> JointModel:
         """The same with shared positions and widths fixed at given values, in every spectrum."""
@@ -202,13 +209,8 @@ def _fit_typical(
                 shapes[-1][plasmon] = np.clip(found, joint.lower[plasmon], joint.upper[plasmon])
         starts += [_start_scattering(joint, own, distribution, inside) for own in shapes]
     result = fit_spectra(
-        joint.model,
         np.broadcast_to(mean[:used], (len(starts), used)),
-        np.array(starts),
-        free=joint.free,
-        lower=joint.lower,
-        upper=joint.upper,
-        mask=joint.mask,
+        replace(joint.problem, start=np.array(starts)),
         detector=detector,
         options=SolverOptions(max_iterations=300, minimum_counts=0.0),
     )
@@ -230,25 +232,7 @@ def fit_joint(started: JointFit, spectra: LowLossMap, *, progress: Callable[[int
         Called with the number of spectra fitted since the last call.
     """
     joint = started.joint
-    job = Job(
-        model=joint.model,
-        start=joint.values,
-        free=joint.free,
-        lower=joint.lower,
-        upper=joint.upper,
-        mask=joint.mask,
-        ties=(),
-        rows=np.ones(len(joint.values), dtype=bool),
-    )
-    result = fit_map(
-        spectra.counts,
-        job,
-        detector=started.detector,
-        variance=None,
-        relative=False,
-        options=SolverOptions(),
-        progress=progress,
-    )
+    result = fit_map(spectra.counts, joint.problem, detector=started.detector, progress=progress)
     values = np.where(result.usable[:, np.newaxis], result.values, joint.values)
     return replace(started, joint=replace(joint, values=values), result=result)
 

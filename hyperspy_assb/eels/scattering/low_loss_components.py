@@ -14,8 +14,7 @@ from hyperspy_assb.eels import lineshapes
 from hyperspy_assb.eels.edges.cross_sections import ScatteringGeometry
 from hyperspy_assb.eels.edges.edge_terms import EDGES, FIXED_AT_FIRST, edge_name, edge_term
 from hyperspy_assb.eels.microscope import MicroscopeParameters
-from hyperspy_assb.fitting.spectra.line_shape import FloatArray, LineShape
-from hyperspy_assb.fitting.spectra.terms import Term
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray, LineShape, Term
 
 ELEMENTS = ("Li", "Fe", "P", "O")
 """Elements of the positive electrode, where neither the caller nor the metadata names any."""

@@ -8,6 +8,10 @@ from scipy.optimize import nnls
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
+_FEWEST_CHANNELS = 10
+"""Channels from which differences of neighbours tell noise from what parameters have fitted."""
+_ROUNDS = 20
+"""Times that the weights are taken from the variance that was found last."""
 _SPIKE = 25.0
 """Squared residual over its variance above which it is a spike and not noise."""
 
@@ -36,7 +40,7 @@ def estimate_detector(counts: FloatArray, expectation: FloatArray, *, n_free: in
         If there are no finite spectra of at least ten channels, or they do not scatter.
     """
     good = np.isfinite(counts).all(axis=1) & np.isfinite(expectation).all(axis=1)
-    if counts.shape[1] < 10 or not good.any():
+    if counts.shape[1] < _FEWEST_CHANNELS or not good.any():
         raise ValueError("The gain cannot be estimated: it takes fitted spectra of at least ten channels.")
     rest = counts[good] - expectation[good]
     mean = np.maximum(expectation[good], 0.0)
@@ -46,7 +50,7 @@ def estimate_detector(counts: FloatArray, expectation: FloatArray, *, n_free: in
         raise ValueError("The gain cannot be estimated: the counts do not scatter.")
     square *= counts.shape[1] / max(counts.shape[1] - n_free, 1)
     gain, offset = float(square.mean() / max(level.mean(), 1e-300)), 0.0
-    for _ in range(20):
+    for _ in range(_ROUNDS):
         variance = gain * level + offset
         # A few electrons where hardly any are expected are no spike.
         kept = square < _SPIKE * (variance + gain**2)

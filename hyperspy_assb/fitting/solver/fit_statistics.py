@@ -22,6 +22,16 @@ LOWEST, HIGHEST = 1e-6, 1e3
 """Expected electrons between which moments are summed exactly; beyond, series hold to better than one in 10^5."""
 POINTS = 40
 """Points of the table in each decade."""
+LEAST_VARIANCE = 1e-3
+"""Of a channel, in electrons, that residuals and derivatives are divided by: where nothing is expected, nothing can be
+said of it."""
+_NOISE_REACH, _NOISE_NODES = 6.0, 401
+"""Standard deviations of the read noise that are integrated over, and in how many places: what is beyond has a
+probability of 2e-9."""
+_RIDGE = 1e-13
+"""Added to scaled information, so that what is not determined has a large variance and not none."""
+_NO_ELECTRONS = 1e-12
+"""Electrons of a channel that are as good as none, in denominators."""
 
 
 def fisher_information(
@@ -48,7 +58,7 @@ def fisher_information(
         Shape (S, F, F).
     """
     expectation, jacobian = model.evaluate(parameters, free)
-    variance = np.maximum(detector.variance(expectation[:, ~mask]), 1e-3 * detector.gain**2)
+    variance = np.maximum(detector.variance(expectation[:, ~mask]), LEAST_VARIANCE * detector.gain**2)
     weighted = jacobian[:, :, ~mask] / np.sqrt(variance)[:, np.newaxis, :]
     return weighted @ weighted.transpose(0, 2, 1)
 
@@ -77,7 +87,7 @@ def evaluate_reduced(
     theta, moving = np.array(parameters, dtype=float), np.array(free, dtype=bool)
     if not ties:
         return model.evaluate(theta, moving)
-    # The chain rule of `scoring.Problem`: slopes of all parameters in the free ones, row by row along the ties.
+    # The chain rule of `scoring.BoundProblem`: slopes of all parameters in the free ones, row by row along the ties.
     slopes = np.zeros((*theta.shape, int(moving.sum())))
     where = np.flatnonzero(moving)
     slopes[:, where, np.arange(where.size)] = 1.0
@@ -123,7 +133,7 @@ def _variance(information: FloatArray, row: int) -> FloatArray:
     root[root == 0.0] = 1.0
     scaled = information / (root[:, :, np.newaxis] * root[:, np.newaxis, :])
     index = np.arange(scaled.shape[1])
-    scaled[:, index, index] = np.where(scaled[:, index, index] == 0.0, 1.0, scaled[:, index, index] + 1e-13)
+    scaled[:, index, index] = np.where(scaled[:, index, index] == 0.0, 1.0, scaled[:, index, index] + _RIDGE)
     unit = np.zeros((scaled.shape[1], 1))
     unit[row] = 1.0
     return np.linalg.solve(scaled, np.broadcast_to(unit, (len(scaled), *unit.shape)))[:, row, 0] / root[:, row] ** 2
@@ -159,7 +169,7 @@ def deviance_moments(expectation: ArrayLike, read_noise: float = 0.0) -> Devianc
         Expected electrons, any shape; what is below 0 counts as 0.
     read_noise
         Standard deviation of the read noise in electrons. Its variance is added to counts and expectation before the
-        deviance is taken, as in :func:`.solvers.fit_spectra`.
+        deviance is taken, as in :func:`.spectra_fit.fit_spectra`.
 
     Returns
     -------
@@ -219,7 +229,7 @@ def _table(read_noise: float) -> CubicSpline:
     decades = np.log10(HIGHEST / LOWEST)
     t = np.linspace(np.log(LOWEST), np.log(HIGHEST), round(decades * POINTS) + 1)
     # The deviance has a kink where the counts pass through 0: an even rule, for one of Gauss would miss it.
-    nodes = np.zeros(1) if read_noise == 0.0 else np.linspace(-6.0, 6.0, 401)
+    nodes = np.zeros(1) if read_noise == 0.0 else np.linspace(-_NOISE_REACH, _NOISE_REACH, _NOISE_NODES)
     weights = np.exp(-0.5 * nodes**2)
     weights /= weights.sum()
     noise, rows = read_noise**2, np.empty((t.size, 3))
@@ -301,7 +311,7 @@ def deviance_p_value(
         # Below nothing there is only read noise: a normal deviate, judged by a variance that is a little too small; the
         # second term is that of order four of the deviance.
         below = expectation < 0.0
-        ratio = read_noise**2 / np.maximum(m, 1e-12)
+        ratio = read_noise**2 / np.maximum(m, _NO_ELECTRONS)
         moments = DevianceMoments(
             mean=np.where(below, ratio + 0.5 * ratio**2 / np.maximum(m, 1.0), moments.mean),
             variance=np.where(below, 2.0 * ratio**2, moments.variance),
@@ -310,7 +320,7 @@ def deviance_p_value(
             curvature=np.where(below, 0.0, moments.curvature),
         )
     rows = np.maximum(expectation, 0.0)[:, np.newaxis, :] if jacobian is None else jacobian
-    root = np.sqrt(np.maximum(m, 1e-12))[:, np.newaxis, :]
+    root = np.sqrt(np.maximum(m, _NO_ELECTRONS))[:, np.newaxis, :]
     scaled = rows / root
     inverse = np.linalg.pinv(scaled @ scaled.transpose(0, 2, 1), hermitian=True)
     taken = 1.0 + 0.5 * moments.curvature * m

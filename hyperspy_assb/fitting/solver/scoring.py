@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.fitting.solver import steps
-from hyperspy_assb.fitting.solver.loading import load, plain
 from hyperspy_assb.fitting.spectra import normal_equations as normal
 from hyperspy_assb.fitting.spectra.binding import Bound, Tie
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
@@ -18,8 +18,16 @@ _PROJECT_AFTER = 6
 """Steps after which linear parameters follow the others: the joint steps of spectra that take longer creep along a
 curved valley, which is straight for the others alone (variable projection; Golub and Pereyra, Inverse Probl. 19, R1
 (2003))."""
-_SHORT, _UNDAMPED = 1e-3, 1e-6
-"""Gain in log-likelihood of a short step, and damping that does not matter."""
+_SHORT = 1e-3
+"""Gain in log-likelihood of a short step."""
+_FIRST_DAMPING = 1e-3
+"""Damping of the first step: hardly any, for most starts are good."""
+_FASTEST = 0.03
+"""Least factor by which the gain is taken to fall from step to step: two of them alone do not tell more."""
+_FAR = 0.25
+"""Share of the squared height of a spectrum that is missed where half of its height is."""
+_SOLVED = 1e-9
+"""Gain in log-likelihood of an exact step after which there is nothing left to solve for."""
 _EPSILON = 1e-15
 """Relative error of an expectation in floating point."""
 _LEARN_AFTER = 2
@@ -43,8 +51,8 @@ class Block:
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
-    """What is common to all blocks: see :func:`.solvers.fit_spectra`; bounds are those of the F free parameters."""
+class BoundProblem:
+    """What is common to all blocks: see :func:`.spectra_fit.fit_spectra`; bounds are those of the F free parameters."""
 
     bound: Bound
     free: NDArray[np.bool_]
@@ -63,7 +71,7 @@ class Problem:
         counts: NDArray[np.generic],
         theta: FloatArray,
         variance: FloatArray | None,
-        skip: NDArray[np.bool_] | None = None,
+        skip: NDArray[np.bool_],
     ) -> Block:
         """Fit the spectra of a block.
 
@@ -79,26 +87,25 @@ class Problem:
             Spectra to leave out, shape (B,).
         """
         n, where = len(theta), np.flatnonzero(self.free)
-        counts = plain(counts)
+        counts = _plain(counts)
         theta[:, where] = np.clip(theta[:, where], self.lower, self.upper)
         self._follow(theta)
         state = _State(n, where.size)
         converged, iterations = np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int16)
         too_few, linear = np.zeros(n, dtype=bool), self._linear()
-        skip = np.zeros(n, dtype=bool) if skip is None else skip
         if variance is not None and variance.ndim > 1 and skip.any():
             variance = np.where(skip[:, np.newaxis], 1.0, variance)
         if variance is not None and not self.ties and getattr(self.bound, "quadratic", False):
-            known = plain(np.broadcast_to(variance, counts.shape))
+            known = _plain(np.broadcast_to(variance, counts.shape))
             own: Any = self.bound
-            good = own.weighted(theta, counts, known, self.keep, state.objective, state.score, state.information)
+            good = own.weighted(theta, counts, known, self.keep, state.equations)
             masked = skip | ~good
             active = np.flatnonzero(~masked)
             self._solve_quadratic(active, theta, state, frozen=~linear)
             converged[active] = True
         else:
             y = np.empty((n, self.keep.size))
-            total, good = load(counts, self.keep, self.scale, self.shift, y)
+            total, good = _load(counts, self.keep, self.scale, self.shift, y)
             masked = skip | ~good
             too_few = ~masked & (variance is None) & (total < self.minimum_counts)
             active = np.flatnonzero(~masked & ~too_few)
@@ -161,19 +168,17 @@ class Problem:
         self, rows: NDArray[np.int64], theta: FloatArray, y: FloatArray, weights: FloatArray | None, state: _State
     ) -> None:
         if not self.ties:
-            self.bound.accumulate(
-                theta, rows, y, weights, self.scale, self.shift, state.objective, state.score, state.information
-            )
+            self.bound.accumulate(theta, rows, y, weights, self.scale, self.shift, state.equations)
             return
         own = theta[rows]
         slopes = self._follow(own)
         assert slopes is not None
         theta[rows] = own
         n, m = len(theta), slopes.shape[1]
-        score, information = np.zeros((n, m)), np.zeros((n, m, m))
-        self.bound.accumulate(theta, rows, y, weights, self.scale, self.shift, state.objective, score, information)
-        state.score[rows] = np.einsum("smf,sm->sf", slopes, score[rows])
-        state.information[rows] = slopes.transpose(0, 2, 1) @ information[rows] @ slopes
+        moving = normal.NormalEquations(state.objective, np.zeros((n, m)), np.zeros((n, m, m)))
+        self.bound.accumulate(theta, rows, y, weights, self.scale, self.shift, moving)
+        state.score[rows] = np.einsum("smf,sm->sf", slopes, moving.score[rows])
+        state.information[rows] = slopes.transpose(0, 2, 1) @ moving.information[rows] @ slopes
 
     def _is_far(
         self, rows: NDArray[np.int64], y: FloatArray, weights: FloatArray | None, state: _State
@@ -181,7 +186,7 @@ class Problem:
         """Where the start misses the spectra by as much as half of their height."""
         data = y[rows] - self.shift
         total = np.abs(data).sum(axis=1) if weights is None else np.einsum("se,se,se->s", weights[rows], data, data)
-        return 2.0 * state.objective[rows] > 0.25 * total
+        return 2.0 * state.objective[rows] > _FAR * total
 
     def _solve_quadratic(
         self, rows: NDArray[np.int64], theta: FloatArray, state: _State, *, frozen: NDArray[np.bool_]
@@ -214,7 +219,7 @@ class Problem:
             state.score[rows] -= curve
             position[rows] = trial[rows]
             rows = rows[((position[rows] == self.lower) | (position[rows] == self.upper)).any(axis=1)]
-            rows = rows[gain[rows] > 1e-9]
+            rows = rows[gain[rows] > _SOLVED]
             if not rows.size:
                 break
         theta[:, where] = position
@@ -240,7 +245,7 @@ class Problem:
             state.score,
             state.information,
             state.missing,
-            np.full(len(theta), 1e-9),
+            np.full(len(theta), steps.LEAST_DAMPING),
             np.zeros(len(theta)),
             trial,
             gain,
@@ -264,7 +269,7 @@ class Problem:
         nothing = np.zeros(where.size, dtype=bool)
         candidate = _State(len(theta), where.size)
         new_theta = theta.copy()
-        gain, damping = np.zeros(len(theta)), np.full(len(theta), 1e-3)
+        gain, damping = np.zeros(len(theta)), np.full(len(theta), _FIRST_DAMPING)
         last_gain, failed = np.zeros(len(theta)), np.zeros(len(theta), dtype=bool)
         trial, small = np.zeros((len(theta), where.size)), np.zeros(len(theta))
         size = np.abs(y).sum(axis=1) if weights is None else np.einsum("se,se,se->s", weights, y, y)
@@ -288,18 +293,18 @@ class Problem:
             arrays = (state.score, state.information, state.missing, damping, small, trial, gain, state.stuck)
             steps.propose(active, position, nothing, self.lower, self.upper, *arrays)
             # A damped step gains little where the data say little: whether that is all, only an undamped one tells.
-            short = active[(gain[active] < small[active]) & (damping[active] > _UNDAMPED) & ~failed[active]]
-            damping[short] = 1e-9
+            short = active[(gain[active] < small[active]) & (damping[active] > steps.UNDAMPED) & ~failed[active]]
+            damping[short] = steps.LEAST_DAMPING
             steps.propose(short, position, nothing, self.lower, self.upper, *arrays)
             iterations[active] += 1
             new_theta[np.ix_(active, where)] = trial[active]
             # The gain falls from step to step by about the same factor; one step alone does not tell by which.
             second = last_gain[active] > 0.0
             falling = np.divide(gain[active], last_gain[active], out=np.ones(active.size), where=second)
-            left = gain[active] * np.clip(falling, 0.03, 1.0)
+            left = gain[active] * np.clip(falling, _FASTEST, 1.0)
             # Rounding of the expectation alone makes a gradient that promises this much.
             finest = _EPSILON**2 * size[active]
-            finished = (left < np.maximum(self.tolerance * scale, finest)) & (damping[active] <= _UNDAMPED)
+            finished = (left < np.maximum(self.tolerance * scale, finest)) & (damping[active] <= steps.UNDAMPED)
             finished &= np.isfinite(state.objective[active])
             last_gain[active] = gain[active]
             ended = active[finished]
@@ -310,7 +315,8 @@ class Problem:
                 self._follow(own)
                 new_theta[ended] = own
             theta[ended] = new_theta[ended]
-            active = active[~finished & (iterations[active] < self.max_iterations) & (damping[active] < 1e12)]
+            going = ~finished & (damping[active] < steps.MOST_DAMPING)
+            active = active[going & (iterations[active] < self.max_iterations)]
             if active.size:
                 if weights is not None:
                     rounding[active] = _EPSILON * np.sqrt(size[active] * np.maximum(2.0 * state.objective[active], 0.0))
@@ -342,8 +348,50 @@ class _State:
     """Normal equations of the spectra of a block."""
 
     def __init__(self, n: int, f: int) -> None:
-        self.objective = np.full(n, np.inf)
-        self.score = np.zeros((n, f))
-        self.information = np.zeros((n, f, f))
+        self.equations = normal.NormalEquations(np.full(n, np.inf), np.zeros((n, f)), np.zeros((n, f, f)))
+        self.objective, self.score, self.information = self.equations
         self.missing = np.zeros((n, f, f))
         self.stuck = np.zeros((n, f), dtype=bool)
+
+
+def _plain(values: NDArray[Any]) -> NDArray[Any]:
+    """Rows of numbers as the compiled loops take them; a copy only where they are not."""
+    if values.dtype.kind not in "iuf" or values.dtype.itemsize not in (4, 8) or not values.dtype.isnative:
+        values = values.astype(np.float64)
+    return np.ascontiguousarray(values)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+def _load_run(counts: NDArray[np.generic], scale: float, shift: float, y: FloatArray) -> tuple[float, float]:
+    total, size = 0.0, 0.0
+    for k in range(y.size):
+        value = counts[k] * scale
+        total += value
+        size += abs(value)
+        y[k] = value + shift
+    return total, size
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _load(
+    counts: NDArray[np.generic], keep: NDArray[np.int64], scale: float, shift: float, y: FloatArray
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Scale and shift the counts of the channels ``keep``; returns their sums, and whether there is something to fit.
+
+    Nothing is to be fitted where a count is not finite, and where all are 0.
+    """
+    total, good = np.zeros(len(counts)), np.zeros(len(counts), dtype=np.bool_)
+    for i in range(len(counts)):
+        size, k = 0.0, 0
+        while k < keep.size:
+            # Runs of neighbouring channels are copied at once.
+            stop = k + 1
+            if keep[keep.size - 1] - keep[k] == keep.size - 1 - k:
+                stop = keep.size
+            first = keep[k]
+            part, magnitude = _load_run(counts[i, first : first + stop - k], scale, shift, y[i, k:stop])
+            total[i] += part
+            size += magnitude
+            k = stop
+        good[i] = np.isfinite(size) and size > 0.0
+    return total, good

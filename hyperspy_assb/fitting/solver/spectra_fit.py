@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyperspy_assb.fitting.solver.scoring import Block, Problem
+from hyperspy_assb.fitting.solver.scoring import Block, BoundProblem
 from hyperspy_assb.fitting.spectra.binding import Model, Tie, bind
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+BLOCK = 32
+"""Spectra fitted or judged together, where a model does not say what suits it: their derivatives take little memory."""
+_AS_GOOD = 1e-3
+"""Difference in deviance, in units of the reduced one, that rounding and the last step may make."""
+_KEPT = 30 << 20
+"""Bytes; the C library of Linux keeps what is freed up to 32 MiB, and no more."""
 
 
 class Status(IntEnum):
@@ -56,6 +63,74 @@ class Detector:
     def variance(self, expectation: FloatArray) -> FloatArray:
         """Variance of recorded counts with the given expectation."""
         return self.gain * np.maximum(expectation, 0.0) + self.read_noise**2
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FitProblem:
+    """A model, and what is fitted to which spectra and channels.
+
+    Parameters
+    ----------
+    model
+        Gives expectations and derivatives.
+    start
+        Starting values, shape (P,) or (S, P). Fixed parameters keep them.
+    free
+        Which parameters are fitted, shape (P,); all by default.
+    lower, upper
+        Bounds, shape (P,); infinite where there is none.
+    mask
+        Channels to leave out, shape (E,); none by default.
+    ties
+        Parameters that follow others, each after the one that it follows; they are neither free nor bounded.
+    rows
+        Which spectra are fitted, shape (S,), on flattened navigation axes; all by default.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not agree, or a lower bound is above the upper one.
+    """
+
+    model: Model
+    start: FloatArray
+    free: NDArray[np.bool_] = field(default_factory=lambda: np.array(True))
+    lower: FloatArray = field(default_factory=lambda: np.array(-np.inf))
+    upper: FloatArray = field(default_factory=lambda: np.array(np.inf))
+    mask: NDArray[np.bool_] = field(default_factory=lambda: np.array(False))
+    ties: tuple[Tie, ...] = ()
+    rows: NDArray[np.bool_] = field(default_factory=lambda: np.array(True))
+
+    def __post_init__(self) -> None:
+        p = self.model.n_parameters
+        for name, kind in (("start", float), ("free", bool), ("lower", float), ("upper", float)):
+            value = np.asarray(getattr(self, name), dtype=kind)
+            if name != "start" and value.shape not in ((), (p,)):
+                raise ValueError(f"free, lower and upper must have the shape ({p},), one entry a parameter.")
+            object.__setattr__(self, name, value if value.ndim else np.full(p, value))
+        for name in ("mask", "rows"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=bool))
+        if not np.all(self.lower <= self.upper):
+            wrong = np.flatnonzero(~(self.lower <= self.upper)).tolist()
+            raise ValueError(f"The lower bound is not below the upper one for the parameters {wrong}.")
+
+    def over(self, shape: tuple[int, int]) -> FitProblem:
+        """The same with starting values, mask and rows written out for counts of the shape (S, E)."""
+        return replace(
+            self,
+            start=np.broadcast_to(self.start, (shape[0], self.free.size)),
+            mask=np.broadcast_to(self.mask, shape[1:]),
+            rows=np.broadcast_to(self.rows, shape[:1]),
+        )
+
+    def part(self, positions: NDArray[np.int64]) -> FitProblem:
+        """The same for some spectra of a map, shape (B,), by their places on the flattened navigation axes."""
+        model: Any = self.model
+        start = self.start[positions]
+        if getattr(model, "numbers_spectra", False):
+            model, start = model.part(positions), start.copy()
+            start[:, -1] = np.arange(len(positions))
+        return replace(self, model=model, start=start, rows=self.rows[positions])
 
 
 @dataclass(frozen=True)
@@ -149,7 +224,7 @@ class FitResult:
             return None
         deviance = np.where(self.usable, self.deviance, np.inf)
         least = float(deviance.min())
-        return int(np.argmax(deviance <= least + 1e-3 * max(1.0, least / max(int(self.dof[0]), 1))))
+        return int(np.argmax(deviance <= least + _AS_GOOD * max(1.0, least / max(int(self.dof[0]), 1))))
 
     def take(self, rows: NDArray[np.bool_]) -> FitResult:
         """The results of some spectra, shape (S,)."""
@@ -179,16 +254,9 @@ class FitResult:
 
 
 def fit_spectra(
-    model: Model,
     counts: ArrayLike,
-    start: FloatArray,
+    problem: FitProblem,
     *,
-    free: NDArray[np.bool_] | None = None,
-    lower: FloatArray | None = None,
-    upper: FloatArray | None = None,
-    mask: NDArray[np.bool_] | None = None,
-    ties: Sequence[Tie] = (),
-    skip: NDArray[np.bool_] | None = None,
     detector: Detector | None = None,
     variance: ArrayLike | None = None,
     options: SolverOptions | None = None,
@@ -201,22 +269,10 @@ def fit_spectra(
 
     Parameters
     ----------
-    model
-        Gives expectations and derivatives.
     counts
         Recorded counts, shape (S, E). Spectra with a non-finite count, or with no counts at all, are not fitted.
-    start
-        Starting values, shape (P,) or (S, P). Fixed parameters keep them.
-    free
-        Which parameters are fitted, shape (P,); all by default.
-    lower, upper
-        Bounds, shape (P,); infinite where there is none.
-    mask
-        Channels to leave out, shape (E,).
-    ties
-        Parameters that follow others, each after the one that it follows; they are neither free nor bounded.
-    skip
-        Spectra to leave out, shape (S,).
+    problem
+        What is fitted to which of them.
     detector
         Gain and read noise; a perfect counter by default.
     variance
@@ -245,17 +301,9 @@ def fit_spectra(
     counts = np.asarray(counts)
     if counts.ndim != 2:
         raise ValueError(f"counts must have the shape (spectra, channels), not {counts.shape}.")
-    n, p = counts.shape[0], model.n_parameters
-    start = np.broadcast_to(np.asarray(start, dtype=float), (n, p))
-    free = np.ones(p, dtype=bool) if free is None else np.asarray(free, dtype=bool)
-    lower = np.full(p, -np.inf) if lower is None else np.asarray(lower, dtype=float)
-    upper = np.full(p, np.inf) if upper is None else np.asarray(upper, dtype=float)
-    if not free.shape == lower.shape == upper.shape == (p,):
-        raise ValueError(f"free, lower and upper must have the shape ({p},), one entry a parameter.")
-    if not np.all(lower <= upper):
-        wrong = np.flatnonzero(~(lower <= upper)).tolist()
-        raise ValueError(f"The lower bound is not below the upper one for the parameters {wrong}.")
-    keep = np.ones(counts.shape[1], dtype=bool) if mask is None else ~np.asarray(mask, dtype=bool)
+    problem = problem.over(counts.shape)
+    n, p = problem.start.shape
+    free, keep = problem.free, ~problem.mask
     detector = Detector() if detector is None or variance is not None else detector
     options = SolverOptions() if options is None else options
     if variance is not None:
@@ -263,13 +311,13 @@ def fit_spectra(
         if variance.ndim == 2 and variance.shape != counts.shape:
             raise ValueError(f"variance must have the shape {counts.shape} of the counts, not {variance.shape}.")
 
-    problem = Problem(
-        bound=bind(model, start, free, keep, ties),
+    bound = BoundProblem(
+        bound=bind(problem.model, problem.start, free, keep, problem.ties),
         free=free,
-        lower=lower[free],
-        upper=upper[free],
+        lower=problem.lower[free],
+        upper=problem.upper[free],
         keep=np.flatnonzero(keep),
-        ties=tuple(ties),
+        ties=problem.ties,
         scale=1.0 / detector.gain,
         shift=(detector.read_noise / detector.gain) ** 2,
         minimum_counts=options.minimum_counts,
@@ -290,11 +338,11 @@ def fit_spectra(
 
     def fit_block(where: slice) -> int:
         known = variance if variance is None or variance.ndim < 2 else variance[where]
-        left_out = None if skip is None else skip[where]
-        _store(problem.fit(counts[where], np.array(start[where], order="C"), known, left_out), where, result)
+        start = np.array(problem.start[where], order="C")
+        _store(bound.fit(counts[where], start, known, ~problem.rows[where]), where, result)
         return where.stop - where.start
 
-    size = options.block_size or int(getattr(problem.bound, "block_size", 32))
+    size = options.block_size or int(getattr(bound.bound, "block_size", BLOCK))
     blocks = [slice(i, min(i + size, n)) for i in range(0, n, size)]
     with ThreadPoolExecutor(max_workers=options.workers) as pool:
         try:
@@ -313,7 +361,7 @@ def _keep_memory() -> None:
     It gives arrays back to the system that are larger than any it has seen freed; to get them again for every block
     costs as much time as the fit of some models. This array is never touched, and takes no memory.
     """
-    np.empty(30 << 20, dtype=np.uint8)
+    np.empty(_KEPT, dtype=np.uint8)
 
 
 def _store(block: Block, where: slice, result: FitResult) -> None:

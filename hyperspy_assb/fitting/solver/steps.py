@@ -11,6 +11,24 @@ from hyperspy_assb.fitting.spectra.normal_equations import cholesky, solve
 
 SINGULAR_PIVOT = 1e-12
 """Share of the variance of a derivative that the others must leave unexplained for its parameter to be estimated."""
+UNDAMPED, LEAST_DAMPING, MOST_DAMPING = 1e-6, 1e-9, 1e12
+"""Damping, in units of the scaled curvature: up to which it does not matter; the least, which makes up for rounding
+where parameters hardly differ in effect; and above which nothing moves, for the normal equations are not finite."""
+_HARDER = 10.0
+"""By what the damping grows where a step fails: within a few tries it spans all that helps."""
+_FIRST_TRIED = 1e-12
+"""Damping tried first where an undamped step cannot be solved for: above rounding."""
+_SMALLEST_PIVOT = 1e-14
+"""Pivot, of a matrix with ones on its diagonal, that rounding may leave of 0: a step is not solved for below it."""
+_GOOD, _FAIR = 0.9, 0.5
+"""Share of the expected gain above which a step was foreseen well, or fairly."""
+_MUCH_BOLDER, _BOLDER, _CAUTIOUS = 0.01, 0.3, 0.5
+"""By what the damping falls after a good or a fair step, and by no more than what after a step that failed."""
+_WORSE = 1e-9
+"""Share of the objective by which a step may seem worse by rounding."""
+_PARALLEL = 1e-8
+"""Squared cosine between a step and what it teaches below which the rank-one update is left out: it would divide by
+nearly 0 (Nocedal and Wright, Numerical Optimization, 2nd ed. (2006), eq. 6.26)."""
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -80,7 +98,7 @@ def propose(
                     factor[k, j] = scaled[k, j]
                     learnt |= missing[r, k, j] != 0.0
                 factor[k, k] += damping[r]
-            if not cholesky(factor, held, 1e-14):
+            if not cholesky(factor, held, _SMALLEST_PIVOT):
                 if learnt:
                     # Not convex: what was learnt does not hold here.
                     for k in range(n):
@@ -88,8 +106,8 @@ def propose(
                             missing[r, k, j] = 0.0
                             scaled[k, j] = information[r, k, j] / (root[k] * root[j])
                     continue
-                damping[r] = max(10.0 * damping[r], 1e-12)
-                if damping[r] > 1e12:  # not finite: stand still
+                damping[r] = max(_HARDER * damping[r], _FIRST_TRIED)
+                if damping[r] > MOST_DAMPING:  # not finite: stand still
                     change[:] = 0.0
                     break
                 continue
@@ -128,9 +146,9 @@ def propose(
             for k in range(n):
                 for j in range(n):
                     factor[k, j] = information[r, k, j] / (root[k] * root[j])
-                factor[k, k] += 1e-9
+                factor[k, k] += LEAST_DAMPING
                 change[k] = 0.0 if held[k] else score[r, k] / root[k]
-            if cholesky(factor, held, 1e-14):
+            if cholesky(factor, held, _SMALLEST_PIVOT):
                 solve(factor, held, change)
                 expected = 0.0
                 for k in range(n):
@@ -171,11 +189,11 @@ def decide(
     for i in range(rows.size):
         r = rows[i]
         # Negative counts can make it negative.
-        if new_objective[r] <= objective[r] + 1e-9 * (abs(objective[r]) + 1.0) + rounding[r]:
+        if new_objective[r] <= objective[r] + _WORSE * (abs(objective[r]) + 1.0) + rounding[r]:
             gained = objective[r] - new_objective[r]
-            factor = 0.01 if gained > 0.9 * gain[r] else (0.3 if gained > 0.5 * gain[r] else 1.0)
+            factor = _MUCH_BOLDER if gained > _GOOD * gain[r] else (_BOLDER if gained > _FAIR * gain[r] else 1.0)
             # After a step that failed, the next one is not much bolder than the one that succeeded.
-            damping[r] = max(damping[r] * (max(factor, 0.5) if failed[r] else factor), 1e-9)
+            damping[r] = max(damping[r] * (max(factor, _CAUTIOUS) if failed[r] else factor), LEAST_DAMPING)
             failed[r] = False
             if learn[r]:
                 product, one, two = 0.0, 0.0, 0.0
@@ -190,7 +208,7 @@ def decide(
                     product += value * change[r, k]
                     one += value * value / size
                     two += change[r, k] * change[r, k] * size
-                if product * product > 1e-8 * one * two:
+                if product * product > _PARALLEL * one * two:
                     for k in range(n):
                         for j in range(n):
                             missing[r, k, j] += surplus[k] * surplus[j] / product
@@ -202,11 +220,11 @@ def decide(
                 for j in range(n):
                     information[r, k, j] = new_information[r, k, j]
         else:
-            if damping[r] < 1e-6:
+            if damping[r] < UNDAMPED:
                 for k in range(n):
                     for j in range(n):
                         missing[r, k, j] = 0.0  # what was learnt has led astray
-            damping[r] = 10.0 * max(damping[r], 1e-6)
+            damping[r] = _HARDER * max(damping[r], UNDAMPED)
             failed[r] = True
 
 

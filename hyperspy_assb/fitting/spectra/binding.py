@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hyperspy_assb.fitting.spectra import compiled_sums as compiled
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.spectra.normal_equations import NormalEquations
 
 
 class Model(Protocol):
@@ -45,11 +46,9 @@ class Bound(Protocol):
         weights: FloatArray | None,
         scale: float,
         shift: float,
-        objective: FloatArray,
-        score: FloatArray,
-        information: FloatArray,
+        out: NormalEquations,
     ) -> None:
-        """Overwrite the normal equations, shapes (B,), (B, M), (B, M, M), of the spectra ``rows`` of a block.
+        """Overwrite the normal equations of the spectra ``rows`` of a block.
 
         ``y``, shape (B, E), has the expectation ``scale`` times that of the model plus ``shift``; it is a Poisson
         number where there are no ``weights``.
@@ -95,9 +94,7 @@ class Evaluated:
         weights: FloatArray | None,
         scale: float,
         shift: float,
-        objective: FloatArray,
-        score: FloatArray,
-        information: FloatArray,
+        out: NormalEquations,
     ) -> None:
         """See :meth:`Bound.accumulate`."""
         with np.errstate(over="ignore", invalid="ignore"):
@@ -111,9 +108,7 @@ class Evaluated:
                 y,
                 y if weights is None else weights,
                 weights is None,
-                objective,
-                score,
-                information,
+                *out,
             )
 
 

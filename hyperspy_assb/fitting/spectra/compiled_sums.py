@@ -14,7 +14,7 @@ from numba.core import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Kernel
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Kernel, Term
 from hyperspy_assb.fitting.spectra.special_functions import log
 
 SMALLEST = 1e-2
@@ -164,8 +164,17 @@ def _products(
             information[j, i] = information[i, j]
 
 
+def evaluate_term(term: Term, energy: FloatArray, parameters: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """One term in many spectra: values, shape (S, E), and derivatives, (S, P, E), for parameters of shape (S, P)."""
+    parameters = np.ascontiguousarray(parameters)
+    values = np.empty((len(parameters), energy.size))
+    gradients = np.empty((len(parameters), term.size, energy.size))
+    _evaluate_many(kernel_address(term.shape.kernel), term.constants, energy, parameters, values, gradients)
+    return values, gradients
+
+
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def evaluate_many(
+def _evaluate_many(
     address: int,
     constants: FloatArray,
     energy: FloatArray,
@@ -173,7 +182,6 @@ def evaluate_many(
     values: FloatArray,
     gradients: FloatArray,
 ) -> None:
-    """One line shape in many spectra: values, shape (S, E), and derivatives, (S, P, E), for ``theta``, (S, P)."""
     for s in range(len(theta)):
         _call_kernel(address, energy, theta[s], constants, values[s], gradients[s])
 

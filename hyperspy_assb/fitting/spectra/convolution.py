@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from hyperspy_assb.fitting.spectra.binding import Bound, Evaluated
-from hyperspy_assb.fitting.spectra.line_shape import FloatArray
-from hyperspy_assb.fitting.spectra.sums import SumModel
-from hyperspy_assb.fitting.spectra.tabulated import column_term
-from hyperspy_assb.fitting.spectra.terms import Term
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Term
+from hyperspy_assb.fitting.spectra.sums import SumModel, column_term
 
 
 class ConvolvedModel:

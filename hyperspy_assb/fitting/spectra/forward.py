@@ -14,8 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role
-from hyperspy_assb.fitting.spectra.terms import Term
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role, Term
+
+_UNEVEN = 1e-6
+"""Difference between steps of an axis, as a share of a step, that storing it may leave."""
+_KEPT_SHAPES = 4
+"""Transforms kept for each term: shapes that are fixed come back, those that are fitted do not."""
 
 
 class SpectrumModel:
@@ -41,7 +45,7 @@ class SpectrumModel:
         if energy.ndim != 1 or energy.size < 2:
             raise ValueError("The energy axis needs at least two channels.")
         step = np.diff(energy)
-        if step[0] <= 0 or np.any(np.abs(step - step[0]) > 1e-6 * step[0]):
+        if step[0] <= 0 or np.any(np.abs(step - step[0]) > _UNEVEN * step[0]):
             raise ValueError("The energy axis must be uniform and increasing.")
         self.terms = tuple(terms)
         self.energy: FloatArray = energy
@@ -155,7 +159,7 @@ class SpectrumModel:
             unit = own[:1].copy()
             unit[:, term.linear] = 1.0
             transformed = self._transform(self._term(index, self._with(index, unit), self.loss)[1])
-            if len(self._columns) > 4 * len(self.terms):
+            if len(self._columns) > _KEPT_SHAPES * len(self.terms):
                 self._columns.clear()
             self._columns[key] = transformed
         values = own[:, term.linear] @ transformed[0, term.linear]

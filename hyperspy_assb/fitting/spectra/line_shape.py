@@ -8,7 +8,7 @@ the tests all read this one declaration.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from importlib import import_module
 
@@ -138,6 +138,35 @@ class LineShape:
         gradients = np.empty((theta.size, energy.size))
         self.kernel(energy, theta, constants, values, gradients)
         return values, gradients
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """One component of a spectrum: a line shape and the constants of its kernel."""
+
+    shape: LineShape
+    constants: FloatArray = field(default_factory=lambda: NO_CONSTANTS)
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return len(self.shape.parameters)
+
+    @property
+    def linear(self) -> NDArray[np.bool_]:
+        """Which parameters the values are jointly linear in, shape (P,)."""
+        return np.array([p.linear for p in self.shape.parameters], dtype=bool)
+
+    @property
+    def homogeneous(self) -> bool:
+        """Whether the values vanish where all linear parameters do."""
+        return getattr(self.shape, "homogeneous", True)
+
+    def evaluate(self, energy: FloatArray, parameters: FloatArray, gradients: FloatArray) -> FloatArray:
+        """Values, shape (E,); the derivatives are written into ``gradients``, shape (P, E)."""
+        values = np.empty(energy.size)
+        self.shape.kernel(energy, np.ascontiguousarray(parameters), self.constants, values, gradients)
+        return values
 
 
 def _from_parts(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,24 @@ _CHUNK = 32
 
 MOST_COLUMNS = 16
 """Columns up to which their products are kept: more do not fit into the cache, and multiplying anew is faster."""
+
+
+class NormalEquations(NamedTuple):
+    """Normal equations of the B spectra of a block in M parameters, overwritten where they are accumulated.
+
+    Parameters
+    ----------
+    objective
+        Negative log-likelihood, or half the weighted sum of squares, shape (B,).
+    score
+        Gradient of the log-likelihood, shape (B, M).
+    information
+        Its expected curvature, shape (B, M, M).
+    """
+
+    objective: FloatArray
+    score: FloatArray
+    information: FloatArray
 
 
 def pair_products(columns: FloatArray) -> FloatArray:

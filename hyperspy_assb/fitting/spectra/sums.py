@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.fitting.spectra import compiled_sums as compiled
-from hyperspy_assb.fitting.spectra import normal_equations as linear
-from hyperspy_assb.fitting.spectra.line_shape import FloatArray
-from hyperspy_assb.fitting.spectra.terms import Term
+from hyperspy_assb.fitting.spectra import normal_equations as normal
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray, LineShape, Parameter, Role, Term
+
+_BLOCK, _LINEAR_BLOCK = 128, 512
+"""Spectra that are best fitted together, in general and where there is little to do for each."""
 
 
 class SumModel:
@@ -98,7 +101,7 @@ class BoundSum:
     @property
     def block_size(self) -> int:
         """Spectra that are best fitted together: more where there is little to do for each."""
-        return 512 if self.fixed_shape.all() else 128
+        return _LINEAR_BLOCK if self.fixed_shape.all() else _BLOCK
 
     @property
     def linear(self) -> NDArray[np.bool_]:
@@ -119,13 +122,13 @@ class BoundSum:
     @property
     def quadratic(self) -> bool:
         """Whether everything is linear, and little enough for :meth:`weighted`."""
-        return bool(self.fixed_shape.all()) and 0 < self.moving.size <= linear.MOST_COLUMNS
+        return bool(self.fixed_shape.all()) and 0 < self.moving.size <= normal.MOST_COLUMNS
 
     @cached_property
     def _products(self) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
         columns = self.columns[self.moving] * self.model.scale
         others = np.setdiff1d(np.flatnonzero(self.model.linear), self.moving)
-        return columns, linear.pair_products(columns), others
+        return columns, normal.pair_products(columns), others
 
     def weighted(
         self,
@@ -133,14 +136,12 @@ class BoundSum:
         counts: NDArray[Any],
         variance: NDArray[Any],
         keep: NDArray[np.int64],
-        objective: FloatArray,
-        score: FloatArray,
-        information: FloatArray,
+        out: normal.NormalEquations,
     ) -> NDArray[np.bool_]:
         """Overwrite the normal equations of least squares of all spectra of a block, where everything is linear.
 
         They follow from products of the columns, which are the same for all spectra; returns which of these are finite
-        and not all 0. See :func:`.linear.normal_equations`.
+        and not all 0. See :func:`.normal.normal_equations`.
         """
         columns, pairs, others = self._products
         base = self.background * self.model.scale
@@ -150,13 +151,13 @@ class BoundSum:
         else:
             counts = counts.astype(np.float64)
             counts[:, keep] -= self.model.scale * (fixed @ self.columns[others])
-        good, bad = linear.normal_equations(counts, variance, keep, base, columns, pairs, objective, score, information)
-        linear.check_variances(bad)
+        good, bad = normal.normal_equations(counts, variance, keep, base, columns, pairs, *out)
+        normal.check_variances(bad)
         amplitudes = theta[:, self.moving]
         if amplitudes.any():
-            curve = np.einsum("sij,sj->si", information, amplitudes)
-            objective -= np.einsum("si,si->s", amplitudes, score - 0.5 * curve)
-            score -= curve
+            curve = np.einsum("sij,sj->si", out.information, amplitudes)
+            out.objective[...] -= np.einsum("si,si->s", amplitudes, out.score - 0.5 * curve)
+            out.score[...] -= curve
         return good
 
     def accumulate(
@@ -167,9 +168,7 @@ class BoundSum:
         weights: FloatArray | None,
         scale: float,
         shift: float,
-        objective: FloatArray,
-        score: FloatArray,
-        information: FloatArray,
+        out: normal.NormalEquations,
     ) -> None:
         """Overwrite the normal equations of some spectra of a block; see :func:`.compiled.accumulate_sum`."""
         addresses, starts, constants, constant_starts = self._tables
@@ -191,7 +190,45 @@ class BoundSum:
             y,
             y if weights is None else weights,
             weights is None,
-            objective,
-            score,
-            information,
+            *out,
         )
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def _columns_kernel(
+    energy: FloatArray, parameters: FloatArray, constants: FloatArray, values: FloatArray, gradients: FloatArray
+) -> None:
+    """Background plus the sum of parameters times columns; ``constants`` holds them one after the other."""
+    n = energy.size
+    for e in range(n):
+        values[e] = constants[e]
+    for k in range(parameters.size):
+        for e in range(n):
+            gradients[k, e] = constants[(k + 1) * n + e]
+            values[e] += parameters[k] * gradients[k, e]
+
+
+class ColumnShape(LineShape):
+    """A line shape of fixed columns, which may stand on something that no parameter changes."""
+
+    homogeneous = False
+
+
+def column_term(name: str, linear: NDArray[np.bool_], columns: FloatArray, background: FloatArray) -> Term:
+    """A term from columns on the channels of a spectrum.
+
+    Parameters
+    ----------
+    name
+        Name of the term.
+    linear
+        Which parameters have a column, shape (P,); the others change nothing.
+    columns
+        Values for 1 of each parameter, shape (P, E).
+    background
+        Values where all parameters are 0, shape (E,).
+    """
+    parameters = tuple(Parameter(f"p{k}", 0.0, "", linear=bool(flag)) for k, flag in enumerate(linear))
+    chosen = np.where(linear[:, np.newaxis], columns, 0.0)
+    shape = ColumnShape(name, parameters, _columns_kernel, Role.ADDITIVE)
+    return Term(shape, np.concatenate([background, chosen.ravel()]))

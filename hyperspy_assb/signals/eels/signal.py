@@ -21,8 +21,7 @@ from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.eels.scattering.low_loss_components import ELEMENTS, LowLossOptions
 from hyperspy_assb.eels.zero_loss.peak_search import SEARCH_RANGE
 from hyperspy_assb.eels.zero_loss.removal import RemovalMethod
-from hyperspy_assb.models.eels import ASSBEELSModel
-from hyperspy_assb.models.low_loss import create_low_loss_model
+from hyperspy_assb.models.eels import ASSBEELSModel, create_low_loss_model
 from hyperspy_assb.signals.eels import low_loss_reading as reading
 from hyperspy_assb.signals.eels import zero_loss
 from hyperspy_assb.signals.eels.delithiation import Delithiation

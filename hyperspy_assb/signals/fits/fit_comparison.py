@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hyperspy_assb.models.evidence import Evidence
+from hyperspy_assb.models.results import Evidence
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class FitComparison:
         ValueError
             If the criterion is not one of the two.
         """
-        from hyperspy_assb.plotting import plot_map
+        from hyperspy_assb.plotting import MapOptions, plot_map
         from hyperspy_assb.plotting.style import robust_limits
 
         if criterion not in ("aic", "bic"):
@@ -64,7 +64,7 @@ class FitComparison:
             cmap="RdBu_r",
             vmin=-limit,
             vmax=limit,
-            missing_label="not fitted by both",
+            options=MapOptions(missing_label="not fitted by both"),
         )
 
 

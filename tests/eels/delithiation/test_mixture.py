@@ -12,8 +12,8 @@ from scipy import fft, ndimage
 
 from hyperspy_assb.eels.delithiation.mixture import MixtureModel, PhaseSpectra, refine_spectra
 from hyperspy_assb.eels.lineshapes import ZERO_LOSS_PEAK
-from hyperspy_assb.fitting.solver.spectra_fit import fit_spectra
-from hyperspy_assb.fitting.spectra.terms import Term
+from hyperspy_assb.fitting.solver.spectra_fit import FitProblem, fit_spectra
+from hyperspy_assb.fitting.spectra.line_shape import Term
 
 ENERGY = -10.0 + 0.25 * np.arange(400)
 SCALE = 0.25
@@ -110,7 +110,7 @@ def test_a_fit_without_noise_finds_the_truth(shift, amounts, intensity):
     # A tenth off, all phases alike, as `start_mixture` reads it off a spectrum.
     start = parameters(own, [max(0.3 * sum(amounts), 0.01)] * 3, intensity=0.8 * intensity)
     start[0, 1] = shift + 0.1
-    found = fit_spectra(own, np.maximum(counts, 0.0), start, free=own.free(), lower=own.lower)
+    found = fit_spectra(np.maximum(counts, 0.0), FitProblem(model=own, start=start, free=own.free(), lower=own.lower))
     assert found.usable.all()
     np.testing.assert_allclose(found.values[0, own.amounts], amounts, atol=1e-4)
 
@@ -132,7 +132,11 @@ def test_refinement_finds_what_the_spectra_miss(rng):
         fitted = []
         for phase in range(3):
             rows = members == phase
-            fitted.append(fit_spectra(own, counts[rows], theta[rows], free=own.free([phase]), lower=own.lower).values)
+            fitted.append(
+                fit_spectra(
+                    counts[rows], FitProblem(model=own, start=theta[rows], free=own.free([phase]), lower=own.lower)
+                ).values
+            )
         values = np.concatenate(fitted)
         good = np.isfinite(values).all(axis=1)
         assert good.mean() > 0.9

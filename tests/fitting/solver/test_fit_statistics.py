@@ -19,10 +19,10 @@ from hyperspy_assb.fitting.solver.fit_statistics import (
     information_criteria,
     variance_inflation,
 )
-from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions, fit_spectra
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, SolverOptions, fit_spectra
 from hyperspy_assb.fitting.spectra.binding import Tie
+from hyperspy_assb.fitting.spectra.line_shape import Term
 from hyperspy_assb.fitting.spectra.sums import SumModel
-from hyperspy_assb.fitting.spectra.terms import Term
 
 NOTHING = np.full(2, np.inf)
 
@@ -113,7 +113,7 @@ def test_the_inverse_of_the_information_is_the_covariance_of_a_fit(rng):
     counts = 3.0 * rng.poisson(model.evaluate(truth, free)[0] / 3.0) + rng.normal(0.0, 2.0, (1, 50))
     # The covariance is that of the last but one step.
     options = SolverOptions(tolerance=1e-20)
-    result = fit_spectra(model, counts, truth, detector=detector, mask=mask, options=options)
+    result = fit_spectra(counts, FitProblem(model=model, start=truth, mask=mask), detector=detector, options=options)
     information = fisher_information(model, result.values, free, detector=detector, mask=mask)
     np.testing.assert_allclose(result.covariance[0], np.linalg.inv(information[0]), rtol=1e-6)
 
@@ -136,7 +136,7 @@ def test_the_information_of_tied_parameters_is_that_of_the_fit(rng):
     tie = Tie(1, 0, lambda values: (0.2 * values, np.full_like(values, 0.2)))
     model, free = Line(energy), np.array([True, False])
     counts = rng.poisson(200.0 + 40.0 * energy, (1, 50)).astype(float)
-    result = fit_spectra(model, counts, np.array([[200.0, 40.0]]), free=free, ties=[tie])
+    result = fit_spectra(counts, FitProblem(model=model, start=np.array([[200.0, 40.0]]), free=free, ties=(tie,)))
     expectation, jacobian = evaluate_reduced(model, result.values, free, [tie])
     np.testing.assert_allclose(
         result.covariance[0, 0, 0], 1.0 / np.sum(jacobian[0, 0] ** 2 / expectation[0]), rtol=1e-4
@@ -219,9 +219,8 @@ def test_p_values_of_true_models_are_uniform(level, channels, noise, rng):
     mean = model.expectation(truth[np.newaxis])[0]
     counts = rng.poisson(mean, (2000, channels)) + rng.normal(0.0, noise, (2000, channels))
     fit = fit_spectra(
-        model,
         counts,
-        np.tile(truth, (2000, 1)),
+        FitProblem(model=model, start=np.tile(truth, (2000, 1))),
         detector=Detector(1.0, noise),
         options=SolverOptions(minimum_counts=1.0, covariance=False),
     )
@@ -242,7 +241,7 @@ def test_a_wrong_model_has_small_p_values(rng):
     counts = rng.poisson(model.expectation(truth[np.newaxis])[0], (50, 500)).astype(float)
     free = np.array([False, False, False, True])
     start = np.tile(truth * [0.0, 1.0, 1.0, 1.0], (50, 1))
-    fit = fit_spectra(model, counts, start, free=free)
+    fit = fit_spectra(counts, FitProblem(model=model, start=start, free=free))
     assert np.all(deviance_p_value(fit.deviance, model.expectation(fit.values), 1) < 1e-6)
 
 

@@ -10,10 +10,10 @@ from scipy.optimize import minimize
 
 from hyperspy_assb.eels.lineshapes import DARK_LEVEL, VALENCE_BAND, VOLUME_PLASMON, ZERO_LOSS_PEAK
 from hyperspy_assb.fitting.solver import steps
-from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions, Status, fit_spectra
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, SolverOptions, Status, fit_spectra
 from hyperspy_assb.fitting.spectra import compiled_sums as compiled
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
-from hyperspy_assb.fitting.spectra.terms import Term
+from hyperspy_assb.fitting.spectra.line_shape import Term
 
 ENERGY = np.linspace(0.0, 10.0, 60)
 TRUTH = np.array([400.0, 4.0, 1.2, 30.0])
@@ -63,7 +63,7 @@ def likelihood(counts, mean):
 
 
 def test_exact_recovery_from_the_expectation():
-    result = fit_spectra(MODEL, MEAN[np.newaxis], START, options=SolverOptions(tolerance=1e-12))
+    result = fit_spectra(MEAN[np.newaxis], FitProblem(model=MODEL, start=START), options=SolverOptions(tolerance=1e-12))
     assert result.status[0] == Status.CONVERGED
     np.testing.assert_allclose(result.values[0], TRUTH, rtol=1e-6)  # exact
     assert result.deviance[0] == pytest.approx(0.0, abs=1e-6)
@@ -73,7 +73,7 @@ def test_exact_recovery_from_the_expectation():
 def test_the_mean_of_a_constant():
     # Exact: the estimate of a Poisson mean is the average, its variance the average over the number of channels.
     counts = np.array([[90.0, 100.0, 110.0] * 20])
-    result = fit_spectra(Twice(), counts, np.array([50.0, 0.0]), free=np.array([True, False]))
+    result = fit_spectra(counts, FitProblem(model=Twice(), start=np.array([50.0, 0.0]), free=np.array([True, False])))
     assert result.values[0, 0] == pytest.approx(100.0, abs=1e-2)  # the step that is left gains 1e-4 in log-likelihood
     assert result.std[0, 0] == pytest.approx(np.sqrt(100.0 / 60.0), rel=1e-3)
 
@@ -86,7 +86,11 @@ def test_a_whole_spectrum_is_recovered():
     free[[3, 6]] = False
     start = np.where(free, truth * 1.05, truth)
     start[1] = 0.0
-    result = fit_spectra(model, model.expectation(truth), start, free=free, options=SolverOptions(tolerance=1e-14))
+    result = fit_spectra(
+        model.expectation(truth),
+        FitProblem(model=model, start=start, free=free),
+        options=SolverOptions(tolerance=1e-14),
+    )
     assert result.status[0] == Status.CONVERGED
     np.testing.assert_allclose(result.values[0], truth, rtol=1e-5)  # exact
 
@@ -95,7 +99,7 @@ def test_a_whole_spectrum_is_recovered():
 def test_the_estimate_is_the_maximum_of_the_likelihood(seed):
     # Other program: scipy on the same likelihood.
     counts = draw(np.random.default_rng(seed), 1)
-    result = fit_spectra(MODEL, counts, START, options=SolverOptions(tolerance=1e-10))
+    result = fit_spectra(counts, FitProblem(model=MODEL, start=START), options=SolverOptions(tolerance=1e-10))
 
     def objective(theta):
         mean, jacobian = MODEL.evaluate(theta * TRUTH, FREE)
@@ -125,7 +129,7 @@ def test_errors_are_true(scale, detector):
     counts = draw(np.random.default_rng(3), 4000, mean=mean, gain=detector.gain, read_noise=detector.read_noise)
     if detector.read_noise > 5.0 and scale < 1.0:
         assert np.mean(counts < 0.0) > 0.05
-    result = fit_spectra(MODEL, counts, truth * 1.1, detector=detector)
+    result = fit_spectra(counts, FitProblem(model=MODEL, start=truth * 1.1), detector=detector)
     assert np.mean(result.status == Status.CONVERGED) > 0.999
     good = result.usable
     error, std = (result.values - truth)[good], result.std[good]
@@ -143,8 +147,10 @@ def test_errors_are_true(scale, detector):
 
 def test_gain_scales_values_but_not_relative_errors(rng):
     electrons = draw(rng, 20)
-    one = fit_spectra(MODEL, electrons, START)
-    five = fit_spectra(MODEL, 5.0 * electrons, START * [5.0, 1.0, 1.0, 5.0], detector=Detector(gain=5.0))
+    one = fit_spectra(electrons, FitProblem(model=MODEL, start=START))
+    five = fit_spectra(
+        5.0 * electrons, FitProblem(model=MODEL, start=START * [5.0, 1.0, 1.0, 5.0]), detector=Detector(gain=5.0)
+    )
     unit = np.array([5.0, 1.0, 1.0, 5.0])
     np.testing.assert_allclose(five.values, one.values * unit, rtol=1e-9)
     np.testing.assert_allclose(five.std, one.std * unit, rtol=1e-9)
@@ -157,14 +163,16 @@ def test_gain_scales_values_but_not_relative_errors(rng):
 def test_a_bound_stops_a_parameter(rng):
     counts = draw(rng, 5)
     upper = np.array([np.inf, 3.0, np.inf, np.inf])
-    result = fit_spectra(MODEL, counts, [300.0, 2.5, 1.5, 50.0], upper=upper)
+    result = fit_spectra(counts, FitProblem(model=MODEL, start=[300.0, 2.5, 1.5, 50.0], upper=upper))
     assert np.all(result.status == Status.AT_BOUND)
     assert np.all(result.usable)
     np.testing.assert_array_equal(result.values[:, 1], 3.0)
     np.testing.assert_array_equal(result.covariance[:, 1], 0.0)
     np.testing.assert_array_equal(result.covariance[:, :, 1], 0.0)
     # The others are where a fit with that parameter fixed puts them.
-    fixed = fit_spectra(MODEL, counts, [300.0, 3.0, 1.5, 50.0], free=np.array([True, False, True, True]))
+    fixed = fit_spectra(
+        counts, FitProblem(model=MODEL, start=[300.0, 3.0, 1.5, 50.0], free=np.array([True, False, True, True]))
+    )
     assert np.all(fixed.status == Status.CONVERGED)
     others = [0, 2, 3]
     assert np.all(np.abs(result.values - fixed.values)[:, others] < 0.03 * fixed.std[:, others])
@@ -173,14 +181,16 @@ def test_a_bound_stops_a_parameter(rng):
 
 def test_a_bound_that_does_not_hold_does_nothing(rng):
     counts = draw(rng, 5)
-    free_fit = fit_spectra(MODEL, counts, START)
-    bounded = fit_spectra(MODEL, counts, START, lower=np.zeros(4), upper=np.array([1e4, 9.0, 5.0, 1e3]))
+    free_fit = fit_spectra(counts, FitProblem(model=MODEL, start=START))
+    bounded = fit_spectra(
+        counts, FitProblem(model=MODEL, start=START, lower=np.zeros(4), upper=np.array([1e4, 9.0, 5.0, 1e3]))
+    )
     np.testing.assert_array_equal(bounded.values, free_fit.values)
     assert np.all(bounded.status == Status.CONVERGED)
 
 
 def test_a_start_outside_the_bounds_is_brought_in(rng):
-    result = fit_spectra(MODEL, draw(rng, 3), START * 3.0, upper=TRUTH * 1.5)
+    result = fit_spectra(draw(rng, 3), FitProblem(model=MODEL, start=START * 3.0, upper=TRUTH * 1.5))
     assert np.all(result.usable)
     assert np.all(result.values <= TRUTH * 1.5)
 
@@ -190,7 +200,7 @@ def test_fixed_parameters_keep_their_own_start(rng):
     start = np.repeat(TRUTH[np.newaxis], 3, axis=0)
     start[:, 2] = [1.1, 1.2, 1.3]
     free = np.array([True, True, False, True])
-    result = fit_spectra(MODEL, counts, start, free=free)
+    result = fit_spectra(counts, FitProblem(model=MODEL, start=start, free=free))
     np.testing.assert_array_equal(result.values[:, 2], [1.1, 1.2, 1.3])
     np.testing.assert_array_equal(result.std[:, 2], 0.0)
     assert np.all(result.dof == ENERGY.size - 3)
@@ -208,7 +218,7 @@ def test_masked_channels_do_not_matter(first, last, junk):
     counts = draw(np.random.default_rng(9), 2)
     other = counts.copy()
     other[:, mask] = junk
-    one, two = (fit_spectra(MODEL, c, START, mask=mask) for c in (counts, other))
+    one, two = (fit_spectra(c, FitProblem(model=MODEL, start=START, mask=mask)) for c in (counts, other))
     assert np.isfinite(one.values).all()
     for name in ("values", "covariance", "deviance", "status", "iterations"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
@@ -228,13 +238,13 @@ def failed(result, row, status):
 
 def test_pixels_that_cannot_be_fitted_say_why(rng):
     counts = draw(rng, 6)
-    alone = fit_spectra(MODEL, counts[[4]], START)
+    alone = fit_spectra(counts[[4]], FitProblem(model=MODEL, start=START))
     counts[0] = 0.0
     counts[1, 7] = np.nan
     counts[2, 7] = np.inf
     counts[3] = 0.0
     counts[3, :99] = 1.0  # 60 counts
-    result = fit_spectra(MODEL, counts, START)
+    result = fit_spectra(counts, FitProblem(model=MODEL, start=START))
     failed(result, 0, Status.MASKED)
     failed(result, 1, Status.MASKED)
     failed(result, 2, Status.MASKED)
@@ -246,13 +256,15 @@ def test_pixels_that_cannot_be_fitted_say_why(rng):
 
 def test_few_counts_are_electrons_not_counts():
     counts = np.full((1, 60), 4.0)  # 240 counts of 4 an electron
-    failed(fit_spectra(MODEL, counts, TRUTH, detector=Detector(gain=4.0)), 0, Status.TOO_FEW_COUNTS)
-    assert fit_spectra(MODEL, counts, TRUTH).status[0] != Status.TOO_FEW_COUNTS
+    failed(
+        fit_spectra(counts, FitProblem(model=MODEL, start=TRUTH), detector=Detector(gain=4.0)), 0, Status.TOO_FEW_COUNTS
+    )
+    assert fit_spectra(counts, FitProblem(model=MODEL, start=TRUTH)).status[0] != Status.TOO_FEW_COUNTS
 
 
 def test_a_singular_model_is_flagged():
     counts = np.random.default_rng(0).poisson(100.0, (4, 60)).astype(float)
-    result = fit_spectra(Twice(), counts, [50.0, 20.0])
+    result = fit_spectra(counts, FitProblem(model=Twice(), start=[50.0, 20.0]))
     for row in range(4):
         failed(result, row, Status.SINGULAR)
 
@@ -267,22 +279,28 @@ def test_a_parameter_that_nothing_depends_on_has_no_invented_error(rng):
             return mean, jacobian[:, free]
 
     counts = draw(rng, 2)
-    result = fit_spectra(Idle(), counts, [*START, 7.0])
+    result = fit_spectra(counts, FitProblem(model=Idle(), start=[*START, 7.0]))
     np.testing.assert_array_equal(result.values[:, 4], 7.0)
     assert np.all(result.status == Status.AT_BOUND)
-    np.testing.assert_allclose(result.values[:, :4], fit_spectra(MODEL, counts, START).values, rtol=1e-9)
+    np.testing.assert_allclose(
+        result.values[:, :4], fit_spectra(counts, FitProblem(model=MODEL, start=START)).values, rtol=1e-9
+    )
 
 
 def test_one_iteration_is_not_enough(rng):
     failed(
-        fit_spectra(MODEL, draw(rng, 1), START * 2, options=SolverOptions(max_iterations=1)), 0, Status.NOT_CONVERGED
+        fit_spectra(draw(rng, 1), FitProblem(model=MODEL, start=START * 2), options=SolverOptions(max_iterations=1)),
+        0,
+        Status.NOT_CONVERGED,
     )
 
 
 def test_a_wrong_model_still_ends(rng):
     """Two peaks fitted by one: the estimate converges, and the deviance tells that it is no description."""
     second = MODEL.evaluate([2e4, 8.0, 0.5, 0.0], FREE)[0][0]
-    result = fit_spectra(MODEL, draw(rng, 3, mean=20 * MEAN + second), START, lower=np.full(4, 1e-2))
+    result = fit_spectra(
+        draw(rng, 3, mean=20 * MEAN + second), FitProblem(model=MODEL, start=START, lower=np.full(4, 1e-2))
+    )
     assert np.all(result.status != Status.NOT_CONVERGED)
     assert np.all(result.deviance > 100 * result.dof)
 
@@ -297,12 +315,12 @@ def test_a_wrong_model_still_ends(rng):
 )
 def test_wrong_shapes(kwargs, message):
     with pytest.raises(ValueError, match=message):
-        fit_spectra(MODEL, MEAN[np.newaxis], START, **kwargs)
+        fit_spectra(MEAN[np.newaxis], FitProblem(model=MODEL, start=START, **kwargs))
 
 
 def test_one_spectrum_needs_its_axis():
     with pytest.raises(ValueError, match=r"\(spectra, channels\)"):
-        fit_spectra(MODEL, MEAN, START)
+        fit_spectra(MEAN, FitProblem(model=MODEL, start=START))
 
 
 @pytest.mark.parametrize("values", [{"gain": 0.0}, {"gain": -1.0}, {"gain": np.nan}, {"read_noise": -1.0}])
@@ -318,8 +336,12 @@ def test_impossible_detectors(values):
 def test_blocks_and_order_do_not_matter(rng, block_size, workers):
     counts = draw(rng, 50)
     order = rng.permutation(50)
-    plain = fit_spectra(MODEL, counts, START)
-    other = fit_spectra(MODEL, counts[order], START, options=SolverOptions(block_size=block_size, workers=workers))
+    plain = fit_spectra(counts, FitProblem(model=MODEL, start=START))
+    other = fit_spectra(
+        counts[order],
+        FitProblem(model=MODEL, start=START),
+        options=SolverOptions(block_size=block_size, workers=workers),
+    )
     np.testing.assert_array_equal(other.status, plain.status[order])
     np.testing.assert_allclose(other.values, plain.values[order], rtol=1e-9)
     np.testing.assert_allclose(other.covariance, plain.covariance[order], rtol=1e-7, atol=1e-9)
@@ -328,14 +350,18 @@ def test_blocks_and_order_do_not_matter(rng, block_size, workers):
 def test_inputs_are_not_changed(rng):
     counts, start = draw(rng, 3), START * 5.0
     kept, begun = counts.copy(), start.copy()
-    fit_spectra(MODEL, counts, start, upper=TRUTH * 2, detector=Detector(gain=2.0, read_noise=1.0))
+    fit_spectra(
+        counts, FitProblem(model=MODEL, start=start, upper=TRUTH * 2), detector=Detector(gain=2.0, read_noise=1.0)
+    )
     np.testing.assert_array_equal(counts, kept)
     np.testing.assert_array_equal(start, begun)
 
 
 def test_progress_adds_up(rng):
     done = []
-    fit_spectra(MODEL, draw(rng, 75), START, options=SolverOptions(block_size=32), progress=done.append)
+    fit_spectra(
+        draw(rng, 75), FitProblem(model=MODEL, start=START), options=SolverOptions(block_size=32), progress=done.append
+    )
     assert done == [32, 32, 11]
 
 
@@ -349,14 +375,16 @@ def test_an_interrupt_stops_the_fit_and_leaves_everything_as_it_was(rng):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit_spectra(MODEL, counts, start, options=SolverOptions(block_size=10), progress=interrupt)
+        fit_spectra(
+            counts, FitProblem(model=MODEL, start=start), options=SolverOptions(block_size=10), progress=interrupt
+        )
     assert calls == [10]
     np.testing.assert_array_equal(counts, kept)
     np.testing.assert_array_equal(start, begun)
 
 
 def test_no_spectra():
-    result = fit_spectra(MODEL, np.zeros((0, 60)), START)
+    result = fit_spectra(np.zeros((0, 60)), FitProblem(model=MODEL, start=START))
     assert result.values.shape == (0, 4)
     assert result.std.shape == (0, 4)
 
@@ -380,10 +408,10 @@ def test_others_do_not_make_up_for_what_a_bound_forbids():
 
     counts = np.random.default_rng(4).poisson(np.array([6e5, -1e5, 1e4]) @ shapes, (40, ENERGY.size))
     start = np.array([5e5, 1e-3, 1e4])  # close to the bound, not at it
-    result = fit_spectra(Mixture(), counts, start, lower=np.array([-np.inf, 0.0, -np.inf]))
+    result = fit_spectra(counts, FitProblem(model=Mixture(), start=start, lower=np.array([-np.inf, 0.0, -np.inf])))
     assert np.all(result.status == Status.AT_BOUND)
     np.testing.assert_array_equal(result.values[:, 1], 0.0)
-    alone = fit_spectra(Mixture(), counts, [5e5, 0.0, 1e4], free=np.array([True, False, True]))
+    alone = fit_spectra(counts, FitProblem(model=Mixture(), start=[5e5, 0.0, 1e4], free=np.array([True, False, True])))
     # Exact up to the log-likelihood at which either ends: 1e-4, more where the model misses the data, as here.
     assert np.all(np.abs(result.values - alone.values)[:, [0, 2]] < 0.1 * alone.std[:, [0, 2]])
     assert result.iterations.max() < 15
@@ -444,7 +472,7 @@ def bright(rng, total, n, miss):
 def test_bright_spectra_converge_to_where_the_gradient_vanishes(rng, total, miss):
     counts = bright(rng, total, 20, miss)
     start = START * [total / 1e3, 1.0, 1.0, total / 1e3] * np.exp(0.05 * rng.standard_normal((20, 4)))
-    result = fit_spectra(MODEL, counts, start, lower=np.array([0.0, -np.inf, 0.1, 0.0]))
+    result = fit_spectra(counts, FitProblem(model=MODEL, start=start, lower=np.array([0.0, -np.inf, 0.1, 0.0])))
     assert result.usable.all(), (result.status, result.iterations)
     mean, jacobian = MODEL.evaluate(result.values, FREE)
     score = np.einsum("sfe,se->sf", jacobian, (counts - mean) / mean)
@@ -461,7 +489,9 @@ def test_least_squares_of_nearly_exact_data_converge(rng, level, relative):
     truth = TRUTH * [level / 400.0, 1.0, 1.0, level / 400.0]
     mean = MODEL.evaluate(truth, FREE)[0][0]
     counts = mean * (1.0 + relative * rng.standard_normal((10, mean.size)))
-    result = fit_spectra(MODEL, counts, truth * np.exp(0.05 * rng.standard_normal((10, 4))), variance=1.0)
+    result = fit_spectra(
+        counts, FitProblem(model=MODEL, start=truth * np.exp(0.05 * rng.standard_normal((10, 4)))), variance=1.0
+    )
     assert result.usable.all(), (result.status, result.iterations)
     np.testing.assert_allclose(result.values, np.broadcast_to(truth, (10, 4)), rtol=5.0 * relative + 1e-5)
 
@@ -500,7 +530,7 @@ def test_what_stands_still_does_not_keep_others_from_learning():
 
 def test_the_first_of_fits_that_are_as_good():
     counts = np.repeat(MEAN[np.newaxis] * 1e6, 3, axis=0)
-    result = fit_spectra(MODEL, counts, START * [1e6, 1.0, 1.0, 1e6])
+    result = fit_spectra(counts, FitProblem(model=MODEL, start=START * [1e6, 1.0, 1.0, 1e6]))
     assert result.best() == 0
     result.deviance[:] = [20.0, 10.0 + 1e-9, 10.0]
     assert result.best() == 1

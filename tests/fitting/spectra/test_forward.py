@@ -20,7 +20,7 @@ from hyperspy_assb.eels.lineshapes import (
     valence_continuum,
 )
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
-from hyperspy_assb.fitting.spectra.terms import Term
+from hyperspy_assb.fitting.spectra.line_shape import Term
 
 ENERGY = -12.0 + 0.25 * np.arange(640)
 BREAKS = np.array([2.0, 8.0, 14.0, 20.0, 27.0, 40.0, 150.0])

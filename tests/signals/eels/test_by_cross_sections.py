@@ -10,7 +10,7 @@ import pytest
 from hyperspy_assb.eels.delithiation.cross_section_calibration import near_edge_errors
 from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
 from hyperspy_assb.eels.scattering.separability import NEAR_EDGE_UNCERTAINTY
-from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions, fit_spectra
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, SolverOptions, fit_spectra
 from hyperspy_assb.models.compile import compile_model
 from hyperspy_assb.models.multifit import detector_from_metadata
 from hyperspy_assb.signals.eels.delithiation import load_delithiation
@@ -213,13 +213,15 @@ def test_wrong_shapes_do_what_is_said(battery, edge, shape):
     expected = compiled.model.evaluate(theta[np.newaxis], none)[0]
     theta[column[edge, shape]] -= step
     fitted = fit_spectra(
-        compiled.model,
         expected,
-        theta,
-        free=compiled.free,
-        lower=np.full(theta.size, -np.inf),
-        upper=np.full(theta.size, np.inf),
-        mask=compiled.mask,
+        FitProblem(
+            model=compiled.model,
+            start=theta,
+            free=compiled.free,
+            lower=np.full(theta.size, -np.inf),
+            upper=np.full(theta.size, np.inf),
+            mask=compiled.mask,
+        ),
         detector=Detector(),
         options=SolverOptions(max_iterations=200, workers=1),
     )
