@@ -21,7 +21,22 @@ from hyperspy_assb.signals import result_files
 from hyperspy_assb.signals.packing import find_class, pack, unpack
 from hyperspy_assb.signals.region_mask import Names, region_masks
 
-KINDS: dict[str, str] = {}
+_EDS = "hyperspy_assb.eds."
+_EDS_SIGNALS = "hyperspy_assb.signals.eds."
+KINDS: dict[str, str] = {
+    "Beyond": _EDS + "interfaces.interface_width",
+    "Composition": _EDS + "composition.atoms",
+    "CompositionChange": _EDS + "comparison.composition_change",
+    "CompositionComparison": _EDS_SIGNALS + "composition_comparison",
+    "EDSComposition": _EDS_SIGNALS + "compositions",
+    "EDSPhases": _EDS_SIGNALS + "compositions",
+    "InterfaceFit": _EDS + "interfaces.interface_width",
+    "InterfaceProfile": _EDS_SIGNALS + "interface_profile",
+    "PhaseMixture": _EDS + "phases.stoichiometry",
+    "PhaseOptions": _EDS + "phases.stoichiometry",
+    "Profile": _EDS + "interfaces.profiles",
+    "Width": _EDS + "interfaces.interface_width",
+}
 """Modules by the names of the classes that a file may hold: results, and the dataclasses and enumerations in them.
 
 Nothing else is ever built from a file. A class is imported when a file first names it.
@@ -153,6 +168,15 @@ class Result(ABC):
         """Maps of the last axis of some values, by name; ``title`` has a place for the name."""
         return {name: self._map(values[..., i], title.format(name), units) for i, name in enumerate(names)}
 
+    def _stacked(self, maps: Mapping[str, Any], title: str) -> Any:
+        """Maps of one quantity as one signal, for the file; their names are in its metadata."""
+        axes = [{"name": "quantity", "size": len(maps), "navigate": True}, *(dict(axis) for axis in self.axes)]
+        data = np.reshape([item.data for item in maps.values()], [axis["size"] for axis in axes])
+        signal = hs.signals.BaseSignal(data, axes=axes)
+        signal.metadata.General.title = title
+        signal.metadata.set_item("ASSB.quantities", list(maps))
+        return signal
+
     def _pixel_columns(self) -> Mapping[str, Any]:
         """Quantities of every pixel for the table, without position and status."""
         raise AssbValueError(f"A {type(self).__name__} has no pixels.")
@@ -180,6 +204,9 @@ class Result(ABC):
     def _in_words(self, status: NDArray[Any]) -> list[str]:
         words = {} if self.statuses is None else {int(s): s.name.lower() for s in self.statuses}
         return [words[int(value)] for value in status]
+
+    def _everywhere(self) -> NDArray[np.bool_]:
+        return np.ones(self.shape, dtype=bool)
 
     def _count_statuses(self, mask: NDArray[np.bool_]) -> dict[str, int]:
         if self.statuses is None:

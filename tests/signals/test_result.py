@@ -484,8 +484,12 @@ def test_older_format(node: str, ending: str, tmp_path: Path) -> None:
     signal = hs.signals.BaseSignal(np.zeros(3))
     signal.metadata.set_item(f"ASSB.{node}", OLDER[node])
     signal.save(path)
-    by = "an earlier hyperspy_assb" if node == "comparison" else "hyperspy_assb 0.1.0"
-    check_refused(path, "is an older file", f"written by {by}", "repeat the analysis")
+    if node in result_files._OTHER_READERS:
+        function = result_files._OTHER_READERS[node]
+        assert callable(getattr(hyperspy_assb, function))
+        check_refused(path, f"is read by another function: hyperspy_assb.{function}(")
+    else:
+        check_refused(path, "is an older file", "written by hyperspy_assb 0.1.0", "repeat the analysis")
 
 
 @pytest.mark.parametrize(

@@ -314,7 +314,7 @@ def quantify_phases(
     if missing:
         raise ValueError(f"The phases hold {', '.join(missing)}, which is not among the elements: add it.")
     _must_differ(columns, held)
-    composition, fit, calibration = quantify_columns(scene, counts, columns, threads=threads)
+    composition, (by_element, fit), calibration = quantify_columns(scene, counts, columns, threads=threads)
     names = tuple(columns)
     k = len(names)
     cell = tuple(el for el in scene.elements if el in held or el in CELL_ELEMENTS)
@@ -322,8 +322,7 @@ def quantify_phases(
     matrix = np.array([[atoms.get(el, 0.0) for atoms in columns.values()] for el in cell])
     evidence = explain(own, matrix)
     # With few counts errors are not normal: what the likelihoods say of both fits then counts.
-    assert composition.fit is not None
-    by_likelihood = special.chdtrc(evidence.freedom, np.maximum(fit.deviance - composition.fit.deviance, 0.0))
+    by_likelihood = special.chdtrc(evidence.freedom, np.maximum(fit.deviance - by_element.deviance, 0.0))
     p_value = np.fmax(evidence.p_value, np.where(evidence.freedom > 0, by_likelihood, 1.0))
     p_value[np.isnan(evidence.p_value)] = np.nan
     status = np.full(len(fit.status), PhaseStatus.GOOD, dtype=np.int8)
@@ -350,7 +349,7 @@ def quantify_phases(
         covariance=fit.covariance[:, :k, :k],
         by_calibration=fit.by_group[:, :k],
         calibration=calibration,
-        composition=replace(composition, fit=None),
+        composition=composition,
         residual=evidence.residual,
         residual_std=evidence.std,
         p_value=p_value,
@@ -396,4 +395,4 @@ def phases_of_map(recorded: EDSMap, settings: Settings, options: PhaseOptions) -
         },
         methods=prepared.methods,
     )
-    return Analysis(found, (*([told] if told else ()), _OLIVINES, *prepared.findings), record)
+    return Analysis(found, (*([told] if told else ()), _OLIVINES, *prepared.notes), record)

@@ -157,7 +157,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         Returns
         -------
         EnergyCalibration
-            Offset, gain and resolution with errors, the shift of every line, and findings in words.
+            Offset, gain and resolution with errors, the shift of every line, and notes in words.
 
         Raises
         ------
@@ -186,7 +186,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         """
         found = self.check_energy_calibration()
         if not found.trusted:
-            raise ValueError(f"{found.findings[0]} Nothing was changed.")
+            raise ValueError(f"{found.notes[0]} Nothing was changed.")
         axis = self.axes_manager.signal_axes[0]
         axis.offset, axis.scale = found.corrected(axis.offset, axis.scale, per_keV=units_per_keV(self))
         if resolution:
@@ -245,7 +245,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         """
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
         recorded = read_map(self, need_angle=absorption)
-        return EDSComposition.of(quantify_map(recorded, settings), recorded.axes)
+        return EDSComposition(**vars(quantify_map(recorded, settings)), axes=recorded.axes)
 
     def quantify_phases(
         self,
@@ -303,7 +303,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
             elements = (*_named(elements), *options.elements())
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
         recorded = read_map(self, need_angle=absorption)
-        return EDSPhases.of(phases_of_map(recorded, settings, options), recorded.axes)
+        return EDSPhases(**vars(phases_of_map(recorded, settings, options)), axes=recorded.axes)
 
     def interface_profile(
         self,
@@ -375,7 +375,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         )
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, None, fit_range)
         analysis = interface_of_map(read_map(self, need_angle=absorption), settings, options)
-        return InterfaceProfile.of(analysis, ())
+        return InterfaceProfile(**vars(analysis))
 
     def compare_composition(
         self,
@@ -415,7 +415,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
         maps = [read_map(signal, need_angle=absorption) for signal in (self, after)]
         analysis = compare_maps(*maps, settings, options or CompositionOptions())
-        return CompositionComparison.of(analysis, analysis.found.axes(maps[0].axes))
+        return CompositionComparison(**vars(analysis), axes=analysis.found.axes(maps[0].axes))
 
     # ----------------------------------------------------------------- private
 
