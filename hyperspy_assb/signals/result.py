@@ -32,6 +32,7 @@ KINDS: dict[str, str] = {
     "EDSPhases": _EDS_SIGNALS + "compositions",
     "InterfaceFit": _EDS + "interfaces.interface_width",
     "InterfaceProfile": _EDS_SIGNALS + "interface_profile",
+    "LineCounts": _EDS_SIGNALS + "line_counts",
     "PhaseMixture": _EDS + "phases.stoichiometry",
     "PhaseOptions": _EDS + "phases.stoichiometry",
     "Profile": _EDS + "interfaces.profiles",

@@ -16,6 +16,9 @@ from hyperspy_assb.fitting.fixed_shapes.nonnegative import fit_correlated
 
 _ROUNDS = 3
 """Fits of a mixture: an error of the calibration is in proportion to what the mixture of the one before has."""
+_PRESENT = 1e-6
+"""Share of the largest phase, in units of the errors, above which a phase is there: less is of rounding, where the data
+lie as far from a mixture with it as from one without it."""
 _FLOOR = 0.005
 """Share of the atoms that shapes of lines and continuum which are not quite those of the model may feign."""
 _TILES = (4, 16)
@@ -251,7 +254,8 @@ def explain(found: Composition, matrix: FloatArray) -> Evidence:
         spread = counting + own[:, :, np.newaxis] * np.eye(m)
         fit_correlated(data, spread, matrix, amounts, squares)
         expected = amounts @ matrix.T
-    freedom = m - np.count_nonzero(amounts > 0.0, axis=1)
+    size = amounts * np.linalg.norm(matrix / np.sqrt(np.einsum("nii->ni", spread))[:, :, np.newaxis], axis=1)
+    freedom = m - np.count_nonzero(size > _PRESENT * size.max(axis=1, keepdims=True, initial=0.0), axis=1)
     evidence.residual[known] = data - expected
     evidence.std[known] = np.sqrt(np.einsum("nii->ni", spread))
     evidence.freedom[known] = freedom

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -122,11 +122,23 @@ def test_p_values_of_a_single_phase_are_not_too_small(rng):
 
 @settings(max_examples=25, deadline=None)
 @given(st.floats(0.1, 100.0), st.lists(st.floats(0.0, 200.0), min_size=3, max_size=3))
+@example(0.109375, [0.0, 1.0, 0.0])
 def test_units_do_not_matter(factor, amounts):
     one = explain(composition(amounts, calibration=0.05), MATRIX)
     other = explain(composition(factor * np.array(amounts), factor**2, 0.05), MATRIX)
     np.testing.assert_allclose(other.p_value, one.p_value, rtol=1e-6, atol=1e-12)
     np.testing.assert_allclose(other.residual, factor * one.residual, rtol=1e-6, atol=1e-6 * factor)
+
+
+@pytest.mark.parametrize("iron", [0.1, 0.01, 1e-3, 1e-4])
+def test_units_do_not_matter_where_a_second_phase_would_do_as_well(iron):
+    # Without iron in the column, both phases are as far from it, together or alone.
+    matrix = np.array([[iron, 0.0], [1.0, 1.0], [4.0, 4.0]])
+    amounts = np.array([0.0, 1.0, 0.0])
+    for factor in np.random.default_rng(0).uniform(0.1, 100.0, 100):
+        found = explain(composition(factor * amounts, factor**2, 0.05), matrix)
+        assert found.freedom[0] == 2
+        assert found.p_value[0] == pytest.approx(0.62464, abs=1e-3)
 
 
 def test_foreign_share_by_hand():
