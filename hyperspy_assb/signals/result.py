@@ -237,9 +237,28 @@ def load(path: str | PathLike[str]) -> Result:
 
     Examples
     --------
+    Composition of a virtual battery, saved and loaded:
+
+    >>> import tempfile
+    >>> from pathlib import Path
     >>> import hyperspy_assb
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> signal = micro_battery(shape=(3, 4), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+    >>> path = Path(tempfile.mkdtemp()) / "composition.hspy"
+    >>> signal.quantify_composition().save(path)
+    >>> found = hyperspy_assb.load(path)
+    >>> type(found).__name__, found.shape
+    ('EDSComposition', (3, 4))
+    >>> olivine = found.atomic_percent["Fe"].data > 5.0
+    >>> found.to_dataframe(region={"olivine": olivine})[["Fe (at. %)", "fitted"]].round(0)
+             Fe (at. %)  fitted
+    region
+    olivine        11.0       8
+
+    What is no result is an error that names the file:
+
     >>> try:
-    ...     d = hyperspy_assb.load("before bias.hspy")
+    ...     hyperspy_assb.load("before bias.hspy")
     ... except FileNotFoundError as error:
     ...     print(error)
     There is no file before bias.hspy: check its name and folder.

@@ -91,7 +91,7 @@ def test_what_no_phase_explains_has_no_fractions(signal, tmp_path):
     for low, high in ((1.8, 2.3), (9.6, 10.1), (1.1, 1.3)):
         other.data[..., (axis > low) & (axis < high)] //= 4
     found = analyse_xrays(other)
-    assert not found.phases.judge().explained
+    assert not found.phases.check_mixture().explained
     assert found.findings[0].startswith("No mixture of the phases explains the map as a whole")
     assert not any(text.startswith("Volume:") for text in found.phases.summary().splitlines())
     write_xrays(found, tmp_path)

@@ -43,7 +43,7 @@ class CompositionOptions:
         Pixels (rows, columns) by which the later map is shifted, where that is known; None: found.
     largest_shift
         Share of the map by which it may be shifted.
-    false_discovery_rate
+    fdr
         Expected share of false finds among all.
     """
 
@@ -51,13 +51,13 @@ class CompositionOptions:
     register: bool = True
     shift: tuple[float, float] | None = None
     largest_shift: float = 0.25
-    false_discovery_rate: float = 0.05
+    fdr: float = 0.05
 
     def __post_init__(self) -> None:
         if self.block < 1:
             raise ValueError(f"block must be 1 or more pixels, not {self.block}.")
-        if not 0.0 < self.false_discovery_rate < 1.0:
-            raise ValueError(f"false_discovery_rate must lie between 0 and 1, not at {self.false_discovery_rate}.")
+        if not 0.0 < self.fdr < 1.0:
+            raise ValueError(f"fdr must lie between 0 and 1, not at {self.fdr}.")
 
 
 class BlockStatus(IntEnum):
@@ -252,7 +252,7 @@ def compare_compositions(
     before_covariance, after_covariance
         Shape (rows, columns, M, M).
     options
-        Blocks, registration, level.
+        Blocks, registration, false discovery rate.
 
     Returns
     -------
@@ -299,7 +299,7 @@ def compare_compositions(
     difference, std = second - first, np.sqrt(variance)
     p_value = 2.0 * special.ndtr(-np.abs(difference / std))
     q_value = false_discovery(p_value)
-    found = np.nan_to_num(q_value, nan=1.0) <= options.false_discovery_rate
+    found = np.nan_to_num(q_value, nan=1.0) <= options.fdr
     return CompositionChange(
         elements=tuple(elements),
         shift=(float(shift[0]), float(shift[1])),

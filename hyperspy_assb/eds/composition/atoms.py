@@ -245,14 +245,14 @@ class Composition:
         """Which columns have an answer, shape (N,)."""
         return np.asarray(np.isfinite(self.unclipped).all(axis=1))
 
-    def summed(self, where: NDArray[np.bool_]) -> Composition:
+    def summed(self, region: NDArray[np.bool_]) -> Composition:
         """Some columns, shape (N,), as one."""
-        total = self.unclipped[where].sum(axis=0, keepdims=True)
+        total = self.unclipped[region].sum(axis=0, keepdims=True)
         return replace(
             self,
             atoms=np.maximum(total, 0.0),
             unclipped=total,
-            covariance=self.covariance[where].sum(axis=0, keepdims=True),
+            covariance=self.covariance[region].sum(axis=0, keepdims=True),
             status=np.full(1, CONVERGED, dtype=np.int8),
         )
 

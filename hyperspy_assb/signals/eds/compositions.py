@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hyperspy_assb.eds.composition.atoms import Composition, FitStatus
-from hyperspy_assb.eds.phases.evidence import PhaseStatus, Verdict
+from hyperspy_assb.eds.phases.evidence import MixtureCheck, PhaseStatus
 from hyperspy_assb.eds.phases.phase_regions import summarise_region
 from hyperspy_assb.eds.phases.stoichiometry import PhaseMixture
 from hyperspy_assb.signals.region_mask import region_mask, region_masks
@@ -258,7 +258,7 @@ class EDSPhases(Result):
         ]
         return pd.DataFrame(rows).set_index(["region", "phase"])
 
-    def judge(self, region: Any = None) -> Verdict:
+    def check_mixture(self, region: Any = None) -> MixtureCheck:
         """Whether the phases explain pixels together: many tell what one has too few counts for.
 
         Parameters
@@ -268,14 +268,14 @@ class EDSPhases(Result):
 
         Returns
         -------
-        Verdict
+        MixtureCheck
             ``explained``, the p value, the share of foreign atoms, and the element at fault.
         """
-        return self.found.judge(None if region is None else region_mask(self.status, region).ravel())
+        return self.found.check_mixture(None if region is None else region_mask(self.status, region).ravel())
 
-    def reasons(self) -> dict[str, int]:
+    def status_counts(self) -> dict[str, int]:
         """Pixels by status, in words; with the element at fault where no mixture explains them."""
-        return self.found.reasons()
+        return self.found.status_counts()
 
     def summary(self) -> str:
         """Volume fractions of all pixels together, elements that stand out, pixels by status, and the notes.
@@ -283,14 +283,14 @@ class EDSPhases(Result):
         Where the phases do not explain the map as a whole, that comes first, and no fraction is told.
         """
         lines, notes = [], list(self.notes)
-        if not self.judge().explained:
+        if not self.check_mixture().explained:
             # The first of the notes says so; fractions would be read as if they meant something.
             lines += notes[:1]
             del notes[:1]
         elif np.any(self.found.status == PhaseStatus.GOOD):
             lines.append(self._fractions_in_words())
         lines += self.composition._elements_in_words()
-        lines += _pixels_in_words(self.reasons(), self.found.status.size)
+        lines += _pixels_in_words(self.status_counts(), self.found.status.size)
         return "\n".join((*lines, *notes))
 
     def plot(self) -> Any:
@@ -332,7 +332,7 @@ class EDSPhases(Result):
             for kind, errors in (("mass", ("std", "systematic")), ("area", ("std",))):
                 found[f"{phase} {kind} fraction"] = row.get(kind, nothing)
                 found |= {f"{phase} {kind} {error}": row.get(f"{kind} {error}", nothing) for error in errors}
-        return {**found, "p value": self.found.judge(inside).p_value}
+        return {**found, "p value": self.found.check_mixture(inside).p_value}
 
     def _shown(self) -> Any:
         return self._stacked(self.volume_fraction, "Volume fractions")

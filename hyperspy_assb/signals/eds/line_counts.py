@@ -82,7 +82,7 @@ class LineCounts(Result):
     ----------
     lines
         Main lines, as exspy names them; F of them.
-    values, errors
+    values, values_std
         Counts of the main lines, as exspy's intensities, and their standard errors, shape (N, F).
     codes
         Status of N fits.
@@ -91,7 +91,7 @@ class LineCounts(Result):
     statuses: ClassVar[type[IntEnum] | None] = FitStatus
     lines: tuple[str, ...]
     values: FloatArray = field(repr=False)
-    errors: FloatArray = field(repr=False)
+    values_std: FloatArray = field(repr=False)
     codes: NDArray[np.int8] = field(repr=False)
 
     @cached_property
@@ -103,7 +103,8 @@ class LineCounts(Result):
     def std(self) -> dict[str, Any]:
         """Their standard errors."""
         return {
-            line: self._intensity(self.errors[:, i], line, "Standard error of ") for i, line in enumerate(self.lines)
+            line: self._intensity(self.values_std[:, i], line, "Standard error of ")
+            for i, line in enumerate(self.lines)
         }
 
     @cached_property
@@ -161,7 +162,7 @@ class LineCounts(Result):
         columns = {}
         for i, line in enumerate(self.lines):
             columns[line] = self.values[:, i]
-            columns[f"{line} std"] = self.errors[:, i]
+            columns[f"{line} std"] = self.values_std[:, i]
         return columns
 
     def _region_row(self, mask: NDArray[np.bool_]) -> Mapping[str, Any]:
@@ -169,7 +170,7 @@ class LineCounts(Result):
         row = {}
         for i, line in enumerate(self.lines):
             row[line] = float(self.values[inside, i].sum())
-            row[f"{line} std"] = float(np.linalg.norm(self.errors[inside, i]))
+            row[f"{line} std"] = float(np.linalg.norm(self.values_std[inside, i]))
         return row
 
     def _shown(self) -> Any:
@@ -206,7 +207,7 @@ def line_counts(signal: Any, lines: Sequence[str] | None, fit_range: tuple[float
     counts = LineCounts(
         lines=found.families,
         values=found.fit.amounts[:, :size],
-        errors=found.fit.std[:, :size],
+        values_std=found.fit.std[:, :size],
         codes=found.fit.status,
         axes=recorded.axes,
         provenance=record,

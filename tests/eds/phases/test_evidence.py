@@ -9,10 +9,10 @@ from scipy import stats
 from hyperspy_assb.eds.composition.atoms import Composition
 from hyperspy_assb.eds.phases.evidence import (
     PhaseStatus,
+    check_whole,
     describe,
     explain,
     foreign_share,
-    judge_whole,
     refuted_together,
 )
 
@@ -37,7 +37,7 @@ def composition(amounts, variance=1.0, calibration=0.0, elements=ELEMENTS):
 
 def judge(found, where=None, **kwargs):
     where = np.ones(len(found.atoms), dtype=bool) if where is None else where
-    return judge_whole(found, CELL, MATRIX, where, **{"level": 1e-3, "largest_foreign": 0.1, **kwargs})
+    return check_whole(found, CELL, MATRIX, where, **{"alpha": 1e-3, "largest_foreign": 0.1, **kwargs})
 
 
 def test_mixture_is_explained():
@@ -204,7 +204,7 @@ def test_tiles_name_where_the_phases_fail(rng):
     amounts = np.tile([*(MATRIX @ [20.0, 10.0]), 0.0, 0.0], (16, 16, 1))
     amounts[4:12, 4:12, 1] += 6.0
     found = composition(rng.normal(amounts, 4.0).reshape(256, 5), variance=16.0)
-    bad = refuted_together(found, CELL, MATRIX, (16, 16), level=1e-3, largest_foreign=0.1).reshape(16, 16)
+    bad = refuted_together(found, CELL, MATRIX, (16, 16), alpha=1e-3, largest_foreign=0.1).reshape(16, 16)
     assert bad[4:12, 4:12].all()
     assert bad.sum() == 64
 

@@ -384,10 +384,10 @@ class TestPhases:
         table = found.regions().xs("everything")
         assert table.loc["olivine", "volume low"] < 0.6 < table.loc["olivine", "volume high"]
         assert table.loc["LAGP", "volume low"] < 0.4 < table.loc["LAGP", "volume high"]
-        assert found.judge().explained
+        assert found.check_mixture().explained
         assert any("one class, olivine" in text for text in found.notes)
         assert (found.status.data == PhaseStatus.GOOD).mean() > 0.9
-        assert sum(found.reasons().values()) == 48
+        assert sum(found.status_counts().values()) == 48
 
     def test_phase_map_and_figures(self, halves):
         found = halves.quantify_phases()
@@ -406,7 +406,7 @@ class TestPhases:
         found.save(tmp_path / "phases.hspy")
         loaded = assb.load(tmp_path / "phases.hspy")
         np.testing.assert_array_equal(loaded.found.covariance, found.found.covariance)
-        assert loaded.judge() == found.judge()
+        assert loaded.check_mixture() == found.check_mixture()
         assert loaded.regions().equals(found.regions())
         with pytest.raises(ValueError, match=r"\.hspy or \.zspy"):
             found.save(tmp_path / "phases.csv")
@@ -415,8 +415,8 @@ class TestPhases:
         foreign = make_map({"LAGP": 60.0, "LiFePO4": 30.0}, seed=3)
         with pytest.warns(UserWarning, match="No mixture of the phases explains the map"):
             found = foreign.quantify_phases({"LAGP": "LAGP", "carbon": "carbon"})
-        assert not found.judge().explained
-        assert found.judge().worst == "Fe"
+        assert not found.check_mixture().explained
+        assert found.check_mixture().worst == "Fe"
         assert (found.status.data == PhaseStatus.UNEXPLAINED).mean() > 0.9
 
     def test_neighbours_tell_what_a_pixel_cannot(self):
@@ -425,7 +425,7 @@ class TestPhases:
         signal = make_map(columns, shape=(16, 16), conditions=faint, seed=5)
         with pytest.warns(UserWarning, match="No mixture"):
             found = signal.quantify_phases({"LAGP": "LAGP", "carbon": "carbon"})
-        alone = found.p_value.data < found.found.options.level
+        alone = found.p_value.data < found.found.options.alpha
         together = found.status.data == PhaseStatus.UNEXPLAINED
         assert alone[:, 8:].mean() < 0.8 < 0.95 < together[:, 8:].mean()
         assert together[:, :8].mean() < 0.05
@@ -434,8 +434,8 @@ class TestPhases:
         grid = replace(CONDITIONS, contamination=Contamination(stray_copper=1500.0))
         signal = make_map({"LAGP": 60.0}, conditions=grid)
         with pytest.warns(UserWarning, match="of elements that no phase holds"):
-            assert not signal.quantify_phases().judge().explained
-        assert signal.quantify_phases(options=PhaseOptions(foreign=0.9)).judge().explained
+            assert not signal.quantify_phases().check_mixture().explained
+        assert signal.quantify_phases(options=PhaseOptions(foreign=0.9)).check_mixture().explained
 
     def test_phases_by_name_alone(self, signal):
         found = signal.quantify_phases(["LiFePO4", "LAGP"])
@@ -631,7 +631,7 @@ class TestRealMaps:
         with pytest.warns(UserWarning, match="No mixture of the phases explains"):
             found = particles.quantify_phases(thickness=20.0, elements=["C", "O", "Si", "Fe", "Cu", "Pt"])
         platinum = found.composition.atoms["Pt"].data
-        verdict = found.judge(platinum > np.nanquantile(platinum, 0.9))
+        verdict = found.check_mixture(platinum > np.nanquantile(platinum, 0.9))
         assert not verdict.explained
         assert verdict.foreign > 0.2
 
@@ -641,7 +641,7 @@ class TestRealMaps:
             found = silica.inav[::2, ::2].quantify_phases(thickness=50.0, elements=["C", "O", "Si", "Cu"])
         silicon = found.composition.atoms["Si"].data
         rich = silicon > np.nanquantile(silicon, 0.8)
-        assert not found.judge(rich).explained
+        assert not found.check_mixture(rich).explained
         assert (found.status.data[rich] == PhaseStatus.UNEXPLAINED).mean() > 0.9
         mean = found.composition.mean(rich)
         ratio = mean.loc["O", "at. %"] / mean.loc["Si", "at. %"]
