@@ -115,6 +115,8 @@ class Result(ABC):
             if self.statuses is not None:
                 table["status"] = self._in_words(self._status())
             return table
+        if type(self)._region_row is Result._region_row:
+            raise AssbValueError(f"{self._named} has no pixels that region= could name.")
         rows = {}
         for name, mask in region_masks(self._map(np.zeros(self.shape), ""), region, names=names).items():
             rows[name] = {**self._region_row(mask), **self._count_statuses(mask)}
@@ -178,13 +180,18 @@ class Result(ABC):
         signal.metadata.set_item("ASSB.quantities", list(maps))
         return signal
 
+    @property
+    def _named(self) -> str:
+        name = type(self).__name__
+        return f"{'An' if name[0] in 'AEIO' else 'A'} {name}"
+
     def _pixel_columns(self) -> Mapping[str, Any]:
         """Quantities of every pixel for the table, without position and status."""
-        raise AssbValueError(f"A {type(self).__name__} has no pixels.")
+        raise AssbValueError(f"{self._named} has no pixels.")
 
     def _region_row(self, mask: NDArray[np.bool_]) -> Mapping[str, Any]:
         """Quantities of a region, with their errors, for the table; ``mask`` has the shape of the maps."""
-        raise AssbValueError(f"A {type(self).__name__} has no pixels that region= could name.")
+        raise NotImplementedError
 
     def _position_columns(self) -> dict[str, NDArray[Any]]:
         """Indices and positions of every pixel."""

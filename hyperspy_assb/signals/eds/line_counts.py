@@ -169,8 +169,8 @@ class LineCounts(Result):
         inside = mask.ravel() & (self.codes == FitStatus.FITTED)
         row = {}
         for i, line in enumerate(self.lines):
-            row[line] = float(self.values[inside, i].sum())
-            row[f"{line} std"] = float(np.linalg.norm(self.values_std[inside, i]))
+            row[line] = float(self.values[inside, i].sum()) if inside.any() else float("nan")
+            row[f"{line} std"] = float(np.linalg.norm(self.values_std[inside, i])) if inside.any() else float("nan")
         return row
 
     def _shown(self) -> Any:
