@@ -1,4 +1,4 @@
-"""X-ray maps as files: maps, tables, figures and the page."""
+"""EDX maps as files: maps, tables, figures and the page."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ABOUT = (
 
 @dataclass(frozen=True)
 class XRayAnalysis:
-    """Elements and phases of an X-ray map with what is said of them.
+    """Elements and phases of an EDX map with what is said of them.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def analyse_xrays(
     Parameters
     ----------
     signal
-        An X-ray signal of this package, lazy or not.
+        An EDX signal of this package, lazy or not.
     settings
         Elements, thickness, k-factors, absorption; None: as :meth:`.ASSBEDSTEMSpectrum.quantify_phases` has them.
     correct_energy

@@ -1,4 +1,4 @@
-"""From an X-ray signal and its metadata to the map that the science takes."""
+"""From an EDX signal and its metadata to the map that the science takes."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _names(signal: Any, item: str) -> tuple[str, ...]:
 
 
 def read_map(signal: Any, *, need_angle: bool = True) -> EDSMap:
-    """Everything that the science takes from an X-ray signal.
+    """Everything that the science takes from an EDX signal.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The X-ray signal of all-solid-state batteries.
+"""The EDX signal of all-solid-state batteries.
 
 Methods are thin: they read axes and metadata, call one function on arrays, and dress what comes back as signals.
 """
@@ -411,7 +411,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
             If the maps differ in shape, pixel size or beam energy, or cannot be registered.
         """
         if not isinstance(after, ASSBEDSTEMSpectrum):
-            raise TypeError("after must be an X-ray signal as well: set_signal_type('EDS_TEM_ASSB').")
+            raise TypeError("after must be an EDX signal as well: set_signal_type('EDS_TEM_ASSB').")
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
         maps = [read_map(signal, need_angle=absorption) for signal in (self, after)]
         analysis = compare_maps(*maps, settings, options or CompositionOptions())
@@ -453,7 +453,7 @@ def load_eds_spectrum_image(
     Returns
     -------
     ASSBEDSTEMSpectrum
-        The largest of the X-ray signals of a (S)TEM in the file; images beside them are left.
+        The largest of the EDX signals of a (S)TEM in the file; images beside them are left.
 
     Raises
     ------
@@ -463,7 +463,7 @@ def load_eds_spectrum_image(
     Warns
     -----
     UserWarning
-        If the file holds several X-ray signals, naming the one that was taken.
+        If the file holds several EDX signals, naming the one that was taken.
     """
     signal = load_signal(path, {"lazy": lazy}, reader, choose=x_ray_spectra, what=("X-ray spectrum", "spectra"))
     return as_type(signal, "EDS_TEM_ASSB")
