@@ -5,9 +5,6 @@ from .reference.materials import add_materials, electrodes, materials
 from .signals.acom.orientation_files import load_orientations
 from .signals.acom.phase_comparison import compare_phases
 from .signals.acom.signal import load_patterns
-from .signals.eds.composition_comparison import load_composition_comparison
-from .signals.eds.compositions import load_eds_composition, load_eds_phases
-from .signals.eds.interface_profile import load_interface_profile
 from .signals.eds.signal import load_eds_spectrum_image
 from .signals.eels.delithiation import load_delithiation
 from .signals.eels.low_loss_comparison import load_comparison
@@ -29,12 +26,8 @@ __all__ = [
     "electrodes",
     "load",
     "load_comparison",
-    "load_composition_comparison",
     "load_delithiation",
-    "load_eds_composition",
-    "load_eds_phases",
     "load_eds_spectrum_image",
-    "load_interface_profile",
     "load_orientations",
     "load_patterns",
     "load_spectrum_image",

@@ -1,4 +1,4 @@
-"""Figures of X-ray results: composition, phases, interfaces, changes."""
+"""Figures of EDX results: composition, phases, interfaces, changes."""
 
 from __future__ import annotations
 

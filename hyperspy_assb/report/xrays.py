@@ -1,4 +1,4 @@
-"""X-ray maps as files: maps, tables, figures and the page."""
+"""EDX maps as files: maps, tables, figures and the page."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ABOUT = (
 
 @dataclass(frozen=True)
 class XRayAnalysis:
-    """Elements and phases of an X-ray map with what is said of them.
+    """Elements and phases of an EDX map with what is said of them.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def analyse_xrays(
     Parameters
     ----------
     signal
-        An X-ray signal of this package, lazy or not.
+        An EDX signal of this package, lazy or not.
     settings
         Elements, thickness, k-factors, absorption; None: as :meth:`.ASSBEDSTEMSpectrum.quantify_phases` has them.
     correct_energy
@@ -99,10 +99,10 @@ def analyse_xrays(
         phases = signal.quantify_phases(**vars(settings))
         summed = fit_summed_spectrum(read_map(signal, need_angle=False), replace(settings, absorption=False))
     messages = [str(w.message) for w in caught if w.category is UserWarning]
-    findings = describe_phases(phases)
+    findings = tuple(phases.summary().splitlines())
     if found is not None:
-        findings = (*findings, *(f"Before it was corrected: {text}" for text in found.findings))
-    record = {**phases.record, "files": [provenance.describe_file(path) for path in files if Path(path).is_file()]}
+        findings = (*findings, *(f"Before it was corrected: {text}" for text in found.notes))
+    record = {**phases.provenance, "files": [provenance.describe_file(path) for path in files if Path(path).is_file()]}
     return XRayAnalysis(
         phases=phases,
         summed=summed,
@@ -110,46 +110,6 @@ def analyse_xrays(
         warnings=tuple(dict.fromkeys([*earlier_warnings, *messages])),
         record=record,
     )
-
-
-def describe_phases(phases: EDSPhases) -> tuple[str, ...]:
-    """What was found, in sentences."""
-    lines = []
-    status = phases.found.status
-    findings = list(phases.findings)
-    if not phases.judge().explained:
-        # The first of the findings says so; fractions would be read as if they meant something.
-        lines.append(findings.pop(0))
-    elif np.any(status == PhaseStatus.GOOD):
-        table = phases.regions().reset_index()
-        unexplained = float(table["unexplained"].iloc[0])
-        of = "" if unexplained < 0.02 else f" of the {100 * (1 - unexplained):.0f} % of the pixels that are explained"
-        lines.append(
-            f"Volume{of}: "
-            + ", ".join(
-                f"{row['phase']} {100 * max(row['volume'], 0.0):.1f} % ({100 * row['volume low']:.1f} to "
-                f"{100 * row['volume high']:.1f})"
-                for _, row in table.iterrows()
-            )
-            + ", with 68 % intervals of counting and calibration."
-        )
-    composition = phases.composition
-    if np.isfinite(composition.found.unclipped).all(axis=1).any():
-        mean = composition.mean()
-        # How far a factor is off says nothing of whether the element is there.
-        sure = mean["at. %"] > np.maximum(3.0 * mean["std"], 0.1)
-        there = mean[sure].sort_values("at. %", ascending=False)
-        listed = [
-            f"{name} {row['at. %']:.1f} ± {np.hypot(row['std'], row['systematic']):.1f} at. %"
-            for name, row in there.iterrows()
-        ]
-        lines.append(f"Elements that stand out, in all pixels together: {', '.join(listed)}.")
-    lines += [
-        f"{count} of {len(status)} pixels: {words}."
-        for words, count in phases.reasons().items()
-        if count >= 0.01 * len(status)
-    ]
-    return (*lines, *findings)
 
 
 def build_xray_report(analysis: XRayAnalysis) -> Report:
@@ -198,7 +158,7 @@ def build_xray_report(analysis: XRayAnalysis) -> Report:
 def write_xrays(analysis: XRayAnalysis, folder: Path) -> Report:
     """Write an analysis to an empty folder.
 
-    There will be ``report.html``, ``phases.hspy`` (everything, see :func:`hyperspy_assb.load_eds_phases`),
+    There will be ``report.html``, ``phases.hspy`` (everything, see :func:`hyperspy_assb.load`),
     ``table.csv`` (pixels), ``composition.csv``, ``fractions.csv`` where the phases explain something,
     ``provenance.json``, ``figures/*.png`` and ``maps/*.hspy``.
 

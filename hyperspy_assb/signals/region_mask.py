@@ -13,16 +13,18 @@ from hyperspy_assb.errors import AssbValueError
 
 Names = Sequence[str] | Mapping[int, str] | None
 """Of the labels 1, 2, ... of a label image, or by label."""
+_ALONE = ("everything", "region")
+"""What regions are called that have no name."""
 
 
-def region_mask(signal: Any, where: Any, *, name: str = "region") -> NDArray[np.bool_]:
+def region_mask(signal: Any, region: Any, *, name: str = "region") -> NDArray[np.bool_]:
     """Boolean array on the navigation axes from a boolean array or signal, or a HyperSpy ROI.
 
     Parameters
     ----------
     signal
         Signal whose navigation axes are meant.
-    where
+    region
         True, or inside, where pixels are taken.
     name
         What the region is called in messages.
@@ -35,18 +37,18 @@ def region_mask(signal: Any, where: Any, *, name: str = "region") -> NDArray[np.
         If it is none of these.
     """
     shape = signal.axes_manager._navigation_shape_in_array or (1,)
-    if type(where).__module__.startswith("hyperspy.roi"):
+    if type(region).__module__.startswith("hyperspy.roi"):
         axes = signal.axes_manager._get_navigation_axes_dicts()
         index = hs.signals.BaseSignal(np.arange(np.prod(shape), dtype=float).reshape(shape), axes=axes)
-        chosen = where(index.transpose(signal_axes=0)).data.ravel()
+        chosen = region(index.transpose(signal_axes=0)).data.ravel()
         mask = np.zeros(int(np.prod(shape)), dtype=bool)
         mask[chosen[np.isfinite(chosen)].astype(int)] = True
-        where = mask.reshape(shape)
-    mask = np.asarray(getattr(where, "data", where))
+        region = mask.reshape(shape)
+    mask = np.asarray(getattr(region, "data", region))
     if mask.dtype != bool:
         raise TypeError(
             f"{name} must be a boolean array or signal on the navigation axes (True: taken), or a HyperSpy ROI, not "
-            f"{type(where).__name__} of {mask.dtype}."
+            f"{type(region).__name__} of {mask.dtype}."
         )
     if shape == (1,) and mask.shape == ():
         mask = mask.reshape(shape)
@@ -67,8 +69,9 @@ def region_masks(
     signal
         Signal whose navigation axes are meant.
     region
-        A boolean array or signal, or a HyperSpy ROI: one region, called "region". An array or signal of integers: one
-        region a label, 0 or less for none. A dictionary of any of these by name.
+        None: all pixels, called "everything". A boolean array or signal, or a HyperSpy ROI: one region, called
+        "region". An array or signal of integers: one region a label, 0 or less for none. A dictionary of any of these
+        by name.
     names
         Names of the labels; those without one are called by their number.
     argument
@@ -81,18 +84,20 @@ def region_masks(
     TypeError
         If a region is none of these.
     """
+    shape = signal.axes_manager._navigation_shape_in_array or (1,)
+    if region is None:
+        return {"everything": np.ones(shape, dtype=bool)}
     if isinstance(region, Mapping):
         found: dict[str, NDArray[np.bool_]] = {}
         for name, part in region.items():
             inner = region_masks(signal, part, names=names, argument=f"{argument}[{name!r}]")
-            found |= {(str(name) if label == "region" else f"{name} {label}"): mask for label, mask in inner.items()}
+            found |= {(str(name) if label in _ALONE else f"{name} {label}"): mask for label, mask in inner.items()}
         if not found:
             raise AssbValueError(f"{argument} names no region.")
         return found
     labels = np.asarray(getattr(region, "data", region)) if hasattr(region, "data") else None
     if labels is None or not np.issubdtype(labels.dtype, np.integer):
         return {"region": region_mask(signal, region, name=argument)}
-    shape = signal.axes_manager._navigation_shape_in_array or (1,)
     if labels.shape != shape:
         raise AssbValueError(
             f"{argument} has the shape {labels.shape}, but the navigation axes have {shape} (y before x)."

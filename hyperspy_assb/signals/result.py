@@ -21,7 +21,23 @@ from hyperspy_assb.signals import result_files
 from hyperspy_assb.signals.packing import find_class, pack, unpack
 from hyperspy_assb.signals.region_mask import Names, region_masks
 
-KINDS: dict[str, str] = {}
+_EDS = "hyperspy_assb.eds."
+_EDS_SIGNALS = "hyperspy_assb.signals.eds."
+KINDS: dict[str, str] = {
+    "Beyond": _EDS + "interfaces.interface_width",
+    "Composition": _EDS + "composition.atoms",
+    "CompositionChange": _EDS + "comparison.composition_change",
+    "CompositionComparison": _EDS_SIGNALS + "composition_comparison",
+    "EDSComposition": _EDS_SIGNALS + "compositions",
+    "EDSPhases": _EDS_SIGNALS + "compositions",
+    "InterfaceFit": _EDS + "interfaces.interface_width",
+    "InterfaceProfile": _EDS_SIGNALS + "interface_profile",
+    "LineCounts": _EDS_SIGNALS + "line_counts",
+    "PhaseMixture": _EDS + "phases.stoichiometry",
+    "PhaseOptions": _EDS + "phases.stoichiometry",
+    "Profile": _EDS + "interfaces.profiles",
+    "Width": _EDS + "interfaces.interface_width",
+}
 """Modules by the names of the classes that a file may hold: results, and the dataclasses and enumerations in them.
 
 Nothing else is ever built from a file. A class is imported when a file first names it.
@@ -99,6 +115,8 @@ class Result(ABC):
             if self.statuses is not None:
                 table["status"] = self._in_words(self._status())
             return table
+        if type(self)._region_row is Result._region_row:
+            raise AssbValueError(f"{self._named} has no pixels that region= could name.")
         rows = {}
         for name, mask in region_masks(self._map(np.zeros(self.shape), ""), region, names=names).items():
             rows[name] = {**self._region_row(mask), **self._count_statuses(mask)}
@@ -153,13 +171,27 @@ class Result(ABC):
         """Maps of the last axis of some values, by name; ``title`` has a place for the name."""
         return {name: self._map(values[..., i], title.format(name), units) for i, name in enumerate(names)}
 
+    def _stacked(self, maps: Mapping[str, Any], title: str) -> Any:
+        """Maps of one quantity as one signal, for the file; their names are in its metadata."""
+        axes = [{"name": "quantity", "size": len(maps), "navigate": True}, *(dict(axis) for axis in self.axes)]
+        data = np.reshape([item.data for item in maps.values()], [axis["size"] for axis in axes])
+        signal = hs.signals.BaseSignal(data, axes=axes)
+        signal.metadata.General.title = title
+        signal.metadata.set_item("ASSB.quantities", list(maps))
+        return signal
+
+    @property
+    def _named(self) -> str:
+        name = type(self).__name__
+        return f"{'An' if name[0] in 'AEIO' else 'A'} {name}"
+
     def _pixel_columns(self) -> Mapping[str, Any]:
         """Quantities of every pixel for the table, without position and status."""
-        raise AssbValueError(f"A {type(self).__name__} has no pixels.")
+        raise AssbValueError(f"{self._named} has no pixels.")
 
     def _region_row(self, mask: NDArray[np.bool_]) -> Mapping[str, Any]:
         """Quantities of a region, with their errors, for the table; ``mask`` has the shape of the maps."""
-        raise AssbValueError(f"A {type(self).__name__} has no pixels that region= could name.")
+        raise NotImplementedError
 
     def _position_columns(self) -> dict[str, NDArray[Any]]:
         """Indices and positions of every pixel."""
@@ -180,6 +212,9 @@ class Result(ABC):
     def _in_words(self, status: NDArray[Any]) -> list[str]:
         words = {} if self.statuses is None else {int(s): s.name.lower() for s in self.statuses}
         return [words[int(value)] for value in status]
+
+    def _everywhere(self) -> NDArray[np.bool_]:
+        return np.ones(self.shape, dtype=bool)
 
     def _count_statuses(self, mask: NDArray[np.bool_]) -> dict[str, int]:
         if self.statuses is None:
@@ -209,9 +244,28 @@ def load(path: str | PathLike[str]) -> Result:
 
     Examples
     --------
+    Composition of a virtual battery, saved and loaded:
+
+    >>> import tempfile
+    >>> from pathlib import Path
     >>> import hyperspy_assb
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> signal = micro_battery(shape=(3, 4), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+    >>> path = Path(tempfile.mkdtemp()) / "composition.hspy"
+    >>> signal.quantify_composition().save(path)
+    >>> found = hyperspy_assb.load(path)
+    >>> type(found).__name__, found.shape
+    ('EDSComposition', (3, 4))
+    >>> olivine = found.atomic_percent["Fe"].data > 5.0
+    >>> found.to_dataframe(region={"olivine": olivine})[["Fe (at. %)", "fitted"]].round(0)
+             Fe (at. %)  fitted
+    region
+    olivine        11.0       8
+
+    What is no result is an error that names the file:
+
     >>> try:
-    ...     d = hyperspy_assb.load("before bias.hspy")
+    ...     hyperspy_assb.load("before bias.hspy")
     ... except FileNotFoundError as error:
     ...     print(error)
     There is no file before bias.hspy: check its name and folder.

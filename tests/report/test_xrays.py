@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import hyperspy_assb as assb
-from hyperspy_assb.report.xrays import analyse_xrays, describe_phases, write_xrays
+from hyperspy_assb.report.xrays import analyse_xrays, write_xrays
 from hyperspy_assb.simulation import micro_battery
 
 
@@ -62,7 +62,7 @@ def test_files(analysis, folder):
     table = pd.read_csv(folder / "table.csv")
     assert len(table) == 120
     assert not table.columns.duplicated().any()
-    loaded = assb.load_eds_phases(folder / "phases.hspy")
+    loaded = assb.load(folder / "phases.hspy")
     assert loaded.regions().equals(analysis.phases.regions())
     lagp = hs.load(folder / "maps" / "volume_fraction_LAGP.hspy")
     np.testing.assert_array_equal(lagp.data, analysis.phases.volume_fraction["LAGP"].data)
@@ -91,8 +91,8 @@ def test_what_no_phase_explains_has_no_fractions(signal, tmp_path):
     for low, high in ((1.8, 2.3), (9.6, 10.1), (1.1, 1.3)):
         other.data[..., (axis > low) & (axis < high)] //= 4
     found = analyse_xrays(other)
-    assert not found.phases.judge().explained
+    assert not found.phases.check_mixture().explained
     assert found.findings[0].startswith("No mixture of the phases explains the map as a whole")
-    assert not any(text.startswith("Volume:") for text in describe_phases(found.phases))
+    assert not any(text.startswith("Volume:") for text in found.phases.summary().splitlines())
     write_xrays(found, tmp_path)
     assert (tmp_path / "report.html").exists()

@@ -13,6 +13,7 @@ import pkgutil
 import random
 import subprocess
 import sys
+import types
 import typing
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -319,6 +320,53 @@ def test_the_table_of_kinds_is_whole_and_true() -> None:
     assert not unknown_classes([c for c in found if not getattr(c, "__abstractmethods__", None)], own)
 
 
+def own_results() -> list[type[Result]]:
+    """Classes of results of the package, whose modules the table names."""
+    found = [getattr(importlib.import_module(module), kind) for kind, module in KINDS.items()]
+    return sorted((c for c in found if issubclass(c, Result)), key=lambda c: c.__name__)
+
+
+def anything(hint: Any) -> st.SearchStrategy[Any]:
+    """Random values of the types that fields of results have."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return PLAIN
+    if origin is np.ndarray:
+        return ARRAYS
+    if origin is tuple:
+        if parts[-1] is Ellipsis:
+            return st.lists(anything(parts[0]), max_size=3).map(tuple)
+        return st.tuples(*map(anything, parts))
+    if origin in (dict, Mapping):
+        return st.dictionaries(anything(parts[0]), anything(parts[1]), max_size=3)
+    if origin in (typing.Union, types.UnionType):
+        return st.one_of(map(anything, parts))
+    if dataclasses.is_dataclass(hint):
+        hints = typing.get_type_hints(hint)
+        return st.builds(hint, **{f.name: anything(hints[f.name]) for f in dataclasses.fields(hint) if f.init})
+    if issubclass(hint, Enum):
+        return st.sampled_from(hint)
+    return {str: TEXT, float: st.floats(), int: st.integers(), bool: st.booleans(), type(None): st.none()}[hint]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("cls", own_results(), ids=lambda cls: cls.__name__)
+@settings(RANDOM, max_examples=15)
+@given(data=st.data())
+def test_every_result_comes_back_with_random_contents(
+    cls: type[Result], ending: str, data: Any, tmp_path_factory: Any
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"random {cls.__name__}{ending}"
+    hints = typing.get_type_hints(cls)
+    own = {f.name: anything(hints[f.name]) for f in dataclasses.fields(cls) if f.name not in ("axes", "provenance")}
+    saved = data.draw(st.builds(cls, **own, provenance=st.dictionaries(WORDS, PLAIN, max_size=3)))
+    with pytest.MonkeyPatch.context() as patch:
+        # Random contents show nothing.
+        patch.setattr(cls, "_shown", lambda self: hs.signals.BaseSignal(np.zeros(1)))
+        saved.save(path, overwrite=True)
+    check_same(load(path), saved)
+
+
 def test_a_class_that_the_table_lacks_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert unknown_classes([ToyMaps], toys.TOY_KINDS) == []
     lacking = {kind: module for kind, module in toys.TOY_KINDS.items() if kind != "ToyVerdict"}
@@ -484,8 +532,12 @@ def test_older_format(node: str, ending: str, tmp_path: Path) -> None:
     signal = hs.signals.BaseSignal(np.zeros(3))
     signal.metadata.set_item(f"ASSB.{node}", OLDER[node])
     signal.save(path)
-    by = "an earlier hyperspy_assb" if node == "comparison" else "hyperspy_assb 0.1.0"
-    check_refused(path, "is an older file", f"written by {by}", "repeat the analysis")
+    if node in result_files._OTHER_READERS:
+        function = result_files._OTHER_READERS[node]
+        assert callable(getattr(hyperspy_assb, function))
+        check_refused(path, f"is read by another function: hyperspy_assb.{function}(")
+    else:
+        check_refused(path, "is an older file", "written by hyperspy_assb 0.1.0", "repeat the analysis")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class CompositionOptions:
         Pixels (rows, columns) by which the later map is shifted, where that is known; None: found.
     largest_shift
         Share of the map by which it may be shifted.
-    false_discovery_rate
+    fdr
         Expected share of false finds among all.
     """
 
@@ -50,13 +51,21 @@ class CompositionOptions:
     register: bool = True
     shift: tuple[float, float] | None = None
     largest_shift: float = 0.25
-    false_discovery_rate: float = 0.05
+    fdr: float = 0.05
 
     def __post_init__(self) -> None:
         if self.block < 1:
             raise ValueError(f"block must be 1 or more pixels, not {self.block}.")
-        if not 0.0 < self.false_discovery_rate < 1.0:
-            raise ValueError(f"false_discovery_rate must lie between 0 and 1, not at {self.false_discovery_rate}.")
+        if not 0.0 < self.fdr < 1.0:
+            raise ValueError(f"fdr must lie between 0 and 1, not at {self.fdr}.")
+
+
+class BlockStatus(IntEnum):
+    """What became of a block; differences are NaN where it is above 0."""
+
+    COMPARED = 0
+    EMPTY = 1
+    """One of the states has no material above its error there, or was not recorded there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +102,12 @@ class CompositionChange:
     p_value: FloatArray
     q_value: FloatArray
     changed: NDArray[np.int8]
+
+    @property
+    def status(self) -> NDArray[np.int8]:
+        """:class:`BlockStatus`, shape (rows, columns)."""
+        missing = np.isnan(self.difference).any(axis=0)
+        return np.where(missing, BlockStatus.EMPTY, BlockStatus.COMPARED).astype(np.int8)
 
     def axes(self, pixels: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
         """Axes of the blocks from those of the pixels."""
@@ -237,7 +252,7 @@ def compare_compositions(
     before_covariance, after_covariance
         Shape (rows, columns, M, M).
     options
-        Blocks, registration, level.
+        Blocks, registration, false discovery rate.
 
     Returns
     -------
@@ -284,7 +299,7 @@ def compare_compositions(
     difference, std = second - first, np.sqrt(variance)
     p_value = 2.0 * special.ndtr(-np.abs(difference / std))
     q_value = false_discovery(p_value)
-    found = np.nan_to_num(q_value, nan=1.0) <= options.false_discovery_rate
+    found = np.nan_to_num(q_value, nan=1.0) <= options.fdr
     return CompositionChange(
         elements=tuple(elements),
         shift=(float(shift[0]), float(shift[1])),
@@ -313,7 +328,7 @@ def compare_maps(
     """
     before.must_fit(after)
     rows = before.shape if len(before.shape) == 2 else (1, *before.shape)
-    states, findings = [], []
+    states, notes = [], []
     elements: list[str] = []
     for name, recorded in (("before", before), ("after", after)):
         prepared = prepare_map(recorded, settings)
@@ -321,10 +336,10 @@ def compare_maps(
         elements = elements or [el for el in CELL_ELEMENTS if el in found.elements] or list(found.elements)
         found, m = found.subset(elements), len(elements)
         states.append((found.unclipped.reshape(*rows, m), found.covariance.reshape(*rows, m, m)))
-        findings += [f"{name}: {text}" for text in prepared.findings]
+        notes += [f"{name}: {text}" for text in prepared.notes]
     change = compare_compositions(elements, *states[0], *states[1], options)
     if np.hypot(*change.shift) > _WORTH_SAYING:
-        findings.append(
+        notes.append(
             f"The later map was shifted by {change.shift[0]:+.2f} ± {change.shift_std[0]:.2f} rows and "
             f"{change.shift[1]:+.2f} ± {change.shift_std[1]:.2f} columns."
         )
@@ -333,7 +348,7 @@ def compare_maps(
         parameters={**prepared.parameters, "options": asdict(options), "shift": list(change.shift)},
         methods=(*prepared.methods, "registration", "scikit-image", "false_discovery"),
     )
-    return Analysis(change, tuple(findings), record)
+    return Analysis(change, tuple(notes), record)
 
 
 def _percent(atoms: FloatArray, covariance: FloatArray) -> tuple[FloatArray, FloatArray]:

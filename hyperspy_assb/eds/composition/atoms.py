@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from hyperspy_assb.eds.lines.axis_check import check_calibration
 from hyperspy_assb.eds.lines.column_spectra import FREE_CONTINUUM_ABOVE, Builder, SpectrumModel, make_builder
 from hyperspy_assb.eds.lines.sensitivity import COMPUTED, GIVEN_K
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
+from hyperspy_assb.fitting.fixed_shapes import kernels
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, TemplateFit
 
 ATOMS_PER_VOLUME = 80.0
@@ -194,6 +196,18 @@ def prepare_scene(
     )
 
 
+class FitStatus(IntEnum):
+    """What became of the fit of a spectrum; amounts are NaN where it is above 0."""
+
+    FITTED = kernels.CONVERGED
+    EMPTY = kernels.EMPTY
+    """No counts."""
+    NOT_CONVERGED = kernels.NOT_CONVERGED
+    """The fit did not come to an end."""
+    UNDETERMINED = kernels.UNDETERMINED
+    """Its amounts cannot be told apart."""
+
+
 @dataclass(frozen=True, eq=False)
 class Composition:
     """Elements in N columns.
@@ -211,9 +225,7 @@ class Composition:
     calibration
         Relative standard uncertainty of the calibration of each element, shape (M,).
     status
-        Status of the fit, shape (N,).
-    fit
-        Everything else that was fitted; None where it was not kept.
+        :class:`FitStatus`, shape (N,).
     """
 
     elements: tuple[str, ...]
@@ -222,7 +234,6 @@ class Composition:
     covariance: FloatArray
     calibration: FloatArray
     status: NDArray[np.int8]
-    fit: TemplateFit | None = None
 
     @property
     def std(self) -> FloatArray:
@@ -234,16 +245,15 @@ class Composition:
         """Which columns have an answer, shape (N,)."""
         return np.asarray(np.isfinite(self.unclipped).all(axis=1))
 
-    def summed(self, where: NDArray[np.bool_]) -> Composition:
+    def summed(self, region: NDArray[np.bool_]) -> Composition:
         """Some columns, shape (N,), as one."""
-        total = self.unclipped[where].sum(axis=0, keepdims=True)
+        total = self.unclipped[region].sum(axis=0, keepdims=True)
         return replace(
             self,
             atoms=np.maximum(total, 0.0),
             unclipped=total,
-            covariance=self.covariance[where].sum(axis=0, keepdims=True),
+            covariance=self.covariance[region].sum(axis=0, keepdims=True),
             status=np.full(1, CONVERGED, dtype=np.int8),
-            fit=None,
         )
 
     def subset(self, elements: Sequence[str]) -> Composition:
@@ -333,13 +343,12 @@ def _composition(scene: Scene, fit: TemplateFit) -> Composition:
         covariance=fit.covariance[:, :m, :m],
         calibration=calibration_of(scene),
         status=fit.status,
-        fit=fit,
     )
 
 
 def quantify_columns(
     scene: Scene, counts: Any, columns: Mapping[str, Mapping[str, float]], *, threads: int | None = None
-) -> tuple[Composition, TemplateFit, FloatArray]:
+) -> tuple[Composition, tuple[TemplateFit, TemplateFit], FloatArray]:
     """Fit every column twice: as atoms of each element, and as a mixture of phases and of elements that none holds.
 
     Parameters
@@ -352,15 +361,15 @@ def quantify_columns(
     Returns
     -------
     composition
-        The first fit.
-    fit
-        The second: nm of each phase come first.
+        Of the first fit.
+    fits
+        Both; in the second, nm of each phase come first.
     calibration
-        Relative uncertainty of the calibration of each of its groups of templates.
+        Relative uncertainty of the calibration of each of the groups of templates of the second.
     """
     models = scene.models(columns)
-    composition, fit = (model.fit(counts, threads=threads) for model in models)
-    return _composition(scene, composition), fit, calibration_of(scene, models[1].elements)
+    by_element, by_phase = (model.fit(counts, threads=threads) for model in models)
+    return _composition(scene, by_element), (by_element, by_phase), calibration_of(scene, models[1].elements)
 
 
 def calibration_of(scene: Scene, elements: Sequence[str] | None = None) -> FloatArray:
@@ -384,15 +393,15 @@ class Analysis(Generic[Found]):
     ----------
     found
         As arrays.
-    findings
+    notes
         In words.
-    record
+    provenance
         Parameters, versions and works that it stands on.
     """
 
     found: Found
-    findings: tuple[str, ...]
-    record: dict[str, Any]
+    notes: tuple[str, ...]
+    provenance: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -403,14 +412,14 @@ class PreparedMap:
     ----------
     scene
         What is common to all spectra.
-    findings
+    notes
         What should be known of it, in words.
     parameters, methods
         For the record: what was chosen, and the works that it stands on.
     """
 
     scene: Scene
-    findings: tuple[str, ...]
+    notes: tuple[str, ...]
     parameters: Mapping[str, Any]
     methods: tuple[str, ...]
 
@@ -442,16 +451,16 @@ def prepare_map(recorded: EDSMap, settings: Settings) -> PreparedMap:
         thickness=settings.thickness,
         largest_share=summed.largest / summed.total.sum(),
     )
-    findings = [_LITHIUM, f"Calibration of the elements: {factors.source}."]
-    findings += calibration.findings if calibration else ("The energy axis could not be checked.",)
+    notes = [_LITHIUM, f"Calibration of the elements: {factors.source}."]
+    notes += calibration.notes if calibration else ("The energy axis could not be checked.",)
     if scene.free_families:
         free = ", ".join(family.replace("_", " ") for family in scene.free_families)
-        findings.append(f"Fitted, but not counted, for want of a factor: {free}.")
+        notes.append(f"Fitted, but not counted, for want of a factor: {free}.")
     if scene.continuum is None:
-        findings.append("The continuum is free in every spectrum: there are too few to know its shape.")
+        notes.append("The continuum is free in every spectrum: there are too few to know its shape.")
     mean = float(scene.mean[: len(scene.elements)].sum()) / ATOMS_PER_VOLUME
     if not builder.absorption:
-        findings.append("Absorption of X-rays in the specimen was left out.")
+        notes.append("Absorption of X-rays in the specimen was left out.")
     elif settings.thickness is None and not _PLAUSIBLE[0] <= mean <= _PLAUSIBLE[1]:
         told = (
             f"The beam current, the live time and the solid angle of the metadata make the mean thickness {mean:.2g} "
@@ -459,7 +468,7 @@ def prepare_map(recorded: EDSMap, settings: Settings) -> PreparedMap:
             "that of the whole map). Set them, or give thickness= in nm."
         )
         warnings.warn(told, UserWarning, stacklevel=4)
-        findings.insert(0, told)
+        notes.insert(0, told)
     parameters = {
         "elements": list(scene.elements),
         "factors": factors.kind,
@@ -473,12 +482,12 @@ def prepare_map(recorded: EDSMap, settings: Settings) -> PreparedMap:
         "fit_range": list(builder.fit_range),
     }
     calibrated = {COMPUTED: "x_ray_cross_sections", GIVEN_K: "cliff_lorimer"}.get(factors.kind, "zeta")
-    return PreparedMap(scene, tuple(findings), parameters, ("poisson", calibrated, "numba", "hyperspy"))
+    return PreparedMap(scene, tuple(notes), parameters, ("poisson", calibrated, "numba", "hyperspy"))
 
 
 def quantify_map(recorded: EDSMap, settings: Settings) -> Analysis[Composition]:
     """Count the atoms of each element in every pixel of a map; errors and warnings are those of :func:`prepare_map`."""
     prepared = prepare_map(recorded, settings)
-    found = replace(quantify_elements(prepared.scene, recorded.spectra), fit=None)
+    found = quantify_elements(prepared.scene, recorded.spectra)
     record = provenance.record("quantify_composition", parameters=prepared.parameters, methods=prepared.methods)
-    return Analysis(found, prepared.findings, record)
+    return Analysis(found, prepared.notes, record)

@@ -91,7 +91,7 @@ def interface_of_map(recorded: EDSMap, settings: Settings, options: ProfileOptio
         parameters={**prepared.parameters, "probe": options.probe, "bin_width": width, "by": by},
         methods=(*prepared.methods, "lmfit", "scipy"),
     )
-    return Analysis(fit, (_TILT, *prepared.findings, *([_DRAWN] if by == "boundary" else ()), *told), record)
+    return Analysis(fit, (_TILT, *prepared.notes, *([_DRAWN] if by == "boundary" else ()), *told), record)
 
 
 def _distance(recorded: EDSMap, options: ProfileOptions, column: float) -> FloatArray:

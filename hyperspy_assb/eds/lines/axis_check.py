@@ -104,7 +104,7 @@ class EnergyCalibration:
         return (offset - per_keV * self.offset) / (1.0 + self.gain), scale / (1.0 + self.gain)
 
     @property
-    def findings(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[str, ...]:
         """What is wrong, in words; empty where nothing is."""
         found = []
         if not self.trusted:
@@ -244,7 +244,7 @@ def check_calibration(builder: Builder, total: FloatArray) -> EnergyCalibration 
     Warns
     -----
     UserWarning
-        For each finding, and where nothing can tell although there are counts.
+        For each note, and where nothing can tell although there are counts.
     """
     try:
         found = estimate_calibration(builder, total)
@@ -252,6 +252,6 @@ def check_calibration(builder: Builder, total: FloatArray) -> EnergyCalibration 
         if total.sum() > _ENOUGH:
             warnings.warn(str(error), UserWarning, stacklevel=5)
         return None
-    for finding in found.findings:
-        warnings.warn(finding, UserWarning, stacklevel=5)
+    for note in found.notes:
+        warnings.warn(note, UserWarning, stacklevel=5)
     return found

@@ -16,6 +16,9 @@ from hyperspy_assb.fitting.fixed_shapes.nonnegative import fit_correlated
 
 _ROUNDS = 3
 """Fits of a mixture: an error of the calibration is in proportion to what the mixture of the one before has."""
+_PRESENT = 1e-6
+"""Share of the largest phase, in units of the errors, above which a phase is there: less is of rounding, where the data
+lie as far from a mixture with it as from one without it."""
 _FLOOR = 0.005
 """Share of the atoms that shapes of lines and continuum which are not quite those of the model may feign."""
 _TILES = (4, 16)
@@ -39,7 +42,7 @@ class PhaseStatus(IntEnum):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class MixtureCheck:
     """Whether phases explain many pixels together: the sum of mixtures is a mixture.
 
     Parameters
@@ -97,15 +100,15 @@ def too_foreign(found: Composition, cell: Sequence[str], largest: float) -> NDAr
     return np.asarray(share - 3.0 * np.hypot(std, scaled) > largest)
 
 
-def judge_whole(
+def check_whole(
     found: Composition,
     cell: Sequence[str],
     matrix: FloatArray,
-    where: NDArray[np.bool_],
+    region: NDArray[np.bool_],
     *,
-    level: float,
+    alpha: float,
     largest_foreign: float,
-) -> Verdict:
+) -> MixtureCheck:
     """Whether phases explain all pixels together, those without an answer left out.
 
     Parameters
@@ -116,16 +119,16 @@ def judge_whole(
         Elements that are compared with the phases; the others are foreign.
     matrix
         Atoms of each of these in one unit of each phase.
-    where
+    region
         Pixels that count, shape (N,).
-    level
+    alpha
         p value below which the phases do not explain them.
     largest_foreign
         Share of foreign atoms above which they do not.
     """
-    used = where & found.known
+    used = region & found.known
     if not used.any():
-        return Verdict(0, False, float("nan"), float("nan"), float("nan"), "", 0.0)
+        return MixtureCheck(0, False, float("nan"), float("nan"), float("nan"), "", 0.0)
     summed = found.summed(used)
     evidence = explain(summed.subset(cell), matrix)
     p_value = evidence.p_value
@@ -134,14 +137,14 @@ def judge_whole(
     worst = int(np.argmax(np.abs(ratio)))
     name, size = cell[worst], float(ratio[worst])
     beyond = bool(too_foreign(summed, cell, largest_foreign)[0])
-    if beyond and p_value[0] >= level:
+    if beyond and p_value[0] >= alpha:
         others = [i for i, element in enumerate(found.elements) if element not in cell]
         best = max(others, key=lambda i: summed.unclipped[0, i])
         name = found.elements[best]
         size = float(summed.unclipped[0, best] / summed.std[0, best])
-    return Verdict(
+    return MixtureCheck(
         pixels=int(used.sum()),
-        explained=bool(p_value[0] >= level and not beyond),
+        explained=bool(p_value[0] >= alpha and not beyond),
         p_value=float(p_value[0]),
         foreign=float(foreign[0]),
         foreign_std=float(np.hypot(std[0], systematic[0])),
@@ -156,7 +159,7 @@ def refuted_together(
     matrix: FloatArray,
     shape: tuple[int, ...],
     *,
-    level: float,
+    alpha: float,
     largest_foreign: float,
 ) -> NDArray[np.bool_]:
     """Pixels of tiles that no mixture explains, though each pixel alone may hold too few counts to tell.
@@ -166,8 +169,8 @@ def refuted_together(
 
     Parameters
     ----------
-    found, cell, matrix, level, largest_foreign
-        As for :func:`judge_whole`.
+    found, cell, matrix, alpha, largest_foreign
+        As for :func:`check_whole`.
     shape
         Of the map, rows and columns; or of a line.
 
@@ -189,7 +192,7 @@ def refuted_together(
         total[~filled], spread[~filled] = np.nan, np.nan
         tiles = replace(found, atoms=np.maximum(total, 0.0), unclipped=total, covariance=spread)
         p_value = explain(tiles.subset(cell), matrix).p_value
-        bad = (p_value < level) | too_foreign(tiles, cell, largest_foreign)
+        bad = (p_value < alpha) | too_foreign(tiles, cell, largest_foreign)
         known: NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
         known[tile[refuted]] = True
         refuted |= (bad & ~known)[tile] & used
@@ -251,7 +254,8 @@ def explain(found: Composition, matrix: FloatArray) -> Evidence:
         spread = counting + own[:, :, np.newaxis] * np.eye(m)
         fit_correlated(data, spread, matrix, amounts, squares)
         expected = amounts @ matrix.T
-    freedom = m - np.count_nonzero(amounts > 0.0, axis=1)
+    size = amounts * np.linalg.norm(matrix / np.sqrt(np.einsum("nii->ni", spread))[:, :, np.newaxis], axis=1)
+    freedom = m - np.count_nonzero(size > _PRESENT * size.max(axis=1, keepdims=True, initial=0.0), axis=1)
     evidence.residual[known] = data - expected
     evidence.std[known] = np.sqrt(np.einsum("nii->ni", spread))
     evidence.freedom[known] = freedom

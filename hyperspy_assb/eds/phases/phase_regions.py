@@ -69,14 +69,14 @@ class RegionPhases:
         return rows
 
 
-def summarise_region(mixture: PhaseMixture, where: NDArray[np.bool_] | None = None) -> RegionPhases:
+def summarise_region(mixture: PhaseMixture, region: NDArray[np.bool_] | None = None) -> RegionPhases:
     """Phases of a region.
 
     Parameters
     ----------
     mixture
         Phases of N pixels.
-    where
+    region
         Pixels of the region, shape (N,); None: all.
 
     Returns
@@ -90,7 +90,7 @@ def summarise_region(mixture: PhaseMixture, where: NDArray[np.bool_] | None = No
         If no pixel of the region has an answer.
     """
     n, k = mixture.thickness.shape
-    inside = np.ones(n, dtype=bool) if where is None else np.asarray(where, dtype=bool)
+    inside = np.ones(n, dtype=bool) if region is None else np.asarray(region, dtype=bool)
     material = np.isin(mixture.status, (PhaseStatus.GOOD, PhaseStatus.UNEXPLAINED, PhaseStatus.RESIDUAL))
     good = inside & (mixture.status == PhaseStatus.GOOD)
     if not good.any():

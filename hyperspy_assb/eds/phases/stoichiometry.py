@@ -23,11 +23,11 @@ from hyperspy_assb.eds.composition.atoms import (
 from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
 from hyperspy_assb.eds.phases.evidence import (
+    MixtureCheck,
     PhaseStatus,
-    Verdict,
+    check_whole,
     describe,
     explain,
-    judge_whole,
     refuted_together,
     too_foreign,
 )
@@ -62,7 +62,7 @@ class PhaseOptions:
         Names here, and the material of each.
     densities
         Mass density in g/cm^3 where it is not that of the reference table: that of carbon black is 1.7 to 2.1.
-    level
+    alpha
         Probability with which a pixel that is a mixture is called none.
     misfit
         Relative misfit of the spectrum, below which nothing is said of it however significant it is.
@@ -73,7 +73,7 @@ class PhaseOptions:
 
     phases: tuple[tuple[str, str], ...] = tuple(PHASES.items())
     densities: tuple[tuple[str, float], ...] = ()
-    level: float = 1e-3
+    alpha: float = 1e-3
     misfit: float = 0.15
     foreign: float = 0.1
 
@@ -227,18 +227,18 @@ class PhaseMixture:
         """Residual of each element over its standard error, shape (N, M)."""
         return self.residual / self.residual_std
 
-    def reasons(self) -> dict[str, int]:
+    def status_counts(self) -> dict[str, int]:
         """Pixels by status, in words; with the element at fault where no mixture explains them."""
         counted: dict[str, int] = {}
         for status, row, p_value in zip(self.status, self.residual_ratio, self.p_value, strict=True):
-            told = status == PhaseStatus.UNEXPLAINED and p_value < self.options.level
+            told = status == PhaseStatus.UNEXPLAINED and p_value < self.options.alpha
             words = describe(int(status), row if told else None, self.elements)
             counted[words] = counted.get(words, 0) + 1
         return dict(sorted(counted.items(), key=lambda item: -item[1]))
 
     def told(self) -> str:
         """In words, what the phases do not explain of all pixels together; nothing where that is hardly anything."""
-        whole = self.judge()
+        whole = self.check_mixture()
         if not whole.pixels:
             return "No pixel could be fitted: nothing is said of phases."
         if not whole.explained:
@@ -256,18 +256,18 @@ class PhaseMixture:
             return ""
         return (
             f"No mixture of the phases explains {bad.sum()} of {material.sum()} pixels with material "
-            f"({100 * share:.0f} %): see the status, and judge() for regions."
+            f"({100 * share:.0f} %): see the status, and check_mixture() for regions."
         )
 
-    def judge(self, where: NDArray[np.bool_] | None = None) -> Verdict:
+    def check_mixture(self, region: NDArray[np.bool_] | None = None) -> MixtureCheck:
         """Whether the phases explain pixels together, shape (N,); None: all that were fitted."""
         fitted = ~np.isin(self.status, (PhaseStatus.EMPTY, PhaseStatus.NOT_FITTED))
-        return judge_whole(
+        return check_whole(
             self.composition,
             self.elements,
             self.matrix,
-            fitted if where is None else fitted & where,
-            level=self.options.level,
+            fitted if region is None else fitted & region,
+            alpha=self.options.alpha,
             largest_foreign=self.options.foreign,
         )
 
@@ -314,7 +314,7 @@ def quantify_phases(
     if missing:
         raise ValueError(f"The phases hold {', '.join(missing)}, which is not among the elements: add it.")
     _must_differ(columns, held)
-    composition, fit, calibration = quantify_columns(scene, counts, columns, threads=threads)
+    composition, (by_element, fit), calibration = quantify_columns(scene, counts, columns, threads=threads)
     names = tuple(columns)
     k = len(names)
     cell = tuple(el for el in scene.elements if el in held or el in CELL_ELEMENTS)
@@ -322,17 +322,16 @@ def quantify_phases(
     matrix = np.array([[atoms.get(el, 0.0) for atoms in columns.values()] for el in cell])
     evidence = explain(own, matrix)
     # With few counts errors are not normal: what the likelihoods say of both fits then counts.
-    assert composition.fit is not None
-    by_likelihood = special.chdtrc(evidence.freedom, np.maximum(fit.deviance - composition.fit.deviance, 0.0))
+    by_likelihood = special.chdtrc(evidence.freedom, np.maximum(fit.deviance - by_element.deviance, 0.0))
     p_value = np.fmax(evidence.p_value, np.where(evidence.freedom > 0, by_likelihood, 1.0))
     p_value[np.isnan(evidence.p_value)] = np.nan
     status = np.full(len(fit.status), PhaseStatus.GOOD, dtype=np.int8)
     total = fit.unclipped[:, :k].sum(axis=1)
     error = np.sqrt(np.einsum("nij->n", fit.covariance[:, :k, :k]))
     status[np.sqrt(np.maximum(fit.mismatch, 0.0)) * (fit.pearson > _MISFIT) > options.misfit] = PhaseStatus.RESIDUAL
-    refuted = (p_value < options.level) | too_foreign(composition, cell, options.foreign)
+    refuted = (p_value < options.alpha) | too_foreign(composition, cell, options.foreign)
     if shape is not None:
-        levels = {"level": options.level, "largest_foreign": options.foreign}
+        levels = {"alpha": options.alpha, "largest_foreign": options.foreign}
         refuted |= refuted_together(composition, cell, matrix, shape, **levels)
     status[refuted] = PhaseStatus.UNEXPLAINED
     found = np.abs(own.unclipped.sum(axis=1)) > _MATERIAL * np.sqrt(np.einsum("nij->n", own.covariance))
@@ -350,7 +349,7 @@ def quantify_phases(
         covariance=fit.covariance[:, :k, :k],
         by_calibration=fit.by_group[:, :k],
         calibration=calibration,
-        composition=replace(composition, fit=None),
+        composition=composition,
         residual=evidence.residual,
         residual_std=evidence.std,
         p_value=p_value,
@@ -396,4 +395,4 @@ def phases_of_map(recorded: EDSMap, settings: Settings, options: PhaseOptions) -
         },
         methods=prepared.methods,
     )
-    return Analysis(found, (*([told] if told else ()), _OLIVINES, *prepared.findings), record)
+    return Analysis(found, (*([told] if told else ()), _OLIVINES, *prepared.notes), record)

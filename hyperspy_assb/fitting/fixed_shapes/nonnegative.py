@@ -167,12 +167,17 @@ def fit_correlated(
         norms = np.sqrt(np.maximum(np.diag(gram), 1e-300))
         gram, right = gram / np.outer(norms, norms), right / norms
         solve_nonnegative(gram, right, solution, active)
-        # Once more without what keeps singular matrices solvable.
-        if cholesky(gram, ~active, _SINGULAR):
-            solve(gram, ~active, right)
-            for a in range(k):
-                if active[a] and right[a] > 0.0:
-                    solution[a] = right[a]
+        # Once more without what keeps singular matrices solvable; and without columns that only that kept above 0.
+        for _ in range(k):
+            whole, exact = gram.copy(), right.copy()
+            if not cholesky(whole, ~active, _SINGULAR):
+                break
+            solve(whole, ~active, exact)
+            kept = active & (exact > 0.0)
+            if np.sum(kept) == np.sum(active):
+                solution = np.where(active, exact, 0.0)
+                break
+            active = kept
         amounts[b] = solution / norms
         left = (data[b] - columns @ amounts[b]) / scale
         weighed = left.copy()

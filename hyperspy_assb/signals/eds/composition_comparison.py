@@ -1,23 +1,24 @@
-"""Composition of an X-ray map before and after."""
+"""Composition of an EDX map before and after."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from enum import IntEnum
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hyperspy_assb.eds.comparison.composition_change import CompositionChange, region_changes
-from hyperspy_assb.signals.eds.eds_files import EDSResult
-from hyperspy_assb.signals.region_mask import region_mask
+from hyperspy_assb.eds.comparison.composition_change import BlockStatus, CompositionChange, RegionChange, region_changes
+from hyperspy_assb.signals.region_mask import region_masks
+from hyperspy_assb.signals.result import Result
 
 
 @dataclass(frozen=True, eq=False)
-class CompositionComparison(EDSResult):
+class CompositionComparison(Result):
     """Change of the composition, on a map of blocks of pixels.
 
     Parameters
@@ -26,7 +27,7 @@ class CompositionComparison(EDSResult):
         Differences, as arrays; see :class:`~hyperspy_assb.eds.comparison.composition_change.CompositionChange`.
     """
 
-    node: ClassVar[str] = "eds_comparison"
+    statuses: ClassVar[type[IntEnum] | None] = BlockStatus
     found: CompositionChange = field(repr=False)
 
     @property
@@ -59,38 +60,36 @@ class CompositionComparison(EDSResult):
         """-1, 0 or 1: went down, did not change by more than noise, went up."""
         return self._by_element(self.found.changed, "Direction of the change of {}")
 
-    def regions(self, where: Any = None) -> pd.DataFrame:
-        """Mean change of each element in regions: which elements moved where.
+    @cached_property
+    def status(self) -> Any:
+        """:class:`~hyperspy_assb.eds.comparison.composition_change.BlockStatus` as integers."""
+        return self._map(self.found.status, "Status")
+
+    def regions(self, region: Any = None) -> pd.DataFrame:
+        """Mean change of each element in regions: which elements moved where; one row a region and element.
 
         Parameters
         ----------
-        where
-            None: everything; a boolean array or signal on the blocks, or a HyperSpy ROI; or a dictionary by name.
+        region
+            As in :meth:`to_dataframe`; None: everything.
 
         Returns
         -------
         pandas.DataFrame
             Indexed by region and element: before, after, change with standard error and p value, blocks that went up
-            and down.
+            and down. Regions without an answer are left out.
         """
-        named = where if isinstance(where, dict) else {"everything" if where is None else "region": where}
-        template = next(iter(self.difference.values()))
-        masks = {
-            name: np.ones(self.shape, dtype=bool) if region is None else region_mask(template, region, name=name)
-            for name, region in named.items()
-        }
-        shape = self.found.difference.shape[1:]
-        found = region_changes(self.found, {name: mask.reshape(shape) for name, mask in masks.items()})
+        found = self._changes(region_masks(self.status, region))
         return pd.DataFrame([asdict(row) for row in found]).set_index(["region", "element"])
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row a block: position, change of each element, standard error, q value."""
-        columns: dict[str, Any] = self._position_columns()
-        for m, element in enumerate(self.elements):
-            columns[f"{element} change (at. %)"] = self.found.difference[m].ravel()
-            columns[f"{element} std (at. %)"] = self.found.std[m].ravel()
-            columns[f"{element} q value"] = self.found.q_value[m].ravel()
-        return pd.DataFrame(columns)
+    def summary(self) -> str:
+        """Change of every element in all blocks together, blocks in which it is more than noise, and the notes."""
+        lines = [
+            f"{row.element}: {row.change:+.2f} ± {row.std:.2f} at. % in all blocks together; {row.up} went up and "
+            f"{row.down} down of {row.blocks}."
+            for row in self._changes({"": self._everywhere()})
+        ]
+        return "\n".join((*(lines or ["No block has an answer in both states."]), *self.notes))
 
     def plot(self) -> Any:
         """Plot the change of every element; returns the matplotlib axes."""
@@ -101,18 +100,27 @@ class CompositionComparison(EDSResult):
     def _by_element(self, values: NDArray[Any], title: str, units: str = "") -> dict[str, Any]:
         return self._maps(np.moveaxis(values, 0, -1), self.elements, title, units)
 
+    def _changes(self, masks: Mapping[str, NDArray[np.bool_]]) -> list[RegionChange]:
+        shape = self.found.difference.shape[1:]
+        return region_changes(self.found, {name: mask.reshape(shape) for name, mask in masks.items()})
+
+    def _pixel_columns(self) -> Mapping[str, Any]:
+        columns = {}
+        for m, element in enumerate(self.elements):
+            columns[f"{element} change (at. %)"] = self.found.difference[m]
+            columns[f"{element} std (at. %)"] = self.found.std[m]
+            columns[f"{element} q value"] = self.found.q_value[m]
+        return columns
+
+    def _region_row(self, mask: NDArray[np.bool_]) -> Mapping[str, Any]:
+        found = {row.element: row for row in self._changes({"": mask})}
+        row = {}
+        for element in self.elements:
+            change = found.get(element)
+            row[f"{element} change (at. %)"] = float("nan") if change is None else change.change
+            row[f"{element} std (at. %)"] = float("nan") if change is None else change.std
+            row[f"{element} p value"] = float("nan") if change is None else change.p_value
+        return row
+
     def _shown(self) -> Any:
-        import hyperspy.api as hs
-
-        axes = [{"name": "element", "size": len(self.elements), "navigate": True}, *self.axes]
-        data = self.found.difference.reshape(len(self.elements), *self.shape)
-        signal = hs.signals.BaseSignal(data, axes=axes)
-        signal.metadata.General.title = "Change of composition (at. %)"
-        signal.metadata.set_item("ASSB.quantities", list(self.elements))
-        signal.metadata.set_item("ASSB.provenance", self.record)
-        return signal
-
-
-def load_composition_comparison(path: str | Path) -> CompositionComparison:
-    """Load what :meth:`CompositionComparison.save` wrote."""
-    return CompositionComparison._load(path)
+        return self._stacked(self.difference, "Change of composition (at. %)")

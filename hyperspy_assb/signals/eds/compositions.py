@@ -1,26 +1,34 @@
-"""Phases and composition of an X-ray map: the objects that hold them."""
+"""Composition and phases of an EDX map."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hyperspy_assb.eds.composition.atoms import Composition
-from hyperspy_assb.eds.phases.evidence import PhaseStatus, Verdict
+from hyperspy_assb.eds.composition.atoms import Composition, FitStatus
+from hyperspy_assb.eds.phases.evidence import MixtureCheck, PhaseStatus
 from hyperspy_assb.eds.phases.phase_regions import summarise_region
 from hyperspy_assb.eds.phases.stoichiometry import PhaseMixture
-from hyperspy_assb.signals.eds.eds_files import EDSResult
-from hyperspy_assb.signals.region_mask import region_mask
+from hyperspy_assb.signals.region_mask import region_mask, region_masks
+from hyperspy_assb.signals.result import Result
+
+_STANDS_OUT = 3.0, 0.1
+"""Standard errors, and at. %, above which the summary names an element."""
+_FEW = 0.01
+"""Share of the pixels below which the summary says nothing of a status."""
+_TOLD = 0.02
+"""Share of unexplained pixels from which the summary says that fractions are those of the others."""
 
 
 @dataclass(frozen=True, eq=False)
-class EDSComposition(EDSResult):
+class EDSComposition(Result):
     """Elements in every pixel, as HyperSpy signals on the navigation axes.
 
     Parameters
@@ -29,7 +37,7 @@ class EDSComposition(EDSResult):
         Atoms/nm^2 of each element, as arrays.
     """
 
-    node: ClassVar[str] = "eds_composition"
+    statuses: ClassVar[type[IntEnum] | None] = FitStatus
     found: Composition = field(repr=False)
 
     @property
@@ -63,38 +71,46 @@ class EDSComposition(EDSResult):
         return self._maps(self._percent[2], self.elements, "Systematic uncertainty of {}", "at. %")
 
     @cached_property
+    def status(self) -> Any:
+        """:class:`~hyperspy_assb.eds.composition.atoms.FitStatus` as integers."""
+        return self._map(self.found.status, "Status")
+
+    @cached_property
     def _percent(self) -> tuple[NDArray[np.float64], ...]:
         return self.found.atomic_percent()
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row a pixel: position, atomic per cent of each element and its standard error."""
-        columns: dict[str, Any] = self._position_columns()
-        for i, element in enumerate(self.elements):
-            columns[f"{element} (at. %)"] = self._percent[0][:, i]
-            columns[f"{element} std (at. %)"] = self._percent[1][:, i]
-        return pd.DataFrame(columns)
-
-    def mean(self, where: Any = None) -> pd.DataFrame:
+    def mean(self, region: Any = None) -> pd.DataFrame:
         """Composition of a region as a whole: one row an element.
 
         Parameters
         ----------
-        where
+        region
             A boolean array or signal on the navigation axes, or a HyperSpy ROI; None: everything.
 
         Returns
         -------
         pandas.DataFrame
             Atomic per cent, standard error from counting, and uncertainty from the calibration.
+
+        Raises
+        ------
+        ValueError
+            If no pixel of the region has a composition.
         """
         good = self.found.known
-        if where is not None:
-            good = good & region_mask(next(iter(self.atoms.values())), where).ravel()
+        if region is not None:
+            good = good & region_mask(self.status, region).ravel()
         if not good.any():
             raise ValueError("No pixel of the region has a composition.")
-        percent, std, systematic = (v[0] for v in self.found.summed(good).atomic_percent(clipped=False))
+        percent, std, systematic = self._together(good)
         table = {"at. %": percent, "std": std, "systematic": systematic}
         return pd.DataFrame(table, index=pd.Index(self.elements, name="element"))
+
+    def summary(self) -> str:
+        """Elements that stand out in all pixels together, pixels without an answer, and the notes."""
+        counts = {words.lower().replace("_", " "): n for words, n in self._count_statuses(self._everywhere()).items()}
+        del counts["fitted"]
+        return "\n".join((*self._elements_in_words(), *_pixels_in_words(counts, self.found.status.size), *self.notes))
 
     def plot(self) -> Any:
         """Plot the atomic per cent of every element; returns the matplotlib axes."""
@@ -102,13 +118,45 @@ class EDSComposition(EDSResult):
 
         return plot_composition(self)
 
+    def _elements_in_words(self) -> list[str]:
+        if not self.found.known.any():
+            return []
+        mean = self.mean()
+        # How far a factor is off says nothing of whether the element is there.
+        sure = mean["at. %"] > np.maximum(_STANDS_OUT[0] * mean["std"], _STANDS_OUT[1])
+        there = mean[sure].sort_values("at. %", ascending=False)
+        listed = [
+            f"{name} {row['at. %']:.1f} ± {np.hypot(row['std'], row['systematic']):.1f} at. %"
+            for name, row in there.iterrows()
+        ]
+        return [f"Elements that stand out, in all pixels together: {', '.join(listed)}."]
+
+    def _together(self, good: NDArray[np.bool_]) -> tuple[NDArray[np.float64], ...]:
+        return tuple(values[0] for values in self.found.summed(good).atomic_percent(clipped=False))
+
+    def _pixel_columns(self) -> Mapping[str, Any]:
+        percent, std, _ = self._percent
+        columns = {}
+        for i, element in enumerate(self.elements):
+            columns[f"{element} (at. %)"] = percent[:, i]
+            columns[f"{element} std (at. %)"] = std[:, i]
+        return columns
+
+    def _region_row(self, mask: NDArray[np.bool_]) -> Mapping[str, Any]:
+        row = {}
+        values = zip(*self._together(self.found.known & mask.ravel()), strict=True)
+        for element, (percent, std, systematic) in zip(self.elements, values, strict=True):
+            row[f"{element} (at. %)"] = percent
+            row[f"{element} std (at. %)"] = std
+            row[f"{element} systematic (at. %)"] = systematic
+        return row
+
     def _shown(self) -> Any:
-        stack = np.stack([self.atomic_percent[el].data for el in self.elements])
-        return _stacked(self, stack, "Composition (at. %)", self.elements)
+        return self._stacked(self.atomic_percent, "Composition (at. %)")
 
 
 @dataclass(frozen=True, eq=False)
-class EDSPhases(EDSResult):
+class EDSPhases(Result):
     """Phases in every pixel by stoichiometry, as HyperSpy signals on the navigation axes.
 
     Parameters
@@ -117,7 +165,7 @@ class EDSPhases(EDSResult):
         Phases, as arrays; see :class:`~hyperspy_assb.eds.phases.stoichiometry.PhaseMixture`.
     """
 
-    node: ClassVar[str] = "eds_phases"
+    statuses: ClassVar[type[IntEnum] | None] = PhaseStatus
     found: PhaseMixture = field(repr=False)
 
     @property
@@ -178,20 +226,19 @@ class EDSPhases(EDSResult):
     @cached_property
     def composition(self) -> EDSComposition:
         """Elements of the same pixels."""
-        return EDSComposition(self.axes, self.record, self.findings, self.found.composition)
+        return EDSComposition(self.found.composition, axes=self.axes, provenance=self.provenance, notes=self.notes)
 
     @cached_property
     def _fractions(self) -> tuple[NDArray[np.float64], ...]:
         return self.found.fractions()
 
-    def regions(self, where: Any = None) -> pd.DataFrame:
-        """Fractions of regions, comparable with those of a diffraction phase map.
+    def regions(self, region: Any = None) -> pd.DataFrame:
+        """Fractions of regions, comparable with those of a diffraction phase map; one row a region and phase.
 
         Parameters
         ----------
-        where
-            None: everything; a boolean array or signal on the navigation axes, or a HyperSpy ROI; or a dictionary of
-            these by name.
+        region
+            As in :meth:`to_dataframe`; None: everything.
 
         Returns
         -------
@@ -204,44 +251,47 @@ class EDSPhases(EDSResult):
         ValueError
             If no pixel of a region is explained.
         """
-        named = where if isinstance(where, dict) else {"everything" if where is None else "region": where}
-        rows = []
-        for name, region in named.items():
-            mask = None if region is None else region_mask(self.status, region, name=name).ravel()
-            rows += [{"region": name, **row} for row in summarise_region(self.found, mask).rows()]
+        rows = [
+            {"region": name, **row}
+            for name, mask in region_masks(self.status, region).items()
+            for row in summarise_region(self.found, mask.ravel()).rows()
+        ]
         return pd.DataFrame(rows).set_index(["region", "phase"])
 
-    def judge(self, where: Any = None) -> Verdict:
+    def check_mixture(self, region: Any = None) -> MixtureCheck:
         """Whether the phases explain pixels together: many tell what one has too few counts for.
 
         Parameters
         ----------
-        where
+        region
             A boolean array or signal on the navigation axes, or a HyperSpy ROI; None: everything.
 
         Returns
         -------
-        Verdict
+        MixtureCheck
             ``explained``, the p value, the share of foreign atoms, and the element at fault.
         """
-        mask = None if where is None else region_mask(self.status, where).ravel()
-        return self.found.judge(mask)
+        return self.found.check_mixture(None if region is None else region_mask(self.status, region).ravel())
 
-    def reasons(self) -> dict[str, int]:
+    def status_counts(self) -> dict[str, int]:
         """Pixels by status, in words; with the element at fault where no mixture explains them."""
-        return self.found.reasons()
+        return self.found.status_counts()
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row a pixel: position, fractions with errors, p value, and the status in words."""
-        columns: dict[str, Any] = self._position_columns()
-        for i, phase in enumerate(self.phases):
-            columns[f"{phase} volume fraction"] = self._fractions[0][:, i]
-            columns[f"{phase} std"] = self._fractions[1][:, i]
-            columns[f"{phase} systematic"] = self._fractions[2][:, i]
-            columns[f"{phase} (nm)"] = self.found.thickness[:, i]
-        columns["p value"] = self.found.p_value
-        columns["status"] = [PhaseStatus(s).name.lower() for s in self.found.status]
-        return pd.DataFrame(columns)
+    def summary(self) -> str:
+        """Volume fractions of all pixels together, elements that stand out, pixels by status, and the notes.
+
+        Where the phases do not explain the map as a whole, that comes first, and no fraction is told.
+        """
+        lines, notes = [], list(self.notes)
+        if not self.check_mixture().explained:
+            # The first of the notes says so; fractions would be read as if they meant something.
+            lines += notes[:1]
+            del notes[:1]
+        elif np.any(self.found.status == PhaseStatus.GOOD):
+            lines.append(self._fractions_in_words())
+        lines += self.composition._elements_in_words()
+        lines += _pixels_in_words(self.status_counts(), self.found.status.size)
+        return "\n".join((*lines, *notes))
 
     def plot(self) -> Any:
         """Plot fractions, phase map and status; returns the matplotlib axes."""
@@ -249,39 +299,44 @@ class EDSPhases(EDSResult):
 
         return plot_phases(self)
 
+    def _fractions_in_words(self) -> str:
+        table = self.regions().reset_index()
+        unexplained = float(table["unexplained"].iloc[0])
+        of = "" if unexplained < _TOLD else f" of the {100 * (1 - unexplained):.0f} % of the pixels that are explained"
+        parts = (
+            f"{row['phase']} {100 * max(row['volume'], 0.0):.1f} % ({100 * row['volume low']:.1f} to "
+            f"{100 * row['volume high']:.1f})"
+            for _, row in table.iterrows()
+        )
+        return f"Volume{of}: {', '.join(parts)}, with 68 % intervals of counting and calibration."
+
+    def _pixel_columns(self) -> Mapping[str, Any]:
+        columns = {}
+        for i, phase in enumerate(self.phases):
+            columns[f"{phase} volume fraction"] = self._fractions[0][:, i]
+            columns[f"{phase} std"] = self._fractions[1][:, i]
+            columns[f"{phase} systematic"] = self._fractions[2][:, i]
+            columns[f"{phase} (nm)"] = self.found.thickness[:, i]
+        return {**columns, "p value": self.found.p_value}
+
+    def _region_row(self, mask: NDArray[np.bool_]) -> Mapping[str, Any]:
+        inside, nothing = mask.ravel(), float("nan")
+        explained = bool(np.any(self.found.status[inside] == PhaseStatus.GOOD))
+        rows = summarise_region(self.found, inside).rows() if explained else [{"phase": name} for name in self.phases]
+        found = {}
+        for row in rows:
+            phase = row["phase"]
+            found[f"{phase} volume fraction"] = row.get("volume", nothing)
+            found[f"{phase} std"] = row.get("volume std", nothing)
+            found[f"{phase} systematic"] = row.get("volume systematic", nothing)
+            for kind, errors in (("mass", ("std", "systematic")), ("area", ("std",))):
+                found[f"{phase} {kind} fraction"] = row.get(kind, nothing)
+                found |= {f"{phase} {kind} {error}": row.get(f"{kind} {error}", nothing) for error in errors}
+        return {**found, "p value": self.found.check_mixture(inside).p_value}
+
     def _shown(self) -> Any:
-        stack = np.stack([self.volume_fraction[phase].data for phase in self.phases])
-        return _stacked(self, stack, "Volume fractions", self.phases)
+        return self._stacked(self.volume_fraction, "Volume fractions")
 
 
-def _stacked(result: EDSResult, stack: NDArray[Any], title: str, names: tuple[str, ...]) -> Any:
-    import hyperspy.api as hs
-
-    axes = [{"name": "quantity", "size": len(stack), "navigate": True}, *result.axes] if result.axes else None
-    signal = hs.signals.BaseSignal(stack, axes=axes) if axes else hs.signals.BaseSignal(stack)
-    signal.metadata.General.title = title
-    signal.metadata.set_item("ASSB.quantities", list(names))
-    signal.metadata.set_item("ASSB.provenance", result.record)
-    return signal
-
-
-def load_eds_composition(path: str | Path) -> EDSComposition:
-    """Load what :meth:`EDSComposition.save` wrote.
-
-    Raises
-    ------
-    ValueError
-        If the file holds something else.
-    """
-    return EDSComposition._load(path)
-
-
-def load_eds_phases(path: str | Path) -> EDSPhases:
-    """Load what :meth:`EDSPhases.save` wrote.
-
-    Raises
-    ------
-    ValueError
-        If the file holds something else.
-    """
-    return EDSPhases._load(path)
+def _pixels_in_words(counts: Mapping[str, int], pixels: int) -> list[str]:
+    return [f"{n} of {pixels} pixels: {words}." for words, n in counts.items() if n and n >= _FEW * pixels]

@@ -1,11 +1,11 @@
-"""Profiles of an X-ray map across an interface."""
+"""Profiles of an EDX map across an interface."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
+import hyperspy.api as hs
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -13,24 +13,21 @@ from numpy.typing import NDArray
 from hyperspy_assb.eds.interfaces.interface_changes import compare_interfaces
 from hyperspy_assb.eds.interfaces.interface_width import InterfaceFit
 from hyperspy_assb.signals.eds.compositions import EDSPhases
-from hyperspy_assb.signals.eds.eds_files import EDSResult
+from hyperspy_assb.signals.region_mask import Names
+from hyperspy_assb.signals.result import Result
 
 
 @dataclass(frozen=True, eq=False)
-class InterfaceProfile(EDSResult):
+class InterfaceProfile(Result):
     """Elements across an interface, and how wide it is.
 
     Parameters
     ----------
     found
         Profile and fits, as arrays; see :class:`~hyperspy_assb.eds.interfaces.interface_width.InterfaceFit`.
-    unit
-        Of distances.
     """
 
-    node: ClassVar[str] = "eds_interface"
     found: InterfaceFit = field(repr=False)
-    unit: str = "nm"
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -69,8 +66,26 @@ class InterfaceProfile(EDSResult):
         table = pd.DataFrame(rows).set_index("element")
         return table.rename(columns={"value": "width (nm)", "low": "low (nm)", "high": "high (nm)"})
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row a bin: distance, number of pixels, and atoms/nm^2 of each element with its standard error."""
+    def to_dataframe(self, region: Any = None, *, names: Names = None) -> pd.DataFrame:
+        """One row a bin: distance, number of pixels, and atoms/nm^2 of each element with its standard error.
+
+        Parameters
+        ----------
+        region, names
+            None: a profile has no pixels.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Of the bins.
+
+        Raises
+        ------
+        ValueError
+            If a region is named.
+        """
+        if region is not None:
+            return super().to_dataframe(region, names=names)
         profile = self.found.profile
         columns: dict[str, Any] = {"distance (nm)": profile.distance, "pixels": profile.pixels.astype(int)}
         for i, element in enumerate(self.elements):
@@ -100,6 +115,20 @@ class InterfaceProfile(EDSResult):
         changes = compare_interfaces(self.found, after.found)
         return pd.DataFrame([asdict(change) for change in changes]).set_index("what")
 
+    def summary(self) -> str:
+        """The width with its interval, what lies beyond the boundary, and the notes."""
+        low, high = self.width_interval
+        lines = [
+            f"The 10-90 % width is {self.width:.2f} nm (68 % interval {low:.2f} to {high:.2f} nm), a probe of "
+            f"{self.found.probe:g} nm taken out; the boundary lies at {self.position:.2f} nm."
+        ]
+        lines += [
+            f"{element} beyond the boundary, on the side of {'smaller' if beyond.side < 0 else 'larger'} distances: as "
+            f"much as {beyond.amount:.2f} ± {beyond.std:.2f} nm of its rich side."
+            for element, beyond in self.found.beyond.items()
+        ]
+        return "\n".join((*lines, *self.notes))
+
     def plot(self, ax: Any = None) -> Any:
         """Plot the profiles with their fits; returns the matplotlib axes."""
         from hyperspy_assb.plotting.eds import plot_interface
@@ -107,8 +136,6 @@ class InterfaceProfile(EDSResult):
         return plot_interface(self, ax=ax)
 
     def _shown(self) -> Any:
-        import hyperspy.api as hs
-
         profile = self.found.profile
         axes = [
             {"name": "element", "size": len(self.elements), "navigate": True},
@@ -117,20 +144,14 @@ class InterfaceProfile(EDSResult):
                 "size": profile.distance.size,
                 "scale": profile.spacing,
                 "offset": profile.distance[0],
-                "units": self.unit,
+                "units": "nm",
                 "navigate": False,
             },
         ]
         signal = hs.signals.Signal1D(profile.amount.T.copy(), axes=axes)
         signal.metadata.General.title = "Interface profile (atoms/nm²)"
         signal.metadata.set_item("ASSB.quantities", list(self.elements))
-        signal.metadata.set_item("ASSB.provenance", self.record)
         return signal
-
-
-def load_interface_profile(path: str | Path) -> InterfaceProfile:
-    """Load what :meth:`InterfaceProfile.save` wrote."""
-    return InterfaceProfile._load(path)
 
 
 def phase_share(boundary: Any, phase: str | None) -> NDArray[np.float64]:

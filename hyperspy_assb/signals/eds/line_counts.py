@@ -1,23 +1,28 @@
-"""X-ray lines of a signal: which there are, which overlap, and their counts by model fit."""
+"""Lines of an EDX signal: which there are, which overlap, and their counts by model fit."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from enum import IntEnum
+from functools import cached_property
+from typing import Any, ClassVar
 
 import hyperspy.api as hs
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from hyperspy_assb import provenance
+from hyperspy_assb.eds.composition.atoms import FitStatus
 from hyperspy_assb.eds.eds_map import FloatArray, Settings
 from hyperspy_assb.eds.lines.column_spectra import make_builder
 from hyperspy_assb.eds.lines.family_counts import FamilyCounts, GivenLine, count_families
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, choose_lines
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED
 from hyperspy_assb.signals.eds.map_reading import read_map, units_per_keV
+from hyperspy_assb.signals.result import Result
 
 _EDGE = 1e-9
 """keV that keep the first and the last channel of a range within it."""
@@ -70,33 +75,50 @@ def prepare_lines(
 
 
 @dataclass(frozen=True, eq=False)
-class LineCounts:
+class LineCounts(Result):
     """Counts of every family of lines, by model fit.
 
     Parameters
     ----------
     lines
-        Main lines, as exspy names them.
-    counts, std
-        HyperSpy signals on the navigation axes by line: counts of the main line, as exspy's intensities, and their
-        standard errors.
-    model
-        exspy's model with all values and standard errors, and the continuum as a component of its own; None for lazy
-        signals.
-    status
-        0: fitted, 1: empty, 2: not converged, 3: lines cannot be told apart; a signal.
-    background
-        Strength of the continuum, a signal; None where its shape was free.
-    record
-        What was done.
+        Main lines, as exspy names them; F of them.
+    values, values_std
+        Counts of the main lines, as exspy's intensities, and their standard errors, shape (N, F).
+    codes
+        Status of N fits.
     """
 
+    statuses: ClassVar[type[IntEnum] | None] = FitStatus
     lines: tuple[str, ...]
-    counts: dict[str, Any] = field(repr=False)
-    std: dict[str, Any] = field(repr=False)
-    model: Any = field(repr=False)
-    status: Any = field(repr=False)
-    record: dict[str, Any] = field(repr=False)
+    values: FloatArray = field(repr=False)
+    values_std: FloatArray = field(repr=False)
+    codes: NDArray[np.int8] = field(repr=False)
+
+    @cached_property
+    def counts(self) -> dict[str, Any]:
+        """Counts of the main line by line, as HyperSpy signals."""
+        return {line: self._intensity(self.values[:, i], line) for i, line in enumerate(self.lines)}
+
+    @cached_property
+    def std(self) -> dict[str, Any]:
+        """Their standard errors."""
+        return {
+            line: self._intensity(self.values_std[:, i], line, "Standard error of ")
+            for i, line in enumerate(self.lines)
+        }
+
+    @cached_property
+    def status(self) -> Any:
+        """:class:`~hyperspy_assb.eds.composition.atoms.FitStatus` as integers."""
+        return self._map(self.codes, "Status of the fit")
+
+    @cached_property
+    def model(self) -> Any:
+        """exspy's model with all values and standard errors, and the continuum as a component of its own.
+
+        None where there is none: of lazy signals, and of counts from a file, which holds no model.
+        """
+        return None
 
     @property
     def intensities(self) -> list[Any]:
@@ -116,19 +138,43 @@ class LineCounts:
             raise ValueError(f"{', '.join(missing)} was not fitted; there are {', '.join(self.lines)}.")
         return [self.counts[line] for line in lines]
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row a pixel: counts and standard error of each line."""
-        columns = {}
-        for line in self.lines:
-            columns[line] = np.ravel(self.counts[line].data)
-            columns[f"{line} std"] = np.ravel(self.std[line].data)
-        return pd.DataFrame(columns)
+    def summary(self) -> str:
+        """Counts of every line in all pixels together, and the notes."""
+        row = self._region_row(self._everywhere())
+        lines = [f"{line}: {row[line]:.4g} ± {row[f'{line} std']:.2g} counts in all pixels." for line in self.lines]
+        return "\n".join((*lines, *self.notes))
 
     def plot(self) -> Any:
         """Plot the counts of every line; returns the matplotlib axes."""
         from hyperspy_assb.plotting.eds import plot_line_counts
 
         return plot_line_counts(self)
+
+    def _intensity(self, values: FloatArray, line: str, title: str = "") -> Any:
+        """A signal like exspy's intensities."""
+        dressed = self._map(values, f"{title}{line}", "counts")
+        dressed = dressed if self.axes else dressed.transpose()
+        dressed.metadata.set_item("Sample.elements", [line.partition("_")[0]])
+        dressed.metadata.set_item("Sample.xray_lines", [line])
+        return dressed
+
+    def _pixel_columns(self) -> Mapping[str, Any]:
+        columns = {}
+        for i, line in enumerate(self.lines):
+            columns[line] = self.values[:, i]
+            columns[f"{line} std"] = self.values_std[:, i]
+        return columns
+
+    def _region_row(self, mask: NDArray[np.bool_]) -> Mapping[str, Any]:
+        inside = mask.ravel() & (self.codes == FitStatus.FITTED)
+        row = {}
+        for i, line in enumerate(self.lines):
+            row[line] = float(self.values[inside, i].sum()) if inside.any() else float("nan")
+            row[f"{line} std"] = float(np.linalg.norm(self.values_std[inside, i])) if inside.any() else float("nan")
+        return row
+
+    def _shown(self) -> Any:
+        return self._stacked(self.counts, "Counts of lines")
 
 
 def line_counts(signal: Any, lines: Sequence[str] | None, fit_range: tuple[float, float] | None) -> LineCounts:
@@ -152,19 +198,24 @@ def line_counts(signal: Any, lines: Sequence[str] | None, fit_range: tuple[float
     builder = replace(builder, fit_range=(axis[0] / units - _EDGE, axis[-1] / units + _EDGE))
     found = count_families(recorded.spectra, builder, axis, _lines_of(model))
     shape = recorded.shape or (1,)
-    counts, errors = {}, {}
-    for i, name in enumerate(found.families):
-        counts[name] = _dress(signal, found.fit.amounts[:, i], shape, name)
-        errors[name] = _dress(signal, found.fit.std[:, i], shape, name, "Standard error of ")
-    if not signal._lazy:
-        _into_model(model, found, shape)
     record = provenance.record(
         "fit_line_counts",
         parameters={"lines": list(found.families), "fit_range": [low, high]},
         methods=("poisson", "numba", "hyperspy"),
     )
-    status = _dress(signal, found.fit.status, shape, "", "Status of the fit")
-    return LineCounts(found.families, counts, errors, None if signal._lazy else model, status, record)
+    size = len(found.families)
+    counts = LineCounts(
+        lines=found.families,
+        values=found.fit.amounts[:, :size],
+        values_std=found.fit.std[:, :size],
+        codes=found.fit.status,
+        axes=recorded.axes,
+        provenance=record,
+    )
+    if not signal._lazy:
+        _into_model(model, found, shape)
+        vars(counts)["model"] = model
+    return counts
 
 
 def _exspy_model(signal: Any, lines: Sequence[str], low: float, high: float) -> Any:
@@ -231,16 +282,3 @@ def _into_model(model: Any, found: FamilyCounts, shape: tuple[int, ...]) -> None
             if not parameter.map["is_set"].any():
                 fill(parameter, np.full(fit.status.size, parameter.value), None)
     model.fetch_stored_values()
-
-
-def _dress(signal: Any, values: Any, shape: tuple[int, ...], line: str, title: str = "") -> Any:
-    """A signal like exspy's intensities."""
-    axes = signal.axes_manager._get_navigation_axes_dicts()
-    data = np.reshape(values, shape)
-    dressed = hs.signals.BaseSignal(data, axes=axes) if axes else hs.signals.BaseSignal(data)
-    dressed = dressed.transpose(signal_axes=0) if axes else dressed.transpose()
-    dressed.metadata.General.title = f"{title}{line}"
-    if line:
-        dressed.metadata.set_item("Sample.elements", [line.partition("_")[0]])
-        dressed.metadata.set_item("Sample.xray_lines", [line])
-    return dressed

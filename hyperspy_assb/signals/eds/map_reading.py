@@ -1,4 +1,4 @@
-"""From an X-ray signal and its metadata to the map that the science takes."""
+"""From an EDX signal and its metadata to the map that the science takes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from exspy.material import elements as element_database
 from exspy.material import mass_absorption_coefficient
 
 from hyperspy_assb.eds.eds_map import EDSMap, ElementTables, FloatArray, Instrument, Spectra, XRayLine, count_electrons
+from hyperspy_assb.signals.result import navigation_axes
 
 TEM = "Acquisition_instrument.TEM."
 EDS = TEM + "Detector.EDS."
@@ -148,7 +149,7 @@ def _names(signal: Any, item: str) -> tuple[str, ...]:
 
 
 def read_map(signal: Any, *, need_angle: bool = True) -> EDSMap:
-    """Everything that the science takes from an X-ray signal.
+    """Everything that the science takes from an EDX signal.
 
     Parameters
     ----------
@@ -168,7 +169,7 @@ def read_map(signal: Any, *, need_angle: bool = True) -> EDSMap:
     return EDSMap(
         spectra=Spectra(signal.data),
         energy=energy,
-        axes=tuple(signal.axes_manager._get_navigation_axes_dicts()),
+        axes=navigation_axes(signal),
         instrument=instrument,
         solid_angle=None if solid_angle is None else float(solid_angle),
         tables=element_tables(),

@@ -1,4 +1,4 @@
-"""The X-ray signal of all-solid-state batteries.
+"""The EDX signal of all-solid-state batteries.
 
 Methods are thin: they read axes and metadata, call one function on arrays, and dress what comes back as signals.
 """
@@ -157,7 +157,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         Returns
         -------
         EnergyCalibration
-            Offset, gain and resolution with errors, the shift of every line, and findings in words.
+            Offset, gain and resolution with errors, the shift of every line, and notes in words.
 
         Raises
         ------
@@ -186,7 +186,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         """
         found = self.check_energy_calibration()
         if not found.trusted:
-            raise ValueError(f"{found.findings[0]} Nothing was changed.")
+            raise ValueError(f"{found.notes[0]} Nothing was changed.")
         axis = self.axes_manager.signal_axes[0]
         axis.offset, axis.scale = found.corrected(axis.offset, axis.scale, per_keV=units_per_keV(self))
         if resolution:
@@ -245,7 +245,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         """
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
         recorded = read_map(self, need_angle=absorption)
-        return EDSComposition.of(quantify_map(recorded, settings), recorded.axes)
+        return EDSComposition(**vars(quantify_map(recorded, settings)), axes=recorded.axes)
 
     def quantify_phases(
         self,
@@ -303,7 +303,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
             elements = (*_named(elements), *options.elements())
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
         recorded = read_map(self, need_angle=absorption)
-        return EDSPhases.of(phases_of_map(recorded, settings, options), recorded.axes)
+        return EDSPhases(**vars(phases_of_map(recorded, settings, options)), axes=recorded.axes)
 
     def interface_profile(
         self,
@@ -375,7 +375,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         )
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, None, fit_range)
         analysis = interface_of_map(read_map(self, need_angle=absorption), settings, options)
-        return InterfaceProfile.of(analysis, ())
+        return InterfaceProfile(**vars(analysis))
 
     def compare_composition(
         self,
@@ -411,11 +411,11 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
             If the maps differ in shape, pixel size or beam energy, or cannot be registered.
         """
         if not isinstance(after, ASSBEDSTEMSpectrum):
-            raise TypeError("after must be an X-ray signal as well: set_signal_type('EDS_TEM_ASSB').")
+            raise TypeError("after must be an EDX signal as well: set_signal_type('EDS_TEM_ASSB').")
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
         maps = [read_map(signal, need_angle=absorption) for signal in (self, after)]
         analysis = compare_maps(*maps, settings, options or CompositionOptions())
-        return CompositionComparison.of(analysis, analysis.found.axes(maps[0].axes))
+        return CompositionComparison(**vars(analysis), axes=analysis.found.axes(maps[0].axes))
 
     # ----------------------------------------------------------------- private
 
@@ -453,7 +453,7 @@ def load_eds_spectrum_image(
     Returns
     -------
     ASSBEDSTEMSpectrum
-        The largest of the X-ray signals of a (S)TEM in the file; images beside them are left.
+        The largest of the EDX signals of a (S)TEM in the file; images beside them are left.
 
     Raises
     ------
@@ -463,7 +463,7 @@ def load_eds_spectrum_image(
     Warns
     -----
     UserWarning
-        If the file holds several X-ray signals, naming the one that was taken.
+        If the file holds several EDX signals, naming the one that was taken.
     """
     signal = load_signal(path, {"lazy": lazy}, reader, choose=x_ray_spectra, what=("X-ray spectrum", "spectra"))
     return as_type(signal, "EDS_TEM_ASSB")

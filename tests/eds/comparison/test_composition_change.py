@@ -200,7 +200,7 @@ def test_false_finds_are_as_few_as_was_asked(rng):
         before = np.tile([500.0, 500.0, 4000.0], (20, 40, 1))
         after = before.copy()
         after[:2, :, 0] += 60.0
-        changed = compare(before, after, 10.0, replace(STILL, false_discovery_rate=0.2), rng).changed[0]
+        changed = compare(before, after, 10.0, replace(STILL, fdr=0.2), rng).changed[0]
         all_finds += np.count_nonzero(changed)
         false += np.count_nonzero(changed[2:])
     assert all_finds > 600
@@ -306,9 +306,9 @@ def test_shift_larger_than_allowed_is_told():
     ("options", "message"),
     [
         ({"block": 0}, "block must be 1 or more pixels, not 0"),
-        ({"false_discovery_rate": 0.0}, "false_discovery_rate must lie between 0 and 1"),
-        ({"false_discovery_rate": 1.0}, "false_discovery_rate must lie between 0 and 1"),
-        ({"false_discovery_rate": np.nan}, "false_discovery_rate must lie between 0 and 1"),
+        ({"fdr": 0.0}, "fdr must lie between 0 and 1"),
+        ({"fdr": 1.0}, "fdr must lie between 0 and 1"),
+        ({"fdr": np.nan}, "fdr must lie between 0 and 1"),
     ],
 )
 def test_options_that_cannot_be(options, message):

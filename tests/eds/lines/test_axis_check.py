@@ -56,32 +56,32 @@ def test_shifts_are_those_of_the_lines():
 
 
 def test_nothing_is_said_of_what_is_right():
-    assert calibration().findings == ()
-    assert calibration(offset=0.007, resolution=135.0).findings == ()
+    assert calibration().notes == ()
+    assert calibration(offset=0.007, resolution=135.0).notes == ()
 
 
 def test_shift_is_told_with_the_line_and_the_remedy():
-    (finding,) = calibration(gain=0.002).findings
+    (finding,) = calibration(gain=0.002).notes
     assert "Ge Ka lies +1.98 ± 0.01 channels" in finding
     assert "O Ka +0.10" in finding
     assert "correct_energy_calibration()" in finding
 
 
 def test_softest_line_is_named_where_there_is_no_oxygen():
-    (finding,) = calibration(gain=0.002, lines={"Ge_Ka": 9.8864, "Fe_La": 0.7045}).findings
+    (finding,) = calibration(gain=0.002, lines={"Ge_Ka": 9.8864, "Fe_La": 0.7045}).notes
     assert "Fe La +0.14" in finding
 
 
 def test_uncertain_shift_is_not_told():
-    assert calibration(offset=0.02, errors=(0.006, 1e-5, 0.5)).findings == ()
-    assert len(calibration(offset=0.02, errors=(0.004, 1e-5, 0.5)).findings) == 1
+    assert calibration(offset=0.02, errors=(0.006, 1e-5, 0.5)).notes == ()
+    assert len(calibration(offset=0.02, errors=(0.004, 1e-5, 0.5)).notes) == 1
 
 
 @pytest.mark.parametrize("resolution", [118.0, 145.0])
 def test_wrong_resolution_is_told(resolution):
-    (finding,) = calibration(resolution=resolution).findings
+    (finding,) = calibration(resolution=resolution).notes
     assert f"is {resolution:.0f} ± 0 eV, not 130 eV" in finding
-    assert calibration(resolution=resolution, errors=(1e-4, 1e-5, 5.0)).findings == ()
+    assert calibration(resolution=resolution, errors=(1e-4, 1e-5, 5.0)).notes == ()
 
 
 def test_right_axis_is_found_right(estimate):
@@ -89,7 +89,7 @@ def test_right_axis_is_found_right(estimate):
     assert abs(found.offset) < 1e-4
     assert abs(found.gain) < 1e-4
     assert found.resolution == pytest.approx(130.0, abs=0.5)
-    assert found.findings == ()
+    assert found.notes == ()
     assert found.channel == pytest.approx(0.01)
     assert {"O_Ka", "P_Ka", "Fe_Ka", "Ge_Ka", "Ge_La"} <= set(found.lines)
     assert "V_Ka" not in found.lines
@@ -106,7 +106,7 @@ def test_wrong_axis_is_measured(estimate, offset, gain, resolution):
     for energy in (0.5249, 9.8864):
         assert found.shift(energy)[0] == pytest.approx((offset + gain * energy) / 0.01, abs=0.05)
     assert found.resolution == pytest.approx(resolution, abs=1.0)
-    assert found.findings
+    assert found.notes
 
 
 @settings(max_examples=6, deadline=None)
@@ -126,7 +126,7 @@ def test_errors_are_the_scatter(estimate, rng):
     )
     assert (np.abs(z.mean(axis=0)) < 4.0 / np.sqrt(25)).all()
     assert ((z.std(axis=0) > 0.6) & (z.std(axis=0) < 1.4)).all()
-    assert sum(len(f.findings) for f in found) <= 1
+    assert sum(len(f.notes) for f in found) <= 1
 
 
 def test_spectrum_without_lines_is_told(make_builder, rng):

@@ -2,17 +2,17 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from hyperspy_assb.eds.composition.atoms import Composition
 from hyperspy_assb.eds.phases.evidence import (
     PhaseStatus,
+    check_whole,
     describe,
     explain,
     foreign_share,
-    judge_whole,
     refuted_together,
 )
 
@@ -37,7 +37,7 @@ def composition(amounts, variance=1.0, calibration=0.0, elements=ELEMENTS):
 
 def judge(found, where=None, **kwargs):
     where = np.ones(len(found.atoms), dtype=bool) if where is None else where
-    return judge_whole(found, CELL, MATRIX, where, **{"level": 1e-3, "largest_foreign": 0.1, **kwargs})
+    return check_whole(found, CELL, MATRIX, where, **{"alpha": 1e-3, "largest_foreign": 0.1, **kwargs})
 
 
 def test_mixture_is_explained():
@@ -122,11 +122,23 @@ def test_p_values_of_a_single_phase_are_not_too_small(rng):
 
 @settings(max_examples=25, deadline=None)
 @given(st.floats(0.1, 100.0), st.lists(st.floats(0.0, 200.0), min_size=3, max_size=3))
+@example(0.109375, [0.0, 1.0, 0.0])
 def test_units_do_not_matter(factor, amounts):
     one = explain(composition(amounts, calibration=0.05), MATRIX)
     other = explain(composition(factor * np.array(amounts), factor**2, 0.05), MATRIX)
     np.testing.assert_allclose(other.p_value, one.p_value, rtol=1e-6, atol=1e-12)
     np.testing.assert_allclose(other.residual, factor * one.residual, rtol=1e-6, atol=1e-6 * factor)
+
+
+@pytest.mark.parametrize("iron", [0.1, 0.01, 1e-3, 1e-4])
+def test_units_do_not_matter_where_a_second_phase_would_do_as_well(iron):
+    # Without iron in the column, both phases are as far from it, together or alone.
+    matrix = np.array([[iron, 0.0], [1.0, 1.0], [4.0, 4.0]])
+    amounts = np.array([0.0, 1.0, 0.0])
+    for factor in np.random.default_rng(0).uniform(0.1, 100.0, 100):
+        found = explain(composition(factor * amounts, factor**2, 0.05), matrix)
+        assert found.freedom[0] == 2
+        assert found.p_value[0] == pytest.approx(0.62464, abs=1e-3)
 
 
 def test_foreign_share_by_hand():
@@ -192,7 +204,7 @@ def test_tiles_name_where_the_phases_fail(rng):
     amounts = np.tile([*(MATRIX @ [20.0, 10.0]), 0.0, 0.0], (16, 16, 1))
     amounts[4:12, 4:12, 1] += 6.0
     found = composition(rng.normal(amounts, 4.0).reshape(256, 5), variance=16.0)
-    bad = refuted_together(found, CELL, MATRIX, (16, 16), level=1e-3, largest_foreign=0.1).reshape(16, 16)
+    bad = refuted_together(found, CELL, MATRIX, (16, 16), alpha=1e-3, largest_foreign=0.1).reshape(16, 16)
     assert bad[4:12, 4:12].all()
     assert bad.sum() == 64
 

@@ -122,8 +122,8 @@ def test_intervals_of_fractions_hold_the_truth(noisy):
 def test_mixtures_are_explained(noisy):
     _, found = noisy
     assert (found.status == PhaseStatus.GOOD).mean() > 0.98
-    assert found.judge().explained
-    assert found.judge().pixels == 500
+    assert found.check_mixture().explained
+    assert found.check_mixture().pixels == 500
     # The level is that of a mixture being called none.
     assert (found.p_value < 1e-3).mean() < 0.01
 
@@ -205,7 +205,7 @@ def test_vacuum_and_empty_pixels(make_builder, random_columns, rng):
     assert found.status[5] == PhaseStatus.EMPTY
     assert np.isnan(found.fractions()[0][:6]).all()
     assert (found.status[6:] == PhaseStatus.GOOD).mean() > 0.9
-    assert found.judge().pixels == 39
+    assert found.check_mixture().pixels == 39
 
 
 def test_phases_do_not_explain_what_they_do_not_hold(make_builder, mixed_atoms):
@@ -218,7 +218,7 @@ def test_phases_do_not_explain_what_they_do_not_hold(make_builder, mixed_atoms):
     ratio = found.residual / found.residual_std
     for row in ratio[:5]:
         assert found.elements[np.argmax(np.abs(row))] in ("V", "P")
-    assert not found.judge().explained
+    assert not found.check_mixture().explained
 
 
 def test_foreign_elements_are_not_explained(make_builder, mixed_atoms):
