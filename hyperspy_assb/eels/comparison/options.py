@@ -122,8 +122,8 @@ class Spectra:
         counts = np.asarray(recorded.counts)
         if counts.dtype.kind not in "buif":
             check_counts(counts)  # which says what is wrong
-        position = np.reshape(np.moveaxis(np.indices(shape), 0, -1), (recorded.size, len(shape)))
         counts = counts.reshape(-1, recorded.energy.size)
+        position = np.moveaxis(np.indices(shape), 0, -1).reshape(len(counts), len(shape))
         if pixels is None:
             return cls(counts, recorded.energy, position)
         return cls(counts[pixels.ravel()], recorded.energy, position[pixels.ravel()])

@@ -11,7 +11,7 @@ from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
-from hyperspy_assb.models.multifit import detector_from_metadata
+from hyperspy_assb.models.multifit import read_detector
 
 _TEM = "Acquisition_instrument.TEM."
 MICROSCOPE_ITEMS = {
@@ -51,7 +51,7 @@ def read_low_loss(
         energy=energy,
         microscope=read_microscope(signal),
         # Files hold a gain of 1 without read noise where nobody measured them.
-        detector=None if (detector := detector_from_metadata(signal)) == Detector() else detector,
+        detector=None if (detector := read_detector(metadata)) == Detector() else detector,
         elements=tuple(metadata.get_item("Sample.elements", None) or ()),
         title=metadata.get_item("General.title", "") or "",
         file=metadata.get_item("General.original_filename", "") or "",
