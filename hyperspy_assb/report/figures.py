@@ -8,9 +8,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from hyperspy_assb.eels.delithiation.phase_features import OLIVINE
 from hyperspy_assb.eels.delithiation.populations import FEWEST
 from hyperspy_assb.eels.delithiation.quantification import METHODS
+from hyperspy_assb.eels.delithiation.standard import OLIVINE
 from hyperspy_assb.plotting import plot_delithiation, plot_fit, plot_map, plot_populations, plot_status_map
 from hyperspy_assb.report.analysis import Analysis, Map
 from hyperspy_assb.report.delithiation import FALSE_FINDS, quantified_pixels

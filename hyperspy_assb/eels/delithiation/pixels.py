@@ -12,9 +12,9 @@ from scipy import fft
 
 from hyperspy_assb.eels.delithiation.lithium_content import Estimate
 from hyperspy_assb.eels.delithiation.mixture import MixtureModel
-from hyperspy_assb.eels.delithiation.phase_features import DETECTED, VACUUM, Features
-from hyperspy_assb.eels.delithiation.standard import IRON_UNCERTAINTY, TOLERANCE, Standard
+from hyperspy_assb.eels.delithiation.standard import DETECTED, IRON_UNCERTAINTY, TOLERANCE, VACUUM, Standard
 from hyperspy_assb.eels.lineshapes import ZERO_LOSS_PEAK
+from hyperspy_assb.eels.scattering.joint_model import Features
 from hyperspy_assb.eels.zero_loss.peak_search import FWHM_OF_SIGMA, SEARCH_RANGE, search
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions, fit_spectra
 from hyperspy_assb.fitting.spectra import compiled_sums as compiled

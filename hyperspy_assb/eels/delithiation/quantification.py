@@ -25,9 +25,8 @@ from hyperspy_assb.eels.delithiation.lithium_content import (
     content,
     estimate_from_features,
 )
-from hyperspy_assb.eels.delithiation.phase_features import LEAST_OLIVINE, OLIVINE, SIGNATURES
 from hyperspy_assb.eels.delithiation.pixels import MOST_DILUTION, Pixels
-from hyperspy_assb.eels.delithiation.standard import Standard
+from hyperspy_assb.eels.delithiation.standard import LEAST_OLIVINE, OLIVINE, SIGNATURES, Standard
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray

@@ -16,13 +16,19 @@ from numpy.typing import NDArray
 from hyperspy_assb import provenance
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.delithiation.cross_section_calibration import quantify_by_cross_sections
-from hyperspy_assb.eels.delithiation.phase_features import FEWEST_PURE, OLIVINE, elements_of
 from hyperspy_assb.eels.delithiation.quantification import measure_scatter, quantify
-from hyperspy_assb.eels.delithiation.standard import Standard, build_standard, check_purity
+from hyperspy_assb.eels.delithiation.standard import (
+    FEWEST_PURE,
+    OLIVINE,
+    Standard,
+    build_standard,
+    check_purity,
+    elements_of,
+)
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.microscope import MicroscopeParameters
-from hyperspy_assb.eels.scattering.joint_model import detector_of
 from hyperspy_assb.eels.zero_loss.position import channels_together
+from hyperspy_assb.eels.zero_loss.recorded_noise import detector_of
 from hyperspy_assb.signals.eels.delithiation import BUILTIN, Delithiation, check_method
 from hyperspy_assb.signals.eels.low_loss_reading import read_low_loss
 from hyperspy_assb.signals.region_mask import region_mask
