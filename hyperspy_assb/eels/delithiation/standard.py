@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -42,8 +41,6 @@ IRON_UNCERTAINTY = 0.02
 """Of the Fe atoms per t/lambda in one olivine over those in the other, by the sum rule: losses of valence electrons
 beyond :data:`.mixture.VALENCE_END`, of the core below it, and at surfaces."""
 TOLERANCE = 1e-4
-NOT_PURE, NOT_ONE_PHASE = 0.1, 0.3
-"""Scatter of x among pure pixels, beyond counting, from which a user is warned, and which no pure phase has."""
 
 
 @dataclass(frozen=True)
@@ -166,15 +163,6 @@ class Standard:
     scatter: FloatArray
     misfit: float
 
-    def check_axis(self, energy: FloatArray) -> None:
-        """Raise ValueError if spectra on this axis cannot be compared with the standard."""
-        dispersion = float(energy[-1] - energy[0]) / (energy.size - 1)
-        if energy.size != self.channels or abs(dispersion - self.dispersion) > 1e-6 * self.dispersion:
-            raise ValueError(
-                f"The calibration is for {self.channels} channels of {self.dispersion:g} eV, but the energy axis has "
-                f"{energy.size} of {dispersion:g} eV: both signals need the same energy axis."
-            )
-
     def as_dictionary(self) -> dict[str, Any]:
         """Plain values, for metadata."""
         kept = ("covariance", "noise", "zero_loss", "dispersion", "offset", "channels", "fitted_channels", "scatter")
@@ -230,6 +218,7 @@ def build_standard(
     masks: Mapping[str, NDArray[np.bool_]],
     elements: tuple[str, ...],
     *,
+    method: str = "combined",
     minimum_pixels: int = FEWEST_PURE,
 ) -> tuple[Standard, Detector]:
     """Learn from pure spectra what each phase scatters.
@@ -244,6 +233,8 @@ def build_standard(
         Which of them are of each phase, or of vacuum, shape (S,) each.
     elements
         Elements whose edges are fitted.
+    method
+        By which x is to be told.
     minimum_pixels
         How many fitted spectra a phase needs.
 
@@ -255,7 +246,8 @@ def build_standard(
     Raises
     ------
     ValueError
-        If an olivine is missing, or a phase has too few fitted spectra.
+        If an olivine is missing, a phase has too few fitted spectra, or the olivines do not differ in what the method
+        looks at.
     """
     fit, shapes, distributions = fit_pure_spectra(pure, LowLossOptions(elements=elements), masks)
     features, joint, detector = fit.features, fit.joint, fit.detector
@@ -263,6 +255,7 @@ def build_standard(
     energy, source = joint.model.energy, joint.model.terms[0]
     masks = {phase: mask for phase, mask in masks.items() if phase != "vacuum"}
     calibration = calibrate(features, masks, minimum_pixels=minimum_pixels)
+    calibration.check_contrast(features.names, method)
     length = fft.next_fast_len(2 * energy.size, real=True)
     columns = fft.rfft(distributions, length)
     parts = np.zeros((len(PRIOR), len(calibration.phases), columns.shape[1]), dtype=complex)
@@ -414,18 +407,6 @@ def elements_of(phases: Iterable[str]) -> tuple[str, ...]:
     named = [phase.lower() for phase in phases]
     lagp = ("Al", "Ge") if any("lagp" in phase for phase in named) else ()
     return ("Li", "Fe", "P", *lagp, *(("C",) if any("carbon" in phase for phase in named) else ()))
-
-
-def check_purity(standard: Standard) -> None:
-    """Raise ValueError if pure pixels scatter as no phase does, warn if more than one phase should."""
-    for phase, variance in zip(OLIVINE, standard.scatter, strict=True):
-        scatter = float(np.sqrt(np.mean(variance)))
-        if scatter < NOT_PURE:
-            continue
-        message = f"references[{phase!r}]: x of its spectra scatters by {scatter:.2g} beyond counting. "
-        if scatter > NOT_ONE_PHASE:
-            raise ValueError(message + "They are not of one phase: check the mask (y before x) and the energy axis.")
-        warnings.warn(message + "Leave out what is not pure; x_systematic carries it.", UserWarning, stacklevel=4)
 
 
 def _fit_pure(

@@ -11,6 +11,7 @@ from scipy import fft, ndimage, signal
 
 from hyperspy_assb.eels.lineshapes import DARK_LEVEL, ZERO_LOSS_PEAK
 from hyperspy_assb.eels.low_loss_map import LowLossMap
+from hyperspy_assb.eels.microscope import usable_microscope
 from hyperspy_assb.eels.scattering.low_loss_components import Component, LowLossOptions, choose_components
 from hyperspy_assb.eels.zero_loss.position import find_centre
 from hyperspy_assb.eels.zero_loss.recorded_noise import FAR, FEWEST_DARK, estimate_detector
@@ -178,8 +179,8 @@ def start_joint_fit(spectra: LowLossMap, options: LowLossOptions) -> JointFit:
     UserWarning
         If the beam energy or an angle is unset.
     """
-    components, channels = choose_components(spectra.energy, spectra.check_microscope(), options)
-    energy, counts = spectra.energy, np.asarray(spectra.flat)
+    components, channels = choose_components(spectra.energy, usable_microscope(spectra.microscope), options)
+    energy, counts = spectra.energy, np.asarray(spectra.counts)
     counts = np.where(np.isfinite(counts).all(axis=1, keepdims=True), counts, 0.0)
     found = find_centre(counts, energy)
     centre = np.where(np.any(counts, axis=1), np.ravel(found.centre), np.nan)

@@ -83,7 +83,9 @@ def detector_of(spectra: LowLossMap, fwhm: float) -> Detector:
     """
     if spectra.detector is not None:
         return spectra.detector
-    counts = spectra.take(spectra.sample(_SAMPLE))
+    count = len(spectra.counts)
+    some = np.unique(np.linspace(0, count - 1, min(_SAMPLE, count)).astype(int))
+    counts = np.asarray(spectra.counts[some])
     counts = counts[np.isfinite(counts).all(axis=1) & np.any(counts, axis=1)]
     if not len(counts):
         return Detector()
