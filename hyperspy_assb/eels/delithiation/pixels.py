@@ -100,7 +100,7 @@ class Pixels:
             reduced_deviance=result.deviance / result.dof,
             electrons=electrons,
             dilution=dilution,
-            reference_noise=_reference_noise(standard, values[:, model.amounts], electrons),
+            reference_noise=reference_noise(standard, values[:, model.amounts], electrons),
         )
 
     @property
@@ -215,7 +215,7 @@ def _undilute(
     return out, inverse @ covariance @ inverse.transpose(0, 2, 1), np.stack([share, olivine], axis=-1)
 
 
-def _reference_noise(standard: Standard, amounts: FloatArray, electrons: FloatArray) -> FloatArray:
+def reference_noise(standard: Standard, amounts: FloatArray, electrons: FloatArray) -> FloatArray:
     """Noise of the pure pixels over that of each pixel, as far as it moves the estimate, shape (S,)."""
     factors = standard.spectra.factors(amounts.sum(axis=1))[0]
     weights = factors.T[:, :, np.newaxis] * amounts[:, np.newaxis]
