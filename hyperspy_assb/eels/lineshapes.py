@@ -226,31 +226,6 @@ def _edge(
         gradients[5, i] = density * ratio * peak * (2.0 * _LN16 * u * u - 1.0) / peak_fwhm
 
 
-def edge_constants(relative_energy: FloatArray, cross_section: FloatArray, *, window: float = 20.0) -> FloatArray:
-    """Pack a table of a differential cross-section for the edge kernel.
-
-    Parameters
-    ----------
-    relative_energy
-        Energies above the onset in eV, shape (K,), increasing from 0.
-    cross_section
-        Differential cross-section in nm^2/eV, shape (K,).
-    window
-        Range above the onset, in eV, whose integral is the unit of the fine-structure peak.
-
-    Returns
-    -------
-    constants
-        ``[K, integral over the window, energies, values, slopes]``, shape (2 + 3 K,).
-    """
-    from scipy.interpolate import PchipInterpolator
-
-    table = PchipInterpolator(relative_energy, cross_section)
-    area = float(table.integrate(relative_energy[0], relative_energy[0] + window))
-    slopes = table.derivative()(relative_energy)
-    return np.concatenate([[relative_energy.size, area], relative_energy, cross_section, slopes]).astype(np.float64)
-
-
 def ionisation_edge(
     name: str, *, onset_energy: float, onset_width: float, peak_ratio: float, peak_energy: float, peak_fwhm: float
 ) -> LineShape:
@@ -272,7 +247,7 @@ def ionisation_edge(
     Returns
     -------
     line shape
-        Its kernel needs the constants of :func:`edge_constants`.
+        Its kernel needs the constants of :func:`.edge_terms.edge_constants`.
     """
     return LineShape(
         name=name,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.eels.microscope import MicroscopeParameters, check_microscope_parameters
+from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 
 FloatArray = NDArray[np.float64]
@@ -22,7 +21,7 @@ class LowLossMap:
     Parameters
     ----------
     counts
-        NumPy or dask array, shape (..., E).
+        NumPy or dask array of S spectra, shape (S, E).
     energy
         Centres of the channels in eV, shape (E,).
     microscope
@@ -31,6 +30,8 @@ class LowLossMap:
         Gain and read noise; None where nobody measured them.
     elements
         Chemical symbols of the specimen, where they were recorded.
+    shape
+        Of the navigation axes, whose product is S.
     title, file
         Of the signal, and of the file that it was read from.
     beam_current, dwell_time
@@ -42,6 +43,7 @@ class LowLossMap:
     microscope: MicroscopeParameters
     detector: Detector | None = None
     elements: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
     title: str = ""
     file: str = ""
     beam_current: float = np.nan
@@ -52,48 +54,20 @@ class LowLossMap:
         """Width of a channel in eV."""
         return float((self.energy[-1] - self.energy[0]) / (self.energy.size - 1))
 
-    @property
-    def flat(self) -> Any:
-        """The counts as an array of spectra, shape (S, E)."""
-        return self.counts.reshape(-1, self.energy.size)
-
-    @property
-    def size(self) -> int:
-        """Number of spectra."""
-        return int(np.prod(self.counts.shape[:-1]))
-
     def in_memory(self) -> LowLossMap:
         """The same with its counts in memory."""
         return replace(self, counts=np.asarray(self.counts))
-
-    def take(self, rows: NDArray[np.int_]) -> NDArray[Any]:
-        """Some of the spectra, by their places on the flattened navigation axes, shape (R, E)."""
-        return np.asarray(self.flat[rows])
-
-    def sample(self, most: int) -> NDArray[np.int_]:
-        """Places of an even choice of at most so many spectra, the first and the last included."""
-        return np.unique(np.linspace(0, self.size - 1, min(most, self.size)).astype(int))
 
     def add_channels(self, count: int) -> LowLossMap:
         """The same with `count` neighbouring channels added up to one, which keeps the noise that of counting."""
         if count == 1:
             return self
         whole = self.energy.size - self.energy.size % count
-        counts = self.counts[..., :whole]
+        counts = self.counts[:, :whole]
         detector = self.detector
         return replace(
             self,
-            counts=counts.reshape(*counts.shape[:-1], -1, count).sum(axis=-1),
+            counts=counts.reshape(len(counts), -1, count).sum(axis=-1),
             energy=self.energy[:whole].reshape(-1, count).mean(axis=1),
             detector=detector and Detector(detector.gain, detector.read_noise * count**0.5),
         )
-
-    def check_microscope(self) -> MicroscopeParameters:
-        """Beam energy and angles that can be used; a UserWarning for each that cannot."""
-        recorded = self.microscope
-        parameters, messages = check_microscope_parameters(
-            recorded.beam_energy, recorded.convergence_angle, recorded.collection_angle
-        )
-        for message in messages:
-            warnings.warn(message, UserWarning, stacklevel=3)
-        return parameters

@@ -7,6 +7,7 @@ reach a cross-section.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 PLACEHOLDER_CONVERGENCE = 0.0
@@ -105,3 +106,13 @@ def check_microscope_parameters(
             f"set_microscope_parameters({', '.join(f'{name}=...' for name in parameters.missing)})."
         )
     return parameters, tuple(messages)
+
+
+def usable_microscope(recorded: MicroscopeParameters) -> MicroscopeParameters:
+    """Beam energy and angles that can be used of those recorded; a UserWarning for each that cannot."""
+    parameters, messages = check_microscope_parameters(
+        recorded.beam_energy, recorded.convergence_angle, recorded.collection_angle
+    )
+    for message in messages:
+        warnings.warn(message, UserWarning, stacklevel=3)
+    return parameters

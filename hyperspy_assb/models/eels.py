@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from hyperspy_assb import components as own_components
 from hyperspy_assb.components.low_loss import KernelComponent
-from hyperspy_assb.eels.delithiation import standard
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.scattering.joint_model import JointModel, Shapes, start_joint_fit
+from hyperspy_assb.eels.scattering.joint_model import refine_shapes as refine_shapes_of_arrays
 from hyperspy_assb.eels.scattering.low_loss_components import Component as LowLossComponent
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
 from hyperspy_assb.eels.scattering.separability import Separability, edge_separability
@@ -325,7 +325,7 @@ def _as_hyperspy(component: LowLossComponent) -> KernelComponent:
 def refine_shapes(model: ASSBEELSModel, masks: Mapping[str, NDArray[np.bool_]]) -> Shapes:
     """Fit positions and widths that all pixels share on pure pixels, and fix them there.
 
-    See :func:`hyperspy_assb.eels.delithiation.standard.refine_shapes`.
+    See :func:`hyperspy_assb.eels.scattering.joint_model.refine_shapes`.
 
     Parameters
     ----------
@@ -343,7 +343,7 @@ def refine_shapes(model: ASSBEELSModel, masks: Mapping[str, NDArray[np.bool_]]) 
     data = model.signal.data.compute() if model.signal._lazy else model.signal.data
     counts = np.asarray(data, dtype=float).reshape(-1, energy.size)
     detector = batched.detector_from_metadata(model.signal)
-    _, shapes = standard.refine_shapes(model.joint_model(), (counts, energy), masks, detector)
+    _, shapes = refine_shapes_of_arrays(model.joint_model(), (counts, energy), masks, detector)
     apply_shapes(model, shapes)
     return shapes
 

@@ -24,13 +24,18 @@ _JUDGED = 256
 
 
 def detector_from_metadata(signal: Any) -> Detector:
+    """Gain and read noise of the detector of a signal; see :func:`read_detector`."""
+    return read_detector(signal.metadata)
+
+
+def read_detector(metadata: Any) -> Detector:
     """Gain and read noise from HyperSpy's ``Variance_linear_model``; a perfect counter where there is none.
 
     Its variance is ``(gain_factor * counts + gain_offset) * correlation_factor``; an offset below 0 is taken as 0.
     """
-    gain = signal.metadata.get_item(f"{VARIANCE}.gain_factor", 1.0)
-    offset = signal.metadata.get_item(f"{VARIANCE}.gain_offset", 0.0)
-    correlation = signal.metadata.get_item(f"{VARIANCE}.correlation_factor", 1.0)
+    gain = metadata.get_item(f"{VARIANCE}.gain_factor", 1.0)
+    offset = metadata.get_item(f"{VARIANCE}.gain_offset", 0.0)
+    correlation = metadata.get_item(f"{VARIANCE}.correlation_factor", 1.0)
     return Detector(gain=float(gain * correlation), read_noise=float(np.sqrt(max(offset * correlation, 0.0))))
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
-from hyperspy_assb.eels.delithiation.phase_features import SIGNATURES
 from hyperspy_assb.eels.delithiation.populations import FEWEST, Verdict
 from hyperspy_assb.eels.delithiation.quantification import DISAGREEMENT, METHODS
 from hyperspy_assb.eels.delithiation.region_statistics import RegionStatistics, region_statistics
+from hyperspy_assb.eels.delithiation.standard import SIGNATURES
 from hyperspy_assb.plotting.delithiation import SIGNATURE_NAMES
 from hyperspy_assb.plotting.delithiation import STATUS_NAMES as WORDS
 from hyperspy_assb.plotting.style import with_error

@@ -8,9 +8,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from hyperspy_assb.eels.delithiation.phase_features import OLIVINE
 from hyperspy_assb.eels.delithiation.populations import FEWEST
 from hyperspy_assb.eels.delithiation.quantification import METHODS
+from hyperspy_assb.eels.delithiation.standard import OLIVINE
 from hyperspy_assb.plotting import (
     FitPlotOptions,
     MapOptions,

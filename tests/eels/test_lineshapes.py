@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import BSpline, PchipInterpolator
 
+from hyperspy_assb.eels.edges.edge_terms import edge_constants
 from hyperspy_assb.eels.lineshapes import (
     CARBON_PI_BAND,
     DARK_LEVEL,
     VALENCE_BAND,
     VOLUME_PLASMON,
     ZERO_LOSS_PEAK,
-    edge_constants,
     ionisation_edge,
     spline_constants,
     valence_continuum,

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from hyperspy_assb.eels.delithiation.standard import SHAPES
 from hyperspy_assb.eels.lineshapes import VOLUME_PLASMON
-from hyperspy_assb.eels.scattering.joint_model import start_plasmon
+from hyperspy_assb.eels.scattering.joint_model import SHAPES, start_plasmon
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
 from hyperspy_assb.fitting.solver.spectra_fit import Status
 from hyperspy_assb.models.eels import apply_shapes, refine_shapes

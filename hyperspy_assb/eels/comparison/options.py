@@ -118,12 +118,10 @@ class Spectra:
     @classmethod
     def of(cls, recorded: LowLossMap, pixels: NDArray[np.bool_] | None = None) -> Spectra:
         """All spectra of a map, or those of some pixels, a mask on its navigation axes."""
-        shape = recorded.counts.shape[:-1]
         counts = np.asarray(recorded.counts)
         if counts.dtype.kind not in "buif":
             check_counts(counts)  # which says what is wrong
-        position = np.reshape(np.moveaxis(np.indices(shape), 0, -1), (recorded.size, len(shape)))
-        counts = counts.reshape(-1, recorded.energy.size)
+        position = np.moveaxis(np.indices(recorded.shape), 0, -1).reshape(len(counts), len(recorded.shape))
         if pixels is None:
             return cls(counts, recorded.energy, position)
         return cls(counts[pixels.ravel()], recorded.energy, position[pixels.ravel()])

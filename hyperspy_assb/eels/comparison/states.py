@@ -1,4 +1,4 @@
-"""Spectra of a state on their way to its mean single-scattering distribution."""
+"""Spectra of the states on their way to mean single-scattering distributions and to blocks of pixels."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy import fft
 
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.comparison.options import ComparisonOptions, Spectra, Window
 from hyperspy_assb.eels.scattering.counting_noise import Averaging, CountingVariance, estimate_noise, propagate_counting
+from hyperspy_assb.eels.scattering.plasmon import Plasmon, fit_plasmon
 from hyperspy_assb.eels.scattering.single_scattering import (
     THICKEST,
     Grid,
@@ -19,9 +21,10 @@ from hyperspy_assb.eels.scattering.single_scattering import (
     end_exponent,
     estimate_single_scattering,
     fit_zero_loss_shape,
+    measured_zero_loss_shape,
     sum_aligned,
 )
-from hyperspy_assb.eels.zero_loss.position import estimate_centre
+from hyperspy_assb.eels.zero_loss.position import find_centre
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.statistics import blocks as partition
 
@@ -29,6 +32,19 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 _NOISE_GROUPS = 64
+"""Groups of pixels of like thickness whose counting noise is propagated together."""
+_START = 3.0
+"""Full widths of the zero loss from which spectra are compared, if the options do not say from where."""
+_LOST = 1e-12
+"""Share of a zero loss of unit area below which a frequency is taken for lost."""
+_FEWEST_CHANNELS = 5
+"""Channels in common without which there is nothing to compare."""
+_OTHER_THICKNESS = {"log_ratio": "area", "area": "log_ratio"}
+"""The measure of thickness that the choice of the other is judged by."""
+
+
+def _nothing() -> FloatArray:
+    return np.empty(0)
 
 
 @dataclass
@@ -38,30 +54,31 @@ class Work:
     spectra: Spectra
     fwhm: float = np.nan
     left_out: dict[str, int] = field(default_factory=dict)
-    centre: FloatArray = field(default_factory=lambda: np.empty(0))
+    centre: FloatArray = field(default_factory=_nothing)
     own: ZeroLossShape | None = None
     used: ZeroLossShape | None = None
     scattering: SingleScattering | None = None
-    thickness: FloatArray = field(default_factory=lambda: np.empty(0))
+    thickness: FloatArray = field(default_factory=_nothing)
+    other_thickness: FloatArray = field(default_factory=_nothing)
+    """Thickness by the measure that is not used; empty where thickness is left in."""
+    total: FloatArray = field(default_factory=_nothing)
+    """Sum of the distributions of all pixels, shape (E,)."""
+    mean: FloatArray = field(default_factory=_nothing)
+    """Mean distribution per unit of thickness, shape (E,)."""
+    own_zero_loss: FloatArray = field(default_factory=_nothing)
+    """What the state's own zero loss would add to its mean distribution, beside the common one, shape (E,)."""
+    plasmon: Plasmon | None = None
+    correlation: partition.Correlation | None = None
+    counting: CountingVariance | None = None
     label: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    blocks: FloatArray = field(default_factory=lambda: np.empty(0))
-    covariates: FloatArray = field(default_factory=lambda: np.empty(0))
+    blocks: FloatArray = field(default_factory=_nothing)
+    covariates: FloatArray = field(default_factory=_nothing)
 
     @property
     def distribution(self) -> NDArray[np.float32]:
         """Single scattering of every pixel, shape (P, E)."""
         assert self.scattering is not None
         return self.scattering.distribution
-
-    @property
-    def total(self) -> FloatArray:
-        """Sum of the distributions, shape (E,)."""
-        return np.asarray(self.distribution.sum(axis=0, dtype=np.float64))
-
-    @property
-    def mean(self) -> FloatArray:
-        """Mean distribution per unit of thickness, shape (E,)."""
-        return np.asarray(self.total / self.thickness.sum())
 
     def keep(self, rows: NDArray[np.bool_], reason: str) -> None:
         """Leave out pixels, and count them."""
@@ -111,6 +128,114 @@ class Work:
         )
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """States that can be compared, and what their comparison shares.
+
+    Parameters
+    ----------
+    options
+        How to compare.
+    work
+        The states.
+    loss, start
+        Energy losses, shape (E,), and that from which spectra are compared, in eV.
+    windows
+        The F bands that lie in range.
+    weights
+        Weights of the channels in each band, and in energy and width of the plasmon, shape (F + 2, E).
+    shape
+        The zero loss that distributions are shown with.
+    detector
+        Gain and read noise.
+    block_pixels, correlation_length
+        Pixels of a block, and distance in pixels up to which neighbours are correlated.
+    by_blocks
+        Whether there are enough blocks to permute.
+    """
+
+    options: ComparisonOptions
+    work: list[Work]
+    loss: FloatArray
+    start: float
+    windows: tuple[Window, ...]
+    weights: FloatArray
+    shape: ZeroLossShape
+    detector: Detector
+    block_pixels: int
+    correlation_length: int
+    by_blocks: bool
+
+
+def prepare_states(
+    states: Sequence[Spectra],
+    windows: Sequence[Window],
+    options: ComparisonOptions,
+    zero_loss: tuple[ArrayLike, ArrayLike] | None,
+) -> Prepared:
+    """Remove zero loss and plural scattering from all states, and average their pixels over blocks.
+
+    Raises
+    ------
+    ValueError
+        If dispersions differ, ranges do not overlap, or a state has no spectrum with a zero loss or no specimen.
+    """
+    check_axes(states)
+    length = min(s.energy.size for s in states)
+    states = [replace(s, counts=s.counts[:, :length], energy=s.energy[:length]) for s in states]
+    grid = Grid.of(states[0].energy)
+    given = None if zero_loss is None else measured_zero_loss_shape(*zero_loss, grid)
+    work, detector = find_zero_losses(states, options)
+    shape = fit_zero_losses(work, grid, options, detector, given=given)
+    loss = deconvolve(work, shape)
+    start = _START * shape.fwhm if options.start is None else float(options.start)
+    if loss[-1] < start + _FEWEST_CHANNELS * grid.step:
+        raise ValueError(
+            f"The states have no range in common: they end {loss[-1]:g} eV above the zero loss, and the comparison "
+            f"begins at {start:g} eV. Record a wider range, or give start."
+        )
+    area = (loss >= start).astype(float)
+    for w in work:
+        w.thickness = measure_thickness(w, options.normalisation, area)
+        if not w.thickness.sum() > 0:
+            raise ValueError("The spectra show no inelastic scattering: there is no specimen in them, or no zero loss.")
+        if options.normalisation in _OTHER_THICKNESS:
+            w.other_thickness = measure_thickness(w, _OTHER_THICKNESS[options.normalisation], area)
+        w.total = np.asarray(w.distribution.sum(axis=0, dtype=np.float64))
+        w.mean = np.asarray(w.total / w.thickness.sum())
+        w.own_zero_loss = add_own_zero_loss(w, shape, grid, loss)
+        w.plasmon = fit_plasmon(w.mean, loss, shape, start=start)
+    margin = 0.5 * grid.step
+    seen = tuple(w for w in windows if w.low >= start - margin and w.high <= loss[-1] + margin)
+    pooled = sum(w.total for w in work) / sum(w.thickness.sum() for w in work)
+    plasmon = fit_plasmon(pooled, loss, shape, start=start)
+    weights = np.concatenate([band_weights(loss, seen, pooled), np.nan_to_num(plasmon.weights)])
+    correlations = [w.correlate(weights, options) for w in work]
+    correlation = max(correlations, key=lambda c: (c.length, c.inflation))
+    dimensions = max(w.spectra.position.shape[1] for w in work)
+    size = options.block_pixels or partition.choose_block_size(
+        correlation, min(w.centre.size for w in work), dimensions
+    )
+    for w, own in zip(work, correlations, strict=True):
+        w.correlation = own
+        w.gather(size, options)
+    for w in work:
+        w.counting = w.count(options, weights, area, detector)
+    return Prepared(
+        options=options,
+        work=work,
+        loss=loss,
+        start=start,
+        windows=seen,
+        weights=weights,
+        shape=shape,
+        detector=detector,
+        block_pixels=size,
+        correlation_length=correlation.length,
+        by_blocks=min(w.blocks.shape[0] for w in work) >= partition.FEWEST,
+    )
+
+
 def check_axes(states: Sequence[Spectra]) -> None:
     """Check that there are states, and that their energy axes go together."""
     if len(states) < 2:
@@ -133,7 +258,7 @@ def find_zero_losses(states: Sequence[Spectra], options: ComparisonOptions) -> t
     for state in states:
         w = Work(state)
         w.keep(np.isfinite(state.counts).all(axis=1), "not finite")
-        w.keep(~checks.find_empty_pixels(w.spectra.counts), "empty")
+        w.keep(np.any(w.spectra.counts, axis=1), "empty")
         if w.spectra.counts.shape[0] == 0:
             raise ValueError(f"A state has no spectrum to compare: {w.left_out or 'no pixel was chosen'}.")
         work.append(w)
@@ -142,7 +267,7 @@ def find_zero_losses(states: Sequence[Spectra], options: ComparisonOptions) -> t
     alike = all(np.array_equal(axis, axes[0]) for axis in axes)
     for group in [work] if alike else [[w] for w in work]:
         counts = np.concatenate([w.spectra.counts for w in group])
-        known = estimate_centre(counts, group[0].spectra.energy, gain=options.gain)
+        known = find_centre(counts, group[0].spectra.energy, gain=options.gain)
         ends = np.cumsum([w.spectra.counts.shape[0] for w in group])[:-1]
         for w, centre, fwhm in zip(group, np.split(known.centre, ends), np.split(known.fwhm, ends), strict=True):
             found = np.isfinite(centre)
@@ -215,6 +340,17 @@ def measure_thickness(w: Work, normalisation: str, area: FloatArray) -> FloatArr
     if normalisation == "area":
         return np.asarray(w.distribution @ area)
     return np.ones(w.centre.size)
+
+
+def add_own_zero_loss(w: Work, shape: ZeroLossShape, grid: Grid, loss: FloatArray) -> FloatArray:
+    """What the state's own zero loss would add to its mean distribution, beside the common one, shape (E,)."""
+    if w.own is None:
+        return np.zeros(loss.size)
+    common, own = np.asarray(fft.rfft(shape.values)), np.asarray(fft.rfft(w.own.values))
+    known = (np.abs(common) > _LOST) & (np.abs(own) > _LOST)
+    ratio = np.log(np.where(known, common, 1.0) / np.where(known, own, 1.0))
+    added = grid.back(common * ratio)[: loss.size]
+    return np.asarray(added * w.centre.size / w.thickness.sum())
 
 
 def thickness_covariates(thickness: FloatArray, options: ComparisonOptions) -> FloatArray:

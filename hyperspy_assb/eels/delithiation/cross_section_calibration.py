@@ -15,12 +15,13 @@ import numpy as np
 
 from hyperspy_assb import reference
 from hyperspy_assb.eels.delithiation.lithium_content import THICK, DelithiationStatus, Estimate, LithiumContent, content
-from hyperspy_assb.eels.delithiation.phase_features import LEAST_OLIVINE, OLIVINE, VACUUM, Features
 from hyperspy_assb.eels.delithiation.quantification import UNCERTAIN, Quantification
+from hyperspy_assb.eels.delithiation.standard import LEAST_OLIVINE, OLIVINE, VACUUM
 from hyperspy_assb.eels.edges.cross_sections import ScatteringGeometry
 from hyperspy_assb.eels.edges.edge_terms import EDGES
 from hyperspy_assb.eels.low_loss_map import LowLossMap
-from hyperspy_assb.eels.scattering.joint_model import JointModel, fit_joint, start_joint_fit
+from hyperspy_assb.eels.microscope import usable_microscope
+from hyperspy_assb.eels.scattering.joint_model import Features, JointModel, fit_joint, start_joint_fit
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
 from hyperspy_assb.eels.scattering.separability import NEAR_EDGE_UNCERTAINTY
 from hyperspy_assb.fitting.solver.fit_statistics import fisher_information
@@ -133,7 +134,7 @@ def quantify_by_cross_sections(
         If the beam energy or an angle is unset, Li or Fe is not among the elements, or another metal whose M2,3 edge
         overlaps with Fe and Li is among them or among those of the metadata.
     """
-    microscope = spectra.check_microscope()
+    microscope = usable_microscope(spectra.microscope)
     if microscope.missing:
         raise ValueError(
             f"{', '.join(microscope.missing)} unset or a placeholder: cross-sections need the beam energy and both "
@@ -151,7 +152,8 @@ def quantify_by_cross_sections(
         )
     spectra = replace(spectra.in_memory(), microscope=microscope)
     fit = fit_joint(start_joint_fit(spectra, LowLossOptions(elements=elements)), spectra, progress=progress)
-    features, result = Features.of(fit), fit.result
+    features, result = fit.features, fit.result
+    assert features is not None
     assert result is not None
     assert microscope.beam_energy is not None
     assert microscope.convergence_angle is not None

@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from hyperspy_assb.eels.delithiation.phase_features import (
+from hyperspy_assb.eels.delithiation.standard import (
     DETECTED,
     LEAST_OLIVINE,
     OLIVINE,
     SIGNATURES,
     VACUUM,
     Calibration,
-    Features,
 )
+from hyperspy_assb.eels.scattering.joint_model import Features
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 DETECTION_LIMIT = 3.29

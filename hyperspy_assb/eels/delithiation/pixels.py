@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,9 @@ from scipy import fft
 
 from hyperspy_assb.eels.delithiation.lithium_content import Estimate
 from hyperspy_assb.eels.delithiation.mixture import MixtureModel
-from hyperspy_assb.eels.delithiation.phase_features import DETECTED, VACUUM, Features
-from hyperspy_assb.eels.delithiation.standard import IRON_UNCERTAINTY, TOLERANCE, Standard
+from hyperspy_assb.eels.delithiation.standard import DETECTED, IRON_UNCERTAINTY, TOLERANCE, VACUUM, Standard
 from hyperspy_assb.eels.lineshapes import ZERO_LOSS_PEAK
+from hyperspy_assb.eels.scattering.joint_model import Features
 from hyperspy_assb.eels.zero_loss.peak_search import FWHM_OF_SIGMA, SEARCH_RANGE, search
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, SolverOptions, fit_spectra
 from hyperspy_assb.fitting.spectra import compiled_sums as compiled
@@ -35,14 +35,6 @@ _STRENGTH = 0.3
 _FREQUENCIES = 48
 
 
-class Mask(Protocol):
-    """Tells which channels are left out."""
-
-    def mask(self, energy: FloatArray, fwhm: float) -> NDArray[np.bool_]:
-        """True where left out, shape (E,)."""
-        ...
-
-
 @dataclass(frozen=True)
 class Pixels:
     """Some pixels, fitted as columns of the phases."""
@@ -60,6 +52,8 @@ class Pixels:
     dilution: FloatArray
     """What noise of the references adds to the information of each pixel on all phases, as a share of it, and on the
     olivines, shape (S, 2)."""
+    reference_noise: FloatArray
+    """Noise of the pure pixels over that of each pixel, as far as it moves the estimate, shape (S,)."""
 
     @classmethod
     def of(
@@ -69,8 +63,9 @@ class Pixels:
         energy: FloatArray,
         detector: Detector,
         workers: int,
-        window: Mask | None = None,
+        mask: NDArray[np.bool_] | None = None,
     ) -> Pixels:
+        """Fit spectra, shape (S, E), without the channels of a mask, shape (E,), that is True where left out."""
         size = standard.fitted_channels
         model, start, bad = _start_mixture(standard, counts[:, :size], energy[:size], detector)
         thickness = np.abs(start[:, model.amounts].sum(axis=1))
@@ -82,7 +77,7 @@ class Pixels:
                 start=start,
                 free=model.free(),
                 lower=model.lower,
-                mask=np.array(False) if window is None else window.mask(energy[:size], standard.zero_loss[2]),
+                mask=np.array(False) if mask is None else mask[:size],
                 rows=~(bad | empty),
             ),
             detector=detector,
@@ -106,6 +101,7 @@ class Pixels:
             reduced_deviance=result.deviance / result.dof,
             electrons=electrons,
             dilution=dilution,
+            reference_noise=reference_noise(standard, values[:, model.amounts], electrons),
         )
 
     @property
@@ -146,18 +142,11 @@ class Pixels:
                 inside = np.clip(lithium, 0.0, 1.0)
                 ratio = IRON_UNCERTAINTY * inside * (1.0 - inside)
                 scatter = inside * expected[0] + (1.0 - inside) * expected[1]
-                return counting * self.reference_noise() + ratio**2 + scatter
+                return counting * self.reference_noise + ratio**2 + scatter
 
             counting, one = variance(x), np.ones_like(x)
             null = variance(one)
             return Estimate(x, counting, systematic(x, counting), null + systematic(one, null))
-
-    def reference_noise(self) -> FloatArray:
-        """Noise of the pure pixels over that of each pixel, as far as it moves the estimate, shape (S,)."""
-        amounts = self.amounts
-        factors = self.standard.spectra.factors(amounts.sum(axis=1))[0]
-        weights = factors.T[:, :, np.newaxis] * amounts[:, np.newaxis]
-        return self.electrons * np.einsum("sar,arbq,sbq->s", weights, self.standard.covariance, weights, optimize=True)
 
     def features(self, where: NDArray[np.bool_]) -> tuple[Features, FloatArray]:
         """Linear parameters of the joint fit in some pixels, by one step from the fit as a column of the phases.
@@ -225,6 +214,14 @@ def _undilute(
     out = values.copy()
     out[:, model.amounts] = np.einsum("srq,sq->sr", inverse, amounts)
     return out, inverse @ covariance @ inverse.transpose(0, 2, 1), np.stack([share, olivine], axis=-1)
+
+
+def reference_noise(standard: Standard, amounts: FloatArray, electrons: FloatArray) -> FloatArray:
+    """Noise of the pure pixels over that of each pixel, as far as it moves the estimate, shape (S,)."""
+    factors = standard.spectra.factors(amounts.sum(axis=1))[0]
+    weights = factors.T[:, :, np.newaxis] * amounts[:, np.newaxis]
+    with np.errstate(invalid="ignore"):
+        return electrons * np.einsum("sar,arbq,sbq->s", weights, standard.covariance, weights, optimize=True)
 
 
 def _start_mixture(

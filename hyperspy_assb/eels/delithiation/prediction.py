@@ -10,7 +10,7 @@ from scipy import optimize, stats
 
 from hyperspy_assb.eels.delithiation.lithium_content import DETECTION_LIMIT, Estimate
 from hyperspy_assb.eels.delithiation.mixture import MixtureModel
-from hyperspy_assb.eels.delithiation.pixels import Pixels
+from hyperspy_assb.eels.delithiation.pixels import Pixels, reference_noise
 from hyperspy_assb.eels.delithiation.standard import Standard
 from hyperspy_assb.eels.lineshapes import ZERO_LOSS_PEAK
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
@@ -80,18 +80,20 @@ def predict_estimate(
     known = DoseInformation.of(expectation[0], jacobian[0], read_noise=detector.read_noise / detector.gain)
     first = int(model.free()[: model.amounts.start].sum())
     covariance = np.array([known.covariance(float(d)) for d in doses])
+    columns = np.repeat(parameters, doses.size, axis=0)
     pixels = Pixels(
         standard=standard,
         model=model,
         counts=np.zeros((doses.size, 0)),
         detector=detector,
         workers=1,
-        values=np.repeat(parameters, doses.size, axis=0),
+        values=columns,
         amount_covariance=covariance[:, first:, first:],
         vacuum=np.zeros(doses.size, dtype=bool),
         reduced_deviance=np.ones(doses.size),
         electrons=doses,
         dilution=np.zeros((doses.size, 2)),
+        reference_noise=reference_noise(standard, columns[:, model.amounts], doses),
     )
     return pixels.from_amounts()
 

@@ -8,6 +8,7 @@ and nothing else of the spectra of the olivines.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
@@ -25,9 +26,8 @@ from hyperspy_assb.eels.delithiation.lithium_content import (
     content,
     estimate_from_features,
 )
-from hyperspy_assb.eels.delithiation.phase_features import LEAST_OLIVINE, OLIVINE, SIGNATURES
 from hyperspy_assb.eels.delithiation.pixels import MOST_DILUTION, Pixels
-from hyperspy_assb.eels.delithiation.standard import Standard
+from hyperspy_assb.eels.delithiation.standard import LEAST_OLIVINE, OLIVINE, SIGNATURES, Standard
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
@@ -37,6 +37,8 @@ UNCERTAIN = 0.25
 """Standard error of x above which a pixel is flagged: LiFePO4 and FePO4 are then less than four of them apart."""
 DISAGREEMENT = 1e-3
 """p value of the agreement of the estimates below which a pixel is flagged."""
+NOT_PURE, NOT_ONE_PHASE = 0.1, 0.3
+"""Scatter of x among pure pixels, beyond counting, from which a user is warned, and which no pure phase has."""
 SCATTER_NODES = 8
 """Thicknesses at which the scatter of pure pixels is told."""
 SIGNIFICANT = 3.0
@@ -150,7 +152,7 @@ def quantify(
         If the energy axis is not that of the standard.
     """
     energy = np.asarray(energy, dtype=float)
-    standard.check_axis(energy)
+    _check_axis(standard, energy)
     detector = detector or Detector()
     choices: dict[str, FloatArray] = {}
     if ensemble:
@@ -178,6 +180,16 @@ def quantify(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _check_axis(standard: Standard, energy: FloatArray) -> None:
+    """Raise ValueError if spectra on this axis cannot be compared with the standard."""
+    dispersion = float(energy[-1] - energy[0]) / (energy.size - 1)
+    if energy.size != standard.channels or abs(dispersion - standard.dispersion) > 1e-6 * standard.dispersion:
+        raise ValueError(
+            f"The calibration is for {standard.channels} channels of {standard.dispersion:g} eV, but the energy axis "
+            f"has {energy.size} of {dispersion:g} eV: both signals need the same energy axis."
+        )
 
 
 def measure_scatter(
@@ -211,12 +223,24 @@ def measure_scatter(
     return replace(standard, scatter=scatter)
 
 
+def check_purity(standard: Standard) -> None:
+    """Raise ValueError if pure pixels scatter as no phase does, warn if more than one phase should."""
+    for phase, variance in zip(OLIVINE, standard.scatter, strict=True):
+        scatter = float(np.sqrt(np.mean(variance)))
+        if scatter < NOT_PURE:
+            continue
+        message = f"references[{phase!r}]: x of its spectra scatters by {scatter:.2g} beyond counting. "
+        if scatter > NOT_ONE_PHASE:
+            raise ValueError(message + "They are not of one phase: check the mask (y before x) and the energy axis.")
+        warnings.warn(message + "Leave out what is not pure; x_systematic carries it.", UserWarning, stacklevel=4)
+
+
 def _judge(pixels: Pixels, minimum_olivine: float, choices: dict[str, FloatArray]) -> Quantification:
     """Every estimate of some pixels, and what each is worth."""
     amounts = pixels.amounts
     thickness = amounts.sum(axis=1)
+    unexplained, absent = pixels.unexplained, ~pixels.holds_olivine(minimum_olivine)
     estimates = {"references": pixels.from_amounts()}
-    absent = ~pixels.holds_olivine(minimum_olivine)
     features, residual = pixels.features(~absent)
     for method in SIGNATURES:
         try:
@@ -238,7 +262,7 @@ def _judge(pixels: Pixels, minimum_olivine: float, choices: dict[str, FloatArray
         share = amounts[:, :2].sum(axis=1) / thickness
         status = np.zeros(len(amounts), dtype=np.int8)
         status[thickness > THICK] = DelithiationStatus.THICK
-        status[pixels.unexplained] = DelithiationStatus.UNEXPLAINED
+        status[unexplained] = DelithiationStatus.UNEXPLAINED
     thickness = np.where(pixels.vacuum, 0.0, thickness)
     unfit = ~np.isfinite(thickness)
     contents = {}
@@ -337,12 +361,13 @@ def measure_choices(
     rows = np.flatnonzero(explained if explained.sum() >= FEWEST else olivine)[:MOST_CHOICES]
     first, changes = whole.from_amounts(), {}
     x, certain = first.x[rows], first.variance[rows]
-    shared = float(np.median(whole.reference_noise()[rows])) if rows.size else 0.0
+    shared = float(np.median(whole.reference_noise[rows])) if rows.size else 0.0
     for window in windows:
         changes[window.name] = np.full(2, np.nan)
         if rows.size < FEWEST:
             continue
-        rest = Pixels.of(standard, counts[rows], energy, detector, workers, window)
+        left_out = window.mask(energy, standard.zero_loss[2])
+        rest = Pixels.of(standard, counts[rows], energy, detector, workers, left_out)
         part = rest.from_amounts()
         # The change has the variance that the window takes away from the estimate (Hausman).
         variance = np.maximum(part.variance - certain, 0.1 * certain)

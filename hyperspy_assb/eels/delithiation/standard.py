@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -12,49 +11,107 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from hyperspy_assb import reference
-from hyperspy_assb.eels.delithiation.mixture import PRIOR, MixtureModel, PhaseSpectra, refine_spectra
-from hyperspy_assb.eels.delithiation.phase_features import (
-    FEWEST_PURE,
-    OLIVINE,
-    VACUUM,
-    Calibration,
-    Features,
-    calibrate,
-    single_scattering_columns,
-)
+from hyperspy_assb.eels.delithiation.mixture import PRIOR, MixtureModel, PhaseSpectra, count_iron, refine_spectra
 from hyperspy_assb.eels.low_loss_map import LowLossMap
-from hyperspy_assb.eels.scattering.joint_model import (
-    INSTRUMENT,
-    JointModel,
-    Shapes,
-    fit_joint,
-    start_joint_fit,
-    sum_aligned,
-)
+from hyperspy_assb.eels.scattering.joint_model import Features, fit_pure_spectra
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, FitResult, SolverOptions, fit_spectra
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
+OLIVINE = ("LiFePO4", "FePO4")
+SIGNATURES = {"valence": "FePO4ValenceBand", "lithium": "Li_K"}
+"""The parameter of the joint fit that tells x, for each method."""
+DISTINCT = 3.0
+"""Standard errors by which the end members must differ in a parameter that is to tell x."""
+LEAST_OLIVINE = 0.1
+"""Share of the olivines in t/lambda below which a pixel gets no x: what lies above them would decide it."""
+DETECTED = 3.0
+"""Standard errors above nothing from which Fe counts as found."""
+FEWEST_PURE = 3
+"""Pure pixels that a phase needs."""
+VACUUM = 0.02
+"""t/lambda up to which a pixel is taken for vacuum."""
 ROUNDS = 4
 """Times that the spectra of the phases are refined; after three, what is left to gain is below the noise."""
 SHARES = (1.0, 0.5, 0.25)
 """Of a change of the spectra, tried in turn until the pure pixels are fitted better."""
 GAIN = 3e-3
 """Of the reduced deviance, below which a change is not worth another."""
-VALENCE_END = 50.0
-"""eV. Up to here the valence electrons scatter, and hardly any of the core."""
 IRON_UNCERTAINTY = 0.02
 """Of the Fe atoms per t/lambda in one olivine over those in the other, by the sum rule: losses of valence electrons
-beyond :data:`VALENCE_END`, of the core below it, and at surfaces."""
+beyond :data:`.mixture.VALENCE_END`, of the core below it, and at surfaces."""
 TOLERANCE = 1e-4
-NOT_PURE, NOT_ONE_PHASE = 0.1, 0.3
-"""Scatter of x among pure pixels, beyond counting, from which a user is warned, and which no pure phase has."""
-SHAPES: dict[str, dict[str, tuple[str, ...]]] = {
-    "vacuum": {"ZeroLossPeak": INSTRUMENT},
-    "FePO4": {"FePO4ValenceBand": ("centre", "fwhm"), "Fe_M23": ("onset_energy", "onset_width")},
-    "LiFePO4": {"Li_K": ("peak_energy", "peak_fwhm", "peak_ratio")},
-}
-"""Positions and widths that all pixels share, by component, under the phase on which they are fitted."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What each phase adds to every parameter.
+
+    A phase of the share ``a`` of t/lambda adds ``a * (slope * t/lambda + offset)``: the offset is what does not grow
+    with thickness, such as surface losses and what the line shape misses of the tail of the zero loss.
+
+    Parameters
+    ----------
+    phases
+        Names of the R phases, the olivines first.
+    slope, offset
+        Shape (R, K).
+    covariance
+        Covariance of slope and offset of each parameter, shape (R, K, 2, 2).
+    model_variance
+        Variance of each parameter at t/lambda = 1 beyond counting, from the scatter of the pure pixels, shape (K,).
+    n_pixels
+        Pure pixels used for each phase, shape (R,).
+    iron
+        Fe atoms per t/lambda in LiFePO4 and in FePO4, in a unit that both share, shape (2,).
+    """
+
+    phases: tuple[str, ...]
+    slope: FloatArray
+    offset: FloatArray
+    covariance: FloatArray
+    model_variance: FloatArray
+    n_pixels: NDArray[np.int_]
+    iron: FloatArray
+
+    def per_thickness(self, t_over_lambda: FloatArray) -> FloatArray:
+        """What each phase adds per t/lambda to a column of given t/lambda, shape (S, R, K)."""
+        return self.slope + self.offset / t_over_lambda[:, np.newaxis, np.newaxis]
+
+    def variance(self, t_over_lambda: FloatArray, parameter: int) -> FloatArray:
+        """Variance of :meth:`per_thickness` for one parameter, shape (S, R)."""
+        direction = np.stack([np.ones_like(t_over_lambda), 1.0 / t_over_lambda], axis=-1)
+        return np.einsum("sa,rab,sb->sr", direction, self.covariance[:, parameter], direction)
+
+    def check_contrast(self, names: tuple[str, ...], method: str) -> None:
+        """Raise ValueError if the end members cannot be told apart at any thickness, or are exchanged.
+
+        By the signature of a method, or, for one that takes the whole spectrum, by any: spectra that differ in neither
+        are not those of LiFePO4 and FePO4, whatever else tells them apart.
+        """
+        contrast = {name: self._contrast(names.index(name)) for name in SIGNATURES.values()}
+        # FePO4 has the 5 eV band, LiFePO4 the lithium.
+        right = (contrast["FePO4ValenceBand"][0] <= -DISTINCT, contrast["Li_K"][1] >= DISTINCT)
+        wrong = (contrast["FePO4ValenceBand"][1] >= DISTINCT, contrast["Li_K"][0] <= -DISTINCT)
+        if any(wrong) and not any(right):
+            raise ValueError(
+                "The references of LiFePO4 and FePO4 look exchanged: that of LiFePO4 has more of the 5 eV band, or "
+                "less Li K."
+            )
+        asked = [SIGNATURES[method]] if method in SIGNATURES else list(SIGNATURES.values())
+        if not any(max(-contrast[name][0], contrast[name][1]) >= DISTINCT for name in asked):
+            raise ValueError(
+                f"The references do not differ in {' or '.join(asked)} by more than three standard errors: "
+                "check that they are pure LiFePO4 and FePO4, and that the spectra hold Fe and Li at all."
+            )
+
+    def _contrast(self, key: int) -> tuple[float, float]:
+        """Least and largest difference of LiFePO4 and FePO4 in a parameter, over thickness, in standard errors."""
+        thickness = np.linspace(0.2, 1.5, 14)  # where the pure pixels lie, the difference is known best
+        ends = self.per_thickness(thickness)[:, :2, key]
+        error = np.sqrt(self.variance(thickness, key)[:, :2].sum(axis=1))
+        difference = (ends[:, 0] - ends[:, 1]) / error
+        return float(difference.min()), float(difference.max())
 
 
 @dataclass(frozen=True)
@@ -105,15 +162,6 @@ class Standard:
     fitted_channels: int
     scatter: FloatArray
     misfit: float
-
-    def check_axis(self, energy: FloatArray) -> None:
-        """Raise ValueError if spectra on this axis cannot be compared with the standard."""
-        dispersion = float(energy[-1] - energy[0]) / (energy.size - 1)
-        if energy.size != self.channels or abs(dispersion - self.dispersion) > 1e-6 * self.dispersion:
-            raise ValueError(
-                f"The calibration is for {self.channels} channels of {self.dispersion:g} eV, but the energy axis has "
-                f"{energy.size} of {dispersion:g} eV: both signals need the same energy axis."
-            )
 
     def as_dictionary(self) -> dict[str, Any]:
         """Plain values, for metadata."""
@@ -170,6 +218,7 @@ def build_standard(
     masks: Mapping[str, NDArray[np.bool_]],
     elements: tuple[str, ...],
     *,
+    method: str = "combined",
     minimum_pixels: int = FEWEST_PURE,
 ) -> tuple[Standard, Detector]:
     """Learn from pure spectra what each phase scatters.
@@ -184,6 +233,8 @@ def build_standard(
         Which of them are of each phase, or of vacuum, shape (S,) each.
     elements
         Elements whose edges are fitted.
+    method
+        By which x is to be told.
     minimum_pixels
         How many fitted spectra a phase needs.
 
@@ -195,18 +246,18 @@ def build_standard(
     Raises
     ------
     ValueError
-        If an olivine is missing, or a phase has too few fitted spectra.
+        If an olivine is missing, a phase has too few fitted spectra, or the olivines do not differ in what the method
+        looks at.
     """
-    started = start_joint_fit(pure, LowLossOptions(elements=elements))
-    spectra = (np.asarray(pure.counts, dtype=float), pure.energy)
-    joint, shapes = refine_shapes(started.joint, spectra, masks, started.detector)
-    fit = fit_joint(replace(started, joint=joint), pure)
-    features, joint, detector = Features.of(fit), fit.joint, fit.detector
+    fit, shapes, distributions = fit_pure_spectra(pure, LowLossOptions(elements=elements), masks)
+    features, joint, detector = fit.features, fit.joint, fit.detector
+    assert features is not None
     energy, source = joint.model.energy, joint.model.terms[0]
     masks = {phase: mask for phase, mask in masks.items() if phase != "vacuum"}
     calibration = calibrate(features, masks, minimum_pixels=minimum_pixels)
+    calibration.check_contrast(features.names, method)
     length = fft.next_fast_len(2 * energy.size, real=True)
-    columns = fft.rfft(single_scattering_columns(joint), length)
+    columns = fft.rfft(distributions, length)
     parts = np.zeros((len(PRIOR), len(calibration.phases), columns.shape[1]), dtype=complex)
     parts[0], parts[1] = calibration.slope @ columns, calibration.offset @ columns
     size = parts[:1, :, :1].real.copy()
@@ -216,7 +267,7 @@ def build_standard(
     reach = (float(features.t_over_lambda[every].min()), float(features.t_over_lambda[every].max()))
     known = PhaseSpectra(calibration.phases, parts / size, length, reach)
     label = np.repeat(np.arange(len(members)), [m.size for m in members])
-    counts = spectra[0][every, : energy.size]
+    counts = np.asarray(pure.counts[every, : energy.size], dtype=float)
     variance = detector.gain * np.maximum(counts.sum(axis=1), 1.0) + counts.shape[1] * detector.read_noise**2
     electrons = np.maximum(counts.sum(axis=1), 0.0) ** 2 / variance
     model = MixtureModel(source, energy, known, dark_level=("DarkLevel", "level") in joint.names)
@@ -258,81 +309,104 @@ def build_standard(
     return standard, detector
 
 
-def refine_shapes(
-    joint: JointModel,
-    spectra: tuple[FloatArray, FloatArray],
-    masks: Mapping[str, NDArray[np.bool_]],
-    detector: Detector,
-) -> tuple[JointModel, Shapes]:
-    """Fit positions and widths that all pixels share on the summed spectra of pure pixels, and fix them there.
-
-    FePO4 comes before LiFePO4, and without Li, so that the shape of Fe M2,3 is known before Li K is fitted above it.
+def calibrate(
+    features: Features, references: Mapping[str, NDArray[np.bool_]], *, minimum_pixels: int = FEWEST_PURE
+) -> Calibration:
+    """Measure what each phase adds on its pure pixels, by a straight line against t/lambda.
 
     Parameters
     ----------
-    joint
-        A started model.
-    spectra
-        Counts, shape (S, E), and energy in eV, shape (E,), of all channels.
-    masks
-        Pure pixels of the phases in :data:`SHAPES`, as far as there are any: boolean arrays on the navigation axes.
-    detector
-        Gain and read noise.
+    features
+        Parameters of all pixels.
+    references
+        Pure pixels of each phase, shape (S,) each. "LiFePO4" and "FePO4" are needed; the others ("LAGP", "carbon") are
+        whatever else lies in the columns.
+    minimum_pixels
+        How many fitted pixels a phase needs.
 
     Returns
     -------
-    joint, shapes
-        The model with its shapes fixed, and their values by (component, parameter). A component whose fit ends at a
-        bound, or does not converge, keeps what it had.
+    calibration
+        The phases in the order given, the olivines first.
+
+    Raises
+    ------
+    ValueError
+        If an olivine is missing, or a phase has too few fitted pixels; it is named.
+
+    Notes
+    -----
+    Fe atoms are counted as if both olivines had the same mean free path; see :func:`.mixture.count_iron`.
+
+    The offsets of the phases share their mean, about what a phase adds at t/lambda = 1 or less; each may leave it by
+    about a tenth of that (normal priors). Where the pure pixels of a phase are all of one thickness, that decides.
     """
-    counts, energy = spectra
-    names = {component for component, _ in joint.names}
-    columns = joint.columns
-    shapes: Shapes = {}
-    for phase, wanted in SHAPES.items():
-        shared = {component: parameters for component, parameters in wanted.items() if component in names}
-        if phase not in masks or not shared:
-            continue
-        rows = np.flatnonzero(np.ravel(masks[phase]))
-        total = sum_aligned(counts[rows], joint.values[rows, columns["ZeroLossPeak", "centre"]], energy)
-        start = np.median(joint.values[rows], axis=0)
-        free = joint.free.copy()
-        for name, k in columns.items():
-            if name == ("ZeroLossPeak", "intensity") or name[0] == "DarkLevel":
-                start[k] *= rows.size
-            free[k] |= name[1] in shared.get(name[0], ())
-            absent = (phase == "FePO4" and name[0] == "Li_K") or (phase == "vacuum" and name[0] != "ZeroLossPeak")
-            if absent and free[k]:
-                free[k], start[k] = False, 0.0
-        result = fit_spectra(
-            total[np.newaxis, : joint.mask.size],
-            replace(joint.problem, start=start, free=free),
-            detector=Detector(detector.gain, detector.read_noise * np.sqrt(rows.size)),
-            options=SolverOptions(max_iterations=200, workers=1),
-        )
-        if not result.usable[0]:
-            continue
-        for component, parameters in shared.items():
-            own = [columns[component, name] for name in parameters]
-            found = result.values[0, own]
-            # A maximum of no height has no place worth keeping; a zero loss without Lorentzian or tails is one.
-            at_bound = np.any((found == joint.lower[own]) | (found == joint.upper[own]))
-            if component == "ZeroLossPeak" or not at_bound:
-                shapes.update({(component, n): float(v) for n, v in zip(parameters, found, strict=True)})
-        joint = joint.with_shapes(shapes)
-    return joint, shapes
+    missing = [phase for phase in OLIVINE if phase not in references]
+    if missing:
+        raise ValueError(f"references must name pure pixels of {' and '.join(missing)}.")
+    phases = (*OLIVINE, *(p for p in references if p not in OLIVINE))
+    fitted = np.isfinite(features.values).all(axis=1) & (features.t_over_lambda > VACUUM)
+    members = []
+    for phase in phases:
+        rows = np.flatnonzero(np.asarray(references[phase], dtype=bool) & fitted)
+        if rows.size < minimum_pixels:
+            raise ValueError(
+                f"references[{phase!r}] holds {rows.size} fitted pixels; at least {minimum_pixels} are needed, "
+                "with a zero loss in range."
+            )
+        members.append(rows)
+    count = len(phases)
+    rows = np.concatenate(members)
+    thickness = features.t_over_lambda[rows]
+    # Columns: the slopes, the offset that all share, and what each phase has more.
+    belongs = np.repeat(np.eye(count), [m.size for m in members], axis=0)
+    design = np.hstack([belongs * thickness[:, np.newaxis], np.ones((rows.size, 1)), belongs])
+    # Thick pixels scatter more in every parameter; the weights matter little, so one serves for all of them.
+    weight = 1.0 / (0.1 + thickness)
+    values = features.values[rows]
+    size = len(features.names)
+    slope, offset = np.empty((count, size)), np.empty((count, size))
+    covariance, residual = np.empty((count, size, 2, 2)), np.empty_like(values)
+    typical = np.array(
+        [np.abs(values[belongs[:, r] > 0] / thickness[belongs[:, r] > 0, np.newaxis]).mean(0) for r in range(count)]
+    )
+    for k in range(size):
+        width = 0.1 * max(typical[:, k].max(), 1e-300)
+        noise = np.sqrt(np.mean(features.covariance[rows, k, k] * weight**2))
+        for _ in range(2):  # the second time with the scatter that is really there
+            prior = np.zeros((count + 1, design.shape[1]))
+            prior[:, count:] = np.diag([0.1, *np.ones(count)]) * noise / width
+            matrix = np.vstack([design * weight[:, np.newaxis], prior])
+            inverse = np.linalg.pinv(matrix)
+            solution = inverse[:, : rows.size] @ (values[:, k] * weight)
+            residual[:, k] = values[:, k] - design @ solution
+            noise = max(noise, float(np.sqrt(np.mean((residual[:, k] * weight) ** 2))))
+        spread = noise**2 * (inverse @ inverse.T)
+        slope[:, k] = solution[:count]
+        offset[:, k] = solution[count] + solution[count + 1 :]
+        for r in range(count):
+            pick = np.zeros((2, design.shape[1]))
+            pick[0, r] = pick[1, count] = pick[1, count + 1 + r] = 1.0
+            covariance[r, k] = pick @ spread @ pick.T
+    counting = np.einsum("skk->sk", features.covariance[rows])
+    freedom = rows.size / max(rows.size - 2 * count, 1)
+    excess = np.sum(freedom * residual**2 - counting, axis=0) / np.sum(np.maximum(thickness, 0.05) ** 2)
+    return Calibration(
+        phases=phases,
+        slope=slope,
+        offset=offset,
+        covariance=covariance,
+        model_variance=np.maximum(excess, 0.0),
+        n_pixels=np.array([m.size for m in members]),
+        iron=np.array([reference.material(phase).atom_density("Fe") for phase in OLIVINE]),
+    )
 
 
-def check_purity(standard: Standard) -> None:
-    """Raise ValueError if pure pixels scatter as no phase does, warn if more than one phase should."""
-    for phase, variance in zip(OLIVINE, standard.scatter, strict=True):
-        scatter = float(np.sqrt(np.mean(variance)))
-        if scatter < NOT_PURE:
-            continue
-        message = f"references[{phase!r}]: x of its spectra scatters by {scatter:.2g} beyond counting. "
-        if scatter > NOT_ONE_PHASE:
-            raise ValueError(message + "They are not of one phase: check the mask (y before x) and the energy axis.")
-        warnings.warn(message + "Leave out what is not pure; x_systematic carries it.", UserWarning, stacklevel=4)
+def elements_of(phases: Iterable[str]) -> tuple[str, ...]:
+    """Elements whose edges and bands the named phases need, besides those of the olivines."""
+    named = [phase.lower() for phase in phases]
+    lagp = ("Al", "Ge") if any("lagp" in phase for phase in named) else ()
+    return ("Li", "Fe", "P", *lagp, *(("C",) if any("carbon" in phase for phase in named) else ()))
 
 
 def _fit_pure(
@@ -367,32 +441,3 @@ def _typical_deviance(result: FitResult) -> float:
 def _join(one: FitResult, two: FitResult) -> FitResult:
     names = ("values", "std", "deviance", "dof", "status", "iterations")
     return replace(one, **{name: np.concatenate([getattr(one, name), getattr(two, name)]) for name in names})
-
-
-def count_iron(spectra: PhaseSpectra, energy: FloatArray) -> FloatArray:
-    """Fe atoms per t/lambda in both olivines, by the sum rule of the valence electrons.
-
-    Parameters
-    ----------
-    spectra
-        What each phase scatters; the olivines first.
-    energy
-        Centres of the channels in eV.
-
-    Returns
-    -------
-    iron
-        In a unit that both share, shape (2,).
-
-    Notes
-    -----
-    The energy loss of all valence electrons together is in proportion to their number (f-sum rule; Egerton, Electron
-    Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (2011), eq. 4.33), and there is one Fe in a formula
-    unit. The angular factor, which differs by less than 1 % between spectra this similar, is left out.
-    """
-    loss = (energy[1] - energy[0]) * np.arange(energy.size)
-    inside = loss <= VALENCE_END
-    middle = float(np.clip(0.5, *spectra.thickness))
-    moment = spectra.distribution(energy.size, middle)[:2, inside] @ loss[inside]
-    electrons = np.array([reference.material(phase).valence_electrons for phase in OLIVINE])
-    return moment / electrons

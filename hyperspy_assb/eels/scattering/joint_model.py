@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import fft, ndimage, signal
 
 from hyperspy_assb.eels.lineshapes import DARK_LEVEL, ZERO_LOSS_PEAK
 from hyperspy_assb.eels.low_loss_map import LowLossMap
+from hyperspy_assb.eels.microscope import usable_microscope
 from hyperspy_assb.eels.scattering.low_loss_components import Component, LowLossOptions, choose_components
-from hyperspy_assb.eels.zero_loss.position import estimate_centre
+from hyperspy_assb.eels.zero_loss.position import find_centre
+from hyperspy_assb.eels.zero_loss.recorded_noise import FAR, FEWEST_DARK, estimate_detector
+from hyperspy_assb.eels.zero_loss.starting_values import ZeroLossStart, start_zero_loss, sum_aligned
 from hyperspy_assb.fitting.solver.map_fit import fit_map
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, FitResult, SolverOptions, fit_spectra
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
@@ -22,14 +25,14 @@ INSTRUMENT = ("asymmetry", "lorentz_fraction", "tail_fraction", "tail_length")
 """Parameters of the zero loss that source and detector give to every pixel alike; its area, place and width drift."""
 _TAILS = ((0.1, 0.05, 5.0), (0.02, 0.2, 10.0), (0.5, 0.001, 10.0))
 """Lorentzian share, share of the tails and their length in eV that fits start from: several look good nearby."""
-_SMOOTH, _FAR, _FEWEST_DARK = 4.0, 10.0, 8
-"""Full widths from the zero loss beyond which spectra are smooth, and before it beyond which there are no electrons;
-channels that tell the dark level."""
-
-_SAMPLE = 300
-"""Spectra that tell gain and read noise."""
 _PLASMON = (("VolumePlasmon", "plasmon_energy"), ("VolumePlasmon", "fwhm"))
 Shapes = dict[tuple[str, str], float]
+SHAPES: dict[str, dict[str, tuple[str, ...]]] = {
+    "vacuum": {"ZeroLossPeak": INSTRUMENT},
+    "FePO4": {"FePO4ValenceBand": ("centre", "fwhm"), "Fe_M23": ("onset_energy", "onset_width")},
+    "LiFePO4": {"Li_K": ("peak_energy", "peak_fwhm", "peak_ratio")},
+}
+"""Positions and widths that all pixels share, by component, under the phase on which they are fitted."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,13 @@ class JointModel:
         )
 
     @property
+    def problem(self) -> FitProblem:
+        """What a fit of every spectrum starts from."""
+        return FitProblem(
+            model=self.model, start=self.values, free=self.free, lower=self.lower, upper=self.upper, mask=self.mask
+        )
+
+    @property
     def columns(self) -> dict[tuple[str, str], int]:
         """Place of each parameter."""
         return {name: k for k, name in enumerate(self.names)}
@@ -85,19 +95,48 @@ class JointModel:
         """Which parameters are linear and of scattering, shape (P,)."""
         return np.concatenate([t.linear & (t.shape.role is Role.SCATTERING) for t in self.model.terms])
 
-    @property
-    def problem(self) -> FitProblem:
-        """What a fit of every spectrum starts from."""
-        return FitProblem(
-            model=self.model, start=self.values, free=self.free, lower=self.lower, upper=self.upper, mask=self.mask
-        )
-
     def with_shapes(self, shapes: Shapes) -> JointModel:
         """The same with shared positions and widths fixed at given values, in every spectrum."""
         free, values, columns = self.free.copy(), self.values.copy(), self.columns
         for name, value in shapes.items():
             free[columns[name]], values[:, columns[name]] = False, value
         return replace(self, free=free, values=values)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Linear parameters of a joint fit, for many pixels.
+
+    Parameters
+    ----------
+    names
+        Names of the K parameters.
+    values
+        Shape (S, K); NaN in pixels without a fit.
+    covariance
+        Shape (S, K, K).
+    t_over_lambda
+        Logarithm of all counts over the zero loss, shape (S,).
+    """
+
+    names: tuple[str, ...]
+    values: FloatArray
+    covariance: FloatArray
+    t_over_lambda: FloatArray
+
+    def index(self, name: str) -> int:
+        """Column of a parameter.
+
+        Raises
+        ------
+        ValueError
+            If the model that was fitted does not have it.
+        """
+        if name not in self.names:
+            raise ValueError(
+                f"The fit has no {name}, but only {', '.join(self.names)}: check elements and energy range."
+            )
+        return self.names.index(name)
 
 
 @dataclass(frozen=True)
@@ -114,18 +153,15 @@ class JointFit:
         What it is made of.
     result
         Of the fit; None before it.
+    features
+        The free amounts that were fitted; None before the fit.
     """
 
     joint: JointModel
     detector: Detector
     components: tuple[Component, ...]
     result: FitResult | None = None
-
-    def t_over_lambda(self) -> FloatArray:
-        """Integral of the fitted single scattering over the fitted range, shape (S,); NaN without a fit."""
-        assert self.result is not None
-        total = self.joint.model.scattering_probability(self.joint.values)
-        return np.where(self.result.usable, total, np.nan)
+    features: Features | None = None
 
 
 def start_joint_fit(spectra: LowLossMap, options: LowLossOptions) -> JointFit:
@@ -150,16 +186,16 @@ def start_joint_fit(spectra: LowLossMap, options: LowLossOptions) -> JointFit:
     UserWarning
         If the beam energy or an angle is unset.
     """
-    components, channels = choose_components(spectra.energy, spectra.check_microscope(), options)
-    energy, counts = spectra.energy, np.asarray(spectra.flat)
+    components, channels = choose_components(spectra.energy, usable_microscope(spectra.microscope), options)
+    energy, counts = spectra.energy, np.asarray(spectra.counts)
     counts = np.where(np.isfinite(counts).all(axis=1, keepdims=True), counts, 0.0)
-    found = estimate_centre(counts, energy)
+    found = find_centre(counts, energy)
     centre = np.where(np.any(counts, axis=1), np.ravel(found.centre), np.nan)
     if not np.isfinite(centre).any():
         raise ValueError("No zero-loss peak was found in any spectrum: check the energy range.")
     rough = start_zero_loss(counts, energy, centre)
     detector, level = estimate_detector(counts, energy, centre, rough.fwhm)
-    dark = np.sum(energy < float(np.nanmin(centre)) - _FAR * rough.fwhm) >= _FEWEST_DARK
+    dark = np.sum(energy < float(np.nanmin(centre)) - FAR * rough.fwhm) >= FEWEST_DARK
     if dark:
         components.append(Component.of(DARK_LEVEL))
     joint = JointModel.of(components, energy[:channels])
@@ -234,183 +270,123 @@ def fit_joint(started: JointFit, spectra: LowLossMap, *, progress: Callable[[int
     joint = started.joint
     result = fit_map(spectra.counts, joint.problem, detector=started.detector, progress=progress)
     values = np.where(result.usable[:, np.newaxis], result.values, joint.values)
-    return replace(started, joint=replace(joint, values=values), result=result)
+    joint = replace(joint, values=values)
+    return replace(started, joint=joint, result=result, features=_features_of(joint, result))
 
 
-def sum_aligned(counts: ArrayLike, centre: ArrayLike, energy: FloatArray) -> FloatArray:
-    """Sum spectra after shifting each by whole channels, so that the noise of channels stays independent.
-
-    Parameters
-    ----------
-    counts
-        Shape (S, E).
-    centre
-        Zero-loss position of each in eV, shape (S,); spectra whose position is not finite are left out.
-    energy
-        Centres of the channels in eV, shape (E,).
-
-    Returns
-    -------
-    total
-        Counts with the zero loss within half a channel of the median position, shape (E,). Channels that a shift
-        leaves empty in some spectra are scaled up for them.
-    """
-    counts, centre = np.asarray(counts), np.asarray(centre, dtype=float)
-    scale = energy[1] - energy[0]
-    good = np.isfinite(centre)
-    shifts = np.rint((centre - np.median(centre[good])) / scale)
-    total, covered = np.zeros(energy.size), np.zeros(energy.size)
-    for i in np.flatnonzero(good):
-        shift = int(shifts[i])
-        if abs(shift) >= energy.size:
-            continue
-        source = slice(max(shift, 0), energy.size + min(shift, 0))
-        target = slice(max(-shift, 0), energy.size - max(shift, 0))
-        total[target] += counts[i, source]
-        covered[target] += 1.0
-    return np.where(covered > 0, total / np.maximum(covered, 1.0), 0.0) * good.sum()
-
-
-def estimate_detector(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, fwhm: float) -> tuple[Detector, float]:
-    """Gain, read noise and dark level, from the scatter of neighbouring channels.
-
-    Second differences of smooth stretches of the spectra have six times the variance of a channel; against the mean it
-    is a straight line whose slope is the gain and whose intercept is the variance of the read noise. A detector whose
-    point spread correlates neighbours looks quieter than it is.
-
-    Parameters
-    ----------
-    counts
-        Shape (S, E).
-    energy
-        Centres of the channels in eV, shape (E,).
-    centre
-        Zero-loss position in eV, shape (S,).
-    fwhm
-        Width of the zero loss in eV.
-
-    Returns
-    -------
-    detector, dark_level
-        Gain, read noise, and the mean of the channels far before the zero loss, in counts per channel (0 where there
-        are fewer than 8).
-    """
-    counts = np.asarray(counts, dtype=float)
-    mean = (counts[:, :-2] + counts[:, 1:-1] + counts[:, 2:]) / 3.0
-    variance = np.diff(counts, n=2, axis=1) ** 2 / 6.0
-    offset = energy[1:-1] - np.asarray(centre)[:, np.newaxis]
-    smooth = (np.abs(offset) > _SMOOTH * fwhm) & np.isfinite(offset)
-    dark = smooth & (offset < -_FAR * fwhm)
-    level = float(np.median(counts[:, 1:-1][dark])) if dark.sum() >= _FEWEST_DARK * len(counts) else 0.0
-    if smooth.sum() < 50:
-        return Detector(), level
-    electrons, scatter = np.maximum(mean[smooth] - level, 0.0), variance[smooth]
-    order = np.argsort(electrons, kind="stable")
-    groups = np.array_split(order, min(50, order.size // 25))
-    x = np.array([electrons[g].mean() for g in groups])
-    # The median of a squared normal deviate is 0.4549 of its mean, and knows nothing of X-ray spikes.
-    robust = np.array(
-        [np.median(scatter[g]) / 0.4549 if np.median(scatter[g]) > 0 else scatter[g].mean() for g in groups]
+def _features_of(joint: JointModel, result: FitResult) -> Features:
+    """Free amounts of a fitted joint model."""
+    assert result.covariance is not None
+    rows = np.flatnonzero(joint.amounts & joint.free)
+    components = [component for component, _ in joint.names]
+    single = {c for c in components if sum(components[k] == c for k in np.flatnonzero(joint.amounts)) == 1}
+    position = (np.cumsum(joint.free) - 1)[rows]
+    return Features(
+        names=tuple(c if c in single else f"{c}.{p}" for c, p in (joint.names[k] for k in rows)),
+        values=result.values[:, rows],
+        covariance=result.covariance[:, position[:, np.newaxis], position],
+        t_over_lambda=np.where(result.usable, joint.model.scattering_probability(joint.values), np.nan),
     )
-    weight = 1.0 / np.maximum(robust, 1e-3 * robust.max() + 1e-12)
-    slope, intercept = np.polyfit(x, robust, 1, w=weight)
-    gain = float(np.clip(slope, 1e-3, None)) if slope > 0 else 1.0
-    return Detector(gain=gain, read_noise=float(np.sqrt(max(intercept, 0.0)))), level
 
 
-def detector_of(spectra: LowLossMap, fwhm: float) -> Detector:
-    """Gain and read noise as they were recorded, or as the spectra tell them where nobody measured them.
+def fit_pure_spectra(
+    pure: LowLossMap, options: LowLossOptions, masks: Mapping[str, NDArray[np.bool_]]
+) -> tuple[JointFit, Shapes, FloatArray]:
+    """Fit spectra of pure phases, with the positions and widths that all of them share.
 
     Parameters
     ----------
+    pure
+        Pure spectra on one navigation axis, in memory.
+    options
+        What goes into the model.
+    masks
+        Which of them are of each phase, or of vacuum, shape (S,) each.
+
+    Returns
+    -------
+    fit, shapes
+        The fit, and the shapes that it was made with.
+    columns
+        Single scattering of every feature at 1, per channel, shape (K, E).
+    """
+    started = start_joint_fit(pure, options)
+    counts = np.asarray(pure.counts, dtype=float)
+    joint, shapes = refine_shapes(started.joint, (counts, pure.energy), masks, started.detector)
+    fit = fit_joint(replace(started, joint=joint), pure)
+    model, wanted = fit.joint.model, fit.joint.amounts & fit.joint.free
+    columns = []
+    for term, where in zip(model.terms, model.slices, strict=True):
+        if wanted[where].any():
+            gradients = np.empty((term.size, model.loss.size))
+            term.evaluate(model.loss, fit.joint.values[0, where], gradients)
+            columns.append(gradients[wanted[where]] * model.scale)
+    return fit, shapes, np.concatenate(columns)
+
+
+def refine_shapes(
+    joint: JointModel,
+    spectra: tuple[FloatArray, FloatArray],
+    masks: Mapping[str, NDArray[np.bool_]],
+    detector: Detector,
+) -> tuple[JointModel, Shapes]:
+    """Fit positions and widths that all pixels share on the summed spectra of pure pixels, and fix them there.
+
+    FePO4 comes before LiFePO4, and without Li, so that the shape of Fe M2,3 is known before Li K is fitted above it.
+
+    Parameters
+    ----------
+    joint
+        A started model.
     spectra
-        Low-loss spectra.
-    fwhm
-        Width of the zero loss in eV.
-    """
-    if spectra.detector is not None:
-        return spectra.detector
-    counts = spectra.take(spectra.sample(_SAMPLE))
-    counts = counts[np.isfinite(counts).all(axis=1) & np.any(counts, axis=1)]
-    if not len(counts):
-        return Detector()
-    centre = estimate_centre(counts, spectra.energy).centre
-    return estimate_detector(counts, spectra.energy, centre, fwhm)[0]
-
-
-@dataclass(frozen=True)
-class ZeroLossStart:
-    """What is known of the zero loss before a fit.
-
-    Parameters
-    ----------
-    intensity
-        Area in counts, shape (S,).
-    centre
-        Position in eV, shape (S,).
-    fwhm
-        Full width at half maximum in eV, of the typical spectrum.
-    t_over_lambda
-        Logarithm of all counts over those of the zero loss, shape (S,).
-    """
-
-    intensity: FloatArray
-    centre: FloatArray
-    fwhm: float
-    t_over_lambda: FloatArray
-
-
-def start_zero_loss(counts: ArrayLike, energy: FloatArray, centre: FloatArray, *, level: float = 0.0) -> ZeroLossStart:
-    """Area and width of the zero loss, from its position.
-
-    Parameters
-    ----------
-    counts
-        Shape (S, E).
-    energy
-        Centres of the channels in eV, shape (E,).
-    centre
-        Position of the peak in eV, shape (S,).
-    level
-        Dark level in counts per channel.
+        Counts, shape (S, E), and energy in eV, shape (E,), of all channels.
+    masks
+        Pure pixels of the phases in :data:`SHAPES`, as far as there are any: boolean arrays on the navigation axes.
+    detector
+        Gain and read noise.
 
     Returns
     -------
-    start
-        Spectra without a usable position get values that are not finite.
+    joint, shapes
+        The model with its shapes fixed, and their values by (component, parameter). A component whose fit ends at a
+        bound, or does not converge, keeps what it had.
     """
-    counts = np.asarray(counts, dtype=float) - level
-    scale = energy[1] - energy[0]
-    fwhm = _width(sum_aligned(counts, centre, energy), energy, float(np.nanmedian(centre)))
-    offset = energy - centre[:, np.newaxis]
-    inside = np.abs(offset) < 1.5 * fwhm
-    intensity = np.sum(np.where(inside, counts, 0.0), axis=1)
-    total = np.sum(np.where(offset > -1.5 * fwhm - scale, counts, 0.0), axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.log(total / intensity)
-    bad = ~np.isfinite(centre) | (intensity <= 0)
-    return ZeroLossStart(
-        intensity=np.where(bad, np.nan, intensity),
-        centre=np.where(bad, np.nan, centre),
-        fwhm=fwhm,
-        t_over_lambda=np.where(bad, np.nan, np.maximum(ratio, 1e-3)),
-    )
-
-
-def _width(counts: FloatArray, energy: FloatArray, centre: float) -> float:
-    """Full width at half maximum of the peak nearest to ``centre``, by linear interpolation of its flanks."""
-    scale = energy[1] - energy[0]
-    nearest = int(np.clip(np.searchsorted(energy, centre), 2, energy.size - 3))
-    peak = nearest - 2 + int(np.argmax(counts[nearest - 2 : nearest + 3]))
-    half = counts[peak] / 2.0
-    sides = []
-    for direction in (-1, 1):
-        i = peak
-        while 0 < i < energy.size - 1 and counts[i] > half:
-            i += direction
-        drop = counts[i - direction] - counts[i]
-        sides.append(abs(i - peak) - 1 + ((counts[i - direction] - half) / drop if drop > 0 else 0.5))
-    return float(max(sum(sides), 1.0) * scale)
+    counts, energy = spectra
+    names = {component for component, _ in joint.names}
+    columns = joint.columns
+    shapes: Shapes = {}
+    for phase, wanted in SHAPES.items():
+        shared = {component: parameters for component, parameters in wanted.items() if component in names}
+        if phase not in masks or not shared:
+            continue
+        rows = np.flatnonzero(np.ravel(masks[phase]))
+        total = sum_aligned(counts[rows], joint.values[rows, columns["ZeroLossPeak", "centre"]], energy)
+        start = np.median(joint.values[rows], axis=0)
+        free = joint.free.copy()
+        for name, k in columns.items():
+            if name == ("ZeroLossPeak", "intensity") or name[0] == "DarkLevel":
+                start[k] *= rows.size
+            free[k] |= name[1] in shared.get(name[0], ())
+            absent = (phase == "FePO4" and name[0] == "Li_K") or (phase == "vacuum" and name[0] != "ZeroLossPeak")
+            if absent and free[k]:
+                free[k], start[k] = False, 0.0
+        result = fit_spectra(
+            total[np.newaxis, : joint.mask.size],
+            replace(joint.problem, start=start, free=free),
+            detector=Detector(detector.gain, detector.read_noise * np.sqrt(rows.size)),
+            options=SolverOptions(max_iterations=200, workers=1),
+        )
+        if not result.usable[0]:
+            continue
+        for component, parameters in shared.items():
+            own = [columns[component, name] for name in parameters]
+            found = result.values[0, own]
+            # A maximum of no height has no place worth keeping; a zero loss without Lorentzian or tails is one.
+            at_bound = np.any((found == joint.lower[own]) | (found == joint.upper[own]))
+            if component == "ZeroLossPeak" or not at_bound:
+                shapes.update({(component, n): float(v) for n, v in zip(parameters, found, strict=True)})
+        joint = joint.with_shapes(shapes)
+    return joint, shapes
 
 
 def single_scattering(counts: FloatArray, energy: FloatArray, zero_loss: FloatArray) -> FloatArray:

@@ -10,12 +10,14 @@ from scipy import fft
 from scipy.ndimage import uniform_filter1d
 from scipy.optimize import least_squares
 
-from hyperspy_assb.eels.scattering.single_scattering import Grid, ZeroLossShape
+from hyperspy_assb.eels.scattering.single_scattering import ZeroLossShape
 
 FloatArray = NDArray[np.float64]
 
 SEARCH_RANGE = (8.0, 40.0)
 """Losses in eV between which the maximum is sought."""
+_FEWEST_CHANNELS = 5
+"""Channels between these without which no maximum can be told."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def fit_plasmon(
     nothing = Plasmon(np.nan, np.nan, np.full((2, loss.size), np.nan))
     smooth = uniform_filter1d(distribution, max(round(resolution.fwhm / step), 1))
     inside = np.flatnonzero((loss >= max(SEARCH_RANGE[0], start)) & (loss <= SEARCH_RANGE[1]))
-    if inside.size < 5:
+    if inside.size < _FEWEST_CHANNELS:
         return nothing
     top = int(inside[np.argmax(smooth[inside])])
     below = smooth < 0.5 * smooth[top]
@@ -78,14 +80,14 @@ def fit_plasmon(
     if smooth[top] <= 0 or left.size == 0 or right.size == 0 or top in (inside[0], inside[-1]):
         return nothing
     first, last = int(left[-1]), top + int(right[0])
-    grid = Grid(step, resolution.values.size)
+    size = resolution.values.size
     broadening = np.asarray(fft.rfft(resolution.values))
     window = slice(first, last + 1)
     scale = float(smooth[top])
 
     def model(theta: FloatArray) -> FloatArray:
         fine = drude(loss, theta[1], abs(theta[2]))
-        shown = grid.back(broadening * grid.transform(fine))[window]
+        shown = np.asarray(fft.irfft(broadening * np.asarray(fft.rfft(fine, size)), size))[window]
         return theta[0] * shown
 
     width = max(float(loss[last] - loss[first]), 2 * step)

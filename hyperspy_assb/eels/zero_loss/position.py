@@ -141,6 +141,19 @@ def estimate_centre(
     axis = np.asarray(energy, dtype=np.float64)
     checks.check_energy_axis(axis)
     checks.check_counts(counts, axis)
+    return find_centre(counts, axis, gain=gain, read_variance=read_variance, search_range=search_range, shape=shape)
+
+
+def find_centre(
+    counts: ArrayLike,
+    axis: FloatArray,
+    *,
+    gain: float | None = 1.0,
+    read_variance: float = 0.0,
+    search_range: tuple[float, float] = SEARCH_RANGE,
+    shape: PeakShape | None = None,
+) -> ZeroLossEstimate:
+    """What :func:`estimate_centre` does, for counts and an axis that were checked."""
     data = np.asarray(counts)
     leading = data.shape[:-1]
     data = np.ascontiguousarray(data.reshape(-1, axis.size), dtype=np.float64)
@@ -159,7 +172,7 @@ def estimate_centre(
     noise = (rough[0], float(read_variance))
     position, width = search(data, first, last, *rough)
     status = np.where(position < 0, ZeroLossStatus.NOT_FOUND, ZeroLossStatus.OK).astype(np.int8)
-    status[checks.find_empty_pixels(data)] = ZeroLossStatus.EMPTY
+    status[~np.any(data, axis=-1)] = ZeroLossStatus.EMPTY
     fits = _Fits(data, position, width, status, noise, find_spikes(data, *rough))
     fits.follow(estimate_gain=gain is None)
     if shape is None:
@@ -180,7 +193,7 @@ def estimate_centre(
 def channels_together(counts: ArrayLike, energy: ArrayLike) -> int:
     """How many channels to add up, so that :data:`CHANNELS_PER_WIDTH` or more lie in the width of the zero loss."""
     axis = np.asarray(energy, dtype=np.float64)
-    width = estimate_centre(counts, axis).fwhm
+    width = find_centre(counts, axis).fwhm
     known = width[np.isfinite(width)]
     scale = (axis[-1] - axis[0]) / (axis.size - 1)
     return max(1, int(np.median(known) / scale / CHANNELS_PER_WIDTH)) if known.size else 1

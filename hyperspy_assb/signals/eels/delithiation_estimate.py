@@ -14,15 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb import provenance
-from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.delithiation.cross_section_calibration import quantify_by_cross_sections
-from hyperspy_assb.eels.delithiation.phase_features import FEWEST_PURE, OLIVINE, elements_of
-from hyperspy_assb.eels.delithiation.quantification import measure_scatter, quantify
-from hyperspy_assb.eels.delithiation.standard import Standard, build_standard, check_purity
+from hyperspy_assb.eels.delithiation.quantification import check_purity, measure_scatter, quantify
+from hyperspy_assb.eels.delithiation.standard import (
+    FEWEST_PURE,
+    OLIVINE,
+    Standard,
+    build_standard,
+    elements_of,
+)
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.microscope import MicroscopeParameters
-from hyperspy_assb.eels.scattering.joint_model import detector_of
 from hyperspy_assb.eels.zero_loss.position import channels_together
+from hyperspy_assb.eels.zero_loss.recorded_noise import detector_of
 from hyperspy_assb.signals.eels.delithiation import BUILTIN, Delithiation, check_method
 from hyperspy_assb.signals.eels.low_loss_reading import read_low_loss
 from hyperspy_assb.signals.region_mask import region_mask
@@ -47,18 +51,19 @@ def quantify_delithiation(
     from tqdm.auto import tqdm
 
     check_method(method)
-    spectra = read_low_loss(signal, minimum_end=LITHIUM_END, purpose="Fe M2,3 and Li K")
-    checks.check_counts(spectra.counts)
+    spectra = read_low_loss(signal, minimum_end=LITHIUM_END, purpose="Fe M2,3 and Li K", finite=True)
     masks: dict[str, NDArray[np.bool_]] = {}
     builtin = references is None and method == "lithium"
     standard: Standard | None = None
     if isinstance(references, Delithiation):
         standard = references.needed_standard("The calibration of another signal")
         _compare_microscopes(spectra.microscope, references)
+        standard.calibration.check_contrast(standard.names, method)
     elif isinstance(references, str | PathLike):
         raise TypeError(f"references is a path: load_delithiation({str(references)!r}) makes a calibration of it.")
     elif references:
-        standard, masks = calibrate_on(signal, spectra, references, elements)
+        standard, masks = calibrate_on(signal, spectra, references, method, elements)
+        check_purity(standard)
     elif not builtin:
         raise ValueError(
             "references must name pure pixels: {'LiFePO4': mask, 'FePO4': mask}, and where they lie in the columns, "
@@ -66,12 +71,10 @@ def quantify_delithiation(
             f"method='lithium' takes Li per Fe by {BUILTIN}, which leaves x uncertain by about 0.3 near FePO4 "
             "and 1 near LiFePO4."
         )
-    if standard is not None:
-        standard.calibration.check_contrast(standard.names, method)
-        if standard is not getattr(references, "standard", None):
-            check_purity(standard)
     show = hs.preferences.General.show_progressbar if show_progressbar is None else show_progressbar
-    with tqdm(total=spectra.size, disable=progress is not None or not show, unit="spectra", desc="Delithiation") as bar:
+    with tqdm(
+        total=len(spectra.counts), disable=progress is not None or not show, unit="spectra", desc="Delithiation"
+    ) as bar:
         progress = progress or bar.update
         if standard is None:
             found = quantify_by_cross_sections(spectra, elements, progress)
@@ -79,7 +82,7 @@ def quantify_delithiation(
             spectra = spectra.add_channels(max(1, round(standard.dispersion / spectra.scale)))
             found = quantify(
                 standard,
-                spectra.flat,
+                spectra.counts,
                 spectra.energy,
                 detector=detector_of(spectra, float(standard.zero_loss[2])),
                 ensemble=ensemble,
@@ -97,7 +100,7 @@ def quantify_delithiation(
 
 
 def calibrate_on(
-    signal: Any, spectra: LowLossMap, references: Mapping[str, Any], elements: tuple[str, ...] | None
+    signal: Any, spectra: LowLossMap, references: Mapping[str, Any], method: str, elements: tuple[str, ...] | None
 ) -> tuple[Standard, dict[str, NDArray[np.bool_]]]:
     """The standard that pure pixels or spectra make, and the pure pixels as masks.
 
@@ -109,6 +112,8 @@ def calibrate_on(
         The same as arrays.
     references
         Of each phase, and of vacuum: pixels (see :func:`.region_mask.region_mask`), or spectra on the same energy axis.
+    method
+        By which x is to be told.
     elements
         Elements whose edges are fitted; None: what the phases need.
 
@@ -128,7 +133,7 @@ def calibrate_on(
             masks[phase] = region_mask(signal, where, name=f"references[{phase!r}]")
             rows = np.flatnonzero(masks[phase])
             rows = rows[np.linspace(0, rows.size - 1, min(rows.size, MOST_PIXELS)).astype(int)]
-            found = spectra.take(rows)
+            found = np.asarray(spectra.counts[rows])
         else:
             fewest = min(fewest, len(found))
         pure.append(found)
@@ -141,7 +146,9 @@ def calibrate_on(
     known = replace(spectra, counts=np.concatenate(pure))
     known = known.add_channels(channels_together(known.counts, known.energy))
     own = {phase: np.array([label == phase for label in labels]) for phase in references}
-    standard, detector = build_standard(known, own, elements or elements_of(references), minimum_pixels=fewest)
+    standard, detector = build_standard(
+        known, own, elements or elements_of(references), method=method, minimum_pixels=fewest
+    )
     return measure_scatter(standard, known, own, detector), masks
 
 

@@ -11,7 +11,7 @@ from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
-from hyperspy_assb.models.multifit import detector_from_metadata
+from hyperspy_assb.models.multifit import read_detector
 
 _TEM = "Acquisition_instrument.TEM."
 MICROSCOPE_ITEMS = {
@@ -23,7 +23,12 @@ MICROSCOPE_ITEMS = {
 
 
 def read_low_loss(
-    signal: Any, *, minimum_end: float | None = None, zero_loss: bool = True, purpose: str = ""
+    signal: Any,
+    *,
+    minimum_end: float | None = None,
+    zero_loss: bool = True,
+    purpose: str = "",
+    finite: bool = False,
 ) -> LowLossMap:
     """Read spectra, axis and metadata of a signal.
 
@@ -33,26 +38,31 @@ def read_low_loss(
         A lazy one keeps its counts where they are.
     minimum_end, zero_loss, purpose
         As for :func:`read_energy_axis`.
+    finite
+        Whether every count must be a finite number.
 
     Raises
     ------
     ValueError, NotImplementedError
-        As for :func:`read_energy_axis`.
+        As for :func:`read_energy_axis`, or if a count is not a finite number and must be.
     """
     energy = read_energy_axis(signal, minimum_end=minimum_end, zero_loss=zero_loss, purpose=purpose)
     metadata = signal.metadata
+    if finite:
+        checks.check_counts(signal.data)
 
     def number(item: str) -> float:
         # Files hold 0 where nobody entered a value.
         return float(metadata.get_item(_TEM + item, None) or np.nan)
 
     return LowLossMap(
-        counts=signal.data,
+        counts=signal.data.reshape(-1, energy.size),
         energy=energy,
         microscope=read_microscope(signal),
         # Files hold a gain of 1 without read noise where nobody measured them.
-        detector=None if (detector := detector_from_metadata(signal)) == Detector() else detector,
+        detector=None if (detector := read_detector(metadata)) == Detector() else detector,
         elements=tuple(metadata.get_item("Sample.elements", None) or ()),
+        shape=signal.data.shape[:-1],
         title=metadata.get_item("General.title", "") or "",
         file=metadata.get_item("General.original_filename", "") or "",
         beam_current=number("beam_current"),

@@ -300,8 +300,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         UserWarning
             If the beam energy or an angle is unset.
         """
-        spectra = reading.read_low_loss(self)
-        checks.check_counts(spectra.counts)
+        spectra = reading.read_low_loss(self, finite=True)
         if elements is None:
             elements = spectra.elements or ELEMENTS
         chosen = (elements,) if isinstance(elements, str) else tuple(elements)

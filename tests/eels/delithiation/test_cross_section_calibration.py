@@ -17,8 +17,8 @@ from hyperspy_assb.eels.delithiation.cross_section_calibration import (
     screening,
 )
 from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
-from hyperspy_assb.eels.delithiation.phase_features import Features
 from hyperspy_assb.eels.edges.cross_sections import ScatteringGeometry
+from hyperspy_assb.eels.scattering.joint_model import Features
 
 GEOMETRY = ScatteringGeometry(200.0, 8.0, 15.0)
 EXACT_SHAPES = NearEdgeErrors(np.zeros((2, 4)), np.zeros((2, 4)))

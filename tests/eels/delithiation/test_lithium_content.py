@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from hyperspy_assb import reference
 from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus, estimate_lithium_content
-from hyperspy_assb.eels.delithiation.phase_features import Features, calibrate
+from hyperspy_assb.eels.delithiation.standard import calibrate
+from hyperspy_assb.eels.scattering.joint_model import Features
 
 NAMES = ("c0", "c1", "c2", "FePO4ValenceBand", "Li_K", "Fe_M23", "Al_L23", "P_L23")
 PHASES = ("LiFePO4", "FePO4", "LAGP", "carbon")

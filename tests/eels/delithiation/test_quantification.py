@@ -7,10 +7,10 @@ import pytest
 from scipy import stats
 
 from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus, Estimate, combine
-from hyperspy_assb.eels.delithiation.phase_features import Features
 from hyperspy_assb.eels.delithiation.prediction import dose_to_find, predict_estimate
 from hyperspy_assb.eels.delithiation.quantification import METHODS, Window, measure_choices, quantify, systematic_of
 from hyperspy_assb.eels.delithiation.standard import Standard
+from hyperspy_assb.eels.scattering.joint_model import Features
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra
 from hyperspy_assb.simulation.battery import spectra_to_signal

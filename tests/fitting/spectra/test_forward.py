@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hyperspy_assb.eels.edges.edge_terms import edge_constants
 from hyperspy_assb.eels.lineshapes import (
     DARK_LEVEL,
     VALENCE_BAND,
     VOLUME_PLASMON,
     ZERO_LOSS_PEAK,
-    edge_constants,
     ionisation_edge,
     spline_constants,
     valence_continuum,

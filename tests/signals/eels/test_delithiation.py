@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
-from hyperspy_assb.eels.delithiation.phase_features import elements_of
+from hyperspy_assb.eels.delithiation.standard import elements_of
 from hyperspy_assb.signals.eels.delithiation import load_delithiation
 from hyperspy_assb.signals.region_mask import region_mask
 from hyperspy_assb.simulation import EELSConditions, micro_battery, simulate_spectra
