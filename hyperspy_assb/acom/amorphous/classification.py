@@ -23,9 +23,10 @@ from hyperspy_assb.acom.amorphous.diffuse_rings import RingFit, RingProfile, fit
 from hyperspy_assb.acom.matching.block_indexing import IndexedPatterns
 from hyperspy_assb.acom.matching.indexed import PatternStatus
 from hyperspy_assb.acom.matching.matcher import MatchArrays, Matcher
-from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, in_threads, refuse_infinite
+from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, refuse_infinite
 from hyperspy_assb.acom.patterns.radial_profiles import RadialProfiles, direct_beam_width, radial_profiles
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.spectra.threads import in_threads
 
 RING_OF_A_POWDER = 0.75
 """Width of a ring over that of the direct beam below which nothing but the beam widens it. The sharp ring of a round

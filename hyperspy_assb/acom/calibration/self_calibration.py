@@ -21,17 +21,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyperspy_assb.acom.calibration.geometry_choice import GeometryTrial, SelfCalibration, conclude, flatness_of
-from hyperspy_assb.acom.calibration.geometry_fit import CalibrationError, Displacements, fit_geometry, locate_spots
+from hyperspy_assb.acom.calibration.geometry_fit import (
+    CalibrationError,
+    Displacements,
+    GeometryTrial,
+    SelfCalibration,
+    conclude,
+    fit_geometry,
+    flatness_of,
+    locate_spots,
+)
 from hyperspy_assb.acom.crystals.disorientation import symmetry_of
 from hyperspy_assb.acom.crystals.frames import multiply
 from hyperspy_assb.acom.matching.matcher import MatchArrays, Matcher, MatchOptions
 from hyperspy_assb.acom.matching.refinement import Refined, RefineOptions, Refiner
 from hyperspy_assb.acom.patterns.direct_beam import find_centres
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads
+from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns
 from hyperspy_assb.acom.templates.bank import TemplateBank
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.spectra.threads import in_threads
 
 HOPELESS = 0.75
 """A geometry whose mean score stays below this share of that of another one is not refined to its end."""

@@ -18,10 +18,11 @@ from hyperspy_assb.acom.matching.posterior import (
 )
 from hyperspy_assb.acom.matching.refinement import Refined, RefineOptions, Refiner
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads, refuse_infinite
+from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, refuse_infinite
 from hyperspy_assb.acom.patterns.polar import PreparedBlock, exposure
 from hyperspy_assb.acom.templates.bank import TemplateBank
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.spectra.threads import in_threads
 
 SCALE_STEP = 0.02
 """Relative distance of the scales at which orientations are searched."""

@@ -22,11 +22,11 @@ from hyperspy_assb.acom.matching.search import (
     sweeper,
 )
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads, refuse_infinite
+from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, refuse_infinite
 from hyperspy_assb.acom.patterns.polar import PolarGrid, Preparation, PreparedBlock, polar_grid, to_integers
-from hyperspy_assb.acom.templates.bank import TemplateBank, mirror
-from hyperspy_assb.acom.templates.spot_weights import SpotWeighting
+from hyperspy_assb.acom.templates.bank import SpotWeighting, TemplateBank, mirror
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.spectra.threads import in_threads
 
 AROUND_TWIN = 1.5
 """Orientations within so many separations of the Friedel twin of the best one count as near it."""

@@ -9,14 +9,16 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hyperspy_assb.acom.crystals.crystal_phase import cell_axes
+from hyperspy_assb.acom.crystals.kinematical import reflections
 from hyperspy_assb.acom.matching.matcher import MatchOptions
-from hyperspy_assb.acom.matching.refinement_kernels import Ascent, Lattice, Optics, ReflectionTable, Seen, climb, moved
+from hyperspy_assb.acom.matching.refinement_kernels import Ascent, Lattice, Optics, Seen, climb, moved
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads, refuse_infinite
+from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, refuse_infinite
 from hyperspy_assb.acom.patterns.polar import PolarGrid, Preparation, PreparedBlock, polar_grid
-from hyperspy_assb.acom.templates.bank import TemplateBank
-from hyperspy_assb.acom.templates.spot_weights import SpotWeighting
+from hyperspy_assb.acom.templates.bank import SpotWeighting, TemplateBank
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.spectra.threads import in_threads
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,37 @@ class Refined:
         return Refined(
             self.orientation[part], self.score[part], self.lattice_scale[part], self.shift[part], self.candidate[part]
         )
+
+
+@dataclass(frozen=True)
+class ReflectionTable:
+    """Reflections of all phases, one after the other.
+
+    Parameters
+    ----------
+    parts
+        ``h a*``, ``k b*`` and ``l c*`` of each reflection on the Cartesian axes of the crystal in 1/Å, (M, 3, 3).
+    strength
+        Squared structure factors relative to the strongest of the phase, (M,).
+    begin
+        Where the reflections of each phase begin, and where the last ones end, (P + 1,).
+    """
+
+    parts: FloatArray
+    strength: FloatArray
+    begin: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, bank: TemplateBank, max_radius: float) -> ReflectionTable:
+        """Of the phases of a bank, up to a radius in 1/Å."""
+        parts, strength, begin = [], [], [0]
+        for phase in bank.phases:
+            found = reflections(phase, max_radius=max_radius)
+            reciprocal = np.linalg.inv(cell_axes(phase)).T
+            parts.append(found.indices[:, :, None] * reciprocal)
+            strength.append(found.intensity / found.intensity.max())
+            begin.append(begin[-1] + len(found))
+        return cls(np.concatenate(parts), np.concatenate(strength), np.array(begin, dtype=np.int64))
 
 
 class Refiner:

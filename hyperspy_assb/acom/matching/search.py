@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from hyperspy_assb.acom.crystals.crystal_phase import laue_rotations
 from hyperspy_assb.acom.crystals.frames import matrices
 from hyperspy_assb.acom.patterns.polar import WEIGHT_SUM, PolarGrid
-from hyperspy_assb.acom.templates.bank import TemplateBank
-from hyperspy_assb.acom.templates.spot_weights import SpotWeighting
+from hyperspy_assb.acom.templates.bank import SpotWeighting, TemplateBank
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 UNROLLED = 8

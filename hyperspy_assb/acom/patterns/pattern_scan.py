@@ -1,9 +1,8 @@
-"""Patterns of a scan, what is known of how they were recorded, and how they are handed on: in blocks, in threads."""
+"""Patterns of a scan, what is known of how they were recorded, and how they are handed on in blocks."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,8 +18,6 @@ BLOCK_BYTES = 48 * 2**20
 """Patterns that are in memory at a time; the next block is read while one is worked on."""
 SAMPLE_PATTERNS = 400
 """Patterns on which the calibration is refined and chance is measured, evenly over the scan."""
-THREAD_BLOCK = 16
-"""Patterns that a thread takes at a time: enough to outlast its start, few enough that threads end together."""
 BEAM_RADIUS = 1.5
 """Radius of the virtual aperture about the direct beam, in convergence angles: its rim is smeared out."""
 LEAST_BEAM_PIXELS = 3.0
@@ -299,29 +296,3 @@ def sum_direct_beam(
         part, inside = window((float(place[0]), float(place[1])))
         counts[here] = patterns[here][part].sum(axis=(-2, -1), where=inside, dtype=float)
     return counts
-
-
-def available_threads() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0)) or 1
-    return os.cpu_count() or 1
-
-
-def in_threads(
-    work: Callable[[int, int], object], count: int, threads: int | None, *, block: int = THREAD_BLOCK
-) -> None:
-    """Call ``work(begin, end)`` for all of `count` items in blocks.
-
-    Blocks are taken as threads become free, so that none waits for a slow one. (numba's own threads would do as well,
-    but its simplest threading layer stops the process if two threads of dask use it at once.)
-    """
-    threads = threads or available_threads()
-    edges = [(begin, min(begin + block, count)) for begin in range(0, count, block)]
-    if threads == 1 or len(edges) < 2:
-        for begin, end in edges:
-            work(begin, end)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for future in [pool.submit(work, begin, end) for begin, end in edges]:
-            future.result()

@@ -12,9 +12,10 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns, in_threads, quantum_of
+from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns, quantum_of
 from hyperspy_assb.acom.patterns.polar import exposure
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.spectra.threads import in_threads
 
 BACKGROUNDS = ("radial", "mesh")
 

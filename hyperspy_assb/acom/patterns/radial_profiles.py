@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads, quantum_of
+from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, quantum_of
 from hyperspy_assb.fitting.fixed_shapes.nonnegative import fit_nonnegative
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.spectra.threads import in_threads
 
 DECAYS = (0.03, 0.06, 0.12, 0.25, 0.6, np.inf)
 """Lengths in 1/Å of the exponentials of the smooth background, from the foot of the direct beam to a constant."""

@@ -15,8 +15,7 @@ from hyperspy_assb.acom.matching.matcher import Matcher, MatchOptions, match_pat
 from hyperspy_assb.acom.matching.search import coarse_bank, half_cosine, polar_templates, sweeper
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.polar import WEIGHT_SUM, PolarGrid, unwrap
-from hyperspy_assb.acom.templates.bank import simulate_bank
-from hyperspy_assb.acom.templates.spot_weights import SpotWeighting
+from hyperspy_assb.acom.templates.bank import SpotWeighting, simulate_bank
 
 SHAPE = (128, 120)
 GEOMETRY = PatternGeometry(
