@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from hyperspy_assb.acom.crystals.kinematical import Diffraction
 from hyperspy_assb.acom.matching.refinement_kernels import brightness, in_reach, rotation_of, spots_of
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.templates.bank import TemplateBank
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 LEAST_HEIGHT = 4.0
@@ -391,13 +391,13 @@ class GeometryTrial:
     spots: int
 
 
-def flatness_of(bank: TemplateBank) -> float:
+def flatness_of(diffraction: Diffraction) -> float:
     """Relative error of places on a flat camera, at three fifths of the largest radius.
 
     Templates have a reflection at the sine of its diffraction angle (the projection of its vector), a flat camera has
     it at the tangent, farther out by half of the square of the angle.
     """
-    return 0.5 * (0.6 * bank.max_radius / bank.diffraction.wavenumber) ** 2
+    return 0.5 * (0.6 * diffraction.max_radius / diffraction.wavenumber) ** 2
 
 
 def conclude(

@@ -8,7 +8,7 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,6 +101,8 @@ class TemplateBank:
         See :class:`~hyperspy_assb.acom.crystals.kinematical.Diffraction`.
     min_intensity
         Spots below this share of the brightest one were left out.
+    diffraction
+        Energy, precession and range, for :func:`~hyperspy_assb.acom.crystals.kinematical.simulate_spots`.
     """
 
     phases: tuple[CrystalPhase, ...]
@@ -117,20 +119,20 @@ class TemplateBank:
     excitation_width: float = Diffraction.excitation_width
     max_excitation_error: float = Diffraction.max_excitation_error
     min_intensity: float = 0.0
+    diffraction: Diffraction = field(init=False, repr=False, compare=False)
 
-    def __len__(self) -> int:
-        return len(self.phase)
-
-    @property
-    def diffraction(self) -> Diffraction:
-        """Energy, precession and range, for :func:`~hyperspy_assb.acom.crystals.kinematical.simulate_spots`."""
-        return Diffraction(
+    def __post_init__(self) -> None:
+        found = Diffraction(
             beam_energy=self.beam_energy,
             precession_angle=self.precession_angle,
             max_radius=self.max_radius,
             excitation_width=self.excitation_width,
             max_excitation_error=self.max_excitation_error,
         )
+        object.__setattr__(self, "diffraction", found)
+
+    def __len__(self) -> int:
+        return len(self.phase)
 
     @property
     def mirrored_orientations(self) -> FloatArray:
@@ -189,8 +191,8 @@ class TemplateBank:
             packed: dict[int, dict[str, NDArray[Any]]] = {}
             for key, value in content.items():
                 if key.startswith("phase") and "_" in key:
-                    number, field = key.removeprefix("phase").split("_", 1)
-                    packed.setdefault(int(number), {})[field] = value
+                    number, name = key.removeprefix("phase").split("_", 1)
+                    packed.setdefault(int(number), {})[name] = value
             phases = tuple(unpack_phase(packed[i]) for i in range(len(packed)))
             numbers = dict(zip(_NUMBERS, content["numbers"].tolist(), strict=True))
             bank = cls(phases=phases, **{key: content[key] for key in _ARRAYS}, **numbers)
