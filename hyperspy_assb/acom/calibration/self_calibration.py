@@ -289,9 +289,8 @@ class Geometer:
         refined = Refined.empty(count, phases)
 
         def work(begin: int, end: int) -> None:
-            block = self.matcher.preparation.prepare(patterns[begin:end], places[begin:end], begin)
             here = found.part(begin, end)
-            self.matcher.search_block(block, here)
+            block = self.matcher.search(patterns, places, begin, here)
             if refine:
                 self.refiner.refine_block(block, here.orientation, here.score, refined.part(begin, end))
 

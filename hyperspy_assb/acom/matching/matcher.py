@@ -209,8 +209,7 @@ class Matcher:
         found = MatchArrays.empty(len(patterns), len(self.bank.phases), self.options.n_best)
 
         def work(begin: int, end: int) -> None:
-            block = self.preparation.prepare(patterns[begin:end], places[begin:end], begin)
-            self.search_block(block, found.part(begin, end))
+            self.search(patterns, places, begin, found.part(begin, end))
 
         in_threads(work, len(patterns), self.options.threads)
         known = found.template[:, :, 0] >= 0
@@ -258,6 +257,13 @@ class Matcher:
 
         in_threads(work, len(patterns), self.options.threads)
         return scores
+
+    def search(self, patterns: NDArray[Any], places: FloatArray, begin: int, found: MatchArrays) -> PreparedBlock:
+        """Prepare and search some of the patterns, from one on as many as `found` has room for, in this thread."""
+        part = slice(begin, begin + len(found.template))
+        block = self.preparation.prepare(patterns[part], places[part], begin)
+        self.search_block(block, found)
+        return block
 
     def search_block(self, block: PreparedBlock, found: MatchArrays) -> None:
         """Search a few patterns in this thread."""
