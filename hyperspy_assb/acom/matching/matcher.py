@@ -245,7 +245,7 @@ class Matcher:
         columns = np.arange(self.grid.azimuths)
 
         def work(begin: int, end: int) -> None:
-            block = self.preparation.prepare(patterns[begin:end], places[begin:end], begin)
+            block = self._prepare(patterns, places, begin, end)
             flat = block.flat.copy()
             for k, turn in enumerate(turns):
                 shifted = (columns[None, :] + turn[:, None]) % self.grid.azimuths
@@ -260,10 +260,12 @@ class Matcher:
 
     def search(self, patterns: NDArray[Any], places: FloatArray, begin: int, found: MatchArrays) -> PreparedBlock:
         """Prepare and search some of the patterns, from one on as many as `found` has room for, in this thread."""
-        part = slice(begin, begin + len(found.template))
-        block = self.preparation.prepare(patterns[part], places[part], begin)
+        block = self._prepare(patterns, places, begin, begin + len(found.template))
         self.search_block(block, found)
         return block
+
+    def _prepare(self, patterns: NDArray[Any], places: FloatArray, begin: int, end: int) -> PreparedBlock:
+        return self.preparation.prepare(patterns[begin:end], places[begin:end], begin)
 
     def search_block(self, block: PreparedBlock, found: MatchArrays) -> None:
         """Search a few patterns in this thread."""
