@@ -2,7 +2,7 @@ from . import acom, components, models, plotting, provenance, reference, signals
 from .models.lmfit_bridge import to_lmfit
 from .models.multifit import multifit
 from .reference.materials import add_materials, electrodes, materials
-from .signals.acom.orientation_files import load_orientations
+from .signals.acom.orientations import load_orientations
 from .signals.acom.phase_comparison import compare_phases
 from .signals.acom.signal import load_patterns
 from .signals.eds.signal import load_eds_spectrum_image

@@ -22,9 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 from hyperspy_assb.acom.amorphous.diffuse_rings import RingFit, RingProfile, fit_rings, learn_profiles
 from hyperspy_assb.acom.matching.block_indexing import IndexedPatterns
 from hyperspy_assb.acom.matching.indexed import PatternStatus
-from hyperspy_assb.acom.matching.matcher import MatchArrays, Matcher
-from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, in_threads, refuse_infinite
-from hyperspy_assb.acom.patterns.radial_profiles import RadialProfiles, direct_beam_width, radial_profiles
+from hyperspy_assb.acom.matching.matcher import Matcher
+from hyperspy_assb.acom.patterns.radial_profiles import RadialProfiles, direct_beam_width, profiles_about
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 RING_OF_A_POWDER = 0.75
@@ -102,15 +101,15 @@ def chance_of_noise(
         # Counts of a camera that gives several for an electron are drawn as electrons.
         gain = float(gains[b])
         drawn[k] = gain * rng.poisson(np.interp(distance, profiles.radius[known], level) / gain)
-    scores = np.maximum(matcher.match(drawn).phase_scores, 0.0).max(axis=1)
+    scores = np.maximum(matcher.match(drawn).score[:, :, 0], 0.0).max(axis=1)
     return ChanceScores(float(scores.mean()), float(scores.std(ddof=1)), samples)
 
 
 def chance_of_turned_rings(
     matcher: Matcher,
-    patterns: ArrayLike,
+    patterns: NDArray[Any],
     *,
-    centres: ArrayLike | None = None,
+    centres: FloatArray | None = None,
     draws: int = 4,
     rng: np.random.Generator | int | None = 0,
 ) -> FloatArray:
@@ -134,30 +133,9 @@ def chance_of_turned_rings(
     scores
         Shape (B, draws).
     """
-    patterns = np.asarray(patterns)
-    places = checked_centres(centres, matcher.geometry, patterns.shape)
-    rng = np.random.default_rng(rng)
-    count, grid = len(patterns), matcher.grid
-    turns = rng.integers(0, grid.azimuths, (draws, grid.radii))
-    scores = np.zeros((count, draws))
-    finite = np.ones(count, dtype=np.bool_)
-    columns = np.arange(grid.azimuths)
-
-    def work(begin: int, end: int) -> None:
-        block = matcher.preparation.prepare(patterns[begin:end], places[begin:end])
-        finite[begin:end] = block.finite
-        flat = block.flat.copy()
-        for k in range(draws):
-            for b in range(end - begin):
-                shifted = (columns[None, :] + turns[k][:, None]) % grid.azimuths
-                block.flat[b] = np.take_along_axis(flat[b], shifted, axis=1)
-            found = MatchArrays.empty(end - begin, len(matcher.bank.phases), 1)
-            matcher.search_block(block, found)
-            scores[begin:end, k] = np.maximum(found.score[:, :, 0], 0.0).max(axis=1)
-
-    in_threads(work, count, matcher.options.threads)
-    refuse_infinite(finite)
-    return scores
+    places = matcher.geometry.centres(len(patterns)) if centres is None else centres
+    turns = np.random.default_rng(rng).integers(0, matcher.grid.azimuths, (draws, matcher.grid.radii))
+    return matcher.match_turned(patterns, places, turns)
 
 
 @dataclass(frozen=True)
@@ -402,11 +380,11 @@ class RingJudge:
     ) -> None:
         self.matcher = matcher
         self.options = options or AmorphousOptions()
-        profiles = radial_profiles(sample, matcher.geometry, centres=centres)
-        self.chance = chance_of_noise(matcher, profiles)
+        profiles = profiles_about(sample, centres, matcher.geometry)
         some = slice(None, None, max(len(sample) // BEAM_PATTERNS, 1))
         self.beam_width = direct_beam_width(sample[some], matcher.geometry, centres=centres[some])
-        scores = matcher.match(sample, centres=centres).phase_scores.max(axis=1)
+        self.chance = chance_of_noise(matcher, profiles)
+        scores = matcher.match(sample, centres=centres).score[:, :, 0].max(axis=1)
         self.scatter = scatter_of_turned_rings(
             matcher, sample, scores, self.chance, centres=centres, options=self.options
         )
@@ -417,7 +395,7 @@ class RingJudge:
 
     def __call__(self, patterns: NDArray[Any], centres: FloatArray, found: IndexedPatterns) -> DiffuseFindings:
         """What patterns of shape (B, ny, nx) show of amorphous material."""
-        profiles = radial_profiles(patterns, self.matcher.geometry, centres=centres)
+        profiles = profiles_about(patterns, centres, self.matcher.geometry)
         rings = fit_rings(profiles, self.materials)
         crystalline = find_crystalline(
             self.matcher,

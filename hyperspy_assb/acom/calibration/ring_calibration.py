@@ -14,8 +14,9 @@ from scipy.stats import t as student
 
 from hyperspy_assb.acom.calibration.geometry_fit import CalibrationError
 from hyperspy_assb.acom.crystals.powder_rings import KnownRings
-from hyperspy_assb.acom.patterns.direct_beam import find_centres, find_symmetry_centre
+from hyperspy_assb.acom.patterns.direct_beam import find_centres
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
+from hyperspy_assb.acom.patterns.preparation import find_symmetry_centre
 from hyperspy_assb.acom.patterns.radial_profiles import fit_profiles, smooth_background
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
@@ -23,6 +24,44 @@ LEAST_CORRELATION = 0.5
 """Correlation of the radial profile with the known rings below which they are not seen."""
 LEAST_PLACES = 12
 """Places on rings that a fit needs."""
+WINDOWS = (0.06, 0.05, 0.04, 0.04)
+"""Half of the width, relative to its radius, in which a ring is looked for: narrower as the geometry gets better."""
+SEEN_REACH = 0.98
+"""Share of the way to the edge of the frame to which rings are used."""
+BEAM_PIXELS = 6.0
+"""Pixels from the centre in which the direct beam hides all rings."""
+LEAST_RADII, LEAST_COMPARED = 20, 12
+"""Radii in pixels that the profile needs, and of these between the rings, where it is compared with them."""
+SCALE_SEARCH_STEP = 0.003
+"""Relative step of the scales that are tried: a fraction of the width of a ring."""
+RING_WIDTH = 0.02
+"""Standard deviation of a ring, relative to its radius, as the search for the scale has it."""
+BEFORE_FIRST, BEHIND_LAST = 0.75, 1.08
+"""Radii over that of the first and of the last ring between which the profile is compared."""
+BACKGROUND_PARTS, LEAST_BACKGROUND = 12.0, 4.0
+"""The background is what is smooth over one of so many parts of the profile, and over so many pixels at least."""
+PROFILE_SCALE, PROFILE_TRIALS = 0.02, 41
+"""By how much the scale of the whole profile may differ from that of the places, and scales that are tried."""
+ONE_GROUP = 0.09
+"""Relative distance of rings below which they are left out together."""
+ERROR_OF_ONE_GROUP = 0.1
+"""Error of a single group of rings, which says nothing of it itself, in widths of a ring."""
+STRONG_RING = 0.1
+"""Intensity over that of a ring above which a neighbour counts."""
+NEAREST_RING = 0.08
+"""Relative distance of a strong neighbour below which a ring is not located."""
+WINDOW_PIXELS, WINDOW_OF_GAP = 3.0, 0.45
+"""Half of the window: so many pixels at least, and this share of the distance to the next ring at most."""
+BESIDE, STEPS = 1.8, 41
+"""A ring is sampled so many windows to either side, for the background beside it, at so many radii."""
+TOP_SHARE = 0.6
+"""Share of the window about its highest place through which a parabola is drawn."""
+LEAST_HEIGHT, LARGEST_WEIGHT = 4.0, 400.0
+"""Standard deviations by which a ring stands out in a sector, and weight of a place (their square) at most."""
+OUTLIER = 0.005
+"""Relative distance of a place from its ring above which it counts less."""
+MOST_WIDENING = 3.0
+"""Factor by which few rings or sectors widen a standard error, at most."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +143,7 @@ def calibrate_on_rings(
     approximate = _find_scale(image, keep, place, rings, scale, scale_range, reach)
     geometry = PatternGeometry(scale=approximate, centre=(float(place[0]), float(place[1])))
     fit = None
-    for k in range(4):
-        # A narrower window as the geometry gets better.
-        window = (0.06, 0.05, 0.04, 0.04)[k]
+    for window in WINDOWS:
         points, ring, sector, weight = _locate(image, keep, geometry, rings, reach, sectors, window)
         fit = _fit_ellipse(points, rings.radius[ring], weight, geometry)
         geometry = fit[0]
@@ -158,33 +195,33 @@ def _find_scale(
     sums = np.bincount(index[keep], weights=image[keep], minlength=bins + 1)[:bins]
     radius = np.arange(bins) + 0.5
     profile = np.where(number > 0, sums / np.maximum(number, 1), np.nan)
-    known = np.isfinite(profile) & (radius > 6.0)
-    if known.sum() < 20:
-        raise CalibrationError("pattern: fewer than 20 pixels from the centre to the edge of the frame.")
+    known = np.isfinite(profile) & (radius > BEAM_PIXELS)
+    if known.sum() < LEAST_RADII:
+        raise CalibrationError(f"pattern: fewer than {LEAST_RADII} pixels from the centre to the edge of the frame.")
     # Rings over the background, at all radii of the same weight.
     filled = np.interp(radius, radius[known], np.log(np.maximum(profile[known], 1e-12 * np.nanmax(profile))))
-    contrast = _high_pass(filled, max(bins / 12.0, 4.0))
+    wide = max(bins / BACKGROUND_PARTS, LEAST_BACKGROUND)
+    contrast = _high_pass(filled, wide)
     if scale is None:
         third = rings.radius[min(2, len(rings.radius) - 1)]
-        low, high = third / (0.98 * reach), rings.radius[0] / 8.0
+        low, high = third / (SEEN_REACH * reach), rings.radius[0] / 8.0
     else:
         if not scale > 0.0:
             raise ValueError(f"scale: above 0 1/Å per pixel, not {scale}.")
         low, high = scale * (1.0 - scale_range), scale * (1.0 + scale_range)
-    trials = np.exp(np.arange(np.log(low), np.log(high), 0.003))
+    trials = np.exp(np.arange(np.log(low), np.log(high), SCALE_SEARCH_STEP))
     best, found = -np.inf, low
-    wide = max(bins / 12.0, 4.0)
     for trial in trials:
         middle = rings.radius / trial
-        width = np.maximum(0.02 * middle, 1.0)
+        width = np.maximum(RING_WIDTH * middle, 1.0)
         inside = middle < reach
         expected = (
             np.sqrt(rings.intensity[inside, None])
             * np.exp(-0.5 * ((radius - middle[inside, None]) / width[inside, None]) ** 2)
         ).sum(axis=0)
         # Only where rings could be seen: from before the first to behind the last one.
-        use = known & (radius > 0.75 * middle[0]) & (radius < 1.08 * middle[inside].max(initial=0.0))
-        if use.sum() < 12:
+        use = known & (radius > BEFORE_FIRST * middle[0]) & (radius < BEHIND_LAST * middle[inside].max(initial=0.0))
+        if use.sum() < LEAST_COMPARED:
             continue
         a = _high_pass(expected, wide)[use]
         b = contrast[use]
@@ -215,7 +252,7 @@ def _scale_of_profile(
     """Factor of the scale that fits the whole profile best, and its standard error."""
     y, x = np.indices(image.shape)
     radius = np.linalg.norm(geometry.to_reciprocal(np.stack([x, y], axis=-1)), axis=-1)
-    step, end = geometry.scale, 0.98 * reach * geometry.scale
+    step, end = geometry.scale, SEEN_REACH * reach * geometry.scale
     inside = rings.radius[rings.radius < end / 1.03]
     first = 0.8 * inside[0]
     bins = int((end - first) / step)
@@ -227,9 +264,9 @@ def _scale_of_profile(
     # Rings far out are as certain as bright ones: errors are relative, with a floor.
     variance = np.where(number > 0, np.maximum(profile, 1e-3 * profile.max()) ** 2, 0.0)
     ground = smooth_background(place)
-    factors = np.linspace(0.98, 1.02, 41)
+    factors = np.linspace(1.0 - PROFILE_SCALE, 1.0 + PROFILE_SCALE, PROFILE_TRIALS)
     widths = np.geomspace(1.0, 8.0, 16) * step
-    gap = np.flatnonzero(np.diff(inside) > 0.09 * inside[:-1]) + 1
+    gap = np.flatnonzero(np.diff(inside) > ONE_GROUP * inside[:-1]) + 1
     groups = np.split(np.arange(len(inside)), gap)
 
     def misfit(factor: float, width: float, part: NDArray[np.float64]) -> float:
@@ -251,15 +288,14 @@ def _scale_of_profile(
     left_out = []
     for group in groups:
         near = (place > inside[group[0]] - 2.0 * width) & (place < inside[group[-1]] + 2.0 * width)
-        if len(groups) > 1 and (variance[~near] > 0.0).sum() > 12:
+        if len(groups) > 1 and (variance[~near] > 0.0).sum() > LEAST_COMPARED:
             left_out.append(best_of(np.where(near, 0.0, variance), factors))
     count = len(left_out)
     if count < 2:
-        # One group says nothing of its own error: a tenth of its width.
-        return whole, 0.1 * width / float(inside[0])
+        return whole, ERROR_OF_ONE_GROUP * width / float(inside[0])
     deviation = np.array(left_out) - np.mean(left_out)
     error = float(np.sqrt((count - 1.0) / count * (deviation @ deviation)))
-    return whole, error * min(float(student.ppf(0.975, count - 1)) / 1.96, 3.0)
+    return whole, error * min(float(student.ppf(0.975, count - 1)) / 1.96, MOST_WIDENING)
 
 
 def _radii(points: FloatArray, geometry: PatternGeometry) -> FloatArray:
@@ -284,14 +320,14 @@ def _locate(
     valid = keep.astype(float)
     for k, radius in enumerate(rings.radius):
         others = np.delete(rings.radius, k)
-        strong = np.delete(rings.intensity, k) > 0.1 * rings.intensity[k]
+        strong = np.delete(rings.intensity, k) > STRONG_RING * rings.intensity[k]
         gap = np.abs(others[strong] / radius - 1.0).min(initial=np.inf)
         pixels_out = radius / geometry.scale
         # No narrower than some pixels, and not as far as the next ring.
-        half = min(max(window, 3.0 / pixels_out), 0.45 * gap)
-        if gap < 0.08 or pixels_out > 0.98 * reach or half * pixels_out < 2.0:
+        half = min(max(window, WINDOW_PIXELS / pixels_out), WINDOW_OF_GAP * gap)
+        if gap < NEAREST_RING or pixels_out > SEEN_REACH * reach or half * pixels_out < 2.0:
             continue
-        steps = np.linspace(-1.8 * half, 1.8 * half, 41)
+        steps = np.linspace(-BESIDE * half, BESIDE * half, STEPS)
         vectors = (radius * (1.0 + steps))[:, None, None] * unit
         pixels = geometry.to_pixels(vectors)
         at = [pixels[..., 1], pixels[..., 0]]
@@ -310,9 +346,9 @@ def _locate(
             noise = float(np.std(row[~inner] - line[~inner])) + 1e-12
             excess = row - line
             top = int(np.argmax(np.where(inner, excess, -np.inf)))
-            near = np.abs(steps - steps[top]) <= 0.6 * half
+            near = np.abs(steps - steps[top]) <= TOP_SHARE * half
             c = np.polyfit(steps[near], excess[near], 2)
-            if c[0] >= 0.0 or not excess[top] > 4.0 * noise:
+            if c[0] >= 0.0 or not excess[top] > LEAST_HEIGHT * noise:
                 continue
             shift = -0.5 * c[1] / c[0]
             if abs(shift) > half:
@@ -322,7 +358,7 @@ def _locate(
             points.append(geometry.to_pixels(vector))
             which.append(k)
             where.append(s)
-            weights.append(min((excess[top] / noise) ** 2, 400.0))
+            weights.append(min((excess[top] / noise) ** 2, LARGEST_WEIGHT))
     if len(points) < LEAST_PLACES or len(set(where)) < sectors // 4:
         raise CalibrationError(
             f"pattern: rings of {rings.name} are met in {len(points)} places only; {LEAST_PLACES}, about at least a "
@@ -351,7 +387,7 @@ def _fit_ellipse(
 
     e, a = start.ellipticity, start.ellipse_azimuth
     first = np.array([*start.centre, np.log(start.scale), e * np.cos(2 * a), e * np.sin(2 * a)])
-    solution = least_squares(residuals, first, loss="soft_l1", f_scale=0.005, x_scale=[1.0, 1.0, 0.01, 0.01, 0.01])
+    solution = least_squares(residuals, first, loss="soft_l1", f_scale=OUTLIER, x_scale=[1.0, 1.0, 0.01, 0.01, 0.01])
     return geometry_of(solution.x), solution.jac, solution.fun
 
 
@@ -376,7 +412,7 @@ def _with_errors(
         sums = np.zeros((number, 5))
         np.add.at(sums, labels, jacobian * residual[:, None])
         sandwich = inverse @ (sums.T @ sums) @ inverse * number / (number - 1)
-        sandwich *= min(float(student.ppf(0.975, number - 1)) / 1.96, 3.0) ** 2
+        sandwich *= min(float(student.ppf(0.975, number - 1)) / 1.96, MOST_WIDENING) ** 2
         variance = np.maximum(variance, np.diag(sandwich))
         ellipse = max(ellipse, float(along @ sandwich[3:, 3:] @ along))
     std = np.sqrt(np.maximum(variance, 0.0))

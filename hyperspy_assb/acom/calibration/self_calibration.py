@@ -19,19 +19,26 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from hyperspy_assb.acom.calibration.geometry_choice import GeometryTrial, SelfCalibration, conclude, flatness_of
-from hyperspy_assb.acom.calibration.geometry_fit import CalibrationError, Displacements, fit_geometry, locate_spots
+from hyperspy_assb.acom.calibration.geometry_fit import (
+    CalibrationError,
+    Displacements,
+    GeometryTrial,
+    SelfCalibration,
+    conclude,
+    fit_geometry,
+    flatness_of,
+    locate_spots,
+)
 from hyperspy_assb.acom.crystals.disorientation import symmetry_of
 from hyperspy_assb.acom.crystals.frames import multiply
 from hyperspy_assb.acom.matching.matcher import MatchArrays, Matcher, MatchOptions
 from hyperspy_assb.acom.matching.refinement import Refined, RefineOptions, Refiner
-from hyperspy_assb.acom.patterns.direct_beam import find_centres
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads
 from hyperspy_assb.acom.templates.bank import TemplateBank
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.spectra.threads import in_threads
 
 HOPELESS = 0.75
 """A geometry whose mean score stays below this share of that of another one is not refined to its end."""
@@ -57,8 +64,6 @@ class SelfCalibrationOptions:
         that the alternatives are found.
     scale_step
         Relative step of the search.
-    centre_range
-        By how many pixels the stated centre may be wrong, where no direct beam is seen.
     coarse_patterns, patterns
         So many patterns for the search, and for the refinement, those of the highest scores.
     starts
@@ -79,7 +84,6 @@ class SelfCalibrationOptions:
 
     scale_range: float = 0.07
     scale_step: float = 0.01
-    centre_range: float = 4.0
     coarse_patterns: int = 64
     patterns: int = 200
     starts: int = 3
@@ -103,11 +107,11 @@ class SelfCalibrationOptions:
 
 
 def calibrate_on_patterns(
-    patterns: ArrayLike,
+    patterns: NDArray[Any],
     bank: TemplateBank,
     geometry: PatternGeometry,
     *,
-    centres: ArrayLike | None = None,
+    centres: FloatArray,
     options: SelfCalibrationOptions | None = None,
 ) -> SelfCalibration:
     """Refine scale, centre and ellipse on patterns of a scan.
@@ -115,15 +119,13 @@ def calibrate_on_patterns(
     Parameters
     ----------
     patterns
-        Any real type, shape (B, ny, nx): some hundreds, evenly over the scan, of as many grains as possible.
+        Checked ones, shape (B, ny, nx): some hundreds, evenly over the scan, of as many grains as possible.
     bank
         Templates of all phases that may be there.
     geometry
         Approximate one; scan rotation and mirroring are kept.
     centres
-        Column and row of the direct beam of each pattern, NaN where unknown, shape (B, 2). By default they are found by
-        :func:`~hyperspy_assb.acom.patterns.direct_beam.find_centres`, and that of the geometry is taken where there is
-        none.
+        Column and row of the direct beam of each pattern, shape (B, 2).
     options
         See :class:`SelfCalibrationOptions`.
 
@@ -137,36 +139,23 @@ def calibrate_on_patterns(
     CalibrationError
         If too few patterns have spots that agree with a lattice.
     ValueError
-        If shapes do not go together, or a centre lies outside of the frame.
+        If there are no patterns, or their counts are not finite.
     """
     o = options or SelfCalibrationOptions()
-    patterns = checked_patterns(patterns)
     if not len(patterns):
         raise ValueError("patterns: none were given.")
-    places = _places(patterns, geometry, centres, o)
     geometer = Geometer(bank, geometry, patterns.shape[1:], spots=o.spots, threads=o.threads)
     some = _evenly(len(patterns), max(o.coarse_patterns, 1))
-    if centres is None:
-        # Without a direct beam, what was found are spots, each pattern's own.
-        stated = np.broadcast_to(np.asarray(geometry.centre, dtype=float), places.shape)
-        starts, top = _search_scales(geometer, patterns[some], places[some], geometry, o)
-        here = geometer.at(starts[0])
-        if here.match(patterns[some], stated[some]).best.mean() > top:
-            others, _ = _search_scales(geometer, patterns[some], stated[some], geometry, o)
-            shift = _search_centre(geometer, patterns[some], stated[some], others[0], o)
-            places = checked_centres(stated + shift, geometry, patterns.shape)
-            starts, _ = _search_scales(geometer, patterns[some], places[some], geometry, o)
-    else:
-        starts, _ = _search_scales(geometer, patterns[some], places[some], geometry, o)
+    starts = _search_scales(geometer, patterns[some], centres[some], geometry, o)
     # The patterns of the highest scores, at the best start.
-    scores = geometer.at(starts[0]).match(patterns, places).best
+    scores = geometer.at(starts[0]).match(patterns, centres).best
     order = np.argsort(-scores, kind="stable")[: o.patterns]
     order = np.sort(order[scores[order] > 0.0])
     if len(order) < 1:
         raise CalibrationError(
             "patterns: none has spots outside of the direct beam; the geometry cannot be refined on them."
         )
-    good, near = patterns[order], places[order]
+    good, near = patterns[order], centres[order]
     found: list[GeometryTrial] = []
     for start in starts:
         try:
@@ -178,27 +167,7 @@ def calibrate_on_patterns(
             f"patterns: no geometry within {100 * o.scale_range:g} % of the scale {geometry.scale:g} 1/Å per pixel "
             "makes spots agree with a phase of the bank; check the stated calibration and the phases."
         )
-    return conclude(found, near, places, same_scale=SAME_SCALE * o.scale_step, flatness=flatness_of(bank))
-
-
-def _places(
-    patterns: NDArray[np.generic], geometry: PatternGeometry, centres: ArrayLike | None, o: SelfCalibrationOptions
-) -> FloatArray:
-    if centres is None:
-        places = find_centres(patterns, threads=o.threads)
-    else:
-        places = np.array(centres, dtype=float)
-        if places.shape != (len(patterns), 2):
-            raise ValueError(f"centres: column and row for each of {len(patterns)} patterns, not {places.shape}.")
-    unknown = ~np.isfinite(places).all(axis=1)
-    # Where some are known, they tell more than what was stated.
-    middle = np.asarray(geometry.centre) if unknown.all() else np.median(places[~unknown], axis=0)
-    if centres is None and not unknown.all():
-        # A spot that was taken for the direct beam.
-        away = np.linalg.norm(places - middle, axis=1)
-        unknown |= away > max(4.0, 6.0 * float(np.median(away[~unknown])))
-    places[unknown] = middle
-    return checked_centres(places, geometry, patterns.shape)
+    return conclude(found, near, centres, same_scale=SAME_SCALE * o.scale_step, flatness=flatness_of(bank.diffraction))
 
 
 def _evenly(count: int, number: int) -> NDArray[np.int64]:
@@ -211,8 +180,8 @@ def _search_scales(
     places: FloatArray,
     geometry: PatternGeometry,
     o: SelfCalibrationOptions,
-) -> tuple[list[PatternGeometry], float]:
-    """Geometries at the local maxima of the mean score over the scale, the highest first, and that score."""
+) -> list[PatternGeometry]:
+    """Geometries at the local maxima of the mean score over the scale, the highest first."""
     half = int(np.ceil(o.scale_range / o.scale_step))
     factors = 1.0 + o.scale_step * np.arange(-half, half + 1)
     trials = [replace(geometry, scale=geometry.scale * float(factor)) for factor in factors]
@@ -220,25 +189,7 @@ def _search_scales(
     padded = np.pad(total, 1, constant_values=-np.inf)
     tops = np.flatnonzero((total >= padded[:-2]) & (total > padded[2:]))
     tops = tops[np.argsort(-total[tops], kind="stable")][: o.starts]
-    return [trials[i] for i in tops], float(total.max())
-
-
-def _search_centre(
-    geometer: Geometer,
-    patterns: NDArray[np.generic],
-    places: FloatArray,
-    geometry: PatternGeometry,
-    o: SelfCalibrationOptions,
-) -> FloatArray:
-    """Shift of all centres within `centre_range` that gives the highest mean score, in pixels."""
-    here = geometer.at(geometry)
-    side = np.arange(-np.floor(o.centre_range / 2.0), np.floor(o.centre_range / 2.0) + 1) * 2.0
-    trials = np.array([(x, y) for x in side for y in side])
-    ny, nx = patterns.shape[1:]
-    inside = [bool(((places + t > -0.5) & (places + t < (nx - 0.5, ny - 0.5))).all()) for t in trials]
-    trials = trials[inside]
-    total = [here.match(patterns, places + trial).best.mean() for trial in trials]
-    return np.asarray(trials[int(np.argmax(total))])
+    return [trials[i] for i in tops]
 
 
 def _refine(
@@ -319,7 +270,9 @@ class Geometer:
         self.threads = threads
         self.phases = len(bank.phases)
         self.matcher = Matcher(bank, geometry, shape, options=MatchOptions(threads=threads))
-        self.refiner = Refiner(bank, geometry, self.matcher.grid, options=_REFINE)
+        self.refiner = Refiner(
+            bank.phases, bank.diffraction, bank.resolution, geometry, self.matcher.grid, options=_REFINE
+        )
         self._symmetry = [symmetry_of(phase) for phase in bank.phases]
 
     def at(self, geometry: PatternGeometry) -> Geometer:
@@ -336,13 +289,10 @@ class Geometer:
         refined = Refined.empty(count, phases)
 
         def work(begin: int, end: int) -> None:
-            block = self.matcher.preparation.prepare(patterns[begin:end], places[begin:end])
-            block.power[~block.finite] = 0.0
             here = found.part(begin, end)
-            self.matcher.search_block(block, here)
+            block = self.matcher.search(patterns, places, begin, here)
             if refine:
-                orientations, scores = self.matcher.matches(here).candidates
-                self.refiner.refine_block(block, orientations, scores, refined.part(begin, end))
+                self.refiner.refine_block(block, here.orientation, here.score, refined.part(begin, end))
 
         in_threads(work, count, self.threads)
         scores = refined.score if refine else np.maximum(found.score[:, :, 0], 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,11 +18,13 @@ from hyperspy_assb.acom.matching.posterior import (
     reliability,
 )
 from hyperspy_assb.acom.matching.refinement import Refined, RefineOptions, Refiner
+from hyperspy_assb.acom.patterns.direct_beam import checked_centres
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads, refuse_infinite
+from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns
 from hyperspy_assb.acom.patterns.polar import PreparedBlock, exposure
 from hyperspy_assb.acom.templates.bank import TemplateBank
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.spectra.threads import in_threads
 
 SCALE_STEP = 0.02
 """Relative distance of the scales at which orientations are searched."""
@@ -147,7 +150,9 @@ class Indexer:
         refine = self.options.refine or RefineOptions(rounds=0)
         uncertain = scale_std if len(self.matchers) > 1 else 0.0
         self.refiner = Refiner(
-            bank,
+            bank.phases,
+            bank.diffraction,
+            bank.resolution,
             geometry,
             self.matcher.grid,
             weighting=self.options.match.weighting,
@@ -163,17 +168,15 @@ class Indexer:
         """Whether lattice parameters are refined."""
         return self.options.refine is not None and self.options.refine.lattice > 0
 
-    def index(self, patterns: ArrayLike, *, centres: ArrayLike | None = None) -> IndexedPatterns:
-        """Index patterns, shape (B, ny, nx); see :func:`index_patterns`."""
-        patterns = checked_patterns(patterns)
+    def index(self, patterns: NDArray[Any], *, centres: FloatArray | None = None) -> IndexedPatterns:
+        """Index patterns that were checked, shape (B, ny, nx); see :func:`index_patterns`."""
         if patterns.shape[1:] != self.matcher.shape:
             raise ValueError(f"patterns: {self.matcher.shape} rows and columns, not {patterns.shape[1:]}.")
-        places = checked_centres(centres, self.geometry, patterns.shape)
+        places = self.geometry.centres(len(patterns)) if centres is None else centres
         count, phases = len(patterns), len(self.bank.phases)
         found = MatchArrays.empty(count, phases, max(self.options.match.n_best, 2))
         refined = Refined.empty(count, phases)
         evidence = np.full((count, phases), -np.inf)
-        finite = np.ones(count, dtype=np.bool_)
         empty = np.zeros(count, dtype=np.bool_)
         saturated = np.zeros(count, dtype=np.bool_)
         level = np.inf if self.options.saturation is None else self.options.saturation
@@ -182,8 +185,7 @@ class Indexer:
 
         def work(begin: int, end: int) -> None:
             part = slice(begin, end)
-            block = self.matcher.preparation.prepare(patterns[part], places[part])
-            finite[part] = block.finite
+            block = self.matcher.preparation.prepare(patterns[part], places[part], begin)
             empty[part], saturated[part] = self._exposure(block, level)
             block.power[empty[part]] = 0.0
             here = found.part(begin, end)
@@ -194,12 +196,11 @@ class Indexer:
                 there = MatchArrays.empty(end - begin, phases, found.score.shape[2] - 1)
                 matcher.search_block(other, there)
                 here.take_better(there)
-            orientations, scores = self.matcher.matches(here).candidates
-            self.refiner.refine_block(block, orientations, scores, refined.part(begin, end))
-            self.weigher.weigh_block(block, refined.part(begin, end), evidence[part])
+            better = refined.part(begin, end)
+            self.refiner.refine_block(block, here.orientation, here.score, better)
+            self.weigher.weigh_block(block, better, evidence[part])
 
         in_threads(work, count, self.options.match.threads)
-        refuse_infinite(finite)
         return self._result(found, refined, evidence, saturated)
 
     def _exposure(self, block: PreparedBlock, level: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -279,4 +280,4 @@ def index_patterns(
     """
     patterns = checked_patterns(patterns)
     indexer = Indexer(bank, geometry, patterns.shape[1:], options=options)
-    return indexer.index(patterns, centres=centres)
+    return indexer.index(patterns, centres=checked_centres(centres, geometry, patterns.shape))

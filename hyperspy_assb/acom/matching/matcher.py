@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyperspy_assb.acom.crystals.disorientation import symmetry_of
 from hyperspy_assb.acom.crystals.frames import turn_pattern
 from hyperspy_assb.acom.matching.search import (
     UNTRIED,
@@ -20,13 +20,15 @@ from hyperspy_assb.acom.matching.search import (
     polar_templates,
     rank,
     sweeper,
+    to_integers,
 )
+from hyperspy_assb.acom.patterns.direct_beam import checked_centres
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads, refuse_infinite
-from hyperspy_assb.acom.patterns.polar import PolarGrid, Preparation, PreparedBlock, polar_grid, to_integers
-from hyperspy_assb.acom.templates.bank import TemplateBank, mirror
-from hyperspy_assb.acom.templates.spot_weights import SpotWeighting
+from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns
+from hyperspy_assb.acom.patterns.polar import PolarGrid, Preparation, PreparedBlock, polar_grid
+from hyperspy_assb.acom.templates.bank import SpotWeighting, TemplateBank
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.spectra.threads import in_threads
 
 AROUND_TWIN = 1.5
 """Orientations within so many separations of the Friedel twin of the best one count as near it."""
@@ -134,12 +136,6 @@ class Matches:
         """Best orientation of each phase, shape (B, P, 4)."""
         return self.orientation[:, :, 0]
 
-    @property
-    def candidates(self) -> tuple[FloatArray, FloatArray]:
-        """Orientations to refine, the n best and the twin, shape (B, P, n + 1, 4), and their scores (B, P, n + 1)."""
-        orientations = np.concatenate([self.orientation, self.twin_orientation[:, :, None]], axis=2)
-        return orientations, np.concatenate([self.score, self.twin_score[:, :, None]], axis=2)
-
 
 class Matcher:
     """A bank laid out for patterns of one shape and geometry, for use on many blocks of them.
@@ -195,10 +191,8 @@ class Matcher:
             self.coarse = coarse_bank(bank, self.options.coarse, self.options.coarse)
         else:
             nothing = np.zeros(0, dtype=np.int64)
-            self.coarse = CoarseBank(np.arange(len(bank)), nothing, nothing)
+            self.coarse = CoarseBank(np.arange(len(self.templates.norm)), nothing, nothing)
         self.preparation = Preparation(geometry, self.grid, self.options.smoothing)
-        self._mirror = mirror(bank.orientations)
-        self._symmetry = _symmetry_table(bank)
 
     def at(self, geometry: PatternGeometry) -> Matcher:
         """The same for another geometry, on the same grid: templates do not depend on it."""
@@ -207,33 +201,81 @@ class Matcher:
         other.preparation = Preparation(geometry, self.grid, self.preparation.sigma)
         return other
 
-    def match(self, patterns: ArrayLike, *, centres: ArrayLike | None = None) -> Matches:
-        """Match patterns, shape (B, ny, nx); see :func:`match_patterns`."""
-        patterns = checked_patterns(patterns)
+    def match(self, patterns: NDArray[Any], *, centres: FloatArray | None = None) -> Matches:
+        """Match patterns that were checked, shape (B, ny, nx); see :func:`match_patterns`."""
         if patterns.shape[1:] != self.shape:
             raise ValueError(f"patterns: {self.shape[0]} x {self.shape[1]} pixels, not {patterns.shape[1:]}.")
-        places = checked_centres(centres, self.geometry, patterns.shape)
-        finite = np.ones(len(patterns), dtype=np.bool_)
+        places = self.geometry.centres(len(patterns)) if centres is None else centres
         found = MatchArrays.empty(len(patterns), len(self.bank.phases), self.options.n_best)
 
         def work(begin: int, end: int) -> None:
-            block = self.preparation.prepare(patterns[begin:end], places[begin:end])
-            finite[begin:end] = block.finite
-            self.search_block(block, found.part(begin, end))
+            self.search(patterns, places, begin, found.part(begin, end))
 
         in_threads(work, len(patterns), self.options.threads)
-        refuse_infinite(finite)
-        return self.matches(found)
+        known = found.template[:, :, 0] >= 0
+        return Matches(
+            template=found.template[:, :, :-1],
+            azimuth=found.azimuth[:, :, :-1],
+            mirrored=found.mirrored[:, :, :-1],
+            score=found.score[:, :, :-1],
+            orientation=found.orientation[:, :, :-1],
+            twin_orientation=found.orientation[:, :, -1],
+            twin_score=found.score[:, :, -1],
+            phase=np.where(known.any(axis=1), np.argmax(found.score[:, :, 0], axis=1), -1),
+        )
+
+    def match_turned(self, patterns: NDArray[Any], places: FloatArray, turns: NDArray[np.int64]) -> FloatArray:
+        """Best scores of patterns that were checked, each of whose rings is turned.
+
+        Parameters
+        ----------
+        patterns
+            Shape (B, ny, nx).
+        places
+            Column and row of the direct beam of each, shape (B, 2).
+        turns
+            By how many azimuths each of R radii is turned in each of some draws, shape (draws, R).
+
+        Returns
+        -------
+        scores
+            Shape (B, draws).
+        """
+        scores = np.zeros((len(patterns), len(turns)))
+        columns = np.arange(self.grid.azimuths)
+
+        def work(begin: int, end: int) -> None:
+            block = self._prepare(patterns, places, begin, end)
+            flat = block.flat.copy()
+            for k, turn in enumerate(turns):
+                shifted = (columns[None, :] + turn[:, None]) % self.grid.azimuths
+                for b in range(end - begin):
+                    block.flat[b] = np.take_along_axis(flat[b], shifted, axis=1)
+                found = MatchArrays.empty(end - begin, len(self.bank.phases), 1)
+                self.search_block(block, found)
+                scores[begin:end, k] = np.maximum(found.score[:, :, 0], 0.0).max(axis=1)
+
+        in_threads(work, len(patterns), self.options.threads)
+        return scores
+
+    def search(self, patterns: NDArray[Any], places: FloatArray, begin: int, found: MatchArrays) -> PreparedBlock:
+        """Prepare and search some of the patterns, from one on as many as `found` has room for, in this thread."""
+        block = self._prepare(patterns, places, begin, begin + len(found.template))
+        self.search_block(block, found)
+        return block
+
+    def _prepare(self, patterns: NDArray[Any], places: FloatArray, begin: int, end: int) -> PreparedBlock:
+        return self.preparation.prepare(patterns[begin:end], places[begin:end], begin)
 
     def search_block(self, block: PreparedBlock, found: MatchArrays) -> None:
         """Search a few patterns in this thread."""
-        t, coarse, phase = self.templates, self.coarse, self.bank.phase
+        t, coarse = self.templates, self.coarse
         sweep = sweeper(self.grid.azimuths)
         images = np.empty((2, self.grid.radii * 2 * self.grid.azimuths), dtype=np.int16)
-        score = np.empty((2, len(self.bank)), dtype=np.int32)
-        azimuth = np.zeros((2, len(self.bank)), dtype=np.int32)
+        score = np.empty((2, len(t.norm)), dtype=np.int32)
+        azimuth = np.zeros((2, len(t.norm)), dtype=np.int32)
         for b in range(len(block.power)):
-            if not (block.finite[b] and block.power[b] > 0.0):
+            if not block.power[b] > 0.0:
                 continue
             norm = to_integers(block.flat[b], block.power[b], images)
             if norm > 0.0:
@@ -241,7 +283,7 @@ class Matcher:
                 for m in (0, 1):
                     sweep(images[m], coarse.chosen, t.offsets, t.weights, t.count, score[m], azimuth[m])
                 if len(coarse.neighbours):
-                    best = best_coarse(score, coarse.chosen, phase, t.norm, self.options.keep, len(self.bank.phases))
+                    best = best_coarse(score, coarse.chosen, t.phase, t.norm, self.options.keep, len(t.symmetry))
                     more = around(best, coarse.begin, coarse.neighbours, score)
                     for m in (0, 1):
                         sweep(images[m], more, t.offsets, t.weights, t.count, score[m], azimuth[m])
@@ -250,13 +292,13 @@ class Matcher:
                 score,
                 azimuth,
                 norm,
-                phase,
+                t.phase,
                 t.norm,
                 t.offsets,
                 t.weights,
-                self.bank.orientations,
-                self._mirror,
-                self._symmetry,
+                t.orientations,
+                t.mirrored,
+                t.symmetry,
                 np.cos(np.radians(self.options.separation) / 2.0),
                 np.cos(np.radians(AROUND_TWIN * self.options.separation) / 2.0),
                 self.grid.azimuths,
@@ -265,38 +307,21 @@ class Matcher:
                 found.mirrored[b],
                 found.score[b],
             )
-
-    def matches(self, found: MatchArrays) -> Matches:
-        """The result of a search."""
         known = found.template >= 0
         which = np.where(known, found.template, 0)
-        mirrored = found.mirrored[..., None]
-        orientation = turn_pattern(
-            np.where(mirrored, self._mirror[which], self.bank.orientations[which]), found.azimuth
-        )
-        orientation[~known] = np.nan
-        best = found.score[:, :, 0]
-        phase = np.where(known[:, :, 0].any(axis=1), np.argmax(best, axis=1), -1)
-        return Matches(
-            template=found.template[:, :, :-1],
-            azimuth=found.azimuth[:, :, :-1],
-            mirrored=found.mirrored[:, :, :-1],
-            score=found.score[:, :, :-1],
-            orientation=orientation[:, :, :-1],
-            twin_orientation=orientation[:, :, -1],
-            twin_score=found.score[:, :, -1],
-            phase=phase,
-        )
+        at_zero = np.where(found.mirrored[..., None], t.mirrored[which], t.orientations[which])
+        found.orientation[known] = turn_pattern(at_zero, found.azimuth)[known]
 
 
 @dataclass(frozen=True)
 class MatchArrays:
-    """What a search writes; see :class:`Matches`. The last of the orientations of a phase is the twin."""
+    """What a search writes; see :class:`Matches`. The last of the n + 1 orientations of a phase is the twin."""
 
     template: NDArray[np.int64]
     azimuth: FloatArray
     mirrored: NDArray[np.bool_]
     score: FloatArray
+    orientation: FloatArray
 
     @classmethod
     def empty(cls, count: int, phases: int, best: int) -> MatchArrays:
@@ -307,18 +332,18 @@ class MatchArrays:
             np.zeros(shape),
             np.zeros(shape, dtype=np.bool_),
             np.zeros(shape),
+            np.full((*shape, 4), np.nan),
         )
 
     def take_better(self, other: MatchArrays) -> None:
         """Take what another search found with a higher score."""
         better = other.score > self.score
-        for name in ("template", "azimuth", "mirrored", "score"):
-            getattr(self, name)[better] = getattr(other, name)[better]
+        for item in fields(self):
+            getattr(self, item.name)[better] = getattr(other, item.name)[better]
 
     def part(self, begin: int, end: int) -> MatchArrays:
         """The same memory for a few of the patterns."""
-        part = slice(begin, end)
-        return MatchArrays(self.template[part], self.azimuth[part], self.mirrored[part], self.score[part])
+        return MatchArrays(*(getattr(self, item.name)[begin:end] for item in fields(self)))
 
 
 def match_patterns(
@@ -362,15 +387,4 @@ def match_patterns(
     """
     patterns = checked_patterns(patterns)
     matcher = Matcher(bank, geometry, patterns.shape[1:], options=options)
-    return matcher.match(patterns, centres=centres)
-
-
-def _symmetry_table(bank: TemplateBank) -> FloatArray:
-    """Quaternions of the Laue rotations of each phase, shape (P, S, 4); the identity where there are fewer."""
-    tables = [symmetry_of(phase) for phase in bank.phases]
-    widest = max(len(table) for table in tables)
-    full = np.zeros((len(tables), widest, 4))
-    full[:, :, 0] = 1.0
-    for i, table in enumerate(tables):
-        full[i, : len(table)] = table
-    return full
+    return matcher.match(patterns, centres=checked_centres(centres, geometry, patterns.shape))

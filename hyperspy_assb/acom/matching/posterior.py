@@ -46,6 +46,8 @@ from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 _SCALE_STEP = 0.0025
 """A quarter of a pixel at 100 pixels from the direct beam."""
+OVERLAP = 3.0
+"""Spots nearer to each other than so many of their standard deviations are compared as one."""
 LEAST_SCATTER = 0.1
 """Brightnesses are never known better than this, relative, however well a pattern agrees: they are not kinematical."""
 CERTAIN = 12.0
@@ -255,7 +257,7 @@ def log_odds(first: FloatArray, m: int, second: FloatArray, n: int, sigma: float
     taken
         Overwritten, room for n.
     """
-    reach2 = (3.0 * sigma) ** 2
+    reach2 = (OVERLAP * sigma) ** 2
     taken[:n] = False
     evidence, separation, number = 0.0, 0.0, 0
     # Sums of squares and of fourth powers of the deviations if the first set is right, and if the second is.

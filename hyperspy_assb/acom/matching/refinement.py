@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hyperspy_assb.acom.crystals.crystal_phase import CrystalPhase, cell_axes
+from hyperspy_assb.acom.crystals.kinematical import Diffraction, reflections
 from hyperspy_assb.acom.matching.matcher import MatchOptions
-from hyperspy_assb.acom.matching.refinement_kernels import Ascent, Lattice, Optics, ReflectionTable, Seen, climb, moved
+from hyperspy_assb.acom.matching.refinement_kernels import Ascent, Lattice, Optics, Seen, climb, moved
+from hyperspy_assb.acom.patterns.direct_beam import checked_centres
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads, refuse_infinite
+from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns
 from hyperspy_assb.acom.patterns.polar import PolarGrid, Preparation, PreparedBlock, polar_grid
-from hyperspy_assb.acom.templates.bank import TemplateBank
-from hyperspy_assb.acom.templates.spot_weights import SpotWeighting
+from hyperspy_assb.acom.templates.bank import SpotWeighting, TemplateBank
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.spectra.threads import in_threads
 
 
 @dataclass(frozen=True)
@@ -108,13 +112,48 @@ class Refined:
         )
 
 
+@dataclass(frozen=True)
+class ReflectionTable:
+    """Reflections of all phases, one after the other.
+
+    Parameters
+    ----------
+    parts
+        ``h a*``, ``k b*`` and ``l c*`` of each reflection on the Cartesian axes of the crystal in 1/Å, (M, 3, 3).
+    strength
+        Squared structure factors relative to the strongest of the phase, (M,).
+    begin
+        Where the reflections of each phase begin, and where the last ones end, (P + 1,).
+    """
+
+    parts: FloatArray
+    strength: FloatArray
+    begin: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, phases: Sequence[CrystalPhase], max_radius: float) -> ReflectionTable:
+        """Of some phases, up to a radius in 1/Å."""
+        parts, strength, begin = [], [], [0]
+        for phase in phases:
+            found = reflections(phase, max_radius=max_radius)
+            reciprocal = np.linalg.inv(cell_axes(phase)).T
+            parts.append(found.indices[:, :, None] * reciprocal)
+            strength.append(found.intensity / found.intensity.max())
+            begin.append(begin[-1] + len(found.indices))
+        return cls(np.concatenate(parts), np.concatenate(strength), np.array(begin, dtype=np.int64))
+
+
 class Refiner:
     """Reflections of the phases of a bank, laid out for patterns of one geometry.
 
     Parameters
     ----------
-    bank
-        Phases, and how the electrons meet them.
+    phases
+        Whose orientations are refined.
+    diffraction
+        How the electrons meet them.
+    resolution
+        Degrees by which the orientations to be refined may be wrong: the resolution of a bank.
     geometry
         Where reciprocal space lies on the detector.
     grid
@@ -129,7 +168,9 @@ class Refiner:
 
     def __init__(
         self,
-        bank: TemplateBank,
+        phases: Sequence[CrystalPhase],
+        diffraction: Diffraction,
+        resolution: float,
         geometry: PatternGeometry,
         grid: PolarGrid,
         *,
@@ -138,9 +179,8 @@ class Refiner:
         options: RefineOptions | None = None,
     ) -> None:
         self.options = options or RefineOptions()
-        self.table = ReflectionTable.of(bank, bank.max_radius)
+        self.table = ReflectionTable.of(phases, diffraction.max_radius)
         weighting = weighting or SpotWeighting()
-        diffraction = bank.diffraction
         self.optics = Optics(
             diffraction.wavenumber,
             float(np.radians(diffraction.precession_angle)),
@@ -153,7 +193,7 @@ class Refiner:
             *_pixels_per_vector(geometry),
         )
         o = self.options
-        step = np.radians(0.6 * bank.resolution if o.first_step is None else o.first_step)
+        step = np.radians(0.6 * resolution if o.first_step is None else o.first_step)
         strain = o.lattice_std if o.lattice else scale_std
         self.refines_scale = o.lattice == 0 and scale_std > 0.0
         self.steps = np.array([step] * 3 + [o.centre_std] * 2 + ([strain] if o.lattice < 2 else [strain] * 3))
@@ -176,7 +216,7 @@ class Refiner:
         room = int(np.diff(self.table.begin).max())
         listed, spots = np.empty(room, dtype=np.int64), np.empty((room, 3))
         for b in range(len(block.power)):
-            if not (block.finite[b] and block.power[b] > 0.0):
+            if not block.power[b] > 0.0:
                 continue
             _refine_pattern(
                 block.images[b],
@@ -346,22 +386,21 @@ def refine_orientations(
     )
     preparation = Preparation(geometry, grid, match_options.smoothing)
     refiner = Refiner(
-        bank,
+        bank.phases,
+        bank.diffraction,
+        bank.resolution,
         geometry,
         grid,
         weighting=match_options.weighting,
         options=options,
     )
     refined = Refined.empty(*expected)
-    finite = np.ones(len(patterns), dtype=np.bool_)
 
     def work(begin: int, end: int) -> None:
-        block = preparation.prepare(patterns[begin:end], places[begin:end])
-        finite[begin:end] = block.finite
+        block = preparation.prepare(patterns[begin:end], places[begin:end], begin)
         refiner.refine_block(block, start[begin:end], known[begin:end], refined.part(begin, end))
 
     in_threads(work, len(patterns), match_options.threads)
-    refuse_infinite(finite)
     return refined
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.acom.crystals.crystal_phase import cell_axes
-from hyperspy_assb.acom.crystals.kinematical import precession_average, reflections
-from hyperspy_assb.acom.templates.bank import TemplateBank
-from hyperspy_assb.acom.templates.spot_weights import spot_weight
+from hyperspy_assb.acom.crystals.kinematical import precession_average
+from hyperspy_assb.acom.templates.bank import spot_weight
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 
@@ -53,7 +50,7 @@ class Seen(NamedTuple):
 
 
 class Lattice(NamedTuple):
-    """Reflections of a phase in the table of all: from `first` to before `last`; see :class:`ReflectionTable`."""
+    """Reflections of a phase in the table of all, from `first` to before `last`."""
 
     parts: FloatArray
     strength: FloatArray
@@ -83,37 +80,6 @@ class Ascent(NamedTuple):
     rounds: int
     norm: float
     noise: float
-
-
-@dataclass(frozen=True)
-class ReflectionTable:
-    """Reflections of all phases, one after the other.
-
-    Parameters
-    ----------
-    parts
-        ``h a*``, ``k b*`` and ``l c*`` of each reflection on the Cartesian axes of the crystal in 1/Å, (M, 3, 3).
-    strength
-        Squared structure factors relative to the strongest of the phase, (M,).
-    begin
-        Where the reflections of each phase begin, and where the last ones end, (P + 1,).
-    """
-
-    parts: FloatArray
-    strength: FloatArray
-    begin: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, bank: TemplateBank, max_radius: float) -> ReflectionTable:
-        """Of the phases of a bank, up to a radius in 1/Å."""
-        parts, strength, begin = [], [], [0]
-        for phase in bank.phases:
-            found = reflections(phase, max_radius=max_radius)
-            reciprocal = np.linalg.inv(cell_axes(phase)).T
-            parts.append(found.indices[:, :, None] * reciprocal)
-            strength.append(found.intensity / found.intensity.max())
-            begin.append(begin[-1] + len(found))
-        return cls(np.concatenate(parts), np.concatenate(strength), np.array(begin, dtype=np.int64))
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -173,7 +139,7 @@ def spots_of(
 ) -> int:
     """Spots of one orientation, x, y in 1/Å and weight into `out` (M, 3); returns how many there are.
 
-    The weight is that of :class:`~hyperspy_assb.acom.templates.spot_weights.SpotWeighting`, but goes to zero smoothly
+    The weight is that of :class:`~hyperspy_assb.acom.templates.bank.SpotWeighting`, but goes to zero smoothly
     where a reflection leaves the Ewald sphere (by `cut`), so that the agreement has no steps; intensities far from the
     sphere depend on thickness most.
     """

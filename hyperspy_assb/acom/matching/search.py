@@ -12,16 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.acom.crystals.crystal_phase import laue_rotations
+from hyperspy_assb.acom.crystals.disorientation import symmetry_of
 from hyperspy_assb.acom.crystals.frames import matrices
-from hyperspy_assb.acom.patterns.polar import WEIGHT_SUM, PolarGrid
-from hyperspy_assb.acom.templates.bank import TemplateBank
-from hyperspy_assb.acom.templates.spot_weights import SpotWeighting
+from hyperspy_assb.acom.patterns.polar import PolarGrid
+from hyperspy_assb.acom.templates.bank import SpotWeighting, TemplateBank, mirror
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 UNROLLED = 8
 """Spots that the matching adds in one pass; those of a template are padded to a multiple of it, with weight 0."""
 UNTRIED = -(2**31)
 """Score of a template that has not been tried."""
+
+
+LEVELS = 60
+"""Largest value of an integer image. Weights add up to :data:`WEIGHT_SUM` at most, so that 16 bits never overflow."""
+WEIGHT_SUM = 540
+_CLIP = 12.0
+"""Brightest value of an image, in its root mean squares: only single hot pixels are brighter."""
 
 
 @dataclass(frozen=True)
@@ -33,22 +40,32 @@ class PolarTemplates:
     offsets
         Place in an image that has each radius twice in a row, shape (N, K).
     weights
-        Integers whose sum is :data:`~hyperspy_assb.acom.patterns.polar.WEIGHT_SUM` at most, shape (N, K).
+        Integers whose sum is :data:`WEIGHT_SUM` at most, shape (N, K).
     count
         Spots of each, padded to a multiple of 8 with weight 0, shape (N,).
     norm
         Norm of the weights that fall on the grid, 0 where there is none, shape (N,).
+    orientations, mirrored
+        Of the templates and of their mirror images, specimen to crystal, shape (N, 4).
+    phase
+        Number of the phase of each, ascending, shape (N,).
+    symmetry
+        Quaternions of the Laue rotations of each of P phases, the identity where there are fewer, shape (P, S, 4).
     """
 
     offsets: NDArray[np.int32]
     weights: NDArray[np.int16]
     count: NDArray[np.int64]
     norm: FloatArray
+    orientations: FloatArray
+    mirrored: FloatArray
+    phase: NDArray[np.int64]
+    symmetry: FloatArray
 
 
 def polar_templates(bank: TemplateBank, grid: PolarGrid, *, spots: int, weighting: SpotWeighting) -> PolarTemplates:
     """The heaviest spots of every template of a bank on a polar grid."""
-    weight = weighting.of(bank.intensity, bank.radius)
+    weight, mirrored = weighting.of(bank.intensity, bank.radius), mirror(bank.orientations)
     place = np.rint((bank.radius - grid.min_radius) / grid.radial_step).astype(np.int64)
     weight[(place < 0) | (place >= grid.radii)] = 0.0
     room = -(-min(spots, weight.shape[1]) // UNROLLED) * UNROLLED
@@ -77,7 +94,22 @@ def polar_templates(bank: TemplateBank, grid: PolarGrid, *, spots: int, weightin
         weights=np.pad(integers, pad).astype(np.int16),
         count=-(-count // UNROLLED) * UNROLLED,
         norm=np.sqrt((integers.astype(float) ** 2).sum(axis=1)),
+        orientations=bank.orientations,
+        mirrored=mirrored,
+        phase=bank.phase,
+        symmetry=_symmetry_table(bank),
     )
+
+
+def _symmetry_table(bank: TemplateBank) -> FloatArray:
+    """Quaternions of the Laue rotations of each phase, shape (P, S, 4); the identity where there are fewer."""
+    tables = [symmetry_of(phase) for phase in bank.phases]
+    widest = max(len(table) for table in tables)
+    full = np.zeros((len(tables), widest, 4))
+    full[:, :, 0] = 1.0
+    for i, table in enumerate(tables):
+        full[i, : len(table)] = table
+    return full
 
 
 @dataclass(frozen=True)
@@ -154,7 +186,7 @@ def sweeper(azimuths: int) -> Callable[..., None]:
         ``sweep(image, chosen, offsets, weights, count, score, azimuth)`` writes the highest sum of each chosen
         template and its azimuth.
 
-        - image: R * 2 * A, int16, see :func:`~hyperspy_assb.acom.patterns.polar.to_integers`
+        - image: R * 2 * A, int16, see :func:`to_integers`
         - chosen: templates, int64
         - offsets: radius * 2 A + azimuth of each spot, (N, K), int32
         - weights: of each spot, (N, K), int16
@@ -220,6 +252,40 @@ def sweeper(azimuths: int) -> Callable[..., None]:
 
     compiled: Any = sweep
     return compiled
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def to_integers(flat: NDArray[np.float32], power: float, images: NDArray[np.int16]) -> float:
+    """Integer image and its mirror image, each radius twice in a row; returns the norm of the image.
+
+    Parameters
+    ----------
+    flat
+        Of :func:`~hyperspy_assb.acom.patterns.polar.flatten`, shape (R, A).
+    power
+        Sum of its squares.
+    images
+        Overwritten: the image, and the one with its azimuths reversed, shape (2, R * 2 * A).
+    """
+    radii, azimuths = flat.shape
+    if not power > 0.0:
+        images[:] = np.int16(0)
+        return 0.0
+    factor = np.float32(LEVELS / (_CLIP * np.sqrt(power / flat.size)))
+    top = np.float32(LEVELS)
+    total = np.int64(0)
+    for r in range(radii):
+        base = r * 2 * azimuths
+        for a in range(azimuths):
+            value = np.int16(np.rint(min(max(flat[r, a] * factor, -top), top)))
+            total += np.int64(value) * np.int64(value)
+            images[0, base + a] = value
+            images[0, base + azimuths + a] = value
+            reverse = azimuths - a if a else 0
+            images[1, base + reverse] = value
+            images[1, base + azimuths + reverse] = value
+        # reverse of 0 is 0: written above at base and base + azimuths
+    return np.sqrt(float(total))
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

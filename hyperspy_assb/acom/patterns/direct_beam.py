@@ -3,13 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns, in_threads
+from hyperspy_assb.acom.patterns.geometry import PatternGeometry
+from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.spectra.threads import in_threads
+
+LARGEST_BEAM = 6.0
+"""The shorter side of the frame over the largest radius that a direct beam may have at half of its height."""
+SEARCH_RANGE = 8.0
+"""The shorter side over the distance from the expected place within which the beam is looked for."""
+FEWEST_FOR_MEAN = 8
+"""Patterns from which on their mean tells the beam, which stays, from Bragg spots, which do not."""
+MOST_FOR_MEAN = 256
+"""Patterns that are enough for that mean."""
+NEAR_QUANTILE, NEAR_FACTOR, NEAR_PIXELS = 0.25, 6.0, 3.0
+"""A beam lies no farther from that of the mean pattern than so many times this quantile of the distances, and so many
+pixels: a quarter of the patterns at least has its own beam near there."""
+BACKGROUND_PIXELS = 2000.0
+"""Pixels that are enough for the background and its spread."""
+DARKER = 8.0
+"""Pixels darker than the best mean so far by this factor are passed over: what is about them is most often as dark."""
+ROUND_FACTOR, ROUND_PIXELS = 1.6, 1.5
+"""A disc reaches no farther than so many times the radius of its area, and so many pixels; rings and arcs do."""
+WINDOW_FACTOR, WINDOW_PIXELS = 1.3, 1.0
+"""Radius of the window for the centre of mass, over that of the beam at half of its height, and in pixels besides."""
+BACKGROUND_RING = 2.5
+"""Width in pixels of the ring about the window whose median is taken off."""
+MASS_ROUNDS, MASS_SETTLED = 20, 1e-3
+"""Iterations of the centre of mass, at most, and the step in pixels at which they end: far below the noise."""
+LEAST_OUTLINE = 6
+"""Points of an outline that a circle is fitted through, at least: it has three parameters."""
+CIRCLE_ROUNDS, CIRCLE_SETTLED = 50, 1e-4
+"""Iterations of the circle, at most, and the step in pixels at which they end."""
 
 
 def find_centres(
@@ -55,10 +86,29 @@ def find_centres(
     ValueError
         If these are no patterns, or `expected` lies outside of the frame.
     """
-    patterns = checked_patterns(patterns)
+    return locate_beams(
+        checked_patterns(patterns),
+        expected=expected,
+        search_radius=search_radius,
+        max_beam_radius=max_beam_radius,
+        significance=significance,
+        threads=threads,
+    )
+
+
+def locate_beams(
+    patterns: NDArray[Any],
+    *,
+    expected: tuple[float, float] | None = None,
+    search_radius: float | None = None,
+    max_beam_radius: float | None = None,
+    significance: float = 6.0,
+    threads: int | None = None,
+) -> FloatArray:
+    """:func:`find_centres` of patterns that were checked, as those of a scan are."""
     count, ny, nx = patterns.shape
     short = min(ny, nx)
-    largest = short / 6.0 if max_beam_radius is None else float(max_beam_radius)
+    largest = short / LARGEST_BEAM if max_beam_radius is None else float(max_beam_radius)
     if not largest > 0.0:
         raise ValueError(f"max_beam_radius: above 0 pixels, not {max_beam_radius}.")
     if search_radius is not None and not search_radius >= 1.0:
@@ -73,17 +123,16 @@ def find_centres(
                 f"expected: column and row within a frame of {nx} columns and {ny} rows, not {expected}; the direct "
                 "beam is looked for there."
             )
-    elif count >= 8:
+    elif count >= FEWEST_FOR_MEAN:
         mean = np.zeros((1, ny, nx), dtype=np.float32)
-        # Some hundreds of patterns are enough to tell the beam from spots.
-        for pattern in patterns[:: max(count // 256, 1)]:
+        for pattern in patterns[:: max(count // MOST_FOR_MEAN, 1)]:
             mean[0] += np.nan_to_num(pattern, posinf=0.0, neginf=0.0)
-        place = find_centres(mean, max_beam_radius=largest, significance=significance)[0]
+        place = locate_beams(mean, max_beam_radius=largest, significance=significance)[0]
     else:
         place = np.full(2, np.nan)
     known = bool(np.isfinite(place).all())
     if known:
-        reach = short / 8.0 if search_radius is None else float(search_radius)
+        reach = short / SEARCH_RANGE if search_radius is None else float(search_radius)
     else:
         place, reach = np.array([(nx - 1) / 2.0, (ny - 1) / 2.0]), float(nx + ny)
 
@@ -92,13 +141,12 @@ def find_centres(
         _find_beams(block, place[0], place[1], reach, largest, significance, centres[begin:end])
 
     in_threads(work, count, threads)
-    if count >= 8 and search_radius is None:
-        # A Bragg spot that is brighter than the direct beam lies far from where the beam of the mean pattern is, and a
-        # quarter of the patterns at least has its own beam near there.
+    if count >= FEWEST_FOR_MEAN and search_radius is None:
+        # A Bragg spot that is brighter than the direct beam lies far from where the beam of the mean pattern is.
         middle = place if known else np.full(2, np.nan)
         away = np.linalg.norm(centres - middle, axis=1)
         if np.isfinite(away).any():
-            near = 3.0 + 6.0 * float(np.nanquantile(away, 0.25))
+            near = NEAR_PIXELS + NEAR_FACTOR * float(np.nanquantile(away, NEAR_QUANTILE))
             for b in np.flatnonzero(~(away <= near)):
                 block = patterns[b : b + 1].astype(np.float32)
                 _find_beams(block, middle[0], middle[1], near, largest, significance, centres[b : b + 1])
@@ -123,95 +171,54 @@ class BeamFinder:
     reach: float
     shift: tuple[float, float] = (0.0, 0.0)
 
-    def find(self, patterns: ArrayLike) -> FloatArray:
-        """Column and row of the direct beam of each pattern, shape (B, 2)."""
-        found = find_centres(patterns, expected=self.place)
+    def find(self, patterns: NDArray[Any]) -> FloatArray:
+        """Column and row of the direct beam of each pattern, shape (B, 2).
+
+        Raises
+        ------
+        ValueError
+            If the shift puts one outside of the frame.
+        """
+        found = locate_beams(patterns, expected=self.place)
         seen = np.linalg.norm(found - self.place, axis=1) <= self.reach
         found[~seen] = np.median(found[seen], axis=0) if seen.any() else self.place
-        return found + self.shift
+        return inside_frame("centres", found + self.shift, patterns.shape)
 
 
-def find_symmetry_centre(
-    pattern: ArrayLike, *, mask: ArrayLike | None = None, expected: tuple[float, float] | None = None
-) -> FloatArray:
-    """Find the point about which a pattern is most like itself turned by 180 degrees, as behind a beam stop.
-
-    Rings are so about their centre, and so are spots (law of Friedel) if both of most pairs are lit. The pattern is
-    correlated with itself turned, normalised over the pixels that both show [1]_.
-
-    Parameters
-    ----------
-    pattern
-        Any real type, shape (ny, nx).
-    mask
-        True where pixels are left out (beam stop, outside of a round screen), shape (ny, nx).
-    expected
-        Column and row near which it lies, within an eighth of the shorter side; anywhere in the middle half if None.
-
-    Returns
-    -------
-    centre
-        Column and row in pixels, shape (2,), to about a tenth of a pixel; NaN if nothing is symmetric.
+def checked_centres(
+    centres: ArrayLike | None, geometry: PatternGeometry, shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Column and row of the direct beam of each pattern, shape (B, 2).
 
     Raises
     ------
     ValueError
-        If shapes do not go together.
-
-    References
-    ----------
-    .. [1] D. Padfield, IEEE Trans. Image Process. 21, 2706 (2012), doi 10.1109/TIP.2011.2181402.
+        If there is not one for each pattern, or one lies outside of the frame.
     """
-    from scipy.ndimage import gaussian_filter
-    from scipy.signal import fftconvolve
-
-    image = np.asarray(pattern, dtype=float)
-    if image.ndim != 2:
-        raise ValueError(f"pattern: shape (ny, nx), not {image.shape}.")
-    keep = np.ones(image.shape) if mask is None else 1.0 - np.asarray(mask, dtype=float)
-    if keep.shape != image.shape:
-        raise ValueError(f"mask: the shape of the pattern {image.shape}, not {keep.shape}.")
-    ny, nx = image.shape
-    keep = keep * np.isfinite(image)
-    # The square root: the few brightest pixels would decide alone.
-    image = np.sqrt(np.where(keep > 0, image - np.min(image, where=keep > 0, initial=np.inf), 0.0))
-    image = gaussian_filter(image * keep, 1.0) / np.maximum(gaussian_filter(keep, 1.0), 1e-6) * keep
-    # Convolution of f with itself at p is the sum of f(x) f(p - x): the centre lies at p / 2.
-    number = np.maximum(np.round(fftconvolve(keep, keep)), 0.0)
-    first = fftconvolve(image, keep)
-    product = fftconvolve(image, image)
-    square = fftconvolve(image * image, keep)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        covariance = product - first * first / number
-        variance = square - first * first / number
-        correlation = covariance / variance
-    y, x = np.mgrid[: 2 * ny - 1, : 2 * nx - 1] / 2.0
-    if expected is None:
-        allowed = (np.abs(x - (nx - 1) / 2) <= nx / 4) & (np.abs(y - (ny - 1) / 2) <= ny / 4)
+    count = shape[0]
+    if centres is None:
+        places = geometry.centres(count)
+        name = "centre"
     else:
-        allowed = np.hypot(x - expected[0], y - expected[1]) <= min(ny, nx) / 8.0
-    allowed &= (number >= 0.25 * keep.sum()) & (variance > 1e-9 * max(float(square.max()), 1e-300))
-    if not allowed.any():
-        return np.full(2, np.nan)
-    correlation = np.where(allowed, correlation, -np.inf)
-    j, i = np.unravel_index(int(np.argmax(correlation)), correlation.shape)
-    best = float(correlation[j, i])
-    if not best > 0.1:
-        return np.full(2, np.nan)
-    # A paraboloid through what is about the top.
-    reach = 3
-    v, u = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    if not (reach <= j < 2 * ny - 1 - reach and reach <= i < 2 * nx - 1 - reach):
-        return np.array([i / 2.0, j / 2.0])
-    values = correlation[j - reach : j + reach + 1, i - reach : i + reach + 1].ravel()
-    good = np.isfinite(values)
-    terms = np.stack([np.ones(u.size), u.ravel(), v.ravel(), u.ravel() ** 2, (u * v).ravel(), v.ravel() ** 2], axis=1)
-    c = np.linalg.lstsq(terms[good], values[good], rcond=None)[0]
-    bend = np.array([[2 * c[3], c[4]], [c[4], 2 * c[5]]])
-    step = np.zeros(2)
-    if np.linalg.det(bend) > 0 and bend[0, 0] < 0:
-        step = np.clip(-np.linalg.solve(bend, c[1:3]), -reach, reach)
-    return np.array([(i + step[0]) / 2.0, (j + step[1]) / 2.0])
+        places = np.asarray(centres, dtype=float)
+        name = "centres"
+        if places.shape != (count, 2):
+            raise ValueError(f"centres: column and row for each of {count} patterns, not {places.shape}.")
+    return inside_frame(name, places, shape)
+
+
+def inside_frame(name: str, places: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    """Column and row of the direct beam of each pattern, shape (B, 2), if all lie in frames of shape (B, ny, nx)."""
+    _, ny, nx = shape
+    inside = ((places > -0.5) & (places < (nx - 0.5, ny - 0.5))).all(axis=1)
+    if not inside.all():
+        first = int(np.argmin(inside))
+        x, y = places[first]
+        raise ValueError(
+            f"{name}: the direct beam of pattern {first} at column {x:.1f}, row {y:.1f} lies outside of the frame of "
+            f"{nx} columns and {ny} rows."
+        )
+    return np.ascontiguousarray(places)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -247,7 +254,7 @@ def _find_beams(
     wide = max(reach, largest)
     x_first, x_last = max(int(np.ceil(x0 - wide)), 0), min(int(x0 + wide), nx - 1)
     y_first, y_last = max(int(np.ceil(y0 - wide)), 0), min(int(y0 + wide), ny - 1)
-    stride = max(int(np.sqrt((y_last - y_first + 1) * (x_last - x_first + 1) / 2000.0)), 1)
+    stride = max(int(np.sqrt((y_last - y_first + 1) * (x_last - x_first + 1) / BACKGROUND_PIXELS)), 1)
     some = np.empty(((y_last - y_first) // stride + 1) * ((x_last - x_first) // stride + 1))
     for b in range(len(patterns)):
         pattern = patterns[b]
@@ -257,8 +264,7 @@ def _find_beams(
             for i in range(left, right + 1):
                 if (i - x0) ** 2 + (j - y0) ** 2 > reach * reach:
                     continue
-                # Most pixels are darker than the best mean so far, and so is most often what is about them.
-                if 8.0 * float(pattern[j, i]) < best:
+                if DARKER * float(pattern[j, i]) < best:
                     continue
                 value = _without_brightest(pattern, j, i)
                 if value > best:
@@ -303,13 +309,12 @@ def _find_beams(
         extent = 0.0
         for m in range(size):
             extent = max(extent, (stack[m, 1] - x) ** 2 + (stack[m, 0] - y) ** 2)
-        # A ring or an arc is far wider than a disc of its area.
-        if np.sqrt(extent) > 1.6 * radius + 1.5:
+        if np.sqrt(extent) > ROUND_FACTOR * radius + ROUND_PIXELS:
             continue
         if touches:
             _circle_through(pattern, half, stack[:size], seen, mark, largest, out[b])
             continue
-        _centre_of_mass(pattern, x, y, 1.3 * max(radius, np.sqrt(extent)) + 1.0, out[b])
+        _centre_of_mass(pattern, x, y, WINDOW_FACTOR * max(radius, np.sqrt(extent)) + WINDOW_PIXELS, out[b])
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -319,12 +324,12 @@ def _centre_of_mass(pattern: NDArray[np.float32], x: float, y: float, radius: fl
     rim = radius + 1.0
     ring = np.empty(int(4.0 * (rim + 4.0) ** 2))
     start_x, start_y = x, y
-    for _ in range(20):
+    for _ in range(MASS_ROUNDS):
         count = 0
         for j in range(max(int(y - rim - 3.0), 0), min(int(y + rim + 4.0), ny)):
             for i in range(max(int(x - rim - 3.0), 0), min(int(x + rim + 4.0), nx)):
                 d = np.sqrt((i - x) ** 2 + (j - y) ** 2)
-                if rim < d <= rim + 2.5 and count < len(ring):
+                if rim < d <= rim + BACKGROUND_RING and count < len(ring):
                     ring[count] = pattern[j, i]
                     count += 1
         level = np.median(ring[:count]) if count else 0.0
@@ -341,7 +346,7 @@ def _centre_of_mass(pattern: NDArray[np.float32], x: float, y: float, radius: fl
             break
         x += mx / total
         y += my / total
-        if abs(mx) + abs(my) < 1e-3 * total:
+        if abs(mx) + abs(my) < MASS_SETTLED * total:
             break
     if not ((x - start_x) ** 2 + (y - start_y) ** 2 <= radius * radius):
         x, y = start_x, start_y
@@ -373,12 +378,12 @@ def _circle_through(
             points[number, 0] = i + step * (u - i)
             points[number, 1] = j + step * (v - j)
             number += 1
-    if number < 6:
+    if number < LEAST_OUTLINE:
         return
     mx, my = points[:number, 0].mean(), points[:number, 1].mean()
     x, y, radius = mx, my, np.sqrt(len(pixels) / np.pi)
     matrix, right, row = np.empty((3, 3)), np.empty(3), np.ones(3)
-    for _ in range(50):
+    for _ in range(CIRCLE_ROUNDS):
         matrix[:] = 0.0
         right[:] = 0.0
         for k in range(number):
@@ -393,7 +398,7 @@ def _circle_through(
             return
         move = np.linalg.solve(matrix, right)
         x, y, radius = x + move[0], y + move[1], radius + move[2]
-        if abs(move[0]) + abs(move[1]) < 1e-4:
+        if abs(move[0]) + abs(move[1]) < CIRCLE_SETTLED:
             break
     if 0.0 < radius <= largest and -0.5 < x < nx - 0.5 and -0.5 < y < ny - 0.5:
         out[0], out[1] = x, y

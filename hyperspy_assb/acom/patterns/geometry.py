@@ -70,3 +70,7 @@ class PatternGeometry:
         """Places (column, row) in pixels of reciprocal vectors in 1/Å, shape (..., 2)."""
         vectors = np.asarray(vectors, dtype=float) * ([1.0, -1.0] if self.mirrored else 1.0)
         return vectors @ np.linalg.inv(self.scale * self.straightening) + self.centre
+
+    def centres(self, count: int) -> FloatArray:
+        """The same column and row of the direct beam for each of some patterns, shape (count, 2)."""
+        return np.tile(np.asarray(self.centre, dtype=float), (count, 1))

@@ -1,11 +1,10 @@
-"""Patterns of a scan, what is known of how they were recorded, and how they are handed on: in blocks, in threads."""
+"""Patterns of a scan, what is known of how they were recorded, and how they are handed on in blocks."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.acom.crystals.kinematical import electron_wavelength
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 BLOCK_BYTES = 48 * 2**20
 """Patterns that are in memory at a time; the next block is read while one is worked on."""
 SAMPLE_PATTERNS = 400
 """Patterns on which the calibration is refined and chance is measured, evenly over the scan."""
-THREAD_BLOCK = 16
-"""Patterns that a thread takes at a time: enough to outlast its start, few enough that threads end together."""
 BEAM_RADIUS = 1.5
 """Radius of the virtual aperture about the direct beam, in convergence angles: its rim is smeared out."""
 LEAST_BEAM_PIXELS = 3.0
@@ -51,6 +47,8 @@ class PatternScan:
         Navigation axes, as dictionaries; none or one where the scan is a single pattern or a line.
     title
         What messages call the scan.
+    shape, frame
+        Rows and columns of the scan and of a pattern, found from the patterns.
 
     Raises
     ------
@@ -66,8 +64,12 @@ class PatternScan:
     convergence_angle: float | None = None
     axes: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     title: str = "the scan"
+    shape: tuple[int, int] = field(init=False)
+    frame: tuple[int, int] = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(self.patterns.shape[:2]))
+        object.__setattr__(self, "frame", tuple(self.patterns.shape[2:]))
         rows, columns = self.frame
         column, row = self.geometry.centre
         if not (-0.5 <= column <= columns - 0.5 and -0.5 <= row <= rows - 0.5):
@@ -75,29 +77,6 @@ class PatternScan:
                 f"centre: the direct beam at column {column:.4g}, row {row:.4g} lies outside of the frame of {columns} "
                 f"columns and {rows} rows."
             )
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of the scan."""
-        return self.patterns.shape[0], self.patterns.shape[1]
-
-    @property
-    def frame(self) -> tuple[int, int]:
-        """Rows and columns of a pattern."""
-        return self.patterns.shape[2], self.patterns.shape[3]
-
-    @property
-    def known_energy(self) -> float:
-        """Beam energy in keV; a ValueError where it is not known."""
-        return known_energy(self.beam_energy, self.title)
-
-    def beam_radius(self, geometry: PatternGeometry) -> float:
-        """Radius in 1/Å within which counts are in the direct beam, for a scale that may have been refined."""
-        radius = LEAST_BEAM_PIXELS * geometry.scale
-        if self.convergence_angle is not None and self.convergence_angle > 0.0:
-            beam = 1e-3 * BEAM_RADIUS * self.convergence_angle
-            radius = max(radius, beam / electron_wavelength(self.known_energy))
-        return radius
 
     def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[slice, slice, NDArray[np.generic]]]:
         """Blocks of the scan with their places; of patterns on disk the next is read while one is worked on.
@@ -115,12 +94,12 @@ class PatternScan:
         places = list(self._places(block_bytes))
         if isinstance(self.patterns, np.ndarray):
             for place in places:
-                yield *place, self.patterns[place]
+                yield *place, of_kernel_type(self.patterns[place])
             return
         with ThreadPoolExecutor(1) as pool:
 
             def read(place: tuple[slice, slice]) -> NDArray[Any]:
-                return np.asarray(self.patterns[place].compute())
+                return of_kernel_type(np.asarray(self.patterns[place].compute()))
 
             waiting = pool.submit(read, places[0])
             for number, place in enumerate(places):
@@ -144,14 +123,32 @@ class PatternScan:
                 yield slice(y, min(y + tall, self.shape[0])), slice(x, min(x + wide, self.shape[1]))
 
     def sample(self, count: int = SAMPLE_PATTERNS) -> NDArray[Any]:
-        """About so many patterns evenly over the scan, shape (B, ny, nx)."""
+        """About so many patterns evenly over the scan, shape (B, ny, nx).
+
+        Raises
+        ------
+        ValueError
+            If they are too small, or not of a real type.
+        """
         step = max(np.sqrt(np.prod(self.shape) / count), 1.0)
         rows, columns = (np.unique(np.arange(step / 2 - 0.5, n, step).astype(int)) for n in self.shape)
         rows, columns = (k if k.size else np.zeros(1, dtype=int) for k in (rows, columns))
         if isinstance(self.patterns, np.ndarray):
-            return self.patterns[np.ix_(rows, columns)].reshape(-1, *self.frame)
+            return checked_patterns(self.patterns[np.ix_(rows, columns)].reshape(-1, *self.frame))
         # Row by row: a whole block of the file may have to be read for one of its patterns.
-        return np.concatenate([np.asarray(self.patterns[int(row)][columns].compute()) for row in rows])
+        read = [np.asarray(self.patterns[int(row)][columns].compute()) for row in rows]
+        return checked_patterns(np.concatenate(read))
+
+
+def beam_radius(
+    geometry: PatternGeometry, convergence_angle: float | None, beam_energy: float | None, title: str
+) -> float:
+    """Radius in 1/Å within which counts are in the direct beam, for a convergence angle in mrad, an energy in keV."""
+    radius = LEAST_BEAM_PIXELS * geometry.scale
+    if convergence_angle is not None and convergence_angle > 0.0:
+        beam = 1e-3 * BEAM_RADIUS * convergence_angle
+        radius = max(radius, beam / electron_wavelength(known_energy(beam_energy, title)))
+    return radius
 
 
 def known_energy(energy: float | None, title: str) -> float:
@@ -184,144 +181,18 @@ def checked_patterns(patterns: ArrayLike) -> NDArray[Any]:
         raise ValueError(
             f"patterns: at least {LEAST_PIXELS} x {LEAST_PIXELS} pixels, not {patterns.shape[1]} x {patterns.shape[2]}."
         )
+    if patterns.dtype.kind not in "buif":
+        raise ValueError(f"patterns: real numbers, not {patterns.dtype}.")
+    return of_kernel_type(patterns)
+
+
+def of_kernel_type(patterns: NDArray[Any]) -> NDArray[Any]:
+    """Patterns of a real type as one that kernels take."""
     kind = patterns.dtype.kind
     if kind == "b":
         patterns = patterns.astype(np.uint8)
-    elif kind not in "iuf":
-        raise ValueError(f"patterns: real numbers, not {patterns.dtype}.")
     elif patterns.dtype == np.float16 or not patterns.dtype.isnative:
         patterns = patterns.astype(np.float32 if kind == "f" else patterns.dtype.newbyteorder("="))
     elif patterns.dtype.itemsize > 8:
         patterns = patterns.astype(np.float64)
     return patterns
-
-
-def checked_centres(
-    centres: ArrayLike | None, geometry: PatternGeometry, shape: tuple[int, ...]
-) -> NDArray[np.float64]:
-    """Column and row of the direct beam of each pattern, shape (B, 2).
-
-    Raises
-    ------
-    ValueError
-        If there is not one for each pattern, or one lies outside of the frame.
-    """
-    count, ny, nx = shape
-    if centres is None:
-        places = np.broadcast_to(np.asarray(geometry.centre, dtype=float), (count, 2))
-        name = "centre"
-    else:
-        places = np.asarray(centres, dtype=float)
-        name = "centres"
-        if places.shape != (count, 2):
-            raise ValueError(f"centres: column and row for each of {count} patterns, not {places.shape}.")
-    inside = ((places > -0.5) & (places < (nx - 0.5, ny - 0.5))).all(axis=1)
-    if not inside.all():
-        first = int(np.argmin(inside))
-        x, y = places[first]
-        raise ValueError(
-            f"{name}: the direct beam of pattern {first} at column {x:.1f}, row {y:.1f} lies outside of the frame of "
-            f"{nx} columns and {ny} rows."
-        )
-    return np.ascontiguousarray(places)
-
-
-def refuse_infinite(finite: NDArray[np.bool_]) -> None:
-    """Raise where a pattern holds NaN or infinity."""
-    if not finite.all():
-        raise ValueError(
-            f"patterns: pattern {int(np.argmin(finite))} holds NaN or infinite counts ({int((~finite).sum())} patterns "
-            "do); replace them, by 0 or by the mean of their neighbours."
-        )
-
-
-def quantum_of(patterns: NDArray[Any]) -> float:
-    """Smallest step of counts, such as 1, or the gain of a camera that multiplies; 0 where values are not countable."""
-    whole = 1.0 if patterns.dtype.kind in "iu" else 0.0
-    values = np.unique(patterns[:1])
-    if len(values) < 2 or len(values) > 0.25 * patterns[:1].size:
-        return whole
-    values = values.astype(float) - float(values[0])
-    step = float(np.diff(values).min())
-    if not step > 1e-7 * values[-1]:
-        return whole
-    even = bool(np.abs(values / step - np.round(values / step)).max() < 1e-3)
-    return step if even else whole
-
-
-def sum_direct_beam(
-    patterns: NDArray[Any], geometry: PatternGeometry, radius: float, *, centres: FloatArray | None = None
-) -> FloatArray:
-    """Counts within a radius of the direct beam.
-
-    Parameters
-    ----------
-    patterns
-        Shape (..., ny, nx).
-    geometry
-        Scale and centre.
-    radius
-        1/Å.
-    centres
-        Column and row of the direct beam of each pattern, shape (..., 2), taken to the nearest pixel; None: that of the
-        geometry for all.
-
-    Returns
-    -------
-    counts
-        Shape (...).
-
-    Raises
-    ------
-    ValueError
-        If no pixel is within the radius.
-    """
-    rows, columns = patterns.shape[-2:]
-    y, x = np.mgrid[:rows, :columns]
-
-    def window(centre: tuple[float, float]) -> tuple[Any, NDArray[np.bool_]]:
-        vectors = replace(geometry, centre=centre).to_reciprocal(np.stack([x, y], axis=-1))
-        inside = np.linalg.norm(vectors, axis=-1) <= radius
-        if not inside.any():
-            raise ValueError(f"radius: no pixel lies within {radius:g} 1/Å of the direct beam.")
-        tall, wide = np.nonzero(inside.any(axis=1))[0], np.nonzero(inside.any(axis=0))[0]
-        part = np.s_[..., tall[0] : tall[-1] + 1, wide[0] : wide[-1] + 1]
-        return part, inside[part]
-
-    if centres is None:
-        part, inside = window(geometry.centre)
-        return np.asarray(patterns[part].sum(axis=(-2, -1), where=inside, dtype=float))
-    counts = np.empty(patterns.shape[:-2])
-    nearest = np.rint(np.asarray(centres, dtype=float))
-    # Most patterns share a few places.
-    for place in np.unique(nearest.reshape(-1, 2), axis=0):
-        here = (nearest == place).all(axis=-1)
-        part, inside = window((float(place[0]), float(place[1])))
-        counts[here] = patterns[here][part].sum(axis=(-2, -1), where=inside, dtype=float)
-    return counts
-
-
-def available_threads() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0)) or 1
-    return os.cpu_count() or 1
-
-
-def in_threads(
-    work: Callable[[int, int], object], count: int, threads: int | None, *, block: int = THREAD_BLOCK
-) -> None:
-    """Call ``work(begin, end)`` for all of `count` items in blocks.
-
-    Blocks are taken as threads become free, so that none waits for a slow one. (numba's own threads would do as well,
-    but its simplest threading layer stops the process if two threads of dask use it at once.)
-    """
-    threads = threads or available_threads()
-    edges = [(begin, min(begin + block, count)) for begin in range(0, count, block)]
-    if threads == 1 or len(edges) < 2:
-        for begin, end in edges:
-            work(begin, end)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for future in [pool.submit(work, begin, end) for begin, end in edges]:
-            future.result()

@@ -1,4 +1,4 @@
-"""Patterns as matching and refinement want them: smoothed, in polar coordinates, and as small integers."""
+"""Patterns as matching and refinement want them: smoothed, in polar coordinates."""
 
 from __future__ import annotations
 
@@ -9,16 +9,11 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hyperspy_assb.acom.patterns.direct_beam import checked_centres
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads, refuse_infinite
+from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
-
-LEVELS = 60
-"""Largest value of an integer image. Weights add up to :data:`WEIGHT_SUM` at most, so that 16 bits never overflow."""
-WEIGHT_SUM = 540
-_CLIP = 12.0
-"""Brightest value of an image, in its root mean squares: only single hot pixels are brighter."""
-
+from hyperspy_assb.fitting.spectra.threads import in_threads
 
 LEAST_SIGMA = 0.7
 """Standard deviation of a spot in pixels, at least, of a pattern that is not smoothed."""
@@ -159,16 +154,16 @@ def unwrap(
     offsets = pixel_offsets(geometry, grid)
     weights = gaussian(default_smoothing(geometry, grid) if smoothing is None else smoothing)
     polar = np.empty((len(patterns), grid.radii, grid.azimuths), dtype=np.float32)
-    finite = np.ones(len(patterns), dtype=np.bool_)
 
     def work(begin: int, end: int) -> None:
         part = slice(begin, end)
         image = np.empty((1, *patterns.shape[1:]), dtype=np.float32)
         block = patterns[part].astype(np.float32)
-        unwrap_block(block, places[part], offsets, weights, image, polar[part], finite[part])
+        finite = np.ones(len(block), dtype=np.bool_)
+        unwrap_block(block, places[part], offsets, weights, image, polar[part], finite)
+        _refuse_infinite(finite, begin)
 
     in_threads(work, len(patterns), threads)
-    refuse_infinite(finite)
     return polar
 
 
@@ -293,40 +288,6 @@ def flatten(polar: NDArray[np.float32], flat: NDArray[np.float32], means: NDArra
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def to_integers(flat: NDArray[np.float32], power: float, images: NDArray[np.int16]) -> float:
-    """Integer image and its mirror image, each radius twice in a row; returns the norm of the image.
-
-    Parameters
-    ----------
-    flat
-        Of :func:`flatten`, shape (R, A).
-    power
-        Sum of its squares.
-    images
-        Overwritten: the image, and the one with its azimuths reversed, shape (2, R * 2 * A).
-    """
-    radii, azimuths = flat.shape
-    if not power > 0.0:
-        images[:] = np.int16(0)
-        return 0.0
-    factor = np.float32(LEVELS / (_CLIP * np.sqrt(power / flat.size)))
-    top = np.float32(LEVELS)
-    total = np.int64(0)
-    for r in range(radii):
-        base = r * 2 * azimuths
-        for a in range(azimuths):
-            value = np.int16(np.rint(min(max(flat[r, a] * factor, -top), top)))
-            total += np.int64(value) * np.int64(value)
-            images[0, base + a] = value
-            images[0, base + azimuths + a] = value
-            reverse = azimuths - a if a else 0
-            images[1, base + reverse] = value
-            images[1, base + azimuths + reverse] = value
-        # reverse of 0 is 0: written above at base and base + azimuths
-    return np.sqrt(float(total))
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
 def exposure(
     patterns: NDArray[np.float32],
     centres: FloatArray,
@@ -357,6 +318,15 @@ def exposure(
         full[n] = number
 
 
+def _refuse_infinite(finite: NDArray[np.bool_], first: int) -> None:
+    """Raise where a pattern holds NaN or infinity; `first` is the number of the first of them."""
+    if not finite.all():
+        raise ValueError(
+            f"patterns: pattern {first + int(np.argmin(finite))} holds NaN or infinite counts; replace them, by 0 or "
+            "by the mean of their neighbours."
+        )
+
+
 @dataclass(frozen=True)
 class PreparedBlock:
     """A few patterns.
@@ -375,8 +345,6 @@ class PreparedBlock:
         Sum of the squares of `flat`, shape (B,).
     centres
         Column and row of the direct beam, shape (B, 2).
-    finite
-        Whether all counts are, shape (B,).
     """
 
     patterns: NDArray[np.float32]
@@ -385,26 +353,30 @@ class PreparedBlock:
     means: NDArray[np.float32]
     power: FloatArray
     centres: FloatArray
-    finite: NDArray[np.bool_]
 
 
 class Preparation:
-    """Smoothing and unwrapping of patterns of one geometry."""
+    """Smoothing and unwrapping of patterns of one geometry, with a Gaussian of `sigma` pixels.
+
+    `spot_sigma` is the standard deviation of a spot in pixels: of a pattern that is not smoothed it is about a pixel.
+    """
 
     def __init__(self, geometry: PatternGeometry, grid: PolarGrid, smoothing: float | None) -> None:
         self.geometry = geometry
         self.grid = grid
         self.sigma = default_smoothing(geometry, grid) if smoothing is None else smoothing
+        self.spot_sigma = max(self.sigma, LEAST_SIGMA)
         self._weights = gaussian(self.sigma)
         self._offsets = pixel_offsets(geometry, grid)
 
-    @property
-    def spot_sigma(self) -> float:
-        """Standard deviation of a spot in pixels: a pattern that is not smoothed has spots about as wide as pixels."""
-        return max(self.sigma, LEAST_SIGMA)
+    def prepare(self, patterns: NDArray[Any], centres: FloatArray, first: int = 0) -> PreparedBlock:
+        """Smooth, unwrap and flatten patterns that were checked before, shape (B, ny, nx).
 
-    def prepare(self, patterns: NDArray[Any], centres: FloatArray) -> PreparedBlock:
-        """Smooth, unwrap and flatten patterns that were checked before, shape (B, ny, nx)."""
+        Raises
+        ------
+        ValueError
+            If a pattern holds NaN or infinity; the message counts patterns from `first`.
+        """
         count = len(patterns)
         # One type for all: kernels are compiled once.
         patterns = patterns.astype(np.float32)
@@ -412,6 +384,7 @@ class Preparation:
         flat = np.empty((count, self.grid.radii, self.grid.azimuths), dtype=np.float32)
         finite = np.ones(count, dtype=np.bool_)
         unwrap_block(patterns, centres, self._offsets, self._weights, images, flat, finite)
+        _refuse_infinite(finite, first)
         means = np.empty((count, self.grid.radii), dtype=np.float32)
         power = np.array([flatten(flat[b], flat[b], means[b]) for b in range(count)])
-        return PreparedBlock(patterns, images, flat, means, power, centres, finite)
+        return PreparedBlock(patterns, images, flat, means, power, centres)

@@ -1,4 +1,5 @@
-"""Patterns before they are indexed: background, exposure, virtual bright field, masked pixels.
+"""Patterns before they are indexed: background, exposure, virtual bright field, masked pixels, a centre behind a
+beam stop.
 
 Patterns are blocks (B, ny, nx) of any real type; no kernel makes a copy of a whole block in floating point, unless that
 is its result.
@@ -12,11 +13,35 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns, in_threads, quantum_of
+from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns
 from hyperspy_assb.acom.patterns.polar import exposure
+from hyperspy_assb.acom.patterns.radial_profiles import quantum_of
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.spectra.threads import in_threads
 
 BACKGROUNDS = ("radial", "mesh")
+EXPOSURE_BLOCK = 16
+"""Patterns that are turned into floating point at a time."""
+SMALLEST_COUNTER = 15
+"""Largest value of a counter of 4 bits: patterns that reach no farther do not tell of a limit."""
+CROWD = 10
+"""Pixels at the largest value above which they crowd there, if not as many lie in the eighth below it."""
+MESH_SPREAD = 3.0
+"""Standard deviations of all squares by which a square may exceed its neighbours; a bright spot fills it beyond."""
+FEWEST_VALUES = 8
+"""Values of which the plain mean is taken: too few to tell those that stand out."""
+FAR_ABOVE, FAR_QUANTA = 3.0, 2.0
+"""Standard deviations, and steps of counts besides, above which a value stands out."""
+MEAN_ROUNDS = 20
+"""Rounds in which such values are left out, at most."""
+SYMMETRY_RANGE = 8.0
+"""The shorter side of the frame over the distance from the expected place in which a symmetry centre is looked for."""
+LEAST_OVERLAP = 0.25
+"""Share of the pixels that a pattern and the turned one must both show."""
+LEAST_SYMMETRY = 0.1
+"""Correlation of a pattern with the turned one below which nothing is symmetric."""
+TOP_REACH = 3
+"""Half pixels about the top through which a paraboloid is drawn."""
 
 
 def virtual_bright_field(
@@ -120,8 +145,8 @@ def estimate_exposure(
         level = min(level, _ceiling(patterns))
     counts, full = np.empty(len(patterns)), np.empty(len(patterns), dtype=np.int64)
     places[~np.isfinite(places).all(axis=1)] = 1e6
-    for b in range(0, len(patterns), 16):
-        part = slice(b, b + 16)
+    for b in range(0, len(patterns), EXPOSURE_BLOCK):
+        part = slice(b, b + EXPOSURE_BLOCK)
         block = patterns[part].astype(np.float32)
         exposure(block, places[part], np.eye(2), float(beam_radius), level, counts[part], full[part])
     return ~(counts >= min_counts), full >= saturated_pixels
@@ -133,11 +158,11 @@ def _ceiling(patterns: NDArray[Any]) -> float:
     Files keep the counters of 6 or 12 bits of a camera in types of 8 or 16.
     """
     top = int(patterns.max(initial=0))
-    if top < 15 or (top + 1) & top:
+    if top < SMALLEST_COUNTER or (top + 1) & top:
         return np.inf
     at_top = int(np.count_nonzero(patterns == top))
     below = int(np.count_nonzero((patterns < top) & (patterns >= top - max(top // 8, 1))))
-    return float(top) if at_top > max(below, 10) else np.inf
+    return float(top) if at_top > max(below, CROWD) else np.inf
 
 
 def remove_background(
@@ -247,6 +272,89 @@ def fill_masked(patterns: ArrayLike, centres: ArrayLike, mask: ArrayLike) -> NDA
     return filled
 
 
+def find_symmetry_centre(
+    pattern: ArrayLike, *, mask: ArrayLike | None = None, expected: tuple[float, float] | None = None
+) -> FloatArray:
+    """Find the point about which a pattern is most like itself turned by 180 degrees, as behind a beam stop.
+
+    Rings are so about their centre, and so are spots (law of Friedel) if both of most pairs are lit. The pattern is
+    correlated with itself turned, normalised over the pixels that both show [1]_.
+
+    Parameters
+    ----------
+    pattern
+        Any real type, shape (ny, nx).
+    mask
+        True where pixels are left out (beam stop, outside of a round screen), shape (ny, nx).
+    expected
+        Column and row near which it lies, within an eighth of the shorter side; anywhere in the middle half if None.
+
+    Returns
+    -------
+    centre
+        Column and row in pixels, shape (2,), to about a tenth of a pixel; NaN if nothing is symmetric.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not go together.
+
+    References
+    ----------
+    .. [1] D. Padfield, IEEE Trans. Image Process. 21, 2706 (2012), doi 10.1109/TIP.2011.2181402.
+    """
+    from scipy.ndimage import gaussian_filter
+    from scipy.signal import fftconvolve
+
+    image = np.asarray(pattern, dtype=float)
+    if image.ndim != 2:
+        raise ValueError(f"pattern: shape (ny, nx), not {image.shape}.")
+    keep = np.ones(image.shape) if mask is None else 1.0 - np.asarray(mask, dtype=float)
+    if keep.shape != image.shape:
+        raise ValueError(f"mask: the shape of the pattern {image.shape}, not {keep.shape}.")
+    ny, nx = image.shape
+    keep = keep * np.isfinite(image)
+    # The square root: the few brightest pixels would decide alone.
+    image = np.sqrt(np.where(keep > 0, image - np.min(image, where=keep > 0, initial=np.inf), 0.0))
+    image = gaussian_filter(image * keep, 1.0) / np.maximum(gaussian_filter(keep, 1.0), 1e-6) * keep
+    # Convolution of f with itself at p is the sum of f(x) f(p - x): the centre lies at p / 2.
+    number = np.maximum(np.round(fftconvolve(keep, keep)), 0.0)
+    first = fftconvolve(image, keep)
+    product = fftconvolve(image, image)
+    square = fftconvolve(image * image, keep)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        covariance = product - first * first / number
+        variance = square - first * first / number
+        correlation = covariance / variance
+    y, x = np.mgrid[: 2 * ny - 1, : 2 * nx - 1] / 2.0
+    if expected is None:
+        allowed = (np.abs(x - (nx - 1) / 2) <= nx / 4) & (np.abs(y - (ny - 1) / 2) <= ny / 4)
+    else:
+        allowed = np.hypot(x - expected[0], y - expected[1]) <= min(ny, nx) / SYMMETRY_RANGE
+    allowed &= (number >= LEAST_OVERLAP * keep.sum()) & (variance > 1e-9 * max(float(square.max()), 1e-300))
+    if not allowed.any():
+        return np.full(2, np.nan)
+    correlation = np.where(allowed, correlation, -np.inf)
+    j, i = np.unravel_index(int(np.argmax(correlation)), correlation.shape)
+    best = float(correlation[j, i])
+    if not best > LEAST_SYMMETRY:
+        return np.full(2, np.nan)
+    # A paraboloid through what is about the top.
+    reach = TOP_REACH
+    v, u = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    if not (reach <= j < 2 * ny - 1 - reach and reach <= i < 2 * nx - 1 - reach):
+        return np.array([i / 2.0, j / 2.0])
+    values = correlation[j - reach : j + reach + 1, i - reach : i + reach + 1].ravel()
+    good = np.isfinite(values)
+    terms = np.stack([np.ones(u.size), u.ravel(), v.ravel(), u.ravel() ** 2, (u * v).ravel(), v.ravel() ** 2], axis=1)
+    c = np.linalg.lstsq(terms[good], values[good], rcond=None)[0]
+    bend = np.array([[2 * c[3], c[4]], [c[4], 2 * c[5]]])
+    step = np.zeros(2)
+    if np.linalg.det(bend) > 0 and bend[0, 0] < 0:
+        step = np.clip(-np.linalg.solve(bend, c[1:3]), -reach, reach)
+    return np.array([(i + step[0]) / 2.0, (j + step[1]) / 2.0])
+
+
 def _mesh(image: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     """Level of squares, interpolated to pixels."""
     from scipy.ndimage import map_coordinates, median_filter
@@ -255,8 +363,7 @@ def _mesh(image: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     rows, columns = max(ny // size, 2), max(nx // size, 2)
     level = np.empty((rows, columns))
     _levels_of_squares(image, level)
-    # A square that a bright spot fills is not background.
-    level = np.minimum(level, median_filter(level, 3, mode="nearest") + 3.0 * float(np.std(level)))
+    level = np.minimum(level, median_filter(level, 3, mode="nearest") + MESH_SPREAD * float(np.std(level)))
     y = (np.arange(ny) + 0.5) * rows / ny - 0.5
     x = (np.arange(nx) + 0.5) * columns / nx - 0.5
     at = np.meshgrid(y, x, indexing="ij")
@@ -325,14 +432,14 @@ def _take_levels_off(
 def _robust_mean(values: NDArray[np.float32], quantum: float) -> float:
     """Mean of the values that are not far above the others: unlike a median right for few counts."""
     n = len(values)
-    if n < 8:
+    if n < FEWEST_VALUES:
         return values.mean()
     ordered = np.sort(values)
     level = float(ordered[n // 2])
     spread = (level - ordered[n // 4]) / 0.6745
     kept = -1
-    for _ in range(20):
-        limit = level + 3.0 * max(spread, np.sqrt(quantum * max(level, 0.0))) + 2.0 * quantum
+    for _ in range(MEAN_ROUNDS):
+        limit = level + FAR_ABOVE * max(spread, np.sqrt(quantum * max(level, 0.0))) + FAR_QUANTA * quantum
         count = np.searchsorted(ordered, limit, side="right")
         count = max(count, 1)
         if count == kept:

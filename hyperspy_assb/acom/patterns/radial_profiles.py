@@ -9,10 +9,12 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hyperspy_assb.acom.patterns.direct_beam import checked_centres
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.pattern_scan import checked_centres, checked_patterns, in_threads, quantum_of
+from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns
 from hyperspy_assb.fitting.fixed_shapes.nonnegative import fit_nonnegative
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.spectra.threads import in_threads
 
 DECAYS = (0.03, 0.06, 0.12, 0.25, 0.6, np.inf)
 """Lengths in 1/Å of the exponentials of the smooth background, from the foot of the direct beam to a constant."""
@@ -124,7 +126,28 @@ def radial_profiles(
         If shapes do not go together, a centre lies outside of the frame, or the frame does not reach `min_radius`.
     """
     patterns = checked_patterns(patterns)
-    places = checked_centres(centres, geometry, patterns.shape)
+    return profiles_about(
+        patterns,
+        checked_centres(centres, geometry, patterns.shape),
+        geometry,
+        min_radius=min_radius,
+        max_radius=max_radius,
+        step=step,
+        mask=mask,
+    )
+
+
+def profiles_about(
+    patterns: NDArray[Any],
+    places: FloatArray,
+    geometry: PatternGeometry,
+    *,
+    min_radius: float = 0.1,
+    max_radius: float | None = None,
+    step: float | None = None,
+    mask: ArrayLike | None = None,
+) -> RadialProfiles:
+    """:func:`radial_profiles` of patterns that were checked, about places that lie in the frame."""
     ny, nx = patterns.shape[1:]
     keep = np.ones((ny, nx), dtype=np.bool_) if mask is None else ~np.asarray(mask, dtype=np.bool_)
     if keep.shape != (ny, nx):
@@ -161,7 +184,7 @@ def radial_profiles(
 
 
 def direct_beam_width(
-    patterns: ArrayLike, geometry: PatternGeometry, *, centres: ArrayLike | None = None, max_radius: float = 0.1
+    patterns: NDArray[Any], geometry: PatternGeometry, *, centres: FloatArray | None = None, max_radius: float = 0.1
 ) -> float:
     """Full width at half of the height of the direct beam, from the mean of some patterns.
 
@@ -181,8 +204,7 @@ def direct_beam_width(
     width
         1/Å; 0 where there is no direct beam, as behind a beam stop.
     """
-    patterns = checked_patterns(patterns)
-    places = checked_centres(centres, geometry, patterns.shape)
+    places = geometry.centres(len(patterns)) if centres is None else centres
     ny, nx = patterns.shape[1:]
     y, x = np.mgrid[:ny, :nx]
     step = 0.5 * geometry.scale
@@ -203,6 +225,20 @@ def direct_beam_width(
         return 0.0
     below = int(np.argmax(level < 0.5 * height))
     return float(2.0 * radius[below])
+
+
+def quantum_of(patterns: NDArray[Any]) -> float:
+    """Smallest step of counts, such as 1, or the gain of a camera that multiplies; 0 where values are not countable."""
+    whole = 1.0 if patterns.dtype.kind in "iu" else 0.0
+    values = np.unique(patterns[:1])
+    if len(values) < 2 or len(values) > 0.25 * patterns[:1].size:
+        return whole
+    values = values.astype(float) - float(values[0])
+    step = float(np.diff(values).min())
+    if not step > 1e-7 * values[-1]:
+        return whole
+    even = bool(np.abs(values / step - np.round(values / step)).max() < 1e-3)
+    return step if even else whole
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns, in_threads
+from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns
 from hyperspy_assb.acom.patterns.preparation import remove_background
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.fitting.spectra.threads import in_threads
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from hyperspy_assb.acom.calibration.geometry_fit import CalibrationError
 from hyperspy_assb.acom.calibration.self_calibration import calibrate_on_patterns
 from hyperspy_assb.acom.matching.block_indexing import Indexer, IndexingOptions
 from hyperspy_assb.acom.matching.indexed import NOT_INDEXED, IndexedScan, PatternStatus, map_names
-from hyperspy_assb.acom.patterns.direct_beam import BeamFinder, find_centres
+from hyperspy_assb.acom.patterns.direct_beam import BeamFinder, inside_frame, locate_beams
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, sum_direct_beam
+from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, beam_radius, known_energy
 from hyperspy_assb.acom.templates.bank import TemplateBank, simulate_bank
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
@@ -64,7 +64,7 @@ def bank_of_scan(
     reach = float(np.max(np.abs(scan.geometry.to_reciprocal(np.array([[0, 0], [columns - 1.0, rows - 1.0]])))))
     bank = simulate_bank(
         phases,
-        beam_energy=scan.known_energy,
+        beam_energy=known_energy(scan.beam_energy, scan.title),
         precession_angle=angle,
         max_radius=float(min(round(reach, 2), LARGEST_RADIUS)),
         progress=lambda name, done, total: report("templates", done, total),
@@ -91,12 +91,71 @@ def index_scan(scan: PatternScan, engine: Engine, *, done: Callable[[int], None]
     return with_column_shares(whole.finish())
 
 
-def bright_field(scan: PatternScan, radius: float, *, done: Callable[[int], None] = lambda count: None) -> FloatArray:
-    """Counts within a radius in 1/Å of the centre in every pattern of a scan, shape (rows, columns)."""
+def bright_field(
+    scan: PatternScan, radius: float | None = None, *, done: Callable[[int], None] = lambda count: None
+) -> FloatArray:
+    """Counts within a radius in 1/Å of the centre in every pattern of a scan, shape (rows, columns).
+
+    Without a radius, it is that of the direct beam; see :func:`~hyperspy_assb.acom.patterns.pattern_scan.beam_radius`.
+    """
+    if radius is None:
+        radius = beam_radius(scan.geometry, scan.convergence_angle, scan.beam_energy, scan.title)
     counts = np.empty(scan.shape)
     for rows, columns, patterns in scan.blocks():
         counts[rows, columns] = sum_direct_beam(patterns, scan.geometry, radius)
         done(patterns.shape[0] * patterns.shape[1])
+    return counts
+
+
+def sum_direct_beam(
+    patterns: NDArray[Any], geometry: PatternGeometry, radius: float, *, centres: FloatArray | None = None
+) -> FloatArray:
+    """Counts within a radius of the direct beam.
+
+    Parameters
+    ----------
+    patterns
+        Shape (..., ny, nx).
+    geometry
+        Scale and centre.
+    radius
+        1/Å.
+    centres
+        Column and row of the direct beam of each pattern, shape (..., 2), taken to the nearest pixel; None: that of the
+        geometry for all.
+
+    Returns
+    -------
+    counts
+        Shape (...).
+
+    Raises
+    ------
+    ValueError
+        If no pixel is within the radius.
+    """
+    rows, columns = patterns.shape[-2:]
+    y, x = np.mgrid[:rows, :columns]
+
+    def window(centre: tuple[float, float]) -> tuple[Any, NDArray[np.bool_]]:
+        vectors = replace(geometry, centre=centre).to_reciprocal(np.stack([x, y], axis=-1))
+        inside = np.linalg.norm(vectors, axis=-1) <= radius
+        if not inside.any():
+            raise ValueError(f"radius: no pixel lies within {radius:g} 1/Å of the direct beam.")
+        tall, wide = np.nonzero(inside.any(axis=1))[0], np.nonzero(inside.any(axis=0))[0]
+        part = np.s_[..., tall[0] : tall[-1] + 1, wide[0] : wide[-1] + 1]
+        return part, inside[part]
+
+    if centres is None:
+        part, inside = window(geometry.centre)
+        return np.asarray(patterns[part].sum(axis=(-2, -1), where=inside, dtype=float))
+    counts = np.empty(patterns.shape[:-2])
+    nearest = np.rint(np.asarray(centres, dtype=float))
+    # Most patterns share a few places.
+    for place in np.unique(nearest.reshape(-1, 2), axis=0):
+        here = (nearest == place).all(axis=-1)
+        part, inside = window((float(place[0]), float(place[1])))
+        counts[here] = patterns[here][part].sum(axis=(-2, -1), where=inside, dtype=float)
     return counts
 
 
@@ -124,7 +183,7 @@ class ScanCalibration:
     def centres(self, patterns: NDArray[Any]) -> FloatArray:
         """Column and row of the direct beam in each of some patterns, shape (B, 2)."""
         if self.beam is None:
-            return np.tile(np.asarray(self.geometry.centre, dtype=float), (len(patterns), 1))
+            return inside_frame("centre", self.geometry.centres(len(patterns)), patterns.shape)
         return self.beam.find(patterns)
 
 
@@ -162,7 +221,7 @@ def calibrate_scan(scan: PatternScan, sample: NDArray[Any], bank: TemplateBank) 
 
 def _locate_beam(sample: NDArray[Any], geometry: PatternGeometry, *, centre_stated: bool) -> ScanCalibration:
     """The place of the direct beam; where few of the patterns show it, what is stated holds for all."""
-    centres = find_centres(sample, expected=geometry.centre if centre_stated else None)
+    centres = locate_beams(sample, expected=geometry.centre if centre_stated else None)
     known = np.isfinite(centres).all(axis=1)
     middle = np.median(centres[known], axis=0) if known.any() else np.asarray(geometry.centre)
     # The beam drifts by a few pixels; where the places scatter more, they are spots of crystals beside a beam stop.
@@ -210,7 +269,7 @@ class ScanIndexer:
         if calibrate:
             self.calibration = calibrate_scan(scan, sample, bank)
         self.geometry = self.calibration.geometry
-        self.beam_radius = scan.beam_radius(self.geometry)
+        self.beam_radius = beam_radius(self.geometry, scan.convergence_angle, scan.beam_energy, scan.title)
         self.indexer = Indexer(bank, self.geometry, scan.frame, options=options)
         self.judge = RingJudge(self.indexer.matcher, sample, centres=self.calibration.centres(sample))
 

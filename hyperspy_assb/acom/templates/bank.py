@@ -1,4 +1,4 @@
-"""Templates: the spots of every phase in every orientation."""
+"""Templates: the spots of every phase in every orientation, and how much a spot counts in search and refinement."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +35,32 @@ _NUMBERS = (
     "max_excitation_error",
     "min_intensity",
 )
+
+
+class SpotWeighting(NamedTuple):
+    """Weights ``I**intensity * q**radius`` of spots of intensity I at a radius q.
+
+    High powers of the intensity make a few strong spots decide, whose intensities are the least kinematical ones.
+
+    Parameters
+    ----------
+    intensity, radius
+        Powers.
+    """
+
+    intensity: float = 0.3
+    radius: float = 0.5
+
+    def of(self, intensity: FloatArray, radius: FloatArray) -> FloatArray:
+        """Weights of spots, 0 where there is none, any shape."""
+        lit = intensity > 0.0
+        return np.where(lit, np.where(lit, intensity, 1.0) ** self.intensity * radius**self.radius, 0.0)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def spot_weight(intensity: float, radius2: float, intensity_power: float, radius_power: float) -> float:
+    """The same for one spot in compiled code, by its squared radius: one exponential is faster than two powers."""
+    return np.exp(intensity_power * np.log(intensity) + 0.5 * radius_power * np.log(radius2))
 
 
 @dataclass(frozen=True)
@@ -74,6 +101,8 @@ class TemplateBank:
         See :class:`~hyperspy_assb.acom.crystals.kinematical.Diffraction`.
     min_intensity
         Spots below this share of the brightest one were left out.
+    diffraction
+        Energy, precession and range, for :func:`~hyperspy_assb.acom.crystals.kinematical.simulate_spots`.
     """
 
     phases: tuple[CrystalPhase, ...]
@@ -90,20 +119,20 @@ class TemplateBank:
     excitation_width: float = Diffraction.excitation_width
     max_excitation_error: float = Diffraction.max_excitation_error
     min_intensity: float = 0.0
+    diffraction: Diffraction = field(init=False, repr=False, compare=False)
 
-    def __len__(self) -> int:
-        return len(self.phase)
-
-    @property
-    def diffraction(self) -> Diffraction:
-        """Energy, precession and range, for :func:`~hyperspy_assb.acom.crystals.kinematical.simulate_spots`."""
-        return Diffraction(
+    def __post_init__(self) -> None:
+        found = Diffraction(
             beam_energy=self.beam_energy,
             precession_angle=self.precession_angle,
             max_radius=self.max_radius,
             excitation_width=self.excitation_width,
             max_excitation_error=self.max_excitation_error,
         )
+        object.__setattr__(self, "diffraction", found)
+
+    def __len__(self) -> int:
+        return len(self.phase)
 
     @property
     def mirrored_orientations(self) -> FloatArray:
@@ -162,8 +191,8 @@ class TemplateBank:
             packed: dict[int, dict[str, NDArray[Any]]] = {}
             for key, value in content.items():
                 if key.startswith("phase") and "_" in key:
-                    number, field = key.removeprefix("phase").split("_", 1)
-                    packed.setdefault(int(number), {})[field] = value
+                    number, name = key.removeprefix("phase").split("_", 1)
+                    packed.setdefault(int(number), {})[name] = value
             phases = tuple(unpack_phase(packed[i]) for i in range(len(packed)))
             numbers = dict(zip(_NUMBERS, content["numbers"].tolist(), strict=True))
             bank = cls(phases=phases, **{key: content[key] for key in _ARRAYS}, **numbers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import hyperspy.api as hs
@@ -309,3 +310,8 @@ class OrientationMaps(ScanMaps):
         from hyperspy_assb.plotting.acom import plot_match
 
         return plot_match(self, patterns, index, **arguments)
+
+
+def load_orientations(path: str | Path) -> OrientationMaps:
+    """Load what :meth:`OrientationMaps.save` wrote; see :meth:`.ScanMaps.load`."""
+    return OrientationMaps.load(path)

@@ -12,7 +12,8 @@ from hyperspy_assb.acom.crystals.crystal_phase import to_orix
 from hyperspy_assb.acom.crystals.frames import turn_pattern, upper
 from hyperspy_assb.acom.matching.indexed import IndexedScan, PatternStatus
 from hyperspy_assb.acom.matching.posterior import phase_reliability
-from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, sum_direct_beam
+from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, beam_radius
+from hyperspy_assb.acom.scan.scan_indexing import sum_direct_beam
 from hyperspy_assb.acom.templates.bank import TemplateBank, mirror
 
 _AZIMUTHS = 360
@@ -54,7 +55,7 @@ class PyxemIndexer:
             )
         self.bank = bank
         self.geometry = geometry
-        self.beam_radius = scan.beam_radius(geometry)
+        self.beam_radius = beam_radius(geometry, scan.convergence_angle, scan.beam_energy, scan.title)
         self.reach = min(bank.max_radius, geometry.scale * float(np.hypot(*scan.frame)) / 2.0)
         self.simulations = [_simulate(bank, number) for number in range(len(bank.phases))]
 

@@ -141,7 +141,7 @@ class ACOMPatterns(Signal2D):
         scan = read_scan(self)
         show = show_progressbar if self._lazy else False
         with Progressbar(int(np.prod(scan.shape)), show) as tick:
-            counts = bright_field(scan, scan.beam_radius(scan.geometry) if radius is None else radius, done=tick)
+            counts = bright_field(scan, radius, done=tick)
         shape = self.axes_manager._navigation_shape_in_array or (1,)
         result = self._get_navigation_signal(data=counts.reshape(shape))
         if self.axes_manager.navigation_dimension:

@@ -32,9 +32,8 @@ from hyperspy_assb.acom.calibration.ring_calibration import calibrate_on_rings
 from hyperspy_assb.acom.crystals.powder_rings import cubic_rings
 from hyperspy_assb.acom.matching.indexed import PatternStatus
 from hyperspy_assb.acom.matching.matcher import Matcher
-from hyperspy_assb.acom.patterns.direct_beam import find_symmetry_centre
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.preparation import fill_masked
+from hyperspy_assb.acom.patterns.preparation import fill_masked, find_symmetry_centre
 from hyperspy_assb.acom.patterns.radial_profiles import direct_beam_width, radial_profiles
 from hyperspy_assb.acom.templates.bank import simulate_bank
 from hyperspy_assb.fitting.fixed_shapes.nonnegative import fit_nonnegative

@@ -12,11 +12,10 @@ from hyperspy_assb.acom.crystals.crystal_phase import laue_rotations
 from hyperspy_assb.acom.crystals.disorientation import symmetry_of
 from hyperspy_assb.acom.crystals.frames import matrices, turn_pattern
 from hyperspy_assb.acom.matching.matcher import Matcher, MatchOptions, match_patterns
-from hyperspy_assb.acom.matching.search import coarse_bank, half_cosine, polar_templates, sweeper
+from hyperspy_assb.acom.matching.search import WEIGHT_SUM, coarse_bank, half_cosine, polar_templates, sweeper
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.polar import WEIGHT_SUM, PolarGrid, unwrap
-from hyperspy_assb.acom.templates.bank import simulate_bank
-from hyperspy_assb.acom.templates.spot_weights import SpotWeighting
+from hyperspy_assb.acom.patterns.polar import PolarGrid, unwrap
+from hyperspy_assb.acom.templates.bank import SpotWeighting, simulate_bank
 
 SHAPE = (128, 120)
 GEOMETRY = PatternGeometry(

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
+from hyperspy_assb.acom.matching.search import LEVELS, to_integers
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
-from hyperspy_assb.acom.patterns.polar import LEVELS, PolarGrid, flatten, gaussian, polar_grid, to_integers, unwrap
+from hyperspy_assb.acom.patterns.polar import PolarGrid, flatten, gaussian, polar_grid, unwrap
 
 SHAPE = (96, 112)
 GRID = PolarGrid(0.1, 0.02, 40, 96)

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperspy_assb.acom.patterns.direct_beam import find_centres, find_symmetry_centre, smooth_centres
+from hyperspy_assb.acom.patterns.direct_beam import find_centres, smooth_centres
 from hyperspy_assb.acom.patterns.preparation import (
     estimate_exposure,
     fill_masked,
+    find_symmetry_centre,
     remove_background,
     virtual_bright_field,
 )

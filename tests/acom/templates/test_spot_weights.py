@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hyperspy_assb.acom.templates.spot_weights import SpotWeighting, spot_weight
+from hyperspy_assb.acom.templates.bank import SpotWeighting, spot_weight
 
 
 def test_arrays_and_compiled_code_weigh_alike(rng):
