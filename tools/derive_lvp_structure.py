@@ -24,7 +24,7 @@ from diffpy.structure.spacegroups import GetSpaceGroup
 from scipy.optimize import minimize
 
 from hyperspy_assb import reference
-from hyperspy_assb.acom.crystals.cif import standard_base
+from hyperspy_assb.reference.cif import standard_base
 
 P_O, V_O = 1.53, 2.01
 TETRAHEDRON = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3) * P_O

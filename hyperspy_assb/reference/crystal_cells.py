@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
 from collections.abc import Mapping
 from decimal import Decimal
@@ -11,14 +9,12 @@ from math import cos, radians, sqrt
 from pathlib import Path
 
 from hyperspy_assb.reference.data_files import MaterialError
-from hyperspy_assb.reference.elements import elements
 
 Cell = tuple[float, float, float, float, float, float]
 """a, b, c in nm and alpha, beta, gamma in degrees."""
 
 _ITEMS = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
 _VALUE = r"""['"]?([0-9]*\.?[0-9]+|[0-9]+\.)(?:\([0-9]+\))?['"]?(?=\s|$)"""
-_SAME_SITE = 1e-3
 
 
 def read_cif_text(path: Path) -> str:
@@ -91,19 +87,15 @@ def count_formula_units(path: Path, composition: Mapping[str, float]) -> float:
     MaterialError
         If it cannot be read, or its atoms are not those of the formula.
     """
-    from diffpy.structure import StructureFormatError
-    from diffpy.structure.parsers.p_cif import P_cif
+    from hyperspy_assb.reference.cif import CrystalError, read_cif  # space groups, only where a row needs this
 
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # PyCifRW prints its errors
-            atoms = P_cif(eps=_SAME_SITE).parse(read_cif_text(path)) or []
-    except (StructureFormatError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise MaterialError(f"the CIF {path} cannot be read: {reason}.") from error
+        crystal = read_cif(read_cif_text(path), f"the CIF {path}")
+    except CrystalError as error:
+        raise MaterialError(str(error)) from error
     held: dict[str, float] = {}
-    for atom in atoms:
-        symbol = _symbol(atom.element)
-        held[symbol] = held.get(symbol, 0.0) + float(atom.occupancy)
+    for symbol, (occupancy, _) in zip(crystal.elements, crystal.amounts, strict=True):
+        held[symbol] = held.get(symbol, 0.0) + float(occupancy)
     units = {symbol: held.get(symbol, 0.0) / number for symbol, number in composition.items()}
     # The number that most of the atoms agree on.
     agreed = max(units.values(), key=lambda n: _agreeing(n, units, composition))
@@ -115,12 +107,3 @@ def count_formula_units(path: Path, composition: Mapping[str, float]) -> float:
 
 def _agreeing(number: float, units: Mapping[str, float], composition: Mapping[str, float]) -> float:
     return sum(composition[symbol] for symbol, n in units.items() if abs(n - number) <= 0.01 * number)
-
-
-def _symbol(label: str) -> str:
-    """Element of a label such as Fe2+ or OW; deuterium is hydrogen."""
-    letters = re.match(r"(?:\d+-?)?([A-Za-z]{0,2})", label.strip())
-    name = letters[1].capitalize() if letters else ""
-    if name == "D":
-        return "H"
-    return name if name in elements() else name[:1]

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.acom.crystals.cif import CrystalError, read_crystal, standard_base
-from hyperspy_assb.acom.crystals.symmetry import standard_operations
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.reference import UnknownReferenceError, material, read_cif_text
+from hyperspy_assb.reference.cif import CrystalError, read_crystal, standard_base
+from hyperspy_assb.reference.space_groups import standard_operations
 
 if TYPE_CHECKING:
     from diffpy.structure import Structure

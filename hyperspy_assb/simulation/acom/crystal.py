@@ -181,7 +181,7 @@ def load_structure(phase: Any) -> tuple[str, Structure]:
 
 @cache
 def _read_structure(phase: str) -> tuple[str, Structure]:
-    from hyperspy_assb.acom.crystals.cif import read_cif
+    from hyperspy_assb.reference.cif import read_cif
 
     folder = files("hyperspy_assb.reference") / "cif"
     known = {Path(entry.name).stem: entry for entry in folder.iterdir() if entry.name.endswith(".cif")}

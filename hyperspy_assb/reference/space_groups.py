@@ -14,8 +14,7 @@ import numpy as np
 import spglib
 from numpy.typing import ArrayLike, NDArray
 
-from hyperspy_assb.fitting.spectra.line_shape import FloatArray
-
+FloatArray = NDArray[np.float64]
 Operations = tuple[NDArray[np.int64], FloatArray]
 """Rotations, shape (n, 3, 3), and translations, shape (n, 3), in fractional coordinates."""
 

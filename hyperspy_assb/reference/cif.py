@@ -16,7 +16,8 @@ import numpy as np
 from gemmi import cif
 from numpy.typing import NDArray
 
-from hyperspy_assb.acom.crystals.symmetry import (
+from hyperspy_assb.reference.electron_scattering import electron_scattering_table
+from hyperspy_assb.reference.space_groups import (
     SAME_PLACE,
     Operations,
     as_arrays,
@@ -25,11 +26,11 @@ from hyperspy_assb.acom.crystals.symmetry import (
     setting_of_operations,
     standard_operations,
 )
-from hyperspy_assb.fitting.spectra.line_shape import FloatArray
-from hyperspy_assb.reference import electron_scattering_table
 
 if TYPE_CHECKING:
     from diffpy.structure import Structure
+
+FloatArray = NDArray[np.float64]
 
 LARGEST_U = 0.2
 """Å²; an atom that moves by more than 0.45 Å about its place, root mean square, is in no crystal."""

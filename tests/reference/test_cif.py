@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import hyperspy_assb
-from hyperspy_assb.acom.crystals.cif import CrystalError, read_cif
 from hyperspy_assb.acom.crystals.crystal_phase import cell_axes, load_phase
 from hyperspy_assb.acom.crystals.kinematical import reflections, structure_factors
-from hyperspy_assb.acom.crystals.symmetry import setting_of_operations, standard_operations
+from hyperspy_assb.reference.cif import CrystalError, read_cif
+from hyperspy_assb.reference.space_groups import setting_of_operations, standard_operations
 from hyperspy_assb.simulation.acom.crystal import load_structure
 
 # Without x, y, z, commas and blanks it is one translation of an operation for diffpy, which evaluates it.
