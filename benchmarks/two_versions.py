@@ -115,7 +115,7 @@ def edx() -> Callable[[], Timed]:
 
     def run() -> Timed:
         start = time.perf_counter()
-        found = signal.quantify_phases(show_progressbar=False)
+        found = signal.quantify_phases()
         seconds = time.perf_counter() - start
         error = found.volume_fraction["olivine"].data - olivine
         return olivine.size / seconds, {"bias": float(np.nanmean(error)), "rms": _rms(error)}
