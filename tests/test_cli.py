@@ -74,6 +74,7 @@ def test_usage_errors(tmp_path):
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.slow
 def test_fit_refusal_force_and_references(spectra, battery, tmp_path):
     masks = {name: battery.truth.after.pure(name) for name in ("LiFePO4", "FePO4")}
     np.savez(tmp_path / "masks.npz", **masks)

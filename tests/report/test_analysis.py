@@ -77,6 +77,7 @@ def test_without_a_reference_of_carbon_the_danger_is_named(analysis):
     assert any("Carbon is not among the references" in sentence for sentence in describe_delithiation(unnamed))
 
 
+@pytest.mark.slow
 def test_carbon_and_one_state_by_the_calibration_of_the_other(analysis, battery):
     """The film of the virtual battery grows between its states."""
     truth, after, stages = battery.truth, analysis.delithiation, []
@@ -109,6 +110,7 @@ def test_files(analysis, tmp_path):
     assert (tmp_path / "figures" / "populations.png").exists()
 
 
+@pytest.mark.slow
 def test_unset_microscope_is_warned_of_and_makes_densities_relative(battery):
     signal = battery.eels_after.inav[:3, :3].deepcopy()
     signal.set_microscope_parameters(beam_energy=200.0, convergence_angle=0.0, collection_angle=100.0)

@@ -224,6 +224,7 @@ def test_values_come_back_from_text_and_arrays(value: Any) -> None:
     notes=st.lists(TEXT, max_size=2).map(tuple),
     record=st.dictionaries(WORDS, PLAIN, max_size=3),
 )
+@pytest.mark.slow
 def test_random_results_come_back_from_files(
     ending: str, content: Any, table: pd.DataFrame, notes: tuple[str, ...], record: Any, tmp_path_factory: Any
 ) -> None:
@@ -899,6 +900,7 @@ def check_killed(told: dict[str, Any], ending: str, moments: int) -> None:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.slow
 def test_killed_while_saving(ending: str, tmp_path: Path) -> None:
     check_killed(kill(tmp_path, ending, 5), ending, 5)
 

@@ -111,6 +111,7 @@ def alone(bank, p, orientation):
     return known
 
 
+@pytest.mark.slow
 def test_tilts_are_found_back(bank):
     angles = []
     for seed in range(12):

@@ -22,6 +22,7 @@ def pattern(heights, sigma=1.3, ground=0.0):
     return image
 
 
+@pytest.mark.slow
 def test_places_sizes_and_intensities_without_noise():
     heights = np.array([100.0, 50.0, 30.0, 20.0, 10.0])
     peaks = find_peaks(pattern(heights)[None].astype(np.float32), CENTRE, options=PeakOptions(window=5.0))

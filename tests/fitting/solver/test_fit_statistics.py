@@ -105,6 +105,7 @@ def test_fisher_information_of_a_line():
     np.testing.assert_allclose(only[0], [[np.sum(energy[:3] ** 2 / variance)]], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_inverse_of_the_information_is_the_covariance_of_a_fit(rng):
     energy = np.linspace(0.0, 4.0, 50)
     model, detector = Line(energy), Detector(gain=3.0, read_noise=2.0)

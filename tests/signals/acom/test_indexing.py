@@ -103,6 +103,7 @@ def test_a_direct_beam_that_is_elsewhere_is_found(patterns, bank, maps, state):
     )
 
 
+@pytest.mark.slow
 def test_a_wrong_camera_length_is_put_right(patterns, bank, state):
     wrong = patterns.deepcopy()
     truth = patterns.geometry.scale

@@ -41,6 +41,7 @@ def test_counts_and_energies_are_kept():
     assert spectra.add_channels(1) is spectra
 
 
+@pytest.mark.slow
 def test_x_does_not_depend_on_the_channels(rng):
     """Half channels, twice as many: the same answer, within what the jitter of the zero loss leaves."""
     fine = EELSConditions(dispersion=0.1, n_channels=1074, offset=-10.0)
