@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
+from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus
 from hyperspy_assb.eels.delithiation.region_statistics import region_statistics
 from hyperspy_assb.plotting.maps import outline, plot_map, plot_status_map
 from hyperspy_assb.plotting.style import COLOURS, with_error
@@ -19,7 +19,7 @@ STATUS_NAMES = {
     DelithiationStatus.QUANTIFIED: "quantified",
     DelithiationStatus.THICK: "t/λ above 1",
     DelithiationStatus.UNEXPLAINED: "not a mixture of the references",
-    DelithiationStatus.NO_OLIVINE: "no olivine",
+    DelithiationStatus.NO_ELECTRODE: "no olivine",
     DelithiationStatus.NOT_FITTED: "not fitted",
     DelithiationStatus.DISAGREES: "estimates disagree",
     DelithiationStatus.UNCERTAIN: "too uncertain to tell",
@@ -134,7 +134,7 @@ def _plot_x(x: Any, *, title: str, ax: Axes) -> None:
 
 def _region_x(result: Any, mask: np.ndarray) -> str:
     """x of a region with its error."""
-    names = ("x", "x_std", "x_systematic", "olivine_fraction", "t_over_lambda")
+    names = ("x", "x_std", "x_systematic", "electrode_share", "t_over_lambda")
     found = region_statistics(np.ravel(mask), **{name: np.ravel(getattr(result, name).data) for name in names})
     if not found.n_answered:
         return "no answer"

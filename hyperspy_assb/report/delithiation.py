@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
+from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus
 from hyperspy_assb.eels.delithiation.populations import FEWEST, Verdict
 from hyperspy_assb.eels.delithiation.quantification import DISAGREEMENT, METHODS
 from hyperspy_assb.eels.delithiation.region_statistics import RegionStatistics, region_statistics
@@ -57,7 +57,7 @@ def quantified_pixels(result: Delithiation) -> NDArray[np.bool_]:
 
 def statistics_of(result: Delithiation, pixels: NDArray[np.bool_]) -> RegionStatistics:
     """x of some pixels together, weighted by their Fe."""
-    names = ("x", "x_std", "x_systematic", "olivine_fraction", "t_over_lambda")
+    names = ("x", "x_std", "x_systematic", "electrode_share", "t_over_lambda")
     return region_statistics(np.ravel(pixels), **{name: np.ravel(getattr(result, name).data) for name in names})
 
 
@@ -96,7 +96,7 @@ def delithiation_maps(result: Delithiation, make: Callable[..., Any]) -> dict[st
         "iron_phosphate": make(classes, "FePO4", "", FOUND_WORDS),
         "iron_phosphate_level": make(finds.adjusted, "Share of false finds at which FePO4 is found"),
         "agreement": make(result.agreement, "p value of the agreement of the estimates"),
-        "olivine_fraction": make(result.olivine_fraction, "Olivine share of t/λ"),
+        "electrode_share": make(result.electrode_share, "Olivine share of t/λ"),
         "mixture_deviance": make(result.reduced_deviance, "Reduced deviance as a column of the phases"),
     }
     for phase, amount in result.amounts.items():

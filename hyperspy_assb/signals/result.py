@@ -23,19 +23,36 @@ from hyperspy_assb.signals.region_mask import Names, region_masks
 
 _EDS = "hyperspy_assb.eds."
 _EDS_SIGNALS = "hyperspy_assb.signals.eds."
+_EELS = "hyperspy_assb.eels."
+_EELS_SIGNALS = "hyperspy_assb.signals.eels."
 KINDS: dict[str, str] = {
     "Beyond": _EDS + "interfaces.interface_width",
+    "Calibration": _EELS + "delithiation.standard",
     "Composition": _EDS + "composition.atoms",
     "CompositionChange": _EDS + "comparison.composition_change",
     "CompositionComparison": _EDS_SIGNALS + "composition_comparison",
+    "DelithiatedPixels": _EELS_SIGNALS + "delithiated_pixels",
+    "Delithiation": _EELS_SIGNALS + "delithiation",
+    "DelithiationMixtures": _EELS_SIGNALS + "phase_coexistence",
+    "DelithiationPopulations": _EELS_SIGNALS + "phase_coexistence",
+    "Discovery": _EELS + "delithiation.region_statistics",
     "EDSComposition": _EDS_SIGNALS + "compositions",
     "EDSPhases": _EDS_SIGNALS + "compositions",
+    "Electrode": "hyperspy_assb.reference.material_facts",
     "InterfaceFit": _EDS + "interfaces.interface_width",
     "InterfaceProfile": _EDS_SIGNALS + "interface_profile",
     "LineCounts": _EDS_SIGNALS + "line_counts",
+    "LithiatedFraction": _EELS + "delithiation.lithiated_fraction",
+    "Mixture": "hyperspy_assb.fitting.statistics.mixtures",
+    "MixtureComparison": _EELS + "delithiation.mixing",
     "PhaseMixture": _EDS + "phases.stoichiometry",
     "PhaseOptions": _EDS + "phases.stoichiometry",
+    "PhaseSpectra": _EELS + "delithiation.mixture",
+    "PopulationStatus": _EELS + "delithiation.populations",
+    "Populations": _EELS + "delithiation.populations",
     "Profile": _EDS + "interfaces.profiles",
+    "Quantification": _EELS + "delithiation.quantification",
+    "Standard": _EELS + "delithiation.standard",
     "Width": _EDS + "interfaces.interface_width",
 }
 """Modules by the names of the classes that a file may hold: results, and the dataclasses and enumerations in them.

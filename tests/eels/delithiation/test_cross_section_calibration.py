@@ -16,7 +16,7 @@ from hyperspy_assb.eels.delithiation.cross_section_calibration import (
     inelastic_mean_free_path,
     screening,
 )
-from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
+from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus
 from hyperspy_assb.eels.edges.cross_sections import ScatteringGeometry
 from hyperspy_assb.eels.scattering.joint_model import Features
 
@@ -62,7 +62,7 @@ def test_known_numbers_of_atoms():
     x, share = np.array([1.0, 0.0, 0.6, 1.0, 0.3]), np.array([1.0, 1.0, 1.0, 0.5, 0.4])
     found = quantify(columns(x, share))
     np.testing.assert_allclose(found.x, x, atol=1e-12)  # by construction
-    np.testing.assert_allclose(found.olivine_fraction, share, rtol=1e-12)
+    np.testing.assert_allclose(found.electrode_share, share, rtol=1e-12)
 
 
 def test_without_phosphorus_it_is_the_plain_ratio():
@@ -119,8 +119,8 @@ def test_status():
     assert [DelithiationStatus(s) for s in found.status] == [
         DelithiationStatus.QUANTIFIED,
         DelithiationStatus.NOT_FITTED,
-        DelithiationStatus.NO_OLIVINE,
-        DelithiationStatus.NO_OLIVINE,
+        DelithiationStatus.NO_ELECTRODE,
+        DelithiationStatus.NO_ELECTRODE,
     ]
     assert np.isnan(found.x[1:]).all()
     assert quantify(features, deviance=6.0).status[0] == DelithiationStatus.UNEXPLAINED
@@ -136,13 +136,13 @@ def test_low_x_is_not_certain_where_high_x_would_not_be():
     assert found.status[0] == DelithiationStatus.UNCERTAIN
 
 
-def test_iron_in_the_noise_is_no_olivine():
-    assert quantify(columns([1.0], 1.0, total=50.0, noise=20.0)).status[0] == DelithiationStatus.NO_OLIVINE
+def test_iron_in_the_noise_is_no_electrode():
+    assert quantify(columns([1.0], 1.0, total=50.0, noise=20.0)).status[0] == DelithiationStatus.NO_ELECTRODE
 
 
-def test_vacuum_is_no_olivine():
+def test_vacuum_is_no_electrode():
     found = quantify(columns([1.0], 1.0, total=0.01 * PER_THICKNESS, noise=0.01))
-    assert found.status[0] == DelithiationStatus.NO_OLIVINE
+    assert found.status[0] == DelithiationStatus.NO_ELECTRODE
 
 
 def test_missing_edges_are_named():

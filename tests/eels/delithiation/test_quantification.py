@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus, Estimate, combine
+from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus, Estimate, combine
 from hyperspy_assb.eels.delithiation.prediction import dose_to_find, predict_estimate
 from hyperspy_assb.eels.delithiation.quantification import METHODS, Window, measure_choices, quantify, systematic_of
 from hyperspy_assb.eels.delithiation.standard import Standard
@@ -123,15 +123,15 @@ def test_bad_pixels_spoil_nothing_but_themselves(standard, rng):
     counts[4] = simulate_spectra({"LAGP": 60.0}, CONDITIONS, rng, dose=1e6)
     found = quantify(standard, counts, ENERGY, ensemble=False)
     status = found.contents["combined"].status
-    assert [DelithiationStatus(s).name for s in status[[1, 3, 4]]] == ["NOT_FITTED", "NOT_FITTED", "NO_OLIVINE"]
+    assert [DelithiationStatus(s).name for s in status[[1, 3, 4]]] == ["NOT_FITTED", "NOT_FITTED", "NO_ELECTRODE"]
     assert np.isnan(found.contents["combined"].x[[1, 3, 4]]).all()
     rest = [0, 2, 5]
     np.testing.assert_allclose(found.contents["combined"].x[rest], alone.x[rest], atol=1e-3)
 
 
-def test_vacuum_has_no_olivine(standard, rng):
+def test_vacuum_has_no_electrode(standard, rng):
     found = quantify(standard, simulate_spectra({"LiFePO4": np.zeros(20)}, CONDITIONS, rng, dose=1e6), ENERGY)
-    assert np.all(found.contents["combined"].status == DelithiationStatus.NO_OLIVINE)
+    assert np.all(found.contents["combined"].status == DelithiationStatus.NO_ELECTRODE)
     assert np.all(found.t_over_lambda < 0.1)
 
 

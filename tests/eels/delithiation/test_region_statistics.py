@@ -13,7 +13,7 @@ MAPS = {
     "x": np.array([0.0, 1.0, 1.2, np.nan, 0.5]),
     "x_std": np.array([0.1, 0.2, 0.1, np.nan, 0.3]),
     "x_systematic": np.array([0.02, 0.04, 0.05, np.nan, 0.03]),
-    "olivine_fraction": np.array([0.5, 1.0, 0.8, 0.0, np.nan]),
+    "electrode_share": np.array([0.5, 1.0, 0.8, 0.0, np.nan]),
     "t_over_lambda": np.array([0.4, 0.6, 0.5, 0.3, np.nan]),
 }
 
@@ -29,7 +29,7 @@ def test_a_region_by_hand():
     assert found.x_best == pytest.approx((100 * 0.0 + 25 * 1.0) / 125)
     assert found.x_best_std == pytest.approx(125**-0.5)
     assert found.t_over_lambda == pytest.approx(0.4)
-    assert found.olivine_fraction == pytest.approx(0.8 / 1.3)
+    assert found.electrode_share == pytest.approx(0.8 / 1.3)
 
 
 def test_pixels_may_be_named_by_index():
@@ -42,7 +42,7 @@ def test_x_without_fe_is_left_out():
 
 def test_a_region_without_x_has_none():
     found = region_statistics([3], **MAPS)
-    assert (found.n_pixels, found.n_answered, found.olivine_fraction) == (1, 0, 0.0)
+    assert (found.n_pixels, found.n_answered, found.electrode_share) == (1, 0, 0.0)
     assert np.isnan(
         [found.x, found.x_std, found.x_systematic, found.x_best, found.x_spread, found.iron_phosphate]
     ).all()
@@ -54,7 +54,7 @@ def scene(rng, size, *, spread=0.0):
         "x": 0.6 + spread * rng.standard_normal(size) + std * rng.standard_normal(size),
         "x_std": std,
         "x_systematic": np.full(size, 0.03),
-        "olivine_fraction": rng.uniform(0.3, 1.0, size),
+        "electrode_share": rng.uniform(0.3, 1.0, size),
         "t_over_lambda": rng.uniform(0.3, 0.9, size),
     }
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hyperspy_assb.eels.delithiation.cross_section_calibration import near_edge_errors
-from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
+from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus
 from hyperspy_assb.eels.scattering.separability import NEAR_EDGE_UNCERTAINTY
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, SolverOptions, fit_spectra
 from hyperspy_assb.models.compile import compile_model
@@ -53,7 +53,7 @@ def test_the_olivines_differ_in_the_right_direction(result, battery):
     assert difference > 5.0 * np.hypot(table.x_std["LiFePO4"], table.x_std["FePO4"])
 
 
-def test_what_is_no_olivine_has_no_x(result, battery):
+def test_what_is_no_electrode_has_no_x(result, battery):
     for phase in ("LAGP", "carbon", "vacuum"):
         assert not pure(result, battery.truth.after, phase).any(), phase
 
@@ -119,7 +119,7 @@ def test_it_survives_a_file(result, tmp_path):
     loaded = load_delithiation(tmp_path / "x.hspy")
     assert loaded.builtin
     assert repr(loaded) == repr(result)
-    for name in ("x", "x_std", "x_systematic", "significance", "detection_limit", "olivine_fraction", "status"):
+    for name in ("x", "x_std", "x_systematic", "significance", "detection_limit", "electrode_share", "status"):
         np.testing.assert_array_equal(getattr(loaded, name).data, getattr(result, name).data)
     assert loaded.to_dataframe().equals(result.to_dataframe())
     with pytest.raises(ValueError, match=NEEDS):

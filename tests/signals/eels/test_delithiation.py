@@ -9,14 +9,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
+from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus
 from hyperspy_assb.eels.delithiation.standard import elements_of
 from hyperspy_assb.signals.eels.delithiation import load_delithiation
 from hyperspy_assb.signals.region_mask import region_mask
 from hyperspy_assb.simulation import EELSConditions, micro_battery, simulate_spectra
 from hyperspy_assb.simulation.battery import spectra_to_signal
 
-MAPS = ("x", "x_std", "x_systematic", "significance", "detection_limit", "olivine_fraction", "t_over_lambda", "status")
+MAPS = ("x", "x_std", "x_systematic", "significance", "detection_limit", "electrode_share", "t_over_lambda", "status")
 PHASES = ("LiFePO4", "FePO4", "LAGP", "carbon", "vacuum")
 EMPTY = (0, 0)
 
@@ -58,7 +58,7 @@ def test_maps_lie_on_the_navigation_axes(result, battery):
 
 def test_an_empty_pixel_is_not_fitted(result):
     assert result.status.data[EMPTY] == DelithiationStatus.NOT_FITTED
-    for name in ("x", "x_std", "x_systematic", "significance", "detection_limit", "olivine_fraction", "t_over_lambda"):
+    for name in ("x", "x_std", "x_systematic", "significance", "detection_limit", "electrode_share", "t_over_lambda"):
         assert np.isnan(getattr(result, name).data[EMPTY]), name
 
 

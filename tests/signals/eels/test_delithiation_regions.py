@@ -8,7 +8,7 @@ import hyperspy.api as hs
 import numpy as np
 import pytest
 
-from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus, LithiumContent
+from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus, LithiatedFraction
 from hyperspy_assb.eels.delithiation.populations import Verdict
 from hyperspy_assb.eels.delithiation.quantification import Quantification
 from hyperspy_assb.signals.eels.delithiation import Delithiation
@@ -33,7 +33,7 @@ def result(rng):
     truth = np.where(np.arange(SHAPE[1]) < 5, 0.0, 1.0) * np.ones(SHAPE)
     x = truth + 0.05 * rng.standard_normal(SHAPE)
     status = np.zeros(SHAPE, dtype=np.int8)
-    x[-1], status[-1] = np.nan, DelithiationStatus.NO_OLIVINE
+    x[-1], status[-1] = np.nan, DelithiationStatus.NO_ELECTRODE
     status[0, 0] = DelithiationStatus.THICK
     maps = {
         "x": x,
@@ -41,12 +41,12 @@ def result(rng):
         "x_systematic": np.where(np.isnan(x), np.nan, 0.02),
         "significance": x / 0.05,
         "detection_limit": np.full(SHAPE, 0.2),
-        "olivine_fraction": np.where(np.isnan(x), 0.0, 0.8),
+        "electrode_share": np.where(np.isnan(x), 0.0, 0.8),
         "t_over_lambda": np.full(SHAPE, 0.5),
     }
     flat = {name: np.ravel(values) for name, values in maps.items()}
     thickness = flat.pop("t_over_lambda")
-    valence = LithiumContent(**flat, status=status.ravel())
+    valence = LithiatedFraction(**flat, status=status.ravel())
     lithium = dataclasses.replace(valence, significance=flat["x"] / flat["x_std"])
     nothing = np.zeros((thickness.size, 0))
     found = Quantification(
@@ -69,7 +69,7 @@ def test_the_whole_image(result):
     assert table.index.name == "region"
     row = table.iloc[0]
     assert (row["n_pixels"], row["n_answered"]) == (120, 110)
-    assert (row["quantified"], row["thick"], row["no_olivine"], row["not_fitted"]) == (109, 1, 10, 0)
+    assert (row["quantified"], row["thick"], row["no_electrode"], row["not_fitted"]) == (109, 1, 10, 0)
     assert row["x"] == pytest.approx(0.5, abs=0.02)
     assert row["x"] == pytest.approx(np.nanmean(result.x.data))  # the same Fe everywhere
     assert row["x_systematic"] == pytest.approx(0.02)
@@ -101,7 +101,7 @@ def test_a_region_without_olivine_has_no_x_and_says_why(result):
     bottom[-1] = True
     row = result.to_dataframe({"bottom": bottom, "left": left()}).loc["bottom"]
     assert np.isnan(row["x"])
-    assert row["no_olivine"] == row["n_pixels"] == 10
+    assert row["no_electrode"] == row["n_pixels"] == 10
     with pytest.raises(ValueError, match=r"Only 0 of the 10 pixels have an x.*region with olivine.*status"):
         result.fit_populations(bottom)
 
