@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from delithiation_scene import BINS, Scene
 
-from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
+from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus
 from hyperspy_assb.simulation import EELSConditions
 from hyperspy_assb.simulation.conditions import Detector
 

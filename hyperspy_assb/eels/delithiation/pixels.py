@@ -13,6 +13,7 @@ from scipy import fft
 from hyperspy_assb.eels.delithiation.lithiated_fraction import Estimate
 from hyperspy_assb.eels.delithiation.mixture import MixtureModel
 from hyperspy_assb.eels.delithiation.standard import DETECTED, HOST_UNCERTAINTY, TOLERANCE, VACUUM, Standard
+from hyperspy_assb.eels.delithiation.unexplained import Residuals
 from hyperspy_assb.eels.lineshapes import ZERO_LOSS_PEAK
 from hyperspy_assb.eels.scattering.joint_model import Features
 from hyperspy_assb.eels.zero_loss.peak_search import FWHM_OF_SIGMA, SEARCH_RANGE, search
@@ -148,10 +149,10 @@ class Pixels:
             null = variance(one)
             return Estimate(fraction, counting, systematic(fraction, counting), null + systematic(one, null))
 
-    def features(self, where: NDArray[np.bool_]) -> tuple[Features, FloatArray]:
+    def features(self, where: NDArray[np.bool_]) -> tuple[Features, Residuals]:
         """Linear parameters of the joint fit in some pixels, by one step from the fit as a column of the phases.
 
-        Beside them what they have beyond a column of the phases, shape (S, K); NaN elsewhere.
+        Beside them what they have beyond a column of the phases; NaN elsewhere.
         """
         standard, count = self.standard, len(self.standard.names)
         model = MixtureModel(
@@ -188,7 +189,10 @@ class Pixels:
             list(pool.map(step, blocks))
         thickness = self.amounts.sum(axis=1)
         known = np.einsum("sr,srk->sk", self.amounts, standard.calibration.per_thickness(thickness))
-        return Features(standard.names, known + change, covariance, thickness), change
+        residuals = Residuals(
+            change, covariance * (1.0 + self.reference_noise)[:, np.newaxis, np.newaxis], thickness
+        )
+        return Features(standard.names, known + change, covariance, thickness), residuals
 
 
 def _undilute(

@@ -29,6 +29,13 @@ from hyperspy_assb.eels.delithiation.lithiated_fraction import (
 )
 from hyperspy_assb.eels.delithiation.pixels import MOST_DILUTION, Pixels
 from hyperspy_assb.eels.delithiation.standard import LEAST_ELECTRODE, Standard
+from hyperspy_assb.eels.delithiation.unexplained import (
+    Unnamed,
+    find_unnamed,
+    freedom,
+    judge_explanation,
+    measure_misfit,
+)
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
@@ -76,8 +83,12 @@ class Quantification:
     residual
         What the linear parameters of the joint fit have beyond a column of the phases, shape (S, K); NaN where there is
         no electrode.
+    explained
+        p value of the hypothesis that the phases explain the spectrum, shape (S,); NaN where there is no electrode.
     choices
         What leaving out a part of the spectra changes; see :func:`measure_choices`.
+    unnamed
+        What the map holds beside the phases; None where it was not looked for.
     """
 
     contents: dict[str, LithiatedFraction]
@@ -87,7 +98,9 @@ class Quantification:
     reduced_deviance: FloatArray
     agreement: FloatArray
     residual: FloatArray
+    explained: FloatArray
     choices: dict[str, FloatArray] = field(default_factory=dict)
+    unnamed: Unnamed | None = None
 
     @classmethod
     def join(cls, parts: Sequence[Quantification]) -> Quantification:
@@ -104,7 +117,7 @@ class Quantification:
         arrays: dict[str, Any] = {
             f.name: np.concatenate([getattr(part, f.name) for part in parts])
             for f in fields(cls)
-            if f.name not in ("contents", "choices")
+            if f.name not in ("contents", "choices", "unnamed")
         }
         return cls(contents=contents, **arrays)
 
@@ -135,8 +148,8 @@ def quantify(
     minimum_electrode
         Share of the electrode in t/lambda below which a pixel gets no x.
     ensemble
-        Whether some of the pixels are fitted without one part of the spectrum after the other, and what this changes
-        counts as systematic.
+        Whether some of the pixels are looked at first: for what no phase explains, and without one part of the
+        spectrum after the other; what this changes counts as systematic.
     workers
         Threads.
     progress
@@ -156,12 +169,16 @@ def quantify(
     _check_axis(standard, energy)
     detector = detector or Detector()
     choices: dict[str, FloatArray] = {}
+    unnamed = None
     if ensemble:
         some = np.unique(np.linspace(0, len(counts) - 1, min(len(counts), MOST_TRIED)).astype(int))  # type: ignore[arg-type]
-        choices = measure_choices(standard, np.asarray(counts[some]), energy, detector=detector, workers=workers)  # type: ignore[index]
+        sample = Pixels.of(standard, np.asarray(counts[some]), energy, detector, workers)  # type: ignore[index]
+        residuals = sample.features(sample.holds_electrode(minimum_electrode))[1]
+        unnamed = find_unnamed(standard, residuals)
+        choices = measure_choices(sample, judge_explanation(standard, residuals, unnamed)[1])
 
     def judge(block: NDArray[Any]) -> Quantification:
-        found = _judge(Pixels.of(standard, block, energy, detector, workers=1), minimum_electrode, choices)
+        found = _judge(Pixels.of(standard, block, energy, detector, workers=1), minimum_electrode, choices, unnamed)
         if progress is not None:
             progress(len(block))
         return found
@@ -177,7 +194,7 @@ def quantify(
                 parts.append(pool.submit(judge, block))
                 if len(parts) > workers:  # no more is read than is worked on
                     parts[-1 - workers].result()
-            return replace(Quantification.join([part.result() for part in parts]), choices=choices)
+            return replace(Quantification.join([part.result() for part in parts]), choices=choices, unnamed=unnamed)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -196,7 +213,7 @@ def _check_axis(standard: Standard, energy: FloatArray) -> None:
 def measure_scatter(
     standard: Standard, pure: LowLossMap, masks: Mapping[str, NDArray[np.bool_]], detector: Detector
 ) -> Standard:
-    """The standard with what the fraction of pure pixels scatters beyond counting, for both end members.
+    """The standard with what pure pixels scatter beyond counting: their fraction, and what no phase explains.
 
     Parameters
     ----------
@@ -205,7 +222,7 @@ def measure_scatter(
     pure
         On one navigation axis, in memory.
     masks
-        Which of them are of each end member, shape (S,) each.
+        Which of them are of each phase, shape (S,) each.
     detector
         Gain and read noise.
     """
@@ -221,7 +238,10 @@ def measure_scatter(
             far = (nodes[:, np.newaxis] - found.t_over_lambda[known]) / max((high - low) / SCATTER_NODES, 0.05)
             weight = np.exp(-0.5 * far**2) + 1e-9
             scatter[k] = np.maximum(weight @ excess / weight.sum(axis=1), 0.0)
-    return replace(standard, scatter=scatter)
+    every = np.any([masks[phase] for phase in standard.spectra.phases], axis=0)
+    pixels = Pixels.of(standard, pure.counts[every], pure.energy, detector, workers=2)
+    residuals = pixels.features(~pixels.vacuum)[1]
+    return replace(standard, scatter=scatter, residual_misfit=measure_misfit(residuals, freedom(standard)))
 
 
 def check_purity(standard: Standard) -> None:
@@ -236,13 +256,16 @@ def check_purity(standard: Standard) -> None:
         warnings.warn(message + "Leave out what is not pure; x_systematic carries it.", UserWarning, stacklevel=4)
 
 
-def _judge(pixels: Pixels, minimum_electrode: float, choices: dict[str, FloatArray]) -> Quantification:
+def _judge(
+    pixels: Pixels, minimum_electrode: float, choices: dict[str, FloatArray], unnamed: Unnamed | None
+) -> Quantification:
     """Every estimate of some pixels, and what each is worth."""
     amounts = pixels.amounts
     thickness = amounts.sum(axis=1)
-    unexplained, absent = pixels.unexplained, ~pixels.holds_electrode(minimum_electrode)
+    absent = ~pixels.holds_electrode(minimum_electrode)
     estimates = {"references": pixels.from_amounts()}
-    features, residual = pixels.features(~absent)
+    features, residuals = pixels.features(~absent)
+    explained, unexplained = judge_explanation(pixels.standard, residuals, unnamed)
     methods = methods_of(pixels.standard.electrode)
     for method in (m for m in SIGNATURES if m in methods):
         try:
@@ -266,7 +289,7 @@ def _judge(pixels: Pixels, minimum_electrode: float, choices: dict[str, FloatArr
         share = amounts[:, :2].sum(axis=1) / thickness
         status = np.zeros(len(amounts), dtype=np.int8)
         status[thickness > THICK] = DelithiationStatus.THICK
-        status[unexplained] = DelithiationStatus.UNEXPLAINED
+        status[unexplained | pixels.unexplained] = DelithiationStatus.UNEXPLAINED
     thickness = np.where(pixels.vacuum, 0.0, thickness)
     unfit = ~np.isfinite(thickness)
     contents = {}
@@ -288,7 +311,8 @@ def _judge(pixels: Pixels, minimum_electrode: float, choices: dict[str, FloatArr
         t_over_lambda=thickness,
         reduced_deviance=pixels.reduced_deviance,
         agreement=agreement,
-        residual=residual,
+        residual=residuals.values,
+        explained=explained,
     )
 
 
@@ -324,13 +348,7 @@ WINDOWS = (
 
 
 def measure_choices(
-    standard: Standard,
-    counts: ArrayLike,
-    energy: FloatArray,
-    *,
-    detector: Detector | None = None,
-    windows: Sequence[Window] = WINDOWS,
-    workers: int = 2,
+    whole: Pixels, unexplained: NDArray[np.bool_], *, windows: Sequence[Window] = WINDOWS
 ) -> dict[str, FloatArray]:
     """How the fraction by mixture depends on the part of the spectra that it is taken from.
 
@@ -338,30 +356,23 @@ def measure_choices(
 
     Parameters
     ----------
-    standard
-        What is known of the phases.
-    counts
-        As recorded, shape (S, E).
-    energy
-        Centres of the channels in eV, shape (E,).
-    detector
-        Gain and read noise.
+    whole
+        Some pixels, fitted by all channels.
+    unexplained
+        Which of them the phases do not explain, shape (S,); they are looked at only if there is nothing else.
     windows
         What is left out in turn.
-    workers
-        Threads.
 
     Returns
     -------
     changes
         By the name of each window, the change of the fraction in both end members, from a robust straight line against
         it through the pixels with the electrode, shape (2,); 0 where it is not significant, NaN where too few pixels
-        can tell. What the phases do not explain says so in its status, and is looked at only if there is nothing else.
+        can tell.
     """
-    detector, counts = detector or Detector(), np.asarray(counts)
-    whole = Pixels.of(standard, counts, energy, detector, workers)
+    standard, energy = whole.standard, whole.model.energy
     enough = whole.holds_electrode(MUCH_ELECTRODE)
-    explained = enough & ~whole.unexplained
+    explained = enough & ~whole.unexplained & ~unexplained
     rows = np.flatnonzero(explained if explained.sum() >= FEWEST else enough)[:MOST_CHOICES]
     first, changes = whole.from_amounts(), {}
     x, certain = first.fraction[rows], first.variance[rows]
@@ -371,7 +382,7 @@ def measure_choices(
         if rows.size < FEWEST:
             continue
         left_out = window.mask(energy, standard.zero_loss[2])
-        rest = Pixels.of(standard, counts[rows], energy, detector, workers, left_out)
+        rest = Pixels.of(standard, whole.counts[rows], energy, whole.detector, whole.workers, left_out)
         part = rest.from_amounts()
         # The change has the variance that the window takes away from the estimate (Hausman).
         variance = np.maximum(part.variance - certain, 0.1 * certain)

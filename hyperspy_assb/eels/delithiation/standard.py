@@ -173,6 +173,9 @@ class Standard:
         over those of the pure pixels, shape (2, N).
     misfit
         Reduced deviance of pure pixels less 1, for each electron.
+    residual_misfit
+        What the linear parameters of pure pixels scatter beyond a column of the phases and noise: covariance at
+        t/lambda = 1, shape (K, K); see :func:`.unexplained.measure_misfit`.
     """
 
     elements: tuple[str, ...]
@@ -190,6 +193,7 @@ class Standard:
     fitted_channels: int
     scatter: FloatArray
     misfit: float
+    residual_misfit: FloatArray
 
     @property
     def electrode(self) -> Electrode:
@@ -294,6 +298,7 @@ def build_standard(
         fitted_channels=energy.size,
         scatter=np.zeros((2, 1)),
         misfit=max(misfit, 0.0),
+        residual_misfit=np.zeros((len(features.names),) * 2),
     )
     return standard, detector
 
