@@ -189,9 +189,7 @@ class Pixels:
             list(pool.map(step, blocks))
         thickness = self.amounts.sum(axis=1)
         known = np.einsum("sr,srk->sk", self.amounts, standard.calibration.per_thickness(thickness))
-        residuals = Residuals(
-            change, covariance * (1.0 + self.reference_noise)[:, np.newaxis, np.newaxis], thickness
-        )
+        residuals = Residuals(change, covariance * (1.0 + self.reference_noise)[:, np.newaxis, np.newaxis], thickness)
         return Features(standard.names, known + change, covariance, thickness), residuals
 
 

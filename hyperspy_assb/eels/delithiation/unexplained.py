@@ -194,9 +194,7 @@ def _candidates(standard: Standard, sample: Residuals, direction: FloatArray) ->
     """
     known = np.isfinite(sample.covariance).all(axis=(1, 2)) & np.isfinite(sample.t_over_lambda)
     thickness = float(np.median(sample.t_over_lambda[known]))
-    root = np.linalg.cholesky(
-        np.mean(sample.covariance[known], axis=0) + thickness**2 * standard.residual_misfit
-    )
+    root = np.linalg.cholesky(np.mean(sample.covariance[known], axis=0) + thickness**2 * standard.residual_misfit)
     phases = standard.calibration.per_thickness(np.array([thickness]))[0]
     inside = np.linalg.qr(np.linalg.solve(root, phases.T))[0]
     # From parameters to what the phases cannot imitate of them.
