@@ -7,12 +7,12 @@ import dataclasses
 import hyperspy.api as hs
 import numpy as np
 import pytest
+from hyperspy_assb.signals.eels.named_regions import mean_spectrum
 
 from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus, LithiatedFraction
 from hyperspy_assb.eels.delithiation.populations import Verdict
 from hyperspy_assb.eels.delithiation.quantification import Quantification
 from hyperspy_assb.signals.eels.delithiation import Delithiation
-from hyperspy_assb.signals.eels.named_regions import mean_spectrum
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra
 from hyperspy_assb.simulation.battery import spectra_to_signal
 
