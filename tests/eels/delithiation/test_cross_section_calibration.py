@@ -87,7 +87,9 @@ def test_the_systematic_holds_every_stated_error():
     def moved(column, relative):
         values = features.values.copy()
         values[:, column] *= 1.0 + relative * step
-        return (quantify(Features(NAMES, values, features.covariance, features.t_over_lambda)).fraction[0] - exact) / step
+        return (
+            quantify(Features(NAMES, values, features.covariance, features.t_over_lambda)).fraction[0] - exact
+        ) / step
 
     thicker = Features(
         NAMES,
