@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hyperspy_assb.errors import AssbValueError
+
 VALENCE = ("continuum", "plasmon")
 _KEYS = ("elements", "valence", "references", "thickness", "k_factors", "absorption", "correct_energy")
 _BOX = re.compile(r"^(?P<phase>[^=]+)=(?P<slices>\d*:\d*(,\d*:\d*)*)$")
@@ -158,9 +160,16 @@ def load_references(entries: Sequence[str], signal: Any) -> Any:
         if not path.is_file():
             raise ValueError(f"There is no file {path} of references.")
         if path.suffix in (".hspy", ".zspy"):
-            from hyperspy_assb.signals.eels.delithiation import load_delithiation
+            from hyperspy_assb.signals.eels.delithiation import Delithiation
+            from hyperspy_assb.signals.result import load
 
-            return load_delithiation(path)
+            result = load(path)
+            if not isinstance(result, Delithiation):
+                raise AssbValueError(
+                    f"{path} holds a {type(result).__name__}; as references serves a Delithiation, which "
+                    "delithiation.hspy of another state holds."
+                )
+            return result
         try:
             with np.load(path, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}

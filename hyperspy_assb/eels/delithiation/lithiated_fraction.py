@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from hyperspy_assb.eels.delithiation.end_members import SIGNATURES
 from hyperspy_assb.eels.delithiation.standard import (
     DETECTED,
     LEAST_ELECTRODE,
-    SIGNATURES,
     VACUUM,
     Calibration,
 )

@@ -33,7 +33,8 @@ from hyperspy_assb.eels.zero_loss.position import channels_together
 from hyperspy_assb.eels.zero_loss.recorded_noise import detector_of
 from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.reference import Electrode
-from hyperspy_assb.signals.eels.delithiation import BUILTIN, METHOD_NAMES, Delithiation, needed_standard
+from hyperspy_assb.signals.eels.delithiation import Delithiation
+from hyperspy_assb.signals.eels.delithiation_maps import BUILTIN
 from hyperspy_assb.signals.eels.low_loss_reading import read_low_loss
 from hyperspy_assb.signals.region_mask import region_mask
 from hyperspy_assb.signals.result import navigation_axes
@@ -65,7 +66,7 @@ def quantify_delithiation(
     masks: dict[str, NDArray[np.bool_]] = {}
     standard: Standard | None = None
     if isinstance(references, Delithiation):
-        standard = needed_standard(references, "The calibration of another signal")
+        standard = references.needed_standard("The calibration of another signal")
         _compare_microscopes(spectra.microscope, references)
         standard.calibration.check_contrast(standard.names, method)
     elif references:
@@ -223,13 +224,15 @@ def _notes(electrode: Electrode, standard: Standard | None) -> tuple[str, ...]:
             f"x is by {BUILTIN}, without references: it is uncertain by about 0.3 near {electrode.delithiated} and 1 "
             f"near {electrode.lithiated}.",
         )
-    own = [m for m in methods_of(electrode) if m != "combined"]
-    if len(own) == 1:
+    own = [m for m in methods_of(electrode) if m in SIGNATURE_NAMES]
+    if not own:
         return (
-            f"{electrode.name} has no signature beside the spectra as wholes: x is from {METHOD_NAMES['references']} "
-            f"alone, and nothing would show that {electrode.lithiated} and {electrode.delithiated} are exchanged.",
+            f"{electrode.name} has no signature beside its spectra as wholes: x is from the mixture of the reference "
+            f"spectra alone, and nothing would show that {electrode.lithiated} and {electrode.delithiated} are "
+            "exchanged.",
         )
-    words = [METHOD_NAMES[m] for m in ("references", *(m for m in own if m != "references"))]
+    signatures = {"valence": "the 5 eV band", "lithium": "Li K"}
+    words = ["the mixture of the reference spectra", *(signatures[m] for m in own)]
     return (f"The combined estimate of x is from {', '.join(words[:-1])} and {words[-1]}.",)
 
 

@@ -43,8 +43,8 @@ def mean_spectrum(signal: Any, region: Any = None, *, t_over_lambda: Any = None)
     >>> battery = micro_battery((6, 8), seed=1, signal_type="EELS_ASSB")
     >>> electrode = battery.truth.after.olivine > 0.3
     >>> found = mean_spectrum(battery.eels_after, electrode)
-    >>> found.n_pixels == electrode.sum(), abs(found.energy[found.density.argmax()]) < 0.2
-    (True, True)
+    >>> found.n_pixels, round(float(found.energy[found.density.argmax()]))
+    (23, 0)
     """
     shape = signal.axes_manager._navigation_shape_in_array or (1,)
     mask = np.ones(shape, dtype=bool) if region is None else region_mask(signal, region)

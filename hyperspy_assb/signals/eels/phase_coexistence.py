@@ -51,7 +51,8 @@ class DelithiationPopulations(Result):
     >>> sodium = electrode("NaxV2(PO4)3")
     >>> populations = DelithiationPopulations(fit_populations(fraction, std), sodium, fraction, std)
     >>> print(populations.summary())
-    NaxV2(PO4)3 is two-phase by the distribution of x (ΔBIC 172, 200 pixels): NaV2(PO4)3 in 31 ± 3 % of the pixels ...
+    NaxV2(PO4)3 is two-phase by the distribution of x (ΔBIC 369, 200 pixels): NaV2(PO4)3 in 30.0 ± 3.2 % of the
+    pixels at x = 1.015 ± 0.026, Na3V2(PO4)3 in 70.0 ± 3.2 % of the pixels at x = 2.998 ± 0.017.
     """
 
     found: Populations

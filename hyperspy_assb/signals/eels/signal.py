@@ -366,19 +366,27 @@ class ASSBEELSSpectrum(EELSSpectrum):
 
         Examples
         --------
-        Pure pixels of a virtual battery, here known from its truth, calibrate the others:
+        Pure pixels calibrate the others; here all columns are simulated, and a third of them holds both phases:
 
-        >>> from hyperspy_assb.simulation import micro_battery
-        >>> battery = micro_battery((10, 10), seed=7, signal_type="EELS_ASSB")
-        >>> pure = {phase: battery.truth.after.pure(phase) for phase in ("LFP", "FP", "LAGP", "carbon")}
-        >>> d = battery.eels_after.quantify_delithiation(pure, show_progressbar=False)
+        >>> import numpy as np
+        >>> from hyperspy_assb.simulation import EELSConditions, simulate_spectra
+        >>> from hyperspy_assb.simulation.battery import spectra_to_signal
+        >>> x, nm = np.repeat([1.0, 0.0, 0.5], 6), np.tile(np.linspace(30.0, 80.0, 6), 3)
+        >>> counts = simulate_spectra({"LiFePO4": nm * x, "FePO4": nm * (1.0 - x)}, rng=1)
+        >>> s = spectra_to_signal(counts, EELSConditions(), signal_type="EELS_ASSB")
+        >>> pure = {"LFP": x == 1.0, "FP": x == 0.0}
+        >>> d = s.quantify_delithiation(pure, ensemble=False, show_progressbar=False)
         >>> d.electrode.name, d.methods
         ('LixFePO4', ('valence', 'lithium', 'references', 'combined'))
-        >>> d.to_dataframe(region={"charged": pure["FP"]})[["x", "quantified"]].round(1)
+        >>> d.to_dataframe(region={"both phases": x == 0.5})[["x", "quantified"]].round(1)
+                      x  quantified
+        region
+        both phases ...           6
 
-        The state before has no pure FePO4, and takes the calibration of the state after:
+        A state without pure FePO4 takes the calibration of another:
 
-        >>> before = battery.eels_before.quantify_delithiation(d, "references", show_progressbar=False)
+        >>> s.inav[:6].quantify_delithiation(d, "references", ensemble=False, show_progressbar=False)
+        Delithiation(LixFePO4, method='references', calibration='references')
         """
         return quantify_delithiation(
             self,
