@@ -97,7 +97,7 @@ class Pixels:
             detector=detector,
             workers=workers,
             values=values,
-            amount_covariance=covariance,
+            amount_covariance=covariance * standard.noise_scale,
             vacuum=empty | (result.failed & (thickness < THIN)),
             reduced_deviance=result.deviance / result.dof,
             electrons=electrons,
@@ -182,7 +182,7 @@ class Pixels:
             outer = size[:, :, np.newaxis] * size[:, np.newaxis]
             inverse = np.linalg.inv(information / outer + 1e-12 * np.eye(score.shape[1])) / outer
             change[rows] = np.einsum("sfg,sg->sf", inverse, score)[:, -count:]
-            covariance[rows] = inverse[:, -count:, -count:]
+            covariance[rows] = inverse[:, -count:, -count:] * standard.noise_scale
 
         with ThreadPoolExecutor(max_workers=self.workers) as pool:
             blocks = [fitted[i : i + _STEP_BLOCK] for i in range(0, fitted.size, _STEP_BLOCK)]

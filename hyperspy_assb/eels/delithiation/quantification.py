@@ -83,6 +83,8 @@ class Quantification:
     residual
         What the linear parameters of the joint fit have beyond a column of the phases, shape (S, K); NaN where there is
         no electrode.
+    struck
+        Whether channels were filled that X-rays or defects of the camera had struck, shape (S,).
     explained
         p value of the hypothesis that the phases explain the spectrum, shape (S,); NaN where there is no electrode.
     choices
@@ -98,6 +100,7 @@ class Quantification:
     reduced_deviance: FloatArray
     agreement: FloatArray
     residual: FloatArray
+    struck: NDArray[np.bool_]
     explained: FloatArray
     choices: dict[str, FloatArray] = field(default_factory=dict)
     unnamed: Unnamed | None = None
@@ -172,13 +175,16 @@ def quantify(
     unnamed = None
     if ensemble:
         some = np.unique(np.linspace(0, len(counts) - 1, min(len(counts), MOST_TRIED)).astype(int))  # type: ignore[arg-type]
-        sample = Pixels.of(standard, np.asarray(counts[some]), energy, detector, workers)  # type: ignore[index]
+        looked_at = standard.fill_spikes(np.asarray(counts[some]), detector)[0]  # type: ignore[index]
+        sample = Pixels.of(standard, looked_at, energy, detector, workers)
         residuals = sample.features(sample.holds_electrode(minimum_electrode))[1]
         unnamed = find_unnamed(standard, residuals)
         choices = measure_choices(sample, judge_explanation(standard, residuals, unnamed)[1])
 
     def judge(block: NDArray[Any]) -> Quantification:
-        found = _judge(Pixels.of(standard, block, energy, detector, workers=1), minimum_electrode, choices, unnamed)
+        filled, struck = standard.fill_spikes(block, detector)
+        pixels = Pixels.of(standard, filled, energy, detector, workers=1)
+        found = replace(_judge(pixels, minimum_electrode, choices, unnamed), struck=struck)
         if progress is not None:
             progress(len(block))
         return found
@@ -226,6 +232,11 @@ def measure_scatter(
     detector
         Gain and read noise.
     """
+    every = np.any([masks[phase] for phase in standard.spectra.phases], axis=0)
+    known = standard.fill_spikes(pure.counts[every], detector)[0]
+    pixels = Pixels.of(standard, known, pure.energy, detector, workers=2)
+    noise_scale, misfit = measure_misfit(pixels.features(~pixels.vacuum)[1], freedom(standard))
+    standard = replace(standard, noise_scale=noise_scale, residual_misfit=misfit)
     low, high = standard.spectra.thickness
     nodes = np.linspace(low, high, SCATTER_NODES)
     scatter = np.zeros((2, nodes.size))
@@ -238,10 +249,7 @@ def measure_scatter(
             far = (nodes[:, np.newaxis] - found.t_over_lambda[known]) / max((high - low) / SCATTER_NODES, 0.05)
             weight = np.exp(-0.5 * far**2) + 1e-9
             scatter[k] = np.maximum(weight @ excess / weight.sum(axis=1), 0.0)
-    every = np.any([masks[phase] for phase in standard.spectra.phases], axis=0)
-    pixels = Pixels.of(standard, pure.counts[every], pure.energy, detector, workers=2)
-    residuals = pixels.features(~pixels.vacuum)[1]
-    return replace(standard, scatter=scatter, residual_misfit=measure_misfit(residuals, freedom(standard)))
+    return replace(standard, scatter=scatter)
 
 
 def check_purity(standard: Standard) -> None:
@@ -312,6 +320,7 @@ def _judge(
         reduced_deviance=pixels.reduced_deviance,
         agreement=agreement,
         residual=residuals.values,
+        struck=np.zeros(len(amounts), dtype=bool),
         explained=explained,
     )
 

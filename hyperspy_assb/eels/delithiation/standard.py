@@ -23,6 +23,8 @@ from hyperspy_assb.eels.delithiation.mixture import PRIOR, MixtureModel, PhaseSp
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.scattering.joint_model import Features, fit_pure_spectra
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
+from hyperspy_assb.eels.spikes import contrast, fill_spikes
+from hyperspy_assb.eels.zero_loss.peak_search import SEARCH_RANGE, estimate_noise, search
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, FitResult, SolverOptions, fit_spectra
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
@@ -171,11 +173,14 @@ class Standard:
     scatter
         Variance of the fraction beyond counting, of single pure pixels of both end members, at some thicknesses evenly
         over those of the pure pixels, shape (2, N).
+    contrast
+        How far channels stand out from their neighbours where nothing has struck them, shape (E,); see
+        :func:`hyperspy_assb.eels.spikes.contrast`.
     misfit
         Reduced deviance of pure pixels less 1, for each electron.
-    residual_misfit
-        What the linear parameters of pure pixels scatter beyond a column of the phases and noise: covariance at
-        t/lambda = 1, shape (K, K); see :func:`.unexplained.measure_misfit`.
+    noise_scale, residual_misfit
+        What the linear parameters of pure pixels scatter beyond a column of the phases: variance over that of the
+        detector, and a covariance at t/lambda = 1, shape (K, K); see :func:`.unexplained.measure_misfit`.
     """
 
     elements: tuple[str, ...]
@@ -192,8 +197,16 @@ class Standard:
     channels: int
     fitted_channels: int
     scatter: FloatArray
+    contrast: FloatArray
     misfit: float
+    noise_scale: float
     residual_misfit: FloatArray
+
+    def fill_spikes(
+        self, counts: NDArray[np.generic], detector: Detector
+    ) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+        """Spectra of the same energy axis without spikes, and which had any; see :func:`.spikes.fill_spikes`."""
+        return fill_spikes(counts, self.contrast, float(self.zero_loss[2]) / self.dispersion, detector)
 
     @property
     def electrode(self) -> Electrode:
@@ -240,6 +253,7 @@ def build_standard(
         If an end member is missing, a phase has too few fitted spectra, or the end members do not differ in what the
         method looks at.
     """
+    pure, usual = _fill_pure(pure, masks)
     options = LowLossOptions(elements=elements, valence_band=SIGNATURE_NAMES["valence"] in electrode.signatures)
     emptied = {electrode.delithiated: ("Li_K",)} if electrode.ions == electrode.ions_removed else {}
     fit, shapes, distributions = fit_pure_spectra(pure, options, masks, shared=shared_shapes(electrode), absent=emptied)
@@ -297,10 +311,27 @@ def build_standard(
         channels=pure.energy.size,
         fitted_channels=energy.size,
         scatter=np.zeros((2, 1)),
+        contrast=usual,
         misfit=max(misfit, 0.0),
+        noise_scale=1.0,
         residual_misfit=np.zeros((len(features.names),) * 2),
     )
     return standard, detector
+
+
+def _fill_pure(pure: LowLossMap, masks: Mapping[str, NDArray[np.bool_]]) -> tuple[LowLossMap, FloatArray]:
+    """Pure spectra without spikes, and how far channels of any phase stand out from their neighbours."""
+    counts = np.asarray(pure.counts, dtype=float)
+    sound = np.isfinite(counts).all(axis=1)
+    gain, read_variance = estimate_noise(counts[sound])
+    detector = Detector(gain, float(np.sqrt(read_variance)))
+    usual = np.max(
+        [contrast(counts[mask & sound], detector) for mask in masks.values() if (mask & sound).any()], axis=0
+    )
+    first, last = np.searchsorted(pure.energy, SEARCH_RANGE)
+    peak, width = search(counts[sound], int(first), int(last), gain, read_variance)
+    fwhm = float(np.median(width[peak >= 0])) if (peak >= 0).any() else 1.0
+    return replace(pure, counts=fill_spikes(counts, usual, fwhm, detector)[0]), usual
 
 
 def calibrate(

@@ -31,15 +31,19 @@ EVIDENCE = 3.0
 """Logarithm of the odds within which other materials are named beside the likeliest."""
 MOST_CANDIDATES = 3
 LIKELY_ROLES, LIKELY = ("electrolyte", "additive"), 4.0
-"""Roles of what lies beside an electrode, and the logarithm of the odds by which they are expected rather than others."""
+"""Roles of what lies beside an electrode, and the logarithm of the odds by which it is expected before others."""
 GUESS_OF_VALENCE, GUESS_OF_EDGES = (0.35, 0.05), (0.2, 0.02)
 """Relative uncertainty of what a material is guessed to add to the parameters, and one of the largest of its kind."""
 GUESS_OF_DIRECTION = 0.05
 """Uncertainty of the direction itself."""
 VALENCE_END = 45.0
 """eV, up to which the spectrum of a material is that of its valence electrons."""
+NOISIER = 1.2
+"""Noise over that expected, from which it counts: 100 pixels tell it to a twentieth."""
+THIN = 0.05
+"""t/lambda below which a pixel tells nothing of misfit."""
 _CLIP = 4.0
-"""Times its expectation, at which a pixel's sum of squares is clipped: no single one decides over the map."""
+"""Times the median, at which a pixel's sum of squares is clipped: no single one decides over the map."""
 
 
 @dataclass(frozen=True)
@@ -103,22 +107,37 @@ def freedom(standard: Standard) -> int:
     return max(len(standard.names) - len(standard.spectra.phases), 1)
 
 
-def measure_misfit(pure: Residuals, degrees: int) -> FloatArray:
-    """What residuals of pure pixels scatter beyond noise: covariance at t/lambda = 1, shape (K, K).
+def measure_misfit(pure: Residuals, degrees: int) -> tuple[float, FloatArray]:
+    """What residuals of pure pixels scatter beyond the noise that was expected.
 
-    Only directions that noise cannot make are kept.
+    Parameters
+    ----------
+    pure
+        Residuals of pixels of one phase each.
+    degrees
+        Directions that they have.
+
+    Returns
+    -------
+    noise_scale, misfit
+        Variance over that expected, alike in all directions, as neighbouring channels with a common noise make it, at
+        least 1; and a covariance at t/lambda = 1 beyond it, shape (K, K), of directions that noise cannot make.
     """
-    white = _clipped(pure.whiten(np.zeros(pure.covariance.shape[1:])), degrees)
-    rows = np.flatnonzero(np.isfinite(white).all(axis=1) & (pure.t_over_lambda > 0.05))
+    nothing = np.zeros(pure.covariance.shape[1:])
+    white = pure.whiten(nothing)
+    rows = np.flatnonzero(np.isfinite(white).all(axis=1) & (pure.t_over_lambda > THIN))
     if rows.size < FEWEST:
-        return np.zeros(pure.covariance.shape[1:])
-    values, vectors = np.linalg.eigh(white[rows].T @ white[rows] / rows.size)
-    beyond = values > CLEAR * _edge(degrees, rows.size)
+        return 1.0, nothing
+    white = _clipped(white[rows])
+    values, vectors = np.linalg.eigh(white.T @ white / rows.size)
+    scale = float(np.median(values[-degrees:]))
+    scale = scale if scale > NOISIER else 1.0
+    beyond = values > scale * CLEAR * _edge(degrees, rows.size)
     if not beyond.any():
-        return np.zeros(pure.covariance.shape[1:])
+        return scale, nothing
     root = np.linalg.cholesky(pure.covariance[rows]) / pure.t_over_lambda[rows, np.newaxis, np.newaxis]
-    scaled = root @ (vectors[:, beyond] * np.sqrt(values[beyond] - 1.0))
-    return np.asarray(np.mean(scaled @ scaled.transpose(0, 2, 1), axis=0))
+    scaled = root @ (vectors[:, beyond] * np.sqrt(values[beyond] - scale))
+    return scale, np.asarray(np.mean(scaled @ scaled.transpose(0, 2, 1), axis=0))
 
 
 def find_unnamed(standard: Standard, sample: Residuals) -> Unnamed:
@@ -132,7 +151,7 @@ def find_unnamed(standard: Standard, sample: Residuals) -> Unnamed:
         Residuals of pixels from all over the map.
     """
     degrees, white = freedom(standard), sample.whiten(standard.residual_misfit)
-    white = _clipped(white[np.isfinite(white).all(axis=1)], degrees)
+    white = _clipped(white[np.isfinite(white).all(axis=1)])
     if len(white) < FEWEST:
         return Unnamed(np.zeros((0, white.shape[1])), np.zeros(0))
     values, vectors = np.linalg.eigh(white.T @ white / len(white))
@@ -181,10 +200,10 @@ def _edge(degrees: int, count: int) -> float:
     return float((1.0 + np.sqrt(degrees / count)) ** 2)
 
 
-def _clipped(white: FloatArray, degrees: int) -> FloatArray:
-    with np.errstate(invalid="ignore"):
-        size = np.sum(white**2, axis=1, keepdims=True)
-        return white * np.sqrt(np.minimum(1.0, _CLIP * degrees / np.maximum(size, 1e-300)))
+def _clipped(white: FloatArray) -> FloatArray:
+    size = np.sum(white**2, axis=1, keepdims=True)
+    most = _CLIP * max(float(np.median(size)), 1e-300) if len(size) else 1.0
+    return white * np.sqrt(np.minimum(1.0, most / np.maximum(size, 1e-300)))
 
 
 def _candidates(standard: Standard, sample: Residuals, direction: FloatArray) -> tuple[str, ...]:
