@@ -1,4 +1,4 @@
-"""The lithiated fraction against its truth: bias, scatter over the Cramér-Rao bound, and coverage, in bins of the truth.
+"""Lithiated fraction against its truth: bias, scatter over the Cramér-Rao bound, and coverage, in bins of the truth.
 
 Every seed draws new references and new test pixels. One thing at a time leaves the usual scene: 1e6 electrons in a
 spectrum, t/lambda 0.2 to 1.0, 30 to 100 % electrode, 0.2 eV channels, 0.8 eV resolution.

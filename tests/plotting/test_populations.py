@@ -136,6 +136,14 @@ def test_spectra_that_end_early_have_no_second_inset():
     assert "Li K" not in " ".join(text.get_text() for text in bottom.texts)
 
 
+def test_signatures_that_an_electrode_has_not_are_not_marked():
+    top, bottom = plot_before_after(state(0.0), state(0.01), electrode=SODIUM)
+    assert not top.child_axes
+    assert not bottom.texts
+    top, bottom = plot_before_after(state(0.0), state(0.01), electrode=OLIVINE)
+    assert len(top.child_axes) == len(bottom.texts) == 2
+
+
 def test_nothing_to_show_is_an_error():
     with pytest.raises(ValueError, match="no common energies between 200 and 85 eV"):
         plot_before_after(state(0.0), state(0.01), start=200.0)

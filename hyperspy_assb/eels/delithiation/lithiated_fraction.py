@@ -26,6 +26,7 @@ from hyperspy_assb.eels.delithiation.standard import (
     Calibration,
 )
 from hyperspy_assb.eels.scattering.joint_model import Features
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 DETECTION_LIMIT = 3.29
@@ -214,7 +215,7 @@ class SignatureEstimate:
 def estimate_from_features(features: Features, calibration: Calibration, method: str) -> SignatureEstimate:
     """The fraction of every pixel from one signature, whatever it is worth; see :func:`estimate_fraction`."""
     if method not in SIGNATURES:
-        raise ValueError(f"method must be one of {', '.join(map(repr, SIGNATURES))}, not {method!r}.")
+        raise AssbValueError(f"method must be one of {', '.join(map(repr, SIGNATURES))}, not {method!r}.")
     key = features.index(SIGNATURES[method])
     fitted = np.isfinite(features.values).all(axis=1) & np.isfinite(features.t_over_lambda)
     good = np.flatnonzero(fitted & (features.t_over_lambda > VACUUM))

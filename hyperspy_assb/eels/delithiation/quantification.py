@@ -37,6 +37,7 @@ from hyperspy_assb.eels.delithiation.unexplained import (
     measure_misfit,
 )
 from hyperspy_assb.eels.low_loss_map import LowLossMap
+from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
@@ -210,7 +211,7 @@ def _check_axis(standard: Standard, energy: FloatArray) -> None:
     """Raise ValueError if spectra on this axis cannot be compared with the standard."""
     dispersion = float(energy[-1] - energy[0]) / (energy.size - 1)
     if energy.size != standard.channels or abs(dispersion - standard.dispersion) > 1e-6 * standard.dispersion:
-        raise ValueError(
+        raise AssbValueError(
             f"The calibration is for {standard.channels} channels of {standard.dispersion:g} eV, but the energy axis "
             f"has {energy.size} of {dispersion:g} eV: both signals need the same energy axis."
         )
@@ -260,8 +261,10 @@ def check_purity(standard: Standard) -> None:
             continue
         message = f"references[{phase!r}]: x of its spectra scatters by {scatter:.2g} beyond counting. "
         if scatter > NOT_ONE_PHASE:
-            raise ValueError(message + "They are not of one phase: check the mask (y before x) and the energy axis.")
-        warnings.warn(message + "Leave out what is not pure; x_systematic carries it.", UserWarning, stacklevel=4)
+            raise AssbValueError(
+                message + "They are not of one phase: check the mask (y before x) and the energy axis."
+            )
+        warnings.warn(message + "Leave out what is not pure; x_systematic carries it.", AssbWarning, stacklevel=4)
 
 
 def _judge(

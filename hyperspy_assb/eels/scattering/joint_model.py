@@ -16,6 +16,7 @@ from hyperspy_assb.eels.scattering.low_loss_components import Component, LowLoss
 from hyperspy_assb.eels.zero_loss.position import find_centre
 from hyperspy_assb.eels.zero_loss.recorded_noise import FAR, FEWEST_DARK, estimate_detector
 from hyperspy_assb.eels.zero_loss.starting_values import ZeroLossStart, start_zero_loss, sum_aligned
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.map_fit import fit_map
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, FitResult, SolverOptions, fit_spectra
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
@@ -135,7 +136,7 @@ class Features:
             If the model that was fitted does not have it.
         """
         if name not in self.names:
-            raise ValueError(
+            raise AssbValueError(
                 f"The fit has no {name}, but only {', '.join(self.names)}: check elements and energy range."
             )
         return self.names.index(name)
@@ -185,7 +186,7 @@ def start_joint_fit(spectra: LowLossMap, options: LowLossOptions) -> JointFit:
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If the beam energy or an angle is unset.
     """
     components, channels = choose_components(spectra.energy, usable_microscope(spectra.microscope), options)
@@ -194,7 +195,7 @@ def start_joint_fit(spectra: LowLossMap, options: LowLossOptions) -> JointFit:
     found = find_centre(counts, energy)
     centre = np.where(np.any(counts, axis=1), np.ravel(found.centre), np.nan)
     if not np.isfinite(centre).any():
-        raise ValueError("No zero-loss peak was found in any spectrum: check the energy range.")
+        raise AssbValueError("No zero-loss peak was found in any spectrum: check the energy range.")
     rough = start_zero_loss(counts, energy, centre)
     detector, level = estimate_detector(counts, energy, centre, rough.fwhm)
     dark = np.sum(energy < float(np.nanmin(centre)) - FAR * rough.fwhm) >= FEWEST_DARK

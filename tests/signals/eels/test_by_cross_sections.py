@@ -72,8 +72,8 @@ def test_it_says_that_it_is_built_in(result):
     assert result.standard is None
     assert result.method == "lithium"
     assert "built-in cross-sections" in repr(result)
-    assert result.record["parameters"]["calibration"] == "built-in cross-sections"
-    assert any("Egerton" in work for work in result.record["citations"])
+    assert result.provenance["parameters"]["calibration"] == "built-in cross-sections"
+    assert any("Egerton" in work for work in result.provenance["citations"])
     axes = result.plot()
     assert "built-in cross-sections" in axes[0, 0].get_figure(root=True).get_suptitle()
     plt.close("all")
