@@ -53,6 +53,7 @@ KINDS: dict[str, str] = {
     "Profile": _EDS + "interfaces.profiles",
     "Quantification": _EELS + "delithiation.quantification",
     "Standard": _EELS + "delithiation.standard",
+    "Unnamed": _EELS + "delithiation.unexplained",
     "Width": _EDS + "interfaces.interface_width",
 }
 """Modules by the names of the classes that a file may hold: results, and the dataclasses and enumerations in them.

@@ -195,6 +195,8 @@ def quantify_by_cross_sections(
         reduced_deviance=deviance,
         agreement=np.full(deviance.size, np.nan),
         residual=nothing,
+        struck=np.zeros(deviance.size, dtype=bool),
+        explained=np.full(deviance.size, np.nan),
     )
 
 

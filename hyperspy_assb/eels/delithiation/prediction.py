@@ -91,7 +91,7 @@ def predict_estimate(
         detector=detector,
         workers=1,
         values=columns,
-        amount_covariance=covariance[:, first:, first:],
+        amount_covariance=covariance[:, first:, first:] * standard.noise_scale,
         vacuum=np.zeros(doses.size, dtype=bool),
         reduced_deviance=np.ones(doses.size),
         electrons=doses,

@@ -23,7 +23,7 @@ from hyperspy_assb.eels.delithiation.mixture import PRIOR, MixtureModel, PhaseSp
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.scattering.joint_model import Features, fit_pure_spectra
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
-from hyperspy_assb.eels.spikes import contrast, fill_spikes
+from hyperspy_assb.eels.scattering.spikes import contrast, fill_spikes
 from hyperspy_assb.eels.zero_loss.peak_search import SEARCH_RANGE, estimate_noise, search
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, FitResult, SolverOptions, fit_spectra
@@ -175,7 +175,7 @@ class Standard:
         over those of the pure pixels, shape (2, N).
     contrast
         How far channels stand out from their neighbours where nothing has struck them, shape (E,); see
-        :func:`hyperspy_assb.eels.spikes.contrast`.
+        :func:`hyperspy_assb.eels.scattering.spikes.contrast`.
     misfit
         Reduced deviance of pure pixels less 1, for each electron.
     noise_scale, residual_misfit

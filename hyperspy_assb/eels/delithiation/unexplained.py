@@ -128,16 +128,21 @@ def measure_misfit(pure: Residuals, degrees: int) -> tuple[float, FloatArray]:
     rows = np.flatnonzero(np.isfinite(white).all(axis=1) & (pure.t_over_lambda > THIN))
     if rows.size < FEWEST:
         return 1.0, nothing
-    white = _clipped(white[rows])
-    values, vectors = np.linalg.eigh(white.T @ white / rows.size)
+    white = white[rows]
+    clipped = _clipped(white)
+    values, vectors = np.linalg.eigh(clipped.T @ clipped / rows.size)
     scale = float(np.median(values[-degrees:]))
     scale = scale if scale > NOISIER else 1.0
-    beyond = values > scale * CLEAR * _edge(degrees, rows.size)
-    if not beyond.any():
-        return scale, nothing
-    root = np.linalg.cholesky(pure.covariance[rows]) / pure.t_over_lambda[rows, np.newaxis, np.newaxis]
-    scaled = root @ (vectors[:, beyond] * np.sqrt(values[beyond] - scale))
-    return scale, np.asarray(np.mean(scaled @ scaled.transpose(0, 2, 1), axis=0))
+    misfit = nothing
+    for direction in vectors[:, values > scale * CLEAR * _edge(degrees, rows.size)].T:
+        root = np.linalg.cholesky(pure.covariance[rows])
+        physical = root @ direction
+        physical = np.mean(physical / np.linalg.norm(physical, axis=1, keepdims=True), axis=0)
+        # By least squares of the squares: misfit grows with thickness, noise less.
+        expected = pure.t_over_lambda[rows] ** 2 * (np.linalg.solve(root, physical) @ direction) ** 2
+        size = np.sum(((white @ direction) ** 2 - scale) * expected) / np.sum(expected**2)
+        misfit = misfit + max(float(size), 0.0) * np.outer(physical, physical)
+    return scale, misfit
 
 
 def find_unnamed(standard: Standard, sample: Residuals) -> Unnamed:

@@ -24,8 +24,9 @@ from hyperspy_assb.eels.delithiation.end_members import (
     find_electrode,
     methods_of,
 )
+from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus
 from hyperspy_assb.eels.delithiation.mixture import VALENCE_END
-from hyperspy_assb.eels.delithiation.quantification import check_purity, measure_scatter, quantify
+from hyperspy_assb.eels.delithiation.quantification import Quantification, check_purity, measure_scatter, quantify
 from hyperspy_assb.eels.delithiation.standard import FEWEST_PURE, Standard, build_standard
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.microscope import MicroscopeParameters
@@ -96,7 +97,7 @@ def quantify_delithiation(
         standard=standard,
         references=masks,
         axes=navigation_axes(signal),
-        notes=_notes(couple, standard),
+        notes=(*_notes(couple, standard), *_warnings(found, standard)),
     )
     parameters = {
         "method": method,
@@ -234,6 +235,34 @@ def _notes(electrode: Electrode, standard: Standard | None) -> tuple[str, ...]:
     signatures = {"valence": "the 5 eV band", "lithium": "Li K"}
     words = ["the mixture of the reference spectra", *(signatures[m] for m in own)]
     return (f"The combined estimate of x is from {', '.join(words[:-1])} and {words[-1]}.",)
+
+
+def _warnings(found: Quantification, standard: Standard | None) -> tuple[str, ...]:
+    """What was met in the spectra that the references did not tell of."""
+    said = []
+    if found.unnamed:
+        content = next(iter(found.contents.values()))
+        flagged = int(np.sum(content.status == DelithiationStatus.UNEXPLAINED))
+        like = found.unnamed.candidates
+        said.append(
+            f"Some columns hold what none of the references explains; {flagged} of {content.status.size} pixels say so "
+            "in their status, and their x is not to be trusted. "
+            + (
+                f"It looks like {' or '.join(like)}: name pixels of it in references."
+                if like
+                else "It looks like none of the known materials in particular: name pixels of whatever else lies there "
+                "in references, or look for a change of thickness, zero loss or processing between references and map."
+            )
+        )
+    if struck := int(found.struck.sum()):
+        said.append(f"Single channels of {struck} spectra were struck (X-rays, defects of the camera) and left out.")
+    if standard is not None and standard.noise_scale > 1.0:
+        said.append(
+            f"Pure pixels scatter {np.sqrt(standard.noise_scale):.2g} times as much as their neighbouring channels "
+            "tell, as where a camera or a processing step shares counts between channels: all errors are widened by "
+            "that factor."
+        )
+    return tuple(said)
 
 
 def reference_spectra(energy: NDArray[np.float64], phase: str, region: Any) -> NDArray[Any] | None:

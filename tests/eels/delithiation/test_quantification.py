@@ -8,6 +8,7 @@ from scipy import stats
 
 from hyperspy_assb.eels.delithiation.end_members import METHODS
 from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus, Estimate, combine
+from hyperspy_assb.eels.delithiation.pixels import Pixels
 from hyperspy_assb.eels.delithiation.prediction import dose_to_find, predict_estimate
 from hyperspy_assb.eels.delithiation.quantification import Window, measure_choices, quantify, systematic_of
 from hyperspy_assb.eels.scattering.joint_model import Features
@@ -181,7 +182,8 @@ def test_blocks_and_order_do_not_matter(standard, rng):
 
 
 def test_windows_that_agree_add_nothing(standard, rng):
-    changes = measure_choices(standard, olivine(rng.uniform(0, 1, 150), 60.0, rng), ENERGY)
+    pixels = Pixels.of(standard, olivine(rng.uniform(0, 1, 150), 60.0, rng), ENERGY, Detector(), workers=1)
+    changes = measure_choices(pixels, np.zeros(150, dtype=bool))
     assert max(np.abs(change).max() for change in changes.values()) < 0.05
     assert np.all(systematic_of({}, np.array([0.0, 1.0])) == 0.0)
 

@@ -11,13 +11,13 @@ from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 HALF_WINDOW = 5
 """Channels to each side that tell what is expected: twice as wide as a hit with the charge that it spills."""
-JITTER = 3
+JITTER = 5
 """Channels by which spectra may be shifted against each other."""
 NEAR_ZERO_LOSS = 3.0
 """Widths of the zero-loss peak about it in which nothing is sought: it is as narrow as a hit."""
 SIGNIFICANT = 7.0
 """Standard errors above what is expected: once in a map of 1e9 channels by chance."""
-LEAST_EXCESS = 0.05
+LEAST_EXCESS = 0.08
 """Of what is expected; below, shapes that differ from pixel to pixel look alike, and a hit does little."""
 
 
