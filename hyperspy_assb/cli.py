@@ -18,7 +18,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.text import Text
 
 from hyperspy_assb import __version__
-from hyperspy_assb.report.output import OutputError, check_target, whole_folder
+from hyperspy_assb.errors import AssbFileNotFoundError
+from hyperspy_assb.report.output import OutputError, check_target, recorded_warnings, whole_folder
 from hyperspy_assb.report.recipe import Recipe, UsageError, parse_elements, read_recipe
 
 
@@ -202,14 +203,12 @@ def _fit_one(file: Path, target: Path, plan: Recipe, *, force: bool, inputs: lis
     with _progress(file.name) as stage, whole_folder(target, force=force, inputs=inputs) as folder:
         stage("read", 0, 0)
         if not file.exists():  # before the imports, which take seconds
-            raise FileNotFoundError(f"There is no file {file}.")
+            raise AssbFileNotFoundError(f"There is no file {file}.")
         with _quiet_imports():
             from hyperspy_assb.report.fits import fit_low_loss, fit_xrays
             from hyperspy_assb.signals.loading import load_spectra
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
+        with recorded_warnings() as read:
             signal = load_spectra(file)
-        read = tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
         steps = fit_xrays if signal.metadata.Signal.signal_type == "EDS_TEM_ASSB" else fit_low_loss
         analysis = steps(signal, plan, folder, stage, files=[file], earlier_warnings=read)
         stage("write", 1, 1)
@@ -251,7 +250,7 @@ def compare(
     with _one_line_failure(), _progress() as stage, whole_folder(out, force=force, inputs=files) as folder:
         for file in files:
             if not file.exists():  # before the imports, which take seconds
-                raise FileNotFoundError(f"There is no file {file}.")
+                raise AssbFileNotFoundError(f"There is no file {file}.")
         stage("read", 0, len(files))
         with _quiet_imports():
             from hyperspy_assb.eels.comparison.options import ComparisonOptions
@@ -314,7 +313,7 @@ def index(
     with _one_line_failure(), _progress(file.name) as stage, whole_folder(out, force=force, inputs=[file]) as folder:
         stage("read", 0, 0)
         if not file.exists():  # before the imports, which take seconds
-            raise FileNotFoundError(f"There is no file {file}.")
+            raise AssbFileNotFoundError(f"There is no file {file}.")
         with _quiet_imports():
             from hyperspy_assb.report.orientations import analyse_orientations, read_patterns, write_orientations
         signal, messages = read_patterns(file, settings=settings)

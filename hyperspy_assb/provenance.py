@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from hyperspy_assb.errors import AssbKeyError
+
 PACKAGES = ("hyperspy-assb", "hyperspy", "exspy", "rosettasciio", "numpy", "scipy", "numba", "lmfit", "orix")
 """Distributions whose versions a record names."""
 
@@ -213,7 +215,7 @@ def describe_file(path: str | PathLike[str]) -> dict[str, Any]:
 
     Raises
     ------
-    FileNotFoundError
+    AssbFileNotFoundError
         If there is no such file.
     """
     path = Path(path)
@@ -270,13 +272,13 @@ def cite(methods: Iterable[str]) -> list[str]:
 
     Raises
     ------
-    KeyError
+    AssbKeyError
         If a method is not in :data:`CITATIONS`.
     """
     methods = list(methods)
     unknown = [method for method in methods if method not in CITATIONS]
     if unknown:
-        raise KeyError(f"No citation for {unknown}; there are citations for {sorted(CITATIONS)}.")
+        raise AssbKeyError(f"No citation for {unknown}; there are citations for {sorted(CITATIONS)}.")
     return list(dict.fromkeys(str(CITATIONS[method]) for method in methods))
 
 

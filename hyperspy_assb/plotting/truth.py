@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.plotting.maps import MapOptions, plot_map
 from hyperspy_assb.plotting.style import COLOURS, QUIET, as_map, quantity, robust_limits
 
@@ -55,7 +56,7 @@ def plot_truth_result(
     truth_values = as_map(truth, scale, scale_units)[0].astype(float)
     result_values = result_values.astype(float)
     if truth_values.shape != result_values.shape:
-        raise ValueError(f"Truth has the shape {truth_values.shape}, the result {result_values.shape}.")
+        raise AssbValueError(f"Truth has the shape {truth_values.shape}, the result {result_values.shape}.")
     known = np.isfinite(truth_values) & np.isfinite(result_values)
     vmin, vmax = robust_limits(np.concatenate([truth_values[known], result_values[known]]))
     plot_map(truth_values, title="truth", ax=axes[0], cmap=cmap, label=label, vmin=vmin, vmax=vmax, options=options)

@@ -8,8 +8,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from hyperspy_assb.errors import AssbError, AssbValueError
 
-class UnknownReferenceError(LookupError):
+
+class UnknownReferenceError(AssbError, LookupError):
     """A name that the reference tables do not have; the message lists those that they have."""
 
     @classmethod
@@ -18,7 +20,7 @@ class UnknownReferenceError(LookupError):
         return cls(f"no {what} {name!r} in the reference tables; there are: {', '.join(str(k) for k in known)}.")
 
 
-class MaterialError(ValueError):
+class MaterialError(AssbValueError):
     """A material or an electrode that is not told as it must be; the message names the row and the file."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.reference.data_files import UnknownReferenceError, read_toml
 from hyperspy_assb.reference.elements import elements
 from hyperspy_assb.reference.ionisation_edges import edge
@@ -46,8 +47,8 @@ def check_element(symbol: str) -> None:
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If it is not.
     """
     if symbol not in elements():
-        raise ValueError(f"{symbol!r} is not the symbol of a chemical element (as in 'Li', 'Fe').")
+        raise AssbValueError(f"{symbol!r} is not the symbol of a chemical element (as in 'Li', 'Fe').")

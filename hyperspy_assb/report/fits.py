@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperspy_assb.eds.eds_map import Settings
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.report.analysis import Analysis, analyse_low_loss
 from hyperspy_assb.report.output import Progress
 from hyperspy_assb.report.recipe import Recipe, load_references
@@ -48,11 +49,11 @@ def fit_xrays(signal: Any, plan: Recipe, folder: Path, progress: Progress, **tol
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the recipe has references, or something is missing in the metadata.
     """
     if plan.references:
-        raise ValueError("X-ray maps take no references: LiFePO4 and FePO4 have the same X-ray lines.")
+        raise AssbValueError("X-ray maps take no references: LiFePO4 and FePO4 have the same X-ray lines.")
     try:
         settings = Settings(
             elements=None if plan.elements is None else tuple(plan.elements),
@@ -63,7 +64,7 @@ def fit_xrays(signal: Any, plan: Recipe, folder: Path, progress: Progress, **tol
         analysis = analyse_xrays(signal, settings, correct_energy=plan.correct_energy, progress=progress, **told)
     except ValueError as error:
         if "thickness=" in str(error):
-            raise ValueError(f"{error} On the command line: --thickness, or --no-absorption.") from error
+            raise AssbValueError(f"{error} On the command line: --thickness, or --no-absorption.") from error
         raise
     progress("write", 0, 0)
     write_xrays(analysis, folder)

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hyperspy_assb.errors import AssbValueError
+
 VALENCE = ("continuum", "plasmon")
 _KEYS = ("elements", "valence", "references", "thickness", "k_factors", "absorption", "correct_energy")
 _BOX = re.compile(r"^(?P<phase>[^=]+)=(?P<slices>\d*:\d*(,\d*:\d*)*)$")
 
 
-class UsageError(ValueError):
+class UsageError(AssbValueError):
     """Something was asked for in a way that cannot be understood."""
 
 
@@ -145,7 +147,7 @@ def load_references(entries: Sequence[str], signal: Any) -> Any:
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If a file cannot be used, or a box lies beyond the signal.
     """
     import numpy as np
@@ -156,7 +158,7 @@ def load_references(entries: Sequence[str], signal: Any) -> Any:
     if not _BOX.match(entries[0]):
         path = Path(entries[0])
         if not path.is_file():
-            raise ValueError(f"There is no file {path} of references.")
+            raise AssbValueError(f"There is no file {path} of references.")
         if path.suffix in (".hspy", ".zspy"):
             from hyperspy_assb.signals.eels.delithiation import load_delithiation
 
@@ -165,16 +167,16 @@ def load_references(entries: Sequence[str], signal: Any) -> Any:
             with np.load(path, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
         except (OSError, ValueError, AttributeError, EOFError) as error:
-            raise ValueError(f"{path} is not a .npz file of boolean arrays by phase.") from error
+            raise AssbValueError(f"{path} is not a .npz file of boolean arrays by phase.") from error
     masks: dict[str, Any] = {}
     for entry in entries:
         phase, _, box = entry.partition("=")
         bounds = [tuple(int(n) if n else None for n in part.split(":")) for part in box.split(",")]
         if len(bounds) != len(shape):
-            raise ValueError(f"{entry}: the signal has {len(shape)} navigation axes, but this names {len(bounds)}.")
+            raise AssbValueError(f"{entry}: the signal has {len(shape)} navigation axes, but this names {len(bounds)}.")
         beyond = [b for bound, size in zip(bounds, shape, strict=True) for b in bound if b is not None and b > size]
         if beyond:
-            raise ValueError(
+            raise AssbValueError(
                 f"{entry}: {beyond[0]} lies beyond the {' × '.join(map(str, shape))} pixels of the signal."
             )
         mask = masks.setdefault(phase.strip(), np.zeros(shape, dtype=bool))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -19,7 +18,7 @@ from hyperspy_assb.eds.lines.column_spectra import fit_summed_spectrum
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.plotting.eds import plot_composition, plot_phases, plot_summed_spectrum
 from hyperspy_assb.report.html import Figure, Report, Table
-from hyperspy_assb.report.output import Progress
+from hyperspy_assb.report.output import Progress, recorded_warnings
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.eds.compositions import EDSComposition, EDSPhases
 from hyperspy_assb.signals.eds.map_reading import read_map
@@ -93,12 +92,10 @@ def analyse_xrays(
     settings = settings or Settings()
     report = progress or (lambda stage, done, total: None)
     report("fit", 0, 0)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with recorded_warnings() as messages:
         found = signal.correct_energy_calibration() if correct_energy else None
         phases = signal.quantify_phases(**vars(settings))
         summed = fit_summed_spectrum(read_map(signal, need_angle=False), replace(settings, absorption=False))
-    messages = [str(w.message) for w in caught if w.category is UserWarning]
     findings = tuple(phases.summary().splitlines())
     if found is not None:
         findings = (*findings, *(f"Before it was corrected: {text}" for text in found.notes))

@@ -104,9 +104,9 @@ class Result(ABC):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If a shape is wrong, a region has no pixel, names do not fit, or the result has no pixels.
-        TypeError
+        AssbTypeError
             If a region is none of these.
         """
         if region is None:
@@ -136,7 +136,7 @@ class Result(ABC):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If the ending is another one.
         AssbFileError
             If the file cannot be written, which is an OSError.

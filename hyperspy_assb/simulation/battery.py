@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.simulation.acom.conditions import DiffractionConditions
 from hyperspy_assb.simulation.acom.scan import DiffractionScan, patterns_to_signal
 from hyperspy_assb.simulation.conditions import EELSConditions
@@ -237,7 +238,7 @@ class MicroBattery:
             With the true place of the direct beam in `beam_shift` and the strain of the grains in `grain_strain`.
         """
         if state not in ("before", "after"):
-            raise ValueError(f'state must be "before" or "after", not {state!r}')
+            raise AssbValueError(f'state must be "before" or "after", not {state!r}')
         seeds = self._pattern_seeds
         conditions = conditions or self.pattern_conditions
         return DiffractionScan(getattr(self.truth, state), conditions, seeds["grains"], seeds[state])

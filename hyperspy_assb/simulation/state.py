@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.simulation.eels.dielectric import phase, phase_names
 
 #: Materials in the order of the sample labels; all but vacuum are phases with a dielectric function.
@@ -159,7 +160,7 @@ class LamellaState:
             ``(ny, nx)``, True where pure.
         """
         if name not in self.fractions:
-            raise ValueError(f"unknown material {name!r}; there are {', '.join(MATERIALS)}")
+            raise AssbValueError(f"unknown material {name!r}; there are {', '.join(MATERIALS)}")
         mask = self.fractions[name] >= threshold
         if film_share is not None:
             mask &= self.carbon_film <= film_share * self.thickness
@@ -196,6 +197,6 @@ class LamellaState:
         """
         phases = {name: phase(name) for name in phase_names()}
         if not any(element in p.atoms for p in phases.values()):
-            raise ValueError(f"no phase of the virtual battery holds {element!r}")
+            raise AssbValueError(f"no phase of the virtual battery holds {element!r}")
         columns = self.columns()
         return sum(columns[name] * p.atoms.get(element, 0.0) / p.volume for name, p in phases.items())

@@ -16,6 +16,7 @@ from hyperspy_assb.eds.composition.atoms import Composition, FitStatus
 from hyperspy_assb.eds.phases.evidence import MixtureCheck, PhaseStatus
 from hyperspy_assb.eds.phases.phase_regions import summarise_region
 from hyperspy_assb.eds.phases.stoichiometry import PhaseMixture
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.signals.region_mask import region_mask, region_masks
 from hyperspy_assb.signals.result import Result
 
@@ -94,14 +95,14 @@ class EDSComposition(Result):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If no pixel of the region has a composition.
         """
         good = self.found.known
         if region is not None:
             good = good & region_mask(self.status, region).ravel()
         if not good.any():
-            raise ValueError("No pixel of the region has a composition.")
+            raise AssbValueError("No pixel of the region has a composition.")
         percent, std, systematic = self._together(good)
         table = {"at. %": percent, "std": std, "systematic": systematic}
         return pd.DataFrame(table, index=pd.Index(self.elements, name="element"))
@@ -248,7 +249,7 @@ class EDSPhases(Result):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If no pixel of a region is explained.
         """
         rows = [

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hyperspy_assb.eds.interfaces.interface_changes import compare_interfaces
 from hyperspy_assb.eds.interfaces.interface_width import InterfaceFit
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.signals.eds.compositions import EDSPhases
 from hyperspy_assb.signals.region_mask import Names
 from hyperspy_assb.signals.result import Result
@@ -81,7 +82,7 @@ class InterfaceProfile(Result):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If a region is named.
         """
         if region is not None:
@@ -109,7 +110,7 @@ class InterfaceProfile(Result):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If the probes differ: what it puts beyond the boundary would pass for migration.
         """
         changes = compare_interfaces(self.found, after.found)
@@ -159,11 +160,11 @@ def phase_share(boundary: Any, phase: str | None) -> NDArray[np.float64]:
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the result has no such phase.
     """
     if not isinstance(boundary, EDSPhases):
         return np.asarray(getattr(boundary, "data", boundary), dtype=float)
     if phase not in boundary.phases:
-        raise ValueError(f"phase must be one of {', '.join(boundary.phases)}, not {phase!r}.")
+        raise AssbValueError(f"phase must be one of {', '.join(boundary.phases)}, not {phase!r}.")
     return np.nan_to_num(boundary.volume_fraction[phase].data, nan=0.0)

@@ -20,6 +20,7 @@ from hyperspy_assb.eds.eds_map import FloatArray, Settings
 from hyperspy_assb.eds.lines.column_spectra import make_builder
 from hyperspy_assb.eds.lines.family_counts import FamilyCounts, GivenLine, count_families
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, choose_lines
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED
 from hyperspy_assb.signals.eds.map_reading import read_map, units_per_keV
 from hyperspy_assb.signals.result import Result
@@ -130,12 +131,12 @@ class LineCounts(Result):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If a line was not fitted.
         """
         missing = [line for line in lines if line not in self.counts]
         if missing:
-            raise ValueError(f"{', '.join(missing)} was not fitted; there are {', '.join(self.lines)}.")
+            raise AssbValueError(f"{', '.join(missing)} was not fitted; there are {', '.join(self.lines)}.")
         return [self.counts[line] for line in lines]
 
     def summary(self) -> str:
@@ -191,7 +192,7 @@ def line_counts(signal: Any, lines: Sequence[str] | None, fit_range: tuple[float
     model = _exspy_model(signal, wanted, low * units, high * units)
     missing = sorted(set(wanted) - {component.name for component in model.xray_lines})
     if missing:
-        raise ValueError(
+        raise AssbValueError(
             f"{', '.join(missing)} lies beyond the axis, or the range of the fit ({low:g} to {high:g} keV)."
         )
     axis = model.axis.axis

@@ -21,6 +21,7 @@ from hyperspy_assb.eds.interfaces.profiles import Strip
 from hyperspy_assb.eds.lines.axis_check import EnergyCalibration, find_calibration
 from hyperspy_assb.eds.lines.sensitivity import Factors
 from hyperspy_assb.eds.phases.stoichiometry import PhaseOptions, phases_of_map
+from hyperspy_assb.errors import AssbTypeError, AssbValueError
 from hyperspy_assb.signals.eds.composition_comparison import CompositionComparison
 from hyperspy_assb.signals.eds.compositions import EDSComposition, EDSPhases
 from hyperspy_assb.signals.eds.interface_profile import InterfaceProfile, phase_share
@@ -109,12 +110,12 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If an element is not known, or the energy resolution or beam energy is missing.
 
         Warns
         -----
-        UserWarning
+        AssbWarning
             If no line of an element lies in the range.
         """
         return prepare_lines(self, elements, add, remove)
@@ -141,7 +142,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If a line lies beyond the axis, counts are negative, or all spectra are empty.
         """
         return line_counts(self, xray_lines, fit_range)
@@ -161,7 +162,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If fewer than two lines stand out.
         """
         return find_calibration(read_map(self, need_angle=False), Settings(fit_range=fit_range, absorption=False))
@@ -181,12 +182,12 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If the lines that were found are not where the counts are; nothing is changed.
         """
         found = self.check_energy_calibration()
         if not found.trusted:
-            raise ValueError(f"{found.notes[0]} Nothing was changed.")
+            raise AssbValueError(f"{found.notes[0]} Nothing was changed.")
         axis = self.axes_manager.signal_axes[0]
         axis.offset, axis.scale = found.corrected(axis.offset, axis.scale, per_keV=units_per_keV(self))
         if resolution:
@@ -234,13 +235,13 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If resolution, take-off angle, live time or the factor of an element is missing; counts are negative; or
             the map is empty.
 
         Warns
         -----
-        UserWarning
+        AssbWarning
             If the energy axis is off, or exspy's defaults stand in for what the file did not say.
         """
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
@@ -281,7 +282,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             As in :meth:`quantify_composition`, if a density is not above 0, or if two phases have the same elements in
             the same proportions.
         UnknownReferenceError
@@ -289,7 +290,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Warns
         -----
-        UserWarning
+        AssbWarning
             If the phases do not explain the map as a whole, or one pixel in fifty and more, and as in
             :meth:`quantify_composition`.
         """
@@ -354,16 +355,16 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If there are fewer than eight bins, no element differs between the sides, or the axes have no length unit.
 
         Warns
         -----
-        UserWarning
+        AssbWarning
             If error functions of one width do not describe the profile.
         """
         if line is not None and boundary is not None:
-            raise ValueError("Give line or boundary, not both.")
+            raise AssbValueError("Give line or boundary, not both.")
         options = ProfileOptions(
             probe=probe,
             strip=None if line is None else Strip((line.x1, line.y1), (line.x2, line.y2), float(line.linewidth)),
@@ -407,11 +408,11 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If the maps differ in shape, pixel size or beam energy, or cannot be registered.
         """
         if not isinstance(after, ASSBEDSTEMSpectrum):
-            raise TypeError("after must be an EDX signal as well: set_signal_type('EDS_TEM_ASSB').")
+            raise AssbTypeError("after must be an EDX signal as well: set_signal_type('EDS_TEM_ASSB').")
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
         maps = [read_map(signal, need_angle=absorption) for signal in (self, after)]
         analysis = compare_maps(*maps, settings, options or CompositionOptions())
@@ -457,12 +458,12 @@ def load_eds_spectrum_image(
 
     Raises
     ------
-    FileNotFoundError, ValueError
+    AssbFileNotFoundError, AssbValueError
         As for :func:`~hyperspy_assb.load_spectrum_image`, and if a package is missing that the reader needs, naming it.
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If the file holds several EDX signals, naming the one that was taken.
     """
     signal = load_signal(path, {"lazy": lazy}, reader, choose=x_ray_spectra, what=("X-ray spectrum", "spectra"))

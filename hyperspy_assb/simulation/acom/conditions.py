@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.simulation.conditions import ELECTRON_REST_ENERGY
 
 _HC = 12398.419843320026  # eV Å, CODATA 2018
@@ -118,7 +119,7 @@ class DiffractionConditions:
         for name in ("beam_energy", "scale", "diffuse_mean_free_path", "diffuse_width", "gain", "pixel_size"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be above 0, not {value}")
+                raise AssbValueError(f"{name} must be above 0, not {value}")
         for name in (
             "precession_angle",
             "convergence_angle",
@@ -132,14 +133,14 @@ class DiffractionConditions:
         ):
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} must not be below 0, but is {value}")
+                raise AssbValueError(f"{name} must not be below 0, but is {value}")
         for name in ("scatter_correlation", "double_scattering", "diffuse_share"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a share, from 0 to 1, not {getattr(self, name)}")
+                raise AssbValueError(f"{name} is a share, from 0 to 1, not {getattr(self, name)}")
         if self.point_spread < 0.4:
-            raise ValueError(f"point_spread must be at least 0.4 pixels, not {self.point_spread}")
+            raise AssbValueError(f"point_spread must be at least 0.4 pixels, not {self.point_spread}")
         if self.beams < 1 or min(self.shape) < 8:
-            raise ValueError(f"at least 1 beam and patterns of 8 x 8 pixels, not {self.beams} and {self.shape}")
+            raise AssbValueError(f"at least 1 beam and patterns of 8 x 8 pixels, not {self.beams} and {self.shape}")
 
     @property
     def wavelength(self) -> float:

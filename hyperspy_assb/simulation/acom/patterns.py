@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.simulation.acom.columns import Columns, largest_radius, patterns_of_columns
 from hyperspy_assb.simulation.acom.conditions import DiffractionConditions
 from hyperspy_assb.simulation.acom.crystal import load_crystals
@@ -44,7 +45,7 @@ def _as_layers(orientations: np.ndarray, value: Any, dtype: type, name: str) -> 
     try:
         return np.ascontiguousarray(np.broadcast_to(value, orientations.shape[:2]))
     except ValueError:
-        raise ValueError(
+        raise AssbValueError(
             f"{name} has the shape {value.shape}, which does not go with {orientations.shape[0]} patterns of"
             f" {orientations.shape[1]} crystals"
         ) from None
@@ -58,7 +59,7 @@ def _strained(matrices: np.ndarray, strain: Any, single: bool) -> np.ndarray:
     if strain.shape == (*matrices.shape[:2], 3):
         strain = strain[..., None] * np.eye(3)
     if strain.shape != matrices.shape:
-        raise ValueError(f"strain has a shape that does not go with {matrices.shape[:2]} crystals: {strain.shape}")
+        raise AssbValueError(f"strain has a shape that does not go with {matrices.shape[:2]} crystals: {strain.shape}")
     return matrices @ np.linalg.inv(np.eye(3) + strain)
 
 
@@ -119,7 +120,7 @@ def simulate_patterns(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If shapes do not go together, an orientation is not finite, or a phase is unknown.
 
     Notes
@@ -142,17 +143,17 @@ def simulate_patterns(
     orientations = np.asarray(orientations, dtype=float)
     single = orientations.ndim == 2
     if orientations.shape[-1:] != (4,) or orientations.ndim not in (2, 3):
-        raise ValueError(f"orientations must have the shape (B, 4) or (B, L, 4), not {orientations.shape}")
+        raise AssbValueError(f"orientations must have the shape (B, 4) or (B, L, 4), not {orientations.shape}")
     if single:
         orientations = orientations[:, None]
     size = orientations.shape[:2]
     crystals = load_crystals(phases, largest_radius(conditions))
     index = _as_layers(orientations, phase, np.int64, "phase")
     if index.min(initial=0) < -1 or index.max(initial=-1) >= len(crystals):
-        raise ValueError(f"phase must be an index into the {len(crystals)} phases, or -1")
+        raise AssbValueError(f"phase must be an index into the {len(crystals)} phases, or -1")
     orientations = np.where(index[..., None] >= 0, orientations, [1.0, 0.0, 0.0, 0.0])
     if not np.isfinite(orientations).all():
-        raise ValueError("orientations must be finite where there is a crystal")
+        raise AssbValueError("orientations must be finite where there is a crystal")
     matrices = rotation_matrices(orientations)
     columns = Columns(
         phase=index,

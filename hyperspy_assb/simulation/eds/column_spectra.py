@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.simulation.eds.conditions import XRayConditions
 from hyperspy_assb.simulation.eds.detector import broadening, charge_loss, efficiency, escape_share, line_shape, pile_up
 from hyperspy_assb.simulation.eds.physics import (
@@ -158,7 +159,7 @@ def exposure(atoms: Mapping[str, np.ndarray], conditions: XRayConditions) -> flo
     total = sum(spectra.sum() for _, spectra in _blocks(atoms, shape, plain, plain.electrons))
     mean = total / (np.prod(shape) * plain.n_channels * plain.electrons)
     if not mean > 0:
-        raise ValueError(
+        raise AssbValueError(
             "counts_per_channel: nothing under the beam gives X-rays; give probe_current and live_time instead"
         )
     return float(conditions.counts_per_channel / mean)
@@ -315,7 +316,7 @@ def sensitivity(line: str, conditions: XRayConditions | None = None) -> float:
     conditions = conditions or XRayConditions()
     found = [known for known in lines(line.partition("_")[0]) if known.name == line]
     if not found:
-        raise ValueError(
+        raise AssbValueError(
             f"line {line!r}: the virtual battery simulates {', '.join(k.name for k in lines(line.partition('_')[0]))}"
         )
     (known,) = found

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from scipy import special
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.simulation.eds.column_spectra import draw_counts, expected_spectra, exposure, with_contamination
 from hyperspy_assb.simulation.eds.conditions import XRayConditions
 from hyperspy_assb.simulation.eds.physics import atom_densities
@@ -70,11 +71,11 @@ class InterfaceOptions:
     def __post_init__(self) -> None:
         widths = self.width.values() if isinstance(self.width, Mapping) else (self.width,)
         if not all(value >= 0 for value in (*widths, self.probe)):
-            raise ValueError("width and probe must be numbers not below 0, in nm")
+            raise AssbValueError("width and probe must be numbers not below 0, in nm")
         if not abs(self.tilt) < 80:
-            raise ValueError(f"tilt must lie between -80 and 80 degrees, not at {self.tilt}")
+            raise AssbValueError(f"tilt must lie between -80 and 80 degrees, not at {self.tilt}")
         if not (self.decay > 0 and self.thickness > 0 and self.pixel_size > 0):
-            raise ValueError("decay, thickness and pixel_size must be above 0, in nm")
+            raise AssbValueError("decay, thickness and pixel_size must be above 0, in nm")
 
     @property
     def smear(self) -> float:
@@ -262,7 +263,7 @@ def interface_atoms(distance: np.ndarray, options: InterfaceOptions | None = Non
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If more atoms migrate than their side has.
     """
     options = options or InterfaceOptions()
@@ -275,16 +276,16 @@ def interface_atoms(distance: np.ndarray, options: InterfaceOptions | None = Non
         density = a + (b - a) * share
         if number := options.migrated.get(element, 0.0):
             if (a > 0) == (b > 0):
-                raise ValueError(f"migrated: {element} must lie on one side of the interface, and on one only")
+                raise AssbValueError(f"migrated: {element} must lie on one side of the interface, and on one only")
             beyond = -np.asarray(distance) if b > 0 else np.asarray(distance)
             density = density + number * migration_profile(beyond, decay=options.decay, **blur)
             density = density - number * migration_profile(-beyond, decay=options.decay, **blur)
             if density.min() < -1e-9:
-                raise ValueError(f"migrated: near the boundary there are no {number:g} atoms/nm^2 of {element}")
+                raise AssbValueError(f"migrated: near the boundary there are no {number:g} atoms/nm^2 of {element}")
         atoms[element] = np.maximum(density, 0.0) * options.thickness
     unknown = set(options.migrated) - set(atoms)
     if unknown:
-        raise ValueError(f"migrated: neither side holds {', '.join(sorted(unknown))}")
+        raise AssbValueError(f"migrated: neither side holds {', '.join(sorted(unknown))}")
     return atoms
 
 

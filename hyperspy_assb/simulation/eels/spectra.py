@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.simulation.conditions import Beam, EELSConditions
 from hyperspy_assb.simulation.eels.detector import detector_transform, record, zero_loss_transform
 from hyperspy_assb.simulation.eels.dielectric import phase, phase_names
@@ -98,11 +99,11 @@ def _stack(columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, tuple[int, ..
     """Thicknesses as ``(pixels, phases)`` and the shape of the pixels."""
     unknown = set(columns) - set(phase_names())
     if unknown:
-        raise ValueError(f"unknown phases {sorted(unknown)}; the virtual battery has {', '.join(phase_names())}")
+        raise AssbValueError(f"unknown phases {sorted(unknown)}; the virtual battery has {', '.join(phase_names())}")
     arrays = np.broadcast_arrays(*[np.asarray(columns.get(name, 0.0), dtype=float) for name in phase_names()])
     stacked = np.stack(arrays, axis=-1)
     if not np.all(stacked >= 0):
-        raise ValueError("thicknesses must be numbers not below 0, in nm")
+        raise AssbValueError("thicknesses must be numbers not below 0, in nm")
     return stacked.reshape(-1, stacked.shape[-1]), stacked.shape[:-1]
 
 
