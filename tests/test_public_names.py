@@ -145,8 +145,6 @@ def members(cls: type) -> Iterator[Name]:
         thing = raw.__func__ if isinstance(raw, classmethod | staticmethod) else raw
         if name.startswith("_") or not isinstance(thing, FunctionType | property | functools.cached_property):
             continue
-        if not getattr(thing, "__module__", cls.__module__).startswith(hyperspy_assb.__name__):
-            continue
         # What a result must have is described once, in the base.
         if thing.__doc__ is None and any(name in vars(base) for base in cls.__mro__[1:]):
             continue

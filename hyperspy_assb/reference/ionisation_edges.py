@@ -38,6 +38,13 @@ class Edge:
         Citations, in full.
     note
         What a user has to know; may be empty.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.reference import edge
+    >>> found = edge("Fe", "M2,3")
+    >>> found.name, found.onset_energy, found.gos
+    ('Fe M2,3', 54.0, 'dipole')
     """
 
     element: str
@@ -88,6 +95,11 @@ def edge(element: str, shell: str) -> Edge:
     shell
         ``"K"``, ``"L2,3"``, ``"M1"``, ``"M2,3"`` or ``"M4,5"``; ``"M23"`` and ``"L23"`` are understood.
 
+    Returns
+    -------
+    Edge
+        With its onset, strength and sources.
+
     Raises
     ------
     UnknownReferenceError
@@ -109,6 +121,16 @@ def edge(element: str, shell: str) -> Edge:
 
 def edges(elements: Iterable[str] | None = None) -> tuple[Edge, ...]:
     """All edges of some elements (of all, by default), in the order of their onsets.
+
+    Parameters
+    ----------
+    elements
+        Symbols, one or several; None: all elements.
+
+    Returns
+    -------
+    tuple of Edge
+        Of the tables; it may lack some that the element has.
 
     Raises
     ------
@@ -172,6 +194,12 @@ def oscillator_strength(element: str, shell: str) -> tuple[NDArray[np.float64], 
     References
     ----------
     .. [1] B. L. Henke, E. M. Gullikson, J. C. Davis, At. Data Nucl. Data Tables 54, 181 (1993).
+
+    Examples
+    --------
+    >>> energy, strength = oscillator_strength("Fe", "M2,3")
+    >>> energy.shape, round(float(energy[strength.argmax()]), 1)
+    ((256,), 4.1)
     """
     found = edge(element, shell)
     relative_energy, table = _strengths()

@@ -26,6 +26,11 @@ def near_edge(element: str, shell: str) -> dict[str, float]:
     ------
     UnknownReferenceError
         If there is no such edge.
+
+    Examples
+    --------
+    >>> near_edge("Li", "K")["peak_energy"]
+    62.0
     """
     found = edge(element, shell)
     rows = [r for r in read_toml("near_edges.toml")["edge"] if r["shell"] == found.shell]
@@ -45,10 +50,19 @@ def near_edge(element: str, shell: str) -> dict[str, float]:
 def check_element(symbol: str) -> None:
     """Check that something is the symbol of a chemical element.
 
+    Parameters
+    ----------
+    symbol
+        Such as ``"Fe"``.
+
     Raises
     ------
     AssbValueError
         If it is not.
+
+    Examples
+    --------
+    >>> check_element("Fe")
     """
     if symbol not in elements():
         raise AssbValueError(f"{symbol!r} is not the symbol of a chemical element (as in 'Li', 'Fe').")
