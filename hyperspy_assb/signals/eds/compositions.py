@@ -36,6 +36,27 @@ class EDSComposition(Result):
     ----------
     found
         Atoms/nm^2 of each element, as arrays.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+    >>> c = s.quantify_composition(elements=["C", "O", "Al", "P", "Fe", "Ge", "Si", "Cu"])
+    >>> c.elements
+    ('C', 'O', 'Al', 'P', 'Fe', 'Ge', 'Si', 'Cu')
+    >>> iron, error = c.atomic_percent["Fe"].data, c.atomic_percent_std["Fe"].data
+    >>> float(iron.mean().round(1)), float(error.mean().round(1))
+    (8.5, 0.6)
+    >>> float(c.atomic_percent_systematic["Fe"].data.mean().round(1))
+    2.0
+    >>> c.atoms["Fe"], bool((c.atoms_std["Fe"].data > 0).all())
+    (<BaseSignal, title: Fe in the column, dimensions: (3, 2|)>, True)
+    >>> c.statuses(int(c.status.data[0, 0])).name
+    'FITTED'
+    >>> print(c.summary().splitlines()[0])
+    Elements that stand out, in all pixels together: O 54.7 ± 9.3 at. %, C 16.2 ± 5.8 at. %, P 15.2 ± 3.3 at. %, Fe
+    8.8 ± 2.0 at. %, Ge 3.3 ± 0.8 at. %, Al 1.0 ± 0.3 at. %, Si 0.5 ± 0.1 at. %, Cu 0.2 ± 0.1 at. %.
+    >>> axes = c.plot()
     """
 
     statuses: ClassVar[type[IntEnum] | None] = FitStatus
@@ -97,6 +118,19 @@ class EDSComposition(Result):
         ------
         AssbValueError
             If no pixel of the region has a composition.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+        >>> c = s.quantify_composition(elements=["C", "O", "Al", "P", "Fe", "Ge", "Si", "Cu"])
+        >>> left = np.array([[True, False, False], [True, False, False]])
+        >>> c.mean(left).round(1).loc[["P", "Fe"]]
+                 at. %  std  systematic
+        element
+        P         11.5  0.6         2.4
+        Fe        10.3  0.5         2.2
         """
         good = self.found.known
         if region is not None:
@@ -164,6 +198,35 @@ class EDSPhases(Result):
     ----------
     found
         Phases, as arrays; see :class:`~hyperspy_assb.eds.phases.stoichiometry.PhaseMixture`.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+    >>> p = s.quantify_phases()
+    >>> p.phases
+    ('olivine', 'LAGP', 'Li3V2(PO4)3', 'carbon')
+    >>> p.phase_map.data
+    array([[0, 0, 3],
+           [0, 1, 0]])
+    >>> share = p.volume_fraction["olivine"].data[0, 0]
+    >>> std, systematic = p.volume_fraction_std["olivine"], p.volume_fraction_systematic["olivine"]
+    >>> print(f"{share:.2f} ± {std.data[0, 0]:.2f} ± {systematic.data[0, 0]:.2f}")
+    0.61 ± 0.04 ± 0.04
+    >>> [p.thickness["LAGP"].data.shape, p.thickness_std["LAGP"].data.shape, p.mass_fraction["LAGP"].data.shape]
+    [(2, 3), (2, 3), (2, 3)]
+    >>> bool((p.p_value.data > 0.001).all()), bool((abs(p.residual["Fe"].data) < 5).all())
+    (True, True)
+    >>> p.status_counts()
+    {'explained by the phases': 6}
+    >>> p.statuses(int(p.status.data[0, 0])).name
+    'GOOD'
+    >>> p.composition.elements[:4]
+    ('C', 'O', 'Al', 'P')
+    >>> print(p.summary().splitlines()[0])
+    Volume: olivine 49.9 % (45.8 to 53.9), LAGP 34.6 % (29.8 to 39.4), Li3V2(PO4)3 0.1 % (0.0 to 0.3), carbon 15.4 %
+    (10.0 to 20.8), with 68 % intervals of counting and calibration.
+    >>> axes = p.plot()
     """
 
     statuses: ClassVar[type[IntEnum] | None] = PhaseStatus
@@ -251,6 +314,21 @@ class EDSPhases(Result):
         ------
         AssbValueError
             If no pixel of a region is explained.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+        >>> p = s.quantify_phases()
+        >>> left = np.array([[True, False, False], [True, False, False]])
+        >>> p.regions({"left": left})[["volume", "volume std", "volume systematic"]].round(2)
+                            volume  volume std  volume systematic
+        region phase
+        left   olivine        0.58        0.02               0.06
+               LAGP           0.13        0.01               0.03
+               Li3V2(PO4)3    0.00        0.00               0.00
+               carbon         0.30        0.02               0.08
         """
         rows = [
             {"region": name, **row}
@@ -271,6 +349,13 @@ class EDSPhases(Result):
         -------
         MixtureCheck
             ``explained``, the p value, the share of foreign atoms, and the element at fault.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+        >>> s.quantify_phases().check_mixture().explained
+        True
         """
         return self.found.check_mixture(None if region is None else region_mask(self.status, region).ravel())
 

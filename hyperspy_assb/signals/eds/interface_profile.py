@@ -26,6 +26,28 @@ class InterfaceProfile(Result):
     ----------
     found
         Profile and fits, as arrays; see :class:`~hyperspy_assb.eds.interfaces.interface_width.InterfaceFit`.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import InterfaceOptions, simulate_interface
+    >>> options = InterfaceOptions(width=8.0, shape=(4, 32), position=0.0)
+    >>> s = simulate_interface(options, rng=1, signal_type="EDS_TEM_ASSB").signal
+    >>> profile = s.interface_profile(probe=1.5, elements=["O", "P", "Fe", "Ge"])
+    >>> profile.elements
+    ('O', 'P', 'Fe', 'Ge')
+    >>> low, high = profile.width_interval
+    >>> print(f"{profile.width:.1f} ({low:.1f} to {high:.1f}) nm at {profile.position:.1f} nm")
+    8.0 (7.8 to 8.1) nm at 31.0 nm
+    >>> profile.widths.loc[["all", "Fe", "Ge"], ["width (nm)", "low (nm)", "high (nm)"]].round(1)
+             width (nm)  low (nm)  high (nm)
+    element
+    all             8.0       7.8        8.1
+    Fe              7.8       7.6        8.0
+    Ge              7.9       7.6        8.3
+    >>> print(profile.summary().splitlines()[0])
+    The 10-90 % width is 7.96 nm (68 % interval 7.80 to 8.12 nm), a probe of 1.5 nm taken out; the boundary lies at
+    31.04 nm.
+    >>> axes = profile.plot()
     """
 
     found: InterfaceFit = field(repr=False)
@@ -84,6 +106,17 @@ class InterfaceProfile(Result):
         ------
         AssbValueError
             If a region is named.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import InterfaceOptions, simulate_interface
+        >>> s = simulate_interface(InterfaceOptions(shape=(4, 16)), rng=1, signal_type="EDS_TEM_ASSB").signal
+        >>> profile = s.interface_profile(probe=1.5, elements=["O", "P", "Fe", "Ge"])
+        >>> profile.to_dataframe()[["distance (nm)", "pixels", "Fe (atoms/nm²)"]].round(0).head(3)
+           distance (nm)  pixels  Fe (atoms/nm²)
+        0            0.0       4            -2.0
+        1            2.0       4             0.0
+        2            4.0       4            -1.0
         """
         if region is not None:
             return super().to_dataframe(region, names=names)
@@ -112,6 +145,19 @@ class InterfaceProfile(Result):
         ------
         AssbValueError
             If the probes differ: what it puts beyond the boundary would pass for migration.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import InterfaceOptions, simulate_interface
+        >>> def profile(width, seed):
+        ...     options = InterfaceOptions(width=width, shape=(4, 32), position=0.0)
+        ...     s = simulate_interface(options, rng=seed, signal_type="EDS_TEM_ASSB").signal
+        ...     return s.interface_profile(probe=1.5, elements=["O", "P", "Fe", "Ge"])
+        >>> changes = profile(4.0, 1).compare(profile(12.0, 2))
+        >>> changes.loc[changes.index[0], ["before", "after"]].astype(float).round(1).tolist()
+        [4.0, 12.2]
+        >>> bool(changes["p_grew"].iloc[0] < 0.01)
+        True
         """
         changes = compare_interfaces(self.found, after.found)
         return pd.DataFrame([asdict(change) for change in changes]).set_index("what")
@@ -131,7 +177,18 @@ class InterfaceProfile(Result):
         return "\n".join((*lines, *self.notes))
 
     def plot(self, ax: Any = None) -> Any:
-        """Plot the profiles with their fits; returns the matplotlib axes."""
+        """Plot the profiles with their fits; returns the matplotlib axes.
+
+        Parameters
+        ----------
+        ax
+            Matplotlib axes to draw on; None: of a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            With the profiles.
+        """
         from hyperspy_assb.plotting.eds import plot_interface
 
         return plot_interface(self, ax=ax)

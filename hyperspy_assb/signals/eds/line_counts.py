@@ -87,6 +87,24 @@ class LineCounts(Result):
         Counts of the main lines, as exspy's intensities, and their standard errors, shape (N, F).
     codes
         Status of N fits.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+    >>> n = s.fit_line_counts(["Fe_Ka", "P_Ka"])
+    >>> n.counts["Fe_Ka"].data.round(), n.std["Fe_Ka"].data.round()
+    (array([[158., 153.,  76.],
+           [370., 358., 344.]]), array([[12., 12.,  8.],
+           [18., 18., 18.]]))
+    >>> n.statuses(int(n.status.data[0, 0])).name
+    'FITTED'
+    >>> len(n.intensities), n.model
+    (2, <EDSTEMModel, title: Virtual micro-battery after bias, X-rays>)
+    >>> print(n.summary())
+    Fe_Ka: 1458 ± 36 counts in all pixels.
+    P_Ka: 1797 ± 43 counts in all pixels.
+    >>> axes = n.plot()
     """
 
     statuses: ClassVar[type[IntEnum] | None] = FitStatus
@@ -129,10 +147,27 @@ class LineCounts(Result):
     def select(self, lines: Sequence[str]) -> list[Any]:
         """The list for some of the lines, in their order.
 
+        Parameters
+        ----------
+        lines
+            Main lines, such as ["Fe_Ka"].
+
+        Returns
+        -------
+        list of hyperspy.signals.BaseSignal
+            One a line.
+
         Raises
         ------
         AssbValueError
             If a line was not fitted.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+        >>> s.fit_line_counts(["Fe_Ka", "P_Ka"]).select(["P_Ka"])
+        [<BaseSignal, title: P_Ka, dimensions: (3, 2|)>]
         """
         missing = [line for line in lines if line not in self.counts]
         if missing:
