@@ -205,11 +205,11 @@ def _fit_one(file: Path, target: Path, plan: Recipe, *, force: bool, inputs: lis
         if not file.exists():  # before the imports, which take seconds
             raise AssbFileNotFoundError(f"There is no file {file}.")
         with _quiet_imports():
-            from hyperspy_assb.report.fits import fit_low_loss, fit_xrays
+            from hyperspy_assb.report.fits import fit_edx, fit_low_loss
             from hyperspy_assb.signals.loading import load_spectra
         with recorded_warnings() as read:
             signal = load_spectra(file)
-        steps = fit_xrays if signal.metadata.Signal.signal_type == "EDS_TEM_ASSB" else fit_low_loss
+        steps = fit_edx if signal.metadata.Signal.signal_type == "EDS_TEM_ASSB" else fit_low_loss
         analysis = steps(signal, plan, folder, stage, files=[file], earlier_warnings=read)
         stage("write", 1, 1)
     _finish(target, analysis.findings, analysis.warnings)

@@ -52,7 +52,7 @@ class AssbTypeError(AssbError, TypeError):
     Examples
     --------
     >>> from hyperspy_assb.simulation import micro_battery
-    >>> before = micro_battery(shape=(4, 4), seed=1, xray_signal_type="EDS_TEM_ASSB").edx_before
+    >>> before = micro_battery(shape=(4, 4), seed=1, edx_signal_type="EDS_TEM_ASSB").edx_before
     >>> try:
     ...     before.compare_composition("after.hspy")
     ... except AssbTypeError as error:

@@ -8,10 +8,10 @@ from typing import Any
 from hyperspy_assb.eds.eds_map import Settings
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.report.analysis import Analysis, analyse_low_loss
+from hyperspy_assb.report.edx import EDXAnalysis, analyse_edx, write_edx
 from hyperspy_assb.report.output import Progress
 from hyperspy_assb.report.recipe import Recipe, load_references
 from hyperspy_assb.report.writing import write_analysis
-from hyperspy_assb.report.xrays import XRayAnalysis, analyse_xrays, write_xrays
 
 
 def fit_low_loss(signal: Any, plan: Recipe, folder: Path, progress: Progress, **told: Any) -> Analysis:
@@ -37,7 +37,7 @@ def fit_low_loss(signal: Any, plan: Recipe, folder: Path, progress: Progress, **
     return analysis
 
 
-def fit_xrays(signal: Any, plan: Recipe, folder: Path, progress: Progress, **told: Any) -> XRayAnalysis:
+def fit_edx(signal: Any, plan: Recipe, folder: Path, progress: Progress, **told: Any) -> EDXAnalysis:
     """Quantify an X-ray map as a recipe says, and write everything to an empty folder.
 
     Parameters
@@ -61,11 +61,11 @@ def fit_xrays(signal: Any, plan: Recipe, folder: Path, progress: Progress, **tol
             k_factors=plan.k_factors,
             absorption=plan.absorption,
         )
-        analysis = analyse_xrays(signal, settings, correct_energy=plan.correct_energy, progress=progress, **told)
+        analysis = analyse_edx(signal, settings, correct_energy=plan.correct_energy, progress=progress, **told)
     except ValueError as error:
         if "thickness=" in str(error):
             raise AssbValueError(f"{error} On the command line: --thickness, or --no-absorption.") from error
         raise
     progress("write", 0, 0)
-    write_xrays(analysis, folder)
+    write_edx(analysis, folder)
     return analysis

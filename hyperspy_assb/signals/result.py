@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import hyperspy.api as hs
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from hyperspy_assb.errors import AssbFileError, AssbValueError
@@ -78,7 +79,7 @@ class Result(ABC):
         """What was found, one sentence a line."""
 
     @abstractmethod
-    def plot(self) -> Any:
+    def plot(self) -> Axes | NDArray[np.object_]:
         """Plot what was found; returns matplotlib axes."""
 
     @abstractmethod
@@ -250,7 +251,7 @@ def load(path: str | PathLike[str]) -> Result:
     >>> from pathlib import Path
     >>> import hyperspy_assb
     >>> from hyperspy_assb.simulation import micro_battery
-    >>> signal = micro_battery(shape=(3, 4), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+    >>> signal = micro_battery(shape=(3, 4), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
     >>> path = Path(tempfile.mkdtemp()) / "composition.hspy"
     >>> signal.quantify_composition().save(path)
     >>> found = hyperspy_assb.load(path)

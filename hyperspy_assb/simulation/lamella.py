@@ -215,6 +215,13 @@ def build_lamella(shape: tuple[int, int], rng: np.random.Generator, options: Lam
     Lamella
         Olivine particles in LAGP grains and carbon black, with a strip of vacuum at the top. Every pixel is sampled
         at four places and eight depths, so inclined boundaries give mixed columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> lamella = build_lamella((16, 16), np.random.default_rng(1))
+    >>> lamella.before.x.shape, len(lamella.particles.radius) > 0
+    ((16, 16), True)
     """
     options = options or LamellaOptions()
     ny, nx = shape

@@ -78,7 +78,7 @@ def test_x_rays_are_simulated_once_and_by_seed(battery):
 
 def test_x_rays_as_asked_for(battery):
     wanted = XRayConditions(counts_per_channel=0.05, detector=XRayDetector(energy_resolution=140.0))
-    own = micro_battery((24, 20), seed=3, conditions=SMALL, xrays=wanted)
+    own = micro_battery((24, 20), seed=3, conditions=SMALL, edx_conditions=wanted)
     assert own.edx_before.data.mean() == pytest.approx(0.05, rel=0.02)
     eds = own.edx_after.metadata.Acquisition_instrument.TEM.Detector.EDS
     assert eds.energy_resolution_MnKa == 140.0

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from hyperspy.signals import BaseSignal
 from numpy.typing import NDArray
 
 from hyperspy_assb.eds.comparison.composition_change import BlockStatus, CompositionChange, RegionChange, region_changes
@@ -30,7 +31,7 @@ class CompositionComparison(Result):
     --------
     >>> from hyperspy_assb.eds.comparison.composition_change import CompositionOptions
     >>> from hyperspy_assb.simulation import micro_battery
-    >>> battery = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB")
+    >>> battery = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB")
     >>> options = CompositionOptions(register=False)
     >>> c = battery.edx_before.compare_composition(battery.edx_after, options=options)
     >>> c.elements[:4], c.shift
@@ -61,27 +62,27 @@ class CompositionComparison(Result):
         return self.found.shift
 
     @cached_property
-    def difference(self) -> dict[str, Any]:
+    def difference(self) -> dict[str, BaseSignal]:
         """After less before in atomic per cent."""
         return self._by_element(self.found.difference, "Change of {}", "at. %")
 
     @cached_property
-    def difference_std(self) -> dict[str, Any]:
+    def difference_std(self) -> dict[str, BaseSignal]:
         """Standard errors: counting in both states, and the error of the shift."""
         return self._by_element(self.found.std, "Standard error of the change of {}", "at. %")
 
     @cached_property
-    def q_value(self) -> dict[str, Any]:
+    def q_value(self) -> dict[str, BaseSignal]:
         """Smallest false discovery rate at which the change of a block is a find."""
         return self._by_element(self.found.q_value, "q value of the change of {}")
 
     @cached_property
-    def changed(self) -> dict[str, Any]:
+    def changed(self) -> dict[str, BaseSignal]:
         """-1, 0 or 1: went down, did not change by more than noise, went up."""
         return self._by_element(self.found.changed, "Direction of the change of {}")
 
     @cached_property
-    def status(self) -> Any:
+    def status(self) -> BaseSignal:
         """:class:`~hyperspy_assb.eds.comparison.composition_change.BlockStatus` as integers."""
         return self._map(self.found.status, "Status")
 
@@ -104,7 +105,7 @@ class CompositionComparison(Result):
         >>> import numpy as np
         >>> from hyperspy_assb.eds.comparison.composition_change import CompositionOptions
         >>> from hyperspy_assb.simulation import micro_battery
-        >>> battery = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB")
+        >>> battery = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB")
         >>> options = CompositionOptions(register=False)
         >>> c = battery.edx_before.compare_composition(battery.edx_after, options=options)
         >>> left = np.array([[True, False, False], [True, False, False]])
@@ -126,7 +127,7 @@ class CompositionComparison(Result):
         ]
         return "\n".join((*(lines or ["No block has an answer in both states."]), *self.notes))
 
-    def plot(self) -> Any:
+    def plot(self) -> NDArray[np.object_]:
         """Plot the change of every element; returns the matplotlib axes."""
         from hyperspy_assb.plotting.eds import plot_composition_change
 

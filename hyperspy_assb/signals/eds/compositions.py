@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from hyperspy.signals import BaseSignal
 from numpy.typing import NDArray
 
 from hyperspy_assb.eds.composition.atoms import Composition, FitStatus
@@ -40,7 +41,7 @@ class EDSComposition(Result):
     Examples
     --------
     >>> from hyperspy_assb.simulation import micro_battery
-    >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+    >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
     >>> c = s.quantify_composition(elements=["C", "O", "Al", "P", "Fe", "Ge", "Si", "Cu"])
     >>> c.elements
     ('C', 'O', 'Al', 'P', 'Fe', 'Ge', 'Si', 'Cu')
@@ -68,32 +69,32 @@ class EDSComposition(Result):
         return self.found.elements
 
     @cached_property
-    def atoms(self) -> dict[str, Any]:
+    def atoms(self) -> dict[str, BaseSignal]:
         """Atoms/nm^2 in the column, not below 0."""
         return self._maps(self.found.atoms, self.elements, "{} in the column", "atoms/nm²")
 
     @cached_property
-    def atoms_std(self) -> dict[str, Any]:
+    def atoms_std(self) -> dict[str, BaseSignal]:
         """Standard errors from counting."""
         return self._maps(self.found.std, self.elements, "Standard error of {} in the column", "atoms/nm²")
 
     @cached_property
-    def atomic_percent(self) -> dict[str, Any]:
+    def atomic_percent(self) -> dict[str, BaseSignal]:
         """Atomic per cent, Li not among the elements."""
         return self._maps(self._percent[0], self.elements, "{}", "at. %")
 
     @cached_property
-    def atomic_percent_std(self) -> dict[str, Any]:
+    def atomic_percent_std(self) -> dict[str, BaseSignal]:
         """Standard errors from counting."""
         return self._maps(self._percent[1], self.elements, "Standard error of {}", "at. %")
 
     @cached_property
-    def atomic_percent_systematic(self) -> dict[str, Any]:
+    def atomic_percent_systematic(self) -> dict[str, BaseSignal]:
         """Uncertainty from the calibration of the elements: common to all pixels of one kind."""
         return self._maps(self._percent[2], self.elements, "Systematic uncertainty of {}", "at. %")
 
     @cached_property
-    def status(self) -> Any:
+    def status(self) -> BaseSignal:
         """:class:`~hyperspy_assb.eds.composition.atoms.FitStatus` as integers."""
         return self._map(self.found.status, "Status")
 
@@ -123,7 +124,7 @@ class EDSComposition(Result):
         --------
         >>> import numpy as np
         >>> from hyperspy_assb.simulation import micro_battery
-        >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
         >>> c = s.quantify_composition(elements=["C", "O", "Al", "P", "Fe", "Ge", "Si", "Cu"])
         >>> left = np.array([[True, False, False], [True, False, False]])
         >>> c.mean(left).round(1).loc[["P", "Fe"]]
@@ -147,7 +148,7 @@ class EDSComposition(Result):
         del counts["fitted"]
         return "\n".join((*self._elements_in_words(), *_pixels_in_words(counts, self.found.status.size), *self.notes))
 
-    def plot(self) -> Any:
+    def plot(self) -> NDArray[np.object_]:
         """Plot the atomic per cent of every element; returns the matplotlib axes."""
         from hyperspy_assb.plotting.eds import plot_composition
 
@@ -202,7 +203,7 @@ class EDSPhases(Result):
     Examples
     --------
     >>> from hyperspy_assb.simulation import micro_battery
-    >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+    >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
     >>> p = s.quantify_phases()
     >>> p.phases
     ('olivine', 'LAGP', 'Li3V2(PO4)3', 'carbon')
@@ -238,52 +239,52 @@ class EDSPhases(Result):
         return self.found.phases
 
     @cached_property
-    def volume_fraction(self) -> dict[str, Any]:
+    def volume_fraction(self) -> dict[str, BaseSignal]:
         """Share of the volume of the column; NaN where there is no material."""
         return self._maps(self._fractions[0], self.phases, "Volume fraction of {}")
 
     @cached_property
-    def volume_fraction_std(self) -> dict[str, Any]:
+    def volume_fraction_std(self) -> dict[str, BaseSignal]:
         """Standard errors from counting."""
         return self._maps(self._fractions[1], self.phases, "Standard error of the volume fraction of {}")
 
     @cached_property
-    def volume_fraction_systematic(self) -> dict[str, Any]:
+    def volume_fraction_systematic(self) -> dict[str, BaseSignal]:
         """Uncertainty from the calibration of the elements."""
         return self._maps(self._fractions[2], self.phases, "Systematic uncertainty of the volume fraction of {}")
 
     @cached_property
-    def mass_fraction(self) -> dict[str, Any]:
+    def mass_fraction(self) -> dict[str, BaseSignal]:
         """Share of the mass of the column."""
         return self._maps(self.found.fractions("mass")[0], self.phases, "Mass fraction of {}")
 
     @cached_property
-    def thickness(self) -> dict[str, Any]:
+    def thickness(self) -> dict[str, BaseSignal]:
         """nm of each phase in the column."""
         return self._maps(self.found.thickness, self.phases, "Thickness of {}", "nm")
 
     @cached_property
-    def thickness_std(self) -> dict[str, Any]:
+    def thickness_std(self) -> dict[str, BaseSignal]:
         """Standard errors from counting."""
         return self._maps(self.found.std, self.phases, "Standard error of the thickness of {}", "nm")
 
     @cached_property
-    def phase_map(self) -> Any:
+    def phase_map(self) -> BaseSignal:
         """Number of the phase with the largest volume, in the order of ``phases``; -1 where none explains the pixel."""
         return self._map(self.found.dominant(), "Phase with the largest volume")
 
     @cached_property
-    def status(self) -> Any:
+    def status(self) -> BaseSignal:
         """:class:`~hyperspy_assb.eds.phases.evidence.PhaseStatus` as integers."""
         return self._map(self.found.status, "Status")
 
     @cached_property
-    def p_value(self) -> Any:
+    def p_value(self) -> BaseSignal:
         """Of the hypothesis that the elements are those of a mixture."""
         return self._map(self.found.p_value, "p value of a mixture of the phases")
 
     @cached_property
-    def residual(self) -> dict[str, Any]:
+    def residual(self) -> dict[str, BaseSignal]:
         """Atoms/nm^2 of each element that the nearest mixture lacks, over their standard errors."""
         return self._maps(self.found.residual_ratio, self.found.elements, "Residual of {} in standard errors")
 
@@ -319,7 +320,7 @@ class EDSPhases(Result):
         --------
         >>> import numpy as np
         >>> from hyperspy_assb.simulation import micro_battery
-        >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
         >>> p = s.quantify_phases()
         >>> left = np.array([[True, False, False], [True, False, False]])
         >>> p.regions({"left": left})[["volume", "volume std", "volume systematic"]].round(2)
@@ -353,7 +354,7 @@ class EDSPhases(Result):
         Examples
         --------
         >>> from hyperspy_assb.simulation import micro_battery
-        >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
         >>> s.quantify_phases().check_mixture().explained
         True
         """
@@ -379,7 +380,7 @@ class EDSPhases(Result):
         lines += _pixels_in_words(self.status_counts(), self.found.status.size)
         return "\n".join((*lines, *notes))
 
-    def plot(self) -> Any:
+    def plot(self) -> NDArray[np.object_]:
         """Plot fractions, phase map and status; returns the matplotlib axes."""
         from hyperspy_assb.plotting.eds import plot_phases
 

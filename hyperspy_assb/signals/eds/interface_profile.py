@@ -8,6 +8,7 @@ from typing import Any
 import hyperspy.api as hs
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from hyperspy_assb.eds.interfaces.interface_changes import compare_interfaces
@@ -176,7 +177,7 @@ class InterfaceProfile(Result):
         ]
         return "\n".join((*lines, *self.notes))
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Plot the profiles with their fits; returns the matplotlib axes.
 
         Parameters

@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 import hyperspy.api as hs
 import numpy as np
 import pandas as pd
+from exspy.models import EDSTEMModel
+from hyperspy.signals import BaseSignal
 from numpy.typing import NDArray
 
 from hyperspy_assb import provenance
@@ -91,7 +93,7 @@ class LineCounts(Result):
     Examples
     --------
     >>> from hyperspy_assb.simulation import micro_battery
-    >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+    >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
     >>> n = s.fit_line_counts(["Fe_Ka", "P_Ka"])
     >>> n.counts["Fe_Ka"].data.round(), n.std["Fe_Ka"].data.round()
     (array([[158., 153.,  76.],
@@ -114,12 +116,12 @@ class LineCounts(Result):
     codes: NDArray[np.int8] = field(repr=False)
 
     @cached_property
-    def counts(self) -> dict[str, Any]:
+    def counts(self) -> dict[str, BaseSignal]:
         """Counts of the main line by line, as HyperSpy signals."""
         return {line: self._intensity(self.values[:, i], line) for i, line in enumerate(self.lines)}
 
     @cached_property
-    def std(self) -> dict[str, Any]:
+    def std(self) -> dict[str, BaseSignal]:
         """Their standard errors."""
         return {
             line: self._intensity(self.values_std[:, i], line, "Standard error of ")
@@ -127,12 +129,12 @@ class LineCounts(Result):
         }
 
     @cached_property
-    def status(self) -> Any:
+    def status(self) -> BaseSignal:
         """:class:`~hyperspy_assb.eds.composition.atoms.FitStatus` as integers."""
         return self._map(self.codes, "Status of the fit")
 
     @cached_property
-    def model(self) -> Any:
+    def model(self) -> EDSTEMModel | None:
         """exspy's model with all values and standard errors, and the continuum as a component of its own.
 
         None where there is none: of lazy signals, and of counts from a file, which holds no model.
@@ -140,11 +142,11 @@ class LineCounts(Result):
         return None
 
     @property
-    def intensities(self) -> list[Any]:
+    def intensities(self) -> list[BaseSignal]:
         """The list that exspy's ``quantification`` takes, sorted by name as exspy's own."""
         return [self.counts[line] for line in sorted(self.lines)]
 
-    def select(self, lines: Sequence[str]) -> list[Any]:
+    def select(self, lines: Sequence[str]) -> list[BaseSignal]:
         """The list for some of the lines, in their order.
 
         Parameters
@@ -165,7 +167,7 @@ class LineCounts(Result):
         Examples
         --------
         >>> from hyperspy_assb.simulation import micro_battery
-        >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
         >>> s.fit_line_counts(["Fe_Ka", "P_Ka"]).select(["P_Ka"])
         [<BaseSignal, title: P_Ka, dimensions: (3, 2|)>]
         """
@@ -180,7 +182,7 @@ class LineCounts(Result):
         lines = [f"{line}: {row[line]:.4g} ± {row[f'{line} std']:.2g} counts in all pixels." for line in self.lines]
         return "\n".join((*lines, *self.notes))
 
-    def plot(self) -> Any:
+    def plot(self) -> NDArray[np.object_]:
         """Plot the counts of every line; returns the matplotlib axes."""
         from hyperspy_assb.plotting.eds import plot_line_counts
 

@@ -70,7 +70,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
             noted = self.metadata.get_item(DEFAULTS, None) or []
             self.metadata.set_item(DEFAULTS, sorted({*noted, *invented}))
 
-    def set_microscope_parameters(self, *args: Any, **kwargs: Any) -> Any:
+    def set_microscope_parameters(self, *args: Any, **kwargs: Any) -> None:
         """Set microscope parameters, as :meth:`exspy.signals.EDSTEMSpectrum.set_microscope_parameters` does.
 
         Parameters
@@ -81,17 +81,16 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         Examples
         --------
         >>> from hyperspy_assb.simulation import micro_battery
-        >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
         >>> s.set_microscope_parameters(energy_resolution_MnKa=132.0)
         >>> s.metadata.Acquisition_instrument.TEM.Detector.EDS.energy_resolution_MnKa
         132.0
         """
-        result = super().set_microscope_parameters(*args, **kwargs)
+        super().set_microscope_parameters(*args, **kwargs)
         noted = self.metadata.get_item(DEFAULTS, None)
         if noted:
             left = [name for name in noted if kwargs.get(name) is None]
             self.metadata.set_item(DEFAULTS, left)
-        return result
 
     @contextmanager
     def _as_exspy(self) -> Any:
@@ -145,7 +144,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         Examples
         --------
         >>> from hyperspy_assb.simulation import micro_battery
-        >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
         >>> found = s.prepare_battery_lines(["O", "P", "V", "Fe"])
         >>> found.names
         ['V_La', 'O_Ka', 'Fe_La', 'P_Ka', 'V_Ka', 'Fe_Ka']
@@ -187,7 +186,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         Examples
         --------
         >>> from hyperspy_assb.simulation import micro_battery
-        >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
         >>> found = s.fit_line_counts(["Fe_Ka", "P_Ka"])
         >>> print(found.summary())
         Fe_Ka: 1458 ± 36 counts in all pixels.
@@ -216,7 +215,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         Examples
         --------
         >>> from hyperspy_assb.simulation import micro_battery
-        >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
         >>> s.axes_manager.signal_axes[0].offset += 0.03
         >>> found = s.check_energy_calibration()
         >>> round(1000 * found.offset), round(found.resolution)
@@ -245,7 +244,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         Examples
         --------
         >>> from hyperspy_assb.simulation import micro_battery
-        >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
         >>> axis = s.axes_manager.signal_axes[0]
         >>> axis.offset += 0.03
         >>> before = axis.offset
@@ -315,7 +314,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         Examples
         --------
         >>> from hyperspy_assb.simulation import micro_battery
-        >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
         >>> c = s.quantify_composition(elements=["C", "O", "Al", "P", "Fe", "Ge", "Si", "Cu"])
         >>> c.mean().round(1).loc[["O", "P", "Fe"]]
                  at. %  std  systematic
@@ -377,7 +376,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         Examples
         --------
         >>> from hyperspy_assb.simulation import micro_battery
-        >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
         >>> p = s.quantify_phases()
         >>> p.phases
         ('olivine', 'LAGP', 'Li3V2(PO4)3', 'carbon')
@@ -516,7 +515,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         --------
         >>> from hyperspy_assb.eds.comparison.composition_change import CompositionOptions
         >>> from hyperspy_assb.simulation import micro_battery
-        >>> battery = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB")
+        >>> battery = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB")
         >>> options = CompositionOptions(register=False)
         >>> c = battery.edx_before.compare_composition(battery.edx_after, options=options)
         >>> print(c.summary().splitlines()[1])
@@ -554,7 +553,7 @@ class LazyASSBEDSTEMSpectrum(ASSBEDSTEMSpectrum, LazyEDSTEMSpectrum):
     Examples
     --------
     >>> from hyperspy_assb.simulation import micro_battery
-    >>> s = micro_battery(shape=(2, 3), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after.as_lazy()
+    >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after.as_lazy()
     >>> type(s).__name__
     'LazyASSBEDSTEMSpectrum'
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,10 @@ from hyperspy_assb.simulation.acom.conditions import DiffractionConditions
 from hyperspy_assb.simulation.acom.crystal import DiffractionCrystal, load_crystals
 from hyperspy_assb.simulation.acom.patterns import rotation_matrices
 from hyperspy_assb.simulation.state import MATERIALS, LamellaState
+
+if TYPE_CHECKING:
+    import dask.array
+    from hyperspy.signals import BaseSignal
 
 #: Crystals of the lamella, in the order of :data:`MATERIALS`.
 CRYSTALS = ("LiFePO4", "FePO4", "LAGP")
@@ -178,7 +182,7 @@ class DiffractionScan:
         )
         return data.reshape(*size, *self.conditions.shape)
 
-    def lazy_patterns(self, chunks: tuple[int, int] = (16, 16), *, noise: bool = True) -> Any:
+    def lazy_patterns(self, chunks: tuple[int, int] = (16, 16), *, noise: bool = True) -> dask.array.Array:
         """
         Patterns of the whole scan as a dask array, simulated block by block when they are wanted.
 
@@ -251,7 +255,7 @@ def patterns_to_signal(
     pixel_size: float | None = None,
     title: str = "",
     signal_type: str | None = None,
-):
+) -> BaseSignal:
     """
     Wrap simulated patterns in a HyperSpy signal.
 
@@ -317,7 +321,7 @@ def simulate_scan(
     noise: bool = True,
     title: str = "",
     signal_type: str | None = None,
-):
+) -> BaseSignal:
     """
     Simulate a scan of diffraction patterns of a lamella.
 

@@ -245,7 +245,7 @@ def draw_spectra(
     return out.reshape(*shape, conditions.n_channels)
 
 
-def simulate_xrays(
+def simulate_edx(
     columns: Mapping[str, np.ndarray],
     conditions: XRayConditions | None = None,
     rng: np.random.Generator | int | None = None,
@@ -281,8 +281,8 @@ def simulate_xrays(
 
     Examples
     --------
-    >>> from hyperspy_assb.simulation import simulate_xrays
-    >>> counts = simulate_xrays({"LiFePO4": 60.0, "carbon": [0.0, 3.0]}, rng=1)
+    >>> from hyperspy_assb.simulation import simulate_edx
+    >>> counts = simulate_edx({"LiFePO4": 60.0, "carbon": [0.0, 3.0]}, rng=1)
     >>> counts.shape
     (2, 2048)
     """
@@ -312,6 +312,16 @@ def sensitivity(line: str, conditions: XRayConditions | None = None) -> float:
     float
         Counts per electron and atom/nm^2 (nm^2) in the Gaussian of this line, without those in its tail and escape
         peak; 1 nm^2 is 1e10 barn, the unit of exspy's cross-sections.
+
+    Raises
+    ------
+    AssbValueError
+        If the line is not simulated.
+
+    Examples
+    --------
+    >>> sensitivity("Fe_Ka") > sensitivity("Ge_Ka")
+    True
     """
     conditions = conditions or XRayConditions()
     found = [known for known in lines(line.partition("_")[0]) if known.name == line]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import special
@@ -13,7 +14,10 @@ from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.simulation.eds.column_spectra import draw_counts, expected_spectra, exposure, with_contamination
 from hyperspy_assb.simulation.eds.conditions import XRayConditions
 from hyperspy_assb.simulation.eds.physics import atom_densities
-from hyperspy_assb.simulation.eds.signals import CELL_ELEMENTS, shares, xrays_to_signal
+from hyperspy_assb.simulation.eds.signals import CELL_ELEMENTS, edx_to_signal, shares
+
+if TYPE_CHECKING:
+    from hyperspy.signals import BaseSignal
 
 #: 10-90 % width of an error function over its standard deviation.
 WIDTH_OVER_SIGMA = float(2 * special.ndtri(0.9))
@@ -53,6 +57,12 @@ class InterfaceOptions:
         Direction in degrees in which the distance grows, from x to y; 0 crosses the map along x.
     position
         Where the boundary lies, in nm from the middle of the map in that direction; None draws it within a pixel.
+
+    Examples
+    --------
+    >>> options = InterfaceOptions(width={"Fe": 4.0}, tilt=3.0)
+    >>> round(options.smear, 1)
+    4.2
     """
 
     width: float | Mapping[str, float] = 0.0
@@ -95,6 +105,11 @@ class InterfaceOptions:
         -------
         float
             nm.
+
+        Examples
+        --------
+        >>> InterfaceOptions(width={"Fe": 4.0}).width_of("Ge")
+        0.0
         """
         return self.width.get(element, 0.0) if isinstance(self.width, Mapping) else self.width
 
@@ -190,6 +205,12 @@ class InterfaceTruth:
         migration, without what probe and tilt make of it.
     electrons
         Electrons for each pixel.
+
+    Examples
+    --------
+    >>> truth = simulate_interface(InterfaceOptions(shape=(2, 8), width=5.0), rng=1).truth
+    >>> truth.distance[0].round(), sorted(truth.beyond)
+    (array([-7., -5., -3., -1.,  1.,  3.,  5.,  7.]), ['Al', 'Fe', 'Ge'])
     """
 
     options: InterfaceOptions
@@ -216,6 +237,12 @@ class InterfaceScene:
         Conditions of the measurement.
     signal_type
         HyperSpy signal type of :attr:`signal`.
+
+    Examples
+    --------
+    >>> scene = simulate_interface(InterfaceOptions(shape=(2, 8)), rng=1)
+    >>> scene.counts.shape, scene.signal
+    ((2, 8, 2048), <EDSTEMSpectrum, title: Virtual interface, X-rays, dimensions: (8, 2|2048)>)
     """
 
     counts: np.ndarray
@@ -224,9 +251,9 @@ class InterfaceScene:
     signal_type: str = "EDS_TEM"
 
     @cached_property
-    def signal(self):
+    def signal(self) -> BaseSignal:
         """The map as HyperSpy signal."""
-        return xrays_to_signal(
+        return edx_to_signal(
             self.counts,
             self.conditions,
             electrons=self.truth.electrons,

@@ -155,6 +155,12 @@ def mean_free_path(name: str, beam: Beam | None = None) -> float:
     -------
     float
         nm; without surface and retardation losses.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import Beam
+    >>> round(mean_free_path("LiFePO4", Beam()))
+    143
     """
     p = phase(name)
     probability = bulk_probability(p.energy[1:], p.loss_function[1:], beam or Beam())

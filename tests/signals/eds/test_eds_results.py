@@ -21,7 +21,7 @@ SHAPE = (6, 8)
 
 @pytest.fixture(scope="module")
 def results() -> dict[str, Result]:
-    battery = micro_battery(shape=SHAPE, seed=6, xray_signal_type="EDS_TEM_ASSB")
+    battery = micro_battery(shape=SHAPE, seed=6, edx_signal_type="EDS_TEM_ASSB")
     before, after = battery.edx_before, battery.edx_after
     after.data[0, 0] = 0
     boundary = simulate_interface(InterfaceOptions(width=6.0), rng=1, signal_type="EDS_TEM_ASSB").signal

@@ -21,10 +21,10 @@ from hyperspy_assb.simulation import (
     InterfaceOptions,
     LamellaOptions,
     XRayConditions,
+    edx_to_signal,
     micro_battery,
+    simulate_edx,
     simulate_interface,
-    simulate_xrays,
-    xrays_to_signal,
 )
 from hyperspy_assb.simulation.eds.column_spectra import exposure, with_contamination
 from hyperspy_assb.simulation.eds.physics import areal_densities
@@ -37,9 +37,9 @@ CONDITIONS = XRayConditions(counts_per_channel=1.0)
 def make_map(columns=None, *, seed=0, conditions=CONDITIONS, shape=(6, 8), pixel_size=5.0):
     columns = columns or {"LiFePO4": 60.0, "LAGP": 40.0}
     columns = {name: np.broadcast_to(np.asarray(nm, dtype=float), shape) for name, nm in columns.items()}
-    counts = simulate_xrays(columns, conditions, np.random.default_rng(seed))
+    counts = simulate_edx(columns, conditions, np.random.default_rng(seed))
     electrons = exposure(with_contamination(areal_densities(columns), conditions), conditions)
-    return xrays_to_signal(counts, conditions, electrons=electrons, pixel_size=pixel_size, signal_type="EDS_TEM_ASSB")
+    return edx_to_signal(counts, conditions, electrons=electrons, pixel_size=pixel_size, signal_type="EDS_TEM_ASSB")
 
 
 @pytest.fixture(scope="module")
@@ -556,7 +556,7 @@ class TestComparison:
 
 
 def test_virtual_battery_before_and_after():
-    battery = micro_battery((24, 24), seed=2, xray_signal_type="EDS_TEM_ASSB", lamella=LamellaOptions())
+    battery = micro_battery((24, 24), seed=2, edx_signal_type="EDS_TEM_ASSB", lamella=LamellaOptions())
     truth = battery.edx_truth_after
     found = battery.edx_after.quantify_phases(densities={"carbon": 2.08})
     fractions, _, systematic = found.found.fractions(clipped=False)

@@ -31,7 +31,7 @@ ABOUT = (
 
 
 @dataclass(frozen=True)
-class XRayAnalysis:
+class EDXAnalysis:
     """Elements and phases of an EDX map with what is said of them.
 
     Parameters
@@ -63,7 +63,7 @@ class XRayAnalysis:
         return bool(np.any(self.phases.found.status == PhaseStatus.GOOD))
 
 
-def analyse_xrays(
+def analyse_edx(
     signal: Any,
     settings: Settings | None = None,
     *,
@@ -71,7 +71,7 @@ def analyse_xrays(
     progress: Progress | None = None,
     files: Sequence[str | PathLike[str]] = (),
     earlier_warnings: Sequence[str] = (),
-) -> XRayAnalysis:
+) -> EDXAnalysis:
     """Quantify elements and phases, and say what was found.
 
     Parameters
@@ -100,7 +100,7 @@ def analyse_xrays(
     if found is not None:
         findings = (*findings, *(f"Before it was corrected: {text}" for text in found.notes))
     record = {**phases.provenance, "files": [provenance.describe_file(path) for path in files if Path(path).is_file()]}
-    return XRayAnalysis(
+    return EDXAnalysis(
         phases=phases,
         summed=summed,
         findings=findings,
@@ -109,7 +109,7 @@ def analyse_xrays(
     )
 
 
-def build_xray_report(analysis: XRayAnalysis) -> Report:
+def build_xray_report(analysis: EDXAnalysis) -> Report:
     """The page of an analysis."""
     phases, record = analysis.phases, analysis.record
     shape = " × ".join(map(str, phases.shape))
@@ -152,7 +152,7 @@ def build_xray_report(analysis: XRayAnalysis) -> Report:
     return report
 
 
-def write_xrays(analysis: XRayAnalysis, folder: Path) -> Report:
+def write_edx(analysis: EDXAnalysis, folder: Path) -> Report:
     """Write an analysis to an empty folder.
 
     There will be ``report.html``, ``phases.hspy`` (everything, see :func:`hyperspy_assb.load`),
