@@ -47,6 +47,19 @@ def plot_truth_result(
     -------
     tuple of Axes
         Truth, result, difference, and result against truth.
+
+    Raises
+    ------
+    AssbValueError
+        If truth and result differ in shape.
+
+    Examples
+    --------
+    >>> truth = np.linspace(0.0, 1.0, 16).reshape(4, 4)
+    >>> result = truth + np.random.default_rng(1).normal(0.0, 0.1, truth.shape)
+    >>> axes = plot_truth_result(truth, result, std=np.full((4, 4), 0.1), label="x")
+    >>> len(axes)
+    4
     """
     if axes is None:
         _, axes = plt.subplots(1, 4, figsize=(14, 3.3), layout="constrained", width_ratios=(1, 1, 1, 1))

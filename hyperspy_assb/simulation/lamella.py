@@ -39,6 +39,14 @@ class LamellaOptions:
         are wholly one or the other.
     grain_size, domain_size
         Mean distance in nm of neighbouring LAGP grains, and of domains of mosaic particles.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> thin = LamellaOptions(thickness=(50.0, 60.0))
+    >>> lamella = build_lamella((16, 16), np.random.default_rng(1), thin)
+    >>> bool(45.0 < np.median(lamella.before.thickness) < 65.0)
+    True
     """
 
     field_width: float = 1500.0

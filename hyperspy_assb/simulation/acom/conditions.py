@@ -80,6 +80,14 @@ class DiffractionConditions:
         Incident directions that are summed along the precession circle and within the probe.
     pixel_size
         Of the camera, in µm; with the scale it gives the camera length.
+
+    Examples
+    --------
+    >>> conditions = DiffractionConditions(beam_energy=200.0)
+    >>> round(conditions.wavelength, 5), round(conditions.gamma, 3), round(conditions.camera_length)
+    (0.02508, 1.391, 183)
+    >>> conditions.direct_beam_position, round(conditions.disc_radius, 1), conditions.projection.shape
+    ((128.0, 128.0), 1.7, (2, 2))
     """
 
     beam_energy: float = 200.0
@@ -192,6 +200,11 @@ class DiffractionConditions:
         -------
         numpy.ndarray
             Column and row in pixels, ``(..., 2)``.
+
+        Examples
+        --------
+        >>> DiffractionConditions().to_pixels(np.zeros((1, 2)))
+        array([[128., 128.]])
         """
         return np.asarray(vectors, dtype=float)[..., :2] @ self.projection.T + self.direct_beam_position
 
@@ -208,6 +221,12 @@ class DiffractionConditions:
         -------
         DiffractionConditions
             Scale, centre, stated calibration, descan and pixel size go with it.
+
+        Examples
+        --------
+        >>> small = DiffractionConditions().with_shape((64, 64))
+        >>> small.shape, small.scale > DiffractionConditions().scale
+        ((64, 64), True)
         """
         factor = self.shape[1] / shape[1]
 

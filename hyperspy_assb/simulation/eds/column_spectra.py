@@ -351,6 +351,11 @@ def true_k_factors(line_names: list[str], conditions: XRayConditions | None = No
     -------
     list
         ``k`` in weight fraction = k x counts of the line, relative to the first line.
+
+    Examples
+    --------
+    >>> [round(k, 2) for k in true_k_factors(["P_Ka", "Fe_Ka"])]
+    [1.0, 1.33]
     """
     factors = [atomic_number_and_mass(name.partition("_")[0])[1] / sensitivity(name, conditions) for name in line_names]
     return [factor / factors[0] for factor in factors]

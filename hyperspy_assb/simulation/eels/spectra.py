@@ -133,6 +133,12 @@ def relative_thickness(columns: Mapping[str, np.ndarray], conditions: EELSCondit
     -------
     numpy.ndarray
         t/lambda, surface and retardation losses included, with the shape of the columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> relative_thickness({"LiFePO4": np.array([50.0, 100.0])}).round(2)
+    array([0.36, 0.72])
     """
     conditions = conditions or EELSConditions()
     names, thickness, shape = _stack(columns)
