@@ -20,7 +20,7 @@ from rich.text import Text
 from hyperspy_assb import __version__
 from hyperspy_assb.errors import AssbFileNotFoundError
 from hyperspy_assb.report.output import OutputError, check_target, recorded_warnings, whole_folder
-from hyperspy_assb.report.recipe import Recipe, UsageError, parse_elements, read_recipe
+from hyperspy_assb.report.recipe import Recipe, UsageError, parse_elements, parse_phases, read_recipe
 
 
 class _OneLineErrors(typer.core.TyperGroup):
@@ -72,6 +72,12 @@ assb index scan.blo --phases lfp,fp,lagp --out maps""",
 )
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the result; written whole or not at all.")]
+Materials = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--materials", help="TOML table of materials and electrodes of your own, as mine.toml; repeated for several."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace the folder once the new result is whole.")]
 
 
@@ -124,11 +130,14 @@ assb fit aluminium.dm3 --out result --elements Al --valence plasmon
 
 assb fit edx.emd --out edx --thickness 100 --k-factors factors.csv
 
+assb fit edx.emd --out edx --materials mine.toml --phases NMC811,argyrodite,carbon --k-factors factors.csv
+
 assb fit *.dm4 --out results --recipe recipe.toml
 
-A recipe holds [bold]elements[/bold] (a list), [bold]valence[/bold], [bold]references[/bold] (the name of a file,
-or a table of boxes by phase), [bold]thickness[/bold], [bold]k_factors[/bold] (the name of a file),
-[bold]absorption[/bold] and [bold]correct_energy[/bold] (true or false); options given here come before it."""
+A recipe holds [bold]elements[/bold] and [bold]phases[/bold] (lists), [bold]valence[/bold],
+[bold]references[/bold] (the name of a file, or a table of boxes by phase), [bold]thickness[/bold],
+[bold]k_factors[/bold] (the name of a file), [bold]absorption[/bold] and [bold]correct_energy[/bold] (true or false);
+options given here come before it."""
 )
 def fit(
     files: Annotated[list[Path], typer.Argument(help="Spectrum images in any format that HyperSpy reads.")],
@@ -140,6 +149,13 @@ def fit(
             "by default those of the cell and of its preparation."
         ),
     ] = None,
+    phases: Annotated[
+        str | None,
+        typer.Option(
+            help="X-rays: materials that are looked for, as LiFePO4,LAGP,carbon; by default those of the cell."
+        ),
+    ] = None,
+    materials: Materials = None,
     valence: Annotated[str | None, typer.Option(help="continuum (the default), or plasmon for simple metals.")] = None,
     references: Annotated[
         list[str] | None,
@@ -173,6 +189,7 @@ def fit(
         options = {} if recipe is None else read_recipe(recipe)
         given = {
             "elements": parse_elements(elements),
+            "phases": parse_phases(phases),
             "valence": valence,
             "references": tuple(references) if references else None,
             "thickness": thickness,
@@ -185,6 +202,7 @@ def fit(
     except UsageError as error:
         raise typer.BadParameter(str(error)) from None
     with _one_line_failure():
+        _add_materials(materials)
         for target in targets.values():
             check_target(target, force=force, inputs=files)
     failed = False
@@ -275,13 +293,17 @@ assb index scan.mib --phases lfp,fp,lagp,mine.cif --out maps --scale 0.012 --cen
 
 assb index scan.hspy --phases lfp,fp --out maps --no-calibrate
 
-Phases are [bold]lfp, fp, lagp, lvp[/bold], or paths of CIFs. The scan is read block by block: it need not fit in
+assb index scan.blo --materials mine.toml --phases NMC811,lagp --out maps
+
+Phases are materials that have a crystal structure ([bold]lfp, fp, lagp, lvp[/bold], and your own of
+[bold]--materials[/bold]), or paths of CIFs. The scan is read block by block: it need not fit in
 memory."""
 )
 def index(
     file: Annotated[Path, typer.Argument(help="4D-STEM scan in any format that HyperSpy reads.")],
     phases: Annotated[str, typer.Option(help="Phases that are offered, as lfp,fp,lagp, or paths of CIFs.")],
     out: Out,
+    materials: Materials = None,
     scale: Annotated[float | None, typer.Option(help="1/Å per pixel, where the file does not state it.")] = None,
     centre: Annotated[str | None, typer.Option(help="Column and row of the direct beam in pixels, as 128,130.")] = None,
     scan_rotation: Annotated[
@@ -312,6 +334,7 @@ def index(
     }
     with _one_line_failure(), _progress(file.name) as stage, whole_folder(out, force=force, inputs=[file]) as folder:
         stage("read", 0, 0)
+        _add_materials(materials)
         if not file.exists():  # before the imports, which take seconds
             raise AssbFileNotFoundError(f"There is no file {file}.")
         with _quiet_imports():
@@ -330,6 +353,15 @@ def index(
         write_orientations(analysis, folder)
         stage("write", 1, 1)
     _finish(out, analysis.findings, analysis.warnings)
+
+
+def _add_materials(paths: list[Path] | None) -> None:
+    """Make the user's own materials known to every step of a command."""
+    if paths:
+        from hyperspy_assb.reference.materials import add_materials
+
+        for path in paths:
+            add_materials(path)
 
 
 def _parse_numbers(text: str, count: int) -> list[float]:

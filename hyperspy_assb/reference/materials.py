@@ -77,8 +77,8 @@ def add_materials(path: str | os.PathLike[str]) -> None:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
+    AssbFileError
+        If the file cannot be read; an AssbFileNotFoundError if there is none.
     MaterialError
         If a row is wrong; the message names the row and the file, and nothing of the file is added.
 

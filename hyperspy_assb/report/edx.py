@@ -67,6 +67,7 @@ def analyse_edx(
     signal: Any,
     settings: Settings | None = None,
     *,
+    phases: Sequence[str] | None = None,
     correct_energy: bool = False,
     progress: Progress | None = None,
     files: Sequence[str | PathLike[str]] = (),
@@ -80,6 +81,8 @@ def analyse_edx(
         An EDX signal of this package, lazy or not.
     settings
         Elements, thickness, k-factors, absorption; None: as :meth:`.ASSBEDSTEMSpectrum.quantify_phases` has them.
+    phases
+        Materials that are looked for; None: those of the cell.
     correct_energy
         Whether energy axis and resolution are first corrected by the lines of the summed spectrum.
     progress
@@ -94,14 +97,17 @@ def analyse_edx(
     report("fit", 0, 0)
     with recorded_warnings() as messages:
         found = signal.correct_energy_calibration() if correct_energy else None
-        phases = signal.quantify_phases(**vars(settings))
+        quantified = signal.quantify_phases(phases, **vars(settings))
         summed = fit_summed_spectrum(read_map(signal, need_angle=False), replace(settings, absorption=False))
-    findings = tuple(phases.summary().splitlines())
+    findings = tuple(quantified.summary().splitlines())
     if found is not None:
         findings = (*findings, *(f"Before it was corrected: {text}" for text in found.notes))
-    record = {**phases.provenance, "files": [provenance.describe_file(path) for path in files if Path(path).is_file()]}
+    record = {
+        **quantified.provenance,
+        "files": [provenance.describe_file(path) for path in files if Path(path).is_file()],
+    }
     return EDXAnalysis(
-        phases=phases,
+        phases=quantified,
         summed=summed,
         findings=findings,
         warnings=tuple(dict.fromkeys([*earlier_warnings, *messages])),

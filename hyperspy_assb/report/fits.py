@@ -29,7 +29,14 @@ def fit_low_loss(signal: Any, plan: Recipe, folder: Path, progress: Progress, **
         Called with stage, done and total.
     told
         ``files`` and ``earlier_warnings`` of :func:`.analyse_low_loss`.
+
+    Raises
+    ------
+    AssbValueError
+        If the recipe names phases, or references that cannot be used.
     """
+    if plan.phases:
+        raise AssbValueError("Low-loss maps take their phases from --references; --phases is for EDX.")
     references = load_references(plan.references, signal)
     analysis = analyse_low_loss(signal, plan.elements, plan.valence, references, progress, **told)
     progress("write", 0, 0)
@@ -61,7 +68,9 @@ def fit_edx(signal: Any, plan: Recipe, folder: Path, progress: Progress, **told:
             k_factors=plan.k_factors,
             absorption=plan.absorption,
         )
-        analysis = analyse_edx(signal, settings, correct_energy=plan.correct_energy, progress=progress, **told)
+        analysis = analyse_edx(
+            signal, settings, phases=plan.phases, correct_energy=plan.correct_energy, progress=progress, **told
+        )
     except ValueError as error:
         if "thickness=" in str(error):
             raise AssbValueError(f"{error} On the command line: --thickness, or --no-absorption.") from error

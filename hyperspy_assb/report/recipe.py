@@ -12,7 +12,7 @@ from typing import Any
 from hyperspy_assb.errors import AssbValueError
 
 VALENCE = ("continuum", "plasmon")
-_KEYS = ("elements", "valence", "references", "thickness", "k_factors", "absorption", "correct_energy")
+_KEYS = ("elements", "phases", "valence", "references", "thickness", "k_factors", "absorption", "correct_energy")
 _BOX = re.compile(r"^(?P<phase>[^=]+)=(?P<slices>\d*:\d*(,\d*:\d*)*)$")
 
 
@@ -28,6 +28,8 @@ class Recipe:
     ----------
     elements
         Elements whose edges are fitted; None: by the metadata or the references.
+    phases
+        Materials that EDX looks for, by their names; None: those of the cell.
     valence
         "continuum" or "plasmon".
     references
@@ -43,6 +45,7 @@ class Recipe:
     """
 
     elements: tuple[str, ...] | None = None
+    phases: tuple[str, ...] | None = None
     valence: str = "continuum"
     references: tuple[str, ...] = ()
     thickness: float | None = None
@@ -73,13 +76,28 @@ def parse_elements(text: str | Sequence[str] | None) -> tuple[str, ...] | None:
     UsageError
         If there is none.
     """
+    return _parse_names(text, "Elements are symbols between commas, as in Li,Fe,P,O.")
+
+
+def parse_phases(text: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Names of materials from ``"lfp,LAGP,carbon"`` or a list, each once.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    return _parse_names(text, "Phases are materials between commas, as in lfp,LAGP,carbon.")
+
+
+def _parse_names(text: str | Sequence[str] | None, told: str) -> tuple[str, ...] | None:
     if text is None:
         return None
-    symbols = text.split(",") if isinstance(text, str) else list(text)
-    symbols = [str(symbol).strip() for symbol in symbols]
-    if not symbols or not all(symbols):
-        raise UsageError("Elements are symbols between commas, as in Li,Fe,P,O.")
-    return tuple(dict.fromkeys(symbols))
+    names = text.split(",") if isinstance(text, str) else list(text)
+    names = [str(name).strip() for name in names]
+    if not names or not all(names):
+        raise UsageError(told)
+    return tuple(dict.fromkeys(names))
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -103,6 +121,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if "elements" in recipe:
         found["elements"] = parse_elements(recipe["elements"])
+    if "phases" in recipe:
+        found["phases"] = parse_phases(recipe["phases"])
     if "valence" in recipe:
         found["valence"] = str(recipe["valence"])
     if "thickness" in recipe:

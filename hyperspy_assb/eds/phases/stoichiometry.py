@@ -313,7 +313,10 @@ def quantify_phases(
     columns, held = options.columns(), options.elements()
     missing = [element for element in held if element not in scene.elements]
     if missing:
-        raise AssbValueError(f"The phases hold {', '.join(missing)}, which is not among the elements: add it.")
+        raise AssbValueError(
+            f"The phases hold {', '.join(missing)}, which is not counted: it is not among the elements, has no line in "
+            "the range, or no factor. Name it in elements=, and give the factor of its line in k_factors=."
+        )
     _must_differ(columns, held)
     composition, (by_element, fit), calibration = quantify_columns(scene, counts, columns, threads=threads)
     names = tuple(columns)
@@ -381,7 +384,9 @@ def phases_of_map(recorded: EDSMap, settings: Settings, options: PhaseOptions) -
     AssbWarning
         If the phases do not explain the map as a whole, or one pixel in fifty and more.
     """
-    prepared = prepare_map(recorded, settings)
+    # Those of phases that a user named are looked for as those that the file names.
+    held = tuple(dict.fromkeys((*recorded.elements, *options.elements())))
+    prepared = prepare_map(replace(recorded, elements=held), settings)
     shape = recorded.shape if 1 <= len(recorded.shape) <= 2 else None
     found = quantify_phases(prepared.scene, recorded.spectra, options, shape=shape)
     told = found.told()
