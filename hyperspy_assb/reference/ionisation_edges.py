@@ -32,7 +32,7 @@ class Edge:
         Sum of the stored table up to 1500 eV above the onset; None for the analytic K shells.
     gos
         How its cross-section is computed: ``"hydrogenic"``, or ``"dipole"`` from tabulated photoabsorption.
-    relative_uncertainty
+    relative_systematic
         Relative standard uncertainty of its cross-section in a 50 eV window, without fine structure.
     sources
         Citations, in full.
@@ -54,7 +54,7 @@ class Edge:
     occupation: int
     oscillator_strength: float | None
     gos: Literal["hydrogenic", "dipole"]
-    relative_uncertainty: float
+    relative_systematic: float
     sources: tuple[str, ...]
     note: str
 
@@ -77,7 +77,7 @@ def _all_edges() -> dict[str, Edge]:
             occupation=int(row["occupation"]),
             oscillator_strength=row.get("oscillator_strength"),
             gos=row["gos"],
-            relative_uncertainty=float(row["relative_uncertainty"]),
+            relative_systematic=float(row["relative_systematic"]),
             sources=tuple(content["sources"][key] for key in row["source"]),
             note=row.get("note", ""),
         )

@@ -347,10 +347,12 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         phases
             Names, and the material of :data:`hyperspy_assb.materials` of each, or the latter alone; None: olivine
             (LiFePO4 and FePO4, which have the same X-ray lines), LAGP, Li3V2(PO4)3 and carbon.
-        k_factors, zeta_factors, thickness, absorption, elements, fit_range
+        k_factors, zeta_factors, thickness, absorption
             As in :meth:`quantify_composition`.
         densities
             g/cm^3 of phases whose density is not that of the reference table, such as {"carbon": 2.0}.
+        elements, fit_range
+            As in :meth:`quantify_composition`; those of the phases are looked for in any case.
         options
             Levels of the flags, and phases and densities where these are not given.
 
@@ -433,10 +435,12 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
             Distance in nm from the boundary, or from the middle of the line, up to which pixels are used.
         smooth
             Standard deviation in pixels over which the phase is smoothed before its boundary is drawn.
-        k_factors, zeta_factors, thickness, absorption, fit_range
+        k_factors, zeta_factors, thickness, absorption
             As in :meth:`quantify_composition`.
         elements
             Elements of the profile; those of the cell by default.
+        fit_range
+            As in :meth:`quantify_composition`.
 
         Returns
         -------
