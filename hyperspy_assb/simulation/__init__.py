@@ -3,7 +3,7 @@
 from hyperspy_assb.simulation.acom.conditions import DiffractionConditions
 from hyperspy_assb.simulation.acom.patterns import simulate_patterns
 from hyperspy_assb.simulation.acom.scan import DiffractionScan, dominant_material, patterns_to_signal, simulate_scan
-from hyperspy_assb.simulation.battery import MicroBattery, Truth, micro_battery, spectra_to_signal
+from hyperspy_assb.simulation.battery import BatteryOptions, MicroBattery, Truth, micro_battery, spectra_to_signal
 from hyperspy_assb.simulation.conditions import Beam, Detector, EELSConditions
 from hyperspy_assb.simulation.eds.column_spectra import sensitivity, simulate_edx, true_k_factors
 from hyperspy_assb.simulation.eds.conditions import Contamination, XRayConditions, XRayDetector
@@ -15,6 +15,7 @@ from hyperspy_assb.simulation.state import MATERIALS, LamellaState, Particles
 
 __all__ = [
     "MATERIALS",
+    "BatteryOptions",
     "Beam",
     "Contamination",
     "Detector",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -155,9 +155,9 @@ class MicroBattery:
 
     Examples
     --------
-    >>> from hyperspy_assb.simulation import DiffractionConditions, micro_battery
-    >>> small = DiffractionConditions().with_shape((64, 64))
-    >>> battery = micro_battery(shape=(4, 6), seed=6, pattern_conditions=small)
+    >>> from hyperspy_assb.simulation import BatteryOptions, DiffractionConditions, micro_battery
+    >>> small = BatteryOptions(patterns=DiffractionConditions().with_shape((64, 64)))
+    >>> battery = micro_battery(shape=(4, 6), seed=6, options=small)
     >>> battery.eels_before, battery.edx_before
     (<EELSSpectrum, title: Virtual micro-battery before bias, dimensions: (6, 4|1024)>, <EDSTEMSpectrum, title:
     Virtual micro-battery before bias, X-rays, dimensions: (6, 4|2048)>)
@@ -183,7 +183,7 @@ class MicroBattery:
         noise: bool = True,
     ) -> None:
         self.truth = truth
-        self.pattern_conditions = pattern_conditions or DiffractionConditions().with_shape((128, 128))
+        self.pattern_conditions = pattern_conditions or _small_patterns()
         self._pattern_seeds = pattern_seeds or dict(
             zip(("grains", "before", "after"), np.random.SeedSequence(0).spawn(3), strict=True)
         )
@@ -347,6 +347,39 @@ class MicroBattery:
         )
 
 
+def _small_patterns() -> DiffractionConditions:
+    return DiffractionConditions().with_shape((128, 128))
+
+
+@dataclass(frozen=True)
+class BatteryOptions:
+    """
+    A lamella, and how each technique looks at it.
+
+    Parameters
+    ----------
+    lamella
+        Sizes and proportions of the lamella.
+    eels
+        Microscope, spectrometer and detector.
+    edx
+        Detector, exposure, contamination.
+    patterns
+        Microscope, precession and camera, by default of 128 x 128 pixels.
+
+    Examples
+    --------
+    >>> noisy = BatteryOptions(eels=EELSConditions(energy_resolution=1.2))
+    >>> micro_battery(shape=(4, 6), options=noisy).conditions.energy_resolution
+    1.2
+    """
+
+    lamella: LamellaOptions = field(default_factory=LamellaOptions)
+    eels: EELSConditions = field(default_factory=EELSConditions)
+    edx: XRayConditions = field(default_factory=XRayConditions)
+    patterns: DiffractionConditions = field(default_factory=_small_patterns)
+
+
 def micro_battery(
     shape: tuple[int, int] = (64, 64),
     seed: int = 0,
@@ -354,12 +387,9 @@ def micro_battery(
     *,
     noise_seed: int | None = None,
     noise: bool = True,
-    conditions: EELSConditions | None = None,
-    lamella: LamellaOptions | None = None,
     signal_type: str = "EELS",
-    edx_conditions: XRayConditions | None = None,
     edx_signal_type: str = "EDS_TEM",
-    pattern_conditions: DiffractionConditions | None = None,
+    options: BatteryOptions | None = None,
 ) -> MicroBattery:
     """
     Simulate a micro-battery before and after bias.
@@ -376,18 +406,12 @@ def micro_battery(
         Seed of noise and zero-loss jitter; by default it follows from `seed`.
     noise
         Whether to draw counts. If not, the signals hold the expectation, jitter included.
-    conditions
-        Microscope, spectrometer and detector.
-    lamella
-        Sizes and proportions of the lamella.
     signal_type
         HyperSpy signal type of the EELS spectra.
-    edx_conditions
-        Conditions of the X-ray measurement: detector, exposure, contamination.
     edx_signal_type
-        HyperSpy signal type of the X-ray spectra.
-    pattern_conditions
-        Microscope, precession and camera of the diffraction patterns; None is the default with 128 x 128 pixels.
+        HyperSpy signal type of the EDX spectra.
+    options
+        The lamella, and how each technique looks at it.
 
     Returns
     -------
@@ -401,13 +425,14 @@ def micro_battery(
     >>> battery.eels_after.axes_manager.navigation_shape
     (8, 8)
     """
-    conditions = conditions or EELSConditions()
+    options = options or BatteryOptions()
+    conditions = options.eels
     structure_stream, noise_stream, grain_stream, pattern_stream = np.random.SeedSequence(seed).spawn(4)
     if noise_seed is not None:
         noise_stream = np.random.SeedSequence(noise_seed)
         pattern_stream = np.random.SeedSequence((noise_seed, 1))
     before_stream, after_stream = pattern_stream.spawn(2)
-    built = build_lamella(shape, np.random.default_rng(structure_stream), lamella)
+    built = build_lamella(shape, np.random.default_rng(structure_stream), options.lamella)
     states, shifts, signals = [], [], []
     for name, state, stream in zip(
         ("before", "after"), (built.before, built.after), noise_stream.spawn(2), strict=True
@@ -434,11 +459,11 @@ def micro_battery(
         eels_after=signals[1],
         conditions=conditions,
         dose=dose,
-        edx_conditions=edx_conditions,
+        edx_conditions=options.edx,
         # Spawned after those of EELS, which therefore stay as they were.
         edx_streams=tuple(noise_stream.spawn(2)),
         edx_signal_type=edx_signal_type,
-        pattern_conditions=pattern_conditions,
+        pattern_conditions=options.patterns,
         pattern_seeds={"grains": grain_stream, "before": before_stream, "after": after_stream},
         noise=noise,
     )

@@ -58,7 +58,7 @@ def test_files_that_hold_something_else(name: str, tmp_path: Path) -> None:
         getattr(hyperspy_assb, name)(path)
 
 
-@pytest.mark.parametrize("name", (*LOADERS, "load"))
+@pytest.mark.parametrize("name", [*LOADERS, "load"])
 def test_missing_files(name: str, tmp_path: Path) -> None:
     with pytest.raises(AssbFileNotFoundError, match=r"^There is no file .*map\.hspy"):
         getattr(hyperspy_assb, name)(tmp_path / "map.hspy")

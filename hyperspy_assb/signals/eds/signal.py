@@ -520,10 +520,10 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         >>> from hyperspy_assb.eds.comparison.composition_change import CompositionOptions
         >>> from hyperspy_assb.simulation import micro_battery
         >>> battery = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB")
-        >>> options = CompositionOptions(register=False)
-        >>> c = battery.edx_before.compare_composition(battery.edx_after, options=options)
+        >>> options, elements = CompositionOptions(register=False), ["C", "O", "Al", "P", "Fe", "Ge"]
+        >>> c = battery.edx_before.compare_composition(battery.edx_after, options=options, elements=elements)
         >>> print(c.summary().splitlines()[1])
-        O: -0.47 ± 1.09 at. % in all blocks together; 0 went up and 0 down of 6.
+        O: -0.75 ± 1.07 at. % in all blocks together; 0 went up and 0 down of 6.
         """
         if not isinstance(after, ASSBEDSTEMSpectrum):
             raise AssbTypeError("after must be an EDX signal as well: set_signal_type('EDS_TEM_ASSB').")

@@ -19,7 +19,6 @@ from hyperspy_assb.signals import ASSBEDSTEMSpectrum, LazyASSBEDSTEMSpectrum
 from hyperspy_assb.simulation import (
     Contamination,
     InterfaceOptions,
-    LamellaOptions,
     XRayConditions,
     edx_to_signal,
     micro_battery,
@@ -556,7 +555,7 @@ class TestComparison:
 
 
 def test_virtual_battery_before_and_after():
-    battery = micro_battery((24, 24), seed=2, edx_signal_type="EDS_TEM_ASSB", lamella=LamellaOptions())
+    battery = micro_battery((24, 24), seed=2, edx_signal_type="EDS_TEM_ASSB")
     truth = battery.edx_truth_after
     found = battery.edx_after.quantify_phases(densities={"carbon": 2.08})
     fractions, _, systematic = found.found.fractions(clipped=False)
