@@ -1,7 +1,7 @@
 """A virtual all-solid-state micro-battery: ground truth for demonstrations, tests and benchmarks."""
 
 from hyperspy_assb.simulation.acom.conditions import DiffractionConditions
-from hyperspy_assb.simulation.acom.patterns import simulate_patterns
+from hyperspy_assb.simulation.acom.patterns import PatternOptions, simulate_patterns
 from hyperspy_assb.simulation.acom.scan import DiffractionScan, dominant_material, patterns_to_signal, simulate_scan
 from hyperspy_assb.simulation.battery import BatteryOptions, MicroBattery, Truth, micro_battery, spectra_to_signal
 from hyperspy_assb.simulation.conditions import Beam, Detector, EELSConditions
@@ -29,6 +29,7 @@ __all__ = [
     "LamellaState",
     "MicroBattery",
     "Particles",
+    "PatternOptions",
     "Truth",
     "XRayConditions",
     "XRayDetector",

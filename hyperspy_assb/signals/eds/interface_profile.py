@@ -189,6 +189,14 @@ class InterfaceProfile(Result):
         -------
         matplotlib.axes.Axes
             With the profiles.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import InterfaceOptions, simulate_interface
+        >>> s = simulate_interface(InterfaceOptions(shape=(4, 16)), rng=1, signal_type="EDS_TEM_ASSB").signal
+        >>> ax = s.interface_profile(probe=1.5, elements=["O", "Fe"]).plot()
+        >>> ax.get_xlabel()
+        'Distance (nm)'
         """
         from hyperspy_assb.plotting.eds import plot_interface
 

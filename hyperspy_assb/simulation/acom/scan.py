@@ -360,9 +360,7 @@ def simulate_scan(
     noise_seed: int | np.random.SeedSequence | None = None,
     pixel_size: float | None = None,
     lazy: bool = False,
-    chunks: tuple[int, int] = (16, 16),
     noise: bool = True,
-    title: str = "",
     signal_type: str | None = None,
 ) -> BaseSignal:
     """
@@ -380,12 +378,8 @@ def simulate_scan(
         nm between neighbouring patterns.
     lazy
         Whether to simulate blocks only when they are wanted.
-    chunks
-        Rows and columns of the scan in a block of a lazy signal.
     noise
         Whether to draw electrons.
-    title
-        Title in the metadata.
     signal_type
         HyperSpy signal type; None is "ACOM" where it is registered.
 
@@ -403,5 +397,5 @@ def simulate_scan(
     """
     conditions = conditions or DiffractionConditions()
     scan = DiffractionScan(state, conditions, seed, noise_seed)
-    data = scan.lazy_patterns(chunks, noise=noise) if lazy else scan.patterns(noise=noise)
-    return patterns_to_signal(data, conditions, pixel_size=pixel_size, title=title, signal_type=signal_type)
+    data = scan.lazy_patterns(noise=noise) if lazy else scan.patterns(noise=noise)
+    return patterns_to_signal(data, conditions, pixel_size=pixel_size, signal_type=signal_type)
