@@ -141,7 +141,7 @@ def build_xray_report(analysis: EDXAnalysis) -> Report:
                 "every pixel. Grey: no value.",
             )
         ],
-        tables=[Table(phases.regions().reset_index(), "Fractions of volume, mass and area.")]
+        tables=[Table(phases.phase_fractions().reset_index(), "Fractions of volume, mass and area.")]
         if analysis.explained
         else [],
     )
@@ -178,7 +178,7 @@ def write_edx(analysis: EDXAnalysis, folder: Path) -> Report:
     table.to_csv(folder / "table.csv", index=False)
     analysis.composition.mean().to_csv(folder / "composition.csv")
     if analysis.explained:
-        phases.regions().to_csv(folder / "fractions.csv")
+        phases.phase_fractions().to_csv(folder / "fractions.csv")
     (folder / "maps").mkdir()
     maps = {f"volume_fraction_{name}": item for name, item in phases.volume_fraction.items()}
     maps |= {f"atomic_percent_{name}": item for name, item in analysis.composition.atomic_percent.items()}

@@ -38,7 +38,7 @@ def test_findings_have_numbers_and_limits(analysis):
     assert analysis.explained
     first = analysis.findings[0]
     assert first.startswith("Volume: olivine ")
-    table = analysis.phases.regions().reset_index().set_index("phase")
+    table = analysis.phases.phase_fractions().reset_index().set_index("phase")
     assert f"LAGP {100 * table.loc['LAGP', 'volume']:.1f} %" in first
     assert any("do not show Li" in text for text in analysis.findings)
     assert any("one class, olivine" in text for text in analysis.findings)
@@ -63,7 +63,7 @@ def test_files(analysis, folder):
     assert len(table) == 120
     assert not table.columns.duplicated().any()
     loaded = assb.load(folder / "phases.hspy")
-    assert loaded.regions().equals(analysis.phases.regions())
+    assert loaded.phase_fractions().equals(analysis.phases.phase_fractions())
     lagp = hs.load(folder / "maps" / "volume_fraction_LAGP.hspy")
     np.testing.assert_array_equal(lagp.data, analysis.phases.volume_fraction["LAGP"].data)
     record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))

@@ -86,7 +86,7 @@ class CompositionComparison(Result):
         """:class:`~hyperspy_assb.eds.comparison.composition_change.BlockStatus` as integers."""
         return self._map(self.found.status, "Status")
 
-    def regions(self, region: Any = None) -> pd.DataFrame:
+    def changes(self, region: Any = None) -> pd.DataFrame:
         """Mean change of each element in regions: which elements moved where; one row a region and element.
 
         Parameters
@@ -109,7 +109,7 @@ class CompositionComparison(Result):
         >>> options, elements = CompositionOptions(register=False), ["C", "O", "Al", "P", "Fe", "Ge"]
         >>> c = battery.edx_before.compare_composition(battery.edx_after, options=options, elements=elements)
         >>> left = np.array([[True, False, False], [True, False, False]])
-        >>> c.regions({"left": left}).loc["left"].loc[["P", "Fe"], ["change", "std", "p_value"]].round(2)
+        >>> c.changes({"left": left}).loc["left"].loc[["P", "Fe"], ["change", "std", "p_value"]].round(2)
                  change   std  p_value
         element
         P         -0.45  0.97     0.64

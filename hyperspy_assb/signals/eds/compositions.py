@@ -297,7 +297,7 @@ class EDSPhases(Result):
     def _fractions(self) -> tuple[NDArray[np.float64], ...]:
         return self.found.fractions()
 
-    def regions(self, region: Any = None) -> pd.DataFrame:
+    def phase_fractions(self, region: Any = None) -> pd.DataFrame:
         """Fractions of regions, comparable with those of a diffraction phase map; one row a region and phase.
 
         Parameters
@@ -323,7 +323,7 @@ class EDSPhases(Result):
         >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
         >>> p = s.quantify_phases()
         >>> left = np.array([[True, False, False], [True, False, False]])
-        >>> p.regions({"left": left})[["volume", "volume std", "volume systematic"]].round(2)
+        >>> p.phase_fractions({"left": left})[["volume", "volume std", "volume systematic"]].round(2)
                             volume  volume std  volume systematic
         region phase
         left   olivine        0.58        0.02               0.06
@@ -387,7 +387,7 @@ class EDSPhases(Result):
         return plot_phases(self)
 
     def _fractions_in_words(self) -> str:
-        table = self.regions().reset_index()
+        table = self.phase_fractions().reset_index()
         unexplained = float(table["unexplained"].iloc[0])
         of = "" if unexplained < _TOLD else f" of the {100 * (1 - unexplained):.0f} % of the pixels that are explained"
         parts = (

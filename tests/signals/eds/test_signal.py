@@ -380,7 +380,7 @@ class TestBadInput:
 class TestPhases:
     def test_fractions_of_a_known_mixture(self, stored):
         found = stored.quantify_phases()
-        table = found.regions().xs("everything")
+        table = found.phase_fractions().xs("everything")
         assert table.loc["olivine", "volume low"] < 0.6 < table.loc["olivine", "volume high"]
         assert table.loc["LAGP", "volume low"] < 0.4 < table.loc["LAGP", "volume high"]
         assert found.check_mixture().explained
@@ -394,7 +394,7 @@ class TestPhases:
         assert (found.phase_map.data[:, :11] == olivine).mean() > 0.9
         assert (found.phase_map.data[:, 13:] == lagp).mean() > 0.9
         assert len(found.plot()) == len(found.phases) + 2
-        table = found.regions(
+        table = found.phase_fractions(
             {"left": np.arange(24) < np.full((8, 1), 11), "right": np.arange(24) > np.full((8, 1), 12)}
         )
         assert table.loc[("left", "olivine"), "volume"] > 0.9
@@ -406,7 +406,7 @@ class TestPhases:
         loaded = assb.load(tmp_path / "phases.hspy")
         np.testing.assert_array_equal(loaded.found.covariance, found.found.covariance)
         assert loaded.check_mixture() == found.check_mixture()
-        assert loaded.regions().equals(found.regions())
+        assert loaded.phase_fractions().equals(found.phase_fractions())
         with pytest.raises(ValueError, match=r"\.hspy or \.zspy"):
             found.save(tmp_path / "phases.csv")
 
@@ -524,7 +524,7 @@ class TestComparison:
         found = before.compare_composition(after, options=options)
         assert (found.changed["Fe"].data[corner] == 1).mean() > 0.9
         assert (found.changed["Fe"].data[~corner] != 0).mean() < 0.1
-        table = found.regions({"corner": corner, "rest": ~corner})
+        table = found.changes({"corner": corner, "rest": ~corner})
         assert table.loc[("corner", "Fe"), "change"] > 3.0
         assert abs(table.loc[("rest", "Fe"), "change"]) < 4.0 * table.loc[("rest", "Fe"), "std"]
         found.save(tmp_path / "comparison.hspy")
