@@ -10,6 +10,7 @@ import ast
 import doctest
 import functools
 import importlib
+import importlib.util
 import inspect
 import itertools
 import re
@@ -350,98 +351,14 @@ def test_the_count_of_examples(record_property: Any) -> None:
 # ------------------------------------------------------------------------------------------------ and tests of the test
 
 
-PLANTED = '''\
-"""A module with one good name and some bad ones."""
-
-from __future__ import annotations
-
-from typing import Any
-
-
-def good(region: int) -> int:
-    """Double a number.
-
-    Parameters
-    ----------
-    region
-        The number.
-
-    Returns
-    -------
-    int
-        Twice as much.
-
-    Raises
-    ------
-    ValueError
-        If it is negative.
-
-    Examples
-    --------
-    >>> good(2)
-    4
-    """
-    if region < 0:
-        raise ValueError("region must not be negative.")
-    return 2 * region
-
-
-def without_example(a: int) -> int:
-    """Give the number back.
-
-    Parameters
-    ----------
-    a
-        The number.
-
-    Returns
-    -------
-    int
-        The same.
-    """
-    return a
-
-
-def skipped() -> None:
-    """Do nothing.
-
-    Examples
-    --------
-    >>> skipped()  # doctest: +SKIP
-    """
-
-
-def undescribed(a: int, b: int) -> Any:
-    """Add a and b
-
-    Parameters
-    ----------
-    b
-        One of them.
-    """
-    if a < 0:
-        raise ValueError("a must not be negative.")
-    return a + b
-
-
-def wrong_words(regions: int, glass_share: int, x_std: int, x_errors: int) -> None:
-    """Take words that the project does not use."""
-
-
-def long(a, b, c, d, e, f, g, h, i) -> None:
-    """Take nine arguments."""
-'''
-
-
 @pytest.fixture
-def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Name]]:
+def planted(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Name]]:
     """Names of a module with faults."""
-    (tmp_path / "planted_names.py").write_text(PLANTED, "utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    module = importlib.import_module("planted_names")
-    module.__all__ = ["good", "without_example", "skipped", "undescribed", "wrong_words", "long"]
+    spec = importlib.util.spec_from_file_location("planted_names", Path(__file__).with_name("planted_names.py"))
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "planted_names", module)
+    spec.loader.exec_module(module)
     yield {thing.__name__: Name(f"planted_names.{thing.__name__}", thing) for thing in shown(module)}
-    del sys.modules["planted_names"]
     executed.cache_clear()
 
 
