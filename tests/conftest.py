@@ -18,6 +18,9 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
 import numpy as np
 import pytest
 
+collect_ignore = ["planted_names.py"]
+"""Whose examples are there to be missed."""
+
 
 def share_compiled_code(folder: Path) -> None:
     """Let the workers of pytest-xdist keep what numba compiles in one folder.
