@@ -1,4 +1,4 @@
-"""A large X-ray map that is read lazily: time and memory of the counts of every line.
+"""A large EDX map that is read lazily: time and memory of the counts of every line.
 
 Writes the map block by block, opens it lazily in a new process and measures it there.
 

@@ -145,15 +145,13 @@ def fit(
     elements: Annotated[
         str | None,
         typer.Option(
-            help="Elements whose edges are fitted, as Li,Fe,P,O (the default); of X-rays, those that are looked for, "
+            help="Elements whose edges are fitted, as Li,Fe,P,O (the default); of EDX, those that are looked for, "
             "by default those of the cell and of its preparation."
         ),
     ] = None,
     phases: Annotated[
         str | None,
-        typer.Option(
-            help="X-rays: materials that are looked for, as LiFePO4,LAGP,carbon; by default those of the cell."
-        ),
+        typer.Option(help="EDX: materials that are looked for, as LiFePO4,LAGP,carbon; by default those of the cell."),
     ] = None,
     materials: Materials = None,
     valence: Annotated[str | None, typer.Option(help="continuum (the default), or plasmon for simple metals.")] = None,
@@ -165,22 +163,22 @@ def fit(
         ),
     ] = None,
     thickness: Annotated[
-        float | None, typer.Option(help="X-rays: mean thickness in nm, where the file does not hold what tells it.")
+        float | None, typer.Option(help="EDX: mean thickness in nm, where the file does not hold what tells it.")
     ] = None,
     k_factors: Annotated[
-        Path | None, typer.Option(help="X-rays: table of Cliff-Lorimer factors (line, factor, uncertainty).")
+        Path | None, typer.Option(help="EDX: table of Cliff-Lorimer factors (line, factor, uncertainty).")
     ] = None,
     absorption: Annotated[
-        bool | None, typer.Option(help="X-rays: correct for absorption in the specimen (the default).")
+        bool | None, typer.Option(help="EDX: correct for absorption in the specimen (the default).")
     ] = None,
     correct_energy: Annotated[
         bool | None,
-        typer.Option("--correct-energy", help="X-rays: correct energy axis and resolution by the lines first."),
+        typer.Option("--correct-energy", help="EDX: correct energy axis and resolution by the lines first."),
     ] = None,
     recipe: Annotated[Path | None, typer.Option(help="TOML file of what the options above say.")] = None,
     force: Force = False,
 ) -> None:
-    """Fit every pixel of low-loss spectrum images, and quantify delithiation where references are named; of X-ray maps,
+    """Fit every pixel of low-loss spectrum images, and quantify delithiation where references are named; of EDX maps,
     quantify elements and phases.
 
     Several files are written to a folder each, under the name of the file; those that fail do not stop the others.

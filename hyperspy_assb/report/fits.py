@@ -45,12 +45,12 @@ def fit_low_loss(signal: Any, plan: Recipe, folder: Path, progress: Progress, **
 
 
 def fit_edx(signal: Any, plan: Recipe, folder: Path, progress: Progress, **told: Any) -> EDXAnalysis:
-    """Quantify an X-ray map as a recipe says, and write everything to an empty folder.
+    """Quantify an EDX map as a recipe says, and write everything to an empty folder.
 
     Parameters
     ----------
     signal
-        An X-ray signal of this package.
+        An EDX signal of this package.
     plan, folder, progress, told
         As for :func:`fit_low_loss`.
 
@@ -60,7 +60,7 @@ def fit_edx(signal: Any, plan: Recipe, folder: Path, progress: Progress, **told:
         If the recipe has references, or something is missing in the metadata.
     """
     if plan.references:
-        raise AssbValueError("X-ray maps take no references: LiFePO4 and FePO4 have the same X-ray lines.")
+        raise AssbValueError("EDX maps take no references: LiFePO4 and FePO4 have the same X-ray lines.")
     try:
         settings = Settings(
             elements=None if plan.elements is None else tuple(plan.elements),

@@ -146,7 +146,7 @@ class MicroBattery:
     Attributes
     ----------
     edx_before, edx_after
-        X-ray signals of the same pixels with an energy axis in keV, simulated when first asked for.
+        EDX signals of the same pixels with an energy axis in keV, simulated when first asked for.
     edx_truth_before, edx_truth_after
         What these maps show: atoms, composition and phases of every pixel.
     patterns_before, patterns_after
@@ -202,7 +202,7 @@ class MicroBattery:
 
     @cached_property
     def _electrons(self) -> float:
-        """Electrons in a pixel of the X-ray maps, the same in both; a mean count is met before bias."""
+        """Electrons in a pixel of the EDX maps, the same in both; a mean count is met before bias."""
         return exposure(state_atoms(self.truth.before, self.edx_conditions, self.truth.pixel_size), self.edx_conditions)
 
     def _simulate_edx(self, name: str):
@@ -238,22 +238,22 @@ class MicroBattery:
 
     @property
     def edx_before(self) -> BaseSignal:
-        """X-ray spectra before bias, simulated when first asked for."""
+        """EDX spectra before bias, simulated when first asked for."""
         return self._before[0]
 
     @property
     def edx_after(self) -> BaseSignal:
-        """X-ray spectra after bias, simulated when first asked for."""
+        """EDX spectra after bias, simulated when first asked for."""
         return self._after[0]
 
     @property
     def edx_truth_before(self) -> XRayTruth:
-        """What the X-ray map before bias shows."""
+        """What the EDX map before bias shows."""
         return self._before[1]
 
     @property
     def edx_truth_after(self) -> XRayTruth:
-        """What the X-ray map after bias shows."""
+        """What the EDX map after bias shows."""
         return self._after[1]
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Figures of X-ray maps, interfaces and comparisons."""
+"""Figures of EDX maps, interfaces and comparisons."""
 
 from __future__ import annotations
 

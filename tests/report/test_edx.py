@@ -1,4 +1,4 @@
-"""The analysis of a small X-ray map, and its files."""
+"""The analysis of a small EDX map, and its files."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class Contamination:
 @dataclass(frozen=True)
 class XRayConditions:
     """
-    Conditions of an X-ray measurement.
+    Conditions of an EDX measurement.
 
     Attributes
     ----------

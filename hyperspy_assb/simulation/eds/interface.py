@@ -1,4 +1,4 @@
-"""An X-ray map of one interface between electrolyte and electrode, of known width."""
+"""An EDX map of one interface between electrolyte and electrode, of known width."""
 
 from __future__ import annotations
 
@@ -337,7 +337,7 @@ def simulate_interface(
     signal_type: str = "EDS_TEM",
 ) -> InterfaceScene:
     """
-    Simulate the X-ray map of an interface of known width.
+    Simulate the EDX map of an interface of known width.
 
     Parameters
     ----------

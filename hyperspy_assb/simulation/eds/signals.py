@@ -1,4 +1,4 @@
-"""X-ray maps of a state of the virtual lamella: HyperSpy signals and what is really there."""
+"""EDX maps of a state of the virtual lamella: HyperSpy signals and what is really there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FOREIGN_ELEMENTS = ("Si", "Cu", "Ga", "Pt", "Au")
 @dataclass(frozen=True)
 class XRayTruth:
     """
-    What an X-ray map really shows; all maps in array order, ``(ny, nx)``.
+    What an EDX map really shows; all maps in array order, ``(ny, nx)``.
 
     Attributes
     ----------
@@ -152,7 +152,7 @@ def simulate_state(
     noise: bool = True,
 ) -> tuple[np.ndarray, XRayTruth]:
     """
-    Simulate the X-ray map of a state.
+    Simulate the EDX map of a state.
 
     Parameters
     ----------
