@@ -1,4 +1,4 @@
-from . import acom, components, models, plotting, provenance, reference, signals, simulation
+from . import acom, components, errors, models, plotting, provenance, reference, signals, simulation
 from .models.lmfit_bridge import to_lmfit
 from .models.multifit import multifit
 from .reference.materials import add_materials, electrodes, materials
@@ -23,6 +23,7 @@ __all__ = [
     "compare_phases",
     "components",
     "electrodes",
+    "errors",
     "load",
     "load_comparison",
     "load_eds_spectrum_image",

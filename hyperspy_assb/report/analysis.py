@@ -14,6 +14,7 @@ from hyperspy_assb import provenance
 from hyperspy_assb.components.low_loss import IonisationEdge
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.scattering.separability import Separability
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Status
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.models.eels import ASSBEELSModel, apply_shapes
@@ -145,16 +146,16 @@ def analyse_low_loss(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the signal, the elements or the references cannot be used, or no spectrum could be fitted.
-    NotImplementedError
+    AssbNotImplementedError
         If the energy axis is not uniform.
     """
     report = progress or (lambda stage, done, total: None)
     if references is not None and valence != "continuum":
-        raise ValueError('Delithiation needs valence="continuum": one plasmon does not describe the phases.')
+        raise AssbValueError('Delithiation needs valence="continuum": one plasmon does not describe the phases.')
     if signal.axes_manager.navigation_dimension > 2:
-        raise ValueError(
+        raise AssbValueError(
             f"The signal has {signal.axes_manager.navigation_dimension} navigation axes: give one map at a time."
         )
     with recorded_warnings() as messages:
@@ -184,7 +185,7 @@ def analyse_low_loss(
         status = np.ravel(model.fit_quality.status.data)
         if not np.isin(status, [s for s in Status if s.usable]).any():
             words = ", ".join(sorted({STATUS_NAMES[int(s)] for s in status}))
-            raise ValueError(f"None of the {status.size} spectra could be fitted ({words}).")
+            raise AssbValueError(f"None of the {status.size} spectra could be fitted ({words}).")
         separability = tuple(model.edge_separability())
         absolute = not signal.check_microscope_parameters().missing
         maps = collect_maps(model, separability, absolute=absolute, result=found)

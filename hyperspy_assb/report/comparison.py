@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hyperspy_assb import provenance
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.output import recorded_warnings, write_record
 from hyperspy_assb.report.writing import add_parameters
@@ -47,7 +48,7 @@ def read_states(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If a file cannot be read, or the limits do not fit its navigation axes.
     """
     with recorded_warnings() as messages:
@@ -58,7 +59,7 @@ def read_states(
     for signal, file in zip(signals, files, strict=True):
         shape = signal.axes_manager._navigation_shape_in_array
         if len(shape) != len(limits) or any(not low < high <= n for (low, high), n in zip(limits, shape, strict=True)):
-            raise ValueError(f"The region does not fit {Path(file).name}, whose pixels are {shape} (y before x).")
+            raise AssbValueError(f"The region does not fit {Path(file).name}, whose pixels are {shape} (y before x).")
         mask = np.zeros(shape, dtype=bool)
         mask[tuple(slice(low, high) for low, high in limits)] = True
         regions.append(mask)

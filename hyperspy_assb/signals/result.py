@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import hyperspy.api as hs
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from hyperspy_assb.errors import AssbFileError, AssbValueError
@@ -93,11 +94,39 @@ class Result(ABC):
 
     @abstractmethod
     def summary(self) -> str:
-        """What was found, one sentence a line."""
+        """What was found, one sentence a line.
+
+        Returns
+        -------
+        str
+            With the notes at its end.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> counts = s.fit_line_counts(["Fe_Ka"])
+        >>> print(counts.summary())
+        Fe_Ka: 1458 ± 36 counts in all pixels.
+        """
 
     @abstractmethod
-    def plot(self) -> Any:
-        """Plot what was found; returns matplotlib axes."""
+    def plot(self) -> Axes | NDArray[np.object_]:
+        """Plot what was found; returns matplotlib axes.
+
+        Returns
+        -------
+        matplotlib.axes.Axes or numpy.ndarray
+            One, or an array of them.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> axes = s.fit_line_counts(["Fe_Ka"]).plot()
+        >>> axes[0].get_title(loc="left")
+        'Fe Ka'
+        """
 
     @abstractmethod
     def _shown(self) -> Any:
@@ -122,10 +151,24 @@ class Result(ABC):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If a shape is wrong, a region has no pixel, names do not fit, or the result has no pixels.
-        TypeError
+        AssbTypeError
             If a region is none of these.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> counts = s.fit_line_counts(["Fe_Ka"])
+        >>> counts.shape, len(counts.to_dataframe())
+        ((2, 3), 6)
+        >>> left = np.array([[True, False, False], [True, False, False]])
+        >>> counts.to_dataframe({"left": left, "rest": ~left})[["Fe_Ka", "Fe_Ka std", "fitted"]].round(0)
+                Fe_Ka  Fe_Ka std  fitted
+        region
+        left    527.0       22.0       2
+        rest    931.0       29.0       4
         """
         if region is None:
             columns = {name: np.ravel(values) for name, values in self._pixel_columns().items()}
@@ -154,10 +197,21 @@ class Result(ABC):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If the ending is another one.
         AssbFileError
             If the file cannot be written, which is an OSError.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> path = Path(tempfile.mkdtemp()) / "counts.hspy"
+        >>> s.fit_line_counts(["Fe_Ka"]).save(path)
+        >>> load(path).lines
+        ('Fe_Ka',)
         """
         path = Path(path)
         result_files.check_ending(path)
@@ -268,7 +322,7 @@ def load(path: str | PathLike[str]) -> Result:
     >>> from pathlib import Path
     >>> import hyperspy_assb
     >>> from hyperspy_assb.simulation import micro_battery
-    >>> signal = micro_battery(shape=(3, 4), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+    >>> signal = micro_battery(shape=(3, 4), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
     >>> path = Path(tempfile.mkdtemp()) / "composition.hspy"
     >>> signal.quantify_composition().save(path)
     >>> found = hyperspy_assb.load(path)

@@ -15,6 +15,7 @@ from hyperspy_assb import provenance
 from hyperspy_assb.eds.composition.atoms import Analysis, prepare_map, quantify_elements, shares
 from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.statistics.false_discovery import false_discovery
 
 _REPLICATES = 12
@@ -55,9 +56,9 @@ class CompositionOptions:
 
     def __post_init__(self) -> None:
         if self.block < 1:
-            raise ValueError(f"block must be 1 or more pixels, not {self.block}.")
+            raise AssbValueError(f"block must be 1 or more pixels, not {self.block}.")
         if not 0.0 < self.fdr < 1.0:
-            raise ValueError(f"fdr must lie between 0 and 1, not at {self.fdr}.")
+            raise AssbValueError(f"fdr must lie between 0 and 1, not at {self.fdr}.")
 
 
 class BlockStatus(IntEnum):
@@ -169,7 +170,7 @@ def estimate_shift(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the maps have no structure above their noise, or the shift is larger than allowed.
 
     Notes
@@ -180,12 +181,14 @@ def estimate_shift(
     weight = _weights(before, before_std)
     shape = np.array(before.shape[1:])
     if weight is None:
-        raise ValueError("The maps show no structure above their noise: they cannot be registered (register=False).")
+        raise AssbValueError(
+            "The maps show no structure above their noise: they cannot be registered (register=False)."
+        )
     images = [np.einsum("m,mij->ij", weight, _filled(maps)) for maps in (before, after)]
     noise = [np.sqrt(np.einsum("m,mij->ij", weight**2, np.nan_to_num(std) ** 2)) for std in (before_std, after_std)]
     shift = _shift(*images)
     if np.any(np.abs(shift) > largest * shape):
-        raise ValueError(
+        raise AssbValueError(
             f"The maps seem to be shifted by {shift[0]:.1f} rows and {shift[1]:.1f} columns, more than {largest:g} of "
             "the map: they do not show the same region, or too little structure. Give shift=, or register=False."
         )
@@ -261,7 +264,7 @@ def compare_compositions(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the maps differ in shape, or cannot be registered.
 
     Notes
@@ -272,7 +275,7 @@ def compare_compositions(
     """
     options = options or CompositionOptions()
     if before.shape != after.shape:
-        raise ValueError(
+        raise AssbValueError(
             f"The maps have {before.shape[0]} x {before.shape[1]} and {after.shape[0]} x {after.shape[1]} pixels (rows "
             "x columns): crop them to the same region."
         )
@@ -323,7 +326,7 @@ def compare_maps(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the maps differ in shape, pixel size or beam energy.
     """
     before.must_fit(after)
