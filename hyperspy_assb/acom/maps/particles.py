@@ -22,6 +22,7 @@ from hyperspy_assb.acom.maps.grains import (
     sides,
 )
 from hyperspy_assb.acom.matching.indexed import NOT_INDEXED, IndexedScan
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 _SMOOTHING = 1.5
@@ -68,13 +69,13 @@ class MechanismOptions:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.particle_angle < 90.0:
-            raise ValueError(f"particle_angle: degrees between 0 and 90, not {self.particle_angle}.")
+            raise AssbValueError(f"particle_angle: degrees between 0 and 90, not {self.particle_angle}.")
         if self.min_pixels < 2:
-            raise ValueError(f"min_pixels: pixels, at least 2, not {self.min_pixels}.")
+            raise AssbValueError(f"min_pixels: pixels, at least 2, not {self.min_pixels}.")
         if not 0.0 < self.mixed < 0.5:
-            raise ValueError(f"mixed: a share between 0 and 0.5, not {self.mixed}.")
+            raise AssbValueError(f"mixed: a share between 0 and 0.5, not {self.mixed}.")
         if self.permutations < 19:
-            raise ValueError(f"permutations: at least 19, not {self.permutations}.")
+            raise AssbValueError(f"permutations: at least 19, not {self.permutations}.")
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ def _olivines(scan: IndexedScan, options: MechanismOptions) -> tuple[int, int, F
     names = [phase.name for phase in scan.phases]
     for name in (options.lithiated, options.delithiated):
         if name not in names:
-            raise ValueError(
+            raise AssbValueError(
                 f"The mechanism needs {options.lithiated} and {options.delithiated}, but indexing was offered "
                 f"{', '.join(names)}: offer {name}, or name the phases in MechanismOptions."
             )
@@ -220,7 +221,7 @@ def _olivines(scan: IndexedScan, options: MechanismOptions) -> tuple[int, int, F
     symmetry = symmetry_of(scan.phases[first])
     other = symmetry_of(scan.phases[second])
     if symmetry.shape != other.shape or not np.allclose(symmetry, other, atol=1e-6):
-        raise ValueError(f"{options.lithiated} and {options.delithiated} do not have the same Laue group.")
+        raise AssbValueError(f"{options.lithiated} and {options.delithiated} do not have the same Laue group.")
     return first, second, symmetry
 
 
@@ -228,7 +229,7 @@ def _amorphous(classes: ClassMap, options: MechanismOptions) -> NDArray[np.bool_
     if options.amorphous:
         unknown = [name for name in options.amorphous if name not in classes.names]
         if unknown:
-            raise ValueError(f"amorphous: there is no class {unknown[0]}, only {', '.join(classes.names)}.")
+            raise AssbValueError(f"amorphous: there is no class {unknown[0]}, only {', '.join(classes.names)}.")
         return classes.is_(*options.amorphous)
     return classes.amorphous & ~classes.is_(*(name for name in classes.names if "carbon" in name.lower()))
 

@@ -18,6 +18,7 @@ from hyperspy_assb.acom.maps.area_fractions import (
     classify_pixels,
 )
 from hyperspy_assb.acom.matching.indexed import IndexedScan
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 _MIN_OVERLAP = 0.3
@@ -208,7 +209,7 @@ def register_scans(before: ArrayLike, after: ArrayLike, *, shift: tuple[int, int
         shift = max(_climb(one, other, candidate) for candidate in candidates)[1]
     place = _overlap(one.shape, other.shape, shift)
     if place is None:
-        raise ValueError(
+        raise AssbValueError(
             f"The scans have less than {100 * _MIN_OVERLAP:.0f} % of the smaller one in common (shift {shift} of rows, "
             "columns): they do not show the same area, or give the shift."
         )
@@ -237,14 +238,16 @@ def compare_classes(before: ClassMap, after: ClassMap, *, options: FractionOptio
     """
     options = options or FractionOptions()
     if before.index.shape != after.index.shape:
-        raise ValueError(f"before and after: the same pixels, not shapes {before.index.shape} and {after.index.shape}.")
+        raise AssbValueError(
+            f"before and after: the same pixels, not shapes {before.index.shape} and {after.index.shape}."
+        )
     crystals = [*before.names[: before.crystalline], *after.names[: after.crystalline]]
     others = [*before.names[before.crystalline :], *after.names[after.crystalline :]]
     names = tuple(dict.fromkeys([*crystals, *others]))
     one, other = (_renumber(classes, names) for classes in (before, after))
     taken = (one != LEFT_OUT) & (other != LEFT_OUT)
     if not taken.any():
-        raise ValueError("No pixel has a class in both states.")
+        raise AssbValueError("No pixel has a class in both states.")
     count = len(names)
     pairs = np.bincount(one[taken] * count + other[taken], minlength=count * count).reshape(count, count)
     transitions = pairs / taken.sum()
@@ -275,7 +278,7 @@ def _renumber(classes: ClassMap, names: tuple[str, ...]) -> NDArray[np.int64]:
 def _filled(image: ArrayLike) -> FloatArray:
     values = np.array(image, dtype=float)
     if values.ndim != 2:
-        raise ValueError(f"Images to register have two dimensions, not the shape {values.shape}.")
+        raise AssbValueError(f"Images to register have two dimensions, not the shape {values.shape}.")
     known = np.isfinite(values)
     values[~known] = np.median(values[known]) if known.any() else 0.0
     return values

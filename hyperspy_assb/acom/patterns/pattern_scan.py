@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.acom.crystals.kinematical import electron_wavelength
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
+from hyperspy_assb.errors import AssbValueError
 
 BLOCK_BYTES = 48 * 2**20
 """Patterns that are in memory at a time; the next block is read while one is worked on."""
@@ -73,7 +74,7 @@ class PatternScan:
         rows, columns = self.frame
         column, row = self.geometry.centre
         if not (-0.5 <= column <= columns - 0.5 and -0.5 <= row <= rows - 0.5):
-            raise ValueError(
+            raise AssbValueError(
                 f"centre: the direct beam at column {column:.4g}, row {row:.4g} lies outside of the frame of {columns} "
                 f"columns and {rows} rows."
             )
@@ -160,7 +161,7 @@ def known_energy(energy: float | None, title: str) -> float:
         If it is not known.
     """
     if energy is None:
-        raise ValueError(
+        raise AssbValueError(
             f"The beam energy of {title} is needed: set metadata.Acquisition_instrument.TEM.beam_energy, in keV."
         )
     return energy
@@ -176,13 +177,13 @@ def checked_patterns(patterns: ArrayLike) -> NDArray[Any]:
     """
     patterns = np.asarray(patterns)
     if patterns.ndim != 3:
-        raise ValueError(f"patterns: shape (B, ny, nx), not {patterns.shape}.")
+        raise AssbValueError(f"patterns: shape (B, ny, nx), not {patterns.shape}.")
     if min(patterns.shape[1:]) < LEAST_PIXELS:
-        raise ValueError(
+        raise AssbValueError(
             f"patterns: at least {LEAST_PIXELS} x {LEAST_PIXELS} pixels, not {patterns.shape[1]} x {patterns.shape[2]}."
         )
     if patterns.dtype.kind not in "buif":
-        raise ValueError(f"patterns: real numbers, not {patterns.dtype}.")
+        raise AssbValueError(f"patterns: real numbers, not {patterns.dtype}.")
     return of_kernel_type(patterns)
 
 

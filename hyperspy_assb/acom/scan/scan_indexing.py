@@ -19,6 +19,7 @@ from hyperspy_assb.acom.patterns.direct_beam import BeamFinder, inside_frame, lo
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, beam_radius, known_energy
 from hyperspy_assb.acom.templates.bank import TemplateBank, simulate_bank
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 MIXED_SHARE = 0.1
@@ -141,7 +142,7 @@ def sum_direct_beam(
         vectors = replace(geometry, centre=centre).to_reciprocal(np.stack([x, y], axis=-1))
         inside = np.linalg.norm(vectors, axis=-1) <= radius
         if not inside.any():
-            raise ValueError(f"radius: no pixel lies within {radius:g} 1/Å of the direct beam.")
+            raise AssbValueError(f"radius: no pixel lies within {radius:g} 1/Å of the direct beam.")
         tall, wide = np.nonzero(inside.any(axis=1))[0], np.nonzero(inside.any(axis=0))[0]
         part = np.s_[..., tall[0] : tall[-1] + 1, wide[0] : wide[-1] + 1]
         return part, inside[part]
@@ -372,7 +373,7 @@ class ScanAssembler:
         """
         place = self._filled[rows, columns]
         if place.shape != np.shape(block.phase):
-            raise ValueError(f"The block has the shape {np.shape(block.phase)}, but its place has {place.shape}.")
+            raise AssbValueError(f"The block has the shape {np.shape(block.phase)}, but its place has {place.shape}.")
         if self._first is None:
             self._first = block
             self._first_shape = place.shape
@@ -392,7 +393,7 @@ class ScanAssembler:
             If a part of it is missing.
         """
         if self._first is None or not self._filled.all():
-            raise ValueError(f"{int((~self._filled).sum())} of the {self._filled.size} pixels were not indexed.")
+            raise AssbValueError(f"{int((~self._filled).sum())} of the {self._filled.size} pixels were not indexed.")
         return replace(self._first, **self._maps)
 
 

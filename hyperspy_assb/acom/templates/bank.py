@@ -20,6 +20,7 @@ from hyperspy_assb.acom.crystals.crystal_phase import CrystalPhase, laue_rotatio
 from hyperspy_assb.acom.crystals.frames import multiply, upper
 from hyperspy_assb.acom.crystals.kinematical import Diffraction, simulate_spots
 from hyperspy_assb.acom.templates.zone_axes import towards, zone_axes
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.expressions.expression_shapes import cache_directory
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
@@ -197,11 +198,11 @@ class TemplateBank:
             numbers = dict(zip(_NUMBERS, content["numbers"].tolist(), strict=True))
             bank = cls(phases=phases, **{key: content[key] for key in _ARRAYS}, **numbers)
             if not phases or {len(getattr(bank, key)) for key in _ARRAYS} != {len(bank)}:
-                raise ValueError("the arrays do not belong together")
+                raise AssbValueError("the arrays do not belong together")
         except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
             if isinstance(error, FileNotFoundError):
                 raise
-            raise ValueError(f"{path}: not a template bank, or a damaged one ({error}).") from error
+            raise AssbValueError(f"{path}: not a template bank, or a damaged one ({error}).") from error
         return bank
 
 
@@ -274,13 +275,13 @@ def simulate_bank(
     loaded = tuple(phase if isinstance(phase, CrystalPhase) else load_phase(phase) for phase in phases)
     names = [phase.name for phase in loaded]
     if not loaded or len(set(names)) < len(names):
-        raise ValueError(f"phases: one or more, each with its own name, not {names}.")
+        raise AssbValueError(f"phases: one or more, each with its own name, not {names}.")
     if not 0.1 <= resolution <= 15.0:
-        raise ValueError(f"resolution: from 0.1 to 15 degrees, not {resolution}.")
+        raise AssbValueError(f"resolution: from 0.1 to 15 degrees, not {resolution}.")
     if not 0.0 <= min_intensity < 1.0:
-        raise ValueError(f"min_intensity: from 0 to 1, not {min_intensity}.")
+        raise AssbValueError(f"min_intensity: from 0 to 1, not {min_intensity}.")
     if max_spots < 1:
-        raise ValueError(f"max_spots: 1 or more, not {max_spots}.")
+        raise AssbValueError(f"max_spots: 1 or more, not {max_spots}.")
     diffraction = Diffraction(
         beam_energy=beam_energy,
         precession_angle=precession_angle,

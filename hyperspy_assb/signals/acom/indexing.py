@@ -14,6 +14,7 @@ from hyperspy_assb.acom.matching.block_indexing import IndexingOptions
 from hyperspy_assb.acom.patterns.pattern_scan import PatternScan
 from hyperspy_assb.acom.scan.scan_indexing import ScanIndexer, Stage, bank_of_scan, index_scan
 from hyperspy_assb.acom.templates.bank import TemplateBank
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.signals.acom.orientations import OrientationMaps
 from hyperspy_assb.signals.acom.pyxem_backend import PyxemIndexer
 
@@ -33,7 +34,7 @@ def index_orientations(
 ) -> OrientationMaps:
     """What :meth:`.ACOMPatterns.index_orientations` does; `progress` is called with stage, done and total patterns."""
     if backend not in BACKENDS:
-        raise ValueError(f"backend: one of {', '.join(map(repr, BACKENDS))}, not {backend!r}.")
+        raise AssbValueError(f"backend: one of {', '.join(map(repr, BACKENDS))}, not {backend!r}.")
     report = progress or (lambda stage, done, total: None)
     notes: tuple[str, ...] = ()
     if not isinstance(bank, TemplateBank):

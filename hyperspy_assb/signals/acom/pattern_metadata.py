@@ -10,6 +10,7 @@ import numpy as np
 from hyperspy_assb.acom.crystals.kinematical import electron_wavelength
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, known_energy
+from hyperspy_assb.errors import AssbValueError
 
 _NODE = "ASSB.diffraction"
 _TEM = "Acquisition_instrument.TEM."
@@ -50,7 +51,7 @@ def read_geometry(signal: Any) -> PatternGeometry:
     node = signal.metadata.get_item(_NODE, None)
     settings = node.as_dictionary() if node is not None else {}
     if scales[0] < 0:
-        raise ValueError(
+        raise AssbValueError(
             f"The axis {axes[0].name!r} of {_title(signal)} runs backwards: a camera that shows patterns mirrored is "
             "flipped along its rows, so that only the axis of the rows may."
         )
@@ -60,7 +61,7 @@ def read_geometry(signal: Any) -> PatternGeometry:
     if abs(scales[0] / abs(scales[1]) - 1.0) > 1e-6:
         # Pixels that are not square are an ellipse along the axes.
         if settings.get("ellipticity"):
-            raise ValueError(
+            raise AssbValueError(
                 f"The axes of {_title(signal)} have two scales, and an ellipticity is set besides: give one of the two."
             )
         ratio = abs(scales[1]) / scales[0]
@@ -115,14 +116,14 @@ def read_scan(signal: Any, geometry: PatternGeometry | None = None) -> PatternSc
     """
     shape = signal.axes_manager._navigation_shape_in_array
     if len(shape) > 2:
-        raise ValueError(
+        raise AssbValueError(
             f"The patterns have {len(shape)} navigation axes: index the scans of a series one by one (s.inav[..., 0])."
         )
     title = signal.metadata.get_item("General.title", "") or "signal"
     if signal.data.size == 0 or signal.data.dtype == object:
-        raise ValueError(f"'{title}' is empty: no pattern was read.")
+        raise AssbValueError(f"'{title}' is empty: no pattern was read.")
     if signal.data.dtype.kind not in "buif":
-        raise ValueError(f"'{title}' holds {signal.data.dtype}: patterns are counts, of a real type.")
+        raise AssbValueError(f"'{title}' holds {signal.data.dtype}: patterns are counts, of a real type.")
     whole = (*(1,) * (2 - len(shape)), *shape, *signal.data.shape[-2:])
     data = signal.data if signal._lazy else np.asarray(signal.data)
     return PatternScan(
@@ -178,10 +179,10 @@ def _reciprocal_scale(signal: Any, axis: Any) -> float:
         angle = float(axis.scale) * _LENGTHS[plain] / _camera_length(signal, what, advice)
         scale = angle / electron_wavelength(known_energy(_beam_energy(signal), title))
     else:
-        raise ValueError(f"{what} is not calibrated (scale {axis.scale:g}, units {units!r}): {advice}")
+        raise AssbValueError(f"{what} is not calibrated (scale {axis.scale:g}, units {units!r}): {advice}")
     reach = abs(scale) * axis.size / 2.0
     if not _REACH[0] <= reach <= _REACH[1]:
-        raise ValueError(
+        raise AssbValueError(
             f"{what} states {axis.scale:g} {units} per pixel, so that half the frame is {reach:.3g} 1/Å wide, which no "
             f"diffraction pattern is: {advice}"
         )
@@ -192,7 +193,7 @@ def _camera_length(signal: Any, what: str, advice: str) -> float:
     """Millimetres."""
     length = signal.metadata.get_item(_TEM + "camera_length", None)
     if length is None or not float(length) > 0.0:
-        raise ValueError(f"{what} is in a unit of length, but the camera length is not in the metadata: {advice}")
+        raise AssbValueError(f"{what} is in a unit of length, but the camera length is not in the metadata: {advice}")
     # HyperSpy has it in mm, block files in m.
     return float(length) * (1e3 if float(length) < _SHORTEST_CAMERA else 1.0)
 
@@ -204,7 +205,7 @@ def _centre(signal: Any, axes: Any) -> tuple[float, float]:
     for axis in axes:
         place = -float(axis.offset) / float(axis.scale)
         if not -0.5 <= place <= axis.size - 0.5:
-            raise ValueError(
+            raise AssbValueError(
                 f"The axis {axis.name!r} of {_title(signal)} puts the direct beam at pixel {place:.4g}, outside of the "
                 f"frame of {axis.size} pixels: set_diffraction_calibration(centre=...) gives its column and row."
             )

@@ -10,6 +10,7 @@ import pandas as pd
 
 from hyperspy_assb.acom.maps.area_fractions import AreaFractions, FractionOptions
 from hyperspy_assb.acom.maps.phase_change import PhaseChange, PixelChange, Registration, compare_scans
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.signals.acom.scan_maps import ScanMaps
 
 UNLIKE = 0.5
@@ -165,7 +166,7 @@ def compare_phases(
 def _check_pixels(before: ScanMaps, after: ScanMaps) -> None:
     (first, units), (second, others) = before.pixel_size(), after.pixel_size()
     if units != others or not np.allclose(first, second, rtol=0.01):
-        raise ValueError(
+        raise AssbValueError(
             f"The scans have pixels of {first[0]:.4g} x {first[1]:.4g} {units or 'px'} before and {second[0]:.4g} x "
             f"{second[1]:.4g} {others or 'px'} after: only scans of one pixel size can be compared."
         )

@@ -18,6 +18,7 @@ from hyperspy_assb.acom.crystals.kinematical import Diffraction
 from hyperspy_assb.acom.maps.area_fractions import ClassMap, classify_pixels
 from hyperspy_assb.acom.matching.indexed import IndexedScan, PatternStatus, map_names
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
+from hyperspy_assb.errors import AssbValueError
 
 TITLES = {
     "phase_map": "Phase",
@@ -185,7 +186,7 @@ class ScanMaps:
         signal = hs.load(str(path))
         node = signal.metadata.get_item("ASSB.orientations", None) if not isinstance(signal, list) else None
         if node is None:
-            raise ValueError(f"{path} holds no orientation maps: it was not written by OrientationMaps.save.")
+            raise AssbValueError(f"{path} holds no orientation maps: it was not written by OrientationMaps.save.")
         content = json.loads(node)
         columns = np.asarray(signal.data)
         shape = columns.shape[1:]

@@ -14,6 +14,7 @@ import numpy as np
 from hyperspy.signals import BaseSignal, LazySignal2D, Signal2D
 
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.signals.acom.pattern_metadata import read_geometry, read_scan, write_geometry
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class ACOMPatterns(Signal2D):
         rows, columns = self.data.shape[-2:]
         for place, size, name in zip(geometry.centre, (columns, rows), ("columns", "rows"), strict=True):
             if not -0.5 <= place <= size - 0.5:
-                raise ValueError(f"centre: {place:g} lies outside of the frame, which has {size} {name}.")
+                raise AssbValueError(f"centre: {place:g} lies outside of the frame, which has {size} {name}.")
         write_geometry(self, geometry)
 
     def _geometry_with(self, centre: tuple[float, float] | None) -> PatternGeometry:

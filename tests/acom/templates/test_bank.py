@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 import hyperspy_assb
 from hyperspy_assb.acom import simulate_bank
-from hyperspy_assb.acom.crystals.crystal_phase import laue_rotations, load_phase, scale_lattice, to_orix
+from hyperspy_assb.acom.crystals.crystal_phase import AtomSite, laue_rotations, load_phase, scale_lattice, to_orix
 from hyperspy_assb.acom.crystals.frames import matrices, turn_pattern
 from hyperspy_assb.acom.crystals.kinematical import (
     Diffraction,
@@ -119,12 +119,10 @@ def test_absolute_frame_by_hand():
 
 def test_structure_factor_of_rock_salt():
     # exact: h k l all even: 4 (f1 + f2), all odd: 4 (f1 - f2), mixed: 0
-    from diffpy.structure import Atom, Structure
-
     phase = load_phase("lfp")
     sites = [(0, 0, 0), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]
-    atoms = [Atom("Li", site) for site in sites] + [Atom("O", np.add(site, 0.5) % 1.0) for site in sites]
-    salt = replace(phase, structure=Structure(atoms, lattice=phase.structure.lattice))
+    atoms = [AtomSite("Li", *site) for site in sites] + [AtomSite("O", *np.add(site, 0.5) % 1.0) for site in sites]
+    salt = replace(phase, atoms=tuple(atoms))
     index = np.array([[2, 0, 0], [1, 1, 1], [2, 1, 0]])
     length = np.linalg.norm(index / np.array([10.334, 6.010, 4.693]), axis=1)
     li, o = (hyperspy_assb.reference.electron_scattering_factor(e, length) for e in ("Li", "O"))
