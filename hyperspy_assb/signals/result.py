@@ -21,21 +21,45 @@ from hyperspy_assb.signals import result_files
 from hyperspy_assb.signals.packing import find_class, pack, unpack
 from hyperspy_assb.signals.region_mask import Names, region_masks
 
+_ACOM = "hyperspy_assb.acom."
+_ACOM_SIGNALS = "hyperspy_assb.signals.acom."
 _EDS = "hyperspy_assb.eds."
 _EDS_SIGNALS = "hyperspy_assb.signals.eds."
 KINDS: dict[str, str] = {
+    "AreaFractions": _ACOM + "maps.area_fractions",
+    "AtomSite": _ACOM + "crystals.crystal_phase",
     "Beyond": _EDS + "interfaces.interface_width",
     "Composition": _EDS + "composition.atoms",
     "CompositionChange": _EDS + "comparison.composition_change",
     "CompositionComparison": _EDS_SIGNALS + "composition_comparison",
+    "CrystalPhase": _ACOM + "crystals.crystal_phase",
+    "Diffraction": _ACOM + "crystals.kinematical",
     "EDSComposition": _EDS_SIGNALS + "compositions",
     "EDSPhases": _EDS_SIGNALS + "compositions",
+    "FractionOptions": _ACOM + "maps.area_fractions",
+    "GrainBoundaries": _ACOM + "maps.grains",
+    "GrainMaps": _ACOM_SIGNALS + "grain_maps",
+    "GrainOptions": _ACOM + "maps.grains",
+    "Grains": _ACOM + "maps.grains",
+    "IndexedScan": _ACOM + "matching.indexed",
     "InterfaceFit": _EDS + "interfaces.interface_width",
     "InterfaceProfile": _EDS_SIGNALS + "interface_profile",
     "LineCounts": _EDS_SIGNALS + "line_counts",
+    "Mechanism": _ACOM_SIGNALS + "mechanism",
+    "MechanismEvidence": _ACOM + "maps.mechanism_tests",
+    "MechanismKind": _ACOM + "maps.mechanism_tests",
+    "MechanismOptions": _ACOM + "maps.particles",
+    "MechanismTest": _ACOM + "maps.mechanism_tests",
+    "OrientationMaps": _ACOM_SIGNALS + "orientations",
+    "Particles": _ACOM + "maps.particles",
+    "PatternGeometry": _ACOM + "patterns.geometry",
+    "PhaseChange": _ACOM + "maps.phase_change",
+    "PhaseComparison": _ACOM_SIGNALS + "phase_comparison",
     "PhaseMixture": _EDS + "phases.stoichiometry",
     "PhaseOptions": _EDS + "phases.stoichiometry",
     "Profile": _EDS + "interfaces.profiles",
+    "Registration": _ACOM + "maps.phase_change",
+    "StateChange": _ACOM + "maps.phase_change",
     "Width": _EDS + "interfaces.interface_width",
 }
 """Modules by the names of the classes that a file may hold: results, and the dataclasses and enumerations in them.

@@ -30,12 +30,11 @@ from hyperspy_assb.signals.packing import Arrays, digest
 FORMAT = 1
 """Version of the file format; older and newer ones are refused by name."""
 ENDINGS = (".hspy", ".zspy")
-_OLDER = ("eds_comparison", "eds_composition", "eds_interface", "eds_phases")
+_OLDER = ("eds_comparison", "eds_composition", "eds_interface", "eds_phases", "orientations")
 """Nodes under which results were kept before there was one format."""
 _OTHER_READERS = {
     "comparison": "load_comparison",
     "delithiation": "load_delithiation",
-    "orientations": "load_orientations",
 }
 """Functions that read the results that are kept under nodes of their own."""
 _SEAL = b"hyperspy_assb sha256 "

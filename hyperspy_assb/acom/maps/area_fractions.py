@@ -166,7 +166,7 @@ def area_fractions(
     classes: ClassMap,
     *,
     posterior: FloatArray | None = None,
-    where: NDArray[np.bool_] | None = None,
+    region: NDArray[np.bool_] | None = None,
     options: FractionOptions | None = None,
 ) -> AreaFractions:
     """Area fractions with an interval by a block bootstrap.
@@ -177,7 +177,7 @@ def area_fractions(
         Of every pixel; see :func:`classify_pixels`.
     posterior
         Probability of each phase given that one of them is there, shape (ny, nx, P).
-    where
+    region
         Pixels that are taken, shape (ny, nx); all by default.
     options
         Confidence, resamples, blocks.
@@ -200,10 +200,10 @@ def area_fractions(
     """
     options = options or FractionOptions()
     taken = classes.index != LEFT_OUT
-    if where is not None:
-        if np.shape(where) != taken.shape:
-            raise AssbValueError(f"where: shape {taken.shape}, as the map, not {np.shape(where)}.")
-        taken = taken & np.asarray(where, dtype=bool)
+    if region is not None:
+        if np.shape(region) != taken.shape:
+            raise AssbValueError(f"region: shape {taken.shape}, as the map, not {np.shape(region)}.")
+        taken = taken & np.asarray(region, dtype=bool)
     if not taken.any():
         raise AssbValueError("No pixel has a class: all are empty, saturated, or without an answer.")
     if posterior is not None and np.shape(posterior) != (*taken.shape, classes.crystalline):
@@ -234,7 +234,7 @@ def area_fractions(
         effective=effective,
         confidence=options.confidence,
         pixels=int(total),
-        left_out=int((~taken).sum() if where is None else (np.asarray(where, dtype=bool) & ~taken).sum()),
+        left_out=int((~taken).sum() if region is None else (np.asarray(region, dtype=bool) & ~taken).sum()),
         blocks=count,
     )
 

@@ -90,6 +90,14 @@ class GrainBoundaries:
             found[self.beside(kind)] = kind
         return found
 
+    @property
+    def kinds(self) -> NDArray[np.int8]:
+        """What every pixel is beside, shape (ny, nx): PHASE before GRAIN, FRIEDEL and MARGIN, else NONE."""
+        found = np.zeros((self.right.shape[0], self.below.shape[1]), dtype=np.int8)
+        for kind in (BoundaryKind.MARGIN, BoundaryKind.FRIEDEL, BoundaryKind.GRAIN, BoundaryKind.PHASE):
+            found[self.beside(kind)] = kind
+        return found
+
     def beside(self, kind: int) -> NDArray[np.bool_]:
         """Pixels with an edge of a kind, shape (ny, nx)."""
         found = np.zeros((self.right.shape[0], self.below.shape[1]), dtype=bool)

@@ -21,6 +21,7 @@ class PatternStatus(IntEnum):
     """What became of a pattern."""
 
     INDEXED = 0
+    """A lattice, whose phase and orientation were found."""
     AMORPHOUS = 1
     """Diffuse rings, no lattice."""
     MIXED = 2

@@ -69,7 +69,9 @@ def index_orientations(
         },
         methods=["template_matching", "reliability", "orix", "hyperspy", "numpy", "numba"],
     )
-    return OrientationMaps(found, scan.axes, record, bank.diffraction, tuple(dict.fromkeys(notes)))
+    return OrientationMaps(
+        found, bank.diffraction, axes=scan.axes, provenance=record, notes=tuple(dict.fromkeys(notes))
+    )
 
 
 class Progressbar:

@@ -66,11 +66,11 @@ def test_vacuum_is_empty_and_amorphous_material_has_no_lattice(maps, state):
 
 
 def test_the_record_says_what_was_done(maps, bank):
-    parameters = maps.record["parameters"]
+    parameters = maps.provenance["parameters"]
     assert parameters["templates"] == len(bank)
     assert parameters["phases"] == ["LiFePO4", "FePO4", "LAGP"]
     assert parameters["backend"] == "numba"
-    assert any("Rauch" in citation for citation in maps.record["citations"])
+    assert any("Rauch" in citation for citation in maps.provenance["citations"])
     # What is not known of a structure is said.
     assert any(note.startswith("LAGP: ") for note in maps.notes)
 
