@@ -147,6 +147,14 @@ def load_phase(name_or_path: str | Path, *, name: str | None = None) -> CrystalP
     CrystalError
         If the CIF cannot be read: no atoms, an unknown element, a value that is no number or operation (none is
         evaluated), a cell that is incomplete or impossible, or that does not have the symmetry of the space group.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.acom import load_phase
+    >>> load_phase("lagp").space_group
+    167
+    >>> load_phase("fp", name="heterosite").name
+    'heterosite'
     """
     asked = str(name_or_path)
     if isinstance(name_or_path, str):

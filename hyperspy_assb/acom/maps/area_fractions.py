@@ -76,6 +76,12 @@ class FractionOptions:
         Pixels of a block; None: three correlation lengths wide, but at least twelve blocks.
     seed
         Of the resampling.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.acom import FractionOptions
+    >>> FractionOptions(confidence=0.68).resamples
+    999
     """
 
     confidence: float = 0.95

@@ -50,6 +50,12 @@ class GrainOptions:
     min_pixels
         Grains of fewer pixels are given to the neighbour with which they share most of their outline, as pixels that
         were indexed wrongly. 1: none.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.acom import GrainOptions
+    >>> GrainOptions(threshold=3.0, min_pixels=2)
+    GrainOptions(threshold=3.0, friedel_twins=False, min_pixels=2)
     """
 
     threshold: float = THRESHOLD

@@ -69,6 +69,12 @@ class MechanismOptions:
         Of the permutations.
     grains
         What counts as a domain within a particle.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.acom import MechanismOptions
+    >>> MechanismOptions(min_pixels=20, amorphous=("amorphous_LAGP",)).mixed
+    0.1
     """
 
     amorphous: tuple[str, ...] = ()

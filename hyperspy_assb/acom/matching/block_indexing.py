@@ -52,6 +52,14 @@ class IndexingOptions:
         floating point.
     saturated_pixels
         So many saturated pixels beyond the direct beam mark a pattern.
+
+    Examples
+    --------
+    Without refinement, for a quick look:
+
+    >>> from hyperspy_assb.acom import IndexingOptions
+    >>> IndexingOptions(refine=None).saturated_pixels
+    10
     """
 
     match: MatchOptions = field(default_factory=MatchOptions)

@@ -214,7 +214,8 @@ def calibrate_scan(scan: PatternScan, sample: NDArray[Any], bank: TemplateBank) 
         notes = (
             *notes,
             f"The patterns agree with the phases at more than one scale ({found.geometry.scale:.5g}; {others} 1/Å per "
-            "pixel): LiFePO4 and FePO4 differ like two camera lengths. Calibrate on a known phase.",
+            "pixel): lattices of phases that differ by a few per cent are like one lattice at two camera lengths. Calibrate "
+            "on a known phase.",
         )
     beam = None if located.beam is None else replace(located.beam, shift=(float(found.shift[0]), float(found.shift[1])))
     return replace(located, geometry=found.geometry, beam=beam, notes=notes)

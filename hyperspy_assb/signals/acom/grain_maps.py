@@ -56,12 +56,14 @@ class GrainMaps(Result):
 
     Examples
     --------
+    >>> from hyperspy_assb.acom import simulate_bank
     >>> from hyperspy_assb.simulation import micro_battery
-    >>> patterns = micro_battery(shape=(6, 6), seed=6).patterns_after
-    >>> r = patterns.index_orientations(["lfp", "fp"], calibrate=False, show_progressbar=False)
+    >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
+    >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+    >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
     >>> g = r.grain_boundaries()
     >>> g.status
-    <BaseSignal, title: Boundaries, dimensions: (6, 6|)>
+    <BaseSignal, title: Boundaries, dimensions: (4, 4|)>
     >>> g.table.columns[:4].tolist()
     ['grain', 'phase', 'pixels', 'area (nm²)']
     >>> g.length("PHASE") == g.boundaries.length(2, g.pixel_size)

@@ -46,13 +46,15 @@ class Mechanism(Result):
 
     Examples
     --------
+    >>> from hyperspy_assb.acom import simulate_bank
     >>> from hyperspy_assb.simulation import micro_battery
-    >>> patterns = micro_battery(shape=(6, 6), seed=6).patterns_after
-    >>> r = patterns.index_orientations(["lfp", "fp"], calibrate=False, show_progressbar=False)
+    >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
+    >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+    >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
     >>> m = r.mechanism()
     >>> m.tests["test"].tolist()
     ['size', 'orientation', 'amorphous', 'wholes large', 'wholes small', 'interface']
-    >>> len(m.table) == m.labels.data.max()
+    >>> len(m.table) == len(m.particles)
     True
     """
 

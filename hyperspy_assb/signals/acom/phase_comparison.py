@@ -49,10 +49,12 @@ class PhaseComparison(Result):
 
     Examples
     --------
+    >>> from hyperspy_assb.acom import simulate_bank
     >>> from hyperspy_assb.simulation import micro_battery
-    >>> battery = micro_battery(shape=(6, 6), seed=6)
+    >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+    >>> battery = micro_battery(shape=(4, 4), seed=6)
     >>> before, after = (
-    ...     s.index_orientations(["lfp", "fp"], calibrate=False, show_progressbar=False)
+    ...     s.index_orientations(bank, calibrate=False, show_progressbar=False)
     ...     for s in (battery.patterns_before, battery.patterns_after)
     ... )
     >>> c = before.compare_phases(after, shift=(0, 0))
@@ -224,10 +226,12 @@ def compare_phases(
     Examples
     --------
     >>> from hyperspy_assb import compare_phases
+    >>> from hyperspy_assb.acom import simulate_bank
     >>> from hyperspy_assb.simulation import micro_battery
-    >>> battery = micro_battery(shape=(6, 6), seed=6)
+    >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+    >>> battery = micro_battery(shape=(4, 4), seed=6)
     >>> before, after = (
-    ...     s.index_orientations(["lfp", "fp"], calibrate=False, show_progressbar=False)
+    ...     s.index_orientations(bank, calibrate=False, show_progressbar=False)
     ...     for s in (battery.patterns_before, battery.patterns_after)
     ... )
     >>> compare_phases(before, after).registration.shift

@@ -30,6 +30,15 @@ class ACOMPatterns(Signal2D):
     data, axes and metadata stay as they are. The axes of the patterns are in 1/Å or 1/nm, 0 being the direct beam; what
     else is known of the calibration is kept in the metadata, under the node ``ASSB.diffraction``. For the reference
     frame see :mod:`hyperspy_assb.acom.crystals.frames`.
+
+    Examples
+    --------
+    >>> import hyperspy.api as hs
+    >>> import numpy as np
+    >>> s = hs.signals.Signal2D(np.ones((3, 4, 32, 32), dtype="uint16"))
+    >>> s.set_signal_type("ACOM")
+    >>> s
+    <ACOMPatterns, title: , dimensions: (4, 3|32, 32)>
     """
 
     _signal_type = "ACOM"
@@ -43,6 +52,13 @@ class ACOMPatterns(Signal2D):
         ------
         ValueError
             If an axis is not calibrated, or states what cannot be; the message names it.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> patterns = micro_battery(shape=(2, 2), seed=6).patterns_after
+        >>> patterns.geometry.scale
+        0.024
         """
         return read_geometry(self)
 
@@ -80,6 +96,16 @@ class ACOMPatterns(Signal2D):
         ------
         ValueError
             If a value is out of range, or there is no scale to keep.
+
+        Examples
+        --------
+        >>> import hyperspy.api as hs
+        >>> import numpy as np
+        >>> s = hs.signals.Signal2D(np.ones((3, 4, 32, 32), dtype="uint16"))
+        >>> s.set_signal_type("ACOM")
+        >>> s.set_diffraction_calibration(0.04, centre=(15, 16))
+        >>> s.geometry.scale, s.geometry.centre
+        (0.04, (15.0, 16.0))
         """
         given: dict[str, Any] = {
             "scale": scale,
@@ -135,6 +161,13 @@ class ACOMPatterns(Signal2D):
         ------
         ValueError
             If the patterns are not calibrated.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> patterns = micro_battery(shape=(2, 3), seed=6).patterns_after
+        >>> patterns.virtual_bright_field()
+        <BaseSignal, title: Virtual bright field, dimensions: (3, 2|)>
         """
         from hyperspy_assb.acom.scan.scan_indexing import bright_field
         from hyperspy_assb.signals.acom.indexing import Progressbar
@@ -195,6 +228,24 @@ class ACOMPatterns(Signal2D):
             If the patterns are not calibrated, there are more than two navigation axes, or the backend is unknown.
         ImportError
             If the backend is not installed.
+
+        Notes
+        -----
+        Template matching of square-rooted patterns less the mean of each radius (E. F. Rauch, L. Dupuy, Arch. Metall.
+        Mater. 50, 87 (2005)), refined below the grid by the score of all spots; phases are weighed by the likelihood
+        of what is left, with the uncertainty of the scale.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.acom import simulate_bank
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
+        >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+        >>> r = patterns.index_orientations(bank, show_progressbar=False)
+        >>> sorted(r.posterior)
+        ['FePO4', 'LiFePO4']
+        >>> r.phase_map.data.shape
+        (4, 4)
         """
         from hyperspy_assb.signals.acom.indexing import index_orientations
 
@@ -241,8 +292,19 @@ def load_patterns(path: str | PathLike[str], *, lazy: bool = False, reader: str 
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If the file holds several scans, naming the one that was taken.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from hyperspy_assb import load_patterns
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> path = Path(tempfile.mkdtemp()) / "scan.hspy"
+    >>> micro_battery(shape=(2, 3), seed=6).patterns_after.save(path)
+    >>> load_patterns(path, lazy=True)
+    <LazyACOMPatterns, title: ..., dimensions: (3, 2|...)>
     """
     from hyperspy_assb.signals.loading import load_largest
 
