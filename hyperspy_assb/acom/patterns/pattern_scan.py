@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.acom.crystals.kinematical import electron_wavelength
+from hyperspy_assb.acom.patterns.detector import Detector, examine_detector
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.errors import AssbValueError
 
@@ -48,6 +49,10 @@ class PatternScan:
         Navigation axes, as dictionaries; none or one where the scan is a single pattern or a line.
     title
         What messages call the scan.
+    mask
+        True where pixels of the detector are left out, shape (ny, nx); None: those are that :meth:`examined` finds.
+    detector
+        Puts right what the detector did; None where there is nothing, or before it is looked at.
     shape, frame
         Rows and columns of the scan and of a pattern, found from the patterns.
 
@@ -65,6 +70,8 @@ class PatternScan:
     convergence_angle: float | None = None
     axes: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     title: str = "the scan"
+    mask: NDArray[np.bool_] | None = field(default=None, repr=False)
+    detector: Detector | None = field(default=None, repr=False)
     shape: tuple[int, int] = field(init=False)
     frame: tuple[int, int] = field(init=False)
 
@@ -78,6 +85,15 @@ class PatternScan:
                 f"centre: the direct beam at column {column:.4g}, row {row:.4g} lies outside of the frame of {columns} "
                 f"columns and {rows} rows."
             )
+        if self.mask is not None and (self.mask.shape != self.frame or self.mask.all()):
+            raise AssbValueError(
+                f"mask: True where pixels of a pattern of {self.frame} are left out, and not everywhere; its shape is "
+                f"{self.mask.shape}."
+            )
+
+    def examined(self) -> PatternScan:
+        """The scan with what its detector did put right in all blocks, found on a sample of the patterns."""
+        return replace(self, detector=examine_detector(self.sample(), given=self.mask))
 
     def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[slice, slice, NDArray[np.generic]]]:
         """Blocks of the scan with their places; of patterns on disk the next is read while one is worked on.
@@ -95,12 +111,12 @@ class PatternScan:
         places = list(self._places(block_bytes))
         if isinstance(self.patterns, np.ndarray):
             for place in places:
-                yield *place, of_kernel_type(self.patterns[place])
+                yield *place, self._put_right(of_kernel_type(self.patterns[place]))
             return
         with ThreadPoolExecutor(1) as pool:
 
             def read(place: tuple[slice, slice]) -> NDArray[Any]:
-                return of_kernel_type(np.asarray(self.patterns[place].compute()))
+                return self._put_right(of_kernel_type(np.asarray(self.patterns[place].compute())))
 
             waiting = pool.submit(read, places[0])
             for number, place in enumerate(places):
@@ -108,6 +124,9 @@ class PatternScan:
                 if number + 1 < len(places):
                     waiting = pool.submit(read, places[number + 1])
                 yield *place, patterns
+
+    def _put_right(self, patterns: NDArray[Any]) -> NDArray[Any]:
+        return patterns if self.detector is None else self.detector.put_right(patterns)
 
     def _places(self, block_bytes: int) -> Iterator[tuple[slice, slice]]:
         """Blocks along the chunks of the data, split where they are too large, joined where they are small."""
@@ -135,10 +154,10 @@ class PatternScan:
         rows, columns = (np.unique(np.arange(step / 2 - 0.5, n, step).astype(int)) for n in self.shape)
         rows, columns = (k if k.size else np.zeros(1, dtype=int) for k in (rows, columns))
         if isinstance(self.patterns, np.ndarray):
-            return checked_patterns(self.patterns[np.ix_(rows, columns)].reshape(-1, *self.frame))
+            return self._put_right(checked_patterns(self.patterns[np.ix_(rows, columns)].reshape(-1, *self.frame)))
         # Row by row: a whole block of the file may have to be read for one of its patterns.
         read = [np.asarray(self.patterns[int(row)][columns].compute()) for row in rows]
-        return checked_patterns(np.concatenate(read))
+        return self._put_right(checked_patterns(np.concatenate(read)))
 
 
 def beam_radius(

@@ -214,8 +214,8 @@ def calibrate_scan(scan: PatternScan, sample: NDArray[Any], bank: TemplateBank) 
         notes = (
             *notes,
             f"The patterns agree with the phases at more than one scale ({found.geometry.scale:.5g}; {others} 1/Å per "
-            "pixel): lattices of phases that differ by a few per cent are like one lattice at two camera lengths. Calibrate "
-            "on a known phase.",
+            "pixel): lattices that differ by a few per cent are like one lattice at two camera lengths. Calibrate on a "
+            "known phase.",
         )
     beam = None if located.beam is None else replace(located.beam, shift=(float(found.shift[0]), float(found.shift[1])))
     return replace(located, geometry=found.geometry, beam=beam, notes=notes)
@@ -267,6 +267,9 @@ class ScanIndexer:
         self, scan: PatternScan, bank: TemplateBank, *, calibrate: bool = True, options: IndexingOptions | None = None
     ) -> None:
         sample = scan.sample()
+        options = options or IndexingOptions()
+        if scan.detector is not None and options.saturation is None:
+            options = replace(options, saturation=scan.detector.saturation(scan.patterns.dtype))
         self.calibration = ScanCalibration(scan.geometry)
         if calibrate:
             self.calibration = calibrate_scan(scan, sample, bank)

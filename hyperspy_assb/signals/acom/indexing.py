@@ -36,9 +36,12 @@ def index_orientations(
     if backend not in BACKENDS:
         raise AssbValueError(f"backend: one of {', '.join(map(repr, BACKENDS))}, not {backend!r}.")
     report = progress or (lambda stage, done, total: None)
-    notes: tuple[str, ...] = ()
+    report("detector", 0, 0)
+    scan = scan.examined()
+    notes: tuple[str, ...] = () if scan.detector is None else scan.detector.notes
     if not isinstance(bank, TemplateBank):
-        bank, notes = bank_of_scan(scan, bank, report=report)
+        bank, told = bank_of_scan(scan, bank, report=report)
+        notes += told
     notes += tuple(f"{phase.name}: {phase.caveat}" for phase in bank.phases if phase.caveat)
     with Progressbar(int(np.prod(scan.shape)), show_progressbar, progress) as tick:
         if backend == "pyxem":
@@ -64,6 +67,8 @@ def index_orientations(
             "refine": refine,
             "backend": backend,
             "options": options,
+            "detector pixels left out": 0 if scan.detector is None else int(scan.detector.mask.sum()),
+            "value of an electron": 1.0 if scan.detector is None else scan.detector.units.gain,
             "stated geometry": scan.geometry,
             "geometry": found.geometry,
         },

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hyperspy_assb.acom.crystals.kinematical import electron_wavelength
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
@@ -20,6 +22,8 @@ _REACH = (0.05, 20.0)
 """What half a frame can reach in 1/Å."""
 _SHORTEST_CAMERA = 10.0
 """Camera length in mm below which it is in m: no camera length is below 10 mm or above 10 m."""
+_MASKS = ("pixel_mask", "mask", "bad_pixels", "dead_pixels")
+"""What readers call it in metadata, in small letters."""
 _HIGHEST_ENERGY = 1e4
 """Beam energy in keV above which it is in V."""
 
@@ -98,7 +102,7 @@ def write_geometry(signal: Any, geometry: PatternGeometry) -> None:
     signal.metadata.set_item(_NODE, settings)
 
 
-def read_scan(signal: Any, geometry: PatternGeometry | None = None) -> PatternScan:
+def read_scan(signal: Any, geometry: PatternGeometry | None = None, *, mask: Any = None) -> PatternScan:
     """The patterns of a signal with all that is known of how they were recorded; no metadata are read after this.
 
     Parameters
@@ -107,6 +111,9 @@ def read_scan(signal: Any, geometry: PatternGeometry | None = None) -> PatternSc
         Patterns, lazy or not, with two navigation axes at most.
     geometry
         Calibration that holds instead of the one that the signal states.
+    mask
+        True where pixels of the detector are left out, an array or signal of the shape of a pattern; those that the
+        metadata name are left out as well.
 
     Raises
     ------
@@ -135,7 +142,33 @@ def read_scan(signal: Any, geometry: PatternGeometry | None = None) -> PatternSc
         convergence_angle=_number(signal, "convergence_angle"),
         axes=tuple({**axis, "navigate": True} for axis in signal.axes_manager._get_navigation_axes_dicts()),
         title=_title(signal),
+        mask=_mask(signal, mask),
     )
+
+
+def _mask(signal: Any, mask: Any) -> NDArray[np.bool_] | None:
+    """Pixels that the user or the reader of the file leaves out; None if none are named."""
+    frame = signal.data.shape[-2:]
+    found = [np.asarray(getattr(mask, "data", mask))] if mask is not None else []
+    if found and (found[0].dtype != bool or found[0].shape != frame):
+        raise AssbValueError(
+            f"mask: booleans, True where pixels of the detector are left out, of the shape {frame} of a pattern, not "
+            f"{found[0].dtype} of the shape {found[0].shape}."
+        )
+    for node in (signal.metadata, signal.original_metadata):
+        found += [values != 0 for values in _masks_within(node.as_dictionary(), frame)]
+    return np.logical_or.reduce(found) if found else None
+
+
+def _masks_within(node: Any, frame: tuple[int, ...]) -> Iterator[NDArray[Any]]:
+    """Arrays of the shape of a pattern that metadata call a mask; as in files of EIGER, 0 is a good pixel."""
+    for key, value in node.items() if isinstance(node, dict) else ():
+        if isinstance(value, dict):
+            yield from _masks_within(value, frame)
+        elif str(key).lower() in _MASKS:
+            values = np.asarray(value)
+            if values.shape == frame and values.dtype.kind in "biu":
+                yield values
 
 
 def _number(signal: Any, name: str) -> float | None:

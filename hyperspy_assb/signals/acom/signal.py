@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hyperspy.signals import BaseSignal, LazySignal2D, Signal2D
+from numpy.typing import ArrayLike
 
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.errors import AssbValueError
@@ -142,13 +143,21 @@ class ACOMPatterns(Signal2D):
             axis.offset = 0.0
         return read_geometry(copy)
 
-    def virtual_bright_field(self, radius: float | None = None, *, show_progressbar: bool | None = None) -> BaseSignal:
+    def virtual_bright_field(
+        self,
+        radius: float | None = None,
+        *,
+        mask: ArrayLike | BaseSignal | None = None,
+        show_progressbar: bool | None = None,
+    ) -> BaseSignal:
         """Counts in the direct beam of each pattern.
 
         Parameters
         ----------
         radius
             1/Å around the centre; None: one and a half times the convergence angle in the metadata, at least 3 pixels.
+        mask
+            True where pixels of the detector are left out, as for :meth:`index_orientations`.
         show_progressbar
             For lazy patterns; HyperSpy's preference by default.
 
@@ -172,7 +181,7 @@ class ACOMPatterns(Signal2D):
         from hyperspy_assb.acom.scan.scan_indexing import bright_field
         from hyperspy_assb.signals.acom.indexing import Progressbar
 
-        scan = read_scan(self)
+        scan = read_scan(self, mask=mask).examined()
         show = show_progressbar if self._lazy else False
         with Progressbar(int(np.prod(scan.shape)), show) as tick:
             counts = bright_field(scan, radius, done=tick)
@@ -189,6 +198,7 @@ class ACOMPatterns(Signal2D):
         bank: TemplateBank | Sequence[Any],
         *,
         geometry: PatternGeometry | None = None,
+        mask: ArrayLike | BaseSignal | None = None,
         calibrate: bool = True,
         refine: bool = True,
         backend: str = "numba",
@@ -204,6 +214,10 @@ class ACOMPatterns(Signal2D):
             "lagp"]``), for which a bank is made with the beam energy and the precession angle in the metadata.
         geometry
             Calibration to start with; None: that of the axes and the metadata.
+        mask
+            True where pixels of the detector are left out, shape (rows, columns) of a pattern, besides those that the
+            file names and those that are found: dead, hot, marked and flickering ones, gaps between chips, odd rows and
+            columns. They are filled from what lies about them; ``notes`` says how many there are.
         calibrate
             Whether scale, centre and ellipse are refined on the patterns themselves, with their uncertainty. The
             probability of a phase holds only with it: lattices that differ by a few per cent are told apart by scale.
@@ -250,7 +264,7 @@ class ACOMPatterns(Signal2D):
         from hyperspy_assb.signals.acom.indexing import index_orientations
 
         return index_orientations(
-            read_scan(self, geometry),
+            read_scan(self, geometry, mask=mask),
             bank,
             calibrate=calibrate,
             refine=refine,

@@ -32,9 +32,9 @@ def test_a_couple_is_named_where_there_are_several() -> None:
 
 
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(ValueError, match="LixFePO4 is LiFePO4 and FePO4, but the phases are LAGP, FePO4: offer LiFePO4"):
+    with pytest.raises(ValueError, match="the phases are LAGP, FePO4: offer LiFePO4"):
         find_couple(["LAGP", "FePO4"], "LixFePO4")
-    with pytest.raises(ValueError, match="The mechanism needs both end members of an electrode.*LAGP"):
+    with pytest.raises(ValueError, match="The mechanism needs both end members of an electrode"):
         needed_couple(["LAGP"], by="The mechanism")
     with pytest.raises(UnknownReferenceError, match="no electrode 'LixFe'"):
         find_couple(["LiFePO4", "FePO4"], "LixFe")
