@@ -32,6 +32,8 @@ class PatternStatus(IntEnum):
     """Too few counts outside of the direct beam, or vacuum."""
     SATURATED = 5
     """Indexed, but the detector was saturated."""
+    NO_BEAM = 6
+    """The direct beam wanders over the scan, and was not found near where the patterns about have it: not indexed."""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,9 @@ STEADY = 0.5
 NO_ELECTRON = 0.05
 """Quantile of the smallest values of pixels that is the value of no electron."""
 MEDIAN_PATTERNS = 48
-"""Patterns that are enough for a median."""
+"""Patterns that are enough for a quantile."""
+ALWAYS = 0.75
+"""Share of the patterns, the dimmest in each pixel, that tell what is always there."""
 STOP = 9
 """Pixels: what is dark in squares of this side is a beam stop, or outside of a round screen."""
 MOST_LONELY = 0.002
@@ -219,6 +221,12 @@ class _Electrons:
         self.variance = np.maximum(np.where(bad, np.nan, squares / count) - self.mean**2, 0.0) * count / (count - 1)
         self.constant = (low == high) & ~bad
         self._lonely, self._hits = lonely, hits
+        # What is there in three quarters of the patterns: not a beam or a spot that is elsewhere in others.
+        some = patterns[:: max(count // MEDIAN_PATTERNS, 1)].astype(np.float32)
+        self.lower = max(int(len(some) * ALWAYS), 1)
+        part = np.partition(some, self.lower - 1, axis=0)[: self.lower]
+        self.always = (part[-1].astype(np.float64) - zero) / gain
+        self.calm = (part.mean(axis=0, dtype=np.float64) - zero) / gain
 
     def lonely(self) -> NDArray[np.bool_]:
         """Pixels that stand alone in several patterns."""
@@ -256,7 +264,7 @@ class _Electrons:
         """Rows and columns, or parts of them, that differ from those beside them all along."""
         found = np.zeros(bad.shape, dtype=bool)
         for axis in (0, 1):
-            mean, variance = (np.where(bad, np.nan, values) for values in (self.mean, self.variance))
+            mean, variance = (np.where(bad, np.nan, values) for values in (self.calm, self.variance))
             mean, variance = (mean.T, variance.T) if axis else (mean, variance)
             beside = _running_median(mean)
             for part in np.array_split(np.arange(len(mean)), LINE_PARTS):
@@ -266,7 +274,7 @@ class _Electrons:
                 # Lines through the direct beam are brighter than those beside them, but not by a step.
                 difference -= _running_median(difference[None])[0]
                 spread = 1.4826 * float(np.nanmedian(np.abs(difference / noise)))
-                counting = 1.25 / np.sqrt(self.count * len(part))
+                counting = 1.25 / np.sqrt(self.lower * len(part))
                 contrast = LINE_CONTRAST * np.maximum(_nan_median(beside[part]), noise)
                 odd = np.abs(difference) > np.maximum(FAR * max(spread, counting) * noise, contrast)
                 place = (slice(int(part[0]), int(part[-1]) + 1), odd)
@@ -275,30 +283,30 @@ class _Electrons:
 
     def bright(self, bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Pixels above all about them in every pattern, but for the direct beam and Bragg spots of a single crystal."""
-        some = self.patterns[:: max(self.count // MEDIAN_PATTERNS, 1)]
-        middle = np.median(some.astype(np.float32), axis=0).astype(np.float64)
-        middle = np.where(bad, np.nan, (middle - self.zero) / self.gain)
-        about = self._about(middle)
-        noise = 1.4826 * self._about(np.abs(middle - about))
-        high = middle - about > FAR * np.maximum(noise, np.sqrt(np.maximum(about, 1.0) / self.count)) + 1.0
+        always = np.where(bad, np.nan, self.always)
+        about = self._about(always)
+        noise = 1.4826 * self._about(np.abs(always - about))
+        high = always - about > FAR * np.maximum(noise, np.sqrt(np.maximum(about, 1.0) / self.count)) + 1.0
         high &= ~bad
         if not high.any():
             return high
-        regions, count = label(high, structure=np.ones((3, 3)))
-        height = np.where(high, middle - about, 0.0)
+        # A gap through the direct beam parts it.
+        joined = high | (binary_dilation(high, np.ones((WINDOW, WINDOW))) & bad)
+        regions, count = label(joined, structure=np.ones((3, 3)))
+        height = np.where(high, always - about, 0.0)
         beam = self._beam(regions, height)
         centre = np.array(np.nonzero(regions == beam)).mean(axis=1)
         size = int((regions == beam).sum())
         found = np.zeros(bad.shape, dtype=bool)
         steady = self.variance < STEADY * np.maximum(self.mean, 0.0)
         for number in range(1, count + 1):
-            inside = regions == number
+            inside = (regions == number) & high
             if number == beam:
                 # A hot pixel within the beam stands out of it as far as it does elsewhere.
                 found |= inside & self.lonely()
                 continue
             electrons = not steady[inside].all()
-            if electrons and (inside.sum() > 1.5 * size or self._has_mate(inside, centre, middle - about, height)):
+            if electrons and (inside.sum() > 1.5 * size or self._has_mate(inside, centre, always - about, height)):
                 continue
             found |= inside
         return found

@@ -142,6 +142,12 @@ class PatternScan:
             for x in range(0, self.shape[1], wide):
                 yield slice(y, min(y + tall, self.shape[0])), slice(x, min(x + wide, self.shape[1]))
 
+    def sampled(self, count: int = SAMPLE_PATTERNS) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows and columns of the scan whose crossings are the patterns of :meth:`sample`."""
+        step = max(np.sqrt(np.prod(self.shape) / count), 1.0)
+        rows, columns = (np.unique(np.arange(step / 2 - 0.5, n, step).astype(np.int64)) for n in self.shape)
+        return (rows if rows.size else np.zeros(1, np.int64)), (columns if columns.size else np.zeros(1, np.int64))
+
     def sample(self, count: int = SAMPLE_PATTERNS) -> NDArray[Any]:
         """About so many patterns evenly over the scan, shape (B, ny, nx).
 
@@ -150,9 +156,7 @@ class PatternScan:
         ValueError
             If they are too small, or not of a real type.
         """
-        step = max(np.sqrt(np.prod(self.shape) / count), 1.0)
-        rows, columns = (np.unique(np.arange(step / 2 - 0.5, n, step).astype(int)) for n in self.shape)
-        rows, columns = (k if k.size else np.zeros(1, dtype=int) for k in (rows, columns))
+        rows, columns = self.sampled(count)
         if isinstance(self.patterns, np.ndarray):
             return self._put_right(checked_patterns(self.patterns[np.ix_(rows, columns)].reshape(-1, *self.frame)))
         # Row by row: a whole block of the file may have to be read for one of its patterns.

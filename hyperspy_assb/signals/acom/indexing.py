@@ -11,6 +11,7 @@ import numpy as np
 
 from hyperspy_assb import provenance
 from hyperspy_assb.acom.matching.block_indexing import IndexingOptions
+from hyperspy_assb.acom.matching.indexed import PatternStatus
 from hyperspy_assb.acom.patterns.pattern_scan import PatternScan
 from hyperspy_assb.acom.scan.scan_indexing import ScanIndexer, Stage, bank_of_scan, index_scan
 from hyperspy_assb.acom.templates.bank import TemplateBank
@@ -54,6 +55,12 @@ def index_orientations(
             )
             notes += engine.calibration.notes
             found = index_scan(scan, engine, done=tick)
+    lost = int(np.sum(found.status == PatternStatus.NO_BEAM))
+    if lost:
+        notes += (
+            f"In {lost} of {found.status.size} patterns the direct beam was not found near where it is in those about "
+            "them: they are not indexed.",
+        )
     record = provenance.record(
         "index_orientations",
         parameters={
