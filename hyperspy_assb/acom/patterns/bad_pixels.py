@@ -190,7 +190,8 @@ def marked_pixels(patterns: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _at_top(patterns: NDArray[Any], top: int) -> NDArray[np.bool_]:
     """Pixels at the largest value of the type in half of the patterns, but for a direct beam that saturates them."""
-    at_top = np.count_nonzero(patterns == top, axis=0) >= max(len(patterns) // 2, 1)
+    fewest = len(patterns) // 2 if len(patterns) >= FEWEST_PATTERNS else len(patterns)
+    at_top = np.count_nonzero(patterns == top, axis=0) >= fewest
     if not at_top.any():
         return at_top
     regions, count = label(at_top, structure=np.ones((3, 3)))

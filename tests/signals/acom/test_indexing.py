@@ -182,8 +182,12 @@ def test_bad_input(patterns, bank):
     broken = patterns.inav[:2, :2].deepcopy()
     broken.change_dtype("float32")
     broken.data[0, 0, 3, 3] = np.nan
-    with pytest.raises(ValueError, match="finite"):
-        broken.index_orientations(bank, show_progressbar=False)
+    found = broken.index_orientations(bank, show_progressbar=False)
+    assert any("1 of 9216 detector pixels" in note and "1 marked by the detector" in note for note in found.notes)
+    with pytest.raises(ValueError, match=r"mask: booleans, True where pixels .* \(96, 96\)"):
+        broken.index_orientations(bank, mask=np.zeros((3, 3), dtype=bool))
+    with pytest.raises(ValueError, match="mask: True where pixels"):
+        broken.index_orientations(bank, mask=np.ones((96, 96), dtype=bool))
     no_reflections = patterns.inav[:1, :1].deepcopy()
     no_reflections.set_diffraction_calibration(0.002)
     with pytest.raises(ValueError, match=r"scale: patterns of 96 x 96 pixels of 0\.002"):
