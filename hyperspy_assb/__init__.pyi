@@ -2,7 +2,6 @@ from . import acom, components, errors, models, plotting, provenance, reference,
 from .models.lmfit_bridge import to_lmfit
 from .models.multifit import multifit
 from .reference.materials import add_materials, electrodes, materials
-from .signals.acom.orientations import load_orientations
 from .signals.acom.phase_comparison import compare_phases
 from .signals.acom.signal import load_patterns
 from .signals.eds.signal import load_eds_spectrum_image
@@ -27,7 +26,6 @@ __all__ = [
     "load",
     "load_comparison",
     "load_eds_spectrum_image",
-    "load_orientations",
     "load_patterns",
     "load_spectrum_image",
     "materials",

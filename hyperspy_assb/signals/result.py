@@ -22,30 +22,52 @@ from hyperspy_assb.signals import result_files
 from hyperspy_assb.signals.packing import find_class, pack, unpack
 from hyperspy_assb.signals.region_mask import Names, region_masks
 
+_ACOM = "hyperspy_assb.acom."
+_ACOM_SIGNALS = "hyperspy_assb.signals.acom."
 _EDS = "hyperspy_assb.eds."
 _EDS_SIGNALS = "hyperspy_assb.signals.eds."
 _EELS = "hyperspy_assb.eels."
 _EELS_SIGNALS = "hyperspy_assb.signals.eels."
 KINDS: dict[str, str] = {
+    "AreaFractions": _ACOM + "maps.area_fractions",
+    "AtomSite": _ACOM + "crystals.crystal_phase",
     "Beyond": _EDS + "interfaces.interface_width",
     "Calibration": _EELS + "delithiation.standard",
     "Composition": _EDS + "composition.atoms",
     "CompositionChange": _EDS + "comparison.composition_change",
     "CompositionComparison": _EDS_SIGNALS + "composition_comparison",
+    "CrystalPhase": _ACOM + "crystals.crystal_phase",
     "DelithiatedPixels": _EELS_SIGNALS + "delithiated_pixels",
     "Delithiation": _EELS_SIGNALS + "delithiation",
     "DelithiationMixtures": _EELS_SIGNALS + "phase_coexistence",
     "DelithiationPopulations": _EELS_SIGNALS + "phase_coexistence",
+    "Diffraction": _ACOM + "crystals.kinematical",
     "Discovery": _EELS + "delithiation.region_statistics",
     "EDSComposition": _EDS_SIGNALS + "compositions",
     "EDSPhases": _EDS_SIGNALS + "compositions",
     "Electrode": "hyperspy_assb.reference.material_facts",
+    "FractionOptions": _ACOM + "maps.area_fractions",
+    "GrainBoundaries": _ACOM + "maps.grains",
+    "GrainMaps": _ACOM_SIGNALS + "grain_maps",
+    "GrainOptions": _ACOM + "maps.grains",
+    "Grains": _ACOM + "maps.grains",
+    "IndexedScan": _ACOM + "matching.indexed",
     "InterfaceFit": _EDS + "interfaces.interface_width",
     "InterfaceProfile": _EDS_SIGNALS + "interface_profile",
     "LineCounts": _EDS_SIGNALS + "line_counts",
     "LithiatedFraction": _EELS + "delithiation.lithiated_fraction",
+    "Mechanism": _ACOM_SIGNALS + "mechanism",
+    "MechanismEvidence": _ACOM + "maps.mechanism_tests",
+    "MechanismKind": _ACOM + "maps.mechanism_tests",
+    "MechanismOptions": _ACOM + "maps.particles",
+    "MechanismTest": _ACOM + "maps.mechanism_tests",
     "Mixture": "hyperspy_assb.fitting.statistics.mixtures",
     "MixtureComparison": _EELS + "delithiation.mixing",
+    "OrientationMaps": _ACOM_SIGNALS + "orientations",
+    "Particles": _ACOM + "maps.particles",
+    "PatternGeometry": _ACOM + "patterns.geometry",
+    "PhaseChange": _ACOM + "maps.phase_change",
+    "PhaseComparison": _ACOM_SIGNALS + "phase_comparison",
     "PhaseMixture": _EDS + "phases.stoichiometry",
     "PhaseOptions": _EDS + "phases.stoichiometry",
     "PhaseSpectra": _EELS + "delithiation.mixture",
@@ -53,7 +75,9 @@ KINDS: dict[str, str] = {
     "Populations": _EELS + "delithiation.populations",
     "Profile": _EDS + "interfaces.profiles",
     "Quantification": _EELS + "delithiation.quantification",
+    "Registration": _ACOM + "maps.phase_change",
     "Standard": _EELS + "delithiation.standard",
+    "StateChange": _ACOM + "maps.phase_change",
     "Unnamed": _EELS + "delithiation.unexplained",
     "Width": _EDS + "interfaces.interface_width",
 }

@@ -30,11 +30,10 @@ from hyperspy_assb.signals.packing import Arrays, digest
 FORMAT = 1
 """Version of the file format; older and newer ones are refused by name."""
 ENDINGS = (".hspy", ".zspy")
-_OLDER = ("delithiation", "eds_comparison", "eds_composition", "eds_interface", "eds_phases")
+_OLDER = ("delithiation", "eds_comparison", "eds_composition", "eds_interface", "eds_phases", "orientations")
 """Nodes under which results were kept before there was one format."""
 _OTHER_READERS = {
     "comparison": "load_comparison",
-    "orientations": "load_orientations",
 }
 """Functions that read the results that are kept under nodes of their own."""
 _SEAL = b"hyperspy_assb sha256 "
