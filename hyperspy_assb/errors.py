@@ -23,6 +23,25 @@ class AssbValueError(AssbError, ValueError):
     """
 
 
+class AssbTypeError(AssbError, TypeError):
+    """An argument is of a type that cannot be used; the message says which types can."""
+
+
+class AssbKeyError(AssbError, KeyError):
+    """There is nothing of that name; the message says what there is."""
+
+    # KeyError shows the repr of its message, as if it were a key.
+    __str__ = Exception.__str__
+
+
+class AssbRuntimeError(AssbError, RuntimeError):
+    """Something must be done first, such as a fit; the message says what."""
+
+
+class AssbNotImplementedError(AssbError, NotImplementedError):
+    """The package cannot do this, such as analyse spectra on a non-uniform axis; the message says what it can."""
+
+
 # A damaged file is an OSError to whoever cares for files, and was a ValueError before: io.UnsupportedOperation of the
 # standard library is both as well.
 class AssbFileError(AssbError, OSError, ValueError):
@@ -31,6 +50,10 @@ class AssbFileError(AssbError, OSError, ValueError):
 
 class AssbFileNotFoundError(AssbFileError, FileNotFoundError):
     """There is no such file."""
+
+
+class AssbFileExistsError(AssbFileError, FileExistsError):
+    """There is already such a file or folder."""
 
 
 class AssbWarning(UserWarning):

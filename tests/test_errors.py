@@ -15,7 +15,12 @@ from hyperspy_assb import errors
     ("kind", "caught_as"),
     [
         (errors.AssbValueError, (errors.AssbError, ValueError)),
+        (errors.AssbTypeError, (errors.AssbError, TypeError)),
+        (errors.AssbKeyError, (errors.AssbError, KeyError)),
+        (errors.AssbRuntimeError, (errors.AssbError, RuntimeError)),
+        (errors.AssbNotImplementedError, (errors.AssbError, NotImplementedError)),
         (errors.AssbFileError, (errors.AssbError, OSError, ValueError)),
+        (errors.AssbFileExistsError, (errors.AssbFileError, FileExistsError)),
         (errors.AssbFileNotFoundError, (errors.AssbFileError, errors.AssbError, FileNotFoundError, OSError)),
     ],
 )
@@ -32,7 +37,7 @@ def test_warnings_are_user_warnings() -> None:
 
 def test_everything_there_has_one_of_two_bases() -> None:
     classes = [c for _, c in inspect.getmembers(errors, inspect.isclass) if c.__module__ == errors.__name__]
-    assert len(classes) == 5
+    assert len(classes) == 10
     assert all(issubclass(c, errors.AssbError | errors.AssbWarning) for c in classes)
 
 

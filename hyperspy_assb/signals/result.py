@@ -21,22 +21,36 @@ from hyperspy_assb.signals import result_files
 from hyperspy_assb.signals.packing import find_class, pack, unpack
 from hyperspy_assb.signals.region_mask import Names, region_masks
 
+_COMPARISON = "hyperspy_assb.signals.eels.low_loss_comparison"
 _EDS = "hyperspy_assb.eds."
 _EDS_SIGNALS = "hyperspy_assb.signals.eds."
+_FITS = "hyperspy_assb.signals.fits."
+_ZERO_LOSS = "hyperspy_assb.eels.zero_loss."
 KINDS: dict[str, str] = {
     "Beyond": _EDS + "interfaces.interface_width",
     "Composition": _EDS + "composition.atoms",
     "CompositionChange": _EDS + "comparison.composition_change",
     "CompositionComparison": _EDS_SIGNALS + "composition_comparison",
+    "Covariance": _FITS + "fit_quality",
+    "Detector": "hyperspy_assb.fitting.solver.spectra_fit",
+    "DoseInformation": "hyperspy_assb.fitting.statistics.precision",
     "EDSComposition": _EDS_SIGNALS + "compositions",
     "EDSPhases": _EDS_SIGNALS + "compositions",
+    "FitComparison": _FITS + "fit_comparison",
+    "FitQuality": _FITS + "fit_quality",
+    "Goodness": "hyperspy_assb.models.results",
     "InterfaceFit": _EDS + "interfaces.interface_width",
     "InterfaceProfile": _EDS_SIGNALS + "interface_profile",
     "LineCounts": _EDS_SIGNALS + "line_counts",
+    "LowLossComparison": _COMPARISON,
     "PhaseMixture": _EDS + "phases.stoichiometry",
     "PhaseOptions": _EDS + "phases.stoichiometry",
+    "PeakShape": _ZERO_LOSS + "peak_shape",
+    "Precision": _FITS + "precision",
     "Profile": _EDS + "interfaces.profiles",
     "Width": _EDS + "interfaces.interface_width",
+    "ZeroLossEstimate": _ZERO_LOSS + "position",
+    "ZeroLossMaps": "hyperspy_assb.signals.eels.zero_loss",
 }
 """Modules by the names of the classes that a file may hold: results, and the dataclasses and enumerations in them.
 

@@ -13,7 +13,7 @@ from hyperspy_assb.eels.lineshapes import VOLUME_PLASMON
 from hyperspy_assb.eels.scattering.joint_model import SHAPES, start_plasmon
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
 from hyperspy_assb.fitting.solver.spectra_fit import Status
-from hyperspy_assb.models.eels import apply_shapes, refine_shapes
+from hyperspy_assb.signals.eels.low_loss_model import apply_shapes, refine_shapes
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra
 from hyperspy_assb.simulation.battery import spectra_to_signal
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from hyperspy_assb.errors import AssbRuntimeError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.models.results import evidence_of
 from hyperspy_assb.plotting.residuals import plot_residual_image
 
 
@@ -30,15 +32,12 @@ def standardised_residuals(model: Any, *, spectra: int = 256) -> tuple[FloatArra
     RuntimeError
         If the model was not fitted, or no spectrum could be.
     """
-    quality = getattr(model, "fit_quality", None)
-    if quality is None or quality._evidence is None:
-        raise RuntimeError("Fit the model first: hyperspy_assb.multifit(m).")
-    evidence = quality._evidence
+    evidence = evidence_of(model)
     fitted = np.flatnonzero(evidence.result.usable)
     if not fitted.size:
-        raise RuntimeError("There are no residuals: none of the spectra could be fitted.")
+        raise AssbRuntimeError("There are no residuals: none of the spectra could be fitted.")
     rows = fitted[np.unique(np.linspace(0, fitted.size - 1, min(spectra, fitted.size)).astype(int))]
-    variance = model.signal.get_noise_variance() if evidence.loss_function == "ls" else None
+    variance = model.signal.get_noise_variance() if evidence.goodness.loss_function == "ls" else None
     if variance is not None and not np.isscalar(variance):
         variance = _rows(variance.data, rows)
     residuals = evidence.standardised_residuals(_rows(model.signal.data, rows), rows, variance)

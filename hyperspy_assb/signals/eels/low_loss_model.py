@@ -19,11 +19,14 @@ from hyperspy_assb.eels.scattering.joint_model import refine_shapes as refine_sh
 from hyperspy_assb.eels.scattering.low_loss_components import Component as LowLossComponent
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
 from hyperspy_assb.eels.scattering.separability import Separability, edge_separability
+from hyperspy_assb.errors import AssbNotImplementedError, AssbRuntimeError
+from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role
-from hyperspy_assb.models import multifit as batched
-from hyperspy_assb.models import results
 from hyperspy_assb.models.compile import compile_model
+from hyperspy_assb.models.multifit import detector_of_model
+from hyperspy_assb.signals.fits import multifit as batched
+from hyperspy_assb.signals.fits.fit_quality import Covariance, FitQuality
 
 _EVALUATED = 64
 """Spectra of the model evaluated together: little memory for their transforms."""
@@ -60,10 +63,12 @@ class ASSBEELSModel(EELSModel):
     ) -> None:
         self._plural_scattering = plural_scattering
         self._compiled: tuple[Any, ...] | None = None
-        self.fit_quality: results.FitQuality | None = None
-        self._covariance: results.Covariance | None = None
+        self.detector_gain: float | None = None
+        self.detector_read_noise = 0.0
+        self.fit_quality: FitQuality | None = None
+        self._covariance: Covariance | None = None
         super().__init__(signal1D, auto_background, auto_add_edges, low_loss, GOS, None, gos_file_path)
-        self._whitelist["plural_scattering"] = None
+        self._whitelist |= {"plural_scattering": None, "detector_gain": None, "detector_read_noise": None}
         if dictionary is not None:
             while len(self):
                 self.remove(self[0])
@@ -79,6 +84,19 @@ class ASSBEELSModel(EELSModel):
         self._plural_scattering = bool(value)
         if hasattr(self, "_plot"):
             self.update_plot()
+
+    @property
+    def detector(self) -> Detector | None:
+        """Gain (counts per electron) and read noise (counts) that the batched fit takes.
+
+        None: those of the metadata of the signal. ``create_low_loss_model`` finds them in the spectra, and the signal
+        stays as it is.
+        """
+        return None if self.detector_gain is None else Detector(self.detector_gain, self.detector_read_noise)
+
+    @detector.setter
+    def detector(self, value: Detector | None) -> None:
+        self.detector_gain, self.detector_read_noise = (None, 0.0) if value is None else (value.gain, value.read_noise)
 
     @property
     def _scatters(self) -> bool:
@@ -184,7 +202,7 @@ class ASSBEELSModel(EELSModel):
         components = [c for c in (self._get_component(c) for c in chosen) if c.active]
         others = [c.name for c in components if not isinstance(c, KernelComponent)]
         if others:
-            raise NotImplementedError(f"as_signal with plural scattering cannot evaluate {', '.join(others)}.")
+            raise AssbNotImplementedError(f"as_signal with plural scattering cannot evaluate {', '.join(others)}.")
         values = {
             c: np.stack([np.ravel(p.map["values"]) for p in c.parameters], axis=-1)
             for c in self
@@ -208,36 +226,74 @@ class ASSBEELSModel(EELSModel):
 
     def _linear_fit(self, *args: Any, **kwargs: Any) -> Any:
         if self._scatters:
-            raise NotImplementedError(
+            raise AssbNotImplementedError(
                 'Plural scattering is not linear in any parameter: use optimizer="batched", or "lm" for one spectrum.'
             )
         return super()._linear_fit(*args, **kwargs)
 
-    def multifit(self, *args: Any, optimizer: str | None = None, **kwargs: Any) -> Any:
+    def multifit(self, mask: Any = None, *args: Any, optimizer: str | None = None, **kwargs: Any) -> Any:
         """Fit every spectrum; ``optimizer="batched"`` fits them together, any other is HyperSpy's.
 
         Parameters
         ----------
+        mask
+            Boolean array or signal on the navigation axes; True where not to fit.
         *args, **kwargs
-            For the batched fit those of :func:`hyperspy_assb.multifit`, otherwise HyperSpy's.
-        optimizer : str, optional
+            Of :func:`hyperspy_assb.multifit` for the batched fit, which takes none by position; else of HyperSpy's
+            :meth:`hyperspy.model.BaseModel.multifit`.
+        optimizer
             "batched" by default where plural scattering is on.
+
+        Returns
+        -------
+        FitResult
+            Of the batched fit, everything on flattened navigation axes; HyperSpy's returns None.
+
+        Raises
+        ------
+        NotImplementedError, ValueError, TypeError, FileExistsError
+            As :func:`hyperspy_assb.multifit`.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(2, 2), seed=1, signal_type="EELS_ASSB").eels_before
+        >>> model = signal.create_low_loss_model(["Li", "Fe"])
+        >>> result = model.multifit(show_progressbar=False)
+        >>> model.fit_quality.status.data
+        array([[0, 0],
+               [0, 0]], dtype=int8)
         """
         if optimizer == "batched" or (optimizer is None and self._scatters):
-            return batched.multifit(self, *args, **kwargs)
+            return batched.multifit(self, *args, mask=mask, **kwargs)
         if optimizer is not None:
             kwargs["optimizer"] = optimizer
-        return super().multifit(*args, **kwargs)
+        return super().multifit(mask, *args, **kwargs)
 
-    def covariance(self) -> results.Covariance:
+    def covariance(self) -> Covariance:
         """Covariance of the free parameters at every position, from the last batched fit.
+
+        Returns
+        -------
+        Covariance
+            Names of the parameters, and their covariance of shape (..., F, F) on the navigation axes.
 
         Raises
         ------
         RuntimeError
-            If there was no batched fit.
+            If there was no batched fit, or it did not keep the covariance.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(2, 2), seed=1, signal_type="EELS_ASSB").eels_before
+        >>> model = signal.create_low_loss_model(["Li", "Fe"])
+        >>> _ = model.multifit(show_progressbar=False)
+        >>> covariance = model.covariance()
+        >>> covariance.std("ZeroLossPeak", "centre").data.shape
+        (2, 2)
         """
-        return results.covariance(self)
+        return batched.covariance(self)
 
     def joint_model(self) -> JointModel:
         """The compiled model with its stored values at every position, as the functions on arrays take it."""
@@ -267,9 +323,8 @@ class ASSBEELSModel(EELSModel):
         joint = self.joint_model()
         fitted = np.flatnonzero(self._fitted() & np.isfinite(joint.values).all(axis=1))
         if self.fit_quality is None or not fitted.size:
-            raise RuntimeError("Fit the model first: m.multifit().")
-        detector = batched.detector_from_metadata(self.signal)
-        return edge_separability(replace(joint, values=joint.values[fitted]), detector)
+            raise AssbRuntimeError("Fit the model first: m.multifit().")
+        return edge_separability(replace(joint, values=joint.values[fitted]), detector_of_model(self))
 
     def _fitted(self) -> NDArray[np.bool_]:
         """Where there are fitted values, on flattened navigation axes."""
@@ -283,7 +338,8 @@ def create_low_loss_model(signal: Any, spectra: LowLossMap, options: LowLossOpti
     Parameters
     ----------
     signal : ASSBEELSSpectrum
-        Low-loss spectra with the zero loss in range. What they tell of gain and read noise is noted in its metadata.
+        Low-loss spectra with the zero-loss peak in range. What they tell of gain and read noise is the ``detector`` of
+        the model; the signal stays as it is.
     spectra
         The same as arrays.
     options
@@ -300,13 +356,12 @@ def create_low_loss_model(signal: Any, spectra: LowLossMap, options: LowLossOpti
         If the beam energy or an angle is unset, so that areal densities are only relative.
     """
     started = start_joint_fit(spectra, options)
-    joint, detector = started.joint, started.detector
+    joint = started.joint
     model = ASSBEELSModel(signal, auto_background=False, auto_add_edges=False, plural_scattering=True)
     model.extend([_as_hyperspy(component) for component in started.components])
     if joint.mask.size < spectra.energy.size:
         model.set_signal_range(float(spectra.energy[0]), float(spectra.energy[joint.mask.size - 1]))
-    noise = {"gain_factor": detector.gain, "gain_offset": detector.read_noise**2}
-    signal.metadata.set_item(batched.VARIANCE, noise)
+    model.detector = started.detector
     parameters = [parameter for component in model for parameter in component.parameters]
     for parameter, free, values in zip(parameters, joint.free, joint.values.T, strict=True):
         parameter.free = bool(free)
@@ -342,8 +397,7 @@ def refine_shapes(model: ASSBEELSModel, masks: Mapping[str, NDArray[np.bool_]]) 
     energy = np.array(model.axis.axis, dtype=float)
     data = model.signal.data.compute() if model.signal._lazy else model.signal.data
     counts = np.asarray(data, dtype=float).reshape(-1, energy.size)
-    detector = batched.detector_from_metadata(model.signal)
-    _, shapes = refine_shapes_of_arrays(model.joint_model(), (counts, energy), masks, detector)
+    _, shapes = refine_shapes_of_arrays(model.joint_model(), (counts, energy), masks, detector_of_model(model))
     apply_shapes(model, shapes)
     return shapes
 

@@ -9,8 +9,8 @@ import pytest
 
 from hyperspy_assb.components import DarkLevel, FePO4ValenceBand, LiKEdge, VolumePlasmon, ZeroLossPeak
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
-from hyperspy_assb.models.eels import ASSBEELSModel
 from hyperspy_assb.signals import ASSBEELSSpectrum
+from hyperspy_assb.signals.eels.low_loss_model import ASSBEELSModel
 
 ENERGY = -10.0 + 0.25 * np.arange(400)
 

@@ -1,0 +1,327 @@
+"""How good a fit of many spectra is, and the covariance of its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import InitVar, dataclass, field, replace
+from enum import IntEnum
+from functools import cached_property
+from os import PathLike
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperspy_assb.errors import AssbKeyError, AssbRuntimeError
+from hyperspy_assb.fitting.solver.spectra_fit import Status
+from hyperspy_assb.models.results import Evidence, Goodness
+from hyperspy_assb.signals.result import Result
+
+_DRAWN = 4096
+"""Spectra whose correlations a figure is the median of: as many as are read at once from a covariance on disk."""
+
+
+@dataclass(frozen=True, eq=False)
+class FitQuality(Result):
+    """How good a batched fit is at every position; NaN where there is no fit.
+
+    What :func:`hyperspy_assb.multifit` leaves as ``m.fit_quality``.
+
+    Parameters
+    ----------
+    found
+        Deviances, degrees of freedom and status, as arrays; see :class:`~hyperspy_assb.models.results.Goodness`.
+    p
+        p value of every spectrum, shape (S,); None where they were not evaluated yet, or cannot be.
+    evidence
+        The fit that the p values are evaluated from when they are first asked for; a file keeps them instead.
+
+    Examples
+    --------
+    >>> import hyperspy.api as hs
+    >>> import hyperspy_assb
+    >>> from hyperspy_assb.components import DarkLevel
+    >>> signal = hs.signals.Signal1D(np.random.default_rng(3).poisson(20.0, (2, 3, 60)))
+    >>> model = signal.create_model()
+    >>> model.append(DarkLevel(20.0))
+    >>> _ = hyperspy_assb.multifit(model, show_progressbar=False)
+    >>> print(model.fit_quality.summary())
+    6 of 6 spectra were fitted: 6 converged.
+    Deviance over degrees of freedom: 1.02 in the median, 0.806 to 1.27.
+    >>> model.fit_quality.p_value.data.round(1)
+    array([[0.1, 0.8, 0.5],
+           [0.6, 0.3, 0.1]])
+    """
+
+    statuses: ClassVar[type[IntEnum] | None] = Status
+    found: Goodness = field(repr=False)
+    p: NDArray[np.float64] | None = field(default=None, repr=False)
+    evidence: InitVar[Evidence | None] = None
+
+    def __post_init__(self, evidence: Evidence | None) -> None:
+        object.__setattr__(self, "_evidence", evidence)
+
+    @cached_property
+    def deviance(self) -> Any:
+        """Poisson deviance, or weighted sum of squares."""
+        return self._map(self.found.deviance, "Deviance")
+
+    @cached_property
+    def dof(self) -> Any:
+        """Degrees of freedom: fitted channels minus free parameters."""
+        return self._map(self.found.dof, "Degrees of freedom")
+
+    @cached_property
+    def status(self) -> Any:
+        """:class:`~hyperspy_assb.fitting.solver.spectra_fit.Status` as integers."""
+        return self._map(self.found.status, "Fit status")
+
+    @cached_property
+    def reduced_deviance(self) -> Any:
+        """Deviance over degrees of freedom: 1 for a true model where there are many electrons in each channel."""
+        return self._map(self._reduced, "Reduced deviance")
+
+    @cached_property
+    def p_value(self) -> Any:
+        """Probability that a true model is missed by more than here; it holds for few electrons per channel too.
+
+        It is evaluated when it is first asked for, some spectra at a time, with the moments of the Poisson deviance;
+        see :func:`~hyperspy_assb.fitting.solver.fit_statistics.deviance_p_value`.
+
+        Raises
+        ------
+        ValueError
+            After least squares without a known variance.
+        RuntimeError
+            If neither the values nor the fit are there, as in a copy by pickle.
+        """
+        if self.p is not None:
+            return self._map(self.p, "p value")
+        if self._evidence is None:
+            raise AssbRuntimeError(
+                "The fit that p values are evaluated from is gone: ask for p_value before pickling, or save."
+            )
+        return self._map(self._evidence.p_value(), "p value")
+
+    @cached_property
+    def aic(self) -> Any:
+        """Akaike's information criterion: of two models, the one with the smaller is better.
+
+        See :func:`~hyperspy_assb.fitting.solver.fit_statistics.information_criteria`.
+        """
+        return self._map(self.found.criteria().aic, "Akaike information criterion")
+
+    @cached_property
+    def bic(self) -> Any:
+        """Bayesian information criterion: of two models, the one with the smaller is better.
+
+        See :func:`~hyperspy_assb.fitting.solver.fit_statistics.information_criteria`.
+        """
+        return self._map(self.found.criteria().bic, "Bayesian information criterion")
+
+    def summary(self) -> str:
+        """How many spectra were fitted, how well, and the notes."""
+        counts = self._count_statuses(self._everywhere())
+        said = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if n)
+        usable = sum(counts[s.name.lower()] for s in Status if s.usable)
+        lines = [f"{usable} of {self.found.status.size} spectra were fitted: {said}."]
+        reduced = self._reduced[np.isfinite(self._reduced)]
+        if reduced.size:
+            lines.append(
+                f"Deviance over degrees of freedom: {np.median(reduced):.3g} in the median, {reduced.min():.3g} to "
+                f"{reduced.max():.3g}."
+            )
+        return "\n".join((*lines, *self.notes))
+
+    def plot(self) -> Any:
+        """Plot the reduced deviance; returns the matplotlib axes."""
+        from hyperspy_assb.plotting import MapOptions, plot_map
+
+        return plot_map(self.reduced_deviance, label="Deviance / dof", options=MapOptions(missing_label="not fitted"))
+
+    def save(self, path: str | PathLike[str], *, overwrite: bool | None = None) -> None:
+        """Save everything in one file, p values included, which are evaluated for it.
+
+        Parameters
+        ----------
+        path, overwrite
+            As for every result: :meth:`.result.Result.save`.
+        """
+        # By its name: what is saved is not this object.
+        Result.save(replace(self, p=self._known_p()), path, overwrite=overwrite)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Arrays alone: compiled models stay in this process, and p values that were evaluated go along."""
+        known = np.ravel(vars(self)["p_value"].data) if "p_value" in vars(self) else self.p
+        return {**super().__getstate__(), "p": known, "_evidence": None}
+
+    @cached_property
+    def _reduced(self) -> NDArray[np.float64]:
+        dof = self.found.dof.astype(float)
+        return np.asarray(self.found.deviance / np.where(dof > 0, dof, np.nan))
+
+    def _known_p(self) -> NDArray[np.float64] | None:
+        """p values where they can be had."""
+        if self.p is not None or self._evidence is None or not self.found.known_variance:
+            return self.p
+        return np.ravel(self.p_value.data)
+
+    def _pixel_columns(self) -> Mapping[str, Any]:
+        columns = {"deviance": self.found.deviance, "degrees of freedom": self.found.dof, "reduced": self._reduced}
+        p = self._known_p()
+        if p is not None:
+            columns["p value"] = p
+        return {**columns, "AIC": self.aic.data, "BIC": self.bic.data}
+
+    def _region_row(self, mask: NDArray[np.bool_]) -> Mapping[str, Any]:
+        known = mask.ravel() & np.isfinite(self._reduced)
+        deviance, dof = float(self.found.deviance[known].sum()), int(self.found.dof[known].sum())
+        reduced, std = (deviance / dof, float(np.sqrt(2.0 / dof))) if dof > 0 else (np.nan, np.nan)
+        return {"deviance": deviance, "degrees of freedom": dof, "reduced": reduced, "reduced std": std}
+
+    def _shown(self) -> Any:
+        return self.reduced_deviance
+
+
+@dataclass(frozen=True, eq=False)
+class Covariance(Result):
+    """Covariance of the free parameters of a batched fit at every position.
+
+    What ``m.covariance()`` returns: the inverse of the Fisher information at the fitted values.
+
+    Parameters
+    ----------
+    names
+        ``(component, parameter)`` of each row, F of them.
+    values
+        Shape (..., F, F) on the navigation axes, in the units of the parameters; NaN where there is no fit. A NumPy
+        array in memory, also of a lazy signal. After ``multifit(..., options=FitOptions(store=...))`` it is a dask
+        array that reads the folder piece by piece; ``save`` then reads all of it: 8 F² bytes a spectrum.
+    fitted
+        :class:`~hyperspy_assb.fitting.solver.spectra_fit.Status` of every spectrum, shape (S,).
+
+    Examples
+    --------
+    >>> import hyperspy.api as hs
+    >>> import hyperspy_assb
+    >>> from hyperspy_assb.components import DarkLevel
+    >>> signal = hs.signals.Signal1D(np.random.default_rng(3).poisson(20.0, (2, 3, 100)))
+    >>> model = signal.create_model()
+    >>> model.append(DarkLevel(20.0))
+    >>> _ = hyperspy_assb.multifit(model, show_progressbar=False)
+    >>> covariance = model.covariance()
+    >>> covariance.names, covariance.values.shape
+    ((('DarkLevel', 'level'),), (2, 3, 1, 1))
+    >>> covariance.std("DarkLevel", "level").data.round(2)  # sqrt(20 / 100) each
+    array([[0.44, 0.45, 0.44],
+           [0.45, 0.45, 0.45]])
+    """
+
+    statuses: ClassVar[type[IntEnum] | None] = Status
+    names: tuple[tuple[str, str], ...]
+    values: NDArray[np.float64] = field(repr=False)
+    fitted: NDArray[np.int8] = field(repr=False)
+
+    @cached_property
+    def status(self) -> Any:
+        """:class:`~hyperspy_assb.fitting.solver.spectra_fit.Status` as integers."""
+        return self._map(self.fitted, "Fit status")
+
+    def index(self, component: str, parameter: str) -> int:
+        """Row of a parameter.
+
+        Raises
+        ------
+        KeyError
+            If it was not free.
+        """
+        try:
+            return self.names.index((component, parameter))
+        except ValueError:
+            raise AssbKeyError(
+                f"{component}.{parameter} was not a free parameter; free were {list(self.names)}."
+            ) from None
+
+    def std(self, component: str, parameter: str) -> Any:
+        """Standard error of a parameter in its own units, as a signal on the navigation axes.
+
+        Raises
+        ------
+        KeyError
+            If it was not free.
+        """
+        k = self.index(component, parameter)
+        return self._map(np.sqrt(np.asarray(self.values[..., k, k])), f"Standard error of {component}.{parameter}")
+
+    def correlation(self, one: tuple[str, str], other: tuple[str, str]) -> Any:
+        """Correlation of two parameters, each ``(component, parameter)``, as a signal on the navigation axes.
+
+        Raises
+        ------
+        KeyError
+            If one was not free.
+        """
+        i, k = self.index(*one), self.index(*other)
+        scale = np.sqrt(np.asarray(self.values[..., i, i] * self.values[..., k, k]))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = np.asarray(self.values[..., i, k]) / scale
+        return self._map(found, f"Correlation of {'.'.join(one)} with {'.'.join(other)}")
+
+    def summary(self) -> str:
+        """The parameters that are hardest to tell apart, and the notes."""
+        matrix = np.abs(self.median_correlation())
+        np.fill_diagonal(matrix, 0.0)
+        lines = [f"{len(self.names)} free parameters in {self.fitted.size} spectra."]
+        if np.isfinite(matrix).any() and matrix.size > 1:
+            i, k = np.unravel_index(int(np.nanargmax(matrix)), matrix.shape)
+            pair = " and ".join(".".join(self.names[row]) for row in (i, k))
+            lines.append(f"Most correlated, in the median: {pair}, by {matrix[i, k]:.2f}.")
+        return "\n".join((*lines, *self.notes))
+
+    def median_correlation(self) -> NDArray[np.float64]:
+        """Correlations of the parameters, shape (F, F): the median of at most some thousand spectra, evenly drawn."""
+        size = len(self.names)
+        flat = self.values.reshape(-1, size, size)
+        values = np.asarray(flat[:: max(1, -(-len(flat) // _DRAWN))])
+        std = np.sqrt(np.diagonal(values, axis1=1, axis2=2))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = values / (std[:, :, np.newaxis] * std[:, np.newaxis, :])
+        # Masked: nanmedian warns of parameters that were fitted nowhere.
+        return np.ma.median(np.ma.masked_invalid(found), axis=0).filled(np.nan)
+
+    def plot(self) -> Any:
+        """Plot the correlations of the parameters, in the median of the spectra; returns the matplotlib axes."""
+        from hyperspy_assb.plotting.precision import plot_correlation
+
+        return plot_correlation(self.median_correlation(), [".".join(name) for name in self.names])
+
+    def save(self, path: str | PathLike[str], *, overwrite: bool | None = None) -> None:
+        """Save everything in one file; a covariance on disk is read into memory for it.
+
+        Parameters
+        ----------
+        path, overwrite
+            As for every result: :meth:`.result.Result.save`.
+        """
+        Result.save(replace(self, values=np.asarray(self.values)), path, overwrite=overwrite)
+
+    def _stds(self) -> NDArray[np.float64]:
+        """Shape (S, F)."""
+        diagonal = np.stack([np.ravel(np.asarray(self.values[..., k, k])) for k in range(len(self.names))], axis=-1)
+        return np.sqrt(diagonal)
+
+    def _pixel_columns(self) -> Mapping[str, Any]:
+        return {f"{'.'.join(name)} std": std for name, std in zip(self.names, self._stds().T, strict=True)}
+
+    def _region_row(self, mask: NDArray[np.bool_]) -> Mapping[str, Any]:
+        stds = self._stds()[mask.ravel()]
+        known = np.isfinite(stds)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # Of the mean of the fitted values: spectra are independent.
+            of_mean = np.sqrt(np.sum(stds**2, axis=0, where=known)) / known.sum(axis=0)
+        return {f"{'.'.join(name)} std of the mean": float(std) for name, std in zip(self.names, of_mean, strict=True)}
+
+    def _shown(self) -> Any:
+        if not self.names:
+            return self.status
+        return self._stacked({".".join(name): self.std(*name) for name in self.names}, "Standard errors")
