@@ -19,6 +19,7 @@ from hyperspy_assb.eels.lineshapes import (
     spline_constants,
     valence_continuum,
 )
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import NO_CONSTANTS, FloatArray, LineShape, Term
 
 
@@ -183,7 +184,7 @@ class FePO4ValenceBand(KernelComponent):
     Parameters
     ----------
     intensity : float
-        Area, as a contribution to t/lambda.
+        Area, as a contribution to t/λ.
     centre : float
         Energy of the maximum in eV.
     fwhm : float
@@ -206,7 +207,7 @@ class CarbonPiBand(KernelComponent):
     Parameters
     ----------
     intensity : float
-        Contribution to t/lambda, in the limit of a narrow band.
+        Contribution to t/λ, in the limit of a narrow band.
     centre : float
         Position in eV.
     fwhm : float
@@ -244,7 +245,7 @@ class VolumePlasmon(KernelComponent):
     Parameters
     ----------
     intensity : float
-        Contribution to t/lambda, in the limit of a narrow plasmon.
+        Contribution to t/λ, in the limit of a narrow plasmon.
     plasmon_energy : float
         Pole of the undamped loss function in eV.
     fwhm : float
@@ -299,7 +300,9 @@ class IonisationEdge(KernelComponent):
         if element is None and len(self.elements) == 1:
             element = self.elements[0]
         if element not in self.elements:
-            raise ValueError(f"{type(self).__name__} knows the elements {', '.join(self.elements)}, not {element!r}.")
+            raise AssbValueError(
+                f"{type(self).__name__} knows the elements {', '.join(self.elements)}, not {element!r}."
+            )
         geometry = ScatteringGeometry(float(beam_energy), float(convergence_angle), float(collection_angle))
         term = edge_term(element, self.shell, geometry)
         init = {

@@ -532,6 +532,9 @@ def test_older_format(node: str, ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"older{ending}"
     signal = hs.signals.BaseSignal(np.zeros(3))
     signal.metadata.set_item(f"ASSB.{node}", OLDER[node])
+    if node == "comparison":
+        # Beside it.
+        signal.metadata.set_item("ASSB.provenance", RECORD)
     signal.save(path)
     if node in result_files._OTHER_READERS:
         function = result_files._OTHER_READERS[node]

@@ -352,7 +352,7 @@ def create_low_loss_model(signal: Any, spectra: LowLossMap, options: LowLossOpti
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If the beam energy or an angle is unset, so that areal densities are only relative.
     """
     started = start_joint_fit(spectra, options)

@@ -21,6 +21,7 @@ from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.eels.scattering.low_loss_components import ELEMENTS, LowLossOptions
 from hyperspy_assb.eels.zero_loss.peak_search import SEARCH_RANGE
 from hyperspy_assb.eels.zero_loss.removal import RemovalMethod
+from hyperspy_assb.errors import AssbNotImplementedError, AssbWarning
 from hyperspy_assb.signals.eels import low_loss_reading as reading
 from hyperspy_assb.signals.eels import zero_loss
 from hyperspy_assb.signals.eels.delithiation import Delithiation
@@ -55,7 +56,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         minimum_end
             Energy in eV that the axis must reach; None: any.
         zero_loss
-            Whether the zero loss must be in range.
+            Whether the zero-loss peak must be in range.
         purpose
             What the range is for, named in the message.
 
@@ -67,7 +68,8 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Raises
         ------
         ValueError
-            If the signal is empty, the axis is not in eV, reversed or too short, or there is no zero loss in range.
+            If the signal is empty, the axis is not in eV, reversed or too short, or there is no zero-loss peak in
+            range.
         NotImplementedError
             If the axis is non-uniform.
         """
@@ -102,7 +104,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
 
         Warns
         -----
-        UserWarning
+        AssbWarning
             For each value that was changed, and once naming all that are missing.
 
         Raises
@@ -113,7 +115,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         recorded = {name: self.metadata.get_item(item) for name, item in reading.MICROSCOPE_ITEMS.items()}
         parameters, messages = microscope.check_microscope_parameters(**recorded)
         for message in messages:
-            warnings.warn(message, UserWarning, stacklevel=2)
+            warnings.warn(message, AssbWarning, stacklevel=2)
         if update:
             for name, item in reading.MICROSCOPE_ITEMS.items():
                 value = getattr(parameters, name)
@@ -124,7 +126,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
                     delattr(self.metadata.get_item(node), leaf)
         return parameters
 
-    # --------------------------------------------------------------- zero loss
+    # --------------------------------------------------------- zero-loss peak
 
     def estimate_zero_loss(
         self,
@@ -154,7 +156,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Raises
         ------
         ValueError
-            If the signal is empty or holds NaN, its energy axis is reversed, or no zero loss is in range.
+            If the signal is empty or holds NaN, its energy axis is reversed, or no zero-loss peak is in range.
         NotImplementedError
             If the energy axis is non-uniform.
         """
@@ -219,7 +221,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Returns
         -------
         ASSBEELSSpectrum
-            New signal with the same axes; NaN in pixels without a zero loss. Its variance is its noise variance
+            New signal with the same axes; NaN in pixels without a zero-loss peak. Its variance is its noise variance
             (``get_noise_variance()``).
 
         Raises
@@ -231,7 +233,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
 
         Warns
         -----
-        UserWarning
+        AssbWarning
             If the gain side is too short for ``"mirror"`` to reach 10 eV.
         """
         return zero_loss.remove(self, method, reference=reference, gain=gain, read_variance=read_variance)
@@ -255,7 +257,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
             Which also knows plural scattering and the batched fit.
         """
         if low_loss is not None and not self.axes_manager.signal_axes[0].is_uniform:
-            raise NotImplementedError("Convolution with a low-loss spectrum needs a uniform energy axis.")
+            raise AssbNotImplementedError("Convolution with a low-loss spectrum needs a uniform energy axis.")
         return ASSBEELSModel(
             self,
             low_loss=low_loss,
@@ -291,13 +293,13 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Raises
         ------
         ValueError
-            If the signal is empty or not finite, there is no zero loss in range, or an element is unknown.
+            If the signal is empty or not finite, there is no zero-loss peak in range, or an element is unknown.
         NotImplementedError
             If the energy axis is not uniform.
 
         Warns
         -----
-        UserWarning
+        AssbWarning
             If the beam energy or an angle is unset.
         """
         spectra = reading.read_low_loss(self, finite=True)
@@ -321,8 +323,8 @@ class ASSBEELSSpectrum(EELSSpectrum):
         ----------
         references
             Of each phase: "LiFePO4" and "FePO4" are needed; "LAGP", "carbon" or others where they lie in the columns;
-            "vacuum" shows the zero loss. Each names pure pixels, by a boolean array or signal on the navigation axes
-            or a HyperSpy ROI, or holds pure spectra, an array or signal with the energy axis of this one. Or the
+            "vacuum" shows the zero-loss peak. Each names pure pixels, by a boolean array or signal on the navigation
+            axes or a HyperSpy ROI, or holds pure spectra, an array or signal with the energy axis of this one. Or the
             result for another signal of the same specimen, whose calibration is taken: a pristine electrode holds no
             FePO4 to calibrate on. None, with the method "lithium": Li per Fe by cross-sections for the recorded beam
             energy and angles, which says that it is built in, and how uncertain it is.
@@ -370,9 +372,9 @@ class ASSBEELSSpectrum(EELSSpectrum):
     ) -> LowLossComparison:
         """Compare low-loss spectra with those of one or more later states: which bands changed, and by how much.
 
-        Zero loss and plural scattering are removed by Fourier-log deconvolution with one zero loss, spectra are
-        compared at one t/lambda, and p values come from permutations of blocks of neighbouring pixels. Images, lines
-        and single spectra can be compared; with single spectra only counting noise is known.
+        The zero-loss peak and plural scattering are removed by Fourier-log deconvolution with one zero-loss peak,
+        spectra are compared at one t/λ, and p values come from permutations of blocks of neighbouring pixels. Images,
+        lines and single spectra can be compared; with single spectra only counting noise is known.
 
         Parameters
         ----------
@@ -399,14 +401,14 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Raises
         ------
         ValueError
-            If dispersions differ, ranges do not overlap, a state has no zero loss or no spectrum, or a region does not
-            fit.
+            If dispersions differ, ranges do not overlap, a state has no zero-loss peak or no spectrum, or a region does
+            not fit.
         NotImplementedError
             If an energy axis is non-uniform.
 
         Warns
         -----
-        UserWarning
+        AssbWarning
             If there are too few blocks for permutations, or thickness or resolution differ too much.
 
         Notes
@@ -453,7 +455,7 @@ def load_spectrum_image(
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If the file holds several EELS signals, naming the one that was taken.
     """
     signal = load_signal(path, {"lazy": lazy}, reader, choose=eels_spectra, what=("EELS spectrum", "spectra"))

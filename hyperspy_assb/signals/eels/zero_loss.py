@@ -1,4 +1,4 @@
-"""The zero loss of a signal: arrays out of it, one function on arrays, signals out of the results."""
+"""The zero-loss peak of a signal: arrays out of it, one function on arrays, signals out of the results."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.zero_loss.peak_search import SEARCH_RANGE
 from hyperspy_assb.eels.zero_loss.position import ZeroLossEstimate, ZeroLossStatus, estimate_centre
 from hyperspy_assb.eels.zero_loss.removal import RemovalMethod, check_arguments, remove_zero_loss
-from hyperspy_assb.errors import AssbNotImplementedError, AssbTypeError, AssbValueError, AssbWarning
+from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError, AssbWarning
 from hyperspy_assb.signals.eels.low_loss_reading import read_energy_axis
 from hyperspy_assb.signals.result import Result, navigation_axes
 
 # Pixels that are read to learn what all have in common, where they are not all in memory.
 _SAMPLE = 256
-# Energy in eV up to which the tail of the zero loss must be known to be of use under the bands near 5 eV.
+# Energy in eV up to which the tail of the zero-loss peak must be known to be of use under the bands near 5 eV.
 _TAIL_END = 10.0
 
 
@@ -170,8 +170,8 @@ def remove(
         reach = float(np.nanmedian(known.centre)) - energy[0]
         if reach < _TAIL_END:
             warnings.warn(
-                f"Only {reach:.3g} eV are recorded below the zero loss: the mirrored tail ends as far above it, and "
-                "beyond that nothing is subtracted.",
+                f"Only {reach:.3g} eV are recorded below the zero-loss peak: the mirrored tail ends as far above it, "
+                "and beyond that nothing is subtracted.",
                 AssbWarning,
                 stacklevel=3,
             )
@@ -212,7 +212,7 @@ def _sample_pixels(data: NDArray | da.Array) -> NDArray:
 def _single_spectrum(signal: BaseSignal) -> tuple[NDArray, NDArray]:
     """Counts and energies of a reference that is one spectrum."""
     if not isinstance(signal, BaseSignal):
-        raise AssbTypeError(f"reference must be a signal, which has an energy axis, not {type(signal).__name__}.")
+        raise AssbValueError(f"reference must be a signal, which has an energy axis, not {type(signal).__name__}.")
     if signal.axes_manager.navigation_size > 1:
         raise AssbValueError("reference has navigation axes: sum its pixels, or take one of them.")
     axis = signal.axes_manager.signal_axes[0]

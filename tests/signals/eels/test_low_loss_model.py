@@ -252,5 +252,5 @@ def test_t_over_lambda_of_known_columns(model):
     theta = np.repeat(truth(components())[np.newaxis], 6, axis=0)
     theta[:, 7] = np.linspace(0.2, 0.7, 6)
     known = SpectrumModel([c.term for c in components()], ENERGY).scattering_probability(theta).reshape(2, 3)
-    # Known truth: 5e4 electrons in the zero loss give it to half a per cent.
+    # Known truth: 5e4 electrons in the zero-loss peak give it to half a per cent.
     np.testing.assert_allclose(model.t_over_lambda(), known, atol=0.02)
