@@ -28,6 +28,16 @@ def plot_comparison(result: Any, *, energy_range: tuple[float, float] | None = N
     axes
         Spectra and difference, shape (2,). Bands that changed are shaded; clusters that changed are bars below the
         difference.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.eels.comparison.options import ComparisonOptions
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> battery = micro_battery(shape=(6, 6), seed=1, signal_type="EELS_ASSB")
+    >>> options = ComparisonOptions(permutations=19)
+    >>> axes = plot_comparison(battery.eels_before.compare_low_loss(battery.eels_after, options=options))
+    >>> axes[1].get_xlabel()
+    'energy loss (eV)'
     """
     figure, axes = plt.subplots(2, 1, figsize=(8.0, 6.2), height_ratios=(3, 2), sharex=True, layout="constrained")
     top, bottom = axes

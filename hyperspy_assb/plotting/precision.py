@@ -28,6 +28,17 @@ def plot_precision(result: Any, *, ax: Axes | None = None) -> Axes:
     -------
     Axes
         The axes. Parameters without a bound, or with the value 0, are named in the legend only.
+
+    Examples
+    --------
+    >>> import hyperspy.api as hs
+    >>> import hyperspy_assb
+    >>> from hyperspy_assb.components import DarkLevel
+    >>> model = hs.signals.Signal1D(np.zeros(100)).create_model()
+    >>> model.append(DarkLevel(1.0))
+    >>> ax = plot_precision(hyperspy_assb.predict_precision(model, [1e2, 1e4]))
+    >>> ax.get_ylabel()
+    'relative standard error (%)'
     """
     if ax is None:
         _, ax = plt.subplots(figsize=(7.2, 4.0), layout="constrained")

@@ -48,6 +48,16 @@ class ComparisonOptions:
         Standard uncertainty in eV of the energy of one state against another, beyond that of the zero-loss peak.
     scale_uncertainty
         Relative standard uncertainty of the dispersion of one state against another.
+
+    Raises
+    ------
+    ValueError
+        If one of them is impossible.
+
+    Examples
+    --------
+    >>> ComparisonOptions(normalisation="area", permutations=1999).alpha
+    0.05
     """
 
     normalisation: str = "log_ratio"

@@ -59,7 +59,14 @@ class LowLossComparison(Result):
 
     Examples
     --------
-    See :meth:`ASSBEELSSpectrum.compare_low_loss`.
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> battery = micro_battery(shape=(6, 6), seed=1, signal_type="EELS_ASSB")
+    >>> options = ComparisonOptions(permutations=19)
+    >>> found = battery.eels_before.compare_low_loss(battery.eels_after, options=options)
+    >>> found.names, found.difference
+    (('before', 'after'), <ASSBEELSSpectrum, title: Change of single scattering, dimensions: (|947)>)
+    >>> found.to_dataframe()["p from"].unique().tolist()
+    ['blocks']
     """
 
     found: Comparison = field(repr=False)
@@ -153,6 +160,19 @@ class LowLossComparison(Result):
         ValueError
             If beam energy, convergence or collection angle are not in the metadata, or the refractive index is not
             above 1.
+
+        Notes
+        -----
+        Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (2011), sec. 4.2.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> battery = micro_battery(shape=(6, 6), seed=1, signal_type="EELS_ASSB")
+        >>> options = ComparisonOptions(permutations=19)
+        >>> found = battery.eels_before.compare_low_loss(battery.eels_after, options=options)
+        >>> [type(state).__name__ for state in found.kramers_kronig(1.8)]
+        ['DielectricFunction', 'DielectricFunction']
         """
         if not refractive_index > 1.0:
             raise AssbValueError(f"refractive_index must be above 1, that of vacuum, not {refractive_index}.")

@@ -47,7 +47,23 @@ class ASSBEELSModel(EELSModel):
     plural_scattering : bool
         Whether scattering components act on the zero-loss peak to every order.
     auto_background, auto_add_edges, low_loss, GOS, dictionary, gos_file_path
-        As in :class:`exspy.models.EELSModel`; nothing is added on its own here.
+        As in :class:`exspy.models.EELSModel`.
+
+    Notes
+    -----
+    Plural scattering: Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (2011), sec. 4.1.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.components import VolumePlasmon, ZeroLossPeak
+    >>> from hyperspy_assb.signals import ASSBEELSSpectrum
+    >>> signal = ASSBEELSSpectrum(np.zeros((2, 3, 400)))
+    >>> axis = signal.axes_manager.signal_axes[0]
+    >>> axis.offset, axis.scale, axis.units = -10.0, 0.25, "eV"
+    >>> model = ASSBEELSModel(signal, auto_background=False, auto_add_edges=False, plural_scattering=True)
+    >>> model.extend([ZeroLossPeak(1e5, fwhm=0.9), VolumePlasmon(0.5, 22.0, 8.0)])
+    >>> model.spectrum_model(list(model)).n_parameters
+    10
     """
 
     def __init__(
@@ -76,7 +92,13 @@ class ASSBEELSModel(EELSModel):
 
     @property
     def plural_scattering(self) -> bool:
-        """Whether scattering components act on the zero-loss peak to every order."""
+        """Whether scattering components act on the zero-loss peak to every order.
+
+        Returns
+        -------
+        bool
+            False: the model is HyperSpy's sum of components.
+        """
         return self._plural_scattering
 
     @plural_scattering.setter
@@ -89,8 +111,12 @@ class ASSBEELSModel(EELSModel):
     def detector(self) -> Detector | None:
         """Gain (counts per electron) and read noise (counts) that the batched fit takes.
 
-        None: those of the metadata of the signal. ``create_low_loss_model`` finds them in the spectra, and the signal
-        stays as it is.
+        ``create_low_loss_model`` finds them in the spectra, and the signal stays as it is.
+
+        Returns
+        -------
+        Detector or None
+            None: those of the metadata of the signal.
         """
         return None if self.detector_gain is None else Detector(self.detector_gain, self.detector_read_noise)
 
@@ -105,7 +131,33 @@ class ASSBEELSModel(EELSModel):
         return self._plural_scattering and {Role.SOURCE, Role.SCATTERING} <= roles
 
     def spectrum_model(self, components: list[KernelComponent]) -> SpectrumModel:
-        """The forward model of some components on the energy axis of the signal; kept until they change."""
+        """The forward model of some components on the energy axis of the signal; kept until they change.
+
+        Parameters
+        ----------
+        components
+            Components of this package.
+
+        Returns
+        -------
+        SpectrumModel
+            Which evaluates expectation and derivatives of many spectra, in counts per channel.
+
+        Raises
+        ------
+        ValueError
+            If the axis is not uniform, or components scatter and there is no zero-loss peak among them.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.components import ZeroLossPeak
+        >>> from hyperspy_assb.signals import ASSBEELSSpectrum
+        >>> model = ASSBEELSSpectrum(np.zeros(64)).create_model(auto_background=False, auto_add_edges=False)
+        >>> peak = ZeroLossPeak(1e5)
+        >>> model.append(peak)
+        >>> model.spectrum_model([peak]).expectation(peak.current_values[np.newaxis]).shape
+        (1, 64)
+        """
         key = (tuple(id(c) for c in components), self.axis.scale, self.axis.offset, self.axis.size)
         if self._compiled is None or self._compiled[0] != key:
             self._compiled = (key, SpectrumModel([c.term for c in components], self.axis.axis))
@@ -192,7 +244,40 @@ class ASSBEELSModel(EELSModel):
     ) -> Any:
         """The fitted model as a signal, as in :meth:`hyperspy.model.BaseModel.as_signal`.
 
-        Positions that have no fitted values are NaN.
+        Parameters
+        ----------
+        component_list
+            Components, or their names; None: all that are active. Without the zero-loss peak: what they add to the
+            rest of the model.
+        out_of_range_to_nan
+            Whether channels that were not fitted are NaN.
+        show_progressbar, chunks, block_size_limit, **kwargs
+            As in HyperSpy, where there is no plural scattering.
+        out
+            Signal that takes the data; None: a new one.
+        lazy_output
+            Whether the new signal is lazy; None: as the spectra are.
+
+        Returns
+        -------
+        BaseSignal or None
+            Counts per channel, with the axes of the spectra, NaN at positions that have no fitted values; None where
+            ``out`` was given.
+
+        Raises
+        ------
+        NotImplementedError
+            If there is plural scattering and a component is not one of this package.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(2, 2), seed=1, signal_type="EELS_ASSB").eels_before
+        >>> model = signal.create_low_loss_model(["Li", "Fe"])
+        >>> _ = model.multifit(show_progressbar=False)
+        >>> edge = model.as_signal(component_list=["Li_K"])
+        >>> edge.data.shape == signal.data.shape
+        True
         """
         if not self._scatters:
             return super().as_signal(
@@ -296,7 +381,26 @@ class ASSBEELSModel(EELSModel):
         return batched.covariance(self)
 
     def joint_model(self) -> JointModel:
-        """The compiled model with its stored values at every position, as the functions on arrays take it."""
+        """The compiled model with its stored values at every position, as the functions on arrays take it.
+
+        Returns
+        -------
+        JointModel
+            Names, forward model, free parameters, bounds, values of shape (S, P) and mask of channels.
+
+        Raises
+        ------
+        NotImplementedError, ValueError
+            As :func:`hyperspy_assb.models.compile.compile_model`.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(2, 2), seed=1, signal_type="EELS_ASSB").eels_before
+        >>> joint = signal.create_low_loss_model(["Li", "Fe"]).joint_model()
+        >>> joint.names[0], len(joint.values)
+        (('ZeroLossPeak', 'intensity'), 4)
+        """
         compiled = compile_model(self)
         return JointModel(
             compiled.names, compiled.model, compiled.free, compiled.lower, compiled.upper, compiled.start, compiled.mask
@@ -306,6 +410,25 @@ class ASSBEELSModel(EELSModel):
         """Thickness over the inelastic mean free path of every fitted spectrum, on the navigation axes.
 
         It is the integral of the fitted single-scattering distribution over the fitted range; NaN without a fit.
+
+        Returns
+        -------
+        NDArray[np.float64]
+            A pure number for each spectrum, in array order (y before x); shape (1,) of one spectrum.
+
+        Raises
+        ------
+        NotImplementedError, ValueError
+            As :meth:`joint_model`.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(2, 2), seed=1, signal_type="EELS_ASSB").eels_before
+        >>> model = signal.create_low_loss_model(["Li", "Fe"])
+        >>> _ = model.multifit(show_progressbar=False)
+        >>> model.t_over_lambda().shape
+        (2, 2)
         """
         joint = self.joint_model()
         total = joint.model.scattering_probability(joint.values)
@@ -315,10 +438,28 @@ class ASSBEELSModel(EELSModel):
     def edge_separability(self) -> list[Separability]:
         """Whether each edge is told from those that overlap with it; see :func:`.separability.edge_separability`.
 
+        Returns
+        -------
+        list of Separability
+            One for each edge that overlaps with others: by how much its variance grows because these are not known.
+
         Raises
         ------
         RuntimeError
             If no spectrum is fitted.
+
+        Notes
+        -----
+        Variance inflation: Marquardt, Technometrics 12, 591 (1970), doi:10.1080/00401706.1970.10488699.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(2, 2), seed=1, signal_type="EELS_ASSB").eels_before
+        >>> model = signal.create_low_loss_model(["Li", "Fe"])
+        >>> _ = model.multifit(show_progressbar=False)
+        >>> [(one.edge, one.overlapping) for one in model.edge_separability()]
+        [('Li_K', ('Fe_M23',)), ('Fe_M23', ('Li_K',))]
         """
         joint = self.joint_model()
         fitted = np.flatnonzero(self._fitted() & np.isfinite(joint.values).all(axis=1))

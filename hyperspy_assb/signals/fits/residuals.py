@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from hyperspy_assb.errors import AssbRuntimeError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
@@ -49,26 +50,39 @@ def _rows(data: Any, rows: Any) -> FloatArray:
     return np.array(flat[rows if len(flat) > 1 else np.zeros_like(rows)], dtype=float)
 
 
-def plot_residuals(model: Any, *, spectra: int = 256, axes: Any = None) -> Any:
+def plot_residuals(model: Any, *, spectra: int = 256, axes: tuple[Axes, Axes] | None = None) -> tuple[Axes, Axes]:
     """Plot what a batched fit leaves: an image of standardised residuals, and their mean over the spectra.
 
     Parameters
     ----------
     model : hyperspy.models.model1d.Model1D
         Fitted by :func:`hyperspy_assb.multifit`.
-    spectra : int
+    spectra
         Number of fitted spectra to show.
-    axes : tuple of matplotlib.axes.Axes, optional
+    axes
         For the image and the mean; new ones by default.
 
     Returns
     -------
     image, mean : matplotlib.axes.Axes
+        Residuals of the spectra in standard deviations, and their mean over the spectra in each channel.
 
     Raises
     ------
     RuntimeError
         If the model was not fitted, or no spectrum could be.
+
+    Examples
+    --------
+    >>> import hyperspy.api as hs
+    >>> import hyperspy_assb
+    >>> from hyperspy_assb.components import DarkLevel
+    >>> model = hs.signals.Signal1D(np.random.default_rng(3).poisson(20.0, (2, 3, 60))).create_model()
+    >>> model.append(DarkLevel(20.0))
+    >>> _ = hyperspy_assb.multifit(model, show_progressbar=False)
+    >>> image, mean = hyperspy_assb.plot_residuals(model)
+    >>> image.get_ylabel()
+    'spectrum'
     """
     energy, residuals = standardised_residuals(model, spectra=spectra)
     unit = model.axis.units
