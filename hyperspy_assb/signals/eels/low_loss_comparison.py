@@ -64,7 +64,7 @@ class LowLossComparison(Result):
     >>> options = ComparisonOptions(permutations=19)
     >>> found = battery.eels_before.compare_low_loss(battery.eels_after, options=options)
     >>> found.names, found.difference
-    (('before', 'after'), <ASSBEELSSpectrum, title: Change of single scattering, dimensions: (|947)>)
+    (('before', 'after'), <ASSBEELSSpectrum, title: Change of single scattering, dimensions: (|972)>)
     >>> found.to_dataframe()["p from"].unique().tolist()
     ['blocks']
     """

@@ -205,7 +205,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         >>> from hyperspy_assb.simulation import micro_battery
         >>> signal = micro_battery(shape=(2, 3), seed=1, signal_type="EELS_ASSB").eels_before
         >>> peak = signal.estimate_zero_loss()
-        >>> peak.fwhm.data.mean().round(1)
+        >>> print(peak.fwhm.data.mean().round(1))
         0.8
         >>> peak.to_dataframe()["status"].tolist().count("ok")
         6

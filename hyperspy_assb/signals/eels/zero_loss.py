@@ -43,8 +43,8 @@ class ZeroLossMaps(Result):
     >>> from hyperspy_assb.simulation import micro_battery
     >>> signal = micro_battery(shape=(2, 3), seed=1, signal_type="EELS_ASSB").eels_before
     >>> peak = signal.estimate_zero_loss()
-    >>> peak.centre.data.shape, peak.to_dataframe()["status"].unique()
-    ((2, 3), array(['ok'], dtype=object))
+    >>> peak.centre.data.shape, peak.to_dataframe()["status"].unique().tolist()
+    ((2, 3), ['ok'])
     """
 
     statuses: ClassVar[type[IntEnum] | None] = ZeroLossStatus
