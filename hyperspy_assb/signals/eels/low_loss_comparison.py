@@ -11,7 +11,7 @@ from typing import Any
 import hyperspy.api as hs
 import numpy as np
 import pandas as pd
-from exspy.signals import DielectricFunction
+from exspy.signals import DielectricFunction, EELSSpectrum
 from numpy.typing import NDArray
 
 from hyperspy_assb import provenance, reference
@@ -65,8 +65,11 @@ class LowLossComparison(Result):
     >>> found = battery.eels_before.compare_low_loss(battery.eels_after, options=options)
     >>> found.names, found.difference
     (('before', 'after'), <ASSBEELSSpectrum, title: Change of single scattering, dimensions: (|972)>)
-    >>> found.to_dataframe()["p from"].unique().tolist()
-    ['blocks']
+    >>> found.before.data.shape == found.after.data.shape == found.difference.data.shape
+    True
+    >>> "permuted blocks of pixels" in found.summary()
+    True
+    >>> spectra, difference = found.plot()
     """
 
     found: Comparison = field(repr=False)
@@ -83,18 +86,18 @@ class LowLossComparison(Result):
         return f"LowLossComparison of {len(self.states)} states:\n{self.summary()}"
 
     @cached_property
-    def before(self) -> Any:
+    def before(self) -> EELSSpectrum:
         """Mean single-scattering distribution of the first state, with its variance, in shares of t/λ per eV."""
         first = self.found.states[0]
         return self._spectrum("before", [(first.mean, first.std, first.std_counting)])
 
     @cached_property
-    def after(self) -> Any:
+    def after(self) -> EELSSpectrum:
         """The same of the later states; of more than one along a navigation axis ``bias``."""
         return self._spectrum("after", [(s.mean, s.std, s.std_counting) for s in self.found.states[1:]])
 
     @cached_property
-    def difference(self) -> Any:
+    def difference(self) -> EELSSpectrum:
         """After minus before at one thickness, with its variance, which is the noise variance of the signal."""
         changes = self.found.changes
         return self._spectrum(
@@ -105,7 +108,7 @@ class LowLossComparison(Result):
         """What was found, one sentence a line, and the notes."""
         return "\n".join((*tables.describe_changes(self), *self.notes))
 
-    def plot(self) -> Any:
+    def plot(self) -> NDArray[np.object_]:
         """Plot the spectra, their difference with its confidence band, and what changed.
 
         Returns
@@ -134,6 +137,15 @@ class LowLossComparison(Result):
         ------
         ValueError
             If a region is named.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> battery = micro_battery(shape=(6, 6), seed=1, signal_type="EELS_ASSB")
+        >>> options = ComparisonOptions(permutations=19)
+        >>> found = battery.eels_before.compare_low_loss(battery.eels_after, options=options)
+        >>> found.to_dataframe()["p from"].unique().tolist()
+        ['blocks']
         """
         return self.bands.copy() if region is None else super().to_dataframe(region, names=names)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from exspy.models import EELSModel
 from hyperspy.component import Component
+from hyperspy.signals import BaseSignal
 from numpy.typing import NDArray
 
 from hyperspy_assb import components as own_components
@@ -20,7 +21,7 @@ from hyperspy_assb.eels.scattering.low_loss_components import Component as LowLo
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
 from hyperspy_assb.eels.scattering.separability import Separability, edge_separability
 from hyperspy_assb.errors import AssbNotImplementedError, AssbRuntimeError
-from hyperspy_assb.fitting.solver.spectra_fit import Detector
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitResult
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role
 from hyperspy_assb.models.compile import compile_model
@@ -44,10 +45,10 @@ class ASSBEELSModel(EELSModel):
     ----------
     signal1D
         The spectra.
-    plural_scattering : bool
-        Whether scattering components act on the zero-loss peak to every order.
     auto_background, auto_add_edges, low_loss, GOS, dictionary, gos_file_path
         As in :class:`exspy.models.EELSModel`.
+    plural_scattering
+        Whether scattering components act on the zero-loss peak to every order.
 
     Notes
     -----
@@ -64,6 +65,8 @@ class ASSBEELSModel(EELSModel):
     >>> model.extend([ZeroLossPeak(1e5, fwhm=0.9), VolumePlasmon(0.5, 22.0, 8.0)])
     >>> model.spectrum_model(list(model)).n_parameters
     10
+    >>> model.plural_scattering, model.detector
+    (True, None)
     """
 
     def __init__(
@@ -241,7 +244,7 @@ class ASSBEELSModel(EELSModel):
         chunks: Any = "auto",
         block_size_limit: Any = None,
         **kwargs: Any,
-    ) -> Any:
+    ) -> BaseSignal | None:
         """The fitted model as a signal, as in :meth:`hyperspy.model.BaseModel.as_signal`.
 
         Parameters
@@ -251,12 +254,14 @@ class ASSBEELSModel(EELSModel):
             rest of the model.
         out_of_range_to_nan
             Whether channels that were not fitted are NaN.
-        show_progressbar, chunks, block_size_limit, **kwargs
+        show_progressbar
             As in HyperSpy, where there is no plural scattering.
         out
             Signal that takes the data; None: a new one.
         lazy_output
             Whether the new signal is lazy; None: as the spectra are.
+        chunks, block_size_limit, **kwargs
+            As ``show_progressbar``.
 
         Returns
         -------
@@ -316,18 +321,19 @@ class ASSBEELSModel(EELSModel):
             )
         return super()._linear_fit(*args, **kwargs)
 
-    def multifit(self, mask: Any = None, *args: Any, optimizer: str | None = None, **kwargs: Any) -> Any:
+    def multifit(self, mask: Any = None, *args: Any, optimizer: str | None = None, **kwargs: Any) -> FitResult | None:
         """Fit every spectrum; ``optimizer="batched"`` fits them together, any other is HyperSpy's.
 
         Parameters
         ----------
         mask
             Boolean array or signal on the navigation axes; True where not to fit.
-        *args, **kwargs
-            Of :func:`hyperspy_assb.multifit` for the batched fit, which takes none by position; else of HyperSpy's
-            :meth:`hyperspy.model.BaseModel.multifit`.
+        *args
+            Of HyperSpy's :meth:`hyperspy.model.BaseModel.multifit`; the batched fit takes none.
         optimizer
             "batched" by default where plural scattering is on.
+        **kwargs
+            Of :func:`hyperspy_assb.multifit` for the batched fit; else of HyperSpy's.
 
         Returns
         -------

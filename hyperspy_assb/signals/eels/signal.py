@@ -133,15 +133,15 @@ class ASSBEELSSpectrum(EELSSpectrum):
         MicroscopeParameters
             Beam energy in keV and semi-angles in mrad; None where unset.
 
-        Warns
-        -----
-        AssbWarning
-            For each value that was changed, and once naming all that are missing.
-
         Raises
         ------
         ValueError
             If a value is negative or not finite.
+
+        Warns
+        -----
+        AssbWarning
+            For each value that was changed, and once naming all that are missing.
 
         Examples
         --------
@@ -539,7 +539,13 @@ class ASSBEELSSpectrum(EELSSpectrum):
 
 
 class LazyASSBEELSSpectrum(ASSBEELSSpectrum, LazyEELSSpectrum):
-    """EELS spectra of all-solid-state batteries that stay on disk until they are needed."""
+    """EELS spectra of all-solid-state batteries that stay on disk until they are needed.
+
+    Examples
+    --------
+    >>> ASSBEELSSpectrum(np.ones((2, 3, 64))).as_lazy()
+    <LazyASSBEELSSpectrum, title: , dimensions: (3, 2|64)>
+    """
 
 
 def load_spectrum_image(

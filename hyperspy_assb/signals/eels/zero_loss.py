@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import dask.array as da
 import numpy as np
 from hyperspy.signals import BaseSignal
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from hyperspy_assb import provenance
@@ -45,6 +46,13 @@ class ZeroLossMaps(Result):
     >>> peak = signal.estimate_zero_loss()
     >>> peak.centre.data.shape, peak.to_dataframe()["status"].unique().tolist()
     ((2, 3), ['ok'])
+    >>> bool((peak.centre_std.data < 0.01).all() and (peak.intensity.data > 0.0).all())
+    True
+    >>> print(peak.fwhm.data.mean().round(1), peak.status.data.max())
+    0.8 0
+    >>> peak.summary().splitlines()[0]
+    '6 of 6 pixels have a zero-loss peak.'
+    >>> ax = peak.plot()
     """
 
     statuses: ClassVar[type[IntEnum] | None] = ZeroLossStatus
@@ -85,7 +93,7 @@ class ZeroLossMaps(Result):
             lines.append(f"It lies at {middle:.3g} eV in the median, {low:.3g} to {high:.3g} eV, {width:.3g} eV wide.")
         return "\n".join((*lines, *self.notes))
 
-    def plot(self) -> Any:
+    def plot(self) -> Axes:
         """Plot the centre; returns the matplotlib axes."""
         from hyperspy_assb.plotting import MapOptions, plot_map
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from hyperspy.signals import BaseSignal
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from hyperspy_assb import provenance
@@ -51,6 +53,12 @@ class FitComparison(Result):
     >>> found = FitComparison(np.array([-2.0, 14.0]), np.array([-4.0, 12.0]), np.array([1.0, 1e-4]))
     >>> print(found.summary())
     Of 2 spectra, 0 ask for the first model and 1 for the second; 1 are undecided.
+    >>> axes = ({"name": "x", "size": 2, "scale": 2.0, "units": "nm", "navigate": True},)
+    >>> found = FitComparison(found.aic, found.bic, found.p, axes=axes)
+    >>> found.delta_aic.data, found.delta_bic.data, found.likelihood_ratio_p_value.data
+    (array([-2., 14.]), array([-4., 12.]), array([1.e+00, 1.e-04]))
+    >>> [PreferredModel(value).name for value in found.status.data]
+    ['UNDECIDED', 'SECOND']
     """
 
     statuses: ClassVar[type[IntEnum] | None] = PreferredModel
@@ -59,7 +67,7 @@ class FitComparison(Result):
     p: NDArray[np.float64] = field(repr=False)
 
     @cached_property
-    def delta_aic(self) -> Any:
+    def delta_aic(self) -> BaseSignal:
         """Akaike's criterion of the first model less that of the second: positive where the second is better.
 
         Of models that are 10 apart, the worse has next to no support.
@@ -67,12 +75,12 @@ class FitComparison(Result):
         return self._map(self.aic, "AIC of the first model less that of the second")
 
     @cached_property
-    def delta_bic(self) -> Any:
+    def delta_bic(self) -> BaseSignal:
         """The same of the Bayesian criterion."""
         return self._map(self.bic, "BIC of the first model less that of the second")
 
     @cached_property
-    def likelihood_ratio_p_value(self) -> Any:
+    def likelihood_ratio_p_value(self) -> BaseSignal:
         """Probability that the smaller model, if it is true, is beaten this clearly by the larger one.
 
         Where it is small, the additional free parameters are needed. It holds if the smaller model is a special case of
@@ -81,7 +89,7 @@ class FitComparison(Result):
         return self._map(self.p, "Likelihood-ratio p value")
 
     @cached_property
-    def status(self) -> Any:
+    def status(self) -> BaseSignal:
         """:class:`PreferredModel` as integers, by Akaike's criterion."""
         return self._map(self._preferred, "Preferred model")
 
@@ -103,7 +111,7 @@ class FitComparison(Result):
         missing = count[PreferredModel.NOT_FITTED]
         return "\n".join((line, *([f"{missing} were not fitted by both."] if missing else []), *self.notes))
 
-    def plot(self, criterion: str = "aic", *, ax: Any = None) -> Any:
+    def plot(self, criterion: Literal["aic", "bic"] = "aic", *, ax: Axes | None = None) -> Axes:
         """Plot where which model is better.
 
         Parameters
@@ -122,6 +130,14 @@ class FitComparison(Result):
         ------
         ValueError
             If the criterion is not one of the two.
+
+        Examples
+        --------
+        >>> axes = tuple({"name": name, "size": 2, "navigate": True} for name in "yx")
+        >>> delta = np.array([-2.0, 14.0, 3.0, 0.5])
+        >>> ax = FitComparison(delta, delta, np.full(4, 0.5), axes=axes).plot("bic")
+        >>> ax.get_title(loc="left")
+        'Above 0 the second model is better'
         """
         from hyperspy_assb.plotting import MapOptions, plot_map
         from hyperspy_assb.plotting.style import robust_limits

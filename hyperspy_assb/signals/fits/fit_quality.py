@@ -10,6 +10,8 @@ from os import PathLike
 from typing import Any, ClassVar
 
 import numpy as np
+from hyperspy.signals import BaseSignal
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from hyperspy_assb.errors import AssbKeyError, AssbRuntimeError
@@ -50,6 +52,12 @@ class FitQuality(Result):
     Deviance over degrees of freedom: 0.983 in the median, 0.811 to 1.15.
     >>> model.fit_quality.p_value.data.shape, float(model.fit_quality.p_value.data.min().round(1))
     ((2, 3), 0.2)
+    >>> quality = model.fit_quality
+    >>> bool((quality.reduced_deviance.data == quality.deviance.data / quality.dof.data).all())
+    True
+    >>> bool((quality.bic.data > quality.aic.data).all()), quality.status.data.max()
+    (True, np.int8(0))
+    >>> ax = quality.plot()
     """
 
     statuses: ClassVar[type[IntEnum] | None] = Status
@@ -61,27 +69,27 @@ class FitQuality(Result):
         object.__setattr__(self, "_evidence", evidence)
 
     @cached_property
-    def deviance(self) -> Any:
+    def deviance(self) -> BaseSignal:
         """Poisson deviance, or weighted sum of squares."""
         return self._map(self.found.deviance, "Deviance")
 
     @cached_property
-    def dof(self) -> Any:
+    def dof(self) -> BaseSignal:
         """Degrees of freedom: fitted channels minus free parameters."""
         return self._map(self.found.dof, "Degrees of freedom")
 
     @cached_property
-    def status(self) -> Any:
+    def status(self) -> BaseSignal:
         """:class:`~hyperspy_assb.fitting.solver.spectra_fit.Status` as integers."""
         return self._map(self.found.status, "Fit status")
 
     @cached_property
-    def reduced_deviance(self) -> Any:
+    def reduced_deviance(self) -> BaseSignal:
         """Deviance over degrees of freedom: 1 for a true model where there are many electrons in each channel."""
         return self._map(self._reduced, "Reduced deviance")
 
     @cached_property
-    def p_value(self) -> Any:
+    def p_value(self) -> BaseSignal:
         """Probability that a true model is missed by more than here; it holds for few electrons per channel too.
 
         It is evaluated when it is first asked for, some spectra at a time, with the moments of the Poisson deviance;
@@ -103,7 +111,7 @@ class FitQuality(Result):
         return self._map(self._evidence.p_value(), "p value")
 
     @cached_property
-    def aic(self) -> Any:
+    def aic(self) -> BaseSignal:
         """Akaike's information criterion: of two models, the one with the smaller is better.
 
         See :func:`~hyperspy_assb.fitting.solver.fit_statistics.information_criteria`.
@@ -111,7 +119,7 @@ class FitQuality(Result):
         return self._map(self.found.criteria().aic, "Akaike information criterion")
 
     @cached_property
-    def bic(self) -> Any:
+    def bic(self) -> BaseSignal:
         """Bayesian information criterion: of two models, the one with the smaller is better.
 
         See :func:`~hyperspy_assb.fitting.solver.fit_statistics.information_criteria`.
@@ -132,7 +140,7 @@ class FitQuality(Result):
             )
         return "\n".join((*lines, *self.notes))
 
-    def plot(self) -> Any:
+    def plot(self) -> Axes:
         """Plot the reduced deviance; returns the matplotlib axes."""
         from hyperspy_assb.plotting import MapOptions, plot_map
 
@@ -145,6 +153,21 @@ class FitQuality(Result):
         ----------
         path, overwrite
             As for every result: :meth:`.result.Result.save`.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import hyperspy.api as hs
+        >>> import hyperspy_assb
+        >>> from hyperspy_assb.components import DarkLevel
+        >>> model = hs.signals.Signal1D(np.full((2, 3, 60), 20.0)).create_model()
+        >>> model.append(DarkLevel(20.0))
+        >>> _ = hyperspy_assb.multifit(model, show_progressbar=False)
+        >>> path = Path(tempfile.mkdtemp()) / "quality.hspy"
+        >>> model.fit_quality.save(path)
+        >>> hyperspy_assb.load(path).p_value.data.shape
+        (2, 3)
         """
         # By its name: what is saved is not this object.
         Result.save(replace(self, p=self._known_p()), path, overwrite=overwrite)
@@ -214,6 +237,11 @@ class Covariance(Result):
     >>> covariance.std("DarkLevel", "level").data.round(2)  # sqrt(20 / 100) each
     array([[0.45, 0.44, 0.44],
            [0.46, 0.46, 0.45]])
+    >>> covariance.status.data.max(), covariance.median_correlation()
+    (np.int8(0), array([[1.]]))
+    >>> covariance.summary()
+    '1 free parameters in 6 spectra.'
+    >>> ax = covariance.plot()
     """
 
     statuses: ClassVar[type[IntEnum] | None] = Status
@@ -222,17 +250,37 @@ class Covariance(Result):
     fitted: NDArray[np.int8] = field(repr=False)
 
     @cached_property
-    def status(self) -> Any:
+    def status(self) -> BaseSignal:
         """:class:`~hyperspy_assb.fitting.solver.spectra_fit.Status` as integers."""
         return self._map(self.fitted, "Fit status")
 
     def index(self, component: str, parameter: str) -> int:
         """Row of a parameter.
 
+        Parameters
+        ----------
+        component, parameter
+            Names.
+
+        Returns
+        -------
+        int
+            Of ``values``, and of ``names``.
+
         Raises
         ------
         KeyError
             If it was not free.
+
+        Examples
+        --------
+        >>> covariance = Covariance(
+        ...     names=(("DarkLevel", "level"), ("FePO4ValenceBand", "intensity")),
+        ...     values=np.array([[4.0, -1.0], [-1.0, 1.0]]),
+        ...     fitted=np.array([0], dtype=np.int8),
+        ... )
+        >>> covariance.index("FePO4ValenceBand", "intensity")
+        1
         """
         try:
             return self.names.index((component, parameter))
@@ -241,24 +289,64 @@ class Covariance(Result):
                 f"{component}.{parameter} was not a free parameter; free were {list(self.names)}."
             ) from None
 
-    def std(self, component: str, parameter: str) -> Any:
-        """Standard error of a parameter in its own units, as a signal on the navigation axes.
+    def std(self, component: str, parameter: str) -> BaseSignal:
+        """Standard error of a parameter.
+
+        Parameters
+        ----------
+        component, parameter
+            Names.
+
+        Returns
+        -------
+        BaseSignal
+            On the navigation axes, in the units of the parameter; NaN where there is no fit.
 
         Raises
         ------
         KeyError
             If it was not free.
+
+        Examples
+        --------
+        >>> covariance = Covariance(
+        ...     names=(("DarkLevel", "level"), ("FePO4ValenceBand", "intensity")),
+        ...     values=np.array([[4.0, -1.0], [-1.0, 1.0]]),
+        ...     fitted=np.array([0], dtype=np.int8),
+        ... )
+        >>> covariance.std("DarkLevel", "level").data
+        array([2.])
         """
         k = self.index(component, parameter)
         return self._map(np.sqrt(np.asarray(self.values[..., k, k])), f"Standard error of {component}.{parameter}")
 
-    def correlation(self, one: tuple[str, str], other: tuple[str, str]) -> Any:
-        """Correlation of two parameters, each ``(component, parameter)``, as a signal on the navigation axes.
+    def correlation(self, one: tuple[str, str], other: tuple[str, str]) -> BaseSignal:
+        """Correlation of two parameters.
+
+        Parameters
+        ----------
+        one, other
+            ``(component, parameter)`` of each.
+
+        Returns
+        -------
+        BaseSignal
+            From -1 to 1 on the navigation axes; NaN where there is no fit.
 
         Raises
         ------
         KeyError
             If one was not free.
+
+        Examples
+        --------
+        >>> covariance = Covariance(
+        ...     names=(("DarkLevel", "level"), ("FePO4ValenceBand", "intensity")),
+        ...     values=np.array([[4.0, -1.0], [-1.0, 1.0]]),
+        ...     fitted=np.array([0], dtype=np.int8),
+        ... )
+        >>> covariance.correlation(*covariance.names).data
+        array([-0.5])
         """
         i, k = self.index(*one), self.index(*other)
         scale = np.sqrt(np.asarray(self.values[..., i, i] * self.values[..., k, k]))
@@ -288,7 +376,7 @@ class Covariance(Result):
         # Masked: nanmedian warns of parameters that were fitted nowhere.
         return np.ma.median(np.ma.masked_invalid(found), axis=0).filled(np.nan)
 
-    def plot(self) -> Any:
+    def plot(self) -> Axes:
         """Plot the correlations of the parameters, in the median of the spectra; returns the matplotlib axes."""
         from hyperspy_assb.plotting.precision import plot_correlation
 
@@ -301,6 +389,21 @@ class Covariance(Result):
         ----------
         path, overwrite
             As for every result: :meth:`.result.Result.save`.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import hyperspy_assb
+        >>> covariance = Covariance(
+        ...     names=(("DarkLevel", "level"), ("FePO4ValenceBand", "intensity")),
+        ...     values=np.array([[4.0, -1.0], [-1.0, 1.0]]),
+        ...     fitted=np.array([0], dtype=np.int8),
+        ... )
+        >>> path = Path(tempfile.mkdtemp()) / "covariance.hspy"
+        >>> covariance.save(path)
+        >>> hyperspy_assb.load(path).names == covariance.names
+        True
         """
         Result.save(replace(self, values=np.asarray(self.values)), path, overwrite=overwrite)
 

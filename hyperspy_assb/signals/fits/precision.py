@@ -9,6 +9,7 @@ from typing import Any
 import hyperspy.api as hs
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from hyperspy_assb import provenance
@@ -83,27 +84,100 @@ class Precision(Result):
         return {**super().__getstate__(), "_current": None}
 
     def std(self, component: str, parameter: str) -> FloatArray:
-        """Least standard error, in the units of the parameter, with the shape of the dose.
+        """Least standard error of a parameter.
+
+        Parameters
+        ----------
+        component, parameter
+            Names.
+
+        Returns
+        -------
+        NDArray[np.float64]
+            In the units of the parameter, with the shape of the dose; infinite if no dose determines it.
 
         Raises
         ------
         KeyError
             If the parameter is not free.
+
+        Examples
+        --------
+        >>> import hyperspy.api as hs
+        >>> import hyperspy_assb
+        >>> from hyperspy_assb.components import DarkLevel
+        >>> model = hs.signals.Signal1D(np.zeros(100)).create_model()
+        >>> model.append(DarkLevel(1.0))
+        >>> precision = hyperspy_assb.predict_precision(model, [1e2, 1e4])
+        >>> precision.std("DarkLevel", "level").round(6)
+        array([0.1 , 0.01])
         """
         return self.information.std(self.dose)[..., self._row(component, parameter)]
 
     def relative(self, component: str, parameter: str) -> FloatArray:
-        """Least standard error as a share of the value, with the shape of the dose; infinite where the value is 0.
+        """Least standard error as a share of the value.
+
+        Parameters
+        ----------
+        component, parameter
+            Names.
+
+        Returns
+        -------
+        NDArray[np.float64]
+            A pure number with the shape of the dose; infinite where the value is 0.
 
         Raises
         ------
         KeyError
             If the parameter is not free.
+
+        Examples
+        --------
+        >>> import hyperspy.api as hs
+        >>> import hyperspy_assb
+        >>> from hyperspy_assb.components import DarkLevel
+        >>> model = hs.signals.Signal1D(np.zeros(100)).create_model()
+        >>> model.append(DarkLevel(1.0))
+        >>> precision = hyperspy_assb.predict_precision(model, [1e2, 1e4])
+        >>> precision.relative("DarkLevel", "level").round(6)
+        array([0.1 , 0.01])
         """
         return self.relative_at(component, parameter, self.dose)
 
     def relative_at(self, component: str, parameter: str, dose: ArrayLike) -> FloatArray:
-        """The same at other doses, with their shape."""
+        """Least standard error as a share of the value, at other doses.
+
+        Parameters
+        ----------
+        component, parameter
+            Names.
+        dose
+            Electrons in the fitted channels of one spectrum, a number or shape (D,).
+
+        Returns
+        -------
+        NDArray[np.float64]
+            A pure number with the shape of the dose; infinite where the value is 0.
+
+        Raises
+        ------
+        KeyError
+            If the parameter is not free.
+        ValueError
+            If a dose is not above 0.
+
+        Examples
+        --------
+        >>> import hyperspy.api as hs
+        >>> import hyperspy_assb
+        >>> from hyperspy_assb.components import DarkLevel
+        >>> model = hs.signals.Signal1D(np.zeros(100)).create_model()
+        >>> model.append(DarkLevel(1.0))
+        >>> precision = hyperspy_assb.predict_precision(model, [1e2, 1e4])
+        >>> print(precision.relative_at("DarkLevel", "level", 1e6).round(6))
+        0.001
+        """
         row = self._row(component, parameter)
         return _share(self.information.std(_checked_dose(dose))[..., row], self.values[row])
 
@@ -123,7 +197,7 @@ class Precision(Result):
 
         Returns
         -------
-        dose
+        float
             Electrons in the fitted channels of one spectrum; infinite if no dose is enough.
 
         Raises
@@ -132,6 +206,17 @@ class Precision(Result):
             If the parameter is not free.
         ValueError
             If not exactly one of the two is given, or it is not above 0.
+
+        Examples
+        --------
+        >>> import hyperspy.api as hs
+        >>> import hyperspy_assb
+        >>> from hyperspy_assb.components import DarkLevel
+        >>> model = hs.signals.Signal1D(np.zeros(100)).create_model()
+        >>> model.append(DarkLevel(1.0))
+        >>> precision = hyperspy_assb.predict_precision(model, [1e2, 1e4])
+        >>> round(precision.dose_for("DarkLevel", "level", relative=0.05))
+        400
         """
         if (relative is None) == (std is None):
             raise AssbValueError("Give either relative or std.")
@@ -173,6 +258,19 @@ class Precision(Result):
         -----
         Currie, Anal. Chem. 40, 586 (1968), calls 3.29 standard errors of nothing the detection limit, for 5 % of false
         alarms and 5 % of misses.
+
+        Examples
+        --------
+        A level is seen if nine electrons of it are, in a spectrum of a hundred or of 10,000:
+
+        >>> import hyperspy.api as hs
+        >>> import hyperspy_assb
+        >>> from hyperspy_assb.components import DarkLevel
+        >>> model = hs.signals.Signal1D(np.zeros(100)).create_model()
+        >>> model.append(DarkLevel(1.0))
+        >>> precision = hyperspy_assb.predict_precision(model, [1e2, 1e4])
+        >>> precision.detectable("DarkLevel", "level").round(6)
+        array([0.09  , 0.0009])
         """
         row = self._row(component, parameter)
         if self._current is None:
@@ -224,11 +322,43 @@ class Precision(Result):
         ------
         ValueError
             If a region is named.
+
+        Examples
+        --------
+        >>> import hyperspy.api as hs
+        >>> import hyperspy_assb
+        >>> from hyperspy_assb.components import DarkLevel
+        >>> model = hs.signals.Signal1D(np.zeros(100)).create_model()
+        >>> model.append(DarkLevel(1.0))
+        >>> precision = hyperspy_assb.predict_precision(model, [1e2, 1e4])
+        >>> precision.to_dataframe()["relative"].round(6).tolist()
+        [0.1, 0.01]
         """
         return self.table.copy() if region is None else super().to_dataframe(region, names=names)
 
-    def plot(self, ax: Any = None) -> Any:
-        """Plot the relative standard errors against the dose; see :func:`hyperspy_assb.plotting.plot_precision`."""
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Plot the relative standard errors against the dose; see :func:`hyperspy_assb.plotting.plot_precision`.
+
+        Parameters
+        ----------
+        ax
+            Axes to draw on; new ones by default.
+
+        Returns
+        -------
+        Axes
+            The axes.
+
+        Examples
+        --------
+        >>> import hyperspy.api as hs
+        >>> import hyperspy_assb
+        >>> from hyperspy_assb.components import DarkLevel
+        >>> model = hs.signals.Signal1D(np.zeros(100)).create_model()
+        >>> model.append(DarkLevel(1.0))
+        >>> precision = hyperspy_assb.predict_precision(model, [1e2, 1e4])
+        >>> ax = precision.plot()
+        """
         from hyperspy_assb.plotting import plot_precision
 
         return plot_precision(self, ax=ax)
