@@ -34,12 +34,12 @@ class AssbKeyError(AssbError, KeyError):
     __str__ = Exception.__str__
 
 
-class AssbRuntimeError(AssbError, RuntimeError):
-    """Something must be done first, such as a fit; the message says what."""
-
-
 class AssbNotImplementedError(AssbError, NotImplementedError):
     """The package cannot do this, such as analyse spectra on a non-uniform axis; the message says what it can."""
+
+
+class AssbRuntimeError(AssbError, RuntimeError):
+    """Something must be done first, such as a fit; the message says what."""
 
 
 # A damaged file is an OSError to whoever cares for files, and was a ValueError before: io.UnsupportedOperation of the
