@@ -16,10 +16,10 @@ class AssbValueError(AssbError, ValueError):
     Examples
     --------
     >>> try:
-    ...     raise AssbValueError("alpha must be between 0 and 1, not 5.")
+    ...     raise AssbValueError("alpha must be between 0 and 1, not 1.5.")
     ... except ValueError as error:
     ...     print(error)
-    alpha must be between 0 and 1, not 5.
+    alpha must be between 0 and 1, not 1.5.
     """
 
 
