@@ -23,7 +23,8 @@ from hyperspy_assb.report.output import Progress, recorded_warnings
 from hyperspy_assb.report.spectra import FittedSpectrum, choose_spectra
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.delithiation_estimate import quantify_delithiation
-from hyperspy_assb.signals.eels.low_loss_model import ASSBEELSModel, apply_shapes
+from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
+from hyperspy_assb.signals.eels.low_loss_model import apply_shapes
 from hyperspy_assb.signals.eels.low_loss_reading import on_navigation_axes
 
 STATUS_NAMES = {int(s): s.name.lower().replace("_", " ") for s in Status}

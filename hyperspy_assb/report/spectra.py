@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.models.multifit import detector_of_model
-from hyperspy_assb.signals.eels.low_loss_model import ASSBEELSModel
+from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
 
 COMPONENT_NAMES = {
     "ZeroLossPeak": "zero loss",

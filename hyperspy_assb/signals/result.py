@@ -34,7 +34,7 @@ KINDS: dict[str, str] = {
     "Composition": _EDS + "composition.atoms",
     "CompositionChange": _EDS + "comparison.composition_change",
     "CompositionComparison": _EDS_SIGNALS + "composition_comparison",
-    "Covariance": _FITS + "fit_quality",
+    "Covariance": _FITS + "covariance",
     "Detector": "hyperspy_assb.fitting.solver.spectra_fit",
     "DoseInformation": "hyperspy_assb.fitting.statistics.precision",
     "EDSComposition": _EDS_SIGNALS + "compositions",

@@ -14,7 +14,7 @@ from hyperspy_assb.fitting.solver.spectra_fit import Detector, Status
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.models.multifit import read_detector
 from hyperspy_assb.signals import ASSBEELSSpectrum
-from hyperspy_assb.signals.eels.low_loss_model import ASSBEELSModel
+from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
 from hyperspy_assb.signals.fits.multifit import multifit
 from hyperspy_assb.signals.result import navigation_axes
 

@@ -26,8 +26,9 @@ from hyperspy_assb.signals.eels import low_loss_reading as reading
 from hyperspy_assb.signals.eels import zero_loss
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.delithiation_estimate import quantify_delithiation
+from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
 from hyperspy_assb.signals.eels.low_loss_comparison import LowLossComparison, compare_low_loss
-from hyperspy_assb.signals.eels.low_loss_model import ASSBEELSModel, create_low_loss_model
+from hyperspy_assb.signals.eels.low_loss_model import create_low_loss_model
 from hyperspy_assb.signals.eels.zero_loss import ZeroLossMaps
 from hyperspy_assb.signals.loading import as_type, eels_spectra, load_signal
 

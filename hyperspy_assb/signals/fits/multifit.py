@@ -10,7 +10,8 @@ from hyperspy_assb.errors import AssbRuntimeError
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitResult
 from hyperspy_assb.models.multifit import FitOptions, fit_model
 from hyperspy_assb.models.results import Evidence
-from hyperspy_assb.signals.fits.fit_quality import Covariance, FitQuality
+from hyperspy_assb.signals.fits.covariance import Covariance
+from hyperspy_assb.signals.fits.fit_quality import FitQuality
 from hyperspy_assb.signals.result import navigation_axes
 
 

@@ -12,7 +12,7 @@ from hyperspy_assb.components import DarkLevel, FePO4ValenceBand, LiKEdge, Volum
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.signals import ASSBEELSSpectrum, load_spectrum_image
-from hyperspy_assb.signals.eels.low_loss_model import ASSBEELSModel
+from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
 from hyperspy_assb.simulation import micro_battery
 
 ENERGY = -10.0 + 0.25 * np.arange(400)
