@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.text import Text
 
 from hyperspy_assb import __version__
+from hyperspy_assb.errors import AssbWarning
 from hyperspy_assb.report.output import OutputError, check_target, whole_folder
 from hyperspy_assb.report.recipe import Recipe, UsageError, parse_elements, read_recipe
 
@@ -209,7 +210,7 @@ def _fit_one(file: Path, target: Path, plan: Recipe, *, force: bool, inputs: lis
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             signal = load_spectra(file)
-        read = tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
+        read = tuple(dict.fromkeys(str(w.message) for w in caught if w.category in (UserWarning, AssbWarning)))
         steps = fit_xrays if signal.metadata.Signal.signal_type == "EDS_TEM_ASSB" else fit_low_loss
         analysis = steps(signal, plan, folder, stage, files=[file], earlier_warnings=read)
         stage("write", 1, 1)

@@ -16,6 +16,7 @@ import pandas as pd
 from hyperspy_assb import provenance
 from hyperspy_assb.acom.maps.grains import BoundaryKind, GrainOptions
 from hyperspy_assb.acom.matching.indexed import PatternStatus
+from hyperspy_assb.errors import AssbWarning
 from hyperspy_assb.plotting.acom import plot_match
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.output import Progress
@@ -86,7 +87,7 @@ def read_patterns(path: Path, *, settings: dict[str, Any]) -> tuple[Any, tuple[s
     given = {key: settings[key] for key in ("scale", "centre", "scan_rotation") if settings.get(key) is not None}
     if given:
         signal.set_diffraction_calibration(**given)
-    return signal, tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
+    return signal, tuple(dict.fromkeys(str(w.message) for w in caught if w.category in (UserWarning, AssbWarning)))
 
 
 def analyse_orientations(
@@ -120,7 +121,7 @@ def analyse_orientations(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         result = index_orientations(read_scan(signal), bank, calibrate=calibrate, refine=refine, progress=report)
-    messages = [str(w.message) for w in caught if w.category is UserWarning]
+    messages = [str(w.message) for w in caught if w.category in (UserWarning, AssbWarning)]
     report("grains", 0, 0)
     names = [phase.name for phase in result.phases]
     mechanism = result.mechanism() if {"LiFePO4", "FePO4"} <= set(names) else None

@@ -17,6 +17,7 @@ from hyperspy_assb import provenance
 from hyperspy_assb.eds.eds_map import Settings
 from hyperspy_assb.eds.lines.column_spectra import fit_summed_spectrum
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
+from hyperspy_assb.errors import AssbWarning
 from hyperspy_assb.plotting.eds import plot_composition, plot_phases, plot_summed_spectrum
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.output import Progress
@@ -98,7 +99,7 @@ def analyse_xrays(
         found = signal.correct_energy_calibration() if correct_energy else None
         phases = signal.quantify_phases(**vars(settings))
         summed = fit_summed_spectrum(read_map(signal, need_angle=False), replace(settings, absorption=False))
-    messages = [str(w.message) for w in caught if w.category is UserWarning]
+    messages = [str(w.message) for w in caught if w.category in (UserWarning, AssbWarning)]
     findings = tuple(phases.summary().splitlines())
     if found is not None:
         findings = (*findings, *(f"Before it was corrected: {text}" for text in found.notes))
