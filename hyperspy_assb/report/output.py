@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hyperspy_assb.errors import AssbWarning
+
 Progress = Callable[[str, int, int], object]
 """Called with the stage ("zero loss", "calibrate", "quantify", "start", "fit", "write"), what is done and how much
 there is (0: unknown)."""
@@ -98,7 +100,7 @@ def recorded_warnings() -> Iterator[list[str]]:
         warnings.simplefilter("always", UserWarning)
         yield messages
     for item in caught:
-        if item.category is not UserWarning:
+        if not (item.category is UserWarning or issubclass(item.category, AssbWarning)):
             warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
         elif str(item.message) not in messages:
             messages.append(str(item.message))
