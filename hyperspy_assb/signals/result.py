@@ -28,25 +28,39 @@ _EDS = "hyperspy_assb.eds."
 _EDS_SIGNALS = "hyperspy_assb.signals.eds."
 _EELS = "hyperspy_assb.eels."
 _EELS_SIGNALS = "hyperspy_assb.signals.eels."
+_COMPARED = "hyperspy_assb.eels.comparison.results"
+_EDS = "hyperspy_assb.eds."
+_EDS_SIGNALS = "hyperspy_assb.signals.eds."
+_FITS = "hyperspy_assb.signals.fits."
+_ZERO_LOSS = "hyperspy_assb.eels.zero_loss."
 KINDS: dict[str, str] = {
     "AreaFractions": _ACOM + "maps.area_fractions",
     "AtomSite": _ACOM + "crystals.crystal_phase",
     "Beyond": _EDS + "interfaces.interface_width",
     "Calibration": _EELS + "delithiation.standard",
+    "Change": _COMPARED,
+    "Cluster": "hyperspy_assb.fitting.statistics.permutation",
+    "Comparison": _COMPARED,
     "Composition": _EDS + "composition.atoms",
     "CompositionChange": _EDS + "comparison.composition_change",
     "CompositionComparison": _EDS_SIGNALS + "composition_comparison",
+    "Covariance": _FITS + "covariance",
     "CrystalPhase": _ACOM + "crystals.crystal_phase",
     "DelithiatedPixels": _EELS_SIGNALS + "delithiated_pixels",
     "Delithiation": _EELS_SIGNALS + "delithiation",
     "DelithiationMixtures": _EELS_SIGNALS + "phase_coexistence",
     "DelithiationPopulations": _EELS_SIGNALS + "phase_coexistence",
+    "Detector": "hyperspy_assb.fitting.solver.spectra_fit",
     "Diffraction": _ACOM + "crystals.kinematical",
     "Discovery": _EELS + "delithiation.region_statistics",
+    "DoseInformation": "hyperspy_assb.fitting.statistics.precision",
     "EDSComposition": _EDS_SIGNALS + "compositions",
     "EDSPhases": _EDS_SIGNALS + "compositions",
     "Electrode": "hyperspy_assb.reference.material_facts",
+    "FitComparison": _FITS + "fit_comparison",
+    "FitQuality": _FITS + "fit_quality",
     "FractionOptions": _ACOM + "maps.area_fractions",
+    "Goodness": "hyperspy_assb.models.results",
     "GrainBoundaries": _ACOM + "maps.grains",
     "GrainMaps": _ACOM_SIGNALS + "grain_maps",
     "GrainOptions": _ACOM + "maps.grains",
@@ -56,6 +70,7 @@ KINDS: dict[str, str] = {
     "InterfaceProfile": _EDS_SIGNALS + "interface_profile",
     "LineCounts": _EDS_SIGNALS + "line_counts",
     "LithiatedFraction": _EELS + "delithiation.lithiated_fraction",
+    "LowLossComparison": "hyperspy_assb.signals.eels.low_loss_comparison",
     "Mechanism": _ACOM_SIGNALS + "mechanism",
     "MechanismEvidence": _ACOM + "maps.mechanism_tests",
     "MechanismKind": _ACOM + "maps.mechanism_tests",
@@ -66,20 +81,27 @@ KINDS: dict[str, str] = {
     "OrientationMaps": _ACOM_SIGNALS + "orientations",
     "Particles": _ACOM + "maps.particles",
     "PatternGeometry": _ACOM + "patterns.geometry",
+    "PeakShape": _ZERO_LOSS + "peak_shape",
     "PhaseChange": _ACOM + "maps.phase_change",
     "PhaseComparison": _ACOM_SIGNALS + "phase_comparison",
     "PhaseMixture": _EDS + "phases.stoichiometry",
     "PhaseOptions": _EDS + "phases.stoichiometry",
     "PhaseSpectra": _EELS + "delithiation.mixture",
+    "Plasmon": "hyperspy_assb.eels.scattering.plasmon",
     "PopulationStatus": _EELS + "delithiation.populations",
     "Populations": _EELS + "delithiation.populations",
+    "Precision": _FITS + "precision",
     "Profile": _EDS + "interfaces.profiles",
     "Quantification": _EELS + "delithiation.quantification",
     "Registration": _ACOM + "maps.phase_change",
     "Standard": _EELS + "delithiation.standard",
+    "State": _COMPARED,
     "StateChange": _ACOM + "maps.phase_change",
     "Unnamed": _EELS + "delithiation.unexplained",
     "Width": _EDS + "interfaces.interface_width",
+    "Window": "hyperspy_assb.eels.comparison.options",
+    "ZeroLossEstimate": _ZERO_LOSS + "position",
+    "ZeroLossMaps": "hyperspy_assb.signals.eels.zero_loss",
 }
 """Modules by the names of the classes that a file may hold: results, and the dataclasses and enumerations in them.
 
