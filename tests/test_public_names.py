@@ -27,11 +27,11 @@ import pytest
 import yaml
 from hyperspy.component import Component
 from hyperspy.signals import BaseSignal
-from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
 from numpydoc.docscrape import get_doc_object
 from numpydoc.validate import validate
 
 import hyperspy_assb
+from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
 from hyperspy_assb.signals.result import KINDS, Result
 
 PACKAGE = Path(hyperspy_assb.__file__).parent

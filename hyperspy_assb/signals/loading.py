@@ -10,7 +10,7 @@ from typing import Any
 
 import hyperspy.api as hs
 
-from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbValueError, AssbWarning
+from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbWarning
 
 _EELS = ("EELS_ASSB", "EELS", "TEM EELS")
 _EDS = ("EDS_TEM_ASSB", "EDS_TEM")
@@ -148,12 +148,6 @@ def load_signal(
             stacklevel=3,
         )
     return signal
-
-
-def check_result_path(path: str | PathLike[str]) -> None:
-    """Raise ValueError if a result cannot be kept whole in a file of that ending."""
-    if Path(path).suffix not in {".hspy", ".zspy"}:
-        raise AssbValueError(f"{path}: a result is saved whole in .hspy or .zspy; tables of it go to .csv by pandas.")
 
 
 def eels_spectra(signals: list[Any]) -> list[Any]:
