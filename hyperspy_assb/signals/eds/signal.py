@@ -11,9 +11,10 @@ from dataclasses import replace
 from os import PathLike
 from typing import Any, ClassVar
 
+import numpy as np
 from exspy.signals import EDSTEMSpectrum, LazyEDSTEMSpectrum
 
-from hyperspy_assb.eds.comparison.composition_change import CompositionOptions, compare_maps
+from hyperspy_assb.eds.comparison.composition_change import CompositionOptions, Reference, compare_maps
 from hyperspy_assb.eds.composition.atoms import quantify_map
 from hyperspy_assb.eds.eds_map import Settings
 from hyperspy_assb.eds.interfaces.map_interface import ProfileOptions, interface_of_map
@@ -27,6 +28,7 @@ from hyperspy_assb.signals.eds.interface_profile import InterfaceProfile, phase_
 from hyperspy_assb.signals.eds.line_counts import BatteryLines, LineCounts, line_counts, prepare_lines
 from hyperspy_assb.signals.eds.map_reading import DEFAULTS, EDS, TEM, read_map, units_per_keV
 from hyperspy_assb.signals.loading import as_type, load_signal, x_ray_spectra
+from hyperspy_assb.signals.region_mask import region_mask
 
 _DEFAULTED = {
     "tilt_stage": TEM + "Stage.tilt_alpha",
@@ -381,6 +383,8 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         self,
         after: ASSBEDSTEMSpectrum,
         *,
+        images: tuple[Any, Any] | None = None,
+        unchanged: Any = None,
         options: CompositionOptions | None = None,
         k_factors: Factors = None,
         zeta_factors: Mapping[str, float] | str | None = None,
@@ -391,10 +395,20 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
     ) -> CompositionComparison:
         """Compare the composition of this map with that of a later one of the same region.
 
+        The later map is brought onto this one by what did not change: tiles of the map that another shift suits better
+        have changed, and do not count. Where shift and change explain each other, as with a single boundary in the
+        field, the result says so and holds both readings (``other_reading``).
+
         Parameters
         ----------
         after
             The later state, with as many pixels of the same size.
+        images
+            Two images of the field, before and after, such as HAADF recorded with the maps: these are registered in
+            place of the maps. Arrays or signals, of any number of pixels.
+        unchanged
+            Pixels in which nothing changed, on which alone the maps are registered: a boolean array or signal on the
+            navigation axes, or a HyperSpy ROI.
         options
             Blocks of pixels, registration, false discovery rate.
         k_factors, zeta_factors, thickness, absorption, elements, fit_range
@@ -409,12 +423,22 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         ------
         ValueError
             If the maps differ in shape, pixel size or beam energy, or cannot be registered.
+
+        Warns
+        -----
+        AssbWarning
+            If shift and change explain each other, and as in :meth:`quantify_composition`.
         """
         if not isinstance(after, ASSBEDSTEMSpectrum):
             raise TypeError("after must be an EDX signal as well: set_signal_type('EDS_TEM_ASSB').")
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
         maps = [read_map(signal, need_angle=absorption) for signal in (self, after)]
-        analysis = compare_maps(*maps, settings, options or CompositionOptions())
+        where = None if unchanged is None else region_mask(self, unchanged, name="unchanged")
+        reference = Reference(
+            images=None if images is None else tuple(np.asarray(getattr(i, "data", i), dtype=float) for i in images),
+            unchanged=None if where is None else np.atleast_2d(where),
+        )
+        analysis = compare_maps(*maps, settings, options or CompositionOptions(), reference)
         return CompositionComparison(**vars(analysis), axes=analysis.found.axes(maps[0].axes))
 
     # ----------------------------------------------------------------- private

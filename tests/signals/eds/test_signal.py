@@ -15,6 +15,7 @@ import hyperspy_assb as assb
 from hyperspy_assb.eds.comparison.composition_change import CompositionOptions
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.eds.phases.stoichiometry import PhaseOptions
+from hyperspy_assb.errors import AssbWarning
 from hyperspy_assb.signals import ASSBEDSTEMSpectrum, LazyASSBEDSTEMSpectrum
 from hyperspy_assb.simulation import (
     Contamination,
@@ -540,8 +541,18 @@ class TestComparison:
             shape=(16, 16),
             seed=2,
         )
-        found = before.compare_composition(shifted)
+        with pytest.warns(AssbWarning, match="Shift and change explain each other"):
+            found = before.compare_composition(shifted)
         assert found.shift[1] == pytest.approx(2.0, abs=0.3)
+        # A single boundary: it may have moved as well.
+        other = found.other_reading
+        assert other.shift == (0.0, 0.0)
+        assert (other.changed["Fe"].data == 1).sum() >= 24 > (found.changed["Fe"].data == 1).sum()
+        assert "With the other shift, of +0.00 rows" in found.summary()
+        still = np.zeros((16, 16), dtype=bool)
+        still[:, :4] = True
+        with pytest.raises(ValueError, match="no edge that tells the shift"):
+            before.compare_composition(shifted, unchanged=still)
 
     def test_states_must_fit_together(self, pair):
         before, after, _ = pair
