@@ -292,7 +292,7 @@ def _refine(before: Layers, after: Layers, centre: NDArray[np.int64], step: int,
         return Registration(shift * step, np.maximum(std, _FINEST) * step)
     # Both explain the maps: the one that asks for the smaller shift is taken, or what lies between them.
     a, b = ends[0][0], ends[1][0]
-    part = float(np.clip(-(a @ (b - a)) / max((b - a) @ (b - a), 1e-12), 0.0, 1.0))
+    part = float(np.clip(-(a @ (b - a)) / max(float((b - a) @ (b - a)), 1e-12), 0.0, 1.0))
     nearest = 0 if part < 0.5 else 1
     shift = a + part * (b - a)
     std = np.maximum(np.hypot(ends[nearest][1], np.abs(shift - ends[nearest][0])), _FINEST)
