@@ -23,7 +23,6 @@ from hyperspy_assb.eds.composition.atoms import (
 from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
 from hyperspy_assb.eds.phases.evidence import (
-    MOST_UNEXPLAINED,
     MixtureCheck,
     PhaseStatus,
     check_whole,

@@ -26,8 +26,8 @@ from hyperspy_assb.signals.eds.composition_comparison import CompositionComparis
 from hyperspy_assb.signals.eds.compositions import EDSComposition, EDSPhases
 from hyperspy_assb.signals.eds.interface_profile import InterfaceProfile, phase_share
 from hyperspy_assb.signals.eds.line_counts import BatteryLines, LineCounts, line_counts, prepare_lines
-from hyperspy_assb.signals.eds.map_reading import DEFAULTS, EDS, TEM, read_map, units_per_keV
-from hyperspy_assb.signals.loading import as_type, load_signal, x_ray_spectra
+from hyperspy_assb.signals.eds.map_reading import BULK, DEFAULTS, EDS, TEM, read_map, units_per_keV
+from hyperspy_assb.signals.loading import as_type, load_signal, named_x_ray_spectra
 from hyperspy_assb.signals.region_mask import region_mask
 
 _DEFAULTED = {
@@ -50,6 +50,14 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
     _alias_signal_types: ClassVar[list[str]] = []
 
     # ------------------------------------------------------------------ exspy
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        known = getattr(self, "_metadata", None)
+        from_sem = known is not None and "Acquisition_instrument.SEM.Detector.EDS" in known
+        # exspy takes what is known of an SEM for that of a TEM.
+        super().__init__(*args, **kwargs)
+        if from_sem:
+            self.metadata.set_item(BULK, True)
 
     def _set_default_param(self) -> None:
         """exspy's defaults, with a note of what was not in the file; exspy also resets the signal type, this
@@ -221,7 +229,8 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         zeta_factors
             Zeta factors in kg/m^2, or a table in a file.
         thickness
-            Mean thickness in nm, if beam current, live time or solid angle are not known.
+            Mean thickness in nm, on which absorption and the scale of amounts rest; None: beam current, live time and
+            solid angle of the metadata tell it.
         absorption
             Whether the specimen absorbs X-rays.
         elements
@@ -325,6 +334,8 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         fit_range: tuple[float, float] | None = None,
     ) -> InterfaceProfile:
         """Fit error functions to the elements across an interface, with the width of the probe taken out.
+
+        Of a map that was recorded in an SEM, or with ``k_factors="counts"``, amounts are counts of main lines.
 
         Parameters
         ----------
@@ -477,7 +488,8 @@ def load_eds_spectrum_image(
     Returns
     -------
     ASSBEDSTEMSpectrum
-        The largest of the EDX signals of a (S)TEM in the file; images beside them are left.
+        The largest of the EDX signals of the file, or its only spectra if they have no type (TIA); images beside them
+        are left. What was recorded in an SEM has counts of lines and profiles, and no quantification.
 
     Raises
     ------
@@ -489,5 +501,5 @@ def load_eds_spectrum_image(
     UserWarning
         If the file holds several EDX signals, naming the one that was taken.
     """
-    signal = load_signal(path, {"lazy": lazy}, reader, choose=x_ray_spectra, what=("X-ray spectrum", "spectra"))
+    signal = load_signal(path, {"lazy": lazy}, reader, choose=named_x_ray_spectra, what=("X-ray spectrum", "spectra"))
     return as_type(signal, "EDS_TEM_ASSB")
