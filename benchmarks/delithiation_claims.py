@@ -180,7 +180,7 @@ def show_misspecified(seeds: int = 6) -> None:
 def mixing(shift: float, seed: int) -> float:
     """p value that spectra of intermediate x are mixtures, where their 5 eV band is shifted by some eV."""
     warnings.simplefilter("ignore")
-    rng, scene = np.random.default_rng([seed, 21]), Scene(references=80, pixels=400, olivine=(0.7, 1.0))
+    rng, scene = np.random.default_rng([seed, 21]), Scene(references=80, pixels=400, electrode=(0.7, 1.0))
     signal, masks = scene.draw_references(rng)
     standard = signal.quantify_delithiation(masks, show_progressbar=False)
     columns, x = scene.columns(rng)

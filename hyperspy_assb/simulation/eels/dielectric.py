@@ -21,7 +21,7 @@ GRID_SIZE = 65536
 @dataclass(frozen=True)
 class Phase:
     """
-    A material of the virtual battery.
+    A material of the virtual battery, or another electrode.
 
     Attributes
     ----------
@@ -75,13 +75,21 @@ class Phase:
 
 
 @cache
-def _tables() -> tuple[dict, dict]:
+def _tables() -> tuple[dict, dict, tuple[str, ...]]:
     folder = resources.files("hyperspy_assb.simulation") / "data"
-    return tuple(tomllib.loads((folder / name).read_text("utf-8")) for name in ("phases.toml", "shells.toml"))
+    battery, others, shells = (
+        tomllib.loads((folder / f"{name}.toml").read_text("utf-8")) for name in ("phases", "electrodes", "shells")
+    )
+    return battery | others, shells, tuple(battery)
 
 
 def phase_names() -> tuple[str, ...]:
-    """Names of the phases, in the order in which arrays of phases are stacked."""
+    """Names of the phases of the battery, in the order in which arrays of phases are stacked."""
+    return _tables()[2]
+
+
+def known_phases() -> tuple[str, ...]:
+    """Names of all phases: those of the battery, and other electrode materials."""
     return tuple(_tables()[0])
 
 
@@ -143,12 +151,12 @@ def kramers_kronig(eps_imag: np.ndarray) -> np.ndarray:
 @cache
 def phase(name: str) -> Phase:
     """
-    Build a phase of the virtual battery.
+    Build a phase.
 
     Parameters
     ----------
     name
-        One of :func:`phase_names`.
+        One of :func:`known_phases`.
 
     Returns
     -------
@@ -156,7 +164,7 @@ def phase(name: str) -> Phase:
         With its permittivity. The imaginary part is a sum of gapped oscillators and of shells of atoms whose total
         strength is the number of electrons; the real part follows by Kramers-Kronig.
     """
-    phases, shells = _tables()
+    phases, shells, _ = _tables()
     row = phases[name]
     energy = np.arange(GRID_SIZE) * GRID_STEP
     e = energy[1:]

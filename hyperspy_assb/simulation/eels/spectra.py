@@ -11,7 +11,7 @@ from scipy import fft
 
 from hyperspy_assb.simulation.conditions import Beam, EELSConditions
 from hyperspy_assb.simulation.eels.detector import detector_transform, record, zero_loss_transform
-from hyperspy_assb.simulation.eels.dielectric import phase, phase_names
+from hyperspy_assb.simulation.eels.dielectric import known_phases, phase, phase_names
 from hyperspy_assb.simulation.eels.slab import bulk_probability, surface_table
 
 # Thicknesses (nm) at which the surface terms are tabulated; they vary smoothly between and nearly linearly beyond.
@@ -45,12 +45,14 @@ class ScatteringTable:
 
 
 @lru_cache(maxsize=8)
-def scattering_table(beam: Beam, step: float, top: float) -> ScatteringTable:
+def scattering_table(names: tuple[str, ...], beam: Beam, step: float, top: float) -> ScatteringTable:
     """
-    Tabulate the single scattering of the phases.
+    Tabulate the single scattering of some phases.
 
     Parameters
     ----------
+    names
+        Of the phases.
     beam
         Beam and angles.
     step
@@ -67,7 +69,7 @@ def scattering_table(beam: Beam, step: float, top: float) -> ScatteringTable:
     coarse = np.concatenate([np.arange(0.1, 12, 0.1), np.arange(12, 40, 0.25), np.arange(40, 85.5, 1.0)])
     fade = np.clip((_SURFACE_END[1] - coarse) / (_SURFACE_END[1] - _SURFACE_END[0]), 0, 1)
     bulk, surface, bulk_total, surface_total = [], [], [], []
-    for name in phase_names():
+    for name in names:
         p = phase(name)
         full = np.zeros_like(p.energy)
         full[1:] = bulk_probability(p.energy[1:], p.loss_function[1:], beam)
@@ -94,16 +96,18 @@ def _surface_weights(total: np.ndarray) -> np.ndarray:
     return weights
 
 
-def _stack(columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Thicknesses as ``(pixels, phases)`` and the shape of the pixels."""
-    unknown = set(columns) - set(phase_names())
+def _stack(columns: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], np.ndarray, tuple[int, ...]]:
+    """Phases, thicknesses as ``(pixels, phases)``, and the shape of the pixels."""
+    unknown = set(columns) - set(known_phases())
     if unknown:
-        raise ValueError(f"unknown phases {sorted(unknown)}; the virtual battery has {', '.join(phase_names())}")
-    arrays = np.broadcast_arrays(*[np.asarray(columns.get(name, 0.0), dtype=float) for name in phase_names()])
+        raise ValueError(f"unknown phases {sorted(unknown)}; known are {', '.join(known_phases())}")
+    # All of the battery: its tables serve every specimen of it.
+    names = (*phase_names(), *(name for name in known_phases() if name in columns and name not in phase_names()))
+    arrays = np.broadcast_arrays(*[np.asarray(columns.get(name, 0.0), dtype=float) for name in names])
     stacked = np.stack(arrays, axis=-1)
     if not np.all(stacked >= 0):
         raise ValueError("thicknesses must be numbers not below 0, in nm")
-    return stacked.reshape(-1, stacked.shape[-1]), stacked.shape[:-1]
+    return names, stacked.reshape(-1, stacked.shape[-1]), stacked.shape[:-1]
 
 
 def _coefficients(thickness: np.ndarray) -> np.ndarray:
@@ -130,8 +134,8 @@ def relative_thickness(columns: Mapping[str, np.ndarray], conditions: EELSCondit
         t/lambda, surface and retardation losses included, with the shape of the columns.
     """
     conditions = conditions or EELSConditions()
-    table = scattering_table(conditions.beam, *_grid(conditions)[:2])
-    thickness, shape = _stack(columns)
+    names, thickness, shape = _stack(columns)
+    table = scattering_table(names, conditions.beam, *_grid(conditions)[:2])
     return (thickness @ table.bulk_total + _coefficients(thickness) @ table.surface_total.ravel()).reshape(shape)
 
 
@@ -183,7 +187,8 @@ def simulate_spectra(
     ----------
     columns
         Thickness in nm of each phase that the beam crosses, any shapes that broadcast; the keys are among "LiFePO4",
-        "FePO4", "LAGP", "amorphous_LAGP" and "carbon". An empty column (all 0) is vacuum.
+        "FePO4", "LAGP", "amorphous_LAGP" and "carbon", and other electrodes: "LiCoO2", "CoO2", "NMC811",
+        "delithiated NMC811", "Na3V2(PO4)3" and "NaV2(PO4)3". An empty column (all 0) is vacuum.
     conditions
         Microscope, spectrometer and detector.
     rng
@@ -219,7 +224,7 @@ def simulate_spectra(
     """
     conditions = conditions or EELSConditions()
     rng = np.random.default_rng(rng)
-    thickness, shape = _stack(columns)
+    names, thickness, shape = _stack(columns)
     n = len(thickness)
     dose = np.broadcast_to(np.asarray(dose, dtype=float), shape).ravel()
     if zero_loss_shift is None:
@@ -227,7 +232,7 @@ def simulate_spectra(
     shift = np.broadcast_to(np.asarray(zero_loss_shift, dtype=float), shape).ravel()
 
     step, top, oversampling, length = _grid(conditions)
-    table = scattering_table(conditions.beam, step, top)
+    table = scattering_table(names, conditions.beam, step, top)
     frequency = 2 * np.pi * fft.rfftfreq(length, step)
     instrument = (
         zero_loss_transform(frequency, conditions.energy_resolution)

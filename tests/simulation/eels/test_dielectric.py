@@ -7,6 +7,7 @@ from hyperspy_assb.simulation.conditions import Beam
 from hyperspy_assb.simulation.eels.dielectric import (
     GRID_STEP,
     PLASMON_ENERGY_SQUARED,
+    known_phases,
     kramers_kronig,
     phase,
     phase_names,
@@ -27,7 +28,7 @@ def test_kramers_kronig_reproduces_a_lorentz_oscillator():
     np.testing.assert_allclose(kramers_kronig(eps.imag), eps.real, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", phase_names())
+@pytest.mark.parametrize("name", known_phases())
 def test_sum_rules_count_the_electrons(name):
     p = phase(name)
     unit = 2 / np.pi * p.volume / PLASMON_ENERGY_SQUARED * GRID_STEP
@@ -77,3 +78,19 @@ def test_edges_lie_where_they_should():
     assert 0.8 < energy[fp.argmax()] - np.linspace(53.5, 60, len(lfp))[lfp.argmax()] < 2
     energy, phosphorus = excess("LAGP", 129.0, 145.0)
     assert 134 < energy[phosphorus.argmax()] < 141
+
+
+@pytest.mark.parametrize("name", [name for name in known_phases() if name not in phase_names()])
+def test_plasmon_of_other_electrodes_lies_within_a_tenth_of_the_free_electron_estimate(name):
+    p = phase(name)
+    valence = (p.energy > 15) & (p.energy < 40)
+    free = np.sqrt(PLASMON_ENERGY_SQUARED * p.valence / p.volume)
+    assert p.energy[valence][p.loss_function[valence].argmax()] == pytest.approx(free, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("lithiated", "delithiated"),
+    [("LiCoO2", "CoO2"), ("NMC811", "delithiated NMC811"), ("Na3V2(PO4)3", "NaV2(PO4)3")],
+)
+def test_other_electrodes_gain_transitions_below_6_ev(lithiated, delithiated):
+    assert 0.002 < _share(delithiated, 1.5, 6) - _share(lithiated, 1.5, 6) < 0.06
