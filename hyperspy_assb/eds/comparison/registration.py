@@ -247,7 +247,7 @@ def find_shift(
 
 def _refine(before: Layers, after: Layers, centre: NDArray[np.int64], step: int, *, whole: bool) -> Registration:
     """The shift near a first estimate, in pixels of which ``step`` were binned."""
-    reach = [_REACH if n > 1 else 0 for n in before.valid.shape]
+    reach = [min(_REACH, n // 2) for n in before.valid.shape]
     grid = np.array(list(product(*(range(c - r, c + r + 1) for c, r in zip(centre, reach, strict=True)))))
     cube = _misfits(before, after, grid).reshape(2 * reach[0] + 1, 2 * reach[1] + 1, -1)
     # Akima's curves do not swing where a misfit rises to a hundred times the noise within a pixel.
@@ -345,6 +345,9 @@ def _misfits(before: Layers, after: Layers, shifts: NDArray[np.int64]) -> FloatA
         return np.asarray(np.add.reduceat(np.add.reduceat(values, starts[0], axis=0), starts[1], axis=1).ravel())
 
     for k, (down, right) in enumerate(shifts):
+        if abs(down) >= rows or abs(right) >= columns:
+            found[k] = _CAP
+            continue
         y, x = slice(max(down, 0), rows + min(down, 0)), slice(max(right, 0), columns + min(right, 0))
         v, u = slice(max(-down, 0), rows + min(-down, 0)), slice(max(-right, 0), columns + min(-right, 0))
         there = before.valid[y, x] & after.valid[v, u]

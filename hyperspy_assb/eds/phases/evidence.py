@@ -178,8 +178,8 @@ def refuted_together(
 ) -> NDArray[np.bool_]:
     """Pixels of tiles that no mixture explains, though each pixel alone may hold too few counts to tell.
 
-    The sum of mixtures is a mixture: where tiles of 4 x 4 pixels are refuted, these are named, and a tile of 16 x 16, or
-    the whole map, is where none of those in it is.
+    The sum of mixtures is a mixture: where tiles of 4 x 4 pixels are refuted, these are named, and a tile of 16 x 16,
+    or the whole map, is where none of those in it is.
 
     Parameters
     ----------

@@ -244,8 +244,8 @@ class PhaseMixture:
         alike = whole.p_value >= self.options.alpha and whole.worst in self.elements
         if not whole.explained and alike:
             return (
-                f"No mixture of the phases explains {100 * whole.unexplained:.0f} % of the pixels with material, though "
-                "their sum looks like one: see the status. Fractions mean nothing."
+                f"No mixture of the phases explains {100 * whole.unexplained:.0f} % of the pixels with material, "
+                "though their sum looks like one: see the status. Fractions mean nothing."
             )
         if not whole.explained:
             amount = "more" if whole.worst_ratio > 0.0 else "less"
