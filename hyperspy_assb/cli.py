@@ -248,7 +248,7 @@ def compare(
     ] = None,
     bias: Annotated[str | None, typer.Option(help="Potential of each state in V, as 0,2,4.")] = None,
     zero_loss: Annotated[
-        str, typer.Option(help="common: one zero loss for all states; each: one for each, if resolutions differ.")
+        str, typer.Option(help="common: one zero-loss peak for all states; each: one for each, if resolutions differ.")
     ] = "common",
     normalisation: Annotated[str, typer.Option(help="Measure of thickness: log_ratio, area or none.")] = "log_ratio",
     permutations: Annotated[int, typer.Option(min=19, help="Permutations of blocks of pixels.")] = 999,
@@ -279,7 +279,7 @@ def compare(
         stage("write", 0, 0)
         write_comparison(result, folder, messages, files)
         stage("write", 1, 1)
-    _finish(out, result.conclusions, messages)
+    _finish(out, result.summary().splitlines(), [m for m in messages if m not in result.notes])
 
 
 @app.command(

@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = [
     "AssbError",
     "AssbFileError",
+    "AssbFileExistsError",
     "AssbFileNotFoundError",
     "AssbKeyError",
     "AssbNotImplementedError",
@@ -139,6 +140,26 @@ class AssbFileNotFoundError(AssbFileError, FileNotFoundError):
     ... except AssbFileNotFoundError as error:
     ...     print(error)
     There is no file map.dm4.
+    """
+
+
+class AssbFileExistsError(AssbFileError, FileExistsError):
+    """There is already such a file or folder, which is not written over.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import hyperspy.api as hs
+    >>> import hyperspy_assb
+    >>> from hyperspy_assb.components import DarkLevel
+    >>> from hyperspy_assb.models.multifit import FitOptions
+    >>> model = hs.signals.Signal1D([[5.0, 6.0, 5.0]]).create_model()
+    >>> model.append(DarkLevel(5.0))
+    >>> try:
+    ...     hyperspy_assb.multifit(model, options=FitOptions(store=tempfile.mkdtemp()))
+    ... except AssbFileExistsError as error:
+    ...     print(error)
+    /...exists: give store= a new folder, or remove it first.
     """
 
 

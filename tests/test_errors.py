@@ -27,6 +27,7 @@ from hyperspy_assb.report.recipe import UsageError
         (errors.AssbNotImplementedError, (errors.AssbError, NotImplementedError, RuntimeError)),
         (errors.AssbRuntimeError, (errors.AssbError, RuntimeError)),
         (errors.AssbFileError, (errors.AssbError, OSError, ValueError)),
+        (errors.AssbFileExistsError, (errors.AssbFileError, FileExistsError)),
         (errors.AssbFileNotFoundError, (errors.AssbFileError, errors.AssbError, FileNotFoundError, OSError)),
     ],
 )

@@ -17,14 +17,15 @@ from hyperspy_assb.eels.scattering.separability import Separability
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Status
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
-from hyperspy_assb.models.eels import ASSBEELSModel, apply_shapes
-from hyperspy_assb.models.multifit import detector_from_metadata
+from hyperspy_assb.models.multifit import FitOptions, detector_of_model
 from hyperspy_assb.report import findings
 from hyperspy_assb.report.delithiation import delithiation_maps
 from hyperspy_assb.report.output import Progress, recorded_warnings
 from hyperspy_assb.report.spectra import FittedSpectrum, choose_spectra
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.delithiation_estimate import quantify_delithiation
+from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
+from hyperspy_assb.signals.eels.low_loss_model import apply_shapes
 from hyperspy_assb.signals.eels.low_loss_reading import on_navigation_axes
 
 STATUS_NAMES = {int(s): s.name.lower().replace("_", " ") for s in Status}
@@ -180,7 +181,7 @@ def analyse_low_loss(
         if found is not None:
             apply_shapes(model, found.standard.shapes)
         report("fit", 0, count)
-        model.multifit(progress=_counted(report, "fit", count))
+        model.multifit(options=FitOptions(progress=_counted(report, "fit", count)))
         status = np.ravel(model.fit_quality.status.data)
         if not np.isin(status, [s for s in Status if s.usable]).any():
             words = ", ".join(sorted({STATUS_NAMES[int(s)] for s in status}))
@@ -225,7 +226,7 @@ def collect_maps(
         return stored["values"] * usable, stored["std"] * usable
 
     centre, centre_std = value("ZeroLossPeak", "centre")
-    electrons = np.asarray(signal.data, dtype=float).sum(axis=-1) / detector_from_metadata(signal).gain
+    electrons = np.asarray(signal.data, dtype=float).sum(axis=-1) / detector_of_model(model).gain
     maps = {
         "electrons": as_map(electrons, "Recorded electrons"),
         "zero_loss_centre": as_map(centre, "Zero-loss centre", "eV"),
@@ -285,7 +286,7 @@ def tabulate(maps: Mapping[str, Map]) -> pd.DataFrame:
 def shared_parameters(model: ASSBEELSModel) -> dict[str, Any]:
     """Range, detector and the values that are the same in every pixel."""
     used = np.array(model.axis.axis)[model._channel_switches]
-    detector = detector_from_metadata(model.signal)
+    detector = detector_of_model(model)
     fixed = {
         component.name: {
             f"{p.name} ({p.units})" if p.units else p.name: float(p.value) for p in component.parameters if not p.free

@@ -32,12 +32,12 @@ _COLUMNS = (
     "p",
     "p corrected",
     "Hedges g",
-    "conclusion",
+    "status",
 )
 ABOUT = (
-    "Zero loss and plural scattering are removed by Fourier-log deconvolution; bands are shares of t/λ, compared at "
-    "one thickness. p values come from permutations of blocks of neighbouring pixels, corrected for the number of "
-    "bands."
+    "The zero-loss peak and plural scattering are removed by Fourier-log deconvolution; bands are shares of t/λ, "
+    "compared at one thickness. p values come from permutations of blocks of neighbouring pixels, corrected for "
+    "the number of bands."
 )
 
 
@@ -101,13 +101,13 @@ def build_comparison_report(result: Any, messages: Sequence[str], files: Sequenc
     record = provenance.record("compare", files=files, parameters=result.settings, methods=_methods())
     names = ", ".join(entry["name"] for entry in record["files"])
     report = Report("Comparison of low-loss spectra", subtitle=names)
-    report.add("Findings", points=result.conclusions, kind="findings")
-    if messages:
-        report.add("Warnings", points=messages, kind="warnings")
+    report.add("Findings", points=result.summary().splitlines(), kind="findings")
+    others = [message for message in messages if message not in result.notes]
+    if others:
+        report.add("Warnings", points=others, kind="warnings")
     report.add("Spectra and difference", text=ABOUT, figures=[comparison_figure(result)])
     report.add("Bands and states", tables=comparison_tables(result))
-    settings = {key: value for key, value in result.settings.items() if key != "citations"}
-    add_parameters(report, {"settings": settings}, record)
+    add_parameters(report, {"settings": result.settings}, record)
     return report
 
 
@@ -123,7 +123,7 @@ def write_comparison(
         getattr(result, name).to_csv(folder / f"{name}.csv", index=False)
     result.save(folder / "comparison.hspy", overwrite=True)
     record = provenance.record("compare", files=files, parameters=result.settings, methods=_methods())
-    write_record(folder, record, findings=result.conclusions, warnings=messages)
+    write_record(folder, record, findings=result.summary().splitlines(), warnings=messages)
     report = build_comparison_report(result, messages, files)
     report.write(folder)
     return report

@@ -128,7 +128,7 @@ def electrolyte_findings(battery: Any, comparison: Any) -> list[str]:
         100 * getattr(battery.truth, state).fractions["amorphous_LAGP"][mask].mean()
         for state, mask in zip(STATES, electrolyte_masks(battery), strict=True)
     ]
-    changed = comparison.bands.loc[comparison.bands["conclusion"] == "changed", "band"]
+    changed = comparison.bands.loc[comparison.bands["status"] == "changed", "band"]
     found = ", ".join(changed) if len(changed) else "no band"
     return [
         f"LAGP, of which {shares[0]:.0f} % were amorphous before and {shares[1]:.0f} % after: beyond noise, thickness "

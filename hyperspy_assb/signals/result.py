@@ -22,22 +22,42 @@ from hyperspy_assb.signals import result_files
 from hyperspy_assb.signals.packing import find_class, pack, unpack
 from hyperspy_assb.signals.region_mask import Names, region_masks
 
+_COMPARED = "hyperspy_assb.eels.comparison.results"
 _EDS = "hyperspy_assb.eds."
 _EDS_SIGNALS = "hyperspy_assb.signals.eds."
+_FITS = "hyperspy_assb.signals.fits."
+_ZERO_LOSS = "hyperspy_assb.eels.zero_loss."
 KINDS: dict[str, str] = {
     "Beyond": _EDS + "interfaces.interface_width",
+    "Change": _COMPARED,
+    "Cluster": "hyperspy_assb.fitting.statistics.permutation",
+    "Comparison": _COMPARED,
     "Composition": _EDS + "composition.atoms",
     "CompositionChange": _EDS + "comparison.composition_change",
     "CompositionComparison": _EDS_SIGNALS + "composition_comparison",
+    "Covariance": _FITS + "covariance",
+    "Detector": "hyperspy_assb.fitting.solver.spectra_fit",
+    "DoseInformation": "hyperspy_assb.fitting.statistics.precision",
     "EDSComposition": _EDS_SIGNALS + "compositions",
     "EDSPhases": _EDS_SIGNALS + "compositions",
+    "FitComparison": _FITS + "fit_comparison",
+    "FitQuality": _FITS + "fit_quality",
+    "Goodness": "hyperspy_assb.models.results",
     "InterfaceFit": _EDS + "interfaces.interface_width",
     "InterfaceProfile": _EDS_SIGNALS + "interface_profile",
     "LineCounts": _EDS_SIGNALS + "line_counts",
+    "LowLossComparison": "hyperspy_assb.signals.eels.low_loss_comparison",
+    "PeakShape": _ZERO_LOSS + "peak_shape",
     "PhaseMixture": _EDS + "phases.stoichiometry",
     "PhaseOptions": _EDS + "phases.stoichiometry",
+    "Plasmon": "hyperspy_assb.eels.scattering.plasmon",
+    "Precision": _FITS + "precision",
     "Profile": _EDS + "interfaces.profiles",
+    "State": _COMPARED,
     "Width": _EDS + "interfaces.interface_width",
+    "Window": "hyperspy_assb.eels.comparison.options",
+    "ZeroLossEstimate": _ZERO_LOSS + "position",
+    "ZeroLossMaps": "hyperspy_assb.signals.eels.zero_loss",
 }
 """Modules by the names of the classes that a file may hold: results, and the dataclasses and enumerations in them.
 

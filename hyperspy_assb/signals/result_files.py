@@ -30,10 +30,9 @@ from hyperspy_assb.signals.packing import Arrays, digest
 FORMAT = 1
 """Version of the file format; older and newer ones are refused by name."""
 ENDINGS = (".hspy", ".zspy")
-_OLDER = ("eds_comparison", "eds_composition", "eds_interface", "eds_phases")
+_OLDER = ("comparison", "eds_comparison", "eds_composition", "eds_interface", "eds_phases")
 """Nodes under which results were kept before there was one format."""
 _OTHER_READERS = {
-    "comparison": "load_comparison",
     "delithiation": "load_delithiation",
     "orientations": "load_orientations",
 }
@@ -155,7 +154,7 @@ def read_result(path: Path) -> Packed:
         reader = next((function for n in nodes for name, function in _OTHER_READERS.items() if name in n), None)
         if reader is not None:
             raise AssbFileError(f"{path} is read by another function: hyperspy_assb.{reader}({str(path)!r}).")
-        older = next((n[name] for n in nodes for name in _OLDER if name in n), None)
+        older = next((n for n in nodes for name in _OLDER if name in n), None)
         if older is None:
             raise AssbFileError(
                 f"{path} holds no result of hyperspy_assb: open it with hyperspy.api.load, or name a file that a "

@@ -34,6 +34,7 @@ from hypothesis.extra import numpy as hnp
 
 import hyperspy_assb
 from hyperspy_assb.errors import AssbError, AssbFileError, AssbFileNotFoundError, AssbValueError
+from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.signals import result as results
 from hyperspy_assb.signals import result_files
 from hyperspy_assb.signals.packing import digest, pack, unpack
@@ -342,6 +343,10 @@ def anything(hint: Any) -> st.SearchStrategy[Any]:
         return st.dictionaries(anything(parts[0]), anything(parts[1]), max_size=3)
     if origin in (typing.Union, types.UnionType):
         return st.one_of(map(anything, parts))
+    if hint is pd.DataFrame:
+        return tables()
+    if hint is Detector:  # which refuses what no detector is
+        return st.builds(Detector, st.floats(1e-3, 1e3), st.floats(0.0, 1e3))
     if dataclasses.is_dataclass(hint):
         hints = typing.get_type_hints(hint)
         return st.builds(hint, **{f.name: anything(hints[f.name]) for f in dataclasses.fields(hint) if f.init})
@@ -532,6 +537,9 @@ def test_older_format(node: str, ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"older{ending}"
     signal = hs.signals.BaseSignal(np.zeros(3))
     signal.metadata.set_item(f"ASSB.{node}", OLDER[node])
+    if node == "comparison":
+        # Beside it.
+        signal.metadata.set_item("ASSB.provenance", RECORD)
     signal.save(path)
     if node in result_files._OTHER_READERS:
         function = result_files._OTHER_READERS[node]
