@@ -5,7 +5,6 @@ from .signals.acom.orientations import load_orientations
 from .signals.acom.phase_comparison import compare_phases
 from .signals.acom.signal import load_patterns
 from .signals.eds.signal import load_eds_spectrum_image
-from .signals.eels.delithiation import load_delithiation
 from .signals.eels.signal import load_spectrum_image
 from .signals.fits.fit_comparison import compare_fits
 from .signals.fits.multifit import multifit
@@ -25,7 +24,6 @@ __all__ = [
     "electrodes",
     "errors",
     "load",
-    "load_delithiation",
     "load_eds_spectrum_image",
     "load_orientations",
     "load_patterns",

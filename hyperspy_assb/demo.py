@@ -37,7 +37,7 @@ from hyperspy_assb.report.truth import (
     judge_thickness,
 )
 from hyperspy_assb.report.writing import add_parameters, write_analysis
-from hyperspy_assb.signals.eels.named_regions import mean_spectrum
+from hyperspy_assb.signals.eels.mean_spectra import mean_spectrum
 from hyperspy_assb.simulation import micro_battery
 
 PHASES = ("LiFePO4", "FePO4", "LAGP", "amorphous_LAGP", "carbon", "vacuum")

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -53,7 +53,7 @@ def plot_map(
     label: str = "",
     title: str = "",
     ax: Axes | None = None,
-    cmap: str = "viridis",
+    cmap: str | Colormap = "viridis",
     vmin: float | None = None,
     vmax: float | None = None,
     options: MapOptions | None = None,
@@ -74,7 +74,7 @@ def plot_map(
     ax
         Axes to draw on; new ones if None.
     cmap
-        Name of a matplotlib colour map.
+        A matplotlib colour map, or its name.
     vmin, vmax
         Colour limits; those left out span the values but for 1 % at either end, which the colour bar shows by arrows.
     options

@@ -18,6 +18,7 @@ from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Status
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.models.multifit import FitOptions, detector_of_model
+from hyperspy_assb.reference import Electrode
 from hyperspy_assb.report import findings
 from hyperspy_assb.report.delithiation import delithiation_maps
 from hyperspy_assb.report.output import Progress, recorded_warnings
@@ -62,6 +63,7 @@ class Map:
     label: str
     units: str = ""
     words: Mapping[int, str] | None = None
+    electrode: Electrode | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Analysis:
     provenance
         Record of :func:`hyperspy_assb.provenance.record`.
     delithiation
-        x of LixFePO4 by every method, the combined one shown; None where there were no references.
+        x of the electrode by every method, the combined one shown; None where there were no references.
     model
         The fitted model.
     separability
@@ -167,7 +169,6 @@ def analyse_low_loss(
         count = max(1, int(signal.axes_manager.navigation_size))
         found = None
         if references is not None:
-            signal.validate_energy_axis(minimum_end=70.0, zero_loss=True, purpose="Fe M2,3 and Li K")
             if isinstance(references, Delithiation):
                 report("quantify", 0, count)
             else:

@@ -180,9 +180,16 @@ def load_references(entries: Sequence[str], signal: Any) -> Any:
         if not path.is_file():
             raise AssbValueError(f"There is no file {path} of references.")
         if path.suffix in (".hspy", ".zspy"):
-            from hyperspy_assb.signals.eels.delithiation import load_delithiation
+            from hyperspy_assb.signals.eels.delithiation import Delithiation
+            from hyperspy_assb.signals.result import load
 
-            return load_delithiation(path)
+            result = load(path)
+            if not isinstance(result, Delithiation):
+                raise AssbValueError(
+                    f"{path} holds a {type(result).__name__}; as references serves a Delithiation, which "
+                    "delithiation.hspy of another state holds."
+                )
+            return result
         try:
             with np.load(path, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}

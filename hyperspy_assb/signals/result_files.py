@@ -30,10 +30,9 @@ from hyperspy_assb.signals.packing import Arrays, digest
 FORMAT = 1
 """Version of the file format; older and newer ones are refused by name."""
 ENDINGS = (".hspy", ".zspy")
-_OLDER = ("comparison", "eds_comparison", "eds_composition", "eds_interface", "eds_phases")
+_OLDER = ("comparison", "delithiation", "eds_comparison", "eds_composition", "eds_interface", "eds_phases")
 """Nodes under which results were kept before there was one format."""
 _OTHER_READERS = {
-    "delithiation": "load_delithiation",
     "orientations": "load_orientations",
 }
 """Functions that read the results that are kept under nodes of their own."""

@@ -10,7 +10,7 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from hyperspy_assb.eels.lineshapes import VOLUME_PLASMON
-from hyperspy_assb.eels.scattering.joint_model import SHAPES, start_plasmon
+from hyperspy_assb.eels.scattering.joint_model import start_plasmon
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
 from hyperspy_assb.fitting.solver.spectra_fit import Status
 from hyperspy_assb.signals.eels.low_loss_model import apply_shapes, refine_shapes
@@ -185,7 +185,8 @@ def test_shared_shapes_are_found_on_pure_pixels_and_kept(n_channels):
         {k: v.reshape(3, 20) for k, v in columns.items()}, EELSConditions(n_channels=n_channels), dose=1e6
     )
     model = signal.create_low_loss_model(("Li", "Fe", "P"))
-    masks = {p: np.repeat([p == q for q in ("LiFePO4", "FePO4", "vacuum")], 20).reshape(3, 20) for p in SHAPES}
+    phases = ("LiFePO4", "FePO4", "vacuum")
+    masks = {p: np.repeat([p == q for q in phases], 20).reshape(3, 20) for p in phases}
     found = refine_shapes(model, {k: v for k, v in masks.items() if v.any()})
     # Fe M2,3 and Li K may end at a bound and keep what they had; the instrument and the band must not.
     assert {c for c, _ in found} >= {"ZeroLossPeak", "FePO4ValenceBand"}

@@ -126,6 +126,7 @@ PLAIN = st.one_of(
     st.floats(),
     TEXT,
     st.binary(max_size=5),
+    TEXT.map(Path),
     st.complex_numbers(),
     st.sampled_from([*toys.ToyStatus, *toys.ToyVerdict]),
     st.builds(range, st.integers(-5, 5), st.integers(-5, 5), st.sampled_from([-2, 1, 3])),
@@ -352,7 +353,8 @@ def anything(hint: Any) -> st.SearchStrategy[Any]:
         return st.builds(hint, **{f.name: anything(hints[f.name]) for f in dataclasses.fields(hint) if f.init})
     if issubclass(hint, Enum):
         return st.sampled_from(hint)
-    return {str: TEXT, float: st.floats(), int: st.integers(), bool: st.booleans(), type(None): st.none()}[hint]
+    plain = {str: TEXT, float: st.floats(), int: st.integers(), bool: st.booleans(), type(None): st.none()}
+    return {**plain, Path: TEXT.map(Path)}[hint]
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

@@ -22,6 +22,7 @@ from hyperspy_assb.eels.scattering.low_loss_components import ELEMENTS, LowLossO
 from hyperspy_assb.eels.zero_loss.peak_search import SEARCH_RANGE
 from hyperspy_assb.eels.zero_loss.removal import RemovalMethod
 from hyperspy_assb.errors import AssbNotImplementedError, AssbWarning
+from hyperspy_assb.reference import Electrode
 from hyperspy_assb.signals.eels import low_loss_reading as reading
 from hyperspy_assb.signals.eels import zero_loss
 from hyperspy_assb.signals.eels.delithiation import Delithiation
@@ -419,27 +420,33 @@ class ASSBEELSSpectrum(EELSSpectrum):
         references: Mapping[str, Any] | Delithiation | None = None,
         method: str = "combined",
         *,
+        electrode: str | Electrode | None = None,
         elements: Sequence[str] | None = None,
         ensemble: bool = True,
         show_progressbar: bool | None = None,
     ) -> Delithiation:
-        """Quantify x of LixFePO4 in every pixel.
+        """Quantify x, the ions per formula unit of an electrode, in every pixel.
 
         Parameters
         ----------
         references
-            Of each phase: "LiFePO4" and "FePO4" are needed; "LAGP", "carbon" or others where they lie in the columns;
-            "vacuum" shows the zero-loss peak. Each names pure pixels, by a boolean array or signal on the navigation
-            axes or a HyperSpy ROI, or holds pure spectra, an array or signal with the energy axis of this one. Or the
-            result for another signal of the same specimen, whose calibration is taken: a pristine electrode holds no
-            FePO4 to calibrate on. None, with the method "lithium": Li per Fe by cross-sections for the recorded beam
-            energy and angles, which says that it is built in, and how uncertain it is.
+            Of each phase, by names or aliases of :data:`hyperspy_assb.materials`: both end members of an electrode of
+            :data:`hyperspy_assb.electrodes`, such as "LiFePO4" and "FePO4", or "LiCoO2" and "CoO2"; "LAGP", "carbon"
+            or others where they lie in the columns; "vacuum" shows the zero-loss peak. Each names pure pixels, by a
+            boolean array or signal on the navigation axes or a HyperSpy ROI, or holds pure spectra, an array or signal
+            with the energy axis of this one. Or the result for another signal of the same specimen, whose calibration
+            is taken: a pristine electrode holds no delithiated material to calibrate on. None, with the method
+            "lithium": Li per Fe of LiFePO4 by cross-sections for the recorded beam energy and angles, which says that
+            it is built in, and how uncertain it is.
         method
-            "valence": area of the 5 eV band per Fe; "lithium": Li K per Fe; "references": mixture of the spectra of
-            the phases; "combined": all three with their covariance. The result holds all four; this one is shown.
+            "references": mixture of the spectra of the phases, for any electrode; "valence": area of the 5 eV band,
+            and "lithium": Li K, per formula unit of the host, where the electrode has that signature; "combined": all
+            that it allows, with their covariance. The result holds all of them; this one is shown.
+        electrode
+            Which is meant, or its name; None: the one whose end members the references name.
         elements
-            Elements whose edges are fitted; by default Li, Fe and P, with Al and Ge where LAGP is named, and C where
-            carbon is.
+            Elements whose edges are fitted; by default those of the phases that have an edge in the low-loss range, and
+            C, for its pi band, where carbon is named.
         ensemble
             Whether some pixels are fitted without one part of the spectrum after the other, and what this changes
             counts as systematic.
@@ -454,13 +461,46 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Raises
         ------
         ValueError
-            If the range does not reach 70 eV, references are missing, empty or of another shape, or do not differ; or,
-            without references, if the beam energy or an angle is unset, or another metal overlaps with Fe and Li.
+            If the range is too short, references are missing, empty, of another shape, of no electrode or of more than
+            one, or do not differ; or, without references, if the electrode is not LiFePO4, the beam energy or an angle
+            is unset, or another metal overlaps with Fe and Li.
+        MissingFactError
+            If the electrode has not the signature that the method needs.
+
+        Warns
+        -----
+        AssbWarning
+            If pure pixels scatter as more than one phase does, or another signal was recorded differently.
+
+        Examples
+        --------
+        Pure pixels calibrate the others; here all columns are simulated, and a third of them holds both phases:
+
+        >>> import numpy as np
+        >>> from hyperspy_assb.simulation import EELSConditions, simulate_spectra
+        >>> from hyperspy_assb.simulation.battery import spectra_to_signal
+        >>> x, nm = np.repeat([1.0, 0.0, 0.5], 6), np.tile(np.linspace(30.0, 80.0, 6), 3)
+        >>> counts = simulate_spectra({"LiFePO4": nm * x, "FePO4": nm * (1.0 - x)}, rng=1)
+        >>> s = spectra_to_signal(counts, EELSConditions(), signal_type="EELS_ASSB")
+        >>> pure = {"LFP": x == 1.0, "FP": x == 0.0}
+        >>> d = s.quantify_delithiation(pure, ensemble=False, show_progressbar=False)
+        >>> d.electrode.name, d.methods
+        ('LixFePO4', ('valence', 'lithium', 'references', 'combined'))
+        >>> d.to_dataframe(region={"both phases": x == 0.5})[["x", "quantified"]].round(1)
+                      x  quantified
+        region
+        both phases ...           6
+
+        A state without pure FePO4 takes the calibration of another:
+
+        >>> s.inav[:6].quantify_delithiation(d, "references", ensemble=False, show_progressbar=False)
+        Delithiation(LixFePO4, method='references', calibration='references')
         """
         return quantify_delithiation(
             self,
             references,
             method,
+            electrode=electrode,
             elements=None if elements is None else tuple(elements),
             ensemble=ensemble,
             show_progressbar=show_progressbar,
