@@ -1,7 +1,6 @@
 from . import acom, components, errors, models, plotting, provenance, reference, signals, simulation
 from .models.lmfit_bridge import to_lmfit
 from .reference.materials import add_materials, electrodes, materials
-from .signals.acom.orientations import load_orientations
 from .signals.acom.phase_comparison import compare_phases
 from .signals.acom.signal import load_patterns
 from .signals.eds.signal import load_eds_spectrum_image
@@ -25,7 +24,6 @@ __all__ = [
     "errors",
     "load",
     "load_eds_spectrum_image",
-    "load_orientations",
     "load_patterns",
     "load_spectrum_image",
     "materials",

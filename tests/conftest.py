@@ -186,6 +186,6 @@ def make_maps() -> Callable[..., Any]:
             {"name": name, "size": size, "scale": pixel, "offset": 0.0, "units": units, "navigate": True}
             for name, size in zip("yx", scan.phase.shape, strict=True)
         )
-        return OrientationMaps(scan, axes, {"action": "made up"})
+        return OrientationMaps(scan, axes=axes, provenance={"action": "made up"})
 
     return make

@@ -301,7 +301,7 @@ def test_index(scan, tmp_path):
     assert result.exit_code == 0, result.stderr
     assert "Area: " in result.stdout
     assert "LiFePO4" in result.stdout
-    maps = hyperspy_assb.load_orientations(out / "orientations.hspy")
+    maps = hyperspy_assb.load(out / "orientations.hspy")
     assert maps.found.phase.shape == (6, 8)
     assert {p.name for p in maps.phases} == {"LiFePO4", "FePO4"}
     page = (out / "report.html").read_text("utf-8")

@@ -22,14 +22,18 @@ from hyperspy_assb.signals import result_files
 from hyperspy_assb.signals.packing import find_class, pack, unpack
 from hyperspy_assb.signals.region_mask import Names, region_masks
 
+_ACOM = "hyperspy_assb.acom."
+_ACOM_SIGNALS = "hyperspy_assb.signals.acom."
 _COMPARED = "hyperspy_assb.eels.comparison.results"
 _EDS = "hyperspy_assb.eds."
 _EDS_SIGNALS = "hyperspy_assb.signals.eds."
-_FITS = "hyperspy_assb.signals.fits."
-_ZERO_LOSS = "hyperspy_assb.eels.zero_loss."
 _EELS = "hyperspy_assb.eels."
 _EELS_SIGNALS = "hyperspy_assb.signals.eels."
+_FITS = "hyperspy_assb.signals.fits."
+_ZERO_LOSS = "hyperspy_assb.eels.zero_loss."
 KINDS: dict[str, str] = {
+    "AreaFractions": _ACOM + "maps.area_fractions",
+    "AtomSite": _ACOM + "crystals.crystal_phase",
     "Beyond": _EDS + "interfaces.interface_width",
     "Calibration": _EELS + "delithiation.standard",
     "Change": _COMPARED,
@@ -39,11 +43,13 @@ KINDS: dict[str, str] = {
     "CompositionChange": _EDS + "comparison.composition_change",
     "CompositionComparison": _EDS_SIGNALS + "composition_comparison",
     "Covariance": _FITS + "covariance",
+    "CrystalPhase": _ACOM + "crystals.crystal_phase",
     "DelithiatedPixels": _EELS_SIGNALS + "delithiated_pixels",
     "Delithiation": _EELS_SIGNALS + "delithiation",
     "DelithiationMixtures": _EELS_SIGNALS + "phase_coexistence",
     "DelithiationPopulations": _EELS_SIGNALS + "phase_coexistence",
     "Detector": "hyperspy_assb.fitting.solver.spectra_fit",
+    "Diffraction": _ACOM + "crystals.kinematical",
     "Discovery": _EELS + "delithiation.region_statistics",
     "DoseInformation": "hyperspy_assb.fitting.statistics.precision",
     "EDSComposition": _EDS_SIGNALS + "compositions",
@@ -51,15 +57,31 @@ KINDS: dict[str, str] = {
     "Electrode": "hyperspy_assb.reference.material_facts",
     "FitComparison": _FITS + "fit_comparison",
     "FitQuality": _FITS + "fit_quality",
+    "FractionOptions": _ACOM + "maps.area_fractions",
     "Goodness": "hyperspy_assb.models.results",
+    "GrainBoundaries": _ACOM + "maps.grains",
+    "GrainMaps": _ACOM_SIGNALS + "grain_maps",
+    "GrainOptions": _ACOM + "maps.grains",
+    "Grains": _ACOM + "maps.grains",
+    "IndexedScan": _ACOM + "matching.indexed",
     "InterfaceFit": _EDS + "interfaces.interface_width",
     "InterfaceProfile": _EDS_SIGNALS + "interface_profile",
     "LineCounts": _EDS_SIGNALS + "line_counts",
     "LithiatedFraction": _EELS + "delithiation.lithiated_fraction",
     "LowLossComparison": "hyperspy_assb.signals.eels.low_loss_comparison",
+    "Mechanism": _ACOM_SIGNALS + "mechanism",
+    "MechanismEvidence": _ACOM + "maps.mechanism_tests",
+    "MechanismKind": _ACOM + "maps.mechanism_tests",
+    "MechanismOptions": _ACOM + "maps.particles",
+    "MechanismTest": _ACOM + "maps.mechanism_tests",
     "Mixture": "hyperspy_assb.fitting.statistics.mixtures",
     "MixtureComparison": _EELS + "delithiation.mixing",
+    "OrientationMaps": _ACOM_SIGNALS + "orientations",
+    "Particles": _ACOM + "maps.particles",
+    "PatternGeometry": _ACOM + "patterns.geometry",
     "PeakShape": _ZERO_LOSS + "peak_shape",
+    "PhaseChange": _ACOM + "maps.phase_change",
+    "PhaseComparison": _ACOM_SIGNALS + "phase_comparison",
     "PhaseMixture": _EDS + "phases.stoichiometry",
     "PhaseOptions": _EDS + "phases.stoichiometry",
     "PhaseSpectra": _EELS + "delithiation.mixture",
@@ -69,8 +91,10 @@ KINDS: dict[str, str] = {
     "Precision": _FITS + "precision",
     "Profile": _EDS + "interfaces.profiles",
     "Quantification": _EELS + "delithiation.quantification",
+    "Registration": _ACOM + "maps.phase_change",
     "Standard": _EELS + "delithiation.standard",
     "State": _COMPARED,
+    "StateChange": _ACOM + "maps.phase_change",
     "Width": _EDS + "interfaces.interface_width",
     "Window": "hyperspy_assb.eels.comparison.options",
     "ZeroLossEstimate": _ZERO_LOSS + "position",

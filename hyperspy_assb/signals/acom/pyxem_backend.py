@@ -59,8 +59,8 @@ class PyxemIndexer:
         self.reach = min(bank.max_radius, geometry.scale * float(np.hypot(*scan.frame)) / 2.0)
         self.simulations = [_simulate(bank, number) for number in range(len(bank.phases))]
 
-    def __call__(self, patterns: NDArray[Any]) -> IndexedScan:
-        """What is found in patterns of shape (rows, columns, ny, nx)."""
+    def __call__(self, patterns: NDArray[Any], rows: slice, columns: slice) -> IndexedScan:
+        """What is found in patterns of shape (rows, columns, ny, nx), wherever they are in the scan."""
         scan = patterns.shape[:2]
         roots = np.sqrt(np.clip(patterns.astype(np.float32), 0.0, None))
         polar = _unwrap(roots, self.geometry.scale, self.geometry.centre, self.reach)
