@@ -77,9 +77,10 @@ def test_any_couple_is_quantified_by_its_references(couple):
     mixed = slice(3 * PURE, None)
     error = (found.fraction.data - fraction)[mixed]
     stated = np.hypot(found.fraction_std.data, found.fraction_systematic.data)[mixed]
-    # Known truth: 40 pixels, whose mean error is a sixth of that of one; they share that of the references.
-    assert abs(np.mean(error)) < 0.5 * np.median(stated)
-    assert 0.5 < np.mean(np.abs(error) < stated) < 0.9
+    # Known truth: 40 pixels tell the root mean square to 11 %, but they share the error of the references, which is
+    # about half of what is stated.
+    assert abs(np.mean(error)) < 0.6 * np.median(stated)
+    assert 0.6 < np.sqrt(np.mean((error / stated) ** 2)) < 1.4
     assert np.mean(np.abs(error) < 2.5 * stated) > 0.9
     np.testing.assert_array_equal(found.x.data, found.with_method("references").x.data)
     assert np.isnan(found.agreement.data).all()
