@@ -33,7 +33,7 @@ DIM = 0.5
 """Share of the darkest of its neighbours below which a pixel is dim: no pattern has a hole as small as that."""
 SATURATED_RING = 0.05
 """Share of the largest value of the type that pixels about a saturated beam reach; those about marked ones are dark."""
-LINE_PARTS = 4
+LINE_PARTS = 2
 """Parts of a row or column that are judged one by one: a chip ends in the middle of the frame."""
 LINE_CONTRAST = 0.25
 """Relative difference from the lines beside it that makes a line a fault: gains of good ones differ by less."""
@@ -181,6 +181,8 @@ def marked_pixels(patterns: NDArray[Any]) -> NDArray[np.bool_]:
         return marked
     low = patterns.min(axis=0)
     constant = low == patterns.max(axis=0)
+    if patterns.dtype.kind in "iu":
+        constant &= low < np.iinfo(patterns.dtype).max
     if constant.any() and not (constant | marked).all():
         # Where there are few electrons, many pixels always have the value of none, as pixels beside them often have.
         none = np.quantile(low[~constant & ~marked], NO_ELECTRON)
@@ -220,7 +222,9 @@ class _Electrons:
         self.bad = bad
         self.mean = np.where(bad, np.nan, total / count)
         self.variance = np.maximum(np.where(bad, np.nan, squares / count) - self.mean**2, 0.0) * count / (count - 1)
-        self.constant = (low == high) & ~bad
+        top = np.iinfo(patterns.dtype).max if patterns.dtype.kind in "iu" else np.inf
+        # Where a direct beam saturates the camera, it is always the same.
+        self.constant = (low == high) & ~bad & (low < (top - zero) / gain)
         self._lonely, self._hits = lonely, hits
         # What is there in three quarters of the patterns: not a beam or a spot that is elsewhere in others.
         some = patterns[:: max(count // MEDIAN_PATTERNS, 1)].astype(np.float32)
@@ -241,9 +245,7 @@ class _Electrons:
         lowest = _of_neighbours(self.mean, self.bad | constant, np.min)
         scatter = _of_neighbours(np.sqrt(self.variance / self.count), self.bad | constant, np.max)
         found = constant | ((self.mean < DIM * lowest) & (lowest - self.mean > FAR * scatter)) | self._silent_lines()
-        regions, _ = label(found, structure=np.ones((3, 3)))
-        stops = np.unique(regions[binary_opening(found, np.ones((STOP, STOP)))])
-        return np.asarray(found & ~np.isin(regions, stops))
+        return np.asarray(found & ~binary_opening(self.constant, np.ones((STOP, STOP))))
 
     def _silent_lines(self) -> NDArray[np.bool_]:
         """Rows and columns, or parts of them, that never have an electron where there are some on both sides."""
@@ -286,9 +288,12 @@ class _Electrons:
         """Pixels above all about them in every pattern, but for the direct beam and Bragg spots of a single crystal."""
         always = np.where(bad, np.nan, self.always)
         about = self._about(always)
-        noise = 1.4826 * self._about(np.abs(always - about))
-        high = always - about > FAR * np.maximum(noise, np.sqrt(np.maximum(about, 1.0) / self.count)) + 1.0
-        high &= ~bad
+        high = always - about > 1.0
+        # The mean tells more than a quantile of few counts.
+        calm = np.where(bad, np.nan, self.calm)
+        level = self._about(calm)
+        noise = np.maximum(1.4826 * self._about(np.abs(calm - level)), np.sqrt(np.maximum(level, 1.0) / self.lower))
+        high &= ~bad & (calm - level > FAR * noise)
         if not high.any():
             return high
         # A gap through the direct beam parts it.
