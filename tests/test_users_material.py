@@ -187,7 +187,6 @@ def test_it_is_quantified_by_edx_and_reported(own: Path) -> None:
     assert NAME in (own / "report" / "report.html").read_text("utf-8")
 
 
-@pytest.mark.xfail(strict=True, reason="EELS takes LiFePO4 and FePO4 alone")
 def test_it_is_an_end_member_in_eels() -> None:
     s, masks, share = low_loss_map()
     d = s.quantify_delithiation(masks, method="references")

@@ -253,6 +253,8 @@ class EDSMap:
         Of the elements.
     elements, lines
         Symbols and main lines that the file names.
+    bulk
+        Whether it was recorded in an SEM, where X-rays come from a volume and not from a column.
     lacking
         Of beam current, live time and solid angle, those that the file does not say, by name, with their place in the
         metadata.
@@ -266,6 +268,7 @@ class EDSMap:
     tables: ElementTables
     elements: tuple[str, ...] = ()
     lines: tuple[str, ...] = ()
+    bulk: bool = False
     lacking: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -291,6 +294,14 @@ class EDSMap:
             )
         unit = factor[units.pop()]
         return np.array([axis["scale"] * unit for axis in self.axes], dtype=float), unit
+
+    def must_be_thin(self) -> None:
+        """Raise an AssbValueError if nothing can be said of columns of atoms, as of a map that an SEM recorded."""
+        if self.bulk:
+            raise AssbValueError(
+                "This map was recorded in an SEM: its X-rays come from a volume, and the quantification of thin films "
+                "does not hold. fit_line_counts() and interface_profile() (of counts) do."
+            )
 
     def must_fit(self, after: EDSMap) -> None:
         """Raise a ValueError if a later map cannot be compared with this one: shapes, pixels, beam energies."""
@@ -325,7 +336,7 @@ class Settings:
     zeta_factors
         Zeta factors in kg/m^2 by line, or a table in a file.
     thickness
-        Mean thickness in nm, where electrons or absolute factors are not known.
+        Mean thickness in nm; None: that of electrons and absolute factors.
     absorption
         Whether X-rays are absorbed on their way out.
     fit_range

@@ -14,7 +14,16 @@ from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbWarni
 
 _EELS = ("EELS_ASSB", "EELS", "TEM EELS")
 _EDS = ("EDS_TEM_ASSB", "EDS_TEM")
-_EXTRAS = {"sparse": "rosettasciio[eds-stream]", "h5py": "rosettasciio[hdf5]", "zarr": "rosettasciio[zspy]"}
+_SEM = "EDS_SEM"
+_EXTRAS = {
+    "sparse": "rosettasciio[eds-stream]",
+    "h5py": "rosettasciio[hdf5]",
+    "zarr": "rosettasciio[zspy]",
+    "tifffile": "rosettasciio[tiff]",
+    "imagecodecs": "imagecodecs",
+    "mrcz": "rosettasciio[mrcz]",
+    "pyUSID": "rosettasciio[usid]",
+}
 """What installs the packages without which some readers fail: Velox keeps photons as a stream."""
 
 
@@ -122,15 +131,9 @@ def load_signal(
         options = {**options, "file_format": reader}
     try:
         loaded = hs.load(str(path), **options)
-    except ModuleNotFoundError as error:
-        package = str(error.name or error).partition(".")[0]
-        raise AssbFileError(
-            f"{path} needs the package {package!r}, which is not installed: pip install "
-            f'"{_EXTRAS.get(package, package)}".'
-        ) from error
     # Readers fail on damaged files in every way there is: struct.error, KeyError, MemoryError, OSError ...
     except Exception as error:
-        raise AssbFileError(_explain(path, reader, error)) from error
+        raise AssbFileError(_lacking_package(path, error) or _explain(path, reader, error)) from error
     candidates = choose(loaded if isinstance(loaded, list) else [loaded])
     if not candidates:
         raise AssbFileError(f"{path} holds no {what[0]}: {_describe(loaded)}.")
@@ -160,8 +163,35 @@ def eels_spectra(signals: list[Any]) -> list[Any]:
 
 
 def x_ray_spectra(signals: list[Any]) -> list[Any]:
-    """Those of the signals that are X-ray spectra of a (S)TEM."""
-    return [s for s in signals if s.metadata.Signal.signal_type in _EDS]
+    """Those of the signals that are X-ray spectra of a (S)TEM, or else of an SEM."""
+    return [s for s in signals if s.metadata.Signal.signal_type in _EDS] or [
+        s for s in signals if s.metadata.Signal.signal_type == _SEM
+    ]
+
+
+def named_x_ray_spectra(signals: list[Any]) -> list[Any]:
+    """The same, of a file that is said to hold X-rays: else the only one-dimensional one that has no type."""
+    plain = [s for s in signals if s.axes_manager.signal_dimension == 1 and not s.metadata.Signal.signal_type]
+    return x_ray_spectra(signals) or (plain if len(plain) == 1 else [])
+
+
+def _lacking_package(path: Path, error: BaseException) -> str:
+    """In words, the package without which a reader failed; nothing where it failed otherwise.
+
+    Some readers raise the error themselves, without the name, or raise another because of it.
+    """
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)
+    for link in chain:
+        if not isinstance(link, ImportError):
+            continue
+        said = str(link)
+        name = (link.name or "").partition(".")[0] or next((p for p in _EXTRAS if p.lower() in said.lower()), "")
+        if not name:
+            return f"{path} needs a package that is not installed: {said}"
+        return f'{path} needs the package {name!r}, which is not installed: pip install "{_EXTRAS.get(name, name)}".'
+    return ""
 
 
 def _describe(loaded: Any) -> str:

@@ -24,13 +24,11 @@ from hyperspy_assb.signals.region_mask import Names, region_masks
 
 _ACOM = "hyperspy_assb.acom."
 _ACOM_SIGNALS = "hyperspy_assb.signals.acom."
+_COMPARED = "hyperspy_assb.eels.comparison.results"
 _EDS = "hyperspy_assb.eds."
 _EDS_SIGNALS = "hyperspy_assb.signals.eds."
 _EELS = "hyperspy_assb.eels."
 _EELS_SIGNALS = "hyperspy_assb.signals.eels."
-_COMPARED = "hyperspy_assb.eels.comparison.results"
-_EDS = "hyperspy_assb.eds."
-_EDS_SIGNALS = "hyperspy_assb.signals.eds."
 _FITS = "hyperspy_assb.signals.fits."
 _ZERO_LOSS = "hyperspy_assb.eels.zero_loss."
 KINDS: dict[str, str] = {

@@ -124,7 +124,7 @@ def prepare_scene(
     elements
         Elements whose atoms are counted; each needs a sensitivity.
     thickness
-        Mean thickness in nm: sets the scale where electrons or absolute sensitivities are not known.
+        Mean thickness in nm: sets the scale, whatever electrons and sensitivities say; None: these do.
     atoms_per_volume
         Atoms/nm^3 that X-rays show, with which a thickness becomes a number of atoms.
     largest_share
@@ -159,7 +159,8 @@ def prepare_scene(
         if line.name == line.family and not (line.element in counted and line.full_name in factors.cross_section)
     )
     known = builder.instrument.electrons
-    scaled = known is None or not factors.absolute
+    # A thickness that is told is known better than what current, time and solid angle make of it.
+    scaled = known is None or not factors.absolute or thickness is not None
     if scaled and thickness is None and builder.absorption:
         raise AssbValueError(
             "How much X-rays are absorbed depends on the thickness, which is not known: beam current, live time and "
@@ -433,13 +434,15 @@ def prepare_map(recorded: EDSMap, settings: Settings) -> PreparedMap:
     Raises
     ------
     AssbValueError
-        If something is missing or wrong; the message names it.
+        If something is missing or wrong, or an SEM recorded the map; the message names it.
 
     Warns
     -----
     AssbWarning
         If the energy axis is off, or the metadata make the specimen too thick or too thin to be true.
     """
+    if settings.k_factors is None or settings.absorption:
+        recorded.must_be_thin()
     builder = make_builder(recorded, settings)
     # Foreign elements without a factor are fitted, but not counted; those of the cell need one.
     elements = builder.countable({*CELL_ELEMENTS, *(settings.elements or ())})
@@ -464,7 +467,14 @@ def prepare_map(recorded: EDSMap, settings: Settings) -> PreparedMap:
     mean = float(scene.mean[: len(scene.elements)].sum()) / ATOMS_PER_VOLUME
     if not builder.absorption:
         notes.append("Absorption of X-rays in the specimen was left out.")
-    elif settings.thickness is None and not _PLAUSIBLE[0] <= mean <= _PLAUSIBLE[1]:
+    if settings.thickness is not None:
+        notes.append(
+            f"The scale of all amounts is that of the mean thickness that was given, {settings.thickness:g} nm."
+        )
+        if builder.instrument.electrons is not None and factors.absolute:
+            own = settings.thickness * scene.electrons / builder.instrument.electrons
+            notes.append(f"Beam current, live time and solid angle of the metadata would make it {own:.3g} nm.")
+    elif builder.absorption and not _PLAUSIBLE[0] <= mean <= _PLAUSIBLE[1]:
         told = (
             f"The beam current, the live time and the solid angle of the metadata make the mean thickness {mean:.2g} "
             "nm, which can hardly be: absorption is wrong with it. The live time is that of one pixel (a file may hold "

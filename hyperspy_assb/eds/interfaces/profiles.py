@@ -33,9 +33,11 @@ class Profile:
     members
         Distances of the pixels of each bin: what the model is averaged over.
     amount
-        Per pixel, shape (B, M): atoms/nm^2, or whatever the unit of the fit was; not clipped at 0.
+        Per pixel, shape (B, M); not clipped at 0.
     covariance
         Shape (B, M, M).
+    unit
+        Of the amounts.
     """
 
     elements: tuple[str, ...]
@@ -43,6 +45,7 @@ class Profile:
     members: tuple[FloatArray, ...]
     amount: FloatArray
     covariance: FloatArray
+    unit: str = "atoms/nm²"
 
     @cached_property
     def pixels(self) -> FloatArray:

@@ -20,10 +20,14 @@ ELECTRON_REST = 510.99895  # keV, CODATA 2018
 AVOGADRO = 6.02214076e23
 COMPUTED = "computed"
 GIVEN_K, GIVEN_ZETA = "k-factors", "zeta factors"
+COUNTS = "counts"
+"""Of each element its best main line, one count an atom: amounts are counts."""
 _SOFT = (1.0, 0.35)
 """keV below which a window that nobody told of matters, and the relative uncertainty that it makes."""
 K_UNCERTAINTY = 0.05
 """Relative, of a k-factor from standards whose own uncertainty is not told."""
+_OVERVOLTAGE = 0.6
+"""Share of the beam energy up to which lines are excited well."""
 _HARDEST = 14.0
 """keV: lines beyond, such as the K lines of Pt, lie outside the usual range of spectra."""
 
@@ -331,6 +335,34 @@ def choose_sensitivities(recorded: EDSMap, lines: Sequence[XRayLine], settings: 
             "of X-rays, is not known: set it, give thickness= in nm, or leave absorption out (absorption=False)."
         )
     return factors
+
+
+def count_main_lines(lines: Iterable[XRayLine], beam_energy: float) -> Sensitivities:
+    """One count an atom in the main line of each element: the hardest that the beam excites well.
+
+    Parameters
+    ----------
+    lines
+        Lines in the range of the fit.
+    beam_energy
+        keV.
+    """
+    main = [line for line in lines if line.name == line.family]
+    well = min(_HARDEST, _OVERVOLTAGE * beam_energy)
+    best: dict[str, XRayLine] = {}
+    for line in main:
+        known = best.get(line.element)
+        if known is None or (line.energy < well, line.energy) > (known.energy < well, known.energy):
+            best[line.element] = line
+    names = [line.full_name for line in best.values()]
+    return Sensitivities(
+        dict.fromkeys(names, 1.0),
+        dict.fromkeys(names, 0.0),
+        COUNTS,
+        "counts of main lines, no factors",
+        absolute=False,
+        mass={line.element: 1.0 for line in main},
+    )
 
 
 def _given_or_computed(recorded: EDSMap, lines: Sequence[XRayLine], settings: Settings) -> Sensitivities:

@@ -242,6 +242,12 @@ class PhaseMixture:
         whole = self.check_mixture()
         if not whole.pixels:
             return "No pixel could be fitted: nothing is said of phases."
+        alike = whole.p_value >= self.options.alpha and whole.worst in self.elements
+        if not whole.explained and alike:
+            return (
+                f"No mixture of the phases explains {100 * whole.unexplained:.0f} % of the pixels with material, "
+                "though their sum looks like one: see the status. Fractions mean nothing."
+            )
         if not whole.explained:
             amount = "more" if whole.worst_ratio > 0.0 else "less"
             return (
@@ -270,6 +276,7 @@ class PhaseMixture:
             fitted if region is None else fitted & region,
             alpha=self.options.alpha,
             largest_foreign=self.options.foreign,
+            status=self.status,
         )
 
     def _unit(self, kind: str) -> FloatArray:
@@ -332,7 +339,9 @@ def quantify_phases(
     status = np.full(len(fit.status), PhaseStatus.GOOD, dtype=np.int8)
     total = fit.unclipped[:, :k].sum(axis=1)
     error = np.sqrt(np.einsum("nij->n", fit.covariance[:, :k, :k]))
-    status[np.sqrt(np.maximum(fit.mismatch, 0.0)) * (fit.pearson > _MISFIT) > options.misfit] = PhaseStatus.RESIDUAL
+    # Judged where each element has its own amount: what factors are off by is no line of another element.
+    misfit = np.sign(by_element.mismatch) * np.sqrt(np.abs(by_element.mismatch))
+    status[(misfit > options.misfit) & (by_element.pearson > _MISFIT)] = PhaseStatus.RESIDUAL
     refuted = (p_value < options.alpha) | too_foreign(composition, cell, options.foreign)
     if shape is not None:
         levels = {"alpha": options.alpha, "largest_foreign": options.foreign}
@@ -357,8 +366,8 @@ def quantify_phases(
         residual=evidence.residual,
         residual_std=evidence.std,
         p_value=p_value,
-        misfit=np.sign(fit.mismatch) * np.sqrt(np.abs(fit.mismatch)),
-        misfit_significance=fit.pearson,
+        misfit=misfit,
+        misfit_significance=by_element.pearson,
         status=status,
     )
 

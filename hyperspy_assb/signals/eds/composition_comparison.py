@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
 from typing import Any, ClassVar
@@ -60,6 +60,11 @@ class CompositionComparison(Result):
     def shift(self) -> tuple[float, float]:
         """Pixels (rows, columns) by which the later map was shifted."""
         return self.found.shift
+
+    @property
+    def other_reading(self) -> CompositionComparison | None:
+        """The comparison with the other shift, where shift and change explain each other; None: they do not."""
+        return None if self.found.other is None else replace(self, found=self.found.other)
 
     @cached_property
     def difference(self) -> dict[str, BaseSignal]:
@@ -125,6 +130,13 @@ class CompositionComparison(Result):
             f"{row.down} down of {row.blocks}."
             for row in self._changes({"": self._everywhere()})
         ]
+        if self.found.other is not None:
+            down, right = self.found.other.shift
+            lines.append(f"With the other shift, of {down:+.2f} rows and {right:+.2f} columns:")
+            lines += [
+                f"{row.element}: {row.change:+.2f} ± {row.std:.2f} at. %; {row.up} went up and {row.down} down."
+                for row in region_changes(self.found.other, {"": np.ones(self.found.other.status.shape, dtype=bool)})
+            ]
         return "\n".join((*(lines or ["No block has an answer in both states."]), *self.notes))
 
     def plot(self) -> NDArray[np.object_]:

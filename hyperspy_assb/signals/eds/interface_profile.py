@@ -124,8 +124,8 @@ class InterfaceProfile(Result):
         profile = self.found.profile
         columns: dict[str, Any] = {"distance (nm)": profile.distance, "pixels": profile.pixels.astype(int)}
         for i, element in enumerate(self.elements):
-            columns[f"{element} (atoms/nm²)"] = profile.amount[:, i]
-            columns[f"{element} std (atoms/nm²)"] = profile.std[:, i]
+            columns[f"{element} ({profile.unit})"] = profile.amount[:, i]
+            columns[f"{element} std ({profile.unit})"] = profile.std[:, i]
         return pd.DataFrame(columns)
 
     def compare(self, after: InterfaceProfile) -> pd.DataFrame:
@@ -216,7 +216,7 @@ class InterfaceProfile(Result):
             },
         ]
         signal = hs.signals.Signal1D(profile.amount.T.copy(), axes=axes)
-        signal.metadata.General.title = "Interface profile (atoms/nm²)"
+        signal.metadata.General.title = f"Interface profile ({profile.unit})"
         signal.metadata.set_item("ASSB.quantities", list(self.elements))
         return signal
 

@@ -19,6 +19,8 @@ TEM = "Acquisition_instrument.TEM."
 EDS = TEM + "Detector.EDS."
 DEFAULTS = "ASSB.exspy_defaults"
 """Where it is noted which values of the metadata nobody measured."""
+BULK = "ASSB.bulk"
+"""Where it is noted that a map was recorded in an SEM."""
 DEFAULT_VALUES = {
     "tilt_stage": lambda: preferences.EDS.eds_tilt_stage,
     "elevation_angle": lambda: preferences.EDS.eds_detector_elevation,
@@ -137,10 +139,15 @@ def read_instrument(signal: Any, *, need_angle: bool = True) -> Instrument:
         )
     return Instrument(
         take_off_angle=float(signal.get_take_off_angle()) if need_angle else 90.0,
-        electrons=count_electrons(*(signal.metadata.get_item(_SCALE[n], None) for n in ("beam_current", "live_time"))),
+        electrons=count_electrons(*(_scale_of(signal, name) for name in ("beam_current", "live_time"))),
         resolution=float(values["energy_resolution_MnKa"]),
         beam_energy=float(values["beam_energy"]),
     )
+
+
+def _scale_of(signal: Any, name: str) -> Any:
+    """Beam current, live time or solid angle; None where it is not there, or 0, which stands for what was not set."""
+    return signal.metadata.get_item(_SCALE[name], None) or None
 
 
 def _names(signal: Any, item: str) -> tuple[str, ...]:
@@ -165,8 +172,9 @@ def read_map(signal: Any, *, need_angle: bool = True) -> EDSMap:
         As for :func:`energy_axis` and :func:`read_instrument`.
     """
     energy = energy_axis(signal)
-    instrument = read_instrument(signal, need_angle=need_angle)
-    solid_angle = signal.metadata.get_item(_SCALE["solid_angle"], None)
+    bulk = bool(signal.metadata.get_item(BULK, False))
+    instrument = read_instrument(signal, need_angle=need_angle and not bulk)
+    solid_angle = _scale_of(signal, "solid_angle")
     return EDSMap(
         spectra=Spectra(signal.data),
         energy=energy,
@@ -176,5 +184,6 @@ def read_map(signal: Any, *, need_angle: bool = True) -> EDSMap:
         tables=element_tables(),
         elements=_names(signal, "Sample.elements"),
         lines=_names(signal, "Sample.xray_lines"),
-        lacking={name: item for name, item in _SCALE.items() if signal.metadata.get_item(item, None) is None},
+        bulk=bulk,
+        lacking={name: item for name, item in _SCALE.items() if _scale_of(signal, name) is None},
     )

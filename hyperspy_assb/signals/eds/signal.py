@@ -11,9 +11,10 @@ from dataclasses import replace
 from os import PathLike
 from typing import Any, ClassVar
 
+import numpy as np
 from exspy.signals import EDSTEMSpectrum, LazyEDSTEMSpectrum
 
-from hyperspy_assb.eds.comparison.composition_change import CompositionOptions, compare_maps
+from hyperspy_assb.eds.comparison.composition_change import CompositionOptions, Reference, compare_maps
 from hyperspy_assb.eds.composition.atoms import quantify_map
 from hyperspy_assb.eds.eds_map import Settings
 from hyperspy_assb.eds.interfaces.map_interface import ProfileOptions, interface_of_map
@@ -26,8 +27,9 @@ from hyperspy_assb.signals.eds.composition_comparison import CompositionComparis
 from hyperspy_assb.signals.eds.compositions import EDSComposition, EDSPhases
 from hyperspy_assb.signals.eds.interface_profile import InterfaceProfile, phase_share
 from hyperspy_assb.signals.eds.line_counts import BatteryLines, LineCounts, line_counts, prepare_lines
-from hyperspy_assb.signals.eds.map_reading import DEFAULTS, EDS, TEM, read_map, units_per_keV
-from hyperspy_assb.signals.loading import as_type, load_signal, x_ray_spectra
+from hyperspy_assb.signals.eds.map_reading import BULK, DEFAULTS, EDS, TEM, read_map, units_per_keV
+from hyperspy_assb.signals.loading import as_type, load_signal, named_x_ray_spectra
+from hyperspy_assb.signals.region_mask import region_mask
 
 _DEFAULTED = {
     "tilt_stage": TEM + "Stage.tilt_alpha",
@@ -59,6 +61,14 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
     _alias_signal_types: ClassVar[list[str]] = []
 
     # ------------------------------------------------------------------ exspy
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        known = getattr(self, "_metadata", None)
+        from_sem = known is not None and "Acquisition_instrument.SEM.Detector.EDS" in known
+        # exspy takes what is known of an SEM for that of a TEM.
+        super().__init__(*args, **kwargs)
+        if from_sem:
+            self.metadata.set_item(BULK, True)
 
     def _set_default_param(self) -> None:
         """exspy's defaults, with a note of what was not in the file; exspy also resets the signal type, this
@@ -287,7 +297,8 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         zeta_factors
             Zeta factors in kg/m^2, or a table in a file.
         thickness
-            Mean thickness in nm, if beam current, live time or solid angle are not known.
+            Mean thickness in nm, on which absorption and the scale of amounts rest; None: beam current, live time and
+            solid angle of the metadata tell it.
         absorption
             Whether the specimen absorbs X-rays.
         elements
@@ -417,6 +428,8 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
     ) -> InterfaceProfile:
         """Fit error functions to the elements across an interface, with the width of the probe taken out.
 
+        Of a map that was recorded in an SEM, or with ``k_factors="counts"``, amounts are counts of main lines.
+
         Parameters
         ----------
         line
@@ -486,6 +499,8 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         self,
         after: ASSBEDSTEMSpectrum,
         *,
+        images: tuple[Any, Any] | None = None,
+        unchanged: Any = None,
         options: CompositionOptions | None = None,
         k_factors: Factors = None,
         zeta_factors: Mapping[str, float] | str | None = None,
@@ -496,10 +511,20 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
     ) -> CompositionComparison:
         """Compare the composition of this map with that of a later one of the same region.
 
+        The later map is brought onto this one by what did not change: tiles of the map that another shift suits better
+        have changed, and do not count. Where shift and change explain each other, as with a single boundary in the
+        field, the result says so and holds both readings (``other_reading``).
+
         Parameters
         ----------
         after
             The later state, with as many pixels of the same size.
+        images
+            Two images of the field, before and after, such as HAADF recorded with the maps: these are registered in
+            place of the maps. Arrays or signals, of any number of pixels.
+        unchanged
+            Pixels in which nothing changed, on which alone the maps are registered: a boolean array or signal on the
+            navigation axes, or a HyperSpy ROI.
         options
             Blocks of pixels, registration, false discovery rate.
         k_factors, zeta_factors, thickness, absorption, elements, fit_range
@@ -515,6 +540,11 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         AssbValueError
             If the maps differ in shape, pixel size or beam energy, or cannot be registered.
 
+        Warns
+        -----
+        AssbWarning
+            If shift and change explain each other, and as in :meth:`quantify_composition`.
+
         Examples
         --------
         >>> from hyperspy_assb.eds.comparison.composition_change import CompositionOptions
@@ -529,7 +559,12 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
             raise AssbTypeError("after must be an EDX signal as well: set_signal_type('EDS_TEM_ASSB').")
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
         maps = [read_map(signal, need_angle=absorption) for signal in (self, after)]
-        analysis = compare_maps(*maps, settings, options or CompositionOptions())
+        where = None if unchanged is None else region_mask(self, unchanged, name="unchanged")
+        reference = Reference(
+            images=None if images is None else tuple(np.asarray(getattr(i, "data", i), dtype=float) for i in images),
+            unchanged=None if where is None else np.atleast_2d(where),
+        )
+        analysis = compare_maps(*maps, settings, options or CompositionOptions(), reference)
         return CompositionComparison(**vars(analysis), axes=analysis.found.axes(maps[0].axes))
 
     # ----------------------------------------------------------------- private
@@ -576,7 +611,8 @@ def load_eds_spectrum_image(
     Returns
     -------
     ASSBEDSTEMSpectrum
-        The largest of the EDX signals of a (S)TEM in the file; images beside them are left.
+        The largest of the EDX signals of the file, or its only spectra if they have no type (TIA); images beside them
+        are left. What was recorded in an SEM has counts of lines and profiles, and no quantification.
 
     Raises
     ------
@@ -598,5 +634,5 @@ def load_eds_spectrum_image(
     >>> hyperspy_assb.load_eds_spectrum_image(path)
     <ASSBEDSTEMSpectrum, title: Virtual micro-battery after bias, X-rays, dimensions: (3, 2|2048)>
     """
-    signal = load_signal(path, {"lazy": lazy}, reader, choose=x_ray_spectra, what=("X-ray spectrum", "spectra"))
+    signal = load_signal(path, {"lazy": lazy}, reader, choose=named_x_ray_spectra, what=("X-ray spectrum", "spectra"))
     return as_type(signal, "EDS_TEM_ASSB")

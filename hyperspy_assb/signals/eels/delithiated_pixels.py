@@ -34,6 +34,10 @@ class DelithiatedPixels(Result):
     >>> found = DelithiatedPixels(find_excess([6.0, 0.3]), 0.05, "FePO4", axes=({"name": "x", "size": 2},))
     >>> print(found.summary())
     FePO4 is found in 1 of 2 pixels with an x; 5 % of these finds, 0, may be false.
+
+    >>> found.found.data, bool(found.p_value.data[0] < found.q_value.data[1])
+    (array([ True, False]), True)
+    >>> axes = found.plot()
     """
 
     finds: Discovery = field(repr=False)

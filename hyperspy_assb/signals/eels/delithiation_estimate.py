@@ -32,7 +32,7 @@ from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.eels.zero_loss.position import channels_together
 from hyperspy_assb.eels.zero_loss.recorded_noise import detector_of
-from hyperspy_assb.errors import AssbValueError, AssbWarning
+from hyperspy_assb.errors import AssbTypeError, AssbValueError, AssbWarning
 from hyperspy_assb.reference import Electrode
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.delithiation_maps import BUILTIN
@@ -117,15 +117,15 @@ def choose_electrode(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If references are missing or fit none or more than one electrode, or the method is unknown or not possible.
     MissingFactError
         If the electrode has not the signature that the method needs.
-    TypeError
+    AssbTypeError
         If the references are a path.
     """
     if isinstance(references, str | PathLike):
-        raise TypeError(f"references is a path: hyperspy_assb.load({str(references)!r}) makes a calibration of it.")
+        raise AssbTypeError(f"references is a path: hyperspy_assb.load({str(references)!r}) makes a calibration of it.")
     if isinstance(references, Delithiation):
         couple = references.electrode
         asked = reference.electrode(electrode) if isinstance(electrode, str) else electrode
@@ -186,7 +186,7 @@ def calibrate_on(
 
     Raises
     ------
-    ValueError, TypeError
+    AssbValueError, AssbTypeError
         If a reference cannot be used, or two name the same pixels; the phases are named.
     """
     masks: dict[str, NDArray[np.bool_]] = {}
@@ -270,7 +270,7 @@ def reference_spectra(energy: NDArray[np.float64], phase: str, region: Any) -> N
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If their energy axis is not that of the signal.
     """
     data = np.asarray(getattr(region, "data", region)) if not _is_roi(region) else np.zeros(0, dtype=bool)
