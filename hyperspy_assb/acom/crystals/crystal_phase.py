@@ -87,6 +87,8 @@ class CrystalPhase:
     ('LiFePO4', 62, (10.334, 6.01, 4.693))
     >>> len(phase.atoms), phase.atoms[0].element
     (28, 'Li')
+    >>> phase.structure.lattice.a
+    10.334
     """
 
     name: str
@@ -100,7 +102,27 @@ class CrystalPhase:
     def of_structure(
         cls, name: str, space_group: int, structure: Structure, source: str = "", caveat: str = ""
     ) -> CrystalPhase:
-        """A phase from a structure of diffpy, in the standard setting of the space group; the rest as for the class."""
+        """A phase from a structure of diffpy, in the standard setting of the space group.
+
+        Parameters
+        ----------
+        name, space_group, source, caveat
+            As for the class.
+        structure
+            All atoms of the cell; lengths in Å.
+
+        Returns
+        -------
+        CrystalPhase
+            With the cell and the atoms of the structure.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.acom import load_phase
+        >>> lfp = load_phase("lfp")
+        >>> CrystalPhase.of_structure("triphylite", lfp.space_group, lfp.structure).cell == lfp.cell
+        True
+        """
         atoms = (AtomSite(str(a.element), *map(float, (*a.xyz, a.occupancy, a.Uisoequiv))) for a in structure)
         cell = tuple(float(value) for value in structure.lattice.abcABG())
         return cls(name, int(space_group), cell, tuple(atoms), source, caveat)

@@ -63,6 +63,25 @@ class OrientationMaps(ScanMaps):
     'nm'
     >>> r.to_dataframe().columns[:6].tolist()
     ['y index', 'y (nm)', 'x index', 'x (nm)', 'phase', 'class']
+
+    Maps of the same scan; where a pixel is not indexed, a reliability is NaN:
+
+    >>> r.class_map.data.max() < len(r.classes.names), r.status.data.shape
+    (True, (4, 4))
+    >>> indexed = r.phase_map.data >= 0
+    >>> bool((r.reliability.data[indexed] >= 0.0).all()), bool((r.phase_reliability.data[indexed] >= 0.0).all())
+    (True, True)
+    >>> bool((r.correlation.data >= r.crystalline_score.data).all()), r.virtual_bright_field.metadata.General.title
+    (True, 'Virtual bright field')
+    >>> sorted(r.posterior), bool(r.amorphous.data.any())
+    (['FePO4', 'LiFePO4'], True)
+
+    Amorphous materials, by their share in the diffuse intensity and in the thickness:
+
+    >>> list(r.ring_amounts) == list(r.amorphous_share) == list(r.amorphous_share_std)
+    True
+    >>> print(r.summary().splitlines()[1])
+    2 of 16 patterns are left without an answer (0 of them empty).
     """
 
     statuses: ClassVar[type[IntEnum] | None] = PatternStatus
@@ -274,6 +293,17 @@ class OrientationMaps(ScanMaps):
         ------
         ValueError
             If no pixel of the region has an answer.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.acom import simulate_bank
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
+        >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+        >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
+        >>> found = r.area_fractions()
+        >>> found.names, round(float(found.fraction.sum()), 6), found.pixels + found.left_out
+        (('LiFePO4', 'FePO4', 'carbon', 'amorphous_LAGP'), 1.0, 16)
         """
         mask = None if region is None else region_mask(self.status, region).reshape(self.found.phase.shape)
         return area_fractions(self.classes, posterior=self.found.posterior, region=mask, options=options)
@@ -376,7 +406,7 @@ class OrientationMaps(ScanMaps):
         after
             The later state.
         shift, couple, options
-            As for :func:`hyperspy_assb.compare_phases`, which has an example.
+            As for :func:`hyperspy_assb.compare_phases`.
 
         Returns
         -------
@@ -387,6 +417,17 @@ class OrientationMaps(ScanMaps):
         ------
         ValueError
             If pixel sizes differ, or the scans have too little in common.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.acom import simulate_bank
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
+        >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+        >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
+        >>> c = r.compare_phases(r, shift=(0, 0))
+        >>> bool(c.became_amorphous.data.any() or c.became_delithiated.data.any())
+        False
         """
         return compare_phases(self, after, shift=shift, couple=couple, options=options)
 
@@ -443,6 +484,16 @@ class OrientationMaps(ScanMaps):
         -------
         numpy.ndarray
             The nine matplotlib axes of the maps, shape (3, 3).
+
+        Examples
+        --------
+        >>> from hyperspy_assb.acom import simulate_bank
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
+        >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+        >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
+        >>> r.plot().shape
+        (3, 3)
         """
         from hyperspy_assb.plotting.acom import plot_orientations
 

@@ -275,7 +275,14 @@ class ACOMPatterns(Signal2D):
 
 
 class LazyACOMPatterns(ACOMPatterns, LazySignal2D):
-    """Diffraction patterns that stay on disk until they are needed."""
+    """Diffraction patterns that stay on disk until they are needed.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> micro_battery(shape=(4, 4), seed=6).patterns_after.as_lazy()
+    <LazyACOMPatterns, title: Virtual micro-battery after bias, diffraction, dimensions: (4, 4|128, 128)>
+    """
 
 
 def load_patterns(path: str | PathLike[str], *, lazy: bool = False, reader: str | None = None) -> ACOMPatterns:

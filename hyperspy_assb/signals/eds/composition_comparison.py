@@ -36,6 +36,8 @@ class CompositionComparison(Result):
     >>> c = battery.edx_before.compare_composition(battery.edx_after, options=options, elements=elements)
     >>> c.elements[:4], c.shift
     (('C', 'O', 'Al', 'P'), (0.0, 0.0))
+    >>> c.other_reading is None  # nothing was registered: there is one shift
+    True
     >>> change, error = c.difference["Fe"].data[0, 0], c.difference_std["Fe"].data[0, 0]
     >>> print(f"{change:.1f} ± {error:.1f}")
     1.4 ± 1.1
