@@ -29,6 +29,13 @@ class Subshell:
         Probability that a vacancy emits a photon.
     transfer
         Probability that a vacancy moves on to another subshell, by name.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.reference import x_ray_atom
+    >>> iron = x_ray_atom("Fe").subshells["K"]
+    >>> round(iron.edge), round(iron.fluorescence, 2)
+    (7083, 0.35)
     """
 
     name: str
@@ -53,6 +60,13 @@ class Atom:
         u.
     subshells
         By name, from the inner to the outer.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.reference import x_ray_atom
+    >>> iron = x_ray_atom("Fe")
+    >>> sorted(iron.subshells)[:2]
+    ['K', 'L1']
     """
 
     element: str
@@ -134,6 +148,16 @@ def line_components(element: str, line: str) -> tuple[LineComponent, ...]:
 def x_ray_atom(element: str) -> Atom:
     """Subshells of an element.
 
+    Parameters
+    ----------
+    element
+        Symbol.
+
+    Returns
+    -------
+    Atom
+        With its subshells.
+
     Raises
     ------
     UnknownReferenceError
@@ -150,5 +174,16 @@ def x_ray_atom(element: str) -> Atom:
 
 
 def x_ray_elements() -> tuple[str, ...]:
-    """Elements of the table."""
+    """Elements of the table.
+
+    Returns
+    -------
+    tuple of str
+        Symbols.
+
+    Examples
+    --------
+    >>> {"O", "P", "Fe", "Ge"} <= set(x_ray_elements())
+    True
+    """
     return tuple(_atoms())

@@ -10,6 +10,8 @@ from typing import Any
 
 import hyperspy.api as hs
 
+from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbWarning
+
 _EELS = ("EELS_ASSB", "EELS", "TEM EELS")
 _EDS = ("EDS_TEM_ASSB", "EDS_TEM")
 _SEM = "EDS_SEM"
@@ -30,7 +32,7 @@ def load_spectra(path: str | PathLike[str]) -> Any:
 
     Raises
     ------
-    FileNotFoundError, ValueError
+    AssbFileError
         As for :func:`load_signal`.
     """
 
@@ -39,7 +41,7 @@ def load_spectra(path: str | PathLike[str]) -> Any:
         if eels and x_rays:
             warnings.warn(
                 f"{path} holds EELS and X-ray spectra: EELS was taken; load_eds_spectrum_image reads the other.",
-                UserWarning,
+                AssbWarning,
                 stacklevel=4,
             )
         return eels or x_rays
@@ -108,35 +110,36 @@ def load_signal(
 
     Raises
     ------
-    FileNotFoundError
+    AssbFileNotFoundError
         If there is no such file.
-    ValueError
+    AssbFileError
         If the file cannot be read (truncated, damaged, of an unknown format, a reader's package is missing), or holds
-        nothing that is wanted or only empty signals. The message names the file.
+        nothing that is wanted or only empty signals. The message names the file; the error is an OSError and a
+        ValueError.
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If several are chosen, naming the one that was taken.
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"There is no file {path}.")
+        raise AssbFileNotFoundError(f"There is no file {path}.")
     if path.is_file() and path.stat().st_size == 0:
-        raise ValueError(f"{path} is an empty file.")
+        raise AssbFileError(f"{path} is an empty file.")
     if reader is not None:
         options = {**options, "file_format": reader}
     try:
         loaded = hs.load(str(path), **options)
     # Readers fail on damaged files in every way there is: struct.error, KeyError, MemoryError, OSError ...
     except Exception as error:
-        raise ValueError(_lacking_package(path, error) or _explain(path, reader, error)) from error
+        raise AssbFileError(_lacking_package(path, error) or _explain(path, reader, error)) from error
     candidates = choose(loaded if isinstance(loaded, list) else [loaded])
     if not candidates:
-        raise ValueError(f"{path} holds no {what[0]}: {_describe(loaded)}.")
+        raise AssbFileError(f"{path} holds no {what[0]}: {_describe(loaded)}.")
     filled = [s for s in candidates if s.data.size > 0 and s.data.dtype != object]
     if not filled:
-        raise ValueError(
+        raise AssbFileError(
             f"{path} was read as an empty signal: it has no data, or lacks the header that says where they begin "
             "(a .msa file without #-lines)."
         )
@@ -144,16 +147,10 @@ def load_signal(
     if len(filled) > 1:
         warnings.warn(
             f"{path} holds {len(filled)} {what[1]}; the largest was taken: '{signal.metadata.General.title}'.",
-            UserWarning,
+            AssbWarning,
             stacklevel=3,
         )
     return signal
-
-
-def check_result_path(path: str | PathLike[str]) -> None:
-    """Raise ValueError if a result cannot be kept whole in a file of that ending."""
-    if Path(path).suffix not in {".hspy", ".zspy"}:
-        raise ValueError(f"{path}: a result is saved whole in .hspy or .zspy; tables of it go to .csv by pandas.")
 
 
 def eels_spectra(signals: list[Any]) -> list[Any]:

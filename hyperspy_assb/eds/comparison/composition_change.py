@@ -17,7 +17,7 @@ from hyperspy_assb.eds.comparison.registration import Registration, composition_
 from hyperspy_assb.eds.composition.atoms import Analysis, prepare_map, quantify_elements, shares
 from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
-from hyperspy_assb.errors import AssbWarning
+from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.fitting.statistics.false_discovery import false_discovery
 
 _SAME_FIELD = 0.05
@@ -54,9 +54,9 @@ class CompositionOptions:
 
     def __post_init__(self) -> None:
         if self.block < 1:
-            raise ValueError(f"block must be 1 or more pixels, not {self.block}.")
+            raise AssbValueError(f"block must be 1 or more pixels, not {self.block}.")
         if not 0.0 < self.fdr < 1.0:
-            raise ValueError(f"fdr must lie between 0 and 1, not at {self.fdr}.")
+            raise AssbValueError(f"fdr must lie between 0 and 1, not at {self.fdr}.")
 
 
 class BlockStatus(IntEnum):
@@ -169,7 +169,7 @@ class Reference:
 
     def __post_init__(self) -> None:
         if self.images is not None and len(self.images) != 2:
-            raise ValueError(f"images must be two, before and after, not {len(self.images)}.")
+            raise AssbValueError(f"images must be two, before and after, not {len(self.images)}.")
 
 
 def compare_compositions(
@@ -203,7 +203,7 @@ def compare_compositions(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the maps differ in shape, or cannot be registered.
 
     Notes
@@ -214,7 +214,7 @@ def compare_compositions(
     """
     options = options or CompositionOptions()
     if before.shape != after.shape:
-        raise ValueError(
+        raise AssbValueError(
             f"The maps have {before.shape[0]} x {before.shape[1]} and {after.shape[0]} x {after.shape[1]} pixels (rows "
             "x columns): crop them to the same region."
         )
@@ -246,7 +246,7 @@ def _registered(
     size = images[0].shape
     ratio = np.array(size) / np.array(shape)
     if images[1].shape != size or len(size) != 2 or abs(ratio[0] / ratio[1] - 1.0) > _SAME_FIELD:
-        raise ValueError(
+        raise AssbValueError(
             f"images have {' and '.join(' x '.join(map(str, i.shape)) for i in images)} pixels, and the map "
             f"{shape[0]} x {shape[1]}: both must show the field of the map."
         )
@@ -310,7 +310,7 @@ def compare_maps(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the maps differ in shape, pixel size or beam energy.
     """
     before.must_fit(after)

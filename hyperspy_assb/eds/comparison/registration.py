@@ -16,6 +16,7 @@ from scipy import ndimage
 from scipy.interpolate import Akima1DInterpolator
 
 from hyperspy_assb.eds.eds_map import FloatArray
+from hyperspy_assb.errors import AssbValueError
 
 BoolArray = NDArray[np.bool_]
 
@@ -138,14 +139,14 @@ def composition_layers(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If nothing stands out.
     """
     used = [m for m, element in enumerate(elements) if element != "C"]
     used = used if len(used) > 1 else list(range(len(elements)))
     message = "The maps show no structure above their noise: they cannot be registered (register=False)."
     if min(there.sum() for there in material) < _LEAST_PIXELS:
-        raise ValueError(message)
+        raise AssbValueError(message)
     found, noises = [], []
     for (atoms, covariance), there in zip(states, material, strict=True):
         own, spread = atoms[..., used], covariance[..., used, :][..., used]
@@ -168,7 +169,7 @@ def composition_layers(
     size, direction = np.linalg.eigh(np.atleast_2d(both))
     kept = size > 1.0 + 4.0 * np.sqrt(2.0 / min(v.sum() for v in valid))
     if not kept.any():
-        raise ValueError(message)
+        raise AssbValueError(message)
     project = direction[:, kept].T @ white
     # One zero for both: where much has changed, so have means and medians.
     middle = np.median(found[0][valid[0]] @ project.T, axis=0)
@@ -185,7 +186,7 @@ def image_layers(images: Sequence[FloatArray]) -> list[Layers]:
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If one of them is flat or not finite.
     """
     layers = []
@@ -195,7 +196,7 @@ def image_layers(images: Sequence[FloatArray]) -> list[Layers]:
         edges = image - ndimage.gaussian_filter(image, _SURROUNDINGS, mode="nearest")
         spread = float(np.std(edges))
         if not (np.isfinite(image).all() and spread > 0.0):
-            raise ValueError("An image to register on must be finite, and not flat.")
+            raise AssbValueError("An image to register on must be finite, and not flat.")
         scaled = edges / spread
         second = scaled - 0.5 * (np.roll(scaled, 1, axis=-1) + np.roll(scaled, -1, axis=-1))
         noise = max(1.4826 * float(np.median(np.abs(second))) / np.sqrt(1.5), 1e-3)
@@ -219,7 +220,7 @@ def find_shift(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the shift is larger than allowed, or ``unchanged`` has nothing that tells it.
     """
     if unchanged is not None:
@@ -233,7 +234,7 @@ def find_shift(
     total = _capped(_misfits(one, other, grid)).sum(axis=1) + _held(grid * coarse)
     first = grid[np.argmin(total)] * coarse
     if np.any(np.abs(first) > np.maximum(largest * shape, 1.0) + coarse):
-        raise ValueError(
+        raise AssbValueError(
             f"The maps seem to be shifted by {first[0]:.1f} rows and {first[1]:.1f} columns, more than {largest:g} of "
             "the map: they do not show the same region, or too little structure. Give shift=, or register=False."
         )
@@ -241,7 +242,7 @@ def find_shift(
         before.binned(step), after.binned(step), np.round(first / step).astype(int), step, whole=unchanged is not None
     )
     if unchanged is not None and np.all(found.std > 0.9 * _PRIOR):
-        raise ValueError("What did not change has no edge that tells the shift: name a region with more structure.")
+        raise AssbValueError("What did not change has no edge that tells the shift: name a region with more structure.")
     return found
 
 

@@ -17,6 +17,7 @@ from hyperspy_assb.eds.lines.axis_check import check_calibration
 from hyperspy_assb.eds.lines.column_spectra import FREE_CONTINUUM_ABOVE, Builder, SpectrumModel, make_builder
 from hyperspy_assb.eds.lines.sensitivity import COMPUTED, GIVEN_K
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
+from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.fitting.fixed_shapes import kernels
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, TemplateFit
 
@@ -136,17 +137,19 @@ def prepare_scene(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the spectra are empty, an element has no sensitivity or no line in the range, or the scale is not known.
     """
     total = np.asarray(total, dtype=float)
     if not total[builder.channels].sum() > 0.0 and not np.isnan(total).any():
-        raise ValueError("The spectra are empty: there is no count in the range of the fit.")
+        raise AssbValueError("The spectra are empty: there is no count in the range of the fit.")
     factors = builder.sensitivities
     for element in elements:
         families = builder.families(element)
         if not families:
-            raise ValueError(f"{element} has no line between {builder.edges[0]:.2f} and {builder.edges[-1]:.2f} keV.")
+            raise AssbValueError(
+                f"{element} has no line between {builder.edges[0]:.2f} and {builder.edges[-1]:.2f} keV."
+            )
         if not any(family in factors.cross_section for family in families):
             factors.of(families[0])
     counted = set(elements)
@@ -159,7 +162,7 @@ def prepare_scene(
     # A thickness that is told is known better than what current, time and solid angle make of it.
     scaled = known is None or not factors.absolute or thickness is not None
     if scaled and thickness is None and builder.absorption:
-        raise ValueError(
+        raise AssbValueError(
             "How much X-rays are absorbed depends on the thickness, which is not known: beam current, live time and "
             "solid angle tell it, or thickness in nm; or leave absorption out."
         )
@@ -174,7 +177,7 @@ def prepare_scene(
         start = model.model.guess(total[builder.channels] / n_spectra)
         fit = replace(model, typical=start).fit(total[np.newaxis], exposure=np.array([float(n_spectra)]))
         if fit.status[0] != CONVERGED:
-            raise ValueError("The summed spectrum cannot be fitted with the lines of these elements: check them.")
+            raise AssbValueError("The summed spectrum cannot be fitted with the lines of these elements: check them.")
         mean = fit.amounts[0]
         if scaled and thickness is not None:
             # Absorption makes amounts fall faster than electrons rise: whole steps overshoot, and swing.
@@ -430,12 +433,12 @@ def prepare_map(recorded: EDSMap, settings: Settings) -> PreparedMap:
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If something is missing or wrong, or an SEM recorded the map; the message names it.
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If the energy axis is off, or the metadata make the specimen too thick or too thin to be true.
     """
     if settings.k_factors is None or settings.absorption:
@@ -477,7 +480,7 @@ def prepare_map(recorded: EDSMap, settings: Settings) -> PreparedMap:
             "nm, which can hardly be: absorption is wrong with it. The live time is that of one pixel (a file may hold "
             "that of the whole map). Set them, or give thickness= in nm."
         )
-        warnings.warn(told, UserWarning, stacklevel=4)
+        warnings.warn(told, AssbWarning, stacklevel=4)
         notes.insert(0, told)
     parameters = {
         "elements": list(scene.elements),

@@ -21,6 +21,7 @@ from hyperspy_assb.eds.interfaces.profiles import (
 from hyperspy_assb.eds.lines.column_spectra import make_builder
 from hyperspy_assb.eds.lines.sensitivity import COUNTS, count_main_lines
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
+from hyperspy_assb.errors import AssbWarning
 
 _TILT = (
     "A boundary that is tilted against the beam looks as wide as the thickness times the tangent of the tilt: a width "
@@ -71,7 +72,7 @@ def interface_of_map(recorded: EDSMap, settings: Settings, options: ProfileOptio
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If error functions of one width do not describe the profile, or it is narrower than the probe can make it.
     """
     scales, _ = recorded.pixel_size()
@@ -94,7 +95,7 @@ def interface_of_map(recorded: EDSMap, settings: Settings, options: ProfileOptio
     fit = fit_interface(profile, probe=options.probe)
     told = _told(fit)
     for text in told:
-        warnings.warn(text, UserWarning, stacklevel=3)
+        warnings.warn(text, AssbWarning, stacklevel=3)
     by = "line" if options.strip is not None else "boundary" if options.share is not None else "columns"
     record = provenance.record(
         "interface_profile",

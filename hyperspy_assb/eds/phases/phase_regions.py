@@ -13,6 +13,7 @@ from hyperspy_assb.eds.composition.atoms import shares
 from hyperspy_assb.eds.eds_map import FloatArray
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.eds.phases.stoichiometry import PhaseMixture
+from hyperspy_assb.errors import AssbValueError
 
 _INSIDE = float(special.erf(np.sqrt(0.5)))
 """Chance that a normal variable lies within a standard deviation."""
@@ -90,7 +91,7 @@ def summarise_region(mixture: PhaseMixture, region: NDArray[np.bool_] | None = N
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If no pixel of the region has an answer.
     """
     n, k = mixture.thickness.shape
@@ -98,7 +99,7 @@ def summarise_region(mixture: PhaseMixture, region: NDArray[np.bool_] | None = N
     material = np.isin(mixture.status, (PhaseStatus.GOOD, PhaseStatus.UNEXPLAINED, PhaseStatus.RESIDUAL))
     good = inside & (mixture.status == PhaseStatus.GOOD)
     if not good.any():
-        raise ValueError("No pixel of the region is explained by the phases: there is nothing to add up.")
+        raise AssbValueError("No pixel of the region is explained by the phases: there is nothing to add up.")
     # Pixels with little of everything count as well: left out, those that noise lifts would remain.
     summed = inside & np.isin(mixture.status, (PhaseStatus.GOOD, PhaseStatus.VACUUM))
     amounts = mixture.unclipped[summed].sum(axis=0)[np.newaxis]

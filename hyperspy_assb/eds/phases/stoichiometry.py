@@ -31,6 +31,7 @@ from hyperspy_assb.eds.phases.evidence import (
     refuted_together,
     too_foreign,
 )
+from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, EMPTY
 from hyperspy_assb.reference import material
 
@@ -82,14 +83,14 @@ class PhaseOptions:
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If there is no phase, a density is of no phase or not above 0, or that of a phase is not known.
         """
         if not self.phases:
-            raise ValueError("phases must name at least one phase; None: those of the cell.")
+            raise AssbValueError("phases must name at least one phase; None: those of the cell.")
         for name, density in self.densities:
             if name not in dict(self.phases) or not density > 0.0:
-                raise ValueError(
+                raise AssbValueError(
                     f"densities: {name!r} must be one of {', '.join(dict(self.phases))}, with g/cm^3 above 0."
                 )
         own, columns = dict(self.densities), {}
@@ -197,7 +198,7 @@ class PhaseMixture:
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If there is no such kind.
         """
         unit = self._unit(kind)
@@ -280,7 +281,7 @@ class PhaseMixture:
 
     def _unit(self, kind: str) -> FloatArray:
         if kind not in ("volume", "mass"):
-            raise ValueError(f'kind must be "volume" or "mass", not {kind!r}; areas are those of a region.')
+            raise AssbValueError(f'kind must be "volume" or "mass", not {kind!r}; areas are those of a region.')
         return np.ones(len(self.phases)) if kind == "volume" else self.density
 
 
@@ -312,14 +313,17 @@ def quantify_phases(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If an element of a phase is not among those that are counted.
     """
     options = options or PhaseOptions()
     columns, held = options.columns(), options.elements()
     missing = [element for element in held if element not in scene.elements]
     if missing:
-        raise ValueError(f"The phases hold {', '.join(missing)}, which is not among the elements: add it.")
+        raise AssbValueError(
+            f"The phases hold {', '.join(missing)}, which is not counted: it is not among the elements, has no line in "
+            "the range, or no factor. Name it in elements=, and give the factor of its line in k_factors=."
+        )
     _must_differ(columns, held)
     composition, (by_element, fit), calibration = quantify_columns(scene, counts, columns, threads=threads)
     names = tuple(columns)
@@ -374,7 +378,7 @@ def _must_differ(columns: Mapping[str, Mapping[str, float]], elements: Sequence[
     same = np.argwhere(np.triu(matrix @ matrix.T, 1) > 1.0 - 1e-9)
     if same.size:
         one, other = (list(columns)[i] for i in same[0])
-        raise ValueError(
+        raise AssbValueError(
             f"{one} and {other} have the same elements in the same proportions (X-rays show no Li): leave one of them "
             "out."
         )
@@ -386,15 +390,17 @@ def phases_of_map(recorded: EDSMap, settings: Settings, options: PhaseOptions) -
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If the phases do not explain the map as a whole, or one pixel in fifty and more.
     """
-    prepared = prepare_map(recorded, settings)
+    # Those of phases that a user named are looked for as those that the file names.
+    held = tuple(dict.fromkeys((*recorded.elements, *options.elements())))
+    prepared = prepare_map(replace(recorded, elements=held), settings)
     shape = recorded.shape if 1 <= len(recorded.shape) <= 2 else None
     found = quantify_phases(prepared.scene, recorded.spectra, options, shape=shape)
     told = found.told()
     if told:
-        warnings.warn(told, UserWarning, stacklevel=3)
+        warnings.warn(told, AssbWarning, stacklevel=3)
     record = provenance.record(
         "quantify_phases",
         parameters={

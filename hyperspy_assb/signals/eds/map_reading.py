@@ -12,6 +12,7 @@ from exspy.material import elements as element_database
 from exspy.material import mass_absorption_coefficient
 
 from hyperspy_assb.eds.eds_map import EDSMap, ElementTables, FloatArray, Instrument, Spectra, XRayLine, count_electrons
+from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError, AssbWarning
 from hyperspy_assb.reference import line_components
 from hyperspy_assb.signals.result import navigation_axes
 
@@ -73,23 +74,23 @@ def energy_axis(signal: Any) -> FloatArray:
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the signal is empty, or its axis is not in keV or eV, or runs backwards.
-    NotImplementedError
+    AssbNotImplementedError
         If the axis is not uniform.
     """
     title = signal.metadata.get_item("General.title", "") or "signal"
     if signal.data.size == 0 or signal.data.dtype == object:
-        raise ValueError(f"'{title}' is empty: no spectrum was read from its file.")
+        raise AssbValueError(f"'{title}' is empty: no spectrum was read from its file.")
     axis = signal.axes_manager.signal_axes[0]
     if not axis.is_uniform:
-        raise NotImplementedError(f"The energy axis of '{title}' is non-uniform: interpolate it first.")
+        raise AssbNotImplementedError(f"The energy axis of '{title}' is non-uniform: interpolate it first.")
     if str(axis.units) not in ("keV", "eV"):
-        raise ValueError(
+        raise AssbValueError(
             f"The energy axis of '{title}' is in {axis.units}, not keV or eV: set s.axes_manager.signal_axes[0].units."
         )
     if axis.scale <= 0.0:
-        raise ValueError(f"The energy axis of '{title}' runs backwards: its scale must be above 0.")
+        raise AssbValueError(f"The energy axis of '{title}' runs backwards: its scale must be above 0.")
     return np.asarray(axis.axis, dtype=float) * (0.001 if str(axis.units) == "eV" else 1.0)
 
 
@@ -103,12 +104,12 @@ def read_instrument(signal: Any, *, need_angle: bool = True) -> Instrument:
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the beam energy, the resolution or an angle is not there, naming it and how to set it.
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If a value is exspy's default, because the file held none.
     """
     items = {
@@ -123,7 +124,7 @@ def read_instrument(signal: Any, *, need_angle: bool = True) -> Instrument:
         value = values[name]
         if needed and (value is None or not np.isscalar(value) or not np.isfinite(value)):
             angle = " for the take-off angle" if name in _ANGLES else ""
-            raise ValueError(
+            raise AssbValueError(
                 f"The {words} is missing{angle} (metadata {item}): set it with s.set_microscope_parameters({name}=...)."
             )
     invented = set(signal.metadata.get_item(DEFAULTS, None) or ())
@@ -136,7 +137,7 @@ def read_instrument(signal: Any, *, need_angle: bool = True) -> Instrument:
             "The file does not say everything; exspy's defaults are used, which nobody measured: "
             + "; ".join(guessed)
             + ". Set what is known with s.set_microscope_parameters().",
-            UserWarning,
+            AssbWarning,
             stacklevel=4,
         )
     return Instrument(
@@ -170,7 +171,7 @@ def read_map(signal: Any, *, need_angle: bool = True) -> EDSMap:
 
     Raises
     ------
-    ValueError, NotImplementedError
+    AssbValueError, AssbNotImplementedError
         As for :func:`energy_axis` and :func:`read_instrument`.
     """
     energy = energy_axis(signal)

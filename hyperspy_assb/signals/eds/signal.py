@@ -22,6 +22,7 @@ from hyperspy_assb.eds.interfaces.profiles import Strip
 from hyperspy_assb.eds.lines.axis_check import EnergyCalibration, find_calibration
 from hyperspy_assb.eds.lines.sensitivity import Factors
 from hyperspy_assb.eds.phases.stoichiometry import PhaseOptions, phases_of_map
+from hyperspy_assb.errors import AssbTypeError, AssbValueError
 from hyperspy_assb.signals.eds.composition_comparison import CompositionComparison
 from hyperspy_assb.signals.eds.compositions import EDSComposition, EDSPhases
 from hyperspy_assb.signals.eds.interface_profile import InterfaceProfile, phase_share
@@ -44,6 +45,16 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
     Any EDS signal becomes one by ``s.set_signal_type("EDS_TEM_ASSB")`` or ``hs.load(..., signal_type="EDS_TEM_ASSB")``;
     data, axes and metadata stay as they are, and every method of :class:`exspy.signals.EDSTEMSpectrum` works. What this
     package notes about a signal is kept in its metadata, under the node ``ASSB``.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> s = micro_battery(shape=(2, 3), seed=6).edx_after
+    >>> s.set_signal_type("EDS_TEM_ASSB")
+    >>> s
+    <ASSBEDSTEMSpectrum, title: Virtual micro-battery after bias, X-rays, dimensions: (3, 2|2048)>
+    >>> round(s.get_take_off_angle(), 1)
+    18.0
     """
 
     _signal_type = "EDS_TEM_ASSB"
@@ -69,14 +80,27 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
             noted = self.metadata.get_item(DEFAULTS, None) or []
             self.metadata.set_item(DEFAULTS, sorted({*noted, *invented}))
 
-    def set_microscope_parameters(self, *args: Any, **kwargs: Any) -> Any:
-        """Set microscope parameters, as :meth:`exspy.signals.EDSTEMSpectrum.set_microscope_parameters` does."""
-        result = super().set_microscope_parameters(*args, **kwargs)
+    def set_microscope_parameters(self, *args: Any, **kwargs: Any) -> None:
+        """Set microscope parameters, as :meth:`exspy.signals.EDSTEMSpectrum.set_microscope_parameters` does.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As there.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> s.set_microscope_parameters(energy_resolution_MnKa=132.0)
+        >>> s.metadata.Acquisition_instrument.TEM.Detector.EDS.energy_resolution_MnKa
+        132.0
+        """
+        super().set_microscope_parameters(*args, **kwargs)
         noted = self.metadata.get_item(DEFAULTS, None)
         if noted:
             left = [name for name in noted if kwargs.get(name) is None]
             self.metadata.set_item(DEFAULTS, left)
-        return result
 
     @contextmanager
     def _as_exspy(self) -> Any:
@@ -119,13 +143,28 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If an element is not known, or the energy resolution or beam energy is missing.
 
         Warns
         -----
-        UserWarning
+        AssbWarning
             If no line of an element lies in the range.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> found = s.prepare_battery_lines(["O", "P", "V", "Fe"])
+        >>> found.names
+        ['V_La', 'O_Ka', 'Fe_La', 'P_Ka', 'V_Ka', 'Fe_Ka']
+        >>> found.overlaps[["first", "second", "distance (eV)"]].round(0)
+          first second  distance (eV)
+        0  V_Ll   O_Ka           79.0
+        1  V_Ln   O_Ka           71.0
+        2  V_La   O_Ka           12.0
+        3  V_La  Fe_Ll          102.0
+        4  O_Ka  Fe_Ll           90.0
         """
         return prepare_lines(self, elements, add, remove)
 
@@ -151,8 +190,17 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If a line lies beyond the axis, counts are negative, or all spectra are empty.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> found = s.fit_line_counts(["Fe_Ka", "P_Ka"])
+        >>> print(found.summary())
+        Fe_Ka: 1458 ± 36 counts in all pixels.
+        P_Ka: 1797 ± 43 counts in all pixels.
         """
         return line_counts(self, xray_lines, fit_range)
 
@@ -171,8 +219,17 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If fewer than two lines stand out.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> s.axes_manager.signal_axes[0].offset += 0.03
+        >>> found = s.check_energy_calibration()
+        >>> round(1000 * found.offset), round(found.resolution)
+        (30, 130)
         """
         return find_calibration(read_map(self, need_angle=False), Settings(fit_range=fit_range, absorption=False))
 
@@ -191,12 +248,23 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If the lines that were found are not where the counts are; nothing is changed.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> axis = s.axes_manager.signal_axes[0]
+        >>> axis.offset += 0.03
+        >>> before = axis.offset
+        >>> found = s.correct_energy_calibration()
+        >>> round(1000 * (axis.offset - before))
+        -30
         """
         found = self.check_energy_calibration()
         if not found.trusted:
-            raise ValueError(f"{found.notes[0]} Nothing was changed.")
+            raise AssbValueError(f"{found.notes[0]} Nothing was changed.")
         axis = self.axes_manager.signal_axes[0]
         axis.offset, axis.scale = found.corrected(axis.offset, axis.scale, per_keV=units_per_keV(self))
         if resolution:
@@ -245,14 +313,26 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If resolution, take-off angle, live time or the factor of an element is missing; counts are negative; or
             the map is empty.
 
         Warns
         -----
-        UserWarning
+        AssbWarning
             If the energy axis is off, or exspy's defaults stand in for what the file did not say.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> c = s.quantify_composition(elements=["C", "O", "Al", "P", "Fe", "Ge", "Si", "Cu"])
+        >>> c.mean().round(1).loc[["O", "P", "Fe"]]
+                 at. %  std  systematic
+        element
+        O         54.7  0.8         9.3
+        P         15.2  0.4         3.3
+        Fe         8.8  0.3         1.9
         """
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
         recorded = read_map(self, need_angle=absorption)
@@ -278,10 +358,12 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         phases
             Names, and the material of :data:`hyperspy_assb.materials` of each, or the latter alone; None: olivine
             (LiFePO4 and FePO4, which have the same X-ray lines), LAGP, Li3V2(PO4)3 and carbon.
-        k_factors, zeta_factors, thickness, absorption, elements, fit_range
+        k_factors, zeta_factors, thickness, absorption
             As in :meth:`quantify_composition`.
         densities
             g/cm^3 of phases whose density is not that of the reference table, such as {"carbon": 2.0}.
+        elements, fit_range
+            As in :meth:`quantify_composition`; those of the phases are looked for in any case.
         options
             Levels of the flags, and phases and densities where these are not given.
 
@@ -292,7 +374,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             As in :meth:`quantify_composition`, if a density is not above 0, or if two phases have the same elements in
             the same proportions.
         UnknownReferenceError
@@ -300,9 +382,20 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Warns
         -----
-        UserWarning
+        AssbWarning
             If the phases do not explain the map as a whole, or one pixel in fifty and more, and as in
             :meth:`quantify_composition`.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> p = s.quantify_phases()
+        >>> p.phases
+        ('olivine', 'LAGP', 'Li3V2(PO4)3', 'carbon')
+        >>> p.volume_fraction["olivine"].data.round(1)
+        array([[0.6, 0.5, 0.3],
+               [0.6, 0.5, 0.5]])
         """
         options = options or PhaseOptions()
         if phases is not None and not isinstance(phases, Mapping):
@@ -355,10 +448,12 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
             Distance in nm from the boundary, or from the middle of the line, up to which pixels are used.
         smooth
             Standard deviation in pixels over which the phase is smoothed before its boundary is drawn.
-        k_factors, zeta_factors, thickness, absorption, fit_range
+        k_factors, zeta_factors, thickness, absorption
             As in :meth:`quantify_composition`.
         elements
             Elements of the profile; those of the cell by default.
+        fit_range
+            As in :meth:`quantify_composition`.
 
         Returns
         -------
@@ -367,16 +462,26 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If there are fewer than eight bins, no element differs between the sides, or the axes have no length unit.
 
         Warns
         -----
-        UserWarning
+        AssbWarning
             If error functions of one width do not describe the profile.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import InterfaceOptions, simulate_interface
+        >>> scene = simulate_interface(InterfaceOptions(width=8.0, shape=(4, 32)), rng=1, signal_type="EDS_TEM_ASSB")
+        >>> profile = scene.signal.interface_profile(probe=1.5, elements=["O", "P", "Fe", "Ge"])
+        >>> round(profile.width, 1)
+        7.9
+        >>> [round(limit, 1) for limit in profile.width_interval]
+        [7.8, 8.1]
         """
         if line is not None and boundary is not None:
-            raise ValueError("Give line or boundary, not both.")
+            raise AssbValueError("Give line or boundary, not both.")
         options = ProfileOptions(
             probe=probe,
             strip=None if line is None else Strip((line.x1, line.y1), (line.x2, line.y2), float(line.linewidth)),
@@ -432,16 +537,26 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If the maps differ in shape, pixel size or beam energy, or cannot be registered.
 
         Warns
         -----
         AssbWarning
             If shift and change explain each other, and as in :meth:`quantify_composition`.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.eds.comparison.composition_change import CompositionOptions
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> battery = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB")
+        >>> options, elements = CompositionOptions(register=False), ["C", "O", "Al", "P", "Fe", "Ge"]
+        >>> c = battery.edx_before.compare_composition(battery.edx_after, options=options, elements=elements)
+        >>> print(c.summary().splitlines()[1])
+        O: -0.75 ± 1.07 at. % in all blocks together; 0 went up and 0 down of 6.
         """
         if not isinstance(after, ASSBEDSTEMSpectrum):
-            raise TypeError("after must be an EDX signal as well: set_signal_type('EDS_TEM_ASSB').")
+            raise AssbTypeError("after must be an EDX signal as well: set_signal_type('EDS_TEM_ASSB').")
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
         maps = [read_map(signal, need_angle=absorption) for signal in (self, after)]
         where = None if unchanged is None else region_mask(self, unchanged, name="unchanged")
@@ -472,7 +587,15 @@ def _named(elements: Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 class LazyASSBEDSTEMSpectrum(ASSBEDSTEMSpectrum, LazyEDSTEMSpectrum):
-    """X-ray spectra of all-solid-state batteries that stay on disk until they are needed."""
+    """X-ray spectra of all-solid-state batteries that stay on disk until they are needed.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after.as_lazy()
+    >>> type(s).__name__
+    'LazyASSBEDSTEMSpectrum'
+    """
 
 
 def load_eds_spectrum_image(
@@ -493,13 +616,23 @@ def load_eds_spectrum_image(
 
     Raises
     ------
-    FileNotFoundError, ValueError
+    AssbFileNotFoundError, AssbValueError
         As for :func:`~hyperspy_assb.load_spectrum_image`, and if a package is missing that the reader needs, naming it.
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If the file holds several EDX signals, naming the one that was taken.
+
+    Examples
+    --------
+    >>> import hyperspy_assb, tempfile
+    >>> from pathlib import Path
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> path = Path(tempfile.mkdtemp()) / "edx.hspy"
+    >>> micro_battery(shape=(2, 3), seed=6).edx_after.save(path)
+    >>> hyperspy_assb.load_eds_spectrum_image(path)
+    <ASSBEDSTEMSpectrum, title: Virtual micro-battery after bias, X-rays, dimensions: (3, 2|2048)>
     """
     signal = load_signal(path, {"lazy": lazy}, reader, choose=named_x_ray_spectra, what=("X-ray spectrum", "spectra"))
     return as_type(signal, "EDS_TEM_ASSB")

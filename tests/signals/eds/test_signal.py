@@ -22,13 +22,12 @@ from hyperspy_assb.signals import ASSBEDSTEMSpectrum, LazyASSBEDSTEMSpectrum
 from hyperspy_assb.simulation import (
     Contamination,
     InterfaceOptions,
-    LamellaOptions,
     XRayConditions,
     XRayDetector,
+    edx_to_signal,
     micro_battery,
+    simulate_edx,
     simulate_interface,
-    simulate_xrays,
-    xrays_to_signal,
 )
 from hyperspy_assb.simulation.eds.column_spectra import exposure, with_contamination
 from hyperspy_assb.simulation.eds.physics import areal_densities
@@ -41,9 +40,9 @@ CONDITIONS = XRayConditions(counts_per_channel=1.0)
 def make_map(columns=None, *, seed=0, conditions=CONDITIONS, shape=(6, 8), pixel_size=5.0):
     columns = columns or {"LiFePO4": 60.0, "LAGP": 40.0}
     columns = {name: np.broadcast_to(np.asarray(nm, dtype=float), shape) for name, nm in columns.items()}
-    counts = simulate_xrays(columns, conditions, np.random.default_rng(seed))
+    counts = simulate_edx(columns, conditions, np.random.default_rng(seed))
     electrons = exposure(with_contamination(areal_densities(columns), conditions), conditions)
-    return xrays_to_signal(counts, conditions, electrons=electrons, pixel_size=pixel_size, signal_type="EDS_TEM_ASSB")
+    return edx_to_signal(counts, conditions, electrons=electrons, pixel_size=pixel_size, signal_type="EDS_TEM_ASSB")
 
 
 @pytest.fixture(scope="module")
@@ -385,7 +384,7 @@ class TestBadInput:
 class TestPhases:
     def test_fractions_of_a_known_mixture(self, stored):
         found = stored.quantify_phases()
-        table = found.regions().xs("everything")
+        table = found.phase_fractions().xs("everything")
         assert table.loc["olivine", "volume low"] < 0.6 < table.loc["olivine", "volume high"]
         assert table.loc["LAGP", "volume low"] < 0.4 < table.loc["LAGP", "volume high"]
         assert found.check_mixture().explained
@@ -399,7 +398,7 @@ class TestPhases:
         assert (found.phase_map.data[:, :11] == olivine).mean() > 0.9
         assert (found.phase_map.data[:, 13:] == lagp).mean() > 0.9
         assert len(found.plot()) == len(found.phases) + 2
-        table = found.regions(
+        table = found.phase_fractions(
             {"left": np.arange(24) < np.full((8, 1), 11), "right": np.arange(24) > np.full((8, 1), 12)}
         )
         assert table.loc[("left", "olivine"), "volume"] > 0.9
@@ -411,7 +410,7 @@ class TestPhases:
         loaded = assb.load(tmp_path / "phases.hspy")
         np.testing.assert_array_equal(loaded.found.covariance, found.found.covariance)
         assert loaded.check_mixture() == found.check_mixture()
-        assert loaded.regions().equals(found.regions())
+        assert loaded.phase_fractions().equals(found.phase_fractions())
         with pytest.raises(ValueError, match=r"\.hspy or \.zspy"):
             found.save(tmp_path / "phases.csv")
 
@@ -553,7 +552,7 @@ class TestComparison:
         found = before.compare_composition(after, options=options)
         assert (found.changed["Fe"].data[corner] == 1).mean() > 0.9
         assert (found.changed["Fe"].data[~corner] != 0).mean() < 0.1
-        table = found.regions({"corner": corner, "rest": ~corner})
+        table = found.changes({"corner": corner, "rest": ~corner})
         assert table.loc[("corner", "Fe"), "change"] > 3.0
         assert abs(table.loc[("rest", "Fe"), "change"]) < 4.0 * table.loc[("rest", "Fe"), "std"]
         found.save(tmp_path / "comparison.hspy")
@@ -594,7 +593,7 @@ class TestComparison:
 
 
 def test_virtual_battery_before_and_after():
-    battery = micro_battery((24, 24), seed=2, xray_signal_type="EDS_TEM_ASSB", lamella=LamellaOptions())
+    battery = micro_battery((24, 24), seed=2, edx_signal_type="EDS_TEM_ASSB")
     truth = battery.edx_truth_after
     found = battery.edx_after.quantify_phases(densities={"carbon": 2.08})
     fractions, _, systematic = found.found.fractions(clipped=False)
