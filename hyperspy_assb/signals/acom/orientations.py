@@ -66,7 +66,7 @@ class OrientationMaps(ScanMaps):
 
     Maps of the same scan; where a pixel is not indexed, a reliability is NaN:
 
-    >>> r.class_map.data.max() < len(r.classes.names), r.status.data.shape
+    >>> bool(r.class_map.data.max() < len(r.classes.names)), r.status.data.shape
     (True, (4, 4))
     >>> indexed = r.phase_map.data >= 0
     >>> bool((r.reliability.data[indexed] >= 0.0).all()), bool((r.phase_reliability.data[indexed] >= 0.0).all())

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hyperspy_assb import provenance
 from hyperspy_assb.eds.composition.atoms import FitStatus
-from hyperspy_assb.eds.eds_map import FloatArray, Settings
+from hyperspy_assb.eds.eds_map import EDSOptions, FloatArray
 from hyperspy_assb.eds.lines.column_spectra import make_builder
 from hyperspy_assb.eds.lines.family_counts import FamilyCounts, GivenLine, count_families
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, choose_lines
@@ -222,7 +222,7 @@ def line_counts(signal: Any, lines: Sequence[str] | None, fit_range: tuple[float
         lines = recorded.lines or [line.full_name for line in choose_lines(recorded, recorded.elements).main]
     wanted = tuple(sorted(str(line) for line in lines))
     elements = tuple(dict.fromkeys(line.partition("_")[0] for line in wanted))
-    settings = Settings(fit_range=fit_range, absorption=False, elements=elements)
+    settings = EDSOptions(fit_range=fit_range, absorption=False, elements=elements)
     builder = make_builder(recorded, settings, need_factors=False)
     low, high = builder.fit_range
     units = units_per_keV(signal)
