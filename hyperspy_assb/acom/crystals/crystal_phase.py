@@ -106,10 +106,12 @@ class CrystalPhase:
 
         Parameters
         ----------
-        name, space_group, source, caveat
+        name, space_group
             As for the class.
         structure
             All atoms of the cell; lengths in Å.
+        source, caveat
+            As for the class.
 
         Returns
         -------
