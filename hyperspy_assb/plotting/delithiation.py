@@ -111,7 +111,7 @@ def plot_delithiation(result: Any) -> np.ndarray:
     >>> pure = {"LiFePO4": x == 1.0, "FePO4": x == 0.0}
     >>> d = s.quantify_delithiation(pure, ensemble=False, show_progressbar=False)
     >>> [ax.get_title(loc="left") for ax in plot_delithiation(d)[0]]
-    ['Li content', 'Uncertainty']
+    ['Li content: x in Li$_x$FePO$_{4}$', 'Uncertainty: standard uncertainty of x']
     """
     figure = plt.figure(figsize=(10.0, 8.6), layout="constrained")
     by = f" ({result.calibration})" if result.builtin else ""
@@ -169,8 +169,8 @@ def plot_delithiation_change(
     >>> pure = {"LiFePO4": x == 1.0, "FePO4": x == 0.0}
     >>> d = s.quantify_delithiation(pure, ensemble=False, show_progressbar=False)
     >>> axes = plot_delithiation_change(d, d, region={"FePO4": pure["FePO4"]})
-    >>> [ax.get_title(loc="left") for ax in axes]
-    ['x before', 'x after', 'x after - x before']
+    >>> axes[2].get_title(loc="left")
+    'x after - x before: change of x'
     """
     shape, electrode = before.x.data.shape, before.electrode
     if after.electrode.name != electrode.name:

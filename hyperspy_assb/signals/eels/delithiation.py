@@ -61,7 +61,7 @@ class Delithiation(DelithiationMaps):
     >>> d.x.data.shape, d.x.metadata.General.title
     ((18,), 'x in LixFePO4')
     >>> print(d.summary().splitlines()[0])
-    x in LixFePO4 is 0.5... ± ... (counting) ± ... (systematic), by ...: mean over formula units of 18 of 18 pixels.
+    x in LixFePO4 is 0.48... ± ... (counting) ± ... (systematic), by ...: mean over formula units of 18 of 18 pixels.
     >>> d.plot().shape
     (2, 2)
     """
