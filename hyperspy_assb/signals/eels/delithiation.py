@@ -160,7 +160,7 @@ class Delithiation(DelithiationMaps):
         ----------
         region
             None for the whole image, a boolean array or signal on the navigation axes (True: taken), or a HyperSpy
-            ROI.
+            ROI. Pixels that the references do not explain are left out.
 
         Returns
         -------
@@ -192,7 +192,7 @@ class Delithiation(DelithiationMaps):
         two-phase
         """
         self.needed_standard("fit_populations")
-        inside = self._mask(region).ravel()
+        inside = self._mask(region).ravel() & (self._content.status != DelithiationStatus.UNEXPLAINED)
         fraction, std = self._content.fraction[inside], self._content.fraction_std[inside]
         return DelithiationPopulations(
             found=fit_populations(fraction, std),
