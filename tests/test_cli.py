@@ -84,6 +84,8 @@ def test_fit_refusal_force_and_references(spectra, battery, tmp_path):
     out.mkdir()
     (out / "old.txt").write_text("old")
     fails(run("fit", spectra, "--out", out), 1, "not empty")
+    fails(run("fit", spectra, "--out", out, "--force"), 1, "no result")
+    (out / "provenance.json").write_text('{"action": "fit", "versions": {}}')
     result = run("fit", spectra, "--out", out, "--recipe", recipe, "--force")
     assert result.exit_code == 0, result.output
     assert "x of LixFePO4 is" in result.stdout
