@@ -1,4 +1,5 @@
 from . import acom, components, models, plotting, provenance, reference, signals, simulation
+from .batching.batch import batch
 from .models.lmfit_bridge import to_lmfit
 from .models.multifit import multifit
 from .reference.materials import add_materials, electrodes, materials
@@ -20,6 +21,7 @@ __all__ = [
     "__version__",
     "acom",
     "add_materials",
+    "batch",
     "compare_fits",
     "compare_phases",
     "components",
