@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, Group
@@ -77,11 +77,3 @@ def shown(planned: int) -> Iterator[LiveTable]:
     table = LiveTable(planned)
     with Live(table, console=Console(stderr=True), refresh_per_second=4):
         yield table
-
-
-def tell(outcomes: Iterable[Outcome], console: Console) -> None:
-    """Say in a line what became of each step without a result."""
-    for outcome in outcomes:
-        if not outcome.status.whole:
-            text = f"{outcome.step}: {outcome.status.value}: {outcome.message}"
-            console.print(Text(text, style=_STYLES[outcome.status]))

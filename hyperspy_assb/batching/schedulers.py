@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -131,6 +132,7 @@ def local_client(jobs: int) -> Iterator[Any]:
             threads_per_worker=1,
             processes=True,
             dashboard_address=None,
+            silence_logs=logging.ERROR,
             env={THREADS_VARIABLE: str(threads)},
         ) as cluster,
         distributed.Client(cluster) as client,

@@ -50,14 +50,11 @@ def do_work(kind: str, files: Sequence[Path], options: Mapping[str, Any], folder
     for file in files:
         if not file.exists():
             raise FileNotFoundError(f"There is no file {file}.")
-    with warnings.catch_warnings():
-        # Packages warn of one another while they are imported.
-        warnings.simplefilter("ignore")
-        importlib.import_module("hyperspy_assb.signals.eels.signal")
     return _WORK[kind](list(files), dict(options), folder, progress)
 
 
 def _fit(files: list[Path], options: dict[str, Any], folder: Path, progress: Progress) -> Told:
+    _import_quietly()
     from hyperspy_assb.report.fits import fit_low_loss, fit_xrays
 
     signal, messages = _read(files[0])
@@ -67,6 +64,7 @@ def _fit(files: list[Path], options: dict[str, Any], folder: Path, progress: Pro
 
 
 def _quantify(files: list[Path], options: dict[str, Any], folder: Path, progress: Progress) -> Told:
+    _import_quietly()
     from hyperspy_assb.report.fits import fit_xrays
 
     signal, messages = _read(files[0], x_rays=True)
@@ -75,6 +73,7 @@ def _quantify(files: list[Path], options: dict[str, Any], folder: Path, progress
 
 
 def _interface(files: list[Path], options: dict[str, Any], folder: Path, progress: Progress) -> Told:
+    _import_quietly()
     from hyperspy_assb.report.interfaces import analyse_interface, write_interface
 
     signal, messages = _read(files[0], x_rays=True)
@@ -86,6 +85,7 @@ def _interface(files: list[Path], options: dict[str, Any], folder: Path, progres
 
 
 def _compare(files: list[Path], options: dict[str, Any], folder: Path, progress: Progress) -> Told:
+    _import_quietly()
     from hyperspy_assb.eels.comparison.options import ComparisonOptions
     from hyperspy_assb.report.comparison import compare_signals, read_states, write_comparison
 
@@ -102,6 +102,7 @@ def _compare(files: list[Path], options: dict[str, Any], folder: Path, progress:
 
 
 def _index(files: list[Path], options: dict[str, Any], folder: Path, progress: Progress) -> Told:
+    _import_quietly()
     from hyperspy_assb.report.orientations import analyse_orientations, read_patterns, write_orientations
 
     stated = ("scale", "centre", "scan_rotation", "beam_energy", "precession_angle")
@@ -125,6 +126,13 @@ _WORK: Mapping[str, Callable[[list[Path], dict[str, Any], Path, Progress], Told]
     "compare": _compare,
     "index": _index,
 }
+
+
+def _import_quietly() -> None:
+    """Import what all analyses need: packages warn of one another meanwhile."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("hyperspy_assb.signals.eels.signal")
 
 
 def _read(file: Path, *, x_rays: bool = False) -> tuple[Any, tuple[str, ...]]:
