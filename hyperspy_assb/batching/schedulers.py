@@ -13,7 +13,6 @@ from uuid import uuid4
 from hyperspy_assb.batching.running import Redo, run_step
 from hyperspy_assb.batching.steps import Outcome, Step, StepStatus
 from hyperspy_assb.errors import AssbError
-from hyperspy_assb.fitting.spectra.threads import THREADS_VARIABLE, available_threads
 
 _STAGES_EVERY = 0.5
 """Seconds between two messages of a worker about one step."""
@@ -124,6 +123,8 @@ def local_client(jobs: int) -> Iterator[Any]:
     SchedulerError
         If dask.distributed is not installed.
     """
+    from hyperspy_assb.fitting.spectra.threads import THREADS_VARIABLE, available_threads
+
     distributed = _distributed()
     threads = max(1, available_threads() // jobs)
     with (

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from distributed import WorkerPlugin
 from kill_batches import RECIPE, arrays
 from toy_work import use_toy_work
 
@@ -36,6 +37,17 @@ class Killer(Nobody):
             self.killed += 1
 
 
+class Toys(WorkerPlugin):
+    """Sets workers up, those that come later as well."""
+
+    def setup(self, worker: Any) -> None:
+        """In the process of the worker."""
+        sys.path.insert(0, str(Path(__file__).parent))
+        from toy_work import use_toy_work
+
+        use_toy_work()
+
+
 def main(folder: Path) -> dict[str, Any]:
     os.chdir(folder)
     hyperspy_assb.batch(RECIPE, "undisturbed")
@@ -54,18 +66,8 @@ def main(folder: Path) -> dict[str, Any]:
         "again": [outcome.status.value for outcome in again],
         "killed": killer.killed,
         "differ": [name for name in expected if name not in found or not np.array_equal(expected[name], found[name])],
-        "left": [str(path) for path in out.rglob(".*") if path.name.endswith(".aside")],
+        "left": [str(path) for path in out.rglob(".*")],
     }
-
-
-class Toys:
-    """Sets workers up, those that come later as well."""
-
-    name = "toys"
-
-    def setup(self, worker: Any) -> None:
-        sys.path.insert(0, str(Path(__file__).parent))
-        use_toy_work()
 
 
 if __name__ == "__main__":

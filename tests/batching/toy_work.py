@@ -32,17 +32,7 @@ def toy(files: list[Path], options: dict[str, Any], folder: Path, progress: Any)
     (folder / "delithiation.hspy").write_bytes(b"toy")
     write_record(folder, RECORD, findings=[f"The sum is {arrays[0].sum():g}."], warnings=[])
     (folder / "report.html").write_text("<p>toy</p>", encoding="utf-8")
-    with (
-        (Path(os.environ["TOY_DIARY"])).open("a", encoding="utf-8")
-        if "TOY_DIARY" in os.environ
-        else _nothing() as diary
-    ):
-        diary.write(f"{folder.name}\n")
     return work.Told((f"The sum is {arrays[0].sum():g}.",), ())
-
-
-def _nothing() -> Any:
-    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def use_toy_work() -> None:

@@ -21,6 +21,7 @@ from types import ModuleType
 
 import platformdirs
 
+from hyperspy_assb.compiled_code import may_be_trusted
 from hyperspy_assb.fitting.spectra.line_shape import LineShape, Parameter, Role
 
 _CHECKSUM = "# sha256 of what precedes: "
@@ -116,16 +117,19 @@ def cache_directory(kind: str = "expressions") -> Path:
     -------
     directory
         ``HYPERSPY_ASSB_CACHE_DIR`` where it is set, else that of the platform for caches of the user. Where it cannot
-        be written, a private temporary directory that lasts as long as the process.
+        be written, or others may write to it, a private temporary directory that lasts as long as the process.
     """
     named = os.environ.get("HYPERSPY_ASSB_CACHE_DIR")
     whole = Path(named) if named else platformdirs.user_cache_path("hyperspy-assb", appauthor=False)
     directory = whole / kind
     try:
         directory.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    # RuntimeError: no home folder is known.
+    except (OSError, RuntimeError):
         return _temporary_directory()
-    return directory if os.access(directory, os.W_OK) else _temporary_directory()
+    # What is in there is executed.
+    safe = may_be_trusted(directory) and os.access(directory, os.W_OK)
+    return directory if safe else _temporary_directory()
 
 
 @functools.cache
@@ -177,6 +181,8 @@ def _checksum(source: str) -> str:
 
 def _is_whole(path: Path) -> bool:
     try:
+        if not may_be_trusted(path):
+            return False
         source, mark, checksum = path.read_text(encoding="utf-8").rpartition(_CHECKSUM)
     except (OSError, UnicodeDecodeError):
         return False
