@@ -59,8 +59,8 @@ def expression_line_shape(expression: str, parameters: tuple[str, ...]) -> Expre
         Expression in SymPy's notation, with substitutions behind ``;``, as HyperSpy's ``Expression`` takes it:
         ``"A * exp(-u**2); u = (x - x0) / width"``. Beside elementary functions it may hold ``where(condition, a, b)``,
         ``Heaviside``, ``Abs``, ``sign``, ``Max``, ``Min``, ``erf``, ``erfc``, ``gamma`` and the real or imaginary part
-        of ``wofz`` (on the real axis and above). Like there, the text is evaluated as Python by
-        :func:`sympy.sympify`: it must come from a trusted source.
+        of ``wofz`` (on the real axis and above). Unlike there, only formulas reach :func:`sympy.sympify`, which
+        evaluates its text as Python; see :func:`.checked_text.formula`.
     parameters
         Names of the symbols other than x, in the order in which the kernel takes them.
 
@@ -147,7 +147,12 @@ def _version() -> bytes:
     numba's own cache does not notice a change of the functions that a cached one calls.
     """
     folder = Path(__file__).parent
-    files = [folder / "parsing.py", folder / "code_generation.py", folder.with_name("spectra") / "special_functions.py"]
+    files = [
+        folder / "checked_text.py",
+        folder / "parsing.py",
+        folder / "code_generation.py",
+        folder.with_name("spectra") / "special_functions.py",
+    ]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).digest()
 
 
