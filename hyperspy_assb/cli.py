@@ -5,6 +5,7 @@ Only the standard library, typer and rich are imported here: the help must not w
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -16,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
@@ -95,8 +97,16 @@ def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
     ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Say what is done, and show where an error arose; before the command."),
+    ] = False,
 ) -> None:
     """EELS, EDX and 4D-STEM of all-solid-state batteries."""
+    if verbose:
+        console = Console(stderr=True)
+        handler = RichHandler(console=console, show_path=False, markup=False)
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", handlers=[handler])
 
 
 @app.command(epilog="[bold]Example[/bold]: assb demo --out demo --shape 32x32 --dose 3e5")
@@ -356,6 +366,19 @@ def run_batch(
     Console(soft_wrap=True).print(Text(f"Written: {found.folder / 'index.html'}", style="green"))
     if not found.whole:
         raise typer.Exit(1)
+
+
+@app.command(epilog="[bold]Example[/bold]: assb info")
+def info() -> None:
+    """Say what a report of a bug needs: versions, machine, caches, environment."""
+    with _quiet_imports():
+        from hyperspy_assb.installation import describe_installation
+    console = Console(soft_wrap=True)
+    for title, rows in describe_installation().items():
+        console.print(Text(title, style="bold"))
+        width = max(map(len, rows))
+        for name, value in rows.items():
+            console.print(Text(f"  {name:<{width}}  {value}"))
 
 
 def _parse_numbers(text: str, count: int) -> list[float]:
