@@ -73,27 +73,29 @@ def batch(
 
     Examples
     --------
-    Elements and phases of two EDX maps, one of which is broken:
+    A file that cannot be read is named, and the others go on:
 
     >>> import tempfile
     >>> from pathlib import Path
     >>> import hyperspy_assb
-    >>> from hyperspy_assb.simulation import micro_battery
     >>> folder = Path(tempfile.mkdtemp())
-    >>> micro_battery(shape=(3, 4), seed=6).edx_after.save(folder / "cell.hspy")
-    >>> _ = (folder / "broken.hspy").write_bytes(b"cut")
+    >>> _ = (folder / "cut.hspy").write_bytes(b"")
     >>> recipe = folder / "recipe.toml"
     >>> _ = recipe.write_text('inputs.maps = "*.hspy"\\nanalysis.quantify.input = "maps"\\n')
     >>> done = hyperspy_assb.batch(recipe, folder / "results")
     >>> [(outcome.step, outcome.status.value) for outcome in done.outcomes]
-    [('quantify/broken', 'failed'), ('quantify/cell', 'written')]
-    >>> (folder / "results" / "quantify" / "cell" / "report.html").exists()
-    True
+    [('quantify/cut', 'failed')]
+    >>> done.whole, (folder / "results" / "index.html").exists()
+    (False, True)
 
-    Once more, nothing is done again:
+    A recipe with an error runs nothing:
 
-    >>> [outcome.status.value for outcome in hyperspy_assb.batch(recipe, folder / "results").outcomes]
-    ['failed', 'done before']
+    >>> _ = recipe.write_text('inputs.maps = "*.hspy"\\nanalysis.quantify.input = "map"\\n')
+    >>> try:
+    ...     hyperspy_assb.batch(recipe, folder / "others")
+    ... except ValueError as error:
+    ...     print(error)
+    [analysis.quantify] input has 'map', which is not known: did you mean 'maps'?
     """
     if isinstance(recipe, Mapping):
         tables, base = recipe, Path.cwd()
