@@ -22,7 +22,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.text import Text
 
 from hyperspy_assb import __version__
-from hyperspy_assb.batching.batch import batch, run_steps
+from hyperspy_assb.batching.batch import batch, run_steps, with_materials
 from hyperspy_assb.batching.options import RecipeError
 from hyperspy_assb.batching.running import Redo
 from hyperspy_assb.batching.schedulers import run_here
@@ -412,7 +412,7 @@ def _targets(files: list[Path], out: Path) -> dict[Path, Path]:
 def _run(steps: list[Step], out: Path, *, force: bool) -> None:
     """Run steps one after the other, and leave with 1 if one of them has no result."""
     _draw_without_screen()
-    redo, watcher = Redo(everything=force), _Bars()
+    steps, redo, watcher = with_materials(steps), Redo(everything=force), _Bars()
     with _one_line_failure(), watcher:
         if len(steps) == 1:
             outcomes = run_here(steps, redo, watcher)

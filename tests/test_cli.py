@@ -168,6 +168,30 @@ def test_batch(toys, tmp_path):
     assert (tmp_path / "out" / "fit" / "b" / "report.html").exists()
 
 
+def test_a_batch_that_is_stopped_keeps_what_is_done(toys, tmp_path, monkeypatch):
+    from hyperspy_assb.batching import work
+
+    for name in "abc":
+        (tmp_path / f"{name}.dm4").write_bytes(b"x")
+    toy = work._WORK["fit"]
+
+    def stop(files, *rest):
+        if files[0].stem == "b":
+            raise KeyboardInterrupt
+        return toy(files, *rest)
+
+    monkeypatch.setitem(work._WORK, "fit", stop)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('inputs.maps = "*.dm4"\nanalysis.fit.input = "maps"\n')
+    fails(run("batch", recipe, "--out", tmp_path / "out"), 130, "goes on from there")
+    assert [path.name for path in (tmp_path / "out" / "fit").iterdir()] == ["a"]
+    assert "2 still to come" in (tmp_path / "out" / "index.html").read_text("utf-8")
+    monkeypatch.setitem(work._WORK, "fit", toy)
+    result = run("batch", recipe, "--out", tmp_path / "out")
+    assert result.exit_code == 0
+    assert "2 written, 1 done before" in result.stderr or "1 done before, 2 written" in result.stderr
+
+
 @pytest.mark.slow
 def test_fit_refusal_force_and_references(spectra, battery, tmp_path):
     masks = {name: battery.truth.after.pure(name) for name in ("LiFePO4", "FePO4")}

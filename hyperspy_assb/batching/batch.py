@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -103,11 +103,19 @@ def batch(
         path = Path(recipe).expanduser()
         tables, base = read_recipe(path), path.resolve().parent
     folder = Path(out).expanduser().resolve()
-    steps = plan(tables, base, folder)
+    steps = with_materials(plan(tables, base, folder))
     where = Where(client=client, jobs=jobs, scheduler=scheduler)
     with shown(len(steps)) if show_progressbar else contextlib.nullcontext(Nobody()) as watcher:
         outcomes = run_steps(steps, folder, Redo(outdated=update), watcher, where)
     return BatchReport(folder, tuple(outcomes))
+
+
+def with_materials(steps: Sequence[Step]) -> list[Step]:
+    """Steps with the files of materials that were added in this process: other processes do not know of them."""
+    from hyperspy_assb.reference.materials import materials_files
+
+    added = [Path(path) for path in materials_files()]
+    return [replace(step, materials=tuple(dict.fromkeys((*added, *step.materials)))) for step in steps]
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,7 @@ def _page(folder: Path, outcomes: Sequence[Outcome], planned: int, logs: dict[st
 
 
 def _write(path: Path, text: str) -> None:
+    staging.clear_away(path)
     part = staging.sibling(path, "part")
     try:
         part.write_text(text, encoding="utf-8", errors="replace", newline="")

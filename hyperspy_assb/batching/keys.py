@@ -73,7 +73,7 @@ def read_key(folder: Path) -> str | None:
 
 
 def hash_input(path: Path) -> str:
-    """Hash of the content of a file with its companions, or of all files of a folder such as a .zspy store.
+    """Hash of the content of a file, with those of the files that readers open beside it.
 
     Raises
     ------
@@ -82,27 +82,15 @@ def hash_input(path: Path) -> str:
     """
     if not path.exists():
         raise FileNotFoundError(f"There is no file {path}.")
-    if path.is_dir():
-        files = sorted(entry for entry in path.rglob("*") if entry.is_file())
-        names = [entry.relative_to(path).as_posix() for entry in files]
-    else:
-        beside = [path.with_suffix(ending) for ending in _COMPANIONS.get(path.suffix.lower(), ())]
-        if path.suffix.lower() == ".emi":
-            # One file of data for each detector.
-            beside = sorted(path.parent.glob(f"{_escaped(path.stem)}_*.ser"))
-        files = [path, *(other for other in beside if other.is_file())]
-        names = [file.suffix for file in files]
-    if len(files) == 1 and not path.is_dir():
-        return _hash_file(path)
-    whole = hashlib.sha256()
-    for name, file in zip(names, files, strict=True):
-        whole.update(f"{name}\0{_hash_file(file)}\0".encode())
-    return whole.hexdigest()
+    # Not at the top: help and errors of the command line do not wait for NumPy.
+    from hyperspy_assb.provenance import describe_file
 
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    beside = [path.with_suffix(ending) for ending in _COMPANIONS.get(path.suffix.lower(), ())]
+    if path.suffix.lower() == ".emi":
+        # One file of data for each detector.
+        beside = sorted(path.parent.glob(f"{_escaped(path.stem)}_*.ser"))
+    hashes = [str(describe_file(file)["sha256"]) for file in (path, *beside) if file.exists()]
+    return "+".join(hashes)
 
 
 def _escaped(text: str) -> str:

@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,11 +85,10 @@ def run_step(
                 return ended(StepStatus.OUTDATED, "its files, options or the version have changed since it was made.")
             force = redo.everything or before is not None
             _logger.info("%s: %s of %s", step.name, step.kind, ", ".join(path.name for path in step.files))
-            with whole_folder(step.folder, force=force, inputs=step.files) as folder:
-                for path in step.materials:
-                    from hyperspy_assb.reference.materials import add_materials
-
-                    add_materials(path)
+            with (
+                whole_folder(step.folder, force=force, inputs=step.files) as folder,
+                _materials(step.materials),
+            ):
                 report = _logged(progress or (lambda stage, done, total: None))
                 told = do_work(step.kind, step.files, _with_paths(step, needed), folder, report)
                 for message in told.warnings:
@@ -105,6 +104,14 @@ def run_step(
             message = message if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {message}"
             _logger.exception("%s: failed", step.name)
             return ended(StepStatus.FAILED, message, log=log.getvalue())
+
+
+def _materials(paths: Sequence[Path]) -> contextlib.AbstractContextManager[None]:
+    if not paths:
+        return contextlib.nullcontext()
+    from hyperspy_assb.reference.materials import added_materials
+
+    return added_materials(paths)
 
 
 def _with_paths(step: Step, needed: Mapping[str, Outcome]) -> dict[str, Any]:

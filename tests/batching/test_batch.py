@@ -20,6 +20,7 @@ from hyperspy_assb.batching import running, work
 from hyperspy_assb.batching.keys import hash_input
 from hyperspy_assb.batching.steps import StepStatus
 from hyperspy_assb.errors import AssbFileError
+from hyperspy_assb.reference.materials import materials_files
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.usefixtures("toy_work")
@@ -114,6 +115,7 @@ def test_a_key_depends_on_contents_options_version_and_needed_steps(place, monke
     (place / "mine.toml").write_text("")
     tables["materials"] = "mine.toml"
     key()
+    assert not materials_files()  # those of a recipe are for its steps
     assert len(set(keys)) == len(keys) - 1
     options = json.loads((place / "out/fit/x03/options.json").read_text())
     assert options["references"] == [str(place / "out/calibrate/x00/delithiation.hspy")]
