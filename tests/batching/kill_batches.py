@@ -35,7 +35,9 @@ def in_child(out: str) -> int:
 
 def whole(out: Path) -> dict[str, tuple[int, int]]:
     """What tells a result from one that was made again."""
-    return {p.parent.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in out.glob("fit/*/step.json")}
+    # Not those that were whole, but had not yet their name.
+    found = [path for path in out.glob("fit/*/step.json") if not path.parent.name.startswith(".")]
+    return {path.parent.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
 
 
 def arrays(out: Path) -> dict[str, Any]:
@@ -48,8 +50,12 @@ def main(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     # Time enough for every kill to find something to do.
     os.environ["TOY_SECONDS"] = "0.06"
     out, known, touched, killed, busy = folder / "out", {}, [], 0, 0
-    for moment in np.random.default_rng(seed).uniform(0.02, 0.2, kills):
+    for number, moment in enumerate(np.random.default_rng(seed).uniform(0.0, 0.15, kills)):
         process = in_child("out")
+        # However busy the machine is: most kills come while a result is written, some before or between.
+        end = time.monotonic() + (20.0 if number % 4 else 0.0)
+        while time.monotonic() < end and not list(out.glob(f"fit/.*-{process}-*.part")):
+            time.sleep(0.001)
         time.sleep(moment)
         os.kill(process, signal.SIGKILL)
         killed += os.WIFSIGNALED(os.waitpid(process, 0)[1])
