@@ -347,6 +347,8 @@ def run_batch(
     What is done is skipped; an error ends its own step only. Leaves with 0 only if every result is whole.
     """
     _draw_without_screen()
+    if not logging.getLogger().handlers:  # without --verbose: what dask says of its workers, the table says
+        logging.getLogger("distributed").setLevel(logging.ERROR)
     try:
         found = batch(recipe, out, jobs=jobs, scheduler=scheduler, update=update, show_progressbar=True)
     except RecipeError as error:

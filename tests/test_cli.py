@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -367,3 +369,16 @@ def test_index_refusals(scan, tmp_path):
     fails(run("index", scan, "--phases", "missing.cif", "--out", out), 1, "missing.cif")
     fails(run("index", scan, "--phases", "lfp", "--out", out, "--centre", "900,3"), 1, "outside of the frame")
     assert not out.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_commands_that_are_killed_and_started_again(tmp_path):
+    script = Path(__file__).with_name("kill_commands.py")
+    command = [sys.executable, "-W", "ignore", str(script), str(tmp_path), "20", "11"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name, told in json.loads(done.stdout.splitlines()[-1]).items():
+        assert told["killed"] >= 15, name
+        assert told["arrays"] > 0
+        assert (told["code"], told["differ"], told["left"]) == (0, [], []), name

@@ -38,9 +38,12 @@ class LiveTable:
         self._planned = planned
         self._running: dict[str, tuple[str, float]] = {}
         self._ended: list[Outcome] = []
+        self._names: set[str] = set()
 
     def stage(self, step: str, stage: str, done: int, total: int) -> None:
         """A step has come so far."""
+        if step in self._names:  # told late, by another process
+            return
         _, since = self._running.get(step, ("", time.monotonic()))
         share = f" {100 * done // total} %" if total else ""
         self._running[step] = (f"{stage}{share}", since)
@@ -48,6 +51,7 @@ class LiveTable:
     def ended(self, outcome: Outcome) -> None:
         """A step has ended."""
         self._running.pop(outcome.step, None)
+        self._names.add(outcome.step)
         self._ended.append(outcome)
 
     def __rich__(self) -> Group:

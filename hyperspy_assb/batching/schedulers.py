@@ -92,26 +92,41 @@ def run_on(client: Any, steps: Sequence[Step], redo: Redo, watcher: Watcher) -> 
     topic = f"hyperspy-assb-{uuid4().hex}"
     outcomes: dict[str, Outcome] = {}
     futures: dict[str, Any] = {}
-    begun = time.monotonic()
     with _listening(client, topic, watcher):
         try:
             for step in steps:
-                names = list(step.needs.values())
-                needed = [futures[name] for name in names]
-                futures[step.name] = client.submit(
-                    _on_worker, step, redo, topic, names, *needed, key=f"{step.name}-{uuid4().hex}", pure=False
-                )
+                futures[step.name] = _submit(client, step, redo, topic, futures)
             by_key = {future.key: name for name, future in futures.items()}
             planned = {step.name: step for step in steps}
-            for future in as_completed(list(futures.values())):
-                step = planned[by_key[future.key]]
-                outcome = _outcome(step, future, outcomes, time.monotonic() - begun)
-                outcomes[step.name] = outcome
-                watcher.ended(outcome)
+            for future in as_completed(list(futures.values()), loop=client.loop):
+                name = by_key[future.key]
+                if not _was_killed(future):
+                    outcomes[name] = _outcome(planned[name], future)
+                    watcher.ended(outcomes[name])
+            # Dask suspects all tasks that a dead worker had before it: one by one, it is known which of them kills.
+            for step in steps:
+                if step.name not in outcomes:
+                    futures[step.name] = _submit(client, step, redo, topic, outcomes)
+                    list(as_completed([futures[step.name]], loop=client.loop))
+                    outcomes[step.name] = _outcome(step, futures[step.name])
+                    watcher.ended(outcomes[step.name])
         finally:
             # After an interrupt: what has not begun does not begin.
             client.cancel([future for future in futures.values() if not future.done()])
     return [outcomes[step.name] for step in steps]
+
+
+def _submit(client: Any, step: Step, redo: Redo, topic: str, before: Mapping[str, Any]) -> Any:
+    """The future of a step; ``before`` has futures or outcomes of those that it needs."""
+    names = list(step.needs.values())
+    needed = [before[name] for name in names]
+    key = f"{step.name}-{uuid4().hex}"
+    return client.submit(_on_worker, step, redo, topic, names, *needed, key=key, pure=False)
+
+
+def _was_killed(future: Any) -> bool:
+    """Whether a task, or one that it needs, had workers that did not live to its end."""
+    return future.status == "error" and type(future.exception()).__name__ == "KilledWorker"
 
 
 @contextlib.contextmanager
@@ -136,7 +151,7 @@ def local_client(jobs: int) -> Iterator[Any]:
             silence_logs=logging.ERROR,
             env={THREADS_VARIABLE: str(threads)},
         ) as cluster,
-        distributed.Client(cluster) as client,
+        distributed.Client(cluster, set_as_default=False) as client,
     ):
         yield client
 
@@ -210,18 +225,14 @@ def _listening(client: Any, topic: str, watcher: Watcher) -> Iterator[None]:
             client.unsubscribe_topic(topic)
 
 
-def _outcome(step: Step, future: Any, before: Mapping[str, Outcome], seconds: float) -> Outcome:
+def _outcome(step: Step, future: Any) -> Outcome:
     """The outcome of a task, and of one whose worker did not live to tell it."""
     if future.status == "finished":
         found: Outcome = future.result()
         return found
-    lacking = [name for name in step.needs.values() if name in before and not before[name].status.whole]
-    if lacking:
-        message = f"it needs {lacking[0]}, which has no result."
-        return Outcome(step.name, step.kind, step.folder, StepStatus.NOT_RUN, message)
     error = future.exception() if future.status == "error" else None
-    if type(error).__name__ == "KilledWorker":
+    if _was_killed(future):
         message = "every process that ran it was killed, for want of memory perhaps: give it more, or a smaller file."
     else:
         message = f"it did not run to its end ({type(error).__name__}: {error})." if error else "it was cancelled."
-    return Outcome(step.name, step.kind, step.folder, StepStatus.FAILED, message, seconds, log=repr(error))
+    return Outcome(step.name, step.kind, step.folder, StepStatus.FAILED, message, log=repr(error))
