@@ -87,7 +87,8 @@ def _caches() -> dict[str, str]:
     import hyperspy_assb
 
     named = os.environ.get("NUMBA_CACHE_DIR")
-    place = Path(named) if named else Path(hyperspy_assb.__file__).parent / "__pycache__"
+    # Otherwise beside each module, as Python's own compiled files.
+    place = Path(named) if named else Path(hyperspy_assb.__file__).parent
     state = "" if os.access(place, os.W_OK) else ", which cannot be written"
     state += "" if may_be_trusted(place) or not place.exists() else ", which others may write to"
     found["compiled code"] = f"{_without_home(place)}{state}"

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import logging
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from hyperspy_assb.report.output import RECORD, Progress, check_target, is_resul
 
 LOG = "log.txt"
 """In the folder of a result: what was done when."""
+_FULL = 1_000_000
+"""Bytes; a disk with less left is full."""
 _logger = logging.getLogger(__name__)
 
 
@@ -99,11 +102,21 @@ def run_step(
                 write_key(folder, step, content)
             return ended(StepStatus.WRITTEN, findings=told.findings, warnings=told.warnings)
         except Exception as error:
-            message = " ".join(str(error).split()) or type(error).__name__
-            # What readers raise often says nothing without its kind.
-            message = message if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {message}"
             _logger.exception("%s: failed", step.name)
-            return ended(StepStatus.FAILED, message, log=log.getvalue())
+            return ended(StepStatus.FAILED, _in_words(error, step.folder), log=log.getvalue())
+
+
+def _in_words(error: Exception, folder: Path) -> str:
+    """Why a step failed, in one line."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    # What libraries raise often says nothing without its kind.
+    message = message if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {message}"
+    with contextlib.suppress(OSError):
+        # NumPy and HDF5 say that something was not written, not why.
+        place = next(path for path in folder.resolve().parents if path.is_dir())
+        if shutil.disk_usage(place).free < _FULL:
+            message += f" (There is no space left on the disk of {place}.)"
+    return message
 
 
 def _materials(paths: Sequence[Path]) -> contextlib.AbstractContextManager[None]:

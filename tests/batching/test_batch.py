@@ -6,6 +6,7 @@ import csv
 import html.parser
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -170,6 +171,36 @@ def test_a_damaged_key_is_no_key(place, content):
     hyperspy_assb.batch(recipe(), "out")
     (place / "out/fit/x00/step.json").write_text(content)
     assert statuses(hyperspy_assb.batch(recipe(), "out"))[0] == "failed"
+
+
+def test_a_disk_that_is_full_is_said(place, monkeypatch):
+    (place / "raw" / "x00.npy").write_bytes(b"cut")
+    full = shutil.disk_usage(place)._replace(free=4096)
+    monkeypatch.setattr(running.shutil, "disk_usage", lambda path: full)
+    found = hyperspy_assb.batch(recipe(), "out")
+    assert statuses(found) == ["failed"] + ["written"] * 3
+    assert f"no space left on the disk of {place}" in found.outcomes[0].message
+
+
+LIMITED = """
+import json, resource, sys
+sys.path.insert(0, sys.argv[1])
+from toy_work import use_toy_work
+use_toy_work()
+import hyperspy_assb
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+tables = {"inputs": {"maps": "raw/*.npy"}, "analysis": {"fit": {"input": "maps"}}}
+print(json.dumps([o.status.value for o in hyperspy_assb.batch(tables, "out").outcomes]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of processes")
+def test_what_cannot_be_written_is_not_there_and_the_others_are(place):
+    np.save(place / "raw" / "x01.npy", np.ones(50_000))
+    command = [sys.executable, "-c", LIMITED, str(HERE)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert json.loads(done.stdout) == ["written", "failed", "written", "written"]
+    assert sorted(path.name for path in (place / "out" / "fit").iterdir()) == ["x00", "x02", "x03"]
 
 
 class Links(html.parser.HTMLParser):
