@@ -187,12 +187,13 @@ class _LastResort(caching.UserWideCacheLocator):
         self._lineno = function.__code__.co_firstlineno
         if _LastResort._folder is None:
             _LastResort._folder = _temporary()
-        self._cache_path = str(Path(_LastResort._folder) / self.get_suitable_cache_subpath(file))
+        inside: str = self.get_suitable_cache_subpath(file)  # type: ignore[no-untyped-call,unused-ignore]
+        self._cache_path = str(Path(_LastResort._folder) / inside)
 
     def ensure_cache_path(self) -> None:
         """Nothing is checked: what cannot be kept is not kept."""
         with contextlib.suppress(OSError):
-            super().ensure_cache_path()
+            super().ensure_cache_path()  # type: ignore[no-untyped-call,unused-ignore]
 
 
 def _temporary() -> str:
@@ -209,16 +210,20 @@ _alive: list[Any] = []
 
 
 def _mend() -> None:
-    if getattr(caching.Cache, "_mended_by_hyperspy_assb", False):
+    # numba has no types, and its methods are not meant to be replaced.
+    cache: Any = caching.Cache
+    file: Any = caching.IndexDataCacheFile
+    places: Any = caching.CacheImpl
+    wrapper: Any = wrappers._GufuncWrapper
+    if getattr(cache, "_mended_by_hyperspy_assb", False):
         return
-    file = caching.IndexDataCacheFile
     file._load_index, file._load_data = _load_index, _load_data
     file._save_index, file._save_data, file.save = _save_index, _save_data, _save
-    caching.Cache.load_overload = _loading(caching.Cache.load_overload)
-    caching.Cache.save_overload = _saving(caching.Cache.save_overload)
-    caching.CacheImpl._locator_classes = [*caching.CacheImpl._locator_classes, _LastResort]
-    wrappers._GufuncWrapper.__init__ = _numbering(wrappers._GufuncWrapper.__init__)
-    caching.Cache._mended_by_hyperspy_assb = True
+    cache.load_overload = _loading(cache.load_overload)
+    cache.save_overload = _saving(cache.save_overload)
+    places._locator_classes = [*places._locator_classes, _LastResort]
+    wrapper.__init__ = _numbering(wrapper.__init__)
+    cache._mended_by_hyperspy_assb = True
 
 
 _mend()

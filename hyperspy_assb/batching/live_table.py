@@ -59,19 +59,19 @@ class LiveTable:
         head = Text(f"{len(self._ended)} of {self._planned} steps")
         for status, number in counts.items():
             head.append(f", {number} {status.value}", style=_STYLES[status])
-        table = Table(box=None, show_header=False, pad_edge=False)
-        for column in ("step", "what", "seconds"):
-            table.add_column(
-                column, overflow="ellipsis", no_wrap=True, justify="right" if column == "seconds" else None
-            )
+        longest = max(map(len, [*self._names, *self._running]), default=1)
+        table = Table(box=None, show_header=False, pad_edge=False, expand=True)
+        table.add_column("step", no_wrap=True, overflow="ellipsis", min_width=min(longest, 30))
+        table.add_column("what", no_wrap=True, overflow="ellipsis", ratio=1)
+        table.add_column("seconds", no_wrap=True, justify="right")
         now = time.monotonic()
         failed = [outcome for outcome in self._ended if not outcome.status.whole]
         running = list(self._running.items())[:_ROWS]
         for outcome in failed[-(_ROWS - len(running)) :] if len(running) < _ROWS else []:
             what = Text(f"{outcome.status.value}: {outcome.message}", style=_STYLES[outcome.status])
             table.add_row(Text(outcome.step), what, f"{outcome.seconds:.0f} s")
-        for step, (what, since) in running:
-            table.add_row(Text(step, style="bold"), Text(what), f"{now - since:.0f} s")
+        for step, (stage, since) in running:
+            table.add_row(Text(step, style="bold"), Text(stage), f"{now - since:.0f} s")
         return Group(head, table)
 
 

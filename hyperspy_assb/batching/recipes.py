@@ -207,7 +207,8 @@ def _link(
     table: dict[str, Any], kind: Kind, base: Path, references: Mapping[str, _Reference], place: str
 ) -> tuple[dict[str, Any], dict[str, Path], str]:
     """Options with names in place of files, the files by these names, and the analysis whose result is a reference."""
-    table, reads, analysis = dict(table), {}, ""
+    table, analysis = dict(table), ""
+    reads: dict[str, Path] = {}
     if "references" in table and "references" in kind.options:
         named = table["references"]
         if not isinstance(named, str):

@@ -142,7 +142,7 @@ def _with_paths(step: Step, needed: Mapping[str, Outcome]) -> dict[str, Any]:
     return {option: resolved(value) if option in named else value for option, value in step.options.items()}
 
 
-def _told_before(folder: Path) -> dict[str, tuple[str, ...]]:
+def _told_before(folder: Path) -> dict[str, Any]:
     """Findings and warnings of a result that was written earlier."""
     with contextlib.suppress(OSError, ValueError):
         record = json.loads((folder / RECORD).read_text("utf-8"))

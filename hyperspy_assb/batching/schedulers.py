@@ -83,8 +83,7 @@ def run_on(client: Any, steps: Sequence[Step], redo: Redo, watcher: Watcher) -> 
     SchedulerError
         If there is no worker.
     """
-    from distributed import as_completed
-
+    as_completed: Any = _distributed().as_completed
     if not client.scheduler_info(n_workers=-1)["workers"]:
         raise SchedulerError(
             "The cluster has no workers: start one with dask worker, and the address of the scheduler."

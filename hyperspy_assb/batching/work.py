@@ -90,7 +90,7 @@ def _compare(files: list[Path], options: dict[str, Any], folder: Path, progress:
     from hyperspy_assb.report.comparison import compare_signals, read_states, write_comparison
 
     box = options.pop("region", None)
-    limits = None if box is None else [tuple(map(int, part.split(":"))) for part in box.split(",")]
+    limits = None if box is None else [_limits(part) for part in box.split(",")]
     signals, regions, messages = read_states(files, limits)
     progress("compare", 0, 0)
     arguments = {key: options[key] for key in ("bias", "zero_loss") if key in options}
@@ -158,3 +158,8 @@ def _plan(options: dict[str, Any]) -> Any:
 
     tuples = {key: tuple(value) for key, value in options.items() if isinstance(value, list)}
     return Recipe(**{**options, **tuples})
+
+
+def _limits(part: str) -> tuple[int, int]:
+    low, high = part.split(":")
+    return int(low), int(high)
