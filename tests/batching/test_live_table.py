@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from rich.console import Console
@@ -11,9 +12,12 @@ from hyperspy_assb.batching.steps import Outcome, StepStatus
 
 
 def drawn(table: LiveTable) -> str:
-    console = Console(width=80, record=True, quiet=True)
-    console.print(table)
-    return console.export_text()
+    console = Console(width=80, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(table)
+    text = capture.get()
+    assert "steps" in text
+    return text
 
 
 def outcome(step: str, status: StepStatus, message: str = "") -> Outcome:
