@@ -55,7 +55,13 @@ class BatchReport:
         return "\n".join(lines)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row a step: analysis, status, message, seconds, and the page of the report below the folder."""
+        """The steps as a table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a step: its name, analysis, status, message, seconds, and the page of its report below the folder.
+        """
         import pandas as pd
 
         return pd.DataFrame([_row(outcome, self.folder) for outcome in self.outcomes], columns=list(_COLUMNS))

@@ -96,6 +96,8 @@ def parse(expression: str) -> Any:
     parsed = formula(first)
     for substitution in filter(None, substitutions):
         name, _, value = substitution.partition("=")
+        if not value.strip():
+            raise ValueError(f"{substitution!r} in {expression!r} is no substitution, as u = x / a would be.")
         parsed = parsed.subs(name.strip(), formula(value))
     return parsed
 
