@@ -29,7 +29,7 @@ from hyperspy_assb.batching.schedulers import run_here
 from hyperspy_assb.batching.steps import Outcome, Step, StepStatus
 from hyperspy_assb.errors import AssbError
 from hyperspy_assb.report.output import OutputError, whole_folder
-from hyperspy_assb.report.recipe import Recipe, UsageError, is_box, parse_elements, read_recipe
+from hyperspy_assb.report.recipe import Recipe, UsageError, is_box, parse_elements, parse_phases, read_recipe
 
 
 class _OneLineErrors(typer.core.TyperGroup):
@@ -83,6 +83,12 @@ assb batch night.toml --out results --jobs 4""",
 )
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the result; written whole or not at all.")]
+Materials = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--materials", help="TOML table of materials and electrodes of your own, as mine.toml; repeated for several."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace the folder once the new result is whole.")]
 
 
@@ -143,11 +149,14 @@ assb fit aluminium.dm3 --out result --elements Al --valence plasmon
 
 assb fit edx.emd --out edx --thickness 100 --k-factors factors.csv
 
+assb fit edx.emd --out edx --materials mine.toml --phases NMC811,argyrodite,carbon --k-factors factors.csv
+
 assb fit *.dm4 --out results --recipe recipe.toml
 
-A recipe holds [bold]elements[/bold] (a list), [bold]valence[/bold], [bold]references[/bold] (the name of a file,
-or a table of boxes by phase), [bold]thickness[/bold], [bold]k_factors[/bold] (the name of a file),
-[bold]absorption[/bold] and [bold]correct_energy[/bold] (true or false); options given here come before it."""
+A recipe holds [bold]elements[/bold] and [bold]phases[/bold] (lists), [bold]valence[/bold],
+[bold]references[/bold] (the name of a file, or a table of boxes by phase), [bold]thickness[/bold],
+[bold]k_factors[/bold] (the name of a file), [bold]absorption[/bold] and [bold]correct_energy[/bold] (true or false);
+options given here come before it."""
 )
 def fit(
     files: Annotated[list[Path], typer.Argument(help="Spectrum images in any format that HyperSpy reads.")],
@@ -155,10 +164,15 @@ def fit(
     elements: Annotated[
         str | None,
         typer.Option(
-            help="Elements whose edges are fitted, as Li,Fe,P,O (the default); of X-rays, those that are looked for, "
+            help="Elements whose edges are fitted, as Li,Fe,P,O (the default); of EDX, those that are looked for, "
             "by default those of the cell and of its preparation."
         ),
     ] = None,
+    phases: Annotated[
+        str | None,
+        typer.Option(help="EDX: materials that are looked for, as LiFePO4,LAGP,carbon; by default those of the cell."),
+    ] = None,
+    materials: Materials = None,
     valence: Annotated[str | None, typer.Option(help="continuum (the default), or plasmon for simple metals.")] = None,
     references: Annotated[
         list[str] | None,
@@ -168,22 +182,22 @@ def fit(
         ),
     ] = None,
     thickness: Annotated[
-        float | None, typer.Option(help="X-rays: mean thickness in nm, where the file does not hold what tells it.")
+        float | None, typer.Option(help="EDX: mean thickness in nm, where the file does not hold what tells it.")
     ] = None,
     k_factors: Annotated[
-        Path | None, typer.Option(help="X-rays: table of Cliff-Lorimer factors (line, factor, uncertainty).")
+        Path | None, typer.Option(help="EDX: table of Cliff-Lorimer factors (line, factor, uncertainty).")
     ] = None,
     absorption: Annotated[
-        bool | None, typer.Option(help="X-rays: correct for absorption in the specimen (the default).")
+        bool | None, typer.Option(help="EDX: correct for absorption in the specimen (the default).")
     ] = None,
     correct_energy: Annotated[
         bool | None,
-        typer.Option("--correct-energy", help="X-rays: correct energy axis and resolution by the lines first."),
+        typer.Option("--correct-energy", help="EDX: correct energy axis and resolution by the lines first."),
     ] = None,
     recipe: Annotated[Path | None, typer.Option(help="TOML file of what the options above say.")] = None,
     force: Force = False,
 ) -> None:
-    """Fit every pixel of low-loss spectrum images, and quantify delithiation where references are named; of X-ray maps,
+    """Fit every pixel of low-loss spectrum images, and quantify delithiation where references are named; of EDX maps,
     quantify elements and phases.
 
     Several files are written to a folder each, under the name of the file; those that fail do not stop the others.
@@ -192,6 +206,7 @@ def fit(
         options = {} if recipe is None else read_recipe(recipe)
         given = {
             "elements": parse_elements(elements),
+            "phases": parse_phases(phases),
             "valence": valence,
             "references": tuple(references) if references else None,
             "thickness": thickness,
@@ -203,6 +218,8 @@ def fit(
         targets = _targets(files, out)
     except UsageError as error:
         raise typer.BadParameter(str(error)) from None
+    with _one_line_failure():
+        _add_materials(materials)
     chosen, reads = _fit_options(plan)
     _run([Step(f.name, "fit", (f,), target, chosen, reads) for f, target in targets.items()], out, force=force)
 
@@ -216,9 +233,8 @@ def _fit_options(plan: Recipe) -> tuple[dict[str, Any], dict[str, Path]]:
     if plan.k_factors is not None:
         reads[Path(plan.k_factors).name] = Path(plan.k_factors)
         chosen["k_factors"] = Path(plan.k_factors).name
-    if plan.elements is not None:
-        chosen["elements"] = list(plan.elements)
-    return chosen, reads
+    lists = {name: list(chosen[name]) for name in ("elements", "phases") if name in chosen}
+    return {**chosen, **lists}, reads
 
 
 @app.command(
@@ -238,7 +254,7 @@ def compare(
     ] = None,
     bias: Annotated[str | None, typer.Option(help="Potential of each state in V, as 0,2,4.")] = None,
     zero_loss: Annotated[
-        str, typer.Option(help="common: one zero loss for all states; each: one for each, if resolutions differ.")
+        str, typer.Option(help="common: one zero-loss peak for all states; each: one for each, if resolutions differ.")
     ] = "common",
     normalisation: Annotated[str, typer.Option(help="Measure of thickness: log_ratio, area or none.")] = "log_ratio",
     permutations: Annotated[int, typer.Option(min=19, help="Permutations of blocks of pixels.")] = 999,
@@ -268,13 +284,17 @@ assb index scan.mib --phases lfp,fp,lagp,mine.cif --out maps --scale 0.012 --cen
 
 assb index scan.hspy --phases lfp,fp --out maps --no-calibrate
 
-Phases are [bold]lfp, fp, lagp, lvp[/bold], or paths of CIFs. The scan is read block by block: it need not fit in
+assb index scan.blo --materials mine.toml --phases NMC811,lagp --out maps
+
+Phases are materials that have a crystal structure ([bold]lfp, fp, lagp, lvp[/bold], and your own of
+[bold]--materials[/bold]), or paths of CIFs. The scan is read block by block: it need not fit in
 memory."""
 )
 def index(
     files: Annotated[list[Path], typer.Argument(help="4D-STEM scans in any format that HyperSpy reads.")],
     phases: Annotated[str, typer.Option(help="Phases that are offered, as lfp,fp,lagp, or paths of CIFs.")],
     out: Out,
+    materials: Materials = None,
     scale: Annotated[float | None, typer.Option(help="1/Å per pixel, where the file does not state it.")] = None,
     centre: Annotated[str | None, typer.Option(help="Column and row of the direct beam in pixels, as 128,130.")] = None,
     scan_rotation: Annotated[
@@ -314,6 +334,8 @@ def index(
         targets = _targets(files, out)
     except UsageError as error:
         raise typer.BadParameter(str(error)) from None
+    with _one_line_failure():
+        _add_materials(materials)
     _run([Step(f.name, "index", (f,), target, options, reads) for f, target in targets.items()], out, force=force)
 
 
@@ -381,6 +403,15 @@ def info() -> None:
         width = max(map(len, rows))
         for name, value in rows.items():
             console.print(Text(f"  {name:<{width}}  {value}"))
+
+
+def _add_materials(paths: list[Path] | None) -> None:
+    """Make the user's own materials known to every step of a command."""
+    if paths:
+        from hyperspy_assb.reference.materials import add_materials
+
+        for path in paths:
+            add_materials(path)
 
 
 def _parse_numbers(text: str, count: int) -> list[float]:

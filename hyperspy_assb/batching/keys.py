@@ -14,6 +14,7 @@ from typing import Any
 
 from hyperspy_assb import __version__
 from hyperspy_assb.batching.steps import Step
+from hyperspy_assb.errors import AssbFileNotFoundError
 
 KEY_FILE = "step.json"
 """In the folder of a result: its key, and what went into it."""
@@ -81,7 +82,7 @@ def hash_input(path: Path) -> str:
         If it cannot be read; FileNotFoundError if it is missing.
     """
     if not path.exists():
-        raise FileNotFoundError(f"There is no file {path}.")
+        raise AssbFileNotFoundError(f"There is no file {path}.")
     # Not at the top: help and errors of the command line do not wait for NumPy.
     from hyperspy_assb.provenance import describe_file
 

@@ -78,6 +78,10 @@ class LiveTable:
 @contextmanager
 def shown(planned: int) -> Iterator[LiveTable]:
     """Show the table on the standard error while the block runs, and what it came to at the end."""
-    table = LiveTable(planned)
-    with Live(table, console=Console(stderr=True), refresh_per_second=4):
-        yield table
+    table, console = LiveTable(planned), Console(stderr=True)
+    try:
+        with Live(table, console=console, refresh_per_second=4):
+            yield table
+    finally:
+        if not console.is_terminal:  # where it is drawn once, without the end of its last line
+            console.line()

@@ -123,6 +123,7 @@ def _box(value: Any) -> str:
 
 _EDX: dict[str, Check] = {
     "elements": _texts,
+    "phases": _texts,
     "thickness": _number(1e-3, 1e4, "nm"),
     "k_factors": _text,
     "absorption": _boolean,
@@ -151,7 +152,7 @@ KINDS: Mapping[str, Kind] = {
             "bin_width": _number(1e-3, 1e4, "nm"),
             "reach": _number(1e-3, 1e6, "nm"),
             "smooth": _number(0.0, 1e3, "pixels"),
-            **_EDX,
+            **{name: check for name, check in _EDX.items() if name != "phases"},
         },
         files=("k_factors",),
         required=("probe",),

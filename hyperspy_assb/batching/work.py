@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperspy_assb.report.output import Progress
+from hyperspy_assb.errors import AssbFileNotFoundError
+from hyperspy_assb.report.output import Progress, recorded_warnings
 
 
 @dataclass(frozen=True)
@@ -49,26 +50,26 @@ def do_work(kind: str, files: Sequence[Path], options: Mapping[str, Any], folder
     progress("read", 0, 0)
     for file in files:
         if not file.exists():
-            raise FileNotFoundError(f"There is no file {file}.")
+            raise AssbFileNotFoundError(f"There is no file {file}.")
     return _WORK[kind](list(files), dict(options), folder, progress)
 
 
 def _fit(files: list[Path], options: dict[str, Any], folder: Path, progress: Progress) -> Told:
     _import_quietly()
-    from hyperspy_assb.report.fits import fit_low_loss, fit_xrays
+    from hyperspy_assb.report.fits import fit_edx, fit_low_loss
 
     signal, messages = _read(files[0])
-    steps = fit_xrays if signal.metadata.Signal.signal_type == "EDS_TEM_ASSB" else fit_low_loss
+    steps = fit_edx if signal.metadata.Signal.signal_type == "EDS_TEM_ASSB" else fit_low_loss
     analysis = steps(signal, _plan(options), folder, progress, files=files, earlier_warnings=messages)
     return Told(tuple(analysis.findings), tuple(analysis.warnings))
 
 
 def _quantify(files: list[Path], options: dict[str, Any], folder: Path, progress: Progress) -> Told:
     _import_quietly()
-    from hyperspy_assb.report.fits import fit_xrays
+    from hyperspy_assb.report.fits import fit_edx
 
-    signal, messages = _read(files[0], x_rays=True)
-    analysis = fit_xrays(signal, _plan(options), folder, progress, files=files, earlier_warnings=messages)
+    signal, messages = _read(files[0], edx=True)
+    analysis = fit_edx(signal, _plan(options), folder, progress, files=files, earlier_warnings=messages)
     return Told(tuple(analysis.findings), tuple(analysis.warnings))
 
 
@@ -76,7 +77,7 @@ def _interface(files: list[Path], options: dict[str, Any], folder: Path, progres
     _import_quietly()
     from hyperspy_assb.report.interfaces import analyse_interface, write_interface
 
-    signal, messages = _read(files[0], x_rays=True)
+    signal, messages = _read(files[0], edx=True)
     progress("interface", 0, 0)
     analysis = analyse_interface(signal, options, files=files, earlier_warnings=messages)
     progress("write", 0, 0)
@@ -98,7 +99,8 @@ def _compare(files: list[Path], options: dict[str, Any], folder: Path, progress:
     result, found = compare_signals(signals, region=regions, options=ComparisonOptions(**chosen), **arguments)
     progress("write", 0, 0)
     write_comparison(result, folder, (*messages, *found), files)
-    return Told(tuple(result.conclusions), (*messages, *found))
+    said = tuple(message for message in (*messages, *found) if message not in result.notes)
+    return Told(tuple(result.summary().splitlines()), said)
 
 
 def _index(files: list[Path], options: dict[str, Any], folder: Path, progress: Progress) -> Told:
@@ -135,22 +137,14 @@ def _import_quietly() -> None:
         importlib.import_module("hyperspy_assb.signals.eels.signal")
 
 
-def _read(file: Path, *, x_rays: bool = False) -> tuple[Any, tuple[str, ...]]:
+def _read(file: Path, *, edx: bool = False) -> tuple[Any, tuple[str, ...]]:
     """Spectra of a file, and what was warned of when they were read."""
     from hyperspy_assb.signals.eds.signal import load_eds_spectrum_image
     from hyperspy_assb.signals.loading import load_spectra
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        signal = load_eds_spectrum_image(file) if x_rays else load_spectra(file)
-    # Not those of libraries for programmers, which are subclasses; ours are for users.
-    return signal, tuple(dict.fromkeys(str(w.message) for w in caught if _is_for_users(w.category)))
-
-
-def _is_for_users(category: type[Warning]) -> bool:
-    from hyperspy_assb.errors import AssbWarning
-
-    return category is UserWarning or issubclass(category, AssbWarning)
+    with recorded_warnings() as messages:
+        signal = load_eds_spectrum_image(file) if edx else load_spectra(file)
+    return signal, tuple(messages)
 
 
 def _plan(options: dict[str, Any]) -> Any:

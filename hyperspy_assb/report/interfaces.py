@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperspy_assb import provenance
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.output import recorded_warnings, write_record
 from hyperspy_assb.report.writing import add_parameters
@@ -71,7 +72,7 @@ def analyse_interface(
     chosen = dict(options)
     line, phase = chosen.pop("line", None), chosen.pop("phase", None)
     if line is not None and phase is not None:
-        raise ValueError("Give line or phase, not both.")
+        raise AssbValueError("Give line or phase, not both.")
     if line is not None:
         import hyperspy.api as hs
 

@@ -13,6 +13,8 @@ from typing import Any
 import sympy
 from sympy.core.function import FunctionClass
 
+from hyperspy_assb.errors import AssbValueError
+
 _CHARACTERS = re.compile(r"[\w\s.,+\-*/^%()<>=!&|~]*")
 _MAX_LENGTH = 20_000
 _NODES = (
@@ -62,7 +64,9 @@ def formula(text: str) -> Any:
     "__import__('os').system('echo')" is no formula: it may hold numbers, symbols, operators and functions only.
     """
     if not _is_formula(text):
-        raise ValueError(f"{text[:200]!r} is no formula: it may hold numbers, symbols, operators and functions only.")
+        raise AssbValueError(
+            f"{text[:200]!r} is no formula: it may hold numbers, symbols, operators and functions only."
+        )
     return sympy.sympify(text)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import sympy
 from sympy.core.function import AppliedUndef
 
+from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError
 from hyperspy_assb.fitting.expressions.checked_text import formula
 
 # Functions that numba or :mod:`~hyperspy_assb.fitting.spectra.special_functions` compute, by SymPy's names.
@@ -97,7 +98,7 @@ def parse(expression: str) -> Any:
     for substitution in filter(None, substitutions):
         name, _, value = substitution.partition("=")
         if not value.strip():
-            raise ValueError(f"{substitution!r} in {expression!r} is no substitution, as u = x / a would be.")
+            raise AssbValueError(f"{substitution!r} in {expression!r} is no substitution, as u = x / a would be.")
         parsed = parsed.subs(name.strip(), formula(value))
     return parsed
 
@@ -115,7 +116,7 @@ class Reader:
         """The node as a real expression."""
         real, imaginary = self.parts(node)
         if imaginary != 0:
-            raise NotImplementedError(f"The expression {self._expression!r} is complex; take re() or im() of it.")
+            raise AssbNotImplementedError(f"The expression {self._expression!r} is complex; take re() or im() of it.")
         return real
 
     def parts(self, node: Any) -> tuple[Any, Any]:
@@ -146,12 +147,14 @@ class Reader:
             return node.func(*[self.real(side) for side in node.args])
         if isinstance(node, (sympy.And, sympy.Or, sympy.Not)):
             return node.func(*[self.condition(argument) for argument in node.args])
-        raise NotImplementedError(f"{node} is not a comparison, in the expression {self._expression!r}.")
+        raise AssbNotImplementedError(f"{node} is not a comparison, in the expression {self._expression!r}.")
 
     def _choice(self, name: str, node: Any) -> Any:
         if name != "Piecewise":
             if len(node.args) != 3:
-                raise ValueError(f"where() takes a condition and two values, in the expression {self._expression!r}.")
+                raise AssbValueError(
+                    f"where() takes a condition and two values, in the expression {self._expression!r}."
+                )
             condition, true, false = node.args
             return Select(self.condition(condition), self.real(true), self.real(false))
         result = sympy.nan
