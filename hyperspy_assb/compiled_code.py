@@ -25,6 +25,8 @@ from typing import Any
 from numba.core import caching
 from numba.np.ufunc import wrappers
 
+from hyperspy_assb.errors import AssbValueError
+
 _SEAL = b"hyperspy_assb sha256 "
 """Behind the end of a pickle, which does not mind: with the hash that follows, it tells damage."""
 _OLD = 3600.0
@@ -79,12 +81,12 @@ def _read(path: str) -> bytes:
     data = Path(path).read_bytes()
     if not may_be_trusted(path):
         _tell("%s belongs to another user, or everybody may write to it: compiled code is not taken from there.", path)
-        raise ValueError("not to be trusted")
+        raise AssbValueError("not to be trusted")
     end = len(data) - hashlib.sha256().digest_size
     start = max(end - len(_SEAL), 0)
     # Files of numba itself have no seal.
     if data[start:end] == _SEAL and hashlib.sha256(data[:start]).digest() != data[end:]:
-        raise ValueError("damaged")
+        raise AssbValueError("damaged")
     return data
 
 

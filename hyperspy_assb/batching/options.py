@@ -53,7 +53,7 @@ class Kind:
 def _number(low: float, high: float, unit: str) -> Check:
     def check(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise ValueError(f"a number from {low:g} to {high:g}{' ' if unit else ''}{unit}")
+            raise AssbValueError(f"a number from {low:g} to {high:g}{' ' if unit else ''}{unit}")
         return float(value)
 
     return check
@@ -62,7 +62,7 @@ def _number(low: float, high: float, unit: str) -> Check:
 def _whole_number(low: int) -> Check:
     def check(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            raise ValueError(f"a whole number from {low}")
+            raise AssbValueError(f"a whole number from {low}")
         return value
 
     return check
@@ -71,7 +71,7 @@ def _whole_number(low: int) -> Check:
 def _one_of(*words: str) -> Check:
     def check(value: Any) -> str:
         if value not in words:
-            raise ValueError(f"one of {', '.join(words)}")
+            raise AssbValueError(f"one of {', '.join(words)}")
         return str(value)
 
     return check
@@ -79,20 +79,20 @@ def _one_of(*words: str) -> Check:
 
 def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError("true or false")
+        raise AssbValueError("true or false")
     return value
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise ValueError("a text")
+        raise AssbValueError("a text")
     return value
 
 
 def _texts(value: Any) -> list[str]:
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, list) or not parts or not all(isinstance(p, str) and p.strip() for p in parts):
-        raise ValueError('a list such as ["Li", "Fe"]')
+        raise AssbValueError('a list such as ["Li", "Fe"]')
     return list(dict.fromkeys(part.strip() for part in parts))
 
 
@@ -100,7 +100,7 @@ def _numbers(count: int) -> Check:
     def check(value: Any) -> list[float]:
         plain = isinstance(value, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
         if not plain or len(value) != count or not all(map(math.isfinite, value)):
-            raise ValueError(f"a list of {count} numbers")
+            raise AssbValueError(f"a list of {count} numbers")
         return [float(v) for v in value]
 
     return check
@@ -117,7 +117,7 @@ def is_box(text: Any) -> bool:
 def _box(value: Any) -> str:
     # Where a region ends is said here: files of several states need not have one size.
     if not is_box(value) or not re.fullmatch(r"[^:]+:[^:]+(,[^:]+:[^:]+)*", value.replace(" ", "")):
-        raise ValueError('pixels such as "0:40,10:64" (rows, columns; the end is not included)')
+        raise AssbValueError('pixels such as "0:40,10:64" (rows, columns; the end is not included)')
     return str(value).replace(" ", "")
 
 
