@@ -1,4 +1,5 @@
 from . import acom, components, errors, models, plotting, provenance, reference, signals, simulation
+from .batching.batch import batch
 from .models.lmfit_bridge import to_lmfit
 from .reference.materials import add_materials, electrodes, materials
 from .signals.acom.phase_comparison import compare_phases
@@ -17,6 +18,7 @@ __all__ = [
     "__version__",
     "acom",
     "add_materials",
+    "batch",
     "compare_fits",
     "compare_phases",
     "components",

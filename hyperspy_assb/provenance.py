@@ -223,7 +223,8 @@ def describe_file(path: str | PathLike[str]) -> dict[str, Any]:
     Parameters
     ----------
     path
-        A file. Of its path only the name is kept: folders differ between machines, the content does not.
+        A file, or a folder that is one to HyperSpy, such as a .zspy store: its hash is that of the names and contents
+        of all files in it. Of the path only the name is kept: folders differ between machines, the content does not.
 
     Returns
     -------
@@ -245,9 +246,18 @@ def describe_file(path: str | PathLike[str]) -> dict[str, Any]:
     7
     """
     path = Path(path)
+    if not path.is_dir():
+        return {"name": path.name, "size": path.stat().st_size, "sha256": _hash_file(path)}
+    inside = sorted(entry for entry in path.rglob("*") if entry.is_file())
+    whole = hashlib.sha256()
+    for file in inside:
+        whole.update(f"{file.relative_to(path).as_posix()}\0{_hash_file(file)}\0".encode())
+    return {"name": path.name, "size": sum(file.stat().st_size for file in inside), "sha256": whole.hexdigest()}
+
+
+def _hash_file(path: Path) -> str:
     with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"name": path.name, "size": path.stat().st_size, "sha256": digest}
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def record(
