@@ -19,11 +19,13 @@ from hyperspy_assb.eels.scattering.joint_model import refine_shapes as refine_sh
 from hyperspy_assb.eels.scattering.low_loss_components import Component as LowLossComponent
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
 from hyperspy_assb.eels.scattering.separability import Separability, edge_separability
+from hyperspy_assb.fitting.solver.noise_claim import Noise
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role
 from hyperspy_assb.models import multifit as batched
 from hyperspy_assb.models import results
 from hyperspy_assb.models.compile import compile_model
+from hyperspy_assb.models.recorded_noise import model_noise
 
 _EVALUATED = 64
 """Spectra of the model evaluated together: little memory for their transforms."""
@@ -62,6 +64,7 @@ class ASSBEELSModel(EELSModel):
         self._compiled: tuple[Any, ...] | None = None
         self.fit_quality: results.FitQuality | None = None
         self._covariance: results.Covariance | None = None
+        self._started_noise: Noise | None = None
         super().__init__(signal1D, auto_background, auto_add_edges, low_loss, GOS, None, gos_file_path)
         self._whitelist["plural_scattering"] = None
         if dictionary is not None:
@@ -268,7 +271,7 @@ class ASSBEELSModel(EELSModel):
         fitted = np.flatnonzero(self._fitted() & np.isfinite(joint.values).all(axis=1))
         if self.fit_quality is None or not fitted.size:
             raise RuntimeError("Fit the model first: m.multifit().")
-        detector = batched.detector_from_metadata(self.signal)
+        detector = model_noise(self).broad
         return edge_separability(replace(joint, values=joint.values[fitted]), detector)
 
     def _fitted(self) -> NDArray[np.bool_]:
@@ -283,7 +286,7 @@ def create_low_loss_model(signal: Any, spectra: LowLossMap, options: LowLossOpti
     Parameters
     ----------
     signal : ASSBEELSSpectrum
-        Low-loss spectra with the zero loss in range. What they tell of gain and read noise is noted in its metadata.
+        Low-loss spectra with the zero loss in range.
     spectra
         The same as arrays.
     options
@@ -300,13 +303,12 @@ def create_low_loss_model(signal: Any, spectra: LowLossMap, options: LowLossOpti
         If the beam energy or an angle is unset, so that areal densities are only relative.
     """
     started = start_joint_fit(spectra, options)
-    joint, detector = started.joint, started.detector
+    joint = started.joint
     model = ASSBEELSModel(signal, auto_background=False, auto_add_edges=False, plural_scattering=True)
     model.extend([_as_hyperspy(component) for component in started.components])
     if joint.mask.size < spectra.energy.size:
         model.set_signal_range(float(spectra.energy[0]), float(spectra.energy[joint.mask.size - 1]))
-    noise = {"gain_factor": detector.gain, "gain_offset": detector.read_noise**2}
-    signal.metadata.set_item(batched.VARIANCE, noise)
+    model._started_noise = started.noise
     parameters = [parameter for component in model for parameter in component.parameters]
     for parameter, free, values in zip(parameters, joint.free, joint.values.T, strict=True):
         parameter.free = bool(free)
@@ -342,7 +344,7 @@ def refine_shapes(model: ASSBEELSModel, masks: Mapping[str, NDArray[np.bool_]]) 
     energy = np.array(model.axis.axis, dtype=float)
     data = model.signal.data.compute() if model.signal._lazy else model.signal.data
     counts = np.asarray(data, dtype=float).reshape(-1, energy.size)
-    detector = batched.detector_from_metadata(model.signal)
+    detector = model_noise(model).broad
     _, shapes = refine_shapes_of_arrays(model.joint_model(), (counts, energy), masks, detector)
     apply_shapes(model, shapes)
     return shapes

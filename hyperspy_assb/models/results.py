@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from hyperspy_assb.fitting.solver.correlated_errors import CorrelatedErrors
 from hyperspy_assb.fitting.solver.fit_statistics import (
     LEAST_VARIANCE,
     InformationCriteria,
@@ -23,6 +24,7 @@ from hyperspy_assb.fitting.solver.fit_statistics import (
     evaluate_reduced,
     information_criteria,
 )
+from hyperspy_assb.fitting.solver.noise_claim import Noise
 from hyperspy_assb.fitting.solver.spectra_fit import BLOCK, Detector, FitProblem, FitResult, Status
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.models.compile import Compiled, Slot
@@ -47,8 +49,10 @@ class Evidence:
         "ML-poisson" or "ls".
     known_variance
         Whether the sum of squares is in units of a variance that was known before.
-    detector
-        Gain and read noise.
+    noise
+        Gain and read noise, and where they come from.
+    correlated
+        What correlation of neighbouring channels does to each part; None where there is none.
     """
 
     parts: tuple[tuple[FitProblem, NDArray[np.int64]], ...]
@@ -57,7 +61,13 @@ class Evidence:
     switches: NDArray[np.bool_]
     loss_function: str
     known_variance: bool
-    detector: Detector
+    noise: Noise
+    correlated: tuple[CorrelatedErrors | None, ...]
+
+    @property
+    def detector(self) -> Detector:
+        """Gain and read noise of single channels."""
+        return self.noise.detector
 
     @classmethod
     def of(
@@ -69,7 +79,8 @@ class Evidence:
         *,
         loss_function: str,
         known_variance: bool,
-        detector: Detector,
+        noise: Noise,
+        correlated: Sequence[CorrelatedErrors | None],
     ) -> Evidence:
         """Of a HyperSpy model that has just been fitted."""
         return cls(
@@ -79,7 +90,8 @@ class Evidence:
             switches=np.array(model._channel_switches, dtype=bool),
             loss_function=loss_function,
             known_variance=known_variance,
-            detector=detector,
+            noise=noise,
+            correlated=tuple(correlated),
         )
 
     @property
@@ -124,7 +136,7 @@ class Evidence:
             return chi_squared_p_value(self.result.deviance, self.result.dof)
         found = np.full(self.result.deviance.size, np.nan)
         gain, noise = self.detector.gain, self.detector.read_noise / self.detector.gain
-        for problem, columns in self.parts:
+        for (problem, columns), widened in zip(self.parts, self.correlated, strict=True):
             fitted = np.flatnonzero(problem.rows & self.result.usable & np.isfinite(self.result.deviance))
             numbered = bool(getattr(problem.model, "numbers_spectra", False))
             for first in range(0, fitted.size, BLOCK):
@@ -135,8 +147,11 @@ class Evidence:
                 if numbered:
                     theta = np.column_stack([theta, rows])
                 expectation, jacobian = evaluate_reduced(problem.model, theta, problem.free, problem.ties)
+                deviance = self.result.deviance[rows]
+                if widened is not None:
+                    deviance = widened.independent_deviance(deviance, self.result.dof[rows])
                 found[rows] = deviance_p_value(
-                    self.result.deviance[rows],
+                    deviance,
                     expectation / gain,
                     int(problem.free.sum()),
                     problem.mask,
@@ -252,6 +267,22 @@ class FitQuality:
     def bic(self) -> Any:
         """Bayesian information criterion; see :func:`.statistics.information_criteria`. Of two models the smaller."""
         return self._as_map(self.evidence.criteria().bic, "Bayesian information criterion")
+
+    @property
+    def fitted_by_batches(self) -> bool:
+        """Whether it is known what the fit went by."""
+        return self._evidence is not None
+
+    @property
+    def noise(self) -> Noise:
+        """Gain, read noise and correlation of channels that the errors come from, and why these.
+
+        Raises
+        ------
+        RuntimeError
+            If the quality does not come from a batched fit.
+        """
+        return self.evidence.noise
 
     @property
     def evidence(self) -> Evidence:

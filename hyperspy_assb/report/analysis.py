@@ -17,7 +17,7 @@ from hyperspy_assb.eels.scattering.separability import Separability
 from hyperspy_assb.fitting.solver.spectra_fit import Status
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.models.eels import ASSBEELSModel, apply_shapes
-from hyperspy_assb.models.multifit import detector_from_metadata
+from hyperspy_assb.models.recorded_noise import model_noise
 from hyperspy_assb.report import findings
 from hyperspy_assb.report.delithiation import delithiation_maps
 from hyperspy_assb.report.output import Progress, recorded_warnings
@@ -224,7 +224,7 @@ def collect_maps(
         return stored["values"] * usable, stored["std"] * usable
 
     centre, centre_std = value("ZeroLossPeak", "centre")
-    electrons = np.asarray(signal.data, dtype=float).sum(axis=-1) / detector_from_metadata(signal).gain
+    electrons = np.asarray(signal.data, dtype=float).sum(axis=-1) / model_noise(model).broad.gain
     maps = {
         "electrons": as_map(electrons, "Recorded electrons"),
         "zero_loss_centre": as_map(centre, "Zero-loss centre", "eV"),
@@ -284,7 +284,7 @@ def tabulate(maps: Mapping[str, Map]) -> pd.DataFrame:
 def shared_parameters(model: ASSBEELSModel) -> dict[str, Any]:
     """Range, detector and the values that are the same in every pixel."""
     used = np.array(model.axis.axis)[model._channel_switches]
-    detector = detector_from_metadata(model.signal)
+    noise = model_noise(model)
     fixed = {
         component.name: {
             f"{p.name} ({p.units})" if p.units else p.name: float(p.value) for p in component.parameters if not p.free
@@ -295,8 +295,9 @@ def shared_parameters(model: ASSBEELSModel) -> dict[str, Any]:
         "fit": {
             "energy range (eV)": f"{used[0]:.2f} to {used[-1]:.2f}",
             "channel width (eV)": float(model.axis.scale),
-            "gain (counts per electron)": detector.gain,
-            "read noise (counts)": detector.read_noise,
+            "gain (counts per electron)": noise.broad.gain,
+            "read noise (counts)": noise.detector.read_noise,
+            "noise": noise.sentence,
             "free parameters per spectrum": sum(len(c.free_parameters) for c in model),
             "components": [c.name for c in model],
         },

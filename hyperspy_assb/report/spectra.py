@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.models.eels import ASSBEELSModel
-from hyperspy_assb.models.multifit import detector_from_metadata
+from hyperspy_assb.models.recorded_noise import model_noise
 
 COMPONENT_NAMES = {
     "ZeroLossPeak": "zero loss",
@@ -89,7 +89,7 @@ def choose_spectra(model: ASSBEELSModel, pixels: Mapping[str, int] | None = None
     energy = np.array(model.axis.axis, dtype=float)
     counts = np.asarray(model.signal.data, dtype=float).reshape(-1, energy.size)
     active = [c for c in model if c.active]
-    detector = detector_from_metadata(model.signal)
+    detector = model_noise(model).detector
     for name, pixel in pixels.items():
         values = {c: np.array([[np.ravel(p.map["values"])[pixel] for p in c.parameters]]) for c in active}
 

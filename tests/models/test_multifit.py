@@ -13,7 +13,8 @@ from hyperspy_assb.components import DarkLevel, FePO4ValenceBand, VolumePlasmon,
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, Status
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.models.eels import ASSBEELSModel
-from hyperspy_assb.models.multifit import detector_from_metadata, multifit
+from hyperspy_assb.models.multifit import multifit
+from hyperspy_assb.models.recorded_noise import recorded_detector
 from hyperspy_assb.signals import ASSBEELSSpectrum
 
 ENERGY = -10.0 + 0.25 * np.arange(300)
@@ -279,12 +280,12 @@ def test_a_model_of_another_signal():
 
 def test_detector_from_metadata():
     signal = hs.signals.Signal1D(np.ones(10))
-    assert detector_from_metadata(signal) == Detector(1.0, 0.0)
+    assert recorded_detector(signal.metadata) == Detector(1.0, 0.0)
     node = "Signal.Noise_properties.Variance_linear_model"
     signal.metadata.set_item(node, {"gain_factor": 2.5, "gain_offset": 16.0, "correlation_factor": 1.0})
-    assert detector_from_metadata(signal) == Detector(2.5, 4.0)
+    assert recorded_detector(signal.metadata) == Detector(2.5, 4.0)
     signal.metadata.set_item(f"{node}.gain_offset", -1.0)
-    assert detector_from_metadata(signal) == Detector(2.5, 0.0)
+    assert recorded_detector(signal.metadata) == Detector(2.5, 0.0)
 
 
 def test_the_detector_sets_the_errors():

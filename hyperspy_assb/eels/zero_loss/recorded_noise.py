@@ -1,4 +1,4 @@
-"""Gain, read noise and dark level that low-loss spectra tell."""
+"""Noise and dark level that low-loss spectra tell, beside what was recorded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.zero_loss.position import find_centre
+from hyperspy_assb.fitting.solver.noise_claim import Noise, NoiseSource, judge_noise
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 
 FloatArray = NDArray[np.float64]
@@ -15,21 +16,28 @@ SMOOTH, FAR, FEWEST_DARK = 4.0, 10.0, 8
 """Full widths from the zero loss beyond which spectra are smooth, and before it beyond which there are no electrons;
 channels that tell the dark level."""
 _SAMPLE = 300
-"""Spectra that tell gain and read noise."""
-_FEWEST_SMOOTH = 50
-"""Smooth channels, of all spectra together, without which nothing is told."""
-_GROUP, _MOST_GROUPS = 25, 50
-"""Channels of like counts whose scatter is taken together, at least, and the most of such groups."""
-_MEDIAN_OF_SQUARE = 0.4549
-"""Median of the square of a standard normal deviate, whose mean is 1."""
+"""Spectra that tell the noise."""
+_FEWEST_SMOOTH = 20
+"""Smooth channels without which nothing is told."""
 
 
-def estimate_detector(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, fwhm: float) -> tuple[Detector, float]:
-    """Gain, read noise and dark level, from the scatter of neighbouring channels.
+def dark_level(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, fwhm: float) -> float:
+    """Counts per channel far before the zero loss, where there are no electrons; 0 where too few channels are recorded.
 
-    Second differences of smooth stretches of the spectra have six times the variance of a channel; against the mean it
-    is a straight line whose slope is the gain and whose intercept is the variance of the read noise. A detector whose
-    point spread correlates neighbours looks quieter than it is.
+    Parameters
+    ----------
+    counts, energy, centre, fwhm
+        As for :func:`low_loss_noise`.
+    """
+    counts, offset = np.asarray(counts, dtype=float), _offset(energy, centre)
+    dark = offset < -FAR * fwhm
+    return float(np.median(counts[dark])) if dark.sum() >= FEWEST_DARK * len(counts) else 0.0
+
+
+def low_loss_noise(
+    counts: ArrayLike, energy: FloatArray, centre: ArrayLike, fwhm: float, claim: Detector | None = None
+) -> Noise:
+    """Compare what was recorded of the noise with the scatter of the smooth stretches of low-loss spectra.
 
     Parameters
     ----------
@@ -41,38 +49,33 @@ def estimate_detector(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, 
         Zero-loss position in eV, shape (S,).
     fwhm
         Width of the zero loss in eV.
+    claim
+        Gain and read noise as they were recorded; None where nobody did.
 
     Returns
     -------
-    detector, dark_level
-        Gain, read noise, and the mean of the channels far before the zero loss, in counts per channel (0 where there
-        are fewer than 8).
+    noise
+        What is used and why; see :func:`.noise_claim.judge_noise`. :attr:`.Noise.broad` is the detector whose noise
+        gives features broader than the point spread of the camera their right errors.
     """
-    counts = np.asarray(counts, dtype=float)
-    mean = (counts[:, :-2] + counts[:, 1:-1] + counts[:, 2:]) / 3.0
-    variance = np.diff(counts, n=2, axis=1) ** 2 / 6.0
-    offset = energy[1:-1] - np.asarray(centre)[:, np.newaxis]
-    smooth = (np.abs(offset) > SMOOTH * fwhm) & np.isfinite(offset)
-    dark = smooth & (offset < -FAR * fwhm)
-    level = float(np.median(counts[:, 1:-1][dark])) if dark.sum() >= FEWEST_DARK * len(counts) else 0.0
-    if smooth.sum() < _FEWEST_SMOOTH:
-        return Detector(), level
-    electrons, scatter = np.maximum(mean[smooth] - level, 0.0), variance[smooth]
-    order = np.argsort(electrons, kind="stable")
-    groups = np.array_split(order, min(_MOST_GROUPS, order.size // _GROUP))
-    x = np.array([electrons[g].mean() for g in groups])
-    # The median knows nothing of X-ray spikes.
-    robust = np.array(
-        [np.median(scatter[g]) / _MEDIAN_OF_SQUARE if np.median(scatter[g]) > 0 else scatter[g].mean() for g in groups]
+    counts, centre = np.asarray(counts, dtype=float), np.asarray(centre, dtype=float)
+    good = np.isfinite(counts).all(axis=1) & np.isfinite(centre) & np.any(counts, axis=1)
+    if not good.any():
+        said = "No spectrum with a zero-loss peak tells the noise: a perfect counter, or what was recorded, is taken on trust."
+        return Noise(claim or Detector(), NoiseSource.TRUSTED, said)
+    counts, centre = counts[good], centre[good]
+    first = int(np.searchsorted(energy, centre.max() + SMOOTH * fwhm))
+    last = int(np.searchsorted(energy, centre.min() - FAR * fwhm))
+    segments = tuple(
+        stretch
+        for stretch, size in ((slice(first, energy.size), energy.size - first), (slice(0, last), last))
+        if size >= _FEWEST_SMOOTH
     )
-    weight = 1.0 / np.maximum(robust, 1e-3 * robust.max() + 1e-12)
-    slope, intercept = np.polyfit(x, robust, 1, w=weight)
-    gain = float(np.clip(slope, 1e-3, None)) if slope > 0 else 1.0
-    return Detector(gain=gain, read_noise=float(np.sqrt(max(intercept, 0.0)))), level
+    return judge_noise(counts - dark_level(counts, energy, centre, fwhm), claim, segments=segments)
 
 
-def detector_of(spectra: LowLossMap, fwhm: float) -> Detector:
-    """Gain and read noise as they were recorded, or as the spectra tell them where nobody measured them.
+def noise_of(spectra: LowLossMap, fwhm: float) -> Noise:
+    """Noise of low-loss spectra, beside what was recorded.
 
     Parameters
     ----------
@@ -81,13 +84,13 @@ def detector_of(spectra: LowLossMap, fwhm: float) -> Detector:
     fwhm
         Width of the zero loss in eV.
     """
-    if spectra.detector is not None:
-        return spectra.detector
     count = len(spectra.counts)
     some = np.unique(np.linspace(0, count - 1, min(_SAMPLE, count)).astype(int))
     counts = np.asarray(spectra.counts[some])
     counts = counts[np.isfinite(counts).all(axis=1) & np.any(counts, axis=1)]
-    if not len(counts):
-        return Detector()
-    centre = find_centre(counts, spectra.energy).centre
-    return estimate_detector(counts, spectra.energy, centre, fwhm)[0]
+    centre = find_centre(counts, spectra.energy).centre if len(counts) else np.zeros(0)
+    return low_loss_noise(counts, spectra.energy, centre, fwhm, spectra.detector)
+
+
+def _offset(energy: FloatArray, centre: ArrayLike) -> FloatArray:
+    return np.asarray(energy - np.asarray(centre, dtype=float)[:, np.newaxis])

@@ -14,7 +14,7 @@ from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.statistics.precision import DoseInformation
 from hyperspy_assb.models.current import Current, compile_current, detectable_amount
-from hyperspy_assb.models.multifit import detector_from_metadata
+from hyperspy_assb.models.recorded_noise import model_noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +179,8 @@ def predict_precision(
     dose : float or sequence of float
         Expected electrons in one spectrum, counted in the channels of the signal range of the model.
     detector : Detector, optional
-        Gain and read noise; from the metadata of the signal by default.
+        Gain and read noise; by default those that the last batched fit of the model went by, else what was recorded
+        beside what the spectra of the signal tell.
     target : (component, parameter), or sequence of such pairs, optional
         What to report; all free parameters by default.
 
@@ -226,7 +227,7 @@ def predict_precision(
     158200.0
     """
     doses = _checked_dose(dose)
-    detector = detector_from_metadata(model.signal) if detector is None else detector
+    detector = model_noise(model).broad if detector is None else detector
     current = compile_current(model)
     if not current.free:
         raise ValueError("No parameter of the model is free: there is nothing to be estimated.")

@@ -12,7 +12,7 @@ from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
 from hyperspy_assb.eels.scattering.separability import NEAR_EDGE_UNCERTAINTY
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, SolverOptions, fit_spectra
 from hyperspy_assb.models.compile import compile_model
-from hyperspy_assb.models.multifit import detector_from_metadata
+from hyperspy_assb.models.recorded_noise import model_noise
 from hyperspy_assb.signals.eels.delithiation import load_delithiation
 from hyperspy_assb.simulation import micro_battery
 
@@ -200,7 +200,7 @@ def test_wrong_shapes_do_what_is_said(battery, edge, shape):
     model = battery.eels_after.inav[:4, :4].create_low_loss_model(("Li", "Fe", "P"))
     model.multifit(show_progressbar=False)
     thickness = np.ravel(model.t_over_lambda())
-    said = near_edge_errors(model.joint_model(), thickness, detector_from_metadata(model.signal), atoms=2000.0)
+    said = near_edge_errors(model.joint_model(), thickness, model_noise(model).broad, atoms=2000.0)
     compiled = compile_model(model)
     column = {name: k for k, name in enumerate(compiled.names)}
     usable = thickness > 0.02
