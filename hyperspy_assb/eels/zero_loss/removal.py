@@ -13,7 +13,10 @@ from scipy.ndimage import uniform_filter1d
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.zero_loss import tail
 from hyperspy_assb.eels.zero_loss.peak_shape import PeakShape
-from hyperspy_assb.eels.zero_loss.position import ZeroLossEstimate, ZeroLossStatus, estimate_centre
+from hyperspy_assb.eels.zero_loss.position import ZeroLossEstimate, ZeroLossStatus, estimate_centre, find_centre
+from hyperspy_assb.eels.zero_loss.recorded_noise import low_loss_noise
+from hyperspy_assb.fitting.solver.noise_claim import Noise
+from hyperspy_assb.fitting.solver.spectra_fit import Detector
 
 FloatArray = NDArray[np.float64]
 RemovalMethod = Literal["fit", "mirror", "reference"]
@@ -21,6 +24,8 @@ METHODS: tuple[RemovalMethod, ...] = ("fit", "mirror", "reference")
 
 # Interpolation by four points: neighbours up to three channels apart share counts.
 _BANDS = 3
+_NOISE_SPECTRA = 256
+"""Spectra that tell the noise."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,7 @@ def remove_zero_loss(
     method: RemovalMethod = "fit",
     reference: ArrayLike | None = None,
     reference_energy: ArrayLike | None = None,
-    gain: float | None = 1.0,
-    read_variance: float = 0.0,
+    detector: Detector | None = None,
     shape: PeakShape | None = None,
 ) -> ZeroLossRemoval:
     """Subtract the zero-loss peak from every spectrum.
@@ -75,10 +79,8 @@ def remove_zero_loss(
         The vacuum spectrum, shape (R,), for ``"reference"``.
     reference_energy
         Its channels in eV, shape (R,), as wide as those of `energy`; None: those of `energy`.
-    gain
-        Counts per electron; None: estimated.
-    read_variance
-        Variance of a channel without electrons, in counts squared.
+    detector
+        Gain and read noise; None: as the spectra tell, see :func:`.recorded_noise.low_loss_noise`.
     shape
         Shape of the peak from an earlier call of :func:`estimate_centre`; None: estimated.
 
@@ -99,10 +101,13 @@ def remove_zero_loss(
     """
     check_arguments(method, reference)
     axis = np.asarray(energy, dtype=np.float64)
-    estimate = estimate_centre(counts, axis, gain=gain, read_variance=read_variance, shape=shape)
+    if detector is None:
+        detector = removal_noise(counts, axis).detector
+    read_variance = detector.read_noise**2
+    estimate = estimate_centre(counts, axis, gain=detector.gain, read_variance=read_variance, shape=shape)
     leading = np.asarray(counts).shape[:-1]
     data = np.asarray(counts, dtype=np.float64).reshape(-1, axis.size)
-    variance = _noise(data, estimate.gain, read_variance)
+    variance = _noise(data, detector.gain, read_variance)
     found = np.flatnonzero(np.isfinite(estimate.centre.reshape(-1)))
     spectrum = np.full(data.shape, np.nan)
     total = np.full(data.shape, np.nan)
@@ -126,6 +131,25 @@ def remove_zero_loss(
         bands.reshape(*leading, _BANDS, axis.size),
         estimate,
     )
+
+
+def removal_noise(counts: ArrayLike, energy: FloatArray, claim: Detector | None = None) -> Noise:
+    """Noise of spectra whose zero loss is not known yet.
+
+    Parameters
+    ----------
+    counts
+        Recorded counts, shape (..., E).
+    energy
+        Centres of the channels in eV, shape (E,).
+    claim
+        Gain and read noise as they were recorded; None where nobody did.
+    """
+    rows = np.asarray(counts, dtype=np.float64).reshape(-1, energy.size)
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _NOISE_SPECTRA)).astype(int))]
+    found = find_centre(rows, energy, gain=None)
+    width = found.fwhm[np.isfinite(found.fwhm)]
+    return low_loss_noise(rows, energy, found.centre, float(np.median(width)) if width.size else 1.0, claim)
 
 
 def check_arguments(method: str, reference: object) -> None:

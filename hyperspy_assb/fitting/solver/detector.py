@@ -69,8 +69,8 @@ class NoiseEstimate:
         return max(1.0 + 2.0 * float(self.correlation.sum()), 0.05)
 
     def level_ratio(self, claim: Detector) -> float:
-        """Scatter over what a claim says of it, where there are most counts."""
-        return float(self.squares[-1] / max(float(claim.variance(self.levels[-1:])[0]), 1e-300))
+        """Scatter over what a claim says of it, at usual counts."""
+        return float(np.median(self.squares / np.maximum(claim.variance(self.levels), 1e-300)))
 
 
 def estimate_noise(

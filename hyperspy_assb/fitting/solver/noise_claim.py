@@ -180,10 +180,14 @@ def _judge_few(found: NoiseEstimate, claim: Detector | None, count: int) -> Nois
 
 
 def _agrees(found: NoiseEstimate, claim: Detector) -> bool:
-    """Whether the scatter at every height of the counts is that of a claim."""
+    """Whether the scatter at every height of the counts is that of a claim.
+
+    Where there are most counts a model that misses them adds to their scatter: that alone refutes nothing.
+    """
     ratio = found.squares / np.maximum(claim.variance(found.levels), 1e-300)
     allowed = _MARGIN + _SIGNIFICANT * found.squares_std / np.maximum(found.squares, 1e-300)
-    return bool(np.all(np.abs(np.log(np.maximum(ratio, 1e-300))) < allowed))
+    off = np.log(np.maximum(ratio, 1e-300))
+    return bool(np.all(np.abs(off[:-1]) < allowed[:-1]) and off[-1] > -allowed[-1])
 
 
 def _close(one: float, other: float, relative_std: float) -> bool:
