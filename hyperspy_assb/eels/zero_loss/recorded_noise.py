@@ -63,15 +63,21 @@ def low_loss_noise(
     if not good.any():
         said = "No spectrum with a zero-loss peak tells the noise: a perfect counter, or what was recorded, is taken on trust."
         return Noise(claim or Detector(), NoiseSource.TRUSTED, said)
-    counts, centre = counts[good], centre[good]
-    first = int(np.searchsorted(energy, centre.max() + SMOOTH * fwhm))
-    last = int(np.searchsorted(energy, centre.min() - FAR * fwhm))
+    counts, centre = counts[good] - dark_level(counts[good], energy, centre[good], fwhm), centre[good]
+    # By whole channels, which leaves noise as it is: what spectra share is then shared.
+    shifts = np.rint((centre - np.median(centre)) / (energy[1] - energy[0])).astype(int)
+    counts = np.stack([np.roll(row, -shift) for row, shift in zip(counts, shifts, strict=True)])
+    middle = float(np.median(centre))
+    # Channels at either end hold what was rolled in from the other.
+    rolled, end = max(int(-shifts.min()), 0), energy.size - max(int(shifts.max()), 0)
+    first = max(int(np.searchsorted(energy, middle + SMOOTH * fwhm)), rolled)
+    last = min(int(np.searchsorted(energy, middle - FAR * fwhm)), end)
     segments = tuple(
         stretch
-        for stretch, size in ((slice(first, energy.size), energy.size - first), (slice(0, last), last))
+        for stretch, size in ((slice(first, end), end - first), (slice(rolled, last), last - rolled))
         if size >= _FEWEST_SMOOTH
     )
-    return judge_noise(counts - dark_level(counts, energy, centre, fwhm), claim, segments=segments)
+    return judge_noise(counts, claim, segments=segments)
 
 
 def noise_of(spectra: LowLossMap, fwhm: float) -> Noise:

@@ -24,6 +24,10 @@ METHODS: tuple[RemovalMethod, ...] = ("fit", "mirror", "reference")
 
 # Interpolation by four points: neighbours up to three channels apart share counts.
 _BANDS = 3
+_ALLOWED, _SEEN = 1.5, 1.0
+"""Standard errors by which a tail may lie above what was recorded; and of a channel, by which it is lowered visibly."""
+_KNOWN, _LENGTHS, _LONGEST = 0.05, (3, 7, 15), 15
+"""Relative error to which what was recorded must be known, and the numbers of channels that are averaged for it."""
 _NOISE_SPECTRA = 256
 """Spectra that tell the noise."""
 
@@ -44,12 +48,16 @@ class ZeroLossRemoval:
         is not in it. Zero for the other methods.
     estimate
         Positions, widths and status of the peaks.
+    lowered
+        Whether the tail lay above what was recorded, and was lowered to it, shape (...): what the losses are there is then
+        only known to be little.
     """
 
     spectrum: FloatArray
     variance: FloatArray
     covariance: FloatArray
     estimate: ZeroLossEstimate
+    lowered: NDArray[np.bool_]
 
 
 def remove_zero_loss(
@@ -121,6 +129,8 @@ def remove_zero_loss(
         vacuum = np.asarray(reference, dtype=np.float64)
         vacuum_axis = axis if reference_energy is None else np.asarray(reference_energy, dtype=np.float64)
         spectrum[found], total[found] = _remove_by_reference(pixels, vacuum, vacuum_axis)
+    lowered = np.zeros(data.shape[0], dtype=bool)
+    spectrum[found], lowered[found] = _keep_to_recorded(pixels, spectrum[found])
     failed = np.isnan(spectrum[found]).all(axis=1)
     status = estimate.status.reshape(-1).copy()
     status[found[failed]] = ZeroLossStatus.NOT_CONVERGED
@@ -130,6 +140,7 @@ def remove_zero_loss(
         total.reshape(*leading, axis.size),
         bands.reshape(*leading, _BANDS, axis.size),
         estimate,
+        lowered.reshape(leading),
     )
 
 
@@ -200,6 +211,44 @@ def _take(estimate: ZeroLossEstimate, rows: NDArray[np.int64]) -> ZeroLossEstima
 def _noise(counts: FloatArray, gain: float, read: float) -> FloatArray:
     """Variance of recorded counts; the expectation is taken from five channels, so that a zero is not certain."""
     return gain * np.maximum(uniform_filter1d(counts, 5, axis=-1, mode="nearest"), 0.2 * gain) + read
+
+
+def _keep_to_recorded(pixels: _Pixels, spectrum: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Lower the tails that lie above what was recorded, and say which.
+
+    A loss is no less than 0: the tail is multiplied by what was recorded, averaged over as many channels as make it known
+    to 5 %, over the tail, where that is below 1; beyond what was fitted by the lowest such share so far.
+    """
+    out, lowered = spectrum.copy(), np.zeros(len(spectrum), dtype=bool)
+    loss = pixels.energy - pixels.estimate.centre[:, None]
+    for i in np.flatnonzero(np.isfinite(spectrum).all(axis=1)):
+        first = int(np.searchsorted(loss[i], 0.0))
+        beyond = int(np.searchsorted(loss[i], tail.LOSS_SIDE * pixels.estimate.fwhm[i])) - first
+        removed = pixels.counts[i, first:] - spectrum[i, first:]
+        if removed.size < 2 or not (removed > 0.0).any():
+            continue
+        level, error = _running_level(pixels.counts[i, first:], pixels.variance[i, first:])
+        most = np.maximum(level + _ALLOWED * error, 0.0)
+        share = np.clip(most / np.maximum(removed, 1e-300), 0.0, 1.0)
+        share[beyond:] = np.minimum.accumulate(share[beyond:])
+        share[removed <= 0.0] = 1.0
+        if (share < 1.0).any():
+            lowered[i] = bool((removed * (1.0 - share) > _SEEN * np.sqrt(pixels.variance[i, first:])).any())
+            out[i, first:] = pixels.counts[i, first:] - removed * share
+    return out, lowered
+
+
+def _running_level(counts: FloatArray, variance: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean of as few neighbours as tell it to 5 %, and its standard error, shape (E,)."""
+    level, error = counts.copy(), np.sqrt(np.maximum(variance, 0.0))
+    rough = uniform_filter1d(counts, _LONGEST, mode="nearest")
+    spread = uniform_filter1d(variance, _LONGEST, mode="nearest")
+    wanted = spread / np.maximum(_KNOWN * rough, 1e-300) ** 2
+    for size in _LENGTHS:
+        longer = wanted > 0.5 * size
+        level[longer] = uniform_filter1d(counts, size, mode="nearest")[longer]
+        error[longer] = np.sqrt(uniform_filter1d(variance, size, mode="nearest")[longer] / size)
+    return level, error
 
 
 def _remove_by_fit(pixels: _Pixels) -> tuple[FloatArray, FloatArray]:

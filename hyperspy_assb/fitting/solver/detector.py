@@ -31,12 +31,18 @@ _GROUPS = 5
 """Groups of channels of like counts."""
 _RANK_LIMIT = 1e-6
 """Singular value of whitened spectra, over the first, that is rounding of 32 bits."""
+_MOST_GROUPS, _CHANNELS_OF_GROUP = 60, 60
+"""Groups of channels of like counts whose scatter is taken together, at most, and the channels of each, at least."""
+_MANY_ELECTRONS = 30.0
+"""Electrons, or what read noise is worth, from which the median of squares tells their mean."""
+_HIDDEN = 0.05
+"""Share of the scatter that may be counting noise where it does not grow with the counts."""
 _ROUNDS = 20
 """Times that the weights are taken from the variance that was found last."""
 _SPIKE = 25.0
 """Squared residual over its variance above which it is a spike and not noise."""
 _EXACT = 1e-10
-"""Scatter, as a share of the counts, that is rounding."""
+"""Scatter, as a share of the highest counts, that is rounding."""
 
 
 @dataclass(frozen=True)
@@ -119,18 +125,19 @@ def estimate_noise(
     known = None if expectation is None else np.asarray(expectation[good], dtype=float)
     many = len(counts) >= FEWEST_SPECTRA
     high_pass = _filter(max(sizes), many)
+    rounding = _EXACT * float(np.abs(counts).max())
+    long = [segment for segment, size in zip(segments, sizes, strict=True) if size >= high_pass.window]
     parts = [
-        _Segment.of(counts[:, segment], None if known is None else known[:, segment], high_pass)
-        for segment, size in zip(segments, sizes, strict=True)
-        if size >= high_pass.window
+        _Segment.of(counts[:, segment], None if known is None else known[:, segment], high_pass, rounding)
+        for segment in long
     ]
-    rough = _rough_gain(parts)
-    filtered, level, scale, taken = [], [], [], np.zeros((0, max(sizes)))
-    for part, segment in zip(parts, [s for s, n in zip(segments, sizes, strict=True) if n >= high_pass.window], strict=True):
+    rough = _rough_detector(parts, high_pass)
+    filtered, level, scale, bright, taken = [], [], [], [], []
+    for part, segment in zip(parts, long, strict=True):
         # The same for all spectra but for a factor each: what they share stays shared.
-        typical = part.level.mean(axis=0) + part.floor
-        height = part.level.mean(axis=1, keepdims=True) / typical.mean()
-        deviation = np.sqrt(rough * typical * np.maximum(height, 1e-3))
+        typical = part.level.mean(axis=0)
+        height = np.maximum(part.level.mean(axis=1, keepdims=True) / max(typical.mean(), 1e-300), 1e-3)
+        deviation = np.sqrt(np.maximum(rough.variance(typical), 1e-3 * rough.variance(typical).mean()) * height)
         white, own = _take_shared(part.rest / deviation, many)
         if directions is not None:
             own = np.concatenate([own, directions[:, segment]])
@@ -139,13 +146,19 @@ def estimate_noise(
         filtered.append(high_pass.apply(white))
         level.append(part.level[:, inner])
         scale.append(deviation[:, inner] ** 2)
-        if part.rest.shape[1] == max(sizes):
-            taken = np.linalg.svd(own, full_matrices=False)[2][: len(own)] if len(own) else taken
-    longest = max(range(len(filtered)), key=lambda k: filtered[k].shape[1])
-    found = estimate_autocovariance(filtered[longest], high_pass, taken, correlated=many)
-    square = np.concatenate([(f**2 * s).ravel() for f, s in zip(filtered, scale, strict=True)]) / found.filtered
+        bright.append(rough.gain * typical[inner] > rough.read_noise**2)
+        taken.append(np.linalg.svd(own, full_matrices=False)[2][: len(own)] if len(own) else own)
+    # Read noise is that of each channel; the point spread correlates the noise of electrons.
+    count = [int(b.sum()) for b in bright]
+    which = int(np.argmax(count)) if max(count) >= _FEWEST_CHANNELS else int(np.argmax([f.shape[1] for f in filtered]))
+    used = bright[which] if max(count) >= _FEWEST_CHANNELS else None
+    found = estimate_autocovariance(filtered[which], high_pass, taken[which], used=used, correlated=many)
+    square = np.concatenate([(f**2 * s).ravel() for f, s in zip(filtered, scale, strict=True)])
     heights = np.concatenate([own.ravel() for own in level])
-    detector = _fit_variance(square, heights)
+    seen = _fit_variance(square, heights)
+    single = high_pass.mixing()[0, 0]
+    detector = Detector(seen.gain / found.filtered, seen.read_noise / np.sqrt(single))
+    square *= detector.variance(heights) / np.maximum(seen.variance(heights), 1e-300)
     return NoiseEstimate(
         detector, found.correlation, found.relative_std, *_group(square, heights, detector, found.correlation)
     )
@@ -192,10 +205,11 @@ class _Segment:
     rest: FloatArray
     level: FloatArray
     filtered: FloatArray
-    floor: float
 
     @classmethod
-    def of(cls, counts: FloatArray, expectation: FloatArray | None, high_pass: HighPass) -> _Segment:
+    def of(
+        cls, counts: FloatArray, expectation: FloatArray | None, high_pass: HighPass, rounding: float
+    ) -> _Segment:
         half = high_pass.window // 2
         if expectation is None:
             smooth = np.pad(high_pass.smooth(counts), ((0, 0), (half, half)), mode="edge")
@@ -204,25 +218,22 @@ class _Segment:
             rest, level = counts - expectation, expectation
         level = np.maximum(level, 0.0)
         filtered = high_pass.apply(rest)
-        if np.abs(filtered).max() <= _EXACT * np.abs(counts).max():
+        if np.abs(filtered).max() <= rounding:
             filtered = np.zeros_like(filtered)
-        return cls(rest, level, filtered, max(1e-3 * float(level.mean()), 1e-300))
+        return cls(rest, level, filtered)
 
 
-def _rough_gain(parts: Sequence[_Segment]) -> float:
-    """Scatter over counts where there are most counts."""
-    ratios = []
+def _rough_detector(parts: Sequence[_Segment], high_pass: HighPass) -> Detector:
+    """Gain and read noise as if channels were independent and nothing had been fitted."""
+    squares, levels = [], []
     for part in parts:
         half = (part.level.shape[1] - part.filtered.shape[1]) // 2
-        level = part.level[:, half : part.level.shape[1] - half]
-        bright = level >= np.median(level)
-        ratios.append(part.filtered[bright] ** 2 / (level[bright] + part.floor))
-    found = np.concatenate(ratios)
-    rough = float(np.median(found)) / MEDIAN_OF_SQUARE
-    rough = rough if rough > 0.0 else float(found.mean())
-    if not rough > 0.0:
+        squares.append(part.filtered.ravel() ** 2)
+        levels.append(part.level[:, half : part.level.shape[1] - half].ravel())
+    square = np.concatenate(squares)
+    if not square.any():
         raise ValueError("The gain cannot be estimated: the counts do not scatter.")
-    return rough
+    return _fit_variance(square / high_pass.mixing()[0, 0], np.concatenate(levels))
 
 
 def _take_shared(white: FloatArray, many: bool) -> tuple[FloatArray, FloatArray]:
@@ -244,17 +255,31 @@ def _fit_variance(square: FloatArray, level: FloatArray) -> Detector:
     """Gain and read noise from squared residuals and expectations."""
     gain, offset = float(np.median(square) / MEDIAN_OF_SQUARE / max(level.mean(), 1e-300)), 0.0
     gain = gain if gain > 0.0 else float(square.mean() / max(level.mean(), 1e-300))
+    order = np.argsort(level, kind="stable")
+    groups = [g for g in np.array_split(order, max(min(_MOST_GROUPS, order.size // _CHANNELS_OF_GROUP), 2)) if g.size]
+    heights = np.array([level[g].mean() for g in groups])
+    usual = np.array([np.median(square[g]) for g in groups]) / MEDIAN_OF_SQUARE
     for _ in range(_ROUNDS):
         variance = gain * level + offset
         # A few electrons where hardly any are expected are no spike.
         kept = square < _SPIKE * (variance + gain**2)
+        mean = np.array([square[g][kept[g]].mean() if kept[g].any() else np.nan for g in groups])
+        # Where there are many electrons squares have one distribution, and what lies beyond it are spikes and misfits.
+        robust = np.where((gain * heights + offset > _MANY_ELECTRONS * gain**2) & (usual > 0.0), usual, mean)
+        found = np.isfinite(robust)
+        expected = gain * heights[found] + offset
         # The variance of a squared residual: of a normal deviate, and what single electrons have beyond it.
-        weight = kept / (2.0 * variance**2 + 0.5 * gain**3 * level + 1e-24 * variance.max() ** 2)
-        gain, offset = _line_not_below_zero(level, square, weight)
+        weight = 1.0 / (2.0 * expected**2 + 0.5 * gain * gain * gain * heights[found] + 1e-24 * expected.max() ** 2)
+        gain, offset = _line_not_below_zero(heights[found], robust[found], weight)
         if not gain > 0.0:
             break
     if not gain > 0.0:
-        raise ValueError("The gain cannot be estimated: the scatter of the counts does not grow with their height.")
+        # Noise that does not grow with the counts is that of reading them; the gain is at most what it hides.
+        whole = max(offset, float(np.median(usual)))
+        if not whole > 0.0:
+            raise ValueError("The gain cannot be estimated: the counts do not scatter.")
+        gain = min(1.0, _HIDDEN * whole / max(float(heights.mean()), 1e-300))
+        offset = (1.0 - _HIDDEN) * whole
     return Detector(gain=float(gain), read_noise=float(np.sqrt(offset)))
 
 
@@ -267,7 +292,9 @@ def _group(
     order = kept[np.argsort(level[kept], kind="stable")]
     groups = [g for g in np.array_split(order, _GROUPS) if g.size]
     levels = np.array([level[g].mean() for g in groups])
-    squares = np.array([square[g].mean() for g in groups])
+    bright = detector.variance(levels) > _MANY_ELECTRONS * detector.gain**2
+    usual = np.array([np.median(square[g]) for g in groups]) / MEDIAN_OF_SQUARE
+    squares = np.where(bright & (usual > 0.0), usual, [square[g].mean() for g in groups])
     spread = 1.0 + 2.0 * float((correlation**2).sum())
     alone = np.array([(2.0 * variance[g] ** 2 * spread + detector.gain**3 * level[g]).mean() / g.size for g in groups])
     return levels, squares, np.sqrt(alone)

@@ -15,6 +15,8 @@ _ORDER = 2
 """Of the polynomials that pass for smooth: parabolas over a window."""
 _CHANNELS_PER_LAG = 5
 """Channels of a window for each lag that it tells: longer correlations pass for smooth."""
+_FURTHEST, _PULL = 2, 1.0
+"""Furthest lags whose covariance is pulled towards none, and how hard."""
 _SPIKE = 6.0
 """Standard deviations beyond which a channel is a spike."""
 _LEVEL = 1e-4
@@ -113,7 +115,12 @@ class Autocovariance:
 
 
 def estimate_autocovariance(
-    filtered: FloatArray, high_pass: HighPass, directions: FloatArray, *, correlated: bool = True
+    filtered: FloatArray,
+    high_pass: HighPass,
+    directions: FloatArray,
+    *,
+    used: NDArray[np.bool_] | None = None,
+    correlated: bool = True,
 ) -> Autocovariance:
     """Autocovariance of noise before it was filtered, from covariances after it.
 
@@ -125,6 +132,8 @@ def estimate_autocovariance(
         The filter.
     directions
         What was fitted and taken off before it, as orthonormal whitened vectors, shape (D, E).
+    used
+        Channels that tell, shape (E - window + 1,); all by default.
     correlated
         Whether neighbours may be correlated.
 
@@ -134,12 +143,13 @@ def estimate_autocovariance(
         If the residuals do not scatter.
     """
     square = filtered**2
-    usual = float(np.median(square)) / MEDIAN_OF_SQUARE
+    used = np.ones(filtered.shape[1], dtype=bool) if used is None else used
+    usual = float(np.median(square[:, used])) / MEDIAN_OF_SQUARE
     if not usual > 0.0:
-        usual = float(square.mean())
+        usual = float(square[:, used].mean())
     if not usual > 0.0:
         raise ValueError("The gain cannot be estimated: the counts do not scatter.")
-    kept = square < _SPIKE**2 * usual
+    kept = (square < _SPIKE**2 * usual) & used
     values = np.where(kept, filtered, 0.0)
     n = high_pass.lags + 1 if correlated else 1
     width = values.shape[1]
@@ -151,9 +161,13 @@ def estimate_autocovariance(
         # Noise of autocovariance c has the variance q C q along a vector q, and has lost it there.
         along = np.array([((m > 0) + 1.0) * (directions[:, m:] * directions[:, : size - m]).sum(axis=1) for m in range(n)])
         for lag in range(n):
-            mixing[lag] -= along @ (taken[:, lag:] * taken[:, : width - lag]).sum(axis=1) / (width - lag)
-    covariances = np.linalg.solve(mixing, found)
-    inverse = np.linalg.inv(mixing)
+            pairs = used[lag:] & used[: width - lag]
+            mixing[lag] -= along @ (taken[:, lag:] * taken[:, : width - lag])[:, pairs].sum(axis=1) / max(pairs.sum(), 1)
+    # What is correlated over all lags alike is hardly told from what is smooth: the furthest are taken for next to none.
+    furthest = np.zeros((min(_FURTHEST, n - 1), n))
+    furthest[np.arange(len(furthest)), n - 1 - np.arange(len(furthest))] = _PULL
+    inverse = np.linalg.pinv(np.concatenate([mixing, furthest]))[:, :n]
+    covariances = inverse @ found
     errors = inverse @ high_pass.scatter()[:n, :n] @ inverse.T / number[0] * covariances[0] ** 2
     variance = float(covariances[0])
     if not variance > 0.0:
