@@ -157,7 +157,7 @@ def estimate_noise(
     heights = np.concatenate([own.ravel() for own in level])
     seen = _fit_variance(square, heights)
     single = high_pass.mixing()[0, 0]
-    detector = Detector(seen.gain / found.filtered, seen.read_noise / np.sqrt(single))
+    detector = Detector(seen.gain / found.filtered, float(seen.read_noise / np.sqrt(single)))
     square *= detector.variance(heights) / np.maximum(seen.variance(heights), 1e-300)
     return NoiseEstimate(
         detector, found.correlation, found.relative_std, *_group(square, heights, detector, found.correlation)
