@@ -15,6 +15,8 @@ _FOOT = (-2.5, -1.75)
 """Full widths before the peak where a zero loss has gone: what precedes a plasmon, a Lorentzian of losses, has not."""
 _MOST_AT_FOOT = 0.034
 """Counts there over those of the peak: 0.002 to 0.023 on real zero losses, 0.038 to 0.047 on plasmons."""
+_WIDE_AT_FOOT = 0.01
+"""The same for peaks that are too wide."""
 _DARK = -4.0
 """Full widths before the peak beyond which the dark level is taken."""
 _FEWEST_DARK = 8
@@ -53,7 +55,7 @@ def not_zero_losses(
     """
     refused = np.zeros(len(counts), dtype=bool)
     doubtful = np.flatnonzero(np.isfinite(centre) & (np.abs(centre) > _CALIBRATED))
-    shares, heights, errors = [], [], []
+    shares, heights, errors, seen = [], [], [], []
     for row in doubtful:
         x = (energy - centre[row]) / fwhm[row]
         dark = x < _DARK
@@ -66,13 +68,15 @@ def not_zero_losses(
         else:
             level = float(before.min()) if before.size else 0.0
         share = float(counts[row][foot].mean()) - level if foot.any() else 0.0
+        seen.append(bool(foot.any()))
         shares.append(share)
         heights.append(height - level)
         errors.append(np.sqrt(gain * max(share, gain) / max(foot.sum(), 1)))
     if not doubtful.size:
         return refused
     share, height, error = np.array(shares), np.array(heights), np.array(errors)
-    refused[doubtful] = (fwhm[doubtful] > WIDEST) | (share - _SIGNIFICANT * error > _MOST_AT_FOOT * height)
+    wide = (fwhm[doubtful] > WIDEST) & (~np.array(seen) | (share > _WIDE_AT_FOOT * height))
+    refused[doubtful] = wide | (share - _SIGNIFICANT * error > _MOST_AT_FOOT * height)
     together = np.nansum(share) - _SIGNIFICANT * np.sqrt(np.nansum(error**2))
     if together > _MOST_AT_FOOT * np.nansum(height):
         # What few electrons hide in each spectrum, all of them together show.

@@ -24,7 +24,7 @@ METHODS: tuple[RemovalMethod, ...] = ("fit", "mirror", "reference")
 
 # Interpolation by four points: neighbours up to three channels apart share counts.
 _BANDS = 3
-_ALLOWED, _SEEN = 1.5, 1.0
+_ALLOWED, _SEEN = 2.5, 1.0
 """Standard errors by which a tail may lie above what was recorded; and of a channel, by which it is lowered visibly."""
 _KNOWN, _LENGTHS, _LONGEST = 0.05, (3, 7, 15), 15
 """Relative error to which what was recorded must be known, and the numbers of channels that are averaged for it."""
@@ -130,7 +130,7 @@ def remove_zero_loss(
         vacuum_axis = axis if reference_energy is None else np.asarray(reference_energy, dtype=np.float64)
         spectrum[found], total[found] = _remove_by_reference(pixels, vacuum, vacuum_axis)
     lowered = np.zeros(data.shape[0], dtype=bool)
-    spectrum[found], lowered[found] = _keep_to_recorded(pixels, spectrum[found])
+    spectrum[found], lowered[found] = _keep_to_recorded(pixels, spectrum[found], total[found])
     failed = np.isnan(spectrum[found]).all(axis=1)
     status = estimate.status.reshape(-1).copy()
     status[found[failed]] = ZeroLossStatus.NOT_CONVERGED
@@ -213,7 +213,9 @@ def _noise(counts: FloatArray, gain: float, read: float) -> FloatArray:
     return gain * np.maximum(uniform_filter1d(counts, 5, axis=-1, mode="nearest"), 0.2 * gain) + read
 
 
-def _keep_to_recorded(pixels: _Pixels, spectrum: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
+def _keep_to_recorded(
+    pixels: _Pixels, spectrum: FloatArray, total: FloatArray
+) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Lower the tails that lie above what was recorded, and say which.
 
     A loss is no less than 0: the tail is multiplied by what was recorded, averaged over as many channels as make it known
@@ -228,7 +230,8 @@ def _keep_to_recorded(pixels: _Pixels, spectrum: FloatArray) -> tuple[FloatArray
         if removed.size < 2 or not (removed > 0.0).any():
             continue
         level, error = _running_level(pixels.counts[i, first:], pixels.variance[i, first:])
-        most = np.maximum(level + _ALLOWED * error, 0.0)
+        own = np.maximum(total[i, first:] - pixels.variance[i, first:], 0.0)
+        most = np.maximum(level + _ALLOWED * np.sqrt(error**2 + own), 0.0)
         share = np.clip(most / np.maximum(removed, 1e-300), 0.0, 1.0)
         share[beyond:] = np.minimum.accumulate(share[beyond:])
         share[removed <= 0.0] = 1.0
