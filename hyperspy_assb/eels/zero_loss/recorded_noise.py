@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import nnls
 
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.zero_loss.position import find_centre
@@ -17,12 +18,17 @@ SMOOTH, FAR, FEWEST_DARK = 4.0, 10.0, 8
 channels that tell the dark level."""
 _SAMPLE = 300
 """Spectra that tell the noise."""
+_DARK_PARTS = 12
+"""Stretches of channels far before the zero loss whose medians tell the dark level."""
 _FEWEST_SMOOTH = 20
 """Smooth channels without which nothing is told."""
 
 
 def dark_level(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, fwhm: float) -> float:
-    """Counts per channel far before the zero loss, where there are no electrons; 0 where too few channels are recorded.
+    """Counts per channel that no electron makes, from far before the zero loss; 0 where too few channels are recorded.
+
+    There a zero loss has no more than its Lorentzian tail, which falls with the square of the distance: what does not fall
+    is the dark level.
 
     Parameters
     ----------
@@ -31,7 +37,15 @@ def dark_level(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, fwhm: f
     """
     counts, offset = np.asarray(counts, dtype=float), _offset(energy, centre)
     dark = offset < -FAR * fwhm
-    return float(np.median(counts[dark])) if dark.sum() >= FEWEST_DARK * len(counts) else 0.0
+    if dark.sum() < FEWEST_DARK * len(counts):
+        return 0.0
+    distance, height = offset[dark], counts[dark]
+    parts = np.array_split(np.argsort(distance, kind="stable"), min(_DARK_PARTS, dark.sum() // len(counts)))
+    medians = np.array([np.median(height[part]) for part in parts])
+    if medians.min() < 0.0:
+        return float(np.median(height))
+    tail = np.array([np.mean(1.0 / distance[part] ** 2) for part in parts])
+    return float(nnls(np.stack([np.ones(tail.size), tail / tail.max()], axis=1), medians)[0][0])
 
 
 def low_loss_noise(

@@ -18,6 +18,10 @@ from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 _MARGIN, _SIGNIFICANT = 0.12, 4.0
 """Share of a variance, and standard errors, by which a claim may be off: errors are then right to 6 %."""
+_NO_ELECTRONS = 0.01
+"""Scatter of neighbours over that of single electrons that no camera with a point spread of one channel goes below."""
+_NO_COUNTS = 10.0
+"""Counts below which such spectra pass for normalised ones."""
 _FAR_OFF = 2.0
 """Times that neighbours of a few spectra must scatter more than claimed before the claim is given up."""
 
@@ -166,6 +170,12 @@ def _judge_few(found: NoiseEstimate, claim: Detector | None, count: int) -> Nois
     spectra = "a single spectrum" if count == 1 else f"{count} spectra"
     assumed = claim or Detector()
     told = found.level_ratio(assumed)
+    if claim is None and told < _NO_ELECTRONS and found.levels.max() < _NO_COUNTS:
+        said = (
+            f"Neighbours of {spectra} scatter by {told:.2g} of what counts of single electrons would: these are no "
+            f"counts. {_gain(found.detector)} is what they scatter by."
+        )
+        return Noise(found.detector, NoiseSource.ESTIMATED, said)
     if told < _FAR_OFF * (1.0 + _SIGNIFICANT * found.relative_std):
         said = (
             f"{_gain(assumed)} is taken on trust: {spectra} cannot tell it from what a camera that spreads electrons "
