@@ -24,8 +24,9 @@ from hyperspy_assb.eels.scattering.single_scattering import (
     measured_zero_loss_shape,
     sum_aligned,
 )
-from hyperspy_assb.eels.zero_loss.position import find_centre
-from hyperspy_assb.eels.zero_loss.recorded_noise import low_loss_noise
+from hyperspy_assb.eels.zero_loss.position import ZeroLossStatus, find_centre
+from hyperspy_assb.eels.zero_loss.recorded_noise import checked_dark_level, low_loss_noise
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.noise_claim import Noise, NoiseSource
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.statistics import blocks as partition
@@ -96,6 +97,13 @@ class Work:
         if self.scattering is not None:
             arrays = {name: v[rows] for name, v in self.scattering.__dict__.items() if name != "loss"}
             self.scattering = replace(self.scattering, **arrays)
+
+    def subtract_dark_level(self) -> None:
+        """Take off what is no electron, where the spectra tell."""
+        s = self.spectra
+        level = checked_dark_level(s.counts, s.energy, self.centre, self.fwhm)
+        if level:
+            self.spectra = replace(s, counts=s.counts - level)
 
     def gather(self, size: int, options: ComparisonOptions) -> None:
         """Average distributions and thicknesses over blocks of `size` pixels."""
@@ -273,14 +281,23 @@ def find_zero_losses(states: Sequence[Spectra], options: ComparisonOptions) -> t
         counts = np.concatenate([w.spectra.counts for w in group])
         known = find_centre(counts, group[0].spectra.energy, gain=options.gain)
         ends = np.cumsum([w.spectra.counts.shape[0] for w in group])[:-1]
-        for w, centre, fwhm in zip(group, np.split(known.centre, ends), np.split(known.fwhm, ends), strict=True):
+        parts = zip(*(np.split(v, ends) for v in (known.centre, known.fwhm, known.status)), strict=True)
+        for w, (centre, fwhm, status) in zip(group, parts, strict=True):
             found = np.isfinite(centre)
             if not found.any():
                 raise ValueError("A state has no zero loss in any of its spectra: use low-loss spectra that hold it.")
             w.fwhm, w.centre = float(np.median(fwhm[found])), centre
+            whole = found & (status != ZeroLossStatus.SATURATED)
+            if not whole.any():
+                raise AssbValueError(
+                    "The zero loss of a state is cut off in all of its spectra: thickness cannot be told. Record it with "
+                    "a shorter exposure."
+                )
             w.keep(found, "no zero loss")
+            w.keep(whole[found], "zero loss cut off")
     for w in work:
         w.noise = _noise_of(w, options)
+        w.subtract_dark_level()
     broad = [w.noise.broad for w in work if w.noise is not None]
     gain, read_noise = (float(np.mean([getattr(b, name) for b in broad])) for name in ("gain", "read_noise"))
     return work, Detector(gain=gain, read_noise=read_noise)

@@ -66,7 +66,8 @@ def not_zero_losses(
         if dark.sum() >= _FEWEST_DARK:
             level = float(np.median(counts[row][dark]))
         else:
-            level = float(before.min()) if before.size else 0.0
+            # An axis that begins well above 0 eV has no channel without electrons.
+            level = float(before.min()) if before.size and energy[0] < _CALIBRATED else 0.0
         share = float(counts[row][foot].mean()) - level if foot.any() else 0.0
         seen.append(bool(foot.any()))
         shares.append(share)

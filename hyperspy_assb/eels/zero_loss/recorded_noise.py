@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import uniform_filter1d
 from scipy.optimize import nnls
 
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.zero_loss.position import find_centre
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.noise_claim import Noise, NoiseSource, judge_noise
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 
@@ -18,6 +20,11 @@ SMOOTH, FAR, FEWEST_DARK = 4.0, 10.0, 8
 channels that tell the dark level."""
 _SAMPLE = 300
 """Spectra that tell the noise."""
+_FOOT, _MOST_DARK = -2.0, 0.15
+"""Full widths before the zero loss from which on its flank has gone, and the share of all counts that a dark level of as
+many counts as there may have."""
+_AVERAGED, _CLEARLY = 20, 6.0
+"""Channels that are averaged to see whether counts are negative, and standard errors by which they must be."""
 _DARK_PARTS = 12
 """Stretches of channels far before the zero loss whose medians tell the dark level."""
 _FEWEST_SMOOTH = 20
@@ -46,6 +53,45 @@ def dark_level(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, fwhm: f
         return float(np.median(height))
     tail = np.array([np.mean(1.0 / distance[part] ** 2) for part in parts])
     return float(nnls(np.stack([np.ones(tail.size), tail / tail.max()], axis=1), medians)[0][0])
+
+
+def checked_dark_level(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, fwhm: float) -> float:
+    """The dark level, or a refusal where it is not recorded and may spoil all that goes by sums of counts.
+
+    Parameters
+    ----------
+    counts, energy, centre, fwhm
+        As for :func:`low_loss_noise`.
+
+    Raises
+    ------
+    AssbValueError
+        If no channel shows the dark level, and the spectra are negative on the average of many channels, or their counts
+        a little before the zero loss, if all channels had as many, would be a seventh of all counts or more.
+    """
+    counts, offset = np.asarray(counts, dtype=float), _offset(energy, centre)
+    if (offset < -FAR * fwhm).sum() >= FEWEST_DARK * len(counts):
+        return dark_level(counts, energy, centre, fwhm)
+    advice = (
+        f"Subtract the dark level, or record from {FAR * fwhm:.3g} eV before the zero loss on, where there is nothing else."
+    )
+    mean = counts.mean(axis=0)
+    error = np.sqrt(np.mean((counts[:, 1:] - counts[:, :-1]) ** 2 / 2.0) / len(counts) / _AVERAGED)
+    lowest = float(uniform_filter1d(mean, _AVERAGED).min())
+    if lowest < -_CLEARLY * error:
+        raise AssbValueError(
+            f"The counts fall to {lowest:.3g} per channel: too high a dark level was subtracted. {advice}"
+        )
+    foot = offset < _FOOT * fwhm
+    if foot.sum() < 3 * len(counts):
+        return 0.0
+    share = float(counts[foot].mean()) * energy.size / max(float(mean.sum()), 1e-300)
+    if share > _MOST_DARK:
+        raise AssbValueError(
+            f"No channel shows the dark level, and the {counts[foot].mean():.3g} counts per channel just before the zero "
+            f"loss would be {share:.0%} of all counts, if all channels had as many: t/λ cannot be told. {advice}"
+        )
+    return 0.0
 
 
 def low_loss_noise(

@@ -37,6 +37,8 @@ _MANY_ELECTRONS = 30.0
 """Electrons, or what read noise is worth, from which the median of squares tells their mean."""
 _HIDDEN = 0.05
 """Share of the scatter that may be counting noise where it does not grow with the counts."""
+_ROUNDED_LEVEL = 1e-6
+"""Counts over their scatter below which there are none, and the scatter is all read noise."""
 _ROUNDS = 20
 """Times that the weights are taken from the variance that was found last."""
 _SPIKE = 25.0
@@ -253,6 +255,8 @@ def _take_shared(white: FloatArray, many: bool) -> tuple[FloatArray, FloatArray]
 
 def _fit_variance(square: FloatArray, level: FloatArray) -> Detector:
     """Gain and read noise from squared residuals and expectations."""
+    if not level.mean() > _ROUNDED_LEVEL * np.sqrt(square.mean()):
+        return Detector(read_noise=float(np.sqrt(square.mean())))
     gain, offset = float(np.median(square) / MEDIAN_OF_SQUARE / max(level.mean(), 1e-300)), 0.0
     gain = gain if gain > 0.0 else float(square.mean() / max(level.mean(), 1e-300))
     order = np.argsort(level, kind="stable")
