@@ -64,7 +64,7 @@ def signals(folders: tuple[Path, ...]) -> Iterator[tuple[str, Any]]:
     for path in sorted(p for folder in folders for p in folder.rglob("*") if p.is_file()):
         try:
             loaded = hs.load(path)
-        except Exception:  # noqa: S112 - what HyperSpy does not read is not judged here
+        except Exception:
             continue
         for signal in loaded if isinstance(loaded, list) else [loaded]:
             if signal.axes_manager.signal_dimension != 1 or signal.data.dtype.kind not in "iuf":
@@ -125,7 +125,9 @@ def main(folders: tuple[Path, ...]) -> int:
     missed = 0
     for method in METHODS:
         print(f"\nmethod={method!r}: {LOW:g} to {HIGH:g} eV above the zero-loss peak")
-        print(f"  {'signal':<52} {'chans':>6} {'< -3':>6} {'99 %':>6} {'< -6':>6} {'lowest':>9} {'err/sc':>7} {'nbours':>7}")
+        print(
+            f"  {'signal':<52} {'chans':>6} {'< -3':>6} {'99 %':>6} {'< -6':>6} {'lowest':>9} {'err/sc':>7} {'nbours':>7}"
+        )
         for name, signal in signals(folders):
             row = judge(name, signal, method)
             print(row if isinstance(row, Row) else f"  {name:<52} {row}")

@@ -19,6 +19,7 @@ from hyperspy_assb.models.compile import Compiled, compile_model
 from hyperspy_assb.models.recorded_noise import fit_noise
 from hyperspy_assb.models.results import Evidence, MapResult, store_result
 
+
 def multifit(
     model: Any,
     *,

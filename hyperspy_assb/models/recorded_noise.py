@@ -139,7 +139,11 @@ def spread_spectra(data: Any, rows: NDArray[np.intp]) -> tuple[FloatArray, NDArr
         )
         own = np.ravel(numbers[where])
         inside = np.flatnonzero(wanted[own])
-        inside = inside[np.linspace(0, inside.size - 1, min(inside.size, _JUDGED // _BLOCKS)).astype(int)] if inside.size else inside
+        inside = (
+            inside[np.linspace(0, inside.size - 1, min(inside.size, _JUDGED // _BLOCKS)).astype(int)]
+            if inside.size
+            else inside
+        )
         found.append(np.asarray(data[where]).reshape(-1, channels)[inside])
         places.append(own[inside])
     return np.concatenate(found).astype(float), np.concatenate(places)

@@ -286,7 +286,9 @@ def test_a_model_of_another_signal():
 def test_recorded_detector():
     signal = hs.signals.Signal1D(np.ones(10))
     assert recorded_detector(signal.metadata) is None
-    signal.metadata.set_item(VARIANCE, {"gain_factor": 1.0, "gain_offset": 0.0})  # what files hold where nobody measured
+    signal.metadata.set_item(
+        VARIANCE, {"gain_factor": 1.0, "gain_offset": 0.0}
+    )  # what files hold where nobody measured
     assert recorded_detector(signal.metadata) is None
     signal.metadata.set_item(VARIANCE, {"gain_factor": 2.5, "gain_offset": 16.0, "correlation_factor": 1.0})
     assert recorded_detector(signal.metadata) == Detector(2.5, 4.0)
@@ -340,9 +342,7 @@ def test_errors_are_right_whatever_was_recorded(gain, claim, blur):
             warnings.simplefilter("ignore", AssbWarning)
             multifit(model, show_progressbar=False)
         source.add(model.fit_quality.noise.source)
-        pulls = [
-            (p.map["values"] - p.map["values"].mean()) / p.map["std"] for c in model for p in c.free_parameters
-        ]
+        pulls = [(p.map["values"] - p.map["values"].mean()) / p.map["std"] for c in model for p in c.free_parameters]
         scatter.append([np.std(pull) for pull in pulls])
     # 288 values tell a standard deviation to 4 %, and each of five parameters must do.
     assert np.sqrt(np.mean(np.square(scatter), axis=0)) == pytest.approx(1.0, abs=0.13)

@@ -76,8 +76,12 @@ def not_zero_losses(
     if not doubtful.size:
         return refused
     share, height, error = np.array(shares), np.array(heights), np.array(errors)
-    wide = (fwhm[doubtful] > WIDEST) & (~np.array(seen) | (share > _WIDE_AT_FOOT * height))
-    refused[doubtful] = wide | (share - _SIGNIFICANT * error > _MOST_AT_FOOT * height)
+    unseen = ~np.array(seen)
+    wide = (fwhm[doubtful] > WIDEST) & (unseen | (share > _WIDE_AT_FOOT * height))
+    # What begins above 0 eV, and within the peak, has nothing to show that it is the zero loss.
+    refused[doubtful] = (
+        wide | (unseen & (energy[0] > _CALIBRATED)) | (share - _SIGNIFICANT * error > _MOST_AT_FOOT * height)
+    )
     together = np.nansum(share) - _SIGNIFICANT * np.sqrt(np.nansum(error**2))
     if together > _MOST_AT_FOOT * np.nansum(height):
         # What few electrons hide in each spectrum, all of them together show.

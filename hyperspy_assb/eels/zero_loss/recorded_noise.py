@@ -72,9 +72,7 @@ def checked_dark_level(counts: ArrayLike, energy: FloatArray, centre: ArrayLike,
     counts, offset = np.asarray(counts, dtype=float), _offset(energy, centre)
     if (offset < -FAR * fwhm).sum() >= FEWEST_DARK * len(counts):
         return dark_level(counts, energy, centre, fwhm)
-    advice = (
-        f"Subtract the dark level, or record from {FAR * fwhm:.3g} eV before the zero loss on, where there is nothing else."
-    )
+    advice = f"Subtract the dark level, or record from {FAR * fwhm:.3g} eV before the zero loss on, where there is nothing else."
     mean = counts.mean(axis=0)
     error = np.sqrt(np.mean((counts[:, 1:] - counts[:, :-1]) ** 2 / 2.0) / len(counts) / _AVERAGED)
     lowest = float(uniform_filter1d(mean, _AVERAGED).min())

@@ -213,9 +213,7 @@ def _noise(counts: FloatArray, gain: float, read: float) -> FloatArray:
     return gain * np.maximum(uniform_filter1d(counts, 5, axis=-1, mode="nearest"), 0.2 * gain) + read
 
 
-def _keep_to_recorded(
-    pixels: _Pixels, spectrum: FloatArray, total: FloatArray
-) -> tuple[FloatArray, NDArray[np.bool_]]:
+def _keep_to_recorded(pixels: _Pixels, spectrum: FloatArray, total: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Lower the tails that lie above what was recorded, and say which.
 
     A loss is no less than 0: the tail is multiplied by what was recorded, averaged over as many channels as make it known

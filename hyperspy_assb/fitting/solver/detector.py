@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
@@ -209,9 +208,7 @@ class _Segment:
     filtered: FloatArray
 
     @classmethod
-    def of(
-        cls, counts: FloatArray, expectation: FloatArray | None, high_pass: HighPass, rounding: float
-    ) -> _Segment:
+    def of(cls, counts: FloatArray, expectation: FloatArray | None, high_pass: HighPass, rounding: float) -> _Segment:
         half = high_pass.window // 2
         if expectation is None:
             smooth = np.pad(high_pass.smooth(counts), ((0, 0), (half, half)), mode="edge")

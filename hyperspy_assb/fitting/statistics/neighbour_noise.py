@@ -78,9 +78,15 @@ class HighPass:
         n, reach = self.lags + 1, self.window
         own = self._own(2 * reach)
         at = np.arange(-reach, reach + 1)
-        pairs = [[own[np.abs(at)] @ own[np.minimum(np.abs(at + row - column), 2 * reach)]
-                  + own[np.abs(np.clip(at + row, -2 * reach, 2 * reach))] @ own[np.abs(np.clip(at - column, -2 * reach, 2 * reach))]
-                  for column in range(n)] for row in range(n)]
+        pairs = [
+            [
+                own[np.abs(at)] @ own[np.minimum(np.abs(at + row - column), 2 * reach)]
+                + own[np.abs(np.clip(at + row, -2 * reach, 2 * reach))]
+                @ own[np.abs(np.clip(at - column, -2 * reach, 2 * reach))]
+                for column in range(n)
+            ]
+            for row in range(n)
+        ]
         return np.array(pairs)
 
     def _own(self, reach: int) -> FloatArray:
@@ -159,10 +165,14 @@ def estimate_autocovariance(
     if directions.size:
         taken, size = high_pass.apply(directions), directions.shape[1]
         # Noise of autocovariance c has the variance q C q along a vector q, and has lost it there.
-        along = np.array([((m > 0) + 1.0) * (directions[:, m:] * directions[:, : size - m]).sum(axis=1) for m in range(n)])
+        along = np.array(
+            [((m > 0) + 1.0) * (directions[:, m:] * directions[:, : size - m]).sum(axis=1) for m in range(n)]
+        )
         for lag in range(n):
             pairs = used[lag:] & used[: width - lag]
-            mixing[lag] -= along @ (taken[:, lag:] * taken[:, : width - lag])[:, pairs].sum(axis=1) / max(pairs.sum(), 1)
+            mixing[lag] -= (
+                along @ (taken[:, lag:] * taken[:, : width - lag])[:, pairs].sum(axis=1) / max(pairs.sum(), 1)
+            )
     # What is correlated over all lags alike is hardly told from what is smooth: the furthest are taken for next to none.
     furthest = np.zeros((min(_FURTHEST, n - 1), n))
     furthest[np.arange(len(furthest)), n - 1 - np.arange(len(furthest))] = _PULL
@@ -175,7 +185,11 @@ def estimate_autocovariance(
     correlation = _significant(covariances[1:] / variance, errors[1:, 1:] / variance**2)
     if not correlation.size:
         variance = float(found[0] / mixing[0, 0])
-        errors = errors if n == 1 else np.full_like(errors, high_pass.scatter()[0, 0] / number[0] * (variance / mixing[0, 0]) ** 2)
+        errors = (
+            errors
+            if n == 1
+            else np.full_like(errors, high_pass.scatter()[0, 0] / number[0] * (variance / mixing[0, 0]) ** 2)
+        )
     spread = 1.0 + 2.0 * float((correlation**2).sum())
     sums = np.full(n - 1, 2.0)
     whole = float(np.sqrt(max(sums @ errors[1:, 1:] @ sums, 0.0)) / variance) if n > 1 else 0.0
