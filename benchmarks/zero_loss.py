@@ -1,7 +1,7 @@
 """What the removal of the zero-loss peak leaves of real spectra: `python benchmarks/zero_loss.py [FOLDER ...]`.
 
-For every EELS signal with a zero-loss peak in the folders: channels between 1.5 and 10 eV above the peak that lie more than 3 and
-6 of their errors below 0, the most that chance leaves there in 99 of 100 spectra, and the stated error over the scatter
+For every EELS signal with a zero-loss peak in the folders: channels between 1.5 and 10 eV above the peak that lie more
+than 3 and 6 of their errors below 0, the most that chance leaves there in 99 of 100 spectra, and the stated error over the scatter
 about parabolas through 11 channels, and over that of neighbours (third differences), which a camera that spreads
 electrons over channels makes too small. A refusal is shown by its sentence.
 """
@@ -34,7 +34,7 @@ _NEIGHBOURS = np.array([-1.0, 3.0, -3.0, 1.0])
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one signal: channels judged, below -3 and -6 errors, allowed below -3, lowest, error over scatter twice."""
+    """Figures of one signal: channels, below -3 errors, allowed there, below -6, lowest, error over scatter twice."""
 
     name: str
     channels: int
@@ -64,7 +64,7 @@ def signals(folders: tuple[Path, ...]) -> Iterator[tuple[str, Any]]:
     for path in sorted(p for folder in folders for p in folder.rglob("*") if p.is_file()):
         try:
             loaded = hs.load(path)
-        except Exception:
+        except (OSError, ValueError, ImportError, KeyError, TypeError):  # what HyperSpy does not read
             continue
         for signal in loaded if isinstance(loaded, list) else [loaded]:
             if signal.axes_manager.signal_dimension != 1 or signal.data.dtype.kind not in "iuf":
@@ -125,9 +125,8 @@ def main(folders: tuple[Path, ...]) -> int:
     missed = 0
     for method in METHODS:
         print(f"\nmethod={method!r}: {LOW:g} to {HIGH:g} eV above the zero-loss peak")
-        print(
-            f"  {'signal':<52} {'chans':>6} {'< -3':>6} {'99 %':>6} {'< -6':>6} {'lowest':>9} {'err/sc':>7} {'nbours':>7}"
-        )
+        heads = f"{'chans':>6} {'< -3':>6} {'99 %':>6} {'< -6':>6} {'lowest':>9} {'err/sc':>7} {'nbours':>7}"
+        print(f"  {'signal':<52} {heads}")
         for name, signal in signals(folders):
             row = judge(name, signal, method)
             print(row if isinstance(row, Row) else f"  {name:<52} {row}")

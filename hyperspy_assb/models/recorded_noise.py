@@ -1,4 +1,7 @@
-"""The noise of a HyperSpy signal: what its metadata claim, against the scatter of its spectra. Metadata are never written."""
+"""The noise of a HyperSpy signal: what its metadata claim, against the scatter of its spectra.
+
+Metadata are never written.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,8 @@ _BLOCKS = 3
 def recorded_detector(metadata: Any) -> Detector | None:
     """Gain and read noise as HyperSpy's ``Variance_linear_model`` claims them; None where nobody measured them.
 
-    Its variance is ``(gain_factor * counts + gain_offset) * correlation_factor``; an offset below 0 is taken as 0. Files
-    hold a gain of 1 and no read noise where nobody measured them.
+    Its variance is ``(gain_factor * counts + gain_offset) * correlation_factor``; an offset below 0 is taken as 0.
+    Files hold a gain of 1 and no read noise where nobody measured them.
     """
     gain = metadata.get_item(f"{VARIANCE}.gain_factor", 1.0)
     offset = metadata.get_item(f"{VARIANCE}.gain_offset", 0.0)

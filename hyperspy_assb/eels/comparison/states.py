@@ -290,8 +290,8 @@ def find_zero_losses(states: Sequence[Spectra], options: ComparisonOptions) -> t
             whole = found & (status != ZeroLossStatus.SATURATED)
             if not whole.any():
                 raise AssbValueError(
-                    "The zero loss of a state is cut off in all of its spectra: thickness cannot be told. Record it with "
-                    "a shorter exposure."
+                    "The zero loss of a state is cut off in all of its spectra: thickness cannot be told. Record it "
+                    "with a shorter exposure."
                 )
             w.keep(found, "no zero loss")
             w.keep(whole[found], "zero loss cut off")

@@ -204,8 +204,8 @@ def start_joint_fit(spectra: LowLossMap, options: LowLossOptions) -> JointFit:
     cut = np.ravel(found.status) == ZeroLossStatus.SATURATED
     if cut.any():
         warnings.warn(
-            f"The top of the zero loss is cut off in {cut.sum()} of {cut.size} spectra (saturated): their t/λ and all that "
-            "is relative to the zero loss are too large. Record it with a shorter exposure.",
+            f"The top of the zero loss is cut off in {cut.sum()} of {cut.size} spectra (saturated): their t/λ and all "
+            "that is relative to the zero loss are too large. Record it with a shorter exposure.",
             AssbWarning,
             stacklevel=4,
         )

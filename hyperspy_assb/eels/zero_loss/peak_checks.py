@@ -22,8 +22,8 @@ _DARK = -4.0
 _FEWEST_DARK = 8
 _SIGNIFICANT = 3.0
 _NEAR_TOP, _WIDEST_TOP = 0.95, 0.44
-"""Height at which a top is measured, and its width over the full width at half maximum from which it is cut off: 0.23 for
-a Lorentzian, 0.27 for a Gaussian, 0.5 for one that is cut off at 0.8 of its height."""
+"""Height at which a top is measured, and its width over the full width at half maximum from which it is cut off: 0.23
+for a Lorentzian, 0.27 for a Gaussian, 0.5 for one that is cut off at 0.8 of its height."""
 _CHANNELS_OF_TOP = 4.0
 """Channels of a full width that show a top, and electrons of its highest channel."""
 _ELECTRONS_OF_TOP = 5000.0

@@ -21,8 +21,8 @@ channels that tell the dark level."""
 _SAMPLE = 300
 """Spectra that tell the noise."""
 _FOOT, _MOST_DARK = -2.0, 0.15
-"""Full widths before the zero loss from which on its flank has gone, and the share of all counts that a dark level of as
-many counts as there may have."""
+"""Full widths before the zero loss from which on its flank has gone, and the share of all counts that a dark level of
+as many counts as there may have."""
 _AVERAGED, _CLEARLY = 20, 6.0
 """Channels that are averaged to see whether counts are negative, and standard errors by which they must be."""
 _DARK_PARTS = 12
@@ -34,8 +34,8 @@ _FEWEST_SMOOTH = 20
 def dark_level(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, fwhm: float) -> float:
     """Counts per channel that no electron makes, from far before the zero loss; 0 where too few channels are recorded.
 
-    There a zero loss has no more than its Lorentzian tail, which falls with the square of the distance: what does not fall
-    is the dark level.
+    There a zero loss has no more than its Lorentzian tail, which falls with the square of the distance: what does not
+    fall is the dark level.
 
     Parameters
     ----------
@@ -66,13 +66,13 @@ def checked_dark_level(counts: ArrayLike, energy: FloatArray, centre: ArrayLike,
     Raises
     ------
     AssbValueError
-        If no channel shows the dark level, and the spectra are negative on the average of many channels, or their counts
-        a little before the zero loss, if all channels had as many, would be a seventh of all counts or more.
+        If no channel shows the dark level, and the spectra are negative on the average of many channels, or their
+        counts just before the zero loss, if all channels had as many, would be a seventh of all counts or more.
     """
     counts, offset = np.asarray(counts, dtype=float), _offset(energy, centre)
     if (offset < -FAR * fwhm).sum() >= FEWEST_DARK * len(counts):
         return dark_level(counts, energy, centre, fwhm)
-    advice = f"Subtract the dark level, or record from {FAR * fwhm:.3g} eV before the zero loss on, where there is nothing else."
+    advice = f"Subtract the dark level, or record it from {FAR * fwhm:.3g} eV before the zero loss on."
     mean = counts.mean(axis=0)
     error = np.sqrt(np.mean((counts[:, 1:] - counts[:, :-1]) ** 2 / 2.0) / len(counts) / _AVERAGED)
     lowest = float(uniform_filter1d(mean, _AVERAGED).min())
@@ -86,8 +86,8 @@ def checked_dark_level(counts: ArrayLike, energy: FloatArray, centre: ArrayLike,
     share = float(counts[foot].mean()) * energy.size / max(float(mean.sum()), 1e-300)
     if share > _MOST_DARK:
         raise AssbValueError(
-            f"No channel shows the dark level, and the {counts[foot].mean():.3g} counts per channel just before the zero "
-            f"loss would be {share:.0%} of all counts, if all channels had as many: t/λ cannot be told. {advice}"
+            f"No channel shows the dark level, and the {counts[foot].mean():.3g} counts per channel just before the "
+            f"zero loss would be {share:.0%} of all counts, if all channels had as many: t/λ cannot be told. {advice}"
         )
     return 0.0
 
@@ -119,7 +119,7 @@ def low_loss_noise(
     counts, centre = np.asarray(counts, dtype=float), np.asarray(centre, dtype=float)
     good = np.isfinite(counts).all(axis=1) & np.isfinite(centre) & np.any(counts, axis=1)
     if not good.any():
-        said = "No spectrum with a zero-loss peak tells the noise: a perfect counter, or what was recorded, is taken on trust."
+        said = "No spectrum with a zero-loss peak tells the noise: what was recorded is taken on trust."
         return Noise(claim or Detector(), NoiseSource.TRUSTED, said)
     counts, centre = counts[good] - dark_level(counts[good], energy, centre[good], fwhm), centre[good]
     # By whole channels, which leaves noise as it is: what spectra share is then shared.

@@ -49,8 +49,8 @@ class ZeroLossRemoval:
     estimate
         Positions, widths and status of the peaks.
     lowered
-        Whether the tail lay above what was recorded, and was lowered to it, shape (...): what the losses are there is then
-        only known to be little.
+        Whether the tail lay above what was recorded, and was lowered to it, shape (...): the losses there are then only
+        known to be few.
     """
 
     spectrum: FloatArray
@@ -216,8 +216,8 @@ def _noise(counts: FloatArray, gain: float, read: float) -> FloatArray:
 def _keep_to_recorded(pixels: _Pixels, spectrum: FloatArray, total: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Lower the tails that lie above what was recorded, and say which.
 
-    A loss is no less than 0: the tail is multiplied by what was recorded, averaged over as many channels as make it known
-    to 5 %, over the tail, where that is below 1; beyond what was fitted by the lowest such share so far.
+    A loss is no less than 0: the tail is multiplied by what was recorded, averaged over as many channels as make it
+    known to 5 %, over the tail, where that is below 1; beyond what was fitted by the lowest such share so far.
     """
     out, lowered = spectrum.copy(), np.zeros(len(spectrum), dtype=bool)
     loss = pixels.energy - pixels.estimate.centre[:, None]
@@ -244,9 +244,9 @@ def _running_level(counts: FloatArray, variance: FloatArray) -> tuple[FloatArray
     level, error = counts.copy(), np.sqrt(np.maximum(variance, 0.0))
     rough = uniform_filter1d(counts, _LONGEST, mode="nearest")
     spread = uniform_filter1d(variance, _LONGEST, mode="nearest")
-    wanted = spread / np.maximum(_KNOWN * rough, 1e-300) ** 2
+    known = (_KNOWN * np.maximum(rough, 0.0)) ** 2
     for size in _LENGTHS:
-        longer = wanted > 0.5 * size
+        longer = spread > 0.5 * size * known
         level[longer] = uniform_filter1d(counts, size, mode="nearest")[longer]
         error[longer] = np.sqrt(uniform_filter1d(variance, size, mode="nearest")[longer] / size)
     return level, error

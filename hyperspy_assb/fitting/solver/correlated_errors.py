@@ -105,7 +105,7 @@ def correlated_errors(
 
 
 def whitened_directions(problem: FitProblem, values: FloatArray) -> FloatArray:
-    """Derivatives of the expectation of a typical spectrum by what is free, over the root of its counts, shape (F, E)."""
+    """Derivatives of a typical expectation by what is free, over the root of the expectation, shape (F, E)."""
     typical = values[len(values) // 2 : len(values) // 2 + 1]
     white = _whitened(problem, typical, Detector())[0]
     white[:, problem.mask] = 0.0

@@ -1,7 +1,7 @@
 """Recorded noise is a claim: it is compared with the scatter of the data, and what is used is said.
 
-HyperSpy's variance is a gain times the counts; the gain that Gatan's files bring under the same name is in electrons per
-count, the inverse. A camera or an interpolation spreads an electron over several channels, whose noise is then
+HyperSpy's variance is a gain times the counts; the gain that Gatan's files bring under the same name is in electrons
+per count, the inverse. A camera or an interpolation spreads an electron over several channels, whose noise is then
 correlated. Spectra that were put together from a few, by PCA or NMF, have lost the noise that their errors come from.
 """
 

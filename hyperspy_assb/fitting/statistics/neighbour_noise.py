@@ -173,7 +173,7 @@ def estimate_autocovariance(
             mixing[lag] -= (
                 along @ (taken[:, lag:] * taken[:, : width - lag])[:, pairs].sum(axis=1) / max(pairs.sum(), 1)
             )
-    # What is correlated over all lags alike is hardly told from what is smooth: the furthest are taken for next to none.
+    # What is correlated over all lags alike is hardly told from what is smooth: the furthest are drawn to none.
     furthest = np.zeros((min(_FURTHEST, n - 1), n))
     furthest[np.arange(len(furthest)), n - 1 - np.arange(len(furthest))] = _PULL
     inverse = np.linalg.pinv(np.concatenate([mixing, furthest]))[:, :n]
