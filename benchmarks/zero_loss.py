@@ -1,9 +1,9 @@
 """What the removal of the zero-loss peak leaves of real spectra: `python benchmarks/zero_loss.py [FOLDER ...]`.
 
 For every EELS signal with a zero-loss peak in the folders: channels between 1.5 and 10 eV above the peak that lie more
-than 3 and 6 of their errors below 0, the most that chance leaves there in 99 of 100 spectra, and the stated error over the scatter
-about parabolas through 11 channels, and over that of neighbours (third differences), which a camera that spreads
-electrons over channels makes too small. A refusal is shown by its sentence.
+than 3 and 6 of their errors below 0, the most that chance leaves there in 99 of 100 spectra, and the stated error over
+the scatter about parabolas through 11 channels, and over that of neighbours (third differences), which a camera that
+spreads electrons over channels makes too small. A refusal is shown by its sentence.
 """
 
 from __future__ import annotations
