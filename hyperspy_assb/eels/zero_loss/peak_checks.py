@@ -75,17 +75,17 @@ def not_zero_losses(
         errors.append(np.sqrt(gain * max(share, gain) / max(foot.sum(), 1)))
     if not doubtful.size:
         return refused
-    shared, height, error = np.array(shares), np.array(heights), np.array(errors)
+    shared, above, error = np.array(shares), np.array(heights), np.array(errors)
     unseen = ~np.array(seen)
-    wide = (fwhm[doubtful] > WIDEST) & (unseen | (shared > _WIDE_AT_FOOT * height))
+    wide = (fwhm[doubtful] > WIDEST) & (unseen | (shared > _WIDE_AT_FOOT * above))
     # What begins above 0 eV, and within the peak, has nothing to show that it is the zero loss.
     refused[doubtful] = (
-        wide | (unseen & (energy[0] > _CALIBRATED)) | (shared - _SIGNIFICANT * error > _MOST_AT_FOOT * height)
+        wide | (unseen & (energy[0] > _CALIBRATED)) | (shared - _SIGNIFICANT * error > _MOST_AT_FOOT * above)
     )
     together = np.nansum(shared) - _SIGNIFICANT * np.sqrt(np.nansum(error**2))
-    if together > _MOST_AT_FOOT * np.nansum(height):
+    if together > _MOST_AT_FOOT * np.nansum(above):
         # What few electrons hide in each spectrum, all of them together show.
-        refused[doubtful[shared > 0.5 * _MOST_AT_FOOT * height]] = True
+        refused[doubtful[shared > 0.5 * _MOST_AT_FOOT * above]] = True
     return refused
 
 

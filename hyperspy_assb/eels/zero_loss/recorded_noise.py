@@ -116,16 +116,16 @@ def low_loss_noise(
         What is used and why; see :func:`.noise_claim.judge_noise`. :attr:`.Noise.broad` is the detector whose noise
         gives features broader than the point spread of the camera their right errors.
     """
-    counts, centre = np.asarray(counts, dtype=float), np.asarray(centre, dtype=float)
-    good = np.isfinite(counts).all(axis=1) & np.isfinite(centre) & np.any(counts, axis=1)
+    rows, places = np.asarray(counts, dtype=float), np.asarray(centre, dtype=float)
+    good = np.isfinite(rows).all(axis=1) & np.isfinite(places) & np.any(rows, axis=1)
     if not good.any():
         said = "No spectrum with a zero-loss peak tells the noise: what was recorded is taken on trust."
         return Noise(claim or Detector(), NoiseSource.TRUSTED, said)
-    counts, centre = counts[good] - dark_level(counts[good], energy, centre[good], fwhm), centre[good]
+    rows, places = rows[good] - dark_level(rows[good], energy, places[good], fwhm), places[good]
+    middle = float(np.median(places))
     # By whole channels, which leaves noise as it is: what spectra share is then shared.
-    shifts = np.rint((centre - np.median(centre)) / (energy[1] - energy[0])).astype(int)
-    counts = np.stack([np.roll(row, -shift) for row, shift in zip(counts, shifts, strict=True)])
-    middle = float(np.median(centre))
+    shifts = np.rint((places - middle) / (energy[1] - energy[0])).astype(int)
+    aligned = np.stack([np.roll(row, -shift) for row, shift in zip(rows, shifts, strict=True)])
     # Channels at either end hold what was rolled in from the other.
     rolled, end = max(int(-shifts.min()), 0), energy.size - max(int(shifts.max()), 0)
     first = max(int(np.searchsorted(energy, middle + SMOOTH * fwhm)), rolled)
@@ -135,7 +135,7 @@ def low_loss_noise(
         for stretch, size in ((slice(first, end), end - first), (slice(rolled, last), last - rolled))
         if size >= _FEWEST_SMOOTH
     )
-    return judge_noise(counts, claim, segments=segments)
+    return judge_noise(aligned, claim, segments=segments)
 
 
 def noise_of(spectra: LowLossMap, fwhm: float) -> Noise:
