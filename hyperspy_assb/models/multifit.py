@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.errors import AssbValueError, AssbWarning
+from hyperspy_assb.errors import AssbTypeError, AssbValueError, AssbWarning
 from hyperspy_assb.fitting.solver.correlated_errors import CorrelatedErrors, correlated_errors
 from hyperspy_assb.fitting.solver.map_fit import fit_blocks
 from hyperspy_assb.fitting.solver.noise_claim import Noise, NoiseSource
@@ -20,89 +21,63 @@ from hyperspy_assb.models.recorded_noise import fit_noise
 from hyperspy_assb.models.results import Evidence, MapResult, store_result
 
 
-def multifit(
-    model: Any,
-    *,
-    mask: NDArray[np.bool_] | None = None,
-    loss_function: str = "ML-poisson",
-    bounded: bool = True,
-    detector: Detector | str | None = None,
-    options: SolverOptions | None = None,
-    store: str | Path | None = None,
-    show_progressbar: bool | None = None,
-    progress: Callable[[int], object] | None = None,
-) -> FitResult:
-    """Fit a HyperSpy model to every spectrum of its signal at once.
-
-    Fills ``parameter.map`` of every parameter, the chi-squared (the deviance) and degrees of freedom of the model, and
-    its ``fit_quality`` and ``covariance()``. If the fit is interrupted, the model stays as it was.
+@dataclass(frozen=True)
+class FitOptions(SolverOptions):
+    """How a batched fit is done; what else it has is in :class:`.SolverOptions`.
 
     Parameters
     ----------
-    model : hyperspy.models.model1d.Model1D
-        One-dimensional, of any signal. Components are compiled from their expression or kernel; others are evaluated
-        once, if they are linear in what is free. Twins, bounds, fixed values, signal ranges, components that are
-        active in some spectra only, and convolution with a low-loss signal are those of the model.
-    mask : numpy.ndarray or hyperspy.signal.BaseSignal, optional
-        True where not to fit, on the navigation axes.
-    loss_function : str
-        "ML-poisson", or "ls": least squares, weighted by the noise variance that the signal has, as in HyperSpy. Where
-        it has none, standard errors are those that the residuals tell.
-    bounded : bool
-        Whether the bounds of the parameters hold.
-    detector : Detector or "estimate", optional
-        Gain and read noise; or that the residuals of a first fit of some spectra tell them, whatever was recorded. By
-        default what was recorded is compared with these residuals, and is used where they agree: see
-        ``model.fit_quality.noise``. A single spectrum is fitted with what was recorded, or as counts of single
-        electrons, on trust. Where neighbouring channels are correlated, errors are widened accordingly.
-    options : SolverOptions, optional
-        How far the solver goes, and in how many threads.
-    store : str or Path, optional
-        New folder to stream all results to, as a zarr group; the covariance is then read from there.
-    show_progressbar : bool, optional
-        HyperSpy's preference by default.
-    progress : callable, optional
+    store
+        New folder to which all results are streamed, as a zarr group; the covariance is then read from there.
+    progress
         Called with the number of spectra just finished, instead of the progress bar.
 
-    Returns
-    -------
-    result : FitResult
-        Everything, on flattened navigation axes.
+    Examples
+    --------
+    >>> FitOptions(covariance=False, workers=4).tolerance
+    1e-10
+    """
 
-    Raises
-    ------
-    NotImplementedError
-        If something in the model cannot be compiled; it is named.
-    FileExistsError
-        If there is something at ``store``.
-    ValueError
-        If the loss function is not known, the mask has the wrong shape, a variance is not above 0, or there is too
-        little to estimate a gain from.
+    store: str | PathLike[str] | None = None
+    progress: Callable[[int], object] | None = None
 
-    Warns
-    -----
-    AssbWarning
-        If the recorded gain is not that of the counts, or the spectra were put together from a few (PCA, NMF).
+
+def fit_model(
+    model: Any,
+    *,
+    mask: Any = None,
+    loss_function: str = "ML-poisson",
+    bounded: bool = True,
+    detector: Detector | str | None = None,
+    options: FitOptions | None = None,
+    show_progressbar: bool | None = None,
+) -> Evidence:
+    """What :func:`hyperspy_assb.multifit` does; the model keeps the values, and what is returned the rest.
+
+    Parameters and exceptions are those of :func:`hyperspy_assb.multifit`.
     """
     from hyperspy.defaults_parser import preferences
     from tqdm.auto import tqdm
 
     if loss_function not in ("ML-poisson", "ls"):
-        raise ValueError(f'loss_function must be "ML-poisson" or "ls" for the batched fit, not {loss_function!r}.')
+        raise AssbValueError(f'loss_function must be "ML-poisson" or "ls" for the batched fit, not {loss_function!r}.')
+    options = FitOptions() if options is None else options
+    if not isinstance(options, FitOptions):
+        raise AssbTypeError(f"options must be FitOptions, not {type(options).__name__}.")
     signal = model.signal
     if signal.data.dtype.kind not in "iufb":
-        raise ValueError(f"The signal holds numbers of type {signal.data.dtype}, and not real ones.")
+        raise AssbValueError(f"The signal holds numbers of type {signal.data.dtype}, and not real ones.")
     shape = signal.axes_manager._navigation_shape_in_array
     wanted = _wanted(mask, shape)
     compiled, problems = _plan(model, wanted, bounded)
-    noise = _noise(signal, problems, detector, likelihood=loss_function != "ls")
+    noise = _noise(model, problems, detector, likelihood=loss_function != "ls")
     show = preferences.General.show_progressbar if show_progressbar is None else show_progressbar
     variance = _noise_variance(signal) if loss_function == "ls" else None
     known = loss_function != "ls" or signal.get_noise_variance() is not None
-    options = SolverOptions() if options is None else options
+    progress = options.progress
     widened: list[CorrelatedErrors | None] = [None] * len(problems)
     with (
-        MapResult.of(compiled, wanted.size, store=store, covariance=options.covariance) as collected,
+        MapResult.of(compiled, wanted.size, store=options.store, covariance=options.covariance) as collected,
         tqdm(total=wanted.size, disable=progress is not None or not show, unit="spectra", desc="Fit") as bar,
     ):
         for positions, results in fit_blocks(
@@ -122,18 +97,19 @@ def multifit(
     evidence = Evidence.of(
         model,
         problems,
+        collected,
         [collected.columns(part) for part in compiled],
-        collected.result,
         loss_function=loss_function,
         known_variance=known,
         noise=noise,
         correlated=widened,
     )
-    store_result(model, collected, shape, wanted, evidence)
-    return collected.result
+    store_result(model, collected, shape, wanted)
+    model._evidence = evidence
+    return evidence
 
 
-def _noise(signal: Any, problems: list[FitProblem], detector: Detector | str | None, *, likelihood: bool) -> Noise:
+def _noise(model: Any, problems: list[FitProblem], detector: Detector | str | None, *, likelihood: bool) -> Noise:
     """Gain, read noise and correlation of channels that a fit goes by, and a warning where the metadata are wrong."""
     if isinstance(detector, Detector):
         return Noise(detector, NoiseSource.GIVEN, f"A gain of {detector.gain:.3g} counts per electron was given.")
@@ -144,9 +120,10 @@ def _noise(signal: Any, problems: list[FitProblem], detector: Detector | str | N
     largest = max(problems, key=lambda problem: problem.rows.sum())
     if not largest.rows.any():
         return Noise(Detector(), NoiseSource.TRUSTED, "There is no spectrum to tell the noise.")
-    noise = fit_noise(signal, largest, trust=detector is None)
-    if noise.contradicted or not noise.is_counting:
-        warnings.warn(noise.sentence, AssbWarning, stacklevel=3)
+    known: Detector | None = getattr(model, "detector", None)
+    noise = fit_noise(model.signal, largest, known=known, trust=detector is None)
+    if (noise.contradicted and known is None) or not noise.is_counting:
+        warnings.warn(noise.sentence, AssbWarning, stacklevel=4)
     return noise
 
 
@@ -163,7 +140,7 @@ def _wanted(mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         return np.ones(max(1, int(np.prod(shape))), dtype=bool)
     mask = np.asarray(getattr(mask, "data", mask), dtype=bool)
     if mask.shape != (shape or (1,)) and mask.shape != shape:
-        raise ValueError(f"mask must have the shape {shape} of the navigation axes, not {mask.shape}.")
+        raise AssbValueError(f"mask must have the shape {shape} of the navigation axes, not {mask.shape}.")
     return ~mask.ravel()
 
 
@@ -195,7 +172,7 @@ def _plan(model: Any, wanted: NDArray[np.bool_], bounded: bool) -> tuple[list[Co
             )
         )
     if not problems:
-        raise ValueError("There is nothing to fit: no component of the model is active.")
+        raise AssbValueError("There is nothing to fit: no component of the model is active.")
     return compiled, problems
 
 

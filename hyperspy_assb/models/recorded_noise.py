@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.correlated_errors import whitened_directions
 from hyperspy_assb.fitting.solver.detector import NoiseEstimate, estimate_noise
 from hyperspy_assb.fitting.solver.map_fit import fit_map
@@ -64,13 +65,22 @@ def model_noise(model: Any) -> Noise:
     model : hyperspy.models.model1d.Model1D
         Fitted or not.
     """
-    quality = getattr(model, "fit_quality", None)
-    if quality is not None and quality.fitted_by_batches:
-        return quality.noise
-    return getattr(model, "_started_noise", None) or signal_noise(model.signal)
+    evidence = getattr(model, "_evidence", None)
+    if evidence is not None:
+        fitted: Noise = evidence.noise
+        return fitted
+    started: Detector | None = getattr(model, "detector", None)
+    if started is None:
+        return signal_noise(model.signal)
+    return Noise(started, NoiseSource.ESTIMATED, "Gain and read noise are those that the start of the model found.")
 
 
-def fit_noise(signal: Any, problem: FitProblem, *, trust: bool = True) -> Noise:
+def detector_of_model(model: Any) -> Detector:
+    """Gain and read noise by which a model's features, broader than the point spread, have their right errors."""
+    return model_noise(model).broad
+
+
+def fit_noise(signal: Any, problem: FitProblem, *, known: Detector | None = None, trust: bool = True) -> Noise:
     """Noise that the residuals of a fit tell, beside what was recorded.
 
     Parameters
@@ -79,6 +89,8 @@ def fit_noise(signal: Any, problem: FitProblem, *, trust: bool = True) -> Noise:
         The spectra.
     problem
         The fit, of which some spectra are done.
+    known
+        What is known better than by what was recorded: what a model found in the spectra before.
     trust
         Whether what was recorded is used where the residuals agree with it.
 
@@ -87,7 +99,7 @@ def fit_noise(signal: Any, problem: FitProblem, *, trust: bool = True) -> Noise:
     ValueError
         Without trust, if the residuals do not tell.
     """
-    claim = recorded_detector(signal.metadata)
+    claim = known or recorded_detector(signal.metadata)
     counts, rows = spread_spectra(signal.data, np.flatnonzero(problem.rows))
     counts = counts[:, : problem.mask.size]
     part = problem.part(rows)
@@ -102,7 +114,7 @@ def fit_noise(signal: Any, problem: FitProblem, *, trust: bool = True) -> Noise:
         if trust:
             said = "None of the spectra could be fitted, so that nothing tells whether the gain is right."
             return Noise(claim or Detector(), NoiseSource.TRUSTED, said)
-        raise ValueError("The gain cannot be estimated: none of the spectra could be fitted.")
+        raise AssbValueError("The gain cannot be estimated: none of the spectra could be fitted.")
     nothing = np.zeros(part.free.size, dtype=bool)
     expectation = part.model.evaluate(result.values[good], nothing)[0]
     directions = whitened_directions(part, result.values[good])

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
-from hyperspy_assb.models.eels import ASSBEELSModel
 from hyperspy_assb.models.recorded_noise import model_noise
+from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
 
 COMPONENT_NAMES = {
     "ZeroLossPeak": "zero loss",

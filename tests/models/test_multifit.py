@@ -17,10 +17,11 @@ from hyperspy_assb.errors import AssbWarning
 from hyperspy_assb.fitting.solver.noise_claim import NoiseSource
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, Status
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
-from hyperspy_assb.models.eels import ASSBEELSModel
-from hyperspy_assb.models.multifit import multifit
 from hyperspy_assb.models.recorded_noise import VARIANCE, recorded_detector
 from hyperspy_assb.signals import ASSBEELSSpectrum
+from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
+from hyperspy_assb.signals.fits.multifit import multifit
+from hyperspy_assb.signals.result import navigation_axes
 
 ENERGY = -10.0 + 0.25 * np.arange(300)
 TRUTH = np.array([2e4, 0.1, 0.9, 0.0, 0.2, 0.05, 3.0, 0.4, 22.0, 8.0, 0.03, 5.4, 1.8, 8.0])
@@ -106,7 +107,7 @@ def test_it_fills_what_hyperspy_has():
     np.testing.assert_array_equal(quality.status.data == Status.MASKED, ~good)
     np.testing.assert_array_equal(quality.dof.data, 300 - len(FREE))
     for signal in (quality.deviance, quality.dof, quality.status):
-        assert signal.axes_manager.as_dictionary() == model.chisq.axes_manager.as_dictionary()
+        assert navigation_axes(signal) == navigation_axes(model.signal)
     np.testing.assert_array_equal(model.red_chisq.data[good], (model.chisq.data / (300 - len(FREE) - 1))[good])
     np.testing.assert_array_equal(
         model["FePO4ValenceBand"].intensity.as_signal().data[good], free_maps(model)[good][:, 6]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import hyperspy_assb
-from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions, Status
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, Status
+from hyperspy_assb.models.multifit import FitOptions
 from hyperspy_assb.models.recorded_noise import recorded_detector
 
 C = hs.model.components1D
@@ -182,6 +183,6 @@ def test_complex_numbers(rng):
 def test_models_of_different_data_are_not_compared(rng):
     models = [make(rng.poisson(peak(), (2, 300))) for _ in range(2)]
     for model in models:
-        fit(model, options=SolverOptions(workers=1))
+        fit(model, options=FitOptions(workers=1))
     with pytest.raises(ValueError, match="their data differ"):
         hyperspy_assb.compare_fits(*models)

@@ -16,8 +16,8 @@ from hyperspy_assb.fitting.solver.spectra_fit import Detector
 FloatArray = NDArray[np.float64]
 
 SMOOTH, FAR, FEWEST_DARK = 4.0, 10.0, 8
-"""Full widths from the zero loss beyond which spectra are smooth, and before it beyond which there are no electrons;
-channels that tell the dark level."""
+"""Full widths from the zero-loss peak beyond which spectra are smooth, and before it beyond which there are no
+electrons; channels that tell the dark level."""
 _SAMPLE = 300
 """Spectra that tell the noise."""
 _FOOT, _MOST_DARK = -2.0, 0.15
@@ -146,7 +146,7 @@ def noise_of(spectra: LowLossMap, fwhm: float) -> Noise:
     spectra
         Low-loss spectra.
     fwhm
-        Width of the zero loss in eV.
+        Width of the zero-loss peak in eV.
     """
     count = len(spectra.counts)
     some = np.unique(np.linspace(0, count - 1, min(_SAMPLE, count)).astype(int))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.statistics.neighbour_noise import (
@@ -121,7 +122,7 @@ def estimate_noise(
         good &= np.isfinite(expectation).all(axis=1)
     sizes = [len(range(*segment.indices(counts.shape[1]))) for segment in segments]
     if not sizes or max(sizes) < _FEWEST_CHANNELS or not good.any():
-        raise ValueError("The gain cannot be estimated: it takes fitted spectra of at least ten channels.")
+        raise AssbValueError("The gain cannot be estimated: it takes fitted spectra of at least ten channels.")
     counts = np.asarray(counts[good], dtype=float)
     known = None if expectation is None else np.asarray(expectation[good], dtype=float)
     many = len(counts) >= FEWEST_SPECTRA
@@ -231,7 +232,7 @@ def _rough_detector(parts: Sequence[_Segment], high_pass: HighPass) -> Detector:
         levels.append(part.level[:, half : part.level.shape[1] - half].ravel())
     square = np.concatenate(squares)
     if not square.any():
-        raise ValueError("The gain cannot be estimated: the counts do not scatter.")
+        raise AssbValueError("The gain cannot be estimated: the counts do not scatter.")
     return _fit_variance(square / high_pass.mixing()[0, 0], np.concatenate(levels))
 
 
@@ -278,7 +279,7 @@ def _fit_variance(square: FloatArray, level: FloatArray) -> Detector:
         # Noise that does not grow with the counts is that of reading them; the gain is at most what it hides.
         whole = max(offset, float(np.median(usual)))
         if not whole > 0.0:
-            raise ValueError("The gain cannot be estimated: the counts do not scatter.")
+            raise AssbValueError("The gain cannot be estimated: the counts do not scatter.")
         gain = min(1.0, _HIDDEN * whole / max(float(heights.mean()), 1e-300))
         offset = (1.0 - _HIDDEN) * whole
     return Detector(gain=float(gain), read_noise=float(np.sqrt(offset)))
