@@ -5,6 +5,7 @@ Metadata are never written.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,11 @@ def fit_noise(signal: Any, problem: FitProblem, *, known: Detector | None = None
     expectation = part.model.evaluate(result.values[good], nothing)[0]
     directions = whitened_directions(part, result.values[good])
     if trust:
-        return judge_noise(counts[good], claim, expectation, segments=segments, directions=directions)
+        noise = judge_noise(counts[good], claim, expectation, segments=segments, directions=directions)
+        if known is None:
+            return noise
+        said = noise.sentence.replace("was recorded", "was found at the start")
+        return replace(noise, sentence=said, contradicted=False)
     found = estimate_noise(counts[good], expectation, segments=segments, directions=directions)
     return Noise(found.detector, NoiseSource.ESTIMATED, _estimated(found), found.correlation)
 
