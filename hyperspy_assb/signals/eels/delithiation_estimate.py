@@ -31,7 +31,7 @@ from hyperspy_assb.eels.delithiation.standard import FEWEST_PURE, Standard, buil
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.eels.zero_loss.position import channels_together
-from hyperspy_assb.eels.zero_loss.recorded_noise import detector_of
+from hyperspy_assb.eels.zero_loss.recorded_noise import noise_of
 from hyperspy_assb.errors import AssbTypeError, AssbValueError, AssbWarning
 from hyperspy_assb.reference import Electrode
 from hyperspy_assb.signals.eels.delithiation import Delithiation
@@ -86,7 +86,7 @@ def quantify_delithiation(
                 standard,
                 spectra.counts,
                 spectra.energy,
-                detector=detector_of(spectra, float(standard.zero_loss[2])),
+                detector=noise_of(spectra, float(standard.zero_loss[2])).broad,
                 ensemble=ensemble,
                 progress=progress,
             )
