@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.reference import LineComponent
 
 FloatArray = NDArray[np.float64]
 MassAbsorption = Callable[[str, FloatArray], FloatArray]
@@ -31,15 +32,28 @@ class XRayLine:
     element, name
         Symbol, and the name within the element: "Fe", "Ka".
     energy
-        keV.
+        keV: the mean of its components.
     weight
         Intensity relative to the main line of its family ("Ka", "La", "Ma").
+    components
+        Lines that a detector shows as this one, such as Kα1 and Kα2, their offsets from ``energy``; empty: it is
+        single, and as wide as the detector makes it.
     """
 
     element: str
     name: str
     energy: float
     weight: float
+    components: tuple[LineComponent, ...] = ()
+
+    @classmethod
+    def from_strongest(
+        cls, element: str, name: str, energy: float, weight: float, components: tuple[LineComponent, ...]
+    ) -> XRayLine:
+        """A line whose strongest component has some energy in keV, from which the offsets are counted."""
+        mean = sum(part.share * part.offset for part in components)
+        moved = tuple(replace(part, offset=part.offset - mean) for part in components)
+        return cls(element, name, energy + mean, weight, moved)
 
     @property
     def family(self) -> str:

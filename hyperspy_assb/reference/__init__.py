@@ -14,7 +14,14 @@ from hyperspy_assb.reference.low_loss_bands import COMPARED, Band, band, bands
 from hyperspy_assb.reference.material_facts import Electrode, Material
 from hyperspy_assb.reference.materials import electrode, material, materials_files
 from hyperspy_assb.reference.near_edge_shapes import check_element, near_edge
-from hyperspy_assb.reference.x_ray_lines import Atom, Subshell, x_ray_atom, x_ray_elements
+from hyperspy_assb.reference.x_ray_lines import (
+    Atom,
+    LineComponent,
+    Subshell,
+    line_components,
+    x_ray_atom,
+    x_ray_elements,
+)
 
 __all__ = [
     "COMPARED",
@@ -23,6 +30,7 @@ __all__ = [
     "Edge",
     "Electrode",
     "Element",
+    "LineComponent",
     "Material",
     "MaterialError",
     "MissingFactError",
@@ -39,6 +47,7 @@ __all__ = [
     "electron_scattering_table",
     "element",
     "elements",
+    "line_components",
     "material",
     "materials_files",
     "near_edge",

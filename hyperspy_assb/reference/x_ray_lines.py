@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from hyperspy_assb.reference.data_files import UnknownReferenceError, read_toml
+from hyperspy_assb.reference.data_files import UnknownReferenceError, read_text, read_toml
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,56 @@ def _atoms() -> dict[str, Atom]:
         }
         table[element] = Atom(element, int(row["z"]), float(row["mass"]), MappingProxyType(shells))
     return table
+
+
+@dataclass(frozen=True)
+class LineComponent:
+    """One of the lines that a detector shows as one, such as Kα1 and Kα2.
+
+    Parameters
+    ----------
+    offset
+        keV from the strongest of them.
+    share
+        Of the intensity.
+    width
+        Natural full width at half maximum in keV.
+    """
+
+    offset: float
+    share: float
+    width: float
+
+
+@cache
+def _components() -> dict[tuple[str, str], tuple[LineComponent, ...]]:
+    rows = csv.reader(line for line in read_text("x_ray_line_components.csv").splitlines() if line[0] != "#")
+    next(rows)
+    table: dict[tuple[str, str], tuple[LineComponent, ...]] = {}
+    for element, line, offset, share, width in rows:
+        part = LineComponent(0.001 * float(offset), float(share), 0.001 * float(width))
+        table[element, line] = (*table.get((element, line), ()), part)
+    return table
+
+
+def line_components(element: str, line: str) -> tuple[LineComponent, ...]:
+    """What a line is made up of: splitting, shares and natural widths; empty where nothing is known.
+
+    W. T. Elam, B. D. Ravel and J. R. Sieber, Radiat. Phys. Chem. 63, 121 (2002), doi 10.1016/S0969-806X(01)00227-4;
+    for the widths of levels O. Keski-Rahkonen and M. O. Krause, At. Data Nucl. Data Tables 14, 139 (1974), and M. O.
+    Krause and J. H. Oliver, J. Phys. Chem. Ref. Data 8, 329 (1979).
+
+    Parameters
+    ----------
+    element, line
+        Such as "Ge", "Ka".
+
+    Examples
+    --------
+    >>> [(round(1000 * part.offset, 1), part.share) for part in line_components("Ge", "Ka")]
+    [(-31.1, 0.339), (0.0, 0.661)]
+    """
+    return _components().get((element, line), ())
 
 
 def x_ray_atom(element: str) -> Atom:

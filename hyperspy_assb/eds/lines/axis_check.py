@@ -10,6 +10,7 @@ import numpy as np
 
 from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
 from hyperspy_assb.eds.lines.column_spectra import Builder, make_builder
+from hyperspy_assb.eds.lines.x_ray_lines import line_width
 from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED
 
@@ -21,8 +22,8 @@ _BROAD = 0.15
 """keV: windows in which counts are compared with the fit, as wide as a line."""
 _UNEXPLAINED = 0.1
 """Share of the counts that shapes of lines do not account for."""
-_TELL = 0.75
-"""Channels by which a line must be off before it is worth saying."""
+_TELL = 0.1
+"""Share of its width by which a line must be off before it is worth saying."""
 _TELL_RESOLUTION = 0.05
 """Share by which the resolution must be off before it is worth saying."""
 _SURE = 4.0
@@ -87,6 +88,18 @@ class EnergyCalibration:
         return {name: self.shift(energy) for name, energy in self.lines.items()}
 
     @property
+    def shares_of_width(self) -> dict[str, float]:
+        """Shift of each line over its full width at half maximum."""
+        return {
+            name: self.shift(energy)[0] * self.channel / float(line_width(energy, self.resolution))
+            for name, energy in self.lines.items()
+        }
+
+    def _sure(self, name: str) -> bool:
+        value, std = self.shifts[name]
+        return abs(value) > _SURE * std
+
+    @property
     def trusted(self) -> bool:
         """Whether the lines that were found are where the counts are."""
         return self.unexplained <= _UNEXPLAINED
@@ -115,16 +128,17 @@ class EnergyCalibration:
                 f"{self.worst:.2f} keV: the energy axis (its scale, its offset) is wrong by more than can be "
                 "corrected, or an element is missing in the list.",
             )
-        off = {n: (v, s) for n, (v, s) in self.shifts.items() if abs(v) > _TELL and abs(v) > _SURE * s}
+        off = {n: share for n, share in self.shares_of_width.items() if abs(share) > _TELL and self._sure(n)}
         if off:
-            name, (value, std) = max(off.items(), key=lambda item: abs(item[1][0]))
+            name = max(off, key=lambda n: abs(off[n]))
+            value, std = self.shifts[name]
             low = min(self.lines, key=lambda n: self.lines[n])
             soft = "O_Ka" if "O_Ka" in self.lines else low
             at, at_std = self.shifts[soft]
             found.append(
-                f"The energy axis is off: {name.replace('_', ' ')} lies {value:+.2f} ± {std:.2f} channels from its "
-                f"energy, {soft.replace('_', ' ')} {at:+.2f} ± {at_std:.2f}. Correct it with "
-                "correct_energy_calibration() (assb fit --correct-energy)."
+                f"The energy axis is off: {name.replace('_', ' ')} lies {value:+.2f} ± {std:.2f} channels "
+                f"({100 * off[name]:+.0f} % of its width) from its energy, {soft.replace('_', ' ')} {at:+.2f} ± "
+                f"{at_std:.2f}. Correct it with correct_energy_calibration() (assb fit --correct-energy)."
             )
         error = float(np.sqrt(self.covariance[2, 2]))
         change = self.resolution - self.stated_resolution

@@ -198,7 +198,7 @@ class Builder:
         at = np.array([line.energy])
         silicon = self.mass_absorption("Si", np.array([line.energy, SI_KA]))
         escape = float(escape_share(silicon[:1], float(silicon[1]), at)[0])
-        return line_shape(self.edges, line.energy, self.instrument.resolution, escape)
+        return line_shape(self.edges, line, self.instrument.resolution, escape)
 
     def _depth(self, atoms: Mapping[str, float], energy: FloatArray) -> FloatArray:
         """Absorption over the whole thickness by one unit of something, towards the detector."""

@@ -13,6 +13,7 @@ from exspy.material import mass_absorption_coefficient
 
 from hyperspy_assb.eds.eds_map import EDSMap, ElementTables, FloatArray, Instrument, Spectra, XRayLine, count_electrons
 from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError, AssbWarning
+from hyperspy_assb.reference import line_components
 from hyperspy_assb.signals.result import navigation_axes
 
 TEM = "Acquisition_instrument.TEM."
@@ -54,7 +55,9 @@ def _lines_and_masses() -> tuple[dict[str, tuple[XRayLine, ...]], dict[str, floa
     for element, entry in element_database:
         table = entry.Atomic_properties.get_item("Xray_lines", None)
         lines[element] = tuple(
-            XRayLine(element, name, float(row["energy (keV)"]), float(row["weight"]))
+            XRayLine.from_strongest(
+                element, name, float(row["energy (keV)"]), float(row["weight"]), line_components(element, name)
+            )
             for name, row in (table.as_dictionary() if table is not None else {}).items()
         )
         mass[element] = float(entry.General_properties.atomic_weight)

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.reference import line_components
 from hyperspy_assb.simulation.eds.conditions import XRayConditions
 from hyperspy_assb.simulation.eds.detector import broadening, charge_loss, efficiency, escape_share, line_shape, pile_up
 from hyperspy_assb.simulation.eds.physics import (
@@ -37,6 +38,22 @@ class _Table:
     centres: np.ndarray  # (n_channels,) true energies in keV
 
 
+def _natural_shape(line: Line, conditions: XRayConditions) -> np.ndarray:
+    """A line with its splitting (Kα1 and Kα2 ...) and its natural width, a Lorentzian in Fourier space."""
+    components = line_components(line.element, line.name.partition("_")[2])
+    if not components:
+        return line_shape(line.energy, conditions)
+    edges = conditions.channel_edges
+    frequency = np.fft.rfftfreq(edges.size - 1, edges[1] - edges[0])
+    series = sum(
+        part.share
+        * np.exp(-np.pi * part.width * frequency)
+        * np.fft.rfft(line_shape(line.energy + part.offset, conditions))
+        for part in components
+    )
+    return np.maximum(np.fft.irfft(series, edges.size - 1), 0.0)
+
+
 @lru_cache(maxsize=4)
 def _table(conditions: XRayConditions) -> _Table:
     detector = conditions.detector
@@ -56,7 +73,7 @@ def _table(conditions: XRayConditions) -> _Table:
     return _Table(
         lines=seen,
         strength=np.array(strength),
-        shape=np.array([line_shape(line.energy, conditions) for line in seen]),
+        shape=np.array([_natural_shape(line, conditions) for line in seen]),
         continuum=continuum * efficiency(positive, detector),
         centres=positive,
     )

@@ -57,7 +57,15 @@ def test_shifts_are_those_of_the_lines():
 
 def test_nothing_is_said_of_what_is_right():
     assert calibration().notes == ()
-    assert calibration(offset=0.007, resolution=135.0).notes == ()
+    # A twelfth of the width of O Kα, whatever the channels.
+    for channel in (0.005, 0.01, 0.02):
+        assert replace(calibration(offset=0.005, resolution=135.0), channel=channel).notes == ()
+
+
+@pytest.mark.parametrize("channel", [0.005, 0.01, 0.02])
+def test_limits_are_in_widths_of_lines(channel):
+    (finding,) = replace(calibration(offset=-0.011), channel=channel).notes
+    assert "-19 % of its width" in finding
 
 
 def test_shift_is_told_with_the_line_and_the_remedy():

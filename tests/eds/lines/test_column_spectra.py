@@ -24,6 +24,14 @@ LAGP = {element: n for element, n in atom_densities("LAGP").items() if element !
 ELECTRONS = 1e9
 
 
+def inside(energy, width):
+    """Share of a line of some natural width (keV) within five standard deviations of what the detector adds."""
+    return 2 / np.pi * np.arctan(5 * float(line_width(energy, 130.0)) / 2.3548 / (0.5 * width))
+
+
+INSIDE = inside(6.4, 1.6e-3)
+
+
 def one_unit(elements):
     return {element: {element: 1.0} for element in elements}
 
@@ -38,7 +46,7 @@ def test_thin_film_counts_what_the_cross_section_says(make_builder):
     model = builder.build(one_unit(["Fe"]), electrons=ELECTRONS).model
     counts = model.expectation(np.array([1e-3, *np.zeros(model.strength.shape[1] - 1)]))
     alpha = window(builder, counts, 6.0, 6.75)
-    assert alpha == pytest.approx(1e-3 * ELECTRONS * builder.sensitivities.of("Fe_Ka"), rel=1e-5)
+    assert alpha == pytest.approx(1e-3 * ELECTRONS * builder.sensitivities.of("Fe_Ka") * INSIDE, rel=1e-4)
     beta = window(builder, counts, 6.8, 7.4)
     # 0.1272: weight of K beta in the database.
     assert beta / alpha == pytest.approx(0.1272, rel=1e-3)
@@ -51,7 +59,7 @@ def test_escape_peak_is_tied_to_its_line(make_builder, coefficients):
     silicon = coefficients("Si", np.array([6.4039, 1.7397]))
     share = float(escape_share(silicon[:1], float(silicon[1]), np.array([6.4039]))[0])
     found = window(builder, counts, 4.5, 4.85) / window(builder, counts, 6.0, 6.75)
-    assert found == pytest.approx(share / (1 - share), rel=1e-3)
+    assert found == pytest.approx(share / (1 - share) / INSIDE, rel=1e-3)
 
 
 @pytest.mark.parametrize("thickness", [1.0, 100.0, 400.0])
@@ -66,7 +74,8 @@ def test_columns_look_as_simulated(make_builder, thickness):
     np.testing.assert_allclose(found, simulated, atol=0.003 * simulated.max())
     for low, high in ((0.4, 0.65), (1.35, 1.6), (1.85, 2.2), (9.6, 10.15)):
         ratio = window(builder, found, low, high) / window(builder, simulated, low, high)
-        assert ratio == pytest.approx(1.0, abs=0.005)
+        # Natural tails of Ge Lα reach under Al Kα, where the model leaves them to the continuum: 0.4 % of the window.
+        assert ratio == pytest.approx(0.996 if low == 1.35 else 1.0, abs=0.005)
     # Lithium, which is left out of the absorption, takes less than a per cent.
     whole = expected_spectra(areal_densities({"LAGP": thickness}), LINES_ONLY, electrons=ELECTRONS)[builder.channels]
     assert window(builder, whole, 0.4, 0.65) == pytest.approx(window(builder, simulated, 0.4, 0.65), rel=0.01)
@@ -120,7 +129,7 @@ def test_free_family_is_an_amount_of_counts(make_builder):
     amounts = np.zeros(len(built.names))
     amounts[built.index(["Cu_Ka"])] = 500.0
     counts = built.model.expectation(amounts)
-    assert window(builder, counts, 7.7, 8.4) == pytest.approx(500.0, rel=1e-4)
+    assert window(builder, counts, 7.7, 8.4) == pytest.approx(500.0 * inside(8.04, 2.25e-3), rel=1e-4)
     assert window(builder, counts, 0.2, 5.5) == 0.0
     # A family that is free is not tied to its element.
     free = builder.build(one_unit(["Fe"]), ["Fe_Ka"], electrons=ELECTRONS)
@@ -192,6 +201,8 @@ def test_fit_of_expected_counts_gives_the_amounts(make_builder):
 def test_lines_have_the_width_of_the_detector(make_builder):
     conditions = replace(LINES_ONLY, detector=replace(BARE, energy_resolution=160.0))
     builder = make_builder(conditions, ("Ge",))
+    builder = replace(builder, lines=tuple(replace(line, energy=9.8864, components=()) for line in builder.lines[:1]))
+    builder = replace(builder, lines=tuple(replace(line, name="Ka") for line in builder.lines))
     counts = builder.build({}, ["Ge_Ka"]).model.templates[0]
     energy = builder.energy[builder.channels]
     near = np.abs(energy - 9.8864) < 0.5

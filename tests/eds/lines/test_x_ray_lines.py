@@ -55,7 +55,8 @@ def mean_and_width(shape):
 )
 def test_energies_of_main_lines(name, energy):
     lines = {line.full_name: line for line in element_tables().lines_of((*CELL_ELEMENTS, *FOREIGN_ELEMENTS))}
-    assert lines[name].energy == pytest.approx(energy, abs=6e-4)
+    strongest = max(lines[name].components, key=lambda part: part.share)
+    assert lines[name].energy + strongest.offset == pytest.approx(energy, abs=6e-4)
     assert lines[name].weight == 1.0
 
 
@@ -86,7 +87,7 @@ def test_gallium_and_germanium_overlap_and_iron_and_copper_do_not():
     pairs = {(o.first, o.second): o for o in find_overlaps(lines, 130.0)}
     pair = pairs["Ga_La", "Ge_La"]
     assert pair.distance == pytest.approx(90.0, abs=0.1)
-    assert pair.energy == 1.098
+    assert pair.energy == pytest.approx(1.098, abs=2e-4)
     assert pair.width == pytest.approx(1000 * line_width(1.098, 130.0))
     assert ("Fe_Ka", "Cu_Ka") not in pairs
     assert list(pairs.values()) == sorted(pairs.values(), key=lambda o: o.energy)
@@ -166,14 +167,14 @@ def test_escape_share_is_below_half_the_fluorescence(absorbed, own):
 
 
 def test_escape_peak_lies_below_its_line_by_that_of_silicon():
-    shape = line_shape(EDGES, 6.4, 130.0, escape=0.02)
+    shape = line_shape(EDGES, XRayLine("Fe", "Ka", 6.4, 1.0), 130.0, escape=0.02)
     below = np.where(CENTRES < 5.5, shape, 0.0)
     assert shape.sum() - below.sum() == pytest.approx(1.0, abs=2e-6)
     assert below.sum() / shape.sum() == pytest.approx(0.02, rel=1e-5)
     mean, width = mean_and_width(below)
     assert mean == pytest.approx(6.4 - SI_KA, abs=1e-6)
     assert width == pytest.approx(line_width(6.4 - SI_KA, 130.0), rel=1e-3)
-    np.testing.assert_array_equal(line_shape(EDGES, 6.4, 130.0), gaussian(EDGES, 6.4, 130.0))
+    np.testing.assert_array_equal(line_shape(EDGES, XRayLine("Fe", "Ka", 6.4, 1.0), 130.0), gaussian(EDGES, 6.4, 130.0))
 
 
 def test_range_is_that_of_main_lines():

@@ -1,0 +1,79 @@
+"""Write hyperspy_assb/reference/x_ray_line_components.csv: how X-ray lines are split, and how wide they are by nature.
+
+Needs xraydb (public domain), which the package does not: W. T. Elam, B. D. Ravel and J. R. Sieber, Radiat. Phys. Chem.
+63, 121 (2002), for lines; O. Keski-Rahkonen and M. O. Krause, At. Data Nucl. Data Tables 14, 139 (1974), and M. O.
+Krause and J. H. Oliver, J. Phys. Chem. Ref. Data 8, 329 (1979), for widths of levels, as it has them.
+
+Run: python tools/derive_x_ray_lines.py
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import xraydb
+
+# Names of exspy, and the lines of which each is made up.
+LINES = {
+    "Ka": ("Ka1", "Ka2", "Ka3"),
+    "Kb": ("Kb1", "Kb2", "Kb3", "Kb4", "Kb5"),
+    "La": ("La1", "La2"),
+    "Lb1": ("Lb1",),
+    "Lb2": ("Lb2,15",),
+    "Lb3": ("Lb3",),
+    "Lb4": ("Lb4",),
+    "Lg1": ("Lg1",),
+    "Lg3": ("Lg2", "Lg3"),
+    "Ll": ("Ll",),
+    "Ln": ("Ln",),
+    "Ma": ("Ma",),
+    "Mb": ("Mb",),
+    "Mg": ("Mg",),
+    "Mz": ("Mz",),
+}
+LEAST = 0.002
+"""Share of a line below which a component is left out."""
+SOFTEST = 100.0  # eV
+TARGET = Path(__file__).parents[1] / "hyperspy_assb" / "reference" / "x_ray_line_components.csv"
+
+
+def level_width(element: str, level: str) -> float:
+    """Natural width of a level in eV; of several together, that of the first."""
+    return float(xraydb.core_width(element).get(level.split(",")[0], 0.0))
+
+
+def main() -> None:
+    rows = []
+    for number in range(3, 96):
+        element = xraydb.atomic_symbol(number)
+        known = xraydb.xray_lines(element)
+        for name, members in LINES.items():
+            found = [known[part] for part in members if part in known and known[part].energy > SOFTEST]
+            total = sum(line.intensity for line in found)
+            found = [line for line in found if line.intensity >= LEAST * total]
+            if not found:
+                continue
+            parts: dict[float, list[float]] = {}
+            main = max(found, key=lambda line: line.intensity).energy
+            for line in found:
+                width = level_width(element, line.initial_level) + level_width(element, line.final_level)
+                # Components that lie on each other are one.
+                share, widths = parts.get(round(line.energy - main, 1), [0.0, 0.0])
+                parts[round(line.energy - main, 1)] = [share + line.intensity, widths + line.intensity * width]
+            total = sum(share for share, _ in parts.values())
+            for offset, (share, widths) in parts.items():
+                rows.append((element, name, f"{offset:.1f}", f"{share / total:.3f}", f"{widths / share:.1f}"))
+    with TARGET.open("w", newline="", encoding="utf-8") as text:
+        text.write("# Components of X-ray lines: offset from the strongest in eV, share, natural width (FWHM) in eV.\n")
+        text.write(
+            "# Made by tools/derive_x_ray_lines.py from XrayDB (public domain): Elam et al. 2002; widths of levels:\n"
+        )
+        text.write("# Keski-Rahkonen and Krause 1974, Krause and Oliver 1979.\n")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("element", "line", "offset", "share", "width"))
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
