@@ -5,6 +5,7 @@ from .reference.materials import add_materials, electrodes, materials
 from .signals.acom.orientations import load_orientations
 from .signals.acom.phase_comparison import compare_phases
 from .signals.acom.signal import load_patterns
+from .signals.echem.signal import load_voltammogram
 from .signals.eds.signal import load_eds_spectrum_image
 from .signals.eels.delithiation import load_delithiation
 from .signals.eels.low_loss_comparison import load_comparison
@@ -31,6 +32,7 @@ __all__ = [
     "load_orientations",
     "load_patterns",
     "load_spectrum_image",
+    "load_voltammogram",
     "materials",
     "models",
     "multifit",

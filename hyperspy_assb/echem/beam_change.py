@@ -97,7 +97,9 @@ def compare_beam(swept: SweptLog, intervals: Sequence[tuple[float, float]]) -> B
                 made = blocks(run, max(1, _MOST * run.size // total))
                 parts += made
                 number += [k] * len(made)
-    time, potential, current, lit = (block_means(v, parts) for v in (log.time, log.potential, log.current, on.astype(float)))
+    time, potential, current, lit = (
+        block_means(v, parts) for v in (log.time, log.potential, log.current, on.astype(float))
+    )
     counts = int(lit.sum()), int((1.0 - lit).sum())
     if min(counts) < _FEWEST:
         raise AssbValueError(
@@ -113,7 +115,9 @@ def compare_beam(swept: SweptLog, intervals: Sequence[tuple[float, float]]) -> B
     known = contrasts(time, np.concatenate([b[:, np.any(b != 0.0, axis=0)] for b in baseline], axis=1))
     turned = known.rotation @ shapes
     if np.linalg.cond(turned / np.linalg.norm(turned, axis=0)) > 1e6:
-        raise AssbValueError("intervals: the beam was switched only where the potential was: its step is no other shape.")
+        raise AssbValueError(
+            "intervals: the beam was switched only where the potential was: its step is no other shape."
+        )
     found = estimate(current, known, shapes)
     wald = float(found.value @ np.linalg.solve(found.covariance, found.value)) / 2.0
     return BeamChange(

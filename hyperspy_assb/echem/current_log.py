@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +77,7 @@ def checked_log(log: CurrentLog) -> CurrentLog:
     if np.ptp(log.potential[whole]) == 0.0:
         value = float(log.potential[whole][0])
         raise AssbFileError(f"The potential in {log.source} is {value:g} V in every row: nothing was swept.")
-    kept = {
+    kept: dict[str, Any] = {
         name: None if (values := getattr(log, name)) is None else values[whole]
         for name in ("time", "potential", "current", "control", "full_scale", "overload")
     }

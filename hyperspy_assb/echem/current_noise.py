@@ -16,8 +16,8 @@ from hyperspy_assb.echem.current_log import FloatArray
 
 RATIOS: FloatArray = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 29)])
 """Variance of the 1/f noise over that of the white noise, per contrast, among which is chosen."""
-_PRIOR: FloatArray = np.where(RATIOS == 0.0, RATIOS.size - 1.0, 1.0)
-"""Either there is white noise alone, or a ratio of any order of magnitude."""
+_PRIOR: FloatArray = np.where(RATIOS == 0.0, 5.0, 1.0)
+"""Any order of magnitude is as likely as another, and no 1/f noise as some of them."""
 _RELAXATIONS = 16
 _MOST = 320
 """Points of one curve; more are averaged in blocks, which keeps the sums and costs only the fastest of the noise."""

@@ -13,7 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.echem.current_log import FloatArray
-from hyperspy_assb.echem.current_noise import RATIOS, Contrasts, block_means, blocks, contrasts, estimate, log_likelihood
+from hyperspy_assb.echem.current_noise import (
+    RATIOS,
+    Contrasts,
+    block_means,
+    blocks,
+    contrasts,
+    estimate,
+    log_likelihood,
+)
 from hyperspy_assb.echem.sweeps import Sweep, SweptLog
 from hyperspy_assb.errors import AssbValueError
 
@@ -146,7 +154,15 @@ def find_peaks(swept: SweptLog, alpha: float = 0.05) -> tuple[tuple[Peak, ...], 
             break
         peaks += _peaks_of(number, curves[number], searched[number], corrected, alpha / len(curves), surrogates)
     searches = tuple(
-        SweepSearch(n + 1, s.p, s.limit, s.limit * s.charge_per_height, s.white, s.ratio, (curves[n].time.size, swept.sweeps[n].index.size))
+        SweepSearch(
+            n + 1,
+            s.p,
+            s.limit,
+            s.limit * s.charge_per_height,
+            s.white,
+            s.ratio,
+            (curves[n].time.size, swept.sweeps[n].index.size),
+        )
         for n, s in searched.items()
     )
     return tuple(sorted(peaks, key=lambda peak: (peak.sweep, peak.potential))), searches

@@ -114,7 +114,9 @@ def _fit(swept: SweptLog, numbers: tuple[int, ...], window: tuple[float, float] 
     baseline = [np.ones_like(time)]
     shapes = [centred]
     if len(numbers) == 2:
-        sweep_of = np.concatenate([np.full(len(blocks(_used(swept, swept.sweeps[n], window), _MOST_OF_PAIR)), n) for n in numbers])
+        sweep_of = np.concatenate(
+            [np.full(len(blocks(_used(swept, swept.sweeps[n], window), _MOST_OF_PAIR)), n) for n in numbers]
+        )
         rates = np.array([swept.sweeps[n].rate for n in sweep_of])
         baseline.append(time - time.mean())
         shapes.append(rates)
@@ -143,4 +145,3 @@ def _used(swept: SweptLog, sweep: Sweep, window: tuple[float, float] | None) -> 
         inside = swept.log.potential[index]
         index = index[(inside >= min(window)) & (inside <= max(window))]
     return index
-

@@ -27,6 +27,7 @@ _OUTLIER = 6.0
 """Robust standard deviations out of its neighbourhood at which a point is no part of a smooth curve."""
 _SHARP = 0.4
 """Share of a short that its steepest step makes; a peak of many points rises in many steps."""
+_SHARP_AT_END = 0.7
 _OTHER_RATE = 1.3
 """Factor between rates that are not the same."""
 _STEADY = 7
@@ -145,15 +146,15 @@ def _sweeps(log: CurrentLog) -> tuple[Sweep, ...]:
         index = np.arange(first, last + 1)
         if index.size < _FEWEST or abs(potential[last] - potential[first]) < _SHORTEST * span:
             continue
-        rate = np.gradient(potential[index], log.time[index])
+        steps = np.diff(potential[index]) / np.diff(log.time[index])
         # Held and jumped points leave: the rate is that of the points that move as the whole does, or faster.
         whole = (potential[last] - potential[first]) / (log.time[last] - log.time[first])
-        usual = float(np.median(rate[rate / whole > _HOLD]))
+        usual = float(np.median(steps[steps / whole > _HOLD]))
+        rate = usual * np.maximum(np.append(steps, 0.0) / usual, np.insert(steps, 0, 0.0) / usual)
         moving = (rate / usual > _HOLD) & (rate / usual < 1.0 / _HOLD)
         for part in _of_one_rate(log.time, index[moving], rate[moving]):
             if part.size >= _FEWEST and np.ptp(potential[part]) >= _SHORTEST * span:
-                steps = np.diff(potential[part]) / np.diff(log.time[part])
-                found.append(Sweep(part, float(np.median(steps))))
+                found.append(Sweep(part, float(np.median(np.diff(potential[part]) / np.diff(log.time[part])))))
     return tuple(found)
 
 
@@ -170,7 +171,7 @@ def _turns(potential: FloatArray, least: float) -> list[int]:
                 if start > 0:
                     turns.append(start)
                 extreme = k
-        elif direction * (value - potential[extreme]) >= 0.0:
+        elif direction * (value - potential[extreme]) > 0.0:
             extreme = k
         elif direction * (potential[extreme] - value) > least:
             turns.append(extreme)
@@ -197,21 +198,24 @@ def _shorts(current: FloatArray) -> tuple[NDArray[np.bool_], list[float]]:
     far = _NEIGHBOURS // 2 + _NEIGHBOURS // 4
     median = ndimage.median_filter(current, _NEIGHBOURS // 2, mode="nearest")
     before, after = np.roll(median, far), np.roll(median, -far)
+    # At the ends there are neighbours on one side.
+    before[:far], after[-far:] = after[:far], before[-far:]
     low, high = np.minimum(before, after), np.maximum(before, after)
     departure = current - np.clip(current, low, high)
     curvature = current[1:-1] - (current[:-2] + current[2:]) / 2.0
     scale = 1.4826 * float(np.median(np.abs(curvature))) / np.sqrt(1.5)
     candidates = np.abs(departure) > _OUTLIER * scale
     # After a turn the current is that of the capacitance.
-    candidates[: 2 * far] = candidates[-2 * far :] = False
+    candidates[: 2 * far] = False
     jump = np.abs(np.diff(current, prepend=current[0], append=current[-1]))
     labels, count = ndimage.label(candidates)
     for number, place in enumerate(ndimage.find_objects(labels, count), start=1):
         inside = labels[place] == number
         height = np.abs(departure[place][inside]).max()
         edges = jump[place[0].start : place[0].stop + 1].max()
-        # What rises smoothly is a peak, however narrow.
-        if edges >= _SHARP * height:
+        # What rises smoothly is a peak, however narrow, or the end of a steep curve.
+        at_end = place[0].stop > current.size - far
+        if edges >= (_SHARP_AT_END if at_end else _SHARP) * height:
             out[place] |= inside
     size = np.maximum(np.abs(current), 2.0 * scale)
     factor = np.exp(np.abs(np.diff(np.log(size + np.finfo(float).tiny))))

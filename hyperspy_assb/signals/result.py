@@ -23,8 +23,13 @@ from hyperspy_assb.signals.region_mask import Names, region_masks
 
 _EDS = "hyperspy_assb.eds."
 _EDS_SIGNALS = "hyperspy_assb.signals.eds."
+_ECHEM = "hyperspy_assb.echem."
+_VOLTAMMOGRAM = "hyperspy_assb.signals.echem.voltammogram_results"
 KINDS: dict[str, str] = {
+    "BeamChange": _ECHEM + "beam_change",
+    "BeamComparison": _VOLTAMMOGRAM,
     "Beyond": _EDS + "interfaces.interface_width",
+    "Capacitance": _VOLTAMMOGRAM,
     "Composition": _EDS + "composition.atoms",
     "CompositionChange": _EDS + "comparison.composition_change",
     "CompositionComparison": _EDS_SIGNALS + "composition_comparison",
@@ -32,10 +37,15 @@ KINDS: dict[str, str] = {
     "EDSPhases": _EDS_SIGNALS + "compositions",
     "InterfaceFit": _EDS + "interfaces.interface_width",
     "InterfaceProfile": _EDS_SIGNALS + "interface_profile",
+    "Line": _ECHEM + "resistance",
     "LineCounts": _EDS_SIGNALS + "line_counts",
+    "Peak": _ECHEM + "peaks",
     "PhaseMixture": _EDS + "phases.stoichiometry",
     "PhaseOptions": _EDS + "phases.stoichiometry",
     "Profile": _EDS + "interfaces.profiles",
+    "Resistance": _VOLTAMMOGRAM,
+    "SweepSearch": _ECHEM + "peaks",
+    "VoltammogramPeaks": _VOLTAMMOGRAM,
     "Width": _EDS + "interfaces.interface_width",
 }
 """Modules by the names of the classes that a file may hold: results, and the dataclasses and enumerations in them.

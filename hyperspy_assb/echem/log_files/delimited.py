@@ -123,7 +123,9 @@ def _find(names: list[str], what: str) -> _Column | None:
             unit = re.search(r"[(\[/]\s*([^)\]]+?)\s*[)\]]?$", name)
             symbol = unit[1] if unit else ""
             if what == "time":
-                factor = _TIME_UNITS.get(symbol.lower(), 1.0 if name.lower() in ("experiment time", "seconds") else None)
+                factor = _TIME_UNITS.get(
+                    symbol.lower(), 1.0 if name.lower() in ("experiment time", "seconds") else None
+                )
             else:
                 factor = _factor(symbol, "V" if what == "potential" else "A")
             if factor is not None:
@@ -135,9 +137,7 @@ def _factor(symbol: str, unit: str) -> float | None:
     return _PREFIX.get(symbol[:-1]) if symbol.endswith(unit) else None
 
 
-def _numbers(
-    path: Path, rows: list[list[str]], column: _Column, delimiter: str, *, decimal: str = "."
-) -> FloatArray:
+def _numbers(path: Path, rows: list[list[str]], column: _Column, delimiter: str, *, decimal: str = ".") -> FloatArray:
     values = np.empty(len(rows))
     for number, row in enumerate(rows):
         try:
@@ -145,7 +145,9 @@ def _numbers(
             values[number] = float(text.replace(",", ".") if decimal == "," else text) if text else np.nan
         except (ValueError, IndexError) as error:
             shown = delimiter.join(row)[:60]
-            raise AssbFileError(f"{path} holds what is no number in row {number + 1} of its data: {shown!r}.") from error
+            raise AssbFileError(
+                f"{path} holds what is no number in row {number + 1} of its data: {shown!r}."
+            ) from error
     return values * column.factor
 
 

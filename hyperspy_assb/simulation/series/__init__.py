@@ -1,1 +1,6 @@
 """Image series and voltammograms of a lamella in operation, with their truth; no code of the analysis is used."""
+
+from hyperspy_assb.simulation.series.signals import simulate_voltammogram
+from hyperspy_assb.simulation.series.voltammogram import VoltammogramConditions
+
+__all__ = ["VoltammogramConditions", "simulate_voltammogram"]
