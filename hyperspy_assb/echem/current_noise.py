@@ -1,8 +1,9 @@
 """Noise of a current, white plus 1/f, and what can be known beside it.
 
-The covariance of 1/f noise is that of relaxations with time constants spread evenly in their logarithm: A. van der Ziel,
-Physica 16, 359 (1950), doi 10.1016/0031-8914(50)90078-4. It takes any sampling in time. The share of the two is found
-by restricted maximum likelihood: H. D. Patterson and R. Thompson, Biometrika 58, 545 (1971), doi 10.1093/biomet/58.3.545.
+The covariance of 1/f noise is that of relaxations with time constants spread evenly in their logarithm: A. van der
+Ziel, Physica 16, 359 (1950), doi 10.1016/0031-8914(50)90078-4. It takes any sampling in time. The share of the two is found
+by restricted maximum likelihood: H. D. Patterson and R. Thompson, Biometrika 58, 545 (1971), doi
+10.1093/biomet/58.3.545.
 """
 
 from __future__ import annotations

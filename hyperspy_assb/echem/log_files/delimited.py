@@ -98,6 +98,7 @@ def read_table(path: Path) -> CurrentLog:
         names = [name.strip().strip('"') for name in line.split(delimiter)]
         found = {what: _find(names, what) for what in _WORDS}
         if sum(column is not None for column in found.values()) >= 2:
+            first = number + 1
             break
     else:
         raise AssbFileError(f"{path} has no columns of time, potential and current: it is no voltammogram.")
@@ -107,7 +108,7 @@ def read_table(path: Path) -> CurrentLog:
             f"{path} lacks a column of {' and '.join(missing)} with its unit: it has {', '.join(names)}. Name columns "
             'such as "Time (s)", "Voltage (V)", "Current (A)".'
         )
-    rows = [row for row in csv.reader(lines[number + 1 :], delimiter=delimiter) if any(text.strip() for text in row)]
+    rows = [row for row in csv.reader(lines[first:], delimiter=delimiter) if any(text.strip() for text in row)]
     if not rows:
         raise AssbFileError(f"{path} has a header and no rows: nothing was measured.")
     decimal = "." if delimiter == "," else ","
