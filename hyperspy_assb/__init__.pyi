@@ -14,6 +14,7 @@ from .signals.fits.fit_comparison import compare_fits
 from .signals.fits.precision import predict_precision
 from .signals.fits.residuals import plot_residuals
 from .signals.result import load
+from .signals.series.signal import load_series
 
 __version__: str
 
@@ -31,6 +32,7 @@ __all__ = [
     "load_eds_spectrum_image",
     "load_orientations",
     "load_patterns",
+    "load_series",
     "load_spectrum_image",
     "load_voltammogram",
     "materials",

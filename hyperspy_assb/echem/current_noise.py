@@ -1,8 +1,8 @@
 """Noise of a current, white plus 1/f, and what can be known beside it.
 
 The covariance of 1/f noise is that of relaxations with time constants spread evenly in their logarithm: A. van der
-Ziel, Physica 16, 359 (1950), doi 10.1016/0031-8914(50)90078-4. It takes any sampling in time. The share of the two is found
-by restricted maximum likelihood: H. D. Patterson and R. Thompson, Biometrika 58, 545 (1971), doi
+Ziel, Physica 16, 359 (1950), doi 10.1016/0031-8914(50)90078-4. It takes any sampling in time. The share of the two is
+found by restricted maximum likelihood: H. D. Patterson and R. Thompson, Biometrika 58, 545 (1971), doi
 10.1093/biomet/58.3.545.
 """
 
@@ -101,6 +101,13 @@ def log_likelihood(turned: FloatArray, known: Contrasts) -> FloatArray:
     squares = np.square(turned) @ weights.T
     tiny = np.finfo(float).tiny
     return -0.5 * (turned.shape[-1] * np.log(squares + tiny) - np.log(weights).sum(axis=1))
+
+
+def ratio_posterior(turned: FloatArray, known: Contrasts) -> FloatArray:
+    """Probability of each of :data:`RATIOS` for one curve, shape (R,)."""
+    log_like = log_likelihood(turned, known)
+    posterior = np.exp(log_like - log_like.max()) * _PRIOR
+    return np.asarray(posterior / posterior.sum())
 
 
 def estimate(curve: FloatArray, known: Contrasts, shapes: FloatArray) -> Estimate:

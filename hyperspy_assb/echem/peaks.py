@@ -21,6 +21,7 @@ from hyperspy_assb.echem.current_noise import (
     contrasts,
     estimate,
     log_likelihood,
+    ratio_posterior,
 )
 from hyperspy_assb.echem.sweeps import Sweep, SweptLog
 from hyperspy_assb.errors import AssbValueError
@@ -239,7 +240,10 @@ def _search(curve: _Curve, baseline: FloatArray, surrogates: int, level: float, 
     ratio_number = int(np.argmax(log_likelihood(rest, beside)))
     white = float(np.sqrt(np.square(rest) @ beside.weights[ratio_number] / rest.size))
     rng = np.random.default_rng((_SEED, seed))
-    noise = rng.standard_normal((surrogates, turned.size)) / np.sqrt(known.weights[ratio_number])
+    # Surrogates are of the noise without a peak, whose share of 1/f noise is known no better than it is.
+    likely = ratio_posterior(turned, known)
+    drawn = rng.choice(RATIOS.size, size=surrogates, p=likely)
+    noise = rng.standard_normal((surrogates, turned.size)) / np.sqrt(known.weights[drawn])
     null, _ = _strongest(noise, known, shapes)
     p = float((1.0 + np.sum(null >= statistic[0])) / (1.0 + surrogates))
     threshold = float(np.sqrt(np.quantile(null, 1.0 - level)))

@@ -93,8 +93,8 @@ def lines_of_cycles(swept: SweptLog, window: tuple[float, float] | None = None) 
     pairs = [(k, k + 1) for k, (a, b) in enumerate(pairwise(swept.sweeps)) if a.anodic is not b.anodic]
     if not pairs:
         raise AssbValueError(
-            f"{swept.log.source or 'The log'} has no two sweeps in opposite directions: capacitance and drift cannot be "
-            "told from resistance. Record a whole cycle, or use the resistance of one sweep."
+            f"{swept.log.source or 'The log'} has no two sweeps in opposite directions: capacitance and drift cannot "
+            "be told from resistance. Record a whole cycle, or use the resistance of one sweep."
         )
     return tuple(_fit(swept, pair, window) for pair in pairs)
 

@@ -152,9 +152,11 @@ def _sweeps(log: CurrentLog) -> tuple[Sweep, ...]:
         usual = float(np.median(steps[steps / whole > _HOLD]))
         rate = usual * np.maximum(np.append(steps, 0.0) / usual, np.insert(steps, 0, 0.0) / usual)
         moving = (rate / usual > _HOLD) & (rate / usual < 1.0 / _HOLD)
-        for part in _of_one_rate(log.time, index[moving], rate[moving]):
-            if part.size >= _FEWEST and np.ptp(potential[part]) >= _SHORTEST * span:
-                found.append(Sweep(part, float(np.median(np.diff(potential[part]) / np.diff(log.time[part])))))
+        found += [
+            Sweep(part, float(np.median(np.diff(potential[part]) / np.diff(log.time[part]))))
+            for part in _of_one_rate(log.time, index[moving], rate[moving])
+            if part.size >= _FEWEST and np.ptp(potential[part]) >= _SHORTEST * span
+        ]
     return tuple(found)
 
 

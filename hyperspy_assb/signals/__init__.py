@@ -4,18 +4,22 @@ from hyperspy_assb.signals.acom.signal import ACOMPatterns, LazyACOMPatterns, lo
 from hyperspy_assb.signals.echem.signal import ASSBVoltammogram, LazyASSBVoltammogram, load_voltammogram
 from hyperspy_assb.signals.eds.signal import ASSBEDSTEMSpectrum, LazyASSBEDSTEMSpectrum, load_eds_spectrum_image
 from hyperspy_assb.signals.eels.signal import ASSBEELSSpectrum, LazyASSBEELSSpectrum, load_spectrum_image
+from hyperspy_assb.signals.series.signal import ASSBSTEMSeries, LazyASSBSTEMSeries, load_series
 
 __all__ = [
     "ACOMPatterns",
     "ASSBEDSTEMSpectrum",
     "ASSBEELSSpectrum",
+    "ASSBSTEMSeries",
     "ASSBVoltammogram",
     "LazyACOMPatterns",
     "LazyASSBEDSTEMSpectrum",
     "LazyASSBEELSSpectrum",
+    "LazyASSBSTEMSeries",
     "LazyASSBVoltammogram",
     "load_eds_spectrum_image",
     "load_patterns",
+    "load_series",
     "load_spectrum_image",
     "load_voltammogram",
 ]

@@ -25,6 +25,8 @@ _EDS = "hyperspy_assb.eds."
 _EDS_SIGNALS = "hyperspy_assb.signals.eds."
 _ECHEM = "hyperspy_assb.echem."
 _VOLTAMMOGRAM = "hyperspy_assb.signals.echem.voltammogram_results"
+_SERIES = "hyperspy_assb.series."
+_SERIES_SIGNALS = "hyperspy_assb.signals.series."
 KINDS: dict[str, str] = {
     "BeamChange": _ECHEM + "beam_change",
     "BeamComparison": _VOLTAMMOGRAM,
@@ -33,6 +35,8 @@ KINDS: dict[str, str] = {
     "Composition": _EDS + "composition.atoms",
     "CompositionChange": _EDS + "comparison.composition_change",
     "CompositionComparison": _EDS_SIGNALS + "composition_comparison",
+    "Drift": _SERIES + "drift.mean_alignment",
+    "DriftCorrection": _SERIES_SIGNALS + "drift_correction",
     "EDSComposition": _EDS_SIGNALS + "compositions",
     "EDSPhases": _EDS_SIGNALS + "compositions",
     "InterfaceFit": _EDS + "interfaces.interface_width",

@@ -30,6 +30,8 @@ _LEAST_COVER = 0.5
 """Share of the frames that must show a place for it to be compared."""
 _JUMP = 4.0
 """Pixels by which a frame may lie elsewhere than its pairs say."""
+_LEAST_INFORMATION = 0.1
+"""Share of the squared gradients of the mean that is content, at least; the rest is noise of the mean."""
 _UNLIKE = 0.3
 """Share of the usual correlation with the mean below which a frame shows something else."""
 
@@ -254,7 +256,9 @@ class _State:
         outer = radius > 0.42
         self.noise_power = float(np.median(power[outer]) / np.log(2.0))
         wiener = np.clip(1.0 - self.noise_power / np.maximum(radial, 1e-300), 0.0, 1.0)
-        wiener = np.minimum.accumulate(np.concatenate([wiener[:2], ndimage.uniform_filter1d(wiener[2:], 3)]))
+        # The lowest frequencies hold what was levelled and windowed: they pass as the best of those next to them do.
+        wiener[:3] = wiener[:6].max()
+        wiener = np.minimum.accumulate(ndimage.median_filter(wiener, 3, mode="nearest"))
         self.filter = wiener[bins]
         self.wave = (2j * np.pi * y[:, None], 2j * np.pi * x[None, :])
         # Variance of the gradients per variance of the mean: mean of the squared frequencies that pass.
@@ -342,15 +346,24 @@ class _State:
         information = (shapes / variance) @ true.T
         noise = variance / gain**2 / cover
         for axis in range(2):
-            information[axis, axis] -= float(np.sum(noise * gain**2 / variance)) * self.noise_of_gradients[axis]
+            raw = information[axis, axis]
+            noisy = float(np.sum(noise * gain**2 / variance)) * self.noise_of_gradients[axis]
+            information[axis, axis] = max(raw - noisy, _LEAST_INFORMATION * raw)
         rest = y - gain * others - offset
+        if not np.all(np.isfinite(information)) or np.linalg.cond(information) > 1e14:
+            raise AssbValueError(
+                f"reference: its content does not tell where frame {number} lies, against the noise of its counts. Name a "
+                "region with edges in both directions, or add frames together."
+            )
         solved = np.linalg.solve(information, (shapes / variance) @ rest)
         left = rest - solved @ true
         self.std[number], self.distortion[number] = _errors(shapes, left / variance, information, inside)
         self.gain[number], self.offset[number] = gain + solved[2], offset + solved[3]
         self.likeness[number] = float(np.corrcoef(y, mean[inside])[0, 1])
         limit = np.array([2.0, 2.0])
-        return _FrameFit(np.clip(solved[:2], -limit, limit), mean[inside], left * np.sqrt((cover - 1.0) / cover), variance, inside)
+        return _FrameFit(
+            np.clip(solved[:2], -limit, limit), mean[inside], left * np.sqrt((cover - 1.0) / cover), variance, inside
+        )
 
 
 @dataclass(frozen=True, eq=False)

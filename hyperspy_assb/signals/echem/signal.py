@@ -42,7 +42,7 @@ class ASSBVoltammogram(Signal1D):
     >>> from hyperspy_assb.simulation.series import simulate_voltammogram
     >>> cv = simulate_voltammogram(seed=1)
     >>> print(cv.resistance().summary().splitlines()[0])
-    Cycle of sweeps 1 and 2: (1.00 ± 0.00)e9 ohm.
+    Cycle of sweeps 1 and 2: (1.0033 ± 0.0023)e9 ohm.
     """
 
     _signal_type = "VOLTAMMOGRAM_ASSB"
