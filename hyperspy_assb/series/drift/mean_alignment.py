@@ -161,10 +161,10 @@ def _check_frames(series: FrameSeries) -> NDArray[np.int8]:
     before: FloatArray | None = None
     top = float(np.iinfo(series.frames.dtype).max) if np.issubdtype(series.frames.dtype, np.integer) else np.inf
     for number, frame in enumerate(series):
-        if not np.all(np.isfinite(frame)) or np.ptp(frame) == 0.0:
-            status[number] = FrameStatus.BLANK
-        elif np.mean(frame >= top) > 0.1:
+        if np.mean(frame >= top) > 0.1:
             status[number] = FrameStatus.SATURATED
+        elif not np.all(np.isfinite(frame)) or np.ptp(frame) == 0.0:
+            status[number] = FrameStatus.BLANK
         elif before is not None and np.array_equal(frame, before):
             status[number] = FrameStatus.DUPLICATE
         before = frame
@@ -350,16 +350,21 @@ class _State:
             noisy = float(np.sum(noise * gain**2 / variance)) * self.noise_of_gradients[axis]
             information[axis, axis] = max(raw - noisy, _LEAST_INFORMATION * raw)
         rest = y - gain * others - offset
-        if not np.all(np.isfinite(information)) or np.linalg.cond(information) > 1e14:
+        size = np.sqrt(np.abs(np.diag(information)))
+        if (
+            not np.all(np.isfinite(information))
+            or size.min() == 0.0
+            or np.linalg.cond(information / np.outer(size, size)) > 1e10
+        ):
             raise AssbValueError(
-                f"reference: its content does not tell where frame {number} lies, against the noise of its counts. Name a "
-                "region with edges in both directions, or add frames together."
+                f"reference: its content does not tell where frame {number} lies, against its counting noise. Name "
+                "a region with edges in both directions, or add frames together."
             )
         solved = np.linalg.solve(information, (shapes / variance) @ rest)
         left = rest - solved @ true
         self.std[number], self.distortion[number] = _errors(shapes, left / variance, information, inside)
         self.gain[number], self.offset[number] = gain + solved[2], offset + solved[3]
-        self.likeness[number] = float(np.corrcoef(y, mean[inside])[0, 1])
+        self.likeness[number] = float(np.corrcoef(y, others)[0, 1])
         limit = np.array([2.0, 2.0])
         return _FrameFit(
             np.clip(solved[:2], -limit, limit), mean[inside], left * np.sqrt((cover - 1.0) / cover), variance, inside
@@ -378,7 +383,7 @@ class _FrameFit:
 def _errors(
     shapes: FloatArray, weighted: FloatArray, information: FloatArray, inside: BoolArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Standard errors of the shifts from sums of scores over blocks, and of what is linear in the row in their units."""
+    """Standard errors of the shifts from sums of scores over blocks, and what is linear in the row in such units."""
     scores = shapes * weighted
     rows, columns = np.nonzero(inside)
     width = inside.shape[1] // _BLOCK + 1

@@ -1,7 +1,7 @@
 """A series of STEM images of grains, boundaries and cracks whose truth is known.
 
-The scene is analytic: distances to the faces of grains (a Voronoi tessellation) and to the path of a crack, evaluated
-on a grid finer than the pixels at the place of each frame. Nothing of the analysis is used.
+The scene is analytic: distances to the faces of grains (a Voronoi tessellation) and to the path of a crack, on a grid
+finer than the pixels, from which each frame is interpolated at its place. Nothing of the analysis is used.
 """
 
 from __future__ import annotations
@@ -142,14 +142,24 @@ def image_series(conditions: SeriesConditions, seed: int) -> tuple[NDArray[np.in
         c.crack_length * np.clip((np.arange(c.frames) - c.crack_onset + 1) / max(c.frames - c.crack_onset, 1), 0, 1),
         0.0,
     ) * (c.crack_depth > 0.0)
+    reachable = int(np.ceil(np.abs(shift).max())) + 4
+    points = _fine_points(c, reachable)
+    grain, distance = _faces(tree, points)
+    along = _path_positions(path, points, c.crack_width)
+    view = slice(reachable * c.oversampling, -reachable * c.oversampling)
     expected, areas, grains = [], [], []
     for number in range(c.frames):
         width = c.boundary_width * (1.0 + c.boundary_growth * age[number])
-        clean, labels = _render(c, tree, brightness, bright, width, path, reach[number], number, shift[number], rng)
+        level = brightness.copy()
+        if 0 <= c.brightening_frame <= number:
+            level[bright] *= 1.0 + c.brightening
+        scene = level[grain] * np.where(distance < width / 2.0, 1.0 - c.boundary_depth, 1.0)
+        scene *= np.where(along < reach[number], 1.0 - c.crack_depth, 1.0)
+        clean = _record(c, scene, shift[number], reachable, rng)
         expected.append(c.dose * (1.0 + c.beam_change * age[number]) * (clean + c.carbon * age[number]))
-        inside, distance = _faces(tree, _grid(c, np.zeros(2), None))
-        areas.append(float(np.mean(distance < width / 2.0)) * c.size**2)
-        count = np.bincount(inside.ravel()[(distance >= width / 2.0).ravel()], minlength=len(seeds))
+        between = (distance < width / 2.0)[view, view]
+        areas.append(float(np.mean(between)) * c.size**2)
+        count = np.bincount(grain[view, view][~between], minlength=len(seeds))
         grains.append(count / c.oversampling**2)
     expected_array = np.array(expected)
     pixels = np.stack(np.mgrid[: c.size, : c.size], axis=-1).astype(float)
@@ -189,13 +199,16 @@ def _crack_path(rng: np.random.Generator, c: SeriesConditions) -> FloatArray:
     return path - path.mean(axis=0) + middle
 
 
-def _grid(c: SeriesConditions, shift: FloatArray, rows: FloatArray | None) -> FloatArray:
-    """Points of the scene that the fine pixels of a frame show."""
-    fine = (np.arange(c.size * c.oversampling) + 0.5) / c.oversampling - 0.5
-    y, x = np.meshgrid(fine - shift[0], fine - shift[1], indexing="ij")
-    if rows is not None:
-        x = x - np.repeat(rows, c.oversampling)[:, None]
-    return np.stack([y, x], axis=-1)
+def _fine_points(c: SeriesConditions, margin: int) -> FloatArray:
+    """Points of the scene, some for each pixel, with a margin that drift may bring into view."""
+    fine = (np.arange((c.size + 2 * margin) * c.oversampling) + 0.5) / c.oversampling - 0.5 - margin
+    return np.stack(np.meshgrid(fine, fine, indexing="ij"), axis=-1)
+
+
+def _path_positions(path: FloatArray, points: FloatArray, width: float) -> FloatArray:
+    """Length of the crack at which it passes within half its width of each point; infinite away from it."""
+    away, index = cKDTree(path).query(points, distance_upper_bound=width / 2.0)
+    return np.where(np.isfinite(away), index.astype(float), np.inf)
 
 
 def _faces(tree: cKDTree, points: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
@@ -208,29 +221,17 @@ def _faces(tree: cKDTree, points: FloatArray) -> tuple[NDArray[np.int64], FloatA
     return index[..., 0], distance
 
 
-def _render(
-    c: SeriesConditions,
-    tree: cKDTree,
-    brightness: FloatArray,
-    bright: NDArray[np.bool_],
-    width: float,
-    path: FloatArray,
-    reach: float,
-    number: int,
-    shift: FloatArray,
-    rng: np.random.Generator,
-) -> tuple[FloatArray, NDArray[np.int64]]:
-    rows = rng.normal(0.0, c.jitter, c.size) if c.jitter > 0.0 else None
-    points = _grid(c, shift, rows)
-    grain, distance = _faces(tree, points)
-    level = brightness.copy()
-    if 0 <= c.brightening_frame <= number:
-        level[bright] *= 1.0 + c.brightening
-    image = level[grain] * np.where(distance < width / 2.0, 1.0 - c.boundary_depth, 1.0)
-    if reach > 0.0:
-        seen = path[: max(2, int(reach))]
-        away = cKDTree(seen).query(points, distance_upper_bound=c.crack_width)[0]
-        image = image * np.where(away < c.crack_width / 2.0, 1.0 - c.crack_depth, 1.0)
-    image = ndimage.gaussian_filter(image, c.blur * c.oversampling, mode="nearest")
-    shape = (c.size, c.oversampling, c.size, c.oversampling)
-    return image.reshape(shape).mean(axis=(1, 3)), grain
+def _record(
+    c: SeriesConditions, scene: FloatArray, shift: FloatArray, margin: int, rng: np.random.Generator
+) -> FloatArray:
+    """What the probe makes of the scene in the pixels of a frame, by splines through the blurred scene."""
+    n = c.oversampling
+    blurred = ndimage.gaussian_filter(scene, c.blur * n, mode="nearest")
+    blurred = ndimage.uniform_filter(blurred, n, mode="nearest")
+    # The middle of a pixel lies (n - 1) / 2 fine points after its first.
+    rows = (np.arange(c.size) - shift[0] + margin) * n + (n - 1) / 2.0
+    columns = (np.arange(c.size) - shift[1] + margin) * n + (n - 1) / 2.0
+    y, x = np.meshgrid(rows, columns, indexing="ij")
+    if c.jitter > 0.0:
+        x = x - n * rng.normal(0.0, c.jitter, c.size)[:, None]
+    return ndimage.map_coordinates(blurred, [y, x], order=3, mode="nearest")
