@@ -74,6 +74,10 @@ class Drift:
         Standard errors by which rows lie elsewhere than their frame, linear in the row, shape (T, 2).
     excess
         Variance of the pixels beyond that of counts, as a share of it: 0 where only counting noise changes them.
+    origin
+        Shift of the place that the mean is shown in, which is that of the first frame with a position, shape (2,).
+    noise
+        Variance of a pixel: counts per electron times the expectation, plus that of reading.
     """
 
     shift: FloatArray
@@ -84,6 +88,8 @@ class Drift:
     mean: FloatArray
     distortion: FloatArray
     excess: float
+    origin: FloatArray
+    noise: tuple[float, float]
 
 
 def align(series: FrameSeries, reference: BoolArray | None = None) -> Drift:
@@ -206,7 +212,8 @@ class _State:
         status = np.where(self.usable, FrameStatus.PLACED, _check_frames(self.series)).astype(np.int8)
         usual = float(np.median(self.likeness[self.usable]))
         status[self.usable & (self.likeness < _UNLIKE * usual)] = FrameStatus.UNLIKE
-        shift = self.position - self.position[status == FrameStatus.PLACED].mean(axis=0)
+        centre = self.position[status == FrameStatus.PLACED].mean(axis=0)
+        shift = self.position - centre
         return Drift(
             shift=shift,
             # Against the mean of all, of which the frame is one, instead of the mean of the others.
@@ -217,6 +224,8 @@ class _State:
             mean=np.where(self.cover > _LEAST_COVER * used, self.mean, np.nan),
             distortion=self.distortion,
             excess=self.excess,
+            origin=-centre,
+            noise=(self.slope, self.level),
         )
 
     def _average(self) -> None:
