@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hyperspy_assb.echem.current_log import FloatArray
-from hyperspy_assb.echem.current_noise import block_means, blocks, contrasts, estimate
 from hyperspy_assb.echem.sweeps import SweptLog
 from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.fitting.statistics.flicker_noise import block_means, blocks, contrasts, estimate
 
 _MOST = 480
 _DEGREE = 3

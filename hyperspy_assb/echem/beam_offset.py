@@ -8,9 +8,9 @@ import numpy as np
 
 from hyperspy_assb.echem.beam_change import beam_is_on
 from hyperspy_assb.echem.current_log import FloatArray
-from hyperspy_assb.echem.current_noise import block_means, blocks, contrasts, log_likelihood
 from hyperspy_assb.echem.sweeps import SweptLog
 from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.fitting.statistics.flicker_noise import block_means, blocks, contrasts, log_likelihood
 
 _DEGREE = 3
 _MOST = 480

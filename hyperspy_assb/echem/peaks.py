@@ -10,21 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hyperspy_assb.echem.current_log import FloatArray
-from hyperspy_assb.echem.current_noise import (
+from hyperspy_assb.echem.sweeps import Sweep, SweptLog
+from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.fitting.statistics.flicker_noise import (
     RATIOS,
-    Contrasts,
     block_means,
     blocks,
     contrasts,
     estimate,
     log_likelihood,
     ratio_posterior,
+    strongest_shape,
 )
-from hyperspy_assb.echem.sweeps import Sweep, SweptLog
-from hyperspy_assb.errors import AssbValueError
 
 _WIDTHS = (0.015, 0.025, 0.04, 0.065, 0.1)
 """Standard deviations of the peaks that are looked for, as shares of the potential range of the sweep."""
@@ -233,7 +232,7 @@ def _search(curve: _Curve, baseline: FloatArray, surrogates: int, level: float, 
     centres, sigmas = _places(curve)
     shapes = known.rotation @ np.stack([curve.shape(c, s) for c, s in zip(centres, sigmas, strict=True)], axis=1)
     turned = sign * (known.rotation @ curve.current)
-    statistic, best = _strongest(turned[None], known, shapes)
+    statistic, best = strongest_shape(turned[None], known, shapes)
     # The noise beside the strongest peak, if that is one: with it among the noise, the noise is too large.
     beside = contrasts(curve.time, np.column_stack([baseline, curve.shape(centres[best[0]], sigmas[best[0]])]))
     rest = beside.rotation @ curve.current
@@ -244,7 +243,7 @@ def _search(curve: _Curve, baseline: FloatArray, surrogates: int, level: float, 
     likely = ratio_posterior(turned, known)
     drawn = rng.choice(RATIOS.size, size=surrogates, p=likely)
     noise = rng.standard_normal((surrogates, turned.size)) / np.sqrt(known.weights[drawn])
-    null, _ = _strongest(noise, known, shapes)
+    null, _ = strongest_shape(noise, known, shapes)
     p = float((1.0 + np.sum(null >= statistic[0])) / (1.0 + surrogates))
     threshold = float(np.sqrt(np.quantile(null, 1.0 - level)))
     usual = 0.1 * curve.span / 2.3548
@@ -273,34 +272,3 @@ def _places(curve: _Curve) -> tuple[FloatArray, FloatArray]:
         centres.append(places)
         sigmas.append(np.full(places.size, sigma))
     return np.concatenate(centres), np.concatenate(sigmas)
-
-
-def _strongest(turned: FloatArray, known: Contrasts, shapes: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
-    """Likelihood ratio of the strongest peak above 0 in each curve, the noise at its best with and without it.
-
-    Parameters
-    ----------
-    turned
-        Contrasts of S curves, shape (S, M).
-    shapes
-        Contrasts of T peaks, shape (M, T).
-
-    Returns
-    -------
-    statistic, best
-        Twice the difference of the log likelihoods, and which peak, shapes (S,).
-    """
-    size = turned.shape[1]
-    without = log_likelihood(turned, known).max(axis=1)
-    best_like = np.full(turned.shape[0], -np.inf)
-    best = np.zeros(turned.shape[0], dtype=np.intp)
-    for weights in known.weights:
-        squares = np.square(turned) @ weights
-        across = (turned * weights) @ shapes
-        explained = np.square(np.clip(across, 0.0, None)) / (weights @ np.square(shapes))
-        strongest = explained.argmax(axis=1)
-        left = squares - np.take_along_axis(explained, strongest[:, None], axis=1)[:, 0]
-        like = -0.5 * (size * np.log(np.maximum(left, np.finfo(float).tiny)) - np.log(weights).sum())
-        better = like > best_like
-        best_like[better], best[better] = like[better], strongest[better]
-    return 2.0 * (best_like - without), best

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from hyperspy_assb.echem.current_noise import block_means, blocks, contrasts, estimate
 from hyperspy_assb.echem.sweeps import Sweep, SweptLog
 from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.fitting.statistics.flicker_noise import block_means, blocks, contrasts, estimate
 
 _MOST_OF_PAIR = 100
 """Blocks of each of the two sweeps of a cycle."""

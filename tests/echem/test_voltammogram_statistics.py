@@ -8,11 +8,11 @@ from scipy import stats
 
 from hyperspy_assb.echem.beam_change import compare_beam
 from hyperspy_assb.echem.current_log import CurrentLog
-from hyperspy_assb.echem.current_noise import blocks, contrasts, estimate
 from hyperspy_assb.echem.peaks import find_peaks
 from hyperspy_assb.echem.resistance import line_of_sweep, lines_of_cycles
 from hyperspy_assb.echem.sweeps import SweptLog, find_sweeps
 from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.fitting.statistics.flicker_noise import blocks, contrasts, estimate
 from hyperspy_assb.simulation.series.voltammogram import VoltammogramConditions, flicker_noise, voltammogram
 
 KINDS = {

@@ -123,7 +123,9 @@ def _profiles(
         by = drift.shift[number] - drift.origin
         distance = grains.distance_at(by)
         moved = ndimage.shift(level, by, order=0, mode="constant")
-        inside = (ndimage.shift(valid, by, order=0, mode="constant", cval=0.0) > 0.5) & (distance < _REACH) & (moved > 0)
+        inside = (
+            (ndimage.shift(valid, by, order=0, mode="constant", cval=0.0) > 0.5) & (distance < _REACH) & (moved > 0)
+        )
         if inside.sum() < _FEWEST:
             continue
         ring = np.digitize(distance[inside], edges) - 1

@@ -53,7 +53,8 @@ class GrainMap:
     def distance_at(self, shift: FloatArray) -> FloatArray:
         """Distance of each pixel where the content has moved by rows and columns, from the finer grid."""
         rows, columns = (
-            (np.arange(size) - by) * _FINE + _FINE // 2 for size, by in zip(self.labels.shape, shift.tolist(), strict=True)
+            (np.arange(size) - by) * _FINE + _FINE // 2
+            for size, by in zip(self.labels.shape, shift.tolist(), strict=True)
         )
         at = np.meshgrid(rows, columns, indexing="ij")
         return np.asarray(ndimage.map_coordinates(self.lines, at, order=1, mode="nearest"))
@@ -184,7 +185,9 @@ def _line_depths(
         inside = labels > 0
     size = np.bincount(labels[inside], minlength=count)
     total = np.bincount(labels[inside], mean[inside], minlength=count)
-    whole = np.bincount(labels.ravel(), mean.ravel(), minlength=count) / np.maximum(np.bincount(labels.ravel(), minlength=count), 1)
+    whole = np.bincount(labels.ravel(), mean.ravel(), minlength=count) / np.maximum(
+        np.bincount(labels.ravel(), minlength=count), 1
+    )
     level = np.where(size > 5, total / np.maximum(size, 1), whole)
     ratio = mean / level[labels]
     keys, values, errors = [], [], []

@@ -1,4 +1,4 @@
-"""Noise of a current, white plus 1/f, and what can be known beside it.
+"""Noise against time, white plus 1/f, and what can be known beside it.
 
 The covariance of 1/f noise is that of relaxations with time constants spread evenly in their logarithm: A. van der
 Ziel, Physica 16, 359 (1950), doi 10.1016/0031-8914(50)90078-4. It takes any sampling in time. The share of the two is
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.echem.current_log import FloatArray
+FloatArray = NDArray[np.float64]
 
 RATIOS: FloatArray = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 29)])
 """Variance of the 1/f noise over that of the white noise, per contrast, among which is chosen."""
@@ -158,3 +158,38 @@ def blocks(index: NDArray[np.intp], most: int = _MOST) -> list[NDArray[np.intp]]
 def block_means(values: FloatArray, parts: list[NDArray[np.intp]]) -> FloatArray:
     """Mean of each block."""
     return np.array([values[part].mean(axis=0) for part in parts])
+
+
+def strongest_shape(
+    turned: FloatArray, known: Contrasts, shapes: FloatArray, *, two_sided: bool = False
+) -> tuple[FloatArray, NDArray[np.intp]]:
+    """Likelihood ratio of the shape that stands out most in each curve, the noise at its best with and without it.
+
+    Parameters
+    ----------
+    turned
+        Contrasts of S curves, shape (S, M).
+    shapes
+        Contrasts of T shapes, shape (M, T).
+    two_sided
+        Whether a shape may also be below 0.
+
+    Returns
+    -------
+    statistic, best
+        Twice the difference of the log likelihoods, and which shape, shapes (S,).
+    """
+    size = turned.shape[1]
+    without = log_likelihood(turned, known).max(axis=1)
+    best_like = np.full(turned.shape[0], -np.inf)
+    best = np.zeros(turned.shape[0], dtype=np.intp)
+    for weights in known.weights:
+        squares = np.square(turned) @ weights
+        across = (turned * weights) @ shapes
+        explained = np.square(across if two_sided else np.clip(across, 0.0, None)) / (weights @ np.square(shapes))
+        strongest = explained.argmax(axis=1)
+        left = squares - np.take_along_axis(explained, strongest[:, None], axis=1)[:, 0]
+        like = -0.5 * (size * np.log(np.maximum(left, np.finfo(float).tiny)) - np.log(weights).sum())
+        better = like > best_like
+        best_like[better], best[better] = like[better], strongest[better]
+    return 2.0 * (best_like - without), best
