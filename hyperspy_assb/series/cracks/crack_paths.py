@@ -27,10 +27,12 @@ _RECENTRE = 2.0
 """Pixels by which the middle of a line may lie beside the largest response."""
 _FLANKS = np.array([-6.0, -5.0, -4.0, 4.0, 5.0, 6.0])
 """Pixels from a line where what lies beside it is measured."""
+_DARK = 2.0
+"""Percentile of the field that is as dark as the middle of the darker boundaries."""
 _SMOOTH = 1.0
 _UNBLURRED = 1.4
 """Darkness of a boundary without blur over that which is seen through a probe and a smoothing of about a pixel each."""
-_CERTAIN = 3.0
+_CERTAIN = 2.0
 """Standard errors by which a crack is darker than boundaries ever were."""
 _NEAR = 2.5
 """Pixels from the middle of a boundary within which a crack runs along it."""
@@ -259,7 +261,9 @@ def _darkest_before(search: LineSearch, split: int) -> float:
     before = search.frames[:split].mean(axis=0)
     ratio = np.where(search.seen, before / surroundings(before, search.seen) - 1.0, 0.0)
     dark = ndimage.gaussian_filter(ratio, _SMOOTH)[search.seen]
-    return float(np.percentile(dark, 1.0)) * _UNBLURRED
+    # Some of the darkest are so by noise.
+    noise = float(np.sqrt(np.median(search.variance) / (4.0 * np.pi * _SMOOTH**2 * split)))
+    return (float(np.percentile(dark, _DARK)) + noise) * _UNBLURRED
 
 
 def _on_boundaries(path: FloatArray, grains: GrainMap | None) -> tuple[float, float]:

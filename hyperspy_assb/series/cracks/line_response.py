@@ -124,8 +124,8 @@ def _moved_frames(series: FrameSeries, drift: Drift, numbers: NDArray[np.intp]) 
         seen &= shift_frame(np.ones(series.shape), np.round(by)) > 0.5
     if seen.sum() < _FEWEST_BLOCKS * _BLOCK**2:
         raise AssbValueError(
-            f"All frames show {int(seen.sum())} pixels together, of which cracks need {_FEWEST_BLOCKS * _BLOCK**2}: choose "
-            "frames between which the specimen drifts less."
+            f"All frames show {int(seen.sum())} pixels together, of which cracks need {_FEWEST_BLOCKS * _BLOCK**2}: "
+            "choose frames between which the specimen drifts less."
         )
     # The median is not moved by a crack, nor by boundaries.
     return moved / np.median(moved[:, seen], axis=1)[:, None, None], seen
@@ -155,8 +155,8 @@ def _threshold(bright: FloatArray, inner: BoolArray, alpha: float) -> float:
                 maxima.append(bright[place][inner[place]].max())
     if len(maxima) < _FEWEST_BLOCKS:
         raise AssbValueError(
-            f"The field that all frames show has {len(maxima)} blocks of {_BLOCK} pixels; {_FEWEST_BLOCKS} are needed to "
-            "tell cracks from chance."
+            f"The field that all frames show has {len(maxima)} blocks of {_BLOCK} pixels; {_FEWEST_BLOCKS} are needed "
+            "to tell cracks from chance."
         )
     values = np.array(maxima)
     scale = float(values.std(ddof=1)) * np.sqrt(6.0) / np.pi

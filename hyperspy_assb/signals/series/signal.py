@@ -6,7 +6,7 @@ Methods are thin: they read axes and metadata, call one function on arrays, and 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -20,12 +20,20 @@ from numpy.typing import ArrayLike
 from hyperspy_assb.echem.beam_offset import find_beam_offset
 from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbValueError, AssbWarning
 from hyperspy_assb.provenance import record
-from hyperspy_assb.series.drift.mean_alignment import align
+from hyperspy_assb.series.cracks.crack_paths import Crack, find_lines
+from hyperspy_assb.series.drift.mean_alignment import FrameStatus, align
+from hyperspy_assb.series.frame_series import FrameSeries
+from hyperspy_assb.series.grains.boundary_width import fit_boundaries
+from hyperspy_assb.series.grains.grain_labels import find_grains, map_of_labels
+from hyperspy_assb.series.region_contrast import find_steps, lead_over, region_brightness
 from hyperspy_assb.signals.echem.signal import ASSBVoltammogram
 from hyperspy_assb.signals.loading import as_type
-from hyperspy_assb.signals.region_mask import region_mask
+from hyperspy_assb.signals.region_mask import region_mask, region_masks
 from hyperspy_assb.signals.result import navigation_axes
+from hyperspy_assb.signals.series.contrast_series import ContrastSeries
+from hyperspy_assb.signals.series.crack_series import CrackSeries
 from hyperspy_assb.signals.series.drift_correction import DriftCorrection, notes_of
+from hyperspy_assb.signals.series.grain_series import GrainSeries
 from hyperspy_assb.signals.series.series_reading import (
     NODE,
     exposure_time,
@@ -239,7 +247,171 @@ class ASSBSTEMSeries(Signal2D):
         object.__setattr__(result, "_source", self)
         return result
 
+    def segment_grains(
+        self, drift: DriftCorrection | None = None, *, region: Any = None, labels: Any = None
+    ) -> GrainSeries:
+        """Divide the mean of the frames into grains, and fit the boundaries between them frame by frame.
+
+        The brightness against the distance to the nearest line is a box of the width and depth of the boundary,
+        blurred; depth and blur are the same in all frames, the width is each frame's own. Dark pixels are never counted,
+        so area does not depend on noise, blur or a threshold. A crack counts as boundary: leave it out by ``region``.
+
+        Parameters
+        ----------
+        drift
+            Result of :meth:`correct_drift`; None: found here, without a reference.
+        region
+            Pixels of the first frame that are divided, such as the electrolyte; None: all.
+        labels
+            Grains that another program found, from 1, shape (Y, X), in the place of the first frame; None: found here
+            along dark lines.
+
+        Returns
+        -------
+        GrainSeries
+            Labels, and width, depth and area of the boundaries with errors against time and potential.
+
+        Raises
+        ------
+        AssbValueError
+            If no grains are told apart.
+        """
+        drift = self.correct_drift() if drift is None else drift
+        series = read_series(self)
+        mean = drift.found.mean
+        mask = np.isfinite(mean)
+        if region is not None:
+            mask &= region_mask(self._frame(), region)
+        if labels is None:
+            slope, level = drift.found.noise
+            frames = max(int((drift.found.status == FrameStatus.PLACED).sum()), 1)
+            noise = np.sqrt(np.maximum(slope * np.nan_to_num(mean) + level, 1e-12) / frames)
+            grains = find_grains(mean, mask, noise)
+        else:
+            given = np.where(mask, np.asarray(getattr(labels, "data", labels)), 0).astype(np.int32)
+            grains = map_of_labels(given, np.nan_to_num(mean, nan=float(np.nanmean(mean))))
+        found = fit_boundaries(series, drift.found, grains)
+        return GrainSeries(grains, found, **self._dress("segment_grains", series, own_labels=labels is None))
+
+    def find_cracks(
+        self,
+        drift: DriftCorrection | None = None,
+        *,
+        grains: GrainSeries | None = None,
+        region: Mapping[str, Any] | None = None,
+        alpha: float = 0.05,
+    ) -> CrackSeries:
+        """Find dark lines that appear, and tell cracks from boundaries that widen.
+
+        Differences to the frames before are filtered by lines of 24 directions. How strong chance makes them is told by
+        bright lines of the same differences; a crack is, besides, darker than any boundary was before it.
+
+        Parameters
+        ----------
+        drift
+            Result of :meth:`correct_drift`; None: found here, without a reference.
+        grains
+            Result of :meth:`segment_grains`, for the share of each crack that runs along boundaries.
+        region
+            Regions by name, for the one that each crack begins in.
+        alpha
+            Share of series without a crack in which a line is found.
+
+        Returns
+        -------
+        CrackSeries
+            Path, length, opening, onset and growth of each line, and what it is.
+
+        Raises
+        ------
+        AssbValueError
+            If there are fewer than four frames with a position, or the field that all show is too small.
+        """
+        drift = self.correct_drift() if drift is None else drift
+        series = read_series(self)
+        lines, threshold = find_lines(series, drift.found, None if grains is None else grains.grains, alpha)
+        named = {} if region is None else region_masks(self._frame(), region)
+        origins = tuple(_origin(line, named) for line in lines)
+        mean = drift.found.mean
+        return CrackSeries(
+            lines, threshold, float(alpha), mean, origins, **self._dress("find_cracks", series, alpha=alpha)
+        )
+
+    def region_contrast(
+        self,
+        region: Mapping[str, Any],
+        drift: DriftCorrection | None = None,
+        *,
+        before: CrackSeries | Sequence[float] | None = None,
+        alpha: float = 0.05,
+    ) -> ContrastSeries:
+        """Follow the brightness of regions against the rest of the field, and find its steps.
+
+        Parameters
+        ----------
+        region
+            Regions of the first frame by name; they follow the drift.
+        drift
+            Result of :meth:`correct_drift`; None: found here, without a reference.
+        before
+            Result of :meth:`find_cracks`, or times of cracks in s: whether steps come before them is tested against
+            circular shifts of the steps in time.
+        alpha
+            Share of series without a step in which one is found, over all regions.
+
+        Returns
+        -------
+        ContrastSeries
+            Contrast with errors, steps with p values, and their lead over the cracks.
+
+        Raises
+        ------
+        AssbValueError
+            If the regions take the whole field, or there are fewer than ten frames.
+        """
+        drift = self.correct_drift() if drift is None else drift
+        series = read_series(self)
+        masks = region_masks(self._frame(), region)
+        contrast, std = region_brightness(series, drift.found, masks)
+        steps = find_steps(series.time, dict(zip(masks, contrast, strict=True)), alpha)
+        lead = None
+        if before is not None:
+            cracks = before.onsets if isinstance(before, CrackSeries) else np.sort(np.asarray(before, dtype=float))
+            span = (float(series.time[0]), float(series.time[-1]))
+            lead = lead_over(np.array([step.time for step in steps]), cracks, span)
+        return ContrastSeries(
+            tuple(masks),
+            contrast,
+            std,
+            steps,
+            lead,
+            float(alpha),
+            **self._dress("region_contrast", series, alpha=alpha),
+        )
+
     # ----------------------------------------------------------------- private
+
+    def _dress(self, action: str, series: FrameSeries, **options: Any) -> dict[str, Any]:
+        """What every result is given: times, potential, pixel size, record and notes of the beam."""
+        dose = frame_dose(self)
+        entry = record(action, parameters=options)
+        entry["dose"] = {
+            "electrons per nm² and frame": dose,
+            "frames": series.count,
+            "electrons per nm²": None if dose is None else dose * series.count,
+        }
+        if dose is None:
+            note = "The dose is not known: state it by set_dose."
+        else:
+            note = f"Each frame has {dose:.3g} electrons per nm², all together {dose * series.count:.3g}."
+        note += " Without a series under the beam alone, what the bias and what the beam does are not separated."
+        return {
+            "time": series.time,
+            "potential": series.potential,
+            "pixel": series.pixel,
+            "provenance": entry,
+            "notes": (note,),
+        }
 
     def _frame(self) -> Any:
         """One frame whose axes are navigation axes, which regions are named on."""
@@ -275,6 +447,14 @@ class ASSBSTEMSeries(Signal2D):
             return datetime.fromisoformat(f"{date}T{time}").replace(tzinfo=None)
         except ValueError:
             return None
+
+
+def _origin(line: Crack, regions: Mapping[str, np.ndarray]) -> str:
+    """Region in which a line begins: that of the most of its points that are dark first."""
+    rows, columns = np.round(line.path).astype(int).T
+    shares = {name: float(mask[rows, columns].mean()) for name, mask in regions.items()}
+    best = max(shares, key=lambda name: shares[name], default="")
+    return best if best and shares[best] > 0.0 else ""
 
 
 class LazyASSBSTEMSeries(ASSBSTEMSeries, LazySignal2D):
