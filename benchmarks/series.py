@@ -83,10 +83,8 @@ def drifts(runs: int) -> None:
                 bounds.append(bound(truth.expected[0]))
             rms = float(np.sqrt(np.mean(np.square(errors))))
             ratio = rms / float(np.sqrt(np.mean(np.square(bounds))))
-            print(
-                f"{name:10}{dose:6.0f}{rms:14.4f}{ratio:12.2f}{100.0 * np.mean(inside):8.1f} %{np.median(seconds):8.1f}",
-                flush=True,
-            )
+            covered, taken = 100.0 * np.mean(inside), np.median(seconds)
+            print(f"{name:10}{dose:6.0f}{rms:14.4f}{ratio:12.2f}{covered:8.1f} %{taken:8.1f}", flush=True)
 
 
 def boundaries(runs: int) -> None:

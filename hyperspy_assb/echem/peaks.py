@@ -35,6 +35,10 @@ _LEAST_SURROGATES = 399
 _PER_LEVEL = 6.0
 """Surrogates beyond the least p value that a sweep is judged by."""
 _MOST_PEAKS = 4
+CROWDED = 3
+"""Peaks of one sweep from which on its baseline is said not to be smooth."""
+_LEAST_ERRORS = 2.0
+"""Standard errors that a peak is high beside the others that were found."""
 _FEWEST = 24
 _MISSED = 1.6449
 """Standard errors above the threshold at which a peak is found in 95 %."""
@@ -197,6 +201,9 @@ def _peaks_of(number: int, curve: _Curve, found: _Found, p: float, level: float,
     made = []
     for k, (f, p_value) in enumerate(peaks):
         height, std = float(fit.value[2 * k]), float(fit.std[2 * k])
+        # Beside the others, it is no peak of the direction of the sweep any more: they describe a bent baseline.
+        if height * curve.rate < 0.0 or abs(height) < _LEAST_ERRORS * std:
+            continue
         per_height = np.sqrt(2.0 * np.pi) * f.sigma / abs(curve.rate)
         # To first order a shifted Gaussian is itself and its derivative.
         shift = float(fit.value[2 * k + 1]) / height

@@ -10,7 +10,10 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.errors import AssbValueError, AssbWarning
+from hyperspy_assb.provenance import record
+from hyperspy_assb.report.html import Figure, Report, Table
+from hyperspy_assb.report.output import write_record
 from hyperspy_assb.signals.echem.signal import load_voltammogram
 from hyperspy_assb.signals.series.signal import ASSBSTEMSeries, load_series
 
@@ -32,16 +35,16 @@ def analyse_series(
     findings, messages
         What was found, and warnings, in sentences.
     """
-    findings: list[str] = []
+    results: dict[str, Any] = {}
+    untold: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         stage("read", 0, 1)
         series = load_series(file, times=interval)
         if log is not None:
-            findings += _voltammogram(series, log, offset, folder)
+            results |= _voltammogram(series, log, offset)
         stage("drift", 0, 1)
-        drift = series.correct_drift()
-        results: dict[str, Any] = {"drift": drift}
+        drift = results["drift"] = series.correct_drift()
         # A series without grains may have cracks, and the other way round: what cannot be told is said.
         for name in ("grains", "cracks"):
             stage(name, 0, 1)
@@ -52,22 +55,30 @@ def analyse_series(
                     else series.find_cracks(drift, grains=results.get("grains"))
                 )
             except AssbValueError as error:
-                findings.append(str(error))
-        stage("write", 0, 1)
-        for name, result in results.items():
-            findings += result.summary().splitlines()
-            result.save(folder / f"{name}.hspy", overwrite=True)
-            result.to_dataframe().to_csv(folder / f"{name}.csv", index=False)
-            _save_figure(result.plot(), folder / f"{name}.png")
-        if film:
-            _write_film(drift, folder / "film.png")
-        findings = list(dict.fromkeys(findings))
-        (folder / "report.txt").write_text("\n".join(findings) + "\n", "utf-8")
-        stage("write", 1, 1)
-    return findings, list(dict.fromkeys(str(item.message) for item in caught))
+                untold.append(str(error))
+    messages = list(dict.fromkeys(str(w.message) for w in caught if w.category in (UserWarning, AssbWarning)))
+    stage("write", 0, 1)
+    findings = list(dict.fromkeys([*(line for r in results.values() for line in r.summary().splitlines()), *untold]))
+    report = Report("Series of images", subtitle=file.name)
+    report.add("Findings", points=findings, kind="findings")
+    if messages:
+        report.add("Warnings", points=messages, kind="warnings")
+    for name, result in results.items():
+        result.save(folder / f"{name}.hspy", overwrite=True)
+        table = result.to_dataframe()
+        table.to_csv(folder / f"{name}.csv", index=False)
+        figure = Figure.of(result.plot().figure, name, name.capitalize())
+        report.add(name.capitalize(), figures=[figure], tables=[Table(table)])
+    if film:
+        _write_film(drift, folder / "film.png")
+    entry = record("series", files=[file] if log is None else [file, log], parameters={"offset": offset})
+    write_record(folder, {**entry, "dose": series.dose}, findings=findings, warnings=messages)
+    report.write(folder)
+    stage("write", 1, 1)
+    return findings, messages
 
 
-def _voltammogram(series: ASSBSTEMSeries, log: Path, offset: str, folder: Path) -> list[str]:
+def _voltammogram(series: ASSBSTEMSeries, log: Path, offset: str) -> dict[str, Any]:
     cv = load_voltammogram(log)
     given: float | str = offset
     if offset not in ("stamps", "steps"):
@@ -76,18 +87,7 @@ def _voltammogram(series: ASSBSTEMSeries, log: Path, offset: str, folder: Path) 
         except ValueError as error:
             raise AssbValueError(f"offset must be a number of s, stamps or steps, not {offset!r}.") from error
     series.set_potential(cv, offset=given)
-    findings = []
-    for name, result in (("resistance", cv.resistance()), ("peaks", cv.find_peaks())):
-        findings += result.summary().splitlines()
-        result.save(folder / f"{name}.hspy", overwrite=True)
-        result.to_dataframe().to_csv(folder / f"{name}.csv", index=False)
-        _save_figure(result.plot(), folder / f"{name}.png")
-    return findings
-
-
-def _save_figure(ax: Any, path: Path) -> None:
-    ax.figure.savefig(path, dpi=150)
-    plt.close(ax.figure)
+    return {"resistance": cv.resistance(), "peaks": cv.find_peaks()}
 
 
 def _write_film(drift: Any, path: Path) -> None:

@@ -17,7 +17,7 @@ from hyperspy.signals import LazySignal1D, Signal1D
 from hyperspy_assb.echem.beam_change import compare_beam
 from hyperspy_assb.echem.current_log import CurrentLog
 from hyperspy_assb.echem.log_files.vendors import read_log
-from hyperspy_assb.echem.peaks import find_peaks
+from hyperspy_assb.echem.peaks import CROWDED, find_peaks
 from hyperspy_assb.echem.resistance import line_of_sweep, lines_of_cycles
 from hyperspy_assb.echem.sweeps import SweptLog, find_sweeps
 from hyperspy_assb.errors import AssbValueError, AssbWarning
@@ -189,7 +189,14 @@ class ASSBVoltammogram(Signal1D):
         """
         swept = self._swept()
         peaks, searches = find_peaks(swept, alpha)
-        return VoltammogramPeaks(peaks, searches, float(alpha), **self._dress("find_peaks", swept.notes, alpha=alpha))
+        notes = list(swept.notes)
+        crowded = sorted({p.sweep for p in peaks if sum(q.sweep == p.sweep for q in peaks) >= CROWDED})
+        if crowded:
+            notes.append(
+                f"Sweep {', '.join(map(str, crowded))} has so many peaks that its baseline is not smooth: the peaks "
+                "describe its shape together, and single ones need a look."
+            )
+        return VoltammogramPeaks(peaks, searches, float(alpha), **self._dress("find_peaks", notes, alpha=alpha))
 
     def compare_beam(self, intervals: Sequence[tuple[float, float]]) -> BeamComparison:
         """Compare the current with the beam on with that with the beam off.
