@@ -313,7 +313,7 @@ class _State:
         """Variance as a line over the expectation, from all residuals: gain of the detector and read noise."""
         good = moments[0] > 50
         if good.sum() < 2:
-            self.slope, self.level = 0.0, max(float(moments[2].sum() / max(moments[0].sum(), 1.0)), 1e-12)
+            self.slope, self.level = 0.0, max(float(moments[2].sum()) / max(float(moments[0].sum()), 1.0), 1e-12)
             return
         expected, variance = moments[1][good] / moments[0][good], moments[2][good] / moments[0][good]
         weight = np.sqrt(moments[0][good]) / variance

@@ -254,7 +254,8 @@ class ASSBSTEMSeries(Signal2D):
 
         The brightness against the distance to the nearest line is a box of the width and depth of the boundary,
         blurred; depth and blur are the same in all frames, the width is each frame's own. Dark pixels are never
-        counted, so area does not depend on noise, blur or a threshold. A crack counts as boundary: leave it out by ``region``.
+        counted, so area does not depend on noise, blur or a threshold. A crack counts as boundary: leave it out by
+        ``region``.
 
         Parameters
         ----------
