@@ -127,12 +127,12 @@ def run(seed: int, shape: tuple[int, int], bank: TemplateBank, verdicts: Verdict
     crystal = true < len(CRYSTALS)
     verdicts.add("right phase of crystals", f"{((maps.found.phase == true) & crystal).sum() / crystal.sum():.3f}")
     labels = np.where(crystal, state.grain_id * len(names) + true, -1)
-    f1, precision, recall = boundary_score(edges(labels), maps.grain_boundaries().pixels > 0)
+    f1, precision, recall = boundary_score(edges(labels), maps.grain_boundaries().boundaries.pixels > 0)
     verdicts.add("boundaries: F1 (precision, recall)", f"{f1:.3f} ({precision:.2f}, {recall:.2f})", ">= 0.9", f1 >= 0.9)
     mechanism = maps.mechanism()
     for kind, (right, total) in judge_particles(battery, state, mechanism).items():
         verdicts.add(f"particles, {kind}: right", f"{right} of {total}", "all", right == total)
-    for line in mechanism.conclusions:
+    for line in mechanism.summary().splitlines():
         print("  ", line)
 
 

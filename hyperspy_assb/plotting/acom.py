@@ -17,6 +17,7 @@ from hyperspy_assb.acom.crystals.frames import matrices
 from hyperspy_assb.acom.crystals.kinematical import simulate_spots
 from hyperspy_assb.acom.maps.grains import BoundaryKind, GrainOptions
 from hyperspy_assb.acom.matching.indexed import PatternStatus
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.plotting.colours import key_image, orientation_colours, symmetry_group
 from hyperspy_assb.plotting.maps import add_scale_bar, plot_map, plot_status_map
 from hyperspy_assb.plotting.material_colours import class_colours
@@ -56,7 +57,9 @@ def plot_orientations(result: Any, *, options: GrainOptions | None = None) -> np
         plot_ipf_map(result, direction, ax=ax)
     plot_ipf_keys(result, figure=rows[2])
     plot_phases(result, ax=axes[2, 0])
-    plot_boundaries(result, options=options, ax=axes[2, 1])
+    plot_boundaries(
+        result.grain_boundaries(options=options), background=result.found.virtual_bright_field, ax=axes[2, 1]
+    )
     plot_map(
         result.phase_reliability,
         title="Reliability of the phase",
@@ -114,7 +117,8 @@ def plot_ipf_map(result: Any, direction: str, *, ax: Axes | None = None) -> Axes
         The axes of the map.
     """
     colours = orientation_colours(result.found.phase, result.found.orientation, result.phases, direction)
-    return _image(result, colours, title=f"Orientation along {direction}", ax=ax)
+    (_, step), units = result.pixel_size()
+    return _image(colours, (step, units), title=f"Orientation along {direction}", ax=ax)
 
 
 def plot_ipf_keys(result: Any, *, figure: Figure | SubFigure | None = None) -> list[Axes]:
@@ -187,19 +191,15 @@ def plot_ipf_key(phase: Any, *, title: str = "", ax: Axes | None = None) -> Axes
     return ax
 
 
-def plot_boundaries(
-    result: Any, *, options: GrainOptions | None = None, background: bool = True, ax: Axes | None = None
-) -> Axes:
+def plot_boundaries(result: Any, *, background: np.ndarray | None = None, ax: Axes | None = None) -> Axes:
     """Plot boundaries between grains of one phase in black, and between phases in green.
 
     Parameters
     ----------
-    result : OrientationMaps
-        What was indexed.
-    options
-        What counts as a boundary.
+    result : GrainMaps
+        Grains and their boundaries.
     background
-        Whether the virtual bright field is shown, pale, below them.
+        An image that is shown, pale, below them, shape (ny, nx); without one, what is no grain is pale grey.
     ax
         Axes to draw on; new ones if None.
 
@@ -208,20 +208,21 @@ def plot_boundaries(
     Axes
         The axes of the map.
     """
-    found = result.grain_boundaries(options=options)
-    shape = result.found.phase.shape
-    grey = np.full(shape, 1.0)
-    if background:
-        image = np.asarray(result.found.virtual_bright_field, dtype=float)
+    found, labels = result.boundaries, result.grains.labels
+    if background is None:
+        grey = np.where(labels > 0, 1.0, 0.9)
+    else:
+        image = np.asarray(background, dtype=float)
         low, high = np.nanpercentile(image, [1, 99]) if np.isfinite(image).any() else (0.0, 1.0)
         grey = 0.72 + 0.28 * np.clip((np.nan_to_num(image, nan=low) - low) / max(high - low, 1e-12), 0, 1)
-    ax = _image(result, np.repeat(grey[..., None], 3, axis=2), title="Grain boundaries", ax=ax)
-    width = float(np.clip(160.0 / max(shape), 0.5, 1.6))
+    pixel_size, units = result.pixel_size, result.units
+    scale = pixel_size[1], units
+    ax = _image(np.repeat(grey[..., None], 3, axis=2), scale, title="Grain boundaries", ax=ax)
+    width = float(np.clip(160.0 / max(labels.shape), 0.5, 1.6))
     handles = []
-    pixel_size, units = result.pixel_size()
     for kind, words in ((BoundaryKind.GRAIN, "of one phase"), (BoundaryKind.PHASE, "between phases")):
         draw_edges(ax, found.right == kind, found.below == kind, colour=BOUNDARY_COLOURS[kind], linewidth=width)
-        length = f"{found.length(kind, pixel_size):.0f} {units or 'px'}"
+        length = f"{found.length(kind, pixel_size):.0f} {units}"
         handles.append(Line2D([], [], color=BOUNDARY_COLOURS[kind], linewidth=2.0, label=f"{words}: {length}"))
     ax.legend(
         handles=handles,
@@ -294,7 +295,9 @@ def plot_match(
     """
     shape = patterns.axes_manager._navigation_shape_in_array
     if shape != tuple(axis["size"] for axis in result.axes):
-        raise ValueError(f"The patterns have {shape} pixels, the maps {result.found.phase.shape}: not the same scan.")
+        raise AssbValueError(
+            f"The patterns have {shape} pixels, the maps {result.found.phase.shape}: not the same scan."
+        )
     image = np.asarray(patterns.data[tuple(index)] if shape else patterns.data, dtype=float)
     place = (*(0,) * (2 - len(index)), *index)
     if ax is None:
@@ -388,7 +391,7 @@ def _centre_of(result: Any, place: tuple[int, ...]) -> tuple[float, float]:
     return float(centres[place][0]), float(centres[place][1])
 
 
-def _image(result: Any, colours: np.ndarray, *, title: str, ax: Axes | None) -> Axes:
+def _image(colours: np.ndarray, scale: tuple[float, str], *, title: str, ax: Axes | None) -> Axes:
     """An image in red, green and blue with the scale bar of the maps."""
     if ax is None:
         _, ax = plt.subplots(figsize=(4.4, 3.8), layout="constrained")
@@ -397,8 +400,8 @@ def _image(result: Any, colours: np.ndarray, *, title: str, ax: Axes | None) -> 
     ax.set_yticks([])
     for spine in ax.spines.values():
         spine.set_visible(False)
-    (_, step), units = result.pixel_size()
-    add_scale_bar(ax, width=colours.shape[1], scale=step, units=units)
+    step, units = scale
+    add_scale_bar(ax, width=colours.shape[1], scale=step, units="" if units == "px" else units)
     ax.set_title(title, loc="left", fontsize="medium")
     return ax
 

@@ -28,9 +28,9 @@ def plot_mechanism(result: Any) -> np.ndarray:
     """
     particles, evidence, units = result.particles, result.evidence, result.units
     figure, axes = plt.subplots(2, 2, figsize=(10.0, 8.0), layout="constrained")
-    figure.suptitle(result.verdict[0].upper() + result.verdict[1:])
+    figure.suptitle(evidence.kind[0].upper() + evidence.kind[1:])
     share, diameter = particles.delithiated, particles.diameter
-    name = result.options.delithiated
+    name = result.delithiated
     _scatter(axes[0, 0], diameter, share, particles.at_margin)
     axes[0, 0].set_xlabel(f"diameter ({units})")
     axes[0, 0].set_ylabel(f"share of {name}")
@@ -58,7 +58,7 @@ def plot_mechanism(result: Any) -> np.ndarray:
         label=[f"above {evidence.split_diameter:.3g} {units}", "below"],
     )
     axes[1, 1].set_xlabel(f"share of {name} in a particle")
-    axes[1, 1].set_ylabel("share of the olivine")
+    axes[1, 1].set_ylabel(f"share of {result.electrode}")
     axes[1, 1].legend(frameon=False, fontsize="small")
     for ax in axes.flat:
         ax.spines[["top", "right"]].set_visible(False)
@@ -80,15 +80,15 @@ def plot_phase_comparison(result: Any) -> np.ndarray:
     """
     figure = plt.figure(figsize=(10.4, 10.2), layout="constrained")
     axes = np.stack([row.subplots(1, 2) for row in figure.subfigures(2, 1)])
-    names = result.found.names
+    names = result.found.classes.names
     colours = class_colours(names)
     labels = {-1: "no answer", **dict(enumerate(names))}
     for ax, state in zip(axes[0], ("before", "after"), strict=True):
         signal = getattr(result, f"{state}_map")
         plot_status_map(signal, labels, title=state.capitalize(), colours=colours, uncounted=(-1,), ax=ax)
     plot_status_map(
-        result.change_map,
-        dict(enumerate(result.change_names)),
+        result.status,
+        result.change_names,
         title="What became of it",
         colours=dict(enumerate(("#eef1f4", "#c8cfd6", COLOURS[0], "#1a9641", COLOURS[1], "white"))),
         uncounted=(5,),
@@ -114,7 +114,7 @@ def _bars(ax: Axes, result: Any) -> None:
     ax.legend(frameon=False, fontsize="small")
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_box_aspect(0.8)
-    ax.set_title(f"Area, with {100 * result.found.confidence:g} % intervals", loc="left", fontsize="medium")
+    ax.set_title(f"Area, with {100 * result.found.classes.confidence:g} % intervals", loc="left", fontsize="medium")
 
 
 def _scatter(ax: Axes, x: np.ndarray, y: np.ndarray, at_margin: np.ndarray) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -14,13 +13,14 @@ import numpy as np
 import pandas as pd
 
 from hyperspy_assb import provenance
-from hyperspy_assb.acom.maps.grains import BoundaryKind, GrainOptions
-from hyperspy_assb.acom.matching.indexed import PatternStatus
+from hyperspy_assb.acom.maps.couples import find_couple
+from hyperspy_assb.acom.maps.grains import GrainOptions
 from hyperspy_assb.plotting.acom import plot_match
 from hyperspy_assb.report.html import Figure, Report, Table
-from hyperspy_assb.report.output import Progress
+from hyperspy_assb.report.output import Progress, recorded_warnings
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.acom.indexing import index_orientations
+from hyperspy_assb.signals.acom.mechanism import Mechanism
 from hyperspy_assb.signals.acom.orientations import OrientationMaps
 from hyperspy_assb.signals.acom.pattern_metadata import read_scan
 from hyperspy_assb.signals.acom.signal import load_patterns
@@ -44,7 +44,7 @@ class OrientationAnalysis:
     result
         The maps.
     mechanism
-        Particles of olivine; None where one of the olivines was not offered.
+        Particles of the electrode; None where not both of its end members were offered.
     findings, warnings
         In sentences.
     matches
@@ -54,7 +54,7 @@ class OrientationAnalysis:
     """
 
     result: OrientationMaps = field(repr=False)
-    mechanism: Any = field(repr=False)
+    mechanism: Mechanism | None = field(repr=False)
     findings: tuple[str, ...]
     warnings: tuple[str, ...]
     matches: tuple[Figure, ...] = field(repr=False)
@@ -77,8 +77,7 @@ def read_patterns(path: Path, *, settings: dict[str, Any]) -> tuple[Any, tuple[s
     FileNotFoundError, ValueError
         If the file cannot be read, or a value cannot be.
     """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with recorded_warnings() as messages:
         signal = load_patterns(path, lazy=True)
     for name in ("beam_energy", "precession_angle"):
         if settings.get(name) is not None:
@@ -86,7 +85,7 @@ def read_patterns(path: Path, *, settings: dict[str, Any]) -> tuple[Any, tuple[s
     given = {key: settings[key] for key in ("scale", "centre", "scan_rotation") if settings.get(key) is not None}
     if given:
         signal.set_diffraction_calibration(**given)
-    return signal, tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
+    return signal, tuple(messages)
 
 
 def analyse_orientations(
@@ -117,67 +116,24 @@ def analyse_orientations(
         Of reading them.
     """
     report = progress or (lambda stage, done, total: None)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with recorded_warnings() as messages:
         result = index_orientations(read_scan(signal), bank, calibrate=calibrate, refine=refine, progress=report)
-    messages = [str(w.message) for w in caught if w.category is UserWarning]
     report("grains", 0, 0)
-    names = [phase.name for phase in result.phases]
-    mechanism = result.mechanism() if {"LiFePO4", "FePO4"} <= set(names) else None
-    record = {**result.record, "files": [provenance.describe_file(path) for path in files if Path(path).is_file()]}
+    couple = find_couple([phase.name for phase in result.phases])
+    mechanism = None if couple is None else result.mechanism(couple)
+    findings = [line for line in result.summary().splitlines() if line not in result.notes]
+    if mechanism is not None:
+        findings += mechanism.summary().splitlines()[:2]
+    record = {**result.provenance, "files": [provenance.describe_file(path) for path in files if Path(path).is_file()]}
     report("figures", 0, 0)
     return OrientationAnalysis(
         result=result,
         mechanism=mechanism,
-        findings=describe_maps(result, mechanism),
+        findings=tuple(findings),
         warnings=tuple(dict.fromkeys([*earlier_warnings, *messages, *result.notes])),
         matches=tuple(match_figures(result, signal)),
         record=record,
     )
-
-
-def describe_maps(result: OrientationMaps, mechanism: Any = None) -> tuple[str, ...]:
-    """What was found, in sentences."""
-    found = result.area_fractions()
-    lines = [
-        "Area: "
-        + ", ".join(
-            f"{name} {100 * share:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
-            for name, share, low, high in zip(found.names, found.fraction, found.low, found.high, strict=True)
-            if share > 0.0
-        )
-        + f", with {100 * found.confidence:g} % intervals for another area of the same specimen."
-    ]
-    status = np.asarray(result.found.status)
-    if found.left_out:
-        empty = int(np.sum(status == PatternStatus.EMPTY))
-        lines.append(f"{found.left_out} of {status.size} patterns are left without an answer ({empty} of them empty).")
-    lines += [
-        f"{np.sum(status == kind)} patterns are {kind.name.lower()}."
-        for kind in (PatternStatus.MIXED, PatternStatus.POWDER)
-        if np.any(status == kind)
-    ]
-    indexed = np.asarray(result.found.phase) >= 0
-    if indexed.any():
-        lines.append(
-            f"Median correlation {np.median(result.found.correlation[indexed]):.2f}, reliability of the orientation "
-            f"{np.nanmedian(result.found.reliability[indexed]):.0f}, of the phase "
-            f"{np.nanmedian(result.found.phase_reliability[indexed]):.0f}."
-        )
-        posterior = np.asarray(result.found.posterior)[indexed]
-        if np.isfinite(posterior).any():
-            sure = np.nanmax(posterior, axis=1) >= 0.95
-            lines.append(f"The phase is known with a probability of 95 % or more in {100 * sure.mean():.0f} % of them.")
-        pixel_size, units = result.pixel_size()
-        boundaries = result.grain_boundaries(options=GRAINS)
-        lengths = [boundaries.length(kind, pixel_size) for kind in (BoundaryKind.GRAIN, BoundaryKind.PHASE)]
-        lines.append(
-            f"Boundaries: {lengths[0]:.0f} {units or 'px'} between grains of one phase, {lengths[1]:.0f} "
-            f"{units or 'px'} between phases."
-        )
-    if mechanism is not None:
-        lines.extend(mechanism.conclusions[:2])
-    return tuple(lines)
 
 
 def match_figures(result: OrientationMaps, signal: Any, count: int = EXAMPLES) -> list[Figure]:
@@ -230,10 +186,14 @@ def build_orientation_report(analysis: OrientationAnalysis) -> Report:
     )
     if analysis.mechanism is not None and len(analysis.mechanism.particles):
         axes = analysis.mechanism.plot()
-        caption = "Particles of olivine: share of FePO4, orientation spread and distance to amorphous material by size."
+        mechanism = analysis.mechanism
+        caption = (
+            f"Particles of {mechanism.electrode}: share of {mechanism.delithiated}, orientation spread and distance to "
+            "amorphous material by size."
+        )
         report.add(
             "Mechanism",
-            points=analysis.mechanism.conclusions,
+            points=analysis.mechanism.summary().splitlines(),
             figures=[Figure.of(axes[0, 0].figure, "mechanism", caption)],
             tables=[
                 Table(analysis.mechanism.tests, "Permutation tests, one-sided."),
@@ -250,9 +210,9 @@ def build_orientation_report(analysis: OrientationAnalysis) -> Report:
 def write_orientations(analysis: OrientationAnalysis, folder: Path) -> Report:
     """Write an analysis to an empty folder.
 
-    There will be ``report.html``, ``orientations.hspy`` (everything, see :func:`hyperspy_assb.load_orientations`),
-    ``fractions.csv``, ``grains.csv``, ``particles.csv`` and ``tests.csv`` with both olivines, ``provenance.json``,
-    ``figures/*.png`` and ``maps/*.hspy``.
+    There will be ``report.html``, ``orientations.hspy`` (everything, see :func:`hyperspy_assb.load`),
+    ``fractions.csv``, ``grains.csv``, ``particles.csv`` and ``tests.csv`` with both end members of an electrode,
+    ``provenance.json``, ``figures/*.png`` and ``maps/*.hspy``.
 
     Returns
     -------
@@ -263,7 +223,7 @@ def write_orientations(analysis: OrientationAnalysis, folder: Path) -> Report:
     result.save(folder / "orientations.hspy", overwrite=True)
     tables: dict[str, pd.DataFrame] = {
         "fractions": result.phase_fractions(),
-        "grains": result.grain_table(options=GRAINS),
+        "grains": result.grain_boundaries(options=GRAINS).table,
     }
     if analysis.mechanism is not None:
         tables |= {"particles": analysis.mechanism.table, "tests": analysis.mechanism.tests}

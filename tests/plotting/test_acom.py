@@ -47,8 +47,8 @@ def test_the_page_of_maps(states):
 
 
 def test_boundaries_are_black_and_green(states):
-    found = states[1].grain_boundaries()
-    ax = plot_boundaries(states[1])
+    grains = states[1].grain_boundaries()
+    found, ax = grains.boundaries, plot_boundaries(grains)
     lines = {tuple(c.get_color()[0]): len(c.get_segments()) for c in ax.collections if isinstance(c, LineCollection)}
     assert lines[to_rgba("black")] == found.count(BoundaryKind.GRAIN)
     assert lines[to_rgba("#1a9641")] == found.count(BoundaryKind.PHASE)

@@ -24,6 +24,7 @@ from hyperspy_assb.acom.matching.block_indexing import IndexedPatterns
 from hyperspy_assb.acom.matching.indexed import PatternStatus
 from hyperspy_assb.acom.matching.matcher import Matcher
 from hyperspy_assb.acom.patterns.radial_profiles import RadialProfiles, direct_beam_width, profiles_about
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 RING_OF_A_POWDER = 0.75
@@ -55,7 +56,7 @@ class ChanceScores:
     def limit(self, false_alarms: float = 1e-3) -> float:
         """The score that a share of patterns without a lattice exceeds (distribution of Gumbel)."""
         if not 0.0 < false_alarms < 0.5:
-            raise ValueError(f"false_alarms: from 0 to 0.5, not {false_alarms}.")
+            raise AssbValueError(f"false_alarms: from 0 to 0.5, not {false_alarms}.")
         scale = self.std * np.sqrt(6.0) / np.pi
         return float(self.mean - np.euler_gamma * scale - scale * np.log(-np.log1p(-false_alarms)))
 
@@ -173,13 +174,13 @@ class AmorphousOptions:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.false_alarms < 0.5:
-            raise ValueError(f"false_alarms: from 0 to 0.5, not {self.false_alarms}.")
+            raise AssbValueError(f"false_alarms: from 0 to 0.5, not {self.false_alarms}.")
         if not self.doubtful >= 1.0:
-            raise ValueError(f"doubtful: 1 or more, not {self.doubtful}.")
+            raise AssbValueError(f"doubtful: 1 or more, not {self.doubtful}.")
         if self.draws < 2:
-            raise ValueError(f"draws: 2 or more, not {self.draws}.")
+            raise AssbValueError(f"draws: 2 or more, not {self.draws}.")
         if not 0.0 <= self.mixed_share < 1.0:
-            raise ValueError(f"mixed_share: from 0 to 1, not {self.mixed_share}.")
+            raise AssbValueError(f"mixed_share: from 0 to 1, not {self.mixed_share}.")
 
 
 def find_crystalline(
@@ -214,7 +215,7 @@ def find_crystalline(
     o = options or AmorphousOptions()
     patterns, scores = np.asarray(patterns), np.asarray(scores, dtype=float)
     if scores.shape != (len(patterns),):
-        raise ValueError(f"scores: one for each of {len(patterns)} patterns, not {scores.shape}.")
+        raise AssbValueError(f"scores: one for each of {len(patterns)} patterns, not {scores.shape}.")
     crystalline = scores > chance.limit(o.false_alarms)
     doubt = _doubtful(scores, chance, o)
     if len(doubt):

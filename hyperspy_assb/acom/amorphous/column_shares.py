@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 LEAST = 8
@@ -115,7 +116,7 @@ def column_shares(
     }
     for name, values in maps.items():
         if r.ndim != 3 or values.shape != shape:
-            raise ValueError(f"{name}: rows and columns as those of the rings {r.shape}, not {values.shape}.")
+            raise AssbValueError(f"{name}: rows and columns as those of the rings {r.shape}, not {values.shape}.")
     ground, beam, diffracted, phases, free = maps.values()
     errors = np.zeros_like(r) if rings_std is None else np.asarray(rings_std, dtype=float)
     known = np.isfinite(r).all(axis=-1) & np.isfinite(ground) & np.isfinite(diffracted) & (beam > 0.0)

@@ -17,6 +17,7 @@ from scipy.stats import chi2
 
 from hyperspy_assb import reference
 from hyperspy_assb.acom.patterns.radial_profiles import ProfileFit, RadialProfiles, fit_profiles, smooth_background
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.reference.materials import materials
 
@@ -47,11 +48,11 @@ class RingProfile:
 
     def __post_init__(self) -> None:
         if self.radius.ndim != 1 or self.radius.shape != self.level.shape or len(self.radius) < 4:
-            raise ValueError(f"{self.name}: radius and level need one shape (R,), at least 4 long.")
+            raise AssbValueError(f"{self.name}: radius and level need one shape (R,), at least 4 long.")
         if not (np.diff(self.radius) > 0.0).all():
-            raise ValueError(f"{self.name}: radii must ascend.")
+            raise AssbValueError(f"{self.name}: radii must ascend.")
         if not (np.isfinite(self.level).all() and self.level.max() > 0.0):
-            raise ValueError(f"{self.name}: the level must be finite, and above 0 somewhere.")
+            raise AssbValueError(f"{self.name}: the level must be finite, and above 0 somewhere.")
 
     def at(self, radius: FloatArray) -> FloatArray:
         """Intensity at other radii; 0 beyond those that are known."""
@@ -97,17 +98,17 @@ def measure_profile(profiles: RadialProfiles, name: str) -> RingProfile:
         If there are no patterns, or they show no ring.
     """
     if not len(profiles):
-        raise ValueError(f"{name}: no pattern to measure the rings on.")
+        raise AssbValueError(f"{name}: no pattern to measure the rings on.")
     known = np.isfinite(profiles.level).all(axis=0)
     # One scale for all, so that thick places do not count more than their noise.
     size = np.nansum(profiles.level, axis=1)
     if not (size > 0.0).all():
-        raise ValueError(f"{name}: {int((size <= 0.0).sum())} patterns of the region are empty.")
+        raise AssbValueError(f"{name}: {int((size <= 0.0).sum())} patterns of the region are empty.")
     level = (profiles.level[:, known] / size[:, None]).mean(axis=0) * size.mean()
     std = np.sqrt((profiles.level_std[:, known] ** 2).mean(axis=0) / len(profiles))
     radius = profiles.radius[known]
     if len(radius) < 8:
-        raise ValueError(f"{name}: only {len(radius)} rings lie within the frame in all patterns.")
+        raise AssbValueError(f"{name}: only {len(radius)} rings lie within the frame in all patterns.")
     # The highest smooth background below the profile: what rises above it pulls it up only a little.
     columns = smooth_background(radius)
     variance = np.maximum(std, 1e-3 * level.max() + 1e-12) ** 2
@@ -122,7 +123,7 @@ def measure_profile(profiles: RadialProfiles, name: str) -> RingProfile:
         weight = new
     rings = np.maximum(level - fit, 0.0)
     if not rings.max() > max(4.0 * float(std[int(np.argmax(rings))]), 1e-6 * float(level.max())):
-        raise ValueError(f"{name}: the patterns of the region show no diffuse ring beyond {radius[0]:.3g} 1/Å.")
+        raise AssbValueError(f"{name}: the patterns of the region show no diffuse ring beyond {radius[0]:.3g} 1/Å.")
     return RingProfile(name, radius, rings, std)
 
 
@@ -203,12 +204,12 @@ def fit_rings(
     chosen = [m if isinstance(m, RingProfile) else table_profile(m) for m in materials or _names()]
     names = tuple(m.name for m in chosen)
     if len(set(names)) < len(names):
-        raise ValueError(f"materials: each with its own name, not {names}.")
+        raise AssbValueError(f"materials: each with its own name, not {names}.")
     radius = profiles.radius
     rings = np.array([m.at(radius) for m in chosen]).reshape(len(chosen), len(radius))
     for material, row in zip(chosen, rings, strict=True):
         if not row.max() > 0.0:
-            raise ValueError(
+            raise AssbValueError(
                 f"{material.name}: its rings lie outside of {radius[0]:.3g} to {radius[-1]:.3g} 1/Å; check the scale."
             )
     ground = smooth_background(radius)

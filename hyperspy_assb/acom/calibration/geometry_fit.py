@@ -14,6 +14,7 @@ from scipy.stats import t as student
 from hyperspy_assb.acom.crystals.kinematical import Diffraction
 from hyperspy_assb.acom.matching.refinement_kernels import brightness, in_reach, rotation_of, spots_of
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 LEAST_HEIGHT = 4.0
@@ -33,7 +34,7 @@ SCORE_SCATTER = 0.05
 """Relative scatter of the score between geometries that is assumed where one or two grains do not tell it."""
 
 
-class CalibrationError(ValueError):
+class CalibrationError(AssbValueError):
     """The patterns do not allow a calibration; the message says why, and what to do."""
 
 

@@ -18,6 +18,7 @@ from hyperspy_assb.acom.patterns.direct_beam import find_centres
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.preparation import find_symmetry_centre
 from hyperspy_assb.acom.patterns.radial_profiles import fit_profiles, smooth_background
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 LEAST_CORRELATION = 0.5
@@ -136,7 +137,7 @@ def calibrate_on_rings(
     """
     image = np.asarray(pattern, dtype=float)
     if image.ndim != 2:
-        raise ValueError(f"pattern: shape (ny, nx), not {image.shape}.")
+        raise AssbValueError(f"pattern: shape (ny, nx), not {image.shape}.")
     keep = np.isfinite(image) if mask is None else np.isfinite(image) & ~np.asarray(mask, dtype=bool)
     place = _centre_of(image, keep, centre)
     reach = float(min(max(place[0], image.shape[1] - 1 - place[0]), max(place[1], image.shape[0] - 1 - place[1])))
@@ -167,7 +168,7 @@ def _centre_of(image: FloatArray, keep: NDArray[np.bool_], centre: tuple[float, 
     if centre is not None:
         place = np.asarray(centre, dtype=float)
         if place.shape != (2,) or not ((place > -0.5) & (place < (nx - 0.5, ny - 0.5))).all():
-            raise ValueError(f"centre: column and row within a frame of {nx} columns and {ny} rows, not {centre}.")
+            raise AssbValueError(f"centre: column and row within a frame of {nx} columns and {ny} rows, not {centre}.")
         return place
     place = find_centres(np.where(keep, image, np.min(image, where=keep, initial=np.inf))[None])[0]
     if not np.isfinite(place).all():
@@ -207,7 +208,7 @@ def _find_scale(
         low, high = third / (SEEN_REACH * reach), rings.radius[0] / 8.0
     else:
         if not scale > 0.0:
-            raise ValueError(f"scale: above 0 1/Å per pixel, not {scale}.")
+            raise AssbValueError(f"scale: above 0 1/Å per pixel, not {scale}.")
         low, high = scale * (1.0 - scale_range), scale * (1.0 + scale_range)
     trials = np.exp(np.arange(np.log(low), np.log(high), SCALE_SEARCH_STEP))
     best, found = -np.inf, low

@@ -37,6 +37,7 @@ from hyperspy_assb.acom.matching.matcher import MatchArrays, Matcher, MatchOptio
 from hyperspy_assb.acom.matching.refinement import Refined, RefineOptions, Refiner
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.templates.bank import TemplateBank
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.spectra.threads import in_threads
 
@@ -96,14 +97,14 @@ class SelfCalibrationOptions:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.scale_range <= 0.3:
-            raise ValueError(f"scale_range: from 0 to 0.3, not {self.scale_range}.")
+            raise AssbValueError(f"scale_range: from 0 to 0.3, not {self.scale_range}.")
         if not 0.001 <= self.scale_step <= 0.05:
-            raise ValueError(f"scale_step: from 0.001 to 0.05, not {self.scale_step}.")
+            raise AssbValueError(f"scale_step: from 0.001 to 0.05, not {self.scale_step}.")
         for name in ("coarse_patterns", "patterns", "starts", "rounds", "spots"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name}: 1 or more, not {getattr(self, name)}.")
+                raise AssbValueError(f"{name}: 1 or more, not {getattr(self, name)}.")
         if not 1.0 <= self.capture <= 20.0:
-            raise ValueError(f"capture: from 1 to 20 pixels, not {self.capture}.")
+            raise AssbValueError(f"capture: from 1 to 20 pixels, not {self.capture}.")
 
 
 def calibrate_on_patterns(
@@ -143,7 +144,7 @@ def calibrate_on_patterns(
     """
     o = options or SelfCalibrationOptions()
     if not len(patterns):
-        raise ValueError("patterns: none were given.")
+        raise AssbValueError("patterns: none were given.")
     geometer = Geometer(bank, geometry, patterns.shape[1:], spots=o.spots, threads=o.threads)
     some = _evenly(len(patterns), max(o.coarse_patterns, 1))
     starts = _search_scales(geometer, patterns[some], centres[some], geometry, o)

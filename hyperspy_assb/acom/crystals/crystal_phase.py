@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb.errors import AssbFileNotFoundError, AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.reference import UnknownReferenceError, material, read_cif_text
 from hyperspy_assb.reference.cif import CrystalError, read_crystal, standard_base
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from orix.quaternion.symmetry import Symmetry
 
 __all__ = [
+    "AtomSite",
     "CrystalError",
     "CrystalPhase",
     "cell_axes",
@@ -34,6 +37,30 @@ __all__ = [
 
 
 @dataclass(frozen=True)
+class AtomSite:
+    """An atom of a cell.
+
+    Parameters
+    ----------
+    element
+        Symbol, without a charge.
+    x, y, z
+        Fractional coordinates.
+    occupancy
+        Share of the cells that have it.
+    displacement
+        Mean square displacement along any direction in Å².
+    """
+
+    element: str
+    x: float
+    y: float
+    z: float
+    occupancy: float = 1.0
+    displacement: float = 0.0
+
+
+@dataclass(frozen=True)
 class CrystalPhase:
     """A crystalline phase in its standard setting.
 
@@ -43,26 +70,51 @@ class CrystalPhase:
         Such as ``"LiFePO4"``.
     space_group
         Number.
-    structure
-        All atoms of the cell, with elements (no charges), fractional coordinates, occupancies; lengths in Å. Its base
-        is that of diffpy, on which orix and diffsims count; the axes of :mod:`hyperspy_assb.acom.crystals.frames` are
-        those of :func:`cell_axes`.
+    cell
+        a, b, c in Å; alpha, beta, gamma in degrees.
+    atoms
+        All atoms of the cell.
     source
         Citation.
     caveat
         What is not known of it, such as coordinates that are not measured; empty if nothing.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.acom import load_phase
+    >>> phase = load_phase("lfp")
+    >>> phase.name, phase.space_group, phase.cell[:3]
+    ('LiFePO4', 62, (10.334, 6.01, 4.693))
+    >>> len(phase.atoms), phase.atoms[0].element
+    (28, 'Li')
     """
 
     name: str
     space_group: int
-    structure: Structure
+    cell: tuple[float, ...]
+    atoms: tuple[AtomSite, ...] = field(repr=False)
     source: str = ""
     caveat: str = ""
 
-    @property
-    def cell(self) -> tuple[float, ...]:
-        """a, b, c in Å; alpha, beta, gamma in degrees."""
-        return tuple(float(value) for value in self.structure.lattice.abcABG())
+    @classmethod
+    def of_structure(
+        cls, name: str, space_group: int, structure: Structure, source: str = "", caveat: str = ""
+    ) -> CrystalPhase:
+        """A phase from a structure of diffpy, in the standard setting of the space group; the rest as for the class."""
+        atoms = (AtomSite(str(a.element), *map(float, (*a.xyz, a.occupancy, a.Uisoequiv))) for a in structure)
+        cell = tuple(float(value) for value in structure.lattice.abcABG())
+        return cls(name, int(space_group), cell, tuple(atoms), source, caveat)
+
+    @cached_property
+    def structure(self) -> Structure:
+        """The atoms as diffpy has them, on whose base orix and diffsims count; lengths in Å.
+
+        The axes of :mod:`hyperspy_assb.acom.crystals.frames` are those of :func:`cell_axes`.
+        """
+        from diffpy.structure import Atom, Lattice, Structure
+
+        atoms = [Atom(a.element, [a.x, a.y, a.z], occupancy=a.occupancy, Uisoequiv=a.displacement) for a in self.atoms]
+        return Structure(atoms, lattice=Lattice(*self.cell))
 
 
 def load_phase(name_or_path: str | Path, *, name: str | None = None) -> CrystalPhase:
@@ -95,6 +147,14 @@ def load_phase(name_or_path: str | Path, *, name: str | None = None) -> CrystalP
     CrystalError
         If the CIF cannot be read: no atoms, an unknown element, a value that is no number or operation (none is
         evaluated), a cell that is incomplete or impossible, or that does not have the symmetry of the space group.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.acom import load_phase
+    >>> load_phase("lagp").space_group
+    167
+    >>> load_phase("fp", name="heterosite").name
+    'heterosite'
     """
     asked = str(name_or_path)
     if isinstance(name_or_path, str):
@@ -105,14 +165,16 @@ def load_phase(name_or_path: str | Path, *, name: str | None = None) -> CrystalP
         else:
             cif = found.needed("cif", by="Indexing of crystals (amorphous material is told by its rings)")
             structure, number, source, caveat = read_crystal(read_cif_text(cif), str(cif))
-            return CrystalPhase(name or found.name, number, structure, source or "; ".join(found.sources), caveat)
+            return CrystalPhase.of_structure(
+                name or found.name, number, structure, source or "; ".join(found.sources), caveat
+            )
     path = Path(name_or_path)
     if not path.is_file():
         if isinstance(name_or_path, Path) or path.suffix or len(path.parts) > 1:
-            raise FileNotFoundError(f"{path}: there is no such file.")
+            raise AssbFileNotFoundError(f"{path}: there is no such file.")
         raise UnknownReferenceError(f"There is no file {asked}, and {unknown}")
     structure, number, source, caveat = read_crystal(read_cif_text(path), str(path))
-    return CrystalPhase(name or path.stem, number, structure, source or path.name, caveat)
+    return CrystalPhase.of_structure(name or path.stem, number, structure, source or path.name, caveat)
 
 
 def cell_axes(phase: CrystalPhase) -> FloatArray:
@@ -197,36 +259,26 @@ def scale_lattice(phase: CrystalPhase, scale: tuple[float, float, float]) -> Cry
     ValueError
         If a factor is not above 0.
     """
-    from diffpy.structure import Lattice, Structure
-
     factors = np.asarray(scale, dtype=float)
     if factors.shape != (3,) or not (np.isfinite(factors).all() and (factors > 0.0).all()):
-        raise ValueError(f"scale: three factors above 0 for a, b and c, not {scale}.")
-    a, b, c, *angles = phase.cell
-    lengths = np.array([a, b, c]) * factors
-    return replace(phase, structure=Structure(phase.structure, lattice=Lattice(*lengths, *angles)))
+        raise AssbValueError(f"scale: three factors above 0 for a, b and c, not {scale}.")
+    return replace(phase, cell=(*(np.array(phase.cell[:3]) * factors).tolist(), *phase.cell[3:]))
 
 
 def pack_phase(phase: CrystalPhase) -> dict[str, NDArray[Any]]:
     """The phase as arrays of numbers and text, from which :func:`unpack_phase` makes it again."""
-    atoms = list(phase.structure)
     return {
         "text": np.array([phase.name, phase.source, phase.caveat]),
         "space_group": np.array(phase.space_group),
         "cell": np.array(phase.cell),
-        "elements": np.array([atom.element for atom in atoms]),
-        "sites": np.array([[*atom.xyz, atom.occupancy, atom.Uisoequiv] for atom in atoms]),
+        "elements": np.array([atom.element for atom in phase.atoms]),
+        "sites": np.array([astuple(atom)[1:] for atom in phase.atoms]),
     }
 
 
 def unpack_phase(content: dict[str, NDArray[Any]]) -> CrystalPhase:
     """The phase that :func:`pack_phase` packed."""
-    from diffpy.structure import Atom, Lattice, Structure
-
-    atoms = [
-        Atom(str(element), xyz=site[:3], occupancy=site[3], Uisoequiv=site[4])
-        for element, site in zip(content["elements"], content["sites"], strict=True)
-    ]
-    structure = Structure(atoms, lattice=Lattice(*content["cell"]))
     name, source, caveat = (str(text) for text in content["text"])
-    return CrystalPhase(name, int(content["space_group"]), structure, source, caveat)
+    sites = zip(content["elements"].tolist(), content["sites"].tolist(), strict=True)
+    atoms = tuple(AtomSite(element, *site) for element, site in sites)
+    return CrystalPhase(name, int(content["space_group"]), tuple(content["cell"].tolist()), atoms, source, caveat)

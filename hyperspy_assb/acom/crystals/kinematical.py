@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.acom.crystals.crystal_phase import CrystalPhase, cell_axes
 from hyperspy_assb.acom.crystals.frames import matrices
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.statistics.permutation import merge_equal
 from hyperspy_assb.reference import electron_scattering_factor
@@ -48,11 +49,11 @@ class Diffraction:
         for name in ("beam_energy", "max_radius", "excitation_width", "max_excitation_error"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value > 0.0):
-                raise ValueError(f"{name}: above 0, not {value}.")
+                raise AssbValueError(f"{name}: above 0, not {value}.")
         if self.beam_energy >= 10_000.0:
-            raise ValueError(f"beam_energy: in keV, not {self.beam_energy}; 200 keV is 200.")
+            raise AssbValueError(f"beam_energy: in keV, not {self.beam_energy}; 200 keV is 200.")
         if not 0.0 <= self.precession_angle < 10.0:
-            raise ValueError(f"precession_angle: from 0 to 10 degrees, not {self.precession_angle}.")
+            raise AssbValueError(f"precession_angle: from 0 to 10 degrees, not {self.precession_angle}.")
 
     @property
     def wavenumber(self) -> float:
@@ -108,13 +109,13 @@ def structure_factors(phase: CrystalPhase, indices: ArrayLike) -> NDArray[np.com
     indices = np.asarray(indices, dtype=float)
     length = np.linalg.norm(indices @ np.linalg.inv(cell_axes(phase)).T, axis=1)
     total = np.zeros(len(indices), dtype=complex)
-    atoms = list(phase.structure)
-    for element in {atom.element for atom in atoms}:
+    for element in {atom.element for atom in phase.atoms}:
         factor = electron_scattering_factor(element, length)
-        for atom in atoms:
+        for atom in phase.atoms:
             if atom.element == element:
-                damping = np.exp(-2.0 * np.pi**2 * atom.Uisoequiv * length**2)
-                total += atom.occupancy * factor * damping * np.exp(2j * np.pi * (indices @ atom.xyz))
+                damping = np.exp(-2.0 * np.pi**2 * atom.displacement * length**2)
+                phases = np.exp(2j * np.pi * (indices @ np.array([atom.x, atom.y, atom.z])))
+                total += atom.occupancy * factor * damping * phases
     return total
 
 
@@ -143,7 +144,7 @@ def reflections(phase: CrystalPhase, *, max_radius: float = 1.5) -> Reflections:
     keep = intensity > _EXTINCT * intensity.max(initial=0.0)
     if not keep.any():
         shortest = 1.0 / np.linalg.norm(reciprocal, axis=1).min()
-        raise ValueError(
+        raise AssbValueError(
             f"{phase.name}: no reflection within max_radius = {max_radius:g} 1/Å; its longest lattice spacing is "
             f"{shortest:.3g} Å."
         )
@@ -348,7 +349,7 @@ def simulate_spots(
     diffraction = diffraction or Diffraction()
     quaternions = np.atleast_2d(np.asarray(orientations, dtype=float))
     if quaternions.ndim != 2 or quaternions.shape[1] != 4:
-        raise ValueError(f"orientations: unit quaternions of shape (N, 4), not {np.shape(orientations)}.")
+        raise AssbValueError(f"orientations: unit quaternions of shape (N, 4), not {np.shape(orientations)}.")
     found = known or reflections(phase, max_radius=diffraction.max_radius)
     if not np.array_equal(lattice_scale, (1.0, 1.0, 1.0)):
         found = strain_reflections(found, phase, lattice_scale)

@@ -8,6 +8,7 @@ import numpy as np
 
 from hyperspy_assb.acom.crystals.crystal_phase import CrystalPhase
 from hyperspy_assb.acom.crystals.kinematical import reflections
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 
@@ -34,7 +35,7 @@ class KnownRings:
 
     def __post_init__(self) -> None:
         if not (len(self.radius) == len(self.intensity) > 0 and (np.diff(self.radius) > 0).all()):
-            raise ValueError(f"{self.name}: radius and intensity of the same number of rings, radii ascending.")
+            raise AssbValueError(f"{self.name}: radius and intensity of the same number of rings, radii ascending.")
 
 
 def cubic_rings(name: str, a: float, *, lattice: str = "F", max_radius: float = 1.3, source: str = "") -> KnownRings:
@@ -54,9 +55,9 @@ def cubic_rings(name: str, a: float, *, lattice: str = "F", max_radius: float = 
         Of the lattice parameter.
     """
     if lattice not in ("F", "I", "P"):
-        raise ValueError(f"lattice: 'F', 'I' or 'P', not {lattice!r}.")
+        raise AssbValueError(f"lattice: 'F', 'I' or 'P', not {lattice!r}.")
     if not a > 0.0:
-        raise ValueError(f"a: above 0 Å, not {a}.")
+        raise AssbValueError(f"a: above 0 Å, not {a}.")
     most = int(max_radius * a) + 1
     h, k, m = np.meshgrid(*(np.arange(-most, most + 1),) * 3, indexing="ij")
     allowed = np.ones(h.shape, dtype=bool)

@@ -11,6 +11,7 @@ from scipy import stats
 
 from hyperspy_assb.acom.maps.variogram import find_correlation
 from hyperspy_assb.acom.matching.indexed import NOT_INDEXED, IndexedScan, PatternStatus
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.statistics.blocks import choose_block_size, estimate_correlation, split_into_blocks
 
@@ -75,6 +76,12 @@ class FractionOptions:
         Pixels of a block; None: three correlation lengths wide, but at least twelve blocks.
     seed
         Of the resampling.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.acom import FractionOptions
+    >>> FractionOptions(confidence=0.68).resamples
+    999
     """
 
     confidence: float = 0.95
@@ -84,11 +91,11 @@ class FractionOptions:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.confidence < 1.0:
-            raise ValueError(f"confidence: between 0 and 1, not {self.confidence}.")
+            raise AssbValueError(f"confidence: between 0 and 1, not {self.confidence}.")
         if self.resamples < 19:
-            raise ValueError(f"resamples: at least 19, not {self.resamples}.")
+            raise AssbValueError(f"resamples: at least 19, not {self.resamples}.")
         if self.block_pixels is not None and self.block_pixels < 1:
-            raise ValueError(f"block_pixels: at least 1, not {self.block_pixels}.")
+            raise AssbValueError(f"block_pixels: at least 1, not {self.block_pixels}.")
 
 
 @dataclass(frozen=True)
@@ -165,7 +172,7 @@ def area_fractions(
     classes: ClassMap,
     *,
     posterior: FloatArray | None = None,
-    where: NDArray[np.bool_] | None = None,
+    region: NDArray[np.bool_] | None = None,
     options: FractionOptions | None = None,
 ) -> AreaFractions:
     """Area fractions with an interval by a block bootstrap.
@@ -176,7 +183,7 @@ def area_fractions(
         Of every pixel; see :func:`classify_pixels`.
     posterior
         Probability of each phase given that one of them is there, shape (ny, nx, P).
-    where
+    region
         Pixels that are taken, shape (ny, nx); all by default.
     options
         Confidence, resamples, blocks.
@@ -199,14 +206,14 @@ def area_fractions(
     """
     options = options or FractionOptions()
     taken = classes.index != LEFT_OUT
-    if where is not None:
-        if np.shape(where) != taken.shape:
-            raise ValueError(f"where: shape {taken.shape}, as the map, not {np.shape(where)}.")
-        taken = taken & np.asarray(where, dtype=bool)
+    if region is not None:
+        if np.shape(region) != taken.shape:
+            raise AssbValueError(f"region: shape {taken.shape}, as the map, not {np.shape(region)}.")
+        taken = taken & np.asarray(region, dtype=bool)
     if not taken.any():
-        raise ValueError("No pixel has a class: all are empty, saturated, or without an answer.")
+        raise AssbValueError("No pixel has a class: all are empty, saturated, or without an answer.")
     if posterior is not None and np.shape(posterior) != (*taken.shape, classes.crystalline):
-        raise ValueError(f"posterior: shape {(*taken.shape, classes.crystalline)}, not {np.shape(posterior)}.")
+        raise AssbValueError(f"posterior: shape {(*taken.shape, classes.crystalline)}, not {np.shape(posterior)}.")
     position = np.argwhere(taken)
     member = classes.index[taken][:, None] == np.arange(len(classes.names))
     block = _blocks(member, position, options)
@@ -233,7 +240,7 @@ def area_fractions(
         effective=effective,
         confidence=options.confidence,
         pixels=int(total),
-        left_out=int((~taken).sum() if where is None else (np.asarray(where, dtype=bool) & ~taken).sum()),
+        left_out=int((~taken).sum() if region is None else (np.asarray(region, dtype=bool) & ~taken).sum()),
         blocks=count,
     )
 

@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from hyperspy_assb.acom.crystals.disorientation import disorientation, mean_orientation, symmetry_of, turn_about_beam
 from hyperspy_assb.acom.matching.indexed import NOT_INDEXED, IndexedScan
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 THRESHOLD = 5.0
@@ -49,6 +50,12 @@ class GrainOptions:
     min_pixels
         Grains of fewer pixels are given to the neighbour with which they share most of their outline, as pixels that
         were indexed wrongly. 1: none.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.acom import GrainOptions
+    >>> GrainOptions(threshold=3.0, min_pixels=2)
+    GrainOptions(threshold=3.0, friedel_twins=False, min_pixels=2)
     """
 
     threshold: float = THRESHOLD
@@ -57,9 +64,9 @@ class GrainOptions:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.threshold < 180.0:
-            raise ValueError(f"threshold: degrees between 0 and 180, not {self.threshold}.")
+            raise AssbValueError(f"threshold: degrees between 0 and 180, not {self.threshold}.")
         if self.min_pixels < 1:
-            raise ValueError(f"min_pixels: pixels, at least 1, not {self.min_pixels}.")
+            raise AssbValueError(f"min_pixels: pixels, at least 1, not {self.min_pixels}.")
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,14 @@ class GrainBoundaries:
         """The map of pixels, shape (ny, nx): PHASE beside another phase, else GRAIN beside another grain, else NONE."""
         found = np.zeros((self.right.shape[0], self.below.shape[1]), dtype=np.int8)
         for kind in (BoundaryKind.GRAIN, BoundaryKind.PHASE):
+            found[self.beside(kind)] = kind
+        return found
+
+    @property
+    def kinds(self) -> NDArray[np.int8]:
+        """What every pixel is beside, shape (ny, nx): PHASE before GRAIN, FRIEDEL and MARGIN, else NONE."""
+        found = np.zeros((self.right.shape[0], self.below.shape[1]), dtype=np.int8)
+        for kind in (BoundaryKind.MARGIN, BoundaryKind.FRIEDEL, BoundaryKind.GRAIN, BoundaryKind.PHASE):
             found[self.beside(kind)] = kind
         return found
 
@@ -272,11 +287,11 @@ def _checked(
 ) -> tuple[NDArray[np.int64], FloatArray]:
     phase, orientation = np.asarray(phase), np.asarray(orientation, dtype=float)
     if phase.ndim != 2 or orientation.shape != (*phase.shape, 4):
-        raise ValueError(
+        raise AssbValueError(
             f"phase and orientation: shapes (ny, nx) and (ny, nx, 4), not {phase.shape} and {orientation.shape}."
         )
     if phase.max(initial=NOT_INDEXED) >= len(symmetries):
-        raise ValueError(
+        raise AssbValueError(
             f"symmetries: one for each phase, but there is phase {phase.max()} and {len(symmetries)} given."
         )
     # A pixel with a phase but without an orientation cannot be compared with its neighbours.

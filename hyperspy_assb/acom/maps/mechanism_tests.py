@@ -1,4 +1,4 @@
-"""Domino-cascade against mosaic: permutation tests over the particles of olivine.
+"""Domino-cascade against mosaic: permutation tests over the particles of an electrode.
 
 In the domino-cascade a front runs through a particle faster than particles start, so that at any moment particles are
 wholly of one phase or the other (C. Delmas et al., Nat. Mater. 7, 665 (2008), doi 10.1038/nmat2230). In a mosaic both
@@ -15,18 +15,20 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from hyperspy_assb.acom.maps.particles import MechanismOptions, Particles
+from hyperspy_assb.errors import AssbKeyError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.statistics.blocks import split_into_blocks
 from hyperspy_assb.fitting.statistics.permutation import ROUNDING, merge_equal, p_value
 
-LEVEL = 0.05
+ALPHA = 0.05
+"""Level below which a p value is told as a find."""
 _SAME_SPREAD = 1e-6
 """Degrees by which spreads may differ that are the same: those of particles of one orientation are rounding."""
 FEWEST = 6
 """Particles below which nothing is tested: with five, no order can be rarer than 1 in 120, and ties make it worse."""
 
 
-class MechanismVerdict(StrEnum):
+class MechanismKind(StrEnum):
     """What the particles say."""
 
     BY_SIZE = "large particles are wholly one phase, small ones are mosaics"
@@ -67,8 +69,8 @@ class MechanismEvidence:
 
     Parameters
     ----------
-    verdict
-        See :class:`MechanismVerdict`.
+    kind
+        See :class:`MechanismKind`.
     tests
         One for each question.
     split_diameter
@@ -78,7 +80,7 @@ class MechanismEvidence:
         Share of the large and of the small particles that are of one phase.
     """
 
-    verdict: MechanismVerdict
+    kind: MechanismKind
     tests: tuple[MechanismTest, ...]
     split_diameter: float
     whole_large: float
@@ -89,13 +91,13 @@ class MechanismEvidence:
 
         Raises
         ------
-        KeyError
+        AssbKeyError
             If there is none of this name.
         """
         for test in self.tests:
             if test.name == name:
                 return test
-        raise KeyError(f"No test {name!r}; there are {', '.join(test.name for test in self.tests)}.")
+        raise AssbKeyError(f"No test {name!r}; there are {', '.join(test.name for test in self.tests)}.")
 
 
 def weigh_mechanism(
@@ -124,8 +126,8 @@ def weigh_mechanism(
     selected statistics), so that p holds. "orientation", "amorphous": rank correlations of the spread with size, and of
     the mixing with the distance to amorphous material. "wholes": pieces of particles as large as the domains of mosaics
     change places among particles; if particles are wholes, their shares scatter more than those of shuffled ones.
-    "interface": the normal of LFP/FP boundaries against the a axis; by chance, an angle is as probable as 90 degrees
-    less it.
+    "interface": the normal of boundaries between the phases against the a axis, near which those of olivines lie; by
+    chance, an angle is as probable as 90 degrees less it.
     """
     options = options or MechanismOptions()
     rng = np.random.default_rng(options.seed)
@@ -159,7 +161,7 @@ def weigh_mechanism(
     tests.append(_interface_test(particles, options, rng))
     whole = ~particles.mixed
     return MechanismEvidence(
-        verdict=_judge(particles, whole, large, by_size),
+        kind=_kind_of(particles, whole, large, by_size),
         tests=tuple(tests),
         split_diameter=split,
         whole_large=float(whole[large].mean()) if large.any() else float("nan"),
@@ -167,18 +169,18 @@ def weigh_mechanism(
     )
 
 
-def _judge(
+def _kind_of(
     particles: Particles, whole: NDArray[np.bool_], large: NDArray[np.bool_], by_size: MechanismTest
-) -> MechanismVerdict:
+) -> MechanismKind:
     total = np.average(particles.delithiated, weights=particles.pixels) if len(particles) else np.nan
     if len(particles) < FEWEST:
-        return MechanismVerdict.UNDECIDED
-    if by_size.p <= LEVEL and np.average(whole[large], weights=particles.pixels[large]) > 0.5:
-        return MechanismVerdict.BY_SIZE
+        return MechanismKind.UNDECIDED
+    if by_size.p <= ALPHA and np.average(whole[large], weights=particles.pixels[large]) > 0.5:
+        return MechanismKind.BY_SIZE
     of_area = np.average(whole, weights=particles.pixels)
     if of_area > 0.9:
-        return MechanismVerdict.DOMINO if 0.02 < total < 0.98 else MechanismVerdict.ONE_PHASE
-    return MechanismVerdict.MOSAIC if of_area < 0.5 else MechanismVerdict.UNDECIDED
+        return MechanismKind.DOMINO if 0.02 < total < 0.98 else MechanismKind.ONE_PHASE
+    return MechanismKind.MOSAIC if of_area < 0.5 else MechanismKind.UNDECIDED
 
 
 def _split(
@@ -216,7 +218,7 @@ def _split(
     p = float(p_value(permuted, observed[0], rounding))
     place = places[best[0]]
     diameters = particles.diameter[order]
-    split = float(np.sqrt(diameters[place - 1] * diameters[place])) if p <= LEVEL else middle
+    split = float(np.sqrt(diameters[place - 1] * diameters[place])) if p <= ALPHA else middle
     return split, MechanismTest("size", question, float(observed[0]), p, total)
 
 
@@ -291,8 +293,8 @@ def _whole_test(
 
 
 def _interface_test(particles: Particles, options: MechanismOptions, rng: np.random.Generator) -> MechanismTest:
-    """Whether LFP/FP boundaries lie across the a axis: the mean angle is below 45 degrees."""
-    question = "normals of LFP/FP boundaries lie near the a axis (mean angle in degrees; 45 by chance)"
+    """Whether boundaries between the phases lie across the a axis: the mean angle is below 45 degrees."""
+    question = "normals of boundaries between the phases lie near the a axis (mean angle in degrees; 45 by chance)"
     known = np.isfinite(particles.angle_to_a)
     angle, weight = particles.angle_to_a[known], particles.interface[known]
     if known.sum() < 5:

@@ -1,8 +1,9 @@
-"""Particles of olivine, and whether they delithiate as wholes (domino-cascade) or piecewise (mosaic)."""
+"""Particles of an electrode, and whether they delithiate as wholes (domino-cascade) or piecewise (mosaic)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from hyperspy_assb.acom.crystals.disorientation import disorientation, mean_orientation, symmetry_of, turn_about_beam
 from hyperspy_assb.acom.crystals.frames import matrices
 from hyperspy_assb.acom.maps.area_fractions import ClassMap, classify_pixels
+from hyperspy_assb.acom.maps.couples import needed_couple
 from hyperspy_assb.acom.maps.grains import (
     BoundaryKind,
     GrainOptions,
@@ -22,12 +24,27 @@ from hyperspy_assb.acom.maps.grains import (
     sides,
 )
 from hyperspy_assb.acom.matching.indexed import NOT_INDEXED, IndexedScan
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.reference import Electrode
 
 _SMOOTHING = 1.5
 """Pixels over which the direction of a boundary is found: steps between pixels have only two."""
 _IN_PLANE = 0.3
 """An axis that is closer to the beam than this (sine) has no direction in the map."""
+
+
+class ParticleStatus(IntEnum):
+    """Of what phase the particle of a pixel is."""
+
+    LITHIATED = 0
+    """The lithiated phase."""
+    DELITHIATED = 1
+    """The delithiated phase."""
+    MIXED = 2
+    """Both phases."""
+    NO_PARTICLE = 3
+    """The pixel belongs to no particle: another material, or fewer pixels than count as one."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +53,12 @@ class MechanismOptions:
 
     Parameters
     ----------
-    lithiated, delithiated
-        Names of the two phases.
     amorphous
         Names of the amorphous materials whose distance is told; without any, all but carbon, which coats every
         particle.
     particle_angle
-        Degrees between neighbouring olivine pixels above which they are of two particles. Domains of one particle are
-        turned by a few degrees; two particles are closer than 30 degrees once in thirty times by chance.
+        Degrees between neighbouring pixels of the electrode above which they are of two particles. Domains of one
+        particle are turned by a few degrees; two particles are closer than 30 degrees once in thirty times by chance.
     min_pixels
         Particles of fewer pixels are left out.
     mixed
@@ -54,10 +69,14 @@ class MechanismOptions:
         Of the permutations.
     grains
         What counts as a domain within a particle.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.acom import MechanismOptions
+    >>> MechanismOptions(min_pixels=20, amorphous=("amorphous_LAGP",)).mixed
+    0.1
     """
 
-    lithiated: str = "LiFePO4"
-    delithiated: str = "FePO4"
     amorphous: tuple[str, ...] = ()
     particle_angle: float = 30.0
     min_pixels: int = 12
@@ -68,18 +87,18 @@ class MechanismOptions:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.particle_angle < 90.0:
-            raise ValueError(f"particle_angle: degrees between 0 and 90, not {self.particle_angle}.")
+            raise AssbValueError(f"particle_angle: degrees between 0 and 90, not {self.particle_angle}.")
         if self.min_pixels < 2:
-            raise ValueError(f"min_pixels: pixels, at least 2, not {self.min_pixels}.")
+            raise AssbValueError(f"min_pixels: pixels, at least 2, not {self.min_pixels}.")
         if not 0.0 < self.mixed < 0.5:
-            raise ValueError(f"mixed: a share between 0 and 0.5, not {self.mixed}.")
+            raise AssbValueError(f"mixed: a share between 0 and 0.5, not {self.mixed}.")
         if self.permutations < 19:
-            raise ValueError(f"permutations: at least 19, not {self.permutations}.")
+            raise AssbValueError(f"permutations: at least 19, not {self.permutations}.")
 
 
 @dataclass(frozen=True)
 class Particles:
-    """Connected regions of olivine, R of them, largest first.
+    """Connected regions of an electrode, R of them, largest first.
 
     Parameters
     ----------
@@ -141,20 +160,34 @@ class Particles:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    @property
+    def kinds(self) -> NDArray[np.int8]:
+        """:class:`ParticleStatus` of each particle, shape (R,)."""
+        pure = np.where(self.delithiated >= 0.5, ParticleStatus.DELITHIATED, ParticleStatus.LITHIATED)
+        return np.where(self.mixed, ParticleStatus.MIXED, pure).astype(np.int8)
+
+    @property
+    def status(self) -> NDArray[np.int8]:
+        """The same of each pixel, shape (ny, nx)."""
+        return np.append(self.kinds, np.int8(ParticleStatus.NO_PARTICLE))[self.labels - 1]
+
 
 def find_particles(
     scan: IndexedScan,
+    couple: Electrode | str | None = None,
     *,
     pixel_size: tuple[float, float] = (1.0, 1.0),
     classes: ClassMap | None = None,
     options: MechanismOptions | None = None,
 ) -> Particles:
-    """Particles of olivine: connected pixels of either phase, of nearly one orientation.
+    """Particles of an electrode: connected pixels of either end member, of nearly one orientation.
 
     Parameters
     ----------
     scan
         What was indexed.
+    couple
+        The electrode; see :func:`~hyperspy_assb.acom.maps.couples.find_couple`.
     pixel_size
         Rows, columns; in any unit.
     classes
@@ -165,24 +198,24 @@ def find_particles(
     Raises
     ------
     ValueError
-        If one of the two phases was not offered in indexing, or the two have different symmetries.
+        If not both end members of an electrode were offered in indexing, or the two have different symmetries.
     """
     options = options or MechanismOptions()
     classes = classify_pixels(scan) if classes is None else classes
-    first, second, symmetry = _olivines(scan, options)
+    first, second, symmetry = _end_members(scan, couple)
     phase = np.asarray(scan.phase)
     delithiated = phase == second
-    olivine = (phase == first) | delithiated
+    active = (phase == first) | delithiated
     # To the crystal both phases are one lattice, so that one search finds the edges within particles.
     alike = GrainOptions(threshold=options.particle_angle)
-    edges = grain_boundaries(np.where(olivine, 0, NOT_INDEXED), scan.orientation, [symmetry], options=alike)
+    edges = grain_boundaries(np.where(active, 0, NOT_INDEXED), scan.orientation, [symmetry], options=alike)
     joined = [BoundaryKind.NONE, BoundaryKind.FRIEDEL]
-    labels = connect_pixels(olivine, np.isin(edges.right, joined), np.isin(edges.below, joined))
+    labels = connect_pixels(active, np.isin(edges.right, joined), np.isin(edges.below, joined))
     labels = _largest_first(absorb_small(labels, options.min_pixels), options.min_pixels)
     total = int(labels.max(initial=0))
     counts = np.bincount(labels.ravel(), minlength=total + 1)[1:]
     shares = _mean_in(labels, delithiated, total)
-    two = np.where(olivine, np.where(delithiated, 1, 0), NOT_INDEXED)
+    two = np.where(active, np.where(delithiated, 1, 0), NOT_INDEXED)
     grains = find_grains(two, scan.orientation, [symmetry, symmetry], options=options.grains)
     pairs = np.unique(np.stack([labels.ravel(), grains.labels.ravel()]), axis=1)
     mean, spread = _orientations(scan.orientation, labels, symmetry, total)
@@ -208,19 +241,15 @@ def find_particles(
     )
 
 
-def _olivines(scan: IndexedScan, options: MechanismOptions) -> tuple[int, int, FloatArray]:
+def _end_members(scan: IndexedScan, couple: Electrode | str | None) -> tuple[int, int, FloatArray]:
+    """Numbers of the lithiated and of the delithiated phase, and the rotations that both have."""
     names = [phase.name for phase in scan.phases]
-    for name in (options.lithiated, options.delithiated):
-        if name not in names:
-            raise ValueError(
-                f"The mechanism needs {options.lithiated} and {options.delithiated}, but indexing was offered "
-                f"{', '.join(names)}: offer {name}, or name the phases in MechanismOptions."
-            )
-    first, second = names.index(options.lithiated), names.index(options.delithiated)
+    known = needed_couple(names, couple, by="The mechanism")
+    first, second = names.index(known.lithiated), names.index(known.delithiated)
     symmetry = symmetry_of(scan.phases[first])
     other = symmetry_of(scan.phases[second])
     if symmetry.shape != other.shape or not np.allclose(symmetry, other, atol=1e-6):
-        raise ValueError(f"{options.lithiated} and {options.delithiated} do not have the same Laue group.")
+        raise AssbValueError(f"{known.lithiated} and {known.delithiated} do not have the same Laue group.")
     return first, second, symmetry
 
 
@@ -228,7 +257,7 @@ def _amorphous(classes: ClassMap, options: MechanismOptions) -> NDArray[np.bool_
     if options.amorphous:
         unknown = [name for name in options.amorphous if name not in classes.names]
         if unknown:
-            raise ValueError(f"amorphous: there is no class {unknown[0]}, only {', '.join(classes.names)}.")
+            raise AssbValueError(f"amorphous: there is no class {unknown[0]}, only {', '.join(classes.names)}.")
         return classes.is_(*options.amorphous)
     return classes.amorphous & ~classes.is_(*(name for name in classes.names if "carbon" in name.lower()))
 
@@ -250,7 +279,7 @@ def _mean_in(labels: NDArray[np.int64], values: Any, total: int) -> FloatArray:
 
 
 def _probability(scan: IndexedScan, first: int, second: int, delithiated: NDArray[np.bool_]) -> FloatArray:
-    """Probability that an olivine pixel is of the delithiated phase."""
+    """Probability that a pixel of the electrode is of the delithiated phase."""
     one, other = np.asarray(scan.posterior)[..., first], np.asarray(scan.posterior)[..., second]
     both = one + other
     known = np.isfinite(both) & (both > 0.0)

@@ -17,8 +17,11 @@ from hyperspy_assb.acom.maps.area_fractions import (
     block_fractions,
     classify_pixels,
 )
+from hyperspy_assb.acom.maps.couples import find_couple
 from hyperspy_assb.acom.matching.indexed import IndexedScan
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.reference import Electrode
 
 _MIN_OVERLAP = 0.3
 """Share of the smaller scan that both must show: less cannot be registered reliably."""
@@ -30,10 +33,15 @@ class PixelChange(IntEnum):
     """What became of a pixel between two states."""
 
     UNCHANGED = 0
+    """The same phase or amorphous material in both states."""
     OTHER = 1
+    """Another change than those below."""
     DELITHIATED = 2
+    """The lithiated phase of the electrode became the delithiated one."""
     AMORPHISED = 3
+    """A crystal became amorphous."""
     LITHIATED = 4
+    """The delithiated phase of the electrode became the lithiated one."""
     UNKNOWN = 5
     """No answer in one of the states."""
 
@@ -113,8 +121,8 @@ class StateChange:
         Area fractions of the pixels that have a class in both states.
     kind
         See :class:`PixelChange`, shape (ny, nx) of the common area.
-    amorphised, delithiated
-        Where a crystal became amorphous; where the lithiated phase became the delithiated one, shape (ny, nx).
+    exchanged
+        Names of the lithiated and of the delithiated phase whose exchange was looked for; empty if there are none.
     """
 
     registration: Registration
@@ -122,8 +130,7 @@ class StateChange:
     before: AreaFractions
     after: AreaFractions
     kind: NDArray[np.int8]
-    amorphised: NDArray[np.bool_]
-    delithiated: NDArray[np.bool_]
+    exchanged: tuple[str, ...] = ()
 
 
 def compare_scans(
@@ -131,8 +138,7 @@ def compare_scans(
     after: IndexedScan,
     *,
     shift: tuple[int, int] | None = None,
-    lithiated: str = "LiFePO4",
-    delithiated: str = "FePO4",
+    couple: Electrode | str | None = None,
     options: FractionOptions | None = None,
 ) -> StateChange:
     """Register two indexed scans of one area on their virtual bright fields, and compare them pixel by pixel.
@@ -143,16 +149,18 @@ def compare_scans(
         With the same pixel size; the shapes may differ.
     shift
         Where it is known: rows and columns by which the later scan is displaced.
-    lithiated, delithiated
-        Names of the two phases whose exchange is looked for.
+    couple
+        The electrode whose phases' exchange is looked for; None: the one that is among the phases, if any.
     options
         Confidence, resamples, blocks.
 
     Raises
     ------
     ValueError
-        If the scans have too little in common.
+        If the scans have too little in common, or it is not clear which couple is meant.
     """
+    names = list(dict.fromkeys(phase.name for scan in (before, after) for phase in scan.phases))
+    known = find_couple(names, couple)
     place = register_scans(before.virtual_bright_field, after.virtual_bright_field, shift=shift)
     options = options or FractionOptions()
     states = ((before, place.before), (after, place.after))
@@ -163,16 +171,24 @@ def compare_scans(
     found = compare_classes(first, second, options=options)
     common = (found.before_index != LEFT_OUT) & (found.after_index != LEFT_OUT)
     fractions = [
-        area_fractions(c, posterior=scan.posterior[part], where=common, options=options)
+        area_fractions(c, posterior=scan.posterior[part], region=common, options=options)
         for c, (scan, part) in zip((first, second), states, strict=True)
     ]
-    gained = first.is_(lithiated) & second.is_(delithiated)
+    exchanged = () if known is None else (known.lithiated, known.delithiated)
     amorphised = common & ~first.amorphous & second.amorphous
     kind = np.where(found.before_index == found.after_index, PixelChange.UNCHANGED, PixelChange.OTHER).astype(np.int8)
-    kind[gained], kind[amorphised] = PixelChange.DELITHIATED, PixelChange.AMORPHISED
-    kind[first.is_(delithiated) & second.is_(lithiated)] = PixelChange.LITHIATED
+    kind[first.is_(*exchanged[:1]) & second.is_(*exchanged[1:])] = PixelChange.DELITHIATED
+    kind[first.is_(*exchanged[1:]) & second.is_(*exchanged[:1])] = PixelChange.LITHIATED
+    kind[amorphised] = PixelChange.AMORPHISED
     kind[~common] = PixelChange.UNKNOWN
-    return StateChange(place, found, fractions[0], fractions[1], kind, amorphised, gained)
+    return StateChange(
+        registration=place,
+        classes=found,
+        before=fractions[0],
+        after=fractions[1],
+        kind=kind,
+        exchanged=exchanged,
+    )
 
 
 def register_scans(before: ArrayLike, after: ArrayLike, *, shift: tuple[int, int] | None = None) -> Registration:
@@ -201,14 +217,16 @@ def register_scans(before: ArrayLike, after: ArrayLike, *, shift: tuple[int, int
     one, other = (_filled(image) for image in (before, after))
     if shift is None:
         shape = tuple(max(a, b) for a, b in zip(one.shape, other.shape, strict=True))
-        images = _windowed(one, shape), _windowed(other, shape)
-        found, _, _ = phase_cross_correlation(*images, normalization=None)  # type: ignore[no-untyped-call]
-        # scikit-image gives the shift that brings the second image onto the first.
-        candidates = [(-round(float(found[0])), -round(float(found[1]))), (0, 0)]
+        candidates = [(0, 0)]
+        if not (_is_even(one) or _is_even(other)):
+            images = _windowed(one, shape), _windowed(other, shape)
+            found, _, _ = phase_cross_correlation(*images, normalization=None)  # type: ignore[no-untyped-call]
+            # scikit-image gives the shift that brings the second image onto the first.
+            candidates.insert(0, (-round(float(found[0])), -round(float(found[1]))))
         shift = max(_climb(one, other, candidate) for candidate in candidates)[1]
     place = _overlap(one.shape, other.shape, shift)
     if place is None:
-        raise ValueError(
+        raise AssbValueError(
             f"The scans have less than {100 * _MIN_OVERLAP:.0f} % of the smaller one in common (shift {shift} of rows, "
             "columns): they do not show the same area, or give the shift."
         )
@@ -237,14 +255,16 @@ def compare_classes(before: ClassMap, after: ClassMap, *, options: FractionOptio
     """
     options = options or FractionOptions()
     if before.index.shape != after.index.shape:
-        raise ValueError(f"before and after: the same pixels, not shapes {before.index.shape} and {after.index.shape}.")
+        raise AssbValueError(
+            f"before and after: the same pixels, not shapes {before.index.shape} and {after.index.shape}."
+        )
     crystals = [*before.names[: before.crystalline], *after.names[: after.crystalline]]
     others = [*before.names[before.crystalline :], *after.names[after.crystalline :]]
     names = tuple(dict.fromkeys([*crystals, *others]))
     one, other = (_renumber(classes, names) for classes in (before, after))
     taken = (one != LEFT_OUT) & (other != LEFT_OUT)
     if not taken.any():
-        raise ValueError("No pixel has a class in both states.")
+        raise AssbValueError("No pixel has a class in both states.")
     count = len(names)
     pairs = np.bincount(one[taken] * count + other[taken], minlength=count * count).reshape(count, count)
     transitions = pairs / taken.sum()
@@ -267,6 +287,20 @@ def compare_classes(before: ClassMap, after: ClassMap, *, options: FractionOptio
     )
 
 
+def compare_within(
+    found: PhaseChange, region: NDArray[np.bool_], *, options: FractionOptions | None = None
+) -> PhaseChange | None:
+    """The same for some of the pixels, shape (ny, nx); None if none of them has a class in both states."""
+    count = len(found.names)
+    one, other = (
+        ClassMap(found.names, np.where(region, index, LEFT_OUT), count)
+        for index in (found.before_index, found.after_index)
+    )
+    if not ((one.index != LEFT_OUT) & (other.index != LEFT_OUT)).any():
+        return None
+    return compare_classes(one, other, options=options)
+
+
 def _renumber(classes: ClassMap, names: tuple[str, ...]) -> NDArray[np.int64]:
     number = np.array([*(names.index(name) for name in classes.names), LEFT_OUT], dtype=np.int64)
     return np.asarray(number[classes.index])
@@ -275,7 +309,7 @@ def _renumber(classes: ClassMap, names: tuple[str, ...]) -> NDArray[np.int64]:
 def _filled(image: ArrayLike) -> FloatArray:
     values = np.array(image, dtype=float)
     if values.ndim != 2:
-        raise ValueError(f"Images to register have two dimensions, not the shape {values.shape}.")
+        raise AssbValueError(f"Images to register have two dimensions, not the shape {values.shape}.")
     known = np.isfinite(values)
     values[~known] = np.median(values[known]) if known.any() else 0.0
     return values
@@ -287,6 +321,11 @@ def _windowed(image: FloatArray, shape: tuple[int, ...]) -> FloatArray:
     frame = np.zeros(shape)
     frame[: image.shape[0], : image.shape[1]] = (image - image.mean()) * window
     return frame
+
+
+def _is_even(image: FloatArray) -> bool:
+    # What is left of a constant is rounding, and so is the difference of shifts along stripes.
+    return bool(np.abs(image - image.mean()).max() < _EVEN * max(np.abs(image).max(), 1e-300))
 
 
 def _overlap(
@@ -321,9 +360,7 @@ def _alike(one: FloatArray, other: FloatArray, shift: tuple[int, int]) -> float:
     place = _overlap(one.shape, other.shape, shift)
     if place is None:
         return -1.0
-    a, b = (part - part.mean() for part in (one[place[0]], other[place[1]]))
-    # What is left of a constant is rounding, and so is the difference of shifts along stripes.
-    level = max(np.abs(one[place[0]]).max(), 1e-300), max(np.abs(other[place[1]]).max(), 1e-300)
-    if np.abs(a).max() < _EVEN * level[0] or np.abs(b).max() < _EVEN * level[1]:
+    if _is_even(one[place[0]]) or _is_even(other[place[1]]):
         return 0.0
+    a, b = (part - part.mean() for part in (one[place[0]], other[place[1]]))
     return round(float((a * b).sum()) / float(np.sqrt((a**2).sum() * (b**2).sum())), 9)

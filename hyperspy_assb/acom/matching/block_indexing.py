@@ -23,6 +23,7 @@ from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns
 from hyperspy_assb.acom.patterns.polar import PreparedBlock, exposure
 from hyperspy_assb.acom.templates.bank import TemplateBank
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.spectra.threads import in_threads
 
@@ -51,6 +52,14 @@ class IndexingOptions:
         floating point.
     saturated_pixels
         So many saturated pixels beyond the direct beam mark a pattern.
+
+    Examples
+    --------
+    Without refinement, for a quick look:
+
+    >>> from hyperspy_assb.acom import IndexingOptions
+    >>> IndexingOptions(refine=None).saturated_pixels
+    10
     """
 
     match: MatchOptions = field(default_factory=MatchOptions)
@@ -171,7 +180,7 @@ class Indexer:
     def index(self, patterns: NDArray[Any], *, centres: FloatArray | None = None) -> IndexedPatterns:
         """Index patterns that were checked, shape (B, ny, nx); see :func:`index_patterns`."""
         if patterns.shape[1:] != self.matcher.shape:
-            raise ValueError(f"patterns: {self.matcher.shape} rows and columns, not {patterns.shape[1:]}.")
+            raise AssbValueError(f"patterns: {self.matcher.shape} rows and columns, not {patterns.shape[1:]}.")
         places = self.geometry.centres(len(patterns)) if centres is None else centres
         count, phases = len(patterns), len(self.bank.phases)
         found = MatchArrays.empty(count, phases, max(self.options.match.n_best, 2))

@@ -21,6 +21,7 @@ class PatternStatus(IntEnum):
     """What became of a pattern."""
 
     INDEXED = 0
+    """A lattice, whose phase and orientation were found."""
     AMORPHOUS = 1
     """Diffuse rings, no lattice."""
     MIXED = 2
@@ -31,6 +32,8 @@ class PatternStatus(IntEnum):
     """Too few counts outside of the direct beam, or vacuum."""
     SATURATED = 5
     """Indexed, but the detector was saturated."""
+    NO_BEAM = 6
+    """The direct beam wanders over the scan, and was not found near where the patterns about have it: not indexed."""
 
 
 @dataclass(frozen=True)

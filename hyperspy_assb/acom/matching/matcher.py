@@ -27,6 +27,7 @@ from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns
 from hyperspy_assb.acom.patterns.polar import PolarGrid, Preparation, PreparedBlock, polar_grid
 from hyperspy_assb.acom.templates.bank import SpotWeighting, TemplateBank
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.spectra.threads import in_threads
 
@@ -78,13 +79,13 @@ class MatchOptions:
     def __post_init__(self) -> None:
         for name, least in (("spots", 1), ("keep", 1), ("n_best", 1)):
             if getattr(self, name) < least:
-                raise ValueError(f"{name}: at least {least}, not {getattr(self, name)}.")
+                raise AssbValueError(f"{name}: at least {least}, not {getattr(self, name)}.")
         if self.azimuths < 32 or self.azimuths % 32:
-            raise ValueError(f"azimuths: a multiple of 32, not {self.azimuths}.")
+            raise AssbValueError(f"azimuths: a multiple of 32, not {self.azimuths}.")
         if self.coarse is not None and not 0.0 < self.coarse <= 15.0:
-            raise ValueError(f"coarse: above 0 and up to 15 degrees, or None, not {self.coarse}.")
+            raise AssbValueError(f"coarse: above 0 and up to 15 degrees, or None, not {self.coarse}.")
         if not self.min_radius > 0.0:
-            raise ValueError(f"min_radius: above 0 1/Å, not {self.min_radius}.")
+            raise AssbValueError(f"min_radius: above 0 1/Å, not {self.min_radius}.")
 
     @property
     def weighting(self) -> SpotWeighting:
@@ -183,7 +184,7 @@ class Matcher:
             bank, self.grid, spots=self.options.spots, weighting=self.options.weighting
         )
         if not self.templates.norm.any():
-            raise ValueError(
+            raise AssbValueError(
                 f"bank: no template has a spot between {self.grid.min_radius:.3g} and {self.grid.radius[-1]:.3g} 1/Å; "
                 "check the scale (1/Å per pixel)."
             )
@@ -204,7 +205,7 @@ class Matcher:
     def match(self, patterns: NDArray[Any], *, centres: FloatArray | None = None) -> Matches:
         """Match patterns that were checked, shape (B, ny, nx); see :func:`match_patterns`."""
         if patterns.shape[1:] != self.shape:
-            raise ValueError(f"patterns: {self.shape[0]} x {self.shape[1]} pixels, not {patterns.shape[1:]}.")
+            raise AssbValueError(f"patterns: {self.shape[0]} x {self.shape[1]} pixels, not {patterns.shape[1:]}.")
         places = self.geometry.centres(len(patterns)) if centres is None else centres
         found = MatchArrays.empty(len(patterns), len(self.bank.phases), self.options.n_best)
 

@@ -42,6 +42,7 @@ from hyperspy_assb.acom.matching.refinement import Refined, Refiner
 from hyperspy_assb.acom.matching.refinement_kernels import Optics, Seen, brightness, in_reach, rotation_of, spots_of
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.polar import PreparedBlock
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 _SCALE_STEP = 0.0025
@@ -76,9 +77,9 @@ class PosteriorOptions:
     def __post_init__(self) -> None:
         for name in ("strain_std", "unknown_scale_std", "unknown_centre_std"):
             if not 0.0 <= getattr(self, name) < np.inf:
-                raise ValueError(f"{name}: 0 or above, not {getattr(self, name)}.")
+                raise AssbValueError(f"{name}: 0 or above, not {getattr(self, name)}.")
         if self.spots < 2:
-            raise ValueError(f"spots: at least 2, not {self.spots}.")
+            raise AssbValueError(f"spots: at least 2, not {self.spots}.")
 
 
 def relative_scale_std(geometry: PatternGeometry, options: PosteriorOptions) -> float:

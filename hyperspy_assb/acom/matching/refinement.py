@@ -19,6 +19,7 @@ from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns
 from hyperspy_assb.acom.patterns.polar import PolarGrid, Preparation, PreparedBlock, polar_grid
 from hyperspy_assb.acom.templates.bank import SpotWeighting, TemplateBank
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.spectra.threads import in_threads
 
@@ -57,15 +58,15 @@ class RefineOptions:
 
     def __post_init__(self) -> None:
         if self.lattice not in (0, 1, 3):
-            raise ValueError(f"lattice: 0, 1 or 3 lattice parameters, not {self.lattice}.")
+            raise AssbValueError(f"lattice: 0, 1 or 3 lattice parameters, not {self.lattice}.")
         if self.rounds < 0:
-            raise ValueError(f"rounds: 0 or more, not {self.rounds}.")
+            raise AssbValueError(f"rounds: 0 or more, not {self.rounds}.")
         if self.first_step is not None and not 0.0 < self.first_step <= 5.0:
-            raise ValueError(f"first_step: above 0 and up to 5 degrees, or None, not {self.first_step}.")
+            raise AssbValueError(f"first_step: above 0 and up to 5 degrees, or None, not {self.first_step}.")
         if not self.lattice_std > 0.0:
-            raise ValueError(f"lattice_std: above 0, not {self.lattice_std}.")
+            raise AssbValueError(f"lattice_std: above 0, not {self.lattice_std}.")
         if not self.centre_std >= 0.0:
-            raise ValueError(f"centre_std: 0 or above, not {self.centre_std}.")
+            raise AssbValueError(f"centre_std: 0 or above, not {self.centre_std}.")
 
 
 @dataclass(frozen=True)
@@ -372,11 +373,13 @@ def refine_orientations(
         start = start[:, :, None]
     if start.ndim != 4 or start.shape[:2] != expected or start.shape[3] != 4:
         shapes = f"{(*expected, 4)}, not {np.asarray(orientations).shape}"
-        raise ValueError(f"orientations: of each phase in each pattern, shape {shapes}.")
+        raise AssbValueError(f"orientations: of each phase in each pattern, shape {shapes}.")
     known = np.ones(start.shape[:3]) if scores is None else np.array(scores, dtype=float)
     known = known[:, :, None] if known.ndim == 2 else known
     if known.shape != start.shape[:3]:
-        raise ValueError(f"scores: one for each orientation, shape {start.shape[:3]}, not {np.asarray(scores).shape}.")
+        raise AssbValueError(
+            f"scores: one for each orientation, shape {start.shape[:3]}, not {np.asarray(scores).shape}."
+        )
     grid = polar_grid(
         patterns.shape[1:],
         geometry,

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.spectra.threads import in_threads
 
@@ -110,16 +111,16 @@ def locate_beams(
     short = min(ny, nx)
     largest = short / LARGEST_BEAM if max_beam_radius is None else float(max_beam_radius)
     if not largest > 0.0:
-        raise ValueError(f"max_beam_radius: above 0 pixels, not {max_beam_radius}.")
+        raise AssbValueError(f"max_beam_radius: above 0 pixels, not {max_beam_radius}.")
     if search_radius is not None and not search_radius >= 1.0:
-        raise ValueError(f"search_radius: 1 pixel or more, not {search_radius}.")
+        raise AssbValueError(f"search_radius: 1 pixel or more, not {search_radius}.")
     centres = np.full((count, 2), np.nan)
     if count == 0:
         return centres
     if expected is not None:
         place = np.asarray(expected, dtype=float)
         if place.shape != (2,) or not ((place > -0.5) & (place < (nx - 0.5, ny - 0.5))).all():
-            raise ValueError(
+            raise AssbValueError(
                 f"expected: column and row within a frame of {nx} columns and {ny} rows, not {expected}; the direct "
                 "beam is looked for there."
             )
@@ -203,7 +204,7 @@ def checked_centres(
         places = np.asarray(centres, dtype=float)
         name = "centres"
         if places.shape != (count, 2):
-            raise ValueError(f"centres: column and row for each of {count} patterns, not {places.shape}.")
+            raise AssbValueError(f"centres: column and row for each of {count} patterns, not {places.shape}.")
     return inside_frame(name, places, shape)
 
 
@@ -214,7 +215,7 @@ def inside_frame(name: str, places: FloatArray, shape: tuple[int, ...]) -> Float
     if not inside.all():
         first = int(np.argmin(inside))
         x, y = places[first]
-        raise ValueError(
+        raise AssbValueError(
             f"{name}: the direct beam of pattern {first} at column {x:.1f}, row {y:.1f} lies outside of the frame of "
             f"{nx} columns and {ny} rows."
         )
@@ -428,9 +429,9 @@ def smooth_centres(centres: ArrayLike, *, degree: int = 1, max_rounds: int = 50)
     """
     centres = np.asarray(centres, dtype=float)
     if centres.ndim != 3 or centres.shape[2] != 2:
-        raise ValueError(f"centres: shape (rows, columns, 2), not {centres.shape}.")
+        raise AssbValueError(f"centres: shape (rows, columns, 2), not {centres.shape}.")
     if degree not in (0, 1, 2):
-        raise ValueError(f"degree: 0, 1 or 2, not {degree}.")
+        raise AssbValueError(f"degree: 0, 1 or 2, not {degree}.")
     rows, columns = centres.shape[:2]
     y, x = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, columns), indexing="ij")
     # A side of one or two patterns cannot carry a slope or a bend.
@@ -443,7 +444,7 @@ def smooth_centres(centres: ArrayLike, *, degree: int = 1, max_rounds: int = 50)
     design = np.stack(terms, axis=-1).reshape(-1, len(terms))
     known = np.isfinite(centres).all(axis=-1).ravel()
     if known.sum() < len(terms):
-        raise ValueError(
+        raise AssbValueError(
             f"centres: the direct beam is known in {known.sum()} patterns, a polynomial of degree {degree} needs "
             f"{len(terms)}; give the centre yourself."
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 
@@ -47,11 +48,11 @@ class PatternGeometry:
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.scale) and self.scale > 0.0):
-            raise ValueError(f"scale: 1/Å per pixel, above 0, not {self.scale}.")
+            raise AssbValueError(f"scale: 1/Å per pixel, above 0, not {self.scale}.")
         if not np.isfinite(self.centre).all():
-            raise ValueError(f"centre: column and row in pixels, not {self.centre}.")
+            raise AssbValueError(f"centre: column and row in pixels, not {self.centre}.")
         if not 0.0 <= self.ellipticity < 1.0:
-            raise ValueError(f"ellipticity: long over short axis less 1, from 0 to 1, not {self.ellipticity}.")
+            raise AssbValueError(f"ellipticity: long over short axis less 1, from 0 to 1, not {self.ellipticity}.")
 
     @property
     def straightening(self) -> FloatArray:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.acom.crystals.kinematical import electron_wavelength
+from hyperspy_assb.acom.patterns.detector import Detector, examine_detector
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
+from hyperspy_assb.errors import AssbValueError
 
 BLOCK_BYTES = 48 * 2**20
 """Patterns that are in memory at a time; the next block is read while one is worked on."""
@@ -47,6 +49,10 @@ class PatternScan:
         Navigation axes, as dictionaries; none or one where the scan is a single pattern or a line.
     title
         What messages call the scan.
+    mask
+        True where pixels of the detector are left out, shape (ny, nx); None: those are that :meth:`examined` finds.
+    detector
+        Puts right what the detector did; None where there is nothing, or before it is looked at.
     shape, frame
         Rows and columns of the scan and of a pattern, found from the patterns.
 
@@ -64,6 +70,8 @@ class PatternScan:
     convergence_angle: float | None = None
     axes: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     title: str = "the scan"
+    mask: NDArray[np.bool_] | None = field(default=None, repr=False)
+    detector: Detector | None = field(default=None, repr=False)
     shape: tuple[int, int] = field(init=False)
     frame: tuple[int, int] = field(init=False)
 
@@ -73,10 +81,19 @@ class PatternScan:
         rows, columns = self.frame
         column, row = self.geometry.centre
         if not (-0.5 <= column <= columns - 0.5 and -0.5 <= row <= rows - 0.5):
-            raise ValueError(
+            raise AssbValueError(
                 f"centre: the direct beam at column {column:.4g}, row {row:.4g} lies outside of the frame of {columns} "
                 f"columns and {rows} rows."
             )
+        if self.mask is not None and (self.mask.shape != self.frame or self.mask.all()):
+            raise AssbValueError(
+                f"mask: True where pixels of a pattern of {self.frame} are left out, and not everywhere; its shape is "
+                f"{self.mask.shape}."
+            )
+
+    def examined(self) -> PatternScan:
+        """The scan with what its detector did put right in all blocks, found on a sample of the patterns."""
+        return replace(self, detector=examine_detector(self.sample(), given=self.mask))
 
     def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[slice, slice, NDArray[np.generic]]]:
         """Blocks of the scan with their places; of patterns on disk the next is read while one is worked on.
@@ -94,12 +111,12 @@ class PatternScan:
         places = list(self._places(block_bytes))
         if isinstance(self.patterns, np.ndarray):
             for place in places:
-                yield *place, of_kernel_type(self.patterns[place])
+                yield *place, self._put_right(of_kernel_type(self.patterns[place]))
             return
         with ThreadPoolExecutor(1) as pool:
 
             def read(place: tuple[slice, slice]) -> NDArray[Any]:
-                return of_kernel_type(np.asarray(self.patterns[place].compute()))
+                return self._put_right(of_kernel_type(np.asarray(self.patterns[place].compute())))
 
             waiting = pool.submit(read, places[0])
             for number, place in enumerate(places):
@@ -107,6 +124,9 @@ class PatternScan:
                 if number + 1 < len(places):
                     waiting = pool.submit(read, places[number + 1])
                 yield *place, patterns
+
+    def _put_right(self, patterns: NDArray[Any]) -> NDArray[Any]:
+        return patterns if self.detector is None else self.detector.put_right(patterns)
 
     def _places(self, block_bytes: int) -> Iterator[tuple[slice, slice]]:
         """Blocks along the chunks of the data, split where they are too large, joined where they are small."""
@@ -122,6 +142,12 @@ class PatternScan:
             for x in range(0, self.shape[1], wide):
                 yield slice(y, min(y + tall, self.shape[0])), slice(x, min(x + wide, self.shape[1]))
 
+    def sampled(self, count: int = SAMPLE_PATTERNS) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows and columns of the scan whose crossings are the patterns of :meth:`sample`."""
+        step = max(np.sqrt(np.prod(self.shape) / count), 1.0)
+        rows, columns = (np.unique(np.arange(step / 2 - 0.5, n, step).astype(np.int64)) for n in self.shape)
+        return (rows if rows.size else np.zeros(1, np.int64)), (columns if columns.size else np.zeros(1, np.int64))
+
     def sample(self, count: int = SAMPLE_PATTERNS) -> NDArray[Any]:
         """About so many patterns evenly over the scan, shape (B, ny, nx).
 
@@ -130,14 +156,12 @@ class PatternScan:
         ValueError
             If they are too small, or not of a real type.
         """
-        step = max(np.sqrt(np.prod(self.shape) / count), 1.0)
-        rows, columns = (np.unique(np.arange(step / 2 - 0.5, n, step).astype(int)) for n in self.shape)
-        rows, columns = (k if k.size else np.zeros(1, dtype=int) for k in (rows, columns))
+        rows, columns = self.sampled(count)
         if isinstance(self.patterns, np.ndarray):
-            return checked_patterns(self.patterns[np.ix_(rows, columns)].reshape(-1, *self.frame))
+            return self._put_right(checked_patterns(self.patterns[np.ix_(rows, columns)].reshape(-1, *self.frame)))
         # Row by row: a whole block of the file may have to be read for one of its patterns.
         read = [np.asarray(self.patterns[int(row)][columns].compute()) for row in rows]
-        return checked_patterns(np.concatenate(read))
+        return self._put_right(checked_patterns(np.concatenate(read)))
 
 
 def beam_radius(
@@ -160,7 +184,7 @@ def known_energy(energy: float | None, title: str) -> float:
         If it is not known.
     """
     if energy is None:
-        raise ValueError(
+        raise AssbValueError(
             f"The beam energy of {title} is needed: set metadata.Acquisition_instrument.TEM.beam_energy, in keV."
         )
     return energy
@@ -176,13 +200,13 @@ def checked_patterns(patterns: ArrayLike) -> NDArray[Any]:
     """
     patterns = np.asarray(patterns)
     if patterns.ndim != 3:
-        raise ValueError(f"patterns: shape (B, ny, nx), not {patterns.shape}.")
+        raise AssbValueError(f"patterns: shape (B, ny, nx), not {patterns.shape}.")
     if min(patterns.shape[1:]) < LEAST_PIXELS:
-        raise ValueError(
+        raise AssbValueError(
             f"patterns: at least {LEAST_PIXELS} x {LEAST_PIXELS} pixels, not {patterns.shape[1]} x {patterns.shape[2]}."
         )
     if patterns.dtype.kind not in "buif":
-        raise ValueError(f"patterns: real numbers, not {patterns.dtype}.")
+        raise AssbValueError(f"patterns: real numbers, not {patterns.dtype}.")
     return of_kernel_type(patterns)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from hyperspy_assb.acom.patterns.direct_beam import checked_centres
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.spectra.threads import in_threads
 
@@ -42,9 +43,9 @@ class PolarGrid:
 
     def __post_init__(self) -> None:
         if self.azimuths < 32 or self.azimuths % 32:
-            raise ValueError(f"azimuths: a multiple of 32, not {self.azimuths}.")
+            raise AssbValueError(f"azimuths: a multiple of 32, not {self.azimuths}.")
         if self.radii < 2 or not (self.radial_step > 0.0 and self.min_radius > 0.0):
-            raise ValueError(
+            raise AssbValueError(
                 f"min_radius, radial_step, radii: above 0 and at least 2 radii, not {self.min_radius}, "
                 f"{self.radial_step}, {self.radii}."
             )
@@ -94,7 +95,7 @@ def polar_grid(
     reach = float(np.linalg.norm(geometry.to_reciprocal(corners), axis=1).max())
     last = min(max_radius, reach)
     if last <= min_radius + 2.0 * geometry.scale:
-        raise ValueError(
+        raise AssbValueError(
             f"scale: patterns of {ny} x {nx} pixels of {geometry.scale:g} 1/Å reach to {reach:.3g} 1/Å, not beyond "
             f"min_radius = {min_radius:g} 1/Å; check the calibration (1/Å per pixel)."
         )
@@ -176,7 +177,7 @@ def default_smoothing(geometry: PatternGeometry, grid: PolarGrid) -> float:
 def gaussian(sigma: float) -> NDArray[np.float32]:
     """Half of a Gaussian, from its middle outwards, an odd number of values, normalised to 1 with its other half."""
     if not (np.isfinite(sigma) and 0.0 <= sigma <= 50.0):
-        raise ValueError(f"smoothing: from 0 to 50 pixels, not {sigma}.")
+        raise AssbValueError(f"smoothing: from 0 to 50 pixels, not {sigma}.")
     if sigma < 0.1:
         return np.ones(1, dtype=np.float32)
     x = np.arange(2 * int(np.ceil(1.25 * sigma)) + 1)
@@ -321,7 +322,7 @@ def exposure(
 def _refuse_infinite(finite: NDArray[np.bool_], first: int) -> None:
     """Raise where a pattern holds NaN or infinity; `first` is the number of the first of them."""
     if not finite.all():
-        raise ValueError(
+        raise AssbValueError(
             f"patterns: pattern {first + int(np.argmin(finite))} holds NaN or infinite counts; replace them, by 0 or "
             "by the mean of their neighbours."
         )

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns
 from hyperspy_assb.acom.patterns.polar import exposure
 from hyperspy_assb.acom.patterns.radial_profiles import quantum_of
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.spectra.threads import in_threads
 
@@ -73,9 +74,9 @@ def virtual_bright_field(
     patterns = checked_patterns(patterns)
     places = np.asarray(centres, dtype=float)
     if places.shape not in ((2,), (len(patterns), 2)):
-        raise ValueError(f"centres: shape ({len(patterns)}, 2) or (2,), not {places.shape}.")
+        raise AssbValueError(f"centres: shape ({len(patterns)}, 2) or (2,), not {places.shape}.")
     if not radius > 0.0:
-        raise ValueError(f"radius: above 0 pixels, not {radius}.")
+        raise AssbValueError(f"radius: above 0 pixels, not {radius}.")
     places = np.ascontiguousarray(np.broadcast_to(places, (len(patterns), 2)))
     counts = np.empty(len(patterns))
 
@@ -138,7 +139,7 @@ def estimate_exposure(
     patterns = checked_patterns(patterns)
     places = np.array(centres, dtype=float)
     if places.shape != (len(patterns), 2):
-        raise ValueError(f"centres: column and row for each of {len(patterns)} patterns, not {places.shape}.")
+        raise AssbValueError(f"centres: column and row for each of {len(patterns)} patterns, not {places.shape}.")
     level = np.inf if saturation is None else float(saturation)
     if saturation is None and patterns.dtype.kind in "iu":
         level = float(np.iinfo(patterns.dtype).max)
@@ -208,12 +209,12 @@ def remove_background(
     """
     patterns = checked_patterns(patterns)
     if method not in BACKGROUNDS:
-        raise ValueError(f"method: one of {', '.join(map(repr, BACKGROUNDS))}, not {method!r}.")
+        raise AssbValueError(f"method: one of {', '.join(map(repr, BACKGROUNDS))}, not {method!r}.")
     if method == "mesh" and not 4 <= size <= min(patterns.shape[1:]) // 2:
-        raise ValueError(f"size: from 4 pixels to half of the shorter side of the pattern, not {size}.")
+        raise AssbValueError(f"size: from 4 pixels to half of the shorter side of the pattern, not {size}.")
     places = np.asarray(centres, dtype=float)
     if places.shape not in ((2,), (len(patterns), 2)) or not np.isfinite(places).all():
-        raise ValueError(f"centres: known column and row of {len(patterns)} patterns, shape (B, 2) or (2,).")
+        raise AssbValueError(f"centres: known column and row of {len(patterns)} patterns, shape (B, 2) or (2,).")
     places = np.ascontiguousarray(np.broadcast_to(places, (len(patterns), 2)))
     spots = np.empty(patterns.shape, dtype=np.float32)
     quantum = quantum_of(patterns)
@@ -254,11 +255,13 @@ def fill_masked(patterns: ArrayLike, centres: ArrayLike, mask: ArrayLike) -> NDA
     hide = np.asarray(mask, dtype=bool)
     places = np.asarray(centres, dtype=float)
     if hide.shape != patterns.shape[1:]:
-        raise ValueError(f"mask: the shape of a pattern {patterns.shape[1:]}, not {hide.shape}.")
+        raise AssbValueError(f"mask: the shape of a pattern {patterns.shape[1:]}, not {hide.shape}.")
     if hide.all():
-        raise ValueError("mask: every pixel is left out.")
+        raise AssbValueError("mask: every pixel is left out.")
     if places.shape not in ((2,), (len(patterns), 2)) or not np.isfinite(places).all():
-        raise ValueError(f"centres: known column and row of each of {len(patterns)} patterns, shape (B, 2) or (2,).")
+        raise AssbValueError(
+            f"centres: known column and row of each of {len(patterns)} patterns, shape (B, 2) or (2,)."
+        )
     places = np.broadcast_to(places, (len(patterns), 2))
     filled = patterns.copy()
     y, x = np.indices(hide.shape)
@@ -308,10 +311,10 @@ def find_symmetry_centre(
 
     image = np.asarray(pattern, dtype=float)
     if image.ndim != 2:
-        raise ValueError(f"pattern: shape (ny, nx), not {image.shape}.")
+        raise AssbValueError(f"pattern: shape (ny, nx), not {image.shape}.")
     keep = np.ones(image.shape) if mask is None else 1.0 - np.asarray(mask, dtype=float)
     if keep.shape != image.shape:
-        raise ValueError(f"mask: the shape of the pattern {image.shape}, not {keep.shape}.")
+        raise AssbValueError(f"mask: the shape of the pattern {image.shape}, not {keep.shape}.")
     ny, nx = image.shape
     keep = keep * np.isfinite(image)
     # The square root: the few brightest pixels would decide alone.

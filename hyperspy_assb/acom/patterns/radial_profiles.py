@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from hyperspy_assb.acom.patterns.direct_beam import checked_centres
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.fixed_shapes.nonnegative import fit_nonnegative
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.spectra.threads import in_threads
@@ -151,17 +152,17 @@ def profiles_about(
     ny, nx = patterns.shape[1:]
     keep = np.ones((ny, nx), dtype=np.bool_) if mask is None else ~np.asarray(mask, dtype=np.bool_)
     if keep.shape != (ny, nx):
-        raise ValueError(f"mask: the shape of a pattern {(ny, nx)}, not {keep.shape}.")
+        raise AssbValueError(f"mask: the shape of a pattern {(ny, nx)}, not {keep.shape}.")
     side = np.array([[0.0, geometry.centre[1]], [nx - 1.0, geometry.centre[1]], [geometry.centre[0], 0.0]])
     side = np.concatenate([side, [[geometry.centre[0], ny - 1.0]]])
     reach = float(np.linalg.norm(geometry.to_reciprocal(side), axis=1).max())
     last = reach if max_radius is None else min(float(max_radius), reach)
     width = max(2.0 * geometry.scale, 0.01) if step is None else float(step)
     if not width > 0.0:
-        raise ValueError(f"step: above 0 1/Å, not {step}.")
+        raise AssbValueError(f"step: above 0 1/Å, not {step}.")
     rings = int((last - min_radius) / width)
     if rings < 4:
-        raise ValueError(
+        raise AssbValueError(
             f"scale: the frame reaches to {reach:.3g} 1/Å, which leaves {max(rings, 0)} rings of {width:.3g} 1/Å "
             f"beyond min_radius = {min_radius:g}; check the calibration (1/Å per pixel)."
         )

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns
 from hyperspy_assb.acom.patterns.preparation import remove_background
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.spectra.threads import in_threads
 
@@ -60,13 +61,13 @@ class PeakOptions:
 
     def __post_init__(self) -> None:
         if not self.prominence > 0.0:
-            raise ValueError(f"prominence: above 0, not {self.prominence}.")
+            raise AssbValueError(f"prominence: above 0, not {self.prominence}.")
         if not 0.0 <= self.smoothing <= 20.0:
-            raise ValueError(f"smoothing: from 0 to 20 pixels, not {self.smoothing}.")
+            raise AssbValueError(f"smoothing: from 0 to 20 pixels, not {self.smoothing}.")
         if not 1.0 <= self.window <= 50.0:
-            raise ValueError(f"window: from 1 to 50 pixels, not {self.window}.")
+            raise AssbValueError(f"window: from 1 to 50 pixels, not {self.window}.")
         if self.most < 1:
-            raise ValueError(f"most: 1 or more, not {self.most}.")
+            raise AssbValueError(f"most: 1 or more, not {self.most}.")
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def find_peaks(patterns: ArrayLike, centres: ArrayLike, *, options: PeakOptions 
     count = len(patterns)
     places = np.asarray(centres, dtype=float)
     if places.shape not in ((2,), (count, 2)) or not np.isfinite(places).all():
-        raise ValueError(f"centres: known column and row of each of {count} patterns, shape (B, 2) or (2,).")
+        raise AssbValueError(f"centres: known column and row of each of {count} patterns, shape (B, 2) or (2,).")
     places = np.ascontiguousarray(np.broadcast_to(places, (count, 2)))
     tables = np.empty((count, o.most, 5))
     number = np.zeros(count, dtype=np.int64)
@@ -343,7 +344,7 @@ def reconstruct(
         If the radius is not above 0.
     """
     if radius is not None and not radius > 0.0:
-        raise ValueError(f"radius: above 0 pixels, not {radius}.")
+        raise AssbValueError(f"radius: above 0 pixels, not {radius}.")
     patterns = np.zeros((len(peaks.count), *shape), dtype=np.float32)
     widths = (
         np.clip(np.nan_to_num(peaks.radius, nan=1.0), 0.5, 5.0)

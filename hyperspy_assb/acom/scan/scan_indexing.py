@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from hyperspy_assb.acom.amorphous.classification import RingJudge
 from hyperspy_assb.acom.amorphous.column_shares import column_shares
-from hyperspy_assb.acom.calibration.geometry_fit import CalibrationError
-from hyperspy_assb.acom.calibration.self_calibration import calibrate_on_patterns
 from hyperspy_assb.acom.matching.block_indexing import Indexer, IndexingOptions
 from hyperspy_assb.acom.matching.indexed import NOT_INDEXED, IndexedScan, PatternStatus, map_names
-from hyperspy_assb.acom.patterns.direct_beam import BeamFinder, inside_frame, locate_beams
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, beam_radius, known_energy
+from hyperspy_assb.acom.scan.scan_calibration import ScanCalibration, calibrate_scan, crossings
 from hyperspy_assb.acom.templates.bank import TemplateBank, simulate_bank
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 MIXED_SHARE = 0.1
@@ -27,16 +26,8 @@ PRECESSION_ANGLE = 0.7
 """Degrees that templates are made for where nothing is known of it."""
 LARGEST_RADIUS = 1.5
 """1/Å to which templates are made at most: few patterns have spots farther out."""
-FEWEST_TO_CALIBRATE = 16
-"""Patterns below which the calibration is not refined: they may be of one grain, which any lattice fits."""
-BEAM_SCATTER = 0.05
-"""How far the direct beam strays from its middle, as a share of the frame."""
-SEEN_SHARE = 0.5
-"""Share of the patterns in which the direct beam must be seen; else it is behind a stop, and spots are taken for it."""
-MOVED = 2.0
-"""Pixels by which the direct beam must lie elsewhere than stated for it to be said."""
-Engine = Callable[[NDArray[Any]], IndexedScan]
-"""Patterns of shape (rows, columns, ny, nx) to what is found in them."""
+Engine = Callable[[NDArray[Any], slice, slice], IndexedScan]
+"""Patterns of shape (rows, columns, ny, nx), and their place in the scan, to what is found in them."""
 Stage = Callable[[str, int, int], None]
 """Called with what is done, how much of it is done, and how much there is."""
 
@@ -86,7 +77,7 @@ def index_scan(scan: PatternScan, engine: Engine, *, done: Callable[[int], None]
     """
     whole = ScanAssembler(scan.shape)
     for rows, columns, patterns in scan.blocks():
-        whole.put(rows, columns, engine(patterns))
+        whole.put(rows, columns, engine(patterns, rows, columns))
         done(patterns.shape[0] * patterns.shape[1])
     return with_column_shares(whole.finish())
 
@@ -141,7 +132,7 @@ def sum_direct_beam(
         vectors = replace(geometry, centre=centre).to_reciprocal(np.stack([x, y], axis=-1))
         inside = np.linalg.norm(vectors, axis=-1) <= radius
         if not inside.any():
-            raise ValueError(f"radius: no pixel lies within {radius:g} 1/Å of the direct beam.")
+            raise AssbValueError(f"radius: no pixel lies within {radius:g} 1/Å of the direct beam.")
         tall, wide = np.nonzero(inside.any(axis=1))[0], np.nonzero(inside.any(axis=0))[0]
         part = np.s_[..., tall[0] : tall[-1] + 1, wide[0] : wide[-1] + 1]
         return part, inside[part]
@@ -157,93 +148,6 @@ def sum_direct_beam(
         part, inside = window((float(place[0]), float(place[1])))
         counts[here] = patterns[here][part].sum(axis=(-2, -1), where=inside, dtype=float)
     return counts
-
-
-@dataclass(frozen=True)
-class ScanCalibration:
-    """What the patterns of a scan say of how they were recorded.
-
-    Parameters
-    ----------
-    geometry
-        Refined, if that was possible.
-    beam
-        Finds the direct beam of each pattern; None: that of the geometry is taken for all.
-    beam_stopped
-        Whether the direct beam is behind a beam stop: what columns consist of is then not known.
-    notes
-        What is to be known, in sentences.
-    """
-
-    geometry: PatternGeometry
-    beam: BeamFinder | None = None
-    beam_stopped: bool = False
-    notes: tuple[str, ...] = ()
-
-    def centres(self, patterns: NDArray[Any]) -> FloatArray:
-        """Column and row of the direct beam in each of some patterns, shape (B, 2)."""
-        if self.beam is None:
-            return inside_frame("centre", self.geometry.centres(len(patterns)), patterns.shape)
-        return self.beam.find(patterns)
-
-
-def calibrate_scan(scan: PatternScan, sample: NDArray[Any], bank: TemplateBank) -> ScanCalibration:
-    """Find the direct beam in a sample of the patterns of a scan, and refine the geometry on it where that is possible.
-
-    Parameters
-    ----------
-    scan
-        Patterns, and the geometry as it is stated.
-    sample
-        Some of its patterns, evenly over the scan, shape (B, ny, nx).
-    bank
-        Templates of all phases that may be there.
-    """
-    located = _locate_beam(sample, scan.geometry, centre_stated=scan.centre_stated)
-    if len(sample) < FEWEST_TO_CALIBRATE:
-        note = f"{len(sample)} patterns are too few to refine the calibration on: what is stated holds."
-        return replace(located, notes=(*located.notes, note))
-    try:
-        found = calibrate_on_patterns(sample, bank, located.geometry, centres=located.centres(sample))
-    except CalibrationError as error:
-        return replace(located, notes=(*located.notes, f"The calibration was not refined on the patterns: {error}"))
-    notes = located.notes
-    if found.ambiguous:
-        others = ", ".join(f"{c.geometry.scale:.5g}" for c in found.candidates[1:3])
-        notes = (
-            *notes,
-            f"The patterns agree with the phases at more than one scale ({found.geometry.scale:.5g}; {others} 1/Å per "
-            "pixel): LiFePO4 and FePO4 differ like two camera lengths. Calibrate on a known phase.",
-        )
-    beam = None if located.beam is None else replace(located.beam, shift=(float(found.shift[0]), float(found.shift[1])))
-    return replace(located, geometry=found.geometry, beam=beam, notes=notes)
-
-
-def _locate_beam(sample: NDArray[Any], geometry: PatternGeometry, *, centre_stated: bool) -> ScanCalibration:
-    """The place of the direct beam; where few of the patterns show it, what is stated holds for all."""
-    centres = locate_beams(sample, expected=geometry.centre if centre_stated else None)
-    known = np.isfinite(centres).all(axis=1)
-    middle = np.median(centres[known], axis=0) if known.any() else np.asarray(geometry.centre)
-    # The beam drifts by a few pixels; where the places scatter more, they are spots of crystals beside a beam stop.
-    reach = max(3.0, BEAM_SCATTER * min(sample.shape[-2:]))
-    near = np.linalg.norm(centres - middle, axis=1) <= reach
-    share = float((known & near).mean())
-    if share < SEEN_SHARE:
-        note = (
-            f"The direct beam was found in {100 * share:.0f} % of the patterns only: it is taken to be at column "
-            f"{geometry.centre[0]:.1f}, row {geometry.centre[1]:.1f}"
-        ) + (", as the axes state." if centre_stated else ".")
-        return ScanCalibration(geometry, beam_stopped=True, notes=(note,))
-    middle = np.median(centres[known & near], axis=0)
-    away = float(np.linalg.norm(middle - geometry.centre))
-    notes: tuple[str, ...] = ()
-    if centre_stated and away > MOVED:
-        notes = (
-            f"The direct beam is at column {middle[0]:.1f}, row {middle[1]:.1f}, {away:.1f} pixels from where the axes "
-            "have it.",
-        )
-    place = (float(middle[0]), float(middle[1]))
-    return ScanCalibration(replace(geometry, centre=place), BeamFinder(place, reach), notes=notes)
 
 
 class ScanIndexer:
@@ -265,19 +169,24 @@ class ScanIndexer:
         self, scan: PatternScan, bank: TemplateBank, *, calibrate: bool = True, options: IndexingOptions | None = None
     ) -> None:
         sample = scan.sample()
+        options = options or IndexingOptions()
+        if scan.detector is not None and options.saturation is None:
+            options = replace(options, saturation=scan.detector.saturation(scan.patterns.dtype))
         self.calibration = ScanCalibration(scan.geometry)
         if calibrate:
             self.calibration = calibrate_scan(scan, sample, bank)
         self.geometry = self.calibration.geometry
         self.beam_radius = beam_radius(self.geometry, scan.convergence_angle, scan.beam_energy, scan.title)
         self.indexer = Indexer(bank, self.geometry, scan.frame, options=options)
-        self.judge = RingJudge(self.indexer.matcher, sample, centres=self.calibration.centres(sample))
+        centres, _ = self.calibration.centres(sample, *crossings(scan))
+        self.judge = RingJudge(self.indexer.matcher, sample, centres=centres)
 
-    def __call__(self, patterns: NDArray[Any]) -> IndexedScan:
+    def __call__(self, patterns: NDArray[Any], rows: slice, columns: slice) -> IndexedScan:
         """What is found in patterns of shape (rows, columns, ny, nx)."""
         scan = patterns.shape[:2]
         flat = patterns.reshape(-1, *patterns.shape[2:])
-        centres = self.calibration.centres(flat)
+        at = np.mgrid[rows, columns].reshape(2, -1)
+        centres, seen = self.calibration.centres(flat, *at)
         found = self.indexer.index(flat, centres=centres)
         diffuse = self.judge(flat, centres, found)
         status = np.asarray(found.status).copy()
@@ -286,7 +195,8 @@ class ScanIndexer:
             diffuse.status, (PatternStatus.AMORPHOUS, PatternStatus.MIXED, PatternStatus.POWDER)
         )
         status[told] = diffuse.status[told]
-        one_lattice = ~np.isin(diffuse.status, (PatternStatus.AMORPHOUS, PatternStatus.POWDER))
+        status[~seen] = PatternStatus.NO_BEAM
+        one_lattice = seen & ~np.isin(diffuse.status, (PatternStatus.AMORPHOUS, PatternStatus.POWDER))
         crystal = one_lattice & (found.phase != NOT_INDEXED)
 
         def where_crystal(values: FloatArray) -> FloatArray:
@@ -295,7 +205,9 @@ class ScanIndexer:
 
         counts = {}
         if not self.calibration.beam_stopped:
-            known = np.where(np.isin(status, (PatternStatus.EMPTY, PatternStatus.SATURATED)), np.nan, 1.0)
+            known = np.where(
+                np.isin(status, (PatternStatus.EMPTY, PatternStatus.SATURATED, PatternStatus.NO_BEAM)), np.nan, 1.0
+            )
             counts = {
                 "ring_counts": _on(scan, diffuse.rings * known[:, None]),
                 "ring_counts_std": _on(scan, diffuse.rings_std * known[:, None]),
@@ -372,7 +284,7 @@ class ScanAssembler:
         """
         place = self._filled[rows, columns]
         if place.shape != np.shape(block.phase):
-            raise ValueError(f"The block has the shape {np.shape(block.phase)}, but its place has {place.shape}.")
+            raise AssbValueError(f"The block has the shape {np.shape(block.phase)}, but its place has {place.shape}.")
         if self._first is None:
             self._first = block
             self._first_shape = place.shape
@@ -392,7 +304,7 @@ class ScanAssembler:
             If a part of it is missing.
         """
         if self._first is None or not self._filled.all():
-            raise ValueError(f"{int((~self._filled).sum())} of the {self._filled.size} pixels were not indexed.")
+            raise AssbValueError(f"{int((~self._filled).sum())} of the {self._filled.size} pixels were not indexed.")
         return replace(self._first, **self._maps)
 
 

@@ -20,6 +20,7 @@ from hyperspy_assb.acom.crystals.crystal_phase import CrystalPhase, laue_rotatio
 from hyperspy_assb.acom.crystals.frames import multiply, upper
 from hyperspy_assb.acom.crystals.kinematical import Diffraction, simulate_spots
 from hyperspy_assb.acom.templates.zone_axes import towards, zone_axes
+from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbValueError
 from hyperspy_assb.fitting.expressions.expression_shapes import cache_directory
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
@@ -64,6 +65,39 @@ def spot_weight(intensity: float, radius2: float, intensity_power: float, radius
 
 
 @dataclass(frozen=True)
+class BankOptions:
+    """Which spots templates have.
+
+    Parameters
+    ----------
+    min_intensity
+        Spots below this share of the brightest of their pattern are left out.
+    max_spots
+        At most so many spots of each pattern, the brightest.
+    excitation_width, max_excitation_error
+        In 1/Å; see :class:`~hyperspy_assb.acom.crystals.kinematical.Diffraction`.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.acom import BankOptions, simulate_bank
+    >>> bank = simulate_bank("lfp", resolution=5.0, max_radius=0.8, options=BankOptions(max_spots=24))
+    >>> bank.radius.shape[1]
+    24
+    """
+
+    min_intensity: float = 1e-4
+    max_spots: int = 64
+    excitation_width: float = Diffraction.excitation_width
+    max_excitation_error: float = Diffraction.max_excitation_error
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.min_intensity < 1.0:
+            raise AssbValueError(f"min_intensity: from 0 to 1, not {self.min_intensity}.")
+        if self.max_spots < 1:
+            raise AssbValueError(f"max_spots: 1 or more, not {self.max_spots}.")
+
+
+@dataclass(frozen=True)
 class TemplateBank:
     """Kinematical patterns of N orientations of some phases, each of up to K spots.
 
@@ -103,6 +137,13 @@ class TemplateBank:
         Spots below this share of the brightest one were left out.
     diffraction
         Energy, precession and range, for :func:`~hyperspy_assb.acom.crystals.kinematical.simulate_spots`.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.acom import simulate_bank
+    >>> bank = simulate_bank("lfp", resolution=5.0, max_radius=0.8)
+    >>> bank.radius.shape == bank.azimuth.shape == (len(bank), bank.radius.shape[1])
+    True
     """
 
     phases: tuple[CrystalPhase, ...]
@@ -147,19 +188,47 @@ class TemplateBank:
 
         Raises
         ------
-        LookupError
+        ValueError
             If the bank has no phase of that name.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.acom import simulate_bank
+        >>> bank = simulate_bank(["lfp", "fp"], resolution=5.0, max_radius=0.8)
+        >>> [phase.name for phase in bank.select("FePO4").phases]
+        ['FePO4']
         """
         names = [phase.name for phase in self.phases]
         if name not in names:
-            raise LookupError(f"no phase {name!r} in the bank; there are: {', '.join(names)}.")
+            raise AssbValueError(f"no phase {name!r} in the bank; there are: {', '.join(names)}.")
         index = names.index(name)
         of_phase = self.phase == index
         arrays = {key: getattr(self, key)[of_phase] for key in _ARRAYS if key != "phase"}
         return replace(self, phases=(self.phases[index],), phase=np.zeros(of_phase.sum(), dtype=np.int64), **arrays)
 
     def save(self, path: str | Path) -> Path:
-        """Write to a file (.npz), whole or not at all; returns its path."""
+        """Write to a file, whole or not at all.
+
+        Parameters
+        ----------
+        path
+            Ending in .npz, which is added otherwise.
+
+        Returns
+        -------
+        pathlib.Path
+            Of the file.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from hyperspy_assb.acom import TemplateBank, simulate_bank
+        >>> bank = simulate_bank("lfp", resolution=5.0, max_radius=0.8)
+        >>> path = bank.save(Path(tempfile.mkdtemp()) / "bank")
+        >>> len(TemplateBank.load(path)) == len(bank)
+        True
+        """
         path = Path(path)
         path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
         content: dict[str, Any] = {key: getattr(self, key) for key in _ARRAYS}
@@ -178,10 +247,22 @@ class TemplateBank:
 
     @classmethod
     def load(cls, path: str | Path) -> TemplateBank:
-        """Read what :meth:`save` wrote.
+        """Read what :meth:`save` wrote; an example is there.
+
+        Parameters
+        ----------
+        path
+            Of the file.
+
+        Returns
+        -------
+        TemplateBank
+            As it was saved.
 
         Raises
         ------
+        FileNotFoundError
+            If there is no such file.
         ValueError
             If it is not such a file, or a damaged one.
         """
@@ -197,11 +278,11 @@ class TemplateBank:
             numbers = dict(zip(_NUMBERS, content["numbers"].tolist(), strict=True))
             bank = cls(phases=phases, **{key: content[key] for key in _ARRAYS}, **numbers)
             if not phases or {len(getattr(bank, key)) for key in _ARRAYS} != {len(bank)}:
-                raise ValueError("the arrays do not belong together")
+                raise AssbValueError("the arrays do not belong together")
         except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
             if isinstance(error, FileNotFoundError):
-                raise
-            raise ValueError(f"{path}: not a template bank, or a damaged one ({error}).") from error
+                raise AssbFileNotFoundError(f"There is no file {path}: check its name and folder.") from error
+            raise AssbFileError(f"{path}: not a template bank, or a damaged one ({error}).") from error
         return bank
 
 
@@ -222,10 +303,7 @@ def simulate_bank(
     beam_energy: float = 200.0,
     precession_angle: float = 0.7,
     max_radius: float = 1.5,
-    min_intensity: float = 1e-4,
-    max_spots: int = 64,
-    excitation_width: float = Diffraction.excitation_width,
-    max_excitation_error: float = Diffraction.max_excitation_error,
+    options: BankOptions | None = None,
     cache: bool = True,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> TemplateBank:
@@ -244,12 +322,8 @@ def simulate_bank(
         Half angle of the cone in degrees.
     max_radius
         Longest reciprocal vector in 1/Å.
-    min_intensity
-        Spots below this share of the brightest of their pattern are left out.
-    max_spots
-        At most so many spots of each pattern, the brightest.
-    excitation_width, max_excitation_error
-        In 1/Å; see :class:`~hyperspy_assb.acom.crystals.kinematical.Diffraction`.
+    options
+        Which spots templates have.
     cache
         Whether to keep the bank on disk (in the directory of ``HYPERSPY_ASSB_CACHE_DIR``, or the user's for caches)
         and to take it from there. Files are found by a hash of everything that the bank depends on.
@@ -268,31 +342,40 @@ def simulate_bank(
     ------
     ValueError
         If a number is not possible, two phases have one name, or a phase has no reflection in range.
+
+    Notes
+    -----
+    Kinematical intensities averaged over the precession, each reflection a rod of finite width. Template matching of
+    precession patterns: E. F. Rauch, L. Dupuy, Arch. Metall. Mater. 50, 87 (2005).
+
+    Examples
+    --------
+    >>> from hyperspy_assb.acom import simulate_bank
+    >>> bank = simulate_bank(["lfp", "fp"], resolution=5.0, max_radius=0.8)
+    >>> [phase.name for phase in bank.phases], len(bank) > 100
+    (['LiFePO4', 'FePO4'], True)
     """
+    options = options or BankOptions()
     if isinstance(phases, CrystalPhase | str | Path):
         phases = [phases]
     loaded = tuple(phase if isinstance(phase, CrystalPhase) else load_phase(phase) for phase in phases)
     names = [phase.name for phase in loaded]
     if not loaded or len(set(names)) < len(names):
-        raise ValueError(f"phases: one or more, each with its own name, not {names}.")
+        raise AssbValueError(f"phases: one or more, each with its own name, not {names}.")
     if not 0.1 <= resolution <= 15.0:
-        raise ValueError(f"resolution: from 0.1 to 15 degrees, not {resolution}.")
-    if not 0.0 <= min_intensity < 1.0:
-        raise ValueError(f"min_intensity: from 0 to 1, not {min_intensity}.")
-    if max_spots < 1:
-        raise ValueError(f"max_spots: 1 or more, not {max_spots}.")
+        raise AssbValueError(f"resolution: from 0.1 to 15 degrees, not {resolution}.")
     diffraction = Diffraction(
         beam_energy=beam_energy,
         precession_angle=precession_angle,
         max_radius=max_radius,
-        excitation_width=excitation_width,
-        max_excitation_error=max_excitation_error,
+        excitation_width=options.excitation_width,
+        max_excitation_error=options.max_excitation_error,
     )
     parts = []
     for i, phase in enumerate(loaded):
         if progress is not None:
             progress(phase.name, i, len(loaded))
-        parts.append(_of_phase(phase, diffraction, resolution, min_intensity, max_spots, cache=cache))
+        parts.append(_of_phase(phase, diffraction, resolution, options, cache=cache))
     if progress is not None:
         progress("", len(loaded), len(loaded))
     return _joined(parts)
@@ -302,14 +385,14 @@ def _of_phase(
     phase: CrystalPhase,
     diffraction: Diffraction,
     resolution: float,
-    min_intensity: float,
-    max_spots: int,
+    options: BankOptions,
     *,
     cache: bool,
 ) -> TemplateBank:
     file = None
     if cache:
-        key = hashlib.sha256(repr((_ALGORITHM, astuple(diffraction), resolution, min_intensity, max_spots)).encode())
+        content = (_ALGORITHM, astuple(diffraction), resolution, options.min_intensity, options.max_spots)
+        key = hashlib.sha256(repr(content).encode())
         for name, value in sorted(pack_phase(phase).items()):
             key.update(name.encode() + np.ascontiguousarray(value).tobytes())
         file = cache_directory("templates") / f"{key.hexdigest()[:32]}.npz"
@@ -320,7 +403,11 @@ def _of_phase(
                 pass  # damaged, or gone by now: it is made again
     orientations = upper(towards(zone_axes(laue_rotations(phase), resolution)))
     spots = simulate_spots(
-        phase, orientations, diffraction=diffraction, min_intensity=min_intensity, max_spots=max_spots
+        phase,
+        orientations,
+        diffraction=diffraction,
+        min_intensity=options.min_intensity,
+        max_spots=options.max_spots,
     )
     lit = spots.count > 0
     bank = TemplateBank(
@@ -337,7 +424,7 @@ def _of_phase(
         resolution=resolution,
         excitation_width=diffraction.excitation_width,
         max_excitation_error=diffraction.max_excitation_error,
-        min_intensity=min_intensity,
+        min_intensity=options.min_intensity,
     )
     if file is not None:
         with contextlib.suppress(OSError):  # a full or read-only disk costs time only

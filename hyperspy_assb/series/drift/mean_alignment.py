@@ -302,7 +302,7 @@ class _State:
         # Pixels whose content changes have a variance of their own, smoothed over their neighbours.
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio = np.where(seen_count > 0, squares / np.maximum(seen_count, 1.0), 1.0)
-        self.excess = float(max(0.0, np.mean(ratio[seen_count > 0]) - 1.0)) if not first else 0.0
+        self.excess = 0.0 if first else max(0.0, float(np.mean(ratio[seen_count > 0])) - 1.0)
         smooth = ndimage.uniform_filter(ratio, 5)
         spread = np.sqrt(2.0 / (25.0 * max(used, 1)))
         usual = float(np.median(smooth[seen_count > 0]))

@@ -11,9 +11,11 @@ import numpy as np
 
 from hyperspy_assb import provenance
 from hyperspy_assb.acom.matching.block_indexing import IndexingOptions
+from hyperspy_assb.acom.matching.indexed import PatternStatus
 from hyperspy_assb.acom.patterns.pattern_scan import PatternScan
 from hyperspy_assb.acom.scan.scan_indexing import ScanIndexer, Stage, bank_of_scan, index_scan
 from hyperspy_assb.acom.templates.bank import TemplateBank
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.signals.acom.orientations import OrientationMaps
 from hyperspy_assb.signals.acom.pyxem_backend import PyxemIndexer
 
@@ -33,11 +35,14 @@ def index_orientations(
 ) -> OrientationMaps:
     """What :meth:`.ACOMPatterns.index_orientations` does; `progress` is called with stage, done and total patterns."""
     if backend not in BACKENDS:
-        raise ValueError(f"backend: one of {', '.join(map(repr, BACKENDS))}, not {backend!r}.")
+        raise AssbValueError(f"backend: one of {', '.join(map(repr, BACKENDS))}, not {backend!r}.")
     report = progress or (lambda stage, done, total: None)
-    notes: tuple[str, ...] = ()
+    report("detector", 0, 0)
+    scan = scan.examined()
+    notes: tuple[str, ...] = () if scan.detector is None else scan.detector.notes
     if not isinstance(bank, TemplateBank):
-        bank, notes = bank_of_scan(scan, bank, report=report)
+        bank, told = bank_of_scan(scan, bank, report=report)
+        notes += told
     notes += tuple(f"{phase.name}: {phase.caveat}" for phase in bank.phases if phase.caveat)
     with Progressbar(int(np.prod(scan.shape)), show_progressbar, progress) as tick:
         if backend == "pyxem":
@@ -50,6 +55,12 @@ def index_orientations(
             )
             notes += engine.calibration.notes
             found = index_scan(scan, engine, done=tick)
+    lost = int(np.sum(found.status == PatternStatus.NO_BEAM))
+    if lost:
+        notes += (
+            f"In {lost} of {found.status.size} patterns the direct beam was not found near where it is in those about "
+            "them: they are not indexed.",
+        )
     record = provenance.record(
         "index_orientations",
         parameters={
@@ -63,12 +74,16 @@ def index_orientations(
             "refine": refine,
             "backend": backend,
             "options": options,
+            "detector pixels left out": 0 if scan.detector is None else int(scan.detector.mask.sum()),
+            "value of an electron": 1.0 if scan.detector is None else scan.detector.units.gain,
             "stated geometry": scan.geometry,
             "geometry": found.geometry,
         },
         methods=["template_matching", "reliability", "orix", "hyperspy", "numpy", "numba"],
     )
-    return OrientationMaps(found, scan.axes, record, bank.diffraction, tuple(dict.fromkeys(notes)))
+    return OrientationMaps(
+        found, bank.diffraction, axes=scan.axes, provenance=record, notes=tuple(dict.fromkeys(notes))
+    )
 
 
 class Progressbar:

@@ -1,28 +1,41 @@
-"""Orientation maps of a scan: the object that holds them."""
+"""Orientation maps of a scan: the result of indexing."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import hyperspy.api as hs
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from hyperspy_assb.acom.crystals.crystal_phase import to_orix
 from hyperspy_assb.acom.maps.area_fractions import AreaFractions, FractionOptions, area_fractions
-from hyperspy_assb.acom.maps.grains import GrainBoundaries, GrainOptions, Grains, scan_boundaries, scan_grains
+from hyperspy_assb.acom.maps.grains import GrainOptions
 from hyperspy_assb.acom.maps.particles import MechanismOptions
+from hyperspy_assb.acom.matching.indexed import PatternStatus
 from hyperspy_assb.plotting.colours import orientation_colours
+from hyperspy_assb.reference import Electrode
+from hyperspy_assb.signals.acom.grain_maps import GrainMaps, grain_maps_of
 from hyperspy_assb.signals.acom.mechanism import Mechanism, mechanism_of
 from hyperspy_assb.signals.acom.phase_comparison import PhaseComparison, compare_phases
-from hyperspy_assb.signals.acom.scan_maps import ScanMaps
+from hyperspy_assb.signals.acom.scan_in_words import scan_in_words
+from hyperspy_assb.signals.acom.scan_maps import ScanMaps, numbered, with_classes
 from hyperspy_assb.signals.region_mask import region_mask
 
+if TYPE_CHECKING:
+    from hyperspy.signals import BaseSignal, Signal2D
+    from matplotlib.axes import Axes
+    from orix.crystal_map import CrystalMap
 
-@dataclass(frozen=True)
+_ORIENTATION = "abcd"
+
+
+@dataclass(frozen=True, eq=False)
 class OrientationMaps(ScanMaps):
     """Phase and orientation in every pixel of a scan, as HyperSpy signals on the navigation axes.
 
@@ -30,112 +43,112 @@ class OrientationMaps(ScanMaps):
     ----------
     found
         What indexing found, as arrays; see :class:`~hyperspy_assb.acom.matching.indexed.IndexedScan`.
-    axes
-        Navigation axes, as dictionaries; none or one are taken as a scan of one pixel or of one row.
-    record
-        What was done, by which version.
     diffraction
         Beam energy, precession and range of the templates.
-    notes
-        What is to be known of the result, in sentences.
+
+    Examples
+    --------
+    A virtual battery after bias, indexed:
+
+    >>> from hyperspy_assb.acom import simulate_bank
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
+    >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+    >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
+    >>> r.phase_map
+    <BaseSignal, title: Phase, dimensions: (4, 4|)>
+    >>> [phase.name for phase in r.phases]
+    ['LiFePO4', 'FePO4']
+    >>> r.correlation.axes_manager.navigation_axes[0].units
+    'nm'
+    >>> r.to_dataframe().columns[:6].tolist()
+    ['y index', 'y (nm)', 'x index', 'x (nm)', 'phase', 'class']
     """
 
-    def __repr__(self) -> str:
-        return f"<OrientationMaps, {self.verdict}>"
+    statuses: ClassVar[type[IntEnum] | None] = PatternStatus
 
-    @cached_property
-    def verdict(self) -> str:
-        """What the scan consists of, in a line."""
+    def __repr__(self) -> str:
         ny, nx = self.found.phase.shape
-        parts = [f"{name} {100 * share:.1f} %" for name, share in self.classes.shares.items()]
-        left_out = self.classes.left_out
-        text = ", ".join(parts) or "nothing indexed"
-        return f"{text} ({ny} x {nx} pixels" + (f", {left_out} without an answer)" if left_out else ")")
+        shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in self.classes.shares.items())
+        left_out = f", {self.classes.left_out} without an answer" if self.classes.left_out else ""
+        return f"<OrientationMaps, {shares or 'nothing indexed'} ({ny} x {nx} pixels{left_out})>"
 
     # -------------------------------------------------------------------- maps
 
     @cached_property
-    def phase_map(self) -> Any:
+    def phase_map(self) -> BaseSignal:
         """Index into ``phases``, -1 where not indexed."""
-        return self.as_map(np.asarray(self.found.phase).astype(np.int16), "phase_map")
+        signal = self._map(np.asarray(self.found.phase).astype(np.int16), "Phase")
+        return with_classes(signal, numbered((p.name for p in self.phases), none="not indexed"))
 
     @cached_property
-    def class_map(self) -> Any:
+    def class_map(self) -> BaseSignal:
         """Index into ``classes.names`` (phases, then amorphous materials), -1 where there is none."""
-        return self.as_map(self.classes.index.astype(np.int16), "class_map")
+        signal = self._map(self.classes.index.astype(np.int16), "Phase or amorphous material")
+        return with_classes(signal, numbered(self.classes.names, none="no answer"))
 
     @cached_property
-    def correlation(self) -> Any:
+    def correlation(self) -> BaseSignal:
         """Score of the best template, 0 to 1: the index."""
-        return self.as_map(self.found.correlation, "correlation")
+        return self._map(self.found.correlation, "Correlation with the best template")
 
     @cached_property
-    def reliability(self) -> Any:
+    def reliability(self) -> BaseSignal:
         """100 (1 - Q2 / Q1): how far the best orientation is ahead of the next one of the same phase."""
-        return self.as_map(self.found.reliability, "reliability")
+        return self._map(self.found.reliability, "Reliability of the orientation", "%")
 
     @cached_property
-    def phase_reliability(self) -> Any:
+    def phase_reliability(self) -> BaseSignal:
         """The same for the best orientation of the next phase."""
-        return self.as_map(self.found.phase_reliability, "phase_reliability")
+        return self._map(self.found.phase_reliability, "Reliability of the phase", "%")
 
     @cached_property
-    def crystalline_score(self) -> Any:
+    def crystalline_score(self) -> BaseSignal:
         """Best score after the mean of each radius is removed, which amorphous material has not."""
-        return self.as_map(self.found.crystalline_score, "crystalline_score")
+        return self._map(self.found.crystalline_score, "Crystalline score")
 
     @cached_property
-    def virtual_bright_field(self) -> Any:
+    def virtual_bright_field(self) -> BaseSignal:
         """Counts in the direct beam."""
-        return self.as_map(self.found.virtual_bright_field, "virtual_bright_field")
+        return self._map(self.found.virtual_bright_field, "Virtual bright field", "counts")
 
     @cached_property
-    def status(self) -> Any:
+    def status(self) -> BaseSignal:
         """:class:`~hyperspy_assb.acom.matching.indexed.PatternStatus` as integers."""
-        return self.as_map(np.asarray(self.found.status).astype(np.int8), "status")
+        signal = self._map(np.asarray(self.found.status).astype(np.int8), "Status")
+        return with_classes(signal, (f"{s.value}: {s.name.lower()}" for s in PatternStatus))
 
     @cached_property
-    def amorphous(self) -> Any:
+    def amorphous(self) -> BaseSignal:
         """True where the column is of amorphous material, or most of it."""
-        return self.as_map(self.classes.amorphous, "amorphous")
+        return self._map(self.classes.amorphous, "Amorphous")
 
     @cached_property
-    def posterior(self) -> dict[str, Any]:
+    def posterior(self) -> dict[str, BaseSignal]:
         """Probability of each phase, by name, given that one of them is there."""
-        return {
-            phase.name: self.as_map(np.asarray(self.found.posterior)[..., number], f"Probability of {phase.name}")
-            for number, phase in enumerate(self.phases)
-        }
+        return self._maps(np.asarray(self.found.posterior), (p.name for p in self.phases), "Probability of {}")
 
     @cached_property
-    def ring_amounts(self) -> dict[str, Any]:
+    def ring_amounts(self) -> dict[str, BaseSignal]:
         """Share of each amorphous material in the diffuse intensity, by name."""
-        return {
-            name: self.as_map(np.asarray(self.found.ring_amounts)[..., number], f"Share of {name}")
-            for number, name in enumerate(self.found.ring_materials)
-        }
+        return self._of_rings(self.found.ring_amounts, "Share of {} in the diffuse intensity")
 
     @cached_property
-    def amorphous_shares(self) -> dict[str, Any]:
+    def amorphous_share(self) -> dict[str, BaseSignal]:
         """Share of each amorphous material in the thickness, by name; NaN where unknown."""
-        return self._shares(self.found.amorphous_share, "Share of {} in the thickness")
+        return self._of_rings(self.found.amorphous_share, "Share of {} in the thickness")
 
     @cached_property
-    def amorphous_share_errors(self) -> dict[str, Any]:
-        """Standard errors of ``amorphous_shares``."""
-        return self._shares(self.found.amorphous_share_std, "Standard error of the share of {} in the thickness")
+    def amorphous_share_std(self) -> dict[str, BaseSignal]:
+        """Standard errors of ``amorphous_share``."""
+        return self._of_rings(self.found.amorphous_share_std, "Standard error of the share of {} in the thickness")
 
-    def _shares(self, values: Any, title: str) -> dict[str, Any]:
-        if values is None:
-            return {}
-        return {
-            name: self.as_map(np.asarray(values)[..., number], title.format(name))
-            for number, name in enumerate(self.found.ring_materials)
-        }
+    def _of_rings(self, values: NDArray[Any] | None, title: str) -> dict[str, BaseSignal]:
+        return {} if values is None else self._maps(np.asarray(values), self.found.ring_materials, title)
 
     # ------------------------------------------------------------ orientations
 
-    def to_crystal_map(self) -> Any:
+    def to_crystal_map(self) -> CrystalMap:
         """The maps as an orix CrystalMap; pixels that are not indexed have the phase -1.
 
         Returns
@@ -143,6 +156,17 @@ class OrientationMaps(ScanMaps):
         orix.crystal_map.CrystalMap
             Rotations from the specimen to the crystal, positions in the unit of the axes, and the other maps as
             properties.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.acom import simulate_bank
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
+        >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+        >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
+        >>> crystal_map = r.to_crystal_map()
+        >>> crystal_map.shape, crystal_map.scan_unit, crystal_map.phases["FePO4"].space_group.number
+        ((4, 4), 'nm', 62)
         """
         from orix.crystal_map import CrystalMap, PhaseList
         from orix.quaternion import Rotation
@@ -161,10 +185,10 @@ class OrientationMaps(ScanMaps):
             y=y.ravel() * step_y,
             phase_list=PhaseList(dict(enumerate(to_orix(phase) for phase in found.phases))),
             prop={name: np.ravel(getattr(found, name)) for name in names} | {"class": self.classes.index.ravel()},
-            scan_unit=units or "px",
+            scan_unit=units,
         )
 
-    def ipf(self, direction: str = "z") -> Any:
+    def ipf(self, direction: str = "z") -> Signal2D:
         """Colours of the crystal direction that lies along an axis of the specimen (inverse pole figure).
 
         Parameters
@@ -182,6 +206,16 @@ class OrientationMaps(ScanMaps):
         ------
         ValueError
             If there is no such axis.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.acom import simulate_bank
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
+        >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+        >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
+        >>> r.ipf("z")
+        <Signal2D, title: Crystal direction along z, dimensions: (|4, 4)>
         """
         data = orientation_colours(self.found.phase, self.found.orientation, self.phases, direction)
         image = hs.signals.Signal1D(data)
@@ -189,72 +223,94 @@ class OrientationMaps(ScanMaps):
         image = image.as_signal2D((0, 1))
         for axis, spec in zip(image.axes_manager.signal_axes, reversed(self.full_axes()), strict=True):
             axis.name, axis.scale, axis.offset, axis.units = (spec[key] for key in ("name", "scale", "offset", "units"))
-        return self._named(image, f"Crystal direction along {direction}")
+        image.metadata.General.title = f"Crystal direction along {direction}"
+        image.metadata.set_item("ASSB.provenance", self.provenance)
+        return image
 
     # ------------------------------------------------------ grains and fractions
 
-    def grain_boundaries(self, *, options: GrainOptions | None = None) -> GrainBoundaries:
-        """Edges between pixels: grains of one phase, two phases, crystal beside none; see :class:`.GrainBoundaries`.
+    def grain_boundaries(self, *, options: GrainOptions | None = None) -> GrainMaps:
+        """Grains, and the edges between pixels that part them: of one phase, of two, crystal beside none.
 
         Parameters
         ----------
         options
             Threshold, Friedel twins, smallest grain.
+
+        Returns
+        -------
+        GrainMaps
+            Maps, a table of the grains, lengths of the boundaries.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.acom import GrainOptions, simulate_bank
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
+        >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+        >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
+        >>> g = r.grain_boundaries(options=GrainOptions(threshold=5.0))
+        >>> g.labels
+        <BaseSignal, title: Grains, dimensions: (4, 4|)>
         """
-        return scan_boundaries(self.found, options=options)
+        return grain_maps_of(self, options=options)
 
-    def boundary_map(self, *, options: GrainOptions | None = None) -> Any:
-        """Pixels beside a boundary: 1 between grains of one phase, 2 between phases, 0 elsewhere; a signal."""
-        return self.as_map(self.grain_boundaries(options=options).pixels, "Grain boundaries")
+    def area_fractions(self, region: Any = None, *, options: FractionOptions | None = None) -> AreaFractions:
+        """Area fractions of phases and amorphous materials with intervals, as arrays.
 
-    def grains(self, *, options: GrainOptions | None = None) -> Grains:
-        """Connected pixels of one phase and orientation, as arrays; see :class:`.Grains`."""
-        return scan_grains(self.found, options=options)
+        Parameters
+        ----------
+        region
+            A boolean array or signal on the navigation axes (True: taken), or a HyperSpy ROI; None: everything.
+        options
+            Confidence, resamples, blocks.
 
-    def grain_table(self, *, options: GrainOptions | None = None) -> pd.DataFrame:
-        """One row a grain: phase, area, diameter, centre, spread, whether it reaches the margin of the map."""
-        found = self.grains(options=options)
-        size, units = self.pixel_size()
-        unit = units or "px"
-        return pd.DataFrame(
-            {
-                "grain": np.arange(1, len(found) + 1),
-                "phase": [self.phases[p].name for p in found.phase],
-                "pixels": found.pixels,
-                f"area ({unit}²)": found.area(size),
-                f"diameter ({unit})": found.diameter(size),
-                f"x ({unit})": found.centre[:, 1] * size[1],
-                f"y ({unit})": found.centre[:, 0] * size[0],
-                "spread (°)": found.spread,
-                "Friedel twins": found.twinned,
-                "at the margin": found.at_margin,
-            }
-        )
+        Returns
+        -------
+        AreaFractions
+            See :func:`hyperspy_assb.acom.maps.area_fractions.area_fractions`.
 
-    def area_fractions(self, where: Any = None, *, options: FractionOptions | None = None) -> AreaFractions:
-        """Area fractions as arrays; see :func:`hyperspy_assb.acom.maps.area_fractions.area_fractions`."""
-        mask = None if where is None else region_mask(self.phase_map, where, name="where")
-        if mask is not None:
-            mask = mask.reshape(self.found.phase.shape)
-        return area_fractions(self.classes, posterior=self.found.posterior, where=mask, options=options)
+        Raises
+        ------
+        ValueError
+            If no pixel of the region has an answer.
+        """
+        mask = None if region is None else region_mask(self.status, region).reshape(self.found.phase.shape)
+        return area_fractions(self.classes, posterior=self.found.posterior, region=mask, options=options)
 
-    def phase_fractions(self, where: Any = None, *, options: FractionOptions | None = None) -> pd.DataFrame:
+    def phase_fractions(self, region: Any = None, *, options: FractionOptions | None = None) -> pd.DataFrame:
         """Area fractions of phases and amorphous materials with intervals, in per cent.
 
         Parameters
         ----------
-        where
-            Pixels that are taken: a boolean array or signal on the navigation axes, or a HyperSpy ROI.
+        region
+            A boolean array or signal on the navigation axes (True: taken), or a HyperSpy ROI; None: everything.
         options
             Confidence, resamples, blocks.
 
         Returns
         -------
         pandas.DataFrame
-            One row a class: share of the area, standard errors (of another area like this one, and from uncertain
-            phases), interval, mean probability, and the number of independent pixels that would scatter as much.
+            One row a class: area, standard errors (of another area like this one, and from uncertain phases),
+            interval, mean probability, and the number of independent pixels that would scatter as much.
+
+        Raises
+        ------
+        ValueError
+            If no pixel of the region has an answer.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.acom import simulate_bank
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
+        >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+        >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
+        >>> table = r.phase_fractions()
+        >>> float(table["area (%)"].sum().round(6))
+        100.0
         """
-        found = self.area_fractions(where, options=options)
+        found = self.area_fractions(region, options=options)
         percent = f"{100 * found.confidence:g} %"
         table = pd.DataFrame(
             {
@@ -271,47 +327,171 @@ class OrientationMaps(ScanMaps):
         table.attrs = {"pixels": found.pixels, "left out": found.left_out, "blocks": found.blocks}
         return table
 
-    def mechanism(self, *, options: MechanismOptions | None = None) -> Mechanism:
-        """Particles of olivine, and whether they tell of a domino-cascade or of a mosaic.
+    def mechanism(self, couple: Electrode | str | None = None, *, options: MechanismOptions | None = None) -> Mechanism:
+        """Particles of the electrode, and whether they tell of a domino-cascade or of a mosaic.
 
-        See :class:`hyperspy_assb.signals.acom.mechanism.Mechanism`.
+        Parameters
+        ----------
+        couple
+            The electrode, or its name in :data:`hyperspy_assb.electrodes`; None: the one of the table both end members
+            of which were offered in indexing.
+        options
+            What counts as a particle, and as one of a single phase.
+
+        Returns
+        -------
+        Mechanism
+            Particles as maps and as a table, and permutation tests.
 
         Raises
         ------
         ValueError
-            If one of the two olivines was not offered.
-        """
-        return mechanism_of(self, options=options)
+            If not both end members of an electrode were offered, or it is not clear which electrode is meant.
 
-    def compare_phases(self, after: ScanMaps, **arguments: Any) -> PhaseComparison:
-        """What changed between this state and a later one; see :func:`hyperspy_assb.compare_phases`."""
-        return compare_phases(self, after, **arguments)
+        Examples
+        --------
+        >>> from hyperspy_assb.acom import simulate_bank
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
+        >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+        >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
+        >>> m = r.mechanism("LixFePO4")
+        >>> m.lithiated, m.delithiated
+        ('LiFePO4', 'FePO4')
+        """
+        return mechanism_of(self, couple, options=options)
+
+    def compare_phases(
+        self,
+        after: ScanMaps,
+        *,
+        shift: tuple[int, int] | None = None,
+        couple: Electrode | str | None = None,
+        options: FractionOptions | None = None,
+    ) -> PhaseComparison:
+        """What changed between this state and a later one of the same area.
+
+        Parameters
+        ----------
+        after
+            The later state.
+        shift, couple, options
+            As for :func:`hyperspy_assb.compare_phases`, which has an example.
+
+        Returns
+        -------
+        PhaseComparison
+            Maps, area fractions of both states, and what became what.
+
+        Raises
+        ------
+        ValueError
+            If pixel sizes differ, or the scans have too little in common.
+        """
+        return compare_phases(self, after, shift=shift, couple=couple, options=options)
+
+    # ------------------------------------------------------ in words and as tables
+
+    def summary(self) -> str:
+        """Area of every class, patterns without an answer, how sure phases are, boundaries, and the notes."""
+        return "\n".join((*scan_in_words(self), *self.notes))
+
+    def _pixel_columns(self) -> Mapping[str, Any]:
+        found = self.found
+        columns: dict[str, Any] = {
+            "phase": _in_names(found.phase, (p.name for p in self.phases)),
+            "class": _in_names(self.classes.index, self.classes.names),
+            "correlation": found.correlation,
+            "reliability": found.reliability,
+            "phase reliability": found.phase_reliability,
+            "crystalline score": found.crystalline_score,
+            "virtual bright field (counts)": found.virtual_bright_field,
+        }
+        columns |= {f"orientation {name}": found.orientation[..., k] for k, name in enumerate(_ORIENTATION)}
+        columns |= {f"probability of {p.name}": found.posterior[..., k] for k, p in enumerate(self.phases)}
+        for name in self.amorphous_share:
+            columns[f"share of {name}"] = self.amorphous_share[name].data
+            columns[f"share of {name} std"] = self.amorphous_share_std[name].data
+        return columns
+
+    def _region_row(self, mask: NDArray[np.bool_]) -> Mapping[str, Any]:
+        inside = mask.reshape(self.found.phase.shape)
+        row: dict[str, Any] = {}
+        answered = bool((self.classes.index[inside] >= 0).any())
+        found = self.area_fractions(mask) if answered else None
+        for k, name in enumerate(self.classes.names):
+            row[f"{name} area (%)"] = float("nan") if found is None else 100 * found.fraction[k]
+            row[f"{name} std (%)"] = float("nan") if found is None else 100 * found.std[k]
+        scores = self.found.correlation[inside & (np.asarray(self.found.phase) >= 0)]
+        row["median correlation"] = float(np.median(scores)) if scores.size else float("nan")
+        return row
+
+    def _shown(self) -> Any:
+        return self.class_map
 
     # ----------------------------------------------------------------- figures
 
-    def plot(self, **arguments: Any) -> Any:
-        """Plot all maps; see :func:`hyperspy_assb.plotting.acom.plot_orientations`."""
+    def plot(self, *, options: GrainOptions | None = None) -> NDArray[Any]:
+        """Plot all maps on one page.
+
+        Parameters
+        ----------
+        options
+            What counts as a boundary.
+
+        Returns
+        -------
+        numpy.ndarray
+            The nine matplotlib axes of the maps, shape (3, 3).
+        """
         from hyperspy_assb.plotting.acom import plot_orientations
 
-        return plot_orientations(self, **arguments)
+        return plot_orientations(self, options=options)
 
-    def plot_match(self, patterns: Any, index: tuple[int, ...], **arguments: Any) -> Any:
+    def plot_match(
+        self, patterns: Signal2D, index: tuple[int, ...], *, max_spots: int = 80, ax: Axes | None = None
+    ) -> Axes:
         """Plot a pattern with the spots of the orientation that was found in it.
 
         Parameters
         ----------
         patterns
-            The patterns that were indexed, an :class:`.ACOMPatterns`.
+            The patterns that were indexed.
         index
             Row and column of the pixel (array order: y before x).
-        **arguments
-            For :func:`hyperspy_assb.plotting.acom.plot_match`.
+        max_spots
+            Spots to draw, the brightest.
+        ax
+            Axes to draw on; new ones if None.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes of the pattern, in 1/Å.
+
+        Raises
+        ------
+        IndexError
+            If there is no such pixel.
+        ValueError
+            If the patterns are not those of the maps.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.acom import simulate_bank
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
+        >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+        >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
+        >>> ax = r.plot_match(patterns, (2, 3))
+        >>> ax.get_xlabel()
+        '$k_x$ (1/Å)'
         """
         from hyperspy_assb.plotting.acom import plot_match
 
-        return plot_match(self, patterns, index, **arguments)
+        return plot_match(self, patterns, index, max_spots=max_spots, ax=ax)
 
 
-def load_orientations(path: str | Path) -> OrientationMaps:
-    """Load what :meth:`OrientationMaps.save` wrote; see :meth:`.ScanMaps.load`."""
-    return OrientationMaps.load(path)
+def _in_names(index: NDArray[Any], names: Any) -> NDArray[Any]:
+    """Names by their number; empty text where it is -1."""
+    return np.array([*names, ""])[np.asarray(index)]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hyperspy_assb.acom.crystals.kinematical import electron_wavelength
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, known_energy
+from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError
 
 _NODE = "ASSB.diffraction"
 _TEM = "Acquisition_instrument.TEM."
@@ -19,6 +22,8 @@ _REACH = (0.05, 20.0)
 """What half a frame can reach in 1/Å."""
 _SHORTEST_CAMERA = 10.0
 """Camera length in mm below which it is in m: no camera length is below 10 mm or above 10 m."""
+_MASKS = ("pixel_mask", "mask", "bad_pixels", "dead_pixels")
+"""What readers call it in metadata, in small letters."""
 _HIGHEST_ENERGY = 1e4
 """Beam energy in keV above which it is in V."""
 
@@ -40,9 +45,9 @@ def read_geometry(signal: Any) -> PatternGeometry:
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If an axis is not calibrated, or states a scale or a centre that cannot be; the message names it.
-    NotImplementedError
+    AssbNotImplementedError
         If an axis is not uniform.
     """
     axes = signal.axes_manager.signal_axes
@@ -50,7 +55,7 @@ def read_geometry(signal: Any) -> PatternGeometry:
     node = signal.metadata.get_item(_NODE, None)
     settings = node.as_dictionary() if node is not None else {}
     if scales[0] < 0:
-        raise ValueError(
+        raise AssbValueError(
             f"The axis {axes[0].name!r} of {_title(signal)} runs backwards: a camera that shows patterns mirrored is "
             "flipped along its rows, so that only the axis of the rows may."
         )
@@ -60,7 +65,7 @@ def read_geometry(signal: Any) -> PatternGeometry:
     if abs(scales[0] / abs(scales[1]) - 1.0) > 1e-6:
         # Pixels that are not square are an ellipse along the axes.
         if settings.get("ellipticity"):
-            raise ValueError(
+            raise AssbValueError(
                 f"The axes of {_title(signal)} have two scales, and an ellipticity is set besides: give one of the two."
             )
         ratio = abs(scales[1]) / scales[0]
@@ -97,7 +102,7 @@ def write_geometry(signal: Any, geometry: PatternGeometry) -> None:
     signal.metadata.set_item(_NODE, settings)
 
 
-def read_scan(signal: Any, geometry: PatternGeometry | None = None) -> PatternScan:
+def read_scan(signal: Any, geometry: PatternGeometry | None = None, *, mask: Any = None) -> PatternScan:
     """The patterns of a signal with all that is known of how they were recorded; no metadata are read after this.
 
     Parameters
@@ -106,23 +111,26 @@ def read_scan(signal: Any, geometry: PatternGeometry | None = None) -> PatternSc
         Patterns, lazy or not, with two navigation axes at most.
     geometry
         Calibration that holds instead of the one that the signal states.
+    mask
+        True where pixels of the detector are left out, an array or signal of the shape of a pattern; those that the
+        metadata name are left out as well.
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If there are more than two navigation axes, no patterns, or none of a real type; or the signal is not
         calibrated, and no geometry is given.
     """
     shape = signal.axes_manager._navigation_shape_in_array
     if len(shape) > 2:
-        raise ValueError(
+        raise AssbValueError(
             f"The patterns have {len(shape)} navigation axes: index the scans of a series one by one (s.inav[..., 0])."
         )
     title = signal.metadata.get_item("General.title", "") or "signal"
     if signal.data.size == 0 or signal.data.dtype == object:
-        raise ValueError(f"'{title}' is empty: no pattern was read.")
+        raise AssbValueError(f"'{title}' is empty: no pattern was read.")
     if signal.data.dtype.kind not in "buif":
-        raise ValueError(f"'{title}' holds {signal.data.dtype}: patterns are counts, of a real type.")
+        raise AssbValueError(f"'{title}' holds {signal.data.dtype}: patterns are counts, of a real type.")
     whole = (*(1,) * (2 - len(shape)), *shape, *signal.data.shape[-2:])
     data = signal.data if signal._lazy else np.asarray(signal.data)
     return PatternScan(
@@ -134,7 +142,33 @@ def read_scan(signal: Any, geometry: PatternGeometry | None = None) -> PatternSc
         convergence_angle=_number(signal, "convergence_angle"),
         axes=tuple({**axis, "navigate": True} for axis in signal.axes_manager._get_navigation_axes_dicts()),
         title=_title(signal),
+        mask=_mask(signal, mask),
     )
+
+
+def _mask(signal: Any, mask: Any) -> NDArray[np.bool_] | None:
+    """Pixels that the user or the reader of the file leaves out; None if none are named."""
+    frame = signal.data.shape[-2:]
+    found = [np.asarray(getattr(mask, "data", mask))] if mask is not None else []
+    if found and (found[0].dtype != bool or found[0].shape != frame):
+        raise AssbValueError(
+            f"mask: booleans, True where pixels of the detector are left out, of the shape {frame} of a pattern, not "
+            f"{found[0].dtype} of the shape {found[0].shape}."
+        )
+    for node in (signal.metadata, signal.original_metadata):
+        found += [values != 0 for values in _masks_within(node.as_dictionary(), frame)]
+    return np.logical_or.reduce(found) if found else None
+
+
+def _masks_within(node: Any, frame: tuple[int, ...]) -> Iterator[NDArray[Any]]:
+    """Arrays of the shape of a pattern that metadata call a mask; as in files of EIGER, 0 is a good pixel."""
+    for key, value in node.items() if isinstance(node, dict) else ():
+        if isinstance(value, dict):
+            yield from _masks_within(value, frame)
+        elif str(key).lower() in _MASKS:
+            values = np.asarray(value)
+            if values.shape == frame and values.dtype.kind in "biu":
+                yield values
 
 
 def _number(signal: Any, name: str) -> float | None:
@@ -163,7 +197,7 @@ def _reciprocal_scale(signal: Any, axis: Any) -> float:
     what = f"The axis {name!r} of {title}"
     advice = "set_diffraction_calibration(scale=...) gives it 1/Å per pixel."
     if not axis.is_uniform:
-        raise NotImplementedError(f"{what} is not uniform: patterns with such axes are not supported.")
+        raise AssbNotImplementedError(f"{what} is not uniform: patterns with such axes are not supported.")
     units = str(axis.units)
     plain = re.sub(r"\\mathrm|[\s${}^_\\()]", "", units).replace("⁻¹", "-1").replace("\u212b", "Å")
     plain = re.sub("[Aa]ngstroms?", "Å", plain)
@@ -178,10 +212,10 @@ def _reciprocal_scale(signal: Any, axis: Any) -> float:
         angle = float(axis.scale) * _LENGTHS[plain] / _camera_length(signal, what, advice)
         scale = angle / electron_wavelength(known_energy(_beam_energy(signal), title))
     else:
-        raise ValueError(f"{what} is not calibrated (scale {axis.scale:g}, units {units!r}): {advice}")
+        raise AssbValueError(f"{what} is not calibrated (scale {axis.scale:g}, units {units!r}): {advice}")
     reach = abs(scale) * axis.size / 2.0
     if not _REACH[0] <= reach <= _REACH[1]:
-        raise ValueError(
+        raise AssbValueError(
             f"{what} states {axis.scale:g} {units} per pixel, so that half the frame is {reach:.3g} 1/Å wide, which no "
             f"diffraction pattern is: {advice}"
         )
@@ -192,7 +226,7 @@ def _camera_length(signal: Any, what: str, advice: str) -> float:
     """Millimetres."""
     length = signal.metadata.get_item(_TEM + "camera_length", None)
     if length is None or not float(length) > 0.0:
-        raise ValueError(f"{what} is in a unit of length, but the camera length is not in the metadata: {advice}")
+        raise AssbValueError(f"{what} is in a unit of length, but the camera length is not in the metadata: {advice}")
     # HyperSpy has it in mm, block files in m.
     return float(length) * (1e3 if float(length) < _SHORTEST_CAMERA else 1.0)
 
@@ -204,7 +238,7 @@ def _centre(signal: Any, axes: Any) -> tuple[float, float]:
     for axis in axes:
         place = -float(axis.offset) / float(axis.scale)
         if not -0.5 <= place <= axis.size - 0.5:
-            raise ValueError(
+            raise AssbValueError(
                 f"The axis {axis.name!r} of {_title(signal)} puts the direct beam at pixel {place:.4g}, outside of the "
                 f"frame of {axis.size} pixels: set_diffraction_calibration(centre=...) gives its column and row."
             )

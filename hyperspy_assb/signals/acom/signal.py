@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hyperspy.signals import BaseSignal, LazySignal2D, Signal2D
+from numpy.typing import ArrayLike
 
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.signals.acom.pattern_metadata import read_geometry, read_scan, write_geometry
 
 if TYPE_CHECKING:
@@ -29,6 +31,15 @@ class ACOMPatterns(Signal2D):
     data, axes and metadata stay as they are. The axes of the patterns are in 1/Å or 1/nm, 0 being the direct beam; what
     else is known of the calibration is kept in the metadata, under the node ``ASSB.diffraction``. For the reference
     frame see :mod:`hyperspy_assb.acom.crystals.frames`.
+
+    Examples
+    --------
+    >>> import hyperspy.api as hs
+    >>> import numpy as np
+    >>> s = hs.signals.Signal2D(np.ones((3, 4, 32, 32), dtype="uint16"))
+    >>> s.set_signal_type("ACOM")
+    >>> s
+    <ACOMPatterns, title: , dimensions: (4, 3|32, 32)>
     """
 
     _signal_type = "ACOM"
@@ -42,6 +53,13 @@ class ACOMPatterns(Signal2D):
         ------
         ValueError
             If an axis is not calibrated, or states what cannot be; the message names it.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> patterns = micro_battery(shape=(2, 2), seed=6).patterns_after
+        >>> patterns.geometry.scale
+        0.024
         """
         return read_geometry(self)
 
@@ -79,6 +97,16 @@ class ACOMPatterns(Signal2D):
         ------
         ValueError
             If a value is out of range, or there is no scale to keep.
+
+        Examples
+        --------
+        >>> import hyperspy.api as hs
+        >>> import numpy as np
+        >>> s = hs.signals.Signal2D(np.ones((3, 4, 32, 32), dtype="uint16"))
+        >>> s.set_signal_type("ACOM")
+        >>> s.set_diffraction_calibration(0.04, centre=(15, 16))
+        >>> s.geometry.scale, s.geometry.centre
+        (0.04, (15.0, 16.0))
         """
         given: dict[str, Any] = {
             "scale": scale,
@@ -102,7 +130,7 @@ class ACOMPatterns(Signal2D):
         rows, columns = self.data.shape[-2:]
         for place, size, name in zip(geometry.centre, (columns, rows), ("columns", "rows"), strict=True):
             if not -0.5 <= place <= size - 0.5:
-                raise ValueError(f"centre: {place:g} lies outside of the frame, which has {size} {name}.")
+                raise AssbValueError(f"centre: {place:g} lies outside of the frame, which has {size} {name}.")
         write_geometry(self, geometry)
 
     def _geometry_with(self, centre: tuple[float, float] | None) -> PatternGeometry:
@@ -115,13 +143,21 @@ class ACOMPatterns(Signal2D):
             axis.offset = 0.0
         return read_geometry(copy)
 
-    def virtual_bright_field(self, radius: float | None = None, *, show_progressbar: bool | None = None) -> BaseSignal:
+    def virtual_bright_field(
+        self,
+        radius: float | None = None,
+        *,
+        mask: ArrayLike | BaseSignal | None = None,
+        show_progressbar: bool | None = None,
+    ) -> BaseSignal:
         """Counts in the direct beam of each pattern.
 
         Parameters
         ----------
         radius
             1/Å around the centre; None: one and a half times the convergence angle in the metadata, at least 3 pixels.
+        mask
+            True where pixels of the detector are left out, as for :meth:`index_orientations`.
         show_progressbar
             For lazy patterns; HyperSpy's preference by default.
 
@@ -134,11 +170,18 @@ class ACOMPatterns(Signal2D):
         ------
         ValueError
             If the patterns are not calibrated.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> patterns = micro_battery(shape=(2, 3), seed=6).patterns_after
+        >>> patterns.virtual_bright_field()
+        <BaseSignal, title: Virtual bright field, dimensions: (3, 2|)>
         """
         from hyperspy_assb.acom.scan.scan_indexing import bright_field
         from hyperspy_assb.signals.acom.indexing import Progressbar
 
-        scan = read_scan(self)
+        scan = read_scan(self, mask=mask).examined()
         show = show_progressbar if self._lazy else False
         with Progressbar(int(np.prod(scan.shape)), show) as tick:
             counts = bright_field(scan, radius, done=tick)
@@ -155,6 +198,7 @@ class ACOMPatterns(Signal2D):
         bank: TemplateBank | Sequence[Any],
         *,
         geometry: PatternGeometry | None = None,
+        mask: ArrayLike | BaseSignal | None = None,
         calibrate: bool = True,
         refine: bool = True,
         backend: str = "numba",
@@ -170,6 +214,10 @@ class ACOMPatterns(Signal2D):
             "lagp"]``), for which a bank is made with the beam energy and the precession angle in the metadata.
         geometry
             Calibration to start with; None: that of the axes and the metadata.
+        mask
+            True where pixels of the detector are left out, shape (rows, columns) of a pattern, besides those that the
+            file names and those that are found: dead, hot, marked and flickering ones, gaps between chips, odd rows and
+            columns. They are filled from what lies about them; ``notes`` says how many there are.
         calibrate
             Whether scale, centre and ellipse are refined on the patterns themselves, with their uncertainty. The
             probability of a phase holds only with it: lattices that differ by a few per cent are told apart by scale.
@@ -194,11 +242,29 @@ class ACOMPatterns(Signal2D):
             If the patterns are not calibrated, there are more than two navigation axes, or the backend is unknown.
         ImportError
             If the backend is not installed.
+
+        Notes
+        -----
+        Template matching of square-rooted patterns less the mean of each radius (E. F. Rauch, L. Dupuy, Arch. Metall.
+        Mater. 50, 87 (2005)), refined below the grid by the score of all spots; phases are weighed by the likelihood
+        of what is left, with the uncertainty of the scale.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.acom import simulate_bank
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
+        >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+        >>> r = patterns.index_orientations(bank, show_progressbar=False)
+        >>> sorted(r.posterior)
+        ['FePO4', 'LiFePO4']
+        >>> r.phase_map.data.shape
+        (4, 4)
         """
         from hyperspy_assb.signals.acom.indexing import index_orientations
 
         return index_orientations(
-            read_scan(self, geometry),
+            read_scan(self, geometry, mask=mask),
             bank,
             calibrate=calibrate,
             refine=refine,
@@ -240,8 +306,19 @@ def load_patterns(path: str | PathLike[str], *, lazy: bool = False, reader: str 
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If the file holds several scans, naming the one that was taken.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from hyperspy_assb import load_patterns
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> path = Path(tempfile.mkdtemp()) / "scan.hspy"
+    >>> micro_battery(shape=(2, 3), seed=6).patterns_after.save(path)
+    >>> load_patterns(path, lazy=True)
+    <LazyACOMPatterns, title: ..., dimensions: (3, 2|...)>
     """
     from hyperspy_assb.signals.loading import load_largest
 

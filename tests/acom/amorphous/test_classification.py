@@ -46,7 +46,7 @@ from hyperspy_assb.simulation.acom.patterns import simulate_patterns
 GEOMETRY = PatternGeometry(scale=0.012, centre=(63.0, 65.0))
 SHAPE = (128, 128)
 # Materials of the simulator, which knows nothing of the tables.
-MATERIALS = {"carbon": "carbon", "glass": "amorphous_LAGP"}
+MATERIALS = {"carbon": "carbon", "amorphous LAGP": "amorphous_LAGP"}
 
 
 @cache
@@ -165,10 +165,10 @@ def test_table_names_its_sources():
             assert ring.kind in ("observed", "derived", "estimate")
             assert ring.note
             assert 0.02 < ring.fwhm < 0.3
-    carbon, glass = material("carbon"), material("amorphous_LAGP")
+    carbon, lagp = material("carbon"), material("amorphous_LAGP")
     # 3.5, 2.1 and 1.2 Å of graphite-like carbon.
     assert [round(1 / ring.radius, 1) for ring in carbon.rings] == [3.5, 2.1, 1.2]
-    assert all(ring.kind == "estimate" for ring in glass.rings)
+    assert all(ring.kind == "estimate" for ring in lagp.rings)
     with pytest.raises(UnknownReferenceError, match="carbon"):
         material("water")
 
@@ -198,16 +198,16 @@ def draw(rng, name, count, counts, ground=0.5):
     return rng.poisson(counts * image, (count, *SHAPE)).astype(np.uint16)
 
 
-def test_measured_profiles_tell_carbon_from_glass(rng):
-    carbon, glass = (radial_profiles(draw(rng, name, 16, 2e4), GEOMETRY) for name in ("carbon", "glass"))
-    profiles = [measure_profile(carbon, "carbon"), measure_profile(glass, "glass")]
-    for index, name in enumerate(("carbon", "glass")):
+def test_measured_profiles_tell_carbon_from_amorphous_lagp(rng):
+    carbon, lagp = (radial_profiles(draw(rng, name, 16, 2e4), GEOMETRY) for name in ("carbon", "amorphous LAGP"))
+    profiles = [measure_profile(carbon, "carbon"), measure_profile(lagp, "amorphous LAGP")]
+    for index, name in enumerate(("carbon", "amorphous LAGP")):
         fit = fit_rings(radial_profiles(draw(rng, name, 24, 1e4), GEOMETRY), profiles)
         assert (fit.material == index).mean() >= 0.95
         assert (fit.significance > 4).mean() >= 0.95
-    both = draw(rng, "carbon", 24, 5e3) + draw(rng, "glass", 24, 5e3)
+    both = draw(rng, "carbon", 24, 5e3) + draw(rng, "amorphous LAGP", 24, 5e3)
     fit = fit_rings(radial_profiles(both, GEOMETRY), profiles)
-    pure = [fit_rings(p, profiles).share[:, k].mean() for k, p in enumerate((carbon, glass))]
+    pure = [fit_rings(p, profiles).share[:, k].mean() for k, p in enumerate((carbon, lagp))]
     pull = (fit.share - 0.5 * np.array(pure)) / fit.share_std
     # Half of each: the errors cover the truth.
     assert (np.abs(pull) < 2.0).mean() > 0.85

@@ -66,7 +66,7 @@ def test_fractions_are_shares_of_what_was_classified():
     assert found.low[1] == 0.0
     assert 0.0 < found.high[1] < 1.0
     assert np.isnan(found.classification_std).all()
-    half = area_fractions(ClassMap(("a", "b", "c"), index, 2), where=np.arange(8)[:, None] < 2 + np.zeros(10))
+    half = area_fractions(ClassMap(("a", "b", "c"), index, 2), region=np.arange(8)[:, None] < 2 + np.zeros(10))
     np.testing.assert_array_equal(half.fraction, [1.0, 0.0, 0.0])
     assert half.left_out == 0
 
@@ -150,8 +150,8 @@ def test_fractions_add_up_and_lie_within_their_intervals(seed, classes):
     ("change", "message"),
     [
         ({"posterior": np.zeros((2, 3, 1))}, "posterior: shape"),
-        ({"where": np.ones((3, 2), dtype=bool)}, "where: shape"),
-        ({"where": np.zeros((2, 3), dtype=bool)}, "No pixel has a class"),
+        ({"region": np.ones((3, 2), dtype=bool)}, "region: shape"),
+        ({"region": np.zeros((2, 3), dtype=bool)}, "No pixel has a class"),
     ],
 )
 def test_bad_input(change, message):

@@ -63,10 +63,10 @@ def test_scans_that_have_little_in_common():
 
 
 def test_transitions_are_counted():
-    before = ClassMap(("a", "b", "glass"), np.array([[0, 0, 1, 1, 2, LEFT_OUT]] * 20), 2)
+    before = ClassMap(("a", "b", "amorphous"), np.array([[0, 0, 1, 1, 2, LEFT_OUT]] * 20), 2)
     after = ClassMap(("b", "a", "soot"), np.array([[1, 0, 0, 2, LEFT_OUT, 1]] * 20), 2)
     found = compare_classes(before, after, options=FractionOptions(resamples=49))
-    assert found.names == ("a", "b", "glass", "soot")
+    assert found.names == ("a", "b", "amorphous", "soot")
     assert found.pixels == 80
     expected = np.zeros((4, 4))
     expected[0, 0], expected[0, 1], expected[1, 1], expected[1, 3] = 0.25, 0.25, 0.25, 0.25

@@ -14,8 +14,8 @@ from scipy.integrate import quad
 from scipy.spatial import cKDTree
 
 import hyperspy_assb
-from hyperspy_assb.acom import simulate_bank
-from hyperspy_assb.acom.crystals.crystal_phase import laue_rotations, load_phase, scale_lattice, to_orix
+from hyperspy_assb.acom import BankOptions, simulate_bank
+from hyperspy_assb.acom.crystals.crystal_phase import AtomSite, laue_rotations, load_phase, scale_lattice, to_orix
 from hyperspy_assb.acom.crystals.frames import matrices, turn_pattern
 from hyperspy_assb.acom.crystals.kinematical import (
     Diffraction,
@@ -119,12 +119,10 @@ def test_absolute_frame_by_hand():
 
 def test_structure_factor_of_rock_salt():
     # exact: h k l all even: 4 (f1 + f2), all odd: 4 (f1 - f2), mixed: 0
-    from diffpy.structure import Atom, Structure
-
     phase = load_phase("lfp")
     sites = [(0, 0, 0), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]
-    atoms = [Atom("Li", site) for site in sites] + [Atom("O", np.add(site, 0.5) % 1.0) for site in sites]
-    salt = replace(phase, structure=Structure(atoms, lattice=phase.structure.lattice))
+    atoms = [AtomSite("Li", *site) for site in sites] + [AtomSite("O", *np.add(site, 0.5) % 1.0) for site in sites]
+    salt = replace(phase, atoms=tuple(atoms))
     index = np.array([[2, 0, 0], [1, 1, 1], [2, 1, 0]])
     length = np.linalg.norm(index / np.array([10.334, 6.010, 4.693]), axis=1)
     li, o = (hyperspy_assb.reference.electron_scattering_factor(e, length) for e in ("Li", "O"))
@@ -250,7 +248,7 @@ def test_approximate_precession_against_the_numerical_one(rng):
 @pytest.mark.parametrize(("names", "number"), [(["lfp", "fp"], 12422), (["lagp"], 4087), (["lvp"], 12331)])
 def test_number_of_templates(names, number):
     # 12,422 is the number of the reference measurements; the others are close to 1.2 times the area of the sector
-    found = simulate_bank(names, max_radius=0.7, max_spots=4, cache=False)
+    found = simulate_bank(names, max_radius=0.7, options=BankOptions(max_spots=4), cache=False)
     assert len(found) == pytest.approx(number, abs=5)
     if names != ["lagp"]:
         assert len(found) == number
@@ -292,7 +290,7 @@ def test_select(bank):
     part = bank.select("Li3V2(PO4)3")
     assert len(part) == (bank.phase == 1).sum()
     assert not part.phase.any()
-    with pytest.raises(LookupError, match="LiFePO4"):
+    with pytest.raises(ValueError, match="LiFePO4"):
         bank.select("nmc")
 
 
@@ -332,7 +330,8 @@ def test_cache(cache, monkeypatch):
     assert file.stat().st_mtime_ns == stamp
     # every input counts
     changes = [{"resolution": 9.0}, {"beam_energy": 300.0}, {"precession_angle": 0.5}, {"max_radius": 0.9}]
-    changes += [{"min_intensity": 1e-3}, {"max_spots": 32}, {"excitation_width": 0.01}, {"max_excitation_error": 0.03}]
+    spots = [{"min_intensity": 1e-3}, {"max_spots": 32}, {"excitation_width": 0.01}, {"max_excitation_error": 0.03}]
+    changes += [{"options": BankOptions(**change)} for change in spots]
     for change in changes:
         simulate_bank("lfp", **options | change)
     simulate_bank(scale_lattice(load_phase("lfp"), (1.001, 1.0, 1.0)), **options)
@@ -375,14 +374,18 @@ def test_a_user_cif_in_pbnm_gives_the_same_bank(tmp_path):
         ({"precession_angle": -0.1}, "precession_angle"),
         ({"precession_angle": np.nan}, "precession_angle"),
         ({"resolution": 0.0}, "resolution"),
-        ({"min_intensity": 1.0}, "min_intensity"),
-        ({"max_spots": 0}, "max_spots"),
-        ({"excitation_width": 0.0}, "excitation_width"),
+        ({"options": BankOptions(excitation_width=0.0)}, "excitation_width"),
     ],
 )
 def test_errors(options, said):
     with pytest.raises(ValueError, match=said):
         simulate_bank("lfp", **{"resolution": 8.0, "cache": False} | options)
+
+
+@pytest.mark.parametrize("options", [{"min_intensity": 1.0}, {"max_spots": 0}])
+def test_options_out_of_range(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        BankOptions(**options)
 
 
 def test_errors_of_phases():
@@ -440,7 +443,7 @@ def test_import_is_light(tmp_path):
 @pytest.mark.slow
 def test_no_rust_and_no_framework(tmp_path):
     lines = run(
-        "from hyperspy_assb.acom import simulate_bank\n"
+        "from hyperspy_assb.acom import BankOptions, simulate_bank\n"
         "simulate_bank(['lfp', 'lagp'], resolution=10.0)\n"
         "files = loaded()\n"
         "print(len(files), [f for f in files if is_rust(f)], [n for n in ('hyperspy', 'exspy') if n in sys.modules])",

@@ -66,11 +66,11 @@ def test_vacuum_is_empty_and_amorphous_material_has_no_lattice(maps, state):
 
 
 def test_the_record_says_what_was_done(maps, bank):
-    parameters = maps.record["parameters"]
+    parameters = maps.provenance["parameters"]
     assert parameters["templates"] == len(bank)
     assert parameters["phases"] == ["LiFePO4", "FePO4", "LAGP"]
     assert parameters["backend"] == "numba"
-    assert any("Rauch" in citation for citation in maps.record["citations"])
+    assert any("Rauch" in citation for citation in maps.provenance["citations"])
     # What is not known of a structure is said.
     assert any(note.startswith("LAGP: ") for note in maps.notes)
 
@@ -182,8 +182,12 @@ def test_bad_input(patterns, bank):
     broken = patterns.inav[:2, :2].deepcopy()
     broken.change_dtype("float32")
     broken.data[0, 0, 3, 3] = np.nan
-    with pytest.raises(ValueError, match="finite"):
-        broken.index_orientations(bank, show_progressbar=False)
+    found = broken.index_orientations(bank, show_progressbar=False)
+    assert any("1 of 9216 detector pixels" in note and "1 marked by the detector" in note for note in found.notes)
+    with pytest.raises(ValueError, match=r"mask: booleans, True where pixels .* \(96, 96\)"):
+        broken.index_orientations(bank, mask=np.zeros((3, 3), dtype=bool))
+    with pytest.raises(ValueError, match="mask: True where pixels"):
+        broken.index_orientations(bank, mask=np.ones((96, 96), dtype=bool))
     no_reflections = patterns.inav[:1, :1].deepcopy()
     no_reflections.set_diffraction_calibration(0.002)
     with pytest.raises(ValueError, match=r"scale: patterns of 96 x 96 pixels of 0\.002"):

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
+
 import hyperspy.api as hs
 import numpy as np
 import orix.quaternion
+import pandas as pd
 import pytest
 
-from hyperspy_assb import compare_phases, load_orientations
+import hyperspy_assb
+from hyperspy_assb import compare_phases
 from hyperspy_assb.acom.crystals.crystal_phase import point_group
 from hyperspy_assb.acom.crystals.disorientation import disorientation, symmetry_of
 from hyperspy_assb.acom.crystals.frames import upper
 from hyperspy_assb.acom.maps.grains import BoundaryKind, GrainOptions
+from hyperspy_assb.acom.maps.particles import ParticleStatus
+from hyperspy_assb.signals.packing import digest, pack
+from hyperspy_assb.signals.result import KINDS
 from hyperspy_assb.simulation.lamella import build_lamella
 
 
@@ -48,7 +56,7 @@ def test_lines_and_single_patterns(make_scan, rng, shape):
 
     scan = make_scan(np.zeros(shape, dtype=int), upper(rng.normal(size=(*shape, 4))))
     axes = ({"name": "x", "size": 7, "scale": 2.0, "offset": 1.0, "units": "nm", "navigate": True},)
-    r = OrientationMaps(scan, axes if shape == (1, 7) else ())
+    r = OrientationMaps(scan, axes=axes if shape == (1, 7) else ())
     assert r.correlation.data.size == np.prod(shape)
     assert r.phase_fractions()["area (%)"][0] == 100
     assert r.ipf("z").data.size == np.prod(shape)
@@ -139,7 +147,7 @@ def test_real_maps_of_astar_have_the_colours_of_orix(shared_data):
 
 def test_boundaries_of_a_perfect_result_are_those_of_the_truth(maps, lamella):
     state = lamella.after
-    found = maps.grain_boundaries(options=GrainOptions(threshold=0.5)).pixels > 0
+    found = maps.grain_boundaries(options=GrainOptions(threshold=0.5)).boundaries.pixels > 0
     number = np.where(maps.found.phase >= 0, state.grain_id * 4 + maps.found.phase, -1)
     truth = np.zeros_like(found)
     for first, second in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
@@ -150,11 +158,11 @@ def test_boundaries_of_a_perfect_result_are_those_of_the_truth(maps, lamella):
     precision, recall = (found & truth).sum() / found.sum(), (found & truth).sum() / truth.sum()
     assert 2 * precision * recall / (precision + recall) > 0.999
     cleaned = maps.grain_boundaries(options=GrainOptions(min_pixels=4))
-    assert cleaned.count(BoundaryKind.GRAIN) < maps.grain_boundaries().count(BoundaryKind.GRAIN)
+    assert cleaned.length("GRAIN") < maps.grain_boundaries().length(BoundaryKind.GRAIN)
 
 
 def test_tables(maps, lamella):
-    table = maps.grain_table()
+    table = maps.grain_boundaries().table
     assert table["pixels"].sum() == (maps.found.phase >= 0).sum()
     assert table["area (nm²)"].sum() == pytest.approx((maps.found.phase >= 0).sum() * lamella.pixel_size**2)
     fractions = maps.phase_fractions()
@@ -174,39 +182,146 @@ def test_mechanism_table(maps):
     assert len(found.table) == len(found.particles) == found.labels.data.max()
     assert set(found.table["kind"]) <= {"LiFePO4", "FePO4", "mixed"}
     assert {"size", "orientation", "amorphous"} <= set(found.tests["test"])
-    assert found.conclusions[0].startswith(str(len(found.particles)))
-    assert found.verdict in repr(found)
+    assert found.summary().startswith(f"{len(found.particles)} particles of LixFePO4: {found.evidence.kind}.")
+    assert found.evidence.kind in repr(found)
+    np.testing.assert_array_equal(found.status.data == ParticleStatus.NO_PARTICLE, found.labels.data == 0)
+    for particle, kind in enumerate(found.table["kind"], start=1):
+        status = {"LiFePO4": "LITHIATED", "FePO4": "DELITHIATED", "mixed": "MIXED"}[kind]
+        assert (found.status.data[found.labels.data == particle] == ParticleStatus[status]).all()
 
 
 # ----------------------------------------------------------------------- files
 
 
+@pytest.fixture(scope="module")
+def results(maps, lamella, make_maps, make_scan_of_state):
+    before = make_maps(make_scan_of_state(lamella.before), lamella.pixel_size)
+    return {
+        "maps": maps,
+        "grains": maps.grain_boundaries(options=GrainOptions(min_pixels=2)),
+        "mechanism": maps.mechanism(),
+        "comparison": before.compare_phases(maps),
+    }
+
+
+NAMES = ("maps", "grains", "mechanism", "comparison")
+
+
 @pytest.mark.parametrize("ending", ["hspy", "zspy"])
-def test_what_is_saved_is_loaded(maps, tmp_path, ending):
-    path = tmp_path / f"maps.{ending}"
-    maps.save(path)
-    back = load_orientations(path)
-    assert repr(back) == repr(maps)
-    for name in ("phase", "orientation", "posterior", "status", "ring_amounts", "phase_orientations"):
-        first, second = getattr(maps.found, name), getattr(back.found, name)
-        assert first.dtype == second.dtype
-        np.testing.assert_array_equal(first, second)
-    assert back.found.lattice_scale is None
-    assert back.found.ring_materials == maps.found.ring_materials
-    assert [p.cell for p in back.phases] == [p.cell for p in maps.phases]
-    assert back.geometry.scale == maps.geometry.scale
-    assert back.diffraction == maps.diffraction
-    assert back.axes == maps.axes
-    assert back.record == maps.record
-    np.testing.assert_array_equal(back.ipf("z").data, maps.ipf("z").data)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_whole_result_comes_back(results, name, ending, tmp_path):
+    saved, path = results[name], tmp_path / f"{name}.{ending}"
+    saved.save(path)
+    back = hyperspy_assb.load(path)
+    assert type(back) is type(saved)
+    assert digest(*pack(back, KINDS)) == digest(*pack(saved, KINDS))
+    assert repr(back) == repr(saved)
+    assert back.summary() == saved.summary()
+    pd.testing.assert_frame_equal(back.to_dataframe(), saved.to_dataframe())
+    np.testing.assert_array_equal(back.status.data, saved.status.data)
+    shown = hs.load(path)
+    assert shown.metadata.General.title
+    assert isinstance(pickle.loads(pickle.dumps(saved)), type(saved))
 
 
-def test_files_of_something_else(tmp_path):
-    with pytest.raises(FileNotFoundError, match="missing"):
-        load_orientations(tmp_path / "missing.hspy")
-    hs.signals.Signal1D(np.zeros(5)).save(tmp_path / "line.hspy")
-    with pytest.raises(ValueError, match="holds no orientation maps"):
-        load_orientations(tmp_path / "line.hspy")
+def test_phases_come_back_with_their_atoms(results, tmp_path):
+    results["maps"].save(tmp_path / "maps.hspy")
+    back = hyperspy_assb.load(tmp_path / "maps.hspy")
+    assert back.phases == results["maps"].phases
+    assert back.phases[0].structure.composition == results["maps"].phases[0].structure.composition
+    np.testing.assert_array_equal(back.ipf("z").data, results["maps"].ipf("z").data)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_regions_are_counted_by_status(results, name):
+    result = results[name]
+    left = np.broadcast_to(np.arange(48) < 12, (40, 48))
+    corner = np.zeros((40, 48), dtype=bool)
+    corner[0, 0] = True
+    table = result.to_dataframe(region={"left": left, "all": np.ones((40, 48), dtype=bool), "corner": corner})
+    statuses = [status.name.lower() for status in result.statuses]
+    assert table[statuses].sum(axis=1).tolist() == [left.sum(), left.size, 1]
+    pixels = result.to_dataframe()
+    assert len(pixels) == left.size
+    assert pixels["status"].value_counts().to_dict() == {
+        status: n for status, n in table.loc["all", statuses].astype(int).items() if n
+    }
+    labels = result.to_dataframe(np.where(left, 1, 2), names=["left", "right"])
+    np.testing.assert_array_equal(labels.loc["left"], table.loc["left"])
+
+
+def test_numbers_of_regions_are_those_of_the_methods(results):
+    left = np.broadcast_to(np.arange(48) < 24, (40, 48))
+    row = results["maps"].to_dataframe(left).iloc[0]
+    area = results["maps"].phase_fractions(left).set_index("class")
+    for name in ("LiFePO4", "FePO4", "LAGP"):
+        assert row[f"{name} area (%)"] == area.loc[name, "area (%)"]
+        assert row[f"{name} std (%)"] == area.loc[name, "std (%)"]
+    comparison = results["comparison"]
+    row = comparison.to_dataframe(np.ones((40, 48), dtype=bool)).iloc[0]
+    whole = comparison.fractions.set_index("class")
+    for name in whole.index:
+        assert row[f"{name} change (%)"] == pytest.approx(whole.loc[name, "change (%)"])
+        assert row[f"{name} std (%)"] == pytest.approx(whole.loc[name, "change std (%)"])
+    mechanism = results["mechanism"]
+    first = mechanism.to_dataframe(mechanism.labels.data == 1).iloc[0]
+    assert first["particles"] == 1
+    assert first["share of FePO4"] == pytest.approx(mechanism.table["FePO4"][0])
+    grains = results["grains"]
+    assert grains.to_dataframe(grains.labels.data == 1)["grains"].item() == 1
+
+
+def test_a_region_without_an_answer_has_no_numbers(results, make_maps, make_scan):
+    phase = np.full((4, 4), -1)
+    phase[:, 2:] = 0
+    orientation = np.where((phase >= 0)[..., None], [1.0, 0.0, 0.0, 0.0], np.nan)
+    maps = make_maps(make_scan(phase, orientation))
+    row = maps.to_dataframe(phase < 0).iloc[0]
+    assert np.isnan(row["LiFePO4 area (%)"])
+    assert row["empty"] == 8
+    nothing = maps.compare_phases(maps).to_dataframe(phase < 0).iloc[0]
+    assert np.isnan(nothing["LiFePO4 change (%)"])
+    assert nothing["unknown"] == 8
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_summary_ends_with_the_notes(results, name):
+    result = replace(results[name], notes=("The first.", "The second."))
+    lines = result.summary().splitlines()
+    assert lines[-2:] == ["The first.", "The second."]
+    assert len(lines) > 2
+    assert all(line.endswith(".") for line in lines)
+
+
+def test_other_electrodes_have_a_mechanism(make_scan, make_maps, rng):
+    scan = make_scan(rng.integers(0, 2, (12, 12)), np.broadcast_to([1.0, 0.0, 0.0, 0.0], (12, 12, 4)).copy())
+    phases = tuple(replace(p, name=n) for p, n in zip(scan.phases, ("LiCoO2", "CoO2", "LAGP"), strict=True))
+    maps = make_maps(replace(scan, phases=phases))
+    found = maps.mechanism()
+    assert (found.electrode, found.lithiated, found.delithiated) == ("LixCoO2", "LiCoO2", "CoO2")
+    assert "particles of LixCoO2" in found.summary()
+    assert found.table["CoO2"].between(0, 1).all()
+    comparison = maps.compare_phases(maps)
+    assert comparison.change_names[2] == "LiCoO2 to CoO2"
+    assert "went from LiCoO2 to CoO2" in comparison.summary()
+
+
+def test_without_a_couple_there_is_no_mechanism(make_scan, make_maps):
+    scan = make_scan(np.zeros((4, 4), dtype=int), np.broadcast_to([1.0, 0.0, 0.0, 0.0], (4, 4, 4)).copy())
+    phases = tuple(replace(p, name=n) for p, n in zip(scan.phases, ("a", "b", "LAGP"), strict=True))
+    maps = make_maps(replace(scan, phases=phases))
+    with pytest.raises(ValueError, match="needs both end members of an electrode, but indexing was offered a, b, LAGP"):
+        maps.mechanism()
+    comparison = maps.compare_phases(maps)
+    assert not comparison.became_delithiated.data.any()
+    assert comparison.summary().startswith("0.0 % became amorphous.")
+    with pytest.raises(ValueError, match="couple: LixFePO4 is LiFePO4 and FePO4, but the phases are a, b, LAGP"):
+        maps.compare_phases(maps, couple="LixFePO4")
+    several = tuple(
+        replace(p, name=n) for p, n in zip(scan.phases, ("Li3V2(PO4)3", "V2(PO4)3", "LiV2(PO4)3"), strict=True)
+    )
+    with pytest.raises(ValueError, match="the phases hold several"):
+        make_maps(replace(scan, phases=several)).mechanism()
 
 
 # ------------------------------------------------------------------ comparison
@@ -239,8 +354,8 @@ def test_a_displaced_scan_is_registered(maps, make_maps):
     second = make_maps(crop_scan(maps.found, slice(3, 40), slice(0, 45)))
     found = compare_phases(first, second)
     assert found.registration.shift == (-3, 2)
-    assert found.change_map.data.shape == (33, 43)
-    assert set(np.unique(found.change_map.data)) <= {0, 5}
+    assert found.status.data.shape == (33, 43)
+    assert set(np.unique(found.status.data)) <= {0, 5}
     assert found.before_map.axes_manager["y"].offset == pytest.approx(30.0)
 
 
