@@ -128,7 +128,18 @@ class Resistance(OfVoltammogram):
         return "\n".join((*lines, *self.notes))
 
     def plot(self, ax: Any = None) -> Any:
-        """Plot the curve with the lines; returns the matplotlib axes."""
+        """Plot the curve with the lines.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw on; new ones by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+        """
         from hyperspy_assb.plotting.voltammogram import plot_lines
 
         return plot_lines(self, ax=ax)
@@ -173,7 +184,18 @@ class Capacitance(OfVoltammogram):
         return "\n".join((*lines, "Reactions that differ between the directions count as capacitance.", *self.notes))
 
     def plot(self, ax: Any = None) -> Any:
-        """Plot the curve with the lines; returns the matplotlib axes."""
+        """Plot the curve with the lines.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw on; new ones by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+        """
         from hyperspy_assb.plotting.voltammogram import plot_lines
 
         return plot_lines(self, ax=ax)
@@ -235,7 +257,18 @@ class VoltammogramPeaks(OfVoltammogram):
         return "\n".join((*lines, *self.notes))
 
     def plot(self, ax: Any = None) -> Any:
-        """Plot the curve with its peaks; returns the matplotlib axes."""
+        """Plot the curve with its peaks.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw on; new ones by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+        """
         from hyperspy_assb.plotting.voltammogram import plot_peaks
 
         return plot_peaks(self, ax=ax)
@@ -299,7 +332,18 @@ class BeamComparison(OfVoltammogram):
         return "\n".join((*lines, *self.notes))
 
     def plot(self, ax: Any = None) -> Any:
-        """Plot the current against time with the intervals; returns the matplotlib axes."""
+        """Plot the current against time with the intervals.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw on; new ones by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+        """
         from hyperspy_assb.plotting.voltammogram import plot_beam
 
         return plot_beam(self, ax=ax)

@@ -62,7 +62,18 @@ class ContrastSeries(OfSeries):
         return "\n".join((*lines, *self.notes))
 
     def plot(self, ax: Any = None) -> Any:
-        """Plot the contrast of the regions against time, with its steps; returns the matplotlib axes."""
+        """Plot the contrast of the regions against time, with its steps.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw on; new ones by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+        """
         from hyperspy_assb.plotting.series import plot_contrast
 
         return plot_contrast(self, ax=ax)

@@ -81,7 +81,18 @@ class CrackSeries(OfSeries):
         return "\n".join((*lines, *self.notes))
 
     def plot(self, ax: Any = None) -> Any:
-        """Plot the lines on the mean of the frames; returns the matplotlib axes."""
+        """Plot the lines on the mean of the frames.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw on; new ones by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+        """
         from hyperspy_assb.plotting.series import plot_cracks
 
         return plot_cracks(self, ax=ax)

@@ -116,7 +116,18 @@ class DriftCorrection(Result):
         return "\n".join((*lines, *self.notes))
 
     def plot(self, ax: Any = None) -> Any:
-        """Plot the shifts with their errors against time; returns the matplotlib axes."""
+        """Plot the shifts with their errors against time.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw on; new ones by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+        """
         from hyperspy_assb.plotting.series import plot_drift
 
         return plot_drift(self, ax=ax)

@@ -126,7 +126,18 @@ class GrainSeries(OfSeries):
         return "\n".join((*lines, *self.notes))
 
     def plot(self, ax: Any = None) -> Any:
-        """Plot the boundary area against time, with the potential; returns the matplotlib axes."""
+        """Plot the boundary area against time, with the potential.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw on; new ones by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+        """
         from hyperspy_assb.plotting.series import plot_boundaries
 
         return plot_boundaries(self, ax=ax)
