@@ -41,8 +41,10 @@ class ASSBVoltammogram(Signal1D):
     >>> import hyperspy_assb
     >>> from hyperspy_assb.simulation.series import simulate_voltammogram
     >>> cv = simulate_voltammogram(seed=1)
-    >>> print(cv.resistance().summary().splitlines()[0])
-    Cycle of sweeps 1 and 2: (1.0033 ± 0.0023)e9 ohm.
+    >>> cv.time.shape, cv.current.shape, float(cv.potential.max()), len(cv.sweeps)
+    ((500,), (500,), 5.0, 2)
+    >>> cv.started is None, cv.notes, cv.to_log().technique
+    (True, (), 'simulated voltammogram')
     """
 
     _signal_type = "VOLTAMMOGRAM_ASSB"
@@ -127,6 +129,12 @@ class ASSBVoltammogram(Signal1D):
         ------
         AssbValueError
             If there is no sweep, or too few points of it are measurements.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation.series import simulate_voltammogram
+        >>> print(simulate_voltammogram(seed=1).resistance().summary().splitlines()[0])
+        Cycle of sweeps 1 and 2: (1.0033 ± 0.0023)e9 ohm.
         """
         swept = self._swept()
         sweeps, notes = [], list(swept.notes)
@@ -161,6 +169,13 @@ class ASSBVoltammogram(Signal1D):
         ------
         AssbValueError
             If no two such sweeps follow each other.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation.series import simulate_voltammogram
+        >>> found = simulate_voltammogram(seed=1).capacitance()
+        >>> bool(abs(found.value[0] - 2e-8) < 3.0 * found.value_std[0])
+        True
         """
         swept = self._swept()
         cycles = lines_of_cycles(swept, window)
@@ -186,6 +201,12 @@ class ASSBVoltammogram(Signal1D):
         ------
         AssbValueError
             If no sweep has enough points, or alpha is not between 0 and 1.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation.series import simulate_voltammogram
+        >>> len(simulate_voltammogram(seed=1).find_peaks().peaks)
+        0
         """
         swept = self._swept()
         peaks, searches = find_peaks(swept, alpha)
@@ -215,6 +236,15 @@ class ASSBVoltammogram(Signal1D):
         ------
         AssbValueError
             If no interval overlaps the sweeps, or the beam was never off within them.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation.series import VoltammogramConditions, simulate_voltammogram
+        >>> beam = ((200.0, 400.0), (600.0, 800.0))
+        >>> cv = simulate_voltammogram(VoltammogramConditions(beam=beam, beam_step=4e-10), seed=1)
+        >>> found = cv.compare_beam(beam)
+        >>> bool(abs(found.step - 4e-10) < 3.0 * found.step_std)
+        True
         """
         swept = self._swept()
         change = compare_beam(swept, intervals)
@@ -264,7 +294,14 @@ class ASSBVoltammogram(Signal1D):
 
 
 class LazyASSBVoltammogram(ASSBVoltammogram, LazySignal1D):
-    """A voltammogram that stays on disk until it is needed."""
+    """A voltammogram that stays on disk until it is needed.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation.series import simulate_voltammogram
+    >>> type(simulate_voltammogram(seed=1).as_lazy()).__name__
+    'LazyASSBVoltammogram'
+    """
 
 
 def from_log(log: CurrentLog) -> ASSBVoltammogram:

@@ -78,6 +78,15 @@ class Resistance(OfVoltammogram):
         Lines through single sweeps, which hold any drift of the current.
     cycles
         Lines through neighbouring sweeps of opposite directions, without it; none if there is one sweep.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation.series import simulate_voltammogram
+    >>> found = simulate_voltammogram(seed=1).resistance()
+    >>> bool(abs(found.value[0] - 1e9) < 3.0 * found.value_std[0]), found.value_systematic.shape
+    (True, (1,))
+    >>> "apparent" in found.summary()
+    True
     """
 
     sweeps: tuple[Line, ...] = field(repr=False)
@@ -139,6 +148,12 @@ class Resistance(OfVoltammogram):
         -------
         matplotlib.axes.Axes
             The axes.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation.series import simulate_voltammogram
+        >>> simulate_voltammogram(seed=1).resistance().plot().get_xlabel()
+        'potential (V)'
         """
         from hyperspy_assb.plotting.voltammogram import plot_lines
 
@@ -160,6 +175,13 @@ class Capacitance(OfVoltammogram):
     ----------
     cycles
         Lines through neighbouring sweeps of opposite directions.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation.series import simulate_voltammogram
+    >>> found = simulate_voltammogram(seed=1).capacitance()
+    >>> found.value.shape, found.value_std.shape, "F between" in found.summary()
+    ((1,), (1,), True)
     """
 
     cycles: tuple[Line, ...] = field(repr=False)
@@ -195,6 +217,12 @@ class Capacitance(OfVoltammogram):
         -------
         matplotlib.axes.Axes
             The axes.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation.series import simulate_voltammogram
+        >>> simulate_voltammogram(seed=1).capacitance().plot().get_xlabel()
+        'potential (V)'
         """
         from hyperspy_assb.plotting.voltammogram import plot_lines
 
@@ -216,6 +244,15 @@ class VoltammogramPeaks(OfVoltammogram):
         What the search says of each sweep, the limit of detection with it.
     alpha
         Share of voltammograms without a peak in which one is found.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation.series import simulate_voltammogram
+    >>> found = simulate_voltammogram(seed=1).find_peaks()
+    >>> found.summary().splitlines()[0]
+    'No peak stands out of the noise (alpha = 0.05). In every sweep one of ...'
+    >>> list(found.limits.index)
+    [1, 2]
     """
 
     peaks: tuple[Peak, ...] = field(repr=False)
@@ -268,6 +305,12 @@ class VoltammogramPeaks(OfVoltammogram):
         -------
         matplotlib.axes.Axes
             The axes.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation.series import simulate_voltammogram
+        >>> simulate_voltammogram(seed=1).find_peaks().plot().get_xlabel()
+        'potential (V)'
         """
         from hyperspy_assb.plotting.voltammogram import plot_peaks
 
@@ -300,6 +343,15 @@ class BeamComparison(OfVoltammogram):
         What the beam changes.
     intervals
         Times in s between which it was on.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation.series import VoltammogramConditions, simulate_voltammogram
+    >>> beam = ((200.0, 400.0), (600.0, 800.0))
+    >>> cv = simulate_voltammogram(VoltammogramConditions(beam=beam, beam_step=4e-10), seed=1)
+    >>> found = cv.compare_beam(beam)
+    >>> found.step > 3.0 * found.step_std, found.p < 0.01, "The beam adds" in found.summary()
+    (True, True, True)
     """
 
     change: BeamChange
@@ -343,6 +395,14 @@ class BeamComparison(OfVoltammogram):
         -------
         matplotlib.axes.Axes
             The axes.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation.series import VoltammogramConditions, simulate_voltammogram
+        >>> beam = ((200.0, 400.0), (600.0, 800.0))
+        >>> cv = simulate_voltammogram(VoltammogramConditions(beam=beam, beam_step=4e-10), seed=1)
+        >>> cv.compare_beam(beam).plot().get_xlabel()
+        'time (s)'
         """
         from hyperspy_assb.plotting.voltammogram import plot_beam
 

@@ -30,6 +30,14 @@ class ContrastSeries(OfSeries):
         Over cracks; None if none were given.
     alpha
         Level of the test for steps.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
+    >>> series, truth = simulate_series(SeriesConditions(frames=10, size=96), seed=1)
+    >>> found = series.region_contrast({"secondary": truth.bright})
+    >>> found.contrast.shape, "changes at once" in found.summary()
+    ((1, 10), True)
     """
 
     names: tuple[str, ...]
@@ -73,6 +81,13 @@ class ContrastSeries(OfSeries):
         -------
         matplotlib.axes.Axes
             The axes.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
+        >>> series, truth = simulate_series(SeriesConditions(frames=10, size=96), seed=1)
+        >>> series.region_contrast({"secondary": truth.bright}).plot().get_xlabel()
+        'time (s)'
         """
         from hyperspy_assb.plotting.series import plot_contrast
 

@@ -30,6 +30,14 @@ class CrackSeries(OfSeries):
         Mean of the frames, for figures, shape (Y, X).
     origins
         Name of the region that each line begins in; "" where none was named.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
+    >>> series, truth = simulate_series(SeriesConditions(frames=4, size=176, oversampling=2), seed=1)
+    >>> found = series.find_cracks()
+    >>> found.cracks, found.onsets.size, found.summary().startswith("No crack")
+    ((), 0, True)
     """
 
     lines: tuple[Crack, ...] = field(repr=False)
@@ -92,6 +100,13 @@ class CrackSeries(OfSeries):
         -------
         matplotlib.axes.Axes
             The axes.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
+        >>> series, truth = simulate_series(SeriesConditions(frames=4, size=176, oversampling=2), seed=1)
+        >>> len(series.find_cracks().plot().images)
+        1
         """
         from hyperspy_assb.plotting.series import plot_cracks
 

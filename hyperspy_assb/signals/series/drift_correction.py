@@ -26,6 +26,18 @@ class DriftCorrection(Result):
         Positions and mean, as arrays; see :class:`~hyperspy_assb.series.drift.mean_alignment.Drift`.
     pixel
         Size of a pixel in nm; NaN if it is not known.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
+    >>> series, truth = simulate_series(SeriesConditions(frames=3, size=96), seed=1)
+    >>> drift = series.correct_drift()
+    >>> drift.summary().startswith("The frames drift over"), drift.mean.data.shape
+    (True, (96, 96))
+    >>> drift.shift["y"].data.shape, drift.shift_std["x"].data.shape, drift.status.data.tolist()
+    ((3,), (3,), [0, 0, 0])
+    >>> drift.series
+    <ASSBSTEMSeries, title: simulated series (drift corrected, for the eye), dimensions: (3|96, 96)>
     """
 
     statuses: ClassVar[type[IntEnum] | None] = FrameStatus
@@ -88,6 +100,13 @@ class DriftCorrection(Result):
         ------
         AssbValueError
             If the number or size of the frames is another one.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
+        >>> series, truth = simulate_series(SeriesConditions(frames=3, size=96), seed=1)
+        >>> series.correct_drift().apply(series).data.dtype
+        dtype('float32')
         """
         if series.data.shape != (self.found.shift.shape[0], *self.found.mean.shape):
             raise AssbValueError(
@@ -127,6 +146,13 @@ class DriftCorrection(Result):
         -------
         matplotlib.axes.Axes
             The axes.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
+        >>> series, truth = simulate_series(SeriesConditions(frames=3, size=96), seed=1)
+        >>> series.correct_drift().plot().get_xlabel()
+        'time (s)'
         """
         from hyperspy_assb.plotting.series import plot_drift
 

@@ -78,6 +78,14 @@ class GrainSeries(OfSeries):
         Labels, distances and levels, in the place of the first frame.
     boundaries
         Fits of the frames.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
+    >>> series, truth = simulate_series(SeriesConditions(frames=4, size=128), seed=1)
+    >>> found = series.segment_grains()
+    >>> found.labels.data.shape, len(found.growth), "grains" in found.summary()
+    ((128, 128), 2, True)
     """
 
     grains: GrainMap = field(repr=False)
@@ -137,6 +145,13 @@ class GrainSeries(OfSeries):
         -------
         matplotlib.axes.Axes
             The axes.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
+        >>> series, truth = simulate_series(SeriesConditions(frames=4, size=128), seed=1)
+        >>> series.segment_grains().plot().get_xlabel()
+        'time (s)'
         """
         from hyperspy_assb.plotting.series import plot_boundaries
 

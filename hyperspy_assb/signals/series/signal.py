@@ -55,6 +55,13 @@ class ASSBSTEMSeries(Signal2D):
     Any two-dimensional signal with one navigation axis becomes one by ``s.set_signal_type("STEM_SERIES_ASSB")``; data,
     axes and metadata stay as they are. The navigation axis must be time, in s, ms, min or h, whatever its name; what
     else is known, dose and potential, is kept in the metadata, under the node ``ASSB.series``.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
+    >>> series, truth = simulate_series(SeriesConditions(frames=3, size=96), seed=1)
+    >>> series.time.tolist(), series.pixel_size, series.dose, series.potential
+    ([0.0, 10.0, 20.0], 10.0, None, None)
     """
 
     _signal_type = "STEM_SERIES_ASSB"
@@ -98,6 +105,14 @@ class ASSBSTEMSeries(Signal2D):
         ------
         AssbValueError
             If the interval is not above 0, or the times do not rise or are not as many as the frames.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
+        >>> series, truth = simulate_series(SeriesConditions(frames=3, size=96), seed=1)
+        >>> series.set_frame_times(2.5)
+        >>> series.time.tolist()
+        [0.0, 2.5, 5.0]
         """
         axis = self.axes_manager.navigation_axes[0]
         given = np.asarray(times, dtype=float)
@@ -138,6 +153,14 @@ class ASSBSTEMSeries(Signal2D):
         ------
         AssbValueError
             If a value is not above 0.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
+        >>> series, truth = simulate_series(SeriesConditions(frames=3, size=96), seed=1)
+        >>> series.set_dose(beam_current=0.05, dwell_time=2e-6)
+        >>> round(series.dose, 2)
+        6.24
         """
         given = {"dose": dose, "beam_current": beam_current, "dwell_time": dwell_time, "exposure": exposure}
         for name, value in given.items():
@@ -176,6 +199,16 @@ class ASSBSTEMSeries(Signal2D):
         -----
         AssbWarning
             If some frames lie outside of the log: their potential is NaN.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation.series import simulate_voltammogram
+        >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
+        >>> series, truth = simulate_series(SeriesConditions(frames=3, size=96), seed=1)
+        >>> series.set_potential(simulate_voltammogram(seed=1), offset=(100.0, 1.0))
+        (100.0, 1.0)
+        >>> series.potential.round(1).tolist()
+        [1.1, 1.1, 1.2]
         """
         seconds, std = self._offset(cv, offset)
         node = {
@@ -276,6 +309,13 @@ class ASSBSTEMSeries(Signal2D):
         ------
         AssbValueError
             If no grains are told apart.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
+        >>> series, truth = simulate_series(SeriesConditions(frames=4, size=128), seed=1)
+        >>> "grains. Their boundaries are" in series.segment_grains().summary()
+        True
         """
         drift = self.correct_drift() if drift is None else drift
         series = read_series(self)
@@ -327,6 +367,13 @@ class ASSBSTEMSeries(Signal2D):
         ------
         AssbValueError
             If there are fewer than four frames with a position, or the field that all show is too small.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
+        >>> series, truth = simulate_series(SeriesConditions(frames=4, size=176, oversampling=2), seed=1)
+        >>> series.find_cracks().summary().splitlines()[0]
+        'No crack is found (alpha = 0.05).'
         """
         drift = self.correct_drift() if drift is None else drift
         series = read_series(self)
@@ -369,6 +416,13 @@ class ASSBSTEMSeries(Signal2D):
         ------
         AssbValueError
             If the regions take the whole field, or there are fewer than ten frames.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
+        >>> series, truth = simulate_series(SeriesConditions(frames=10, size=96), seed=1)
+        >>> series.region_contrast({"secondary": truth.bright}).summary().splitlines()[0]
+        'The contrast of no region changes at once (alpha = 0.05).'
         """
         drift = self.correct_drift() if drift is None else drift
         series = read_series(self)
@@ -459,7 +513,15 @@ def _origin(line: Crack, regions: Mapping[str, np.ndarray]) -> str:
 
 
 class LazyASSBSTEMSeries(ASSBSTEMSeries, LazySignal2D):
-    """A series whose frames stay on disk until they are needed."""
+    """A series whose frames stay on disk until they are needed.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
+    >>> series, truth = simulate_series(SeriesConditions(frames=3, size=96), seed=1)
+    >>> type(series.as_lazy()).__name__
+    'LazyASSBSTEMSeries'
+    """
 
 
 def load_series(
