@@ -12,6 +12,7 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from hyperspy.signals import LazySignal1D, Signal1D
 
 from hyperspy_assb.echem.beam_change import compare_beam
@@ -72,7 +73,7 @@ class ASSBVoltammogram(Signal1D):
         return datetime.fromisoformat(text) if text else None
 
     @property
-    def sweeps(self) -> Any:
+    def sweeps(self) -> pd.DataFrame:
         """Table of the sweeps: from and to (V), rate (V/s), beginning and end (s), points, and how many of them are
         measurements.
 
@@ -81,8 +82,6 @@ class ASSBVoltammogram(Signal1D):
         AssbValueError
             If there is no sweep.
         """
-        import pandas as pd
-
         swept = self._swept()
         log = swept.log
         rows = [

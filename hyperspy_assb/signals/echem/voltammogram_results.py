@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hyperspy.api as hs
 import numpy as np
@@ -16,6 +16,9 @@ from hyperspy_assb.echem.peaks import Peak, SweepSearch
 from hyperspy_assb.echem.resistance import Line
 from hyperspy_assb.signals.region_mask import Names
 from hyperspy_assb.signals.result import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _BENT = 3.0
 """Standard errors of curvature from which on a resistance is said to be that of a line through a curve."""
@@ -136,7 +139,7 @@ class Resistance(OfVoltammogram):
         )
         return "\n".join((*lines, *self.notes))
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Plot the curve with the lines.
 
         Parameters
@@ -205,7 +208,7 @@ class Capacitance(OfVoltammogram):
         ]
         return "\n".join((*lines, "Reactions that differ between the directions count as capacitance.", *self.notes))
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Plot the curve with the lines.
 
         Parameters
@@ -293,7 +296,7 @@ class VoltammogramPeaks(OfVoltammogram):
             ]
         return "\n".join((*lines, *self.notes))
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Plot the curve with its peaks.
 
         Parameters
@@ -383,7 +386,7 @@ class BeamComparison(OfVoltammogram):
             lines.append("The beam was switched once within the sweeps: a slow change of the cell looks the same.")
         return "\n".join((*lines, *self.notes))
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Plot the current against time with the intervals.
 
         Parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hyperspy.api as hs
 import numpy as np
@@ -12,6 +12,9 @@ import pandas as pd
 from hyperspy_assb.series.frame_series import FloatArray
 from hyperspy_assb.series.region_contrast import Lead, Step
 from hyperspy_assb.signals.series.grain_series import OfSeries
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +72,7 @@ class ContrastSeries(OfSeries):
                 )
         return "\n".join((*lines, *self.notes))
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Plot the contrast of the regions against time, with its steps.
 
         Parameters

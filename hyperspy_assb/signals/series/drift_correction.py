@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import hyperspy.api as hs
 import numpy as np
+from hyperspy.signals import BaseSignal, Signal2D
 
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.series.drift.mean_alignment import Drift, FrameStatus, shift_frame
 from hyperspy_assb.signals.result import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,17 +61,17 @@ class DriftCorrection(Result):
         }
 
     @cached_property
-    def status(self) -> Any:
+    def status(self) -> BaseSignal:
         """:class:`~hyperspy_assb.series.drift.mean_alignment.FrameStatus` as integers."""
         return self._map(self.found.status, "Status of the frames")
 
     @cached_property
-    def mean(self) -> Any:
+    def mean(self) -> Signal2D:
         """Mean of the placed frames as an image; NaN where fewer than half of them were."""
-        return hs.signals.Signal2D(self.found.mean.copy())
+        return Signal2D(self.found.mean.copy())
 
     @property
-    def series(self) -> Any:
+    def series(self) -> Signal2D:
         """A copy of the series with every frame moved back, for the eye.
 
         Its pixels are interpolated, so their noise is correlated: measure on the series itself.
@@ -83,7 +86,7 @@ class DriftCorrection(Result):
             raise AssbValueError("A result from a file holds no frames: use apply(series).")
         return self.apply(source)
 
-    def apply(self, series: Any) -> Any:
+    def apply(self, series: Signal2D) -> Signal2D:
         """Move the frames of a series back, for the eye; see :attr:`series`.
 
         Parameters
@@ -134,7 +137,7 @@ class DriftCorrection(Result):
                 lines.append(f"{frames.size} frames have no position ({member.name.lower()}): {shown}.")
         return "\n".join((*lines, *self.notes))
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Plot the shifts with their errors against time.
 
         Parameters

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import hyperspy.api as hs
 import numpy as np
 import pandas as pd
+from hyperspy.signals import Signal2D
 
 from hyperspy_assb.series.frame_series import FloatArray
 from hyperspy_assb.series.grains.boundary_width import BoundaryWidths
 from hyperspy_assb.series.grains.grain_labels import GrainMap
 from hyperspy_assb.signals.region_mask import Names
 from hyperspy_assb.signals.result import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _MISFIT = 1.5
 
@@ -92,9 +95,9 @@ class GrainSeries(OfSeries):
     boundaries: BoundaryWidths = field(repr=False)
 
     @property
-    def labels(self) -> Any:
+    def labels(self) -> Signal2D:
         """Grain of each pixel from 1, in the place of the first frame, as an image."""
-        return hs.signals.Signal2D(self.grains.labels)
+        return Signal2D(self.grains.labels)
 
     @property
     def growth(self) -> tuple[float, float]:
@@ -133,7 +136,7 @@ class GrainSeries(OfSeries):
             )
         return "\n".join((*lines, *self.notes))
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Plot the boundary area against time, with the potential.
 
         Parameters
