@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -61,8 +62,9 @@ class OfVoltammogram(Result):
             return super().to_dataframe(region, names=names)
         return pd.DataFrame(list(self._rows()))
 
+    @abstractmethod
     def _rows(self) -> Sequence[Mapping[str, Any]]:
-        raise NotImplementedError
+        """Rows of the table."""
 
     def _shown(self) -> Any:
         axes = [{"name": "time", "axis": self.time, "units": "s", "navigate": False}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +62,9 @@ class OfSeries(Result):
             return super().to_dataframe(region, names=names)
         return self._table()
 
+    @abstractmethod
     def _table(self) -> pd.DataFrame:
-        raise NotImplementedError
+        """Rows of the table."""
 
     def _frame_columns(self) -> dict[str, Any]:
         columns: dict[str, Any] = {"time (s)": self.time}
