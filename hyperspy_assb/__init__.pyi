@@ -4,6 +4,7 @@ from .models.lmfit_bridge import to_lmfit
 from .reference.materials import add_materials, electrodes, materials
 from .signals.acom.phase_comparison import compare_phases
 from .signals.acom.signal import load_patterns
+from .signals.echem.signal import load_voltammogram
 from .signals.eds.signal import load_eds_spectrum_image
 from .signals.eels.signal import load_spectrum_image
 from .signals.fits.fit_comparison import compare_fits
@@ -11,6 +12,7 @@ from .signals.fits.multifit import multifit
 from .signals.fits.precision import predict_precision
 from .signals.fits.residuals import plot_residuals
 from .signals.result import load
+from .signals.series.signal import load_series
 
 __version__: str
 
@@ -27,7 +29,9 @@ __all__ = [
     "load",
     "load_eds_spectrum_image",
     "load_patterns",
+    "load_series",
     "load_spectrum_image",
+    "load_voltammogram",
     "materials",
     "models",
     "multifit",

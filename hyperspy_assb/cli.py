@@ -278,6 +278,35 @@ def compare(
 @app.command(
     epilog="""[bold]Examples[/bold]
 
+assb series movie.emd --log cv.mpt --out series
+
+assb series stack.tif --interval 2.5 --out series --film"""
+)
+def series(
+    file: Annotated[Path, typer.Argument(help="Series of STEM images: frames against time.")],
+    out: Out,
+    log: Annotated[Path | None, typer.Option(help="Log of the potentiostat or biasing holder.")] = None,
+    offset: Annotated[
+        str,
+        typer.Option(help="Time of the log in s when the series begins; stamps: from both files; steps: of the beam."),
+    ] = "stamps",
+    interval: Annotated[float | None, typer.Option(help="s between frames, where the file does not say.")] = None,
+    film: Annotated[bool, typer.Option(help="Write an annotated film (needs the extra series).")] = False,
+    force: Force = False,
+) -> None:
+    """Measure drift, boundaries and cracks in a series of images, against time and potential."""
+    with _one_line_failure(), _progress() as stage, whole_folder(out, force=force, inputs=[file]) as folder:
+        with _quiet_imports():
+            from hyperspy_assb.report.series import analyse_series
+        findings, messages = analyse_series(
+            file, folder, log=log, offset=offset, interval=interval, film=film, stage=stage
+        )
+    _finish(out, findings, messages)
+
+
+@app.command(
+    epilog="""[bold]Examples[/bold]
+
 assb index scan.blo --phases lfp,fp,lagp --out maps
 
 assb index scan.mib --phases lfp,fp,lagp,mine.cif --out maps --scale 0.012 --centre 128,130 --beam-energy 200

@@ -146,6 +146,16 @@ CITATIONS: Mapping[str, Citation] = {
         "10.1111/j.1365-2818.2006.01549.x",
         "composition and mass thickness from X-ray lines by zeta factors",
     ),
+    "gauss_newton": Citation(
+        "S. Baker and I. Matthews, Int. J. Comput. Vis. 56, 221 (2004)",
+        "10.1023/B:VISI.0000011205.11775.fd",
+        "frames of a series placed against their mean",
+    ),
+    "current_noise": Citation(
+        "H. D. Patterson and R. Thompson, Biometrika 58, 545 (1971)",
+        "10.1093/biomet/58.3.545",
+        "the share of 1/f noise in a current by restricted maximum likelihood",
+    ),
     "registration": Citation(
         "M. Guizar-Sicairos, S. T. Thurman and J. R. Fienup, Opt. Lett. 33, 156 (2008)",
         "10.1364/OL.33.000156",
