@@ -337,7 +337,7 @@ class _Electrons:
         return np.asarray(np.exp(-0.5 * (away / (BEAM_NEAR * min(diffuse.shape))) ** 2))
 
     def _beam(self, regions: NDArray[np.int64], height: FloatArray) -> int:
-        """The direct beam: of the bright places the one of most counts near the middle of the diffuse ones; 0 if none."""
+        """The direct beam: of the bright places the one of most counts near the middle of the diffuse; 0 if none."""
         near = self._near_the_beam()
         sums = np.bincount(regions.ravel(), (np.sqrt(np.maximum(height, 0.0)) * near).ravel())
         sums[0] = -1.0
