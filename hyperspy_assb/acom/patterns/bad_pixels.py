@@ -31,6 +31,8 @@ DEAD_COUNTS = 16.0
 """Electrons that the neighbours of a silent pixel have in all patterns together: it would have some of them."""
 DIM = 0.5
 """Share of the darkest of its neighbours below which a pixel is dim: no pattern has a hole as small as that."""
+FEWEST_LEVELS = 15
+"""Largest value of a counter of 4 bits: patterns that reach no farther do not tell of a limit."""
 SATURATED_RING = 0.05
 """Share of the largest value of the type that pixels about a saturated beam reach; those about marked ones are dark."""
 LINE_PARTS = 2
@@ -176,15 +178,15 @@ def marked_pixels(patterns: NDArray[Any]) -> NDArray[np.bool_]:
         marked |= ~np.isfinite(patterns).all(axis=0)
     else:
         limits = np.iinfo(patterns.dtype)
-        marked |= _at_top(patterns, limits.max)
+        marked |= _often(patterns, limits.max)
         if patterns.dtype.kind == "i":
             marked |= (patterns == limits.min).any(axis=0)
+    saturated = saturated_pixels(patterns)
+    marked &= ~saturated
     if len(patterns) < FEWEST_PATTERNS:
         return marked
     low = patterns.min(axis=0)
-    constant = low == patterns.max(axis=0)
-    if patterns.dtype.kind in "iu":
-        constant &= low < np.iinfo(patterns.dtype).max
+    constant = (low == patterns.max(axis=0)) & ~saturated
     if constant.any() and not (constant | marked).all():
         # Where there are few electrons, many pixels always have the value of none, as pixels beside them often have.
         none = np.quantile(low[~constant & ~marked], NO_ELECTRON)
@@ -192,20 +194,34 @@ def marked_pixels(patterns: NDArray[Any]) -> NDArray[np.bool_]:
     return marked
 
 
-def _at_top(patterns: NDArray[Any], top: int) -> NDArray[np.bool_]:
-    """Pixels at the largest value of the type in half of the patterns, but for a direct beam that saturates them."""
-    fewest = len(patterns) // 2 if len(patterns) >= FEWEST_PATTERNS else len(patterns)
-    at_top = np.count_nonzero(patterns == top, axis=0) >= fewest
+def saturated_pixels(patterns: NDArray[Any]) -> NDArray[np.bool_]:
+    """Pixels that a direct beam saturates in half of the patterns: at the end of the type, or of a counter of few bits.
+
+    Pixels about them are bright, unlike those about a pixel that is marked by the same value.
+    """
+    found = np.zeros(patterns.shape[1:], dtype=bool)
+    if patterns.dtype.kind not in "iu" or not patterns.size:
+        return found
+    top = int(patterns.max())
+    if top < FEWEST_LEVELS or (top + 1) & top:
+        return found
+    at_top = _often(patterns, top)
     if not at_top.any():
-        return at_top
+        return found
     regions, count = label(at_top, structure=np.ones((3, 3)))
     mean = patterns.mean(axis=0)
     for number in range(1, count + 1):
         inside = regions == number
         ring = binary_dilation(inside, np.ones((3, 3))) & ~at_top
         if ring.any() and mean[ring].mean() > SATURATED_RING * top:
-            at_top[inside] = False
-    return at_top
+            found |= inside
+    return found
+
+
+def _often(patterns: NDArray[Any], value: int) -> NDArray[np.bool_]:
+    """Pixels of a value in half of the patterns; in all, of a few."""
+    fewest = len(patterns) // 2 if len(patterns) >= FEWEST_PATTERNS else len(patterns)
+    return np.asarray(np.count_nonzero(patterns == value, axis=0) >= fewest)
 
 
 class _Electrons:
@@ -224,9 +240,8 @@ class _Electrons:
         self.bad = bad
         self.mean = np.where(bad, np.nan, total / count)
         self.variance = np.maximum(np.where(bad, np.nan, squares / count) - self.mean**2, 0.0) * count / (count - 1)
-        top = np.iinfo(patterns.dtype).max if patterns.dtype.kind in "iu" else np.inf
         # Where a direct beam saturates the camera, it is always the same.
-        self.constant = (low == high) & ~bad & (low < (top - zero) / gain)
+        self.constant = (low == high) & ~bad & ~saturated_pixels(patterns)
         self._lonely, self._hits = lonely, hits
         # What is there in most of the patterns: not a beam or a spot that is elsewhere in others.
         some = patterns[:: max(count // MEDIAN_PATTERNS, 1)].astype(np.float32)

@@ -92,7 +92,12 @@ class PatternScan:
             )
 
     def examined(self) -> PatternScan:
-        """The scan with what its detector did put right in all blocks, found on a sample of the patterns."""
+        """The scan with what its detector did put right in all blocks, found on a sample of the patterns.
+
+        Frames that are too small to be patterns are taken as they are.
+        """
+        if min(self.frame) < LEAST_PIXELS:
+            return self
         return replace(self, detector=examine_detector(self.sample(JUDGED), given=self.mask))
 
     def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[slice, slice, NDArray[np.generic]]]:
