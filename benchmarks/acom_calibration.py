@@ -23,7 +23,7 @@ import numpy as np  # noqa: E402
 
 from hyperspy_assb.acom import simulate_bank  # noqa: E402
 from hyperspy_assb.acom.templates.bank import TemplateBank  # noqa: E402
-from hyperspy_assb.simulation import simulate_patterns  # noqa: E402
+from hyperspy_assb.simulation import PatternOptions, simulate_patterns  # noqa: E402
 from hyperspy_assb.simulation.acom.conditions import DiffractionConditions  # noqa: E402
 from hyperspy_assb.simulation.acom.scan import patterns_to_signal  # noqa: E402
 
@@ -57,7 +57,7 @@ def one(seed: int, mixture: str, bank: TemplateBank, arguments: argparse.Namespa
         rng,
         phase=phases,
         thickness=rng.uniform(40.0, 100.0, count),
-        shift=rng.normal(0.0, 0.15, (count, 2)),
+        options=PatternOptions(shift=rng.normal(0.0, 0.15, (count, 2))),
     )
     side = int(np.sqrt(count))
     signal = patterns_to_signal(data.reshape(side, side, *data.shape[1:]), conditions)

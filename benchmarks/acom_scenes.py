@@ -11,7 +11,7 @@ from hyperspy_assb.acom.crystals.disorientation import symmetry_of
 from hyperspy_assb.acom.crystals.frames import multiply
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.templates.bank import TemplateBank
-from hyperspy_assb.simulation import simulate_patterns
+from hyperspy_assb.simulation import PatternOptions, simulate_patterns
 from hyperspy_assb.simulation.acom.conditions import DiffractionConditions
 
 NAMES = ("LiFePO4", "FePO4")
@@ -92,8 +92,10 @@ def scene(
         rng,
         phase=phase,
         thickness=thickness,
-        shift=rng.normal(0.0, 0.15, (count, 2)),
-        strain=None if strain is None else np.repeat(np.asarray(strain)[:, None], layers, axis=1),
+        options=PatternOptions(
+            shift=rng.normal(0.0, 0.15, (count, 2)),
+            strain=None if strain is None else np.repeat(np.asarray(strain)[:, None], layers, axis=1),
+        ),
     )
     column, row = settings.direct_beam_position
     geometry = PatternGeometry(scale=settings.scale, centre=(float(column), float(row)))

@@ -171,14 +171,14 @@ def truth(data: Path) -> Iterator[Row]:
     sigma = 0.25 / np.sqrt(8 * np.log(2))
     narrow = np.exp(-0.5 * (grid.loss / sigma) ** 2)
     sharp = type(shape)(narrow / narrow.sum(), 0.25)
-    for name, resolution in (("at the resolution of the zero loss", shape), ("at 0.25 eV", sharp)):
+    for name, resolution in (("at the resolution of the zero-loss peak", shape), ("at 0.25 eV", sharp)):
         found = estimate_single_scattering(counts, energy, centre, shape, resolution=resolution)
         got = found.distribution[0] * incident
         size, above = found.loss.size, found.loss > 3 * shape.fwhm
         shown = grid.back(np.fft.rfft(resolution.values) * grid.transform(known))[:size]
         for against, values in (("the truth so broadened", shown), ("the truth", known[:size])):
             error = 100 * np.abs(got - values)[above].max() / values.max()
-            # A blunt answer beside a sharp one differs by what the zero loss broadens: no bar.
+            # A blunt answer beside a sharp one differs by what the zero-loss peak broadens: no bar.
             judged = resolution is sharp or values is shown
             bar = "<= 2 %" if judged else ""
             yield f"truth, {name}, against {against}", f"{error:.2f} % of its maximum", bar, error <= 2 or not judged

@@ -1,4 +1,4 @@
-"""x of LixFePO4 against its truth: bias, scatter over the Cramér-Rao bound, and coverage, in bins of the true x.
+"""Lithiated fraction against its truth: bias, scatter over the Cramér-Rao bound, and coverage, in bins of the truth.
 
 Every seed draws new references and new test pixels. One thing at a time leaves the usual scene: 1e6 electrons in a
 spectrum, t/lambda 0.2 to 1.0, 30 to 100 % electrode, 0.2 eV channels, 0.8 eV resolution.
@@ -19,8 +19,7 @@ import numpy as np
 import pandas as pd
 from delithiation_scene import BINS, Scene, bound
 
-from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
-from hyperspy_assb.eels.delithiation.quantification import METHODS
+from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus
 from hyperspy_assb.simulation import EELSConditions
 from hyperspy_assb.simulation.conditions import Detector
 
@@ -77,8 +76,8 @@ def run(scene: Scene, seed: int) -> pd.DataFrame:
     found = scene.signal(scene.draw(columns, rng)).quantify_delithiation(standard, show_progressbar=False)
     seconds = time.perf_counter() - start
     best, rows = bound(scene, columns), []
-    for method in METHODS:
-        own = found.select(method)
+    for method in found.methods:
+        own = found.with_method(method)
         status = own.status.data
         rows.append(
             pd.DataFrame(
@@ -86,9 +85,9 @@ def run(scene: Scene, seed: int) -> pd.DataFrame:
                     "seed": seed,
                     "method": method,
                     "truth": x,
-                    "x": own.x.data,
-                    "std": own.x_std.data,
-                    "systematic": own.x_systematic.data,
+                    "x": own.fraction.data,
+                    "std": own.fraction_std.data,
+                    "systematic": own.fraction_systematic.data,
                     "bound": best,
                     "flagged": (status != DelithiationStatus.QUANTIFIED) & np.isfinite(own.x.data),
                     "seconds": seconds,

@@ -50,7 +50,7 @@ def null_images(seed: int) -> pd.DataFrame:
         for image in range(IMAGES_A_STANDARD):
             own = slice(image * IMAGE**2, (image + 1) * IMAGE**2)
             finds = find_excess(found.significance[own]).found
-            rows.append({"image": name, "finds": int(finds.sum()), "answered": np.isfinite(found.x[own]).mean()})
+            rows.append({"image": name, "finds": int(finds.sum()), "answered": np.isfinite(found.fraction[own]).mean()})
     return pd.DataFrame(rows)
 
 

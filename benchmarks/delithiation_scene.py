@@ -88,11 +88,11 @@ class Scene:
         """Counts as a signal."""
         return spectra_to_signal(counts, self.conditions, signal_type="EELS_ASSB")
 
-    def draw_references(self, rng: np.random.Generator):
-        """A signal of pure pixels of all phases and of vacuum, and their masks."""
+    def draw_references(self, rng: np.random.Generator, *, thickness: tuple[float, float] = (0.15, 1.3)):
+        """A signal of pure pixels of all phases, of a range of t/lambda, and of vacuum, and their masks."""
         n, counts, labels = self.references, [], []
         for name in self.phases:
-            counts.append(self.draw(self.scale({name: np.ones(n)}, rng.uniform(0.15, 1.3, n), rng), rng))
+            counts.append(self.draw(self.scale({name: np.ones(n)}, rng.uniform(*thickness, n), rng), rng))
             labels += [name] * n
         counts.append(self.draw({self.couple[0]: np.zeros(n // 2)}, rng))
         labels += ["vacuum"] * (n // 2)

@@ -31,9 +31,9 @@ from hyperspy_assb.simulation import (
     InterfaceOptions,
     InterfaceScene,
     XRayConditions,
+    edx_to_signal,
+    simulate_edx,
     simulate_interface,
-    simulate_xrays,
-    xrays_to_signal,
 )
 
 LEVELS = (500.0, 2000.0, 20000.0)
@@ -175,8 +175,8 @@ def speed(report: Report, quick: bool) -> None:
     ours_n, peer_n = (256, 16) if quick else (1024, 64)
     conditions = XRayConditions(counts_per_channel=1.0)
     columns = {"LiFePO4": 40.0, "LAGP": 40.0, "Li3V2(PO4)3": 20.0, "carbon": np.full((ours_n,), 10.0)}
-    counts = simulate_xrays(columns, conditions, np.random.default_rng(5)).reshape(16, -1, conditions.n_channels)
-    signal = xrays_to_signal(counts, conditions, pixel_size=5.0, signal_type="EDS_TEM_ASSB")
+    counts = simulate_edx(columns, conditions, np.random.default_rng(5)).reshape(16, -1, conditions.n_channels)
+    signal = edx_to_signal(counts, conditions, pixel_size=5.0, signal_type="EDS_TEM_ASSB")
     methods.line_counts(signal.inav[:4, :4])
     start = time.perf_counter()
     ours = methods.line_counts(signal)

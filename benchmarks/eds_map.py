@@ -1,4 +1,4 @@
-"""A large X-ray map that is read lazily: time and memory of the counts of every line.
+"""A large EDX map that is read lazily: time and memory of the counts of every line.
 
 Writes the map block by block, opens it lazily in a new process and measures it there.
 
@@ -28,7 +28,7 @@ def write(path: Path, size: int) -> None:
     from eds_scene import Scene
     from fit_engine_scenes import quiet
 
-    from hyperspy_assb.simulation import simulate_xrays, xrays_to_signal
+    from hyperspy_assb.simulation import edx_to_signal, simulate_edx
 
     quiet()
     scene = Scene(pixels=(BLOCK, BLOCK))
@@ -38,12 +38,12 @@ def write(path: Path, size: int) -> None:
     def block(block_info=None) -> np.ndarray:
         where = block_info[None]
         rng = np.random.default_rng([3, *where["chunk-location"]])
-        return simulate_xrays(scene.columns(rng), conditions, rng).astype(np.uint16)
+        return simulate_edx(scene.columns(rng), conditions, rng).astype(np.uint16)
 
     chunks = da.core.normalize_chunks((BLOCK, BLOCK, conditions.n_channels), (size, size, conditions.n_channels))
     data = da.map_blocks(block, chunks=chunks, dtype=np.uint16, meta=np.empty((0, 0, 0), np.uint16))
     first = np.zeros((1, 1, conditions.n_channels), np.uint16)
-    signal = xrays_to_signal(first, conditions, pixel_size=5.0, signal_type="EDS_TEM_ASSB").as_lazy()
+    signal = edx_to_signal(first, conditions, pixel_size=5.0, signal_type="EDS_TEM_ASSB").as_lazy()
     lazy = signal._deepcopy_with_new_data(data)
     lazy.axes_manager.navigation_axes[0].size = lazy.axes_manager.navigation_axes[1].size = size
     lazy.save(path, chunks=(BLOCK, BLOCK, conditions.n_channels), show_progressbar=False)

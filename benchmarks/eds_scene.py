@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from hyperspy_assb.simulation import XRayConditions, simulate_xrays, true_k_factors, xrays_to_signal
+from hyperspy_assb.simulation import XRayConditions, edx_to_signal, simulate_edx, true_k_factors
 from hyperspy_assb.simulation.eds.column_spectra import expected_spectra, exposure, with_contamination
 from hyperspy_assb.simulation.eds.physics import areal_densities, lines, x_ray_elements
 from hyperspy_assb.simulation.eds.signals import CELL_ELEMENTS, FOREIGN_ELEMENTS, XRayTruth
@@ -74,8 +74,8 @@ class Scene:
     def draw(self, columns: dict[str, np.ndarray], rng: np.random.Generator, *, signal_type: str = "EDS_TEM_ASSB"):
         """One noisy map as a signal, and its truth."""
         conditions, electrons = self.fixed(columns)
-        counts = simulate_xrays(columns, conditions, rng)
-        signal = xrays_to_signal(counts, conditions, pixel_size=5.0, signal_type=signal_type)
+        counts = simulate_edx(columns, conditions, rng)
+        signal = edx_to_signal(counts, conditions, pixel_size=5.0, signal_type=signal_type)
         atoms = with_contamination(areal_densities(columns), conditions)
         return signal, XRayTruth.from_columns(columns, atoms, electrons)
 

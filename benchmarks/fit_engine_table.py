@@ -145,7 +145,7 @@ def median_seconds(call: Callable[[], object], repeats: int, before: Callable[[]
 def ours(model: Any, workers: int = 2, loss: str = "ML-poisson") -> Any:
     """Our engine on a HyperSpy model."""
     import hyperspy_assb
-    from hyperspy_assb.fitting.solver.spectra_fit import SolverOptions
+    from hyperspy_assb.models.multifit import FitOptions
 
-    options = SolverOptions(workers=workers)
+    options = FitOptions(workers=workers)
     return hyperspy_assb.multifit(model, loss_function=loss, options=options, show_progressbar=False)

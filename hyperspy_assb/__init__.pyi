@@ -1,14 +1,12 @@
-from . import acom, components, models, plotting, provenance, reference, signals, simulation
+from . import acom, components, errors, models, plotting, provenance, reference, signals, simulation
 from .models.lmfit_bridge import to_lmfit
-from .models.multifit import multifit
 from .reference.materials import add_materials, electrodes, materials
 from .signals.acom.phase_comparison import compare_phases
 from .signals.acom.signal import load_patterns
 from .signals.eds.signal import load_eds_spectrum_image
-from .signals.eels.delithiation import load_delithiation
-from .signals.eels.low_loss_comparison import load_comparison
 from .signals.eels.signal import load_spectrum_image
 from .signals.fits.fit_comparison import compare_fits
+from .signals.fits.multifit import multifit
 from .signals.fits.precision import predict_precision
 from .signals.fits.residuals import plot_residuals
 from .signals.result import load
@@ -23,9 +21,8 @@ __all__ = [
     "compare_phases",
     "components",
     "electrodes",
+    "errors",
     "load",
-    "load_comparison",
-    "load_delithiation",
     "load_eds_spectrum_image",
     "load_patterns",
     "load_spectrum_image",

@@ -18,8 +18,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.text import Text
 
 from hyperspy_assb import __version__
-from hyperspy_assb.report.output import OutputError, check_target, whole_folder
-from hyperspy_assb.report.recipe import Recipe, UsageError, parse_elements, read_recipe
+from hyperspy_assb.errors import AssbFileNotFoundError
+from hyperspy_assb.report.output import OutputError, check_target, recorded_warnings, whole_folder
+from hyperspy_assb.report.recipe import Recipe, UsageError, parse_elements, parse_phases, read_recipe
 
 
 class _OneLineErrors(typer.core.TyperGroup):
@@ -71,6 +72,12 @@ assb index scan.blo --phases lfp,fp,lagp --out maps""",
 )
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the result; written whole or not at all.")]
+Materials = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--materials", help="TOML table of materials and electrodes of your own, as mine.toml; repeated for several."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace the folder once the new result is whole.")]
 
 
@@ -123,11 +130,14 @@ assb fit aluminium.dm3 --out result --elements Al --valence plasmon
 
 assb fit edx.emd --out edx --thickness 100 --k-factors factors.csv
 
+assb fit edx.emd --out edx --materials mine.toml --phases NMC811,argyrodite,carbon --k-factors factors.csv
+
 assb fit *.dm4 --out results --recipe recipe.toml
 
-A recipe holds [bold]elements[/bold] (a list), [bold]valence[/bold], [bold]references[/bold] (the name of a file,
-or a table of boxes by phase), [bold]thickness[/bold], [bold]k_factors[/bold] (the name of a file),
-[bold]absorption[/bold] and [bold]correct_energy[/bold] (true or false); options given here come before it."""
+A recipe holds [bold]elements[/bold] and [bold]phases[/bold] (lists), [bold]valence[/bold],
+[bold]references[/bold] (the name of a file, or a table of boxes by phase), [bold]thickness[/bold],
+[bold]k_factors[/bold] (the name of a file), [bold]absorption[/bold] and [bold]correct_energy[/bold] (true or false);
+options given here come before it."""
 )
 def fit(
     files: Annotated[list[Path], typer.Argument(help="Spectrum images in any format that HyperSpy reads.")],
@@ -135,10 +145,15 @@ def fit(
     elements: Annotated[
         str | None,
         typer.Option(
-            help="Elements whose edges are fitted, as Li,Fe,P,O (the default); of X-rays, those that are looked for, "
+            help="Elements whose edges are fitted, as Li,Fe,P,O (the default); of EDX, those that are looked for, "
             "by default those of the cell and of its preparation."
         ),
     ] = None,
+    phases: Annotated[
+        str | None,
+        typer.Option(help="EDX: materials that are looked for, as LiFePO4,LAGP,carbon; by default those of the cell."),
+    ] = None,
+    materials: Materials = None,
     valence: Annotated[str | None, typer.Option(help="continuum (the default), or plasmon for simple metals.")] = None,
     references: Annotated[
         list[str] | None,
@@ -148,22 +163,22 @@ def fit(
         ),
     ] = None,
     thickness: Annotated[
-        float | None, typer.Option(help="X-rays: mean thickness in nm, where the file does not hold what tells it.")
+        float | None, typer.Option(help="EDX: mean thickness in nm, where the file does not hold what tells it.")
     ] = None,
     k_factors: Annotated[
-        Path | None, typer.Option(help="X-rays: table of Cliff-Lorimer factors (line, factor, uncertainty).")
+        Path | None, typer.Option(help="EDX: table of Cliff-Lorimer factors (line, factor, uncertainty).")
     ] = None,
     absorption: Annotated[
-        bool | None, typer.Option(help="X-rays: correct for absorption in the specimen (the default).")
+        bool | None, typer.Option(help="EDX: correct for absorption in the specimen (the default).")
     ] = None,
     correct_energy: Annotated[
         bool | None,
-        typer.Option("--correct-energy", help="X-rays: correct energy axis and resolution by the lines first."),
+        typer.Option("--correct-energy", help="EDX: correct energy axis and resolution by the lines first."),
     ] = None,
     recipe: Annotated[Path | None, typer.Option(help="TOML file of what the options above say.")] = None,
     force: Force = False,
 ) -> None:
-    """Fit every pixel of low-loss spectrum images, and quantify delithiation where references are named; of X-ray maps,
+    """Fit every pixel of low-loss spectrum images, and quantify delithiation where references are named; of EDX maps,
     quantify elements and phases.
 
     Several files are written to a folder each, under the name of the file; those that fail do not stop the others.
@@ -172,6 +187,7 @@ def fit(
         options = {} if recipe is None else read_recipe(recipe)
         given = {
             "elements": parse_elements(elements),
+            "phases": parse_phases(phases),
             "valence": valence,
             "references": tuple(references) if references else None,
             "thickness": thickness,
@@ -184,6 +200,7 @@ def fit(
     except UsageError as error:
         raise typer.BadParameter(str(error)) from None
     with _one_line_failure():
+        _add_materials(materials)
         for target in targets.values():
             check_target(target, force=force, inputs=files)
     failed = False
@@ -202,15 +219,13 @@ def _fit_one(file: Path, target: Path, plan: Recipe, *, force: bool, inputs: lis
     with _progress(file.name) as stage, whole_folder(target, force=force, inputs=inputs) as folder:
         stage("read", 0, 0)
         if not file.exists():  # before the imports, which take seconds
-            raise FileNotFoundError(f"There is no file {file}.")
+            raise AssbFileNotFoundError(f"There is no file {file}.")
         with _quiet_imports():
-            from hyperspy_assb.report.fits import fit_low_loss, fit_xrays
+            from hyperspy_assb.report.fits import fit_edx, fit_low_loss
             from hyperspy_assb.signals.loading import load_spectra
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
+        with recorded_warnings() as read:
             signal = load_spectra(file)
-        read = tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
-        steps = fit_xrays if signal.metadata.Signal.signal_type == "EDS_TEM_ASSB" else fit_low_loss
+        steps = fit_edx if signal.metadata.Signal.signal_type == "EDS_TEM_ASSB" else fit_low_loss
         analysis = steps(signal, plan, folder, stage, files=[file], earlier_warnings=read)
         stage("write", 1, 1)
     _finish(target, analysis.findings, analysis.warnings)
@@ -233,7 +248,7 @@ def compare(
     ] = None,
     bias: Annotated[str | None, typer.Option(help="Potential of each state in V, as 0,2,4.")] = None,
     zero_loss: Annotated[
-        str, typer.Option(help="common: one zero loss for all states; each: one for each, if resolutions differ.")
+        str, typer.Option(help="common: one zero-loss peak for all states; each: one for each, if resolutions differ.")
     ] = "common",
     normalisation: Annotated[str, typer.Option(help="Measure of thickness: log_ratio, area or none.")] = "log_ratio",
     permutations: Annotated[int, typer.Option(min=19, help="Permutations of blocks of pixels.")] = 999,
@@ -251,7 +266,7 @@ def compare(
     with _one_line_failure(), _progress() as stage, whole_folder(out, force=force, inputs=files) as folder:
         for file in files:
             if not file.exists():  # before the imports, which take seconds
-                raise FileNotFoundError(f"There is no file {file}.")
+                raise AssbFileNotFoundError(f"There is no file {file}.")
         stage("read", 0, len(files))
         with _quiet_imports():
             from hyperspy_assb.eels.comparison.options import ComparisonOptions
@@ -264,7 +279,7 @@ def compare(
         stage("write", 0, 0)
         write_comparison(result, folder, messages, files)
         stage("write", 1, 1)
-    _finish(out, result.conclusions, messages)
+    _finish(out, result.summary().splitlines(), [m for m in messages if m not in result.notes])
 
 
 @app.command(
@@ -276,13 +291,17 @@ assb index scan.mib --phases lfp,fp,lagp,mine.cif --out maps --scale 0.012 --cen
 
 assb index scan.hspy --phases lfp,fp --out maps --no-calibrate
 
-Phases are [bold]lfp, fp, lagp, lvp[/bold], or paths of CIFs. The scan is read block by block: it need not fit in
+assb index scan.blo --materials mine.toml --phases NMC811,lagp --out maps
+
+Phases are materials that have a crystal structure ([bold]lfp, fp, lagp, lvp[/bold], and your own of
+[bold]--materials[/bold]), or paths of CIFs. The scan is read block by block: it need not fit in
 memory."""
 )
 def index(
     file: Annotated[Path, typer.Argument(help="4D-STEM scan in any format that HyperSpy reads.")],
     phases: Annotated[str, typer.Option(help="Phases that are offered, as lfp,fp,lagp, or paths of CIFs.")],
     out: Out,
+    materials: Materials = None,
     scale: Annotated[float | None, typer.Option(help="1/Å per pixel, where the file does not state it.")] = None,
     centre: Annotated[str | None, typer.Option(help="Column and row of the direct beam in pixels, as 128,130.")] = None,
     scan_rotation: Annotated[
@@ -313,8 +332,9 @@ def index(
     }
     with _one_line_failure(), _progress(file.name) as stage, whole_folder(out, force=force, inputs=[file]) as folder:
         stage("read", 0, 0)
+        _add_materials(materials)
         if not file.exists():  # before the imports, which take seconds
-            raise FileNotFoundError(f"There is no file {file}.")
+            raise AssbFileNotFoundError(f"There is no file {file}.")
         with _quiet_imports():
             from hyperspy_assb.report.orientations import analyse_orientations, read_patterns, write_orientations
         signal, messages = read_patterns(file, settings=settings)
@@ -331,6 +351,15 @@ def index(
         write_orientations(analysis, folder)
         stage("write", 1, 1)
     _finish(out, analysis.findings, analysis.warnings)
+
+
+def _add_materials(paths: list[Path] | None) -> None:
+    """Make the user's own materials known to every step of a command."""
+    if paths:
+        from hyperspy_assb.reference.materials import add_materials
+
+        for path in paths:
+            add_materials(path)
 
 
 def _parse_numbers(text: str, count: int) -> list[float]:

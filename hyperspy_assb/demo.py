@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hyperspy_assb import provenance
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.report import truth_figures
 from hyperspy_assb.report.analysis import Analysis, analyse_low_loss
 from hyperspy_assb.report.comparison import (
@@ -36,7 +37,7 @@ from hyperspy_assb.report.truth import (
     judge_thickness,
 )
 from hyperspy_assb.report.writing import add_parameters, write_analysis
-from hyperspy_assb.signals.eels.named_regions import mean_spectrum
+from hyperspy_assb.signals.eels.mean_spectra import mean_spectrum
 from hyperspy_assb.simulation import micro_battery
 
 PHASES = ("LiFePO4", "FePO4", "LAGP", "amorphous_LAGP", "carbon", "vacuum")
@@ -104,7 +105,7 @@ def run_demo(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the map is too small to hold pure pixels of both olivines.
     """
     report = progress or (lambda stage, done, total: None)
@@ -114,7 +115,7 @@ def run_demo(
     references = {name: mask for name, mask in pure.items() if mask.sum() >= FEWEST_PIXELS}
     lacking = [name for name in ("LiFePO4", "FePO4") if name not in references]
     if lacking:
-        raise ValueError(
+        raise AssbValueError(
             f"A battery of {shape[0]}x{shape[1]} pixels with seed {seed} has fewer than {FEWEST_PIXELS} pure pixels of "
             f"{' and '.join(lacking)}: take a larger shape or another seed."
         )

@@ -12,12 +12,17 @@ import platform
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from hyperspy_assb.errors import AssbKeyError
+
+__all__ = ["CITATIONS", "Citation", "cite", "describe_file", "record", "to_plain", "versions"]
 
 PACKAGES = ("hyperspy-assb", "hyperspy", "exspy", "rosettasciio", "numpy", "scipy", "numba", "lmfit", "orix")
 """Distributions whose versions a record names."""
@@ -35,6 +40,11 @@ class Citation:
         Digital object identifier, without the resolver.
     subject
         What of it is used here.
+
+    Examples
+    --------
+    >>> print(CITATIONS["poisson"])
+    W. Cash, Astrophys. J. 228, 939 (1979), doi:10.1086/156922
     """
 
     text: str
@@ -184,18 +194,27 @@ CITATIONS: Mapping[str, Citation] = {
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that have a part in a result; those not installed are left out.
 
+    Returns
+    -------
+    dict of str
+        By the name of the distribution.
+
     Examples
     --------
     >>> sorted(versions())[:3]
     ['exspy', 'hyperspy', 'hyperspy-assb']
     """
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {name: _version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), **{name: known for name, known in found.items() if known}}
+
+
+@cache
+def _version(name: str) -> str:
+    """Of a distribution, read once: it takes milliseconds; empty if it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
 
 
 def describe_file(path: str | PathLike[str]) -> dict[str, Any]:
@@ -213,8 +232,17 @@ def describe_file(path: str | PathLike[str]) -> dict[str, Any]:
 
     Raises
     ------
-    FileNotFoundError
+    AssbFileNotFoundError
         If there is no such file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "map.dm4"
+    >>> path.write_bytes(b"nothing")
+    7
+    >>> describe_file(path)["size"]
+    7
     """
     path = Path(path)
     with path.open("rb") as stream:
@@ -268,15 +296,30 @@ def record(
 def cite(methods: Iterable[str]) -> list[str]:
     """Works to cite for some methods, each once, in the order given.
 
+    Parameters
+    ----------
+    methods
+        Keys of :data:`CITATIONS`.
+
+    Returns
+    -------
+    list of str
+        With authors, place, year and DOI.
+
     Raises
     ------
-    KeyError
+    AssbKeyError
         If a method is not in :data:`CITATIONS`.
+
+    Examples
+    --------
+    >>> cite(["poisson", "poisson"])
+    ['W. Cash, Astrophys. J. 228, 939 (1979), doi:10.1086/156922']
     """
     methods = list(methods)
     unknown = [method for method in methods if method not in CITATIONS]
     if unknown:
-        raise KeyError(f"No citation for {unknown}; there are citations for {sorted(CITATIONS)}.")
+        raise AssbKeyError(f"No citation for {unknown}; there are citations for {sorted(CITATIONS)}.")
     return list(dict.fromkeys(str(CITATIONS[method]) for method in methods))
 
 
@@ -285,6 +328,16 @@ def to_plain(value: Any) -> Any:
 
     Not-a-number and infinities become None, which JSON can hold. Arrays become nested lists. What has no plain form
     becomes its ``str``.
+
+    Parameters
+    ----------
+    value
+        Anything.
+
+    Returns
+    -------
+    object
+        Plain.
 
     Examples
     --------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,11 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     CACHES = Path(__file__).resolve().parents[1] / ".pytest_cache"
     os.environ["NUMBA_CACHE_DIR"] = str(CACHES / f"numba-{worker}")
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-mpl.use("Agg")
+collect_ignore = ["planted_names.py"]
+"""Whose examples are there to be missed."""
 
 
 def share_compiled_code(folder: Path) -> None:
@@ -76,13 +75,6 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real data are not here: they are looked for in {folder}")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _close_figures() -> Iterator[None]:
-    """Close what a test has drawn: figures made through pyplot live until they are closed."""
-    yield
-    plt.close("all")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from hyperspy_assb import __version__
 from hyperspy_assb.cli import app
-from hyperspy_assb.simulation import micro_battery
+from hyperspy_assb.simulation import micro_battery, true_k_factors
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +142,81 @@ class TestXRays:
         assert not (tmp_path / "r").exists()
 
 
+MINE = """
+[[material]]
+name = "titania"
+formula = "TiO2"
+cif = "titania.cif"
+colour = "#123456"
+sources = ["made up"]
+"""
+TITANIA = """data_titania
+_cell_length_a 4.594
+_cell_length_b 4.594
+_cell_length_c 2.959
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'P 42/m n m'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+Ti1 Ti 0 0 0
+O1 O 0.305 0.305 0
+"""
+
+
+class TestMaterials:
+    """The user's own table, on every command that asks for materials."""
+
+    @pytest.fixture
+    def mine(self, tmp_path):
+        folder = tmp_path / "own"
+        folder.mkdir()
+        (folder / "mine.toml").write_text(MINE)
+        (folder / "titania.cif").write_text(TITANIA)
+        return folder / "mine.toml"
+
+    def test_edx_with_phases_of_their_own(self, edx, mine, tmp_path):
+        out = tmp_path / "result"
+        lines = ["P_Ka", "C_Ka", "O_Ka", "Al_Ka", "V_Ka", "Fe_Ka", "Ge_Ka"]
+        known = zip(lines, true_k_factors(lines), strict=True)
+        factors = tmp_path / "factors.csv"
+        factors.write_text("line,factor\n" + "".join(f"{line},{k}\n" for line, k in known))
+        command = ("fit", edx, "--out", out, "--materials", mine, "--phases", "LiFePO4,LAGP,carbon,titania")
+        fails(run(*command, "--k-factors", factors), 1, "Ti", "k_factors")
+        factors.write_text(factors.read_text() + "Ti_Ka,1.2\n")
+        result = run(*command, "--k-factors", factors)
+        assert result.exit_code == 0, result.output
+        assert "titania" in result.stdout
+        assert "titania" in (out / "report.html").read_text(encoding="utf-8")
+
+    def test_index_with_phases_of_their_own(self, scan, mine, tmp_path):
+        out = tmp_path / "maps"
+        result = run("index", scan, "--materials", mine, "--phases", "lfp,TITANIA", "--out", out, "--no-calibrate")
+        assert result.exit_code == 0, result.stderr
+        assert "titania" in (out / "report.html").read_text("utf-8")
+
+    @pytest.mark.parametrize("command", [("fit",), ("index", "--phases", "titania")])
+    def test_a_wrong_row_is_told_with_its_file(self, command, spectra, mine, tmp_path):
+        name, *more = command
+        arguments = (name, spectra, "--out", tmp_path / "result", *more, "--materials")
+        mine.write_text(MINE.replace("TiO2", "TiOx2"))
+        fails(run(*arguments, mine), 1, "mine.toml", "material 'titania'", "TiOx2")
+        fails(run(*arguments, tmp_path / "none.toml"), 1, "no table of materials", "none.toml")
+        fails(run(*arguments, tmp_path), 1, "cannot be read")
+        assert not (tmp_path / "result").exists()
+
+    def test_phases_are_refused_where_they_mean_nothing(self, spectra, edx, mine, tmp_path):
+        out = tmp_path / "result"
+        fails(run("fit", spectra, "--out", out, "--phases", "titania", "--materials", mine), 1, "--references")
+        fails(run("fit", edx, "--out", out, "--phases", "kryptonite"), 1, "kryptonite", "There are")
+        fails(run("fit", edx, "--out", out, "--phases", "lfp,,fp"), 2, "between commas")
+
+
 def test_compare(battery, spectra, tmp_path):
     before = tmp_path / "before.hspy"
     battery.eels_before.save(before)
@@ -235,6 +310,21 @@ def test_index(scan, tmp_path):
     for name in ("fractions.csv", "grains.csv", "particles.csv", "tests.csv", "provenance.json", "figures/maps.png"):
         assert (out / name).stat().st_size > 0
     assert len(list((out / "maps").glob("*.hspy"))) == 6
+
+
+def test_a_hostile_cif_runs_nothing(scan, tmp_path):
+    marker = tmp_path / "was here"
+    payload = f"__import__('pathlib').Path({str(marker)!r}).touch()"
+    operations = f"loop_\n_symmetry_equiv_pos_as_xyz\n'x,y,z'\n\"x,y,{payload}\"\n"
+    evil = tmp_path / "evil.cif"
+    evil.write_text(TITANIA.replace("_symmetry_space_group_name_H-M 'P 42/m n m'\n", operations))
+    table = tmp_path / "evil.toml"
+    table.write_text('[[material]]\nname = "evil"\nformula = "TiO2"\ncif = "evil.cif"\n')
+    out = tmp_path / "maps"
+    fails(run("index", scan, "--phases", f"lfp,{evil}", "--out", out), 1, "evil.cif", "operation")
+    fails(run("index", scan, "--phases", "evil", "--materials", table, "--out", out), 1, "evil.toml", "evil.cif")
+    assert not marker.exists()
+    assert not out.exists()
 
 
 def test_index_refusals(scan, tmp_path):

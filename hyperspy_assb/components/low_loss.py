@@ -19,6 +19,7 @@ from hyperspy_assb.eels.lineshapes import (
     spline_constants,
     valence_continuum,
 )
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import NO_CONSTANTS, FloatArray, LineShape, Term
 
 
@@ -68,11 +69,34 @@ class KernelComponent(Component):
 
     @property
     def current_values(self) -> FloatArray:
-        """Values of the parameters at the current position, shape (P,)."""
+        """Values of the parameters at the current position.
+
+        Returns
+        -------
+        NDArray[np.float64]
+            In the order of ``parameters`` and in their units, shape (P,).
+        """
         return np.array([parameter.value for parameter in self.parameters], dtype=float)
 
     def function(self, x: Any) -> FloatArray:
-        """Density per eV at the energies ``x``, in eV, with the current parameter values."""
+        """Density per eV with the current parameter values.
+
+        Parameters
+        ----------
+        x
+            Energies in eV, of any shape.
+
+        Returns
+        -------
+        NDArray[np.float64]
+            Of their shape: counts per eV of the zero-loss peak and the dark level, probability of scattering per eV of
+            all else.
+
+        Examples
+        --------
+        >>> DarkLevel(8.0).function([[0.0, 50.0]])
+        array([[8., 8.]])
+        """
         x = np.asarray(x, dtype=float)
         return self.term.shape.evaluate(x.ravel(), self.current_values, self.term.constants)[0].reshape(x.shape)
 
@@ -88,8 +112,14 @@ class KernelComponent(Component):
 
         Returns
         -------
-        values
+        NDArray[np.float64]
             Shape (..., E).
+
+        Examples
+        --------
+        >>> DarkLevel().function_nd(np.arange(3.0), [np.array([1.0, 2.0])])
+        array([[1., 1., 1.],
+               [2., 2., 2.]])
         """
         if parameters_values is None:
             if not self._is_navigation_multidimensional:
@@ -137,6 +167,14 @@ class ZeroLossPeak(KernelComponent):
     Notes
     -----
     Stancik and Brauns, Vib. Spectrosc. 47, 66 (2008), doi 10.1016/j.vibspec.2008.02.009.
+
+    Examples
+    --------
+    >>> energy = np.arange(-20.0, 20.0, 0.01)
+    >>> peak = ZeroLossPeak(intensity=1e6, fwhm=0.9, tail_fraction=0.0, lorentz_fraction=0.0)
+    >>> density = peak.function(energy)
+    >>> print(round(density.sum() * 0.01), round(np.ptp(energy[density > density.max() / 2]), 1))
+    1000000 0.9
     """
 
     def __init__(
@@ -171,6 +209,11 @@ class DarkLevel(KernelComponent):
     ----------
     level : float
         In counts per eV.
+
+    Examples
+    --------
+    >>> DarkLevel(8.0).function([0.0, 50.0])
+    array([8., 8.])
     """
 
     def __init__(self, level: float = 0.0) -> None:
@@ -183,7 +226,7 @@ class FePO4ValenceBand(KernelComponent):
     Parameters
     ----------
     intensity : float
-        Area, as a contribution to t/lambda.
+        Area, as a contribution to t/λ.
     centre : float
         Energy of the maximum in eV.
     fwhm : float
@@ -192,6 +235,13 @@ class FePO4ValenceBand(KernelComponent):
     Notes
     -----
     Transitions into empty Fe 3d states: Moreau, Mauchamp and Boucher, Appl. Phys. Lett. 94, 123111 (2009).
+
+    Examples
+    --------
+    >>> energy = np.arange(0.0, 12.0, 0.01)
+    >>> band = FePO4ValenceBand(intensity=0.02, centre=5.2, fwhm=2.0).function(energy)
+    >>> print(round(band.sum() * 0.01, 4), round(energy[band.argmax()], 2))
+    0.02 5.2
     """
 
     def __init__(self, intensity: float = 0.01, centre: float = 5.2, fwhm: float = 2.0) -> None:
@@ -206,11 +256,23 @@ class CarbonPiBand(KernelComponent):
     Parameters
     ----------
     intensity : float
-        Contribution to t/lambda, in the limit of a narrow band.
+        Contribution to t/λ, in the limit of a narrow band.
     centre : float
         Position in eV.
     fwhm : float
         Damping in eV.
+
+    Notes
+    -----
+    A Lorentz oscillator: Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (2011), eq.
+    3.43. Carbon under the beam imitates delithiation by it: its maximum lies on the band of FePO4.
+
+    Examples
+    --------
+    >>> energy = np.arange(0.1, 30.0, 0.01)
+    >>> band = CarbonPiBand(intensity=0.01, centre=6.0, fwhm=2.0).function(energy)
+    >>> bool(5.0 < energy[band.argmax()] < 6.0)
+    True
     """
 
     def __init__(self, intensity: float = 0.01, centre: float = 6.0, fwhm: float = 4.0) -> None:
@@ -229,7 +291,14 @@ class ValenceContinuum(KernelComponent):
 
     Notes
     -----
-    All parameters are linear and unbounded. It vanishes smoothly at the first breakpoint.
+    All parameters are linear and unbounded. It vanishes smoothly at the first breakpoint. Splines: de Boor, A Practical
+    Guide to Splines (1978).
+
+    Examples
+    --------
+    >>> continuum = ValenceContinuum(breaks=(3.0, 10.0, 20.0, 40.0, 100.0))
+    >>> len(continuum.parameters), continuum.function(np.array([2.0])).item()
+    (4, 0.0)
     """
 
     def __init__(self, breaks: Sequence[float] = (2.0, 8.0, 12.0, 16.0, 20.0, 24.0, 28.0, 34.0, 42.0, 60.0, 200.0)):
@@ -244,7 +313,7 @@ class VolumePlasmon(KernelComponent):
     Parameters
     ----------
     intensity : float
-        Contribution to t/lambda, in the limit of a narrow plasmon.
+        Contribution to t/λ, in the limit of a narrow plasmon.
     plasmon_energy : float
         Pole of the undamped loss function in eV.
     fwhm : float
@@ -253,6 +322,13 @@ class VolumePlasmon(KernelComponent):
     Notes
     -----
     Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (2011), eq. 3.43.
+
+    Examples
+    --------
+    >>> energy = np.arange(0.1, 60.0, 0.01)
+    >>> plasmon = VolumePlasmon(0.5, plasmon_energy=15.0, fwhm=0.6).function(energy)  # of aluminium
+    >>> print(round(energy[plasmon.argmax()], 1))
+    15.0
     """
 
     def __init__(self, intensity: float = 0.3, plasmon_energy: float = 25.0, fwhm: float = 10.0) -> None:
@@ -283,6 +359,10 @@ class IonisationEdge(KernelComponent):
     ------
     ValueError
         If the element has no such edge here, or the beam energy or an angle is impossible.
+
+    Notes
+    -----
+    Cross-sections and their sources: :mod:`hyperspy_assb.eels.edges.cross_sections`.
     """
 
     shell: str
@@ -299,7 +379,9 @@ class IonisationEdge(KernelComponent):
         if element is None and len(self.elements) == 1:
             element = self.elements[0]
         if element not in self.elements:
-            raise ValueError(f"{type(self).__name__} knows the elements {', '.join(self.elements)}, not {element!r}.")
+            raise AssbValueError(
+                f"{type(self).__name__} knows the elements {', '.join(self.elements)}, not {element!r}."
+            )
         geometry = ScatteringGeometry(float(beam_energy), float(convergence_angle), float(collection_angle))
         term = edge_term(element, self.shell, geometry)
         init = {
@@ -316,10 +398,23 @@ class IonisationEdge(KernelComponent):
             getattr(self, name).free = False
 
 
+def _shared(cls: type) -> str:
+    """The documentation of a class without its summary, to stand in that of others."""
+    return (cls.__doc__ or "").split("\n", 2)[2].strip()
+
+
 class LiKEdge(IonisationEdge):
     __doc__ = f"""Li K edge: hydrogenic cross-section, onset near 55 eV, and the maximum near 62 eV.
 
-    {(IonisationEdge.__doc__ or "").split(chr(10), 2)[2]}"""
+    {_shared(IonisationEdge)}
+
+    Examples
+    --------
+    >>> edge = LiKEdge(areal_density=800.0, collection_angle=20.0)
+    >>> density = edge.function(np.array([45.0, 62.0]))
+    >>> bool(density[0] < 1e-3 * density[1])
+    True
+    """
     shell = "K"
     elements = EDGES[shell]
 
@@ -327,7 +422,14 @@ class LiKEdge(IonisationEdge):
 class M23Edge(IonisationEdge):
     __doc__ = f"""M2,3 edge of V, Mn, Fe, Co, Ni or Ge; position and width of the maximum tell Fe2+ from Fe3+.
 
-    {(IonisationEdge.__doc__ or "").split(chr(10), 2)[2]}"""
+    {_shared(IonisationEdge)}
+
+    Examples
+    --------
+    >>> edge = M23Edge("Fe", areal_density=800.0)
+    >>> edge.name, edge.onset_energy.value
+    ('Fe_M23', 55.5)
+    """
     shell = "M2,3"
     elements = EDGES[shell]
 
@@ -335,7 +437,14 @@ class M23Edge(IonisationEdge):
 class L23Edge(IonisationEdge):
     __doc__ = f"""L2,3 edge of Al, P, V or Fe; the maximum stands for the white lines.
 
-    {(IonisationEdge.__doc__ or "").split(chr(10), 2)[2]}"""
+    {_shared(IonisationEdge)}
+
+    Examples
+    --------
+    >>> edge = L23Edge("Al", areal_density=800.0)
+    >>> edge.name, [parameter.name for parameter in edge.parameters if parameter.free]
+    ('Al_L23', ['areal_density'])
+    """
     shell = "L2,3"
     elements = EDGES[shell]
 
@@ -343,7 +452,14 @@ class L23Edge(IonisationEdge):
 class M45Edge(IonisationEdge):
     __doc__ = f"""M4,5 edge of Ge, a broad maximum on the high-energy side of the plasmon.
 
-    {(IonisationEdge.__doc__ or "").split(chr(10), 2)[2]}"""
+    {_shared(IonisationEdge)}
+
+    Examples
+    --------
+    >>> edge = M45Edge(areal_density=800.0)
+    >>> edge.element, edge.onset_energy.value
+    ('Ge', 30.0)
+    """
     shell = "M4,5"
     elements = EDGES[shell]
 

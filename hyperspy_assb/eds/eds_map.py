@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb.errors import AssbValueError
+
 FloatArray = NDArray[np.float64]
 MassAbsorption = Callable[[str, FloatArray], FloatArray]
 """Mass absorption coefficients in cm^2/g of an element at energies in keV."""
@@ -73,13 +75,13 @@ class ElementTables:
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If there is no such element.
         """
         found: list[XRayLine] = []
         for element in elements:
             if element not in self.lines:
-                raise ValueError(f"{element!r} is not a chemical element.")
+                raise AssbValueError(f"{element!r} is not a chemical element.")
             found += self.lines[element]
         return tuple(found)
 
@@ -107,9 +109,9 @@ class Instrument:
 
     def __post_init__(self) -> None:
         if not 20.0 < self.resolution < 400.0:
-            raise ValueError(f"energy_resolution_MnKa must lie between 20 and 400 eV, not at {self.resolution:g}.")
+            raise AssbValueError(f"energy_resolution_MnKa must lie between 20 and 400 eV, not at {self.resolution:g}.")
         if not 0.5 < self.take_off_angle <= 90.0:
-            raise ValueError(
+            raise AssbValueError(
                 f"The take-off angle is {self.take_off_angle:g} degrees: X-rays would not leave the lamella towards "
                 "the detector. Check the tilt of the stage and the angles of the detector."
             )
@@ -120,14 +122,14 @@ def count_electrons(current: float | None, live_time: float | None) -> float | N
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If one of them is not above 0.
     """
     if current is None or live_time is None:
         return None
     electrons = float(current) * 1e-9 * float(live_time) / ELEMENTARY_CHARGE
     if not electrons > 0.0:
-        raise ValueError(
+        raise AssbValueError(
             f"beam_current ({current:g} nA) and live_time ({live_time:g} s) must be above 0: "
             "set_microscope_parameters()."
         )
@@ -176,15 +178,15 @@ class Spectra:
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If counts are negative or not finite, or all spectra are empty.
         """
         total, count, largest = np.zeros(self.channels), 0, 0.0
         for _, block in self.blocks():
             if block.dtype.kind == "f" and not np.isfinite(block).all():
-                raise ValueError("The spectra hold NaN or infinity: leave these pixels out.")
+                raise AssbValueError("The spectra hold NaN or infinity: leave these pixels out.")
             if block.dtype.kind in "if" and block.size and block.min() < 0:
-                raise ValueError(
+                raise AssbValueError(
                     "Counts cannot be negative: X-rays are counted one by one. Was a background subtracted?"
                 )
             total += block.sum(axis=0, dtype=float)
@@ -192,7 +194,7 @@ class Spectra:
             count += int(np.count_nonzero(each))
             largest = max(largest, float(each.max(initial=0.0)))
         if not total.sum() > 0.0:
-            raise ValueError("The map is empty: no spectrum holds a single count.")
+            raise AssbValueError("The map is empty: no spectrum holds a single count.")
         return Summed(total, count, largest)
 
     def summed_by(self, group: NDArray[np.int64], groups: int) -> FloatArray:
@@ -251,6 +253,8 @@ class EDSMap:
         Of the elements.
     elements, lines
         Symbols and main lines that the file names.
+    bulk
+        Whether it was recorded in an SEM, where X-rays come from a volume and not from a column.
     lacking
         Of beam current, live time and solid angle, those that the file does not say, by name, with their place in the
         metadata.
@@ -264,6 +268,7 @@ class EDSMap:
     tables: ElementTables
     elements: tuple[str, ...] = ()
     lines: tuple[str, ...] = ()
+    bulk: bool = False
     lacking: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -276,37 +281,45 @@ class EDSMap:
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If there is no axis, or they have no unit of length in common.
         """
         if not self.axes:
-            raise ValueError("A profile needs a map or a line of spectra, not a single spectrum.")
+            raise AssbValueError("A profile needs a map or a line of spectra, not a single spectrum.")
         factor = {"nm": 1.0, "µm": 1e3, "um": 1e3, "Å": 0.1, "A": 0.1, "pm": 1e-3}
         units = {str(axis["units"]) for axis in self.axes}
         if len(units) != 1 or not units <= set(factor):
-            raise ValueError(
+            raise AssbValueError(
                 f"The navigation axes are in {', '.join(sorted(units))}: set scale and units (nm, µm or Å) of both."
             )
         unit = factor[units.pop()]
         return np.array([axis["scale"] * unit for axis in self.axes], dtype=float), unit
 
+    def must_be_thin(self) -> None:
+        """Raise an AssbValueError if nothing can be said of columns of atoms, as of a map that an SEM recorded."""
+        if self.bulk:
+            raise AssbValueError(
+                "This map was recorded in an SEM: its X-rays come from a volume, and the quantification of thin films "
+                "does not hold. fit_line_counts() and interface_profile() (of counts) do."
+            )
+
     def must_fit(self, after: EDSMap) -> None:
         """Raise a ValueError if a later map cannot be compared with this one: shapes, pixels, beam energies."""
         if after.shape != self.shape or not 1 <= len(self.shape) <= 2:
-            raise ValueError(
+            raise AssbValueError(
                 f"before has the navigation shape {self.shape} and after {after.shape}: both need the same one or two "
                 "navigation axes."
             )
         for one, other in zip(self.axes, after.axes, strict=True):
             alike = np.isclose(one["scale"], other["scale"], rtol=_SAME_PIXELS)
             if not alike or one["units"] != other["units"]:
-                raise ValueError(
+                raise AssbValueError(
                     f"The pixels of axis {one['name']!r} are {one['scale']:g} {one['units']} before and "
                     f"{other['scale']:g} {other['units']} after: record both at one magnification, or rebin."
                 )
         energies = self.instrument.beam_energy, after.instrument.beam_energy
         if not np.isclose(*energies, rtol=_SAME_BEAM):
-            raise ValueError(
+            raise AssbValueError(
                 f"beam_energy is {energies[0]:g} keV before and {energies[1]:g} keV after: factors differ."
             )
 
@@ -323,7 +336,7 @@ class Settings:
     zeta_factors
         Zeta factors in kg/m^2 by line, or a table in a file.
     thickness
-        Mean thickness in nm, where electrons or absolute factors are not known.
+        Mean thickness in nm; None: that of electrons and absolute factors.
     absorption
         Whether X-rays are absorbed on their way out.
     fit_range
@@ -333,7 +346,7 @@ class Settings:
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the thickness is not a number above 0, or there is no element.
     """
 
@@ -347,6 +360,8 @@ class Settings:
     def __post_init__(self) -> None:
         value = self.thickness
         if value is not None and not (np.ndim(value) == 0 and np.isfinite(value) and value > 0.0):
-            raise ValueError(f"thickness must be one number above 0 nm, the mean of the map, not {value!r}.")
+            raise AssbValueError(f"thickness must be one number above 0 nm, the mean of the map, not {value!r}.")
         if self.elements is not None and not self.elements:
-            raise ValueError("elements must name at least one element; None: those of the cell and its preparation.")
+            raise AssbValueError(
+                "elements must name at least one element; None: those of the cell and its preparation."
+            )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError
+
 
 def check_energy_axis(energy: ArrayLike, *, name: str = "energy axis") -> None:
     """Check that an energy axis is finite, increasing and uniform.
@@ -25,23 +27,23 @@ def check_energy_axis(energy: ArrayLike, *, name: str = "energy axis") -> None:
     """
     axis = np.asarray(energy, dtype=np.float64)
     if axis.ndim != 1:
-        raise ValueError(f"The {name} must have one dimension, not {axis.ndim}.")
+        raise AssbValueError(f"The {name} must have one dimension, not {axis.ndim}.")
     if axis.size < 8:
-        raise ValueError(f"The {name} has {axis.size} channels: a spectrum needs at least 8.")
+        raise AssbValueError(f"The {name} has {axis.size} channels: a spectrum needs at least 8.")
     if not np.all(np.isfinite(axis)):
-        raise ValueError(f"The {name} holds values that are not finite: set its scale and offset.")
+        raise AssbValueError(f"The {name} holds values that are not finite: set its scale and offset.")
     steps = np.diff(axis)
     if np.all(steps < 0):
-        raise ValueError(
+        raise AssbValueError(
             f"The {name} is reversed: it runs from {axis[0]:g} to {axis[-1]:g} eV (negative scale). "
             "Flip the data along it and give it a positive scale."
         )
     if np.any(steps <= 0):
-        raise ValueError(f"The {name} does not increase: its scale must be positive.")
+        raise AssbValueError(f"The {name} does not increase: its scale must be positive.")
     # float32 axes read from files are uniform to about 1e-7 of their largest value
     tolerance = 1e-3 * steps.mean() + 4e-7 * np.abs(axis).max()
     if np.ptp(steps) > tolerance:
-        raise NotImplementedError(f"The {name} is non-uniform: EELS signals with such axes are not supported.")
+        raise AssbNotImplementedError(f"The {name} is non-uniform: EELS signals with such axes are not supported.")
 
 
 def check_energy_range(
@@ -68,12 +70,12 @@ def check_energy_range(
     axis = np.asarray(energy, dtype=np.float64)
     what = f" for {purpose}" if purpose else ""
     if minimum_end is not None and axis[-1] < minimum_end:
-        raise ValueError(
+        raise AssbValueError(
             f"The energy axis ends at {axis[-1]:g} eV, but must reach {minimum_end:g} eV{what}: "
             "record or load a spectrum with a wider range."
         )
     if maximum_start is not None and axis[0] > maximum_start:
-        raise ValueError(
+        raise AssbValueError(
             f"The energy axis begins at {axis[0]:g} eV, but must begin at {maximum_start:g} eV or below{what}: "
             "use the low-loss spectrum, or correct the offset of the axis."
         )
@@ -99,11 +101,11 @@ def check_counts(counts: ArrayLike, energy: ArrayLike | None = None, *, name: st
     """
     data = np.asarray(counts)
     if data.size == 0:
-        raise ValueError(f"The {name} is empty (shape {data.shape}): nothing was read from its file.")
+        raise AssbValueError(f"The {name} is empty (shape {data.shape}): nothing was read from its file.")
     if data.dtype == object or data.dtype.kind not in "buif":
-        raise ValueError(f"The {name} holds {data.dtype} values: counts must be real numbers.")
+        raise AssbValueError(f"The {name} holds {data.dtype} values: counts must be real numbers.")
     if energy is not None and data.shape[-1] != np.asarray(energy).size:
-        raise ValueError(
+        raise AssbValueError(
             f"The {name} has {data.shape[-1]} channels, but its energy axis has {np.asarray(energy).size}."
         )
     if data.dtype.kind != "f":
@@ -113,7 +115,7 @@ def check_counts(counts: ArrayLike, energy: ArrayLike | None = None, *, name: st
         return
     pixels = bad.reshape(-1, data.shape[-1]).any(axis=1)
     first = tuple(int(i) for i in np.unravel_index(int(bad.argmax()), data.shape))
-    raise ValueError(
+    raise AssbValueError(
         f"The {name} holds values that are not finite (NaN or infinite) in {int(pixels.sum())} of {pixels.size} "
         f"pixels, the first at index {first}. Leave these pixels out or replace the values."
     )
@@ -152,7 +154,7 @@ def check_zero_loss_in_range(energy: ArrayLike, *, margin: float = 15.0) -> None
     """
     axis = np.asarray(energy, dtype=np.float64)
     if axis[0] > margin or axis[-1] < -margin:
-        raise ValueError(
-            f"There is no zero loss in the range of the energy axis, {axis[0]:g} to {axis[-1]:g} eV: use the "
+        raise AssbValueError(
+            f"There is no zero-loss peak in the range of the energy axis, {axis[0]:g} to {axis[-1]:g} eV: use the "
             "low-loss spectrum, or correct the offset of the axis."
         )

@@ -12,6 +12,7 @@ import math
 import numba
 import numpy as np
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, LineShape, Parameter, Role
 
 _GAUSS = 2.0 * math.sqrt(math.log(2.0) / math.pi)
@@ -304,7 +305,7 @@ def spline_constants(breaks: FloatArray) -> FloatArray:
     """Knots of :func:`valence_continuum` from its breakpoints in eV, increasing and above 0, shape (B,)."""
     breaks = np.asarray(breaks, dtype=np.float64)
     if breaks.size < 2 or breaks[0] <= 0 or np.any(np.diff(breaks) <= 0):
-        raise ValueError("The breakpoints of the valence continuum must increase and lie above 0 eV.")
+        raise AssbValueError("The breakpoints of the valence continuum must increase and lie above 0 eV.")
     return np.concatenate([np.repeat(breaks[0], 3), breaks, np.repeat(breaks[-1], 3)])
 
 

@@ -10,6 +10,8 @@ import math
 import warnings
 from dataclasses import dataclass
 
+from hyperspy_assb.errors import AssbValueError, AssbWarning
+
 PLACEHOLDER_CONVERGENCE = 0.0
 """Convergence semi-angle that Gatan files hold when none was entered, in mrad."""
 PLACEHOLDER_COLLECTION = 100.0
@@ -82,7 +84,7 @@ def check_microscope_parameters(
     }
     for name, value in recorded.items():
         if value is not None and (not math.isfinite(value) or value < 0):
-            raise ValueError(f"{name} is {value}: it must be a finite number that is not negative.")
+            raise AssbValueError(f"{name} is {value}: it must be a finite number that is not negative.")
     messages = []
     if beam_energy == 0:
         messages.append("beam_energy is 0 keV in the file, which means that it was never set.")
@@ -109,10 +111,10 @@ def check_microscope_parameters(
 
 
 def usable_microscope(recorded: MicroscopeParameters) -> MicroscopeParameters:
-    """Beam energy and angles that can be used of those recorded; a UserWarning for each that cannot."""
+    """Beam energy and angles that can be used of those recorded; an AssbWarning for each that cannot."""
     parameters, messages = check_microscope_parameters(
         recorded.beam_energy, recorded.convergence_angle, recorded.collection_angle
     )
     for message in messages:
-        warnings.warn(message, UserWarning, stacklevel=3)
+        warnings.warn(message, AssbWarning, stacklevel=3)
     return parameters

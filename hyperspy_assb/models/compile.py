@@ -13,6 +13,7 @@ from hyperspy._components.expression import Expression
 from numpy.typing import NDArray
 
 from hyperspy_assb.components.low_loss import KernelComponent
+from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError
 from hyperspy_assb.fitting.expressions.expression_shapes import expression_line_shape
 from hyperspy_assb.fitting.spectra.binding import Model, Tie
 from hyperspy_assb.fitting.spectra.convolution import ConvolvedModel
@@ -123,19 +124,19 @@ def compile_model(model: Any, components: Sequence[Any] | None = None) -> Compil
         If no component is active, a starting value is not finite, or there are not more channels than free parameters.
     """
     if model.axes_manager.signal_dimension != 1:
-        raise NotImplementedError("The batched fit takes models with one signal axis.")
+        raise AssbNotImplementedError("The batched fit takes models with one signal axis.")
     if model.axis.is_uniform and model.axis.scale < 0.0 and model.axis.is_binned:
-        raise ValueError(
+        raise AssbValueError(
             f"The axis {model.axis.name!r} runs backwards, and its channels have a width: reverse it first."
         )
     if not model.axis.is_uniform:
-        raise NotImplementedError(f"The axis {model.axis.name!r} is not uniform: interpolate the signal first.")
+        raise AssbNotImplementedError(f"The axis {model.axis.name!r} is not uniform: interpolate the signal first.")
     chosen = [c for c in model if c.active] if components is None else list(components)
     if not chosen:
-        raise ValueError("There is nothing to fit: no component of the model is active.")
+        raise AssbValueError("There is nothing to fit: no component of the model is active.")
     switches = model._channel_switches
     if not switches.any():
-        raise ValueError("All channels are switched off: set a signal range.")
+        raise AssbValueError("All channels are switched off: set a signal range.")
     count = max(1, model.axes_manager.navigation_size)
     parts = [_part(component, count) for component in chosen]
     numbers = [slot for part in parts for slot in part.slots]
@@ -143,16 +144,16 @@ def compile_model(model: Any, components: Sequence[Any] | None = None) -> Compil
     forward = _forward_model(model, parts)
     free = np.array([slot.parameter.free for slot in numbers], dtype=bool)
     if free.sum() >= switches.sum():
-        raise ValueError(
+        raise AssbValueError(
             f"{free.sum()} free parameters cannot be fitted to {switches.sum()} channels: fix some of them, or fit "
             "more channels."
         )
     for slot, column in zip(numbers, start.T, strict=True):
         low, high = _bound(slot.parameter.bmin, -np.inf), _bound(slot.parameter.bmax, np.inf)
         if not low <= high:
-            raise ValueError(f"{'.'.join(slot.name)} has no room between its bounds, {low} and {high}.")
+            raise AssbValueError(f"{'.'.join(slot.name)} has no room between its bounds, {low} and {high}.")
         if not np.isfinite(column).all():
-            raise ValueError(f"{'.'.join(slot.name)} starts at a value that is not finite: set it first.")
+            raise AssbValueError(f"{'.'.join(slot.name)} starts at a value that is not finite: set it first.")
     return Compiled(
         model=forward,
         components=tuple(chosen),
@@ -209,9 +210,13 @@ def _forward_model(model: Any, parts: list[_Part]) -> Any:
     axis, scale = model.axis, float(model.axis.scale) if model.axis.is_binned else 1.0
     if getattr(model, "plural_scattering", False) and _roles(parts) >= {Role.SOURCE, Role.SCATTERING}:
         if is_convolved(model):
-            raise NotImplementedError("Plural scattering comes from the model itself, not from low_loss: remove one.")
+            raise AssbNotImplementedError(
+                "Plural scattering comes from the model itself, not from low_loss: remove one."
+            )
         if not axis.is_binned:
-            raise NotImplementedError("Plural scattering needs counts in channels: set is_binned of the energy axis.")
+            raise AssbNotImplementedError(
+                "Plural scattering needs counts in channels: set is_binned of the energy axis."
+            )
         used = int(np.flatnonzero(model._channel_switches)[-1]) + 1  # no channel depends on one of higher energy
         return SpectrumModel([part.on(axis.axis[:used]) for part in parts], axis.axis[:used])
     if not is_convolved(model) or not any(part.component.convolved for part in parts):
@@ -245,7 +250,7 @@ def _response(model: Any) -> FloatArray:
     data = np.asarray(signal.data.compute() if signal._lazy else signal.data, dtype=float)
     data = data.reshape(-1, data.shape[-1])
     if not np.isfinite(data).all():
-        raise ValueError("The low-loss signal that the model is convolved with has values that are not finite.")
+        raise AssbValueError("The low-loss signal that the model is convolved with has values that are not finite.")
     return data[0] if len(data) == 1 else data
 
 
@@ -283,14 +288,14 @@ def _matters(slot: Slot, count: int, reason: str) -> bool:
     name, parameter, linear = ".".join(slot.name), slot.parameter, _is_linear(slot)
     moves = parameter.free or (parameter.twin is not None and _root(parameter).free)
     if moves and not linear:
-        raise NotImplementedError(
+        raise AssbNotImplementedError(
             f"{name} is free and not linear, and the component cannot be compiled ({reason}): fix it, write the "
             'component as an Expression, or fit with optimizer="lm".'
         )
     start = slot.start(count)
     differs = not np.all(start == start[0])
     if differs and not linear:
-        raise NotImplementedError(
+        raise AssbNotImplementedError(
             f"{name} is fixed at values that differ between positions, and the component cannot be compiled "
             f'({reason}): give it one value, or fit with optimizer="lm".'
         )
@@ -314,7 +319,7 @@ def _evaluated_term(component: Any, numbers: list[Slot], constants: list[tuple[S
             doubled = _values(component, axis) - background
             slot.set(0.0)
             if not np.allclose(doubled, 2.0 * column, rtol=_LINEAR, atol=1e-12 * np.abs(column).max(initial=0.0)):
-                raise NotImplementedError(f"{'.'.join(slot.name)} is said to be linear and is not.")
+                raise AssbNotImplementedError(f"{'.'.join(slot.name)} is said to be linear and is not.")
         for k, slot in enumerate(numbers):
             slot.set(1.0 + k)
         together = _values(component, axis) - background
@@ -322,7 +327,7 @@ def _evaluated_term(component: Any, numbers: list[Slot], constants: list[tuple[S
         if not np.allclose(together, expected, rtol=_LINEAR, atol=1e-9 * np.abs(together).max(initial=0.0)):
             # One that is multiplied by another has no column where the other is 0.
             names = ", ".join(slot.name[1] for slot in numbers)
-            raise NotImplementedError(
+            raise AssbNotImplementedError(
                 f"{component.name} is linear in each of {names}, but not in all of them together: fix one that the "
                 'others are multiplied by, or fit with optimizer="lm".'
             )
@@ -376,7 +381,7 @@ def _ties(numbers: list[Slot]) -> Iterator[Tie]:
         key = (id(source), slot.element)
         if key not in column:
             if _root(source).free and _root(source).component.active:
-                raise NotImplementedError(
+                raise AssbNotImplementedError(
                     f"{'.'.join(slot.name)} follows {source.component.name}.{source.name}, whose component is not "
                     "active in the same spectra: fit them apart, or free the twin."
                 )

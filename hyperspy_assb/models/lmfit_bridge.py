@@ -11,6 +11,7 @@ import lmfit
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.models.compile import Slot
 from hyperspy_assb.models.current import Current, compile_current
@@ -80,7 +81,7 @@ def to_lmfit(model: Any) -> tuple[lmfit.Model, lmfit.Parameters]:
         free = bool(compiled.free[k])
         low, high = (float(compiled.lower[k]), float(compiled.upper[k])) if free else (-np.inf, np.inf)
         if not low < high:
-            raise ValueError(
+            raise AssbValueError(
                 f"{'.'.join(compiled.slots[k].name)} has no room between its bounds {low} and {high}: set bmin and "
                 "bmax, or fix it."
             )
@@ -120,7 +121,7 @@ class _Function:
             channels = np.rint(place)
             good = (np.abs(place - channels) < _OFF_CHANNEL) & (channels >= 0) & (channels < self._energy.size)
         if not good.all():
-            raise ValueError(
+            raise AssbValueError(
                 f"x must be energies of channels of the signal, from {self._energy[0]:.6g} to {self._energy[-1]:.6g} "
                 f"in steps of {step:.6g}; {int((~good).sum())} of {x.size} are not."
             )

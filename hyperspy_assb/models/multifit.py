@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb.errors import AssbTypeError, AssbValueError
 from hyperspy_assb.fitting.solver.detector import estimate_detector
 from hyperspy_assb.fitting.solver.map_fit import fit_blocks, fit_map
-from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, FitResult, SolverOptions
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, SolverOptions
 from hyperspy_assb.models.compile import Compiled, compile_model
 from hyperspy_assb.models.results import Evidence, MapResult, store_result
 
@@ -23,9 +25,10 @@ _JUDGED = 256
 """Spectra, spread over a map, whose residuals tell gain and read noise: to about a per cent with a hundred channels."""
 
 
-def detector_from_metadata(signal: Any) -> Detector:
-    """Gain and read noise of the detector of a signal; see :func:`read_detector`."""
-    return read_detector(signal.metadata)
+def detector_of_model(model: Any) -> Detector:
+    """Gain and read noise that a model has found in its spectra, or else of the metadata of its signal."""
+    found: Detector | None = getattr(model, "detector", None)
+    return read_detector(model.signal.metadata) if found is None else found
 
 
 def read_detector(metadata: Any) -> Detector:
@@ -39,85 +42,67 @@ def read_detector(metadata: Any) -> Detector:
     return Detector(gain=float(gain * correlation), read_noise=float(np.sqrt(max(offset * correlation, 0.0))))
 
 
-def multifit(
-    model: Any,
-    *,
-    mask: NDArray[np.bool_] | None = None,
-    loss_function: str = "ML-poisson",
-    bounded: bool = True,
-    detector: Detector | str | None = None,
-    options: SolverOptions | None = None,
-    store: str | Path | None = None,
-    show_progressbar: bool | None = None,
-    progress: Callable[[int], object] | None = None,
-) -> FitResult:
-    """Fit a HyperSpy model to every spectrum of its signal at once.
-
-    Fills ``parameter.map`` of every parameter, the chi-squared (the deviance) and degrees of freedom of the model, and
-    its ``fit_quality`` and ``covariance()``. If the fit is interrupted, the model stays as it was.
+@dataclass(frozen=True)
+class FitOptions(SolverOptions):
+    """How a batched fit is done; what else it has is in :class:`.SolverOptions`.
 
     Parameters
     ----------
-    model : hyperspy.models.model1d.Model1D
-        One-dimensional, of any signal. Components are compiled from their expression or kernel; others are evaluated
-        once, if they are linear in what is free. Twins, bounds, fixed values, signal ranges, components that are
-        active in some spectra only, and convolution with a low-loss signal are those of the model.
-    mask : numpy.ndarray or hyperspy.signal.BaseSignal, optional
-        True where not to fit, on the navigation axes.
-    loss_function : str
-        "ML-poisson", or "ls": least squares, weighted by the noise variance that the signal has, as in HyperSpy. Where
-        it has none, standard errors are those that the residuals tell.
-    bounded : bool
-        Whether the bounds of the parameters hold.
-    detector : Detector or "estimate", optional
-        Gain and read noise, or that a first fit is to tell them by its residuals; by default from the metadata.
-    options : SolverOptions, optional
-        How far the solver goes, and in how many threads.
-    store : str or Path, optional
-        New folder to stream all results to, as a zarr group; the covariance is then read from there.
-    show_progressbar : bool, optional
-        HyperSpy's preference by default.
-    progress : callable, optional
+    store
+        New folder to which all results are streamed, as a zarr group; the covariance is then read from there.
+    progress
         Called with the number of spectra just finished, instead of the progress bar.
 
-    Returns
-    -------
-    result : FitResult
-        Everything, on flattened navigation axes.
+    Examples
+    --------
+    >>> FitOptions(covariance=False, workers=4).tolerance
+    1e-10
+    """
 
-    Raises
-    ------
-    NotImplementedError
-        If something in the model cannot be compiled; it is named.
-    FileExistsError
-        If there is something at ``store``.
-    ValueError
-        If the loss function is not known, the mask has the wrong shape, a variance is not above 0, or there is too
-        little to estimate a gain from.
+    store: str | PathLike[str] | None = None
+    progress: Callable[[int], object] | None = None
+
+
+def fit_model(
+    model: Any,
+    *,
+    mask: Any = None,
+    loss_function: str = "ML-poisson",
+    bounded: bool = True,
+    detector: Detector | str | None = None,
+    options: FitOptions | None = None,
+    show_progressbar: bool | None = None,
+) -> Evidence:
+    """What :func:`hyperspy_assb.multifit` does; the model keeps the values, and what is returned the rest.
+
+    Parameters and exceptions are those of :func:`hyperspy_assb.multifit`.
     """
     from hyperspy.defaults_parser import preferences
     from tqdm.auto import tqdm
 
     if loss_function not in ("ML-poisson", "ls"):
-        raise ValueError(f'loss_function must be "ML-poisson" or "ls" for the batched fit, not {loss_function!r}.')
+        raise AssbValueError(f'loss_function must be "ML-poisson" or "ls" for the batched fit, not {loss_function!r}.')
+    options = FitOptions() if options is None else options
+    if not isinstance(options, FitOptions):
+        raise AssbTypeError(f"options must be FitOptions, not {type(options).__name__}.")
     signal = model.signal
     if signal.data.dtype.kind not in "iufb":
-        raise ValueError(f"The signal holds numbers of type {signal.data.dtype}, and not real ones.")
+        raise AssbValueError(f"The signal holds numbers of type {signal.data.dtype}, and not real ones.")
     shape = signal.axes_manager._navigation_shape_in_array
     wanted = _wanted(mask, shape)
     compiled, problems = _plan(model, wanted, bounded)
     if detector == "estimate":
         detector = _estimated_detector(signal, max(problems, key=lambda problem: problem.rows.sum()))
     elif detector is None:
-        detector = detector_from_metadata(signal)
+        detector = detector_of_model(model)
     elif not isinstance(detector, Detector):
-        raise ValueError(f'detector must be a Detector or "estimate", not {detector!r}.')
+        raise AssbValueError(f'detector must be a Detector or "estimate", not {detector!r}.')
     show = preferences.General.show_progressbar if show_progressbar is None else show_progressbar
     variance = _noise_variance(signal) if loss_function == "ls" else None
     known = loss_function != "ls" or signal.get_noise_variance() is not None
-    options = SolverOptions() if options is None else options
+    progress = options.progress
     with (
-        MapResult.of(compiled, wanted.size, store=store, covariance=options.covariance) as collected,
+        MapResult.of(compiled, wanted.size, store=options.store, covariance=options.covariance) as collected,
         tqdm(total=wanted.size, disable=progress is not None or not show, unit="spectra", desc="Fit") as bar,
     ):
         for positions, results in fit_blocks(
@@ -134,14 +119,15 @@ def multifit(
     evidence = Evidence.of(
         model,
         problems,
+        collected,
         [collected.columns(part) for part in compiled],
-        collected.result,
         loss_function=loss_function,
         known_variance=known,
         detector=detector,
     )
-    store_result(model, collected, shape, wanted, evidence)
-    return collected.result
+    store_result(model, collected, shape, wanted)
+    model._evidence = evidence
+    return evidence
 
 
 def _estimated_detector(signal: Any, problem: FitProblem) -> Detector:
@@ -154,7 +140,7 @@ def _estimated_detector(signal: Any, problem: FitProblem) -> Detector:
     result = fit_map(counts, part)
     good = result.usable
     if not good.any():
-        raise ValueError("The gain cannot be estimated: none of the spectra could be fitted.")
+        raise AssbValueError("The gain cannot be estimated: none of the spectra could be fitted.")
     nothing = np.zeros(part.free.size, dtype=bool)
     expectation = part.model.evaluate(result.values[good], nothing)[0]
     keep = ~problem.mask
@@ -167,7 +153,7 @@ def _wanted(mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         return np.ones(max(1, int(np.prod(shape))), dtype=bool)
     mask = np.asarray(getattr(mask, "data", mask), dtype=bool)
     if mask.shape != (shape or (1,)) and mask.shape != shape:
-        raise ValueError(f"mask must have the shape {shape} of the navigation axes, not {mask.shape}.")
+        raise AssbValueError(f"mask must have the shape {shape} of the navigation axes, not {mask.shape}.")
     return ~mask.ravel()
 
 
@@ -199,7 +185,7 @@ def _plan(model: Any, wanted: NDArray[np.bool_], bounded: bool) -> tuple[list[Co
             )
         )
     if not problems:
-        raise ValueError("There is nothing to fit: no component of the model is active.")
+        raise AssbValueError("There is nothing to fit: no component of the model is active.")
     return compiled, problems
 
 

@@ -1,20 +1,20 @@
-"""What a batched fit leaves behind: maps of parameters, covariance and quality, and what the quality is judged from."""
+"""What a batched fit leaves behind: values in the parameter maps, and what its quality is judged from."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import MethodType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from hyperspy_assb.errors import AssbFileExistsError, AssbRuntimeError, AssbValueError
 from hyperspy_assb.fitting.solver.fit_statistics import (
     LEAST_VARIANCE,
     InformationCriteria,
@@ -32,17 +32,21 @@ _CHUNK = 4096
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
-    """A fitted map as its quality is judged from; arrays are on flattened navigation axes.
+class Goodness:
+    """How well a map was fitted; arrays are on flattened navigation axes.
 
     Parameters
     ----------
-    parts
-        Compiled models with the spectra that each was fitted to, and the columns of its parameters in ``result``.
-    result
-        What was fitted; the values are those of the fit, not copies.
-    energy, switches
-        Energies of the channels and which were fitted, shape (E,).
+    deviance
+        Poisson deviance, or weighted sum of squares, shape (S,); NaN where there is no fit.
+    dof
+        Fitted channels minus free parameters, shape (S,).
+    n_free
+        Parameters that were free, shape (S,).
+    status
+        :class:`~hyperspy_assb.fitting.solver.spectra_fit.Status` as integers, shape (S,).
+    channels
+        Number of fitted channels.
     loss_function
         "ML-poisson" or "ls".
     known_variance
@@ -51,44 +55,14 @@ class Evidence:
         Gain and read noise.
     """
 
-    parts: tuple[tuple[FitProblem, NDArray[np.int64]], ...]
-    result: FitResult
-    energy: FloatArray
-    switches: NDArray[np.bool_]
+    deviance: FloatArray
+    dof: NDArray[np.int64]
+    n_free: NDArray[np.int64]
+    status: NDArray[np.int8]
+    channels: int
     loss_function: str
     known_variance: bool
     detector: Detector
-
-    @classmethod
-    def of(
-        cls,
-        model: Any,
-        problems: Sequence[FitProblem],
-        columns: Sequence[NDArray[np.int64]],
-        result: FitResult,
-        *,
-        loss_function: str,
-        known_variance: bool,
-        detector: Detector,
-    ) -> Evidence:
-        """Of a HyperSpy model that has just been fitted."""
-        return cls(
-            parts=tuple(zip(problems, columns, strict=True)),
-            result=result,
-            energy=np.array(model.axis.axis, dtype=float),
-            switches=np.array(model._channel_switches, dtype=bool),
-            loss_function=loss_function,
-            known_variance=known_variance,
-            detector=detector,
-        )
-
-    @property
-    def n_free(self) -> NDArray[np.int64]:
-        """Parameters that were free, shape (S,)."""
-        found = np.zeros(self.result.deviance.size, dtype=np.int64)
-        for problem, _ in self.parts:
-            found[problem.rows] = int(problem.free.sum())
-        return found
 
     @property
     def misfit(self) -> FloatArray:
@@ -97,15 +71,85 @@ class Evidence:
         Where the variance is not known, its best estimate from the residuals is put in: n log(RSS / n).
         """
         if self.known_variance:
-            return self.result.deviance
-        n = int(self.switches.sum())
+            return self.deviance
         with np.errstate(divide="ignore"):
-            return n * np.log(self.result.deviance / n)
+            return self.channels * np.log(self.deviance / self.channels)
 
     def criteria(self) -> InformationCriteria:
         """Information criteria, each of shape (S,); a variance that was not known is one more parameter."""
         n_free = self.n_free + (0 if self.known_variance else 1)
-        return information_criteria(self.misfit, n_free, int(self.switches.sum()))
+        return information_criteria(self.misfit, n_free, self.channels)
+
+    def likelihood_ratio_p_value(self, other: Goodness) -> FloatArray:
+        """p value of the likelihood-ratio test of two fits of the same spectra, shape (S,); NaN for as many parameters.
+
+        Wilks, Ann. Math. Stat. 9, 60 (1938).
+        """
+        more = other.n_free - self.n_free
+        gained = np.maximum((self.misfit - other.misfit) * np.sign(more), 0.0)
+        return stats.chi2.sf(gained, np.where(more == 0, np.nan, np.abs(more)))
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """A fitted map with its compiled models, from which p values and residuals are evaluated.
+
+    Parameters
+    ----------
+    parts
+        Compiled models with the spectra that each was fitted to, and the columns of its parameters in ``result``.
+    result
+        What was fitted, on flattened navigation axes; the values are those of the fit, not copies.
+    free
+        ``(component, parameter)`` of the free parameters, in the order of the covariance.
+    energy, switches
+        Energies of the channels and which were fitted, shape (E,).
+    goodness
+        How well they were fitted.
+    """
+
+    parts: tuple[tuple[FitProblem, NDArray[np.int64]], ...]
+    result: FitResult
+    free: tuple[tuple[str, str], ...]
+    energy: FloatArray
+    switches: NDArray[np.bool_]
+    goodness: Goodness
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        problems: Sequence[FitProblem],
+        collected: MapResult,
+        columns: Sequence[NDArray[np.int64]],
+        *,
+        loss_function: str,
+        known_variance: bool,
+        detector: Detector,
+    ) -> Evidence:
+        """Of a HyperSpy model that has just been fitted."""
+        result, switches = collected.result, np.array(model._channel_switches, dtype=bool)
+        n_free = np.zeros(result.deviance.size, dtype=np.int64)
+        for problem in problems:
+            n_free[problem.rows] = int(problem.free.sum())
+        goodness = Goodness(
+            deviance=result.deviance,
+            dof=result.dof,
+            n_free=n_free,
+            status=result.status,
+            channels=int(switches.sum()),
+            loss_function=loss_function,
+            known_variance=known_variance,
+            detector=detector,
+        )
+        return cls(
+            parts=tuple(zip(problems, columns, strict=True)),
+            result=result,
+            free=tuple(slot.name for slot, free in zip(collected.slots, result.free, strict=True) if free),
+            energy=np.array(model.axis.axis, dtype=float),
+            switches=switches,
+            goodness=goodness,
+        )
 
     def p_value(self) -> FloatArray:
         """Probability of a larger deviance if the model is true, shape (S,); NaN where there is no fit.
@@ -115,15 +159,16 @@ class Evidence:
         ValueError
             If the variance was not known: the residuals then set the scale that they would be judged by.
         """
-        if not self.known_variance:
-            raise ValueError(
+        goodness = self.goodness
+        if not goodness.known_variance:
+            raise AssbValueError(
                 "There is no p value of least squares without a known variance: set one, with "
                 'estimate_poissonian_noise_variance, or fit with loss_function="ML-poisson".'
             )
-        if self.loss_function == "ls":
+        if goodness.loss_function == "ls":
             return chi_squared_p_value(self.result.deviance, self.result.dof)
         found = np.full(self.result.deviance.size, np.nan)
-        gain, noise = self.detector.gain, self.detector.read_noise / self.detector.gain
+        gain, noise = goodness.detector.gain, goodness.detector.read_noise / goodness.detector.gain
         for problem, columns in self.parts:
             fitted = np.flatnonzero(problem.rows & self.result.usable & np.isfinite(self.result.deviance))
             numbered = bool(getattr(problem.model, "numbers_spectra", False))
@@ -145,15 +190,6 @@ class Evidence:
                 )
         return found
 
-    def likelihood_ratio_p_value(self, other: Evidence) -> FloatArray:
-        """p value of the likelihood-ratio test of two fits of the same spectra, shape (S,); NaN for as many parameters.
-
-        Wilks, Ann. Math. Stat. 9, 60 (1938).
-        """
-        more = other.n_free - self.n_free
-        gained = np.maximum((self.misfit - other.misfit) * np.sign(more), 0.0)
-        return stats.chi2.sf(gained, np.where(more == 0, np.nan, np.abs(more)))
-
     def standardised_residuals(
         self, counts: FloatArray, rows: NDArray[np.intp], variance: FloatArray | float | None
     ) -> FloatArray:
@@ -168,6 +204,7 @@ class Evidence:
         variance
             Of the counts, a number or of their shape, where it was known before least squares; else None.
         """
+        goodness = self.goodness
         counts = counts[:, self.switches]
         expectation = np.empty_like(counts)
         for problem, columns in self.parts:
@@ -178,127 +215,28 @@ class Evidence:
                     theta = np.column_stack([theta, rows[own]])
                 nothing = np.zeros(problem.free.size, dtype=bool)
                 expectation[own] = problem.model.evaluate(theta, nothing)[0][:, ~problem.mask]
-        smallest = LEAST_VARIANCE * self.detector.gain**2
+        smallest = LEAST_VARIANCE * goodness.detector.gain**2
         if variance is not None:
             smallest, known = 0.0, variance if np.isscalar(variance) else np.asarray(variance)[:, self.switches]
-        elif self.loss_function == "ls" and not self.known_variance:
+        elif goodness.loss_function == "ls" and not goodness.known_variance:
             known = (self.result.deviance[rows] / np.maximum(self.result.dof[rows], 1))[:, np.newaxis]
         else:
-            known = self.detector.variance(expectation)
+            known = goodness.detector.variance(expectation)
         return (counts - expectation) / np.sqrt(np.maximum(known, smallest))
 
 
-@dataclass(frozen=True)
-class FitQuality:
-    """How good the fit is at every position: HyperSpy signals on the navigation axes, NaN where there is no fit.
+def evidence_of(model: Any, name: str = "model") -> Evidence:
+    """What the last batched fit of a model has left.
 
-    A map becomes a signal when it is first asked for.
-
-    Parameters
-    ----------
-    _like
-        Signal whose axes and metadata the maps take.
-    _result
-        What the fit found.
-    _evidence
-        What the further maps are computed from.
+    Raises
+    ------
+    RuntimeError
+        If there was none.
     """
-
-    _like: Any = field(repr=False)
-    _result: FitResult = field(repr=False)
-    _evidence: Evidence | None = field(default=None, repr=False, compare=False)
-
-    @cached_property
-    def deviance(self) -> Any:
-        """Poisson deviance, or weighted sum of squares."""
-        return self._as_map(self._result.deviance, "Poisson deviance")
-
-    @cached_property
-    def dof(self) -> Any:
-        """Degrees of freedom."""
-        return self._as_map(self._result.dof, "degrees of freedom")
-
-    @cached_property
-    def status(self) -> Any:
-        """:class:`~hyperspy_assb.fitting.solver.spectra_fit.Status` as integers."""
-        return self._as_map(self._result.status, "fit status")
-
-    @cached_property
-    def reduced_deviance(self) -> Any:
-        """Deviance over degrees of freedom: 1 for a true model where there are many electrons in each channel."""
-        dof = self.dof.data.astype(float)
-        return self._as_map(self.deviance.data / np.where(dof > 0, dof, np.nan), "reduced deviance")
-
-    @cached_property
-    def p_value(self) -> Any:
-        """Probability that a true model is missed by more than here; it holds for few electrons per channel too.
-
-        It is evaluated when it is first asked for, some spectra at a time; see
-        :func:`.statistics.deviance_p_value`.
-
-        Raises
-        ------
-        ValueError
-            After least squares without a known variance.
-        """
-        return self._as_map(self.evidence.p_value(), "p value")
-
-    @cached_property
-    def aic(self) -> Any:
-        """Akaike's information criterion; see :func:`.statistics.information_criteria`. Of two models the smaller."""
-        return self._as_map(self.evidence.criteria().aic, "Akaike information criterion")
-
-    @cached_property
-    def bic(self) -> Any:
-        """Bayesian information criterion; see :func:`.statistics.information_criteria`. Of two models the smaller."""
-        return self._as_map(self.evidence.criteria().bic, "Bayesian information criterion")
-
-    @property
-    def evidence(self) -> Evidence:
-        """What the maps are computed from.
-
-        Raises
-        ------
-        RuntimeError
-            If the quality does not come from a batched fit.
-        """
-        if self._evidence is None:
-            raise RuntimeError('Nothing is kept of the fit: run m.multifit(optimizer="batched") again.')
-        return self._evidence
-
-    def _as_map(self, values: NDArray[Any], title: str) -> Any:
-        out = self._like._deepcopy_with_new_data(np.reshape(values, self._like.data.shape))
-        out.metadata.General.title = title
-        return out
-
-
-@dataclass(frozen=True)
-class Covariance:
-    """Covariance of the free parameters at every position.
-
-    Parameters
-    ----------
-    names
-        ``(component, parameter)`` of each row.
-    values
-        Shape (..., F, F) on the navigation axes; NaN where there is no fit. A dask array if it is on disk.
-    """
-
-    names: tuple[tuple[str, str], ...]
-    values: Any
-
-    def index(self, component: str, parameter: str) -> int:
-        """Row of a parameter.
-
-        Raises
-        ------
-        KeyError
-            If it was not free.
-        """
-        try:
-            return self.names.index((component, parameter))
-        except ValueError:
-            raise KeyError(f"{component}.{parameter} was not a free parameter; free were {list(self.names)}.") from None
+    found: Evidence | None = getattr(model, "_evidence", None)
+    if found is None:
+        raise AssbRuntimeError(f"The {name} is not fitted: fit it with hyperspy_assb.multifit first.")
+    return found
 
 
 class MapResult:
@@ -324,7 +262,7 @@ class MapResult:
             import zarr
 
             if store.exists():
-                raise FileExistsError(f"{store} exists: give store= a new folder, or remove it first.")
+                raise AssbFileExistsError(f"{store} exists: give store= a new folder, or remove it first.")
             store.parent.mkdir(parents=True, exist_ok=True)
             self._part = Path(tempfile.mkdtemp(prefix=f".{store.name}.", dir=store.parent))
             self.group = zarr.open_group(str(self._part), mode="w")
@@ -423,9 +361,8 @@ def store_result(
     collected: MapResult,
     shape: tuple[int, ...],
     wanted: NDArray[np.bool_],
-    evidence: Evidence | None = None,
 ) -> None:
-    """Write fitted values into the parameter maps and quality maps of a model.
+    """Write fitted values into the parameter maps of a model, its chi-squared and its degrees of freedom.
 
     Positions that were left out keep what they had, and so do fixed parameters where there is no fit.
     """
@@ -450,29 +387,7 @@ def store_result(
     model.dof.data[...] = n_free.reshape(model.dof.data.shape)
     model.fetch_stored_values()
 
-    model.fit_quality = FitQuality(model.chisq, result, evidence)
-    free = [slot.name for slot, flag in zip(collected.slots, result.free, strict=True) if flag]
-    model._covariance = None
-    if result.covariance is not None:
-        model._covariance = Covariance(tuple(free), result.covariance.reshape(*shape, len(free), len(free)))
-    if not hasattr(type(model), "covariance"):
-        model.covariance = MethodType(covariance, model)
-
 
 def _whole(rows: Any, dimensions: int) -> tuple[Any, ...]:
     """Index of the navigation axes: a mask takes all of them, a slice one."""
     return (rows,) if isinstance(rows, np.ndarray) else (rows,) * dimensions
-
-
-def covariance(model: Any) -> Covariance:
-    """Covariance of the free parameters at every position, from the last batched fit.
-
-    Raises
-    ------
-    RuntimeError
-        If there was no batched fit, or it did not keep the covariance.
-    """
-    kept = getattr(model, "_covariance", None)
-    if kept is None:
-        raise RuntimeError('There is no covariance yet: run m.multifit(optimizer="batched") first.')
-    return kept

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.acom.crystals.crystal_phase import point_group, to_orix
+from hyperspy_assb.errors import AssbValueError
 
 DIRECTIONS = {"x": (1, 0, 0), "y": (0, 1, 0), "z": (0, 0, 1)}
 
@@ -30,14 +31,14 @@ def colour_key(symmetry: Any, direction: str) -> Any:
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If there is no such axis.
     """
     from orix.plot import IPFColorKeyTSL
     from orix.vector import Vector3d
 
     if direction not in DIRECTIONS:
-        raise ValueError(f'direction: "x", "y" or "z", not {direction!r}.')
+        raise AssbValueError(f'direction: "x", "y" or "z", not {direction!r}.')
     return IPFColorKeyTSL(symmetry.laue, direction=Vector3d(DIRECTIONS[direction]))
 
 
@@ -64,13 +65,13 @@ def orientation_colours(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If there is no such axis.
     """
     from orix.quaternion import Orientation
 
     if direction not in DIRECTIONS:
-        raise ValueError(f'direction: "x", "y" or "z", not {direction!r}.')
+        raise AssbValueError(f'direction: "x", "y" or "z", not {direction!r}.')
     colours = np.zeros((*np.shape(phase), 3), dtype=np.uint8)
     known = np.isfinite(orientation).all(axis=-1)
     for number, entry in enumerate(phases):

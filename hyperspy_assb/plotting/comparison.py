@@ -28,12 +28,22 @@ def plot_comparison(result: Any, *, energy_range: tuple[float, float] | None = N
     axes
         Spectra and difference, shape (2,). Bands that changed are shaded; clusters that changed are bars below the
         difference.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.eels.comparison.options import ComparisonOptions
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> battery = micro_battery(shape=(6, 6), seed=1, signal_type="EELS_ASSB")
+    >>> options = ComparisonOptions(permutations=19)
+    >>> axes = plot_comparison(battery.eels_before.compare_low_loss(battery.eels_after, options=options))
+    >>> axes[1].get_xlabel()
+    'energy loss (eV)'
     """
     figure, axes = plt.subplots(2, 1, figsize=(8.0, 6.2), height_ratios=(3, 2), sharex=True, layout="constrained")
     top, bottom = axes
     start, end = result.settings["start (eV)"], result.settings["end (eV)"]
     low, high = energy_range or (start, end)
-    names = result.settings["names"]
+    names = result.names
     spectra = [(result.before.data, _std(result.before))]
     spectra += list(zip(np.atleast_2d(result.after.data), np.atleast_2d(_std(result.after)), strict=True))
     loss = result.before.axes_manager.signal_axes[0].axis
@@ -78,13 +88,13 @@ def _with_band(ax: Any, loss: Any, values: Any, std: Any, colour: str, label: st
 
 def _mark_bands(axes: np.ndarray, result: Any, low: float, high: float) -> None:
     """Shade the bands that changed, and name them."""
-    changed = result.bands[result.bands["conclusion"].isin(_SHADES) & result.bands["low (eV)"].notna()]
+    changed = result.bands[result.bands["status"].isin(_SHADES) & result.bands["low (eV)"].notna()]
     for row in changed.drop_duplicates("band").to_dict("records"):
         begin, end = max(row["low (eV)"], low), min(row["high (eV)"], high)
         if end <= begin:
             continue
         for ax in axes:
-            ax.axvspan(begin, end, color=_SHADES[row["conclusion"]], linewidth=0, zorder=0)
+            ax.axvspan(begin, end, color=_SHADES[row["status"]], linewidth=0, zorder=0)
         axes[0].text(
             0.5 * (begin + end),
             0.98,

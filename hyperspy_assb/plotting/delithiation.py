@@ -8,30 +8,83 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.lines import Line2D
 
-from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
-from hyperspy_assb.eels.delithiation.region_statistics import region_statistics
+from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus
+from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.plotting.chemical_text import formula_text
 from hyperspy_assb.plotting.maps import outline, plot_map, plot_status_map
+from hyperspy_assb.plotting.material_colours import colour_of
 from hyperspy_assb.plotting.style import COLOURS, with_error
+from hyperspy_assb.reference import Electrode
 
 STATUS_NAMES = {
     DelithiationStatus.QUANTIFIED: "quantified",
     DelithiationStatus.THICK: "t/λ above 1",
     DelithiationStatus.UNEXPLAINED: "not a mixture of the references",
-    DelithiationStatus.NO_OLIVINE: "no olivine",
+    DelithiationStatus.NO_ELECTRODE: "no electrode material",
     DelithiationStatus.NOT_FITTED: "not fitted",
     DelithiationStatus.DISAGREES: "estimates disagree",
     DelithiationStatus.UNCERTAIN: "too uncertain to tell",
 }
-SIGNATURE_NAMES = {
-    "combined": "reference spectra, 5 eV band and Li K combined",
-    "references": "mixture of reference spectra",
-    "valence": "5 eV band per Fe",
-    "lithium": "Li K per Fe",
-}
+SHOWN = (-0.2, 1.2)
+"""Lithiated fractions at the ends of the colour bar."""
 REGION_COLOURS = ("black", COLOURS[2], COLOURS[7], COLOURS[3], COLOURS[6])
 """Of outlines, apart from the colours of x and of its change."""
+_PALE, _DARKER = "#f7f4ea", 0.6
+"""Of the middle between the end members, and how much of its brightness a colour keeps beyond them."""
+
+
+def fraction_colours(electrode: Electrode) -> LinearSegmentedColormap:
+    """Colour map of the lithiated fraction from -0.2 to 1.2: at 0 and 1 the colours of the end members.
+
+    Parameters
+    ----------
+    electrode
+        The electrode.
+
+    Returns
+    -------
+    LinearSegmentedColormap
+        Pale in the middle, and darker beyond the end members.
+
+    Examples
+    --------
+    >>> from matplotlib.colors import to_hex
+    >>> from hyperspy_assb.reference import electrode
+    >>> colours = fraction_colours(electrode("LixFePO4"))
+    >>> to_hex(colours((1.0 - -0.2) / 1.4)), colour_of("LiFePO4")
+    ('#d6...', '#d62728')
+    """
+    low, high = (to_rgb(colour_of(name)) for name in (electrode.delithiated, electrode.lithiated))
+    places = (np.array([SHOWN[0], 0.0, 0.5, 1.0, SHOWN[1]]) - SHOWN[0]) / (SHOWN[1] - SHOWN[0])
+    darker = [tuple(_DARKER * part for part in colour) for colour in (low, high)]
+    colours = [darker[0], low, to_rgb(_PALE), high, darker[1]]
+    return LinearSegmentedColormap.from_list(electrode.name, list(zip(places, colours, strict=True)), N=512)
+
+
+def x_label(electrode: Electrode) -> str:
+    """What x is, for the axes of figures.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.reference import electrode
+    >>> x_label(electrode("LixCoO2"))
+    'x in Li$_x$CoO$_{2}$'
+    """
+    return f"x in {formula_text(electrode.name)}"
+
+
+def method_text(result: Any) -> str:
+    """What x of a result is from, in words: of "combined", what it combines."""
+    signatures = {"valence": "5 eV band", "lithium": "Li K"}
+    own = [text for name, text in signatures.items() if name in result.methods]
+    if result.method in signatures:
+        return f"{signatures[result.method]} per formula unit"
+    if result.method == "references" or not own:
+        return "mixture of reference spectra"
+    return f"{', '.join(['reference spectra', *own[:-1]])} and {own[-1]} combined"
 
 
 def plot_delithiation(result: Any) -> np.ndarray:
@@ -49,14 +102,14 @@ def plot_delithiation(result: Any) -> np.ndarray:
     """
     figure = plt.figure(figsize=(10.0, 8.6), layout="constrained")
     by = f" ({result.calibration})" if result.builtin else ""
-    figure.suptitle(f"Li$_x$FePO$_4$: {SIGNATURE_NAMES[result.method]}{by}")
+    figure.suptitle(f"{formula_text(result.electrode.name)}: {method_text(result)}{by}")
     # Rows of their own: the legend of the status must not push the maps above it apart, nor make its map smaller.
     axes = np.stack([row.subplots(1, 2) for row in figure.subfigures(2, 1, height_ratios=(1.0, 1.32))])
-    _plot_x(result.x, title="Lithium content", ax=axes[0, 0])
+    plot_x(result.x, result.electrode, title=f"{result.electrode.ion} content", ax=axes[0, 0])
     error = result.x._deepcopy_with_new_data(np.hypot(result.x_std.data, result.x_systematic.data))
     plot_map(error, label="standard uncertainty of x", title="Uncertainty", ax=axes[0, 1], cmap="magma_r", vmin=0.0)
     plot_status_map(result.status, STATUS_NAMES, title="Status", ax=axes[1, 0])
-    plot_distribution(result.x.data, error.data, ax=axes[1, 1])
+    plot_distribution(result, ax=axes[1, 1])
     axes[1, 1].set_box_aspect(0.75)
     for ax in axes[1]:
         ax.set_anchor("N")
@@ -64,7 +117,7 @@ def plot_delithiation(result: Any) -> np.ndarray:
 
 
 def plot_delithiation_change(
-    before: Any, after: Any, *, regions: Mapping[str, Any] | None = None, labels: tuple[str, str] = ("before", "after")
+    before: Any, after: Any, *, region: Mapping[str, Any] | None = None, labels: tuple[str, str] = ("before", "after")
 ) -> np.ndarray:
     """Plot x in two states, and its difference, with regions marked.
 
@@ -72,7 +125,7 @@ def plot_delithiation_change(
     ----------
     before, after : Delithiation
         What was quantified in the same pixels of both states.
-    regions
+    region
         Boolean arrays or signals by name, which are outlined, and named in a legend with their x in both states.
     labels
         Names of the two states.
@@ -85,36 +138,34 @@ def plot_delithiation_change(
     Raises
     ------
     ValueError
-        If the states, or a region, have another shape.
+        If the states are of two electrodes, or they or a region have another shape.
 
     Notes
     -----
-    The mean x of a region is weighted by its Fe, and its error holds counting and calibration; see
+    The mean x of a region is weighted by formula units, and its error holds counting and calibration; see
     :func:`~hyperspy_assb.eels.delithiation.region_statistics.region_statistics`.
     """
-    shape = before.x.data.shape
+    shape, electrode = before.x.data.shape, before.electrode
+    if after.electrode.name != electrode.name:
+        raise AssbValueError(f"The states are of {electrode.name} and {after.electrode.name}: x is not of one kind.")
     if after.x.data.shape != shape:
-        raise ValueError(
+        raise AssbValueError(
             f"The states have the shapes {shape} and {after.x.data.shape}: maps of the same pixels are needed."
         )
-    masks = {name: np.asarray(getattr(where, "data", where), dtype=bool) for name, where in (regions or {}).items()}
+    masks = {name: np.asarray(getattr(part, "data", part), dtype=bool) for name, part in (region or {}).items()}
     for name, mask in masks.items():
         if mask.shape != shape:
-            raise ValueError(f"The region {name!r} has the shape {mask.shape}, but the maps have {shape} (y before x).")
+            raise AssbValueError(
+                f"region[{name!r}] has the shape {mask.shape}, but the maps have {shape} (y before x)."
+            )
     height = 4.4 + 0.22 * len(masks)
     figure, axes = plt.subplots(1, 3, figsize=(13.8, height), layout="constrained")
     for ax, result, label in zip(axes, (before, after), labels, strict=False):
-        _plot_x(result.x, title=f"x {label}", ax=ax)
+        plot_x(result.x, electrode, title=f"x {label}", ax=ax)
     change = after.x._deepcopy_with_new_data(after.x.data - before.x.data)
-    plot_map(
-        change,
-        label="change of x",
-        title=f"x {labels[1]} - x {labels[0]}",
-        ax=axes[2],
-        cmap="PuOr",
-        vmin=-1.2,
-        vmax=1.2,
-    )
+    most = SHOWN[1] * electrode.ions_removed
+    title = f"x {labels[1]} - x {labels[0]}"
+    plot_map(change, label="change of x", title=title, ax=axes[2], cmap="PuOr", vmin=-most, vmax=most)
     lines = []
     for number, (name, mask) in enumerate(masks.items()):
         colour = REGION_COLOURS[number % len(REGION_COLOURS)]
@@ -127,29 +178,77 @@ def plot_delithiation_change(
     return axes
 
 
-def _plot_x(x: Any, *, title: str, ax: Axes) -> None:
-    """A map of x, in the colours that all maps of x have."""
-    plot_map(x, label="x in Li$_x$FePO$_4$", title=title, ax=ax, cmap="RdYlBu", vmin=-0.2, vmax=1.2)
-
-
-def _region_x(result: Any, mask: np.ndarray) -> str:
-    """x of a region with its error."""
-    names = ("x", "x_std", "x_systematic", "olivine_fraction", "t_over_lambda")
-    found = region_statistics(np.ravel(mask), **{name: np.ravel(getattr(result, name).data) for name in names})
-    if not found.n_answered:
-        return "no answer"
-    return with_error(found.x, float(np.hypot(found.x_std, found.x_systematic)))
-
-
-def plot_distribution(x: Any, uncertainty: Any = None, *, ax: Axes | None = None) -> Axes:
-    """Plot a histogram of x.
+def plot_x(x: Any, electrode: Electrode, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Plot a map of x in the colours of the end members.
 
     Parameters
     ----------
     x
-        Lithium content, any shape; NaN is left out, and what lies beyond the axis is counted at its ends.
-    uncertainty
-        Standard uncertainty of each; its median stands in the title.
+        Ions per formula unit, shape (rows, columns) or (pixels,), or a HyperSpy signal of that shape.
+    electrode
+        The electrode.
+    title, ax
+        As for :func:`.plot_map`.
+
+    Returns
+    -------
+    Axes
+        The axes.
+    """
+    low, high = (electrode.x_of(end) for end in SHOWN)
+    colours = fraction_colours(electrode)
+    return plot_map(x, label=x_label(electrode), title=title, ax=ax, cmap=colours, vmin=low, vmax=high)
+
+
+def plot_distribution(result: Any, *, ax: Axes | None = None) -> Axes:
+    """Plot a histogram of x over the pixels that are quantified.
+
+    Parameters
+    ----------
+    result : Delithiation
+        What was quantified; what lies beyond the axis is counted at its ends.
+    ax
+        Axes to draw on; new ones if None.
+
+    Returns
+    -------
+    Axes
+        The axes; how many of the pixels are quantified, and their median uncertainty, stand in the title.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(4.8, 3.6), layout="constrained")
+    electrode, quantified = result.electrode, result.quantified
+    low, high = electrode.x_of(-0.5), electrode.x_of(1.5)
+    values = np.clip(result.x.data[quantified], low, high)
+    _, edges, bars = ax.hist(values, bins=np.linspace(low, high, 41), linewidth=0)
+    colours = fraction_colours(electrode)
+    middles = electrode.fraction_of((edges[:-1] + edges[1:]) / 2.0)
+    for bar, middle in zip(bars, middles, strict=True):
+        # The pale middle of the colours would not show on white.
+        bar.set_facecolor(colours((middle - SHOWN[0]) / (SHOWN[1] - SHOWN[0])))
+        bar.set_edgecolor("#8a8a8a")
+        bar.set_linewidth(0.4)
+    ax.set_xticks(np.linspace(low, high, 5))
+    for end in (0.0, 1.0):
+        ax.axvline(electrode.x_of(end), color="black", linewidth=0.8, linestyle=":")
+    ax.set_xlabel(x_label(electrode))
+    ax.set_ylabel("pixels")
+    title = f"{int(quantified.sum())} of {quantified.size} pixels quantified"
+    if quantified.any():
+        error = np.hypot(result.x_std.data[quantified], result.x_systematic.data[quantified])
+        title += f", median uncertainty {np.median(error):.3f}"
+    ax.set_title(title, loc="left", fontsize="medium")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def plot_delithiated_pixels(result: Any, *, ax: Axes | None = None) -> Axes:
+    """Plot where the delithiated end member is found.
+
+    Parameters
+    ----------
+    result : DelithiatedPixels
+        What was found.
     ax
         Axes to draw on; new ones if None.
 
@@ -158,19 +257,23 @@ def plot_distribution(x: Any, uncertainty: Any = None, *, ax: Axes | None = None
     Axes
         The axes.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(4.8, 3.6), layout="constrained")
-    values = np.ravel(np.asarray(x, dtype=float))
-    values = values[np.isfinite(values)]
-    ax.hist(np.clip(values, -0.5, 1.5), bins=np.linspace(-0.5, 1.5, 41), color=COLOURS[0], linewidth=0)
-    ax.set_xticks(np.linspace(-0.5, 1.5, 5))
-    for end in (0.0, 1.0):
-        ax.axvline(end, color="black", linewidth=0.8, linestyle=":")
-    ax.set_xlabel("x in Li$_x$FePO$_4$")
-    ax.set_ylabel("pixels")
-    title = f"{values.size} pixels"
-    if uncertainty is not None and values.size:
-        title += f", median uncertainty {np.nanmedian(uncertainty):.3f}"
-    ax.set_title(title, loc="left", fontsize="medium")
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    known = np.isfinite(result.p_value.data)
+    classes = result.found._deepcopy_with_new_data(np.where(known, 1 + result.found.data, 0).astype(np.int8))
+    name = formula_text(result.delithiated)
+    return plot_status_map(
+        classes,
+        {0: "no x", 1: "not found", 2: f"{name} found"},
+        title=f"{name}, {100 * result.fdr:g} % of the finds may be false",
+        colours={0: "white", 1: "#d9d9d9", 2: colour_of(result.delithiated)},
+        uncounted=(0,),
+        ax=ax,
+    )
+
+
+def _region_x(result: Any, mask: np.ndarray) -> str:
+    """x of a region with its error."""
+    found, electrode = result.region_statistics(mask), result.electrode
+    if not found.n_answered:
+        return "no answer"
+    error = electrode.ions_removed * float(np.hypot(found.fraction_std, found.fraction_systematic))
+    return with_error(electrode.x_of(found.fraction), error)

@@ -2,20 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
 from hyperspy_assb import reference
 from hyperspy_assb.eels.scattering.mean_spectra import MeanSpectrum, spectrum_difference
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.plotting.style import COLOURS, QUIET
+from hyperspy_assb.reference import Electrode
 
-MARKED = {"FePO4 valence": "FePO$_4$ band", "Li K maximum": "Li K"}
-"""Bands of the reference table that are marked, and what they are called in the figure."""
-ZOOMS = ((2.0, 10.0), (50.0, 70.0))
-"""Energies in eV of the insets."""
-BAND_COLOURS = ("#fbe3c8", "#d8ead9")
-PLACES = ((0.14, 0.60, 0.35, 0.34), (0.63, 0.60, 0.35, 0.34))
+
+@dataclass(frozen=True)
+class Mark:
+    """A signature that is marked in the figure.
+
+    Parameters
+    ----------
+    band
+        Its name in the table of bands.
+    signature
+        Its name in the table of electrodes.
+    text
+        What it is called in the figure.
+    zoom
+        Energies of its inset in eV.
+    colour, place
+        Of the band, and of the inset in fractions of the axes.
+    """
+
+    band: str
+    signature: str
+    text: str
+    zoom: tuple[float, float]
+    colour: str
+    place: tuple[float, float, float, float]
+
+
+MARKS = (
+    Mark("FePO4 valence", "FePO4 5 eV band", "FePO$_4$ band", (2.0, 10.0), "#fbe3c8", (0.14, 0.60, 0.35, 0.34)),
+    Mark("Li K maximum", "Li K", "Li K", (50.0, 70.0), "#d8ead9", (0.63, 0.60, 0.35, 0.34)),
+)
 
 
 def plot_before_after(
@@ -26,11 +56,12 @@ def plot_before_after(
     energy_range: tuple[float, float] = (0.0, 85.0),
     start: float = 2.0,
     title: str = "",
+    electrode: Electrode | None = None,
     axes: tuple[Axes, Axes] | None = None,
 ) -> tuple[Axes, Axes]:
     """Plot the mean spectra of a region in two states, and their difference below.
 
-    The 5 eV band of FePO4 and the window of Li K are marked, and enlarged in insets.
+    The signatures of the electrode are marked, and enlarged in insets.
 
     Parameters
     ----------
@@ -44,6 +75,8 @@ def plot_before_after(
         Energy in eV below which the zero loss rules: neither the difference nor the heights of the axes follow it.
     title
         Title over the spectra.
+    electrode
+        Whose signatures are marked; None: the 5 eV band of FePO4 and Li K.
     axes
         Axes for the spectra and for the difference; new ones if None.
 
@@ -60,7 +93,7 @@ def plot_before_after(
     difference = spectrum_difference(after, before)
     shown = (difference.energy >= max(start, energy_range[0])) & (difference.energy <= energy_range[1])
     if not shown.any():
-        raise ValueError(f"The spectra have no common energies between {start:g} and {energy_range[1]:g} eV.")
+        raise AssbValueError(f"The spectra have no common energies between {start:g} and {energy_range[1]:g} eV.")
     if axes is None:
         _, axes = plt.subplots(2, 1, figsize=(7.2, 5.8), sharex=True, height_ratios=(2.2, 1), layout="constrained")
     top, bottom = axes
@@ -68,15 +101,16 @@ def plot_before_after(
     for spectrum, label, colour in states:
         _draw(top, spectrum, colour, label=label)
     highest = max(_extremes(spectrum, (start, energy_range[1]))[1] for spectrum, _, _ in states)
+    marks = [mark for mark in MARKS if electrode is None or mark.signature in electrode.signatures]
     # The upper half is for the insets.
-    top.set_ylim(0.0, 2.3 * highest)
+    top.set_ylim(0.0, (2.3 if marks else 1.15) * highest)
     top.set_xlim(*energy_range)
     top.set_ylabel("scattering per I$_0$ and t/λ (1/eV)")
     top.set_title(title, loc="left", fontsize="medium")
     top.legend(fontsize="small", frameon=False, loc="center right", bbox_to_anchor=(1.0, 0.38))
     top.tick_params(labelbottom=False)
-    for zoom, place in zip(ZOOMS, PLACES, strict=True):
-        _add_inset(top, states, zoom, place)
+    for mark in marks:
+        _add_inset(top, states, mark, marks)
 
     energy, values, std = (array[shown] for array in (difference.energy, difference.density, difference.std))
     bottom.axhline(0.0, color=QUIET, linewidth=0.8)
@@ -89,13 +123,13 @@ def plot_before_after(
     bottom.set_ylabel("difference (1/eV)")
     bottom.legend(fontsize="small", frameon=False, loc="upper center")
     for ax in axes:
-        _mark(ax)
+        _mark(ax, marks)
         ax.spines[["top", "right"]].set_visible(False)
-    for name, text in MARKED.items():
-        end = reference.band(name).window[1]
+    for mark in marks:
+        end = reference.band(mark.band).window[1]
         if energy_range[0] < end < energy_range[1]:
             place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-            bottom.annotate(text, (end, 0.97), xytext=(4, 0), va="top", fontsize="small", **place)
+            bottom.annotate(mark.text, (end, 0.97), xytext=(4, 0), va="top", fontsize="small", **place)
     top.figure.align_ylabels(axes)
     return top, bottom
 
@@ -110,34 +144,34 @@ def _draw(ax: Axes, spectrum: MeanSpectrum, colour: str, *, label: str | None = 
 def _add_inset(
     ax: Axes,
     states: list[tuple[MeanSpectrum, str, str]],
-    zoom: tuple[float, float],
-    place: tuple[float, float, float, float],
+    mark: Mark,
+    marks: Sequence[Mark],
 ) -> None:
     """Enlarged part of the spectra; nothing where they do not reach."""
-    ranges = [_extremes(spectrum, zoom) for spectrum, _, _ in states]
+    ranges = [_extremes(spectrum, mark.zoom) for spectrum, _, _ in states]
     if not np.isfinite(ranges).all():
         return
-    inset = ax.inset_axes(place)
+    inset = ax.inset_axes(mark.place)
     for spectrum, _, colour in states:
         _draw(inset, spectrum, colour)
     low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
-    inset.set_xlim(*zoom)
+    inset.set_xlim(*mark.zoom)
     inset.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
     inset.tick_params(labelsize="x-small")
     inset.set_xlabel("energy loss (eV)", fontsize="x-small", labelpad=1.0)
     inset.set_ylabel("1/eV", fontsize="x-small", labelpad=4.0)
     inset.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2), useMathText=True)
     inset.yaxis.get_offset_text().set_size("x-small")
-    _mark(inset)
+    _mark(inset, marks)
 
 
-def _mark(ax: Axes) -> None:
+def _mark(ax: Axes, marks: Sequence[Mark]) -> None:
     """Windows of the bands behind the lines, where they are in sight."""
     low, high = ax.get_xlim()
-    for name, colour in zip(MARKED, BAND_COLOURS, strict=True):
-        window = reference.band(name).window
+    for mark in marks:
+        window = reference.band(mark.band).window
         if window[1] > low and window[0] < high:
-            ax.axvspan(*window, color=colour, linewidth=0, zorder=0)
+            ax.axvspan(*window, color=mark.colour, linewidth=0, zorder=0)
     ax.set_xlim(low, high)
 
 

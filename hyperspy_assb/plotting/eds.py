@@ -166,7 +166,10 @@ def plot_interface(result: Any, *, ax: Axes | None = None) -> Axes:
         ax.plot(fine, curves[:, i], color=colour)
     low, high = result.width_interval
     ax.axvline(result.position, color="0.4", lw=1, ls=":")
-    ax.set(xlabel="Distance (nm)", ylabel="Atoms in the column (atoms/nm²)")
+    ax.set(
+        xlabel="Distance (nm)",
+        ylabel="Atoms in the column (atoms/nm²)" if "atoms" in profile.unit else f"Amount ({profile.unit})",
+    )
     ax.set_title(
         f"10-90 % width {result.width:.2f} nm ({low:.2f} to {high:.2f}), probe of {found.probe:g} nm taken out"
     )

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -33,6 +33,12 @@ class MapOptions:
         Pixel size and its unit; without a unit the scale is in pixels.
     missing_label
         What the legend calls pixels without a value.
+
+    Examples
+    --------
+    >>> options = MapOptions(units="eV", scale=5.0, scale_units="nm")
+    >>> plot_map(np.eye(8), label="shift", options=options).figure.axes[0].child_axes[0].get_ylabel()
+    'shift (eV)'
     """
 
     units: str = ""
@@ -47,7 +53,7 @@ def plot_map(
     label: str = "",
     title: str = "",
     ax: Axes | None = None,
-    cmap: str = "viridis",
+    cmap: str | Colormap = "viridis",
     vmin: float | None = None,
     vmax: float | None = None,
     options: MapOptions | None = None,
@@ -68,7 +74,7 @@ def plot_map(
     ax
         Axes to draw on; new ones if None.
     cmap
-        Name of a matplotlib colour map.
+        A matplotlib colour map, or its name.
     vmin, vmax
         Colour limits; those left out span the values but for 1 % at either end, which the colour bar shows by arrows.
     options
@@ -136,10 +142,12 @@ def plot_status_map(
         Integer classes, shape (rows, columns) or (pixels,), or a HyperSpy signal of that shape.
     labels
         Names of the classes. A class without a name is shown as its number; a name without pixels is left out.
-    title, ax
-        As for :func:`plot_map`.
+    title
+        Title of the axes.
     scale, scale_units
         As in :class:`MapOptions`.
+    ax
+        Axes to draw on; new ones if None.
     colours
         Colours of the classes; those left out are taken from a palette, the lowest class being pale.
     uncounted
@@ -150,6 +158,12 @@ def plot_status_map(
     -------
     Axes
         The axes of the map.
+
+    Examples
+    --------
+    >>> ax = plot_status_map(np.tri(4, dtype=int), {0: "carbon", 1: "LAGP"})
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['carbon: 37.5 %', 'LAGP: 62.5 %']
     """
     values, scale, scale_units = as_map(status, scale, scale_units)
     values = values.astype(int)
@@ -189,15 +203,15 @@ def plot_status_map(
     return ax
 
 
-def outline(ax: Axes, mask: Any, *, colour: str = "black", linewidth: float = 1.6) -> LineCollection:
+def outline(ax: Axes, region: Any, *, colour: str = "black", linewidth: float = 1.6) -> LineCollection:
     """Draw a line around the pixels of a region, along their edges.
 
     Parameters
     ----------
     ax
         Axes of a map with as many rows and columns; not of a strip.
-    mask
-        Boolean, shape (rows, columns).
+    region
+        Boolean, shape (rows, columns), True inside.
     colour, linewidth
         Of the line.
 
@@ -205,8 +219,15 @@ def outline(ax: Axes, mask: Any, *, colour: str = "black", linewidth: float = 1.
     -------
     LineCollection
         One line for each edge between a pixel inside and one outside.
+
+    Examples
+    --------
+    >>> inside = np.zeros((4, 4), dtype=bool)
+    >>> inside[1, 1] = True
+    >>> len(outline(plot_map(np.eye(4)), inside).get_segments())
+    4
     """
-    inside = np.pad(np.atleast_2d(np.asarray(mask, dtype=bool)), 1)
+    inside = np.pad(np.atleast_2d(np.asarray(region, dtype=bool)), 1)
     rows, columns = np.nonzero(inside[:, 1:] != inside[:, :-1])
     upright = [((x - 0.5, y - 1.5), (x - 0.5, y - 0.5)) for y, x in zip(rows, columns, strict=True)]
     rows, columns = np.nonzero(inside[1:] != inside[:-1])
@@ -232,6 +253,13 @@ def add_scale_bar(ax: Axes, *, width: int, scale: float = 1.0, units: str = "") 
     -------
     Line2D
         The bar.
+
+    Examples
+    --------
+    >>> _, ax = plt.subplots()
+    >>> bar = add_scale_bar(ax, width=64, scale=2.0, units="nm")
+    >>> ax.texts[0].get_text()
+    '20 nm'
     """
     if not units:
         scale, units = 1.0, "px"

@@ -33,6 +33,12 @@ def plot_residual_image(
     -------
     image, mean
         The two axes.
+
+    Examples
+    --------
+    >>> image, mean = plot_residual_image(np.arange(50.0), np.random.default_rng(1).normal(size=(20, 50)))
+    >>> mean.get_xlabel()
+    'energy (eV)'
     """
     if axes is None:
         _, axes = plt.subplots(2, 1, figsize=(6.4, 4.6), sharex=True, height_ratios=(3, 2), layout="constrained")

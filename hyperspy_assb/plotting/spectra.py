@@ -26,6 +26,11 @@ class FitPlotOptions:
         Title over the spectrum.
     legend
         Whether to name the lines.
+
+    Examples
+    --------
+    >>> FitPlotOptions(title="pixel (3, 4)", legend=False).std is None
+    True
     """
 
     std: ArrayLike | None = None
@@ -67,6 +72,15 @@ def plot_fit(
     -------
     spectrum, residuals
         The two axes.
+
+    Examples
+    --------
+    >>> energy = np.arange(50.0)
+    >>> model = 100.0 + 900.0 * np.exp(-0.5 * ((energy - 20.0) / 4.0) ** 2)
+    >>> counts = np.random.default_rng(1).poisson(model)
+    >>> spectrum, residuals = plot_fit(energy, counts, model, {"level": np.full(50, 100.0)}, scale="sqrt")
+    >>> [text.get_text() for text in spectrum.get_legend().get_texts()]
+    ['measured', 'level', 'model']
     """
     options = FitPlotOptions() if options is None else options
     if axes is None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from hyperspy_assb.errors import AssbValueError
+
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#5e3c99")
 """Line colours that stay apart for colour-blind readers (Okabe and Ito, 2008, with two dark ones added)."""
 
@@ -73,7 +75,7 @@ def as_map(data: Any, scale: float | None, scale_units: str | None) -> tuple[np.
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If there are more than two dimensions.
     """
     if hasattr(data, "axes_manager"):
@@ -90,5 +92,5 @@ def as_map(data: Any, scale: float | None, scale_units: str | None) -> tuple[np.
         values = values.squeeze()
     values = np.atleast_2d(values)
     if values.ndim > 2:
-        raise ValueError(f"A map has one or two dimensions; this one has the shape {values.shape}.")
+        raise AssbValueError(f"A map has one or two dimensions; this one has the shape {values.shape}.")
     return values, 1.0 if scale is None else scale, scale_units or ""

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.plotting.maps import MapOptions, plot_map
 from hyperspy_assb.plotting.style import COLOURS, QUIET, as_map, quantity, robust_limits
 
@@ -46,6 +47,19 @@ def plot_truth_result(
     -------
     tuple of Axes
         Truth, result, difference, and result against truth.
+
+    Raises
+    ------
+    AssbValueError
+        If truth and result differ in shape.
+
+    Examples
+    --------
+    >>> truth = np.linspace(0.0, 1.0, 16).reshape(4, 4)
+    >>> result = truth + np.random.default_rng(1).normal(0.0, 0.1, truth.shape)
+    >>> axes = plot_truth_result(truth, result, std=np.full((4, 4), 0.1), label="x")
+    >>> len(axes)
+    4
     """
     if axes is None:
         _, axes = plt.subplots(1, 4, figsize=(14, 3.3), layout="constrained", width_ratios=(1, 1, 1, 1))
@@ -55,7 +69,7 @@ def plot_truth_result(
     truth_values = as_map(truth, scale, scale_units)[0].astype(float)
     result_values = result_values.astype(float)
     if truth_values.shape != result_values.shape:
-        raise ValueError(f"Truth has the shape {truth_values.shape}, the result {result_values.shape}.")
+        raise AssbValueError(f"Truth has the shape {truth_values.shape}, the result {result_values.shape}.")
     known = np.isfinite(truth_values) & np.isfinite(result_values)
     vmin, vmax = robust_limits(np.concatenate([truth_values[known], result_values[known]]))
     plot_map(truth_values, title="truth", ax=axes[0], cmap=cmap, label=label, vmin=vmin, vmax=vmax, options=options)

@@ -24,6 +24,12 @@ class Ring:
         ``"observed"``, ``"derived"`` (from cited data) or ``"estimate"`` (a choice of this project).
     meaning, note, source
         What it is, where the numbers are from, and the citation of its material.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.reference import material
+    >>> [round(ring.radius, 2) for ring in material("carbon").rings]
+    [0.29, 0.47, 0.81]
     """
 
     radius: float

@@ -16,6 +16,7 @@ import numpy as np
 from gemmi import cif
 from numpy.typing import NDArray
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.reference.electron_scattering import electron_scattering_table
 from hyperspy_assb.reference.space_groups import (
     SAME_PLACE,
@@ -56,7 +57,7 @@ _NAME = re.compile(r"([A-Za-z0-9/_ -]{1,40}?)\s*(?::\s*([12HR])|\s([HRSZ]))?")
 _WORDS = ((re.compile("wat|h2o", re.IGNORECASE), "O"), (re.compile("HO"), "H"))
 
 
-class CrystalError(ValueError):
+class CrystalError(AssbValueError):
     """A CIF that does not describe a crystal that can be simulated; the message names the file."""
 
 

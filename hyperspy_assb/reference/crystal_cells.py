@@ -18,7 +18,24 @@ _VALUE = r"""['"]?([0-9]*\.?[0-9]+|[0-9]+\.)(?:\([0-9]+\))?['"]?(?=\s|$)"""
 
 
 def read_cif_text(path: Path) -> str:
-    """Text of a CIF; old ones are in Latin-1."""
+    """Text of a CIF; old ones are in Latin-1.
+
+    Parameters
+    ----------
+    path
+        Of a CIF.
+
+    Returns
+    -------
+    str
+        As it stands in the file.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.reference import material
+    >>> "Fe" in read_cif_text(material("LiFePO4").cif)
+    True
+    """
     raw = path.read_bytes()
     try:
         return raw.decode("utf-8-sig")

@@ -8,22 +8,74 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from hyperspy_assb.errors import AssbError, AssbValueError
 
-class UnknownReferenceError(LookupError):
-    """A name that the reference tables do not have; the message lists those that they have."""
+
+class UnknownReferenceError(AssbError, LookupError):
+    """A name that the reference tables do not have; the message lists those that they have.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.reference import material
+    >>> try:
+    ...     material("LiFePO")
+    ... except UnknownReferenceError as error:
+    ...     print(str(error).partition(".")[0])
+    no material 'LiFePO'; near it: LiFePO4, FePO4, LiV2(PO4)3, LiCoO2
+    """
 
     @classmethod
     def of(cls, what: str, name: object, known: Iterable[object]) -> UnknownReferenceError:
-        """The error for an unknown ``name`` of a ``what``, naming those that exist."""
+        """The error for an unknown ``name`` of a ``what``, naming those that exist.
+
+        Parameters
+        ----------
+        what
+            What was looked for, such as "ring".
+        name
+            The name that is not known.
+        known
+            Names that are.
+
+        Returns
+        -------
+        UnknownReferenceError
+            To be raised.
+
+        Examples
+        --------
+        >>> print(UnknownReferenceError.of("edge", "Li L", ["Li K", "Fe M23"]))
+        no edge 'Li L' in the reference tables; there are: Li K, Fe M23.
+        """
         return cls(f"no {what} {name!r} in the reference tables; there are: {', '.join(str(k) for k in known)}.")
 
 
-class MaterialError(ValueError):
-    """A material or an electrode that is not told as it must be; the message names the row and the file."""
+class MaterialError(AssbValueError):
+    """A material or an electrode that is not told as it must be; the message names the row and the file.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.reference import parse_formula
+    >>> try:
+    ...     parse_formula("LiFeXx")
+    ... except MaterialError as error:
+    ...     print(error)
+    formula 'LiFeXx', character 5: 'Xx' is not an element.
+    """
 
 
 class MissingFactError(MaterialError, UnknownReferenceError):
-    """A fact that a technique needs and that the row of the material lacks; the message names row, file and fact."""
+    """A fact that a technique needs and that the row of the material lacks; the message names row, file and fact.
+
+    Examples
+    --------
+    >>> import hyperspy_assb
+    >>> try:
+    ...     hyperspy_assb.materials["CoO2"].formula_density
+    ... except MissingFactError as error:
+    ...     print(error)
+    A number of atoms in a volume needs the density of CoO2, which its row in ...materials.toml lacks. ...
+    """
 
 
 @cache

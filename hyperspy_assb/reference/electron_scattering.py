@@ -35,6 +35,11 @@ def electron_scattering_factor(element: str, length: NDArray[np.float64]) -> NDA
     length
         Length of the reciprocal vector, 1/d in 1/Å, any shape.
 
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape of ``length``.
+
     Raises
     ------
     UnknownReferenceError

@@ -25,6 +25,13 @@ class Element:
         Atomic number.
     mass
         Standard atomic weight in u; the mass number of a long-lived isotope where there is none.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.reference import element
+    >>> iron = element("Fe")
+    >>> iron.number, iron.mass, iron.valence_electrons
+    (26, 55.845, 8)
     """
 
     symbol: str
@@ -58,6 +65,16 @@ def elements() -> Mapping[str, Element]:
 
 def element(symbol: str) -> Element:
     """One element.
+
+    Parameters
+    ----------
+    symbol
+        Such as ``"Fe"``.
+
+    Returns
+    -------
+    Element
+        With its number and mass.
 
     Raises
     ------

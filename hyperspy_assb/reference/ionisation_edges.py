@@ -32,12 +32,19 @@ class Edge:
         Sum of the stored table up to 1500 eV above the onset; None for the analytic K shells.
     gos
         How its cross-section is computed: ``"hydrogenic"``, or ``"dipole"`` from tabulated photoabsorption.
-    relative_uncertainty
+    relative_systematic
         Relative standard uncertainty of its cross-section in a 50 eV window, without fine structure.
     sources
         Citations, in full.
     note
         What a user has to know; may be empty.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.reference import edge
+    >>> found = edge("Fe", "M2,3")
+    >>> found.name, found.onset_energy, found.gos
+    ('Fe M2,3', 54.0, 'dipole')
     """
 
     element: str
@@ -47,7 +54,7 @@ class Edge:
     occupation: int
     oscillator_strength: float | None
     gos: Literal["hydrogenic", "dipole"]
-    relative_uncertainty: float
+    relative_systematic: float
     sources: tuple[str, ...]
     note: str
 
@@ -70,7 +77,7 @@ def _all_edges() -> dict[str, Edge]:
             occupation=int(row["occupation"]),
             oscillator_strength=row.get("oscillator_strength"),
             gos=row["gos"],
-            relative_uncertainty=float(row["relative_uncertainty"]),
+            relative_systematic=float(row["relative_systematic"]),
             sources=tuple(content["sources"][key] for key in row["source"]),
             note=row.get("note", ""),
         )
@@ -87,6 +94,11 @@ def edge(element: str, shell: str) -> Edge:
         Chemical symbol.
     shell
         ``"K"``, ``"L2,3"``, ``"M1"``, ``"M2,3"`` or ``"M4,5"``; ``"M23"`` and ``"L23"`` are understood.
+
+    Returns
+    -------
+    Edge
+        With its onset, strength and sources.
 
     Raises
     ------
@@ -109,6 +121,16 @@ def edge(element: str, shell: str) -> Edge:
 
 def edges(elements: Iterable[str] | None = None) -> tuple[Edge, ...]:
     """All edges of some elements (of all, by default), in the order of their onsets.
+
+    Parameters
+    ----------
+    elements
+        Symbols, one or several; None: all elements.
+
+    Returns
+    -------
+    tuple of Edge
+        Of the tables; it may lack some that the element has.
 
     Raises
     ------
@@ -172,6 +194,12 @@ def oscillator_strength(element: str, shell: str) -> tuple[NDArray[np.float64], 
     References
     ----------
     .. [1] B. L. Henke, E. M. Gullikson, J. C. Davis, At. Data Nucl. Data Tables 54, 181 (1993).
+
+    Examples
+    --------
+    >>> energy, strength = oscillator_strength("Fe", "M2,3")
+    >>> energy.shape, round(float(energy[strength.argmax()]), 1)
+    ((256,), 4.1)
     """
     found = edge(element, shell)
     relative_energy, table = _strengths()

@@ -41,6 +41,13 @@ class Band:
         What it is, and the citation.
     background
         Limits in eV of the channels before an edge that its background is taken from; None: nothing is subtracted.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.reference import band
+    >>> found = band("FePO4 valence")
+    >>> found.window, found.phase, found.kind
+    ((4.0, 7.0), 'FePO4', 'observed')
     """
 
     name: str
@@ -73,6 +80,16 @@ def _all_bands() -> dict[str, Band]:
 def band(name: str) -> Band:
     """One band by its name.
 
+    Parameters
+    ----------
+    name
+        Such as ``"FePO4 valence"``.
+
+    Returns
+    -------
+    Band
+        With its limits in eV and its source.
+
     Raises
     ------
     UnknownReferenceError
@@ -90,5 +107,16 @@ def band(name: str) -> Band:
 
 
 def bands() -> tuple[Band, ...]:
-    """All bands, in the order of their lower limits."""
+    """All bands, in the order of their lower limits.
+
+    Returns
+    -------
+    tuple of Band
+        In the order of their energies.
+
+    Examples
+    --------
+    >>> [found.name for found in bands()][:2]
+    ['FePO4 interband', 'gap region']
+    """
     return tuple(sorted(_all_bands().values(), key=lambda b: b.window))

@@ -57,6 +57,17 @@ class Material:
     Notes
     -----
     A fact that is not known is None (or empty): what needs it asks by :meth:`needed`.
+
+    Examples
+    --------
+    >>> from hyperspy_assb import materials
+    >>> lfp = materials["LiFePO4"]
+    >>> dict(lfp.composition)
+    {'Li': 1.0, 'Fe': 1.0, 'P': 1.0, 'O': 4.0}
+    >>> round(lfp.molar_mass, 2), round(lfp.density, 2), round(lfp.formula_density, 2)
+    (157.75, 3.59, 13.72)
+    >>> round(lfp.cell_volume, 4), lfp.valence_electrons, round(lfp.free_electron_plasmon_energy, 1)
+    (0.2915, 38.0, 26.8)
     """
 
     name: str
@@ -129,10 +140,26 @@ class Material:
     def atom_density(self, symbol: str) -> float:
         """Atoms of an element per nm3; 0 if the material has none.
 
+        Parameters
+        ----------
+        symbol
+            Of the element.
+
+        Returns
+        -------
+        float
+            Atoms/nm^3.
+
         Raises
         ------
         MissingFactError
             If the density is not known.
+
+        Examples
+        --------
+        >>> from hyperspy_assb import materials
+        >>> round(materials["LiFePO4"].atom_density("Fe"), 2), materials["FePO4"].atom_density("Li")
+        (13.72, 0.0)
         """
         return self.composition.get(symbol, 0.0) * self.formula_density
 
@@ -145,6 +172,11 @@ class Material:
             Name of an attribute, such as ``"density"``, ``"cif"`` or ``"rings"``.
         by
             What needs it, as the first words of a sentence.
+
+        Returns
+        -------
+        object
+            The fact.
 
         Raises
         ------
@@ -191,6 +223,15 @@ class Electrode:
         What in a spectrum tells the end members apart, beside the spectra as wholes; may be empty.
     sources
         Citations.
+
+    Examples
+    --------
+    >>> from hyperspy_assb import electrodes
+    >>> olivine = electrodes["LixFePO4"]
+    >>> olivine.lithiated, olivine.delithiated, olivine.ion, olivine.ions_removed
+    ('LiFePO4', 'FePO4', 'Li', 1.0)
+    >>> olivine.signatures
+    ('FePO4 5 eV band', 'Li K')
     """
 
     name: str
@@ -206,6 +247,16 @@ class Electrode:
     def x_of(self, fraction: Number) -> Number:
         """Ions per formula unit of the lithiated host, from the lithiated share; neither is clipped.
 
+        Parameters
+        ----------
+        fraction
+            Lithiated share.
+
+        Returns
+        -------
+        float or numpy.ndarray
+            x, of the shape of ``fraction``.
+
         Examples
         --------
         >>> from hyperspy_assb.reference import electrode
@@ -215,16 +266,57 @@ class Electrode:
         return (self.ions - self.ions_removed) + self.ions_removed * fraction
 
     def fraction_of(self, x: Number) -> Number:
-        """Lithiated share, from the ions per formula unit: the inverse of :meth:`x_of`."""
+        """Lithiated share, from the ions per formula unit: the inverse of :meth:`x_of`.
+
+        Parameters
+        ----------
+        x
+            Ions per formula unit of the lithiated host.
+
+        Returns
+        -------
+        float or numpy.ndarray
+            Lithiated share, which is below 0 or above 1 where x is beyond the end members.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.reference import electrode
+        >>> electrode("NaxV2(PO4)3").fraction_of(1.5)
+        0.25
+        """
         return (x - (self.ions - self.ions_removed)) / self.ions_removed
 
     def needed(self, signature: str, *, by: str) -> str:
         """A signature that something cannot do without.
 
+        Parameters
+        ----------
+        signature
+            Such as ``"Li K"``.
+        by
+            What needs it, as the first words of a sentence.
+
+        Returns
+        -------
+        str
+            The signature.
+
         Raises
         ------
         MissingFactError
             If the couple has no such signature; the message names the row, the file and the signature.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.reference import electrode
+        >>> electrode("LixFePO4").needed("Li K", by="The lithium method")
+        'Li K'
+        >>> try:
+        ...     electrode("LixCoO2").needed("Li K", by="The lithium method")
+        ... except MissingFactError as error:
+        ...     print(error)
+        The lithium method needs the signature 'Li K', which LixCoO2 in ...materials.toml has not: its
+        signatures are none.
         """
         if signature not in self.signatures:
             raise MissingFactError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError
 from hyperspy_assb.reference.amorphous_rings import Ring, ring_tables
 from hyperspy_assb.reference.crystal_cells import Cell, cell_of, cell_volume, count_formula_units, read_cell
 from hyperspy_assb.reference.data_files import MaterialError
@@ -76,12 +77,19 @@ def read_table(path: Path) -> MaterialTable:
 
     Raises
     ------
-    FileNotFoundError
+    AssbFileNotFoundError
         If there is no such file.
+    AssbFileError
+        If it cannot be read.
     MaterialError
         If it is not TOML, or a row is wrong in itself; the message names the row and the file.
     """
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise AssbFileNotFoundError(f"There is no table of materials {path}.") from error
+    except OSError as error:
+        raise AssbFileError(f"The table of materials {path} cannot be read: {error.strerror}.") from error
     try:
         tables = tomllib.loads(content.decode("utf-8-sig"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -77,8 +77,8 @@ def add_materials(path: str | os.PathLike[str]) -> None:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
+    AssbFileError
+        If the file cannot be read; an AssbFileNotFoundError if there is none.
     MaterialError
         If a row is wrong; the message names the row and the file, and nothing of the file is added.
 
@@ -103,7 +103,18 @@ def add_materials(path: str | os.PathLike[str]) -> None:
 
 
 def materials_files() -> tuple[str, ...]:
-    """Paths of the files that were added, by :func:`add_materials` or by the environment, in their order."""
+    """Paths of the files that were added, by :func:`add_materials` or by the environment, in their order.
+
+    Returns
+    -------
+    tuple of str
+        Empty if none was added.
+
+    Examples
+    --------
+    >>> materials_files()
+    ()
+    """
     return tuple(str(file.path) for file in _current().files[1:])
 
 
@@ -141,6 +152,11 @@ def material(name: str) -> Material:
     name
         Its name or an alias; capitals do not matter.
 
+    Returns
+    -------
+    Material
+        The row, with what follows from it.
+
     Raises
     ------
     UnknownReferenceError
@@ -161,6 +177,16 @@ def material(name: str) -> Material:
 
 def electrode(name: str) -> Electrode:
     """One electrode, by its name; capitals do not matter.
+
+    Parameters
+    ----------
+    name
+        Such as ``"LixFePO4"``.
+
+    Returns
+    -------
+    Electrode
+        The row, with the names of its end members.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.reference.data_files import UnknownReferenceError, read_toml
 from hyperspy_assb.reference.elements import elements
 from hyperspy_assb.reference.ionisation_edges import edge
@@ -25,6 +26,11 @@ def near_edge(element: str, shell: str) -> dict[str, float]:
     ------
     UnknownReferenceError
         If there is no such edge.
+
+    Examples
+    --------
+    >>> near_edge("Li", "K")["peak_energy"]
+    62.0
     """
     found = edge(element, shell)
     rows = [r for r in read_toml("near_edges.toml")["edge"] if r["shell"] == found.shell]
@@ -44,10 +50,19 @@ def near_edge(element: str, shell: str) -> dict[str, float]:
 def check_element(symbol: str) -> None:
     """Check that something is the symbol of a chemical element.
 
+    Parameters
+    ----------
+    symbol
+        Such as ``"Fe"``.
+
     Raises
     ------
-    ValueError
+    AssbValueError
         If it is not.
+
+    Examples
+    --------
+    >>> check_element("Fe")
     """
     if symbol not in elements():
-        raise ValueError(f"{symbol!r} is not the symbol of a chemical element (as in 'Li', 'Fe').")
+        raise AssbValueError(f"{symbol!r} is not the symbol of a chemical element (as in 'Li', 'Fe').")

@@ -28,6 +28,13 @@ class Subshell:
         Probability that a vacancy emits a photon.
     transfer
         Probability that a vacancy moves on to another subshell, by name.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.reference import x_ray_atom
+    >>> iron = x_ray_atom("Fe").subshells["K"]
+    >>> round(iron.edge), round(iron.fluorescence, 2)
+    (7083, 0.35)
     """
 
     name: str
@@ -52,6 +59,13 @@ class Atom:
         u.
     subshells
         By name, from the inner to the outer.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.reference import x_ray_atom
+    >>> iron = x_ray_atom("Fe")
+    >>> sorted(iron.subshells)[:2]
+    ['K', 'L1']
     """
 
     element: str
@@ -83,6 +97,16 @@ def _atoms() -> dict[str, Atom]:
 def x_ray_atom(element: str) -> Atom:
     """Subshells of an element.
 
+    Parameters
+    ----------
+    element
+        Symbol.
+
+    Returns
+    -------
+    Atom
+        With its subshells.
+
     Raises
     ------
     UnknownReferenceError
@@ -99,5 +123,16 @@ def x_ray_atom(element: str) -> Atom:
 
 
 def x_ray_elements() -> tuple[str, ...]:
-    """Elements of the table."""
+    """Elements of the table.
+
+    Returns
+    -------
+    tuple of str
+        Symbols.
+
+    Examples
+    --------
+    >>> {"O", "P", "Fe", "Ge"} <= set(x_ray_elements())
+    True
+    """
     return tuple(_atoms())

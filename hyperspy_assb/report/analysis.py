@@ -14,16 +14,19 @@ from hyperspy_assb import provenance
 from hyperspy_assb.components.low_loss import IonisationEdge
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.scattering.separability import Separability
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Status
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
-from hyperspy_assb.models.eels import ASSBEELSModel, apply_shapes
-from hyperspy_assb.models.multifit import detector_from_metadata
+from hyperspy_assb.models.multifit import FitOptions, detector_of_model
+from hyperspy_assb.reference import Electrode
 from hyperspy_assb.report import findings
 from hyperspy_assb.report.delithiation import delithiation_maps
 from hyperspy_assb.report.output import Progress, recorded_warnings
 from hyperspy_assb.report.spectra import FittedSpectrum, choose_spectra
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.delithiation_estimate import quantify_delithiation
+from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
+from hyperspy_assb.signals.eels.low_loss_model import apply_shapes
 from hyperspy_assb.signals.eels.low_loss_reading import on_navigation_axes
 
 STATUS_NAMES = {int(s): s.name.lower().replace("_", " ") for s in Status}
@@ -60,6 +63,7 @@ class Map:
     label: str
     units: str = ""
     words: Mapping[int, str] | None = None
+    electrode: Electrode | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Analysis:
     provenance
         Record of :func:`hyperspy_assb.provenance.record`.
     delithiation
-        x of LixFePO4 by every method, the combined one shown; None where there were no references.
+        x of the electrode by every method, the combined one shown; None where there were no references.
     model
         The fitted model.
     separability
@@ -143,16 +147,16 @@ def analyse_low_loss(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the signal, the elements or the references cannot be used, or no spectrum could be fitted.
-    NotImplementedError
+    AssbNotImplementedError
         If the energy axis is not uniform.
     """
     report = progress or (lambda stage, done, total: None)
     if references is not None and valence != "continuum":
-        raise ValueError('Delithiation needs valence="continuum": one plasmon does not describe the phases.')
+        raise AssbValueError('Delithiation needs valence="continuum": one plasmon does not describe the phases.')
     if signal.axes_manager.navigation_dimension > 2:
-        raise ValueError(
+        raise AssbValueError(
             f"The signal has {signal.axes_manager.navigation_dimension} navigation axes: give one map at a time."
         )
     with recorded_warnings() as messages:
@@ -165,7 +169,6 @@ def analyse_low_loss(
         count = max(1, int(signal.axes_manager.navigation_size))
         found = None
         if references is not None:
-            signal.validate_energy_axis(minimum_end=70.0, zero_loss=True, purpose="Fe M2,3 and Li K")
             if isinstance(references, Delithiation):
                 report("quantify", 0, count)
             else:
@@ -179,11 +182,11 @@ def analyse_low_loss(
         if found is not None:
             apply_shapes(model, found.standard.shapes)
         report("fit", 0, count)
-        model.multifit(progress=_counted(report, "fit", count))
+        model.multifit(options=FitOptions(progress=_counted(report, "fit", count)))
         status = np.ravel(model.fit_quality.status.data)
         if not np.isin(status, [s for s in Status if s.usable]).any():
             words = ", ".join(sorted({STATUS_NAMES[int(s)] for s in status}))
-            raise ValueError(f"None of the {status.size} spectra could be fitted ({words}).")
+            raise AssbValueError(f"None of the {status.size} spectra could be fitted ({words}).")
         separability = tuple(model.edge_separability())
         absolute = not signal.check_microscope_parameters().missing
         maps = collect_maps(model, separability, absolute=absolute, result=found)
@@ -224,7 +227,7 @@ def collect_maps(
         return stored["values"] * usable, stored["std"] * usable
 
     centre, centre_std = value("ZeroLossPeak", "centre")
-    electrons = np.asarray(signal.data, dtype=float).sum(axis=-1) / detector_from_metadata(signal).gain
+    electrons = np.asarray(signal.data, dtype=float).sum(axis=-1) / detector_of_model(model).gain
     maps = {
         "electrons": as_map(electrons, "Recorded electrons"),
         "zero_loss_centre": as_map(centre, "Zero-loss centre", "eV"),
@@ -284,7 +287,7 @@ def tabulate(maps: Mapping[str, Map]) -> pd.DataFrame:
 def shared_parameters(model: ASSBEELSModel) -> dict[str, Any]:
     """Range, detector and the values that are the same in every pixel."""
     used = np.array(model.axis.axis)[model._channel_switches]
-    detector = detector_from_metadata(model.signal)
+    detector = detector_of_model(model)
     fixed = {
         component.name: {
             f"{p.name} ({p.units})" if p.units else p.name: float(p.value) for p in component.parameters if not p.free

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hyperspy_assb import provenance
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.output import recorded_warnings, write_record
 from hyperspy_assb.report.writing import add_parameters
@@ -31,12 +32,12 @@ _COLUMNS = (
     "p",
     "p corrected",
     "Hedges g",
-    "conclusion",
+    "status",
 )
 ABOUT = (
-    "Zero loss and plural scattering are removed by Fourier-log deconvolution; bands are shares of t/λ, compared at "
-    "one thickness. p values come from permutations of blocks of neighbouring pixels, corrected for the number of "
-    "bands."
+    "The zero-loss peak and plural scattering are removed by Fourier-log deconvolution; bands are shares of t/λ, "
+    "compared at one thickness. p values come from permutations of blocks of neighbouring pixels, corrected for "
+    "the number of bands."
 )
 
 
@@ -47,7 +48,7 @@ def read_states(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If a file cannot be read, or the limits do not fit its navigation axes.
     """
     with recorded_warnings() as messages:
@@ -58,7 +59,7 @@ def read_states(
     for signal, file in zip(signals, files, strict=True):
         shape = signal.axes_manager._navigation_shape_in_array
         if len(shape) != len(limits) or any(not low < high <= n for (low, high), n in zip(limits, shape, strict=True)):
-            raise ValueError(f"The region does not fit {Path(file).name}, whose pixels are {shape} (y before x).")
+            raise AssbValueError(f"The region does not fit {Path(file).name}, whose pixels are {shape} (y before x).")
         mask = np.zeros(shape, dtype=bool)
         mask[tuple(slice(low, high) for low, high in limits)] = True
         regions.append(mask)
@@ -100,13 +101,13 @@ def build_comparison_report(result: Any, messages: Sequence[str], files: Sequenc
     record = provenance.record("compare", files=files, parameters=result.settings, methods=_methods())
     names = ", ".join(entry["name"] for entry in record["files"])
     report = Report("Comparison of low-loss spectra", subtitle=names)
-    report.add("Findings", points=result.conclusions, kind="findings")
-    if messages:
-        report.add("Warnings", points=messages, kind="warnings")
+    report.add("Findings", points=result.summary().splitlines(), kind="findings")
+    others = [message for message in messages if message not in result.notes]
+    if others:
+        report.add("Warnings", points=others, kind="warnings")
     report.add("Spectra and difference", text=ABOUT, figures=[comparison_figure(result)])
     report.add("Bands and states", tables=comparison_tables(result))
-    settings = {key: value for key, value in result.settings.items() if key != "citations"}
-    add_parameters(report, {"settings": settings}, record)
+    add_parameters(report, {"settings": result.settings}, record)
     return report
 
 
@@ -122,7 +123,7 @@ def write_comparison(
         getattr(result, name).to_csv(folder / f"{name}.csv", index=False)
     result.save(folder / "comparison.hspy", overwrite=True)
     record = provenance.record("compare", files=files, parameters=result.settings, methods=_methods())
-    write_record(folder, record, findings=result.conclusions, warnings=messages)
+    write_record(folder, record, findings=result.summary().splitlines(), warnings=messages)
     report = build_comparison_report(result, messages, files)
     report.write(folder)
     return report

@@ -8,9 +8,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from hyperspy_assb.eels.delithiation.end_members import end_members
 from hyperspy_assb.eels.delithiation.populations import FEWEST
-from hyperspy_assb.eels.delithiation.quantification import METHODS
-from hyperspy_assb.eels.delithiation.standard import OLIVINE
 from hyperspy_assb.plotting import (
     FitPlotOptions,
     MapOptions,
@@ -20,15 +19,16 @@ from hyperspy_assb.plotting import (
     plot_populations,
     plot_status_map,
 )
+from hyperspy_assb.plotting.delithiation import plot_x
 from hyperspy_assb.report.analysis import Analysis, Map
-from hyperspy_assb.report.delithiation import FALSE_FINDS, quantified_pixels
+from hyperspy_assb.report.delithiation import FALSE_FINDS
 from hyperspy_assb.report.html import Figure
 from hyperspy_assb.report.spectra import FittedSpectrum
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 
 WINDOWS = ((2.0, 12.0), (40.0, 80.0))
 """Energies in eV that are shown enlarged: the 5 eV band, and Fe M2,3 with Li K."""
-LABELS = ("x in LixFePO4", "Reduced deviance", "t/λ", "p value", "Recorded electrons")
+LABELS = ("Reduced deviance", "t/λ", "p value", "Recorded electrons")
 """First words of the label of a map that its colour bar repeats."""
 _BACKGROUND = ("zero loss", "valence", "plasmon")
 
@@ -111,9 +111,10 @@ def draw_map(item: Map, ax: Any) -> None:
         plot_status_map(signal, item.words, title=item.label, ax=ax)
         return
     colours: dict[str, Any] = {}
-    if item.label.startswith("x in"):
-        colours = {"cmap": "RdYlBu", "vmin": -0.2, "vmax": 1.2}
-    elif "error" in item.label or "uncertainty" in item.label:
+    if item.electrode is not None:
+        plot_x(signal, item.electrode, title=item.label, ax=ax)
+        return
+    if "error" in item.label or "uncertainty" in item.label:
         colours = {"cmap": "magma_r", "vmin": 0.0}
     elif item.label.startswith("p value"):
         colours = {"vmin": 0.0, "vmax": 1.0}
@@ -161,34 +162,34 @@ def delithiation_figures(analysis: Analysis) -> Iterator[Figure]:
     result, maps = analysis.delithiation, analysis.maps
     if result is None or result.x.data.size == 1:
         return
+    electrode = result.electrode
     caption = (
-        "x in LixFePO4 per pixel, not clipped, its standard uncertainty (counting and systematic together), the status "
-        "of every pixel, and how x is distributed."
+        f"x in {electrode.name} per pixel, not clipped, its standard uncertainty (counting and systematic), the "
+        "status of every pixel, and how x is distributed."
     )
     yield Figure.of(plot_delithiation(result)[0, 0].get_figure(root=True), "delithiation", caption)
     populations = populations_figure(result)
     if populations is not None:
         yield populations
-    names = [f"x_{method}" for method in METHODS if method != "combined"]
-    caption = "x by each of the estimates that are combined, and how well they agree (p value)."
-    yield Figure.of(plot_maps([maps[name] for name in (*names, "agreement")], 2), "delithiation_estimates", caption)
-    others = [f"amount_{phase}" for phase in result.amounts if phase not in OLIVINE]
+    names = [f"x_{method}" for method in result.methods if method != "combined"]
+    if len(names) > 1:
+        caption = "x by each of the estimates that are combined, and how well they agree (p value)."
+        yield Figure.of(plot_maps([maps[name] for name in (*names, "agreement")], 2), "delithiation_estimates", caption)
+    others = [f"amount_{phase}" for phase in result.amounts if phase not in end_members(electrode)]
     caption = (
-        f"Where FePO4 is found (at most {100 * FALSE_FINDS:g} % of the finds are false), how well the phases explain "
-        "the spectra, and t/λ of the phases beside the olivines."
+        f"Where {electrode.delithiated} is found (at most {100 * FALSE_FINDS:g} % of them are false), how well the "
+        "phases explain the spectra, and t/λ of the phases beside the electrode."
     )
-    shown = [maps[name] for name in ("iron_phosphate", "mixture_deviance", *others)]
+    shown = [maps[name] for name in ("delithiated", "mixture_deviance", *others)]
     yield Figure.of(plot_maps(shown), "delithiation_phases", caption)
 
 
 def populations_figure(result: Delithiation, name: str = "populations", what: str = "") -> Figure | None:
     """How x is distributed, with the phases or the solid solution that it was read as; None for too few pixels."""
-    shown = result.select("combined")
-    quantified = quantified_pixels(shown)
-    if quantified.sum() < FEWEST:
+    shown = result.with_method("combined")
+    if shown.quantified.sum() < FEWEST:
         return None
-    x, std = shown.x.data[quantified], shown.x_std.data[quantified]
-    ax = plot_populations(x, std, shown.fit_populations(quantified))
+    ax = plot_populations(shown.fit_populations(shown.quantified))
     caption = (
         f"Distribution of x{what} over the quantified pixels, and what it was read as; the curves are broadened by the "
         "errors of the pixels from counting."

@@ -25,13 +25,13 @@ def describe(model: Any, maps: Mapping[str, Any], separability: Sequence[Any], r
     unsafe = [s for s in separability if not s.separable]
     for item in sorted(separability, key=lambda s: s.separable):
         yield str(item)
-    if result is not None and any(s.edge == "Li_K" for s in unsafe):
+    if result is not None and "lithium" in result.methods and any(s.edge == "Li_K" for s in unsafe):
         yield "The estimate from Li K stands on an edge that is not separated here: rely on the other estimates."
     yield _fit(maps, joint=result is not None)
     if "band_area" in maps:
         yield _band(maps, calibrated=result is not None)
     else:
-        yield "The 5 eV band of FePO4 was not fitted: there is no Fe among the elements."
+        yield "The 5 eV band was not fitted: there is no Fe among the elements."
     if "plasmon_energy" in maps:
         yield _range("The plasmon energy", maps["plasmon_energy"].signal.data, "eV", digits=4)
     yield _range("t/λ", maps["t_over_lambda"].signal.data, "", share_above=1.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -18,7 +17,7 @@ from hyperspy_assb.acom.maps.couples import find_couple
 from hyperspy_assb.acom.maps.grains import GrainOptions
 from hyperspy_assb.plotting.acom import plot_match
 from hyperspy_assb.report.html import Figure, Report, Table
-from hyperspy_assb.report.output import Progress
+from hyperspy_assb.report.output import Progress, recorded_warnings
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.acom.indexing import index_orientations
 from hyperspy_assb.signals.acom.mechanism import Mechanism
@@ -78,8 +77,7 @@ def read_patterns(path: Path, *, settings: dict[str, Any]) -> tuple[Any, tuple[s
     FileNotFoundError, ValueError
         If the file cannot be read, or a value cannot be.
     """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with recorded_warnings() as messages:
         signal = load_patterns(path, lazy=True)
     for name in ("beam_energy", "precession_angle"):
         if settings.get(name) is not None:
@@ -87,7 +85,7 @@ def read_patterns(path: Path, *, settings: dict[str, Any]) -> tuple[Any, tuple[s
     given = {key: settings[key] for key in ("scale", "centre", "scan_rotation") if settings.get(key) is not None}
     if given:
         signal.set_diffraction_calibration(**given)
-    return signal, tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
+    return signal, tuple(messages)
 
 
 def analyse_orientations(
@@ -118,10 +116,8 @@ def analyse_orientations(
         Of reading them.
     """
     report = progress or (lambda stage, done, total: None)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with recorded_warnings() as messages:
         result = index_orientations(read_scan(signal), bank, calibrate=calibrate, refine=refine, progress=report)
-    messages = [str(w.message) for w in caught if w.category is UserWarning]
     report("grains", 0, 0)
     couple = find_couple([phase.name for phase in result.phases])
     mechanism = None if couple is None else result.mechanism(couple)

@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hyperspy_assb.errors import AssbFileError, AssbWarning
+
 Progress = Callable[[str, int, int], object]
 """Called with the stage ("zero loss", "calibrate", "quantify", "start", "fit", "write"), what is done and how much
 there is (0: unknown)."""
 
 
-class OutputError(OSError):
+class OutputError(AssbFileError):
     """A result cannot be written where it was asked for; the message says why in one line."""
 
 
@@ -92,13 +94,14 @@ def whole_folder(target: str | os.PathLike[str], *, force: bool = False, inputs:
 
 @contextmanager
 def recorded_warnings() -> Iterator[list[str]]:
-    """User warnings as a list, each once; what concerns programmers goes on as it came."""
+    """Warnings of the package and of readers of files, each once; what concerns programmers goes on as it came."""
     messages: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         yield messages
     for item in caught:
-        if item.category is not UserWarning:
+        # Those of programmers, such as HyperSpy's of deprecation, are user warnings as well.
+        if not (item.category is UserWarning or issubclass(item.category, AssbWarning)):
             warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
         elif str(item.message) not in messages:
             messages.append(str(item.message))

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hyperspy_assb.errors import AssbValueError
+
 VALENCE = ("continuum", "plasmon")
-_KEYS = ("elements", "valence", "references", "thickness", "k_factors", "absorption", "correct_energy")
+_KEYS = ("elements", "phases", "valence", "references", "thickness", "k_factors", "absorption", "correct_energy")
 _BOX = re.compile(r"^(?P<phase>[^=]+)=(?P<slices>\d*:\d*(,\d*:\d*)*)$")
 
 
-class UsageError(ValueError):
+class UsageError(AssbValueError):
     """Something was asked for in a way that cannot be understood."""
 
 
@@ -26,6 +28,8 @@ class Recipe:
     ----------
     elements
         Elements whose edges are fitted; None: by the metadata or the references.
+    phases
+        Materials that EDX looks for, by their names; None: those of the cell.
     valence
         "continuum" or "plasmon".
     references
@@ -41,6 +45,7 @@ class Recipe:
     """
 
     elements: tuple[str, ...] | None = None
+    phases: tuple[str, ...] | None = None
     valence: str = "continuum"
     references: tuple[str, ...] = ()
     thickness: float | None = None
@@ -71,13 +76,28 @@ def parse_elements(text: str | Sequence[str] | None) -> tuple[str, ...] | None:
     UsageError
         If there is none.
     """
+    return _parse_names(text, "Elements are symbols between commas, as in Li,Fe,P,O.")
+
+
+def parse_phases(text: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Names of materials from ``"lfp,LAGP,carbon"`` or a list, each once.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    return _parse_names(text, "Phases are materials between commas, as in lfp,LAGP,carbon.")
+
+
+def _parse_names(text: str | Sequence[str] | None, told: str) -> tuple[str, ...] | None:
     if text is None:
         return None
-    symbols = text.split(",") if isinstance(text, str) else list(text)
-    symbols = [str(symbol).strip() for symbol in symbols]
-    if not symbols or not all(symbols):
-        raise UsageError("Elements are symbols between commas, as in Li,Fe,P,O.")
-    return tuple(dict.fromkeys(symbols))
+    names = text.split(",") if isinstance(text, str) else list(text)
+    names = [str(name).strip() for name in names]
+    if not names or not all(names):
+        raise UsageError(told)
+    return tuple(dict.fromkeys(names))
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -101,6 +121,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if "elements" in recipe:
         found["elements"] = parse_elements(recipe["elements"])
+    if "phases" in recipe:
+        found["phases"] = parse_phases(recipe["phases"])
     if "valence" in recipe:
         found["valence"] = str(recipe["valence"])
     if "thickness" in recipe:
@@ -145,7 +167,7 @@ def load_references(entries: Sequence[str], signal: Any) -> Any:
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If a file cannot be used, or a box lies beyond the signal.
     """
     import numpy as np
@@ -156,25 +178,32 @@ def load_references(entries: Sequence[str], signal: Any) -> Any:
     if not _BOX.match(entries[0]):
         path = Path(entries[0])
         if not path.is_file():
-            raise ValueError(f"There is no file {path} of references.")
+            raise AssbValueError(f"There is no file {path} of references.")
         if path.suffix in (".hspy", ".zspy"):
-            from hyperspy_assb.signals.eels.delithiation import load_delithiation
+            from hyperspy_assb.signals.eels.delithiation import Delithiation
+            from hyperspy_assb.signals.result import load
 
-            return load_delithiation(path)
+            result = load(path)
+            if not isinstance(result, Delithiation):
+                raise AssbValueError(
+                    f"{path} holds a {type(result).__name__}; as references serves a Delithiation, which "
+                    "delithiation.hspy of another state holds."
+                )
+            return result
         try:
             with np.load(path, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
         except (OSError, ValueError, AttributeError, EOFError) as error:
-            raise ValueError(f"{path} is not a .npz file of boolean arrays by phase.") from error
+            raise AssbValueError(f"{path} is not a .npz file of boolean arrays by phase.") from error
     masks: dict[str, Any] = {}
     for entry in entries:
         phase, _, box = entry.partition("=")
         bounds = [tuple(int(n) if n else None for n in part.split(":")) for part in box.split(",")]
         if len(bounds) != len(shape):
-            raise ValueError(f"{entry}: the signal has {len(shape)} navigation axes, but this names {len(bounds)}.")
+            raise AssbValueError(f"{entry}: the signal has {len(shape)} navigation axes, but this names {len(bounds)}.")
         beyond = [b for bound, size in zip(bounds, shape, strict=True) for b in bound if b is not None and b > size]
         if beyond:
-            raise ValueError(
+            raise AssbValueError(
                 f"{entry}: {beyond[0]} lies beyond the {' × '.join(map(str, shape))} pixels of the signal."
             )
         mask = masks.setdefault(phase.strip(), np.zeros(shape, dtype=bool))

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
-from hyperspy_assb.models.eels import ASSBEELSModel
-from hyperspy_assb.models.multifit import detector_from_metadata
+from hyperspy_assb.models.multifit import detector_of_model
+from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
 
 COMPONENT_NAMES = {
     "ZeroLossPeak": "zero loss",
@@ -89,7 +89,7 @@ def choose_spectra(model: ASSBEELSModel, pixels: Mapping[str, int] | None = None
     energy = np.array(model.axis.axis, dtype=float)
     counts = np.asarray(model.signal.data, dtype=float).reshape(-1, energy.size)
     active = [c for c in model if c.active]
-    detector = detector_from_metadata(model.signal)
+    detector = detector_of_model(model)
     for name, pixel in pixels.items():
         values = {c: np.array([[np.ravel(p.map["values"])[pixel] for p in c.parameters]]) for c in active}
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
-from hyperspy_assb.eels.delithiation.quantification import METHODS
-from hyperspy_assb.plotting.delithiation import SIGNATURE_NAMES
+from hyperspy_assb.eels.delithiation.end_members import METHODS
+from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus
+from hyperspy_assb.plotting.delithiation import method_text
 from hyperspy_assb.plotting.style import with_error
 from hyperspy_assb.report.analysis import Analysis
-from hyperspy_assb.report.delithiation import FALSE_FINDS, carbon_of, quantified_pixels, state_x, statistics_of
+from hyperspy_assb.report.delithiation import FALSE_FINDS, carbon_of, state_x
 
 STATES = ("before", "after")
 ELECTROLYTE_SHARE = 0.9
@@ -32,7 +32,7 @@ def judge_accuracy(battery: Any, analyses: dict[str, Analysis]) -> pd.DataFrame:
         truth = getattr(battery.truth, state)
         judged = (truth.olivine >= OLIVINE_SHARE) & (truth.t_over_lambda <= THIN)
         for method in METHODS:
-            result = analyses[state].delithiation.select(method)
+            result = analyses[state].delithiation.with_method(method)
             answered = result.status.data == DelithiationStatus.QUANTIFIED
             sigma = np.hypot(result.x_std.data, result.x_systematic.data)
             error = result.x.data - truth.x
@@ -57,7 +57,7 @@ def judge_thickness(battery: Any, analysis: Analysis) -> pd.DataFrame:
     truth = battery.truth.after
     rows = []
     for method in METHODS:
-        result = analysis.delithiation.select(method)
+        result = analysis.delithiation.with_method(method)
         error, status = np.abs(result.x.data - truth.x), result.status.data
         for low, high in pairwise(THICKNESS_BINS):
             here = (truth.olivine >= OLIVINE_SHARE) & (truth.t_over_lambda > low) & (truth.t_over_lambda <= high)
@@ -103,8 +103,8 @@ def compare_findings(battery: Any, analyses: dict[str, Analysis], accuracy: pd.D
         # What the analysis itself says of the agreement, the distribution of x and the dose.
         words = (
             "The estimates",
-            "The olivine",
-            "Whether the olivine",
+            "LixFePO4 is",
+            "Whether LixFePO4",
             "The number of recorded electrons",
             "Carbon is not",
         )
@@ -128,7 +128,7 @@ def electrolyte_findings(battery: Any, comparison: Any) -> list[str]:
         100 * getattr(battery.truth, state).fractions["amorphous_LAGP"][mask].mean()
         for state, mask in zip(STATES, electrolyte_masks(battery), strict=True)
     ]
-    changed = comparison.bands.loc[comparison.bands["conclusion"] == "changed", "band"]
+    changed = comparison.bands.loc[comparison.bands["status"] == "changed", "band"]
     found = ", ".join(changed) if len(changed) else "no band"
     return [
         f"LAGP, of which {shares[0]:.0f} % were amorphous before and {shares[1]:.0f} % after: beyond noise, thickness "
@@ -137,21 +137,22 @@ def electrolyte_findings(battery: Any, comparison: Any) -> list[str]:
 
 
 def _compare_content(state: str, result: Any, truth: Any) -> str:
-    judged = quantified_pixels(result) & (truth.olivine >= OLIVINE_SHARE) & (truth.t_over_lambda <= THIN)
+    judged = result.quantified & (truth.olivine >= OLIVINE_SHARE) & (truth.t_over_lambda <= THIN)
     if not judged.any():
         return f"{state.capitalize()} bias, no pixel could be quantified."
     # Fe of a column, by which the mean x of a region is weighted.
     iron = truth.areal_density("Fe")[judged]
     return (
-        f"{state.capitalize()} bias, x of LixFePO4 is {state_x(statistics_of(result, judged))} from "
-        f"{SIGNATURE_NAMES['combined']}, in {int(judged.sum())} pixels with at least {100 * OLIVINE_SHARE:.0f} % of "
+        f"{state.capitalize()} bias, x in {result.electrode.name} is "
+        f"{state_x(result.region_statistics(judged), result.electrode)} by {method_text(result)}, in "
+        f"{int(judged.sum())} pixels with at least {100 * OLIVINE_SHARE:.0f} % of "
         f"olivine and t/λ of at most {THIN:g}; the truth of the same pixels is "
         f"{np.average(truth.x[judged], weights=iron):.3f}."
     )
 
 
 def _compare_finds(state: str, result: Any, truth: Any) -> str:
-    found = result.find_iron_phosphate(FALSE_FINDS).found.data
+    found = result.find_delithiated(FALSE_FINDS).found.data
     olivine = np.isfinite(result.x.data)
     text = (
         f"{state.capitalize()} bias, FePO4 is found in {int(found.sum())} of {int(olivine.sum())} pixels with olivine"
@@ -170,7 +171,7 @@ def _compare_finds(state: str, result: Any, truth: Any) -> str:
 
 def _compare_carbon(battery: Any, results: dict[str, Any]) -> Iterator[str]:
     """Growth of carbon on the pixels that are quantified in both states."""
-    shared = np.all([quantified_pixels(result) for result in results.values()], axis=0)
+    shared = np.all([result.quantified for result in results.values()], axis=0)
     carbon = [carbon_of(result, shared) for result in results.values()]
     if not shared.any() or None in carbon:
         return

@@ -11,9 +11,17 @@ import pandas as pd
 
 from hyperspy_assb.eels.scattering.mean_spectra import MeanSpectrum
 from hyperspy_assb.plotting import plot_before_after, plot_delithiation_change, plot_map
-from hyperspy_assb.plotting.delithiation import SIGNATURE_NAMES
+from hyperspy_assb.plotting.delithiation import plot_x
 from hyperspy_assb.plotting.style import COLOURS, QUIET
 from hyperspy_assb.report.html import Figure
+
+METHOD_TEXT = {
+    "combined": "all combined",
+    "references": "mixture of reference spectra",
+    "valence": "5 eV band",
+    "lithium": "Li K",
+}
+"""Methods in a legend."""
 
 
 def spectra_figure(name: str, before: MeanSpectrum, after: MeanSpectrum) -> Figure:
@@ -30,10 +38,10 @@ def spectra_figure(name: str, before: MeanSpectrum, after: MeanSpectrum) -> Figu
 
 def change_figure(results: Mapping[str, Any], regions: Mapping[str, np.ndarray]) -> Figure:
     """Maps of x in both states and of its change, with some particles marked."""
-    axes = plot_delithiation_change(results["before"], results["after"], regions=regions)
+    axes = plot_delithiation_change(results["before"], results["after"], region=regions)
     caption = (
         "x in LixFePO4 before and after bias, and its change. Grey: no olivine, or no answer. Outlined: particles, "
-        "whose x is the mean weighted by Fe, with its uncertainty."
+        "whose x is the mean weighted by formula units, with its uncertainty."
     )
     return Figure.of(axes[0].get_figure(root=True), "delithiation_change", caption)
 
@@ -47,7 +55,7 @@ def truth_figures(battery: Any, analyses: Mapping[str, Any]) -> Iterator[Figure]
         error = found._deepcopy_with_new_data(found.data - truth.x)
         figure, axes = plt.subplots(1, 3, figsize=(13.8, 4.0), layout="constrained")
         for ax, signal, title in zip(axes, (true, found), ("truth", "found"), strict=False):
-            plot_map(signal, label="x in LixFePO4", title=title, ax=ax, cmap="RdYlBu", vmin=-0.2, vmax=1.2)
+            plot_x(signal, analysis.delithiation.electrode, title=title, ax=ax)
         plot_map(error, label="x", title="found − truth", ax=axes[2], cmap="RdBu_r", vmin=-0.2, vmax=0.2)
         caption = (
             f"x in LixFePO4 {state} bias: what was put in, what the combined estimate found, and the difference. Grey: "
@@ -75,7 +83,7 @@ def thickness_figure(table: pd.DataFrame) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.0, 3.6), layout="constrained")
     for number, (method, rows) in enumerate(table.groupby("method", sort=False)):
         style = {"color": COLOURS[number], "marker": "o", "markersize": 4, "linewidth": 1.2}
-        left.plot(rows["t/λ (median)"], rows["median absolute error"], label=SIGNATURE_NAMES[method], **style)
+        left.plot(rows["t/λ (median)"], rows["median absolute error"], label=METHOD_TEXT[method], **style)
         if number == 0:
             right.plot(rows["t/λ (median)"], rows["flagged (%)"], label="flagged", **style)
             right.plot(rows["t/λ (median)"], rows["no answer (%)"], label="no answer", **{**style, "color": QUIET})

@@ -10,9 +10,20 @@ from typing import Any
 
 import hyperspy.api as hs
 
+from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbWarning
+
 _EELS = ("EELS_ASSB", "EELS", "TEM EELS")
 _EDS = ("EDS_TEM_ASSB", "EDS_TEM")
-_EXTRAS = {"sparse": "rosettasciio[eds-stream]", "h5py": "rosettasciio[hdf5]", "zarr": "rosettasciio[zspy]"}
+_SEM = "EDS_SEM"
+_EXTRAS = {
+    "sparse": "rosettasciio[eds-stream]",
+    "h5py": "rosettasciio[hdf5]",
+    "zarr": "rosettasciio[zspy]",
+    "tifffile": "rosettasciio[tiff]",
+    "imagecodecs": "imagecodecs",
+    "mrcz": "rosettasciio[mrcz]",
+    "pyUSID": "rosettasciio[usid]",
+}
 """What installs the packages without which some readers fail: Velox keeps photons as a stream."""
 
 
@@ -21,7 +32,7 @@ def load_spectra(path: str | PathLike[str]) -> Any:
 
     Raises
     ------
-    FileNotFoundError, ValueError
+    AssbFileError
         As for :func:`load_signal`.
     """
 
@@ -30,7 +41,7 @@ def load_spectra(path: str | PathLike[str]) -> Any:
         if eels and x_rays:
             warnings.warn(
                 f"{path} holds EELS and X-ray spectra: EELS was taken; load_eds_spectrum_image reads the other.",
-                UserWarning,
+                AssbWarning,
                 stacklevel=4,
             )
         return eels or x_rays
@@ -99,41 +110,36 @@ def load_signal(
 
     Raises
     ------
-    FileNotFoundError
+    AssbFileNotFoundError
         If there is no such file.
-    ValueError
+    AssbFileError
         If the file cannot be read (truncated, damaged, of an unknown format, a reader's package is missing), or holds
-        nothing that is wanted or only empty signals. The message names the file.
+        nothing that is wanted or only empty signals. The message names the file; the error is an OSError and a
+        ValueError.
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If several are chosen, naming the one that was taken.
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"There is no file {path}.")
+        raise AssbFileNotFoundError(f"There is no file {path}.")
     if path.is_file() and path.stat().st_size == 0:
-        raise ValueError(f"{path} is an empty file.")
+        raise AssbFileError(f"{path} is an empty file.")
     if reader is not None:
         options = {**options, "file_format": reader}
     try:
         loaded = hs.load(str(path), **options)
-    except ModuleNotFoundError as error:
-        package = str(error.name or error).partition(".")[0]
-        raise ValueError(
-            f"{path} needs the package {package!r}, which is not installed: pip install "
-            f'"{_EXTRAS.get(package, package)}".'
-        ) from error
     # Readers fail on damaged files in every way there is: struct.error, KeyError, MemoryError, OSError ...
     except Exception as error:
-        raise ValueError(_explain(path, reader, error)) from error
+        raise AssbFileError(_lacking_package(path, error) or _explain(path, reader, error)) from error
     candidates = choose(loaded if isinstance(loaded, list) else [loaded])
     if not candidates:
-        raise ValueError(f"{path} holds no {what[0]}: {_describe(loaded)}.")
+        raise AssbFileError(f"{path} holds no {what[0]}: {_describe(loaded)}.")
     filled = [s for s in candidates if s.data.size > 0 and s.data.dtype != object]
     if not filled:
-        raise ValueError(
+        raise AssbFileError(
             f"{path} was read as an empty signal: it has no data, or lacks the header that says where they begin "
             "(a .msa file without #-lines)."
         )
@@ -141,16 +147,10 @@ def load_signal(
     if len(filled) > 1:
         warnings.warn(
             f"{path} holds {len(filled)} {what[1]}; the largest was taken: '{signal.metadata.General.title}'.",
-            UserWarning,
+            AssbWarning,
             stacklevel=3,
         )
     return signal
-
-
-def check_result_path(path: str | PathLike[str]) -> None:
-    """Raise ValueError if a result cannot be kept whole in a file of that ending."""
-    if Path(path).suffix not in {".hspy", ".zspy"}:
-        raise ValueError(f"{path}: a result is saved whole in .hspy or .zspy; tables of it go to .csv by pandas.")
 
 
 def eels_spectra(signals: list[Any]) -> list[Any]:
@@ -163,8 +163,35 @@ def eels_spectra(signals: list[Any]) -> list[Any]:
 
 
 def x_ray_spectra(signals: list[Any]) -> list[Any]:
-    """Those of the signals that are X-ray spectra of a (S)TEM."""
-    return [s for s in signals if s.metadata.Signal.signal_type in _EDS]
+    """Those of the signals that are X-ray spectra of a (S)TEM, or else of an SEM."""
+    return [s for s in signals if s.metadata.Signal.signal_type in _EDS] or [
+        s for s in signals if s.metadata.Signal.signal_type == _SEM
+    ]
+
+
+def named_x_ray_spectra(signals: list[Any]) -> list[Any]:
+    """The same, of a file that is said to hold X-rays: else the only one-dimensional one that has no type."""
+    plain = [s for s in signals if s.axes_manager.signal_dimension == 1 and not s.metadata.Signal.signal_type]
+    return x_ray_spectra(signals) or (plain if len(plain) == 1 else [])
+
+
+def _lacking_package(path: Path, error: BaseException) -> str:
+    """In words, the package without which a reader failed; nothing where it failed otherwise.
+
+    Some readers raise the error themselves, without the name, or raise another because of it.
+    """
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)
+    for link in chain:
+        if not isinstance(link, ImportError):
+            continue
+        said = str(link)
+        name = (link.name or "").partition(".")[0] or next((p for p in _EXTRAS if p.lower() in said.lower()), "")
+        if not name:
+            return f"{path} needs a package that is not installed: {said}"
+        return f'{path} needs the package {name!r}, which is not installed: pip install "{_EXTRAS.get(name, name)}".'
+    return ""
 
 
 def _describe(loaded: Any) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def pack(value: Any, kinds: Kinds) -> tuple[str, Arrays]:
     ----------
     value
         Dataclasses and enumerations that ``kinds`` knows, mappings, tuples, lists, ranges, slices, strings, bytes,
-        numbers, NumPy arrays of numbers, booleans, strings or times and their scalars, pandas tables, series and
+        paths, numbers, NumPy arrays of numbers, booleans, strings or times and their scalars, pandas tables, series and
         indices.
     kinds
         Modules by names of classes.
@@ -134,6 +135,8 @@ class _Packer:
             return {"is": "complex", "items": [self.pack(part, where) for part in (value.real, value.imag)]}
         if type(value) is bytes:
             return {"is": "bytes", "value": value.hex()}
+        if isinstance(value, Path):
+            return {"is": "path", "value": str(value)}
         if value is pd.NA:
             return {"is": "NA"}
         if isinstance(value, pd.DataFrame):
@@ -338,6 +341,7 @@ _BUILD: dict[str, Callable[[_Unpacker, dict[str, Any]], Any]] = {
     "levels": _Unpacker.index,
     "mapping": _Unpacker.mapping,
     "object": _Unpacker.object,
+    "path": lambda _, tree: Path(tree["value"]),
     "range": lambda self, tree: range(*self.tuple(tree)),
     "range index": _Unpacker.index,
     "scalar": _Unpacker.scalar,

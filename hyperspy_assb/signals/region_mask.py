@@ -9,7 +9,7 @@ import hyperspy.api as hs
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.errors import AssbTypeError, AssbValueError
 
 Names = Sequence[str] | Mapping[int, str] | None
 """Of the labels 1, 2, ... of a label image, or by label."""
@@ -31,9 +31,9 @@ def region_mask(signal: Any, region: Any, *, name: str = "region") -> NDArray[np
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the shape is wrong or no pixel is named.
-    TypeError
+    AssbTypeError
         If it is none of these.
     """
     shape = signal.axes_manager._navigation_shape_in_array or (1,)
@@ -46,16 +46,16 @@ def region_mask(signal: Any, region: Any, *, name: str = "region") -> NDArray[np
         region = mask.reshape(shape)
     mask = np.asarray(getattr(region, "data", region))
     if mask.dtype != bool:
-        raise TypeError(
+        raise AssbTypeError(
             f"{name} must be a boolean array or signal on the navigation axes (True: taken), or a HyperSpy ROI, not "
             f"{type(region).__name__} of {mask.dtype}."
         )
     if shape == (1,) and mask.shape == ():
         mask = mask.reshape(shape)
     if mask.shape != shape:
-        raise ValueError(f"{name} has the shape {mask.shape}, but the navigation axes have {shape} (y before x).")
+        raise AssbValueError(f"{name} has the shape {mask.shape}, but the navigation axes have {shape} (y before x).")
     if not mask.any():
-        raise ValueError(f"{name} names no pixel.")
+        raise AssbValueError(f"{name} names no pixel.")
     return mask
 
 
@@ -79,9 +79,9 @@ def region_masks(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If a shape is wrong, a region has no pixel, or names do not fit.
-    TypeError
+    AssbTypeError
         If a region is none of these.
     """
     shape = signal.axes_manager._navigation_shape_in_array or (1,)

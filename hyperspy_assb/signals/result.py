@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import hyperspy.api as hs
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from hyperspy_assb.errors import AssbFileError, AssbValueError
@@ -23,20 +24,41 @@ from hyperspy_assb.signals.region_mask import Names, region_masks
 
 _ACOM = "hyperspy_assb.acom."
 _ACOM_SIGNALS = "hyperspy_assb.signals.acom."
+_COMPARED = "hyperspy_assb.eels.comparison.results"
 _EDS = "hyperspy_assb.eds."
 _EDS_SIGNALS = "hyperspy_assb.signals.eds."
+_EELS = "hyperspy_assb.eels."
+_EELS_SIGNALS = "hyperspy_assb.signals.eels."
+_FITS = "hyperspy_assb.signals.fits."
+_ZERO_LOSS = "hyperspy_assb.eels.zero_loss."
 KINDS: dict[str, str] = {
     "AreaFractions": _ACOM + "maps.area_fractions",
     "AtomSite": _ACOM + "crystals.crystal_phase",
     "Beyond": _EDS + "interfaces.interface_width",
+    "Calibration": _EELS + "delithiation.standard",
+    "Change": _COMPARED,
+    "Cluster": "hyperspy_assb.fitting.statistics.permutation",
+    "Comparison": _COMPARED,
     "Composition": _EDS + "composition.atoms",
     "CompositionChange": _EDS + "comparison.composition_change",
     "CompositionComparison": _EDS_SIGNALS + "composition_comparison",
+    "Covariance": _FITS + "covariance",
     "CrystalPhase": _ACOM + "crystals.crystal_phase",
+    "DelithiatedPixels": _EELS_SIGNALS + "delithiated_pixels",
+    "Delithiation": _EELS_SIGNALS + "delithiation",
+    "DelithiationMixtures": _EELS_SIGNALS + "phase_coexistence",
+    "DelithiationPopulations": _EELS_SIGNALS + "phase_coexistence",
+    "Detector": "hyperspy_assb.fitting.solver.spectra_fit",
     "Diffraction": _ACOM + "crystals.kinematical",
+    "Discovery": _EELS + "delithiation.region_statistics",
+    "DoseInformation": "hyperspy_assb.fitting.statistics.precision",
     "EDSComposition": _EDS_SIGNALS + "compositions",
     "EDSPhases": _EDS_SIGNALS + "compositions",
+    "Electrode": "hyperspy_assb.reference.material_facts",
+    "FitComparison": _FITS + "fit_comparison",
+    "FitQuality": _FITS + "fit_quality",
     "FractionOptions": _ACOM + "maps.area_fractions",
+    "Goodness": "hyperspy_assb.models.results",
     "GrainBoundaries": _ACOM + "maps.grains",
     "GrainMaps": _ACOM_SIGNALS + "grain_maps",
     "GrainOptions": _ACOM + "maps.grains",
@@ -45,22 +67,39 @@ KINDS: dict[str, str] = {
     "InterfaceFit": _EDS + "interfaces.interface_width",
     "InterfaceProfile": _EDS_SIGNALS + "interface_profile",
     "LineCounts": _EDS_SIGNALS + "line_counts",
+    "LithiatedFraction": _EELS + "delithiation.lithiated_fraction",
+    "LowLossComparison": "hyperspy_assb.signals.eels.low_loss_comparison",
     "Mechanism": _ACOM_SIGNALS + "mechanism",
     "MechanismEvidence": _ACOM + "maps.mechanism_tests",
     "MechanismKind": _ACOM + "maps.mechanism_tests",
     "MechanismOptions": _ACOM + "maps.particles",
     "MechanismTest": _ACOM + "maps.mechanism_tests",
+    "Mixture": "hyperspy_assb.fitting.statistics.mixtures",
+    "MixtureComparison": _EELS + "delithiation.mixing",
     "OrientationMaps": _ACOM_SIGNALS + "orientations",
     "Particles": _ACOM + "maps.particles",
     "PatternGeometry": _ACOM + "patterns.geometry",
+    "PeakShape": _ZERO_LOSS + "peak_shape",
     "PhaseChange": _ACOM + "maps.phase_change",
     "PhaseComparison": _ACOM_SIGNALS + "phase_comparison",
     "PhaseMixture": _EDS + "phases.stoichiometry",
     "PhaseOptions": _EDS + "phases.stoichiometry",
+    "PhaseSpectra": _EELS + "delithiation.mixture",
+    "Plasmon": "hyperspy_assb.eels.scattering.plasmon",
+    "PopulationStatus": _EELS + "delithiation.populations",
+    "Populations": _EELS + "delithiation.populations",
+    "Precision": _FITS + "precision",
     "Profile": _EDS + "interfaces.profiles",
+    "Quantification": _EELS + "delithiation.quantification",
     "Registration": _ACOM + "maps.phase_change",
+    "Standard": _EELS + "delithiation.standard",
+    "State": _COMPARED,
     "StateChange": _ACOM + "maps.phase_change",
+    "Unnamed": _EELS + "delithiation.unexplained",
     "Width": _EDS + "interfaces.interface_width",
+    "Window": "hyperspy_assb.eels.comparison.options",
+    "ZeroLossEstimate": _ZERO_LOSS + "position",
+    "ZeroLossMaps": "hyperspy_assb.signals.eels.zero_loss",
 }
 """Modules by the names of the classes that a file may hold: results, and the dataclasses and enumerations in them.
 
@@ -99,11 +138,39 @@ class Result(ABC):
 
     @abstractmethod
     def summary(self) -> str:
-        """What was found, one sentence a line."""
+        """What was found, one sentence a line.
+
+        Returns
+        -------
+        str
+            With the notes at its end.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> counts = s.fit_line_counts(["Fe_Ka"])
+        >>> print(counts.summary())
+        Fe_Ka: 1458 ± 36 counts in all pixels.
+        """
 
     @abstractmethod
-    def plot(self) -> Any:
-        """Plot what was found; returns matplotlib axes."""
+    def plot(self) -> Axes | NDArray[np.object_]:
+        """Plot what was found; returns matplotlib axes.
+
+        Returns
+        -------
+        matplotlib.axes.Axes or numpy.ndarray
+            One, or an array of them.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> axes = s.fit_line_counts(["Fe_Ka"]).plot()
+        >>> axes[0].get_title(loc="left")
+        'Fe Ka'
+        """
 
     @abstractmethod
     def _shown(self) -> Any:
@@ -128,10 +195,24 @@ class Result(ABC):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If a shape is wrong, a region has no pixel, names do not fit, or the result has no pixels.
-        TypeError
+        AssbTypeError
             If a region is none of these.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> counts = s.fit_line_counts(["Fe_Ka"])
+        >>> counts.shape, len(counts.to_dataframe())
+        ((2, 3), 6)
+        >>> left = np.array([[True, False, False], [True, False, False]])
+        >>> counts.to_dataframe({"left": left, "rest": ~left})[["Fe_Ka", "Fe_Ka std", "fitted"]].round(0)
+                Fe_Ka  Fe_Ka std  fitted
+        region
+        left    527.0       22.0       2
+        rest    931.0       29.0       4
         """
         if region is None:
             columns = {name: np.ravel(values) for name, values in self._pixel_columns().items()}
@@ -160,10 +241,21 @@ class Result(ABC):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If the ending is another one.
         AssbFileError
             If the file cannot be written, which is an OSError.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> path = Path(tempfile.mkdtemp()) / "counts.hspy"
+        >>> s.fit_line_counts(["Fe_Ka"]).save(path)
+        >>> load(path).lines
+        ('Fe_Ka',)
         """
         path = Path(path)
         result_files.check_ending(path)
@@ -274,7 +366,7 @@ def load(path: str | PathLike[str]) -> Result:
     >>> from pathlib import Path
     >>> import hyperspy_assb
     >>> from hyperspy_assb.simulation import micro_battery
-    >>> signal = micro_battery(shape=(3, 4), seed=6, xray_signal_type="EDS_TEM_ASSB").edx_after
+    >>> signal = micro_battery(shape=(3, 4), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
     >>> path = Path(tempfile.mkdtemp()) / "composition.hspy"
     >>> signal.quantify_composition().save(path)
     >>> found = hyperspy_assb.load(path)

@@ -30,13 +30,16 @@ from hyperspy_assb.signals.packing import Arrays, digest
 FORMAT = 1
 """Version of the file format; older and newer ones are refused by name."""
 ENDINGS = (".hspy", ".zspy")
-_OLDER = ("eds_comparison", "eds_composition", "eds_interface", "eds_phases", "orientations")
+_OLDER = (
+    "comparison",
+    "delithiation",
+    "eds_comparison",
+    "eds_composition",
+    "eds_interface",
+    "eds_phases",
+    "orientations",
+)
 """Nodes under which results were kept before there was one format."""
-_OTHER_READERS = {
-    "comparison": "load_comparison",
-    "delithiation": "load_delithiation",
-}
-"""Functions that read the results that are kept under nodes of their own."""
 _SEAL = b"hyperspy_assb sha256 "
 """After the end of HDF5, which HDF5 does not mind: with the hash that follows, it tells damage."""
 _logger = logging.getLogger(__name__)
@@ -151,10 +154,7 @@ def read_result(path: Path) -> Packed:
         nodes = _read_nodes(path)
     node = next((n["result"] for n in nodes if "result" in n), None)
     if node is None:
-        reader = next((function for n in nodes for name, function in _OTHER_READERS.items() if name in n), None)
-        if reader is not None:
-            raise AssbFileError(f"{path} is read by another function: hyperspy_assb.{reader}({str(path)!r}).")
-        older = next((n[name] for n in nodes for name in _OLDER if name in n), None)
+        older = next((n for n in nodes for name in _OLDER if name in n), None)
         if older is None:
             raise AssbFileError(
                 f"{path} holds no result of hyperspy_assb: open it with hyperspy.api.load, or name a file that a "

@@ -1,20 +1,21 @@
 """A virtual all-solid-state micro-battery: ground truth for demonstrations, tests and benchmarks."""
 
 from hyperspy_assb.simulation.acom.conditions import DiffractionConditions
-from hyperspy_assb.simulation.acom.patterns import simulate_patterns
+from hyperspy_assb.simulation.acom.patterns import PatternOptions, simulate_patterns
 from hyperspy_assb.simulation.acom.scan import DiffractionScan, dominant_material, patterns_to_signal, simulate_scan
-from hyperspy_assb.simulation.battery import MicroBattery, Truth, micro_battery, spectra_to_signal
+from hyperspy_assb.simulation.battery import BatteryOptions, MicroBattery, Truth, micro_battery, spectra_to_signal
 from hyperspy_assb.simulation.conditions import Beam, Detector, EELSConditions
-from hyperspy_assb.simulation.eds.column_spectra import sensitivity, simulate_xrays, true_k_factors
+from hyperspy_assb.simulation.eds.column_spectra import sensitivity, simulate_edx, true_k_factors
 from hyperspy_assb.simulation.eds.conditions import Contamination, XRayConditions, XRayDetector
 from hyperspy_assb.simulation.eds.interface import InterfaceOptions, InterfaceScene, InterfaceTruth, simulate_interface
-from hyperspy_assb.simulation.eds.signals import XRayTruth, xrays_to_signal
+from hyperspy_assb.simulation.eds.signals import XRayTruth, edx_to_signal
 from hyperspy_assb.simulation.eels.spectra import mean_free_path, relative_thickness, simulate_spectra
 from hyperspy_assb.simulation.lamella import LamellaOptions, build_lamella
 from hyperspy_assb.simulation.state import MATERIALS, LamellaState, Particles
 
 __all__ = [
     "MATERIALS",
+    "BatteryOptions",
     "Beam",
     "Contamination",
     "Detector",
@@ -28,23 +29,24 @@ __all__ = [
     "LamellaState",
     "MicroBattery",
     "Particles",
+    "PatternOptions",
     "Truth",
     "XRayConditions",
     "XRayDetector",
     "XRayTruth",
     "build_lamella",
     "dominant_material",
+    "edx_to_signal",
     "mean_free_path",
     "micro_battery",
     "patterns_to_signal",
     "relative_thickness",
     "sensitivity",
+    "simulate_edx",
     "simulate_interface",
     "simulate_patterns",
     "simulate_scan",
     "simulate_spectra",
-    "simulate_xrays",
     "spectra_to_signal",
     "true_k_factors",
-    "xrays_to_signal",
 ]

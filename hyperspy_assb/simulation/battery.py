@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.simulation.acom.conditions import DiffractionConditions
 from hyperspy_assb.simulation.acom.scan import DiffractionScan, patterns_to_signal
 from hyperspy_assb.simulation.conditions import EELSConditions
 from hyperspy_assb.simulation.eds.column_spectra import exposure
 from hyperspy_assb.simulation.eds.conditions import XRayConditions
-from hyperspy_assb.simulation.eds.signals import XRayTruth, simulate_state, state_atoms, xrays_to_signal
+from hyperspy_assb.simulation.eds.signals import XRayTruth, edx_to_signal, simulate_state, state_atoms
 from hyperspy_assb.simulation.eels.spectra import relative_thickness, simulate_spectra
 from hyperspy_assb.simulation.lamella import LamellaOptions, build_lamella
 from hyperspy_assb.simulation.state import LamellaState, Particles
+
+if TYPE_CHECKING:
+    from hyperspy.signals import BaseSignal
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,15 @@ class Truth:
         nm.
     zero_loss_before, zero_loss_after
         Position of the zero-loss maximum in eV in every EELS pixel, ``(ny, nx)``.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> truth = micro_battery(shape=(8, 8), seed=6).truth
+    >>> truth.before.x.shape, truth.zero_loss_before.shape
+    ((8, 8), (8, 8))
+    >>> bool(truth.after.fractions["FePO4"].mean() > truth.before.fractions["FePO4"].mean())
+    True
     """
 
     before: LamellaState
@@ -50,7 +64,7 @@ def spectra_to_signal(
     pixel_size: float | None = None,
     title: str = "",
     signal_type: str = "EELS",
-):
+) -> BaseSignal:
     """
     Wrap simulated spectra in a HyperSpy signal.
 
@@ -71,6 +85,14 @@ def spectra_to_signal(
     -------
     hyperspy.api.signals.BaseSignal
         With calibrated axes, a binned energy axis, beam energy and angles.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hyperspy_assb.simulation import EELSConditions
+    >>> conditions = EELSConditions()
+    >>> spectra_to_signal(np.ones((2, 3, conditions.n_channels)), conditions, title="nothing")
+    <EELSSpectrum, title: nothing, dimensions: (3, 2|1024)>
     """
     import hyperspy.api as hs  # seconds: only when a signal is wanted
 
@@ -98,27 +120,51 @@ class MicroBattery:
     """
     A virtual micro-battery before and after bias.
 
-    Attributes
+    Parameters
     ----------
+    truth
+        What is really there.
     eels_before, eels_after
         EELS signals with navigation axes x, y in nm and an energy axis in eV.
+    conditions
+        Conditions of the EELS measurement.
+    dose
+        Expected electrons in a spectrum.
+    edx_conditions
+        Conditions of the EDX measurement.
+    edx_streams
+        Random numbers of the EDX maps before and after.
+    edx_signal_type
+        HyperSpy signal type of the EDX maps.
+    pattern_conditions
+        Conditions of the diffraction patterns.
+    pattern_seeds
+        Random numbers of the strain of the "grains", and of the noise "before" and "after".
+    noise
+        Whether counts are drawn.
+
+    Attributes
+    ----------
     edx_before, edx_after
-        X-ray signals of the same pixels with an energy axis in keV, simulated when first asked for.
+        EDX signals of the same pixels with an energy axis in keV, simulated when first asked for.
     edx_truth_before, edx_truth_after
         What these maps show: atoms, composition and phases of every pixel.
     patterns_before, patterns_after
         Diffraction patterns of the same lamella, navigation axes x, y in nm and signal axes kx, ky in 1/Å; simulated
         when they are first asked for. See :meth:`simulate_patterns` for others.
-    truth
-        What is really there.
-    conditions
-        Conditions of the EELS measurement.
-    pattern_conditions
-        Conditions of the diffraction patterns.
-    dose
-        Expected electrons in a spectrum.
-    xrays
-        Conditions of the X-ray measurement.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import BatteryOptions, DiffractionConditions, micro_battery
+    >>> small = BatteryOptions(patterns=DiffractionConditions().with_shape((64, 64)))
+    >>> battery = micro_battery(shape=(4, 6), seed=6, options=small)
+    >>> battery.eels_before, battery.edx_before
+    (<EELSSpectrum, title: Virtual micro-battery before bias, dimensions: (6, 4|1024)>, <EDSTEMSpectrum, title:
+    Virtual micro-battery before bias, X-rays, dimensions: (6, 4|2048)>)
+    >>> battery.edx_after.data.shape, battery.edx_truth_before.electrons == battery.edx_truth_after.electrons
+    ((4, 6, 2048), True)
+    >>> battery.patterns_before.data.shape, battery.patterns_after.axes_manager.signal_shape
+    ((4, 6, 64, 64), (64, 64))
     """
 
     def __init__(
@@ -129,15 +175,15 @@ class MicroBattery:
         eels_after,
         conditions: EELSConditions,
         dose: float,
-        xrays: XRayConditions | None = None,
-        xray_streams: tuple[np.random.SeedSequence, np.random.SeedSequence] | None = None,
-        xray_signal_type: str = "EDS_TEM",
+        edx_conditions: XRayConditions | None = None,
+        edx_streams: tuple[np.random.SeedSequence, np.random.SeedSequence] | None = None,
+        edx_signal_type: str = "EDS_TEM",
         pattern_conditions: DiffractionConditions | None = None,
         pattern_seeds: dict[str, np.random.SeedSequence] | None = None,
         noise: bool = True,
     ) -> None:
         self.truth = truth
-        self.pattern_conditions = pattern_conditions or DiffractionConditions().with_shape((128, 128))
+        self.pattern_conditions = pattern_conditions or _small_patterns()
         self._pattern_seeds = pattern_seeds or dict(
             zip(("grains", "before", "after"), np.random.SeedSequence(0).spawn(3), strict=True)
         )
@@ -145,9 +191,9 @@ class MicroBattery:
         self.eels_after = eels_after
         self.conditions = conditions
         self.dose = dose
-        self.xrays = xrays or XRayConditions()
-        self._xray_streams = xray_streams or tuple(np.random.SeedSequence(0).spawn(2))
-        self._xray_signal_type = xray_signal_type
+        self.edx_conditions = edx_conditions or XRayConditions()
+        self._edx_streams = edx_streams or tuple(np.random.SeedSequence(0).spawn(2))
+        self._edx_signal_type = edx_signal_type
         self._noise = noise
 
     def __repr__(self) -> str:
@@ -156,67 +202,67 @@ class MicroBattery:
 
     @cached_property
     def _electrons(self) -> float:
-        """Electrons in a pixel of the X-ray maps, the same in both; a mean count is met before bias."""
-        return exposure(state_atoms(self.truth.before, self.xrays, self.truth.pixel_size), self.xrays)
+        """Electrons in a pixel of the EDX maps, the same in both; a mean count is met before bias."""
+        return exposure(state_atoms(self.truth.before, self.edx_conditions, self.truth.pixel_size), self.edx_conditions)
 
-    def _simulate_xrays(self, name: str):
+    def _simulate_edx(self, name: str):
         state, stream = {
-            "before": (self.truth.before, self._xray_streams[0]),
-            "after": (self.truth.after, self._xray_streams[1]),
+            "before": (self.truth.before, self._edx_streams[0]),
+            "after": (self.truth.after, self._edx_streams[1]),
         }[name]
         data, truth = simulate_state(
             state,
-            self.xrays,
+            self.edx_conditions,
             np.random.default_rng(stream),
             pixel_size=self.truth.pixel_size,
             electrons=self._electrons,
             noise=self._noise,
         )
-        signal = xrays_to_signal(
+        signal = edx_to_signal(
             data,
-            self.xrays,
+            self.edx_conditions,
             electrons=self._electrons,
             pixel_size=self.truth.pixel_size,
             title=f"Virtual micro-battery {name} bias, X-rays",
-            signal_type=self._xray_signal_type,
+            signal_type=self._edx_signal_type,
         )
         return signal, truth
 
     @cached_property
     def _before(self):
-        return self._simulate_xrays("before")
+        return self._simulate_edx("before")
 
     @cached_property
     def _after(self):
-        return self._simulate_xrays("after")
+        return self._simulate_edx("after")
 
     @property
-    def edx_before(self):
-        """X-ray spectra before bias, simulated when first asked for."""
+    def edx_before(self) -> BaseSignal:
+        """EDX spectra before bias, simulated when first asked for."""
         return self._before[0]
 
     @property
-    def edx_after(self):
-        """X-ray spectra after bias, simulated when first asked for."""
+    def edx_after(self) -> BaseSignal:
+        """EDX spectra after bias, simulated when first asked for."""
         return self._after[0]
 
     @property
     def edx_truth_before(self) -> XRayTruth:
-        """What the X-ray map before bias shows."""
+        """What the EDX map before bias shows."""
         return self._before[1]
 
     @property
     def edx_truth_after(self) -> XRayTruth:
-        """What the X-ray map after bias shows."""
+        """What the EDX map after bias shows."""
         return self._after[1]
 
     @cached_property
-    def patterns_before(self):
+    def patterns_before(self) -> BaseSignal:
         """Diffraction patterns before bias."""
         return self.simulate_patterns("before")
 
     @cached_property
-    def patterns_after(self):
+    def patterns_after(self) -> BaseSignal:
         """Diffraction patterns after bias."""
         return self.simulate_patterns("after")
 
@@ -235,9 +281,21 @@ class MicroBattery:
         -------
         DiffractionScan
             With the true place of the direct beam in `beam_shift` and the strain of the grains in `grain_strain`.
+
+        Raises
+        ------
+        AssbValueError
+            If there is no such state.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> scan = micro_battery(shape=(4, 6), seed=6).diffraction_scan("after")
+        >>> scan.shape, scan.beam_shift.shape
+        ((4, 6), (4, 6, 2))
         """
         if state not in ("before", "after"):
-            raise ValueError(f'state must be "before" or "after", not {state!r}')
+            raise AssbValueError(f'state must be "before" or "after", not {state!r}')
         seeds = self._pattern_seeds
         conditions = conditions or self.pattern_conditions
         return DiffractionScan(getattr(self.truth, state), conditions, seeds["grains"], seeds[state])
@@ -250,7 +308,7 @@ class MicroBattery:
         lazy: bool = False,
         chunks: tuple[int, int] = (16, 16),
         signal_type: str | None = None,
-    ):
+    ) -> BaseSignal:
         """
         Simulate diffraction patterns of the lamella.
 
@@ -271,6 +329,13 @@ class MicroBattery:
         -------
         hyperspy.api.signals.Signal2D
             Navigation axes x, y in nm, signal axes kx, ky in 1/Å.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import DiffractionConditions, micro_battery
+        >>> battery = micro_battery(shape=(4, 6), seed=6)
+        >>> battery.simulate_patterns("after", DiffractionConditions().with_shape((64, 64)))
+        <ACOMPatterns, title: Virtual micro-battery after bias, diffraction, dimensions: (6, 4|64, 64)>
         """
         scan = self.diffraction_scan(state, conditions)
         return patterns_to_signal(
@@ -282,6 +347,39 @@ class MicroBattery:
         )
 
 
+def _small_patterns() -> DiffractionConditions:
+    return DiffractionConditions().with_shape((128, 128))
+
+
+@dataclass(frozen=True)
+class BatteryOptions:
+    """
+    A lamella, and how each technique looks at it.
+
+    Parameters
+    ----------
+    lamella
+        Sizes and proportions of the lamella.
+    eels
+        Microscope, spectrometer and detector.
+    edx
+        Detector, exposure, contamination.
+    patterns
+        Microscope, precession and camera, by default of 128 x 128 pixels.
+
+    Examples
+    --------
+    >>> noisy = BatteryOptions(eels=EELSConditions(energy_resolution=1.2))
+    >>> micro_battery(shape=(4, 6), options=noisy).conditions.energy_resolution
+    1.2
+    """
+
+    lamella: LamellaOptions = field(default_factory=LamellaOptions)
+    eels: EELSConditions = field(default_factory=EELSConditions)
+    edx: XRayConditions = field(default_factory=XRayConditions)
+    patterns: DiffractionConditions = field(default_factory=_small_patterns)
+
+
 def micro_battery(
     shape: tuple[int, int] = (64, 64),
     seed: int = 0,
@@ -289,12 +387,9 @@ def micro_battery(
     *,
     noise_seed: int | None = None,
     noise: bool = True,
-    conditions: EELSConditions | None = None,
-    lamella: LamellaOptions | None = None,
     signal_type: str = "EELS",
-    xrays: XRayConditions | None = None,
-    xray_signal_type: str = "EDS_TEM",
-    pattern_conditions: DiffractionConditions | None = None,
+    edx_signal_type: str = "EDS_TEM",
+    options: BatteryOptions | None = None,
 ) -> MicroBattery:
     """
     Simulate a micro-battery before and after bias.
@@ -311,18 +406,12 @@ def micro_battery(
         Seed of noise and zero-loss jitter; by default it follows from `seed`.
     noise
         Whether to draw counts. If not, the signals hold the expectation, jitter included.
-    conditions
-        Microscope, spectrometer and detector.
-    lamella
-        Sizes and proportions of the lamella.
     signal_type
         HyperSpy signal type of the EELS spectra.
-    xrays
-        Conditions of the X-ray measurement: detector, exposure, contamination.
-    xray_signal_type
-        HyperSpy signal type of the X-ray spectra.
-    pattern_conditions
-        Microscope, precession and camera of the diffraction patterns; None is the default with 128 x 128 pixels.
+    edx_signal_type
+        HyperSpy signal type of the EDX spectra.
+    options
+        The lamella, and how each technique looks at it.
 
     Returns
     -------
@@ -336,13 +425,14 @@ def micro_battery(
     >>> battery.eels_after.axes_manager.navigation_shape
     (8, 8)
     """
-    conditions = conditions or EELSConditions()
+    options = options or BatteryOptions()
+    conditions = options.eels
     structure_stream, noise_stream, grain_stream, pattern_stream = np.random.SeedSequence(seed).spawn(4)
     if noise_seed is not None:
         noise_stream = np.random.SeedSequence(noise_seed)
         pattern_stream = np.random.SeedSequence((noise_seed, 1))
     before_stream, after_stream = pattern_stream.spawn(2)
-    built = build_lamella(shape, np.random.default_rng(structure_stream), lamella)
+    built = build_lamella(shape, np.random.default_rng(structure_stream), options.lamella)
     states, shifts, signals = [], [], []
     for name, state, stream in zip(
         ("before", "after"), (built.before, built.after), noise_stream.spawn(2), strict=True
@@ -369,11 +459,11 @@ def micro_battery(
         eels_after=signals[1],
         conditions=conditions,
         dose=dose,
-        xrays=xrays,
+        edx_conditions=options.edx,
         # Spawned after those of EELS, which therefore stay as they were.
-        xray_streams=tuple(noise_stream.spawn(2)),
-        xray_signal_type=xray_signal_type,
-        pattern_conditions=pattern_conditions,
+        edx_streams=tuple(noise_stream.spawn(2)),
+        edx_signal_type=edx_signal_type,
+        pattern_conditions=options.patterns,
         pattern_seeds={"grains": grain_stream, "before": before_stream, "after": after_stream},
         noise=noise,
     )

@@ -24,6 +24,12 @@ class Beam:
         Half angle of the incident cone in mrad; the cone is filled evenly and incoherently.
     collection_angle
         Half angle of the spectrometer entrance in mrad.
+
+    Examples
+    --------
+    >>> beam = Beam(beam_energy=200.0)
+    >>> round(beam.gamma, 3), round(beam.beta_squared, 3), round(1e-3 * beam.m0_v2)
+    (1.391, 0.483, 247)
     """
 
     beam_energy: float = 200.0
@@ -58,6 +64,11 @@ class Beam:
         -------
         numpy.ndarray
             ``E / (gamma m0 v^2)`` in rad.
+
+        Examples
+        --------
+        >>> 1e3 * Beam().characteristic_angle(np.array([25.0])).round(6)
+        array([0.073])
         """
         return np.asarray(energy) / (self.gamma * self.m0_v2)
 
@@ -85,6 +96,11 @@ class Detector:
         and 60 % Lorentzian (half width 4 channels).
     x_ray_spikes
         Expected number of X-ray hits in a spectrum.
+
+    Examples
+    --------
+    >>> Detector().read_noise, Detector.scintillator().light_spread > Detector().light_spread
+    (0.0, True)
     """
 
     gain: float = 1.0
@@ -132,6 +148,12 @@ class EELSConditions:
         Beam energy and angles.
     detector
         Detector.
+
+    Examples
+    --------
+    >>> conditions = EELSConditions(n_channels=512, dispersion=0.2)
+    >>> conditions.energy.shape, round(float(conditions.energy[1] - conditions.energy[0]), 3)
+    ((512,), 0.2)
     """
 
     dispersion: float = 0.2

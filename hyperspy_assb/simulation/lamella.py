@@ -39,6 +39,14 @@ class LamellaOptions:
         are wholly one or the other.
     grain_size, domain_size
         Mean distance in nm of neighbouring LAGP grains, and of domains of mosaic particles.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> thin = LamellaOptions(thickness=(50.0, 60.0))
+    >>> lamella = build_lamella((16, 16), np.random.default_rng(1), thin)
+    >>> bool(45.0 < np.median(lamella.before.thickness) < 65.0)
+    True
     """
 
     field_width: float = 1500.0
@@ -215,6 +223,13 @@ def build_lamella(shape: tuple[int, int], rng: np.random.Generator, options: Lam
     Lamella
         Olivine particles in LAGP grains and carbon black, with a strip of vacuum at the top. Every pixel is sampled
         at four places and eight depths, so inclined boundaries give mixed columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> lamella = build_lamella((16, 16), np.random.default_rng(1))
+    >>> lamella.before.x.shape, len(lamella.particles.radius) > 0
+    ((16, 16), True)
     """
     options = options or LamellaOptions()
     ny, nx = shape

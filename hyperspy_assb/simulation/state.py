@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.simulation.eels.dielectric import phase, phase_names
 
 #: Materials in the order of the sample labels; all but vacuum are phases with a dielectric function.
@@ -27,6 +28,13 @@ class Particles:
         True for small particles that become mosaics of both phases.
     delithiated
         True for large particles that are FePO4 after bias.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> particles = micro_battery(shape=(16, 16), seed=6).truth.particles
+    >>> len(particles.radius) == len(particles.centre), bool(particles.mosaic.any())
+    (True, True)
     """
 
     radius: np.ndarray
@@ -74,6 +82,15 @@ class LamellaState:
     sample_material, sample_grain
         Labels of the 32 samples of each column, ``(ny, nx, 32)``: index into :data:`MATERIALS`, and grain number. Four
         places of the pixel with eight depths each, from the top down.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> state = micro_battery(shape=(8, 8), seed=6).truth.after
+    >>> state.olivine.shape, sorted(state.fractions)
+    ((8, 8), ['FePO4', 'LAGP', 'LiFePO4', 'amorphous_LAGP', 'carbon', 'vacuum'])
+    >>> state.columns()["LAGP"].shape
+    (8, 8)
     """
 
     fractions: dict[str, np.ndarray]
@@ -115,6 +132,18 @@ class LamellaState:
         -------
         LamellaState
             Without t/lambda.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> labels = np.zeros((1, 2, 8), dtype=int)
+        >>> flat = np.full((1, 2), 80.0)
+        >>> turned = np.array([[1.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
+        >>> state = LamellaState.from_samples(
+        ...     labels, labels + 1, labels, grain_orientations=turned, thickness=flat, carbon_film=0 * flat
+        ... )
+        >>> state.fractions[MATERIALS[0]]
+        array([[1., 1.]])
         """
         fractions = {name: (material == i).mean(axis=2) for i, name in enumerate(MATERIALS)}
         lithium = fractions["LiFePO4"] / phase("LiFePO4").volume
@@ -157,9 +186,21 @@ class LamellaState:
         -------
         numpy.ndarray
             ``(ny, nx)``, True where pure.
+
+        Raises
+        ------
+        AssbValueError
+            If there is no such material.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> state = micro_battery(shape=(16, 16), seed=6).truth.after
+        >>> int(state.pure("LAGP").sum()) > 0
+        True
         """
         if name not in self.fractions:
-            raise ValueError(f"unknown material {name!r}; there are {', '.join(MATERIALS)}")
+            raise AssbValueError(f"unknown material {name!r}; there are {', '.join(MATERIALS)}")
         mask = self.fractions[name] >= threshold
         if film_share is not None:
             mask &= self.carbon_film <= film_share * self.thickness
@@ -193,9 +234,21 @@ class LamellaState:
         -------
         numpy.ndarray
             Atoms per nm^2, the carbon film included.
+
+        Raises
+        ------
+        AssbValueError
+            If no phase of the battery holds the element.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> state = micro_battery(shape=(8, 8), seed=6).truth.after
+        >>> bool((state.areal_density("Fe") >= 0).all())
+        True
         """
         phases = {name: phase(name) for name in phase_names()}
         if not any(element in p.atoms for p in phases.values()):
-            raise ValueError(f"no phase of the virtual battery holds {element!r}")
+            raise AssbValueError(f"no phase of the virtual battery holds {element!r}")
         columns = self.columns()
         return sum(columns[name] * p.atoms.get(element, 0.0) / p.volume for name, p in phases.items())

@@ -48,7 +48,7 @@ def test_range_that_begins_too_late():
 
 @pytest.mark.parametrize("energy", [np.arange(100, 600), np.arange(-90, -20)])
 def test_no_zero_loss_in_range(energy):
-    with pytest.raises(ValueError, match="no zero loss in the range"):
+    with pytest.raises(ValueError, match="no zero-loss peak in the range"):
         checks.check_zero_loss_in_range(energy)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import hyperspy_assb
-from hyperspy_assb.fitting.solver.spectra_fit import SolverOptions
+from hyperspy_assb.models.multifit import FitOptions
 
 C, X = hs.model.components1D, exspy.components
 
@@ -279,5 +279,5 @@ def test_it_is_the_exact_fit(name, loss, exact):
         variance = np.maximum(model.signal.data, 1.0)
         model.signal.set_noise_variance(hs.signals.Signal1D(variance))
     loss = loss.split()[0]
-    hyperspy_assb.multifit(model, loss_function=loss, options=SolverOptions(tolerance=1e-10), show_progressbar=False)
+    hyperspy_assb.multifit(model, loss_function=loss, options=FitOptions(tolerance=1e-10), show_progressbar=False)
     exact.compare(model, loss, truth, variance=variance)

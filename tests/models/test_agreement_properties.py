@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hyperspy_assb
-from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions, Status
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, Status
+from hyperspy_assb.models.multifit import FitOptions
 
 C = hs.model.components1D
 AXIS = 0.1 * np.arange(150)
@@ -35,7 +36,7 @@ def make(shape=(3,), *, seed=0, order=(0, 1, 2), gain=1.0, active=(True, True, T
 
 
 def fit(model, loss="ML-poisson", **more):
-    more.setdefault("options", SolverOptions(tolerance=1e-13))
+    more.setdefault("options", FitOptions(tolerance=1e-13))
     return hyperspy_assb.multifit(model, loss_function=loss, show_progressbar=False, **more)
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import hyperspy_assb
-from hyperspy_assb.fitting.solver.spectra_fit import SolverOptions, Status
+from hyperspy_assb.fitting.solver.spectra_fit import Status
 from hyperspy_assb.models.compile import compile_model
+from hyperspy_assb.models.multifit import FitOptions
 
 C = hs.model.components1D
 COUNT = 3
@@ -70,7 +71,7 @@ def make(each, *, kind="peak", binned=True, seed=1, prepare=None):
 
 
 def fit(model, loss="ML-poisson", **more):
-    more.setdefault("options", SolverOptions(tolerance=1e-10))
+    more.setdefault("options", FitOptions(tolerance=1e-10))
     return hyperspy_assb.multifit(model, loss_function=loss, show_progressbar=False, **more)
 
 
@@ -179,11 +180,11 @@ def test_a_fine_structure_that_is_multiplied_by_a_free_intensity():
 def test_lazy_data(each):
     model, _ = make(each)
     lazy, _ = make(each)
-    fit(model, options=SolverOptions(mean_first=False, tolerance=1e-10))
+    fit(model, options=FitOptions(mean_first=False, tolerance=1e-10))
     lazy.signal.data = lazy.signal.as_lazy().data.rechunk((2, 50))
     lazy.signal._lazy = True
     lazy.signal._assign_subclass()
-    fit(lazy, options=SolverOptions(mean_first=False, tolerance=1e-10))
+    fit(lazy, options=FitOptions(mean_first=False, tolerance=1e-10))
     for c, d in zip(model, lazy, strict=True):
         for p, q in zip(c.parameters, d.parameters, strict=True):
             np.testing.assert_allclose(q.map["values"], p.map["values"], rtol=1e-12)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import hyperspy_assb
-from hyperspy_assb.fitting.solver.spectra_fit import SolverOptions
+from hyperspy_assb.models.multifit import FitOptions
 
 C = hs.model.components1D
 
@@ -40,7 +40,7 @@ def edge_model(level, seed=1):
 @pytest.mark.parametrize("level", [300.0, 3e4])
 def test_a_power_law_below_an_edge_converges(level, loss, exact):
     model = edge_model(level)
-    options = SolverOptions(tolerance=1e-10)
+    options = FitOptions(tolerance=1e-10)
     result = hyperspy_assb.multifit(model, loss_function=loss, options=options, show_progressbar=False)
     assert result.usable.all(), (result.status, result.iterations)
     exact.compare(model, loss)

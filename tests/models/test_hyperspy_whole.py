@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import hyperspy_assb
-from hyperspy_assb.fitting.solver.spectra_fit import SolverOptions, Status
+from hyperspy_assb.fitting.solver.spectra_fit import Status
+from hyperspy_assb.models.multifit import FitOptions
 
 C = hs.model.components1D
 SIZE = 120
@@ -34,8 +35,8 @@ def make(shape=(3, 4), seed=0):
     return modelled(hs.signals.Signal1D(counts(shape, seed)))
 
 
-def fit(model, **more):
-    more.setdefault("options", SolverOptions(tolerance=1e-10))
+def fit(model, *, store=None, progress=None, **more):
+    more.setdefault("options", FitOptions(tolerance=1e-10, store=store, progress=progress))
     return hyperspy_assb.multifit(model, show_progressbar=False, **more)
 
 

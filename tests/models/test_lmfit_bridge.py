@@ -11,9 +11,9 @@ import pytest
 
 import hyperspy_assb
 from hyperspy_assb.components import DarkLevel, FePO4ValenceBand
-from hyperspy_assb.fitting.solver.spectra_fit import SolverOptions
 from hyperspy_assb.models.lmfit_bridge import to_lmfit
-from hyperspy_assb.models.multifit import multifit
+from hyperspy_assb.models.multifit import FitOptions
+from hyperspy_assb.signals.fits.multifit import multifit
 
 ENERGY = 0.1 * np.arange(100)
 TRUTH = FePO4ValenceBand(9000.0, 5.0, 1.5).function(ENERGY) * 0.1 + 150.0
@@ -51,7 +51,7 @@ def test_the_engine_and_lmfit_agree(tied):
     ready, parameters = to_lmfit(model)
     exact = {"fit_kws": {"ftol": 1e-14, "xtol": 1e-14}}
     fit = ready.fit(model.signal.data, parameters, x=ENERGY, weights=weights, scale_covar=False, **exact)
-    multifit(model, loss_function="ls", options=SolverOptions(tolerance=1e-12), show_progressbar=False)
+    multifit(model, loss_function="ls", options=FitOptions(tolerance=1e-12), show_progressbar=False)
     for component in model:
         for parameter in component.parameters:
             theirs = fit.params[f"{component.name}_{parameter.name}"]

@@ -10,10 +10,10 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from hyperspy_assb.eels.lineshapes import VOLUME_PLASMON
-from hyperspy_assb.eels.scattering.joint_model import SHAPES, start_plasmon
+from hyperspy_assb.eels.scattering.joint_model import start_plasmon
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
 from hyperspy_assb.fitting.solver.spectra_fit import Status
-from hyperspy_assb.models.eels import apply_shapes, refine_shapes
+from hyperspy_assb.signals.eels.low_loss_model import apply_shapes, refine_shapes
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra
 from hyperspy_assb.simulation.battery import spectra_to_signal
 
@@ -93,7 +93,7 @@ def test_unknown_elements(mixed, element):
 
 
 def test_a_dark_level_needs_channels_to_see_it(mixed):
-    assert "DarkLevel" not in names(mixed)  # 10 eV before the zero loss are its tail
+    assert "DarkLevel" not in names(mixed)  # 10 eV before the zero-loss peak are its tail
     wide = simulate({"LiFePO4": [40.0]}, EELSConditions(offset=-40.0, n_channels=700))
     assert "DarkLevel" in names(wide)
 
@@ -139,7 +139,7 @@ def test_the_start_is_close_and_the_fit_improves_it(mixed):
     model.multifit(show_progressbar=False)
     assert np.all(model.fit_quality.status.data == Status.CONVERGED)
     after = reduced(mixed, model)
-    # Of the worst pixel a few is left: the true zero loss (tunnelling electrons) is not the model's.
+    # Of the worst pixel a few is left: the true zero-loss peak (tunnelling electrons) is not the model's.
     assert np.all(after < before)
     assert np.all(after < 3.0)
 
@@ -185,7 +185,8 @@ def test_shared_shapes_are_found_on_pure_pixels_and_kept(n_channels):
         {k: v.reshape(3, 20) for k, v in columns.items()}, EELSConditions(n_channels=n_channels), dose=1e6
     )
     model = signal.create_low_loss_model(("Li", "Fe", "P"))
-    masks = {p: np.repeat([p == q for q in ("LiFePO4", "FePO4", "vacuum")], 20).reshape(3, 20) for p in SHAPES}
+    phases = ("LiFePO4", "FePO4", "vacuum")
+    masks = {p: np.repeat([p == q for q in phases], 20).reshape(3, 20) for p in phases}
     found = refine_shapes(model, {k: v for k, v in masks.items() if v.any()})
     # Fe M2,3 and Li K may end at a bound and keep what they had; the instrument and the band must not.
     assert {c for c, _ in found} >= {"ZeroLossPeak", "FePO4ValenceBand"}
@@ -230,7 +231,7 @@ def test_the_plasmon_of_aluminium(shared_data, valence_band):
     assert usable.all()
     # Published: 15.0 eV, Egerton (2011), table 3.2; free electrons 15.8 eV.
     assert model["VolumePlasmon"].plasmon_energy.value == pytest.approx(15.0, abs=0.1)
-    # Recorded: the zero loss has a full width of 0.18 eV.
+    # Recorded: the zero-loss peak has a full width of 0.18 eV.
     assert model["ZeroLossPeak"].fwhm.value == pytest.approx(0.18, abs=0.02)
 
 
@@ -303,7 +304,7 @@ def test_the_plasmon_of_aluminium_in_fifty_draws(shared_data, total, valence_ban
 
 
 def narrow_plasmon(rng, *, channels=1200, electrons, energy, width, zero_loss):
-    """A bright spectrum that no model here describes to its noise: a zero loss of two peaks with a broad base, a
+    """A bright spectrum that no model here describes to its noise: a zero-loss peak of two peaks with a broad base, a
     Lorentzian plasmon and a tail of other losses, with plural scattering."""
     step = 45.0 / channels
     axis, loss = -5.0 + step * np.arange(channels), step * np.arange(channels)
@@ -341,7 +342,7 @@ def test_a_battery_line_scan(shared_data):
     model, usable = fit_file(path, ("Li", "Mn", "Co", "Ni"))
     assert usable.mean() >= 0.9
     centre = model["ZeroLossPeak"].centre.map["values"][usable.reshape(model["ZeroLossPeak"].centre.map.shape)]
-    assert np.all(np.abs(centre + 3.3) < 0.8)  # where the file has its zero loss
+    assert np.all(np.abs(centre + 3.3) < 0.8)  # where the file has its zero-loss peak
     assert np.nanmedian(model.t_over_lambda()) == pytest.approx(0.6, abs=0.5)
 
 

@@ -12,9 +12,11 @@ import hyperspy_assb
 from hyperspy_assb.components import DarkLevel, FePO4ValenceBand, VolumePlasmon, ZeroLossPeak
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, Status
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
-from hyperspy_assb.models.eels import ASSBEELSModel
-from hyperspy_assb.models.multifit import detector_from_metadata, multifit
+from hyperspy_assb.models.multifit import read_detector
 from hyperspy_assb.signals import ASSBEELSSpectrum
+from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
+from hyperspy_assb.signals.fits.multifit import multifit
+from hyperspy_assb.signals.result import navigation_axes
 
 ENERGY = -10.0 + 0.25 * np.arange(300)
 TRUTH = np.array([2e4, 0.1, 0.9, 0.0, 0.2, 0.05, 3.0, 0.4, 22.0, 8.0, 0.03, 5.4, 1.8, 8.0])
@@ -100,7 +102,7 @@ def test_it_fills_what_hyperspy_has():
     np.testing.assert_array_equal(quality.status.data == Status.MASKED, ~good)
     np.testing.assert_array_equal(quality.dof.data, 300 - len(FREE))
     for signal in (quality.deviance, quality.dof, quality.status):
-        assert signal.axes_manager.as_dictionary() == model.chisq.axes_manager.as_dictionary()
+        assert navigation_axes(signal) == navigation_axes(model.signal)
     np.testing.assert_array_equal(model.red_chisq.data[good], (model.chisq.data / (300 - len(FREE) - 1))[good])
     np.testing.assert_array_equal(
         model["FePO4ValenceBand"].intensity.as_signal().data[good], free_maps(model)[good][:, 6]
@@ -277,14 +279,14 @@ def test_a_model_of_another_signal():
 # ------------------------------------------------------------------------------------------------------- detector
 
 
-def test_detector_from_metadata():
+def test_the_detector_that_metadata_tell():
     signal = hs.signals.Signal1D(np.ones(10))
-    assert detector_from_metadata(signal) == Detector(1.0, 0.0)
+    assert read_detector(signal.metadata) == Detector(1.0, 0.0)
     node = "Signal.Noise_properties.Variance_linear_model"
     signal.metadata.set_item(node, {"gain_factor": 2.5, "gain_offset": 16.0, "correlation_factor": 1.0})
-    assert detector_from_metadata(signal) == Detector(2.5, 4.0)
+    assert read_detector(signal.metadata) == Detector(2.5, 4.0)
     signal.metadata.set_item(f"{node}.gain_offset", -1.0)
-    assert detector_from_metadata(signal) == Detector(2.5, 0.0)
+    assert read_detector(signal.metadata) == Detector(2.5, 0.0)
 
 
 def test_the_detector_sets_the_errors():

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import hyperspy_assb
-from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions, Status
-from hyperspy_assb.models.multifit import detector_from_metadata
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, Status
+from hyperspy_assb.models.multifit import FitOptions, read_detector
 
 C = hs.model.components1D
 X = 0.1 * np.arange(300)
@@ -73,7 +73,7 @@ def test_electrons_are_counted_as_the_metadata_say():
     signal = hs.signals.Signal1D(np.ones(10))
     node = "Signal.Noise_properties.Variance_linear_model"
     signal.metadata.set_item(node, {"gain_factor": 2.0, "gain_offset": 9.0, "correlation_factor": 4.0})
-    assert detector_from_metadata(signal) == Detector(8.0, 6.0)
+    assert read_detector(signal.metadata) == Detector(8.0, 6.0)
 
 
 @pytest.mark.parametrize(("gain", "offset", "height"), [(1.0, 0.02, 50.0), (5.0, 0.1, 300.0), (20.0, 0.5, 3000.0)])
@@ -182,6 +182,6 @@ def test_complex_numbers(rng):
 def test_models_of_different_data_are_not_compared(rng):
     models = [make(rng.poisson(peak(), (2, 300))) for _ in range(2)]
     for model in models:
-        fit(model, options=SolverOptions(workers=1))
+        fit(model, options=FitOptions(workers=1))
     with pytest.raises(ValueError, match="their data differ"):
         hyperspy_assb.compare_fits(*models)

@@ -15,7 +15,7 @@ LINE = ("eels", "nmc_battery", "EELS_ZLP_EELS_Spectrum_Image.dm3")
 
 
 def low_loss(signal, plasmon_energy):
-    """A Voigt zero loss where the mean spectrum has its maximum, a plasmon, and a background."""
+    """A Voigt zero-loss peak where the mean spectrum has its maximum, a plasmon, and a background."""
     mean = np.asarray(signal.data, dtype=float).reshape(-1, signal.data.shape[-1]).mean(axis=0)
     axis = signal.axes_manager[-1]
     peak = axis.axis[np.argmax(mean)]
@@ -38,7 +38,7 @@ def test_low_loss_files_fit(shared_data, path, plasmon_energy, loss_function):
     model = low_loss(signal, plasmon_energy)
     result = hyperspy_assb.multifit(model, loss_function=loss_function, show_progressbar=False)
     assert result.usable.mean() >= 0.95
-    # A fitted zero loss is where the counts have their maximum.
+    # A fitted zero-loss peak is where the counts have their maximum.
     axis = signal.axes_manager[-1]
     maximum = axis.axis[np.argmax(signal.data.reshape(-1, axis.size), axis=1)]
     centre = model[0].centre.map["values"].ravel()

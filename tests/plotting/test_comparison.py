@@ -27,7 +27,7 @@ def test_spectra_above_difference_below():
     # Two confidence bands above, one below, and the names of the bands that changed.
     assert len(top.collections) == 2
     assert len(bottom.collections) == 1
-    changed = set(result.bands.loc[result.bands["conclusion"] == "changed", "band"]) - {
+    changed = set(result.bands.loc[result.bands["status"] == "changed", "band"]) - {
         "plasmon energy",
         "plasmon width",
     }

@@ -1,4 +1,4 @@
-"""Figures of X-ray maps, interfaces and comparisons."""
+"""Figures of EDX maps, interfaces and comparisons."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hyperspy_assb.simulation import InterfaceOptions, micro_battery, simulate_i
 
 @pytest.fixture(scope="module")
 def battery():
-    return micro_battery(shape=(8, 10), seed=3, xray_signal_type="EDS_TEM_ASSB")
+    return micro_battery(shape=(8, 10), seed=3, edx_signal_type="EDS_TEM_ASSB")
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from hyperspy_assb.eels.delithiation.mixing import MixtureComparison
 from hyperspy_assb.eels.delithiation.populations import fit_populations
 from hyperspy_assb.eels.scattering.mean_spectra import MeanSpectrum
 from hyperspy_assb.plotting.delithiation_spectra import plot_before_after
-from hyperspy_assb.plotting.populations import plot_populations
+from hyperspy_assb.plotting.populations import plot_mixture_comparison, plot_populations
+from hyperspy_assb.reference import electrode
+from hyperspy_assb.signals.eels.phase_coexistence import DelithiationMixtures, DelithiationPopulations
+
+SODIUM = electrode("NaxV2(PO4)3")
+
+
+OLIVINE = electrode("LixFePO4")
+
+
+def read(x, std, of=OLIVINE):
+    return DelithiationPopulations(fit_populations(x, std), of, x, std)
 
 
 def drawn(kind, error, size=400):
@@ -33,10 +45,10 @@ def curve(ax, label):
 def test_two_phases_are_drawn_with_their_shares():
     x, std = drawn("two", 0.1)
     found = fit_populations(x, std)
-    ax = plot_populations(x, std, found)
+    ax = plot_populations(read(x, std))
     assert ax.get_title(loc="left").startswith("Two-phase (ΔBIC = ")
     assert "399 pixels" in text_of(ax)
-    assert f"LiFePO$_4$ {100 * found.phases.share[1]:.1f} ± " in text_of(ax)
+    assert f"LiFePO$_{{4}}$ {100 * found.phases.share[1]:.1f} ± " in text_of(ax)
     heights = np.array([patch.get_height() for patch in ax.patches])
     assert heights.sum() == 399
     grid, total = curve(ax, "sum")
@@ -46,10 +58,10 @@ def test_two_phases_are_drawn_with_their_shares():
     np.testing.assert_allclose(parts, total, atol=1e-6 * total.max())
 
 
-def test_other_verdicts_show_both_readings():
+def test_other_readings_show_both_readings():
     for kind, error, title in (("solid", 0.05, "Solid solution"), ("solid", 0.9, "Two phases or one: cannot be told")):
         x, std = drawn(kind, error)
-        ax = plot_populations(x, std, fit_populations(x, std))
+        ax = plot_populations(read(x, std))
         assert ax.get_title(loc="left").startswith(title)
         for label in ("one population", "two phases"):
             assert np.isfinite(curve(ax, label)[1]).all()
@@ -59,7 +71,24 @@ def test_other_verdicts_show_both_readings():
 def test_given_axes_are_used():
     _, ax = plt.subplots()
     x, std = drawn("two", 0.1, size=40)
-    assert plot_populations(x, std, fit_populations(x, std), bins=20, ax=ax) is ax
+    assert plot_populations(read(x, std), bins=20, ax=ax) is ax
+
+
+def test_another_electrode_is_drawn_in_its_own_x_and_names():
+    ax = plot_populations(read(*drawn("two", 0.1), SODIUM))
+    assert ax.get_xlim() == (0.0, 4.0)
+    assert ax.get_xlabel() == "x in Na$_x$V$_{2}$(PO$_{4}$)$_{3}$"
+    assert "FePO" not in text_of(ax)
+    grid, total = curve(ax, "sum")
+    # Twice as many ions between the end members: the bins are twice as wide.
+    assert np.trapezoid(total, grid) / (4.0 / 50) == pytest.approx(399, rel=0.01)
+
+
+def test_distances_from_mixtures_are_in_standard_errors():
+    found = MixtureComparison(("c0", "Li_K"), np.array([0.2, -3.0]), np.array([0.1, 1.0]), np.ones(2), 1e-4, 30, 90)
+    ax = plot_mixture_comparison(DelithiationMixtures(found, SODIUM))
+    assert [bar.get_width() for bar in ax.patches] == pytest.approx([2.0, -3.0])
+    assert "a line shape of their own (p = 0.0001)" in ax.get_title(loc="left")
 
 
 # ------------------------------------------------------------------------------------------------ before and after
@@ -105,6 +134,14 @@ def test_spectra_that_end_early_have_no_second_inset():
     top, bottom = plot_before_after(one, two, energy_range=(0.0, 40.0))
     assert len(top.child_axes) == 1
     assert "Li K" not in " ".join(text.get_text() for text in bottom.texts)
+
+
+def test_signatures_that_an_electrode_has_not_are_not_marked():
+    top, bottom = plot_before_after(state(0.0), state(0.01), electrode=SODIUM)
+    assert not top.child_axes
+    assert not bottom.texts
+    top, bottom = plot_before_after(state(0.0), state(0.01), electrode=OLIVINE)
+    assert len(top.child_axes) == len(bottom.texts) == 2
 
 
 def test_nothing_to_show_is_an_error():

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import hyperspy_assb
 from hyperspy_assb.report.analysis import analyse_low_loss
-from hyperspy_assb.report.delithiation import carbon_of, describe_delithiation, quantified_pixels
+from hyperspy_assb.report.delithiation import carbon_of, describe_delithiation
 from hyperspy_assb.report.writing import write_analysis
-from hyperspy_assb.signals.eels.delithiation import load_delithiation
 from hyperspy_assb.simulation import mean_free_path, micro_battery
 
 
@@ -53,9 +53,9 @@ def test_fit_only(battery):
 
 def test_the_combined_estimate_comes_first(analysis, battery):
     assert analysis.delithiation.method == "combined"
-    x = float(re.match(r"x of LixFePO4 is ([\d.]+) ± [\d.]+ \(counting\) ± [\d.]+", analysis.findings[0])[1])
+    x = float(re.match(r"x in LixFePO4 is ([\d.]+) ± [\d.]+ \(counting\) ± [\d.]+", analysis.findings[0])[1])
     truth = battery.truth.after
-    quantified = quantified_pixels(analysis.delithiation)
+    quantified = analysis.delithiation.quantified
     there = quantified & (truth.olivine > 0)
     assert there.sum() > 0.98 * quantified.sum()
     iron = truth.areal_density("Fe")
@@ -86,7 +86,7 @@ def test_carbon_and_one_state_by_the_calibration_of_the_other(analysis, battery)
     )
     assert list(dict.fromkeys(stage for stage, _, _ in stages)) == ["zero loss", "quantify", "start", "fit"]
     assert [entry for entry in stages if entry[0] == "quantify"] == [("quantify", 0, 400), ("quantify", 400, 400)]
-    both = quantified_pixels(after) & quantified_pixels(found.delithiation)
+    both = after.quantified & found.delithiation.quantified
     both &= truth.after.fractions["amorphous_LAGP"] == 0  # no reference
     grown = carbon_of(after, both)[0] - carbon_of(found.delithiation, both)[0]
     film = (truth.after.carbon_film - truth.before.carbon_film)[both].mean()
@@ -104,9 +104,11 @@ def test_files(analysis, tmp_path):
     loaded = hs.load(tmp_path / "maps" / "band_area.hspy")
     np.testing.assert_array_equal(loaded.data, analysis.maps["band_area"].signal.data)
     assert json.loads((tmp_path / "provenance.json").read_text(encoding="utf-8"))["versions"]
-    result = load_delithiation(tmp_path / "delithiation.hspy")
+    result = hyperspy_assb.load(tmp_path / "delithiation.hspy")
     np.testing.assert_array_equal(result.x.data, analysis.delithiation.x.data)
-    np.testing.assert_array_equal(result.select("valence").x.data, hs.load(tmp_path / "maps" / "x_valence.hspy").data)
+    np.testing.assert_array_equal(
+        result.with_method("valence").x.data, hs.load(tmp_path / "maps" / "x_valence.hspy").data
+    )
     assert (tmp_path / "figures" / "populations.png").exists()
 
 

@@ -23,7 +23,7 @@ def quantified():
     after = battery.eels_after.quantify_delithiation(references, show_progressbar=False)
     before = battery.eels_before.quantify_delithiation(after, show_progressbar=False)
     states = {"after": (after, battery.truth.after), "before": (before, battery.truth.before)}
-    return {(state, m): (found.select(m), truth) for state, (found, truth) in states.items() for m in METHODS}
+    return {(state, m): (found.with_method(m), truth) for state, (found, truth) in states.items() for m in METHODS}
 
 
 def chosen(truth):

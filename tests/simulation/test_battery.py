@@ -5,6 +5,7 @@ import pytest
 
 from hyperspy_assb.simulation import (
     MATERIALS,
+    BatteryOptions,
     EELSConditions,
     XRayConditions,
     XRayDetector,
@@ -13,11 +14,12 @@ from hyperspy_assb.simulation import (
 )
 
 SMALL = EELSConditions(dispersion=0.5, n_channels=256)
+OPTIONS = BatteryOptions(eels=SMALL)
 
 
 @pytest.fixture(scope="module")
 def battery():
-    return micro_battery((24, 20), seed=3, conditions=SMALL)
+    return micro_battery((24, 20), seed=3, options=OPTIONS)
 
 
 @pytest.fixture(scope="module", params=[(48, 48), (64, 64)], ids=str)
@@ -66,19 +68,19 @@ def test_x_rays_are_of_the_same_lamella(battery):
 
 def test_x_rays_are_simulated_once_and_by_seed(battery):
     assert battery.edx_before is battery.edx_before
-    again = micro_battery((24, 20), seed=3, conditions=SMALL)
+    again = micro_battery((24, 20), seed=3, options=OPTIONS)
     np.testing.assert_array_equal(again.edx_after.data, battery.edx_after.data)
     assert np.any(battery.edx_before.data != battery.edx_after.data)
-    other = micro_battery((24, 20), seed=3, noise_seed=9, conditions=SMALL)
+    other = micro_battery((24, 20), seed=3, noise_seed=9, options=OPTIONS)
     assert np.any(other.edx_after.data != battery.edx_after.data)
-    exact = micro_battery((24, 20), seed=3, conditions=SMALL, noise=False).edx_after.data
+    exact = micro_battery((24, 20), seed=3, options=OPTIONS, noise=False).edx_after.data
     z = (battery.edx_after.data - exact) / np.sqrt(np.maximum(exact, 1e-9))
     assert np.mean(z[exact > 1] ** 2) == pytest.approx(1, abs=0.03)
 
 
 def test_x_rays_as_asked_for(battery):
     wanted = XRayConditions(counts_per_channel=0.05, detector=XRayDetector(energy_resolution=140.0))
-    own = micro_battery((24, 20), seed=3, conditions=SMALL, xrays=wanted)
+    own = micro_battery((24, 20), seed=3, options=BatteryOptions(eels=SMALL, edx=wanted))
     assert own.edx_before.data.mean() == pytest.approx(0.05, rel=0.02)
     eds = own.edx_after.metadata.Acquisition_instrument.TEM.Detector.EDS
     assert eds.energy_resolution_MnKa == 140.0
@@ -95,19 +97,19 @@ def test_eels_counts_are_those_of_before_x_rays(battery):
 
 
 def test_same_seed_same_data_and_noise_is_separate(battery):
-    again = micro_battery((24, 20), seed=3, conditions=SMALL)
+    again = micro_battery((24, 20), seed=3, options=OPTIONS)
     np.testing.assert_array_equal(again.eels_after.data, battery.eels_after.data)
-    other = micro_battery((24, 20), seed=3, noise_seed=9, conditions=SMALL)
+    other = micro_battery((24, 20), seed=3, noise_seed=9, options=OPTIONS)
     np.testing.assert_array_equal(other.truth.after.x, battery.truth.after.x)
     np.testing.assert_array_equal(other.truth.after.orientation, battery.truth.after.orientation)
     assert np.any(other.eels_after.data != battery.eels_after.data)
     assert np.any(battery.eels_before.data != battery.eels_after.data)
-    different = micro_battery((24, 20), seed=4, conditions=SMALL)
+    different = micro_battery((24, 20), seed=4, options=OPTIONS)
     assert np.any(different.truth.after.grain_id != battery.truth.after.grain_id)
 
 
 def test_expectation_is_what_the_counts_scatter_about(battery):
-    exact = micro_battery((24, 20), seed=3, conditions=SMALL, noise=False)
+    exact = micro_battery((24, 20), seed=3, options=OPTIONS, noise=False)
     np.testing.assert_array_equal(exact.truth.zero_loss_after, battery.truth.zero_loss_after)
     expected = exact.eels_after.data
     z = (battery.eels_after.data - expected) / np.sqrt(expected)

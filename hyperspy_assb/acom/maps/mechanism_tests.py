@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from hyperspy_assb.acom.maps.particles import MechanismOptions, Particles
+from hyperspy_assb.errors import AssbKeyError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.statistics.blocks import split_into_blocks
 from hyperspy_assb.fitting.statistics.permutation import ROUNDING, merge_equal, p_value
@@ -90,13 +91,13 @@ class MechanismEvidence:
 
         Raises
         ------
-        KeyError
+        AssbKeyError
             If there is none of this name.
         """
         for test in self.tests:
             if test.name == name:
                 return test
-        raise KeyError(f"No test {name!r}; there are {', '.join(test.name for test in self.tests)}.")
+        raise AssbKeyError(f"No test {name!r}; there are {', '.join(test.name for test in self.tests)}.")
 
 
 def weigh_mechanism(

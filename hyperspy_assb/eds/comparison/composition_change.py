@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
 from typing import Any
 
@@ -12,21 +13,19 @@ from numpy.typing import NDArray
 from scipy import ndimage, special
 
 from hyperspy_assb import provenance
+from hyperspy_assb.eds.comparison.registration import Registration, composition_layers, find_shift, image_layers
 from hyperspy_assb.eds.composition.atoms import Analysis, prepare_map, quantify_elements, shares
 from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
+from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.fitting.statistics.false_discovery import false_discovery
 
-_REPLICATES = 12
-"""Pairs of maps with as much noise again, whose shifts scatter by the error of the shift."""
-_UPSAMPLE = 50
-"""Steps in a pixel to which a shift is found."""
+_SAME_FIELD = 0.05
+"""Share by which the sides of an image and of a map may differ, to show one field."""
 _WORTH_SAYING = 0.05
 """Pixels above which a shift is told."""
 _MATERIAL = 5.0
 """Standard errors below which a column counts as empty: its shares would be quotients of noise."""
-_ROUNDS = 12
-"""Measurements of what is left of a shift, at most."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,9 @@ class CompositionOptions:
 
     def __post_init__(self) -> None:
         if self.block < 1:
-            raise ValueError(f"block must be 1 or more pixels, not {self.block}.")
+            raise AssbValueError(f"block must be 1 or more pixels, not {self.block}.")
         if not 0.0 < self.fdr < 1.0:
-            raise ValueError(f"fdr must lie between 0 and 1, not at {self.fdr}.")
+            raise AssbValueError(f"fdr must lie between 0 and 1, not at {self.fdr}.")
 
 
 class BlockStatus(IntEnum):
@@ -89,6 +88,10 @@ class CompositionChange:
         Two-sided, and corrected for many tests.
     changed
         -1, 0 or 1: where an element went down, did not change by more than its noise, or went up.
+    other
+        The same with another shift, where shift and change explain each other; None: they do not.
+    ambiguity
+        Why there is another, in words.
     """
 
     elements: tuple[str, ...]
@@ -102,6 +105,8 @@ class CompositionChange:
     p_value: FloatArray
     q_value: FloatArray
     changed: NDArray[np.int8]
+    other: CompositionChange | None = None
+    ambiguity: str = ""
 
     @property
     def status(self) -> NDArray[np.int8]:
@@ -147,90 +152,24 @@ class RegionChange:
     down: int
 
 
-def estimate_shift(
-    before: FloatArray, after: FloatArray, before_std: FloatArray, after_std: FloatArray, *, largest: float = 0.25
-) -> tuple[FloatArray, FloatArray]:
-    """Shift that brings the later maps onto the earlier ones.
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What two maps are registered on, where that is not what they show themselves.
 
     Parameters
     ----------
-    before, after
-        Maps of M quantities, shape (M, rows, columns); NaN where there is nothing.
-    before_std, after_std
-        Standard errors.
-    largest
-        Share of the map by which it may be shifted.
-
-    Returns
-    -------
-    shift, std
-        Rows and columns: the later map is to be moved by so much. The errors are the scatter over maps with as much
-        noise again.
-
-    Raises
-    ------
-    ValueError
-        If the maps have no structure above their noise, or the shift is larger than allowed.
-
-    Notes
-    -----
-    Cross-correlation with a refined grid: M. Guizar-Sicairos, S. T. Thurman and J. R. Fienup, Opt. Lett. 33, 156
-    (2008), doi 10.1364/OL.33.000156, of the combination of elements that varies most.
+    images
+        Two images of the same field, before and after, such as HAADF; any number of pixels. None: the maps.
+    unchanged
+        Pixels of the map in which nothing changed, shape (rows, columns); None: found.
     """
-    weight = _weights(before, before_std)
-    shape = np.array(before.shape[1:])
-    if weight is None:
-        raise ValueError("The maps show no structure above their noise: they cannot be registered (register=False).")
-    images = [np.einsum("m,mij->ij", weight, _filled(maps)) for maps in (before, after)]
-    noise = [np.sqrt(np.einsum("m,mij->ij", weight**2, np.nan_to_num(std) ** 2)) for std in (before_std, after_std)]
-    shift = _shift(*images)
-    if np.any(np.abs(shift) > largest * shape):
-        raise ValueError(
-            f"The maps seem to be shifted by {shift[0]:.1f} rows and {shift[1]:.1f} columns, more than {largest:g} of "
-            "the map: they do not show the same region, or too little structure. Give shift=, or register=False."
-        )
-    rng = np.random.default_rng(0)
-    replicates = []
-    for _ in range(_REPLICATES):
-        first, second = (i + s * rng.standard_normal(i.shape) for i, s in zip(images, noise, strict=True))
-        replicates.append(_shift(first, second, shift))
-    return shift, np.maximum(np.std(replicates, axis=0), 1.0 / _UPSAMPLE)
 
+    images: tuple[FloatArray, ...] | None = None
+    unchanged: NDArray[np.bool_] | None = None
 
-def _weights(maps: FloatArray, std: FloatArray) -> FloatArray | None:
-    """Combination of maps in units of their noise that varies most; None where nothing does."""
-    valid = np.isfinite(maps).all(axis=0) & np.isfinite(std).all(axis=0)
-    scale = np.array([np.median(s[valid]) if valid.any() else np.nan for s in std])
-    if valid.sum() < 16 or not np.all(scale > 0.0):
-        return None
-    covariance = np.atleast_2d(np.cov(maps[:, valid] / scale[:, np.newaxis]))
-    # Noise of shares is correlated, for they add up: of each quantity alone it has the variance 1.
-    if covariance.diagonal().max() < 1.0 + 4.0 * np.sqrt(2.0 / valid.sum()):
-        return None
-    return np.linalg.eigh(covariance)[1][:, -1] / scale
-
-
-def _filled(maps: FloatArray) -> FloatArray:
-    return np.where(np.isfinite(maps), maps, np.nanmedian(maps, axis=(1, 2), keepdims=True))
-
-
-def _shift(reference: FloatArray, moving: FloatArray, start: FloatArray | None = None) -> FloatArray:
-    # Slow to import, and nothing else here needs it.
-    from skimage.registration import phase_cross_correlation
-
-    window = np.outer(*[np.hanning(n + 2)[1:-1] if n > 4 else np.ones(n) for n in reference.shape])
-    still = (reference - reference.mean()) * window
-    shift = np.zeros(2) if start is None else start.copy()
-    for _ in range(_ROUNDS):
-        moved = ndimage.shift(moving, shift, order=1, mode="nearest")
-        # The window stands still and draws the maximum towards 0: what is left is measured again.
-        step = phase_cross_correlation(  # type: ignore[no-untyped-call]
-            still, (moved - moved.mean()) * window, upsample_factor=_UPSAMPLE, normalization=None
-        )[0]
-        shift = shift + np.asarray(step, dtype=np.float64)
-        if np.all(np.abs(step) < 1.5 / _UPSAMPLE) or np.any(np.abs(shift) > 0.5 * np.array(reference.shape)):
-            break
-    return shift
+    def __post_init__(self) -> None:
+        if self.images is not None and len(self.images) != 2:
+            raise AssbValueError(f"images must be two, before and after, not {len(self.images)}.")
 
 
 def compare_compositions(
@@ -240,6 +179,7 @@ def compare_compositions(
     after: FloatArray,
     after_covariance: FloatArray,
     options: CompositionOptions | None = None,
+    reference: Reference | None = None,
 ) -> CompositionChange:
     """Compare the composition of two states of one region.
 
@@ -253,6 +193,8 @@ def compare_compositions(
         Shape (rows, columns, M, M).
     options
         Blocks, registration, false discovery rate.
+    reference
+        What the maps are registered on.
 
     Returns
     -------
@@ -261,7 +203,7 @@ def compare_compositions(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the maps differ in shape, or cannot be registered.
 
     Notes
@@ -272,38 +214,79 @@ def compare_compositions(
     """
     options = options or CompositionOptions()
     if before.shape != after.shape:
-        raise ValueError(
+        raise AssbValueError(
             f"The maps have {before.shape[0]} x {before.shape[1]} and {after.shape[0]} x {after.shape[1]} pixels (rows "
             "x columns): crop them to the same region."
         )
-    shift, shift_std = np.zeros(2), np.zeros(2)
+    states = (before, before_covariance), (after, after_covariance)
     if options.shift is not None:
-        shift = np.asarray(options.shift, dtype=float)
-    elif options.register:
-        percent = [_percent(a, c) for a, c in ((before, before_covariance), (after, after_covariance))]
-        shift, shift_std = estimate_shift(
-            percent[0][0], percent[1][0], percent[0][1], percent[1][1], largest=options.largest_shift
+        found = Registration(np.asarray(options.shift, dtype=float), np.zeros(2))
+    elif not options.register:
+        found = Registration(np.zeros(2), np.zeros(2))
+    else:
+        found = _registered(states, elements, options.largest_shift, reference or Reference())
+    change = _differences(elements, states, found, options)
+    if found.other is None:
+        return change
+    other = _differences(elements, states, Registration(found.other, found.std), options)
+    return replace(change, other=other, ambiguity=found.reason)
+
+
+def _registered(
+    states: Sequence[tuple[FloatArray, FloatArray]], elements: Sequence[str], largest: float, reference: Reference
+) -> Registration:
+    """The shift of the later map, in pixels of the map."""
+    shape = states[0][0].shape[:2]
+    if reference.images is None:
+        material = [~_empty(*state) for state in states]
+        return find_shift(
+            *composition_layers(states, elements, material), largest=largest, unchanged=reference.unchanged
         )
-    states = [
-        _resampled(a, c, move, options.block)
-        for a, c, move in ((before, before_covariance, -0.5 * shift), (after, after_covariance, 0.5 * shift))
+    images = [np.atleast_2d(np.asarray(image, dtype=float)) for image in reference.images]
+    size = images[0].shape
+    ratio = np.array(size) / np.array(shape)
+    if images[1].shape != size or len(size) != 2 or abs(ratio[0] / ratio[1] - 1.0) > _SAME_FIELD:
+        raise AssbValueError(
+            f"images have {' and '.join(' x '.join(map(str, i.shape)) for i in images)} pixels, and the map "
+            f"{shape[0]} x {shape[1]}: both must show the field of the map."
+        )
+    where = reference.unchanged
+    if where is not None:
+        row, column = (np.arange(n) * m // n for n, m in zip(size, shape, strict=True))
+        where = where[np.ix_(row, column)]
+    found = find_shift(*image_layers(images), largest=largest, unchanged=where)
+    other = None if found.other is None else found.other / ratio
+    return Registration(found.shift / ratio, found.std / ratio, other, found.reason)
+
+
+def _differences(
+    elements: Sequence[str],
+    states: Sequence[tuple[FloatArray, FloatArray]],
+    found: Registration,
+    options: CompositionOptions,
+) -> CompositionChange:
+    """Differences of two states of which the later one is moved."""
+    moved = [
+        _resampled(a, c, sign * found.shift, options.block) for (a, c), sign in zip(states, (-0.5, 0.5), strict=True)
     ]
-    (first, first_std), (second, second_std) = (_percent(a, c) for a, c in states)
+    (first, first_std), (second, second_std) = (_percent(a, c) for a, c in moved)
     mean = 0.5 * (_filled(first) + _filled(second)) if np.isfinite(first).any() else first
-    variance = first_std**2 + second_std**2
-    if np.any(shift_std > 0.0):
-        for axis, error in enumerate(shift_std):
-            if mean.shape[axis + 1] > 2:
-                slope = np.gradient(ndimage.gaussian_filter1d(mean, 1.0, axis=axis + 1), axis=axis + 1)
-                variance = variance + (slope * error / options.block) ** 2
+    counting = first_std**2 + second_std**2
+    variance = counting.copy()
+    for axis, error in enumerate(found.std):
+        if error > 0.0 and mean.shape[axis + 1] > 2:
+            slope = np.gradient(ndimage.gaussian_filter1d(mean, 1.0, axis=axis + 1), axis=axis + 1)
+            # Noise has slopes as well, a seventh of its variance at this width, and the mean of two has half of it.
+            real = np.maximum(slope**2 - 0.25 * counting / (4.0 * np.sqrt(np.pi)), 0.0)
+            variance += real * (error / options.block) ** 2
     difference, std = second - first, np.sqrt(variance)
     p_value = 2.0 * special.ndtr(-np.abs(difference / std))
     q_value = false_discovery(p_value)
-    found = np.nan_to_num(q_value, nan=1.0) <= options.fdr
+    finds = np.nan_to_num(q_value, nan=1.0) <= options.fdr
     return CompositionChange(
         elements=tuple(elements),
-        shift=(float(shift[0]), float(shift[1])),
-        shift_std=(float(shift_std[0]), float(shift_std[1])),
+        shift=(float(found.shift[0]), float(found.shift[1])),
+        shift_std=(float(found.std[0]), float(found.std[1])),
         block=options.block,
         before=first,
         after=second,
@@ -311,19 +294,23 @@ def compare_compositions(
         std=std,
         p_value=p_value,
         q_value=q_value,
-        changed=np.where(found, np.sign(np.nan_to_num(difference)), 0).astype(np.int8),
+        changed=np.where(finds, np.sign(np.nan_to_num(difference)), 0).astype(np.int8),
     )
 
 
 def compare_maps(
-    before: EDSMap, after: EDSMap, settings: Settings, options: CompositionOptions
+    before: EDSMap,
+    after: EDSMap,
+    settings: Settings,
+    options: CompositionOptions,
+    reference: Reference | None = None,
 ) -> Analysis[CompositionChange]:
     """Compare the composition of two states of one region; errors and warnings are those of :func:`.prepare_map` and
     of :func:`compare_compositions`.
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the maps differ in shape, pixel size or beam energy.
     """
     before.must_fit(after)
@@ -337,26 +324,55 @@ def compare_maps(
         found, m = found.subset(elements), len(elements)
         states.append((found.unclipped.reshape(*rows, m), found.covariance.reshape(*rows, m, m)))
         notes += [f"{name}: {text}" for text in prepared.notes]
-    change = compare_compositions(elements, *states[0], *states[1], options)
+    reference = reference or Reference()
+    change = compare_compositions(elements, *states[0], *states[1], options, reference)
     if np.hypot(*change.shift) > _WORTH_SAYING:
-        notes.append(
-            f"The later map was shifted by {change.shift[0]:+.2f} ± {change.shift_std[0]:.2f} rows and "
-            f"{change.shift[1]:+.2f} ± {change.shift_std[1]:.2f} columns."
+        notes.append(f"The later map was shifted by {_in_words(change)}.")
+    if change.other is not None:
+        told = (
+            f"Shift and change explain each other here ({change.ambiguity}): the maps fit with a shift of "
+            f"{_in_words(change)}, as used, and with one of {_in_words(change.other)} and other changes, which "
+            "other_reading holds. Images recorded with the maps (images=) or a region in which nothing changed "
+            "(unchanged=) decide."
         )
+        warnings.warn(told, AssbWarning, stacklevel=3)
+        notes.insert(0, told)
+    registered_on = "images" if reference.images is not None else "maps"
+    if reference.unchanged is not None:
+        registered_on += ", where nothing changed"
     record = provenance.record(
         "compare_composition",
-        parameters={**prepared.parameters, "options": asdict(options), "shift": list(change.shift)},
-        methods=(*prepared.methods, "registration", "scikit-image", "false_discovery"),
+        parameters={
+            **prepared.parameters,
+            "options": asdict(options),
+            "shift": list(change.shift),
+            "on": registered_on,
+        },
+        methods=(*prepared.methods, "registration", "false_discovery"),
     )
     return Analysis(change, tuple(notes), record)
+
+
+def _in_words(change: CompositionChange) -> str:
+    rows, columns = (f"{s:+.2f} ± {e:.2f}" for s, e in zip(change.shift, change.shift_std, strict=True))
+    return f"{rows} rows and {columns} columns"
+
+
+def _empty(atoms: FloatArray, covariance: FloatArray) -> NDArray[np.bool_]:
+    """Columns without material above its error."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(~(atoms.sum(axis=2) > _MATERIAL * np.sqrt(covariance.sum(axis=(2, 3)))))
+
+
+def _filled(maps: FloatArray) -> FloatArray:
+    return np.where(np.isfinite(maps), maps, np.nanmedian(maps, axis=(1, 2), keepdims=True))
 
 
 def _percent(atoms: FloatArray, covariance: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Atomic per cent and standard errors, shape (M, rows, columns); NaN where there is no material above its error."""
     rows, columns, m = atoms.shape
     share, std = shares(atoms.reshape(-1, m), covariance.reshape(-1, m, m))
-    with np.errstate(invalid="ignore"):
-        nothing = ~(atoms.sum(axis=2) > _MATERIAL * np.sqrt(covariance.sum(axis=(2, 3)))).ravel()
+    nothing = _empty(atoms, covariance).ravel()
     share[nothing], std[nothing] = np.nan, np.nan
     return tuple(100.0 * v.T.reshape(m, rows, columns) for v in (share, std))  # type: ignore[return-value]
 

@@ -17,6 +17,7 @@ from hyperspy_assb.eds.lines.axis_check import check_calibration
 from hyperspy_assb.eds.lines.column_spectra import FREE_CONTINUUM_ABOVE, Builder, SpectrumModel, make_builder
 from hyperspy_assb.eds.lines.sensitivity import COMPUTED, GIVEN_K
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
+from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.fitting.fixed_shapes import kernels
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, TemplateFit
 
@@ -123,7 +124,7 @@ def prepare_scene(
     elements
         Elements whose atoms are counted; each needs a sensitivity.
     thickness
-        Mean thickness in nm: sets the scale where electrons or absolute sensitivities are not known.
+        Mean thickness in nm: sets the scale, whatever electrons and sensitivities say; None: these do.
     atoms_per_volume
         Atoms/nm^3 that X-rays show, with which a thickness becomes a number of atoms.
     largest_share
@@ -136,17 +137,19 @@ def prepare_scene(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the spectra are empty, an element has no sensitivity or no line in the range, or the scale is not known.
     """
     total = np.asarray(total, dtype=float)
     if not total[builder.channels].sum() > 0.0 and not np.isnan(total).any():
-        raise ValueError("The spectra are empty: there is no count in the range of the fit.")
+        raise AssbValueError("The spectra are empty: there is no count in the range of the fit.")
     factors = builder.sensitivities
     for element in elements:
         families = builder.families(element)
         if not families:
-            raise ValueError(f"{element} has no line between {builder.edges[0]:.2f} and {builder.edges[-1]:.2f} keV.")
+            raise AssbValueError(
+                f"{element} has no line between {builder.edges[0]:.2f} and {builder.edges[-1]:.2f} keV."
+            )
         if not any(family in factors.cross_section for family in families):
             factors.of(families[0])
     counted = set(elements)
@@ -156,9 +159,10 @@ def prepare_scene(
         if line.name == line.family and not (line.element in counted and line.full_name in factors.cross_section)
     )
     known = builder.instrument.electrons
-    scaled = known is None or not factors.absolute
+    # A thickness that is told is known better than what current, time and solid angle make of it.
+    scaled = known is None or not factors.absolute or thickness is not None
     if scaled and thickness is None and builder.absorption:
-        raise ValueError(
+        raise AssbValueError(
             "How much X-rays are absorbed depends on the thickness, which is not known: beam current, live time and "
             "solid angle tell it, or thickness in nm; or leave absorption out."
         )
@@ -173,7 +177,7 @@ def prepare_scene(
         start = model.model.guess(total[builder.channels] / n_spectra)
         fit = replace(model, typical=start).fit(total[np.newaxis], exposure=np.array([float(n_spectra)]))
         if fit.status[0] != CONVERGED:
-            raise ValueError("The summed spectrum cannot be fitted with the lines of these elements: check them.")
+            raise AssbValueError("The summed spectrum cannot be fitted with the lines of these elements: check them.")
         mean = fit.amounts[0]
         if scaled and thickness is not None:
             # Absorption makes amounts fall faster than electrons rise: whole steps overshoot, and swing.
@@ -429,14 +433,16 @@ def prepare_map(recorded: EDSMap, settings: Settings) -> PreparedMap:
 
     Raises
     ------
-    ValueError
-        If something is missing or wrong; the message names it.
+    AssbValueError
+        If something is missing or wrong, or an SEM recorded the map; the message names it.
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If the energy axis is off, or the metadata make the specimen too thick or too thin to be true.
     """
+    if settings.k_factors is None or settings.absorption:
+        recorded.must_be_thin()
     builder = make_builder(recorded, settings)
     # Foreign elements without a factor are fitted, but not counted; those of the cell need one.
     elements = builder.countable({*CELL_ELEMENTS, *(settings.elements or ())})
@@ -461,13 +467,20 @@ def prepare_map(recorded: EDSMap, settings: Settings) -> PreparedMap:
     mean = float(scene.mean[: len(scene.elements)].sum()) / ATOMS_PER_VOLUME
     if not builder.absorption:
         notes.append("Absorption of X-rays in the specimen was left out.")
-    elif settings.thickness is None and not _PLAUSIBLE[0] <= mean <= _PLAUSIBLE[1]:
+    if settings.thickness is not None:
+        notes.append(
+            f"The scale of all amounts is that of the mean thickness that was given, {settings.thickness:g} nm."
+        )
+        if builder.instrument.electrons is not None and factors.absolute:
+            own = settings.thickness * scene.electrons / builder.instrument.electrons
+            notes.append(f"Beam current, live time and solid angle of the metadata would make it {own:.3g} nm.")
+    elif builder.absorption and not _PLAUSIBLE[0] <= mean <= _PLAUSIBLE[1]:
         told = (
             f"The beam current, the live time and the solid angle of the metadata make the mean thickness {mean:.2g} "
             "nm, which can hardly be: absorption is wrong with it. The live time is that of one pixel (a file may hold "
             "that of the whole map). Set them, or give thickness= in nm."
         )
-        warnings.warn(told, UserWarning, stacklevel=4)
+        warnings.warn(told, AssbWarning, stacklevel=4)
         notes.insert(0, told)
     parameters = {
         "elements": list(scene.elements),

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import special
 
 from hyperspy_assb.eds.interfaces.interface_width import InterfaceFit, Width
+from hyperspy_assb.errors import AssbValueError
 
 _SAME_PROBE = (0.05, 1e-3)
 """Share, and nm, by which the probes of two states may differ: no probe is known better."""
@@ -56,11 +57,11 @@ def compare_interfaces(before: InterfaceFit, after: InterfaceFit) -> list[Change
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the probes differ: what it puts beyond the boundary would pass for migration.
     """
     if not np.isclose(before.probe, after.probe, rtol=_SAME_PROBE[0], atol=_SAME_PROBE[1]):
-        raise ValueError(
+        raise AssbValueError(
             f"The probe was {before.probe:g} nm before and {after.probe:g} nm after: amounts beyond the boundary "
             "cannot be compared. Record both states with one probe."
         )

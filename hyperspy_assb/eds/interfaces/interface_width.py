@@ -11,6 +11,7 @@ from scipy import optimize, special
 from hyperspy_assb.eds.eds_map import FloatArray
 from hyperspy_assb.eds.interfaces.profiles import Profile
 from hyperspy_assb.eds.lines.x_ray_lines import FWHM_PER_SIGMA
+from hyperspy_assb.errors import AssbValueError
 
 WIDTH_PER_SIGMA = float(2.0 * special.ndtri(0.9))
 """10-90 % width of an error function over its standard deviation."""
@@ -233,7 +234,7 @@ def fit_interface(profile: Profile, *, probe: float) -> InterfaceFit:
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the probe is below 0, or no element differs between the two sides.
 
     Notes
@@ -244,10 +245,10 @@ def fit_interface(profile: Profile, *, probe: float) -> InterfaceFit:
     follow them and shift every amount. A boundary that is tilted against the beam is wide as well: it looks like
     diffusion."""
     if not (np.isfinite(probe) and probe >= 0.0):
-        raise ValueError(f"probe must be a full width at half maximum in nm, not below 0; it is {probe}.")
+        raise AssbValueError(f"probe must be a full width at half maximum in nm, not below 0; it is {probe}.")
     start, stepping = _find_start(profile, probe)
     if not stepping:
-        raise ValueError(
+        raise AssbValueError(
             "No element differs between the two sides of the boundary: there is no interface to fit. Check the line, "
             "or add up more pixels."
         )

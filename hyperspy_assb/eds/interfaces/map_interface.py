@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +18,10 @@ from hyperspy_assb.eds.interfaces.profiles import (
     distance_to_boundary,
     profile_of,
 )
+from hyperspy_assb.eds.lines.column_spectra import make_builder
+from hyperspy_assb.eds.lines.sensitivity import COUNTS, count_main_lines
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
+from hyperspy_assb.errors import AssbWarning
 
 _TILT = (
     "A boundary that is tilted against the beam looks as wide as the thickness times the tangent of the tilt: a width "
@@ -69,22 +72,30 @@ def interface_of_map(recorded: EDSMap, settings: Settings, options: ProfileOptio
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If error functions of one width do not describe the profile, or it is narrower than the probe can make it.
     """
     scales, _ = recorded.pixel_size()
     distance = _distance(recorded, options, float(abs(scales[-1])))
     width = float(np.min(np.abs(scales))) if options.bin_width is None else float(options.bin_width)
     bins, members = bin_pixels(distance, width)
+    counted = recorded.bulk or (isinstance(settings.k_factors, str) and settings.k_factors == COUNTS)
+    if counted:
+        lines = make_builder(recorded, replace(settings, absorption=False), need_factors=False).seen
+        factors = count_main_lines(lines, recorded.instrument.beam_energy)
+        settings = replace(settings, k_factors=factors, zeta_factors=None, absorption=False)
     prepared = prepare_map(recorded, settings)
     total = recorded.spectra.summed_by(bins, len(members))
     # One bin is a larger part of all counts than one pixel; the continuum is still that of the whole map.
     found = quantify_elements(prepared.scene, total, exposure=np.array([float(m.size) for m in members]))
     wanted = [el for el in (options.elements or CELL_ELEMENTS) if el in found.elements]
-    fit = fit_interface(profile_of(found.subset(wanted), members), probe=options.probe)
+    profile = profile_of(found.subset(wanted), members)
+    if counted:
+        profile = replace(profile, unit="counts of the main line")
+    fit = fit_interface(profile, probe=options.probe)
     told = _told(fit)
     for text in told:
-        warnings.warn(text, UserWarning, stacklevel=3)
+        warnings.warn(text, AssbWarning, stacklevel=3)
     by = "line" if options.strip is not None else "boundary" if options.share is not None else "columns"
     record = provenance.record(
         "interface_profile",

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from hyperspy_assb.eds.composition.atoms import Composition
 from hyperspy_assb.eds.eds_map import EDSMap, FloatArray
+from hyperspy_assb.errors import AssbValueError
 
 LEAST_BINS = 8
 """Bins that a fit needs: two plateaus, a position and a width, and as many again to tell whether they describe it."""
@@ -32,9 +33,11 @@ class Profile:
     members
         Distances of the pixels of each bin: what the model is averaged over.
     amount
-        Per pixel, shape (B, M): atoms/nm^2, or whatever the unit of the fit was; not clipped at 0.
+        Per pixel, shape (B, M); not clipped at 0.
     covariance
         Shape (B, M, M).
+    unit
+        Of the amounts.
     """
 
     elements: tuple[str, ...]
@@ -42,6 +45,7 @@ class Profile:
     members: tuple[FloatArray, ...]
     amount: FloatArray
     covariance: FloatArray
+    unit: str = "atoms/nm²"
 
     @cached_property
     def pixels(self) -> FloatArray:
@@ -90,12 +94,12 @@ def distance_along(recorded: EDSMap, strip: Strip) -> FloatArray:
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the map has no two axes with a unit of length, or the strip has no length.
     """
     scales, unit = recorded.pixel_size()
     if len(recorded.shape) != 2:
-        raise ValueError("A line can be drawn on a map; this signal has no two navigation axes.")
+        raise AssbValueError("A line can be drawn on a map; this signal has no two navigation axes.")
     y, x = (
         axis["offset"] * unit + scale * index
         for axis, scale, index in zip(recorded.axes, scales, np.indices(recorded.shape), strict=True)
@@ -103,7 +107,7 @@ def distance_along(recorded: EDSMap, strip: Strip) -> FloatArray:
     start, end = np.array(strip.start) * unit, np.array(strip.end) * unit
     length = float(np.hypot(*(end - start)))
     if not length > 0.0:
-        raise ValueError("The line has no length.")
+        raise AssbValueError("The line has no length.")
     along = ((x - start[0]) * (end - start)[0] + (y - start[1]) * (end - start)[1]) / length
     across = ((y - start[1]) * (end - start)[0] - (x - start[0]) * (end - start)[1]) / length
     pixel = float(np.max(np.abs(scales)))
@@ -126,18 +130,18 @@ def distance_to_boundary(recorded: EDSMap, share: FloatArray, smooth: float) -> 
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the shapes differ, the axes have no unit of length, or the phase fills the map or none of it.
     """
     scales, _ = recorded.pixel_size()
     if share.shape != recorded.shape:
-        raise ValueError(
+        raise AssbValueError(
             f"The map of the phase has the shape {share.shape}, but the navigation axes have {recorded.shape}."
         )
     # The level of the smoothed share runs between pixels: distances follow it, and not the steps of pixels.
     mask = ndimage.gaussian_filter(share, smooth) > 0.5
     if mask.all() or not mask.any():
-        raise ValueError("The phase fills the map, or none of it: there is no boundary.")
+        raise AssbValueError("The phase fills the map, or none of it: there is no boundary.")
     outer = ndimage.distance_transform_edt(~mask, sampling=np.abs(scales))
     inner = ndimage.distance_transform_edt(mask, sampling=np.abs(scales))
     half = 0.5 * float(np.min(np.abs(scales)))
@@ -163,17 +167,19 @@ def bin_pixels(distance: FloatArray, width: float) -> tuple[NDArray[np.int64], l
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If fewer than eight bins hold pixels: no profile could be fitted.
     """
     distance = np.asarray(distance, dtype=float).ravel()
     used = np.isfinite(distance)
     if not (width > 0.0 and used.any()):
-        raise ValueError("The profile is empty: bin width must be above 0, and pixels must lie beside the boundary.")
+        raise AssbValueError(
+            "The profile is empty: bin width must be above 0, and pixels must lie beside the boundary."
+        )
     raw = np.floor((distance[used] - distance[used].min()) / width + _SLACK).astype(int)
     present, number = np.unique(raw, return_inverse=True)
     if present.size < LEAST_BINS:
-        raise ValueError(f"The profile has {present.size} bins of {width:g} nm; a fit needs {LEAST_BINS} or more.")
+        raise AssbValueError(f"The profile has {present.size} bins of {width:g} nm; a fit needs {LEAST_BINS} or more.")
     bins = np.full(distance.size, -1)
     bins[used] = number
     return bins, [distance[bins == b] for b in range(present.size)]
@@ -184,12 +190,12 @@ def profile_of(composition: Composition, members: Sequence[FloatArray]) -> Profi
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If too few bins could be fitted.
     """
     good = composition.known
     if good.sum() < LEAST_BINS:
-        raise ValueError(
+        raise AssbValueError(
             f"Only {good.sum()} bins of the profile hold enough counts; {LEAST_BINS} are needed: use wider bins."
         )
     kept = tuple(np.asarray(m) for m, ok in zip(members, good, strict=True) if ok)

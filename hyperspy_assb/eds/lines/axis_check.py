@@ -10,6 +10,7 @@ import numpy as np
 
 from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
 from hyperspy_assb.eds.lines.column_spectra import Builder, make_builder
+from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED
 
 _STEPS = 8
@@ -152,7 +153,7 @@ def estimate_calibration(builder: Builder, total: FloatArray) -> EnergyCalibrati
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the spectrum holds too few counts in lines: fewer than two lines that stand out.
     """
     total = np.asarray(total, dtype=float)
@@ -177,7 +178,7 @@ def estimate_calibration(builder: Builder, total: FloatArray) -> EnergyCalibrati
         start = model.model.guess(counts) if start is None else np.maximum(start, 1e-9 * start.max())
         fit = replace(model, typical=start).fit(total[np.newaxis])
         if fit.status[0] != CONVERGED:
-            raise ValueError("The energy axis cannot be checked: the summed spectrum cannot be fitted.")
+            raise AssbValueError("The energy axis cannot be checked: the summed spectrum cannot be fitted.")
         if fit.deviance[0] > best:
             # The last step was too long.
             state = 0.5 * (state + previous)
@@ -211,7 +212,9 @@ def estimate_calibration(builder: Builder, total: FloatArray) -> EnergyCalibrati
         if np.all(np.abs(step) < _SETTLED * np.sqrt(covariance.diagonal()) + 1e-7):
             break
     if len(strong) < 2:
-        raise ValueError("The energy axis cannot be checked: fewer than two lines stand out of the summed spectrum.")
+        raise AssbValueError(
+            "The energy axis cannot be checked: fewer than two lines stand out of the summed spectrum."
+        )
     return EnergyCalibration(
         offset=float(state[0]),
         gain=float(state[1]),
@@ -243,15 +246,15 @@ def check_calibration(builder: Builder, total: FloatArray) -> EnergyCalibration 
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         For each note, and where nothing can tell although there are counts.
     """
     try:
         found = estimate_calibration(builder, total)
     except ValueError as error:
         if total.sum() > _ENOUGH:
-            warnings.warn(str(error), UserWarning, stacklevel=5)
+            warnings.warn(str(error), AssbWarning, stacklevel=5)
         return None
     for note in found.notes:
-        warnings.warn(note, UserWarning, stacklevel=5)
+        warnings.warn(note, AssbWarning, stacklevel=5)
     return found

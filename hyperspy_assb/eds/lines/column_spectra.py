@@ -20,6 +20,7 @@ from hyperspy_assb.eds.lines.x_ray_lines import (
     in_range,
     line_shape,
 )
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.fixed_shapes.fixed_shape_fit import TemplateModel, fit_templates
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, UNDETERMINED, TemplateFit
 
@@ -157,7 +158,7 @@ class Builder:
         """Channels in the range of the fit."""
         inside = np.flatnonzero((self.energy >= self.fit_range[0]) & (self.energy <= self.fit_range[1]))
         if inside.size < 20:
-            raise ValueError(
+            raise AssbValueError(
                 f"The energy axis runs from {self.energy[0]:g} to {self.energy[-1]:g} keV: there are {inside.size} "
                 f"channels between {self.fit_range[0]:g} and {self.fit_range[1]:g} keV."
             )
@@ -352,7 +353,7 @@ class Builder:
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If the spectrum is empty or cannot be fitted.
         """
         summed = self.fit_sum(total)
@@ -375,7 +376,7 @@ class Builder:
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If the spectrum is empty or cannot be fitted.
         """
         lines = tuple(line for line in self.seen if line.name == line.family)
@@ -383,7 +384,7 @@ class Builder:
         model = self.build({}, [line.full_name for line in lines])
         fit = replace(model, typical=model.model.guess(total[self.channels])).fit(total[np.newaxis])
         if fit.status[0] != CONVERGED:
-            raise ValueError(
+            raise AssbValueError(
                 "The continuum could not be found: the summed spectrum is empty, or holds no X-ray spectrum."
             )
         return SummedFit(
@@ -402,7 +403,7 @@ def make_builder(recorded: EDSMap, settings: Settings, *, need_factors: bool = T
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If something is missing or wrong; the message names it.
     """
     energy, beam_energy = recorded.energy, recorded.instrument.beam_energy

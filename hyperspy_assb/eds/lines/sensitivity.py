@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from hyperspy_assb.eds.eds_map import EDSMap, ElementTables, Settings, XRayLine
+from hyperspy_assb.errors import AssbFileNotFoundError, AssbValueError
 from hyperspy_assb.reference import x_ray_atom, x_ray_elements
 
 BOHR_RADIUS = 0.0529177211  # nm, CODATA 2018
@@ -19,10 +20,14 @@ ELECTRON_REST = 510.99895  # keV, CODATA 2018
 AVOGADRO = 6.02214076e23
 COMPUTED = "computed"
 GIVEN_K, GIVEN_ZETA = "k-factors", "zeta factors"
+COUNTS = "counts"
+"""Of each element its best main line, one count an atom: amounts are counts."""
 _SOFT = (1.0, 0.35)
 """keV below which a window that nobody told of matters, and the relative uncertainty that it makes."""
 K_UNCERTAINTY = 0.05
 """Relative, of a k-factor from standards whose own uncertainty is not told."""
+_OVERVOLTAGE = 0.6
+"""Share of the beam energy up to which lines are excited well."""
 _HARDEST = 14.0
 """keV: lines beyond, such as the K lines of Pt, lie outside the usual range of spectra."""
 
@@ -59,7 +64,7 @@ class Sensitivities:
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If a line has no factor.
         """
         factors = [self.mass_of(line) / self.of(line) for line in lines]
@@ -75,11 +80,11 @@ class Sensitivities:
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If it has none, naming those that have.
         """
         if line not in self.cross_section:
-            raise ValueError(
+            raise AssbValueError(
                 f"{line} has no factor in the {self.source}; it has {', '.join(self.cross_section)}. Add the line to "
                 "the table, or leave out the element."
             )
@@ -220,7 +225,7 @@ def from_k_factors(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If a factor is not above 0.
     """
     _check(factors, "k_factors must hold numbers above 0, by line, such as {'Fe_Ka': 1.2, 'P_Ka': 1.0}")
@@ -255,7 +260,7 @@ def from_zeta_factors(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If a factor is not above 0.
     """
     _check(factors, "zeta_factors must hold numbers above 0 in kg/m^2, by line")
@@ -280,9 +285,9 @@ def read_factors(path: str | PathLike[str]) -> tuple[dict[str, float], dict[str,
 
     Raises
     ------
-    FileNotFoundError
+    AssbFileNotFoundError
         If there is no such file.
-    ValueError
+    AssbValueError
         If a column is missing or a number cannot be read; the message names the file and the line.
     """
     path = Path(path)
@@ -290,18 +295,18 @@ def read_factors(path: str | PathLike[str]) -> tuple[dict[str, float], dict[str,
         rows = list(csv.DictReader(text, skipinitialspace=True))
     names = [name for name in ("factor", "k", "zeta") if rows and name in rows[0]]
     if not rows or "line" not in rows[0] or not names:
-        raise ValueError(f"{path} must be a table with the columns line, factor and, if known, uncertainty.")
+        raise AssbValueError(f"{path} must be a table with the columns line, factor and, if known, uncertainty.")
     factors, errors = {}, {}
     for row in rows:
         try:
             line = row["line"].strip()
             value, uncertainty = float(row[names[0]]), float(row.get("uncertainty") or K_UNCERTAINTY)
         except (TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"{path}: the row of {row['line']!r} holds no number ({error}).") from error
+            raise AssbValueError(f"{path}: the row of {row['line']!r} holds no number ({error}).") from error
         if line in factors:
-            raise ValueError(f"{path} has two rows of {line}.")
+            raise AssbValueError(f"{path} has two rows of {line}.")
         if not 0.0 <= uncertainty < 1.0:
-            raise ValueError(f"{path}: the uncertainty of {line} is relative, such as 0.05, not {uncertainty:g}.")
+            raise AssbValueError(f"{path}: the uncertainty of {line} is relative, such as 0.05, not {uncertainty:g}.")
         factors[line], errors[line] = value, uncertainty
     return factors, errors
 
@@ -311,10 +316,10 @@ def choose_sensitivities(recorded: EDSMap, lines: Sequence[XRayLine], settings: 
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If both kinds of factors are given, a word is not known, a factor is not above 0, or absorption is asked for
         and nothing tells the thickness.
-    FileNotFoundError
+    AssbFileNotFoundError
         If there is no such file.
     """
     factors = _given_or_computed(recorded, lines, settings)
@@ -325,21 +330,49 @@ def choose_sensitivities(recorded: EDSMap, lines: Sequence[XRayLine], settings: 
             for name, item in recorded.lacking.items()
             if name != "solid_angle" or factors.kind != GIVEN_ZETA
         ]
-        raise ValueError(
+        raise AssbValueError(
             f"Missing in the metadata: {', '.join(lacking)}. Without it the thickness, and with it the absorption "
             "of X-rays, is not known: set it, give thickness= in nm, or leave absorption out (absorption=False)."
         )
     return factors
 
 
+def count_main_lines(lines: Iterable[XRayLine], beam_energy: float) -> Sensitivities:
+    """One count an atom in the main line of each element: the hardest that the beam excites well.
+
+    Parameters
+    ----------
+    lines
+        Lines in the range of the fit.
+    beam_energy
+        keV.
+    """
+    main = [line for line in lines if line.name == line.family]
+    well = min(_HARDEST, _OVERVOLTAGE * beam_energy)
+    best: dict[str, XRayLine] = {}
+    for line in main:
+        known = best.get(line.element)
+        if known is None or (line.energy < well, line.energy) > (known.energy < well, known.energy):
+            best[line.element] = line
+    names = [line.full_name for line in best.values()]
+    return Sensitivities(
+        dict.fromkeys(names, 1.0),
+        dict.fromkeys(names, 0.0),
+        COUNTS,
+        "counts of main lines, no factors",
+        absolute=False,
+        mass={line.element: 1.0 for line in main},
+    )
+
+
 def _given_or_computed(recorded: EDSMap, lines: Sequence[XRayLine], settings: Settings) -> Sensitivities:
     if settings.k_factors is not None and settings.zeta_factors is not None:
-        raise ValueError("Give k_factors or zeta_factors, not both.")
+        raise AssbValueError("Give k_factors or zeta_factors, not both.")
     if isinstance(settings.k_factors, Sensitivities):
         return settings.k_factors
     solid_angle = recorded.solid_angle
     if solid_angle is not None and not 0.0 < solid_angle <= 4.0 * np.pi:
-        raise ValueError(
+        raise AssbValueError(
             f"The solid angle must be between 0 and 4π sr, not {solid_angle} (metadata "
             "Acquisition_instrument.TEM.Detector.EDS.solid_angle)."
         )
@@ -362,9 +395,9 @@ def _given(factors: Any, name: str) -> tuple[dict[str, float], Any, str]:
         return dict(factors), K_UNCERTAINTY, f"{name} given by the user"
     if isinstance(factors, (str, PathLike)):
         if not Path(factors).is_file():
-            raise FileNotFoundError(f"{name}: there is no file {factors}.")
+            raise AssbFileNotFoundError(f"{name}: there is no file {factors}.")
         return *read_factors(factors), f"{name} of the file {Path(factors).name}"
-    raise ValueError(f'{name} must be a dictionary by line, such as {{"Fe_Ka": 1.2}}, a file, or "computed".')
+    raise AssbValueError(f'{name} must be a dictionary by line, such as {{"Fe_Ka": 1.2}}, a file, or "computed".')
 
 
 def _other_masses(lines: Collection[str], tables: ElementTables) -> dict[str, float]:
@@ -372,10 +405,10 @@ def _other_masses(lines: Collection[str], tables: ElementTables) -> dict[str, fl
     elements = {line.partition("_")[0] for line in lines}
     unknown = sorted(element for element in elements if element not in tables.mass)
     if unknown:
-        raise ValueError(f"Factors are by line, such as Fe_Ka: there is no element {', '.join(unknown)}.")
+        raise AssbValueError(f"Factors are by line, such as Fe_Ka: there is no element {', '.join(unknown)}.")
     main = {line.full_name for line in tables.lines_of(elements) if line.name == line.family}
     if other := sorted(set(lines) - main):
-        raise ValueError(f"Factors are of main lines, such as Fe_Ka or Fe_La, which {', '.join(other)} is not.")
+        raise AssbValueError(f"Factors are of main lines, such as Fe_Ka or Fe_La, which {', '.join(other)} is not.")
     return {element: tables.mass[element] for element in elements - set(x_ray_elements())}
 
 
@@ -399,7 +432,7 @@ def _one_family(computed: Sensitivities, lines: Sequence[XRayLine]) -> Sensitivi
 def _check(factors: Mapping[str, float], words: str) -> None:
     bad = [f"{line} has {value:g}" for line, value in factors.items() if not (np.isfinite(value) and value > 0.0)]
     if bad or not factors:
-        raise ValueError(f"{words}; {', '.join(bad) or 'there are none'}.")
+        raise AssbValueError(f"{words}; {', '.join(bad) or 'there are none'}.")
 
 
 def _mass(line: str, known: Mapping[str, float]) -> float:

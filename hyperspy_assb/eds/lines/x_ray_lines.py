@@ -11,6 +11,7 @@ import numpy as np
 from scipy import special
 
 from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings, XRayLine
+from hyperspy_assb.errors import AssbValueError, AssbWarning
 
 CELL_ELEMENTS = ("C", "O", "Al", "P", "V", "Fe", "Ge")
 """Elements of the cell that X-rays show; Li is not among them."""
@@ -214,18 +215,18 @@ def choose_lines(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If an element is not known, or one is removed that is not there.
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If no line of an element lies in the range.
     """
     chosen = list(dict.fromkeys([*(elements or (*CELL_ELEMENTS, *FOREIGN_ELEMENTS)), *add]))
     unknown = [el for el in remove if el not in chosen]
     if unknown:
-        raise ValueError(f"remove names {', '.join(unknown)}, which is not among {', '.join(chosen)}.")
+        raise AssbValueError(f"remove names {', '.join(unknown)}, which is not among {', '.join(chosen)}.")
     chosen = [el for el in chosen if el not in remove]
     everything = recorded.tables.lines_of(chosen)
     low, high = max(recorded.energy[0], FIT_RANGE[0]), min(recorded.energy[-1], FIT_RANGE[1])
@@ -235,7 +236,7 @@ def choose_lines(
     there = {line.element for line in main}
     lacking = [el for el in chosen if el not in there]
     if lacking:
-        warnings.warn(f"No line of {', '.join(lacking)} lies in the range of the axis.", UserWarning, stacklevel=4)
+        warnings.warn(f"No line of {', '.join(lacking)} lies in the range of the axis.", AssbWarning, stacklevel=4)
     return LineChoice(
         elements=tuple(el for el in chosen if el in there),
         main=tuple(main),

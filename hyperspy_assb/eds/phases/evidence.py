@@ -22,7 +22,9 @@ lie as far from a mixture with it as from one without it."""
 _FLOOR = 0.005
 """Share of the atoms that shapes of lines and continuum which are not quite those of the model may feign."""
 _TILES = (4, 16)
-"""Pixels along each side of tiles whose spectra are judged together."""
+"""Pixels along each side of tiles whose spectra are judged together; after them the whole map is."""
+MOST_UNEXPLAINED = 0.2
+"""Share of the pixels with material above which a list of phases or elements does not describe a map."""
 
 
 class PhaseStatus(IntEnum):
@@ -61,6 +63,9 @@ class MixtureCheck:
         Element at fault, and by how many standard errors.
     worst_ratio
         Positive if there is too much of it.
+    unexplained
+        Share of the pixels with material that no mixture explains one by one. Above a fifth nothing is explained,
+        whatever their sum looks like.
     """
 
     pixels: int
@@ -70,6 +75,7 @@ class MixtureCheck:
     foreign_std: float
     worst: str
     worst_ratio: float
+    unexplained: float = 0.0
 
 
 def foreign_share(found: Composition, cell: Sequence[str]) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -108,6 +114,7 @@ def check_whole(
     *,
     alpha: float,
     largest_foreign: float,
+    status: NDArray[np.int8] | None = None,
 ) -> MixtureCheck:
     """Whether phases explain all pixels together, those without an answer left out.
 
@@ -125,8 +132,14 @@ def check_whole(
         p value below which the phases do not explain them.
     largest_foreign
         Share of foreign atoms above which they do not.
+    status
+        :class:`PhaseStatus` of each pixel; None: they have not been judged one by one.
     """
     used = region & found.known
+    unexplained = 0.0
+    if status is not None:
+        bad = np.isin(status, (PhaseStatus.UNEXPLAINED, PhaseStatus.RESIDUAL)) & used
+        unexplained = float(bad.sum() / max(bad.sum() + np.sum((status == PhaseStatus.GOOD) & used), 1))
     if not used.any():
         return MixtureCheck(0, False, float("nan"), float("nan"), float("nan"), "", 0.0)
     summed = found.summed(used)
@@ -144,12 +157,13 @@ def check_whole(
         size = float(summed.unclipped[0, best] / summed.std[0, best])
     return MixtureCheck(
         pixels=int(used.sum()),
-        explained=bool(p_value[0] >= alpha and not beyond),
+        explained=bool(p_value[0] >= alpha and not beyond and unexplained <= MOST_UNEXPLAINED),
         p_value=float(p_value[0]),
         foreign=float(foreign[0]),
         foreign_std=float(np.hypot(std[0], systematic[0])),
         worst=name,
         worst_ratio=size,
+        unexplained=unexplained,
     )
 
 
@@ -164,8 +178,8 @@ def refuted_together(
 ) -> NDArray[np.bool_]:
     """Pixels of tiles that no mixture explains, though each pixel alone may hold too few counts to tell.
 
-    The sum of mixtures is a mixture: where tiles of 4 x 4 pixels are refuted, these are named, and a tile of 16 x 16 is
-    where none of those in it is.
+    The sum of mixtures is a mixture: where tiles of 4 x 4 pixels are refuted, these are named, and a tile of 16 x 16,
+    or the whole map, is where none of those in it is.
 
     Parameters
     ----------
@@ -182,7 +196,7 @@ def refuted_together(
     place = np.indices(shape if len(shape) > 1 else (1, *shape)).reshape(2, -1)
     used = found.known
     refuted: NDArray[np.bool_] = np.zeros(used.shape, dtype=np.bool_)
-    for size in _TILES:
+    for size in (*_TILES, max(shape)):
         tile = np.unique(place // size, axis=1, return_inverse=True)[1].ravel()
         count = int(tile.max()) + 1
         total, spread = np.zeros((count, found.unclipped.shape[1])), np.zeros((count, *found.covariance.shape[1:]))

@@ -13,6 +13,12 @@ from hyperspy_assb.eds.composition.atoms import shares
 from hyperspy_assb.eds.eds_map import FloatArray
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.eds.phases.stoichiometry import PhaseMixture
+from hyperspy_assb.errors import AssbValueError
+
+_INSIDE = float(special.erf(np.sqrt(0.5)))
+"""Chance that a normal variable lies within a standard deviation."""
+_FAR = -30.0
+"""Standard deviations from which on chances are too small for floating-point numbers."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,7 @@ class RegionPhases:
                 row |= {kind: value[k], f"{kind} std": std[k]}
                 if kind != "area":
                     row[f"{kind} systematic"] = systematic[k]
-                row[f"{kind} low"] = float(np.clip(value[k] - whole, 0.0, 1.0))
-                row[f"{kind} high"] = float(np.clip(value[k] + whole, 0.0, 1.0))
+                row[f"{kind} low"], row[f"{kind} high"] = share_interval(float(value[k]), whole)
             rows.append({**row, "pixels": self.pixels[0], "of": self.pixels[1], "unexplained": self.unexplained})
         return rows
 
@@ -86,7 +91,7 @@ def summarise_region(mixture: PhaseMixture, region: NDArray[np.bool_] | None = N
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If no pixel of the region has an answer.
     """
     n, k = mixture.thickness.shape
@@ -94,7 +99,7 @@ def summarise_region(mixture: PhaseMixture, region: NDArray[np.bool_] | None = N
     material = np.isin(mixture.status, (PhaseStatus.GOOD, PhaseStatus.UNEXPLAINED, PhaseStatus.RESIDUAL))
     good = inside & (mixture.status == PhaseStatus.GOOD)
     if not good.any():
-        raise ValueError("No pixel of the region is explained by the phases: there is nothing to add up.")
+        raise AssbValueError("No pixel of the region is explained by the phases: there is nothing to add up.")
     # Pixels with little of everything count as well: left out, those that noise lifts would remain.
     summed = inside & np.isin(mixture.status, (PhaseStatus.GOOD, PhaseStatus.VACUUM))
     amounts = mixture.unclipped[summed].sum(axis=0)[np.newaxis]
@@ -121,6 +126,44 @@ def summarise_region(mixture: PhaseMixture, region: NDArray[np.bool_] | None = N
         (int(good.sum()), int(inside.sum())),
         float(1.0 - good.sum() / counted.sum()),
     )
+
+
+def share_interval(value: float, std: float) -> tuple[float, float]:
+    """Shortest 68 % interval between 0 and 1 of a share whose estimate is normal, and may lie outside.
+
+    Parameters
+    ----------
+    value, std
+        Estimate and standard error.
+
+    Returns
+    -------
+    low, high
+        ``value - std`` and ``value + std`` far from 0 and 1; of a pure phase it ends there, and has a width.
+
+    Examples
+    --------
+    >>> share_interval(0.5, 0.1)
+    (0.4, 0.6)
+    >>> low, high = share_interval(1.02, 0.02)
+    >>> round(low, 3), high
+    (0.988, 1.0)
+    """
+    if not std > 0.0 or not np.isfinite(value):
+        return (float(np.clip(value, 0.0, 1.0)),) * 2
+    if value > 0.5:
+        low, high = share_interval(1.0 - value, std)
+        return 1.0 - high, 1.0 - low
+    if value < _FAR * std:
+        # The tail of a normal distribution falls exponentially.
+        return 0.0, min(std**2 / -value * float(np.log(1.0 / (1.0 - _INSIDE))), 1.0)
+    # Chances above 0 and above 1: those of tails keep their digits.
+    above = float(special.ndtr(value / std)), float(special.ndtr((value - 1.0) / std))
+    mass = above[0] - above[1]
+    half = -float(special.ndtri(0.5 - 0.5 * _INSIDE * mass)) * std
+    if value - half >= 0.0:
+        return value - half, min(value + half, 1.0)
+    return 0.0, min(value - std * float(special.ndtri(above[0] - _INSIDE * mass)), 1.0)
 
 
 def _chance(amounts: FloatArray, covariance: FloatArray, best: NDArray[np.int64]) -> FloatArray:

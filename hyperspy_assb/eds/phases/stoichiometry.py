@@ -31,6 +31,7 @@ from hyperspy_assb.eds.phases.evidence import (
     refuted_together,
     too_foreign,
 )
+from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, EMPTY
 from hyperspy_assb.reference import material
 
@@ -82,14 +83,14 @@ class PhaseOptions:
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If there is no phase, a density is of no phase or not above 0, or that of a phase is not known.
         """
         if not self.phases:
-            raise ValueError("phases must name at least one phase; None: those of the cell.")
+            raise AssbValueError("phases must name at least one phase; None: those of the cell.")
         for name, density in self.densities:
             if name not in dict(self.phases) or not density > 0.0:
-                raise ValueError(
+                raise AssbValueError(
                     f"densities: {name!r} must be one of {', '.join(dict(self.phases))}, with g/cm^3 above 0."
                 )
         own, columns = dict(self.densities), {}
@@ -197,7 +198,7 @@ class PhaseMixture:
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If there is no such kind.
         """
         unit = self._unit(kind)
@@ -241,6 +242,12 @@ class PhaseMixture:
         whole = self.check_mixture()
         if not whole.pixels:
             return "No pixel could be fitted: nothing is said of phases."
+        alike = whole.p_value >= self.options.alpha and whole.worst in self.elements
+        if not whole.explained and alike:
+            return (
+                f"No mixture of the phases explains {100 * whole.unexplained:.0f} % of the pixels with material, "
+                "though their sum looks like one: see the status. Fractions mean nothing."
+            )
         if not whole.explained:
             amount = "more" if whole.worst_ratio > 0.0 else "less"
             return (
@@ -269,11 +276,12 @@ class PhaseMixture:
             fitted if region is None else fitted & region,
             alpha=self.options.alpha,
             largest_foreign=self.options.foreign,
+            status=self.status,
         )
 
     def _unit(self, kind: str) -> FloatArray:
         if kind not in ("volume", "mass"):
-            raise ValueError(f'kind must be "volume" or "mass", not {kind!r}; areas are those of a region.')
+            raise AssbValueError(f'kind must be "volume" or "mass", not {kind!r}; areas are those of a region.')
         return np.ones(len(self.phases)) if kind == "volume" else self.density
 
 
@@ -305,14 +313,17 @@ def quantify_phases(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If an element of a phase is not among those that are counted.
     """
     options = options or PhaseOptions()
     columns, held = options.columns(), options.elements()
     missing = [element for element in held if element not in scene.elements]
     if missing:
-        raise ValueError(f"The phases hold {', '.join(missing)}, which is not among the elements: add it.")
+        raise AssbValueError(
+            f"The phases hold {', '.join(missing)}, which is not counted: it is not among the elements, has no line in "
+            "the range, or no factor. Name it in elements=, and give the factor of its line in k_factors=."
+        )
     _must_differ(columns, held)
     composition, (by_element, fit), calibration = quantify_columns(scene, counts, columns, threads=threads)
     names = tuple(columns)
@@ -328,7 +339,9 @@ def quantify_phases(
     status = np.full(len(fit.status), PhaseStatus.GOOD, dtype=np.int8)
     total = fit.unclipped[:, :k].sum(axis=1)
     error = np.sqrt(np.einsum("nij->n", fit.covariance[:, :k, :k]))
-    status[np.sqrt(np.maximum(fit.mismatch, 0.0)) * (fit.pearson > _MISFIT) > options.misfit] = PhaseStatus.RESIDUAL
+    # Judged where each element has its own amount: what factors are off by is no line of another element.
+    misfit = np.sign(by_element.mismatch) * np.sqrt(np.abs(by_element.mismatch))
+    status[(misfit > options.misfit) & (by_element.pearson > _MISFIT)] = PhaseStatus.RESIDUAL
     refuted = (p_value < options.alpha) | too_foreign(composition, cell, options.foreign)
     if shape is not None:
         levels = {"alpha": options.alpha, "largest_foreign": options.foreign}
@@ -353,8 +366,8 @@ def quantify_phases(
         residual=evidence.residual,
         residual_std=evidence.std,
         p_value=p_value,
-        misfit=np.sign(fit.mismatch) * np.sqrt(np.abs(fit.mismatch)),
-        misfit_significance=fit.pearson,
+        misfit=misfit,
+        misfit_significance=by_element.pearson,
         status=status,
     )
 
@@ -365,7 +378,7 @@ def _must_differ(columns: Mapping[str, Mapping[str, float]], elements: Sequence[
     same = np.argwhere(np.triu(matrix @ matrix.T, 1) > 1.0 - 1e-9)
     if same.size:
         one, other = (list(columns)[i] for i in same[0])
-        raise ValueError(
+        raise AssbValueError(
             f"{one} and {other} have the same elements in the same proportions (X-rays show no Li): leave one of them "
             "out."
         )
@@ -377,15 +390,17 @@ def phases_of_map(recorded: EDSMap, settings: Settings, options: PhaseOptions) -
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If the phases do not explain the map as a whole, or one pixel in fifty and more.
     """
-    prepared = prepare_map(recorded, settings)
+    # Those of phases that a user named are looked for as those that the file names.
+    held = tuple(dict.fromkeys((*recorded.elements, *options.elements())))
+    prepared = prepare_map(replace(recorded, elements=held), settings)
     shape = recorded.shape if 1 <= len(recorded.shape) <= 2 else None
     found = quantify_phases(prepared.scene, recorded.spectra, options, shape=shape)
     told = found.told()
     if told:
-        warnings.warn(told, UserWarning, stacklevel=3)
+        warnings.warn(told, AssbWarning, stacklevel=3)
     record = provenance.record(
         "quantify_phases",
         parameters={

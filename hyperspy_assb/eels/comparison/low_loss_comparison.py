@@ -42,17 +42,17 @@ def compare_states(
     scores
         Potential of each state, or another score; None: 0, 1, 2, ...
     zero_loss
-        Counts and channels (in eV) of a spectrum recorded in vacuum; None: the zero loss is fitted to the spectra.
+        Counts and channels (in eV) of a spectrum recorded in vacuum; None: the zero-loss peak is fitted to the spectra.
 
     Returns
     -------
     Comparison
-        Bands in shares of t/lambda (or, without normalisation, in electrons per zero-loss electron).
+        Bands in shares of t/λ (or, without normalisation, in electrons per zero-loss electron).
 
     Raises
     ------
     ValueError
-        If dispersions differ, ranges do not overlap, or a state has no spectrum with a zero loss.
+        If dispersions differ, ranges do not overlap, or a state has no spectrum with a zero-loss peak.
     NotImplementedError
         If an energy axis is non-uniform.
     """
@@ -124,7 +124,8 @@ def _find_change(a: Work, b: Work, context: Prepared) -> Change:
     std, std_blocks = np.full(context.loss.size, np.nan), np.full(weights.shape[0], np.nan)
     std_counting = np.sqrt(a.counting.functionals + b.counting.functionals)
     unknown = ~weights.any(axis=1)
-    other, hedges, clusters, shared = std_blocks.copy(), std_blocks.copy(), list[Cluster](), 0.0
+    other, hedges, shared = std_blocks.copy(), std_blocks.copy(), 0.0
+    clusters: tuple[Cluster, ...] = ()
     compared = min(float(w.other_thickness.sum()) for w in (a, b)) > 0
     unit = float(np.concatenate([a.thickness, b.thickness]).mean())
     if context.by_blocks:
@@ -194,7 +195,9 @@ def _stack(work: Sequence[Work], scores: FloatArray) -> tuple[FloatArray, FloatA
     return label, np.concatenate([w.blocks for w in work]), covariates
 
 
-def _find_clusters(values: FloatArray, label: FloatArray, covariates: FloatArray, context: Prepared) -> list[Cluster]:
+def _find_clusters(
+    values: FloatArray, label: FloatArray, covariates: FloatArray, context: Prepared
+) -> tuple[Cluster, ...]:
     options, seen = context.options, context.loss >= context.start
     first = int(np.argmax(seen))
     test = permutation.relate_blocks(
@@ -202,7 +205,7 @@ def _find_clusters(values: FloatArray, label: FloatArray, covariates: FloatArray
     )
     threshold = permutation.cluster_threshold(label.size)
     found = permutation.assess_clusters(test, threshold=threshold)
-    return [Cluster(c.first + first, c.last + first, c.mass, c.p) for c in found]
+    return tuple(Cluster(c.first + first, c.last + first, c.mass, c.p) for c in found)
 
 
 def _explained(label: FloatArray, covariates: FloatArray) -> float:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hyperspy_assb.eels.checks import check_counts
 from hyperspy_assb.eels.low_loss_map import LowLossMap
+from hyperspy_assb.errors import AssbValueError
 
 IntArray = NDArray[np.int64]
 
@@ -23,18 +24,18 @@ class ComparisonOptions:
     Parameters
     ----------
     normalisation
-        What distributions are divided by: ``"log_ratio"``, t/lambda from the logarithm of all counts over the zero
+        What distributions are divided by: ``"log_ratio"``, t/λ from the logarithm of all counts over the zero
         loss; ``"area"``, the area of the distribution in the range that is compared; ``"none"``, the number of
         spectra, which leaves thickness in.
     surfaces
         Whether a part of the spectra that does not grow with thickness is taken into account, as surfaces and the tail
-        of the zero loss make it: it is told from the scatter of thickness between blocks, and states are compared at
-        one thickness. Without it, everything is taken to grow with thickness.
+        of the zero-loss peak make it: it is told from the scatter of thickness between blocks, and states are compared
+        at one thickness. Without it, everything is taken to grow with thickness.
     zero_loss
         ``"common"``: one peak is fitted to all states together; ``"each"``: one to each state, for states whose energy
         resolutions differ.
     start
-        Loss in eV from which spectra are compared; None: three full widths of the zero loss.
+        Loss in eV from which spectra are compared; None: three full widths of the zero-loss peak.
     block_pixels
         Pixels of a block; None: from the correlation of neighbouring pixels.
     permutations, seed
@@ -44,9 +45,19 @@ class ComparisonOptions:
     gain, read_noise
         Counts per electron, and standard deviation of a channel without electrons in counts; gain None: estimated.
     shift_uncertainty
-        Standard uncertainty in eV of the energy of one state against another, beyond that of the zero loss.
+        Standard uncertainty in eV of the energy of one state against another, beyond that of the zero-loss peak.
     scale_uncertainty
         Relative standard uncertainty of the dispersion of one state against another.
+
+    Raises
+    ------
+    ValueError
+        If one of them is impossible.
+
+    Examples
+    --------
+    >>> ComparisonOptions(normalisation="area", permutations=1999).alpha
+    0.05
     """
 
     normalisation: str = "log_ratio"
@@ -64,17 +75,19 @@ class ComparisonOptions:
 
     def __post_init__(self) -> None:
         if self.normalisation not in NORMALISATIONS:
-            raise ValueError(f"normalisation is {self.normalisation!r}: it must be one of {', '.join(NORMALISATIONS)}.")
+            raise AssbValueError(
+                f"normalisation is {self.normalisation!r}: it must be one of {', '.join(NORMALISATIONS)}."
+            )
         if self.zero_loss not in ZERO_LOSSES:
-            raise ValueError(
+            raise AssbValueError(
                 f"zero_loss is {self.zero_loss!r}: it must be one of {', '.join(ZERO_LOSSES)}, or a spectrum."
             )
         if self.permutations < 19:
-            raise ValueError(f"permutations is {self.permutations}: fewer than 19 cannot give a p value of 0.05.")
+            raise AssbValueError(f"permutations is {self.permutations}: fewer than 19 cannot give a p value of 0.05.")
         if self.block_pixels is not None and self.block_pixels < 1:
-            raise ValueError(f"block_pixels is {self.block_pixels}: a block has at least one pixel.")
+            raise AssbValueError(f"block_pixels is {self.block_pixels}: a block has at least one pixel.")
         if self.gain is not None and not self.gain > 0:
-            raise ValueError(f"gain is {self.gain}: it must be positive.")
+            raise AssbValueError(f"gain is {self.gain}: it must be positive.")
 
 
 @dataclass(frozen=True)

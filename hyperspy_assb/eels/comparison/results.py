@@ -28,13 +28,13 @@ class State:
     bands, bands_std
         Bands, with their standard errors (of blocks, else of counting), shape (F,).
     t_over_lambda, t_over_lambda_std
-        Mean t/lambda and its standard error over blocks.
+        Mean t/λ and its standard error over blocks.
     plasmon, plasmon_std
         The plasmon, and standard errors of its energy and width in eV, shape (2,).
     electrons
         Electrons in a spectrum.
     fwhm
-        Full width at half maximum of the zero loss in eV.
+        Full width at half maximum of the zero-loss peak in eV.
     pixels, effective_pixels, blocks
         Pixels that were used, as many independent ones, and the blocks they form.
     left_out
@@ -69,7 +69,7 @@ class Change:
     change, std_blocks, std_counting
         Change of each band and its standard errors.
     std_thickness, std_calibration, std_zero_loss
-        What the choice of the thickness, the energy calibration and the shape of the zero loss leave open.
+        What the choice of the thickness, the energy calibration and the shape of the zero-loss peak leave open.
     p, p_corrected
         p values, one by one and for all bands together.
     hedges_g
@@ -100,7 +100,7 @@ class Change:
     proportional: FloatArray
     other_thickness: FloatArray
     confounded: float
-    clusters: list[Cluster]
+    clusters: tuple[Cluster, ...]
 
 
 @dataclass(frozen=True)

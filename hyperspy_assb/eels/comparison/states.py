@@ -25,6 +25,7 @@ from hyperspy_assb.eels.scattering.single_scattering import (
     sum_aligned,
 )
 from hyperspy_assb.eels.zero_loss.position import find_centre
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.statistics import blocks as partition
 
@@ -34,9 +35,9 @@ IntArray = NDArray[np.int64]
 _NOISE_GROUPS = 64
 """Groups of pixels of like thickness whose counting noise is propagated together."""
 _START = 3.0
-"""Full widths of the zero loss from which spectra are compared, if the options do not say from where."""
+"""Full widths of the zero-loss peak from which spectra are compared, if the options do not say from where."""
 _LOST = 1e-12
-"""Share of a zero loss of unit area below which a frequency is taken for lost."""
+"""Share of a zero-loss peak of unit area below which a frequency is taken for lost."""
 _FEWEST_CHANNELS = 5
 """Channels in common without which there is nothing to compare."""
 _OTHER_THICKNESS = {"log_ratio": "area", "area": "log_ratio"}
@@ -66,7 +67,7 @@ class Work:
     mean: FloatArray = field(default_factory=_nothing)
     """Mean distribution per unit of thickness, shape (E,)."""
     own_zero_loss: FloatArray = field(default_factory=_nothing)
-    """What the state's own zero loss would add to its mean distribution, beside the common one, shape (E,)."""
+    """What the state's own zero-loss peak would add to its mean distribution, beside the common one, shape (E,)."""
     plasmon: Plasmon | None = None
     correlation: partition.Correlation | None = None
     counting: CountingVariance | None = None
@@ -145,7 +146,7 @@ class Prepared:
     weights
         Weights of the channels in each band, and in energy and width of the plasmon, shape (F + 2, E).
     shape
-        The zero loss that distributions are shown with.
+        The zero-loss peak that distributions are shown with.
     detector
         Gain and read noise.
     block_pixels, correlation_length
@@ -173,12 +174,12 @@ def prepare_states(
     options: ComparisonOptions,
     zero_loss: tuple[ArrayLike, ArrayLike] | None,
 ) -> Prepared:
-    """Remove zero loss and plural scattering from all states, and average their pixels over blocks.
+    """Remove zero-loss peak and plural scattering from all states, and average their pixels over blocks.
 
     Raises
     ------
     ValueError
-        If dispersions differ, ranges do not overlap, or a state has no spectrum with a zero loss or no specimen.
+        If dispersions differ, ranges do not overlap, or a state has no spectrum with a zero-loss peak or no specimen.
     """
     check_axes(states)
     length = min(s.energy.size for s in states)
@@ -190,15 +191,17 @@ def prepare_states(
     loss = deconvolve(work, shape)
     start = _START * shape.fwhm if options.start is None else float(options.start)
     if loss[-1] < start + _FEWEST_CHANNELS * grid.step:
-        raise ValueError(
-            f"The states have no range in common: they end {loss[-1]:g} eV above the zero loss, and the comparison "
-            f"begins at {start:g} eV. Record a wider range, or give start."
+        raise AssbValueError(
+            f"The states have no range in common: they end {loss[-1]:g} eV above the zero-loss peak, and the "
+            f"comparison begins at {start:g} eV. Record a wider range, or give start."
         )
     area = (loss >= start).astype(float)
     for w in work:
         w.thickness = measure_thickness(w, options.normalisation, area)
         if not w.thickness.sum() > 0:
-            raise ValueError("The spectra show no inelastic scattering: there is no specimen in them, or no zero loss.")
+            raise AssbValueError(
+                "The spectra show no inelastic scattering: there is no specimen in them, or no zero-loss peak."
+            )
         if options.normalisation in _OTHER_THICKNESS:
             w.other_thickness = measure_thickness(w, _OTHER_THICKNESS[options.normalisation], area)
         w.total = np.asarray(w.distribution.sum(axis=0, dtype=np.float64))
@@ -239,28 +242,28 @@ def prepare_states(
 def check_axes(states: Sequence[Spectra]) -> None:
     """Check that there are states, and that their energy axes go together."""
     if len(states) < 2:
-        raise ValueError("A comparison takes at least two states.")
+        raise AssbValueError("A comparison takes at least two states.")
     steps = []
     for number, state in enumerate(states):
         checks.check_energy_axis(state.energy, name=f"energy axis of state {number}")
         checks.check_zero_loss_in_range(state.energy)
         steps.append(float((state.energy[-1] - state.energy[0]) / (state.energy.size - 1)))
     if max(steps) / min(steps) - 1 > 1e-3:
-        raise ValueError(
+        raise AssbValueError(
             f"The channels of the states are {', '.join(f'{s:g}' for s in steps)} eV wide: record all alike, or rebin "
             "the finer ones to the coarsest (signal.rebin) before they are compared."
         )
 
 
 def find_zero_losses(states: Sequence[Spectra], options: ComparisonOptions) -> tuple[list[Work], Detector]:
-    """Leave out what is no spectrum, and find the zero loss of the rest; gain and read noise of all."""
+    """Leave out what is no spectrum, and find the zero-loss peak of the rest; gain and read noise of all."""
     work = []
     for state in states:
         w = Work(state)
         w.keep(np.isfinite(state.counts).all(axis=1), "not finite")
         w.keep(np.any(w.spectra.counts, axis=1), "empty")
         if w.spectra.counts.shape[0] == 0:
-            raise ValueError(f"A state has no spectrum to compare: {w.left_out or 'no pixel was chosen'}.")
+            raise AssbValueError(f"A state has no spectrum to compare: {w.left_out or 'no pixel was chosen'}.")
         work.append(w)
     axes = [w.spectra.energy for w in work]
     # One shape for all states where their axes allow it: what a state alone would err by, blocks do not show.
@@ -272,9 +275,11 @@ def find_zero_losses(states: Sequence[Spectra], options: ComparisonOptions) -> t
         for w, centre, fwhm in zip(group, np.split(known.centre, ends), np.split(known.fwhm, ends), strict=True):
             found = np.isfinite(centre)
             if not found.any():
-                raise ValueError("A state has no zero loss in any of its spectra: use low-loss spectra that hold it.")
+                raise AssbValueError(
+                    "A state has no zero-loss peak in any of its spectra: use low-loss spectra that hold it."
+                )
             w.fwhm, w.centre = float(np.median(fwhm[found])), centre
-            w.keep(found, "no zero loss")
+            w.keep(found, "no zero-loss peak")
     if options.gain is not None:
         return work, Detector(gain=options.gain, read_noise=options.read_noise)
     noise = []
@@ -288,7 +293,7 @@ def find_zero_losses(states: Sequence[Spectra], options: ComparisonOptions) -> t
 def fit_zero_losses(
     work: list[Work], grid: Grid, options: ComparisonOptions, detector: Detector, *, given: ZeroLossShape | None
 ) -> ZeroLossShape:
-    """Find the zero loss of each state, and that which all distributions are shown with, which is returned."""
+    """Find the zero-loss peak of each state, and that which all distributions are shown with, which is returned."""
     totals = [sum_aligned(w.spectra.counts, w.spectra.energy, w.centre, grid) for w in work]
     first = [float((w.spectra.energy[0] - w.centre).max()) for w in work]
 
@@ -316,7 +321,7 @@ def deconvolve(work: list[Work], shape: ZeroLossShape) -> FloatArray:
     """Single scattering of all pixels of all states, on the same losses in eV, which are returned."""
     end = min(float(w.spectra.energy[-1] - w.centre.max()) for w in work)
     loss = np.empty(0)
-    # An exponent of its own would give each state its own error of t/lambda, which blocks do not show.
+    # An exponent of its own would give each state its own error of t/λ, which blocks do not show.
     exponent = float(np.mean([end_exponent(w.spectra.counts, w.spectra.energy, w.centre) for w in work]))
     for w in work:
         assert w.used is not None
@@ -326,9 +331,9 @@ def deconvolve(work: list[Work], shape: ZeroLossShape) -> FloatArray:
         loss, w.scattering = found.loss, found
         usable = np.isfinite(found.t_over_lambda) & (found.intensity > 0) & np.isfinite(found.distribution).all(axis=1)
         w.keep(usable, "no zero-loss intensity")
-        w.keep(w.scattering.t_over_lambda <= THICKEST, f"t/lambda above {THICKEST:g}")
+        w.keep(w.scattering.t_over_lambda <= THICKEST, f"t/λ above {THICKEST:g}")
         if w.centre.size == 0:
-            raise ValueError(f"No spectrum of a state has a t/lambda of at most {THICKEST:g} ({w.left_out}).")
+            raise AssbValueError(f"No spectrum of a state has a t/λ of at most {THICKEST:g} ({w.left_out}).")
     return loss
 
 
@@ -343,7 +348,7 @@ def measure_thickness(w: Work, normalisation: str, area: FloatArray) -> FloatArr
 
 
 def add_own_zero_loss(w: Work, shape: ZeroLossShape, grid: Grid, loss: FloatArray) -> FloatArray:
-    """What the state's own zero loss would add to its mean distribution, beside the common one, shape (E,)."""
+    """What the state's own zero-loss peak would add to its mean distribution, beside the common one, shape (E,)."""
     if w.own is None:
         return np.zeros(loss.size)
     common, own = np.asarray(fft.rfft(shape.values)), np.asarray(fft.rfft(w.own.values))
@@ -356,8 +361,8 @@ def add_own_zero_loss(w: Work, shape: ZeroLossShape, grid: Grid, loss: FloatArra
 def thickness_covariates(thickness: FloatArray, options: ComparisonOptions) -> FloatArray:
     """What spectra depend on beside their state, shape (P, C); the last column is the thickness.
 
-    What surfaces and the tail of the zero loss add is constant in thick specimens and fades in thin ones: a constant
-    and a square follow it.
+    What surfaces and the tail of the zero-loss peak add is constant in thick specimens and fades in thin ones: a
+    constant and a square follow it.
     """
     ones = np.ones((thickness.size, 1))
     if options.normalisation == "none":

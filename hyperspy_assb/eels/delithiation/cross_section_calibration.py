@@ -14,9 +14,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hyperspy_assb import reference
-from hyperspy_assb.eels.delithiation.lithium_content import THICK, DelithiationStatus, Estimate, LithiumContent, content
+from hyperspy_assb.eels.delithiation.end_members import end_members
+from hyperspy_assb.eels.delithiation.lithiated_fraction import (
+    THICK,
+    DelithiationStatus,
+    Estimate,
+    LithiatedFraction,
+    content,
+)
 from hyperspy_assb.eels.delithiation.quantification import UNCERTAIN, Quantification
-from hyperspy_assb.eels.delithiation.standard import LEAST_OLIVINE, OLIVINE, VACUUM
+from hyperspy_assb.eels.delithiation.standard import LEAST_ELECTRODE, VACUUM
 from hyperspy_assb.eels.edges.cross_sections import ScatteringGeometry
 from hyperspy_assb.eels.edges.edge_terms import EDGES
 from hyperspy_assb.eels.low_loss_map import LowLossMap
@@ -24,10 +31,14 @@ from hyperspy_assb.eels.microscope import usable_microscope
 from hyperspy_assb.eels.scattering.joint_model import Features, JointModel, fit_joint, start_joint_fit
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
 from hyperspy_assb.eels.scattering.separability import NEAR_EDGE_UNCERTAINTY
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.fit_statistics import fisher_information
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.reference import Electrode
 
+OLIVINE = ("LiFePO4", "FePO4")
+"""The only end members that it is for."""
 ELEMENTS = ("Li", "Fe", "P")
 """Elements of the olivine whose edges lie in the low-loss range."""
 CROSS_SECTION_UNCERTAINTY = {"Li_K": 0.15, "Fe_M23": 0.25, "P_L23": 0.30}
@@ -114,6 +125,15 @@ def screening(energy: float) -> tuple[float, float]:
     return float(np.exp(0.5 * largest)), float(largest / np.sqrt(12.0))
 
 
+def check_olivine(electrode: Electrode) -> None:
+    """Raise AssbValueError if an electrode cannot be quantified without references."""
+    if end_members(electrode) != OLIVINE:
+        raise AssbValueError(
+            f"Li per Fe by cross-sections is for {' and '.join(OLIVINE)}, not for {electrode.name}: name references "
+            f"{{{electrode.lithiated!r}: ..., {electrode.delithiated!r}: ...}}."
+        )
+
+
 def quantify_by_cross_sections(
     spectra: LowLossMap, elements: tuple[str, ...] | None, progress: Callable[[int], object] | None = None
 ) -> Quantification:
@@ -136,17 +156,19 @@ def quantify_by_cross_sections(
     """
     microscope = usable_microscope(spectra.microscope)
     if microscope.missing:
-        raise ValueError(
+        raise AssbValueError(
             f"{', '.join(microscope.missing)} unset or a placeholder: cross-sections need the beam energy and both "
             f"angles. Set them with set_microscope_parameters({', '.join(f'{m}=...' for m in microscope.missing)}), or "
             "name references, which need neither."
         )
     elements = elements or ELEMENTS
     if not {"Li", "Fe"} <= set(elements):
-        raise ValueError(f"elements must hold Li and Fe to count both by cross-sections, not {', '.join(elements)}.")
+        raise AssbValueError(
+            f"elements must hold Li and Fe to count both by cross-sections, not {', '.join(elements)}."
+        )
     metals = sorted({*elements, *spectra.elements} & (set(EDGES["M2,3"]) - {"Fe", "Ge"}))
     if metals:
-        raise ValueError(
+        raise AssbValueError(
             f"The M2,3 edge of {', '.join(metals)} overlaps with Fe M2,3 and Li K: Li per Fe by cross-sections is not "
             "to be had. Name references."
         )
@@ -173,6 +195,8 @@ def quantify_by_cross_sections(
         reduced_deviance=deviance,
         agreement=np.full(deviance.size, np.nan),
         residual=nothing,
+        struck=np.zeros(deviance.size, dtype=bool),
+        explained=np.full(deviance.size, np.nan),
     )
 
 
@@ -203,7 +227,7 @@ def near_edge_errors(
     column = joint.columns
     usable = np.flatnonzero((t_over_lambda > VACUUM) & np.isfinite(joint.values).all(axis=1))
     if not usable.size:
-        raise ValueError("No spectrum could be fitted that scatters: there is nothing to quantify.")
+        raise AssbValueError("No spectrum could be fitted that scatters: there is nothing to quantify.")
     typical = np.median(joint.values[usable], axis=0)
     amount = atoms * float(np.median(t_over_lambda[usable]))
     edges = ("Li_K", "Fe_M23")
@@ -230,8 +254,8 @@ def estimate_by_cross_sections(
     near_edges: NearEdgeErrors,
     reduced_deviance: FloatArray,
     *,
-    minimum_olivine: float = LEAST_OLIVINE,
-) -> LithiumContent:
+    minimum_electrode: float = LEAST_ELECTRODE,
+) -> LithiatedFraction:
     """Lithium content of every pixel from Li K, Fe M2,3 and P L2,3 by their cross-sections.
 
     Parameters
@@ -245,13 +269,13 @@ def estimate_by_cross_sections(
         What wrong near-edge shapes do.
     reduced_deviance
         Of the joint fit, shape (S,).
-    minimum_olivine
+    minimum_electrode
         Share of the olivine in t/lambda below which a pixel gets no x.
 
     Returns
     -------
     content
-        One entry a pixel; ``x_systematic`` is common to all of them.
+        One entry a pixel; ``fraction_systematic`` is common to all of them.
 
     Raises
     ------
@@ -319,8 +343,8 @@ def estimate_by_cross_sections(
         # The error of a ratio grows with it: noise that makes x small must not make it look well known.
         of_lithiated = np.sqrt(np.sum(variances(np.ones_like(x)), axis=0))
         status[np.maximum(estimate.error, of_lithiated) > UNCERTAIN] = DelithiationStatus.UNCERTAIN
-        enough = (thickness > VACUUM) & (share >= minimum_olivine) & (chi_squared >= SIGNIFICANT)
-    status[~enough] = DelithiationStatus.NO_OLIVINE
+        enough = (thickness > VACUUM) & (share >= minimum_electrode) & (chi_squared >= SIGNIFICANT)
+    status[~enough] = DelithiationStatus.NO_ELECTRODE
     fitted = np.isfinite(values).all(axis=1) & np.isfinite(thickness)
     status[~fitted] = DelithiationStatus.NOT_FITTED
     return content(estimate, "lithium", np.where(fitted & (thickness > VACUUM), share, np.nan), status)

@@ -72,26 +72,26 @@ class PhaseSpectra:
         return np.array(values), np.array(slopes)
 
 
-def count_iron(spectra: PhaseSpectra, energy: FloatArray) -> FloatArray:
-    """Fe atoms per t/lambda in both olivines, by the sum rule of the valence electrons.
+def count_hosts(spectra: PhaseSpectra, energy: FloatArray) -> FloatArray:
+    """Formula units of the host per t/lambda in both end members, by the sum rule of the valence electrons.
 
     Parameters
     ----------
     spectra
-        What each phase scatters; the olivines first.
+        What each phase scatters; the end members first.
     energy
         Centres of the channels in eV.
 
     Returns
     -------
-    iron
+    hosts
         In a unit that both share, shape (2,).
 
     Notes
     -----
     The energy loss of all valence electrons together is in proportion to their number (f-sum rule; Egerton, Electron
-    Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (2011), eq. 4.33), and there is one Fe in a formula
-    unit. The angular factor, which differs by less than 1 % between spectra this similar, is left out.
+    Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (2011), eq. 4.33), which the formula tells. The angular
+    factor, which differs by less than 1 % between spectra this similar, is left out.
     """
     loss = (energy[1] - energy[0]) * np.arange(energy.size)
     inside = loss <= VALENCE_END

@@ -1,4 +1,4 @@
-"""Pixels fitted as columns of the phases of a standard, and the estimates of x that follow from the fit."""
+"""Pixels fitted as columns of the phases of a standard, and the lithiated fractions that follow from the fit."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from hyperspy_assb.eels.delithiation.lithium_content import Estimate
+from hyperspy_assb.eels.delithiation.lithiated_fraction import Estimate
 from hyperspy_assb.eels.delithiation.mixture import MixtureModel
-from hyperspy_assb.eels.delithiation.standard import DETECTED, IRON_UNCERTAINTY, TOLERANCE, VACUUM, Standard
+from hyperspy_assb.eels.delithiation.standard import DETECTED, HOST_UNCERTAINTY, TOLERANCE, VACUUM, Standard
+from hyperspy_assb.eels.delithiation.unexplained import Residuals
 from hyperspy_assb.eels.lineshapes import ZERO_LOSS_PEAK
 from hyperspy_assb.eels.scattering.joint_model import Features
 from hyperspy_assb.eels.zero_loss.peak_search import FWHM_OF_SIGMA, SEARCH_RANGE, search
@@ -51,7 +52,7 @@ class Pixels:
     electrons: FloatArray
     dilution: FloatArray
     """What noise of the references adds to the information of each pixel on all phases, as a share of it, and on the
-    olivines, shape (S, 2)."""
+    end members, shape (S, 2)."""
     reference_noise: FloatArray
     """Noise of the pure pixels over that of each pixel, as far as it moves the estimate, shape (S,)."""
 
@@ -96,7 +97,7 @@ class Pixels:
             detector=detector,
             workers=workers,
             values=values,
-            amount_covariance=covariance,
+            amount_covariance=covariance * standard.noise_scale,
             vacuum=empty | (result.failed & (thickness < THIN)),
             reduced_deviance=result.deviance / result.dof,
             electrons=electrons,
@@ -114,44 +115,44 @@ class Pixels:
         with np.errstate(invalid="ignore"):
             return self.reduced_deviance > EXPLAINED + PER_MISFIT * self.standard.misfit * self.electrons
 
-    def holds_olivine(self, share: float) -> NDArray[np.bool_]:
-        """Where the olivines make up a share of the column, and Fe is three standard errors above nothing."""
-        amounts, iron = self.amounts, self.standard.calibration.iron
+    def holds_electrode(self, share: float) -> NDArray[np.bool_]:
+        """Where the end members make up a share of the column, and the host is three standard errors above nothing."""
+        amounts, hosts = self.amounts, self.standard.calibration.hosts
         thickness = amounts.sum(axis=1)
-        error = np.sqrt(np.einsum("r,srq,q->s", iron, self.amount_covariance[:, :2, :2], iron))
+        error = np.sqrt(np.einsum("r,srq,q->s", hosts, self.amount_covariance[:, :2, :2], hosts))
         with np.errstate(invalid="ignore"):
             enough = (thickness > VACUUM) & (amounts[:, :2].sum(axis=1) >= share * thickness)
-            return enough & (amounts[:, :2] @ iron >= DETECTED * error)
+            return enough & (amounts[:, :2] @ hosts >= DETECTED * error)
 
     def from_amounts(self) -> Estimate:
-        """x from the amounts of LiFePO4 and FePO4."""
+        """The lithiated fraction from the amounts of both end members."""
         standard, amounts = self.standard, self.amounts
-        iron = amounts[:, :2] * standard.calibration.iron
+        units = amounts[:, :2] * standard.calibration.hosts
         with np.errstate(divide="ignore", invalid="ignore"):
-            total = iron.sum(axis=1)
-            x = iron[:, 0] / total
+            total = units.sum(axis=1)
+            fraction = units[:, 0] / total
 
             nodes = np.linspace(*standard.spectra.thickness, standard.scatter.shape[1])
             expected = [np.interp(amounts.sum(axis=1), nodes, row) for row in standard.scatter]
 
-            def variance(lithium: FloatArray) -> FloatArray:
-                slope = np.stack([1.0 - lithium, -lithium], axis=-1) * standard.calibration.iron
+            def variance(lithiated: FloatArray) -> FloatArray:
+                slope = np.stack([1.0 - lithiated, -lithiated], axis=-1) * standard.calibration.hosts
                 return np.einsum("sr,srq,sq->s", slope, self.amount_covariance[:, :2, :2], slope) / total**2
 
-            def systematic(lithium: FloatArray, counting: FloatArray) -> FloatArray:
-                inside = np.clip(lithium, 0.0, 1.0)
-                ratio = IRON_UNCERTAINTY * inside * (1.0 - inside)
+            def systematic(lithiated: FloatArray, counting: FloatArray) -> FloatArray:
+                inside = np.clip(lithiated, 0.0, 1.0)
+                ratio = HOST_UNCERTAINTY * inside * (1.0 - inside)
                 scatter = inside * expected[0] + (1.0 - inside) * expected[1]
                 return counting * self.reference_noise + ratio**2 + scatter
 
-            counting, one = variance(x), np.ones_like(x)
+            counting, one = variance(fraction), np.ones_like(fraction)
             null = variance(one)
-            return Estimate(x, counting, systematic(x, counting), null + systematic(one, null))
+            return Estimate(fraction, counting, systematic(fraction, counting), null + systematic(one, null))
 
-    def features(self, where: NDArray[np.bool_]) -> tuple[Features, FloatArray]:
+    def features(self, where: NDArray[np.bool_]) -> tuple[Features, Residuals]:
         """Linear parameters of the joint fit in some pixels, by one step from the fit as a column of the phases.
 
-        Beside them what they have beyond a column of the phases, shape (S, K); NaN elsewhere.
+        Beside them what they have beyond a column of the phases; NaN elsewhere.
         """
         standard, count = self.standard, len(self.standard.names)
         model = MixtureModel(
@@ -181,14 +182,15 @@ class Pixels:
             outer = size[:, :, np.newaxis] * size[:, np.newaxis]
             inverse = np.linalg.inv(information / outer + 1e-12 * np.eye(score.shape[1])) / outer
             change[rows] = np.einsum("sfg,sg->sf", inverse, score)[:, -count:]
-            covariance[rows] = inverse[:, -count:, -count:]
+            covariance[rows] = inverse[:, -count:, -count:] * standard.noise_scale
 
         with ThreadPoolExecutor(max_workers=self.workers) as pool:
             blocks = [fitted[i : i + _STEP_BLOCK] for i in range(0, fitted.size, _STEP_BLOCK)]
             list(pool.map(step, blocks))
         thickness = self.amounts.sum(axis=1)
         known = np.einsum("sr,srk->sk", self.amounts, standard.calibration.per_thickness(thickness))
-        return Features(standard.names, known + change, covariance, thickness), change
+        residuals = Residuals(change, covariance * (1.0 + self.reference_noise)[:, np.newaxis, np.newaxis], thickness)
+        return Features(standard.names, known + change, covariance, thickness), residuals
 
 
 def _undilute(
@@ -206,14 +208,14 @@ def _undilute(
     product = covariance @ excess
     # Beyond this, the references say less than what they are asked for: the correction would be noise itself.
     share = np.einsum("srr->s", product)
-    olivine = np.einsum("srr->s", product[:, :2, :2])
+    electrode = np.einsum("srr->s", product[:, :2, :2])
     product *= np.where(share > MOST_DILUTION, MOST_DILUTION / share, 1.0)[:, np.newaxis, np.newaxis]
     known = np.isfinite(product).all(axis=(1, 2))
     inverse = np.full_like(product, np.nan)
     inverse[known] = np.linalg.inv(np.eye(product.shape[1]) - product[known])
     out = values.copy()
     out[:, model.amounts] = np.einsum("srq,sq->sr", inverse, amounts)
-    return out, inverse @ covariance @ inverse.transpose(0, 2, 1), np.stack([share, olivine], axis=-1)
+    return out, inverse @ covariance @ inverse.transpose(0, 2, 1), np.stack([share, electrode], axis=-1)
 
 
 def reference_noise(standard: Standard, amounts: FloatArray, electrons: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""How precisely x will be known from a spectrum of a given dose, before anything is measured."""
+"""How precisely the lithiated fraction will be known from a spectrum of a given dose, before anything is measured."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
-from hyperspy_assb.eels.delithiation.lithium_content import DETECTION_LIMIT, Estimate
+from hyperspy_assb.eels.delithiation.lithiated_fraction import Estimate
 from hyperspy_assb.eels.delithiation.mixture import MixtureModel
 from hyperspy_assb.eels.delithiation.pixels import Pixels, reference_noise
 from hyperspy_assb.eels.delithiation.standard import Standard
 from hyperspy_assb.eels.lineshapes import ZERO_LOSS_PEAK
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
-from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Term
+from hyperspy_assb.fitting.spectra.line_shape import Term
 from hyperspy_assb.fitting.statistics.precision import DoseInformation
 
 
@@ -22,7 +23,7 @@ def predict_estimate(
     standard: Standard,
     dose: ArrayLike,
     *,
-    x: float = 1.0,
+    fraction: float = 1.0,
     t_over_lambda: float = 0.5,
     others: Mapping[str, float] | None = None,
     detector: Detector | None = None,
@@ -35,40 +36,42 @@ def predict_estimate(
         What is known of the phases.
     dose
         Electrons in the fitted channels of a spectrum, shape (D,).
-    x
-        Lithium content of the olivine.
+    fraction
+        Lithiated fraction of the electrode.
     t_over_lambda
         Thickness of the column.
     others
-        Shares of t/lambda of other phases of the standard; the rest is olivine.
+        Shares of t/lambda of other phases of the standard; the rest is the electrode.
     detector
         Gain and read noise.
 
     Returns
     -------
     estimate
-        Its ``x`` is the given one, shape (D,).
+        Its ``fraction`` is the given one, shape (D,).
 
     Raises
     ------
     ValueError
-        If a phase is not known, the shares leave no room for olivine, or a dose or t/lambda is not above 0.
+        If a phase is not known, the shares leave no room for the electrode, or a dose or t/lambda is not above 0.
     """
     doses, detector = np.atleast_1d(np.asarray(dose, dtype=float)), detector or Detector()
     if not (np.isfinite(doses) & (doses > 0.0)).all():
-        raise ValueError(f"dose must be electrons in a spectrum, above 0, not {doses}.")
+        raise AssbValueError(f"dose must be electrons in a spectrum, above 0, not {doses}.")
     if not 0.0 < t_over_lambda < np.inf:
-        raise ValueError(f"t_over_lambda must be above 0, not {t_over_lambda:g}.")
+        raise AssbValueError(f"t_over_lambda must be above 0, not {t_over_lambda:g}.")
     phases, shares = standard.spectra.phases, dict(others or {})
     unknown = set(shares) - set(phases[2:])
     if unknown:
-        raise ValueError(f"The references hold no {', '.join(sorted(unknown))}; others are {', '.join(phases[2:])}.")
-    olivine = 1.0 - sum(shares.values())
-    if not 0.0 < olivine <= 1.0:
-        raise ValueError(f"others add up to {1.0 - olivine:g}: shares of t/lambda must leave room for olivine.")
-    iron = standard.calibration.iron
-    amounts = np.array([x / iron[0], (1.0 - x) / iron[1], *(0.0 for _ in phases[2:])])
-    amounts *= olivine / amounts.sum()
+        raise AssbValueError(
+            f"The references hold no {', '.join(sorted(unknown))}; others are {', '.join(phases[2:])}."
+        )
+    rest = 1.0 - sum(shares.values())
+    if not 0.0 < rest <= 1.0:
+        raise AssbValueError(f"others add up to {1.0 - rest:g}: shares of t/lambda must leave room for the electrode.")
+    hosts = standard.calibration.hosts
+    amounts = np.array([fraction / hosts[0], (1.0 - fraction) / hosts[1], *(0.0 for _ in phases[2:])])
+    amounts *= rest / amounts.sum()
     amounts[2:] = [shares.get(phase, 0.0) for phase in phases[2:]]
     energy = standard.offset + standard.dispersion * np.arange(standard.fitted_channels, dtype=np.float64)
     model = MixtureModel(Term(ZERO_LOSS_PEAK), energy, standard.spectra)
@@ -88,7 +91,7 @@ def predict_estimate(
         detector=detector,
         workers=1,
         values=columns,
-        amount_covariance=covariance[:, first:, first:],
+        amount_covariance=covariance[:, first:, first:] * standard.noise_scale,
         vacuum=np.zeros(doses.size, dtype=bool),
         reduced_deviance=np.ones(doses.size),
         electrons=doses,
@@ -103,22 +106,22 @@ def dose_to_find(
     share: float,
     *,
     power: float = 0.9,
-    level: float = 0.05,
+    alpha: float = 0.05,
     t_over_lambda: float = 0.5,
     others: Mapping[str, float] | None = None,
     detector: Detector | None = None,
 ) -> float:
-    """Dose at which a share of FePO4 among the olivine is found.
+    """Dose at which a share of the delithiated end member among the electrode is found.
 
     Parameters
     ----------
     standard
         What is known of the phases.
     share
-        Of FePO4, above 0.
+        Of the delithiated end member, above 0.
     power
         Probability with which it is found.
-    level
+    alpha
         Probability with which a pixel without any passes for one that has it.
     t_over_lambda, others, detector
         As in :func:`predict_estimate`.
@@ -131,18 +134,18 @@ def dose_to_find(
     Notes
     -----
     Currie, Anal. Chem. 40, 586 (1968): the decision limit, and above it the detection limit, with the error that a
-    pixel states being that of its own x.
+    pixel states being that of its own fraction.
     """
     if not 0.0 < share <= 1.0:
-        raise ValueError(f"share must lie between 0 and 1, not {share:g}.")
-    if not level < power < 1.0:
-        raise ValueError(f"power must lie between {level:g}, what chance alone finds, and 1, not {power:g}.")
-    factor = stats.norm.isf(level) + stats.norm.isf(1.0 - power)
+        raise AssbValueError(f"share must lie between 0 and 1, not {share:g}.")
+    if not alpha < power < 1.0:
+        raise AssbValueError(f"power must lie between {alpha:g}, what chance alone finds, and 1, not {power:g}.")
+    factor = stats.norm.isf(alpha) + stats.norm.isf(1.0 - power)
 
     def excess(logarithm: float) -> float:
         dose = np.exp(logarithm)
         found = predict_estimate(
-            standard, dose, x=1.0 - share, t_over_lambda=t_over_lambda, others=others, detector=detector
+            standard, dose, fraction=1.0 - share, t_over_lambda=t_over_lambda, others=others, detector=detector
         )
         return float(factor * found.error[0] / share - 1.0)
 
@@ -150,12 +153,3 @@ def dose_to_find(
     if excess(high) > 0.0:
         return float("inf")
     return float(np.exp(optimize.brentq(excess, low, high, xtol=1e-4)))
-
-
-def standard_errors(estimate: Estimate) -> dict[str, FloatArray]:
-    """Columns of a table: standard error from counting, systematic uncertainty, and both."""
-    return {
-        "x_std": np.sqrt(estimate.variance),
-        "x_systematic": np.sqrt(estimate.systematic),
-        "detection_limit": DETECTION_LIMIT * np.sqrt(estimate.null_variance),
-    }

@@ -1,9 +1,9 @@
-"""x of LixFePO4 in many pixels by several estimators, from a standard; and their combination.
+"""Lithiated fraction of many pixels by several estimators, from a standard; and their combination.
 
 Every spectrum is first fitted as a column of the phases of the standard, which uses every channel: the estimate
 "references". One step of maximum likelihood from there, with the linear parameters of the joint fit free instead of the
 amounts of the phases, gives these parameters, on which "valence" and "lithium" stand: they trust one signature each,
-and nothing else of the spectra of the olivines.
+and nothing else of the spectra of the end members; where the electrode has it.
 """
 
 from __future__ import annotations
@@ -17,39 +17,48 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyperspy_assb.eels.delithiation.lithium_content import (
+from hyperspy_assb.eels.delithiation.end_members import SIGNATURES, end_members, methods_of
+from hyperspy_assb.eels.delithiation.lithiated_fraction import (
     THICK,
     DelithiationStatus,
     Estimate,
-    LithiumContent,
+    LithiatedFraction,
     combine,
     content,
     estimate_from_features,
 )
 from hyperspy_assb.eels.delithiation.pixels import MOST_DILUTION, Pixels
-from hyperspy_assb.eels.delithiation.standard import LEAST_OLIVINE, OLIVINE, SIGNATURES, Standard
+from hyperspy_assb.eels.delithiation.standard import LEAST_ELECTRODE, Standard
+from hyperspy_assb.eels.delithiation.unexplained import (
+    Unnamed,
+    find_unnamed,
+    freedom,
+    judge_explanation,
+    measure_misfit,
+)
 from hyperspy_assb.eels.low_loss_map import LowLossMap
+from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
-METHODS = ("valence", "lithium", "references", "combined")
 UNCERTAIN = 0.25
-"""Standard error of x above which a pixel is flagged: LiFePO4 and FePO4 are then less than four of them apart."""
+"""Standard error of the fraction above which a pixel is flagged: the end members are then less than four of them
+apart."""
 DISAGREEMENT = 1e-3
 """p value of the agreement of the estimates below which a pixel is flagged."""
 NOT_PURE, NOT_ONE_PHASE = 0.1, 0.3
-"""Scatter of x among pure pixels, beyond counting, from which a user is warned, and which no pure phase has."""
+"""Scatter of the fraction among pure pixels, beyond counting, from which a user is warned, and that no phase has."""
 SCATTER_NODES = 8
 """Thicknesses at which the scatter of pure pixels is told."""
 SIGNIFICANT = 3.0
 """Standard errors above which a change counts: eight are looked at."""
 FEWEST, MOST_TRIED, MOST_CHOICES = 10, 1024, 400
-"""Pixels that are needed, that are looked at, and those of them that hold olivine and are fitted again."""
-MUCH_OLIVINE = 0.3
-"""Share of the olivines in t/lambda of the pixels that are looked at."""
+"""Pixels that are needed, that are looked at, and those of them that hold the electrode and are fitted again."""
+MUCH_ELECTRODE = 0.3
+"""Share of the electrode in t/lambda of the pixels that are looked at."""
 NOISY = 0.1
-"""Share of the information of the rest of a spectrum that noise of the references may imitate; beyond, a change of x
-tells of this noise."""
+"""Share of the information of the rest of a spectrum that noise of the references may imitate; beyond, a change of the
+fraction tells of this noise."""
 _HUBER = 1.345
 """Standard deviations from which a value weighs less: 95 % of the efficiency of least squares for normal errors."""
 _BLOCK = 512
@@ -63,7 +72,7 @@ class Quantification:
     Parameters
     ----------
     contents
-        x by each method.
+        The fraction by each method that the electrode allows.
     amounts, amounts_std
         t/lambda of each phase and its standard error from counting, shape (S, R); 0 and NaN in vacuum.
     t_over_lambda
@@ -71,31 +80,40 @@ class Quantification:
     reduced_deviance
         Of the fit as a column of the phases, shape (S,).
     agreement
-        p value of the hypothesis that the estimates of x differ by their errors only, shape (S,).
+        p value of the hypothesis that the estimates differ by their errors only, shape (S,); NaN of a single one.
     residual
         What the linear parameters of the joint fit have beyond a column of the phases, shape (S, K); NaN where there is
-        no olivine.
+        no electrode.
+    struck
+        Whether channels were filled that X-rays or defects of the camera had struck, shape (S,).
+    explained
+        p value of the hypothesis that the phases explain the spectrum, shape (S,); NaN where there is no electrode.
     choices
         What leaving out a part of the spectra changes; see :func:`measure_choices`.
+    unnamed
+        What the map holds beside the phases; None where it was not looked for.
     """
 
-    contents: dict[str, LithiumContent]
+    contents: dict[str, LithiatedFraction]
     amounts: FloatArray
     amounts_std: FloatArray
     t_over_lambda: FloatArray
     reduced_deviance: FloatArray
     agreement: FloatArray
     residual: FloatArray
+    struck: NDArray[np.bool_]
+    explained: FloatArray
     choices: dict[str, FloatArray] = field(default_factory=dict)
+    unnamed: Unnamed | None = None
 
     @classmethod
     def join(cls, parts: Sequence[Quantification]) -> Quantification:
         """Those of several blocks, one after the other."""
         contents = {
-            method: LithiumContent(
+            method: LithiatedFraction(
                 **{
                     f.name: np.concatenate([getattr(part.contents[method], f.name) for part in parts])
-                    for f in fields(LithiumContent)
+                    for f in fields(LithiatedFraction)
                 }
             )
             for method in parts[0].contents
@@ -103,7 +121,7 @@ class Quantification:
         arrays: dict[str, Any] = {
             f.name: np.concatenate([getattr(part, f.name) for part in parts])
             for f in fields(cls)
-            if f.name not in ("contents", "choices")
+            if f.name not in ("contents", "choices", "unnamed")
         }
         return cls(contents=contents, **arrays)
 
@@ -114,12 +132,12 @@ def quantify(
     energy: FloatArray,
     *,
     detector: Detector | None = None,
-    minimum_olivine: float = LEAST_OLIVINE,
+    minimum_electrode: float = LEAST_ELECTRODE,
     ensemble: bool = True,
     workers: int = 2,
     progress: Callable[[int], object] | None = None,
 ) -> Quantification:
-    """Lithium content of every pixel by every method.
+    """Lithiated fraction of every pixel by every method that the electrode allows.
 
     Parameters
     ----------
@@ -131,11 +149,11 @@ def quantify(
         Centres of the channels in eV, shape (E,).
     detector
         Gain and read noise.
-    minimum_olivine
-        Share of the olivines in t/lambda below which a pixel gets no x.
+    minimum_electrode
+        Share of the electrode in t/lambda below which a pixel gets no x.
     ensemble
-        Whether some of the pixels are fitted without one part of the spectrum after the other, and what this changes
-        counts as systematic.
+        Whether some of the pixels are looked at first: for what no phase explains, and without one part of the
+        spectrum after the other; what this changes counts as systematic.
     workers
         Threads.
     progress
@@ -155,12 +173,19 @@ def quantify(
     _check_axis(standard, energy)
     detector = detector or Detector()
     choices: dict[str, FloatArray] = {}
+    unnamed = None
     if ensemble:
         some = np.unique(np.linspace(0, len(counts) - 1, min(len(counts), MOST_TRIED)).astype(int))  # type: ignore[arg-type]
-        choices = measure_choices(standard, np.asarray(counts[some]), energy, detector=detector, workers=workers)  # type: ignore[index]
+        looked_at = standard.fill_spikes(np.asarray(counts[some]), detector)[0]  # type: ignore[index]
+        sample = Pixels.of(standard, looked_at, energy, detector, workers)
+        residuals = sample.features(sample.holds_electrode(minimum_electrode))[1]
+        unnamed = find_unnamed(standard, residuals)
+        choices = measure_choices(sample, judge_explanation(standard, residuals, unnamed)[1])
 
     def judge(block: NDArray[Any]) -> Quantification:
-        found = _judge(Pixels.of(standard, block, energy, detector, workers=1), minimum_olivine, choices)
+        filled, struck = standard.fill_spikes(block, detector)
+        pixels = Pixels.of(standard, filled, energy, detector, workers=1)
+        found = replace(_judge(pixels, minimum_electrode, choices, unnamed), struck=struck)
         if progress is not None:
             progress(len(block))
         return found
@@ -176,7 +201,7 @@ def quantify(
                 parts.append(pool.submit(judge, block))
                 if len(parts) > workers:  # no more is read than is worked on
                     parts[-1 - workers].result()
-            return replace(Quantification.join([part.result() for part in parts]), choices=choices)
+            return replace(Quantification.join([part.result() for part in parts]), choices=choices, unnamed=unnamed)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -186,7 +211,7 @@ def _check_axis(standard: Standard, energy: FloatArray) -> None:
     """Raise ValueError if spectra on this axis cannot be compared with the standard."""
     dispersion = float(energy[-1] - energy[0]) / (energy.size - 1)
     if energy.size != standard.channels or abs(dispersion - standard.dispersion) > 1e-6 * standard.dispersion:
-        raise ValueError(
+        raise AssbValueError(
             f"The calibration is for {standard.channels} channels of {standard.dispersion:g} eV, but the energy axis "
             f"has {energy.size} of {dispersion:g} eV: both signals need the same energy axis."
         )
@@ -195,7 +220,7 @@ def _check_axis(standard: Standard, energy: FloatArray) -> None:
 def measure_scatter(
     standard: Standard, pure: LowLossMap, masks: Mapping[str, NDArray[np.bool_]], detector: Detector
 ) -> Standard:
-    """The standard with what x of pure pixels scatters beyond counting, for both olivines.
+    """The standard with what pure pixels scatter beyond counting: their fraction, and what no phase explains.
 
     Parameters
     ----------
@@ -204,19 +229,24 @@ def measure_scatter(
     pure
         On one navigation axis, in memory.
     masks
-        Which of them are of each olivine, shape (S,) each.
+        Which of them are of each phase, shape (S,) each.
     detector
         Gain and read noise.
     """
+    every = np.any([masks[phase] for phase in standard.spectra.phases], axis=0)
+    known = standard.fill_spikes(pure.counts[every], detector)[0]
+    pixels = Pixels.of(standard, known, pure.energy, detector, workers=2)
+    noise_scale, misfit = measure_misfit(pixels.features(~pixels.vacuum)[1], freedom(standard))
+    standard = replace(standard, noise_scale=noise_scale, residual_misfit=misfit)
     low, high = standard.spectra.thickness
     nodes = np.linspace(low, high, SCATTER_NODES)
     scatter = np.zeros((2, nodes.size))
-    for k, (phase, x) in enumerate(zip(OLIVINE, (1.0, 0.0), strict=True)):
+    for k, (phase, pure_fraction) in enumerate(zip(end_members(standard.electrode), (1.0, 0.0), strict=True)):
         found = quantify(standard, pure.counts[masks[phase]], pure.energy, detector=detector, ensemble=False)
         whole = found.contents["references"]
-        known = np.isfinite(whole.x)
+        known = np.isfinite(whole.fraction)
         if known.sum() > 2:
-            excess = (whole.x - x)[known] ** 2 - whole.x_std[known] ** 2
+            excess = (whole.fraction - pure_fraction)[known] ** 2 - whole.fraction_std[known] ** 2
             far = (nodes[:, np.newaxis] - found.t_over_lambda[known]) / max((high - low) / SCATTER_NODES, 0.05)
             weight = np.exp(-0.5 * far**2) + 1e-9
             scatter[k] = np.maximum(weight @ excess / weight.sum(axis=1), 0.0)
@@ -225,24 +255,30 @@ def measure_scatter(
 
 def check_purity(standard: Standard) -> None:
     """Raise ValueError if pure pixels scatter as no phase does, warn if more than one phase should."""
-    for phase, variance in zip(OLIVINE, standard.scatter, strict=True):
+    for phase, variance in zip(end_members(standard.electrode), standard.scatter, strict=True):
         scatter = float(np.sqrt(np.mean(variance)))
         if scatter < NOT_PURE:
             continue
         message = f"references[{phase!r}]: x of its spectra scatters by {scatter:.2g} beyond counting. "
         if scatter > NOT_ONE_PHASE:
-            raise ValueError(message + "They are not of one phase: check the mask (y before x) and the energy axis.")
-        warnings.warn(message + "Leave out what is not pure; x_systematic carries it.", UserWarning, stacklevel=4)
+            raise AssbValueError(
+                message + "They are not of one phase: check the mask (y before x) and the energy axis."
+            )
+        warnings.warn(message + "Leave out what is not pure; x_systematic carries it.", AssbWarning, stacklevel=4)
 
 
-def _judge(pixels: Pixels, minimum_olivine: float, choices: dict[str, FloatArray]) -> Quantification:
+def _judge(
+    pixels: Pixels, minimum_electrode: float, choices: dict[str, FloatArray], unnamed: Unnamed | None
+) -> Quantification:
     """Every estimate of some pixels, and what each is worth."""
     amounts = pixels.amounts
     thickness = amounts.sum(axis=1)
-    unexplained, absent = pixels.unexplained, ~pixels.holds_olivine(minimum_olivine)
+    absent = ~pixels.holds_electrode(minimum_electrode)
     estimates = {"references": pixels.from_amounts()}
-    features, residual = pixels.features(~absent)
-    for method in SIGNATURES:
+    features, residuals = pixels.features(~absent)
+    explained, unexplained = judge_explanation(pixels.standard, residuals, unnamed)
+    methods = methods_of(pixels.standard.electrode)
+    for method in (m for m in SIGNATURES if m in methods):
         try:
             estimates[method] = estimate_from_features(features, pixels.standard.calibration, method).estimate
         except ValueError:  # the references do not differ in it
@@ -251,31 +287,33 @@ def _judge(pixels: Pixels, minimum_olivine: float, choices: dict[str, FloatArray
             estimates[method] = Estimate(nothing, nothing, nothing, nothing, blank)
     combined, agreement = combine(estimates, features)
     estimates["combined"] = combined
-    for method in ("references", "valence", "combined"):  # Li K stands apart from what the windows leave out
+    for method in (
+        m for m in ("references", "valence", "combined") if m in methods
+    ):  # Li K stands apart from what the windows leave out
         plain = estimates[method]
         estimates[method] = replace(
             plain,
-            systematic=plain.systematic + systematic_of(choices, plain.x),
-            null_variance=plain.null_variance + systematic_of(choices, np.ones_like(plain.x)),
+            systematic=plain.systematic + systematic_of(choices, plain.fraction),
+            null_variance=plain.null_variance + systematic_of(choices, np.ones_like(plain.fraction)),
         )
     with np.errstate(divide="ignore", invalid="ignore"):
         share = amounts[:, :2].sum(axis=1) / thickness
         status = np.zeros(len(amounts), dtype=np.int8)
         status[thickness > THICK] = DelithiationStatus.THICK
-        status[unexplained] = DelithiationStatus.UNEXPLAINED
+        status[unexplained | pixels.unexplained] = DelithiationStatus.UNEXPLAINED
     thickness = np.where(pixels.vacuum, 0.0, thickness)
     unfit = ~np.isfinite(thickness)
     contents = {}
-    for method in METHODS:
+    for method in methods:
         own, estimate = status.copy(), estimates[method]
         with np.errstate(invalid="ignore"):
             own[estimate.error > UNCERTAIN] = DelithiationStatus.UNCERTAIN
-            if method in ("references", "combined"):  # beyond, x is drawn towards the middle
+            if method in ("references", "combined"):  # beyond, it is drawn towards the middle
                 own[pixels.dilution[:, 1] > MOST_DILUTION] = DelithiationStatus.UNCERTAIN
             if method == "combined":
                 own[agreement < DISAGREEMENT] = DelithiationStatus.DISAGREES
-        own[absent] = DelithiationStatus.NO_OLIVINE
-        own[unfit | (~absent & ~np.isfinite(estimate.x))] = DelithiationStatus.NOT_FITTED
+        own[absent] = DelithiationStatus.NO_ELECTRODE
+        own[unfit | (~absent & ~np.isfinite(estimate.fraction))] = DelithiationStatus.NOT_FITTED
         contents[method] = content(estimate, method, np.where(unfit | pixels.vacuum, np.nan, share), own)
     return Quantification(
         contents=contents,
@@ -284,13 +322,15 @@ def _judge(pixels: Pixels, minimum_olivine: float, choices: dict[str, FloatArray
         t_over_lambda=thickness,
         reduced_deviance=pixels.reduced_deviance,
         agreement=agreement,
-        residual=residual,
+        residual=residuals.values,
+        struck=np.zeros(len(amounts), dtype=bool),
+        explained=explained,
     )
 
 
 @dataclass(frozen=True)
 class Window:
-    """A part of the spectra that is left out, to see what x depends on.
+    """A part of the spectra that is left out, to see what the fraction depends on.
 
     Parameters
     ----------
@@ -320,61 +360,48 @@ WINDOWS = (
 
 
 def measure_choices(
-    standard: Standard,
-    counts: ArrayLike,
-    energy: FloatArray,
-    *,
-    detector: Detector | None = None,
-    windows: Sequence[Window] = WINDOWS,
-    workers: int = 2,
+    whole: Pixels, unexplained: NDArray[np.bool_], *, windows: Sequence[Window] = WINDOWS
 ) -> dict[str, FloatArray]:
-    """How x by mixture depends on the part of the spectra that it is taken from.
+    """How the fraction by mixture depends on the part of the spectra that it is taken from.
 
-    If the spectra of the phases in a column are those of the standard, every part gives the same x.
+    If the spectra of the phases in a column are those of the standard, every part gives the same.
 
     Parameters
     ----------
-    standard
-        What is known of the phases.
-    counts
-        As recorded, shape (S, E).
-    energy
-        Centres of the channels in eV, shape (E,).
-    detector
-        Gain and read noise.
+    whole
+        Some pixels, fitted by all channels.
+    unexplained
+        Which of them the phases do not explain, shape (S,); they are looked at only if there is nothing else.
     windows
         What is left out in turn.
-    workers
-        Threads.
 
     Returns
     -------
     changes
-        By the name of each window, the change of x in LiFePO4 and FePO4, from a robust straight line against x through
-        the pixels with olivine, shape (2,); 0 where it is not significant, NaN where too few pixels can tell. What
-        the phases do not explain says so in its status, and is looked at only if there is nothing else.
+        By the name of each window, the change of the fraction in both end members, from a robust straight line against
+        it through the pixels with the electrode, shape (2,); 0 where it is not significant, NaN where too few pixels
+        can tell.
     """
-    detector, counts = detector or Detector(), np.asarray(counts)
-    whole = Pixels.of(standard, counts, energy, detector, workers)
-    olivine = whole.holds_olivine(MUCH_OLIVINE)
-    explained = olivine & ~whole.unexplained
-    rows = np.flatnonzero(explained if explained.sum() >= FEWEST else olivine)[:MOST_CHOICES]
+    standard, energy = whole.standard, whole.model.energy
+    enough = whole.holds_electrode(MUCH_ELECTRODE)
+    explained = enough & ~whole.unexplained & ~unexplained
+    rows = np.flatnonzero(explained if explained.sum() >= FEWEST else enough)[:MOST_CHOICES]
     first, changes = whole.from_amounts(), {}
-    x, certain = first.x[rows], first.variance[rows]
+    x, certain = first.fraction[rows], first.variance[rows]
     shared = float(np.median(whole.reference_noise[rows])) if rows.size else 0.0
     for window in windows:
         changes[window.name] = np.full(2, np.nan)
         if rows.size < FEWEST:
             continue
         left_out = window.mask(energy, standard.zero_loss[2])
-        rest = Pixels.of(standard, counts[rows], energy, detector, workers, left_out)
+        rest = Pixels.of(standard, whole.counts[rows], energy, whole.detector, whole.workers, left_out)
         part = rest.from_amounts()
         # The change has the variance that the window takes away from the estimate (Hausman).
         variance = np.maximum(part.variance - certain, 0.1 * certain)
-        good = np.isfinite(part.x) & np.isfinite(variance) & (rest.dilution[:, 0] < NOISY)
+        good = np.isfinite(part.fraction) & np.isfinite(variance) & (rest.dilution[:, 0] < NOISY)
         good &= variance < 9.0 * np.median(variance[good]) if good.any() else False
         if good.sum() >= FEWEST:
-            line, covariance = _robust_line(x[good], (part.x - x)[good], variance[good])
+            line, covariance = _robust_line(x[good], (part.fraction - x)[good], variance[good])
             # All pixels share the noise of the references.
             noise = np.diag(covariance) + shared * np.median(variance[good])
             changes[window.name] = np.where(line**2 > SIGNIFICANT**2 * noise, line, 0.0)
@@ -382,7 +409,7 @@ def measure_choices(
 
 
 def _robust_line(x: FloatArray, values: FloatArray, variance: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Height at x = 1 and at x = 0 of a line through most of the values, and its covariance by how they scatter.
+    """Height at 1 and at 0 of a line through most of the values, and its covariance by how they scatter.
 
     Huber's estimate: Ann. Math. Stat. 35, 73 (1964), doi 10.1214/aoms/1177703732.
     """
@@ -397,8 +424,8 @@ def _robust_line(x: FloatArray, values: FloatArray, variance: FloatArray) -> tup
     return line, np.asarray(inverse * scale**2, dtype=float)
 
 
-def systematic_of(changes: dict[str, FloatArray], x: FloatArray) -> FloatArray:
-    """Variance of x from the part of the spectra that it is taken from: the squares of all changes, shape (S,)."""
-    inside = np.clip(x, 0.0, 1.0)
+def systematic_of(changes: dict[str, FloatArray], fraction: FloatArray) -> FloatArray:
+    """Variance of a fraction from the part of the spectra it is taken from: the squares of all changes, shape (S,)."""
+    inside = np.clip(fraction, 0.0, 1.0)
     lines = np.array([np.zeros(2), *(np.nan_to_num(change) for change in changes.values())])
     return np.sum((np.outer(inside, lines[:, 0]) + np.outer(1.0 - inside, lines[:, 1])) ** 2, axis=1)

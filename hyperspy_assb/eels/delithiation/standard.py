@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
+from scipy import fft, stats
 
 from hyperspy_assb import reference
-from hyperspy_assb.eels.delithiation.mixture import PRIOR, MixtureModel, PhaseSpectra, count_iron, refine_spectra
+from hyperspy_assb.eels.delithiation.end_members import (
+    SIGNATURE_NAMES,
+    SIGNATURES,
+    VACUUM_NAME,
+    counting_edge,
+    end_members,
+    methods_of,
+    shared_shapes,
+)
+from hyperspy_assb.eels.delithiation.mixture import PRIOR, MixtureModel, PhaseSpectra, count_hosts, refine_spectra
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.scattering.joint_model import Features, fit_pure_spectra
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
+from hyperspy_assb.eels.scattering.spikes import contrast, fill_spikes
+from hyperspy_assb.eels.zero_loss.peak_search import SEARCH_RANGE, estimate_noise, search
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, FitResult, SolverOptions, fit_spectra
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.reference import Electrode
 
-OLIVINE = ("LiFePO4", "FePO4")
-SIGNATURES = {"valence": "FePO4ValenceBand", "lithium": "Li_K"}
-"""The parameter of the joint fit that tells x, for each method."""
 DISTINCT = 3.0
 """Standard errors by which the end members must differ in a parameter that is to tell x."""
-LEAST_OLIVINE = 0.1
-"""Share of the olivines in t/lambda below which a pixel gets no x: what lies above them would decide it."""
+LEAST_ELECTRODE = 0.1
+"""Share of the electrode in t/lambda below which a pixel gets no x: what lies above it would decide it."""
 DETECTED = 3.0
-"""Standard errors above nothing from which Fe counts as found."""
+"""Standard errors above nothing from which the host counts as found."""
 FEWEST_PURE = 3
 """Pure pixels that a phase needs."""
 VACUUM = 0.02
@@ -37,9 +46,9 @@ SHARES = (1.0, 0.5, 0.25)
 """Of a change of the spectra, tried in turn until the pure pixels are fitted better."""
 GAIN = 3e-3
 """Of the reduced deviance, below which a change is not worth another."""
-IRON_UNCERTAINTY = 0.02
-"""Of the Fe atoms per t/lambda in one olivine over those in the other, by the sum rule: losses of valence electrons
-beyond :data:`.mixture.VALENCE_END`, of the core below it, and at surfaces."""
+HOST_UNCERTAINTY = 0.02
+"""Of the formula units per t/lambda in one end member over those in the other, by the sum rule: losses of valence
+electrons beyond :data:`.mixture.VALENCE_END`, of the core below it, and at surfaces."""
 TOLERANCE = 1e-4
 
 
@@ -53,7 +62,7 @@ class Calibration:
     Parameters
     ----------
     phases
-        Names of the R phases, the olivines first.
+        Names of the R phases, the lithiated and the delithiated end member first.
     slope, offset
         Shape (R, K).
     covariance
@@ -62,8 +71,12 @@ class Calibration:
         Variance of each parameter at t/lambda = 1 beyond counting, from the scatter of the pure pixels, shape (K,).
     n_pixels
         Pure pixels used for each phase, shape (R,).
-    iron
-        Fe atoms per t/lambda in LiFePO4 and in FePO4, in a unit that both share, shape (2,).
+    hosts
+        Formula units of the host per t/lambda in both end members, in a unit that both share, shape (2,).
+    electrode
+        Whose end members they are.
+    counted_by
+        The edge that counts formula units where nothing is known of other phases; empty: all parameters together.
     """
 
     phases: tuple[str, ...]
@@ -72,7 +85,9 @@ class Calibration:
     covariance: FloatArray
     model_variance: FloatArray
     n_pixels: NDArray[np.int_]
-    iron: FloatArray
+    hosts: FloatArray
+    electrode: Electrode
+    counted_by: str
 
     def per_thickness(self, t_over_lambda: FloatArray) -> FloatArray:
         """What each phase adds per t/lambda to a column of given t/lambda, shape (S, R, K)."""
@@ -86,27 +101,42 @@ class Calibration:
     def check_contrast(self, names: tuple[str, ...], method: str) -> None:
         """Raise ValueError if the end members cannot be told apart at any thickness, or are exchanged.
 
-        By the signature of a method, or, for one that takes the whole spectrum, by any: spectra that differ in neither
-        are not those of LiFePO4 and FePO4, whatever else tells them apart.
+        By the signature of a method, or, for one that takes the whole spectrum, by any that the electrode has: spectra
+        that differ in none of them are not those of its end members, whatever else tells them apart. Where it has no
+        signature, any parameter of the joint fit may tell them apart, and nothing shows that they are exchanged.
         """
-        contrast = {name: self._contrast(names.index(name)) for name in SIGNATURES.values()}
-        # FePO4 has the 5 eV band, LiFePO4 the lithium.
-        right = (contrast["FePO4ValenceBand"][0] <= -DISTINCT, contrast["Li_K"][1] >= DISTINCT)
-        wrong = (contrast["FePO4ValenceBand"][1] >= DISTINCT, contrast["Li_K"][0] <= -DISTINCT)
-        if any(wrong) and not any(right):
-            raise ValueError(
-                "The references of LiFePO4 and FePO4 look exchanged: that of LiFePO4 has more of the 5 eV band, or "
-                "less Li K."
+        lithiated, delithiated = end_members(self.electrode)
+        own = [m for m in methods_of(self.electrode) if m in SIGNATURES]
+        # In favour of what must be: the delithiated member has the 5 eV band, the lithiated one the lithium.
+        favour = {}
+        for name in own:
+            low, high = self._contrast(names.index(SIGNATURES[name]))
+            favour[name] = (-high, -low) if name == "valence" else (low, high)
+        right = any(high >= DISTINCT for _, high in favour.values())
+        if not right and any(low <= -DISTINCT for low, _ in favour.values()):
+            signs = {"valence": "more of the 5 eV band", "lithium": "less Li K"}
+            raise AssbValueError(
+                f"The references of {lithiated} and {delithiated} look exchanged: that of {lithiated} has "
+                f"{' or '.join(signs[name] for name in own)}."
             )
-        asked = [SIGNATURES[method]] if method in SIGNATURES else list(SIGNATURES.values())
-        if not any(max(-contrast[name][0], contrast[name][1]) >= DISTINCT for name in asked):
-            raise ValueError(
-                f"The references do not differ in {' or '.join(asked)} by more than three standard errors: "
-                "check that they are pure LiFePO4 and FePO4, and that the spectra hold Fe and Li at all."
+        asked = [method] if method in own else own
+        if asked:
+            differ = any(favour[name][1] >= DISTINCT for name in asked)
+            what = " or ".join(SIGNATURE_NAMES[name] for name in asked)
+        else:
+            # Of many parameters, one is far from nothing more often.
+            needed = float(stats.norm.isf(stats.norm.sf(DISTINCT) / len(names)))
+            differ = any(max(-low, high) >= needed for low, high in map(self._contrast, range(len(names))))
+            what = "any part of the spectrum"
+        if not differ:
+            ions = f"{self.electrode.ion} and the host" if asked else "the electrode"
+            raise AssbValueError(
+                f"The references do not differ in {what} by more than three standard errors: check that they are pure "
+                f"{lithiated} and {delithiated}, and that the spectra hold {ions} at all."
             )
 
     def _contrast(self, key: int) -> tuple[float, float]:
-        """Least and largest difference of LiFePO4 and FePO4 in a parameter, over thickness, in standard errors."""
+        """Least and largest difference of the end members in a parameter, over thickness, in standard errors."""
         thickness = np.linspace(0.2, 1.5, 14)  # where the pure pixels lie, the difference is known best
         ends = self.per_thickness(thickness)[:, :2, key]
         error = np.sqrt(self.variance(thickness, key)[:, :2].sum(axis=1))
@@ -141,10 +171,16 @@ class Standard:
     channels, fitted_channels
         Number of channels, and how many of them, from the first, are fitted.
     scatter
-        Variance of x beyond counting, of single pure pixels of LiFePO4 and of FePO4, at some thicknesses evenly over
-        those of the pure pixels, shape (2, N).
+        Variance of the fraction beyond counting, of single pure pixels of both end members, at some thicknesses evenly
+        over those of the pure pixels, shape (2, N).
+    contrast
+        How far channels stand out from their neighbours where nothing has struck them, shape (E,); see
+        :func:`hyperspy_assb.eels.scattering.spikes.contrast`.
     misfit
         Reduced deviance of pure pixels less 1, for each electron.
+    noise_scale, residual_misfit
+        What the linear parameters of pure pixels scatter beyond a column of the phases: variance over that of the
+        detector, and a covariance at t/lambda = 1, shape (K, K); see :func:`.unexplained.measure_misfit`.
     """
 
     elements: tuple[str, ...]
@@ -161,61 +197,27 @@ class Standard:
     channels: int
     fitted_channels: int
     scatter: FloatArray
+    contrast: FloatArray
     misfit: float
+    noise_scale: float
+    residual_misfit: FloatArray
 
-    def as_dictionary(self) -> dict[str, Any]:
-        """Plain values, for metadata."""
-        kept = ("covariance", "noise", "zero_loss", "dispersion", "offset", "channels", "fitted_channels", "scatter")
-        plain = {name: getattr(self, name) for name in kept}
-        calibration = {f.name: getattr(self.calibration, f.name) for f in fields(self.calibration)}
-        return plain | {
-            "misfit": self.misfit,
-            "elements": list(self.elements),
-            "shapes": [[component, name, value] for (component, name), value in self.shapes.items()],
-            "names": list(self.names),
-            "columns": self.columns.view(float),
-            "calibration": calibration | {"phases": list(self.calibration.phases)},
-            "spectra": {
-                "phases": list(self.spectra.phases),
-                "parts": self.spectra.parts.view(float),
-                "length": self.spectra.length,
-                "thickness": list(self.spectra.thickness),
-            },
-        }
+    def fill_spikes(
+        self, counts: NDArray[np.generic], detector: Detector
+    ) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+        """Spectra of the same energy axis without spikes, and which had any; see :func:`.spikes.fill_spikes`."""
+        return fill_spikes(counts, self.contrast, float(self.zero_loss[2]) / self.dispersion, detector)
 
-    @classmethod
-    def from_dictionary(cls, plain: Mapping[str, Any]) -> Standard:
-        """The inverse of :meth:`as_dictionary`."""
-        calibration = {name: np.asarray(value) for name, value in plain["calibration"].items() if name != "phases"}
-        spectra = plain["spectra"]
-        low, high = (float(value) for value in spectra["thickness"])
-        return cls(
-            elements=tuple(plain["elements"]),
-            shapes={(component, name): float(value) for component, name, value in plain["shapes"]},
-            names=tuple(plain["names"]),
-            columns=np.ascontiguousarray(plain["columns"]).view(complex),
-            calibration=Calibration(phases=tuple(plain["calibration"]["phases"]), **calibration),
-            spectra=PhaseSpectra(
-                tuple(spectra["phases"]),
-                np.ascontiguousarray(spectra["parts"]).view(complex),
-                int(spectra["length"]),
-                (low, high),
-            ),
-            covariance=np.asarray(plain["covariance"]),
-            noise=np.asarray(plain["noise"]),
-            zero_loss=np.asarray(plain["zero_loss"]),
-            dispersion=float(plain["dispersion"]),
-            offset=float(plain["offset"]),
-            channels=int(plain["channels"]),
-            fitted_channels=int(plain["fitted_channels"]),
-            scatter=np.asarray(plain["scatter"]),
-            misfit=float(plain["misfit"]),
-        )
+    @property
+    def electrode(self) -> Electrode:
+        """Whose end members the first two phases are."""
+        return self.calibration.electrode
 
 
 def build_standard(
     pure: LowLossMap,
     masks: Mapping[str, NDArray[np.bool_]],
+    electrode: Electrode,
     elements: tuple[str, ...],
     *,
     method: str = "combined",
@@ -231,6 +233,8 @@ def build_standard(
         Pure spectra on one navigation axis, in memory.
     masks
         Which of them are of each phase, or of vacuum, shape (S,) each.
+    electrode
+        The electrode; its end members are among the phases.
     elements
         Elements whose edges are fitted.
     method
@@ -246,15 +250,18 @@ def build_standard(
     Raises
     ------
     ValueError
-        If an olivine is missing, a phase has too few fitted spectra, or the olivines do not differ in what the method
-        looks at.
+        If an end member is missing, a phase has too few fitted spectra, or the end members do not differ in what the
+        method looks at.
     """
-    fit, shapes, distributions = fit_pure_spectra(pure, LowLossOptions(elements=elements), masks)
+    pure, usual = _fill_pure(pure, masks)
+    options = LowLossOptions(elements=elements, valence_band=SIGNATURE_NAMES["valence"] in electrode.signatures)
+    emptied = {electrode.delithiated: ("Li_K",)} if electrode.ions == electrode.ions_removed else {}
+    fit, shapes, distributions = fit_pure_spectra(pure, options, masks, shared=shared_shapes(electrode), absent=emptied)
     features, joint, detector = fit.features, fit.joint, fit.detector
     assert features is not None
     energy, source = joint.model.energy, joint.model.terms[0]
-    masks = {phase: mask for phase, mask in masks.items() if phase != "vacuum"}
-    calibration = calibrate(features, masks, minimum_pixels=minimum_pixels)
+    masks = {phase: mask for phase, mask in masks.items() if phase != VACUUM_NAME}
+    calibration = calibrate(features, masks, electrode, minimum_pixels=minimum_pixels)
     calibration.check_contrast(features.names, method)
     length = fft.next_fast_len(2 * energy.size, real=True)
     columns = fft.rfft(distributions, length)
@@ -294,7 +301,7 @@ def build_standard(
         shapes=shapes,
         names=features.names,
         columns=columns,
-        calibration=replace(calibration, iron=count_iron(known, energy)),
+        calibration=replace(calibration, hosts=count_hosts(known, energy)),
         spectra=known,
         covariance=refined.covariance,
         noise=refined.noise,
@@ -304,13 +311,35 @@ def build_standard(
         channels=pure.energy.size,
         fitted_channels=energy.size,
         scatter=np.zeros((2, 1)),
+        contrast=usual,
         misfit=max(misfit, 0.0),
+        noise_scale=1.0,
+        residual_misfit=np.zeros((len(features.names),) * 2),
     )
     return standard, detector
 
 
+def _fill_pure(pure: LowLossMap, masks: Mapping[str, NDArray[np.bool_]]) -> tuple[LowLossMap, FloatArray]:
+    """Pure spectra without spikes, and how far channels of any phase stand out from their neighbours."""
+    counts = np.asarray(pure.counts, dtype=float)
+    sound = np.isfinite(counts).all(axis=1)
+    gain, read_variance = estimate_noise(counts[sound])
+    detector = Detector(gain, float(np.sqrt(read_variance)))
+    usual = np.max(
+        [contrast(counts[mask & sound], detector) for mask in masks.values() if (mask & sound).any()], axis=0
+    )
+    first, last = np.searchsorted(pure.energy, SEARCH_RANGE)
+    peak, width = search(counts[sound], int(first), int(last), gain, read_variance)
+    fwhm = float(np.median(width[peak >= 0])) if (peak >= 0).any() else 1.0
+    return replace(pure, counts=fill_spikes(counts, usual, fwhm, detector)[0]), usual
+
+
 def calibrate(
-    features: Features, references: Mapping[str, NDArray[np.bool_]], *, minimum_pixels: int = FEWEST_PURE
+    features: Features,
+    references: Mapping[str, NDArray[np.bool_]],
+    electrode: Electrode,
+    *,
+    minimum_pixels: int = FEWEST_PURE,
 ) -> Calibration:
     """Measure what each phase adds on its pure pixels, by a straight line against t/lambda.
 
@@ -319,38 +348,41 @@ def calibrate(
     features
         Parameters of all pixels.
     references
-        Pure pixels of each phase, shape (S,) each. "LiFePO4" and "FePO4" are needed; the others ("LAGP", "carbon") are
-        whatever else lies in the columns.
+        Pure pixels of each phase, shape (S,) each: both end members, and whatever else lies in the columns.
+    electrode
+        The electrode.
     minimum_pixels
         How many fitted pixels a phase needs.
 
     Returns
     -------
     calibration
-        The phases in the order given, the olivines first.
+        The phases in the order given, the end members first.
 
     Raises
     ------
     ValueError
-        If an olivine is missing, or a phase has too few fitted pixels; it is named.
+        If an end member is missing, or a phase has too few fitted pixels; it is named.
 
     Notes
     -----
-    Fe atoms are counted as if both olivines had the same mean free path; see :func:`.mixture.count_iron`.
+    Formula units are counted by their valence electrons, as if these lost as much energy in both end members; see
+    :func:`.mixture.count_hosts`.
 
     The offsets of the phases share their mean, about what a phase adds at t/lambda = 1 or less; each may leave it by
     about a tenth of that (normal priors). Where the pure pixels of a phase are all of one thickness, that decides.
     """
-    missing = [phase for phase in OLIVINE if phase not in references]
+    ends = end_members(electrode)
+    missing = [phase for phase in ends if phase not in references]
     if missing:
-        raise ValueError(f"references must name pure pixels of {' and '.join(missing)}.")
-    phases = (*OLIVINE, *(p for p in references if p not in OLIVINE))
+        raise AssbValueError(f"references must name pure pixels of {' and '.join(missing)}.")
+    phases = (*ends, *(p for p in references if p not in ends))
     fitted = np.isfinite(features.values).all(axis=1) & (features.t_over_lambda > VACUUM)
     members = []
     for phase in phases:
         rows = np.flatnonzero(np.asarray(references[phase], dtype=bool) & fitted)
         if rows.size < minimum_pixels:
-            raise ValueError(
+            raise AssbValueError(
                 f"references[{phase!r}] holds {rows.size} fitted pixels; at least {minimum_pixels} are needed, "
                 "with a zero loss in range."
             )
@@ -398,15 +430,10 @@ def calibrate(
         covariance=covariance,
         model_variance=np.maximum(excess, 0.0),
         n_pixels=np.array([m.size for m in members]),
-        iron=np.array([reference.material(phase).atom_density("Fe") for phase in OLIVINE]),
+        hosts=np.array([1.0 / reference.material(phase).valence_electrons for phase in ends]),
+        electrode=electrode,
+        counted_by=counting_edge(electrode, features.names),
     )
-
-
-def elements_of(phases: Iterable[str]) -> tuple[str, ...]:
-    """Elements whose edges and bands the named phases need, besides those of the olivines."""
-    named = [phase.lower() for phase in phases]
-    lagp = ("Al", "Ge") if any("lagp" in phase for phase in named) else ()
-    return ("Li", "Fe", "P", *lagp, *(("C",) if any("carbon" in phase for phase in named) else ()))
 
 
 def _fit_pure(

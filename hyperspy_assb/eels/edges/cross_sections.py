@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.reference import Edge, edge, oscillator_strength
 
 FloatArray = NDArray[np.float64]
@@ -78,19 +79,19 @@ class ScatteringGeometry:
     def __post_init__(self) -> None:
         for name in ("beam_energy", "convergence_angle", "collection_angle"):
             if not np.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} must be a finite number, not {getattr(self, name)}.")
+                raise AssbValueError(f"{name} must be a finite number, not {getattr(self, name)}.")
         if self.beam_energy > 5000:
-            raise ValueError(f"beam_energy is in keV; {self.beam_energy:g} looks like volts: divide it by 1000.")
+            raise AssbValueError(f"beam_energy is in keV; {self.beam_energy:g} looks like volts: divide it by 1000.")
         if self.beam_energy < 1:
-            raise ValueError(f"beam_energy is in keV and must be at least 1, not {self.beam_energy:g}.")
+            raise AssbValueError(f"beam_energy is in keV and must be at least 1, not {self.beam_energy:g}.")
         if not 0 <= self.convergence_angle <= 500:
-            raise ValueError(f"convergence_angle is in mrad, 0 to 500, not {self.convergence_angle:g}.")
+            raise AssbValueError(f"convergence_angle is in mrad, 0 to 500, not {self.convergence_angle:g}.")
         if self.collection_angle <= 0:
-            raise ValueError(f"collection_angle must be positive, not {self.collection_angle:g} mrad.")
+            raise AssbValueError(f"collection_angle must be positive, not {self.collection_angle:g} mrad.")
         if self.collection_angle < 0.05:
-            raise ValueError(f"collection_angle is in mrad; {self.collection_angle:g} looks like radians.")
+            raise AssbValueError(f"collection_angle is in mrad; {self.collection_angle:g} looks like radians.")
         if self.collection_angle > 1000 * np.pi:
-            raise ValueError(f"collection_angle is in mrad and at most 1000 pi, not {self.collection_angle:g}.")
+            raise AssbValueError(f"collection_angle is in mrad and at most 1000 pi, not {self.collection_angle:g}.")
 
     @property
     def gamma(self) -> float:
@@ -282,7 +283,7 @@ def differential_cross_section(
     found = edge(element, shell)
     energy = np.asarray(energy, dtype=np.float64)
     if energy.ndim != 1:
-        raise ValueError(f"energy must have one dimension, not {energy.ndim}.")
+        raise AssbValueError(f"energy must have one dimension, not {energy.ndim}.")
     onset = found.onset_energy if onset_energy is None else float(onset_energy)
     result = np.zeros(energy.size)
     above = (energy >= onset) & (energy > 0) & (energy < geometry.beam_energy * 1e3)
@@ -320,7 +321,7 @@ def integrated_cross_section(element: str, shell: str, window: float, geometry: 
         If the tables do not have this edge.
     """
     if not window > 0:
-        raise ValueError(f"window must be positive, not {window:g} eV.")
+        raise AssbValueError(f"window must be positive, not {window:g} eV.")
     # Gauss-Legendre in 256 parts that widen as the table does, so the steps and maxima near the onset are resolved.
     nodes, weights = np.polynomial.legendre.leggauss(4)
     edges_ = TABLE_SCALE * np.expm1(np.linspace(0, np.log1p(window / TABLE_SCALE), 257))

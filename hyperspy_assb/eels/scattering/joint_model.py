@@ -16,6 +16,7 @@ from hyperspy_assb.eels.scattering.low_loss_components import Component, LowLoss
 from hyperspy_assb.eels.zero_loss.position import find_centre
 from hyperspy_assb.eels.zero_loss.recorded_noise import FAR, FEWEST_DARK, estimate_detector
 from hyperspy_assb.eels.zero_loss.starting_values import ZeroLossStart, start_zero_loss, sum_aligned
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.map_fit import fit_map
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, FitResult, SolverOptions, fit_spectra
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
@@ -27,12 +28,14 @@ _TAILS = ((0.1, 0.05, 5.0), (0.02, 0.2, 10.0), (0.5, 0.001, 10.0))
 """Lorentzian share, share of the tails and their length in eV that fits start from: several look good nearby."""
 _PLASMON = (("VolumePlasmon", "plasmon_energy"), ("VolumePlasmon", "fwhm"))
 Shapes = dict[tuple[str, str], float]
-SHAPES: dict[str, dict[str, tuple[str, ...]]] = {
-    "vacuum": {"ZeroLossPeak": INSTRUMENT},
+PhaseShapes = Mapping[str, Mapping[str, tuple[str, ...]]]
+"""Positions and widths that all pixels share, by component, under the phase on which they are fitted."""
+OLIVINE_SHAPES: PhaseShapes = {
     "FePO4": {"FePO4ValenceBand": ("centre", "fwhm"), "Fe_M23": ("onset_energy", "onset_width")},
     "LiFePO4": {"Li_K": ("peak_energy", "peak_fwhm", "peak_ratio")},
 }
-"""Positions and widths that all pixels share, by component, under the phase on which they are fitted."""
+OLIVINE_ABSENT: Mapping[str, tuple[str, ...]] = {"FePO4": ("Li_K",)}
+"""Components that a phase does not have."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ class Features:
             If the model that was fitted does not have it.
         """
         if name not in self.names:
-            raise ValueError(
+            raise AssbValueError(
                 f"The fit has no {name}, but only {', '.join(self.names)}: check elements and energy range."
             )
         return self.names.index(name)
@@ -183,7 +186,7 @@ def start_joint_fit(spectra: LowLossMap, options: LowLossOptions) -> JointFit:
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If the beam energy or an angle is unset.
     """
     components, channels = choose_components(spectra.energy, usable_microscope(spectra.microscope), options)
@@ -192,7 +195,7 @@ def start_joint_fit(spectra: LowLossMap, options: LowLossOptions) -> JointFit:
     found = find_centre(counts, energy)
     centre = np.where(np.any(counts, axis=1), np.ravel(found.centre), np.nan)
     if not np.isfinite(centre).any():
-        raise ValueError("No zero-loss peak was found in any spectrum: check the energy range.")
+        raise AssbValueError("No zero-loss peak was found in any spectrum: check the energy range.")
     rough = start_zero_loss(counts, energy, centre)
     detector, level = estimate_detector(counts, energy, centre, rough.fwhm)
     dark = np.sum(energy < float(np.nanmin(centre)) - FAR * rough.fwhm) >= FEWEST_DARK
@@ -290,7 +293,12 @@ def _features_of(joint: JointModel, result: FitResult) -> Features:
 
 
 def fit_pure_spectra(
-    pure: LowLossMap, options: LowLossOptions, masks: Mapping[str, NDArray[np.bool_]]
+    pure: LowLossMap,
+    options: LowLossOptions,
+    masks: Mapping[str, NDArray[np.bool_]],
+    *,
+    shared: PhaseShapes = OLIVINE_SHAPES,
+    absent: Mapping[str, tuple[str, ...]] = OLIVINE_ABSENT,
 ) -> tuple[JointFit, Shapes, FloatArray]:
     """Fit spectra of pure phases, with the positions and widths that all of them share.
 
@@ -302,6 +310,8 @@ def fit_pure_spectra(
         What goes into the model.
     masks
         Which of them are of each phase, or of vacuum, shape (S,) each.
+    shared, absent
+        As for :func:`refine_shapes`.
 
     Returns
     -------
@@ -312,7 +322,9 @@ def fit_pure_spectra(
     """
     started = start_joint_fit(pure, options)
     counts = np.asarray(pure.counts, dtype=float)
-    joint, shapes = refine_shapes(started.joint, (counts, pure.energy), masks, started.detector)
+    joint, shapes = refine_shapes(
+        started.joint, (counts, pure.energy), masks, started.detector, shared=shared, absent=absent
+    )
     fit = fit_joint(replace(started, joint=joint), pure)
     model, wanted = fit.joint.model, fit.joint.amounts & fit.joint.free
     columns = []
@@ -329,10 +341,14 @@ def refine_shapes(
     spectra: tuple[FloatArray, FloatArray],
     masks: Mapping[str, NDArray[np.bool_]],
     detector: Detector,
+    *,
+    shared: PhaseShapes = OLIVINE_SHAPES,
+    absent: Mapping[str, tuple[str, ...]] = OLIVINE_ABSENT,
 ) -> tuple[JointModel, Shapes]:
     """Fit positions and widths that all pixels share on the summed spectra of pure pixels, and fix them there.
 
-    FePO4 comes before LiFePO4, and without Li, so that the shape of Fe M2,3 is known before Li K is fitted above it.
+    Vacuum comes first, then the phases in their order: FePO4 before LiFePO4, and without Li, so that the shape of
+    Fe M2,3 is known before Li K is fitted above it.
 
     Parameters
     ----------
@@ -341,9 +357,13 @@ def refine_shapes(
     spectra
         Counts, shape (S, E), and energy in eV, shape (E,), of all channels.
     masks
-        Pure pixels of the phases in :data:`SHAPES`, as far as there are any: boolean arrays on the navigation axes.
+        Pure pixels of vacuum and of the phases, as far as there are any: boolean arrays on the navigation axes.
     detector
         Gain and read noise.
+    shared
+        What is fitted on which phase.
+    absent
+        Components that a phase does not have.
 
     Returns
     -------
@@ -355,9 +375,9 @@ def refine_shapes(
     names = {component for component, _ in joint.names}
     columns = joint.columns
     shapes: Shapes = {}
-    for phase, wanted in SHAPES.items():
-        shared = {component: parameters for component, parameters in wanted.items() if component in names}
-        if phase not in masks or not shared:
+    for phase, wanted in {"vacuum": {"ZeroLossPeak": INSTRUMENT}, **shared}.items():
+        fitted = {component: parameters for component, parameters in wanted.items() if component in names}
+        if phase not in masks or not fitted:
             continue
         rows = np.flatnonzero(np.ravel(masks[phase]))
         total = sum_aligned(counts[rows], joint.values[rows, columns["ZeroLossPeak", "centre"]], energy)
@@ -366,9 +386,9 @@ def refine_shapes(
         for name, k in columns.items():
             if name == ("ZeroLossPeak", "intensity") or name[0] == "DarkLevel":
                 start[k] *= rows.size
-            free[k] |= name[1] in shared.get(name[0], ())
-            absent = (phase == "FePO4" and name[0] == "Li_K") or (phase == "vacuum" and name[0] != "ZeroLossPeak")
-            if absent and free[k]:
+            free[k] |= name[1] in fitted.get(name[0], ())
+            nothing = name[0] in absent.get(phase, ()) or (phase == "vacuum" and name[0] != "ZeroLossPeak")
+            if nothing and free[k]:
                 free[k], start[k] = False, 0.0
         result = fit_spectra(
             total[np.newaxis, : joint.mask.size],
@@ -378,7 +398,7 @@ def refine_shapes(
         )
         if not result.usable[0]:
             continue
-        for component, parameters in shared.items():
+        for component, parameters in fitted.items():
             own = [columns[component, name] for name in parameters]
             found = result.values[0, own]
             # A maximum of no height has no place worth keeping; a zero loss without Lorentzian or tails is one.

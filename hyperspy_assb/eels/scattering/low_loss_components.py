@@ -14,6 +14,7 @@ from hyperspy_assb.eels import lineshapes
 from hyperspy_assb.eels.edges.cross_sections import ScatteringGeometry
 from hyperspy_assb.eels.edges.edge_terms import EDGES, FIXED_AT_FIRST, edge_name, edge_term
 from hyperspy_assb.eels.microscope import MicroscopeParameters
+from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, LineShape, Term
 
 ELEMENTS = ("Li", "Fe", "P", "O")
@@ -53,7 +54,7 @@ class LowLossOptions:
 
     def __post_init__(self) -> None:
         if self.valence not in ("continuum", "plasmon"):
-            raise ValueError(f'valence must be "continuum" or "plasmon", not {self.valence!r}.')
+            raise AssbValueError(f'valence must be "continuum" or "plasmon", not {self.valence!r}.')
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def choose_components(
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If the beam energy or an angle is unset, so that areal densities are only relative.
     """
     last = float(energy[-1])
@@ -126,7 +127,7 @@ def choose_components(
             f"{', '.join(microscope.missing)} unset: cross-sections are for "
             + ", ".join(f"{k} {known[k]:g}" for k in microscope.missing)
             + " (keV, mrad), so areal densities are relative. Ratios calibrated on reference pixels do not need them.",
-            UserWarning,
+            AssbWarning,
             stacklevel=4,
         )
     channels = energy.size if end >= last else int(np.argmin(np.abs(energy - end))) + 1

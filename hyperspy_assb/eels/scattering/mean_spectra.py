@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 
@@ -73,7 +74,7 @@ def mean_spectrum(
     """
     use = np.isfinite(zero_loss) & (t_over_lambda > 0.0) & np.isfinite(counts).all(axis=1)
     if not use.any():
-        raise ValueError(
+        raise AssbValueError(
             f"None of the {use.size} spectra has a zero loss and a t/lambda above 0: choose a region with material."
         )
     counts, thickness = counts[use], t_over_lambda[use]
@@ -82,7 +83,7 @@ def mean_spectrum(
     first, last = moved.min(), moved.max()
     size = counts.shape[1] - (last - first)
     if size < 2:
-        raise ValueError(f"The zero loss moves by {(last - first) * step:g} eV: no channel is in all spectra.")
+        raise AssbValueError(f"The zero loss moves by {(last - first) * step:g} eV: no channel is in all spectra.")
     rows = np.arange(counts.shape[0])[:, np.newaxis]
     aligned = counts[rows, np.arange(size) + (moved - first)[:, np.newaxis]]
     centre = float(np.mean(zero_loss[use] - moved * step))
@@ -128,7 +129,7 @@ def spectrum_difference(after: MeanSpectrum, before: MeanSpectrum) -> MeanSpectr
     """
     shared = (before.energy >= after.energy[0]) & (before.energy <= after.energy[-1])
     if not shared.any():
-        raise ValueError(
+        raise AssbValueError(
             f"The spectra have no energies in common: {before.energy[0]:g} to {before.energy[-1]:g} eV before, "
             f"{after.energy[0]:g} to {after.energy[-1]:g} eV after."
         )

@@ -20,6 +20,7 @@ from scipy.interpolate import CubicSpline
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.zero_loss import tail
 from hyperspy_assb.eels.zero_loss.position import estimate_centre
+from hyperspy_assb.errors import AssbValueError
 
 FloatArray = NDArray[np.float64]
 Counts = NDArray[np.floating]
@@ -201,12 +202,12 @@ def fit_zero_loss_shape(
     use = order[(loss[order] >= low) & (loss[order] <= max(tail.LOSS_SIDE * fwhm, 3 * grid.step))]
     area = float(total[np.abs(loss) <= fwhm].sum())
     if not area > 0 or use.size < 6:
-        raise ValueError(_NO_PEAK)
+        raise AssbValueError(_NO_PEAK)
     theta = tail.start(area, fwhm)
     rule = np.polynomial.legendre.leggauss(8)
     _, converged = tail.fit_tail(total[use], loss[use], grid.step, theta, gain, max(read_variance, 1e-9 * area), rule)
     if not converged:
-        raise ValueError(_NO_PEAK)
+        raise AssbValueError(_NO_PEAK)
     fitted, _ = tail.evaluate(loss, grid.step, theta, rule)
     values = np.maximum(fitted, 0.0)
     # The measured top: no line shape has the exact form of the peak, and its area is that of the zero loss.
@@ -239,17 +240,17 @@ def measured_zero_loss_shape(reference: ArrayLike, energy: ArrayLike, grid: Grid
     """
     counts, axis = np.asarray(reference, dtype=np.float64), np.asarray(energy, dtype=np.float64)
     if counts.ndim != 1:
-        raise ValueError(f"zero_loss must be one spectrum, not an array of shape {counts.shape}: sum its pixels.")
+        raise AssbValueError(f"zero_loss must be one spectrum, not an array of shape {counts.shape}: sum its pixels.")
     checks.check_energy_axis(axis, name="energy axis of zero_loss")
     checks.check_counts(counts, axis, name="zero_loss")
     step = float((axis[-1] - axis[0]) / (axis.size - 1))
     if abs(step / grid.step - 1) > 1e-3:
-        raise ValueError(
+        raise AssbValueError(
             f"The channels of zero_loss are {step:g} eV wide, those of the signal {grid.step:g} eV: record both alike."
         )
     known = estimate_centre(counts, axis, gain=None)
     if not np.isfinite(known.centre):
-        raise ValueError("zero_loss has no peak: it must be a spectrum recorded in vacuum.")
+        raise AssbValueError("zero_loss has no peak: it must be a spectrum recorded in vacuum.")
     if axis.size > grid.size // 2:
         # A long reference holds nothing but noise far from its peak.
         near = np.abs(axis - float(known.centre)) <= 0.24 * grid.size * grid.step

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 SEARCH_RANGE = (-25.0, 25.0)
-"""Energies in eV between which the zero loss is sought: axes that nobody calibrated are off by 10 eV and more."""
+"""Energies in eV between which the zero-loss peak is sought: axes that nobody calibrated are off by 10 eV and more."""
 FWHM_OF_SIGMA = 2.3548200450309493
 """Full width at half maximum of a Gaussian over its standard deviation."""
 # A peak of sigma 0.5 channel holds 4.4 times the counts of the next channel; more than 5 times is an X-ray.
@@ -18,7 +18,7 @@ _SPIKE_RATIO = 5.0
 _PAIR_RATIO = 25.0
 # Counts (over the gain) that the smoothing collects, so that the maximum stands out of the noise.
 _WANTED_COUNTS = 300.0
-# A peak at lower energy than the tallest one is the zero loss if it has at least this share of its height.
+# A peak at lower energy than the tallest one is the zero-loss peak if it has at least this share of its height.
 _SHARE_OF_TALLEST = 0.25
 # In standard deviations.
 _SIGNIFICANCE = 5.0
@@ -89,7 +89,7 @@ def _search_pixel(
     tallest = smooth[peak]
     if tallest <= 0:
         return -1, 0.0
-    # The zero loss is the first peak, not the tallest: in thick parts a plasmon may be taller.
+    # The zero-loss peak is the first peak, not the tallest: in thick parts a plasmon may be taller.
     valley = tallest
     candidate = peak
     for k in range(peak - 1, first, -1):
@@ -174,7 +174,7 @@ def search(counts: FloatArray, first: int, last: int, gain: float, read: float) 
     found = peak >= 0
     if found.sum() < 3:
         return peak, width
-    # The width of the zero loss hardly changes over an image: what is far narrower is a shower of X-rays.
+    # The width of the zero-loss peak hardly changes over an image: what is far narrower is a shower of X-rays.
     usual = float(np.median(width[found]))
     doubtful = np.flatnonzero(found & (width < 0.5 * usual))
     if doubtful.size:

@@ -15,6 +15,7 @@ from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.zero_loss import peak_shape as peak_model
 from hyperspy_assb.eels.zero_loss.peak_search import FWHM_OF_SIGMA, SEARCH_RANGE, estimate_noise, find_spikes, search
 from hyperspy_assb.eels.zero_loss.peak_shape import PeakShape
+from hyperspy_assb.errors import AssbValueError
 
 FloatArray = NDArray[np.float64]
 
@@ -26,9 +27,10 @@ _SHAPE_PIXELS = 256
 
 
 CHANNELS_PER_WIDTH = 3.6
-"""Channels for each full width of the zero loss that are enough: its Fourier transform is below 1e-4 at what is lost.
+"""Channels for each full width of the zero-loss peak that are enough: at what is lost, its Fourier transform is below
+1e-4.
 
-Frequencies that the zero loss does not pass cannot be measured, and single scattering learnt from them is noise."""
+Frequencies that the peak does not pass cannot be measured, and single scattering learnt from them is noise."""
 
 
 class ZeroLossStatus(IntEnum):
@@ -161,12 +163,12 @@ def find_centre(
     first = int(np.searchsorted(axis, search_range[0]))
     last = int(np.searchsorted(axis, search_range[1], side="right"))
     if last - first < 3:
-        raise ValueError(
-            f"There is no zero loss in range: the energy axis, {axis[0]:g} to {axis[-1]:g} eV, has no channels "
+        raise AssbValueError(
+            f"There is no zero-loss peak in range: the energy axis, {axis[0]:g} to {axis[-1]:g} eV, has no channels "
             f"between {search_range[0]:g} and {search_range[1]:g} eV (search_range)."
         )
     if gain is not None and not gain > 0:
-        raise ValueError(f"gain is {gain}: it must be positive.")
+        raise AssbValueError(f"gain is {gain}: it must be positive.")
     # For the search alone: the fit tells the gain better, from the scatter around the peak itself.
     rough = estimate_noise(data) if gain is None else (float(gain), float(read_variance))
     noise = (rough[0], float(read_variance))
@@ -191,7 +193,7 @@ def find_centre(
 
 
 def channels_together(counts: ArrayLike, energy: ArrayLike) -> int:
-    """How many channels to add up, so that :data:`CHANNELS_PER_WIDTH` or more lie in the width of the zero loss."""
+    """How many channels to add up, so that :data:`CHANNELS_PER_WIDTH` or more lie in the width of the peak."""
     axis = np.asarray(energy, dtype=np.float64)
     width = find_centre(counts, axis).fwhm
     known = width[np.isfinite(width)]

@@ -12,8 +12,8 @@ from hyperspy_assb.fitting.solver.spectra_fit import Detector
 FloatArray = NDArray[np.float64]
 
 SMOOTH, FAR, FEWEST_DARK = 4.0, 10.0, 8
-"""Full widths from the zero loss beyond which spectra are smooth, and before it beyond which there are no electrons;
-channels that tell the dark level."""
+"""Full widths from the zero-loss peak beyond which spectra are smooth, and before it beyond which there are no
+electrons; channels that tell the dark level."""
 _SAMPLE = 300
 """Spectra that tell gain and read noise."""
 _FEWEST_SMOOTH = 50
@@ -40,13 +40,13 @@ def estimate_detector(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, 
     centre
         Zero-loss position in eV, shape (S,).
     fwhm
-        Width of the zero loss in eV.
+        Width of the zero-loss peak in eV.
 
     Returns
     -------
     detector, dark_level
-        Gain, read noise, and the mean of the channels far before the zero loss, in counts per channel (0 where there
-        are fewer than 8).
+        Gain, read noise, and the mean of the channels far before the zero-loss peak, in counts per channel (0 where
+        there are fewer than 8).
     """
     counts = np.asarray(counts, dtype=float)
     mean = (counts[:, :-2] + counts[:, 1:-1] + counts[:, 2:]) / 3.0
@@ -79,7 +79,7 @@ def detector_of(spectra: LowLossMap, fwhm: float) -> Detector:
     spectra
         Low-loss spectra.
     fwhm
-        Width of the zero loss in eV.
+        Width of the zero-loss peak in eV.
     """
     if spectra.detector is not None:
         return spectra.detector

@@ -14,6 +14,7 @@ from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.zero_loss import tail
 from hyperspy_assb.eels.zero_loss.peak_shape import PeakShape
 from hyperspy_assb.eels.zero_loss.position import ZeroLossEstimate, ZeroLossStatus, estimate_centre
+from hyperspy_assb.errors import AssbValueError
 
 FloatArray = NDArray[np.float64]
 RemovalMethod = Literal["fit", "mirror", "reference"]
@@ -30,7 +31,7 @@ class ZeroLossRemoval:
     Parameters
     ----------
     spectrum
-        Counts minus the zero loss, shape (..., E); NaN in pixels without a zero loss.
+        Counts minus the zero-loss peak, shape (..., E); NaN in pixels without a zero-loss peak.
     variance
         Its variance, shape (..., E): counting noise, and the error of what was subtracted.
     covariance
@@ -144,9 +145,9 @@ def check_arguments(method: str, reference: object) -> None:
         If one of the two is wrong.
     """
     if method not in METHODS:
-        raise ValueError(f"method is {method!r}: it must be one of {', '.join(map(repr, METHODS))}.")
+        raise AssbValueError(f"method is {method!r}: it must be one of {', '.join(map(repr, METHODS))}.")
     if (method == "reference") != (reference is not None):
-        raise ValueError(
+        raise AssbValueError(
             "method='reference' needs reference=, a spectrum recorded in vacuum."
             if reference is None
             else f"reference= is not used by method={method!r}: give method='reference', or leave it out."
@@ -155,7 +156,7 @@ def check_arguments(method: str, reference: object) -> None:
 
 @dataclass(frozen=True)
 class _Pixels:
-    """The pixels that have a zero loss: counts and variance (P, E), the rest (P,)."""
+    """The pixels that have a zero-loss peak: counts and variance (P, E), the rest (P,)."""
 
     energy: FloatArray
     counts: FloatArray
@@ -251,7 +252,7 @@ def _remove_by_reference(
     pixels: _Pixels, reference: FloatArray, reference_energy: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     if reference.ndim != 1:
-        raise ValueError(
+        raise AssbValueError(
             f"The reference must be one spectrum, not an array of shape {reference.shape}: sum its pixels."
         )
     checks.check_energy_axis(reference_energy, name="energy axis of the reference")
@@ -259,12 +260,12 @@ def _remove_by_reference(
     scale = pixels.scale
     step = float((reference_energy[-1] - reference_energy[0]) / (reference_energy.size - 1))
     if abs(step / scale - 1) > 1e-3:
-        raise ValueError(
+        raise AssbValueError(
             f"The channels of the reference are {step:g} eV wide, those of the signal {scale:g} eV: record both alike."
         )
     known = estimate_centre(reference, reference_energy, gain=None)
     if not np.isfinite(known.centre):
-        raise ValueError("The reference has no zero-loss peak: it must be a spectrum recorded in vacuum.")
+        raise AssbValueError("The reference has no zero-loss peak: it must be a spectrum recorded in vacuum.")
     # The running sum is interpolated, not the counts: what is shifted is the expectation, and no electron is lost.
     edges = np.append(reference_energy - 0.5 * step, reference_energy[-1] + 0.5 * step)
     running = PchipInterpolator(edges, np.append(0.0, np.cumsum(reference)))

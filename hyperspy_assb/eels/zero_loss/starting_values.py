@@ -1,4 +1,4 @@
-"""Area and width of the zero loss before it is fitted, and spectra aligned by it."""
+"""Area and width of the zero-loss peak before it is fitted, and spectra aligned by it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray = NDArray[np.float64]
 
 _AREA_WIDTHS = 1.5
-"""Full widths on either side within which counts are those of the zero loss."""
+"""Full widths on either side within which counts are those of the zero-loss peak."""
 _LEAST_THICKNESS = 1e-3
-"""t/lambda that a fit starts from where there seems to be less."""
+"""t/λ that a fit starts from where there seems to be less."""
 
 
 @dataclass(frozen=True)
 class ZeroLossStart:
-    """What is known of the zero loss before a fit.
+    """What is known of the zero-loss peak before a fit.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class ZeroLossStart:
     fwhm
         Full width at half maximum in eV, of the typical spectrum.
     t_over_lambda
-        Logarithm of all counts over those of the zero loss, shape (S,).
+        Logarithm of all counts over those of the zero-loss peak, shape (S,).
     """
 
     intensity: FloatArray
@@ -38,7 +38,7 @@ class ZeroLossStart:
 
 
 def start_zero_loss(counts: ArrayLike, energy: FloatArray, centre: FloatArray, *, level: float = 0.0) -> ZeroLossStart:
-    """Area and width of the zero loss, from its position.
+    """Area and width of the zero-loss peak, from its position.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def sum_aligned(counts: ArrayLike, centre: ArrayLike, energy: FloatArray) -> Flo
     Returns
     -------
     total
-        Counts with the zero loss within half a channel of the median position, shape (E,). Channels that a shift
+        Counts with the zero-loss peak within half a channel of the median position, shape (E,). Channels that a shift
         leaves empty in some spectra are scaled up for them.
     """
     counts, centre = np.asarray(counts), np.asarray(centre, dtype=float)

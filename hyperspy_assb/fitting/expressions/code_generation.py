@@ -13,6 +13,7 @@ from typing import Any
 import sympy
 from sympy.printing.pycode import PythonCodePrinter
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.expressions.parsing import Reader, jointly_linear, parse
 
 _MATH = ("sin", "cos", "tan", "asin", "acos", "atan2", "sinh", "cosh", "asinh", "acosh", "atanh", "gamma")
@@ -175,7 +176,7 @@ def kernel_source(expression: str, parameters: tuple[str, ...]) -> str:
     parsed = parse(expression)
     unknown = {symbol.name for symbol in parsed.free_symbols} - ({"x", *parameters} - {"y"})
     if unknown:
-        raise ValueError(f"{sorted(unknown)} of the expression {expression!r} is neither x nor among {parameters}.")
+        raise AssbValueError(f"{sorted(unknown)} of the expression {expression!r} is neither x nor among {parameters}.")
     x = sympy.Symbol("x", real=True)
     # A prefix, since a parameter may have the name of a Python keyword or of a variable of the kernel.
     symbols = [sympy.Symbol(f"p_{name}", real=True) for name in parameters]

@@ -8,6 +8,8 @@ from typing import Any
 import sympy
 from sympy.core.function import AppliedUndef
 
+from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError
+
 # Functions that numba or :mod:`~hyperspy_assb.fitting.spectra.special_functions` compute, by SymPy's names.
 COMPILED = {"sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh"}
 COMPILED |= {"exp", "log", "erf", "erfc", "gamma", "loggamma", "FaddeevaReal", "FaddeevaImag", "RealAbs"}
@@ -111,7 +113,7 @@ class Reader:
         """The node as a real expression."""
         real, imaginary = self.parts(node)
         if imaginary != 0:
-            raise NotImplementedError(f"The expression {self._expression!r} is complex; take re() or im() of it.")
+            raise AssbNotImplementedError(f"The expression {self._expression!r} is complex; take re() or im() of it.")
         return real
 
     def parts(self, node: Any) -> tuple[Any, Any]:
@@ -142,12 +144,14 @@ class Reader:
             return node.func(*[self.real(side) for side in node.args])
         if isinstance(node, (sympy.And, sympy.Or, sympy.Not)):
             return node.func(*[self.condition(argument) for argument in node.args])
-        raise NotImplementedError(f"{node} is not a comparison, in the expression {self._expression!r}.")
+        raise AssbNotImplementedError(f"{node} is not a comparison, in the expression {self._expression!r}.")
 
     def _choice(self, name: str, node: Any) -> Any:
         if name != "Piecewise":
             if len(node.args) != 3:
-                raise ValueError(f"where() takes a condition and two values, in the expression {self._expression!r}.")
+                raise AssbValueError(
+                    f"where() takes a condition and two values, in the expression {self._expression!r}."
+                )
             condition, true, false = node.args
             return Select(self.condition(condition), self.real(true), self.real(false))
         result = sympy.nan

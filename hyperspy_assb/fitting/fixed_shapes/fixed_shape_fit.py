@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.fixed_shapes.kernels import EMPTY, Problem, TemplateFit, fit_block
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
@@ -80,7 +81,7 @@ class TemplateModel:
             If the counts are not finite.
         """
         if not np.isfinite(counts).all():
-            raise ValueError("A spectrum must be finite: it holds NaN or infinity. Leave these pixels out.")
+            raise AssbValueError("A spectrum must be finite: it holds NaN or infinity. Leave these pixels out.")
         norm = (self.templates**2).sum(axis=1)
         height = (counts @ self.templates.T) / np.where(norm > 0.0, norm, np.inf)
         share = self.strength / np.maximum(self.strength.sum(axis=0), 1e-300)
@@ -140,7 +141,7 @@ def fit_templates(
     """
     start = np.ascontiguousarray(start, dtype=np.float64)
     if start.shape != (model.strength.shape[1],) or not np.all(start > 0.0):
-        raise ValueError(f"start must hold {model.strength.shape[1]} amounts above 0.")
+        raise AssbValueError(f"start must hold {model.strength.shape[1]} amounts above 0.")
     n, size = len(counts), len(start)
     groups = int(model.group.max(initial=-1)) + 1
     fit = TemplateFit(
@@ -156,7 +157,7 @@ def fit_templates(
     )
     times = np.ones(n) if exposure is None else np.ascontiguousarray(exposure, dtype=np.float64)
     if times.shape != (n,) or not np.all(times > 0.0):
-        raise ValueError(f"exposure must hold {n} numbers above 0.")
+        raise AssbValueError(f"exposure must hold {n} numbers above 0.")
     problem = Problem(
         *model.sparse,
         overlap=model.templates @ model.templates.T,
@@ -175,7 +176,9 @@ def fit_templates(
     with ThreadPoolExecutor(workers) as pool:
         for part, block in _blocks(counts, channels):
             if block.shape[1] != model.templates.shape[1]:
-                raise ValueError(f"There are {block.shape[1]} channels, and templates for {model.templates.shape[1]}.")
+                raise AssbValueError(
+                    f"There are {block.shape[1]} channels, and templates for {model.templates.shape[1]}."
+                )
             bounds = np.linspace(0, len(block), workers + 1).astype(int)
             jobs = [
                 pool.submit(run, slice(part.start + a, part.start + b), block[a:b])
@@ -194,7 +197,9 @@ def _blocks(counts: Any, channels: slice) -> Iterator[tuple[slice, NDArray[np.fl
         part = slice(begin, min(begin + size, len(counts)))
         block = np.asarray(counts[part])[:, channels]
         if block.dtype.kind == "f" and not np.isfinite(block).all():
-            raise ValueError("counts must be finite: some channels hold NaN or infinity.")
+            raise AssbValueError("counts must be finite: some channels hold NaN or infinity.")
         if block.dtype.kind in "if" and block.size and block.min() < 0:
-            raise ValueError("counts cannot be negative: X-rays are counted one by one. Was a background subtracted?")
+            raise AssbValueError(
+                "counts cannot be negative: X-rays are counted one by one. Was a background subtracted?"
+            )
         yield part, np.ascontiguousarray(block, dtype=np.float32)

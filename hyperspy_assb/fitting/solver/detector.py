@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import nnls
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
@@ -41,13 +42,13 @@ def estimate_detector(counts: FloatArray, expectation: FloatArray, *, n_free: in
     """
     good = np.isfinite(counts).all(axis=1) & np.isfinite(expectation).all(axis=1)
     if counts.shape[1] < _FEWEST_CHANNELS or not good.any():
-        raise ValueError("The gain cannot be estimated: it takes fitted spectra of at least ten channels.")
+        raise AssbValueError("The gain cannot be estimated: it takes fitted spectra of at least ten channels.")
     rest = counts[good] - expectation[good]
     mean = np.maximum(expectation[good], 0.0)
     square = ((rest[:, :-2] - 2.0 * rest[:, 1:-1] + rest[:, 2:]) ** 2 / 6.0).ravel()
     level = ((mean[:, :-2] + 4.0 * mean[:, 1:-1] + mean[:, 2:]) / 6.0).ravel()
     if not square.any():
-        raise ValueError("The gain cannot be estimated: the counts do not scatter.")
+        raise AssbValueError("The gain cannot be estimated: the counts do not scatter.")
     square *= counts.shape[1] / max(counts.shape[1] - n_free, 1)
     gain, offset = float(square.mean() / max(level.mean(), 1e-300)), 0.0
     for _ in range(_ROUNDS):
@@ -63,5 +64,5 @@ def estimate_detector(counts: FloatArray, expectation: FloatArray, *, n_free: in
         if not gain > 0.0:
             break
     if not gain > 0.0:
-        raise ValueError("The gain cannot be estimated: the scatter of the counts does not grow with their height.")
+        raise AssbValueError("The gain cannot be estimated: the scatter of the counts does not grow with their height.")
     return Detector(gain=float(gain), read_noise=float(np.sqrt(offset)))

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 from scipy.interpolate import CubicSpline
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.binding import Model, Tie
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
@@ -194,7 +195,7 @@ def deviance_moments(expectation: ArrayLike, read_noise: float = 0.0) -> Devianc
     (array([0.092, 1.147, 1.002]), array([0.524, 1.365, 2.007]))
     """
     if not read_noise >= 0.0:
-        raise ValueError(f"read_noise must be at least 0 electrons, not {read_noise}.")
+        raise AssbValueError(f"read_noise must be at least 0 electrons, not {read_noise}.")
     given = np.asarray(expectation, dtype=float)
     n, noise = np.maximum(given.ravel(), 0.0), float(read_noise) ** 2
     t = np.log(np.clip(n, LOWEST, HIGHEST))
@@ -295,14 +296,14 @@ def deviance_p_value(
     deviance = np.atleast_1d(np.asarray(deviance, dtype=float))
     expectation = np.atleast_2d(np.asarray(expectation, dtype=float))
     if expectation.shape[0] != deviance.size:
-        raise ValueError(f"expectation must have one row for each of the {deviance.size} deviances.")
+        raise AssbValueError(f"expectation must have one row for each of the {deviance.size} deviances.")
     if jacobian is not None and jacobian.shape[::2] != expectation.shape:
-        raise ValueError(
+        raise AssbValueError(
             f"jacobian must have the shape (S, F, E) = ({expectation.shape[0]}, F, {expectation.shape[1]})."
         )
     if mask is not None:
         if np.shape(mask) != expectation.shape[1:]:
-            raise ValueError(f"mask must have the shape {expectation.shape[1:]} of the channels.")
+            raise AssbValueError(f"mask must have the shape {expectation.shape[1:]} of the channels.")
         expectation = expectation[:, ~np.asarray(mask, dtype=bool)]
         jacobian = None if jacobian is None else jacobian[:, :, ~np.asarray(mask, dtype=bool)]
     m = np.maximum(expectation + read_noise**2, 0.0)

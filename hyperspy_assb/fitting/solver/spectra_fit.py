@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.scoring import Block, BoundProblem
 from hyperspy_assb.fitting.spectra.binding import Model, Tie, bind
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
@@ -56,9 +57,9 @@ class Detector:
 
     def __post_init__(self) -> None:
         if not self.gain > 0:
-            raise ValueError(f"gain must be above 0 counts per electron, not {self.gain}.")
+            raise AssbValueError(f"gain must be above 0 counts per electron, not {self.gain}.")
         if not self.read_noise >= 0:
-            raise ValueError(f"read_noise must be at least 0 counts, not {self.read_noise}.")
+            raise AssbValueError(f"read_noise must be at least 0 counts, not {self.read_noise}.")
 
     def variance(self, expectation: FloatArray) -> FloatArray:
         """Variance of recorded counts with the given expectation."""
@@ -106,13 +107,13 @@ class FitProblem:
         for name, kind in (("start", float), ("free", bool), ("lower", float), ("upper", float)):
             value = np.asarray(getattr(self, name), dtype=kind)
             if name != "start" and value.shape not in ((), (p,)):
-                raise ValueError(f"free, lower and upper must have the shape ({p},), one entry a parameter.")
+                raise AssbValueError(f"free, lower and upper must have the shape ({p},), one entry a parameter.")
             object.__setattr__(self, name, value if value.ndim else np.full(p, value))
         for name in ("mask", "rows"):
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=bool))
         if not np.all(self.lower <= self.upper):
             wrong = np.flatnonzero(~(self.lower <= self.upper)).tolist()
-            raise ValueError(f"The lower bound is not below the upper one for the parameters {wrong}.")
+            raise AssbValueError(f"The lower bound is not below the upper one for the parameters {wrong}.")
 
     def over(self, shape: tuple[int, int]) -> FitProblem:
         """The same with starting values, mask and rows written out for counts of the shape (S, E)."""
@@ -300,7 +301,7 @@ def fit_spectra(
     _keep_memory()
     counts = np.asarray(counts)
     if counts.ndim != 2:
-        raise ValueError(f"counts must have the shape (spectra, channels), not {counts.shape}.")
+        raise AssbValueError(f"counts must have the shape (spectra, channels), not {counts.shape}.")
     problem = problem.over(counts.shape)
     n, p = problem.start.shape
     free, keep = problem.free, ~problem.mask
@@ -309,7 +310,7 @@ def fit_spectra(
     if variance is not None:
         variance = np.asarray(variance)
         if variance.ndim == 2 and variance.shape != counts.shape:
-            raise ValueError(f"variance must have the shape {counts.shape} of the counts, not {variance.shape}.")
+            raise AssbValueError(f"variance must have the shape {counts.shape} of the counts, not {variance.shape}.")
 
     bound = BoundProblem(
         bound=bind(problem.model, problem.start, free, keep, problem.ties),

@@ -14,6 +14,7 @@ from numba.core import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from hyperspy_assb.errors import AssbTypeError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Kernel, Term
 from hyperspy_assb.fitting.spectra.special_functions import log
 
@@ -43,7 +44,7 @@ def kernel_address(kernel: Kernel) -> int:
     """
     dispatcher: Any = kernel
     if not hasattr(dispatcher, "overloads"):
-        raise TypeError(f"{kernel!r} is not compiled: decorate it with numba.njit.")
+        raise AssbTypeError(f"{kernel!r} is not compiled: decorate it with numba.njit.")
     if _ARGUMENTS not in dispatcher.overloads:
         dispatcher.compile(_ARGUMENTS)
     compiled = dispatcher.overloads[_ARGUMENTS]

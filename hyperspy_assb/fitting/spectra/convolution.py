@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.binding import Bound, Evaluated
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Term
 from hyperspy_assb.fitting.spectra.sums import SumModel, column_term
@@ -59,7 +60,7 @@ class ConvolvedModel:
         self.n_parameters = self._sum.n_parameters + (self.response.ndim - 1)
         needed = self.energy.size + self.response.shape[-1] - 1
         if self.padded.size != needed:
-            raise ValueError(f"The wider axis needs {needed} channels, not {self.padded.size}.")
+            raise AssbValueError(f"The wider axis needs {needed} channels, not {self.padded.size}.")
         self._length = fft.next_fast_len(self.padded.size + self.response.shape[-1] - 1, real=True)
         self._transformed: NDArray[np.complex128] = fft.rfft(np.atleast_2d(self.response), self._length)
 

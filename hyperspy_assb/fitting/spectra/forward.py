@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role, Term
 
 _UNEVEN = 1e-6
@@ -32,7 +33,8 @@ class SpectrumModel:
     energy
         Centres of the channels in eV, shape (E,), uniform and increasing.
     plural_scattering
-        Whether scattering terms are folded with the zero loss to every order. If not, all terms are added as they are.
+        Whether scattering terms are folded with the zero-loss peak to every order. If not, all terms are added as they
+        are.
 
     Raises
     ------
@@ -43,17 +45,17 @@ class SpectrumModel:
     def __init__(self, terms: Sequence[Term], energy: FloatArray, *, plural_scattering: bool = True) -> None:
         energy = np.ascontiguousarray(energy, dtype=np.float64)
         if energy.ndim != 1 or energy.size < 2:
-            raise ValueError("The energy axis needs at least two channels.")
+            raise AssbValueError("The energy axis needs at least two channels.")
         step = np.diff(energy)
         if step[0] <= 0 or np.any(np.abs(step - step[0]) > _UNEVEN * step[0]):
-            raise ValueError("The energy axis must be uniform and increasing.")
+            raise AssbValueError("The energy axis must be uniform and increasing.")
         self.terms = tuple(terms)
         self.energy: FloatArray = energy
         self.scale = float((energy[-1] - energy[0]) / (energy.size - 1))
         roles = [term.shape.role for term in self.terms]
         self.plural_scattering = plural_scattering and Role.SCATTERING in roles
         if self.plural_scattering and Role.SOURCE not in roles:
-            raise ValueError("Plural scattering needs a zero-loss peak among the components.")
+            raise AssbValueError("Plural scattering needs a zero-loss peak among the components.")
         self.loss: FloatArray = np.arange(energy.size, dtype=np.float64) * self.scale
         # exp(s) wraps only where three losses add up to more than twice the range.
         self._length = fft.next_fast_len(2 * energy.size, real=True)
@@ -67,7 +69,7 @@ class SpectrumModel:
         return self.evaluate(parameters, np.zeros(self.n_parameters, dtype=bool))[0]
 
     def scattering_probability(self, parameters: FloatArray) -> FloatArray:
-        """Mean number of scattering events, t/lambda within the range, shape (S,), for parameters of shape (S, P)."""
+        """Mean number of scattering events, t/λ within the range, shape (S,), for parameters of shape (S, P)."""
         parameters = np.atleast_2d(np.asarray(parameters, dtype=np.float64))
         total = np.zeros(parameters.shape[0])
         for index, term in enumerate(self.terms):

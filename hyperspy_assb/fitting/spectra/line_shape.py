@@ -15,6 +15,8 @@ from importlib import import_module
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hyperspy_assb.errors import AssbValueError
+
 FloatArray = NDArray[np.float64]
 Kernel = Callable[[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray], None]
 
@@ -31,7 +33,7 @@ class Role(Enum):
     SOURCE = "source"
     """The zero-loss peak: counts per eV on the recorded energy axis."""
     SCATTERING = "scattering"
-    """Single scattering: probability per eV relative to the zero loss, as a function of energy loss."""
+    """Single scattering: probability per eV relative to the zero-loss peak, as a function of energy loss."""
     ADDITIVE = "additive"
     """Counts per eV that do not take part in plural scattering (an afterglow, a background)."""
 
@@ -108,7 +110,9 @@ class LineShape:
         """
         unknown = set(values) - set(self.parameter_names)
         if unknown:
-            raise ValueError(f"{self.name} has no parameter {sorted(unknown)}; it has {list(self.parameter_names)}.")
+            raise AssbValueError(
+                f"{self.name} has no parameter {sorted(unknown)}; it has {list(self.parameter_names)}."
+            )
         return np.array([float(values.get(p.name, p.value)) for p in self.parameters])
 
     def evaluate(

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 _CHUNK = 32
@@ -43,7 +44,7 @@ def pair_products(columns: FloatArray) -> FloatArray:
 def check_variances(bad: int) -> None:
     """Raise a ValueError if some variances are not above 0."""
     if bad:
-        raise ValueError(
+        raise AssbValueError(
             f"The variance is not above 0 in {bad} channels that are fitted: leave them out, give a variance there, or "
             'fit by Poisson likelihood (loss_function="ML-poisson").'
         )

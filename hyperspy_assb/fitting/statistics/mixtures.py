@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 NARROWEST = 0.05
@@ -120,9 +121,9 @@ def fit_mixture(
     """
     values, std = np.asarray(values, dtype=float), np.asarray(std, dtype=float)
     if not (np.isfinite(values).all() and np.isfinite(std).all() and np.all(std > 0.0)):
-        raise ValueError("Every value needs to be finite, with an error above 0: leave out those that are not.")
+        raise AssbValueError("Every value needs to be finite, with an error above 0: leave out those that are not.")
     if bridge and len(mean_limits) < 2:
-        raise ValueError("A bridge needs two populations.")
+        raise AssbValueError("A bridge needs two populations.")
     problem = _Problem(values, std, mean_limits, width_limit, bridge)
     # Not L-BFGS-B: with threaded BLAS it takes ten times longer for so few unknowns. The limit is reached where a share
     # vanishes and the rest is flat, to within 1e-4 in log-likelihood.

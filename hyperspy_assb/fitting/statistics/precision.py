@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 DEPENDENT = 1e-8
@@ -42,14 +43,14 @@ class DoseInformation:
             If the expectation is not finite, is negative somewhere, or is zero.
         """
         if not (np.isfinite(expectation).all() and np.isfinite(jacobian).all()):
-            raise ValueError("The model or one of its derivatives is not finite in a channel that is fitted.")
+            raise AssbValueError("The model or one of its derivatives is not finite in a channel that is fitted.")
         total = float(expectation.sum())
         if not total > 0.0:
-            raise ValueError("The model expects no counts: set its parameters to what the specimen should show.")
+            raise AssbValueError("The model expects no counts: set its parameters to what the specimen should show.")
         # Rounding in a convolution leaves a little on either side of zero.
         negative = expectation < -1e-9 * expectation.max()
         if negative.any():
-            raise ValueError(
+            raise AssbValueError(
                 f"The model expects negative counts in {int(negative.sum())} channels: set parameters that are "
                 "possible, or leave these channels out of the signal range."
             )

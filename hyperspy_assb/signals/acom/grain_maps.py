@@ -68,6 +68,12 @@ class GrainMaps(Result):
     ['grain', 'phase', 'pixels', 'area (nm²)']
     >>> g.length("PHASE") == g.boundaries.length(2, g.pixel_size)
     True
+
+    >>> bool(g.labels.data.max() == len(g.table))
+    True
+    >>> len(g.summary()) > 0
+    True
+    >>> axes = g.plot()
     """
 
     statuses: ClassVar[type[IntEnum] | None] = BoundaryKind

@@ -56,6 +56,12 @@ class Mechanism(Result):
     ['size', 'orientation', 'amorphous', 'wholes large', 'wholes small', 'interface']
     >>> len(m.table) == len(m.particles)
     True
+
+    >>> m.labels.data.shape, m.status.data.shape
+    ((4, 4), (4, 4))
+    >>> len(m.summary()) > 0
+    True
+    >>> axes = m.plot()
     """
 
     statuses: ClassVar[type[IntEnum] | None] = ParticleStatus

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hyperspy_assb.acom.crystals.kinematical import electron_wavelength
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, known_energy
-from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError
 
 _NODE = "ASSB.diffraction"
 _TEM = "Acquisition_instrument.TEM."
@@ -45,9 +45,9 @@ def read_geometry(signal: Any) -> PatternGeometry:
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If an axis is not calibrated, or states a scale or a centre that cannot be; the message names it.
-    NotImplementedError
+    AssbNotImplementedError
         If an axis is not uniform.
     """
     axes = signal.axes_manager.signal_axes
@@ -117,7 +117,7 @@ def read_scan(signal: Any, geometry: PatternGeometry | None = None, *, mask: Any
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If there are more than two navigation axes, no patterns, or none of a real type; or the signal is not
         calibrated, and no geometry is given.
     """
@@ -197,7 +197,7 @@ def _reciprocal_scale(signal: Any, axis: Any) -> float:
     what = f"The axis {name!r} of {title}"
     advice = "set_diffraction_calibration(scale=...) gives it 1/Å per pixel."
     if not axis.is_uniform:
-        raise NotImplementedError(f"{what} is not uniform: patterns with such axes are not supported.")
+        raise AssbNotImplementedError(f"{what} is not uniform: patterns with such axes are not supported.")
     units = str(axis.units)
     plain = re.sub(r"\\mathrm|[\s${}^_\\()]", "", units).replace("⁻¹", "-1").replace("\u212b", "Å")
     plain = re.sub("[Aa]ngstroms?", "Å", plain)

@@ -62,6 +62,14 @@ class PhaseComparison(Result):
     ['LiFePO4', 'FePO4']
     >>> bool((c.became_delithiated.data <= (c.before_map.data == 0)).all())
     True
+
+    >>> c.after_map.data.shape, c.became_amorphous.data.shape, c.status.data.shape
+    ((4, 4), (4, 4), (4, 4))
+    >>> len(c.change_names) > 0, len(c.fractions) > 0
+    (True, True)
+    >>> len(c.summary()) > 0
+    True
+    >>> axes = c.plot()
     """
 
     statuses: ClassVar[type[IntEnum] | None] = PixelChange

@@ -15,6 +15,7 @@ from hyperspy_assb.acom.matching.posterior import phase_reliability
 from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, beam_radius
 from hyperspy_assb.acom.scan.scan_indexing import sum_direct_beam
 from hyperspy_assb.acom.templates.bank import TemplateBank, mirror
+from hyperspy_assb.errors import AssbNotImplementedError
 
 _AZIMUTHS = 360
 _RADII = 128
@@ -39,7 +40,7 @@ class PyxemIndexer:
     ------
     ImportError
         If pyxem is not installed.
-    NotImplementedError
+    AssbNotImplementedError
         If the geometry has an ellipse, a scan rotation or a mirrored camera.
     """
 
@@ -50,7 +51,7 @@ class PyxemIndexer:
             raise ImportError('backend="pyxem" needs pyxem, which is optional: pip install pyxem diffsims') from error
         geometry = scan.geometry
         if geometry.ellipticity or geometry.scan_rotation or geometry.mirrored:
-            raise NotImplementedError(
+            raise AssbNotImplementedError(
                 'backend="pyxem" takes patterns without ellipse, scan rotation or mirrored camera.'
             )
         self.bank = bank

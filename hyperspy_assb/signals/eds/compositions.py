@@ -10,12 +10,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from hyperspy.signals import BaseSignal
 from numpy.typing import NDArray
 
 from hyperspy_assb.eds.composition.atoms import Composition, FitStatus
 from hyperspy_assb.eds.phases.evidence import MixtureCheck, PhaseStatus
 from hyperspy_assb.eds.phases.phase_regions import summarise_region
 from hyperspy_assb.eds.phases.stoichiometry import PhaseMixture
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.signals.region_mask import region_mask, region_masks
 from hyperspy_assb.signals.result import Result
 
@@ -35,6 +37,27 @@ class EDSComposition(Result):
     ----------
     found
         Atoms/nm^2 of each element, as arrays.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+    >>> c = s.quantify_composition(elements=["C", "O", "Al", "P", "Fe", "Ge", "Si", "Cu"])
+    >>> c.elements
+    ('C', 'O', 'Al', 'P', 'Fe', 'Ge', 'Si', 'Cu')
+    >>> iron, error = c.atomic_percent["Fe"].data, c.atomic_percent_std["Fe"].data
+    >>> float(iron.mean().round(1)), float(error.mean().round(1))
+    (8.5, 0.6)
+    >>> float(c.atomic_percent_systematic["Fe"].data.mean().round(1))
+    2.0
+    >>> c.atoms["Fe"], bool((c.atoms_std["Fe"].data > 0).all())
+    (<BaseSignal, title: Fe in the column, dimensions: (3, 2|)>, True)
+    >>> c.statuses(int(c.status.data[0, 0])).name
+    'FITTED'
+    >>> print(c.summary().splitlines()[0])
+    Elements that stand out, in all pixels together: O 54.7 ± 9.3 at. %, C 16.2 ± 5.8 at. %, P 15.2 ± 3.3 at. %, Fe
+    8.8 ± 2.0 at. %, Ge 3.3 ± 0.8 at. %, Al 1.0 ± 0.3 at. %, Si 0.5 ± 0.1 at. %, Cu 0.2 ± 0.1 at. %.
+    >>> axes = c.plot()
     """
 
     statuses: ClassVar[type[IntEnum] | None] = FitStatus
@@ -46,32 +69,32 @@ class EDSComposition(Result):
         return self.found.elements
 
     @cached_property
-    def atoms(self) -> dict[str, Any]:
+    def atoms(self) -> dict[str, BaseSignal]:
         """Atoms/nm^2 in the column, not below 0."""
         return self._maps(self.found.atoms, self.elements, "{} in the column", "atoms/nm²")
 
     @cached_property
-    def atoms_std(self) -> dict[str, Any]:
+    def atoms_std(self) -> dict[str, BaseSignal]:
         """Standard errors from counting."""
         return self._maps(self.found.std, self.elements, "Standard error of {} in the column", "atoms/nm²")
 
     @cached_property
-    def atomic_percent(self) -> dict[str, Any]:
+    def atomic_percent(self) -> dict[str, BaseSignal]:
         """Atomic per cent, Li not among the elements."""
         return self._maps(self._percent[0], self.elements, "{}", "at. %")
 
     @cached_property
-    def atomic_percent_std(self) -> dict[str, Any]:
+    def atomic_percent_std(self) -> dict[str, BaseSignal]:
         """Standard errors from counting."""
         return self._maps(self._percent[1], self.elements, "Standard error of {}", "at. %")
 
     @cached_property
-    def atomic_percent_systematic(self) -> dict[str, Any]:
+    def atomic_percent_systematic(self) -> dict[str, BaseSignal]:
         """Uncertainty from the calibration of the elements: common to all pixels of one kind."""
         return self._maps(self._percent[2], self.elements, "Systematic uncertainty of {}", "at. %")
 
     @cached_property
-    def status(self) -> Any:
+    def status(self) -> BaseSignal:
         """:class:`~hyperspy_assb.eds.composition.atoms.FitStatus` as integers."""
         return self._map(self.found.status, "Status")
 
@@ -94,14 +117,27 @@ class EDSComposition(Result):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If no pixel of the region has a composition.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> c = s.quantify_composition(elements=["C", "O", "Al", "P", "Fe", "Ge", "Si", "Cu"])
+        >>> left = np.array([[True, False, False], [True, False, False]])
+        >>> c.mean(left).round(1).loc[["P", "Fe"]]
+                 at. %  std  systematic
+        element
+        P         11.5  0.6         2.4
+        Fe        10.3  0.5         2.2
         """
         good = self.found.known
         if region is not None:
             good = good & region_mask(self.status, region).ravel()
         if not good.any():
-            raise ValueError("No pixel of the region has a composition.")
+            raise AssbValueError("No pixel of the region has a composition.")
         percent, std, systematic = self._together(good)
         table = {"at. %": percent, "std": std, "systematic": systematic}
         return pd.DataFrame(table, index=pd.Index(self.elements, name="element"))
@@ -112,7 +148,7 @@ class EDSComposition(Result):
         del counts["fitted"]
         return "\n".join((*self._elements_in_words(), *_pixels_in_words(counts, self.found.status.size), *self.notes))
 
-    def plot(self) -> Any:
+    def plot(self) -> NDArray[np.object_]:
         """Plot the atomic per cent of every element; returns the matplotlib axes."""
         from hyperspy_assb.plotting.eds import plot_composition
 
@@ -163,6 +199,35 @@ class EDSPhases(Result):
     ----------
     found
         Phases, as arrays; see :class:`~hyperspy_assb.eds.phases.stoichiometry.PhaseMixture`.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+    >>> p = s.quantify_phases()
+    >>> p.phases
+    ('olivine', 'LAGP', 'Li3V2(PO4)3', 'carbon')
+    >>> p.phase_map.data
+    array([[0, 0, 3],
+           [0, 1, 0]])
+    >>> share = p.volume_fraction["olivine"].data[0, 0]
+    >>> std, systematic = p.volume_fraction_std["olivine"], p.volume_fraction_systematic["olivine"]
+    >>> print(f"{share:.2f} ± {std.data[0, 0]:.2f} ± {systematic.data[0, 0]:.2f}")
+    0.61 ± 0.04 ± 0.04
+    >>> [p.thickness["LAGP"].data.shape, p.thickness_std["LAGP"].data.shape, p.mass_fraction["LAGP"].data.shape]
+    [(2, 3), (2, 3), (2, 3)]
+    >>> bool((p.p_value.data > 0.001).all()), bool((abs(p.residual["Fe"].data) < 5).all())
+    (True, True)
+    >>> p.status_counts()
+    {'explained by the phases': 6}
+    >>> p.statuses(int(p.status.data[0, 0])).name
+    'GOOD'
+    >>> p.composition.elements[:4]
+    ('C', 'O', 'Al', 'P')
+    >>> print(p.summary().splitlines()[0])
+    Volume: olivine 49.9 % (45.8 to 53.9), LAGP 34.6 % (29.8 to 39.4), Li3V2(PO4)3 0.1 % (0.0 to 0.3), carbon 15.4 %
+    (10.0 to 20.8), with 68 % intervals of counting and calibration.
+    >>> axes = p.plot()
     """
 
     statuses: ClassVar[type[IntEnum] | None] = PhaseStatus
@@ -174,52 +239,52 @@ class EDSPhases(Result):
         return self.found.phases
 
     @cached_property
-    def volume_fraction(self) -> dict[str, Any]:
+    def volume_fraction(self) -> dict[str, BaseSignal]:
         """Share of the volume of the column; NaN where there is no material."""
         return self._maps(self._fractions[0], self.phases, "Volume fraction of {}")
 
     @cached_property
-    def volume_fraction_std(self) -> dict[str, Any]:
+    def volume_fraction_std(self) -> dict[str, BaseSignal]:
         """Standard errors from counting."""
         return self._maps(self._fractions[1], self.phases, "Standard error of the volume fraction of {}")
 
     @cached_property
-    def volume_fraction_systematic(self) -> dict[str, Any]:
+    def volume_fraction_systematic(self) -> dict[str, BaseSignal]:
         """Uncertainty from the calibration of the elements."""
         return self._maps(self._fractions[2], self.phases, "Systematic uncertainty of the volume fraction of {}")
 
     @cached_property
-    def mass_fraction(self) -> dict[str, Any]:
+    def mass_fraction(self) -> dict[str, BaseSignal]:
         """Share of the mass of the column."""
         return self._maps(self.found.fractions("mass")[0], self.phases, "Mass fraction of {}")
 
     @cached_property
-    def thickness(self) -> dict[str, Any]:
+    def thickness(self) -> dict[str, BaseSignal]:
         """nm of each phase in the column."""
         return self._maps(self.found.thickness, self.phases, "Thickness of {}", "nm")
 
     @cached_property
-    def thickness_std(self) -> dict[str, Any]:
+    def thickness_std(self) -> dict[str, BaseSignal]:
         """Standard errors from counting."""
         return self._maps(self.found.std, self.phases, "Standard error of the thickness of {}", "nm")
 
     @cached_property
-    def phase_map(self) -> Any:
+    def phase_map(self) -> BaseSignal:
         """Number of the phase with the largest volume, in the order of ``phases``; -1 where none explains the pixel."""
         return self._map(self.found.dominant(), "Phase with the largest volume")
 
     @cached_property
-    def status(self) -> Any:
+    def status(self) -> BaseSignal:
         """:class:`~hyperspy_assb.eds.phases.evidence.PhaseStatus` as integers."""
         return self._map(self.found.status, "Status")
 
     @cached_property
-    def p_value(self) -> Any:
+    def p_value(self) -> BaseSignal:
         """Of the hypothesis that the elements are those of a mixture."""
         return self._map(self.found.p_value, "p value of a mixture of the phases")
 
     @cached_property
-    def residual(self) -> dict[str, Any]:
+    def residual(self) -> dict[str, BaseSignal]:
         """Atoms/nm^2 of each element that the nearest mixture lacks, over their standard errors."""
         return self._maps(self.found.residual_ratio, self.found.elements, "Residual of {} in standard errors")
 
@@ -232,7 +297,7 @@ class EDSPhases(Result):
     def _fractions(self) -> tuple[NDArray[np.float64], ...]:
         return self.found.fractions()
 
-    def regions(self, region: Any = None) -> pd.DataFrame:
+    def phase_fractions(self, region: Any = None) -> pd.DataFrame:
         """Fractions of regions, comparable with those of a diffraction phase map; one row a region and phase.
 
         Parameters
@@ -248,8 +313,23 @@ class EDSPhases(Result):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If no pixel of a region is explained.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> p = s.quantify_phases()
+        >>> left = np.array([[True, False, False], [True, False, False]])
+        >>> p.phase_fractions({"left": left})[["volume", "volume std", "volume systematic"]].round(2)
+                            volume  volume std  volume systematic
+        region phase
+        left   olivine        0.58        0.02               0.06
+               LAGP           0.13        0.01               0.03
+               Li3V2(PO4)3    0.00        0.00               0.00
+               carbon         0.30        0.02               0.08
         """
         rows = [
             {"region": name, **row}
@@ -270,6 +350,13 @@ class EDSPhases(Result):
         -------
         MixtureCheck
             ``explained``, the p value, the share of foreign atoms, and the element at fault.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> s.quantify_phases().check_mixture().explained
+        True
         """
         return self.found.check_mixture(None if region is None else region_mask(self.status, region).ravel())
 
@@ -293,14 +380,14 @@ class EDSPhases(Result):
         lines += _pixels_in_words(self.status_counts(), self.found.status.size)
         return "\n".join((*lines, *notes))
 
-    def plot(self) -> Any:
+    def plot(self) -> NDArray[np.object_]:
         """Plot fractions, phase map and status; returns the matplotlib axes."""
         from hyperspy_assb.plotting.eds import plot_phases
 
         return plot_phases(self)
 
     def _fractions_in_words(self) -> str:
-        table = self.regions().reset_index()
+        table = self.phase_fractions().reset_index()
         unexplained = float(table["unexplained"].iloc[0])
         of = "" if unexplained < _TOLD else f" of the {100 * (1 - unexplained):.0f} % of the pixels that are explained"
         parts = (

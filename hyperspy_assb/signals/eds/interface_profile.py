@@ -8,10 +8,12 @@ from typing import Any
 import hyperspy.api as hs
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from hyperspy_assb.eds.interfaces.interface_changes import compare_interfaces
 from hyperspy_assb.eds.interfaces.interface_width import InterfaceFit
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.signals.eds.compositions import EDSPhases
 from hyperspy_assb.signals.region_mask import Names
 from hyperspy_assb.signals.result import Result
@@ -25,6 +27,28 @@ class InterfaceProfile(Result):
     ----------
     found
         Profile and fits, as arrays; see :class:`~hyperspy_assb.eds.interfaces.interface_width.InterfaceFit`.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import InterfaceOptions, simulate_interface
+    >>> options = InterfaceOptions(width=8.0, shape=(4, 32), position=0.0)
+    >>> s = simulate_interface(options, rng=1, signal_type="EDS_TEM_ASSB").signal
+    >>> profile = s.interface_profile(probe=1.5, elements=["O", "P", "Fe", "Ge"])
+    >>> profile.elements
+    ('O', 'P', 'Fe', 'Ge')
+    >>> low, high = profile.width_interval
+    >>> print(f"{profile.width:.1f} ({low:.1f} to {high:.1f}) nm at {profile.position:.1f} nm")
+    8.0 (7.8 to 8.1) nm at 31.0 nm
+    >>> profile.widths.loc[["all", "Fe", "Ge"], ["width (nm)", "low (nm)", "high (nm)"]].round(1)
+             width (nm)  low (nm)  high (nm)
+    element
+    all             8.0       7.8        8.1
+    Fe              7.8       7.6        8.0
+    Ge              7.9       7.6        8.3
+    >>> print(profile.summary().splitlines()[0])
+    The 10-90 % width is 7.96 nm (68 % interval 7.80 to 8.12 nm), a probe of 1.5 nm taken out; the boundary lies at
+    31.04 nm.
+    >>> axes = profile.plot()
     """
 
     found: InterfaceFit = field(repr=False)
@@ -81,16 +105,27 @@ class InterfaceProfile(Result):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If a region is named.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import InterfaceOptions, simulate_interface
+        >>> s = simulate_interface(InterfaceOptions(shape=(4, 16)), rng=1, signal_type="EDS_TEM_ASSB").signal
+        >>> profile = s.interface_profile(probe=1.5, elements=["O", "P", "Fe", "Ge"])
+        >>> profile.to_dataframe()[["distance (nm)", "pixels", "Fe (atoms/nm²)"]].round(0).head(3)
+           distance (nm)  pixels  Fe (atoms/nm²)
+        0            0.0       4            -2.0
+        1            2.0       4             0.0
+        2            4.0       4            -1.0
         """
         if region is not None:
             return super().to_dataframe(region, names=names)
         profile = self.found.profile
         columns: dict[str, Any] = {"distance (nm)": profile.distance, "pixels": profile.pixels.astype(int)}
         for i, element in enumerate(self.elements):
-            columns[f"{element} (atoms/nm²)"] = profile.amount[:, i]
-            columns[f"{element} std (atoms/nm²)"] = profile.std[:, i]
+            columns[f"{element} ({profile.unit})"] = profile.amount[:, i]
+            columns[f"{element} std ({profile.unit})"] = profile.std[:, i]
         return pd.DataFrame(columns)
 
     def compare(self, after: InterfaceProfile) -> pd.DataFrame:
@@ -109,8 +144,21 @@ class InterfaceProfile(Result):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If the probes differ: what it puts beyond the boundary would pass for migration.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import InterfaceOptions, simulate_interface
+        >>> def profile(width, seed):
+        ...     options = InterfaceOptions(width=width, shape=(4, 32), position=0.0)
+        ...     s = simulate_interface(options, rng=seed, signal_type="EDS_TEM_ASSB").signal
+        ...     return s.interface_profile(probe=1.5, elements=["O", "P", "Fe", "Ge"])
+        >>> changes = profile(4.0, 1).compare(profile(12.0, 2))
+        >>> changes.loc[changes.index[0], ["before", "after"]].astype(float).round(1).tolist()
+        [4.0, 12.2]
+        >>> bool(changes["p_grew"].iloc[0] < 0.01)
+        True
         """
         changes = compare_interfaces(self.found, after.found)
         return pd.DataFrame([asdict(change) for change in changes]).set_index("what")
@@ -129,8 +177,27 @@ class InterfaceProfile(Result):
         ]
         return "\n".join((*lines, *self.notes))
 
-    def plot(self, ax: Any = None) -> Any:
-        """Plot the profiles with their fits; returns the matplotlib axes."""
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Plot the profiles with their fits; returns the matplotlib axes.
+
+        Parameters
+        ----------
+        ax
+            Matplotlib axes to draw on; None: of a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            With the profiles.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import InterfaceOptions, simulate_interface
+        >>> s = simulate_interface(InterfaceOptions(shape=(4, 16)), rng=1, signal_type="EDS_TEM_ASSB").signal
+        >>> ax = s.interface_profile(probe=1.5, elements=["O", "Fe"]).plot()
+        >>> ax.get_xlabel()
+        'Distance (nm)'
+        """
         from hyperspy_assb.plotting.eds import plot_interface
 
         return plot_interface(self, ax=ax)
@@ -149,7 +216,7 @@ class InterfaceProfile(Result):
             },
         ]
         signal = hs.signals.Signal1D(profile.amount.T.copy(), axes=axes)
-        signal.metadata.General.title = "Interface profile (atoms/nm²)"
+        signal.metadata.General.title = f"Interface profile ({profile.unit})"
         signal.metadata.set_item("ASSB.quantities", list(self.elements))
         return signal
 
@@ -159,11 +226,11 @@ def phase_share(boundary: Any, phase: str | None) -> NDArray[np.float64]:
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the result has no such phase.
     """
     if not isinstance(boundary, EDSPhases):
         return np.asarray(getattr(boundary, "data", boundary), dtype=float)
     if phase not in boundary.phases:
-        raise ValueError(f"phase must be one of {', '.join(boundary.phases)}, not {phase!r}.")
+        raise AssbValueError(f"phase must be one of {', '.join(boundary.phases)}, not {phase!r}.")
     return np.nan_to_num(boundary.volume_fraction[phase].data, nan=0.0)

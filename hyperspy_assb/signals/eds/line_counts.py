@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 import hyperspy.api as hs
 import numpy as np
 import pandas as pd
+from exspy.models import EDSTEMModel
+from hyperspy.signals import BaseSignal
 from numpy.typing import NDArray
 
 from hyperspy_assb import provenance
@@ -20,6 +22,7 @@ from hyperspy_assb.eds.eds_map import FloatArray, Settings
 from hyperspy_assb.eds.lines.column_spectra import make_builder
 from hyperspy_assb.eds.lines.family_counts import FamilyCounts, GivenLine, count_families
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, choose_lines
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED
 from hyperspy_assb.signals.eds.map_reading import read_map, units_per_keV
 from hyperspy_assb.signals.result import Result
@@ -86,6 +89,24 @@ class LineCounts(Result):
         Counts of the main lines, as exspy's intensities, and their standard errors, shape (N, F).
     codes
         Status of N fits.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+    >>> n = s.fit_line_counts(["Fe_Ka", "P_Ka"])
+    >>> n.counts["Fe_Ka"].data.round(), n.std["Fe_Ka"].data.round()
+    (array([[158., 153.,  76.],
+           [370., 358., 344.]]), array([[12., 12.,  8.],
+           [18., 18., 18.]]))
+    >>> n.statuses(int(n.status.data[0, 0])).name
+    'FITTED'
+    >>> len(n.intensities), n.model
+    (2, <EDSTEMModel, title: Virtual micro-battery after bias, X-rays>)
+    >>> print(n.summary())
+    Fe_Ka: 1458 ± 36 counts in all pixels.
+    P_Ka: 1797 ± 43 counts in all pixels.
+    >>> axes = n.plot()
     """
 
     statuses: ClassVar[type[IntEnum] | None] = FitStatus
@@ -95,12 +116,12 @@ class LineCounts(Result):
     codes: NDArray[np.int8] = field(repr=False)
 
     @cached_property
-    def counts(self) -> dict[str, Any]:
+    def counts(self) -> dict[str, BaseSignal]:
         """Counts of the main line by line, as HyperSpy signals."""
         return {line: self._intensity(self.values[:, i], line) for i, line in enumerate(self.lines)}
 
     @cached_property
-    def std(self) -> dict[str, Any]:
+    def std(self) -> dict[str, BaseSignal]:
         """Their standard errors."""
         return {
             line: self._intensity(self.values_std[:, i], line, "Standard error of ")
@@ -108,12 +129,12 @@ class LineCounts(Result):
         }
 
     @cached_property
-    def status(self) -> Any:
+    def status(self) -> BaseSignal:
         """:class:`~hyperspy_assb.eds.composition.atoms.FitStatus` as integers."""
         return self._map(self.codes, "Status of the fit")
 
     @cached_property
-    def model(self) -> Any:
+    def model(self) -> EDSTEMModel | None:
         """exspy's model with all values and standard errors, and the continuum as a component of its own.
 
         None where there is none: of lazy signals, and of counts from a file, which holds no model.
@@ -121,21 +142,38 @@ class LineCounts(Result):
         return None
 
     @property
-    def intensities(self) -> list[Any]:
+    def intensities(self) -> list[BaseSignal]:
         """The list that exspy's ``quantification`` takes, sorted by name as exspy's own."""
         return [self.counts[line] for line in sorted(self.lines)]
 
-    def select(self, lines: Sequence[str]) -> list[Any]:
+    def select(self, lines: Sequence[str]) -> list[BaseSignal]:
         """The list for some of the lines, in their order.
+
+        Parameters
+        ----------
+        lines
+            Main lines, such as ["Fe_Ka"].
+
+        Returns
+        -------
+        list of hyperspy.signals.BaseSignal
+            One a line.
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If a line was not fitted.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> s.fit_line_counts(["Fe_Ka", "P_Ka"]).select(["P_Ka"])
+        [<BaseSignal, title: P_Ka, dimensions: (3, 2|)>]
         """
         missing = [line for line in lines if line not in self.counts]
         if missing:
-            raise ValueError(f"{', '.join(missing)} was not fitted; there are {', '.join(self.lines)}.")
+            raise AssbValueError(f"{', '.join(missing)} was not fitted; there are {', '.join(self.lines)}.")
         return [self.counts[line] for line in lines]
 
     def summary(self) -> str:
@@ -144,7 +182,7 @@ class LineCounts(Result):
         lines = [f"{line}: {row[line]:.4g} ± {row[f'{line} std']:.2g} counts in all pixels." for line in self.lines]
         return "\n".join((*lines, *self.notes))
 
-    def plot(self) -> Any:
+    def plot(self) -> NDArray[np.object_]:
         """Plot the counts of every line; returns the matplotlib axes."""
         from hyperspy_assb.plotting.eds import plot_line_counts
 
@@ -191,7 +229,7 @@ def line_counts(signal: Any, lines: Sequence[str] | None, fit_range: tuple[float
     model = _exspy_model(signal, wanted, low * units, high * units)
     missing = sorted(set(wanted) - {component.name for component in model.xray_lines})
     if missing:
-        raise ValueError(
+        raise AssbValueError(
             f"{', '.join(missing)} lies beyond the axis, or the range of the fit ({low:g} to {high:g} keV)."
         )
     axis = model.axis.axis

@@ -12,12 +12,15 @@ from exspy.material import elements as element_database
 from exspy.material import mass_absorption_coefficient
 
 from hyperspy_assb.eds.eds_map import EDSMap, ElementTables, FloatArray, Instrument, Spectra, XRayLine, count_electrons
+from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError, AssbWarning
 from hyperspy_assb.signals.result import navigation_axes
 
 TEM = "Acquisition_instrument.TEM."
 EDS = TEM + "Detector.EDS."
 DEFAULTS = "ASSB.exspy_defaults"
 """Where it is noted which values of the metadata nobody measured."""
+BULK = "ASSB.bulk"
+"""Where it is noted that a map was recorded in an SEM."""
 DEFAULT_VALUES = {
     "tilt_stage": lambda: preferences.EDS.eds_tilt_stage,
     "elevation_angle": lambda: preferences.EDS.eds_detector_elevation,
@@ -68,23 +71,23 @@ def energy_axis(signal: Any) -> FloatArray:
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the signal is empty, or its axis is not in keV or eV, or runs backwards.
-    NotImplementedError
+    AssbNotImplementedError
         If the axis is not uniform.
     """
     title = signal.metadata.get_item("General.title", "") or "signal"
     if signal.data.size == 0 or signal.data.dtype == object:
-        raise ValueError(f"'{title}' is empty: no spectrum was read from its file.")
+        raise AssbValueError(f"'{title}' is empty: no spectrum was read from its file.")
     axis = signal.axes_manager.signal_axes[0]
     if not axis.is_uniform:
-        raise NotImplementedError(f"The energy axis of '{title}' is non-uniform: interpolate it first.")
+        raise AssbNotImplementedError(f"The energy axis of '{title}' is non-uniform: interpolate it first.")
     if str(axis.units) not in ("keV", "eV"):
-        raise ValueError(
+        raise AssbValueError(
             f"The energy axis of '{title}' is in {axis.units}, not keV or eV: set s.axes_manager.signal_axes[0].units."
         )
     if axis.scale <= 0.0:
-        raise ValueError(f"The energy axis of '{title}' runs backwards: its scale must be above 0.")
+        raise AssbValueError(f"The energy axis of '{title}' runs backwards: its scale must be above 0.")
     return np.asarray(axis.axis, dtype=float) * (0.001 if str(axis.units) == "eV" else 1.0)
 
 
@@ -98,12 +101,12 @@ def read_instrument(signal: Any, *, need_angle: bool = True) -> Instrument:
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If the beam energy, the resolution or an angle is not there, naming it and how to set it.
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If a value is exspy's default, because the file held none.
     """
     items = {
@@ -118,7 +121,7 @@ def read_instrument(signal: Any, *, need_angle: bool = True) -> Instrument:
         value = values[name]
         if needed and (value is None or not np.isscalar(value) or not np.isfinite(value)):
             angle = " for the take-off angle" if name in _ANGLES else ""
-            raise ValueError(
+            raise AssbValueError(
                 f"The {words} is missing{angle} (metadata {item}): set it with s.set_microscope_parameters({name}=...)."
             )
     invented = set(signal.metadata.get_item(DEFAULTS, None) or ())
@@ -131,15 +134,20 @@ def read_instrument(signal: Any, *, need_angle: bool = True) -> Instrument:
             "The file does not say everything; exspy's defaults are used, which nobody measured: "
             + "; ".join(guessed)
             + ". Set what is known with s.set_microscope_parameters().",
-            UserWarning,
+            AssbWarning,
             stacklevel=4,
         )
     return Instrument(
         take_off_angle=float(signal.get_take_off_angle()) if need_angle else 90.0,
-        electrons=count_electrons(*(signal.metadata.get_item(_SCALE[n], None) for n in ("beam_current", "live_time"))),
+        electrons=count_electrons(*(_scale_of(signal, name) for name in ("beam_current", "live_time"))),
         resolution=float(values["energy_resolution_MnKa"]),
         beam_energy=float(values["beam_energy"]),
     )
+
+
+def _scale_of(signal: Any, name: str) -> Any:
+    """Beam current, live time or solid angle; None where it is not there, or 0, which stands for what was not set."""
+    return signal.metadata.get_item(_SCALE[name], None) or None
 
 
 def _names(signal: Any, item: str) -> tuple[str, ...]:
@@ -160,12 +168,13 @@ def read_map(signal: Any, *, need_angle: bool = True) -> EDSMap:
 
     Raises
     ------
-    ValueError, NotImplementedError
+    AssbValueError, AssbNotImplementedError
         As for :func:`energy_axis` and :func:`read_instrument`.
     """
     energy = energy_axis(signal)
-    instrument = read_instrument(signal, need_angle=need_angle)
-    solid_angle = signal.metadata.get_item(_SCALE["solid_angle"], None)
+    bulk = bool(signal.metadata.get_item(BULK, False))
+    instrument = read_instrument(signal, need_angle=need_angle and not bulk)
+    solid_angle = _scale_of(signal, "solid_angle")
     return EDSMap(
         spectra=Spectra(signal.data),
         energy=energy,
@@ -175,5 +184,6 @@ def read_map(signal: Any, *, need_angle: bool = True) -> EDSMap:
         tables=element_tables(),
         elements=_names(signal, "Sample.elements"),
         lines=_names(signal, "Sample.xray_lines"),
-        lacking={name: item for name, item in _SCALE.items() if signal.metadata.get_item(item, None) is None},
+        bulk=bulk,
+        lacking={name: item for name, item in _SCALE.items() if _scale_of(signal, name) is None},
     )

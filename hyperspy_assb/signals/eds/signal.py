@@ -11,9 +11,10 @@ from dataclasses import replace
 from os import PathLike
 from typing import Any, ClassVar
 
+import numpy as np
 from exspy.signals import EDSTEMSpectrum, LazyEDSTEMSpectrum
 
-from hyperspy_assb.eds.comparison.composition_change import CompositionOptions, compare_maps
+from hyperspy_assb.eds.comparison.composition_change import CompositionOptions, Reference, compare_maps
 from hyperspy_assb.eds.composition.atoms import quantify_map
 from hyperspy_assb.eds.eds_map import Settings
 from hyperspy_assb.eds.interfaces.map_interface import ProfileOptions, interface_of_map
@@ -21,12 +22,14 @@ from hyperspy_assb.eds.interfaces.profiles import Strip
 from hyperspy_assb.eds.lines.axis_check import EnergyCalibration, find_calibration
 from hyperspy_assb.eds.lines.sensitivity import Factors
 from hyperspy_assb.eds.phases.stoichiometry import PhaseOptions, phases_of_map
+from hyperspy_assb.errors import AssbTypeError, AssbValueError
 from hyperspy_assb.signals.eds.composition_comparison import CompositionComparison
 from hyperspy_assb.signals.eds.compositions import EDSComposition, EDSPhases
 from hyperspy_assb.signals.eds.interface_profile import InterfaceProfile, phase_share
 from hyperspy_assb.signals.eds.line_counts import BatteryLines, LineCounts, line_counts, prepare_lines
-from hyperspy_assb.signals.eds.map_reading import DEFAULTS, EDS, TEM, read_map, units_per_keV
-from hyperspy_assb.signals.loading import as_type, load_signal, x_ray_spectra
+from hyperspy_assb.signals.eds.map_reading import BULK, DEFAULTS, EDS, TEM, read_map, units_per_keV
+from hyperspy_assb.signals.loading import as_type, load_signal, named_x_ray_spectra
+from hyperspy_assb.signals.region_mask import region_mask
 
 _DEFAULTED = {
     "tilt_stage": TEM + "Stage.tilt_alpha",
@@ -42,12 +45,30 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
     Any EDS signal becomes one by ``s.set_signal_type("EDS_TEM_ASSB")`` or ``hs.load(..., signal_type="EDS_TEM_ASSB")``;
     data, axes and metadata stay as they are, and every method of :class:`exspy.signals.EDSTEMSpectrum` works. What this
     package notes about a signal is kept in its metadata, under the node ``ASSB``.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> s = micro_battery(shape=(2, 3), seed=6).edx_after
+    >>> s.set_signal_type("EDS_TEM_ASSB")
+    >>> s
+    <ASSBEDSTEMSpectrum, title: Virtual micro-battery after bias, X-rays, dimensions: (3, 2|2048)>
+    >>> round(s.get_take_off_angle(), 1)
+    18.0
     """
 
     _signal_type = "EDS_TEM_ASSB"
     _alias_signal_types: ClassVar[list[str]] = []
 
     # ------------------------------------------------------------------ exspy
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        known = getattr(self, "_metadata", None)
+        from_sem = known is not None and "Acquisition_instrument.SEM.Detector.EDS" in known
+        # exspy takes what is known of an SEM for that of a TEM.
+        super().__init__(*args, **kwargs)
+        if from_sem:
+            self.metadata.set_item(BULK, True)
 
     def _set_default_param(self) -> None:
         """exspy's defaults, with a note of what was not in the file; exspy also resets the signal type, this
@@ -59,14 +80,27 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
             noted = self.metadata.get_item(DEFAULTS, None) or []
             self.metadata.set_item(DEFAULTS, sorted({*noted, *invented}))
 
-    def set_microscope_parameters(self, *args: Any, **kwargs: Any) -> Any:
-        """Set microscope parameters, as :meth:`exspy.signals.EDSTEMSpectrum.set_microscope_parameters` does."""
-        result = super().set_microscope_parameters(*args, **kwargs)
+    def set_microscope_parameters(self, *args: Any, **kwargs: Any) -> None:
+        """Set microscope parameters, as :meth:`exspy.signals.EDSTEMSpectrum.set_microscope_parameters` does.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As there.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> s.set_microscope_parameters(energy_resolution_MnKa=132.0)
+        >>> s.metadata.Acquisition_instrument.TEM.Detector.EDS.energy_resolution_MnKa
+        132.0
+        """
+        super().set_microscope_parameters(*args, **kwargs)
         noted = self.metadata.get_item(DEFAULTS, None)
         if noted:
             left = [name for name in noted if kwargs.get(name) is None]
             self.metadata.set_item(DEFAULTS, left)
-        return result
 
     @contextmanager
     def _as_exspy(self) -> Any:
@@ -109,13 +143,28 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If an element is not known, or the energy resolution or beam energy is missing.
 
         Warns
         -----
-        UserWarning
+        AssbWarning
             If no line of an element lies in the range.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> found = s.prepare_battery_lines(["O", "P", "V", "Fe"])
+        >>> found.names
+        ['V_La', 'O_Ka', 'Fe_La', 'P_Ka', 'V_Ka', 'Fe_Ka']
+        >>> found.overlaps[["first", "second", "distance (eV)"]].round(0)
+          first second  distance (eV)
+        0  V_Ll   O_Ka           79.0
+        1  V_Ln   O_Ka           71.0
+        2  V_La   O_Ka           12.0
+        3  V_La  Fe_Ll          102.0
+        4  O_Ka  Fe_Ll           90.0
         """
         return prepare_lines(self, elements, add, remove)
 
@@ -141,8 +190,17 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If a line lies beyond the axis, counts are negative, or all spectra are empty.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> found = s.fit_line_counts(["Fe_Ka", "P_Ka"])
+        >>> print(found.summary())
+        Fe_Ka: 1458 ± 36 counts in all pixels.
+        P_Ka: 1797 ± 43 counts in all pixels.
         """
         return line_counts(self, xray_lines, fit_range)
 
@@ -161,8 +219,17 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If fewer than two lines stand out.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> s.axes_manager.signal_axes[0].offset += 0.03
+        >>> found = s.check_energy_calibration()
+        >>> round(1000 * found.offset), round(found.resolution)
+        (30, 130)
         """
         return find_calibration(read_map(self, need_angle=False), Settings(fit_range=fit_range, absorption=False))
 
@@ -181,12 +248,23 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If the lines that were found are not where the counts are; nothing is changed.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> axis = s.axes_manager.signal_axes[0]
+        >>> axis.offset += 0.03
+        >>> before = axis.offset
+        >>> found = s.correct_energy_calibration()
+        >>> round(1000 * (axis.offset - before))
+        -30
         """
         found = self.check_energy_calibration()
         if not found.trusted:
-            raise ValueError(f"{found.notes[0]} Nothing was changed.")
+            raise AssbValueError(f"{found.notes[0]} Nothing was changed.")
         axis = self.axes_manager.signal_axes[0]
         axis.offset, axis.scale = found.corrected(axis.offset, axis.scale, per_keV=units_per_keV(self))
         if resolution:
@@ -219,7 +297,8 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         zeta_factors
             Zeta factors in kg/m^2, or a table in a file.
         thickness
-            Mean thickness in nm, if beam current, live time or solid angle are not known.
+            Mean thickness in nm, on which absorption and the scale of amounts rest; None: beam current, live time and
+            solid angle of the metadata tell it.
         absorption
             Whether the specimen absorbs X-rays.
         elements
@@ -234,14 +313,26 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If resolution, take-off angle, live time or the factor of an element is missing; counts are negative; or
             the map is empty.
 
         Warns
         -----
-        UserWarning
+        AssbWarning
             If the energy axis is off, or exspy's defaults stand in for what the file did not say.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> c = s.quantify_composition(elements=["C", "O", "Al", "P", "Fe", "Ge", "Si", "Cu"])
+        >>> c.mean().round(1).loc[["O", "P", "Fe"]]
+                 at. %  std  systematic
+        element
+        O         54.7  0.8         9.3
+        P         15.2  0.4         3.3
+        Fe         8.8  0.3         1.9
         """
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
         recorded = read_map(self, need_angle=absorption)
@@ -267,10 +358,12 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         phases
             Names, and the material of :data:`hyperspy_assb.materials` of each, or the latter alone; None: olivine
             (LiFePO4 and FePO4, which have the same X-ray lines), LAGP, Li3V2(PO4)3 and carbon.
-        k_factors, zeta_factors, thickness, absorption, elements, fit_range
+        k_factors, zeta_factors, thickness, absorption
             As in :meth:`quantify_composition`.
         densities
             g/cm^3 of phases whose density is not that of the reference table, such as {"carbon": 2.0}.
+        elements, fit_range
+            As in :meth:`quantify_composition`; those of the phases are looked for in any case.
         options
             Levels of the flags, and phases and densities where these are not given.
 
@@ -281,7 +374,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             As in :meth:`quantify_composition`, if a density is not above 0, or if two phases have the same elements in
             the same proportions.
         UnknownReferenceError
@@ -289,9 +382,20 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Warns
         -----
-        UserWarning
+        AssbWarning
             If the phases do not explain the map as a whole, or one pixel in fifty and more, and as in
             :meth:`quantify_composition`.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+        >>> p = s.quantify_phases()
+        >>> p.phases
+        ('olivine', 'LAGP', 'Li3V2(PO4)3', 'carbon')
+        >>> p.volume_fraction["olivine"].data.round(1)
+        array([[0.6, 0.5, 0.3],
+               [0.6, 0.5, 0.5]])
         """
         options = options or PhaseOptions()
         if phases is not None and not isinstance(phases, Mapping):
@@ -324,6 +428,8 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
     ) -> InterfaceProfile:
         """Fit error functions to the elements across an interface, with the width of the probe taken out.
 
+        Of a map that was recorded in an SEM, or with ``k_factors="counts"``, amounts are counts of main lines.
+
         Parameters
         ----------
         line
@@ -342,10 +448,12 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
             Distance in nm from the boundary, or from the middle of the line, up to which pixels are used.
         smooth
             Standard deviation in pixels over which the phase is smoothed before its boundary is drawn.
-        k_factors, zeta_factors, thickness, absorption, fit_range
+        k_factors, zeta_factors, thickness, absorption
             As in :meth:`quantify_composition`.
         elements
             Elements of the profile; those of the cell by default.
+        fit_range
+            As in :meth:`quantify_composition`.
 
         Returns
         -------
@@ -354,16 +462,26 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If there are fewer than eight bins, no element differs between the sides, or the axes have no length unit.
 
         Warns
         -----
-        UserWarning
+        AssbWarning
             If error functions of one width do not describe the profile.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import InterfaceOptions, simulate_interface
+        >>> scene = simulate_interface(InterfaceOptions(width=8.0, shape=(4, 32)), rng=1, signal_type="EDS_TEM_ASSB")
+        >>> profile = scene.signal.interface_profile(probe=1.5, elements=["O", "P", "Fe", "Ge"])
+        >>> round(profile.width, 1)
+        7.9
+        >>> [round(limit, 1) for limit in profile.width_interval]
+        [7.8, 8.1]
         """
         if line is not None and boundary is not None:
-            raise ValueError("Give line or boundary, not both.")
+            raise AssbValueError("Give line or boundary, not both.")
         options = ProfileOptions(
             probe=probe,
             strip=None if line is None else Strip((line.x1, line.y1), (line.x2, line.y2), float(line.linewidth)),
@@ -381,6 +499,8 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         self,
         after: ASSBEDSTEMSpectrum,
         *,
+        images: tuple[Any, Any] | None = None,
+        unchanged: Any = None,
         options: CompositionOptions | None = None,
         k_factors: Factors = None,
         zeta_factors: Mapping[str, float] | str | None = None,
@@ -391,10 +511,20 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
     ) -> CompositionComparison:
         """Compare the composition of this map with that of a later one of the same region.
 
+        The later map is brought onto this one by what did not change: tiles of the map that another shift suits better
+        have changed, and do not count. Where shift and change explain each other, as with a single boundary in the
+        field, the result says so and holds both readings (``other_reading``).
+
         Parameters
         ----------
         after
             The later state, with as many pixels of the same size.
+        images
+            Two images of the field, before and after, such as HAADF recorded with the maps: these are registered in
+            place of the maps. Arrays or signals, of any number of pixels.
+        unchanged
+            Pixels in which nothing changed, on which alone the maps are registered: a boolean array or signal on the
+            navigation axes, or a HyperSpy ROI.
         options
             Blocks of pixels, registration, false discovery rate.
         k_factors, zeta_factors, thickness, absorption, elements, fit_range
@@ -407,14 +537,34 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
 
         Raises
         ------
-        ValueError
+        AssbValueError
             If the maps differ in shape, pixel size or beam energy, or cannot be registered.
+
+        Warns
+        -----
+        AssbWarning
+            If shift and change explain each other, and as in :meth:`quantify_composition`.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.eds.comparison.composition_change import CompositionOptions
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> battery = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB")
+        >>> options, elements = CompositionOptions(register=False), ["C", "O", "Al", "P", "Fe", "Ge"]
+        >>> c = battery.edx_before.compare_composition(battery.edx_after, options=options, elements=elements)
+        >>> print(c.summary().splitlines()[1])
+        O: -0.75 ± 1.07 at. % in all blocks together; 0 went up and 0 down of 6.
         """
         if not isinstance(after, ASSBEDSTEMSpectrum):
-            raise TypeError("after must be an EDX signal as well: set_signal_type('EDS_TEM_ASSB').")
+            raise AssbTypeError("after must be an EDX signal as well: set_signal_type('EDS_TEM_ASSB').")
         settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
         maps = [read_map(signal, need_angle=absorption) for signal in (self, after)]
-        analysis = compare_maps(*maps, settings, options or CompositionOptions())
+        where = None if unchanged is None else region_mask(self, unchanged, name="unchanged")
+        reference = Reference(
+            images=None if images is None else tuple(np.asarray(getattr(i, "data", i), dtype=float) for i in images),
+            unchanged=None if where is None else np.atleast_2d(where),
+        )
+        analysis = compare_maps(*maps, settings, options or CompositionOptions(), reference)
         return CompositionComparison(**vars(analysis), axes=analysis.found.axes(maps[0].axes))
 
     # ----------------------------------------------------------------- private
@@ -437,7 +587,15 @@ def _named(elements: Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 class LazyASSBEDSTEMSpectrum(ASSBEDSTEMSpectrum, LazyEDSTEMSpectrum):
-    """X-ray spectra of all-solid-state batteries that stay on disk until they are needed."""
+    """X-ray spectra of all-solid-state batteries that stay on disk until they are needed.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after.as_lazy()
+    >>> type(s).__name__
+    'LazyASSBEDSTEMSpectrum'
+    """
 
 
 def load_eds_spectrum_image(
@@ -453,17 +611,28 @@ def load_eds_spectrum_image(
     Returns
     -------
     ASSBEDSTEMSpectrum
-        The largest of the EDX signals of a (S)TEM in the file; images beside them are left.
+        The largest of the EDX signals of the file, or its only spectra if they have no type (TIA); images beside them
+        are left. What was recorded in an SEM has counts of lines and profiles, and no quantification.
 
     Raises
     ------
-    FileNotFoundError, ValueError
+    AssbFileNotFoundError, AssbValueError
         As for :func:`~hyperspy_assb.load_spectrum_image`, and if a package is missing that the reader needs, naming it.
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If the file holds several EDX signals, naming the one that was taken.
+
+    Examples
+    --------
+    >>> import hyperspy_assb, tempfile
+    >>> from pathlib import Path
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> path = Path(tempfile.mkdtemp()) / "edx.hspy"
+    >>> micro_battery(shape=(2, 3), seed=6).edx_after.save(path)
+    >>> hyperspy_assb.load_eds_spectrum_image(path)
+    <ASSBEDSTEMSpectrum, title: Virtual micro-battery after bias, X-rays, dimensions: (3, 2|2048)>
     """
-    signal = load_signal(path, {"lazy": lazy}, reader, choose=x_ray_spectra, what=("X-ray spectrum", "spectra"))
+    signal = load_signal(path, {"lazy": lazy}, reader, choose=named_x_ray_spectra, what=("X-ray spectrum", "spectra"))
     return as_type(signal, "EDS_TEM_ASSB")

@@ -20,7 +20,7 @@ TITLES = {
 }
 PLASMON = ("plasmon energy", "plasmon width")
 CARBON = "carbon build-up"
-CHANGED, UNSURE, NOTHING = "changed", "not beyond thickness, calibration or zero loss", "no change beyond noise"
+CHANGED, UNSURE, NOTHING = "changed", "not beyond thickness, calibration or zero-loss peak", "no change beyond noise"
 # Share of the difference between states that their thickness may explain before it is said.
 _CONFOUNDED = 0.8
 _DOSE_RATIO = 1.5
@@ -36,12 +36,12 @@ def band_table(
 ) -> pd.DataFrame:
     """One row for each band, and for energy and width of the plasmon, in each later state.
 
-    Columns: ``state``; ``band``; ``low (eV)``, ``high (eV)``; ``unit`` of the values, "share" (of t/lambda) or "eV";
+    Columns: ``state``; ``band``; ``low (eV)``, ``high (eV)``; ``unit`` of the values, "share" (of t/λ) or "eV";
     ``before`` and ``after``, each with its ``std``; ``change``, compared at one thickness; its standard errors ``std``
     (blocks, else counting), ``std counting`` and ``std systematic``, with the parts ``std thickness``, ``std
-    calibration`` and ``std zero loss``; ``change if proportional`` (everything grows with thickness); ``p``,
+    calibration`` and ``std zero-loss peak``; ``change if proportional`` (everything grows with thickness); ``p``,
     ``p corrected`` (for all bands) and ``p from`` ("blocks" or "counting"); ``change (%)`` of the value before;
-    ``Hedges g``; ``conclusion``; ``meaning`` and ``source`` of the band.
+    ``Hedges g``; ``status``; ``meaning`` and ``source`` of the band.
     """
     by_name = {b.name: b for b in bands}
     rows = []
@@ -79,14 +79,14 @@ def band_table(
                     "std systematic": systematic,
                     "std thickness": change.std_thickness[i],
                     "std calibration": change.std_calibration[i],
-                    "std zero loss": change.std_zero_loss[i],
+                    "std zero-loss peak": change.std_zero_loss[i],
                     "change if proportional": change.proportional[i],
                     "p": change.p[i],
                     "p corrected": change.p_corrected[i],
                     "p from": "blocks" if found.by_blocks else "counting",
                     "change (%)": 100 * change.change[i] / values[0][0] if values[0][0] else np.nan,
                     "Hedges g": change.hedges_g[i],
-                    "conclusion": _conclude_band(change.change[i], change.p_corrected[i], systematic, options.alpha),
+                    "status": _band_status(change.change[i], change.p_corrected[i], systematic, options.alpha),
                     "meaning": text[0],
                     "source": text[1],
                 }
@@ -98,7 +98,7 @@ def _systematics(change: Change) -> tuple[Any, ...]:
     return change.std_thickness, change.std_calibration, change.std_zero_loss
 
 
-def _conclude_band(change: float, p: float, systematic: float, alpha: float) -> str:
+def _band_status(change: float, p: float, systematic: float, alpha: float) -> str:
     if not np.isfinite(p):
         return "not measured"
     if p > alpha:
@@ -205,47 +205,55 @@ def warnings_of(found: Comparison) -> Iterator[str]:
     widths = [s.fwhm for s in found.states]
     if max(widths) / min(widths) > 1.05:
         yield (
-            f"The zero loss is {', '.join(f'{w:.3g}' for w in widths)} eV wide in the states: zero_loss='each' brings "
-            "them to one resolution."
+            f"The zero-loss peak is {', '.join(f'{w:.3g}' for w in widths)} eV wide in the states: zero_loss='each' "
+            "brings them to one resolution."
         )
 
 
-def conclude(result: Any, options: ComparisonOptions) -> Iterator[str]:
-    """What was found, in sentences."""
+def describe_changes(result: Any) -> Iterator[str]:
+    """What a comparison found, in sentences."""
     source = "permuted blocks of pixels" if result.settings["p from"] == "blocks" else "counting noise alone"
     several = len(result.states) > 2
     for name, rows in result.bands.groupby("state", sort=False):
-        prefix = f"{name} V: " if several else ""
-        changed = rows[rows["conclusion"] == CHANGED]
+        prefix = _prefix(name, several)
+        changed = rows[rows["status"] == CHANGED]
         tested = rows["p"].notna().sum()
         if changed.empty:
             yield f"{prefix}none of {tested} quantities changed beyond noise, thickness and calibration ({source})."
         for row in changed.to_dict("records"):
             yield f"{prefix}{_describe(row)} ({source})."
-        for row in rows[rows["conclusion"] == UNSURE].to_dict("records"):
+        for row in rows[rows["status"] == UNSURE].to_dict("records"):
             yield (
                 f"{prefix}{row['band']} differs beyond noise (p = {row['p corrected']:.2g}), but by no more than "
-                f"thickness, calibration or zero loss may explain (systematic {row['std systematic']:.2g})."
-            )
-        carbon = changed[changed["band"] == CARBON]
-        if not carbon.empty and float(carbon["change"].iloc[0]) > 0:
-            yield (
-                f"{prefix}the losses from 4 to 7 eV grew: carbon build-up under the beam imitates such a change, and "
-                "adds to the bands up to the plasmon of carbon."
+                f"thickness, calibration or the zero-loss peak may explain (systematic {row['std systematic']:.2g})."
             )
     found = result.clusters[result.clusters["significant"].astype(bool)]
     for row in found.to_dict("records"):
         limits = f"{row['low (eV)']:.1f} to {row['high (eV)']:.1f} eV"
         where = f"{row['state']} V: from" if several else "From"
         yield f"{where} {limits} there is {row['sign']} scattering (cluster p = {row['p']:.2g})."
-    for row in result.trend[result.trend["p corrected"] <= options.alpha].to_dict("records"):
+    for row in result.trend[result.trend["p corrected"] <= result.settings["alpha"]].to_dict("records"):
         yield f"{row['band']} follows the potential (p = {row['p corrected']:.2g})."
-    electrons = result.states["electrons per spectrum"].to_numpy()
+
+
+def cautions(bands: pd.DataFrame, states: pd.DataFrame) -> Iterator[str]:
+    """What else than the potential may have made the change, in sentences."""
+    grown = bands[(bands["status"] == CHANGED) & (bands["band"] == CARBON) & (bands["change"] > 0.0)]
+    for name in grown["state"]:
+        yield (
+            f"{_prefix(name, len(states) > 2)}the losses from 4 to 7 eV grew: carbon build-up under the beam imitates "
+            "such a change, and adds to the bands up to the plasmon of carbon."
+        )
+    electrons = states["electrons per spectrum"].to_numpy()
     if electrons.max() / max(electrons.min(), 1e-300) > _DOSE_RATIO:
         yield (
             f"The states were given {', '.join(f'{e:.3g}' for e in electrons)} electrons per spectrum: what the beam "
             "does may differ too."
         )
+
+
+def _prefix(state: str, several: bool) -> str:
+    return f"{state} V: " if several else ""
 
 
 def _describe(row: dict[str, Any]) -> str:

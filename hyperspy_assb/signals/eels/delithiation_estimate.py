@@ -13,24 +13,35 @@ import hyperspy.api as hs
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb import provenance
-from hyperspy_assb.eels.delithiation.cross_section_calibration import quantify_by_cross_sections
-from hyperspy_assb.eels.delithiation.quantification import check_purity, measure_scatter, quantify
-from hyperspy_assb.eels.delithiation.standard import (
-    FEWEST_PURE,
-    OLIVINE,
-    Standard,
-    build_standard,
+from hyperspy_assb import provenance, reference
+from hyperspy_assb.eels.delithiation.cross_section_calibration import check_olivine, quantify_by_cross_sections
+from hyperspy_assb.eels.delithiation.end_members import (
+    SIGNATURE_NAMES,
+    canonical_names,
+    check_method,
     elements_of,
+    end_members,
+    find_electrode,
+    methods_of,
 )
+from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus
+from hyperspy_assb.eels.delithiation.mixture import VALENCE_END
+from hyperspy_assb.eels.delithiation.quantification import Quantification, check_purity, measure_scatter, quantify
+from hyperspy_assb.eels.delithiation.standard import FEWEST_PURE, Standard, build_standard
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.eels.zero_loss.position import channels_together
 from hyperspy_assb.eels.zero_loss.recorded_noise import detector_of
-from hyperspy_assb.signals.eels.delithiation import BUILTIN, Delithiation, check_method
+from hyperspy_assb.errors import AssbTypeError, AssbValueError, AssbWarning
+from hyperspy_assb.reference import Electrode
+from hyperspy_assb.signals.eels.delithiation import Delithiation
+from hyperspy_assb.signals.eels.delithiation_maps import BUILTIN
 from hyperspy_assb.signals.eels.low_loss_reading import read_low_loss
 from hyperspy_assb.signals.region_mask import region_mask
+from hyperspy_assb.signals.result import navigation_axes
 
+DEFAULT_ELECTRODE = "LixFePO4"
+"""Of the built-in calibration, which needs no references."""
 MOST_PIXELS = 300
 """Pure pixels of a phase that are looked at: their noise is then a three-hundredth of that of one pixel."""
 LITHIUM_END = 70.0
@@ -42,6 +53,7 @@ def quantify_delithiation(
     references: Mapping[str, Any] | Delithiation | None,
     method: str,
     *,
+    electrode: str | Electrode | None = None,
     elements: tuple[str, ...] | None = None,
     ensemble: bool = True,
     show_progressbar: bool | None = None,
@@ -50,27 +62,17 @@ def quantify_delithiation(
     """What :meth:`ASSBEELSSpectrum.quantify_delithiation` does."""
     from tqdm.auto import tqdm
 
-    check_method(method)
-    spectra = read_low_loss(signal, minimum_end=LITHIUM_END, purpose="Fe M2,3 and Li K", finite=True)
+    couple = choose_electrode(references, method, electrode)
+    spectra = read_spectra(signal, couple)
     masks: dict[str, NDArray[np.bool_]] = {}
-    builtin = references is None and method == "lithium"
     standard: Standard | None = None
     if isinstance(references, Delithiation):
         standard = references.needed_standard("The calibration of another signal")
         _compare_microscopes(spectra.microscope, references)
         standard.calibration.check_contrast(standard.names, method)
-    elif isinstance(references, str | PathLike):
-        raise TypeError(f"references is a path: load_delithiation({str(references)!r}) makes a calibration of it.")
     elif references:
-        standard, masks = calibrate_on(signal, spectra, references, method, elements)
+        standard, masks = calibrate_on(signal, spectra, references, couple, method=method, elements=elements)
         check_purity(standard)
-    elif not builtin:
-        raise ValueError(
-            "references must name pure pixels: {'LiFePO4': mask, 'FePO4': mask}, and where they lie in the columns, "
-            "'LAGP' and 'carbon'; or be the Delithiation of another signal of the same specimen. Without any, "
-            f"method='lithium' takes Li per Fe by {BUILTIN}, which leaves x uncertain by about 0.3 near FePO4 "
-            "and 1 near LiFePO4."
-        )
     show = hs.preferences.General.show_progressbar if show_progressbar is None else show_progressbar
     with tqdm(
         total=len(spectra.counts), disable=progress is not None or not show, unit="spectra", desc="Delithiation"
@@ -88,19 +90,82 @@ def quantify_delithiation(
                 ensemble=ensemble,
                 progress=progress,
             )
-    result = Delithiation(found, standard, method, tuple(signal.axes_manager._get_navigation_axes_dicts()), {}, masks)
+    result = Delithiation(
+        found=found,
+        electrode=couple,
+        method=method,
+        standard=standard,
+        references=masks,
+        axes=navigation_axes(signal),
+        notes=(*_notes(couple, standard), *_warnings(found, standard)),
+    )
     parameters = {
         "method": method,
+        "electrode": couple.name,
         "calibration": result.calibration,
         "microscope": asdict(spectra.microscope),
         "file": spectra.file,
     }
-    works = ["lithium", "cross_sections", "mean_free_path"] if builtin else ["delithiation"]
-    return replace(result, record=provenance.record("quantify_delithiation", parameters=parameters, methods=works))
+    works = ["lithium", "cross_sections", "mean_free_path"] if result.builtin else ["delithiation"]
+    return replace(result, provenance=provenance.record("quantify_delithiation", parameters=parameters, methods=works))
+
+
+def choose_electrode(
+    references: Mapping[str, Any] | Delithiation | None, method: str, electrode: str | Electrode | None
+) -> Electrode:
+    """The electrode that is meant, which allows the method.
+
+    Raises
+    ------
+    AssbValueError
+        If references are missing or fit none or more than one electrode, or the method is unknown or not possible.
+    MissingFactError
+        If the electrode has not the signature that the method needs.
+    AssbTypeError
+        If the references are a path.
+    """
+    if isinstance(references, str | PathLike):
+        raise AssbTypeError(f"references is a path: hyperspy_assb.load({str(references)!r}) makes a calibration of it.")
+    if isinstance(references, Delithiation):
+        couple = references.electrode
+        asked = reference.electrode(electrode) if isinstance(electrode, str) else electrode
+        if asked is not None and end_members(asked) != end_members(couple):
+            raise AssbValueError(f"The references are of {couple.name}, but electrode is {asked.name}.")
+        check_method(method, couple)
+    elif references:
+        couple = find_electrode(list(canonical_names(references).values()), electrode)
+        check_method(method, couple)
+    else:
+        named = DEFAULT_ELECTRODE if electrode is None else electrode
+        couple = reference.electrode(named) if isinstance(named, str) else named
+        check_method(method, couple)
+        if references is not None or method != "lithium":
+            raise AssbValueError(
+                "references must name pure pixels of both end members: {'LiFePO4': mask, 'FePO4': mask}, and where "
+                "they lie in the columns, 'LAGP' and 'carbon'; or be the Delithiation of another signal of the same "
+                f"specimen. Without any, method='lithium' takes Li per Fe by {BUILTIN}, which leaves x uncertain by "
+                "about 0.3 near FePO4 and 1 near LiFePO4."
+            )
+        check_olivine(couple)
+    return couple
+
+
+def read_spectra(signal: Any, electrode: Electrode) -> LowLossMap:
+    """The spectra, on a range that holds what tells the end members of the electrode apart."""
+    if SIGNATURE_NAMES["lithium"] in electrode.signatures:
+        return read_low_loss(signal, minimum_end=LITHIUM_END, purpose="Li K with the edges under it", finite=True)
+    purpose = "the valence electrons, which count formula units"
+    return read_low_loss(signal, minimum_end=VALENCE_END, purpose=purpose, finite=True)
 
 
 def calibrate_on(
-    signal: Any, spectra: LowLossMap, references: Mapping[str, Any], method: str, elements: tuple[str, ...] | None
+    signal: Any,
+    spectra: LowLossMap,
+    references: Mapping[str, Any],
+    electrode: Electrode,
+    *,
+    method: str,
+    elements: tuple[str, ...] | None,
 ) -> tuple[Standard, dict[str, NDArray[np.bool_]]]:
     """The standard that pure pixels or spectra make, and the pure pixels as masks.
 
@@ -112,25 +177,26 @@ def calibrate_on(
         The same as arrays.
     references
         Of each phase, and of vacuum: pixels (see :func:`.region_mask.region_mask`), or spectra on the same energy axis.
+    electrode
+        Whose end members are among the phases.
     method
         By which x is to be told.
     elements
-        Elements whose edges are fitted; None: what the phases need.
+        Elements whose edges are fitted; None: those of the phases.
 
     Raises
     ------
-    ValueError, TypeError
+    AssbValueError, AssbTypeError
         If a reference cannot be used, or two name the same pixels; the phases are named.
     """
-    missing = [phase for phase in OLIVINE if phase not in references]
-    if missing:
-        raise ValueError(f"references must name pure pixels of {' and '.join(missing)}, or hold their spectra.")
     masks: dict[str, NDArray[np.bool_]] = {}
     pure, labels, fewest = [], [], FEWEST_PURE
-    for phase, where in references.items():
-        found = reference_spectra(spectra.energy, phase, where)
+    phases = canonical_names(references)
+    for given, region in references.items():
+        phase = phases[given]
+        found = reference_spectra(spectra.energy, given, region)
         if found is None:
-            masks[phase] = region_mask(signal, where, name=f"references[{phase!r}]")
+            masks[phase] = region_mask(signal, region, name=f"references[{given!r}]")
             rows = np.flatnonzero(masks[phase])
             rows = rows[np.linspace(0, rows.size - 1, min(rows.size, MOST_PIXELS)).astype(int)]
             found = np.asarray(spectra.counts[rows])
@@ -140,31 +206,78 @@ def calibrate_on(
         labels += [phase] * len(found)
     for one, other in combinations(masks, 2):
         if shared := int((masks[one] & masks[other]).sum()):
-            raise ValueError(
+            raise AssbValueError(
                 f"references[{one!r}] and references[{other!r}] share {shared} pixels; each holds one phase."
             )
     known = replace(spectra, counts=np.concatenate(pure))
     known = known.add_channels(channels_together(known.counts, known.energy))
-    own = {phase: np.array([label == phase for label in labels]) for phase in references}
+    own = {phase: np.array([label == phase for label in labels]) for phase in phases.values()}
     standard, detector = build_standard(
-        known, own, elements or elements_of(references), method=method, minimum_pixels=fewest
+        known, own, electrode, elements or elements_of(own), method=method, minimum_pixels=fewest
     )
     return measure_scatter(standard, known, own, detector), masks
 
 
-def reference_spectra(energy: NDArray[np.float64], phase: str, where: Any) -> NDArray[Any] | None:
+def _notes(electrode: Electrode, standard: Standard | None) -> tuple[str, ...]:
+    """What a reader must know of the estimates."""
+    if standard is None:
+        return (
+            f"x is by {BUILTIN}, without references: it is uncertain by about 0.3 near {electrode.delithiated} and 1 "
+            f"near {electrode.lithiated}.",
+        )
+    own = [m for m in methods_of(electrode) if m in SIGNATURE_NAMES]
+    if not own:
+        return (
+            f"{electrode.name} has no signature beside its spectra as wholes: x is from the mixture of the reference "
+            f"spectra alone, and nothing would show that {electrode.lithiated} and {electrode.delithiated} are "
+            "exchanged.",
+        )
+    signatures = {"valence": "the 5 eV band", "lithium": "Li K"}
+    words = ["the mixture of the reference spectra", *(signatures[m] for m in own)]
+    return (f"The combined estimate of x is from {', '.join(words[:-1])} and {words[-1]}.",)
+
+
+def _warnings(found: Quantification, standard: Standard | None) -> tuple[str, ...]:
+    """What was met in the spectra that the references did not tell of."""
+    said = []
+    if found.unnamed:
+        content = next(iter(found.contents.values()))
+        flagged = int(np.sum(content.status == DelithiationStatus.UNEXPLAINED))
+        like = found.unnamed.candidates
+        said.append(
+            f"Some columns hold what none of the references explains; {flagged} of {content.status.size} pixels say so "
+            "in their status, and their x is not to be trusted. "
+            + (
+                f"It looks like {' or '.join(like)}: name pixels of it in references."
+                if like
+                else "It looks like none of the known materials in particular: name pixels of whatever else lies there "
+                "in references, or look for a change of thickness, zero loss or processing between references and map."
+            )
+        )
+    if struck := int(found.struck.sum()):
+        said.append(f"Single channels of {struck} spectra were struck (X-rays, defects of the camera) and left out.")
+    if standard is not None and standard.noise_scale > 1.0:
+        said.append(
+            f"Pure pixels scatter {np.sqrt(standard.noise_scale):.2g} times as much as their neighbouring channels "
+            "tell, as where a camera or a processing step shares counts between channels: all errors are widened by "
+            "that factor."
+        )
+    return tuple(said)
+
+
+def reference_spectra(energy: NDArray[np.float64], phase: str, region: Any) -> NDArray[Any] | None:
     """Spectra of a phase, shape (S, E), if that is what a reference is; None if it names pixels.
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If their energy axis is not that of the signal.
     """
-    data = np.asarray(getattr(where, "data", where)) if not _is_roi(where) else np.zeros(0, dtype=bool)
+    data = np.asarray(getattr(region, "data", region)) if not _is_roi(region) else np.zeros(0, dtype=bool)
     if data.dtype == bool or data.dtype == object or data.ndim == 0:
         return None
     scale = float(energy[1] - energy[0])
-    manager = getattr(where, "axes_manager", None)
+    manager = getattr(region, "axes_manager", None)
     if manager is not None and manager.signal_dimension == 1:
         other = manager.signal_axes[0]
         same = other.size == energy.size and np.allclose(other.axis, energy, atol=0.01 * scale)
@@ -174,26 +287,26 @@ def reference_spectra(energy: NDArray[np.float64], phase: str, where: Any) -> ND
     if not same:
         if data.dtype.kind in "iu":
             return None  # an array of integers on the navigation axes, which is told apart as a wrong mask
-        raise ValueError(
+        raise AssbValueError(
             f"references[{phase!r}] must have the energy axis of the signal, {energy.size} channels of {scale:g} eV "
             f"from {energy[0]:g} eV, or be a mask of booleans on its navigation axes."
         )
     return data.reshape(-1, energy.size)
 
 
-def _is_roi(where: Any) -> bool:
-    return type(where).__module__.startswith("hyperspy.roi")
+def _is_roi(region: Any) -> bool:
+    return type(region).__module__.startswith("hyperspy.roi")
 
 
 def _compare_microscopes(own: MicroscopeParameters, calibration: Delithiation) -> None:
     """Warn if a signal and its calibration say that they were recorded differently."""
-    known = calibration.record.get("parameters", {}).get("microscope", {})
+    known = calibration.provenance.get("parameters", {}).get("microscope", {})
     for name, value in asdict(own).items():
         other = known.get(name)
         if value is not None and other is not None and not np.isclose(value, other, rtol=0.01):
             warnings.warn(
                 f"{name} is {value:g} here, but {other:g} where the references were recorded: the spectra of the "
                 "phases depend on it, and so does x.",
-                UserWarning,
+                AssbWarning,
                 stacklevel=4,
             )

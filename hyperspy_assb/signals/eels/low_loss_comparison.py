@@ -2,75 +2,113 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import hyperspy.api as hs
 import numpy as np
 import pandas as pd
+from exspy.signals import DielectricFunction, EELSSpectrum
+from numpy.typing import NDArray
 
 from hyperspy_assb import provenance, reference
 from hyperspy_assb.eels.comparison.low_loss_comparison import compare_states
 from hyperspy_assb.eels.comparison.options import ComparisonOptions, Spectra, Window
 from hyperspy_assb.eels.comparison.results import Comparison
 from hyperspy_assb.eels.low_loss_map import LowLossMap
+from hyperspy_assb.errors import AssbTypeError, AssbValueError, AssbWarning
 from hyperspy_assb.signals.eels import comparison_tables as tables
 from hyperspy_assb.signals.eels.low_loss_reading import read_low_loss
-from hyperspy_assb.signals.loading import check_result_path
-from hyperspy_assb.signals.region_mask import region_mask
+from hyperspy_assb.signals.region_mask import Names, region_mask
+from hyperspy_assb.signals.result import Result
+
+FloatArray = NDArray[np.float64]
 
 _METHODS = ("fourier_log", "cluster_permutation", "max_statistic", "hyperspy", "numpy", "scipy", "numba")
 
 
-@dataclass(frozen=True)
-class LowLossComparison:
+@dataclass(frozen=True, eq=False)
+class LowLossComparison(Result):
     """What changed between the low-loss spectra of a specimen in two or more states.
 
     Parameters
     ----------
+    found
+        What was found, as arrays; see :class:`~hyperspy_assb.eels.comparison.results.Comparison`.
     bands
         One row for each band, and for the energy and the width of the volume plasmon, in each later state: limits,
         value before and after, change against the first state with its standard errors, p values, effect sizes, and
-        what follows from them. See :func:`hyperspy_assb.signals.eels.comparison_tables.band_table`.
+        the status. See :func:`hyperspy_assb.signals.eels.comparison_tables.band_table`.
     clusters
         Ranges of energy that changed without having been named: limits in eV, mass and p value.
     states
-        One row a state: pixels, effective number of independent pixels, blocks, t/lambda, plasmon, electrons.
+        One row a state: pixels, effective number of independent pixels, blocks, t/λ, plasmon, electrons.
     trend
         With more than two states, slope of each band over the potential, with p values; else empty.
-    before, after
-        Mean single-scattering distribution of the first state, and of the later ones (more than one: along a navigation
-        axis ``bias``). The variance of each is its noise variance. In shares of t/lambda per eV.
-    difference
-        After minus before at one thickness, with its variance.
-    conclusions
-        In sentences.
+    names
+        Of the states: before and after, or their potentials.
+    bias
+        Potential of each state in V, or another score.
     settings
         How they were compared, and how p values were found.
+    recorded
+        What the metadata of the first state say of microscope and specimen.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> battery = micro_battery(shape=(6, 6), seed=1, signal_type="EELS_ASSB")
+    >>> options = ComparisonOptions(permutations=19)
+    >>> found = battery.eels_before.compare_low_loss(battery.eels_after, options=options)
+    >>> found.names, found.difference
+    (('before', 'after'), <ASSBEELSSpectrum, title: Change of single scattering, dimensions: (|972)>)
+    >>> found.before.data.shape == found.after.data.shape == found.difference.data.shape
+    True
+    >>> "permuted blocks of pixels" in found.summary()
+    True
+    >>> spectra, difference = found.plot()
     """
 
+    found: Comparison = field(repr=False)
     bands: pd.DataFrame = field(repr=False)
     clusters: pd.DataFrame = field(repr=False)
     states: pd.DataFrame = field(repr=False)
     trend: pd.DataFrame = field(repr=False)
-    before: Any
-    after: Any
-    difference: Any
-    conclusions: tuple[str, ...]
+    names: tuple[str, ...]
+    bias: tuple[float, ...]
     settings: dict[str, Any] = field(repr=False)
+    recorded: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
         return f"LowLossComparison of {len(self.states)} states:\n{self.summary()}"
 
-    def summary(self) -> str:
-        """What was found, one sentence a line."""
-        return "\n".join(self.conclusions)
+    @cached_property
+    def before(self) -> EELSSpectrum:
+        """Mean single-scattering distribution of the first state, with its variance, in shares of t/λ per eV."""
+        first = self.found.states[0]
+        return self._spectrum("before", [(first.mean, first.std, first.std_counting)])
 
-    def plot(self) -> Any:
+    @cached_property
+    def after(self) -> EELSSpectrum:
+        """The same of the later states; of more than one along a navigation axis ``bias``."""
+        return self._spectrum("after", [(s.mean, s.std, s.std_counting) for s in self.found.states[1:]])
+
+    @cached_property
+    def difference(self) -> EELSSpectrum:
+        """After minus before at one thickness, with its variance, which is the noise variance of the signal."""
+        changes = self.found.changes
+        return self._spectrum(
+            "difference", [(c.difference, c.difference_std, c.difference_std_counting) for c in changes]
+        )
+
+    def summary(self) -> str:
+        """What was found, one sentence a line, and the notes."""
+        return "\n".join((*tables.describe_changes(self), *self.notes))
+
+    def plot(self) -> NDArray[np.object_]:
         """Plot the spectra, their difference with its confidence band, and what changed.
 
         Returns
@@ -82,15 +120,47 @@ class LowLossComparison:
 
         return plot_comparison(self)
 
-    def kramers_kronig(self, refractive_index: float, **arguments: Any) -> tuple[Any, ...]:
+    def to_dataframe(self, region: Any = None, *, names: Names = None) -> pd.DataFrame:
+        """The table of bands.
+
+        Parameters
+        ----------
+        region, names
+            None: the pixels of each state are compared together, and named when they are compared.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A copy of ``bands``.
+
+        Raises
+        ------
+        ValueError
+            If a region is named.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> battery = micro_battery(shape=(6, 6), seed=1, signal_type="EELS_ASSB")
+        >>> options = ComparisonOptions(permutations=19)
+        >>> found = battery.eels_before.compare_low_loss(battery.eels_after, options=options)
+        >>> found.to_dataframe()["p from"].unique().tolist()
+        ['blocks']
+        """
+        return self.bands.copy() if region is None else super().to_dataframe(region, names=names)
+
+    def kramers_kronig(
+        self, refractive_index: float, *, iterations: int = 1, delta: float = 0.5
+    ) -> tuple[DielectricFunction, ...]:
         """Dielectric function of each state by exspy's Kramers-Kronig analysis of its mean distribution.
 
         Parameters
         ----------
         refractive_index
             Refractive index for visible light, by which the loss function is scaled; large for metals.
-        **arguments
-            For :meth:`exspy.signals.EELSSpectrum.kramers_kronig_analysis`, such as ``iterations``.
+        iterations, delta
+            Of :meth:`exspy.signals.EELSSpectrum.kramers_kronig_analysis`: rounds of correction for surface losses, and
+            the loss in eV that keeps them stable.
 
         Returns
         -------
@@ -102,85 +172,64 @@ class LowLossComparison:
         ValueError
             If beam energy, convergence or collection angle are not in the metadata, or the refractive index is not
             above 1.
+
+        Notes
+        -----
+        Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (2011), sec. 4.2.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> battery = micro_battery(shape=(6, 6), seed=1, signal_type="EELS_ASSB")
+        >>> options = ComparisonOptions(permutations=19)
+        >>> found = battery.eels_before.compare_low_loss(battery.eels_after, options=options)
+        >>> [type(state).__name__ for state in found.kramers_kronig(1.8)]
+        ['DielectricFunction', 'DielectricFunction']
         """
         if not refractive_index > 1.0:
-            raise ValueError(f"refractive_index must be above 1, that of vacuum, not {refractive_index}.")
+            raise AssbValueError(f"refractive_index must be above 1, that of vacuum, not {refractive_index}.")
         after = [self.after.inav[i] for i in range(self.after.axes_manager.navigation_size)] or [self.after]
         found = []
         for signal, thickness in zip((self.before, *after), self.states["t/λ"], strict=True):
             lacking = signal.check_microscope_parameters().missing
             if lacking:
-                raise ValueError(
+                raise AssbValueError(
                     f"Kramers-Kronig analysis needs {', '.join(lacking)}: set_microscope_parameters before comparing."
                 )
-            found.append(
-                _per_electron(signal, thickness).kramers_kronig_analysis(zlp=1.0, n=refractive_index, **arguments)
-            )
+            one = _per_electron(signal, thickness)
+            found.append(one.kramers_kronig_analysis(zlp=1.0, n=refractive_index, iterations=iterations, delta=delta))
         return tuple(found)
 
-    def save(self, path: str | Path, *, overwrite: bool | None = None) -> None:
-        """Save everything in one file.
-
-        Parameters
-        ----------
-        path
-            Ending in .hspy or .zspy.
-        overwrite
-            As in HyperSpy: None asks.
-        """
-        check_result_path(path)
-        signals = (self.before, self.after, self.difference)
-        rows = [np.atleast_2d(s.data) for s in signals] + [np.atleast_2d(s.get_noise_variance().data) for s in signals]
-        axis = dict(self.before.axes_manager.signal_axes[0].get_axis_dictionary())
-        stack = hs.signals.Signal1D(np.concatenate(rows), axes=[{"name": "row", "size": sum(map(len, rows))}, axis])
-        stack.metadata.add_dictionary(self.before.metadata.as_dictionary())
-        del stack.metadata.Signal.Noise_properties
-        stack.set_signal_type("EELS_ASSB")
-        content = {name: json.dumps(getattr(self, name).to_dict(orient="split")) for name in _TABLES}
-        content["types"] = {name: [str(t) for t in getattr(self, name).dtypes] for name in _TABLES}
-        content |= {"settings": json.dumps(self.settings), "conclusions": list(self.conclusions)}
-        content["bias"] = [float(v) for v in _bias_values(self.after)]
-        stack.metadata.set_item("ASSB.comparison", content)
-        stack.save(str(path), overwrite=overwrite)
-
-
-_TABLES = ("bands", "clusters", "states", "trend")
-
-
-def _table_from(text: str, types: Sequence[str]) -> pd.DataFrame:
-    """A table as it was written, with its types, which numbers in JSON do not keep."""
-    table = pd.DataFrame(**json.loads(text))
-    if table.empty:
-        table.index = pd.RangeIndex(0)
-    return table.astype(dict(zip(table.columns, types, strict=True)))
-
-
-def load_comparison(path: str | Path) -> LowLossComparison:
-    """Load what :meth:`LowLossComparison.save` wrote.
-
-    Raises
-    ------
-    ValueError
-        If the file holds something else.
-    """
-    stack = hs.load(str(path))
-    node = stack.metadata.get_item("ASSB.comparison", None) if not isinstance(stack, list) else None
-    if node is None:
-        raise ValueError(f"{path} holds no comparison: it was not written by LowLossComparison.save.")
-    content = {name: _table_from(getattr(node, name), node.types.get_item(name)) for name in _TABLES}
-    count = (stack.data.shape[0] // 2 - 1) // 2
-    parts = np.split(stack.data, np.cumsum([1, count, count, 1, count]))
-    del stack.metadata.ASSB.comparison
-    bias = np.asarray(node.bias, dtype=float)
-    template = stack.inav[0]
-    names = ("before", "after", "difference")
-    signals = {}
-    for number, name in enumerate(names):
+    def _spectrum(self, name: str, rows: Sequence[tuple[FloatArray, FloatArray, FloatArray]]) -> Any:
+        """Values with standard errors (of blocks, or else of counting) as one spectrum, or several along ``bias``."""
+        step = self.found.loss[1] - self.found.loss[0]
+        values = np.array([value for value, _, _ in rows]) / step
+        variance = np.array([np.where(np.isfinite(std), std, counting) for _, std, counting in rows]) ** 2 / step**2
         title = tables.TITLES[name]
-        signals[name] = _spectrum(template, parts[number], parts[number + 3], bias if number else None, title)
-    return LowLossComparison(
-        **content, **signals, conclusions=tuple(node.conclusions), settings=json.loads(node.settings)
-    )
+        signal = self._dress(values, title)
+        signal.metadata.set_item("Signal.quantity", "Single scattering (share of t/λ per eV)")
+        signal.set_noise_variance(self._dress(variance, f"Variance of {title}"))
+        return signal
+
+    def _dress(self, values: FloatArray, title: str) -> Any:
+        """An EELS signal on the loss axis with what is known of the microscope."""
+        loss = self.found.loss
+        axes = [{"name": "Energy loss", "units": "eV", "scale": float(loss[1] - loss[0]), "offset": 0.0}]
+        axes[0]["size"] = loss.size
+        if len(values) > 1:
+            bias = np.array(self.bias[1:], dtype=float)
+            axes.insert(0, {"_type": "DataAxis", "name": "bias", "units": "V", "axis": bias, "navigate": True})
+        signal = hs.signals.Signal1D(values if len(values) > 1 else values[0], axes=axes)
+        signal.metadata.add_dictionary(self.recorded)
+        signal.metadata.General.title = title
+        signal.metadata.set_item("ASSB.provenance", self.provenance)
+        signal.set_signal_type("EELS_ASSB")
+        # Per eV: not counts of a channel.
+        signal.axes_manager.signal_axes[0].is_binned = False
+        return signal
+
+    def _shown(self) -> Any:
+        return self.difference
 
 
 def compare_low_loss(
@@ -206,7 +255,7 @@ def compare_low_loss(
         options = replace(options, gain=first.gain, read_noise=first.read_noise)
     regions = list(region) if isinstance(region, tuple | list) else [region] * len(signals)
     if len(regions) != len(signals):
-        raise ValueError(f"region names {len(regions)} regions, but there are {len(signals)} states: one for each.")
+        raise AssbValueError(f"region names {len(regions)} regions, but there are {len(signals)} states: one for each.")
     chosen_pixels = [
         None if r is None else region_mask(s, r, name="region" if number == 0 else f"region of state {number}")
         for number, (s, r) in enumerate(zip(signals, regions, strict=True))
@@ -216,10 +265,9 @@ def compare_low_loss(
     known = [reference.band(b) if isinstance(b, str) else b for b in chosen]
     windows = [Window(b.name, *b.window, b.background) for b in known]
     found = compare_states(spectra, windows, options, scores=scores, zero_loss=given)
-    result = _dress(found, before, maps, known, scores, options)
     for message in tables.warnings_of(found):
-        warnings.warn(message, UserWarning, stacklevel=3)
-    return result
+        warnings.warn(message, AssbWarning, stacklevel=3)
+    return _as_result(found, before, maps, known, scores, options)
 
 
 def _collect_states(before: Any, after: Any, bias: Sequence[float] | None) -> tuple[list[Any], list[float]]:
@@ -227,7 +275,7 @@ def _collect_states(before: Any, after: Any, bias: Sequence[float] | None) -> tu
     if after is None:
         axes = [axis for axis in before.axes_manager.navigation_axes if axis.name == "bias"]
         if not axes or axes[0].size < 2:
-            raise ValueError(
+            raise AssbValueError(
                 "There is one state only: give the state after bias, a list of states, or a signal with a navigation "
                 "axis named 'bias'."
             )
@@ -242,31 +290,31 @@ def _collect_states(before: Any, after: Any, bias: Sequence[float] | None) -> tu
     later = list(after) if isinstance(after, list | tuple) else [after]
     signals = [before, *later]
     if bias is not None and len(bias) != len(signals):
-        raise ValueError(f"bias has {len(bias)} values, but there are {len(signals)} states: one for each.")
+        raise AssbValueError(f"bias has {len(bias)} values, but there are {len(signals)} states: one for each.")
     if bias is not None and not np.all(np.isfinite(bias)):
-        raise ValueError(f"bias holds values that are not finite: {list(bias)}.")
+        raise AssbValueError(f"bias holds values that are not finite: {list(bias)}.")
     if bias is not None and len(bias) > 2 and len(set(bias)) == 1:
-        raise ValueError(f"bias is {bias[0]:g} in every state: a trend needs states that differ in it.")
+        raise AssbValueError(f"bias is {bias[0]:g} in every state: a trend needs states that differ in it.")
     for number, signal in enumerate(signals):
         if not hasattr(signal, "validate_energy_axis"):
-            raise TypeError(
+            raise AssbTypeError(
                 f"State {number} is {type(signal).__name__}: load it with signal_type='EELS_ASSB', or "
                 "set_signal_type('EELS_ASSB')."
             )
     return signals, [float(v) for v in (range(len(signals)) if bias is None else bias)]
 
 
-def _single_spectrum(signal: Any) -> tuple[Any, Any]:
+def _single_spectrum(signal: Any) -> tuple[NDArray[Any], FloatArray]:
     if not hasattr(signal, "axes_manager"):
-        raise TypeError(
+        raise AssbTypeError(
             f"zero_loss must be 'common', 'each', or a signal recorded in vacuum, not {type(signal).__name__}."
         )
     if signal.axes_manager.navigation_size > 1:
-        raise ValueError("zero_loss has navigation axes: sum its pixels, or take one of them.")
+        raise AssbValueError("zero_loss has navigation axes: sum its pixels, or take one of them.")
     return np.asarray(signal.data).reshape(-1), np.array(signal.axes_manager.signal_axes[0].axis, dtype=np.float64)
 
 
-def _dress(
+def _as_result(
     found: Comparison,
     template: Any,
     maps: Sequence[LowLossMap],
@@ -274,81 +322,26 @@ def _dress(
     scores: Sequence[float],
     options: ComparisonOptions,
 ) -> LowLossComparison:
-    """Tables and signals from arrays."""
-    energy_step = float(found.loss[1] - found.loss[0])
-    per_ev = 1 / energy_step
+    """Tables, and what a reader must know, from arrays."""
+    names = tables.state_names(scores, len(found.states))
     parameters = {**provenance.to_plain(options), "files": [m.file for m in maps], "bias": list(scores)}
-    record = provenance.record("compare_low_loss", parameters=parameters, methods=_METHODS)
-
-    def dress(rows: Sequence[Any], std: Sequence[Any], counting: Sequence[Any], name: str) -> Any:
-        data = np.array(rows) * per_ev
-        variance = np.where(np.isfinite(std), std, counting) ** 2 * per_ev**2
-        blank = _template(template, found.loss, record)
-        return _spectrum(blank, data, variance, None if name == "before" else np.array(scores[1:]), tables.TITLES[name])
-
-    states, changes = found.states, found.changes
-    names = tables.state_names(scores, len(states))
+    nodes = ("Acquisition_instrument", "Sample")
+    recorded = {node: template.metadata.get_item(node) for node in nodes if template.metadata.has_item(node)}
     table = tables.band_table(found, bands, names, options)
-    settings = tables.settings_of(found, options) | {"names": list(names), "citations": record["citations"]}
-    result = LowLossComparison(
+    states = tables.state_table(found, maps, names, scores)
+    return LowLossComparison(
+        found=found,
         bands=table,
         clusters=tables.cluster_table(found, names, options),
-        states=tables.state_table(found, maps, names, scores),
+        states=states,
         trend=tables.trend_table(found),
-        before=dress([states[0].mean], [states[0].std], [states[0].std_counting], "before"),
-        after=dress(
-            [s.mean for s in states[1:]], [s.std for s in states[1:]], [s.std_counting for s in states[1:]], "after"
-        ),
-        difference=dress(
-            [c.difference for c in changes],
-            [c.difference_std for c in changes],
-            [c.difference_std_counting for c in changes],
-            "difference",
-        ),
-        conclusions=(),
-        settings=settings,
+        names=names,
+        bias=tuple(scores),
+        settings=tables.settings_of(found, options),
+        recorded={node: provenance.to_plain(item.as_dictionary()) for node, item in recorded.items()},
+        provenance=provenance.record("compare_low_loss", parameters=parameters, methods=_METHODS),
+        notes=(*tables.warnings_of(found), *tables.cautions(table, states)),
     )
-    return replace(result, conclusions=tuple(tables.conclude(result, options)))
-
-
-def _template(signal: Any, loss: np.ndarray, record: dict[str, Any]) -> Any:
-    """An empty spectrum on the loss axis with the metadata of a signal."""
-    axis = {"name": "Energy loss", "units": "eV", "scale": float(loss[1] - loss[0]), "offset": 0.0, "size": loss.size}
-    blank = hs.signals.Signal1D(np.zeros(loss.size), axes=[axis])
-    for node in ("Acquisition_instrument", "Sample"):
-        if signal.metadata.has_item(node):
-            blank.metadata.set_item(node, signal.metadata.get_item(node).as_dictionary())
-    blank.set_signal_type("EELS_ASSB")
-    # Per eV: not counts of a channel.
-    blank.axes_manager.signal_axes[0].is_binned = False
-    blank.metadata.set_item("ASSB.provenance", record)
-    return blank
-
-
-def _spectrum(template: Any, data: np.ndarray, variance: np.ndarray, bias: np.ndarray | None, title: str) -> Any:
-    """One spectrum, or several along a navigation axis ``bias``, with their variance."""
-
-    def dress(values: np.ndarray) -> Any:
-        if bias is None or bias.size == 1:
-            return template._deepcopy_with_new_data(np.asarray(values, dtype=float)[0])
-        axis = template.axes_manager.signal_axes[0].get_axis_dictionary()
-        axes = [{"_type": "DataAxis", "name": "bias", "units": "V", "axis": bias, "navigate": True}, axis]
-        many = hs.signals.Signal1D(np.asarray(values, dtype=float), axes=axes)
-        many.metadata.add_dictionary(template.metadata.as_dictionary())
-        many.set_signal_type("EELS_ASSB")
-        return many
-
-    signal, noise = dress(data), dress(variance)
-    signal.metadata.General.title = title
-    signal.metadata.set_item("Signal.quantity", "Single scattering (share of t/λ per eV)")
-    noise.metadata.General.title = f"Variance of {title}"
-    signal.set_noise_variance(noise)
-    return signal
-
-
-def _bias_values(after: Any) -> np.ndarray:
-    axes = after.axes_manager.navigation_axes
-    return np.array(axes[0].axis) if axes else np.array([1.0])
 
 
 def _per_electron(signal: Any, thickness: float) -> Any:

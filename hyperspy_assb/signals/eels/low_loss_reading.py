@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.microscope import MicroscopeParameters
+from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.models.multifit import read_detector
 
@@ -87,30 +88,30 @@ def read_energy_axis(
     minimum_end
         Energy in eV that the axis must reach; None: any.
     zero_loss
-        Whether the zero loss must be in range.
+        Whether the zero-loss peak must be in range.
     purpose
         What the range is for, named in the message.
 
     Raises
     ------
     ValueError
-        If the signal is empty, the axis is not in eV, reversed or too short, or there is no zero loss in range.
+        If the signal is empty, the axis is not in eV, reversed or too short, or there is no zero-loss peak in range.
     NotImplementedError
         If the axis is non-uniform.
     """
     title = signal.metadata.get_item("General.title", "") or "signal"
     if signal.data.size == 0 or signal.data.dtype == object:
         source = signal.metadata.get_item("General.original_filename", "")
-        raise ValueError(
+        raise AssbValueError(
             f"'{title}' is empty: no spectrum was read" + (f" from {source}." if source else " from its file.")
         )
     axis = signal.axes_manager.signal_axes[0]
     name = f"energy axis of '{title}'"
     if not axis.is_uniform:
-        raise NotImplementedError(f"The {name} is non-uniform: EELS signals with such axes are not supported.")
+        raise AssbNotImplementedError(f"The {name} is non-uniform: EELS signals with such axes are not supported.")
     units = axis.units
     if isinstance(units, str) and units.strip() and units.strip() != "eV":
-        raise ValueError(
+        raise AssbValueError(
             f"The {name} is in {units}, not eV: s.axes_manager.signal_axes[0].convert_to_units('eV') converts "
             "keV and meV; set units = 'eV' if only the label is wrong."
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from exspy.signals import EELSSpectrum, LazyEELSSpectrum
@@ -21,12 +21,15 @@ from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.eels.scattering.low_loss_components import ELEMENTS, LowLossOptions
 from hyperspy_assb.eels.zero_loss.peak_search import SEARCH_RANGE
 from hyperspy_assb.eels.zero_loss.removal import RemovalMethod
-from hyperspy_assb.models.eels import ASSBEELSModel, create_low_loss_model
+from hyperspy_assb.errors import AssbNotImplementedError, AssbWarning
+from hyperspy_assb.reference import Electrode
 from hyperspy_assb.signals.eels import low_loss_reading as reading
 from hyperspy_assb.signals.eels import zero_loss
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.delithiation_estimate import quantify_delithiation
+from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
 from hyperspy_assb.signals.eels.low_loss_comparison import LowLossComparison, compare_low_loss
+from hyperspy_assb.signals.eels.low_loss_model import create_low_loss_model
 from hyperspy_assb.signals.eels.zero_loss import ZeroLossMaps
 from hyperspy_assb.signals.loading import as_type, eels_spectra, load_signal
 
@@ -36,7 +39,16 @@ class ASSBEELSSpectrum(EELSSpectrum):
 
     Any EELS signal becomes one by ``s.set_signal_type("EELS_ASSB")`` or ``hs.load(..., signal_type="EELS_ASSB")``;
     data, axes and metadata stay as they are, and every method of :class:`exspy.signals.EELSSpectrum` works. What this
-    package notes about a signal is kept in its metadata, under the node ``ASSB``.
+    package notes about the signals that it makes is kept in their metadata, under the node ``ASSB``; those of the user
+    stay as they are.
+
+    Examples
+    --------
+    >>> import exspy
+    >>> signal = exspy.signals.EELSSpectrum(np.ones((2, 3, 64)))
+    >>> signal.set_signal_type("EELS_ASSB")
+    >>> signal
+    <ASSBEELSSpectrum, title: , dimensions: (3, 2|64)>
     """
 
     _signal_type = "EELS_ASSB"
@@ -55,7 +67,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         minimum_end
             Energy in eV that the axis must reach; None: any.
         zero_loss
-            Whether the zero loss must be in range.
+            Whether the zero-loss peak must be in range.
         purpose
             What the range is for, named in the message.
 
@@ -67,9 +79,17 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Raises
         ------
         ValueError
-            If the signal is empty, the axis is not in eV, reversed or too short, or there is no zero loss in range.
+            If the signal is empty, the axis is not in eV, reversed or too short, or there is no zero-loss peak in
+            range.
         NotImplementedError
             If the axis is non-uniform.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(2, 3), seed=1, signal_type="EELS_ASSB").eels_before
+        >>> signal.validate_energy_axis(minimum_end=70.0, zero_loss=True)[[0, -1]]
+        array([-10. , 194.6])
         """
         return reading.read_energy_axis(self, minimum_end=minimum_end, zero_loss=zero_loss, purpose=purpose)
 
@@ -80,6 +100,21 @@ class ASSBEELSSpectrum(EELSSpectrum):
         -------
         BaseSignal
             Boolean signal on the navigation axes: True where the pixel holds no counts at all.
+
+        Raises
+        ------
+        ValueError
+            If the signal is empty, or its energy axis is not in eV, reversed or too short.
+        NotImplementedError
+            If the axis is non-uniform.
+
+        Examples
+        --------
+        >>> signal = ASSBEELSSpectrum(np.ones((2, 3, 64)))
+        >>> signal.data[0, 1] = 0.0
+        >>> signal.find_empty_pixels().data
+        array([[False,  True, False],
+               [False, False, False]])
         """
         self.validate_energy_axis()
         return reading.on_navigation_axes(self, checks.find_empty_pixels(self.data), title="Empty pixels")
@@ -100,20 +135,27 @@ class ASSBEELSSpectrum(EELSSpectrum):
         MicroscopeParameters
             Beam energy in keV and semi-angles in mrad; None where unset.
 
-        Warns
-        -----
-        UserWarning
-            For each value that was changed, and once naming all that are missing.
-
         Raises
         ------
         ValueError
             If a value is negative or not finite.
+
+        Warns
+        -----
+        AssbWarning
+            For each value that was changed, and once naming all that are missing.
+
+        Examples
+        --------
+        >>> signal = ASSBEELSSpectrum(np.ones(64))
+        >>> signal.set_microscope_parameters(beam_energy=200.0, convergence_angle=8.0, collection_angle=15.0)
+        >>> signal.check_microscope_parameters()
+        MicroscopeParameters(beam_energy=200.0, convergence_angle=8.0, collection_angle=15.0)
         """
         recorded = {name: self.metadata.get_item(item) for name, item in reading.MICROSCOPE_ITEMS.items()}
         parameters, messages = microscope.check_microscope_parameters(**recorded)
         for message in messages:
-            warnings.warn(message, UserWarning, stacklevel=2)
+            warnings.warn(message, AssbWarning, stacklevel=2)
         if update:
             for name, item in reading.MICROSCOPE_ITEMS.items():
                 value = getattr(parameters, name)
@@ -124,7 +166,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
                     delattr(self.metadata.get_item(node), leaf)
         return parameters
 
-    # --------------------------------------------------------------- zero loss
+    # --------------------------------------------------------- zero-loss peak
 
     def estimate_zero_loss(
         self,
@@ -133,9 +175,11 @@ class ASSBEELSSpectrum(EELSSpectrum):
         read_variance: float = 0.0,
         search_range: tuple[float, float] = SEARCH_RANGE,
     ) -> ZeroLossMaps:
-        """Estimate position, width and intensity of the zero-loss peak in every pixel.
+        """Estimate position, width and intensity of the zero-loss peak (ZLP) in every pixel.
 
-        The signal is neither changed nor resampled. See :func:`hyperspy_assb.eels.zero_loss.position.estimate_centre`.
+        The signal is neither changed nor resampled. One shape of the top of the peak is learnt from all pixels; each
+        is fitted with its own position, width and area by Poisson likelihood. See
+        :func:`hyperspy_assb.eels.zero_loss.position.estimate_centre`.
 
         Parameters
         ----------
@@ -149,14 +193,24 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Returns
         -------
         ZeroLossMaps
-            Signals on the navigation axes, in eV and counts.
+            Signals on the navigation axes, in eV and counts; NaN where there is no peak, and a status that says why.
 
         Raises
         ------
         ValueError
-            If the signal is empty or holds NaN, its energy axis is reversed, or no zero loss is in range.
+            If the signal is empty or holds NaN, its energy axis is reversed, or no zero-loss peak is in range.
         NotImplementedError
             If the energy axis is non-uniform.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(2, 3), seed=1, signal_type="EELS_ASSB").eels_before
+        >>> peak = signal.estimate_zero_loss()
+        >>> print(peak.fwhm.data.mean().round(1))
+        0.8
+        >>> peak.to_dataframe()["status"].tolist().count("ok")
+        6
         """
         return zero_loss.estimate(self, gain=gain, read_variance=read_variance, search_range=search_range)
 
@@ -184,6 +238,14 @@ class ASSBEELSSpectrum(EELSSpectrum):
         ------
         ValueError, NotImplementedError
             As in :meth:`estimate_zero_loss`.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(2, 3), seed=1, signal_type="EELS_ASSB").eels_before
+        >>> centre = signal.estimate_zero_loss_centre()
+        >>> centre.data.shape, bool((centre.get_noise_variance().data < 0.01**2).all())
+        ((2, 3), True)
         """
         maps = self.estimate_zero_loss(gain=gain, read_variance=read_variance, search_range=search_range)
         variance = maps.centre_std**2
@@ -219,7 +281,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Returns
         -------
         ASSBEELSSpectrum
-            New signal with the same axes; NaN in pixels without a zero loss. Its variance is its noise variance
+            New signal with the same axes; NaN in pixels without a zero-loss peak. Its variance is its noise variance
             (``get_noise_variance()``).
 
         Raises
@@ -231,8 +293,18 @@ class ASSBEELSSpectrum(EELSSpectrum):
 
         Warns
         -----
-        UserWarning
+        AssbWarning
             If the gain side is too short for ``"mirror"`` to reach 10 eV.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(2, 3), seed=1, signal_type="EELS_ASSB").eels_before
+        >>> rest = signal.remove_zero_loss()
+        >>> energy = signal.axes_manager.signal_axes[0].axis
+        >>> peak = np.abs(energy) < 2.0
+        >>> bool(rest.data[..., peak].sum() < 0.1 * signal.data[..., peak].sum())
+        True
         """
         return zero_loss.remove(self, method, reference=reference, gain=gain, read_variance=read_variance)
 
@@ -249,13 +321,37 @@ class ASSBEELSSpectrum(EELSSpectrum):
     ) -> ASSBEELSModel:
         """Create a model, as :meth:`exspy.signals.EELSSpectrum.create_model` does.
 
+        Parameters
+        ----------
+        low_loss
+            Low-loss signal that the model is convolved with; None: it is not convolved.
+        auto_background
+            Whether a power law for the background goes in.
+        auto_add_edges
+            Whether edges of the elements in the metadata go in.
+        GOS, gos_file_path
+            Generalised oscillator strengths of exspy's edges, and the file that holds them.
+        dictionary
+            Of a model that was stored, which is restored.
+
         Returns
         -------
         ASSBEELSModel
             Which also knows plural scattering and the batched fit.
+
+        Raises
+        ------
+        NotImplementedError
+            If it is to be convolved and the energy axis is non-uniform.
+
+        Examples
+        --------
+        >>> signal = ASSBEELSSpectrum(np.ones((2, 3, 64)))
+        >>> signal.create_model(auto_background=False, auto_add_edges=False)
+        <ASSBEELSModel>
         """
         if low_loss is not None and not self.axes_manager.signal_axes[0].is_uniform:
-            raise NotImplementedError("Convolution with a low-loss spectrum needs a uniform energy axis.")
+            raise AssbNotImplementedError("Convolution with a low-loss spectrum needs a uniform energy axis.")
         return ASSBEELSModel(
             self,
             low_loss=low_loss,
@@ -267,12 +363,17 @@ class ASSBEELSSpectrum(EELSSpectrum):
         )
 
     def create_low_loss_model(
-        self, elements: Sequence[str] | None = None, *, valence: str = "continuum", valence_band: bool = True
+        self,
+        elements: Sequence[str] | None = None,
+        *,
+        valence: Literal["continuum", "plasmon"] = "continuum",
+        valence_band: bool = True,
     ) -> ASSBEELSModel:
         """Create the joint low-loss model, with starting values found from the data.
 
         Zero-loss peak, valence scattering, the 5 eV band of FePO4 and the edges of the elements up to 150 eV, with
-        plural scattering to every order. Fit it with ``model.multifit()``.
+        plural scattering to every order. Fit it with ``model.multifit()``. Gain and read noise, where the metadata have
+        none, are found from the spectra and kept in ``model.detector``; the signal stays as it is.
 
         Parameters
         ----------
@@ -291,14 +392,22 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Raises
         ------
         ValueError
-            If the signal is empty or not finite, there is no zero loss in range, or an element is unknown.
+            If the signal is empty or not finite, there is no zero-loss peak in range, or an element is unknown.
         NotImplementedError
             If the energy axis is not uniform.
 
         Warns
         -----
-        UserWarning
+        AssbWarning
             If the beam energy or an angle is unset.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(2, 3), seed=1, signal_type="EELS_ASSB").eels_before
+        >>> model = signal.create_low_loss_model(["Li", "Fe"])
+        >>> [component.name for component in model]
+        ['ZeroLossPeak', 'ValenceContinuum', 'FePO4ValenceBand', 'Li_K', 'Fe_M23']
         """
         spectra = reading.read_low_loss(self, finite=True)
         if elements is None:
@@ -311,27 +420,33 @@ class ASSBEELSSpectrum(EELSSpectrum):
         references: Mapping[str, Any] | Delithiation | None = None,
         method: str = "combined",
         *,
+        electrode: str | Electrode | None = None,
         elements: Sequence[str] | None = None,
         ensemble: bool = True,
         show_progressbar: bool | None = None,
     ) -> Delithiation:
-        """Quantify x of LixFePO4 in every pixel.
+        """Quantify x, the ions per formula unit of an electrode, in every pixel.
 
         Parameters
         ----------
         references
-            Of each phase: "LiFePO4" and "FePO4" are needed; "LAGP", "carbon" or others where they lie in the columns;
-            "vacuum" shows the zero loss. Each names pure pixels, by a boolean array or signal on the navigation axes
-            or a HyperSpy ROI, or holds pure spectra, an array or signal with the energy axis of this one. Or the
-            result for another signal of the same specimen, whose calibration is taken: a pristine electrode holds no
-            FePO4 to calibrate on. None, with the method "lithium": Li per Fe by cross-sections for the recorded beam
-            energy and angles, which says that it is built in, and how uncertain it is.
+            Of each phase, by names or aliases of :data:`hyperspy_assb.materials`: both end members of an electrode of
+            :data:`hyperspy_assb.electrodes`, such as "LiFePO4" and "FePO4", or "LiCoO2" and "CoO2"; "LAGP", "carbon"
+            or others where they lie in the columns; "vacuum" shows the zero-loss peak. Each names pure pixels, by a
+            boolean array or signal on the navigation axes or a HyperSpy ROI, or holds pure spectra, an array or signal
+            with the energy axis of this one. Or the result for another signal of the same specimen, whose calibration
+            is taken: a pristine electrode holds no delithiated material to calibrate on. None, with the method
+            "lithium": Li per Fe of LiFePO4 by cross-sections for the recorded beam energy and angles, which says that
+            it is built in, and how uncertain it is.
         method
-            "valence": area of the 5 eV band per Fe; "lithium": Li K per Fe; "references": mixture of the spectra of
-            the phases; "combined": all three with their covariance. The result holds all four; this one is shown.
+            "references": mixture of the spectra of the phases, for any electrode; "valence": area of the 5 eV band,
+            and "lithium": Li K, per formula unit of the host, where the electrode has that signature; "combined": all
+            that it allows, with their covariance. The result holds all of them; this one is shown.
+        electrode
+            Which is meant, or its name; None: the one whose end members the references name.
         elements
-            Elements whose edges are fitted; by default Li, Fe and P, with Al and Ge where LAGP is named, and C where
-            carbon is.
+            Elements whose edges are fitted; by default those of the phases that have an edge in the low-loss range, and
+            C, for its pi band, where carbon is named.
         ensemble
             Whether some pixels are fitted without one part of the spectrum after the other, and what this changes
             counts as systematic.
@@ -346,13 +461,46 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Raises
         ------
         ValueError
-            If the range does not reach 70 eV, references are missing, empty or of another shape, or do not differ; or,
-            without references, if the beam energy or an angle is unset, or another metal overlaps with Fe and Li.
+            If the range is too short, references are missing, empty, of another shape, of no electrode or of more than
+            one, or do not differ; or, without references, if the electrode is not LiFePO4, the beam energy or an angle
+            is unset, or another metal overlaps with Fe and Li.
+        MissingFactError
+            If the electrode has not the signature that the method needs.
+
+        Warns
+        -----
+        AssbWarning
+            If pure pixels scatter as more than one phase does, or another signal was recorded differently.
+
+        Examples
+        --------
+        Pure pixels calibrate the others; here all columns are simulated, and a third of them holds both phases:
+
+        >>> import numpy as np
+        >>> from hyperspy_assb.simulation import EELSConditions, simulate_spectra
+        >>> from hyperspy_assb.simulation.battery import spectra_to_signal
+        >>> x, nm = np.repeat([1.0, 0.0, 0.5], 6), np.tile(np.linspace(30.0, 80.0, 6), 3)
+        >>> counts = simulate_spectra({"LiFePO4": nm * x, "FePO4": nm * (1.0 - x)}, rng=1)
+        >>> s = spectra_to_signal(counts, EELSConditions(), signal_type="EELS_ASSB")
+        >>> pure = {"LFP": x == 1.0, "FP": x == 0.0}
+        >>> d = s.quantify_delithiation(pure, ensemble=False, show_progressbar=False)
+        >>> d.electrode.name, d.methods
+        ('LixFePO4', ('valence', 'lithium', 'references', 'combined'))
+        >>> d.to_dataframe(region={"both phases": x == 0.5})[["x", "quantified"]].round(1)
+                      x  quantified
+        region
+        both phases ...           6
+
+        A state without pure FePO4 takes the calibration of another:
+
+        >>> s.inav[:6].quantify_delithiation(d, "references", ensemble=False, show_progressbar=False)
+        Delithiation(LixFePO4, method='references', calibration='references')
         """
         return quantify_delithiation(
             self,
             references,
             method,
+            electrode=electrode,
             elements=None if elements is None else tuple(elements),
             ensemble=ensemble,
             show_progressbar=show_progressbar,
@@ -370,9 +518,9 @@ class ASSBEELSSpectrum(EELSSpectrum):
     ) -> LowLossComparison:
         """Compare low-loss spectra with those of one or more later states: which bands changed, and by how much.
 
-        Zero loss and plural scattering are removed by Fourier-log deconvolution with one zero loss, spectra are
-        compared at one t/lambda, and p values come from permutations of blocks of neighbouring pixels. Images, lines
-        and single spectra can be compared; with single spectra only counting noise is known.
+        The zero-loss peak and plural scattering are removed by Fourier-log deconvolution with one zero-loss peak,
+        spectra are compared at one t/λ, and p values come from permutations of blocks of neighbouring pixels. Images,
+        lines and single spectra can be compared; with single spectra only counting noise is known.
 
         Parameters
         ----------
@@ -399,14 +547,14 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Raises
         ------
         ValueError
-            If dispersions differ, ranges do not overlap, a state has no zero loss or no spectrum, or a region does not
-            fit.
+            If dispersions differ, ranges do not overlap, a state has no zero-loss peak or no spectrum, or a region does
+            not fit.
         NotImplementedError
             If an energy axis is non-uniform.
 
         Warns
         -----
-        UserWarning
+        AssbWarning
             If there are too few blocks for permutations, or thickness or resolution differ too much.
 
         Notes
@@ -414,6 +562,17 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Cluster permutation test: E. Maris and R. Oostenveld, J. Neurosci. Methods 164, 177 (2007),
         doi:10.1016/j.jneumeth.2007.03.024. Correction for many bands: P. H. Westfall and S. S. Young, Resampling-Based
         Multiple Testing, Wiley (1993).
+
+        Examples
+        --------
+        >>> from hyperspy_assb.eels.comparison.options import ComparisonOptions
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> battery = micro_battery(shape=(6, 6), seed=1, signal_type="EELS_ASSB")
+        >>> found = battery.eels_before.compare_low_loss(battery.eels_after, options=ComparisonOptions(permutations=19))
+        >>> found.states["pixels"].tolist()
+        [36, 36]
+        >>> found.bands["band"].tolist()[:3]
+        ['carbon build-up', 'valence transitions', 'volume plasmon']
         """
         return compare_low_loss(
             self, after, region=region, zero_loss=zero_loss, bands=bands, bias=bias, options=options
@@ -421,7 +580,13 @@ class ASSBEELSSpectrum(EELSSpectrum):
 
 
 class LazyASSBEELSSpectrum(ASSBEELSSpectrum, LazyEELSSpectrum):
-    """EELS spectra of all-solid-state batteries that stay on disk until they are needed."""
+    """EELS spectra of all-solid-state batteries that stay on disk until they are needed.
+
+    Examples
+    --------
+    >>> ASSBEELSSpectrum(np.ones((2, 3, 64))).as_lazy()
+    <LazyASSBEELSSpectrum, title: , dimensions: (3, 2|64)>
+    """
 
 
 def load_spectrum_image(
@@ -445,16 +610,25 @@ def load_spectrum_image(
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
+    AssbFileNotFoundError
+        If there is no such file; it is a FileNotFoundError.
+    AssbFileError
         If the file cannot be read (truncated, damaged, or of an unknown format), holds no spectrum, or only an empty
-        one. The message names the file.
+        one. The message names the file; it is an OSError and a ValueError.
 
     Warns
     -----
-    UserWarning
+    AssbWarning
         If the file holds several EELS signals, naming the one that was taken.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> path = Path(tempfile.mkdtemp()) / "map.hspy"
+    >>> ASSBEELSSpectrum(np.ones((2, 3, 64))).save(path)
+    >>> load_spectrum_image(path)
+    <ASSBEELSSpectrum, title: , dimensions: (3, 2|64)>
     """
     signal = load_signal(path, {"lazy": lazy}, reader, choose=eels_spectra, what=("EELS spectrum", "spectra"))
     return as_type(signal, "EELS_ASSB")

@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.simulation.acom.conditions import DiffractionConditions
 from hyperspy_assb.simulation.acom.crystal import DEFAULT_B, cell_matrix, load_structure, scattering_factor
 
@@ -158,7 +159,7 @@ def amorphous_profile(name: str, conditions: DiffractionConditions, size: int) -
         Share of the electrons that is scattered in one nm, at all angles.
     """
     if name not in AMORPHOUS:
-        raise ValueError(f"no amorphous material {name!r}; there are {', '.join(AMORPHOUS)}")
+        raise AssbValueError(f"no amorphous material {name!r}; there are {', '.join(AMORPHOUS)}")
     far = int(6 / RADIAL_STEP)
     rings, alone = _scattering(name, max(size, far))
     strength = 10 * (conditions.gamma * conditions.wavelength) ** 2

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.simulation.conditions import ELECTRON_REST_ENERGY
 
 _HC = 12398.419843320026  # eV Å, CODATA 2018
@@ -79,6 +80,14 @@ class DiffractionConditions:
         Incident directions that are summed along the precession circle and within the probe.
     pixel_size
         Of the camera, in µm; with the scale it gives the camera length.
+
+    Examples
+    --------
+    >>> conditions = DiffractionConditions(beam_energy=200.0)
+    >>> round(conditions.wavelength, 5), round(conditions.gamma, 3), round(conditions.camera_length)
+    (0.02508, 1.391, 183)
+    >>> conditions.direct_beam_position, round(conditions.disc_radius, 1), conditions.projection.shape
+    ((128.0, 128.0), 1.7, (2, 2))
     """
 
     beam_energy: float = 200.0
@@ -118,7 +127,7 @@ class DiffractionConditions:
         for name in ("beam_energy", "scale", "diffuse_mean_free_path", "diffuse_width", "gain", "pixel_size"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be above 0, not {value}")
+                raise AssbValueError(f"{name} must be above 0, not {value}")
         for name in (
             "precession_angle",
             "convergence_angle",
@@ -132,14 +141,14 @@ class DiffractionConditions:
         ):
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} must not be below 0, but is {value}")
+                raise AssbValueError(f"{name} must not be below 0, but is {value}")
         for name in ("scatter_correlation", "double_scattering", "diffuse_share"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a share, from 0 to 1, not {getattr(self, name)}")
+                raise AssbValueError(f"{name} is a share, from 0 to 1, not {getattr(self, name)}")
         if self.point_spread < 0.4:
-            raise ValueError(f"point_spread must be at least 0.4 pixels, not {self.point_spread}")
+            raise AssbValueError(f"point_spread must be at least 0.4 pixels, not {self.point_spread}")
         if self.beams < 1 or min(self.shape) < 8:
-            raise ValueError(f"at least 1 beam and patterns of 8 x 8 pixels, not {self.beams} and {self.shape}")
+            raise AssbValueError(f"at least 1 beam and patterns of 8 x 8 pixels, not {self.beams} and {self.shape}")
 
     @property
     def wavelength(self) -> float:
@@ -191,6 +200,11 @@ class DiffractionConditions:
         -------
         numpy.ndarray
             Column and row in pixels, ``(..., 2)``.
+
+        Examples
+        --------
+        >>> DiffractionConditions().to_pixels(np.zeros((1, 2)))
+        array([[128., 128.]])
         """
         return np.asarray(vectors, dtype=float)[..., :2] @ self.projection.T + self.direct_beam_position
 
@@ -207,6 +221,12 @@ class DiffractionConditions:
         -------
         DiffractionConditions
             Scale, centre, stated calibration, descan and pixel size go with it.
+
+        Examples
+        --------
+        >>> small = DiffractionConditions().with_shape((64, 64))
+        >>> small.shape, small.scale > DiffractionConditions().scale
+        ((64, 64), True)
         """
         factor = self.shape[1] / shape[1]
 

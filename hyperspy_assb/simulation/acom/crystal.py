@@ -14,6 +14,7 @@ from zlib import crc32
 
 import numpy as np
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.simulation.acom.conditions import DiffractionConditions
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def scattering_factor(element: str, q: np.ndarray) -> np.ndarray:
     if symbol not in _kirkland() and symbol[:1] in _kirkland():
         symbol = symbol[:1]
     if symbol not in _kirkland():
-        raise ValueError(f"no scattering factor for {element!r}; there are {', '.join(_kirkland())}")
+        raise AssbValueError(f"no scattering factor for {element!r}; there are {', '.join(_kirkland())}")
     q2 = np.square(np.asarray(q, dtype=float))[..., None]
     a, b, c, d = _kirkland()[symbol]
     return (a / (q2 + b) + c * np.exp(-d * q2)).sum(axis=-1)
@@ -145,7 +146,7 @@ def crystal_from_structure(structure: Structure, name: str, max_radius: float) -
         factors += atom.occupancy * table[atom.element] * wave
     present = np.abs(factors) > 1e-3 * np.abs(factors).max(initial=0.0)
     if not present.any():
-        raise ValueError(f"{name}: no reflection up to {max_radius:.3g} 1/Å; look at its cell and its atoms")
+        raise AssbValueError(f"{name}: no reflection up to {max_radius:.3g} 1/Å; look at its cell and its atoms")
     return DiffractionCrystal(
         name=name,
         volume=float(np.linalg.det(cell)),
@@ -174,7 +175,7 @@ def load_structure(phase: Any) -> tuple[str, Structure]:
         if hasattr(phase, "lattice"):
             return phase.title or "crystal", phase
         if not hasattr(phase, "structure"):
-            raise ValueError(f"a phase is a name, a path of a CIF or a structure, not {type(phase).__name__}")
+            raise AssbValueError(f"a phase is a name, a path of a CIF or a structure, not {type(phase).__name__}")
         return phase.name, phase.structure
     return _read_structure(str(phase))
 
@@ -189,7 +190,7 @@ def _read_structure(phase: str) -> tuple[str, Structure]:
     if path is None:
         path = Path(phase)
         if not path.is_file():
-            raise ValueError(f"unknown phase {phase!r}: neither a CIF nor one of {', '.join(sorted(known))}")
+            raise AssbValueError(f"unknown phase {phase!r}: neither a CIF nor one of {', '.join(sorted(known))}")
     return Path(path.name).stem, read_cif(path.read_text(encoding="utf-8"), str(path)).structure()
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.simulation.acom.columns import Columns, largest_radius, patterns_of_columns
 from hyperspy_assb.simulation.acom.conditions import DiffractionConditions
 from hyperspy_assb.simulation.acom.crystal import load_crystals
@@ -44,7 +46,7 @@ def _as_layers(orientations: np.ndarray, value: Any, dtype: type, name: str) -> 
     try:
         return np.ascontiguousarray(np.broadcast_to(value, orientations.shape[:2]))
     except ValueError:
-        raise ValueError(
+        raise AssbValueError(
             f"{name} has the shape {value.shape}, which does not go with {orientations.shape[0]} patterns of"
             f" {orientations.shape[1]} crystals"
         ) from None
@@ -58,8 +60,45 @@ def _strained(matrices: np.ndarray, strain: Any, single: bool) -> np.ndarray:
     if strain.shape == (*matrices.shape[:2], 3):
         strain = strain[..., None] * np.eye(3)
     if strain.shape != matrices.shape:
-        raise ValueError(f"strain has a shape that does not go with {matrices.shape[:2]} crystals: {strain.shape}")
+        raise AssbValueError(f"strain has a shape that does not go with {matrices.shape[:2]} crystals: {strain.shape}")
     return matrices @ np.linalg.inv(np.eye(3) + strain)
+
+
+@dataclass(frozen=True)
+class PatternOptions:
+    """
+    What else there is in columns of crystals, and where the beam is.
+
+    Parameters
+    ----------
+    weight
+        Share of the pattern's area that has this crystal, a number, ``(B,)`` or ``(B, L)``.
+    strain
+        Strain of the crystals in their own axes (x along a, z along c*): ``(B, 3)`` or ``(B, L, 3)`` for the
+        elongations along x, y and z, ``(B, 3, 3)`` or ``(B, L, 3, 3)`` for symmetric tensors. It moves the reflections
+        and leaves their structure factors.
+    grain
+        Number of the grain of each crystal, ``(B,)`` or ``(B, L)``: the same grain of the same phase scatters about the
+        two-beam intensities in the same way. By default every crystal is a grain of its own.
+    amorphous
+        nm of ``"carbon"`` (carbon black) and of ``"amorphous_LAGP"``, numbers or ``(B,)``.
+    shift
+        Place of the direct beam less that of the conditions, column and row in pixels, ``(B, 2)``.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import DiffractionConditions
+    >>> small, flat = DiffractionConditions().with_shape((64, 64)), [[1.0, 0.0, 0.0, 0.0]]
+    >>> under_carbon = PatternOptions(amorphous={"carbon": 30.0})
+    >>> simulate_patterns(flat, "LiFePO4", small, 1, options=under_carbon).shape
+    (1, 64, 64)
+    """
+
+    weight: np.ndarray | float = 1.0
+    strain: np.ndarray | None = None
+    grain: np.ndarray | None = None
+    amorphous: Mapping[str, np.ndarray | float] | None = None
+    shift: np.ndarray | None = None
 
 
 def simulate_patterns(
@@ -70,12 +109,8 @@ def simulate_patterns(
     *,
     phase: np.ndarray | int = 0,
     thickness: np.ndarray | float = 60.0,
-    weight: np.ndarray | float = 1.0,
-    strain: np.ndarray | None = None,
-    grain: np.ndarray | None = None,
-    amorphous: Mapping[str, np.ndarray | float] | None = None,
-    shift: np.ndarray | None = None,
     noise: bool = True,
+    options: PatternOptions | None = None,
 ) -> np.ndarray:
     """
     Simulate diffraction patterns of crystals, alone or on top of each other.
@@ -96,21 +131,10 @@ def simulate_patterns(
         Index into `phases` of each crystal, a number, ``(B,)`` or ``(B, L)``; -1 where there is none.
     thickness
         nm, of each crystal, a number, ``(B,)`` or ``(B, L)``.
-    weight
-        Share of the pattern's area that has this crystal, a number, ``(B,)`` or ``(B, L)``.
-    strain
-        Strain of the crystals in their own axes (x along a, z along c*): ``(B, 3)`` or ``(B, L, 3)`` for the
-        elongations along x, y and z, ``(B, 3, 3)`` or ``(B, L, 3, 3)`` for symmetric tensors. It moves the reflections
-        and leaves their structure factors.
-    grain
-        Number of the grain of each crystal, ``(B,)`` or ``(B, L)``: the same grain of the same phase scatters about the
-        two-beam intensities in the same way. By default every crystal is a grain of its own.
-    amorphous
-        nm of ``"carbon"`` (carbon black) and of ``"amorphous_LAGP"``, numbers or ``(B,)``.
-    shift
-        Place of the direct beam less that of the conditions, column and row in pixels, ``(B, 2)``.
     noise
         Whether to draw electrons; if not, the expectation is returned, gain and dark offset applied.
+    options
+        What else there is in the columns, and where the beam is.
 
     Returns
     -------
@@ -119,7 +143,7 @@ def simulate_patterns(
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If shapes do not go together, an orientation is not finite, or a phase is unknown.
 
     Notes
@@ -142,32 +166,34 @@ def simulate_patterns(
     orientations = np.asarray(orientations, dtype=float)
     single = orientations.ndim == 2
     if orientations.shape[-1:] != (4,) or orientations.ndim not in (2, 3):
-        raise ValueError(f"orientations must have the shape (B, 4) or (B, L, 4), not {orientations.shape}")
+        raise AssbValueError(f"orientations must have the shape (B, 4) or (B, L, 4), not {orientations.shape}")
     if single:
         orientations = orientations[:, None]
     size = orientations.shape[:2]
     crystals = load_crystals(phases, largest_radius(conditions))
+    options = options or PatternOptions()
     index = _as_layers(orientations, phase, np.int64, "phase")
     if index.min(initial=0) < -1 or index.max(initial=-1) >= len(crystals):
-        raise ValueError(f"phase must be an index into the {len(crystals)} phases, or -1")
+        raise AssbValueError(f"phase must be an index into the {len(crystals)} phases, or -1")
     orientations = np.where(index[..., None] >= 0, orientations, [1.0, 0.0, 0.0, 0.0])
     if not np.isfinite(orientations).all():
-        raise ValueError("orientations must be finite where there is a crystal")
+        raise AssbValueError("orientations must be finite where there is a crystal")
     matrices = rotation_matrices(orientations)
     columns = Columns(
         phase=index,
-        matrices=matrices if strain is None else _strained(matrices, strain, single),
+        matrices=matrices if options.strain is None else _strained(matrices, options.strain, single),
         thickness=_as_layers(orientations, thickness, float, "thickness"),
-        weight=_as_layers(orientations, weight, float, "weight"),
+        weight=_as_layers(orientations, options.weight, float, "weight"),
         grain=(
             rng.integers(0, 2**63, size, dtype=np.int64)
-            if grain is None
-            else _as_layers(orientations, grain, np.int64, "grain")
+            if options.grain is None
+            else _as_layers(orientations, options.grain, np.int64, "grain")
         ),
         amorphous={
-            name: np.broadcast_to(np.asarray(value, dtype=float), size[:1]) for name, value in (amorphous or {}).items()
+            name: np.broadcast_to(np.asarray(value, dtype=float), size[:1])
+            for name, value in (options.amorphous or {}).items()
         },
-        shift=np.zeros((size[0], 2)) if shift is None else np.asarray(shift, dtype=float),
+        shift=np.zeros((size[0], 2)) if options.shift is None else np.asarray(options.shift, dtype=float),
         seeds=rng.integers(0, 2**32, size[0], dtype=np.int64),
     )
     return patterns_of_columns(columns, crystals, conditions, noise=noise)

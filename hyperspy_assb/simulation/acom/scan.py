@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,10 @@ from hyperspy_assb.simulation.acom.conditions import DiffractionConditions
 from hyperspy_assb.simulation.acom.crystal import DiffractionCrystal, load_crystals
 from hyperspy_assb.simulation.acom.patterns import rotation_matrices
 from hyperspy_assb.simulation.state import MATERIALS, LamellaState
+
+if TYPE_CHECKING:
+    import dask.array
+    from hyperspy.signals import BaseSignal
 
 #: Crystals of the lamella, in the order of :data:`MATERIALS`.
 CRYSTALS = ("LiFePO4", "FePO4", "LAGP")
@@ -41,6 +45,13 @@ class DiffractionScan:
         Of what belongs to the grains: strain and scatter of the intensities.
     noise_seed
         Of noise and beam shift; by default it follows from `seed`.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> scan = micro_battery(shape=(4, 6), seed=6).diffraction_scan("after")
+    >>> scan.shape, len(scan.crystals), scan.beam_shift.shape, scan.grain_strain.shape[1:]
+    ((4, 6), 3, (4, 6, 2), (3, 3))
     """
 
     state: LamellaState
@@ -108,6 +119,13 @@ class DiffractionScan:
         Columns
             Crystals of each pixel: every grain is as thick as its samples stack up, in as many of the pixel's four
             places as it has.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> scan = micro_battery(shape=(4, 6), seed=6).diffraction_scan("after")
+        >>> type(scan.columns(slice(0, 2))).__name__
+        'Columns'
         """
         state, part = self.state, (rows, columns)
         samples = state.sample_material.shape[-1]
@@ -171,6 +189,14 @@ class DiffractionScan:
         -------
         numpy.ndarray
             ``(rows, columns, pattern rows, pattern columns)``, of the type of the conditions or float32.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import DiffractionConditions, micro_battery
+        >>> small = DiffractionConditions().with_shape((64, 64))
+        >>> scan = micro_battery(shape=(4, 6), seed=6).diffraction_scan("after", small)
+        >>> scan.patterns(slice(0, 1), slice(0, 2)).shape
+        (1, 2, 64, 64)
         """
         size = self.state.thickness[rows, columns].shape
         data = patterns_of_columns(
@@ -178,7 +204,7 @@ class DiffractionScan:
         )
         return data.reshape(*size, *self.conditions.shape)
 
-    def lazy_patterns(self, chunks: tuple[int, int] = (16, 16), *, noise: bool = True) -> Any:
+    def lazy_patterns(self, chunks: tuple[int, int] = (16, 16), *, noise: bool = True) -> dask.array.Array:
         """
         Patterns of the whole scan as a dask array, simulated block by block when they are wanted.
 
@@ -193,6 +219,13 @@ class DiffractionScan:
         -------
         dask.array.Array
             Equal to :meth:`patterns`.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> scan = micro_battery(shape=(4, 6), seed=6).diffraction_scan("after")
+        >>> scan.lazy_patterns(chunks=(2, 3)).numblocks
+        (2, 2, 1, 1)
         """
         import dask.array as da
 
@@ -225,6 +258,12 @@ def dominant_material(state: LamellaState) -> np.ndarray:
     -------
     numpy.ndarray
         Index into :data:`MATERIALS`, ``(ny, nx)``; the carbon film is not counted, of equals the first is taken.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> dominant_material(micro_battery(shape=(4, 6), seed=6).truth.after).shape
+    (4, 6)
     """
     return np.stack([state.fractions[name] for name in MATERIALS]).argmax(axis=0)
 
@@ -251,7 +290,7 @@ def patterns_to_signal(
     pixel_size: float | None = None,
     title: str = "",
     signal_type: str | None = None,
-):
+) -> BaseSignal:
     """
     Wrap simulated patterns in a HyperSpy signal.
 
@@ -275,6 +314,14 @@ def patterns_to_signal(
         the camera length (mm; under Detector.Diffraction in cm, as pyxem has it), the precession angle
         (``precession_angle`` in degrees, and ``rocking_angle`` in mrad, as pyxem has it) and the convergence angle in
         mrad.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hyperspy_assb.simulation import DiffractionConditions
+    >>> small = DiffractionConditions().with_shape((64, 64))
+    >>> patterns_to_signal(np.ones((2, 3, 64, 64)), small, pixel_size=5.0, title="nothing")
+    <ACOMPatterns, title: nothing, dimensions: (3, 2|64, 64)>
     """
     import hyperspy.api as hs  # seconds: only when a signal is wanted
 
@@ -313,11 +360,9 @@ def simulate_scan(
     noise_seed: int | np.random.SeedSequence | None = None,
     pixel_size: float | None = None,
     lazy: bool = False,
-    chunks: tuple[int, int] = (16, 16),
     noise: bool = True,
-    title: str = "",
     signal_type: str | None = None,
-):
+) -> BaseSignal:
     """
     Simulate a scan of diffraction patterns of a lamella.
 
@@ -333,12 +378,8 @@ def simulate_scan(
         nm between neighbouring patterns.
     lazy
         Whether to simulate blocks only when they are wanted.
-    chunks
-        Rows and columns of the scan in a block of a lazy signal.
     noise
         Whether to draw electrons.
-    title
-        Title in the metadata.
     signal_type
         HyperSpy signal type; None is "ACOM" where it is registered.
 
@@ -346,8 +387,15 @@ def simulate_scan(
     -------
     hyperspy.api.signals.Signal2D
         Navigation axes x, y in nm, signal axes kx, ky in 1/Å; see :func:`patterns_to_signal`.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import DiffractionConditions, micro_battery
+    >>> state = micro_battery(shape=(4, 6), seed=6).truth.after
+    >>> simulate_scan(state, DiffractionConditions().with_shape((64, 64)), pixel_size=20.0)
+    <ACOMPatterns, title: , dimensions: (6, 4|64, 64)>
     """
     conditions = conditions or DiffractionConditions()
     scan = DiffractionScan(state, conditions, seed, noise_seed)
-    data = scan.lazy_patterns(chunks, noise=noise) if lazy else scan.patterns(noise=noise)
-    return patterns_to_signal(data, conditions, pixel_size=pixel_size, title=title, signal_type=signal_type)
+    data = scan.lazy_patterns(noise=noise) if lazy else scan.patterns(noise=noise)
+    return patterns_to_signal(data, conditions, pixel_size=pixel_size, signal_type=signal_type)

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.simulation.eds.conditions import XRayConditions
 from hyperspy_assb.simulation.eds.detector import broadening, charge_loss, efficiency, escape_share, line_shape, pile_up
 from hyperspy_assb.simulation.eds.physics import (
@@ -158,7 +159,7 @@ def exposure(atoms: Mapping[str, np.ndarray], conditions: XRayConditions) -> flo
     total = sum(spectra.sum() for _, spectra in _blocks(atoms, shape, plain, plain.electrons))
     mean = total / (np.prod(shape) * plain.n_channels * plain.electrons)
     if not mean > 0:
-        raise ValueError(
+        raise AssbValueError(
             "counts_per_channel: nothing under the beam gives X-rays; give probe_current and live_time instead"
         )
     return float(conditions.counts_per_channel / mean)
@@ -244,7 +245,7 @@ def draw_spectra(
     return out.reshape(*shape, conditions.n_channels)
 
 
-def simulate_xrays(
+def simulate_edx(
     columns: Mapping[str, np.ndarray],
     conditions: XRayConditions | None = None,
     rng: np.random.Generator | int | None = None,
@@ -280,8 +281,8 @@ def simulate_xrays(
 
     Examples
     --------
-    >>> from hyperspy_assb.simulation import simulate_xrays
-    >>> counts = simulate_xrays({"LiFePO4": 60.0, "carbon": [0.0, 3.0]}, rng=1)
+    >>> from hyperspy_assb.simulation import simulate_edx
+    >>> counts = simulate_edx({"LiFePO4": 60.0, "carbon": [0.0, 3.0]}, rng=1)
     >>> counts.shape
     (2, 2048)
     """
@@ -311,11 +312,21 @@ def sensitivity(line: str, conditions: XRayConditions | None = None) -> float:
     float
         Counts per electron and atom/nm^2 (nm^2) in the Gaussian of this line, without those in its tail and escape
         peak; 1 nm^2 is 1e10 barn, the unit of exspy's cross-sections.
+
+    Raises
+    ------
+    AssbValueError
+        If the line is not simulated.
+
+    Examples
+    --------
+    >>> sensitivity("Fe_Ka") > sensitivity("Ge_Ka")
+    True
     """
     conditions = conditions or XRayConditions()
     found = [known for known in lines(line.partition("_")[0]) if known.name == line]
     if not found:
-        raise ValueError(
+        raise AssbValueError(
             f"line {line!r}: the virtual battery simulates {', '.join(k.name for k in lines(line.partition('_')[0]))}"
         )
     (known,) = found
@@ -340,6 +351,11 @@ def true_k_factors(line_names: list[str], conditions: XRayConditions | None = No
     -------
     list
         ``k`` in weight fraction = k x counts of the line, relative to the first line.
+
+    Examples
+    --------
+    >>> [round(k, 2) for k in true_k_factors(["P_Ka", "Fe_Ka"])]
+    [1.0, 1.33]
     """
     factors = [atomic_number_and_mass(name.partition("_")[0])[1] / sensitivity(name, conditions) for name in line_names]
     return [factor / factors[0] for factor in factors]

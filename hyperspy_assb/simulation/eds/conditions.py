@@ -45,6 +45,11 @@ class XRayDetector:
         (1972)).
     resolving_time
         Photons that arrive within this time (s) are counted as one of the summed energy.
+
+    Examples
+    --------
+    >>> XRayDetector.ideal().open_share, len(XRayDetector.polymer_window().layers)
+    (1.0, 3)
     """
 
     energy_resolution: float = 130.0
@@ -95,6 +100,11 @@ class Contamination:
     stray_copper, stray_silicon
         Grid and chip, hit by stray electrons and X-rays: seen everywhere, in vacuum too, as if so many atoms/nm^2 lay
         under the beam.
+
+    Examples
+    --------
+    >>> Contamination().stray, Contamination.none().gallium
+    ({'Cu': 25.0, 'Si': 25.0}, 0)
     """
 
     gallium: float = 20.0
@@ -119,7 +129,7 @@ class Contamination:
 @dataclass(frozen=True)
 class XRayConditions:
     """
-    Conditions of an X-ray measurement.
+    Conditions of an EDX measurement.
 
     Attributes
     ----------
@@ -150,6 +160,14 @@ class XRayConditions:
         Detector.
     contamination
         What does not belong to the battery.
+
+    Examples
+    --------
+    >>> conditions = XRayConditions(n_channels=1024, dispersion=0.02)
+    >>> conditions.energy.shape, conditions.channel_edges.shape
+    ((1024,), (1025,))
+    >>> round(conditions.take_off_angle, 1), f"{conditions.electrons:.2g}"
+    (18.0, '6.2e+08')
     """
 
     dispersion: float = 0.01
@@ -181,6 +199,11 @@ class XRayConditions:
         -------
         float
             1 for families that :attr:`yields` does not name.
+
+        Examples
+        --------
+        >>> XRayConditions(yields=(("Fe_La", 0.8),)).yield_factor("Fe_La")
+        0.8
         """
         return dict(self.yields).get(family, 1.0)
 

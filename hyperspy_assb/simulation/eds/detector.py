@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft, sparse, special
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.simulation.eds.conditions import MN_KA, XRayConditions, XRayDetector
 from hyperspy_assb.simulation.eds.physics import mass_absorption
 
@@ -24,7 +25,7 @@ def _transmission(layers: tuple[tuple[str, float], ...], energy: np.ndarray) -> 
     depth = np.zeros_like(energy)
     for element, thickness in layers:
         if element not in _DENSITY:
-            raise ValueError(f"layers: no density for {element!r}; there are {', '.join(_DENSITY)}")
+            raise AssbValueError(f"layers: no density for {element!r}; there are {', '.join(_DENSITY)}")
         depth += mass_absorption(element, energy) * _DENSITY[element] * thickness * _NM
     return np.exp(-depth)
 

@@ -1,18 +1,23 @@
-"""An X-ray map of one interface between electrolyte and electrode, of known width."""
+"""An EDX map of one interface between electrolyte and electrode, of known width."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import special
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.simulation.eds.column_spectra import draw_counts, expected_spectra, exposure, with_contamination
 from hyperspy_assb.simulation.eds.conditions import XRayConditions
 from hyperspy_assb.simulation.eds.physics import atom_densities
-from hyperspy_assb.simulation.eds.signals import CELL_ELEMENTS, shares, xrays_to_signal
+from hyperspy_assb.simulation.eds.signals import CELL_ELEMENTS, edx_to_signal, shares
+
+if TYPE_CHECKING:
+    from hyperspy.signals import BaseSignal
 
 #: 10-90 % width of an error function over its standard deviation.
 WIDTH_OVER_SIGMA = float(2 * special.ndtri(0.9))
@@ -52,6 +57,12 @@ class InterfaceOptions:
         Direction in degrees in which the distance grows, from x to y; 0 crosses the map along x.
     position
         Where the boundary lies, in nm from the middle of the map in that direction; None draws it within a pixel.
+
+    Examples
+    --------
+    >>> options = InterfaceOptions(width={"Fe": 4.0}, tilt=3.0)
+    >>> round(options.smear, 1)
+    4.2
     """
 
     width: float | Mapping[str, float] = 0.0
@@ -70,11 +81,11 @@ class InterfaceOptions:
     def __post_init__(self) -> None:
         widths = self.width.values() if isinstance(self.width, Mapping) else (self.width,)
         if not all(value >= 0 for value in (*widths, self.probe)):
-            raise ValueError("width and probe must be numbers not below 0, in nm")
+            raise AssbValueError("width and probe must be numbers not below 0, in nm")
         if not abs(self.tilt) < 80:
-            raise ValueError(f"tilt must lie between -80 and 80 degrees, not at {self.tilt}")
+            raise AssbValueError(f"tilt must lie between -80 and 80 degrees, not at {self.tilt}")
         if not (self.decay > 0 and self.thickness > 0 and self.pixel_size > 0):
-            raise ValueError("decay, thickness and pixel_size must be above 0, in nm")
+            raise AssbValueError("decay, thickness and pixel_size must be above 0, in nm")
 
     @property
     def smear(self) -> float:
@@ -94,6 +105,11 @@ class InterfaceOptions:
         -------
         float
             nm.
+
+        Examples
+        --------
+        >>> InterfaceOptions(width={"Fe": 4.0}).width_of("Ge")
+        0.0
         """
         return self.width.get(element, 0.0) if isinstance(self.width, Mapping) else self.width
 
@@ -189,6 +205,12 @@ class InterfaceTruth:
         migration, without what probe and tilt make of it.
     electrons
         Electrons for each pixel.
+
+    Examples
+    --------
+    >>> truth = simulate_interface(InterfaceOptions(shape=(2, 8), width=5.0), rng=1).truth
+    >>> truth.distance[0].round(), sorted(truth.beyond)
+    (array([-7., -5., -3., -1.,  1.,  3.,  5.,  7.]), ['Al', 'Fe', 'Ge'])
     """
 
     options: InterfaceOptions
@@ -215,6 +237,12 @@ class InterfaceScene:
         Conditions of the measurement.
     signal_type
         HyperSpy signal type of :attr:`signal`.
+
+    Examples
+    --------
+    >>> scene = simulate_interface(InterfaceOptions(shape=(2, 8)), rng=1)
+    >>> scene.counts.shape, scene.signal
+    ((2, 8, 2048), <EDSTEMSpectrum, title: Virtual interface, X-rays, dimensions: (8, 2|2048)>)
     """
 
     counts: np.ndarray
@@ -223,9 +251,9 @@ class InterfaceScene:
     signal_type: str = "EDS_TEM"
 
     @cached_property
-    def signal(self):
+    def signal(self) -> BaseSignal:
         """The map as HyperSpy signal."""
-        return xrays_to_signal(
+        return edx_to_signal(
             self.counts,
             self.conditions,
             electrons=self.truth.electrons,
@@ -262,7 +290,7 @@ def interface_atoms(distance: np.ndarray, options: InterfaceOptions | None = Non
 
     Raises
     ------
-    ValueError
+    AssbValueError
         If more atoms migrate than their side has.
     """
     options = options or InterfaceOptions()
@@ -275,16 +303,16 @@ def interface_atoms(distance: np.ndarray, options: InterfaceOptions | None = Non
         density = a + (b - a) * share
         if number := options.migrated.get(element, 0.0):
             if (a > 0) == (b > 0):
-                raise ValueError(f"migrated: {element} must lie on one side of the interface, and on one only")
+                raise AssbValueError(f"migrated: {element} must lie on one side of the interface, and on one only")
             beyond = -np.asarray(distance) if b > 0 else np.asarray(distance)
             density = density + number * migration_profile(beyond, decay=options.decay, **blur)
             density = density - number * migration_profile(-beyond, decay=options.decay, **blur)
             if density.min() < -1e-9:
-                raise ValueError(f"migrated: near the boundary there are no {number:g} atoms/nm^2 of {element}")
+                raise AssbValueError(f"migrated: near the boundary there are no {number:g} atoms/nm^2 of {element}")
         atoms[element] = np.maximum(density, 0.0) * options.thickness
     unknown = set(options.migrated) - set(atoms)
     if unknown:
-        raise ValueError(f"migrated: neither side holds {', '.join(sorted(unknown))}")
+        raise AssbValueError(f"migrated: neither side holds {', '.join(sorted(unknown))}")
     return atoms
 
 
@@ -309,7 +337,7 @@ def simulate_interface(
     signal_type: str = "EDS_TEM",
 ) -> InterfaceScene:
     """
-    Simulate the X-ray map of an interface of known width.
+    Simulate the EDX map of an interface of known width.
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 
 from hyperspy_assb import reference
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.simulation.conditions import Beam
 from hyperspy_assb.simulation.eels.dielectric import phase, phase_names
 
@@ -69,7 +70,7 @@ def atomic_number_and_mass(element: str) -> tuple[int, float]:
         return _INVISIBLE[element]
     if element not in x_ray_elements():
         known = ", ".join((*_INVISIBLE, *x_ray_elements()))
-        raise ValueError(f"element {element!r}: the virtual battery simulates the X-rays of {known} only")
+        raise AssbValueError(f"element {element!r}: the virtual battery simulates the X-rays of {known} only")
     atom = reference.x_ray_atom(element)
     return atom.number, atom.mass
 
@@ -302,7 +303,7 @@ def areal_densities(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     atoms: dict[str, np.ndarray] = {}
     for name, thickness in arrays.items():
         if not np.all(thickness >= 0):
-            raise ValueError(f"columns[{name!r}]: thicknesses must be numbers not below 0, in nm")
+            raise AssbValueError(f"columns[{name!r}]: thicknesses must be numbers not below 0, in nm")
         for element, density in atom_densities(name).items():
             atoms[element] = atoms.get(element, 0.0) + density * thickness
     return atoms

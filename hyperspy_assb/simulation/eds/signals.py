@@ -1,8 +1,9 @@
-"""X-ray maps of a state of the virtual lamella: HyperSpy signals and what is really there."""
+"""EDX maps of a state of the virtual lamella: HyperSpy signals and what is really there."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from hyperspy_assb.simulation.eds.column_spectra import draw_spectra, expected_s
 from hyperspy_assb.simulation.eds.conditions import XRayConditions
 from hyperspy_assb.simulation.eds.physics import areal_densities
 from hyperspy_assb.simulation.state import LamellaState
+
+if TYPE_CHECKING:
+    from hyperspy.signals import BaseSignal
 
 #: Elements of the cell that X-rays show, in the order of the truth maps; vanadium is that of the other electrode.
 CELL_ELEMENTS = ("C", "O", "Al", "P", "V", "Fe", "Ge")
@@ -20,7 +24,7 @@ FOREIGN_ELEMENTS = ("Si", "Cu", "Ga", "Pt", "Au")
 @dataclass(frozen=True)
 class XRayTruth:
     """
-    What an X-ray map really shows; all maps in array order, ``(ny, nx)``.
+    What an EDX map really shows; all maps in array order, ``(ny, nx)``.
 
     Attributes
     ----------
@@ -35,6 +39,13 @@ class XRayTruth:
         vacuum.
     electrons
         Electrons for each pixel.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> truth = micro_battery(shape=(4, 6), seed=6).edx_truth_after
+    >>> sorted(truth.atomic_percent), truth.volume_fraction["LAGP"].shape
+    (['Al', 'C', 'Fe', 'Ge', 'O', 'P', 'V'], (4, 6))
     """
 
     areal_density: dict[str, np.ndarray]
@@ -60,6 +71,14 @@ class XRayTruth:
         -------
         XRayTruth
             With NaN where there is nothing.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> thickness = {"LiFePO4": np.array([[50.0, 100.0]])}
+        >>> truth = XRayTruth.from_columns(thickness, areal_densities(thickness), electrons=1e9)
+        >>> truth.atomic_percent["Fe"].round(1)
+        array([[16.7, 16.7]])
         """
         groups = {
             "olivine": ("LiFePO4", "FePO4"),
@@ -133,7 +152,7 @@ def simulate_state(
     noise: bool = True,
 ) -> tuple[np.ndarray, XRayTruth]:
     """
-    Simulate the X-ray map of a state.
+    Simulate the EDX map of a state.
 
     Parameters
     ----------
@@ -163,7 +182,7 @@ def simulate_state(
     return data, XRayTruth.from_columns(state.columns(), atoms, electrons)
 
 
-def xrays_to_signal(
+def edx_to_signal(
     data: np.ndarray,
     conditions: XRayConditions,
     *,
@@ -171,7 +190,7 @@ def xrays_to_signal(
     pixel_size: float | None = None,
     title: str = "",
     signal_type: str = "EDS_TEM",
-):
+) -> BaseSignal:
     """
     Wrap simulated X-ray spectra in a HyperSpy signal.
 
@@ -195,6 +214,14 @@ def xrays_to_signal(
     hyperspy.api.signals.BaseSignal
         With calibrated axes, a binned energy axis in keV, and what HyperSpy's EDS TEM signals know of the microscope:
         beam energy and current, live time, tilts, angles of the detector, resolution, elements.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hyperspy_assb.simulation import XRayConditions
+    >>> conditions = XRayConditions()
+    >>> edx_to_signal(np.ones((2, 3, conditions.n_channels)), conditions, electrons=1e8, pixel_size=5.0)
+    <EDSTEMSpectrum, title: , dimensions: (3, 2|2048)>
     """
     import hyperspy.api as hs  # seconds: only when a signal is wanted
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft
 
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.simulation.conditions import Beam, EELSConditions
 from hyperspy_assb.simulation.eels.detector import detector_transform, record, zero_loss_transform
 from hyperspy_assb.simulation.eels.dielectric import known_phases, phase, phase_names
@@ -100,13 +101,13 @@ def _stack(columns: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], np.ndarr
     """Phases, thicknesses as ``(pixels, phases)``, and the shape of the pixels."""
     unknown = set(columns) - set(known_phases())
     if unknown:
-        raise ValueError(f"unknown phases {sorted(unknown)}; known are {', '.join(known_phases())}")
+        raise AssbValueError(f"unknown phases {sorted(unknown)}; known are {', '.join(known_phases())}")
     # All of the battery: its tables serve every specimen of it.
     names = (*phase_names(), *(name for name in known_phases() if name in columns and name not in phase_names()))
     arrays = np.broadcast_arrays(*[np.asarray(columns.get(name, 0.0), dtype=float) for name in names])
     stacked = np.stack(arrays, axis=-1)
     if not np.all(stacked >= 0):
-        raise ValueError("thicknesses must be numbers not below 0, in nm")
+        raise AssbValueError("thicknesses must be numbers not below 0, in nm")
     return names, stacked.reshape(-1, stacked.shape[-1]), stacked.shape[:-1]
 
 
@@ -132,6 +133,12 @@ def relative_thickness(columns: Mapping[str, np.ndarray], conditions: EELSCondit
     -------
     numpy.ndarray
         t/lambda, surface and retardation losses included, with the shape of the columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> relative_thickness({"LiFePO4": np.array([50.0, 100.0])}).round(2)
+    array([0.36, 0.72])
     """
     conditions = conditions or EELSConditions()
     names, thickness, shape = _stack(columns)
@@ -154,6 +161,12 @@ def mean_free_path(name: str, beam: Beam | None = None) -> float:
     -------
     float
         nm; without surface and retardation losses.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import Beam
+    >>> round(mean_free_path("LiFePO4", Beam()))
+    143
     """
     p = phase(name)
     probability = bulk_probability(p.energy[1:], p.loss_function[1:], beam or Beam())

@@ -26,7 +26,7 @@ from hyperspy_assb.acom.matching.posterior import (
 from hyperspy_assb.acom.matching.refinement import RefineOptions, refine_orientations, score_orientations
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.templates.bank import simulate_bank
-from hyperspy_assb.simulation import simulate_patterns
+from hyperspy_assb.simulation import PatternOptions, simulate_patterns
 from hyperspy_assb.simulation.acom.conditions import DiffractionConditions
 
 SHAPE = (176, 176)
@@ -419,7 +419,7 @@ def test_probabilities_of_phases_are_right_as_often_as_they_say(bank):
         off = rng.normal(0.0, error, count)
         conditions = replace(CONDITIONS, diffracted_electrons=electrons)
         strain = -off[:, None] * np.ones(3)
-        patterns = simulate_patterns(truth, NAMES, conditions, rng, phase=phase, strain=strain)
+        patterns = simulate_patterns(truth, NAMES, conditions, rng, phase=phase, options=PatternOptions(strain=strain))
         geometry = replace(GEOMETRY, scale_std=error * GEOMETRY.scale)
         found = index_patterns(patterns, bank, geometry, options=IndexingOptions(min_counts=1.0))
         claimed.append(found.posterior.max(axis=1))

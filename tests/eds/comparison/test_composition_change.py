@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hyperspy_assb.eds.comparison.composition_change import (
     CompositionOptions,
     compare_compositions,
-    estimate_shift,
     region_changes,
 )
 from hyperspy_assb.fitting.statistics.false_discovery import false_discovery
@@ -81,49 +80,24 @@ def test_rest_of_the_blocks_is_left_out():
     assert found.before.shape == (3, 2, 2)
 
 
-@pytest.mark.parametrize("shift", [(0.0, 0.0), (2.0, -3.0), (-1.4, 0.6)])
-def test_shift_is_found(shift, rng):
-    maps = [percent(scene(shift=s)) + rng.normal(0.0, 0.3, (3, 40, 48)) for s in ((0.0, 0.0), shift)]
-    std = np.full((3, 40, 48), 0.3)
-    found, error = estimate_shift(*maps, std, std)
-    # The later map is to be moved back.
-    np.testing.assert_allclose(found, -np.array(shift), atol=0.15)
-    assert (error >= 0.02).all()
-    assert (error < 0.2).all()
-
-
 @pytest.mark.parametrize("shape", [(1, 60), (60, 1)])
 def test_shift_of_single_rows_and_columns(shape, rng):
-    along = np.argmax(shape)
+    along = int(np.argmax(shape))
     x = np.arange(60.0)
-    step = np.array([np.tanh((x - centre) / 4.0) * 20.0 + 50.0 for centre in (30.0, 32.5)])
-    maps = [np.broadcast_to(np.expand_dims(s, 1 - along), shape) for s in step]
-    std = np.full((2, *shape), 0.3)
-    drawn = [np.stack([m, 100.0 - m]) + rng.normal(0.0, 0.3, (2, *shape)) for m in maps]
-    found, _ = estimate_shift(*drawn, std, std)
-    assert found[along] == pytest.approx(-2.5, abs=0.2)
-
-
-@pytest.mark.slow
-def test_error_of_the_shift_is_its_scatter(rng):
-    truth, noise = np.array([-1.4, 2.6]), 3.0
-    maps = [percent(scene()), percent(scene(shift=-truth))]
-    std = np.full((3, 40, 48), noise)
-    pulls = []
-    for _ in range(40):
-        found, error = estimate_shift(*[m + rng.normal(0.0, noise, m.shape) for m in maps], std, std)
-        pulls.append((found - truth) / error)
-    pulls = np.array(pulls)
-    assert (np.abs(pulls.mean(axis=0)) < 1.0).all()
-    assert ((pulls.std(axis=0) > 0.6) & (pulls.std(axis=0) < 1.5)).all()
+    states = []
+    for move in (0.0, 2.5):
+        # Two edges: one alone could have moved itself.
+        iron = 300.0 * (np.tanh((x - 20.0 - move) / 3.0) - np.tanh((x - 40.0 - move) / 3.0))
+        atoms = np.stack([iron, 600.0 - iron, np.full(60, 4000.0)], axis=-1)
+        states.append(noisy(np.expand_dims(atoms, 1 - along), 10.0, rng))
+    found = compare_compositions(ELEMENTS, *states[0], *states[1])
+    assert found.shift[along] == pytest.approx(-2.5, abs=0.2)
+    assert found.shift[1 - along] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_noisier_maps_have_a_less_certain_shift(rng):
-    errors = []
-    for noise in (0.3, 3.0):
-        maps = [percent(scene()) + rng.normal(0.0, noise, (3, 40, 48)) for _ in range(2)]
-        errors.append(estimate_shift(*maps, np.full((3, 40, 48), noise), np.full((3, 40, 48), noise))[1])
-    assert (errors[1] > errors[0]).all()
+    errors = [compare(scene(), scene(), noise, CompositionOptions(), rng).shift_std for noise in (60.0, 240.0)]
+    assert np.all(np.array(errors[1]) > errors[0])
 
 
 def test_registered_maps_do_not_differ(rng):

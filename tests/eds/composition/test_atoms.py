@@ -12,7 +12,7 @@ from hyperspy_assb.eds.composition.atoms import Composition, calibration_of, pre
 from hyperspy_assb.eds.lines.sensitivity import Sensitivities, from_k_factors
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, FOREIGN_ELEMENTS
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, EMPTY
-from hyperspy_assb.simulation import Contamination, XRayConditions, XRayDetector, simulate_xrays, true_k_factors
+from hyperspy_assb.simulation import Contamination, XRayConditions, XRayDetector, simulate_edx, true_k_factors
 from hyperspy_assb.simulation.eds.column_spectra import expected_spectra, exposure, with_contamination
 from hyperspy_assb.simulation.eds.physics import areal_densities
 
@@ -58,7 +58,7 @@ def noisy(make_builder, random_columns):
     rng = np.random.default_rng([3, 2000])
     columns = random_columns(600, rng)
     conditions = exposed(columns, 2000.0)
-    counts = simulate_xrays(columns, conditions, rng)
+    counts = simulate_edx(columns, conditions, rng)
     scene = prepare(make_builder(conditions, electrons=conditions.electrons), counts)
     return columns, counts, scene, quantify_elements(scene, counts, threads=1)
 
@@ -144,7 +144,7 @@ def test_expected_counts_give_the_atoms(make_builder, random_columns, rng):
     detector = XRayDetector(charge_loss_depth=0.0, resolving_time=0.0)
     columns = random_columns(40, rng)
     conditions = exposed(columns, 20000.0, detector=detector)
-    counts = simulate_xrays(columns, conditions, noise=False)
+    counts = simulate_edx(columns, conditions, noise=False)
     scene = prepare(make_builder(conditions, electrons=conditions.electrons), counts)
     found = quantify_elements(scene, counts, threads=1)
     assert (found.status == CONVERGED).all()
@@ -192,7 +192,7 @@ def test_elements_that_are_hardly_there_have_no_bias(noisy):
 def test_sum_of_spectra_has_the_mean_of_their_atoms(make_builder, rng):
     columns = {"LAGP": np.full(200, 80.0)}
     conditions = exposed(columns, 500.0)
-    counts = simulate_xrays(columns, conditions, rng)
+    counts = simulate_edx(columns, conditions, rng)
     scene = prepare(make_builder(conditions, electrons=conditions.electrons), counts)
     each = quantify_elements(scene, counts, threads=1)
     summed = counts.astype(float).reshape(10, 20, -1).sum(axis=1)
@@ -228,7 +228,7 @@ def test_counts_that_cannot_be(noisy, value, message):
 def test_wrong_factor_of_an_element_is_a_wrong_amount(make_builder, random_columns, true_sensitivities, rng):
     columns = random_columns(30, rng)
     conditions = exposed(columns, 20000.0)
-    counts = simulate_xrays(columns, conditions, noise=False)
+    counts = simulate_edx(columns, conditions, noise=False)
     known = true_sensitivities(conditions)
     # Twice as many counts for an atom: half as many atoms.
     odd = replace(known, cross_section={**known.cross_section, "P_Ka": 2.0 * known.of("P_Ka")})
@@ -246,7 +246,7 @@ def test_departures_from_the_tables_are_corrected_by_k_factors(make_builder, ran
     columns = random_columns(30, rng)
     conditions = exposed(columns, 20000.0, yields=(("P_K", 1.3), ("Fe_K", 0.8), ("Fe_L", 0.8)))
     plain = replace(conditions, yields=())
-    counts = simulate_xrays(columns, conditions, noise=False)
+    counts = simulate_edx(columns, conditions, noise=False)
     names = ["O_Ka", "P_Ka", "Fe_Ka", "Ge_Ka", "V_Ka", "Al_Ka", "C_Ka"]
     given_k = dict(zip(names, true_k_factors(names, conditions), strict=True))
     factors = from_k_factors(given_k, true_sensitivities(plain))
@@ -265,7 +265,7 @@ def test_thickness_sets_the_scale(make_builder, true_sensitivities, thickness, u
     contamination, detector = Contamination.none(), XRayDetector(charge_loss_depth=0.0, resolving_time=0.0)
     columns = {"LAGP": np.full(20, 0.5 * thickness), "LiFePO4": np.full(20, 0.5 * thickness)}
     conditions = exposed(columns, 20000.0, contamination=contamination, detector=detector)
-    counts = simulate_xrays(columns, conditions, noise=False)
+    counts = simulate_edx(columns, conditions, noise=False)
     density = float(true_atoms(columns)[0].sum()) / thickness
     known = true_sensitivities(conditions)
     share = 1.0
@@ -287,7 +287,7 @@ def test_thickness_sets_the_scale(make_builder, true_sensitivities, thickness, u
 
 def test_absorption_needs_a_scale(make_builder, true_sensitivities):
     conditions = XRayConditions()
-    counts = simulate_xrays({"LAGP": 100.0}, conditions, noise=False)
+    counts = simulate_edx({"LAGP": 100.0}, conditions, noise=False)
     relative = replace(true_sensitivities(conditions), absolute=False)
     for builder in (make_builder(conditions), make_builder(conditions, electrons=1e9, sensitivities=relative)):
         with pytest.raises(ValueError, match=r"depends on the thickness.*beam current, live time and solid angle"):
@@ -298,7 +298,7 @@ def test_absorption_needs_a_scale(make_builder, true_sensitivities):
 
 def test_continuum_is_free_where_one_spectrum_is_much_of_the_sum(make_builder):
     conditions = XRayConditions()
-    counts = simulate_xrays({"LAGP": np.array([100.0, 100.0])}, conditions, noise=False)
+    counts = simulate_edx({"LAGP": np.array([100.0, 100.0])}, conditions, noise=False)
     builder = make_builder(conditions, electrons=conditions.electrons)
     fixed, free = (prepare(builder, counts, largest_share=share) for share in (0.05, 0.5))
     assert fixed.continuum is not None

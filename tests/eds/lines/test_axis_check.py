@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hyperspy_assb.eds.lines.axis_check import EnergyCalibration, estimate_calibration
 from hyperspy_assb.eds.lines.sensitivity import Sensitivities
-from hyperspy_assb.simulation import XRayConditions, XRayDetector, simulate_xrays
+from hyperspy_assb.simulation import XRayConditions, XRayDetector, simulate_edx
 
 NO_FACTORS = Sensitivities({}, {}, "computed", "no factors")
 # No tails, which make lines look softer than they are.
@@ -35,7 +35,7 @@ def estimate(make_builder):
     """Estimate from a spectrum recorded under some conditions, with the axis and the resolution that are stated."""
 
     def run(conditions, stated=CONDITIONS, counts=1e6, rng=None):
-        spectrum = simulate_xrays(COLUMN, conditions, noise=False)
+        spectrum = simulate_edx(COLUMN, conditions, noise=False)
         spectrum = spectrum * counts / spectrum.sum()
         total = spectrum if rng is None else rng.poisson(spectrum)
         return estimate_calibration(make_builder(stated, sensitivities=NO_FACTORS), total)

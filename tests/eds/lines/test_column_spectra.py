@@ -13,7 +13,7 @@ from hyperspy_assb.eds.lines.sensitivity import AVOGADRO
 from hyperspy_assb.eds.lines.x_ray_lines import escape_share, line_width
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED
 from hyperspy_assb.signals.eds.map_reading import read_instrument
-from hyperspy_assb.simulation import Contamination, XRayConditions, XRayDetector, xrays_to_signal
+from hyperspy_assb.simulation import Contamination, XRayConditions, XRayDetector, edx_to_signal
 from hyperspy_assb.simulation.eds.column_spectra import expected_spectra
 from hyperspy_assb.simulation.eds.physics import areal_densities, atom_densities
 
@@ -226,7 +226,7 @@ def test_take_off_angle_that_cannot_be(value):
     ],
 )
 def test_missing_angle_is_named(item, name, message):
-    signal = xrays_to_signal(np.ones((2, 100)), replace(LINES_ONLY, n_channels=100))
+    signal = edx_to_signal(np.ones((2, 100)), replace(LINES_ONLY, n_channels=100))
     parent, _, key = item.rpartition(".")
     delattr(signal.metadata.get_item(parent), key)
     with pytest.raises(ValueError, match=f"{message}.* is missing for the take-off angle .*{name}="):

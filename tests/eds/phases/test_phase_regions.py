@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
-from hyperspy_assb.eds.phases.phase_regions import summarise_region
+from hyperspy_assb.eds.phases.phase_regions import share_interval, summarise_region
 
 GOOD, EMPTY, VACUUM = PhaseStatus.GOOD, PhaseStatus.EMPTY, PhaseStatus.VACUUM
 UNEXPLAINED, RESIDUAL = PhaseStatus.UNEXPLAINED, PhaseStatus.RESIDUAL
@@ -122,3 +123,25 @@ def test_region_without_an_answer_is_told(make_mixture, status):
 def test_empty_region_is_told(make_mixture):
     with pytest.raises(ValueError, match="No pixel of the region"):
         summarise_region(make_mixture([[50.0, 10.0]]), np.array([False]))
+
+
+@pytest.mark.parametrize("std", [1e-3, 0.02, 0.3])
+@pytest.mark.parametrize("value", [-0.3, -0.01, 0.0, 0.004, 0.3, 0.5, 0.98, 1.0, 1.03])
+def test_interval_of_a_share_has_a_width_within_its_bounds(value, std):
+    low, high = share_interval(value, std)
+    assert 0.0 <= low < high <= 1.0
+    # Of the normal distribution between 0 and 1, as drawn.
+    if value < -30.0 * std:
+        return
+    drawn = stats.truncnorm(-value / std, (1.0 - value) / std, value, std)
+    assert drawn.cdf(high) - drawn.cdf(low) == pytest.approx(0.6827, abs=1e-3)
+    if 2.0 * std < value < 1.0 - 2.0 * std:
+        assert (low, high) == pytest.approx((value - std, value + std), rel=0.05)
+
+
+def test_pure_phase_has_an_interval(make_mixture):
+    pure = make_mixture([[102.0, -2.0]], 3.0)
+    rows = summarise_region(pure).rows()
+    assert rows[0]["volume high"] == 1.0
+    assert 0.9 < rows[0]["volume low"] < 0.99
+    assert rows[1]["volume low"] == 0.0 < rows[1]["volume high"] < 0.1

@@ -10,7 +10,7 @@ from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, FOREIGN_ELEMENTS,
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.eds.phases.stoichiometry import PHASES, PhaseOptions, quantify_phases
 from hyperspy_assb.reference import material
-from hyperspy_assb.simulation import XRayConditions, XRayDetector, simulate_xrays
+from hyperspy_assb.simulation import XRayConditions, XRayDetector, simulate_edx
 from hyperspy_assb.simulation.eds.column_spectra import draw_spectra, expected_spectra, exposure, with_contamination
 from hyperspy_assb.simulation.eds.physics import areal_densities
 
@@ -45,7 +45,7 @@ def noisy(make_builder, random_columns):
     rng = np.random.default_rng([4, 2000])
     columns = random_columns(500, rng)
     conditions = exposed(columns, 2000.0)
-    return columns, fit(make_builder, conditions, simulate_xrays(columns, conditions, rng))
+    return columns, fit(make_builder, conditions, simulate_edx(columns, conditions, rng))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_density_that_cannot_be_is_named(densities):
 def test_expected_counts_give_the_thickness(make_builder, random_columns, rng):
     columns = random_columns(40, rng)
     conditions = exposed(columns, 20000.0, detector=PLAIN)
-    found = fit(make_builder, conditions, simulate_xrays(columns, conditions, noise=False))
+    found = fit(make_builder, conditions, simulate_edx(columns, conditions, noise=False))
     truth = np.stack(list(columns.values()), axis=1)
     assert found.phases == tuple(PHASES)
     np.testing.assert_allclose(found.unclipped.mean(axis=0), truth.mean(axis=0), rtol=0.02)
@@ -168,7 +168,7 @@ def test_area_is_no_fraction_of_a_column(make_mixture):
 def test_calibration_error_is_what_a_wrong_factor_makes(make_builder, random_columns, true_sensitivities, rng):
     columns = random_columns(30, rng)
     conditions = exposed(columns, 20000.0, detector=PLAIN)
-    counts = simulate_xrays(columns, conditions, noise=False)
+    counts = simulate_edx(columns, conditions, noise=False)
     known = true_sensitivities(conditions)
     fits = []
     for factor in (1.0, 1.02):
@@ -196,7 +196,7 @@ def test_vacuum_and_empty_pixels(make_builder, random_columns, rng):
     for name in columns:
         columns[name][:5] = 0.0
     conditions = exposed(columns, 2000.0)
-    counts = simulate_xrays(columns, conditions, rng)
+    counts = simulate_edx(columns, conditions, rng)
     counts[5] = 0
     found = fit(make_builder, conditions, counts)
     # Stray copper and silicon are there in vacuum too.
@@ -249,10 +249,10 @@ def test_line_of_nothing_in_the_list_is_a_residual(make_builder, mixed_atoms):
 
 def test_element_of_a_phase_that_is_not_counted_is_named(make_builder):
     conditions = XRayConditions()
-    counts = simulate_xrays({"LAGP": np.full(3, 100.0)}, conditions, noise=False)
+    counts = simulate_edx({"LAGP": np.full(3, 100.0)}, conditions, noise=False)
     builder = make_builder(conditions, electrons=conditions.electrons)
     scene = prepare_scene(builder, counts.sum(axis=0), 3, ("O", "P", "Al", "Fe", "C"))
-    with pytest.raises(ValueError, match="phases hold Ge, V, which is not among the elements: add it"):
+    with pytest.raises(ValueError, match="phases hold Ge, V, which is not counted: it is not among the elements"):
         quantify_phases(scene, counts)
     only = PhaseOptions(phases=(("olivine", "LiFePO4"), ("carbon", "carbon")))
     assert quantify_phases(scene, counts, only).phases == ("olivine", "carbon")

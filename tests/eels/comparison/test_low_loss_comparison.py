@@ -77,7 +77,7 @@ def test_a_known_change_is_recovered(found):
 def test_swapping_the_states_turns_the_signs(found, same, changed):
     back = compare_states([changed, same], WINDOWS, FAST).changes[0]
     forth = found.changes[0]
-    # The shape of the zero loss comes from every other of the 288 spectra: the order leaves a trace.
+    # The shape of the zero-loss peak comes from every other of the 288 spectra: the order leaves a trace.
     np.testing.assert_allclose((back.change + forth.change) / forth.std_blocks, 0.0, atol=0.02)
     np.testing.assert_allclose(back.std_blocks, forth.std_blocks, rtol=0.01)
     np.testing.assert_allclose(back.hedges_g, -forth.hedges_g, atol=0.02)
@@ -131,7 +131,7 @@ def test_carbon_grows(same):
 
 def test_normalisations_agree(same, changed, found):
     area = compare_states([same, changed], WINDOWS, replace(FAST, normalisation="area")).changes[0]
-    # In units of the area in range, which is some per cent smaller than t/lambda.
+    # In units of the area in range, which is some per cent smaller than t/λ.
     np.testing.assert_allclose(area.change[2], found.changes[0].change[2], rtol=0.2)
     none = compare_states([same, changed], WINDOWS, replace(FAST, normalisation="none")).changes[0]
     assert np.isnan(none.other_thickness).all()
@@ -171,7 +171,7 @@ def test_what_cannot_be_compared(same):
         ([same, wider], "rebin"),
         ([same, replace(same, counts=np.zeros_like(same.counts))], "no spectrum"),
         ([same, replace(same, energy=same.energy[::-1])], "reversed"),
-        ([same, replace(same, energy=same.energy + 400)], "no zero loss"),
+        ([same, replace(same, energy=same.energy + 400)], "no zero-loss peak"),
     ]
     for states, words in cases:
         with pytest.raises(ValueError, match=words):

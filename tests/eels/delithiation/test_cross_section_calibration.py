@@ -16,7 +16,7 @@ from hyperspy_assb.eels.delithiation.cross_section_calibration import (
     inelastic_mean_free_path,
     screening,
 )
-from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
+from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus
 from hyperspy_assb.eels.edges.cross_sections import ScatteringGeometry
 from hyperspy_assb.eels.scattering.joint_model import Features
 
@@ -61,33 +61,35 @@ def quantify(features, near_edges=EXACT_SHAPES, deviance=1.0):
 def test_known_numbers_of_atoms():
     x, share = np.array([1.0, 0.0, 0.6, 1.0, 0.3]), np.array([1.0, 1.0, 1.0, 0.5, 0.4])
     found = quantify(columns(x, share))
-    np.testing.assert_allclose(found.x, x, atol=1e-12)  # by construction
-    np.testing.assert_allclose(found.olivine_fraction, share, rtol=1e-12)
+    np.testing.assert_allclose(found.fraction, x, atol=1e-12)  # by construction
+    np.testing.assert_allclose(found.electrode_share, share, rtol=1e-12)
 
 
 def test_without_phosphorus_it_is_the_plain_ratio():
     features = columns([0.7, 0.2], 1.0)
     plain = Features(NAMES[:3], features.values[:, :3], features.covariance[:, :3, :3], features.t_over_lambda)
-    np.testing.assert_allclose(quantify(plain).x, [0.7, 0.2], rtol=1e-12)
+    np.testing.assert_allclose(quantify(plain).fraction, [0.7, 0.2], rtol=1e-12)
 
 
 def test_counting_errors_are_those_of_repeated_measurements():
     features = columns(np.full(20000, 0.8), 0.7)
     noise = np.random.default_rng(1).multivariate_normal(np.zeros(4), features.covariance[0], 20000)
     noisy = Features(NAMES, features.values + noise, features.covariance, features.t_over_lambda)
-    assert quantify(features).x_std[0] == pytest.approx(np.std(quantify(noisy).x), rel=0.03)
+    assert quantify(features).fraction_std[0] == pytest.approx(np.std(quantify(noisy).fraction), rel=0.03)
 
 
 def test_the_systematic_holds_every_stated_error():
     """Each part is the change of x when its number is off by its stated uncertainty."""
     x, share, step = 0.7, 0.6, 1e-6
     features = columns([x], share)
-    exact = quantify(features).x[0]
+    exact = quantify(features).fraction[0]
 
     def moved(column, relative):
         values = features.values.copy()
         values[:, column] *= 1.0 + relative * step
-        return (quantify(Features(NAMES, values, features.covariance, features.t_over_lambda)).x[0] - exact) / step
+        return (
+            quantify(Features(NAMES, values, features.covariance, features.t_over_lambda)).fraction[0] - exact
+        ) / step
 
     thicker = Features(
         NAMES,
@@ -96,10 +98,10 @@ def test_the_systematic_holds_every_stated_error():
         features.t_over_lambda * (1.0 + MEAN_FREE_PATH_UNCERTAINTY * step),
     )
     parts = [moved(k, CROSS_SECTION_UNCERTAINTY[NAMES[k]]) for k in (1, 2, 3)]
-    parts.append((quantify(thicker).x[0] - exact) / step)
+    parts.append((quantify(thicker).fraction[0] - exact) / step)
     parts.append(LAGP_LITHIUM_UNCERTAINTY * (1.0 - share) / share)
     parts.append(AT_EDGES[1] * 0.5 / share)  # Li and Fe enhanced alike: the P of the column per Fe
-    assert quantify(features).x_systematic[0] == pytest.approx(np.linalg.norm(parts), rel=1e-3)
+    assert quantify(features).fraction_systematic[0] == pytest.approx(np.linalg.norm(parts), rel=1e-3)
 
 
 def test_near_edge_shapes_move_lithium_and_iron():
@@ -107,7 +109,7 @@ def test_near_edge_shapes_move_lithium_and_iron():
     shapes = NearEdgeErrors(np.zeros((2, 1)), np.array([[0.1], [-0.1]]))
     features = columns([1.0], 1.0)
     without, with_shapes = quantify(features), quantify(features, shapes)
-    added = np.sqrt(with_shapes.x_systematic**2 - without.x_systematic**2)
+    added = np.sqrt(with_shapes.fraction_systematic**2 - without.fraction_systematic**2)
     # d(Li - 0.5 (P - Fe)) / Fe = 0.1 - 0.5 * 0.1 for Li and the P of LAGP, + 0.1 x for fewer Fe
     np.testing.assert_allclose(added, 0.1 - 0.05 + 0.1, rtol=1e-9)
 
@@ -119,10 +121,10 @@ def test_status():
     assert [DelithiationStatus(s) for s in found.status] == [
         DelithiationStatus.QUANTIFIED,
         DelithiationStatus.NOT_FITTED,
-        DelithiationStatus.NO_OLIVINE,
-        DelithiationStatus.NO_OLIVINE,
+        DelithiationStatus.NO_ELECTRODE,
+        DelithiationStatus.NO_ELECTRODE,
     ]
-    assert np.isnan(found.x[1:]).all()
+    assert np.isnan(found.fraction[1:]).all()
     assert quantify(features, deviance=6.0).status[0] == DelithiationStatus.UNEXPLAINED
     thick = columns([1.0], 1.0, total=1.2 * PER_THICKNESS)
     assert quantify(thick).status[0] == DelithiationStatus.THICK
@@ -132,17 +134,17 @@ def test_low_x_is_not_certain_where_high_x_would_not_be():
     """The error of a ratio grows with it: noise that makes x small must not make it look well known."""
     shapes = NearEdgeErrors(np.array([[-0.6], [0.3]]), np.zeros((2, 1)))
     found = quantify(columns([0.0], 1.0), shapes)
-    assert np.hypot(found.x_std, found.x_systematic)[0] < 0.25
+    assert np.hypot(found.fraction_std, found.fraction_systematic)[0] < 0.25
     assert found.status[0] == DelithiationStatus.UNCERTAIN
 
 
-def test_iron_in_the_noise_is_no_olivine():
-    assert quantify(columns([1.0], 1.0, total=50.0, noise=20.0)).status[0] == DelithiationStatus.NO_OLIVINE
+def test_iron_in_the_noise_is_no_electrode():
+    assert quantify(columns([1.0], 1.0, total=50.0, noise=20.0)).status[0] == DelithiationStatus.NO_ELECTRODE
 
 
-def test_vacuum_is_no_olivine():
+def test_vacuum_is_no_electrode():
     found = quantify(columns([1.0], 1.0, total=0.01 * PER_THICKNESS, noise=0.01))
-    assert found.status[0] == DelithiationStatus.NO_OLIVINE
+    assert found.status[0] == DelithiationStatus.NO_ELECTRODE
 
 
 def test_missing_edges_are_named():

@@ -1,4 +1,4 @@
-"""Populations of x: verdicts and coverage on drawn pixels whose truth is known."""
+"""Populations: readings and coverage on drawn pixels whose truth is known."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperspy_assb.eels.delithiation import populations
-from hyperspy_assb.eels.delithiation.populations import Verdict, fit_populations
+from hyperspy_assb.eels.delithiation.populations import PopulationStatus, fit_populations
 from hyperspy_assb.fitting.statistics.mixtures import fit_mixture
 
 SHARE, LOW, HIGH, WIDTH = 0.3, 0.02, 0.97, 0.03
@@ -38,32 +38,32 @@ def draw(rng, kind, size, error):
 
 
 @pytest.mark.parametrize(
-    ("kind", "size", "error", "verdict"),
+    ("kind", "size", "error", "status"),
     [
-        ("two-phase", 50, 0.2, Verdict.TWO_PHASE),
-        ("two-phase", 1000, 0.05, Verdict.TWO_PHASE),
-        ("bridged", 300, 0.1, Verdict.TWO_PHASE),
-        ("solid solution", 200, 0.05, Verdict.SOLID_SOLUTION),
-        ("solid solution", 2000, 0.2, Verdict.SOLID_SOLUTION),
-        ("LiFePO4", 200, 0.1, Verdict.ONE_PHASE),
-        ("FePO4", 200, 0.1, Verdict.ONE_PHASE),
+        ("two-phase", 50, 0.2, PopulationStatus.TWO_PHASE),
+        ("two-phase", 1000, 0.05, PopulationStatus.TWO_PHASE),
+        ("bridged", 300, 0.1, PopulationStatus.TWO_PHASE),
+        ("solid solution", 200, 0.05, PopulationStatus.SOLID_SOLUTION),
+        ("solid solution", 2000, 0.2, PopulationStatus.SOLID_SOLUTION),
+        ("LiFePO4", 200, 0.1, PopulationStatus.ONE_PHASE),
+        ("FePO4", 200, 0.1, PopulationStatus.ONE_PHASE),
         # Too noisy, or what columns with both phases and a solid solution give alike.
-        ("two-phase", 100, 0.6, Verdict.UNDECIDED),
-        ("solid solution", 100, 0.6, Verdict.UNDECIDED),
-        ("spread evenly", 500, 0.1, Verdict.UNDECIDED),
+        ("two-phase", 100, 0.6, PopulationStatus.UNDECIDED),
+        ("solid solution", 100, 0.6, PopulationStatus.UNDECIDED),
+        ("spread evenly", 500, 0.1, PopulationStatus.UNDECIDED),
     ],
 )
-def test_verdicts(kind, size, error, verdict):
-    found = [fit_populations(*draw(np.random.default_rng(seed), kind, size, error)).verdict for seed in range(10)]
-    assert found.count(verdict) >= 9, found
+def test_readings(kind, size, error, status):
+    found = [fit_populations(*draw(np.random.default_rng(seed), kind, size, error)).status for seed in range(10)]
+    assert found.count(status) >= 9, found
 
 
 @pytest.mark.parametrize("error", [0.1, 0.3, 0.6])
 @pytest.mark.parametrize("kind", ["two-phase", "solid solution"])
 @pytest.mark.slow
 def test_the_opposite_is_hardly_ever_said(kind, error):
-    opposite = {"two-phase": Verdict.SOLID_SOLUTION, "solid solution": Verdict.TWO_PHASE}[kind]
-    found = [fit_populations(*draw(np.random.default_rng(seed), kind, 100, error)).verdict for seed in range(15)]
+    opposite = {"two-phase": PopulationStatus.SOLID_SOLUTION, "solid solution": PopulationStatus.TWO_PHASE}[kind]
+    found = [fit_populations(*draw(np.random.default_rng(seed), kind, 100, error)).status for seed in range(15)]
     assert found.count(opposite) <= 1, found
 
 
@@ -134,19 +134,19 @@ def test_one_precise_pixel_does_not_make_a_population(rng):
     x[0], std[0] = 0.0, 1e-6
     found = fit_populations(x, std)
     assert np.isfinite(found.phases.log_likelihood)
-    assert found.verdict is not Verdict.TWO_PHASE
+    assert found.status is not PopulationStatus.TWO_PHASE
 
 
-def test_the_accepted_reading_is_that_of_the_verdict():
+def test_the_accepted_reading_is_that_of_the_status():
     for kind, error in (("two-phase", 0.1), ("solid solution", 0.05), ("two-phase", 0.6)):
         found = fit_populations(*draw(np.random.default_rng(0), kind, 100, error))
         is_one = found.accepted is found.one
-        assert is_one == (found.verdict is not Verdict.TWO_PHASE)
+        assert is_one == (found.status is not PopulationStatus.TWO_PHASE)
 
 
 @pytest.mark.parametrize("shape", [(0,), (20,), (4, 5)])
 def test_a_region_without_x_says_what_to_do(shape):
-    with pytest.raises(ValueError, match=r"Only 0 of the \d+ pixels have an x.*region with olivine.*status"):
+    with pytest.raises(ValueError, match=r"Only 0 of the \d+ pixels have an x.*region with the electrode.*status"):
         fit_populations(np.full(shape, np.nan), np.full(shape, np.nan))
 
 

@@ -1,4 +1,4 @@
-"""x of many pixels: the combination, the ensemble of windows, predictions, and standards that survive a file."""
+"""x of many pixels: the combination, the ensemble of windows, predictions, and what signatures allow."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus, Estimate, combine
+from hyperspy_assb.eels.delithiation.end_members import METHODS
+from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus, Estimate, combine
+from hyperspy_assb.eels.delithiation.pixels import Pixels
 from hyperspy_assb.eels.delithiation.prediction import dose_to_find, predict_estimate
-from hyperspy_assb.eels.delithiation.quantification import METHODS, Window, measure_choices, quantify, systematic_of
-from hyperspy_assb.eels.delithiation.standard import Standard
+from hyperspy_assb.eels.delithiation.quantification import Window, measure_choices, quantify, systematic_of
 from hyperspy_assb.eels.scattering.joint_model import Features
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra
@@ -46,7 +47,7 @@ def draw(rng, n=20000, *, systematic=(0.0, 0.0, 0.0), bias=0.0):
 def test_an_efficient_estimate_is_not_improved(rng):
     estimates, features = draw(rng, 50)
     found, _ = combine(estimates, features)
-    np.testing.assert_allclose(found.x, estimates["references"].x, atol=1e-12)  # exact
+    np.testing.assert_allclose(found.fraction, estimates["references"].fraction, atol=1e-12)  # exact
     np.testing.assert_allclose(found.variance, 9e-4, rtol=1e-9)
 
 
@@ -64,17 +65,33 @@ def test_systematic_errors_give_weight_to_the_others(rng):
     estimates, features = draw(rng, 50, systematic=(1.0, 0.0, 0.0))
     found, _ = combine(estimates, features)
     weights = np.linalg.inv(features.covariance[0]).sum(axis=0)
-    both = weights @ [estimates["valence"].x, estimates["lithium"].x] / weights.sum()
-    np.testing.assert_allclose(found.x, both, atol=2e-3)  # exact but for the weight of a standard error of 1
+    both = weights @ [estimates["valence"].fraction, estimates["lithium"].fraction] / weights.sum()
+    np.testing.assert_allclose(found.fraction, both, atol=2e-3)  # exact but for the weight of a standard error of 1
 
 
 def test_where_a_signature_is_missing_the_whole_answers(rng):
     estimates, features = draw(rng, 4)
-    estimates["lithium"].x[1] = estimates["lithium"].variance[1] = np.nan
+    estimates["lithium"].fraction[1] = estimates["lithium"].variance[1] = np.nan
     found, agreement = combine(estimates, features)
-    assert found.x[1] == estimates["references"].x[1]
+    assert found.fraction[1] == estimates["references"].fraction[1]
     assert np.isnan(agreement[1])
     assert np.isfinite(agreement[[0, 2, 3]]).all()
+
+
+@pytest.mark.parametrize("left", ["valence", "lithium"])
+def test_one_signature_is_combined_with_one_degree_of_freedom(rng, left):
+    estimates, features = draw(rng)
+    del estimates[left]
+    found, agreement = combine(estimates, features)
+    assert stats.kstest(agreement, "uniform").pvalue > 1e-3
+    np.testing.assert_allclose(found.fraction, estimates["references"].fraction, atol=1e-12)  # exact
+
+
+def test_without_a_signature_the_whole_spectrum_answers(rng):
+    estimates, features = draw(rng, 20)
+    found, agreement = combine({"references": estimates["references"]}, features)
+    assert found is estimates["references"]
+    assert np.isnan(agreement).all()
 
 
 # --------------------------------------------------------------------------------------------- a standard, and pixels
@@ -109,11 +126,14 @@ def test_every_method_finds_the_truth(standard, rng):
         content = found.contents[method]
         for value in (0.0, 0.5, 1.0):
             rows = x == value
-            error = np.mean(content.x[rows]) - value
+            error = np.mean(content.fraction[rows]) - value
             assert abs(error) < limit, (method, value)  # known truth
     combined = found.contents["combined"]
     assert np.mean(combined.status == DelithiationStatus.QUANTIFIED) > 0.95
-    assert np.mean(np.abs(combined.x - x) < 1.96 * np.hypot(combined.x_std, combined.x_systematic)) > 0.88
+    assert (
+        np.mean(np.abs(combined.fraction - x) < 1.96 * np.hypot(combined.fraction_std, combined.fraction_systematic))
+        > 0.88
+    )
 
 
 def test_bad_pixels_spoil_nothing_but_themselves(standard, rng):
@@ -123,15 +143,15 @@ def test_bad_pixels_spoil_nothing_but_themselves(standard, rng):
     counts[4] = simulate_spectra({"LAGP": 60.0}, CONDITIONS, rng, dose=1e6)
     found = quantify(standard, counts, ENERGY, ensemble=False)
     status = found.contents["combined"].status
-    assert [DelithiationStatus(s).name for s in status[[1, 3, 4]]] == ["NOT_FITTED", "NOT_FITTED", "NO_OLIVINE"]
-    assert np.isnan(found.contents["combined"].x[[1, 3, 4]]).all()
+    assert [DelithiationStatus(s).name for s in status[[1, 3, 4]]] == ["NOT_FITTED", "NOT_FITTED", "NO_ELECTRODE"]
+    assert np.isnan(found.contents["combined"].fraction[[1, 3, 4]]).all()
     rest = [0, 2, 5]
-    np.testing.assert_allclose(found.contents["combined"].x[rest], alone.x[rest], atol=1e-3)
+    np.testing.assert_allclose(found.contents["combined"].fraction[rest], alone.fraction[rest], atol=1e-3)
 
 
-def test_vacuum_has_no_olivine(standard, rng):
+def test_vacuum_has_no_electrode(standard, rng):
     found = quantify(standard, simulate_spectra({"LiFePO4": np.zeros(20)}, CONDITIONS, rng, dose=1e6), ENERGY)
-    assert np.all(found.contents["combined"].status == DelithiationStatus.NO_OLIVINE)
+    assert np.all(found.contents["combined"].status == DelithiationStatus.NO_ELECTRODE)
     assert np.all(found.t_over_lambda < 0.1)
 
 
@@ -139,7 +159,7 @@ def test_gain_and_read_noise(standard, rng):
     x = np.repeat([0.0, 1.0], 60)
     counts = 5.0 * olivine(x, 60.0, rng) + rng.normal(0.0, 3.0, (120, ENERGY.size))
     content = quantify(standard, counts, ENERGY, detector=Detector(gain=5.0, read_noise=3.0)).contents["combined"]
-    error = (content.x - x) / np.hypot(content.x_std, content.x_systematic)
+    error = (content.fraction - x) / np.hypot(content.fraction_std, content.fraction_systematic)
     assert np.sqrt(np.mean(error**2)) == pytest.approx(1.0, abs=0.25)
 
 
@@ -153,24 +173,17 @@ def test_other_axes_are_refused(standard):
 def test_blocks_and_order_do_not_matter(standard, rng):
     counts = olivine(rng.uniform(0, 1, 12), 60.0, rng)
     order = rng.permutation(12)
-    one = quantify(standard, counts, ENERGY, ensemble=False).contents["combined"].x
-    two = quantify(standard, counts[order], ENERGY, ensemble=False).contents["combined"].x
+    one = quantify(standard, counts, ENERGY, ensemble=False).contents["combined"].fraction
+    two = quantify(standard, counts[order], ENERGY, ensemble=False).contents["combined"].fraction
     np.testing.assert_allclose(two, one[order], atol=1e-3)
-
-
-def test_a_standard_survives_as_plain_values(standard):
-    again = Standard.from_dictionary(standard.as_dictionary())
-    for name in ("columns", "covariance", "noise", "zero_loss", "scatter", "dispersion", "offset", "misfit", "names"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(standard, name))
-    np.testing.assert_array_equal(again.spectra.parts, standard.spectra.parts)
-    assert again.spectra.thickness == standard.spectra.thickness
 
 
 # ---------------------------------------------------------------------------------------------------- the ensemble
 
 
 def test_windows_that_agree_add_nothing(standard, rng):
-    changes = measure_choices(standard, olivine(rng.uniform(0, 1, 150), 60.0, rng), ENERGY)
+    pixels = Pixels.of(standard, olivine(rng.uniform(0, 1, 150), 60.0, rng), ENERGY, Detector(), workers=1)
+    changes = measure_choices(pixels, np.zeros(150, dtype=bool))
     assert max(np.abs(change).max() for change in changes.values()) < 0.05
     assert np.all(systematic_of({}, np.array([0.0, 1.0])) == 0.0)
 
@@ -181,10 +194,12 @@ def test_a_band_that_is_not_that_of_the_references_is_noticed(standard, rng):
     counts += rng.poisson(4e2 * np.exp(-0.5 * ((ENERGY - 5.0) / 0.7) ** 2), counts.shape)
     found = quantify(standard, counts, ENERGY)
     plain = quantify(standard, counts, ENERGY, ensemble=False)
-    wrong = abs(np.mean(plain.contents["references"].x) - 0.5)
+    wrong = abs(np.mean(plain.contents["references"].fraction) - 0.5)
     assert wrong > 0.03
-    assert np.mean(found.contents["references"].x_systematic) > wrong / 2
-    assert np.mean(found.contents["references"].x_systematic) > np.mean(plain.contents["references"].x_systematic)
+    assert np.mean(found.contents["references"].fraction_systematic) > wrong / 2
+    assert np.mean(found.contents["references"].fraction_systematic) > np.mean(
+        plain.contents["references"].fraction_systematic
+    )
 
 
 def test_windows_are_what_they_say():
@@ -200,8 +215,8 @@ def test_the_prediction_is_what_a_fit_states(standard, rng):
     found = quantify(standard, olivine(np.ones(80), 60.0, rng), ENERGY, ensemble=False)
     t = float(np.median(found.t_over_lambda))
     # The dose of the simulation counts what lies beyond the last channel as well.
-    predicted = predict_estimate(standard, 1e6, x=1.0, t_over_lambda=t)
-    stated = np.median(found.contents["references"].x_std)
+    predicted = predict_estimate(standard, 1e6, fraction=1.0, t_over_lambda=t)
+    stated = np.median(found.contents["references"].fraction_std)
     # Other phases in the column are not known to be absent; carbon is on the surfaces.
     assert np.sqrt(predicted.variance[0]) == pytest.approx(stated, rel=0.15)
 

@@ -7,105 +7,89 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperspy_assb.eels.delithiation.region_statistics import find_excess, name_regions, region_statistics
+from hyperspy_assb.eels.delithiation.lithiated_fraction import LithiatedFraction
+from hyperspy_assb.eels.delithiation.region_statistics import find_excess, region_statistics
+
+
+def content_of(maps):
+    """The fraction in some pixels, and their t/lambda."""
+    own = {name: values for name, values in maps.items() if name != "t_over_lambda"}
+    nothing = np.full(maps["t_over_lambda"].size, np.nan)
+    content = LithiatedFraction(
+        **own, significance=nothing, detection_limit=nothing, status=np.zeros(nothing.size, dtype=np.int8)
+    )
+    return content, maps["t_over_lambda"]
+
 
 MAPS = {
-    "x": np.array([0.0, 1.0, 1.2, np.nan, 0.5]),
-    "x_std": np.array([0.1, 0.2, 0.1, np.nan, 0.3]),
-    "x_systematic": np.array([0.02, 0.04, 0.05, np.nan, 0.03]),
-    "olivine_fraction": np.array([0.5, 1.0, 0.8, 0.0, np.nan]),
+    "fraction": np.array([0.0, 1.0, 1.2, np.nan, 0.5]),
+    "fraction_std": np.array([0.1, 0.2, 0.1, np.nan, 0.3]),
+    "fraction_systematic": np.array([0.02, 0.04, 0.05, np.nan, 0.03]),
+    "electrode_share": np.array([0.5, 1.0, 0.8, 0.0, np.nan]),
     "t_over_lambda": np.array([0.4, 0.6, 0.5, 0.3, np.nan]),
 }
 
 
 def test_a_region_by_hand():
-    found = region_statistics(np.array([True, True, False, True, False]), **MAPS)
-    # Fe: 0.2 and 0.6.
+    found = region_statistics(np.array([True, True, False, True, False]), *content_of(MAPS))
+    # Formula units: 0.2 and 0.6.
     assert (found.n_pixels, found.n_answered) == (3, 2)
-    assert found.x == pytest.approx(0.75)
-    assert found.iron_phosphate == pytest.approx(0.25)
-    assert found.x_std == pytest.approx(np.hypot(0.25 * 0.1, 0.75 * 0.2))
-    assert found.x_systematic == pytest.approx(0.25 * 0.02 + 0.75 * 0.04)
-    assert found.x_best == pytest.approx((100 * 0.0 + 25 * 1.0) / 125)
-    assert found.x_best_std == pytest.approx(125**-0.5)
+    assert found.fraction == pytest.approx(0.75)
+    assert found.fraction_std == pytest.approx(np.hypot(0.25 * 0.1, 0.75 * 0.2))
+    assert found.fraction_systematic == pytest.approx(0.25 * 0.02 + 0.75 * 0.04)
+    assert found.best == pytest.approx((100 * 0.0 + 25 * 1.0) / 125)
+    assert found.best_std == pytest.approx(125**-0.5)
     assert found.t_over_lambda == pytest.approx(0.4)
-    assert found.olivine_fraction == pytest.approx(0.8 / 1.3)
+    assert found.electrode_share == pytest.approx(0.8 / 1.3)
 
 
 def test_pixels_may_be_named_by_index():
-    assert region_statistics([0, 1, 3], **MAPS) == region_statistics(np.array([1, 1, 0, 1, 0], dtype=bool), **MAPS)
+    assert region_statistics([0, 1, 3], *content_of(MAPS)) == region_statistics(
+        np.array([1, 1, 0, 1, 0], dtype=bool), *content_of(MAPS)
+    )
 
 
-def test_x_without_fe_is_left_out():
-    assert region_statistics([0, 4], **MAPS).n_answered == 1
+def test_a_fraction_without_host_is_left_out():
+    assert region_statistics([0, 4], *content_of(MAPS)).n_answered == 1
 
 
 def test_a_region_without_x_has_none():
-    found = region_statistics([3], **MAPS)
-    assert (found.n_pixels, found.n_answered, found.olivine_fraction) == (1, 0, 0.0)
-    assert np.isnan(
-        [found.x, found.x_std, found.x_systematic, found.x_best, found.x_spread, found.iron_phosphate]
-    ).all()
+    found = region_statistics([3], *content_of(MAPS))
+    assert (found.n_pixels, found.n_answered, found.electrode_share) == (1, 0, 0.0)
+    assert np.isnan([found.fraction, found.fraction_std, found.fraction_systematic, found.best, found.spread]).all()
 
 
 def scene(rng, size, *, spread=0.0):
     std = rng.uniform(0.05, 0.3, size)
     return {
-        "x": 0.6 + spread * rng.standard_normal(size) + std * rng.standard_normal(size),
-        "x_std": std,
-        "x_systematic": np.full(size, 0.03),
-        "olivine_fraction": rng.uniform(0.3, 1.0, size),
+        "fraction": 0.6 + spread * rng.standard_normal(size) + std * rng.standard_normal(size),
+        "fraction_std": std,
+        "fraction_systematic": np.full(size, 0.03),
+        "electrode_share": rng.uniform(0.3, 1.0, size),
         "t_over_lambda": rng.uniform(0.3, 0.9, size),
     }
 
 
 def test_counting_averages_down_and_the_systematic_does_not(rng):
-    few, many = (region_statistics(np.arange(size), **scene(rng, size)) for size in (25, 2500))
-    assert many.x_std == pytest.approx(few.x_std / 10, rel=0.25)
-    assert few.x_systematic == pytest.approx(0.03)
-    assert many.x_systematic == pytest.approx(0.03)
+    few, many = (region_statistics(np.arange(size), *content_of(scene(rng, size))) for size in (25, 2500))
+    assert many.fraction_std == pytest.approx(few.fraction_std / 10, rel=0.25)
+    assert few.fraction_systematic == pytest.approx(0.03)
+    assert many.fraction_systematic == pytest.approx(0.03)
 
 
 def test_the_errors_of_a_region_cover_its_truth():
     z = []
     for seed in range(400):
-        found = region_statistics(np.arange(60), **scene(np.random.default_rng(seed), 60))
-        z.append([(found.x - 0.6) / found.x_std, (found.x_best - 0.6) / found.x_best_std])
+        found = region_statistics(np.arange(60), *content_of(scene(np.random.default_rng(seed), 60)))
+        z.append([(found.fraction - 0.6) / found.fraction_std, (found.best - 0.6) / found.best_std])
     # 400 draws tell the root mean square to 1 / sqrt(800).
     assert np.all(np.abs(np.sqrt(np.mean(np.square(z), axis=0)) - 1) < 3 / np.sqrt(800))
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.2])
 def test_the_spread_has_the_errors_taken_out(rng, spread):
-    found = region_statistics(np.arange(20000), **scene(rng, 20000, spread=spread))
-    assert found.x_spread == pytest.approx(spread, abs=0.03)
-
-
-def test_labels_below_zero_are_no_region():
-    assert list(name_regions([[-2, -1], [0, 3]])) == ["3"]
-
-
-def test_labels():
-    labels = np.array([[2, 0, 1], [1, 2, 7]])
-    found = name_regions(labels)
-    assert {name: pixels.tolist() for name, pixels in found.items()} == {"1": [2, 3], "2": [0, 4], "7": [5]}
-    assert list(name_regions(labels, ["a", "b"])) == ["a", "b", "7"]
-    assert list(name_regions(labels, {7: "rim"})) == ["1", "2", "rim"]
-    assert name_regions(labels == 2)["region"].tolist() == [0, 4]
-
-
-@pytest.mark.parametrize(
-    ("labels", "names", "error", "message"),
-    [
-        (np.zeros((2, 2), dtype=int), None, ValueError, "no region"),
-        (np.ones((2, 2)), None, TypeError, "integers"),
-        (np.ones((2, 2), dtype=int), ["a", "b"], ValueError, r"labels \[2\]"),
-        (np.array([1, 2]), ["a", "a"], ValueError, "same name"),
-    ],
-)
-def test_wrong_labels(labels, names, error, message):
-    with pytest.raises(error, match=message):
-        name_regions(labels, names)
+    found = region_statistics(np.arange(20000), *content_of(scene(rng, 20000, spread=spread)))
+    assert found.spread == pytest.approx(spread, abs=0.03)
 
 
 # ----------------------------------------------------------------------------------------------------------- finds
@@ -160,9 +144,9 @@ def test_order_does_not_matter_for_finds_and_sums(seed):
     z = 2.0 * rng.standard_normal(40)
     np.testing.assert_allclose(find_excess(z[order]).adjusted, find_excess(z).adjusted[order])
     maps = scene(rng, 40)
-    one = region_statistics(np.arange(40), **maps)
-    two = region_statistics(np.arange(40), **{name: values[order] for name, values in maps.items()})
-    assert (two.x, two.x_std, two.x_best) == pytest.approx((one.x, one.x_std, one.x_best))
+    one = region_statistics(np.arange(40), *content_of(maps))
+    two = region_statistics(np.arange(40), *content_of({name: values[order] for name, values in maps.items()}))
+    assert (two.fraction, two.fraction_std, two.best) == pytest.approx((one.fraction, one.fraction_std, one.best))
 
 
 def test_nothing_measured_is_nothing_found():
@@ -173,7 +157,7 @@ def test_nothing_measured_is_nothing_found():
 
 
 def test_wrong_arguments_of_finds():
-    with pytest.raises(ValueError, match="level"):
-        find_excess([1.0], level=0.0)
+    with pytest.raises(ValueError, match="fdr"):
+        find_excess([1.0], fdr=0.0)
     with pytest.raises(ValueError, match="'positive' or 'any', not 'none'"):
         find_excess([1.0], dependence="none")

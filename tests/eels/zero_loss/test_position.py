@@ -1,4 +1,4 @@
-"""Position and removal of the zero loss: exact cases, invariants, Monte Carlo with known truth, real files."""
+"""Position and removal of the zero-loss peak: exact cases, invariants, Monte Carlo with known truth, real files."""
 
 from __future__ import annotations
 
@@ -291,5 +291,5 @@ def test_bad_options(tailed, options, message):
 
 
 def test_no_channel_in_the_search_range():
-    with pytest.raises(ValueError, match="no zero loss in range"):
+    with pytest.raises(ValueError, match="no zero-loss peak in range"):
         estimate_centre(np.ones(100), np.arange(100.0, 200.0))

@@ -21,7 +21,7 @@ SHAPE = (6, 8)
 
 @pytest.fixture(scope="module")
 def results() -> dict[str, Result]:
-    battery = micro_battery(shape=SHAPE, seed=6, xray_signal_type="EDS_TEM_ASSB")
+    battery = micro_battery(shape=SHAPE, seed=6, edx_signal_type="EDS_TEM_ASSB")
     before, after = battery.edx_before, battery.edx_after
     after.data[0, 0] = 0
     boundary = simulate_interface(InterfaceOptions(width=6.0), rng=1, signal_type="EDS_TEM_ASSB").signal
@@ -90,13 +90,13 @@ def test_numbers_of_regions_are_those_of_the_methods(results: dict[str, Result])
     assert row["Fe std (at. %)"] == mean.loc["Fe", "std"]
     assert row["Fe systematic (at. %)"] == mean.loc["Fe", "systematic"]
     phases = results["phases"]
-    row, table = phases.to_dataframe(left).iloc[0], phases.regions(left).loc["region"]
+    row, table = phases.to_dataframe(left).iloc[0], phases.phase_fractions(left).loc["region"]
     for kind in ("volume", "mass", "area"):
         assert row[f"LAGP {kind} fraction"] == table.loc["LAGP", kind]
     assert row["LAGP std"] == table.loc["LAGP", "volume std"]
     assert row["p value"] == phases.check_mixture(left).p_value
     comparison = results["comparison"]
-    row, table = comparison.to_dataframe(left).iloc[0], comparison.regions(left).loc["region"]
+    row, table = comparison.to_dataframe(left).iloc[0], comparison.changes(left).loc["region"]
     assert row["Fe change (at. %)"] == table.loc["Fe", "change"]
     assert row["Fe p value"] == table.loc["Fe", "p_value"]
     lines = results["lines"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from dataclasses import replace
+from typing import ClassVar
 
 import exspy
 import hyperspy.api as hs
@@ -15,16 +17,17 @@ import hyperspy_assb as assb
 from hyperspy_assb.eds.comparison.composition_change import CompositionOptions
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.eds.phases.stoichiometry import PhaseOptions
+from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.signals import ASSBEDSTEMSpectrum, LazyASSBEDSTEMSpectrum
 from hyperspy_assb.simulation import (
     Contamination,
     InterfaceOptions,
-    LamellaOptions,
     XRayConditions,
+    XRayDetector,
+    edx_to_signal,
     micro_battery,
+    simulate_edx,
     simulate_interface,
-    simulate_xrays,
-    xrays_to_signal,
 )
 from hyperspy_assb.simulation.eds.column_spectra import exposure, with_contamination
 from hyperspy_assb.simulation.eds.physics import areal_densities
@@ -37,9 +40,9 @@ CONDITIONS = XRayConditions(counts_per_channel=1.0)
 def make_map(columns=None, *, seed=0, conditions=CONDITIONS, shape=(6, 8), pixel_size=5.0):
     columns = columns or {"LiFePO4": 60.0, "LAGP": 40.0}
     columns = {name: np.broadcast_to(np.asarray(nm, dtype=float), shape) for name, nm in columns.items()}
-    counts = simulate_xrays(columns, conditions, np.random.default_rng(seed))
+    counts = simulate_edx(columns, conditions, np.random.default_rng(seed))
     electrons = exposure(with_contamination(areal_densities(columns), conditions), conditions)
-    return xrays_to_signal(counts, conditions, electrons=electrons, pixel_size=pixel_size, signal_type="EDS_TEM_ASSB")
+    return edx_to_signal(counts, conditions, electrons=electrons, pixel_size=pixel_size, signal_type="EDS_TEM_ASSB")
 
 
 @pytest.fixture(scope="module")
@@ -381,7 +384,7 @@ class TestBadInput:
 class TestPhases:
     def test_fractions_of_a_known_mixture(self, stored):
         found = stored.quantify_phases()
-        table = found.regions().xs("everything")
+        table = found.phase_fractions().xs("everything")
         assert table.loc["olivine", "volume low"] < 0.6 < table.loc["olivine", "volume high"]
         assert table.loc["LAGP", "volume low"] < 0.4 < table.loc["LAGP", "volume high"]
         assert found.check_mixture().explained
@@ -395,7 +398,7 @@ class TestPhases:
         assert (found.phase_map.data[:, :11] == olivine).mean() > 0.9
         assert (found.phase_map.data[:, 13:] == lagp).mean() > 0.9
         assert len(found.plot()) == len(found.phases) + 2
-        table = found.regions(
+        table = found.phase_fractions(
             {"left": np.arange(24) < np.full((8, 1), 11), "right": np.arange(24) > np.full((8, 1), 12)}
         )
         assert table.loc[("left", "olivine"), "volume"] > 0.9
@@ -407,7 +410,7 @@ class TestPhases:
         loaded = assb.load(tmp_path / "phases.hspy")
         np.testing.assert_array_equal(loaded.found.covariance, found.found.covariance)
         assert loaded.check_mixture() == found.check_mixture()
-        assert loaded.regions().equals(found.regions())
+        assert loaded.phase_fractions().equals(found.phase_fractions())
         with pytest.raises(ValueError, match=r"\.hspy or \.zspy"):
             found.save(tmp_path / "phases.csv")
 
@@ -436,6 +439,30 @@ class TestPhases:
         with pytest.warns(UserWarning, match="of elements that no phase holds"):
             assert not signal.quantify_phases().check_mixture().explained
         assert signal.quantify_phases(options=PhaseOptions(foreign=0.9)).check_mixture().explained
+
+    @pytest.mark.parametrize("counts", [1.0, 10.0])
+    def test_right_pixels_are_explained_behind_a_window(self, counts):
+        """Computed factors are off by up to 40 % there, and say so: what they are off by is no other element."""
+        window = XRayConditions(counts_per_channel=counts, detector=XRayDetector.polymer_window())
+        rng = np.random.default_rng(7)
+        share = rng.gamma(0.6, size=(4, 12, 12))
+        share *= 100.0 / share.sum(axis=0)
+        columns = dict(zip(("LiFePO4", "LAGP", "Li3V2(PO4)3", "carbon"), share, strict=True))
+        found = make_map(columns, conditions=window, shape=(12, 12)).quantify_phases()
+        assert (found.status.data == PhaseStatus.GOOD).mean() > 0.97
+        assert found.check_mixture().explained
+
+    def test_pixels_and_map_are_judged_alike(self):
+        # Too much of one element here and of the other there, which add up to what a mixture has.
+        left = np.broadcast_to(np.arange(16) < 8, (8, 16))
+        columns = {"LiFePO4": np.where(left, 90.0, 10.0), "LAGP": np.where(left, 10.0, 90.0)}
+        signal = make_map(columns, shape=(8, 16))
+        with pytest.warns(UserWarning, match="No mixture of the phases explains") as warned:
+            found = signal.quantify_phases({"both": "LAGP"})
+        assert not found.check_mixture().explained
+        assert found.check_mixture().unexplained > 0.2
+        assert "Volume" not in found.summary()
+        assert warned
 
     def test_phases_by_name_alone(self, signal):
         found = signal.quantify_phases(["LiFePO4", "LAGP"])
@@ -525,7 +552,7 @@ class TestComparison:
         found = before.compare_composition(after, options=options)
         assert (found.changed["Fe"].data[corner] == 1).mean() > 0.9
         assert (found.changed["Fe"].data[~corner] != 0).mean() < 0.1
-        table = found.regions({"corner": corner, "rest": ~corner})
+        table = found.changes({"corner": corner, "rest": ~corner})
         assert table.loc[("corner", "Fe"), "change"] > 3.0
         assert abs(table.loc[("rest", "Fe"), "change"]) < 4.0 * table.loc[("rest", "Fe"), "std"]
         found.save(tmp_path / "comparison.hspy")
@@ -540,8 +567,18 @@ class TestComparison:
             shape=(16, 16),
             seed=2,
         )
-        found = before.compare_composition(shifted)
+        with pytest.warns(AssbWarning, match="Shift and change explain each other"):
+            found = before.compare_composition(shifted)
         assert found.shift[1] == pytest.approx(2.0, abs=0.3)
+        # A single boundary: it may have moved as well.
+        other = found.other_reading
+        assert other.shift == (0.0, 0.0)
+        assert (other.changed["Fe"].data == 1).sum() >= 24 > (found.changed["Fe"].data == 1).sum()
+        assert "With the other shift, of +0.00 rows" in found.summary()
+        still = np.zeros((16, 16), dtype=bool)
+        still[:, :4] = True
+        with pytest.raises(ValueError, match="no edge that tells the shift"):
+            before.compare_composition(shifted, unchanged=still)
 
     def test_states_must_fit_together(self, pair):
         before, after, _ = pair
@@ -556,7 +593,7 @@ class TestComparison:
 
 
 def test_virtual_battery_before_and_after():
-    battery = micro_battery((24, 24), seed=2, xray_signal_type="EDS_TEM_ASSB", lamella=LamellaOptions())
+    battery = micro_battery((24, 24), seed=2, edx_signal_type="EDS_TEM_ASSB")
     truth = battery.edx_truth_after
     found = battery.edx_after.quantify_phases(densities={"carbon": 2.08})
     fractions, _, systematic = found.found.fractions(clipped=False)
@@ -647,3 +684,173 @@ class TestRealMaps:
         ratio = mean.loc["O", "at. %"] / mean.loc["Si", "at. %"]
         error = ratio * np.hypot(*(mean.loc[el, "systematic"] / mean.loc[el, "at. %"] for el in ("O", "Si")))
         assert abs(ratio - 2.0) < 2.0 * error
+
+
+class TestVendors:
+    """What files of several makers hold, or leave out."""
+
+    @pytest.fixture
+    def of_sem(self, scene):
+        bulk = hs.signals.Signal1D(
+            scene.counts.astype(np.uint16), axes=list(scene.signal.axes_manager.as_dictionary().values())
+        )
+        bulk.set_signal_type("EDS_SEM")
+        bulk.set_microscope_parameters(beam_energy=15.0, energy_resolution_MnKa=130.0)
+        return bulk
+
+    def test_map_of_an_sem_has_counts_and_profiles(self, of_sem, scene, tmp_path):
+        of_sem.save(tmp_path / "sem.hspy")
+        loaded = assb.load_eds_spectrum_image(tmp_path / "sem.hspy")
+        loaded.set_elements(["P", "Fe"])
+        loaded.set_lines(["P_Ka", "Fe_Ka"])
+        assert loaded.fit_line_counts().counts["Fe_Ka"].data.shape == (12, 48)
+        for signal in (loaded, loaded.inav[:, :6]):
+            found = signal.interface_profile(probe=scene.truth.options.probe)
+            assert found.found.profile.unit == "counts of the main line"
+            assert abs(found.width - 10.0) < 4.0
+        assert "Fe (counts of the main line)" in found.to_dataframe()
+        assert any("no factors" in text for text in found.notes)
+        for method in (loaded.quantify_composition, loaded.quantify_phases):
+            with pytest.raises(AssbValueError, match=r"recorded in an SEM.*fit_line_counts\(\) and interface_profile"):
+                method()
+
+    def test_profile_of_counts_in_a_tem(self, scene):
+        found = scene.signal.interface_profile(probe=scene.truth.options.probe, k_factors="counts")
+        assert abs(found.width - 10.0) < 3.0
+        assert found.found.profile.unit == "counts of the main line"
+
+    def test_spectra_without_a_type_are_x_rays_if_that_was_asked_for(self, signal, tmp_path):
+        plain = hs.signals.Signal1D(signal.data)
+        axis, own = plain.axes_manager.signal_axes[0], signal.axes_manager.signal_axes[0]
+        axis.offset, axis.scale, axis.units = 1000 * own.offset, 1000 * own.scale, "eV"
+        plain.save(tmp_path / "tia.hspy")
+        assert type(assb.load_eds_spectrum_image(tmp_path / "tia.hspy")) is ASSBEDSTEMSpectrum
+
+    @pytest.mark.parametrize("name", ["beam_current", "live_time", "solid_angle"])
+    def test_zero_is_unset(self, signal, name):
+        where = TEM + name if name == "beam_current" else EDS + name
+        signal.metadata.set_item(where, 0.0)
+        with pytest.raises(ValueError, match=f"Missing in the metadata: {name}"):
+            signal.quantify_composition()
+        assert np.isfinite(signal.quantify_composition(thickness=100.0).found.unclipped).all()
+
+    @pytest.mark.parametrize(
+        ("error", "message"),
+        [
+            (ImportError("The 'sparse' library was not found"), r"package 'sparse'.*rosettasciio\[eds-stream\]"),
+            (ImportError("no wheel for it"), "needs a package that is not installed: no wheel for it"),
+            (ModuleNotFoundError("No module named 'imagecodecs._x'", name="imagecodecs._x"), '"imagecodecs"'),
+        ],
+    )
+    @pytest.mark.parametrize("hidden", [False, True])
+    def test_missing_package_is_not_damage(self, tmp_path, monkeypatch, error, message, hidden):
+        def fail(*args, **kwargs):
+            if not hidden:
+                raise error
+            try:
+                raise error
+            except ImportError:
+                raise OSError("cannot decode") from error
+
+        path = tmp_path / "map.emd"
+        path.write_bytes(b"x")
+        monkeypatch.setattr(hs, "load", fail)
+        with pytest.raises(ValueError, match=message) as raised:
+            assb.load_eds_spectrum_image(path)
+        assert "damaged" not in str(raised.value)
+
+
+@pytest.mark.filterwarnings("ignore")
+class TestOptionsMatter:
+    """Every option of every method changes what comes out, or says why not."""
+
+    FACTORS: ClassVar = {
+        "C_Ka": 4.0, "O_Ka": 1.6, "Al_Ka": 1.1, "P_Ka": 1.0, "V_Ka": 1.2, "Fe_Ka": 1.3, "Ge_Ka": 2.0,
+    }  # fmt: skip
+    COMMON: ClassVar = {
+        "k_factors": FACTORS,
+        "zeta_factors": {line: 300.0 * k for line, k in FACTORS.items()},
+        "thickness": 60.0,
+        "absorption": False,
+        "fit_range": (0.4, 12.0),
+    }
+    MASK: ClassVar = np.broadcast_to(np.arange(24) < 12, (8, 24))
+    CASES: ClassVar = {
+        "prepare_battery_lines": ({}, {"elements": ["Fe", "P"], "add": ["Ti"], "remove": ["Au"]}),
+        "fit_line_counts": ({}, {"xray_lines": ["Fe_Ka"], "fit_range": (1.0, 12.0)}),
+        "check_energy_calibration": ({}, {"fit_range": (1.0, 12.0)}),
+        "correct_energy_calibration": ({}, {"resolution": False}),
+        "quantify_composition": ({}, {**COMMON, "elements": ["O", "P", "Fe", "Ge"]}),
+        "quantify_phases": (
+            {},
+            {
+                **COMMON,
+                "phases": ["LiFePO4", "LAGP"],
+                "densities": {"LAGP": 3.0},
+                "elements": ["C", "Ti"],
+                "options": PhaseOptions(alpha=0.9),
+            },
+        ),
+        "interface_profile": (
+            {"probe": 1.5},
+            {
+                **COMMON,
+                "line": hs.roi.Line2DROI(10.0, 15.0, 110.0, 15.0, 20.0),
+                "boundary": MASK,
+                "phase": "LAGP",
+                "probe": 3.0,
+                "bin_width": 7.0,
+                "reach": 45.0,
+                "smooth": 0.5,
+                "elements": ["Fe", "Ge"],
+            },
+        ),
+        "compare_composition": (
+            {},
+            {
+                **COMMON,
+                "elements": ["O", "P", "Fe", "Ge"],
+                "options": CompositionOptions(block=2),
+                "images": (np.eye(8, 24), np.roll(np.eye(8, 24), 1, axis=1)),
+                "unchanged": MASK,
+            },
+        ),
+    }
+    """Arguments of all calls, and another value of each option."""
+
+    def _run(self, signal, name, **arguments):
+        """What comes out of a method and is left in the signal, as text."""
+        signal = signal.deepcopy()
+        if name == "compare_composition":
+            arguments["after"] = signal.deepcopy()
+            arguments["after"].data = np.roll(signal.data, (0, 2), axis=(0, 1))
+        try:
+            found = getattr(signal, name)(**arguments)
+        except ValueError as error:
+            return str(error)
+        left = signal.axes_manager.signal_axes[0].offset, signal.metadata.Acquisition_instrument.as_dictionary()
+        with np.printoptions(precision=8, threshold=10**6):
+            return repr([getattr(found, "notes", ""), vars(getattr(found, "found", found)), left])
+
+    @pytest.mark.parametrize(("name", "option"), [(n, o) for n, (_, options) in CASES.items() for o in options])
+    def test_option_is_not_lost(self, halves, name, option):
+        always, options = self.CASES[name]
+        base = dict(always)
+        if option == "phase":
+            base["boundary"] = halves.quantify_phases()
+        if option == "smooth":
+            base["boundary"] = np.arange(24) < 10 + 4 * (np.arange(8)[:, np.newaxis] % 2)
+        if name == "correct_energy_calibration":
+            halves = halves.deepcopy()
+            halves.set_microscope_parameters(energy_resolution_MnKa=150.0)
+        assert self._run(halves, name, **base) != self._run(halves, name, **{**base, option: options[option]})
+
+    def test_no_option_is_left_out(self):
+        own = {
+            name for name, method in vars(ASSBEDSTEMSpectrum).items() if not name.startswith("_") and callable(method)
+        }
+        of_exspy = {"set_microscope_parameters", "get_take_off_angle"}
+        assert own - of_exspy == set(self.CASES)
+        for name, (_, options) in self.CASES.items():
+            parameters = set(inspect.signature(getattr(ASSBEDSTEMSpectrum, name)).parameters) - {"self", "after"}
+            assert parameters == set(options), name

@@ -7,13 +7,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+import hyperspy_assb
 from hyperspy_assb.eels.delithiation.cross_section_calibration import near_edge_errors
-from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus
+from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus
 from hyperspy_assb.eels.scattering.separability import NEAR_EDGE_UNCERTAINTY
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, SolverOptions, fit_spectra
 from hyperspy_assb.models.compile import compile_model
-from hyperspy_assb.models.multifit import detector_from_metadata
-from hyperspy_assb.signals.eels.delithiation import load_delithiation
+from hyperspy_assb.models.multifit import detector_of_model
 from hyperspy_assb.simulation import micro_battery
 
 NEEDS = "needs references: this result is by built-in cross-sections"
@@ -53,7 +53,7 @@ def test_the_olivines_differ_in_the_right_direction(result, battery):
     assert difference > 5.0 * np.hypot(table.x_std["LiFePO4"], table.x_std["FePO4"])
 
 
-def test_what_is_no_olivine_has_no_x(result, battery):
+def test_what_is_no_electrode_has_no_x(result, battery):
     for phase in ("LAGP", "carbon", "vacuum"):
         assert not pure(result, battery.truth.after, phase).any(), phase
 
@@ -72,8 +72,8 @@ def test_it_says_that_it_is_built_in(result):
     assert result.standard is None
     assert result.method == "lithium"
     assert "built-in cross-sections" in repr(result)
-    assert result.record["parameters"]["calibration"] == "built-in cross-sections"
-    assert any("Egerton" in work for work in result.record["citations"])
+    assert result.provenance["parameters"]["calibration"] == "built-in cross-sections"
+    assert any("Egerton" in work for work in result.provenance["citations"])
     axes = result.plot()
     assert "built-in cross-sections" in axes[0, 0].get_figure(root=True).get_suptitle()
     plt.close("all")
@@ -93,14 +93,14 @@ def test_what_needs_references_says_so(result, battery):
     few = battery.eels_after.inav[:2, :2]
     for method in ("valence", "references", "combined"):
         with pytest.raises(ValueError, match=f"'{method}' {NEEDS}"):
-            result.select(method)
-    assert result.select("lithium").builtin
+            result.with_method(method)
+    assert result.with_method("lithium").builtin
     for call in (
         lambda: result.amounts,
         lambda: result.amounts_std,
         lambda: result.predict_precision([1e6]),
         lambda: result.dose_to_find(0.2),
-        lambda: result.find_iron_phosphate(),
+        lambda: result.find_delithiated(),
         lambda: result.fit_populations(),
         lambda: few.quantify_delithiation(result, "lithium"),
     ):
@@ -116,14 +116,14 @@ def test_other_methods_need_references(battery, method):
 
 def test_it_survives_a_file(result, tmp_path):
     result.save(tmp_path / "x.hspy")
-    loaded = load_delithiation(tmp_path / "x.hspy")
+    loaded = hyperspy_assb.load(tmp_path / "x.hspy")
     assert loaded.builtin
     assert repr(loaded) == repr(result)
-    for name in ("x", "x_std", "x_systematic", "significance", "detection_limit", "olivine_fraction", "status"):
+    for name in ("x", "x_std", "x_systematic", "significance", "detection_limit", "electrode_share", "status"):
         np.testing.assert_array_equal(getattr(loaded, name).data, getattr(result, name).data)
     assert loaded.to_dataframe().equals(result.to_dataframe())
     with pytest.raises(ValueError, match=NEEDS):
-        loaded.select("valence")
+        loaded.with_method("valence")
 
 
 def test_one_spectrum(battery):
@@ -200,7 +200,7 @@ def test_wrong_shapes_do_what_is_said(battery, edge, shape):
     model = battery.eels_after.inav[:4, :4].create_low_loss_model(("Li", "Fe", "P"))
     model.multifit(show_progressbar=False)
     thickness = np.ravel(model.t_over_lambda())
-    said = near_edge_errors(model.joint_model(), thickness, detector_from_metadata(model.signal), atoms=2000.0)
+    said = near_edge_errors(model.joint_model(), thickness, detector_of_model(model), atoms=2000.0)
     compiled = compile_model(model)
     column = {name: k for k, name in enumerate(compiled.names)}
     usable = thickness > 0.02

@@ -43,7 +43,7 @@ def test_counts_and_energies_are_kept():
 
 @pytest.mark.slow
 def test_x_does_not_depend_on_the_channels(rng):
-    """Half channels, twice as many: the same answer, within what the jitter of the zero loss leaves."""
+    """Half channels, twice as many: the same answer, within what the jitter of the zero-loss peak leaves."""
     fine = EELSConditions(dispersion=0.1, n_channels=1074, offset=-10.0)
     columns = {"LiFePO4": rng.uniform(20, 60, 90), "FePO4": rng.uniform(20, 60, 90)}
     columns["LiFePO4"][:30] = columns["FePO4"][30:60] = 0.0

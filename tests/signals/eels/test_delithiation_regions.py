@@ -8,11 +8,12 @@ import hyperspy.api as hs
 import numpy as np
 import pytest
 
-from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus, LithiumContent
-from hyperspy_assb.eels.delithiation.populations import Verdict
+from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus, LithiatedFraction
+from hyperspy_assb.eels.delithiation.populations import PopulationStatus
 from hyperspy_assb.eels.delithiation.quantification import Quantification
+from hyperspy_assb.reference import electrode
 from hyperspy_assb.signals.eels.delithiation import Delithiation
-from hyperspy_assb.signals.eels.named_regions import mean_spectrum
+from hyperspy_assb.signals.eels.mean_spectra import mean_spectrum
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra
 from hyperspy_assb.simulation.battery import spectra_to_signal
 
@@ -33,28 +34,28 @@ def result(rng):
     truth = np.where(np.arange(SHAPE[1]) < 5, 0.0, 1.0) * np.ones(SHAPE)
     x = truth + 0.05 * rng.standard_normal(SHAPE)
     status = np.zeros(SHAPE, dtype=np.int8)
-    x[-1], status[-1] = np.nan, DelithiationStatus.NO_OLIVINE
+    x[-1], status[-1] = np.nan, DelithiationStatus.NO_ELECTRODE
     status[0, 0] = DelithiationStatus.THICK
     maps = {
-        "x": x,
-        "x_std": np.where(np.isnan(x), np.nan, 0.05),
-        "x_systematic": np.where(np.isnan(x), np.nan, 0.02),
+        "fraction": x,
+        "fraction_std": np.where(np.isnan(x), np.nan, 0.05),
+        "fraction_systematic": np.where(np.isnan(x), np.nan, 0.02),
         "significance": x / 0.05,
         "detection_limit": np.full(SHAPE, 0.2),
-        "olivine_fraction": np.where(np.isnan(x), 0.0, 0.8),
+        "electrode_share": np.where(np.isnan(x), 0.0, 0.8),
         "t_over_lambda": np.full(SHAPE, 0.5),
     }
     flat = {name: np.ravel(values) for name, values in maps.items()}
     thickness = flat.pop("t_over_lambda")
-    valence = LithiumContent(**flat, status=status.ravel())
-    lithium = dataclasses.replace(valence, significance=flat["x"] / flat["x_std"])
+    valence = LithiatedFraction(**flat, status=status.ravel())
+    lithium = dataclasses.replace(valence, significance=flat["fraction"] / flat["fraction_std"])
     nothing = np.zeros((thickness.size, 0))
     found = Quantification(
         {"valence": valence, "lithium": lithium}, nothing, nothing, thickness, thickness, thickness, nothing
     )
     axes = as_map(x).axes_manager._get_navigation_axes_dicts()
     standard = object()  # there is one, and nothing here looks into it
-    return Delithiation(found, standard, "valence", tuple(axes))
+    return Delithiation(found, electrode("LixFePO4"), "valence", standard, axes=tuple(axes))
 
 
 def left():
@@ -69,9 +70,9 @@ def test_the_whole_image(result):
     assert table.index.name == "region"
     row = table.iloc[0]
     assert (row["n_pixels"], row["n_answered"]) == (120, 110)
-    assert (row["quantified"], row["thick"], row["no_olivine"], row["not_fitted"]) == (109, 1, 10, 0)
+    assert (row["quantified"], row["thick"], row["no_electrode"], row["not_fitted"]) == (109, 1, 10, 0)
     assert row["x"] == pytest.approx(0.5, abs=0.02)
-    assert row["x"] == pytest.approx(np.nanmean(result.x.data))  # the same Fe everywhere
+    assert row["x"] == pytest.approx(np.nanmean(result.x.data))  # the same number of formula units everywhere
     assert row["x_systematic"] == pytest.approx(0.02)
     assert row["t_over_lambda"] == 0.5
 
@@ -101,20 +102,20 @@ def test_a_region_without_olivine_has_no_x_and_says_why(result):
     bottom[-1] = True
     row = result.to_dataframe({"bottom": bottom, "left": left()}).loc["bottom"]
     assert np.isnan(row["x"])
-    assert row["no_olivine"] == row["n_pixels"] == 10
-    with pytest.raises(ValueError, match=r"Only 0 of the 10 pixels have an x.*region with olivine.*status"):
+    assert row["no_electrode"] == row["n_pixels"] == 10
+    with pytest.raises(ValueError, match=r"Only 0 of the 10 pixels have an x.*region with the electrode.*status"):
         result.fit_populations(bottom)
 
 
 @pytest.mark.parametrize(
     ("where", "error", "message"),
     [
-        ({"rim": np.zeros(SHAPE, dtype=bool)}, ValueError, r"regions\['rim'\] names no pixel"),
-        ({"rim": np.ones((3, 3), dtype=bool)}, ValueError, r"regions\['rim'\] has the shape \(3, 3\).*\(12, 10\)"),
-        (np.ones((3, 3), dtype=int), ValueError, r"regions has the shape \(3, 3\).*\(12, 10\)"),
+        ({"rim": np.zeros(SHAPE, dtype=bool)}, ValueError, r"region\['rim'\] names no pixel"),
+        ({"rim": np.ones((3, 3), dtype=bool)}, ValueError, r"region\['rim'\] has the shape \(3, 3\).*\(12, 10\)"),
+        (np.ones((3, 3), dtype=int), ValueError, r"region has the shape \(3, 3\).*\(12, 10\)"),
         (np.zeros(SHAPE, dtype=int), ValueError, "no region"),
-        (np.ones(SHAPE), TypeError, "regions must be a boolean array.*float64"),
-        ("rim", TypeError, "regions must be a boolean array"),
+        (np.ones(SHAPE), TypeError, "region must be a boolean array.*float64"),
+        ("rim", TypeError, "region must be a boolean array"),
     ],
 )
 def test_wrong_regions_are_named(result, where, error, message):
@@ -124,18 +125,18 @@ def test_wrong_regions_are_named(result, where, error, message):
 
 def test_populations_of_regions(result):
     whole = result.fit_populations()
-    assert (whole.verdict, whole.n_pixels, whole.n_left_out) == (Verdict.TWO_PHASE, 110, 10)
-    np.testing.assert_allclose(whole.two.share, 0.5, atol=0.01)
-    assert result.fit_populations(left()).verdict is Verdict.ONE_PHASE
-    with pytest.raises(TypeError, match="mask must be a boolean array"):
+    assert (whole.status, whole.found.n_pixels, whole.found.n_left_out) == (PopulationStatus.TWO_PHASE, 110, 10)
+    np.testing.assert_allclose(whole.found.two.share, 0.5, atol=0.01)
+    assert result.fit_populations(left()).status is PopulationStatus.ONE_PHASE
+    with pytest.raises(TypeError, match="region must be a boolean array"):
         result.fit_populations(np.ones(SHAPE))
 
 
-def test_iron_phosphate_is_found(result):
-    finds = result.find_iron_phosphate()
-    assert finds.level == 0.05
+def test_the_delithiated_member_is_found(result):
+    finds = result.find_delithiated()
+    assert (finds.fdr, finds.delithiated) == (0.05, "FePO4")
     assert finds.found.data.dtype == bool
-    for signal in (finds.p_value, finds.adjusted, finds.found):
+    for signal in (finds.p_value, finds.q_value, finds.found):
         assert signal.axes_manager.navigation_shape == (10, 12)
         assert signal.axes_manager.navigation_axes[0].units == "nm"
         assert signal.metadata.General.title
@@ -147,8 +148,8 @@ def test_iron_phosphate_is_found(result):
 
 def test_the_method_of_the_result_does_not_matter(result):
     """The significance of method "lithium" is of Li: it is not what is asked here."""
-    lithium = result.select("lithium")
-    np.testing.assert_array_equal(lithium.find_iron_phosphate().found.data, result.find_iron_phosphate().found.data)
+    lithium = result.with_method("lithium")
+    np.testing.assert_array_equal(lithium.find_delithiated().found.data, result.find_delithiated().found.data)
 
 
 # ---------------------------------------------------------------------------------------------------- mean spectra
@@ -181,5 +182,5 @@ def test_a_lazy_signal_and_a_single_spectrum(spectra):
 
 
 def test_wrong_regions_of_spectra(spectra):
-    with pytest.raises(ValueError, match=r"where has the shape \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"region has the shape \(2, 2\)"):
         mean_spectrum(spectra, np.ones((2, 2), dtype=bool))

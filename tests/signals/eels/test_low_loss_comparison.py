@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import hyperspy.api as hs
 import numpy as np
 import pandas as pd
 import pytest
 
-from hyperspy_assb import load_comparison
+from hyperspy_assb import load
 from hyperspy_assb.eels.comparison.options import ComparisonOptions
+from hyperspy_assb.errors import AssbWarning
 from hyperspy_assb.signals.region_mask import region_mask
 from hyperspy_assb.simulation import EELSConditions, micro_battery, simulate_spectra
 from hyperspy_assb.simulation.battery import spectra_to_signal
@@ -44,7 +47,7 @@ def test_tables(result):
     bands = result.bands.set_index("band")
     assert {"carbon build-up", "valence transitions", "volume plasmon", "Li K", "plasmon energy"} <= set(bands.index)
     assert "P L2,3 above background" not in bands.index
-    assert bands.loc["valence transitions", "conclusion"] == "changed"
+    assert bands.loc["valence transitions", "status"] == "changed"
     assert bands.loc["valence transitions", "change"] > 0
     assert (bands["p from"] == "blocks").all()
     named = bands.drop(["plasmon energy", "plasmon width"])
@@ -74,7 +77,7 @@ def test_signals(result, before):
 def test_a_file_holds_everything(result, tmp_path):
     path = tmp_path / "comparison.hspy"
     result.save(path)
-    again = load_comparison(path)
+    again = load(path)
     for name in ("bands", "clusters", "states", "trend"):
         pd.testing.assert_frame_equal(getattr(again, name), getattr(result, name))
     for name in ("before", "after", "difference"):
@@ -82,11 +85,20 @@ def test_a_file_holds_everything(result, tmp_path):
         np.testing.assert_array_equal(one.data, two.data)
         np.testing.assert_array_equal(one.get_noise_variance().data, two.get_noise_variance().data)
         assert one.metadata.General.title == two.metadata.General.title
-    assert again.conclusions == result.conclusions
+    assert again.summary() == result.summary()
+    assert again.notes == result.notes
     assert again.settings == result.settings
     again.before.save(tmp_path / "other.hspy")
-    with pytest.raises(ValueError, match="holds no comparison"):
-        load_comparison(tmp_path / "other.hspy")
+    with pytest.raises(ValueError, match="holds no result"):
+        load(tmp_path / "other.hspy")
+
+
+def test_tables_and_what_a_comparison_has_not(result):
+    pd.testing.assert_frame_equal(result.to_dataframe(), result.bands)
+    with pytest.raises(ValueError, match="has no pixels that region= could name"):
+        result.to_dataframe(region=np.ones((8, 8), dtype=bool))
+    assert result.provenance["action"] == "compare_low_loss"
+    assert result.plot().shape == (2,)
 
 
 def test_dielectric_functions(result):
@@ -95,10 +107,9 @@ def test_dielectric_functions(result):
         loss = (-1 / found.data).imag
         top = found.axes_manager.signal_axes[0].axis[np.argmax(loss)]
         assert 15 < top < 35
-    bare = result.before.deepcopy()
-    del bare.metadata.Acquisition_instrument.TEM.beam_energy
-    with pytest.warns(UserWarning, match="beam_energy"), pytest.raises(ValueError, match="beam_energy"):
-        type(result)(**{**result.__dict__, "before": bare}).kramers_kronig(1.8)
+    unknown = dataclasses.replace(result, recorded={})
+    with pytest.warns(AssbWarning, match="beam_energy"), pytest.raises(ValueError, match="beam_energy"):
+        unknown.kramers_kronig(1.8)
 
 
 def test_regions(before, after):
@@ -145,7 +156,7 @@ def test_a_bias_series(before, after, tmp_path):
     assert stacked.difference.axes_manager.navigation_axes[0].name == "bias"
     assert stacked.difference.data.shape[0] == 2
     stacked.save(tmp_path / "series.hspy")
-    again = load_comparison(tmp_path / "series.hspy")
+    again = load(tmp_path / "series.hspy")
     np.testing.assert_array_equal(again.after.data, stacked.after.data)
     assert again.after.axes_manager.navigation_axes[0].axis.tolist() == [1.5, 4.0]
     assert len(stacked.kramers_kronig(1.8)) == 3

@@ -1,4 +1,4 @@
-"""The signal class: conversion, files, metadata, zero loss, and every kind of bad input."""
+"""The signal class: conversion, files, metadata, zero-loss peak, and every kind of bad input."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_missing_microscope_parameters_are_named():
         assert signal.check_microscope_parameters().missing == ("beam_energy", "convergence_angle", "collection_angle")
 
 
-# ------------------------------------------------------------------------------------------------ zero loss
+# ------------------------------------------------------------------------------------------------ zero-loss peak
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (3, 4)])
@@ -138,7 +138,7 @@ def test_centre_lies_on_the_navigation_axes(shape, lazy):
     centre = signal.estimate_zero_loss_centre()
     assert centre.axes_manager.navigation_shape == signal.axes_manager.navigation_shape
     assert centre.axes_manager.signal_dimension == 0
-    assert centre.metadata.Signal.quantity == "Energy (eV)"
+    assert centre.metadata.Signal.quantity == "Zero-loss centre (eV)"
     np.testing.assert_allclose(centre.data, 0.3, atol=0.01)
     np.testing.assert_allclose(np.sqrt(centre.get_noise_variance().data), 0.4 / np.sqrt(2e5), rtol=0.3)
 
@@ -176,7 +176,7 @@ def test_removal_gives_a_signal_with_variance(method, lazy):
 
 
 def test_mirror_says_how_far_it_reaches():
-    with pytest.warns(UserWarning, match="Only 5.3 eV are recorded below the zero loss"):
+    with pytest.warns(UserWarning, match="Only 5.3 eV are recorded below the zero-loss peak"):
         make(offset=-5.0).remove_zero_loss("mirror")
 
 
@@ -226,7 +226,7 @@ class TestBadInput:
     def test_no_zero_loss_in_range(self, method):
         signal = make()
         signal.axes_manager[-1].offset = 100
-        with pytest.raises(ValueError, match="no zero loss in the range of the energy axis, 100 to"):
+        with pytest.raises(ValueError, match="no zero-loss peak in the range of the energy axis, 100 to"):
             method(signal)
 
 
@@ -234,14 +234,14 @@ def test_core_loss_without_peak():
     energy = np.arange(10, 500, 0.5)
     signal = ASSBEELSSpectrum(1e6 * energy**-2.0)
     signal.axes_manager[-1].offset, signal.axes_manager[-1].scale = 10, 0.5
-    with pytest.raises(ValueError, match="no zero loss in range: none of the 1 spectra"):
+    with pytest.raises(ValueError, match="no zero-loss peak in range: none of the 1 spectra"):
         signal.estimate_zero_loss()
 
 
 def test_all_pixels_zero():
     signal = make()
     signal.data[:] = 0
-    with pytest.raises(ValueError, match="no zero loss in range: none of the 12 spectra"):
+    with pytest.raises(ValueError, match="no zero-loss peak in range: none of the 12 spectra"):
         signal.estimate_zero_loss()
     assert signal.find_empty_pixels().data.all()
 

@@ -13,8 +13,8 @@ import hyperspy_assb
 from hyperspy_assb.components import DarkLevel, FePO4ValenceBand, VolumePlasmon, ZeroLossPeak
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.statistics.precision import DoseInformation
-from hyperspy_assb.models.eels import ASSBEELSModel
 from hyperspy_assb.signals import ASSBEELSSpectrum
+from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
 from hyperspy_assb.signals.fits.precision import predict_precision
 
 BAND = ("FePO4ValenceBand", "intensity")

@@ -75,7 +75,7 @@ def test_only_fitted_channels_and_spectra(rng):
 
 def test_the_picture(rng):
     model = make(rng)
-    with pytest.raises(RuntimeError, match="Fit the model first"):
+    with pytest.raises(RuntimeError, match="is not fitted"):
         hyperspy_assb.plot_residuals(model)
     hyperspy_assb.multifit(model, show_progressbar=False)
     image, mean = hyperspy_assb.plot_residuals(model)

@@ -7,7 +7,7 @@ import pytest
 from diffpy.structure import Atom, Lattice, Structure
 from scipy import ndimage
 
-from hyperspy_assb.simulation import DiffractionConditions, simulate_patterns
+from hyperspy_assb.simulation import DiffractionConditions, PatternOptions, simulate_patterns
 from hyperspy_assb.simulation.acom.columns import incident_beams
 from hyperspy_assb.simulation.acom.crystal import crystal_from_structure, load_crystals, scattering_factor
 from hyperspy_assb.simulation.acom.patterns import rotation_matrices
@@ -239,15 +239,15 @@ def test_counts_are_poissonian():
     q = np.repeat(random_orientations(1), 150, axis=0)
     conditions = DiffractionConditions(shape=(64, 64), scale=0.04, electrons=3e4)
     grain = np.zeros(150)
-    exact = simulate_patterns(q, "LiFePO4", conditions, 1, grain=grain, noise=False)
+    exact = simulate_patterns(q, "LiFePO4", conditions, 1, options=PatternOptions(grain=grain), noise=False)
     np.testing.assert_array_equal(exact[0], exact[-1])
-    drawn = simulate_patterns(q, "LiFePO4", conditions, 1, grain=grain).astype(float)
+    drawn = simulate_patterns(q, "LiFePO4", conditions, 1, options=PatternOptions(grain=grain)).astype(float)
     mean, variance = drawn.mean(axis=0), drawn.var(axis=0, ddof=1)
     bright = exact[0] > 0.5
     z = (mean - exact[0])[bright] / np.sqrt(exact[0][bright] / 150)
     assert np.mean(z**2) == pytest.approx(1, abs=0.15)
     assert (variance[bright] / exact[0][bright]).mean() == pytest.approx(1, abs=0.03)
-    tenth = simulate_patterns(q, "LiFePO4", replace(conditions, electrons=3e3), 1, grain=grain)
+    tenth = simulate_patterns(q, "LiFePO4", replace(conditions, electrons=3e3), 1, options=PatternOptions(grain=grain))
     assert float(tenth.sum()) == pytest.approx(drawn.sum() / 10, rel=0.005)
 
 
@@ -268,18 +268,22 @@ def test_overlapping_grains_add_up():
     np.testing.assert_allclose(np.tensordot(share, alone, 1), both, atol=2e-4 * both.max())
     assert share.sum() == pytest.approx(1, abs=1e-3)
     assert share.min() > 0.1
-    half = simulate_patterns(q[None], phases, kept, noise=False, phase=[[0, 1]], weight=[[1.0, 0.0]])[0]
+    half = simulate_patterns(
+        q[None], phases, kept, noise=False, phase=[[0, 1]], options=PatternOptions(weight=[[1.0, 0.0]])
+    )[0]
     np.testing.assert_allclose(half, alone[0], atol=1e-7)
 
 
 def test_strain_moves_spots_outwards_when_the_lattice_shrinks():
     q = [[1.0, 0, 0, 0]]
-    strained = simulate_patterns(q, cubic(), CLEAN, noise=False, strain=[[-0.05, 0.0, 0.0]], thickness=20)[0]
+    strained = simulate_patterns(
+        q, cubic(), CLEAN, noise=False, thickness=20, options=PatternOptions(strain=[[-0.05, 0.0, 0.0]])
+    )[0]
     g = 2 / 6.0 / 0.02
     assert mass_near(strained, 63 + g / 0.95, 64.5)[1] == pytest.approx(63 + g / 0.95, abs=0.05)
     assert mass_near(strained, 63, 64.5 + g)[2] == pytest.approx(64.5 + g, abs=0.05)
     with pytest.raises(ValueError, match="strain"):
-        simulate_patterns(q, cubic(), CLEAN, strain=[0.1, 0.2])
+        simulate_patterns(q, cubic(), CLEAN, options=PatternOptions(strain=[0.1, 0.2]))
 
 
 def test_the_camera_turns_squeezes_and_mirrors():
@@ -299,11 +303,11 @@ def test_the_camera_turns_squeezes_and_mirrors():
 def test_scatter_belongs_to_the_grain():
     q = np.repeat(random_orientations(1), 3, axis=0)
     conditions = replace(CLEAN, intensity_scatter=0.5, scatter_correlation=0.0, diffracted_electrons=1.0)
-    a, b, c = simulate_patterns(q, "LiFePO4", conditions, grain=[4, 4, 5], noise=False)
+    a, b, c = simulate_patterns(q, "LiFePO4", conditions, options=PatternOptions(grain=[4, 4, 5]), noise=False)
     np.testing.assert_array_equal(a, b)
     assert np.abs(a - c).max() > 0.05 * a.max()
     common = replace(conditions, scatter_correlation=1.0)
-    a, _, c = simulate_patterns(q, "LiFePO4", common, grain=[4, 4, 5], noise=False)
+    a, _, c = simulate_patterns(q, "LiFePO4", common, options=PatternOptions(grain=[4, 4, 5]), noise=False)
     np.testing.assert_allclose(a, c, rtol=1e-6)
 
 
@@ -326,7 +330,7 @@ def test_the_record_saturates():
         ({"orientations": [[1.0, 0, 0, 0]], "phase": 3}, "phase"),
         ({"orientations": [[1.0, 0, 0, 0]], "thickness": [1.0, 2.0]}, "thickness"),
         ({"orientations": [[1.0, 0, 0, 0]], "phases": "quartz"}, "quartz"),
-        ({"orientations": [[1.0, 0, 0, 0]], "amorphous": {"ice": 3.0}}, "ice"),
+        ({"orientations": [[1.0, 0, 0, 0]], "options": PatternOptions(amorphous={"ice": 3.0})}, "ice"),
     ],
 )
 def test_bad_input_is_named(arguments, message):

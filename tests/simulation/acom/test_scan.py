@@ -7,6 +7,7 @@ import pytest
 
 from hyperspy_assb.simulation import (
     MATERIALS,
+    BatteryOptions,
     DiffractionConditions,
     DiffractionScan,
     EELSConditions,
@@ -32,7 +33,7 @@ def lamella():
 @pytest.fixture(scope="module")
 def battery():
     spectra = EELSConditions(dispersion=1.0, n_channels=64)
-    return micro_battery((12, 10), seed=3, conditions=spectra, pattern_conditions=CONDITIONS)
+    return micro_battery((12, 10), seed=3, options=BatteryOptions(eels=spectra, patterns=CONDITIONS))
 
 
 def one_pixel(material, grain, orientations, thickness=80.0):
@@ -82,7 +83,7 @@ def test_signals_are_calibrated(battery):
 
 def test_patterns_leave_the_spectra_as_they_were(battery):
     spectra = EELSConditions(dispersion=1.0, n_channels=64)
-    plain = micro_battery((12, 10), seed=3, conditions=spectra)
+    plain = micro_battery((12, 10), seed=3, options=BatteryOptions(eels=spectra))
     np.testing.assert_array_equal(plain.eels_after.data, battery.eels_after.data)
     assert plain.pattern_conditions.shape == (128, 128)
     assert plain.pattern_conditions.scale * 128 == pytest.approx(DiffractionConditions().scale * 256)
@@ -98,10 +99,10 @@ def test_stated_calibration_is_only_stated(battery):
 
 def test_same_seed_same_patterns(battery):
     spectra = EELSConditions(dispersion=1.0, n_channels=64)
-    again = micro_battery((12, 10), seed=3, conditions=spectra, pattern_conditions=CONDITIONS)
+    again = micro_battery((12, 10), seed=3, options=BatteryOptions(eels=spectra, patterns=CONDITIONS))
     np.testing.assert_array_equal(again.patterns_after.data, battery.patterns_after.data)
     assert np.any(battery.patterns_after.data != battery.patterns_before.data)
-    other = micro_battery((12, 10), seed=3, noise_seed=9, conditions=spectra, pattern_conditions=CONDITIONS)
+    other = micro_battery((12, 10), seed=3, noise_seed=9, options=BatteryOptions(eels=spectra, patterns=CONDITIONS))
     assert np.any(other.patterns_after.data != battery.patterns_after.data)
     grains = (scan.diffraction_scan("after").grain_strain for scan in (battery, other))
     np.testing.assert_array_equal(*grains)

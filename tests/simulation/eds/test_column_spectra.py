@@ -13,10 +13,10 @@ from hyperspy_assb.simulation import (
     Contamination,
     XRayConditions,
     XRayDetector,
+    edx_to_signal,
     sensitivity,
-    simulate_xrays,
+    simulate_edx,
     true_k_factors,
-    xrays_to_signal,
 )
 from hyperspy_assb.simulation.eds.column_spectra import expected_spectra
 from hyperspy_assb.simulation.eds.detector import (
@@ -194,7 +194,7 @@ def test_miscalibration_moves_lines(gain, offset):
 @pytest.mark.parametrize("level", [0.01, 0.3, 10.0])
 def test_mean_count_that_was_asked_for(level):
     conditions = XRayConditions(counts_per_channel=level)
-    counts = simulate_xrays({"LiFePO4": np.full((4, 50), 80.0), "LAGP": 40.0}, conditions, rng=2)
+    counts = simulate_edx({"LiFePO4": np.full((4, 50), 80.0), "LAGP": 40.0}, conditions, rng=2)
     n = counts.size
     assert counts.mean() == pytest.approx(level, abs=4 * np.sqrt(level / n) + 0.002 * level)
 
@@ -202,8 +202,8 @@ def test_mean_count_that_was_asked_for(level):
 def test_counts_are_poisson():
     columns = {"LiFePO4": 80.0, "LAGP": np.full(400, 40.0)}
     conditions = XRayConditions(counts_per_channel=1.0)
-    counts = simulate_xrays(columns, conditions, rng=3).astype(float)
-    expected = simulate_xrays(columns, conditions, noise=False)
+    counts = simulate_edx(columns, conditions, rng=3).astype(float)
+    expected = simulate_edx(columns, conditions, noise=False)
     assert counts.mean(axis=0).sum() == pytest.approx(expected[0].sum(), rel=4 / np.sqrt(counts.sum()))
     some = expected[0] > 0.05
     z = (counts - expected)[:, some] / np.sqrt(expected[:, some])
@@ -213,35 +213,35 @@ def test_counts_are_poisson():
 
 def test_same_seed_same_counts():
     columns = {"LiFePO4": [50.0, 80.0]}
-    one, two, other = (simulate_xrays(columns, rng=seed) for seed in (5, 5, 6))
+    one, two, other = (simulate_edx(columns, rng=seed) for seed in (5, 5, 6))
     np.testing.assert_array_equal(one, two)
     assert np.any(one != other)
     assert one.dtype == np.uint16
 
 
 def test_many_counts_take_a_wider_type():
-    counts = simulate_xrays({"LiFePO4": [1.0, 100.0]}, XRayConditions(counts_per_channel=2000.0), rng=4)
+    counts = simulate_edx({"LiFePO4": [1.0, 100.0]}, XRayConditions(counts_per_channel=2000.0), rng=4)
     assert counts.dtype == np.uint32
     assert counts[1].max() > 2**16
-    expected = simulate_xrays({"LiFePO4": [1.0, 100.0]}, XRayConditions(counts_per_channel=2000.0), noise=False)
+    expected = simulate_edx({"LiFePO4": [1.0, 100.0]}, XRayConditions(counts_per_channel=2000.0), noise=False)
     z = (counts - expected) / np.sqrt(np.maximum(expected, 1))
     assert np.abs(z).max() < 6
 
 
 def test_vacuum_shows_grid_and_chip_only():
     conditions = XRayConditions()
-    vacuum = simulate_xrays({"LAGP": 0.0}, conditions, noise=False)
+    vacuum = simulate_edx({"LAGP": 0.0}, conditions, noise=False)
     assert window(vacuum, conditions, 7.9, 8.2) > 1
     assert window(vacuum, conditions, 1.65, 1.82) > 1
     assert window(vacuum, conditions, 0.45, 0.6) < 0.5
-    clean = simulate_xrays({"LAGP": 0.0}, replace(conditions, contamination=Contamination.none()), noise=False)
+    clean = simulate_edx({"LAGP": 0.0}, replace(conditions, contamination=Contamination.none()), noise=False)
     assert clean.sum() == 0
-    np.testing.assert_array_equal(simulate_xrays({}, conditions, noise=False), vacuum)
+    np.testing.assert_array_equal(simulate_edx({}, conditions, noise=False), vacuum)
 
 
 def test_foreign_elements_lie_on_the_lamella():
     conditions = XRayConditions(bremsstrahlung=0.0)
-    spectrum = simulate_xrays({"carbon": 100.0}, conditions, noise=False)
+    spectrum = simulate_edx({"carbon": 100.0}, conditions, noise=False)
     for low, high in ((9.15, 9.35), (1.05, 1.15), (2.0, 2.1), (8.0, 8.1)):
         assert window(spectrum, conditions, low, high) > 0.5
     assert window(spectrum, conditions, 6.3, 6.5) < 1e-3 * window(spectrum, conditions, 0.2, 0.35)
@@ -249,7 +249,7 @@ def test_foreign_elements_lie_on_the_lamella():
 
 def test_vanadium_of_the_other_electrode():
     conditions = replace(CLEAN, live_time=1.0)
-    spectrum = simulate_xrays({"Li3V2(PO4)3": 10.0}, conditions, noise=False)
+    spectrum = simulate_edx({"Li3V2(PO4)3": 10.0}, conditions, noise=False)
     vanadium, phosphorus = window(spectrum, conditions, 4.8, 5.6), window(spectrum, conditions, 1.9, 2.2)
     ratio = 2 * photon_yield("V", "K", 200.0) / (3 * photon_yield("P", "K", 200.0))
     assert vanadium / phosphorus == pytest.approx(ratio, rel=0.01)
@@ -294,8 +294,8 @@ def test_take_off_angle_is_that_of_hyperspy(alpha, beta):
 
 def test_signal_knows_the_microscope():
     conditions = XRayConditions(offset=-0.2, tilt_alpha=5.0, n_channels=512)
-    counts = simulate_xrays({"LAGP": np.full((2, 3), 50.0)}, conditions, rng=1)
-    signal = xrays_to_signal(counts, conditions, electrons=2 * conditions.electrons, pixel_size=3.0, title="T")
+    counts = simulate_edx({"LAGP": np.full((2, 3), 50.0)}, conditions, rng=1)
+    signal = edx_to_signal(counts, conditions, electrons=2 * conditions.electrons, pixel_size=3.0, title="T")
     assert type(signal).__name__ == "EDSTEMSpectrum"
     x, y = signal.axes_manager.navigation_axes
     assert (x.size, y.size, x.scale, x.units) == (3, 2, 3.0, "nm")
@@ -315,14 +315,14 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="element 'Xx'"):
         expected_spectra({"Xx": 1.0})
     with pytest.raises(ValueError, match=r"columns\['LAGP'\]"):
-        simulate_xrays({"LAGP": -1.0})
+        simulate_edx({"LAGP": -1.0})
     with pytest.raises(LookupError, match="unobtainium"):
-        simulate_xrays({"unobtainium": 1.0})
+        simulate_edx({"unobtainium": 1.0})
     with pytest.raises(ValueError, match="Fe_Qa"):
         sensitivity("Fe_Qa")
     empty = XRayConditions(counts_per_channel=1.0, contamination=Contamination.none())
     with pytest.raises(ValueError, match="counts_per_channel"):
-        simulate_xrays({"LAGP": 0.0}, empty)
+        simulate_edx({"LAGP": 0.0}, empty)
 
 
 def test_every_line_belongs_to_a_family_whose_shares_add_up():

@@ -1,10 +1,12 @@
-"""Lithium content x of LixFePO4 from fitted low-loss spectra, calibrated on pure pixels of the same data.
+"""Lithiated fraction of an electrode from fitted low-loss spectra, calibrated on pure pixels of the same data.
+
+The fraction is 1 in the lithiated end member and 0 in the delithiated one, whichever ion it is that moves.
 
 The joint fit describes the single-scattering distribution of a pixel by linear parameters: areal densities of atoms,
 the area of the 5 eV band, coefficients of the valence continuum. Phases that lie above each other in the column add in
 every one of them, so that each phase is a vector, measured on its pure pixels. A pixel is the sum of such vectors. The
-valence estimate takes the 5 eV area per Fe, the lithium estimate the Li K edge per Fe, both after what the other phases
-add to them; how much there is of these is told by all other parameters together.
+valence estimate takes the 5 eV area per formula unit of the host, the lithium estimate the Li K edge, both after what
+the other phases add to them; how much there is of these is told by all other parameters together.
 """
 
 from __future__ import annotations
@@ -16,15 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from hyperspy_assb.eels.delithiation.end_members import SIGNATURES
 from hyperspy_assb.eels.delithiation.standard import (
     DETECTED,
-    LEAST_OLIVINE,
-    OLIVINE,
-    SIGNATURES,
+    LEAST_ELECTRODE,
     VACUUM,
     Calibration,
 )
 from hyperspy_assb.eels.scattering.joint_model import Features
+from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 DETECTION_LIMIT = 3.29
@@ -34,45 +36,51 @@ THICK = 1.0
 
 
 class DelithiationStatus(IntEnum):
-    """Why a pixel has the x that it has, or none."""
+    """Why a pixel has the x that it has, or none; each member has a ``sentence``."""
 
-    QUANTIFIED = 0
-    THICK = 1
-    """There is an x, of a column thicker than the method is good for."""
-    UNEXPLAINED = 2
-    """There is an x, of a spectrum that the phases do not explain."""
-    NO_OLIVINE = 3
-    NOT_FITTED = 4
-    DISAGREES = 5
-    """There is an x, but the estimates that it combines contradict each other."""
-    UNCERTAIN = 6
-    """There is an x, but it does not tell LiFePO4 from FePO4, or the references are too noisy for it."""
+    QUANTIFIED = 0, "x is known, and nothing is held against it"
+    THICK = 1, "t/λ is above 1: there is an x, of a column thicker than the method is good for"
+    UNEXPLAINED = 2, "there is an x, of a spectrum that the references do not explain"
+    NO_ELECTRODE = 3, "too little of the electrode lies in the column, or in the noise: there is no x"
+    NOT_FITTED = 4, "the spectrum could not be fitted: there is no x"
+    DISAGREES = 5, "there is an x, but the estimates that it combines contradict each other"
+    UNCERTAIN = 6, "there is an x, but too uncertain to tell one end member from the other"
+
+    sentence: str
+
+    def __new__(cls, value: int, sentence: str) -> DelithiationStatus:
+        """A member with its sentence."""
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.sentence = sentence
+        return member
 
     @property
     def answered(self) -> bool:
         """Whether the pixel has an x."""
-        return self not in (DelithiationStatus.NO_OLIVINE, DelithiationStatus.NOT_FITTED)
+        return self not in (DelithiationStatus.NO_ELECTRODE, DelithiationStatus.NOT_FITTED)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """x by one method, for S pixels; NaN where there is none.
+    """The lithiated fraction by one method, for S pixels; NaN where there is none.
 
     Parameters
     ----------
-    x
+    fraction
         Shape (S,).
     variance
         From counting, shape (S,).
     systematic
         Variance from all else, shape (S,).
     null_variance
-        Variance of the same kind that a pixel without FePO4 (without Li, for "lithium") would have, shape (S,).
+        Variance of the same kind that a pixel of the lithiated end member (of the delithiated one, for "lithium") would
+        have, shape (S,).
     direction
-        Derivative of x by the features, shape (S, K); None where it does not come from features.
+        Derivative of the fraction by the features, shape (S, K); None where it does not come from features.
     """
 
-    x: FloatArray
+    fraction: FloatArray
     variance: FloatArray
     systematic: FloatArray
     null_variance: FloatArray
@@ -85,45 +93,46 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class LithiumContent:
-    """x of LixFePO4 for many pixels.
+class LithiatedFraction:
+    """Lithiated fraction of many pixels.
 
     Parameters
     ----------
-    x
+    fraction
         Shape (S,), never clipped; NaN where there is no answer.
-    x_std
+    fraction_std
         Standard error from counting, shape (S,).
-    x_systematic
+    fraction_systematic
         Standard uncertainty from the calibration and from what pure pixels scatter beyond counting, shape (S,).
     significance
-        How many standard errors FePO4 is above nothing (valence) or Li above nothing (lithium), shape (S,).
+        How many standard errors the delithiated end member (the lithiated one, for "lithium") is above nothing, shape
+        (S,).
     detection_limit
-        Smallest share of FePO4 (valence) or of LiFePO4 (lithium) that is found 95 times of 100, shape (S,).
-    olivine_fraction
-        Share of the olivines in t/lambda, shape (S,).
+        Smallest share of that end member that is found 95 times of 100, shape (S,).
+    electrode_share
+        Share of the electrode in t/lambda, shape (S,).
     status
         :class:`DelithiationStatus` as integers, shape (S,).
     """
 
-    x: FloatArray
-    x_std: FloatArray
-    x_systematic: FloatArray
+    fraction: FloatArray
+    fraction_std: FloatArray
+    fraction_systematic: FloatArray
     significance: FloatArray
     detection_limit: FloatArray
-    olivine_fraction: FloatArray
+    electrode_share: FloatArray
     status: NDArray[np.int8]
 
 
-def estimate_lithium_content(
+def estimate_fraction(
     features: Features,
     calibration: Calibration,
     method: str,
     *,
-    minimum_olivine: float = LEAST_OLIVINE,
+    minimum_electrode: float = LEAST_ELECTRODE,
     unexplained: float = 5.0,
-) -> LithiumContent:
-    """Lithium content of every pixel from one signature.
+) -> LithiatedFraction:
+    """Lithiated fraction of every pixel from one signature.
 
     Parameters
     ----------
@@ -132,9 +141,9 @@ def estimate_lithium_content(
     calibration
         What each phase adds.
     method
-        "valence" (area of the 5 eV band per Fe) or "lithium" (Li K per Fe).
-    minimum_olivine
-        Share of the olivines in t/lambda below which a pixel gets no x.
+        "valence" (area of the 5 eV band) or "lithium" (Li K), per formula unit of the host.
+    minimum_electrode
+        Share of the electrode in t/lambda below which a pixel gets no x.
     unexplained
         Reduced chi-squared of the mixture above which a pixel is flagged.
 
@@ -154,79 +163,82 @@ def estimate_lithium_content(
     with np.errstate(invalid="ignore"):
         status[found.chi_squared > unexplained] = DelithiationStatus.UNEXPLAINED
         status[features.t_over_lambda > THICK] = DelithiationStatus.THICK
-        enough = (found.olivine_fraction >= minimum_olivine) & (found.iron_significance >= DETECTED)
-    status[~enough] = DelithiationStatus.NO_OLIVINE
+        enough = (found.electrode_share >= minimum_electrode) & (found.host_significance >= DETECTED)
+    status[~enough] = DelithiationStatus.NO_ELECTRODE
     status[~fitted] = DelithiationStatus.NOT_FITTED
-    return content(found.estimate, method, found.olivine_fraction, status)
+    return content(found.estimate, method, found.electrode_share, status)
 
 
-def content(estimate: Estimate, method: str, olivine_fraction: FloatArray, status: NDArray[np.int8]) -> LithiumContent:
+def content(
+    estimate: Estimate, method: str, electrode_share: FloatArray, status: NDArray[np.int8]
+) -> LithiatedFraction:
     """What is told of an estimate: significance and detection limit, and nothing where the status gives no answer."""
-    answered = ~np.isin(status, (DelithiationStatus.NO_OLIVINE, DelithiationStatus.NOT_FITTED))
+    answered = ~np.isin(status, (DelithiationStatus.NO_ELECTRODE, DelithiationStatus.NOT_FITTED))
 
     def told(values: FloatArray) -> FloatArray:
         return np.where(answered, values, np.nan)
 
-    share = estimate.x if method == "lithium" else 1.0 - estimate.x
-    return LithiumContent(
-        x=told(estimate.x),
-        x_std=told(np.sqrt(estimate.variance)),
-        x_systematic=told(np.sqrt(estimate.systematic)),
+    share = estimate.fraction if method == "lithium" else 1.0 - estimate.fraction
+    return LithiatedFraction(
+        fraction=told(estimate.fraction),
+        fraction_std=told(np.sqrt(estimate.variance)),
+        fraction_systematic=told(np.sqrt(estimate.systematic)),
         significance=told(share / estimate.error),
         detection_limit=told(DETECTION_LIMIT * np.sqrt(estimate.null_variance)),
-        olivine_fraction=olivine_fraction,
+        electrode_share=electrode_share,
         status=status,
     )
 
 
 @dataclass(frozen=True)
 class SignatureEstimate:
-    """x from one signature, and what the same mixture of phases says besides.
+    """The fraction from one signature, and what the same mixture of phases says besides.
 
     Parameters
     ----------
     estimate
         Shape (S,).
-    olivine_fraction
-        Share of the olivines in t/lambda, shape (S,).
-    iron_significance
-        Fe over its standard error, shape (S,).
+    electrode_share
+        Share of the electrode in t/lambda, shape (S,).
+    host_significance
+        Formula units of the host over their standard error, shape (S,).
     chi_squared
         Reduced chi-squared of the mixture, shape (S,).
     """
 
     estimate: Estimate
-    olivine_fraction: FloatArray
-    iron_significance: FloatArray
+    electrode_share: FloatArray
+    host_significance: FloatArray
     chi_squared: FloatArray
 
 
 def estimate_from_features(features: Features, calibration: Calibration, method: str) -> SignatureEstimate:
-    """x of every pixel from one signature, whatever it is worth; see :func:`estimate_lithium_content`."""
+    """The fraction of every pixel from one signature, whatever it is worth; see :func:`estimate_fraction`."""
     if method not in SIGNATURES:
-        raise ValueError(f"method must be one of {', '.join(map(repr, SIGNATURES))}, not {method!r}.")
+        raise AssbValueError(f"method must be one of {', '.join(map(repr, SIGNATURES))}, not {method!r}.")
     key = features.index(SIGNATURES[method])
     fitted = np.isfinite(features.values).all(axis=1) & np.isfinite(features.t_over_lambda)
     good = np.flatnonzero(fitted & (features.t_over_lambda > VACUUM))
-    thickness, iron = features.t_over_lambda[good], calibration.iron
+    thickness, hosts = features.t_over_lambda[good], calibration.hosts
     mixture = calibration.per_thickness(thickness)
-    contrast = mixture[:, 0, key] / iron[0] - mixture[:, 1, key] / iron[1]
+    contrast = mixture[:, 0, key] / hosts[0] - mixture[:, 1, key] / hosts[1]
     end_variance = calibration.variance(thickness, key)
     calibration.check_contrast(features.names, method)
 
-    only_olivine = len(calibration.phases) == len(OLIVINE)
+    alone = len(calibration.phases) == 2
     others = [k for k, name in enumerate(features.names) if name not in SIGNATURES.values()]
-    if only_olivine:
-        others = [features.index("Fe_M23")]  # nothing is known of other phases: Fe alone counts the olivine
+    if alone and calibration.counted_by:
+        others = [features.index(calibration.counted_by)]  # nothing is known of other phases: one edge counts the host
     used = np.array([*others, key])
-    # Unknowns: Fe in LiFePO4 and in FePO4 (or in both), t/lambda of every other phase, the signature of the olivine.
-    olivine = mixture[:, :2, others] / iron[:, np.newaxis]
-    if only_olivine:
-        olivine = olivine.mean(axis=1, keepdims=True)
-    first = olivine.shape[1]
+    # Unknowns: formula units in the lithiated and in the delithiated member (or in both), t/lambda of every other
+    # phase, the signature of the electrode.
+    electrode = mixture[:, :2, others] / hosts[:, np.newaxis]
+    if alone:
+        electrode = electrode.mean(axis=1, keepdims=True)
+    first = electrode.shape[1]
     rest = mixture[:, 2:, used]
     design = np.zeros((good.size, used.size, first + rest.shape[1] + 1))
-    design[:, :-1, :first] = olivine.transpose(0, 2, 1)
+    design[:, :-1, :first] = electrode.transpose(0, 2, 1)
     design[:, :, first:-1] = rest.transpose(0, 2, 1)
     design[:, -1, -1] = 1.0
     values = features.values[np.ix_(good, used)]
@@ -237,32 +249,32 @@ def estimate_from_features(features: Features, calibration: Calibration, method:
     solution, estimator, chi_squared = _generalised_least_squares(design, values, total)
     freedom = max(used.size - design.shape[2], 1)
 
-    fe = solution[:, :first].sum(axis=1)
-    some = np.where(fe == 0.0, np.nan, fe)  # no Fe at all: no x
-    per_iron = solution[:, -1] / some
-    x = (per_iron - mixture[:, 1, key] / iron[1]) / contrast
+    units = solution[:, :first].sum(axis=1)
+    some = np.where(units == 0.0, np.nan, units)  # nothing of the host at all: no fraction
+    per_host = solution[:, -1] / some
+    fraction = (per_host - mixture[:, 1, key] / hosts[1]) / contrast
 
-    def derivative(signature_per_iron: FloatArray) -> FloatArray:
+    def derivative(signature_per_host: FloatArray) -> FloatArray:
         gradient = np.zeros_like(solution)
         gradient[:, -1] = 1.0 / (some * contrast)
-        gradient[:, :first] = -(signature_per_iron / some / contrast)[:, np.newaxis]
+        gradient[:, :first] = -(signature_per_host / some / contrast)[:, np.newaxis]
         return np.einsum("sp,spk->sk", gradient, estimator)
 
-    def variances(direction: FloatArray, lithium: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def variances(direction: FloatArray, lithiated: FloatArray) -> tuple[FloatArray, FloatArray]:
         variance = np.einsum("sk,skl,sl->s", direction, counting, direction)
         systematic = size * np.sum(direction**2 * scatter, axis=1)
-        # An error of an end member moves x along with it; one of another phase moves the signature by its amount.
-        systematic += lithium**2 * end_variance[:, 0] / (iron[0] * contrast) ** 2
-        systematic += (1 - lithium) ** 2 * end_variance[:, 1] / (iron[1] * contrast) ** 2
+        # An error of an end member moves the fraction with it; one of another phase moves the signature by its amount.
+        systematic += lithiated**2 * end_variance[:, 0] / (hosts[0] * contrast) ** 2
+        systematic += (1 - lithiated) ** 2 * end_variance[:, 1] / (hosts[1] * contrast) ** 2
         amounts = solution[:, first:-1] / (some * contrast)[:, np.newaxis]
         return variance, systematic + np.sum(amounts**2 * end_variance[:, 2:], axis=1)
 
-    direction = derivative(per_iron)
-    variance, systematic = variances(direction, x)
+    direction = derivative(per_host)
+    variance, systematic = variances(direction, fraction)
     null = 1 if method == "lithium" else 0
-    at_null = derivative(np.broadcast_to(mixture[:, null, key] / iron[null], x.shape))
-    fe_weights = estimator[:, :first].sum(axis=1)
-    fe_std = np.sqrt(np.einsum("sk,skl,sl->s", fe_weights, counting, fe_weights))
+    at_null = derivative(np.broadcast_to(mixture[:, null, key] / hosts[null], fraction.shape))
+    weights = estimator[:, :first].sum(axis=1)
+    units_std = np.sqrt(np.einsum("sk,skl,sl->s", weights, counting, weights))
 
     def spread(result: FloatArray) -> FloatArray:
         out = np.full((fitted.size, *result.shape[1:]), np.nan)
@@ -272,15 +284,15 @@ def estimate_from_features(features: Features, calibration: Calibration, method:
     by_feature = np.zeros((good.size, len(features.names)))
     by_feature[:, used] = direction
     estimate = Estimate(
-        x=spread(x),
+        fraction=spread(fraction),
         variance=spread(variance),
         systematic=spread(systematic),
-        null_variance=spread(np.sum(variances(at_null, np.full_like(x, 1.0 - null)), axis=0)),
+        null_variance=spread(np.sum(variances(at_null, np.full_like(fraction, 1.0 - null)), axis=0)),
         direction=spread(by_feature),
     )
-    share = iron[0] + iron[1]
+    share = hosts[0] + hosts[1]
     return SignatureEstimate(
-        estimate, spread(2.0 * fe / share / thickness), spread(fe / fe_std), spread(chi_squared / freedom)
+        estimate, spread(2.0 * units / share / thickness), spread(units / units_std), spread(chi_squared / freedom)
     )
 
 
@@ -305,16 +317,16 @@ def combine(estimates: dict[str, Estimate], features: Features) -> tuple[Estimat
     Parameters
     ----------
     estimates
-        "references", "valence" and "lithium".
+        "references", and those of "valence" and "lithium" for which the electrode has a signature.
     features
-        What the last two were made from.
+        What the latter were made from.
 
     Returns
     -------
     combined
-        Generalised least squares with the covariance of all three.
+        Generalised least squares with the covariance of all of them; without signatures, "references" itself.
     agreement
-        p value of chi-squared with two degrees of freedom, shape (S,).
+        p value of chi-squared with one degree of freedom for each signature, shape (S,); NaN where there is none.
 
     Notes
     -----
@@ -323,39 +335,40 @@ def combine(estimates: dict[str, Estimate], features: Features) -> tuple[Estimat
     Econometrica 46, 1251 (1978)). Systematic errors are taken as independent.
     """
     whole = estimates["references"]
-    parts = [estimates[method] for method in SIGNATURES]
-    directions = [part.direction for part in parts]
-    n = whole.x.size
+    parts = [estimates[method] for method in SIGNATURES if method in estimates]
+    n, count = whole.fraction.size, len(parts)
+    agreement = np.full(n, np.nan)
+    if not parts:
+        return whole, agreement
     known = np.isfinite(whole.error) & np.all([np.isfinite(part.error) for part in parts], axis=0)
-    between = np.empty((n, 2, 2))
-    for i, one in enumerate(directions):
-        for j, two in enumerate(directions):
-            assert one is not None
-            assert two is not None
-            between[:, i, j] = np.einsum("sk,skl,sl->s", one, features.covariance, two)
+    between = np.empty((n, count, count))
+    for i, one in enumerate(parts):
+        for j, two in enumerate(parts):
+            assert one.direction is not None
+            assert two.direction is not None
+            between[:, i, j] = np.einsum("sk,skl,sl->s", one.direction, features.covariance, two.direction)
     rows = np.flatnonzero(known)
     counting = whole.variance[rows]
     extra = between[rows] - counting[:, np.newaxis, np.newaxis]
     values, vectors = np.linalg.eigh(extra)
     # An estimate of less variance than the best possible one owes it to the errors of both.
     values = np.maximum(values, 1e-3 * counting[:, np.newaxis])
-    covariance = np.zeros((rows.size, 3, 3))
+    covariance = np.zeros((rows.size, count + 1, count + 1))
     covariance[:, 1:, 1:] = np.einsum("sia,sa,sja->sij", vectors, values, vectors)
     covariance += counting[:, np.newaxis, np.newaxis]
     systematic = np.stack([whole.systematic, *(part.systematic for part in parts)], axis=-1)[rows]
-    total = covariance + np.einsum("si,ij->sij", systematic, np.eye(3))
-    x = np.stack([whole.x, *(part.x for part in parts)], axis=-1)[rows]
+    total = covariance + np.einsum("si,ij->sij", systematic, np.eye(count + 1))
+    fraction = np.stack([whole.fraction, *(part.fraction for part in parts)], axis=-1)[rows]
     inverse = np.linalg.inv(total)
     weights = inverse.sum(axis=2)
     weights /= weights.sum(axis=1, keepdims=True)
-    mean = np.sum(weights * x, axis=1)
-    residual = x - mean[:, np.newaxis]
+    mean = np.sum(weights * fraction, axis=1)
+    residual = fraction - mean[:, np.newaxis]
     chi_squared = np.einsum("si,sij,sj->s", residual, inverse, residual)
-    agreement = np.full(n, np.nan)
-    agreement[rows] = stats.chi2.sf(chi_squared, 2)
+    agreement[rows] = stats.chi2.sf(chi_squared, count)
     # Where a signature gives nothing, the whole spectrum answers alone.
-    out = {name: getattr(whole, name).copy() for name in ("x", "variance", "systematic", "null_variance")}
-    out["x"][rows] = mean
+    out = {name: getattr(whole, name).copy() for name in ("fraction", "variance", "systematic", "null_variance")}
+    out["fraction"][rows] = mean
     out["variance"][rows] = np.einsum("si,sij,sj->s", weights, covariance, weights)
     out["systematic"][rows] = np.sum(weights**2 * systematic, axis=1)
     before = whole.variance[rows] + whole.systematic[rows]

@@ -1,4 +1,4 @@
-"""Lithium content from features whose mixture is known exactly."""
+"""Lithiated fractions from features whose mixture is known exactly."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperspy_assb import reference
-from hyperspy_assb.eels.delithiation.lithium_content import DelithiationStatus, estimate_lithium_content
-from hyperspy_assb.eels.delithiation.standard import calibrate
+from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus, estimate_fraction
+from hyperspy_assb.eels.delithiation.standard import calibrate as calibrate_electrode
 from hyperspy_assb.eels.scattering.joint_model import Features
 
 NAMES = ("c0", "c1", "c2", "FePO4ValenceBand", "Li_K", "Fe_M23", "Al_L23", "P_L23")
@@ -29,6 +29,14 @@ SLOPE = np.array(
 OFFSET = 0.02 * SLOPE.mean(axis=0) * np.array([[1.0], [1.2], [0.9], [1.1]])
 SIZE = SLOPE.max(axis=0)
 IRON = np.array([reference.material(p).atom_density("Fe") for p in PHASES[:2]])
+
+
+ELECTRODE = reference.electrode("LixFePO4")
+
+
+def calibrate(features, masks):
+    """The calibration, with the numbers of formula units that are known here."""
+    return replace(calibrate_electrode(features, masks, ELECTRODE), hosts=IRON)
 
 
 def lithium(shares):
@@ -86,11 +94,11 @@ def test_the_calibration_is_recovered(rng):
 @pytest.mark.parametrize("method", METHODS)
 def test_x_is_recovered(rng, method):
     features, masks, x, mixed = scene(rng)
-    content = estimate_lithium_content(features, calibrate(features, masks), method)
-    np.testing.assert_allclose(content.x[mixed], x, atol=1e-3)  # exact
+    content = estimate_fraction(features, calibrate(features, masks), method)
+    np.testing.assert_allclose(content.fraction[mixed], x, atol=1e-3)  # exact
     assert np.all(content.status[mixed] == DelithiationStatus.QUANTIFIED)
-    np.testing.assert_allclose(content.x[masks["LiFePO4"]], 1.0, atol=1e-3)
-    np.testing.assert_allclose(content.x[masks["FePO4"]], 0.0, atol=1e-3)
+    np.testing.assert_allclose(content.fraction[masks["LiFePO4"]], 1.0, atol=1e-3)
+    np.testing.assert_allclose(content.fraction[masks["FePO4"]], 0.0, atol=1e-3)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -104,9 +112,9 @@ def test_the_olivines_alone_are_enough(rng, method):
     assert equal_iron[0, 5] / IRON[0] == pytest.approx(equal_iron[1, 5] / IRON[1], rel=0.2)
     features = build(np.concatenate([pure, shares]), features.t_over_lambda, offset=0.0 * OFFSET)
     calibration = calibrate(features, {p: masks[p] for p in PHASES[:2]})
-    content = estimate_lithium_content(features, calibration, method)
+    content = estimate_fraction(features, calibration, method)
     # Exact only where both phases hold the same counts per Fe atom; here they differ by 3 %, which x shows.
-    assert np.abs(content.x[mixed] - x).max() < 0.05
+    assert np.abs(content.fraction[mixed] - x).max() < 0.05
 
 
 def test_x_is_not_clipped(rng):
@@ -114,21 +122,27 @@ def test_x_is_not_clipped(rng):
     calibration = calibrate(features, masks)
     outside = build(np.array([[1.2, -0.2, 0.0, 0.0], [-0.3, 1.3, 0.0, 0.0]]), np.array([0.5, 0.5]))
     for method in METHODS:
-        content = estimate_lithium_content(outside, calibration, method)
-        np.testing.assert_allclose(content.x, lithium(np.array([[1.2, -0.2], [-0.3, 1.3]])), atol=1e-3)
-        assert content.x[0] > 1.1
-        assert content.x[1] < -0.2
+        content = estimate_fraction(outside, calibration, method)
+        np.testing.assert_allclose(content.fraction, lithium(np.array([[1.2, -0.2], [-0.3, 1.3]])), atol=1e-3)
+        assert content.fraction[0] > 1.1
+        assert content.fraction[1] < -0.2
 
 
 def test_pixels_without_olivine_have_no_x(rng):
     features, masks, _, mixed = scene(rng)
-    content = estimate_lithium_content(features, calibrate(features, masks), "valence")
+    content = estimate_fraction(features, calibrate(features, masks), "valence")
     for phase in ("LAGP", "carbon"):
-        assert np.all(content.status[masks[phase]] == DelithiationStatus.NO_OLIVINE)
-        for values in (content.x, content.x_std, content.x_systematic, content.significance, content.detection_limit):
+        assert np.all(content.status[masks[phase]] == DelithiationStatus.NO_ELECTRODE)
+        for values in (
+            content.fraction,
+            content.fraction_std,
+            content.fraction_systematic,
+            content.significance,
+            content.detection_limit,
+        ):
             assert np.isnan(values[masks[phase]]).all()
-        np.testing.assert_allclose(content.olivine_fraction[masks[phase]], 0.0, atol=1e-2)
-    assert np.isfinite(content.x[mixed]).all()
+        np.testing.assert_allclose(content.electrode_share[masks[phase]], 0.0, atol=1e-2)
+    assert np.isfinite(content.fraction[mixed]).all()
 
 
 def test_every_status_has_its_reason(rng):
@@ -142,14 +156,12 @@ def test_every_status_has_its_reason(rng):
     shares = np.array([[0.7, 0.3, 0.0, 0.0]])
     values[row[2]], thickness[row[2]] = build(shares, np.array([1.3])).values[0], 1.3
     values[row[3], 1] += 0.3
-    content = estimate_lithium_content(
-        replace(features, values=values, t_over_lambda=thickness), calibration, "valence"
-    )
+    content = estimate_fraction(replace(features, values=values, t_over_lambda=thickness), calibration, "valence")
     status = [DelithiationStatus(s).name for s in content.status[row[:4]]]
-    assert status == ["NOT_FITTED", "NO_OLIVINE", "THICK", "UNEXPLAINED"]  # nothing scatters: vacuum, not a failure
+    assert status == ["NOT_FITTED", "NO_ELECTRODE", "THICK", "UNEXPLAINED"]  # nothing scatters: vacuum, not a failure
     assert [DelithiationStatus[s].answered for s in status] == [False, False, True, True]
-    assert np.isnan(content.x[row[:2]]).all()
-    assert np.isfinite(content.x[row[2:4]]).all()
+    assert np.isnan(content.fraction[row[:2]]).all()
+    assert np.isfinite(content.fraction[row[2:4]]).all()
 
 
 # ---------------------------------------------------------------------------------------------------- with noise
@@ -162,11 +174,11 @@ def test_unbiased_with_true_intervals(method, noise):
     features, masks, x, mixed = scene(
         np.random.default_rng(11), pure=150, mixed=4000, noise=noise, olivine=0.5, noisy=True
     )
-    content = estimate_lithium_content(features, calibrate(features, masks), method)
-    answered = np.isfinite(content.x[mixed])
+    content = estimate_fraction(features, calibrate(features, masks), method)
+    answered = np.isfinite(content.fraction[mixed])
     assert answered.mean() > (0.99 if noise < 0.02 else 0.97)  # the noisiest do not find Fe, and say so
-    error = (content.x[mixed] - x)[answered]
-    std = np.hypot(content.x_std, content.x_systematic)[mixed][answered]
+    error = (content.fraction[mixed] - x)[answered]
+    std = np.hypot(content.fraction_std, content.fraction_systematic)[mixed][answered]
     # A ratio of noisy numbers: its bias is of second order in their errors.
     assert abs(np.median(error)) < 0.1 * np.median(std)
     assert 0.63 < np.mean(np.abs(error) < std) < 0.73  # 4000 pixels: 0.683 with a standard error of 0.007
@@ -179,12 +191,12 @@ def test_significance_and_limit_are_those_of_the_end_member(rng):
     features, masks, x, mixed = scene(rng, noise=0.01, noisy=True)
     calibration = calibrate(features, masks)
     for method, share in (("valence", 1.0 - x), ("lithium", x)):
-        content = estimate_lithium_content(features, calibration, method)
-        error = np.hypot(content.x_std, content.x_systematic)[mixed]
+        content = estimate_fraction(features, calibration, method)
+        error = np.hypot(content.fraction_std, content.fraction_systematic)[mixed]
         # Currie (1968): what a pixel without the end member would scatter, whatever there is in this one.
         end = np.abs(share) < 0.02
         np.testing.assert_allclose(content.detection_limit[mixed][end], 3.29 * error[end], rtol=0.1)
-        found = 1.0 - content.x[mixed] if method == "valence" else content.x[mixed]
+        found = 1.0 - content.fraction[mixed] if method == "valence" else content.fraction[mixed]
         np.testing.assert_allclose(content.significance[mixed], found / error, rtol=1e-12)
         assert np.corrcoef(share, content.significance[mixed])[0, 1] > 0.5
 
@@ -192,10 +204,10 @@ def test_significance_and_limit_are_those_of_the_end_member(rng):
 def test_twice_the_noise_is_twice_the_error(rng):
     features, masks, _, mixed = scene(rng)
     calibration = calibrate(features, masks)
-    one = estimate_lithium_content(features, calibration, "valence")
-    two = estimate_lithium_content(replace(features, covariance=4.0 * features.covariance), calibration, "valence")
+    one = estimate_fraction(features, calibration, "valence")
+    two = estimate_fraction(replace(features, covariance=4.0 * features.covariance), calibration, "valence")
     # At this noise the calibration's own scatter has no say in the weights.
-    np.testing.assert_allclose(two.x_std[mixed] / one.x_std[mixed], 2.0, rtol=0.2)
+    np.testing.assert_allclose(two.fraction_std[mixed] / one.fraction_std[mixed], 2.0, rtol=0.2)
 
 
 @settings(max_examples=25, deadline=None)
@@ -204,9 +216,16 @@ def test_units_of_the_features_do_not_matter(exponent, method):
     features, masks, _, mixed = scene(np.random.default_rng(5), pure=20, mixed=30, noise=0.01, noisy=True)
     unit = 10.0 ** np.array(exponent)
     other = replace(features, values=features.values * unit, covariance=features.covariance * np.outer(unit, unit))
-    one, two = (estimate_lithium_content(f, calibrate(f, masks), method) for f in (features, other))
+    one, two = (estimate_fraction(f, calibrate(f, masks), method) for f in (features, other))
     np.testing.assert_array_equal(one.status, two.status)
-    for name in ("x", "x_std", "x_systematic", "significance", "detection_limit", "olivine_fraction"):
+    for name in (
+        "fraction",
+        "fraction_std",
+        "fraction_systematic",
+        "significance",
+        "detection_limit",
+        "electrode_share",
+    ):
         np.testing.assert_allclose(getattr(two, name)[mixed], getattr(one, name)[mixed], rtol=1e-5, atol=1e-7)
 
 
@@ -233,7 +252,7 @@ def test_too_few_pixels_are_named(rng):
         calibrate(replace(features, values=values), masks)
 
 
-@pytest.mark.parametrize(("method", "name"), [("valence", "FePO4ValenceBand"), ("lithium", "Li_K")])
+@pytest.mark.parametrize(("method", "name"), [("valence", "FePO4 5 eV band"), ("lithium", "Li K")])
 def test_equal_references_are_refused(rng, method, name):
     features, masks, _, _ = scene(rng, noise=0.01, noisy=True)
     half = np.flatnonzero(masks["LiFePO4"])[::2]
@@ -241,14 +260,14 @@ def test_equal_references_are_refused(rng, method, name):
     part[half] = True
     same = {"LiFePO4": part, "FePO4": masks["LiFePO4"] & ~part}
     with pytest.raises(ValueError, match=f"do not differ in {name}"):
-        estimate_lithium_content(features, calibrate(features, same), method)
+        estimate_fraction(features, calibrate(features, same), method)
 
 
 @pytest.mark.parametrize("method", ["combined", "references", "", "Valence"])
 def test_unknown_methods(rng, method):
     features, masks, _, _ = scene(rng)
     with pytest.raises(ValueError, match=f"'valence', 'lithium', not '{method}'"):
-        estimate_lithium_content(features, calibrate(features, masks), method)
+        estimate_fraction(features, calibrate(features, masks), method)
 
 
 def test_a_missing_feature_is_named(rng):
@@ -256,4 +275,4 @@ def test_a_missing_feature_is_named(rng):
     calibration = calibrate(features, masks)
     renamed = replace(features, names=("c0", "c1", "c2", "FePO4ValenceBand", "other", "Fe_M23", "Al_L23", "P_L23"))
     with pytest.raises(ValueError, match=r"no Li_K, but only c0.*check elements"):
-        estimate_lithium_content(renamed, calibration, "lithium")
+        estimate_fraction(renamed, calibration, "lithium")

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from exspy.models import EELSModel
 from hyperspy.component import Component
+from hyperspy.signals import BaseSignal
 from numpy.typing import NDArray
 
-from hyperspy_assb import components as own_components
 from hyperspy_assb.components.low_loss import KernelComponent
-from hyperspy_assb.eels.low_loss_map import LowLossMap
-from hyperspy_assb.eels.scattering.joint_model import JointModel, Shapes, start_joint_fit
-from hyperspy_assb.eels.scattering.joint_model import refine_shapes as refine_shapes_of_arrays
-from hyperspy_assb.eels.scattering.low_loss_components import Component as LowLossComponent
-from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
+from hyperspy_assb.eels.scattering.joint_model import JointModel
 from hyperspy_assb.eels.scattering.separability import Separability, edge_separability
+from hyperspy_assb.errors import AssbNotImplementedError, AssbRuntimeError
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitResult
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role
-from hyperspy_assb.models import multifit as batched
-from hyperspy_assb.models import results
 from hyperspy_assb.models.compile import compile_model
+from hyperspy_assb.models.multifit import detector_of_model
+from hyperspy_assb.signals.fits import multifit as batched
+from hyperspy_assb.signals.fits.covariance import Covariance
+from hyperspy_assb.signals.fits.fit_quality import FitQuality
 
 _EVALUATED = 64
 """Spectra of the model evaluated together: little memory for their transforms."""
-_EDGES = {cls.shell: cls for cls in own_components.EDGE_CLASSES}
 
 
 class ASSBEELSModel(EELSModel):
@@ -41,10 +39,28 @@ class ASSBEELSModel(EELSModel):
     ----------
     signal1D
         The spectra.
-    plural_scattering : bool
-        Whether scattering components act on the zero-loss peak to every order.
     auto_background, auto_add_edges, low_loss, GOS, dictionary, gos_file_path
-        As in :class:`exspy.models.EELSModel`; nothing is added on its own here.
+        As in :class:`exspy.models.EELSModel`.
+    plural_scattering
+        Whether scattering components act on the zero-loss peak to every order.
+
+    Notes
+    -----
+    Plural scattering: Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (2011), sec. 4.1.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.components import VolumePlasmon, ZeroLossPeak
+    >>> from hyperspy_assb.signals import ASSBEELSSpectrum
+    >>> signal = ASSBEELSSpectrum(np.zeros((2, 3, 400)))
+    >>> axis = signal.axes_manager.signal_axes[0]
+    >>> axis.offset, axis.scale, axis.units = -10.0, 0.25, "eV"
+    >>> model = ASSBEELSModel(signal, auto_background=False, auto_add_edges=False, plural_scattering=True)
+    >>> model.extend([ZeroLossPeak(1e5, fwhm=0.9), VolumePlasmon(0.5, 22.0, 8.0)])
+    >>> model.spectrum_model(list(model)).n_parameters
+    10
+    >>> model.plural_scattering, model.detector
+    (True, None)
     """
 
     def __init__(
@@ -60,10 +76,12 @@ class ASSBEELSModel(EELSModel):
     ) -> None:
         self._plural_scattering = plural_scattering
         self._compiled: tuple[Any, ...] | None = None
-        self.fit_quality: results.FitQuality | None = None
-        self._covariance: results.Covariance | None = None
+        self.detector_gain: float | None = None
+        self.detector_read_noise = 0.0
+        self.fit_quality: FitQuality | None = None
+        self._covariance: Covariance | None = None
         super().__init__(signal1D, auto_background, auto_add_edges, low_loss, GOS, None, gos_file_path)
-        self._whitelist["plural_scattering"] = None
+        self._whitelist |= {"plural_scattering": None, "detector_gain": None, "detector_read_noise": None}
         if dictionary is not None:
             while len(self):
                 self.remove(self[0])
@@ -71,7 +89,13 @@ class ASSBEELSModel(EELSModel):
 
     @property
     def plural_scattering(self) -> bool:
-        """Whether scattering components act on the zero-loss peak to every order."""
+        """Whether scattering components act on the zero-loss peak to every order.
+
+        Returns
+        -------
+        bool
+            False: the model is HyperSpy's sum of components.
+        """
         return self._plural_scattering
 
     @plural_scattering.setter
@@ -81,13 +105,56 @@ class ASSBEELSModel(EELSModel):
             self.update_plot()
 
     @property
+    def detector(self) -> Detector | None:
+        """Gain (counts per electron) and read noise (counts) that the batched fit takes.
+
+        ``create_low_loss_model`` finds them in the spectra, and the signal stays as it is.
+
+        Returns
+        -------
+        Detector or None
+            None: those of the metadata of the signal.
+        """
+        return None if self.detector_gain is None else Detector(self.detector_gain, self.detector_read_noise)
+
+    @detector.setter
+    def detector(self, value: Detector | None) -> None:
+        self.detector_gain, self.detector_read_noise = (None, 0.0) if value is None else (value.gain, value.read_noise)
+
+    @property
     def _scatters(self) -> bool:
         """Whether there is something to scatter, and something that scatters."""
         roles = {c.term.shape.role for c in self if c.active and isinstance(c, KernelComponent)}
         return self._plural_scattering and {Role.SOURCE, Role.SCATTERING} <= roles
 
     def spectrum_model(self, components: list[KernelComponent]) -> SpectrumModel:
-        """The forward model of some components on the energy axis of the signal; kept until they change."""
+        """The forward model of some components on the energy axis of the signal; kept until they change.
+
+        Parameters
+        ----------
+        components
+            Components of this package.
+
+        Returns
+        -------
+        SpectrumModel
+            Which evaluates expectation and derivatives of many spectra, in counts per channel.
+
+        Raises
+        ------
+        ValueError
+            If the axis is not uniform, or components scatter and there is no zero-loss peak among them.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.components import ZeroLossPeak
+        >>> from hyperspy_assb.signals import ASSBEELSSpectrum
+        >>> model = ASSBEELSSpectrum(np.zeros(64)).create_model(auto_background=False, auto_add_edges=False)
+        >>> peak = ZeroLossPeak(1e5)
+        >>> model.append(peak)
+        >>> model.spectrum_model([peak]).expectation(peak.current_values[np.newaxis]).shape
+        (1, 64)
+        """
         key = (tuple(id(c) for c in components), self.axis.scale, self.axis.offset, self.axis.size)
         if self._compiled is None or self._compiled[0] != key:
             self._compiled = (key, SpectrumModel([c.term for c in components], self.axis.axis))
@@ -171,10 +238,45 @@ class ASSBEELSModel(EELSModel):
         chunks: Any = "auto",
         block_size_limit: Any = None,
         **kwargs: Any,
-    ) -> Any:
+    ) -> BaseSignal | None:
         """The fitted model as a signal, as in :meth:`hyperspy.model.BaseModel.as_signal`.
 
-        Positions that have no fitted values are NaN.
+        Parameters
+        ----------
+        component_list
+            Components, or their names; None: all that are active. Without the zero-loss peak: what they add to the
+            rest of the model.
+        out_of_range_to_nan
+            Whether channels that were not fitted are NaN.
+        show_progressbar
+            As in HyperSpy, where there is no plural scattering.
+        out
+            Signal that takes the data; None: a new one.
+        lazy_output
+            Whether the new signal is lazy; None: as the spectra are.
+        chunks, block_size_limit, **kwargs
+            As ``show_progressbar``.
+
+        Returns
+        -------
+        BaseSignal or None
+            Counts per channel, with the axes of the spectra, NaN at positions that have no fitted values; None where
+            ``out`` was given.
+
+        Raises
+        ------
+        NotImplementedError
+            If there is plural scattering and a component is not one of this package.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(2, 2), seed=1, signal_type="EELS_ASSB").eels_before
+        >>> model = signal.create_low_loss_model(["Li", "Fe"])
+        >>> _ = model.multifit(show_progressbar=False)
+        >>> edge = model.as_signal(component_list=["Li_K"])
+        >>> edge.data.shape == signal.data.shape
+        True
         """
         if not self._scatters:
             return super().as_signal(
@@ -184,7 +286,7 @@ class ASSBEELSModel(EELSModel):
         components = [c for c in (self._get_component(c) for c in chosen) if c.active]
         others = [c.name for c in components if not isinstance(c, KernelComponent)]
         if others:
-            raise NotImplementedError(f"as_signal with plural scattering cannot evaluate {', '.join(others)}.")
+            raise AssbNotImplementedError(f"as_signal with plural scattering cannot evaluate {', '.join(others)}.")
         values = {
             c: np.stack([np.ravel(p.map["values"]) for p in c.parameters], axis=-1)
             for c in self
@@ -208,39 +310,97 @@ class ASSBEELSModel(EELSModel):
 
     def _linear_fit(self, *args: Any, **kwargs: Any) -> Any:
         if self._scatters:
-            raise NotImplementedError(
+            raise AssbNotImplementedError(
                 'Plural scattering is not linear in any parameter: use optimizer="batched", or "lm" for one spectrum.'
             )
         return super()._linear_fit(*args, **kwargs)
 
-    def multifit(self, *args: Any, optimizer: str | None = None, **kwargs: Any) -> Any:
+    def multifit(self, mask: Any = None, *args: Any, optimizer: str | None = None, **kwargs: Any) -> FitResult | None:
         """Fit every spectrum; ``optimizer="batched"`` fits them together, any other is HyperSpy's.
 
         Parameters
         ----------
-        *args, **kwargs
-            For the batched fit those of :func:`hyperspy_assb.multifit`, otherwise HyperSpy's.
-        optimizer : str, optional
+        mask
+            Boolean array or signal on the navigation axes; True where not to fit.
+        *args
+            Of HyperSpy's :meth:`hyperspy.model.BaseModel.multifit`; the batched fit takes none.
+        optimizer
             "batched" by default where plural scattering is on.
+        **kwargs
+            Of :func:`hyperspy_assb.multifit` for the batched fit; else of HyperSpy's.
+
+        Returns
+        -------
+        FitResult
+            Of the batched fit, everything on flattened navigation axes; HyperSpy's returns None.
+
+        Raises
+        ------
+        NotImplementedError, ValueError, TypeError, FileExistsError
+            As :func:`hyperspy_assb.multifit`.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(2, 2), seed=1, signal_type="EELS_ASSB").eels_before
+        >>> model = signal.create_low_loss_model(["Li", "Fe"])
+        >>> result = model.multifit(show_progressbar=False)
+        >>> model.fit_quality.status.data
+        array([[0, 0],
+               [0, 0]], dtype=int8)
         """
         if optimizer == "batched" or (optimizer is None and self._scatters):
-            return batched.multifit(self, *args, **kwargs)
+            return batched.multifit(self, *args, mask=mask, **kwargs)
         if optimizer is not None:
             kwargs["optimizer"] = optimizer
-        return super().multifit(*args, **kwargs)
+        return super().multifit(mask, *args, **kwargs)
 
-    def covariance(self) -> results.Covariance:
+    def covariance(self) -> Covariance:
         """Covariance of the free parameters at every position, from the last batched fit.
+
+        Returns
+        -------
+        Covariance
+            Names of the parameters, and their covariance of shape (..., F, F) on the navigation axes.
 
         Raises
         ------
         RuntimeError
-            If there was no batched fit.
+            If there was no batched fit, or it did not keep the covariance.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(2, 2), seed=1, signal_type="EELS_ASSB").eels_before
+        >>> model = signal.create_low_loss_model(["Li", "Fe"])
+        >>> _ = model.multifit(show_progressbar=False)
+        >>> covariance = model.covariance()
+        >>> covariance.std("ZeroLossPeak", "centre").data.shape
+        (2, 2)
         """
-        return results.covariance(self)
+        return batched.covariance(self)
 
     def joint_model(self) -> JointModel:
-        """The compiled model with its stored values at every position, as the functions on arrays take it."""
+        """The compiled model with its stored values at every position, as the functions on arrays take it.
+
+        Returns
+        -------
+        JointModel
+            Names, forward model, free parameters, bounds, values of shape (S, P) and mask of channels.
+
+        Raises
+        ------
+        NotImplementedError, ValueError
+            As :func:`hyperspy_assb.models.compile.compile_model`.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(2, 2), seed=1, signal_type="EELS_ASSB").eels_before
+        >>> joint = signal.create_low_loss_model(["Li", "Fe"]).joint_model()
+        >>> joint.names[0], len(joint.values)
+        (('ZeroLossPeak', 'intensity'), 4)
+        """
         compiled = compile_model(self)
         return JointModel(
             compiled.names, compiled.model, compiled.free, compiled.lower, compiled.upper, compiled.start, compiled.mask
@@ -250,6 +410,25 @@ class ASSBEELSModel(EELSModel):
         """Thickness over the inelastic mean free path of every fitted spectrum, on the navigation axes.
 
         It is the integral of the fitted single-scattering distribution over the fitted range; NaN without a fit.
+
+        Returns
+        -------
+        NDArray[np.float64]
+            A pure number for each spectrum, in array order (y before x); shape (1,) of one spectrum.
+
+        Raises
+        ------
+        NotImplementedError, ValueError
+            As :meth:`joint_model`.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(2, 2), seed=1, signal_type="EELS_ASSB").eels_before
+        >>> model = signal.create_low_loss_model(["Li", "Fe"])
+        >>> _ = model.multifit(show_progressbar=False)
+        >>> model.t_over_lambda().shape
+        (2, 2)
         """
         joint = self.joint_model()
         total = joint.model.scattering_probability(joint.values)
@@ -259,99 +438,36 @@ class ASSBEELSModel(EELSModel):
     def edge_separability(self) -> list[Separability]:
         """Whether each edge is told from those that overlap with it; see :func:`.separability.edge_separability`.
 
+        Returns
+        -------
+        list of Separability
+            One for each edge that overlaps with others: by how much its variance grows because these are not known.
+
         Raises
         ------
         RuntimeError
             If no spectrum is fitted.
+
+        Notes
+        -----
+        Variance inflation: Marquardt, Technometrics 12, 591 (1970), doi:10.1080/00401706.1970.10488699.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(2, 2), seed=1, signal_type="EELS_ASSB").eels_before
+        >>> model = signal.create_low_loss_model(["Li", "Fe"])
+        >>> _ = model.multifit(show_progressbar=False)
+        >>> [(one.edge, one.overlapping) for one in model.edge_separability()]
+        [('Li_K', ('Fe_M23',)), ('Fe_M23', ('Li_K',))]
         """
         joint = self.joint_model()
         fitted = np.flatnonzero(self._fitted() & np.isfinite(joint.values).all(axis=1))
         if self.fit_quality is None or not fitted.size:
-            raise RuntimeError("Fit the model first: m.multifit().")
-        detector = batched.detector_from_metadata(self.signal)
-        return edge_separability(replace(joint, values=joint.values[fitted]), detector)
+            raise AssbRuntimeError("Fit the model first: m.multifit().")
+        return edge_separability(replace(joint, values=joint.values[fitted]), detector_of_model(self))
 
     def _fitted(self) -> NDArray[np.bool_]:
         """Where there are fitted values, on flattened navigation axes."""
         first = next(component for component in self if component.active)
         return np.ravel(first.parameters[0].map["is_set"])
-
-
-def create_low_loss_model(signal: Any, spectra: LowLossMap, options: LowLossOptions) -> ASSBEELSModel:
-    """Assemble the joint model of a low-loss signal.
-
-    Parameters
-    ----------
-    signal : ASSBEELSSpectrum
-        Low-loss spectra with the zero loss in range. What they tell of gain and read noise is noted in its metadata.
-    spectra
-        The same as arrays.
-    options
-        What goes into the model.
-
-    Returns
-    -------
-    model
-        With plural scattering, started in every spectrum.
-
-    Warns
-    -----
-    UserWarning
-        If the beam energy or an angle is unset, so that areal densities are only relative.
-    """
-    started = start_joint_fit(spectra, options)
-    joint, detector = started.joint, started.detector
-    model = ASSBEELSModel(signal, auto_background=False, auto_add_edges=False, plural_scattering=True)
-    model.extend([_as_hyperspy(component) for component in started.components])
-    if joint.mask.size < spectra.energy.size:
-        model.set_signal_range(float(spectra.energy[0]), float(spectra.energy[joint.mask.size - 1]))
-    noise = {"gain_factor": detector.gain, "gain_offset": detector.read_noise**2}
-    signal.metadata.set_item(batched.VARIANCE, noise)
-    parameters = [parameter for component in model for parameter in component.parameters]
-    for parameter, free, values in zip(parameters, joint.free, joint.values.T, strict=True):
-        parameter.free = bool(free)
-        parameter.map["values"] = values.reshape(parameter.map.shape)
-        parameter.map["std"] = np.nan
-        parameter.map["is_set"] = True
-    model.fetch_stored_values()
-    return model
-
-
-def _as_hyperspy(component: LowLossComponent) -> KernelComponent:
-    cls = _EDGES[component.shell] if component.shell else getattr(own_components, component.name)
-    return cls(**component.arguments)
-
-
-def refine_shapes(model: ASSBEELSModel, masks: Mapping[str, NDArray[np.bool_]]) -> Shapes:
-    """Fit positions and widths that all pixels share on pure pixels, and fix them there.
-
-    See :func:`hyperspy_assb.eels.scattering.joint_model.refine_shapes`.
-
-    Parameters
-    ----------
-    model
-        A started model.
-    masks
-        Pure pixels of each phase, boolean arrays on the navigation axes.
-
-    Returns
-    -------
-    shapes
-        The values by (component, parameter), for :func:`apply_shapes`.
-    """
-    energy = np.array(model.axis.axis, dtype=float)
-    data = model.signal.data.compute() if model.signal._lazy else model.signal.data
-    counts = np.asarray(data, dtype=float).reshape(-1, energy.size)
-    detector = batched.detector_from_metadata(model.signal)
-    _, shapes = refine_shapes_of_arrays(model.joint_model(), (counts, energy), masks, detector)
-    apply_shapes(model, shapes)
-    return shapes
-
-
-def apply_shapes(model: ASSBEELSModel, shapes: Shapes) -> None:
-    """Fix shared positions and widths at given values, in every pixel."""
-    for (component, name), value in shapes.items():
-        parameter = getattr(model[component], name)
-        parameter.value = value
-        parameter.free = False
-        parameter.assign_current_value_to_all()

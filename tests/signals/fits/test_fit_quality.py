@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import hyperspy.api as hs
 import numpy as np
 import pytest
@@ -9,10 +11,12 @@ from scipy import stats
 
 import hyperspy_assb
 from hyperspy_assb.components import DarkLevel, FePO4ValenceBand
-from hyperspy_assb.fitting.solver.spectra_fit import Detector, SolverOptions
-from hyperspy_assb.models.multifit import multifit
-from hyperspy_assb.models.results import FitQuality
-from hyperspy_assb.signals.fits.fit_comparison import compare_fits
+from hyperspy_assb.errors import AssbRuntimeError
+from hyperspy_assb.fitting.solver.spectra_fit import Detector
+from hyperspy_assb.models.multifit import FitOptions
+from hyperspy_assb.signals.fits.fit_comparison import PreferredModel, compare_fits
+from hyperspy_assb.signals.fits.multifit import multifit
+from hyperspy_assb.signals.result import navigation_axes
 
 ENERGY = 0.1 * np.arange(100)
 
@@ -62,7 +66,7 @@ def test_maps_by_hand():
         np.testing.assert_allclose(quality.reduced_deviance.data, deviance / (100.0 - k))
         for name in ("aic", "bic", "reduced_deviance", "p_value"):
             made = getattr(quality, name)
-            assert made.axes_manager.as_dictionary() == model.chisq.axes_manager.as_dictionary()
+            assert navigation_axes(made) == navigation_axes(signal)
             assert np.isnan(made.data[1, 2])
             assert np.isfinite(made.data).sum() == 11
             assert getattr(quality, name) is made  # evaluated once
@@ -75,7 +79,7 @@ def test_p_values_of_true_models_are_uniform(gain, noise, level):
     amount = 5.0 * level
     signal = drawn((40, 50), amount, level, gain=gain, noise=noise)
     _, peaked = make_models(signal, gain * amount, gain * level)
-    options = SolverOptions(minimum_counts=1.0)
+    options = FitOptions(minimum_counts=1.0)
     result = fit(peaked, detector=Detector(gain, noise), options=options)
     p = peaked.fit_quality.p_value.data.ravel()[result.usable]
     assert p.size > 1980
@@ -165,13 +169,96 @@ def test_least_squares():
     assert stats.kstest(p, "uniform").pvalue > 1e-3
 
 
-def test_quality_without_a_fit_behind_it():
-    flat, _ = make_models(drawn((2,)))
-    fit(flat)
-    quality = FitQuality(flat.chisq, flat.fit_quality._result)
-    assert quality.reduced_deviance.data.shape == (2,)
-    with pytest.raises(RuntimeError, match="Nothing is kept of the fit"):
-        quality.aic  # noqa: B018
+def same_maps(one, other, names):
+    for name in names:
+        a, b = getattr(one, name), getattr(other, name)
+        np.testing.assert_array_equal(a.data, b.data)
+        assert a.axes_manager.as_dictionary() == b.axes_manager.as_dictionary()
+
+
+QUALITY = ("deviance", "dof", "status", "reduced_deviance", "aic", "bic")
+
+
+@pytest.mark.parametrize("ending", [".hspy", ".zspy"])
+def test_quality_and_covariance_come_back_from_files(tmp_path, ending):
+    signal = drawn((3, 4))
+    signal.data[1, 2] = 0.0
+    _, peaked = make_models(signal)
+    fit(peaked)
+    peaked.fit_quality.save(tmp_path / f"quality{ending}")
+    again = hyperspy_assb.load(tmp_path / f"quality{ending}")
+    same_maps(again, peaked.fit_quality, (*QUALITY, "p_value"))
+    assert again.summary() == peaked.fit_quality.summary()
+    assert "11 of 12 spectra were fitted" in again.summary()
+    assert again.provenance["parameters"]["components"] == ["DarkLevel", "FePO4ValenceBand"]
+    covariance = peaked.covariance()
+    covariance.save(tmp_path / f"covariance{ending}")
+    other = hyperspy_assb.load(tmp_path / f"covariance{ending}")
+    assert other.names == covariance.names
+    np.testing.assert_array_equal(other.values, covariance.values)
+    same_maps(other, covariance, ("status",))
+
+
+def test_p_values_go_where_the_fit_cannot():
+    _, peaked = make_models(drawn((3, 4)))
+    fit(peaked)
+    bare = pickle.loads(pickle.dumps(peaked.fit_quality))
+    same_maps(bare, peaked.fit_quality, QUALITY)
+    with pytest.raises(AssbRuntimeError, match="ask for p_value before pickling"):
+        bare.p_value  # noqa: B018
+    p = peaked.fit_quality.p_value.data
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(peaked.fit_quality)).p_value.data, p)
+
+
+def test_what_cannot_be_judged_is_saved_without_a_p_value(tmp_path):
+    _, peaked = make_models(drawn((3, 4)))
+    fit(peaked, loss_function="ls")
+    peaked.fit_quality.save(tmp_path / "quality.hspy")
+    again = hyperspy_assb.load(tmp_path / "quality.hspy")
+    same_maps(again, peaked.fit_quality, QUALITY)
+    assert "p value" not in again.to_dataframe()
+
+
+def test_tables_of_quality_and_covariance():
+    signal = drawn((3, 4))
+    signal.data[1, 2] = 0.0
+    _, peaked = make_models(signal)
+    fit(peaked)
+    quality, covariance = peaked.fit_quality, peaked.covariance()
+    table = quality.to_dataframe()
+    np.testing.assert_array_equal(table["p value"], quality.p_value.data.ravel())
+    assert table["status"].tolist().count("masked") == 1
+    region = np.zeros((3, 4), dtype=bool)
+    region[1] = True
+    row = quality.to_dataframe(region=region).loc["region"]
+    assert row["deviance"] == pytest.approx(np.nansum(quality.deviance.data[1]))
+    assert row["degrees of freedom"] == 3 * 98
+    assert (row["converged"], row["masked"]) == (3, 1)
+    stds = covariance.to_dataframe()["FePO4ValenceBand.intensity std"]
+    np.testing.assert_allclose(stds, peaked["FePO4ValenceBand"].intensity.map["std"].ravel())
+    np.testing.assert_array_equal(covariance.std("FePO4ValenceBand", "intensity").data.ravel(), stds)
+    mean = covariance.to_dataframe(region=region).loc["region", "FePO4ValenceBand.intensity std of the mean"]
+    # Exact: the standard error of the mean of three independent values.
+    assert mean == pytest.approx(np.sqrt(np.nansum(stds[4:8] ** 2)) / 3.0)
+    pair = ("DarkLevel", "level"), ("FePO4ValenceBand", "intensity")
+    c = covariance.values[0, 0]
+    assert covariance.correlation(*pair).data[0, 0] == pytest.approx(c[0, 1] / np.sqrt(c[0, 0] * c[1, 1]))
+    assert np.isnan(covariance.correlation(*pair).data[1, 2])
+    assert f"by {abs(covariance.median_correlation()[0, 1]):.2f}" in covariance.summary()
+    for result in (quality, covariance):
+        assert result.plot().figure is not None
+
+
+def test_a_covariance_on_disk_is_saved_whole(tmp_path):
+    _, peaked = make_models(drawn((3, 4)))
+    fit(peaked, options=FitOptions(store=tmp_path / "fit.zarr"))
+    covariance = peaked.covariance()
+    assert not isinstance(covariance.values, np.ndarray)
+    assert covariance.plot().figure is not None
+    covariance.save(tmp_path / "covariance.hspy")
+    again = hyperspy_assb.load(tmp_path / "covariance.hspy")
+    assert isinstance(again.values, np.ndarray)
+    np.testing.assert_array_equal(again.values, np.asarray(covariance.values))
 
 
 # ------------------------------------------------------------------------------------------------------ comparison
@@ -221,6 +308,27 @@ def test_the_map_of_the_comparison():
     assert low == -high
     with pytest.raises(ValueError, match='"aic" or "bic"'):
         found.plot("dic")
+
+
+def test_the_comparison_comes_back_from_a_file(tmp_path):
+    signal = drawn((4, 5), 300.0)
+    signal.data[2:] = drawn((2, 5), 0.0).data
+    signal.data[3, 4] = 0.0
+    flat, peaked = make_models(signal)
+    fit(flat)
+    fit(peaked)
+    found = compare_fits(flat, peaked)
+    found.save(tmp_path / "comparison.hspy")
+    again = hyperspy_assb.load(tmp_path / "comparison.hspy")
+    same_maps(again, found, ("delta_aic", "delta_bic", "likelihood_ratio_p_value", "status"))
+    assert np.all(again.status.data[:2] == PreferredModel.SECOND)
+    assert again.status.data[3, 4] == PreferredModel.NOT_FITTED
+    lines = again.summary().splitlines()
+    assert lines[0].startswith("Of 20 spectra, 0 ask for the first model and 10 for the second")
+    assert lines[1] == "1 were not fitted by both."
+    row = again.to_dataframe(region=again.status.data == PreferredModel.SECOND).loc["region"]
+    assert row["ΔAIC"] == pytest.approx(found.delta_aic.data[:2].sum())
+    assert row["second"] == 10
 
 
 def test_models_that_cannot_be_compared():

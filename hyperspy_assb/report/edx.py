@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -19,7 +18,7 @@ from hyperspy_assb.eds.lines.column_spectra import fit_summed_spectrum
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.plotting.eds import plot_composition, plot_phases, plot_summed_spectrum
 from hyperspy_assb.report.html import Figure, Report, Table
-from hyperspy_assb.report.output import Progress
+from hyperspy_assb.report.output import Progress, recorded_warnings
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.eds.compositions import EDSComposition, EDSPhases
 from hyperspy_assb.signals.eds.map_reading import read_map
@@ -32,7 +31,7 @@ ABOUT = (
 
 
 @dataclass(frozen=True)
-class XRayAnalysis:
+class EDXAnalysis:
     """Elements and phases of an EDX map with what is said of them.
 
     Parameters
@@ -64,15 +63,16 @@ class XRayAnalysis:
         return bool(np.any(self.phases.found.status == PhaseStatus.GOOD))
 
 
-def analyse_xrays(
+def analyse_edx(
     signal: Any,
     settings: Settings | None = None,
     *,
+    phases: Sequence[str] | None = None,
     correct_energy: bool = False,
     progress: Progress | None = None,
     files: Sequence[str | PathLike[str]] = (),
     earlier_warnings: Sequence[str] = (),
-) -> XRayAnalysis:
+) -> EDXAnalysis:
     """Quantify elements and phases, and say what was found.
 
     Parameters
@@ -81,6 +81,8 @@ def analyse_xrays(
         An EDX signal of this package, lazy or not.
     settings
         Elements, thickness, k-factors, absorption; None: as :meth:`.ASSBEDSTEMSpectrum.quantify_phases` has them.
+    phases
+        Materials that are looked for; None: those of the cell.
     correct_energy
         Whether energy axis and resolution are first corrected by the lines of the summed spectrum.
     progress
@@ -93,18 +95,19 @@ def analyse_xrays(
     settings = settings or Settings()
     report = progress or (lambda stage, done, total: None)
     report("fit", 0, 0)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with recorded_warnings() as messages:
         found = signal.correct_energy_calibration() if correct_energy else None
-        phases = signal.quantify_phases(**vars(settings))
+        quantified = signal.quantify_phases(phases, **vars(settings))
         summed = fit_summed_spectrum(read_map(signal, need_angle=False), replace(settings, absorption=False))
-    messages = [str(w.message) for w in caught if w.category is UserWarning]
-    findings = tuple(phases.summary().splitlines())
+    findings = tuple(quantified.summary().splitlines())
     if found is not None:
         findings = (*findings, *(f"Before it was corrected: {text}" for text in found.notes))
-    record = {**phases.provenance, "files": [provenance.describe_file(path) for path in files if Path(path).is_file()]}
-    return XRayAnalysis(
-        phases=phases,
+    record = {
+        **quantified.provenance,
+        "files": [provenance.describe_file(path) for path in files if Path(path).is_file()],
+    }
+    return EDXAnalysis(
+        phases=quantified,
         summed=summed,
         findings=findings,
         warnings=tuple(dict.fromkeys([*earlier_warnings, *messages])),
@@ -112,7 +115,7 @@ def analyse_xrays(
     )
 
 
-def build_xray_report(analysis: XRayAnalysis) -> Report:
+def build_xray_report(analysis: EDXAnalysis) -> Report:
     """The page of an analysis."""
     phases, record = analysis.phases, analysis.record
     shape = " × ".join(map(str, phases.shape))
@@ -138,7 +141,7 @@ def build_xray_report(analysis: XRayAnalysis) -> Report:
                 "every pixel. Grey: no value.",
             )
         ],
-        tables=[Table(phases.regions().reset_index(), "Fractions of volume, mass and area.")]
+        tables=[Table(phases.phase_fractions().reset_index(), "Fractions of volume, mass and area.")]
         if analysis.explained
         else [],
     )
@@ -155,7 +158,7 @@ def build_xray_report(analysis: XRayAnalysis) -> Report:
     return report
 
 
-def write_xrays(analysis: XRayAnalysis, folder: Path) -> Report:
+def write_edx(analysis: EDXAnalysis, folder: Path) -> Report:
     """Write an analysis to an empty folder.
 
     There will be ``report.html``, ``phases.hspy`` (everything, see :func:`hyperspy_assb.load`),
@@ -175,7 +178,7 @@ def write_xrays(analysis: XRayAnalysis, folder: Path) -> Report:
     table.to_csv(folder / "table.csv", index=False)
     analysis.composition.mean().to_csv(folder / "composition.csv")
     if analysis.explained:
-        phases.regions().to_csv(folder / "fractions.csv")
+        phases.phase_fractions().to_csv(folder / "fractions.csv")
     (folder / "maps").mkdir()
     maps = {f"volume_fraction_{name}": item for name, item in phases.volume_fraction.items()}
     maps |= {f"atomic_percent_{name}": item for name, item in analysis.composition.atomic_percent.items()}

@@ -7,10 +7,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+import hyperspy_assb
 from hyperspy_assb.components import DarkLevel, FePO4ValenceBand, LiKEdge, VolumePlasmon, ZeroLossPeak
+from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
-from hyperspy_assb.models.eels import ASSBEELSModel
-from hyperspy_assb.signals import ASSBEELSSpectrum
+from hyperspy_assb.signals import ASSBEELSSpectrum, load_spectrum_image
+from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
+from hyperspy_assb.simulation import micro_battery
 
 ENERGY = -10.0 + 0.25 * np.arange(400)
 
@@ -252,5 +255,26 @@ def test_t_over_lambda_of_known_columns(model):
     theta = np.repeat(truth(components())[np.newaxis], 6, axis=0)
     theta[:, 7] = np.linspace(0.2, 0.7, 6)
     known = SpectrumModel([c.term for c in components()], ENERGY).scattering_probability(theta).reshape(2, 3)
-    # Known truth: 5e4 electrons in the zero loss give it to half a per cent.
+    # Known truth: 5e4 electrons in the zero-loss peak give it to half a per cent.
     np.testing.assert_allclose(model.t_over_lambda(), known, atol=0.02)
+
+
+def test_the_noise_that_a_model_finds_is_its_own(tmp_path):
+    """The signal stays as it is; the detector goes where the model goes."""
+    signal = micro_battery(shape=(2, 3), seed=1, signal_type="EELS_ASSB").eels_before
+    before = signal.metadata.as_dictionary()
+    model = signal.create_low_loss_model(["Li", "Fe"])
+    assert signal.metadata.as_dictionary() == before
+    assert model.detector.gain == pytest.approx(1.0, abs=0.1)
+    model.multifit(show_progressbar=False)
+    assert model.fit_quality.found.detector == model.detector
+    assert signal.metadata.as_dictionary() == before
+    assert model.inav[0, 0].detector == model.detector
+    model.store("fit")
+    signal.save(tmp_path / "map.hspy")
+    again = load_spectrum_image(tmp_path / "map.hspy").models.restore("fit")
+    assert again.detector == model.detector
+    again.detector = None
+    assert hyperspy_assb.predict_precision(again, 1e5).detector == Detector()
+    again.detector = Detector(2.0, 3.0)
+    assert hyperspy_assb.predict_precision(again, 1e5).detector == Detector(2.0, 3.0)

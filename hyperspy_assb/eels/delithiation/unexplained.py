@@ -1,0 +1,279 @@
+"""What the phases of a standard leave unexplained: in a pixel, and over a map.
+
+The linear parameters of the joint fit take one step from the fit as a column of the phases. If the phases are all that
+there is, this step is noise. A smooth misfit that drowns among a thousand channels stands out among twenty parameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, stats
+
+from hyperspy_assb.eels.delithiation.standard import Standard
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.reference import Material
+from hyperspy_assb.reference.materials import materials
+
+ALPHA = 1e-3
+"""p value below which a pixel is not explained."""
+ALPHA_OF_DIRECTION = 0.03
+"""The same where the map is known to hold what was not named: then it is the pixels without it that are sought."""
+CLEAR = 1.3
+"""Times the largest eigenvalue that noise alone has (Marchenko and Pastur, Math. USSR-Sb. 1, 457 (1967)), from which a
+direction of the residuals counts: noise of 200 pixels and 16 directions leaves it by 1.1 once in a thousand maps."""
+MOST_DIRECTIONS = 3
+FEWEST = 20
+"""Pixels without which nothing is said of a map."""
+EVIDENCE = 3.0
+"""Logarithm of the odds within which other materials are named beside the likeliest."""
+MOST_CANDIDATES = 3
+LIKELY_ROLES, LIKELY = ("electrolyte", "additive"), 4.0
+"""Roles of what lies beside an electrode, and the logarithm of the odds by which it is expected before others."""
+GUESS_OF_VALENCE, GUESS_OF_EDGES = (0.35, 0.05), (0.2, 0.02)
+"""Relative uncertainty of what a material is guessed to add to the parameters, and one of the largest of its kind."""
+GUESS_OF_DIRECTION = 0.05
+"""Uncertainty of the direction itself."""
+VALENCE_END = 45.0
+"""eV, up to which the spectrum of a material is that of its valence electrons."""
+NOISIER = 1.2
+"""Noise over that expected, from which it counts: 100 pixels tell it to a twentieth."""
+THIN = 0.05
+"""t/lambda below which a pixel tells nothing of misfit."""
+_CLIP = 4.0
+"""Times the median, at which a pixel's sum of squares is clipped: no single one decides over the map."""
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """What the linear parameters of the joint fit have beyond a column of the phases, in S pixels.
+
+    Parameters
+    ----------
+    values
+        Shape (S, K); NaN where there is none.
+    covariance
+        Of the values, noise of the references included, shape (S, K, K).
+    t_over_lambda
+        Shape (S,).
+    """
+
+    values: FloatArray
+    covariance: FloatArray
+    t_over_lambda: FloatArray
+
+    def whiten(self, misfit: FloatArray) -> FloatArray:
+        """Residuals of unit covariance, shape (S, K), if the phases are all that there is; NaN where there is none.
+
+        Parameters
+        ----------
+        misfit
+            Covariance at t/lambda = 1 beyond noise, shape (K, K); see :func:`measure_misfit`.
+        """
+        known = np.isfinite(self.values).all(axis=1) & np.isfinite(self.covariance).all(axis=(1, 2))
+        out = np.full(self.values.shape, np.nan)
+        square = self.t_over_lambda[known, np.newaxis, np.newaxis] ** 2
+        root = np.linalg.cholesky(self.covariance[known] + square * misfit)
+        out[known] = np.linalg.solve(root, self.values[known, :, np.newaxis])[..., 0]
+        return out
+
+
+@dataclass(frozen=True)
+class Unnamed:
+    """What a map holds beside the phases that were named.
+
+    Parameters
+    ----------
+    directions
+        Of the whitened residuals, orthonormal, shape (Q, K); none where the phases explain the map.
+    strength
+        Mean square of the residuals along them, over that of noise, shape (Q,).
+    candidates
+        Materials of the table that would leave such residuals, the likeliest first.
+    """
+
+    directions: FloatArray
+    strength: FloatArray
+    candidates: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return len(self.directions) > 0
+
+
+def freedom(standard: Standard) -> int:
+    """Directions that residuals have: the phases themselves leave nothing."""
+    return max(len(standard.names) - len(standard.spectra.phases), 1)
+
+
+def measure_misfit(pure: Residuals, degrees: int) -> tuple[float, FloatArray]:
+    """What residuals of pure pixels scatter beyond the noise that was expected.
+
+    Parameters
+    ----------
+    pure
+        Residuals of pixels of one phase each.
+    degrees
+        Directions that they have.
+
+    Returns
+    -------
+    noise_scale, misfit
+        Variance over that expected, alike in all directions, as neighbouring channels with a common noise make it, at
+        least 1; and a covariance at t/lambda = 1 beyond it, shape (K, K), of directions that noise cannot make.
+    """
+    nothing = np.zeros(pure.covariance.shape[1:])
+    white = pure.whiten(nothing)
+    rows = np.flatnonzero(np.isfinite(white).all(axis=1) & (pure.t_over_lambda > THIN))
+    if rows.size < FEWEST:
+        return 1.0, nothing
+    white = white[rows]
+    clipped = _clipped(white)
+    values, vectors = np.linalg.eigh(clipped.T @ clipped / rows.size)
+    scale = float(np.median(values[-degrees:]))
+    scale = scale if scale > NOISIER else 1.0
+    misfit = nothing
+    for direction in vectors[:, values > scale * CLEAR * _edge(degrees, rows.size)].T:
+        root = np.linalg.cholesky(pure.covariance[rows])
+        physical = root @ direction
+        physical = np.mean(physical / np.linalg.norm(physical, axis=1, keepdims=True), axis=0)
+        # By least squares of the squares: misfit grows with thickness, noise less.
+        expected = pure.t_over_lambda[rows] ** 2 * (np.linalg.solve(root, physical) @ direction) ** 2
+        size = np.sum(((white @ direction) ** 2 - scale) * expected) / np.sum(expected**2)
+        misfit = misfit + max(float(size), 0.0) * np.outer(physical, physical)
+    return scale, misfit
+
+
+def find_unnamed(standard: Standard, sample: Residuals) -> Unnamed:
+    """Directions in which the residuals of a map lie that the phases and noise do not make.
+
+    Parameters
+    ----------
+    standard
+        What is known of the phases.
+    sample
+        Residuals of pixels from all over the map.
+    """
+    degrees, white = freedom(standard), sample.whiten(standard.residual_misfit)
+    white = _clipped(white[np.isfinite(white).all(axis=1)])
+    if len(white) < FEWEST:
+        return Unnamed(np.zeros((0, white.shape[1])), np.zeros(0))
+    values, vectors = np.linalg.eigh(white.T @ white / len(white))
+    count = min(int(np.sum(values > CLEAR * _edge(degrees, len(white)))), MOST_DIRECTIONS)
+    directions = vectors[:, ::-1][:, :count].T
+    # Of a phase there is some or nothing: residuals lie on one side.
+    side = np.sign(np.median(white @ directions.T, axis=0))
+    directions = directions * np.where(side == 0.0, 1.0, side)[:, np.newaxis]
+    found = Unnamed(directions, values[::-1][:count])
+    return Unnamed(directions, found.strength, _candidates(standard, sample, directions[0])) if found else found
+
+
+def judge_explanation(
+    standard: Standard, residuals: Residuals, unnamed: Unnamed | None
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Whether the phases explain each pixel.
+
+    Parameters
+    ----------
+    standard
+        What is known of the phases.
+    residuals
+        Of S pixels.
+    unnamed
+        What the map holds beside the phases; None: not looked for.
+
+    Returns
+    -------
+    p_value, unexplained
+        Probability of residuals at least this large if the phases are all that there is (Hotelling, Ann. Math. Stat. 2,
+        360 (1931), with a covariance that is known), and whether the pixel is not explained, shape (S,) each; NaN and
+        False where nothing is known.
+    """
+    white = residuals.whiten(standard.residual_misfit)
+    p_value = stats.chi2.sf(np.sum(white**2, axis=1), freedom(standard))
+    with np.errstate(invalid="ignore"):
+        unexplained = p_value < ALPHA
+        if unnamed:
+            along = np.sum((white @ unnamed.directions.T) ** 2, axis=1)
+            unexplained |= stats.chi2.sf(along, len(unnamed.directions)) < ALPHA_OF_DIRECTION
+    return p_value, unexplained
+
+
+def _edge(degrees: int, count: int) -> float:
+    """Largest eigenvalue of the covariance of as many spectra of noise."""
+    return float((1.0 + np.sqrt(degrees / count)) ** 2)
+
+
+def _clipped(white: FloatArray) -> FloatArray:
+    size = np.sum(white**2, axis=1, keepdims=True)
+    most = _CLIP * max(float(np.median(size)), 1e-300) if len(size) else 1.0
+    return white * np.sqrt(np.minimum(1.0, most / np.maximum(size, 1e-300)))
+
+
+def _candidates(standard: Standard, sample: Residuals, direction: FloatArray) -> tuple[str, ...]:
+    """Materials of the table that are likely to leave residuals along a direction, the likeliest first.
+
+    By the evidence of a guess of each spectrum and its uncertainty; none where many are as likely.
+    """
+    known = np.isfinite(sample.covariance).all(axis=(1, 2)) & np.isfinite(sample.t_over_lambda)
+    thickness = float(np.median(sample.t_over_lambda[known]))
+    root = np.linalg.cholesky(np.mean(sample.covariance[known], axis=0) + thickness**2 * standard.residual_misfit)
+    phases = standard.calibration.per_thickness(np.array([thickness]))[0]
+    inside = np.linalg.qr(np.linalg.solve(root, phases.T))[0]
+    # From parameters to what the phases cannot imitate of them.
+    left = (np.eye(len(root)) - inside @ inside.T) @ np.linalg.inv(root)
+    edges, evidence = _edges(standard), {}
+    for name, material in materials.items():
+        guess = _expected_parameters(standard, material, thickness)
+        if name in standard.spectra.phases or not guess.any():
+            continue
+        error = np.zeros_like(guess)
+        for kind, (own, largest) in ((edges, GUESS_OF_EDGES), (~edges, GUESS_OF_VALENCE)):
+            error[kind] = own * np.abs(guess[kind]) + largest * np.max(np.abs([guess, phases[0]]), axis=0)[kind].max()
+        mean, spread = left @ guess, (left * error**2) @ left.T
+        best = -np.inf
+        for amount in np.geomspace(3e-3, 3.0, 40) / np.linalg.norm(mean):
+            covariance = amount**2 * spread + GUESS_OF_DIRECTION**2 * np.eye(len(root))
+            away = direction - amount * mean
+            best = max(best, -0.5 * (away @ np.linalg.solve(covariance, away) + np.linalg.slogdet(covariance)[1]))
+        evidence[name] = best + LIKELY * (material.role in LIKELY_ROLES)
+    order = sorted(evidence, key=lambda name: -evidence[name])
+    near = tuple(name for name in order if evidence[name] > evidence[order[0]] - EVIDENCE)
+    return near if len(near) <= MOST_CANDIDATES else ()
+
+
+def _edges(standard: Standard) -> NDArray[np.bool_]:
+    """Which parameters of the joint fit are edges, shape (K,)."""
+    return np.array(["_" in name for name in standard.names])
+
+
+def _expected_parameters(standard: Standard, material: Material, thickness: float) -> FloatArray:
+    """Linear parameters of the joint fit that a material would have per t/lambda, shape (K,): a rough guess.
+
+    Its valence electrons scatter as those of the lithiated end member, on an energy scale that is stretched by the
+    ratio of the free-electron plasmon energies; its edges are those of the end members, atom for atom.
+    """
+    size = standard.fitted_channels
+    host = materials[standard.electrode.lithiated]
+    loss = standard.dispersion * np.arange(size)
+    distribution = standard.spectra.distribution(size, thickness)
+    try:
+        stretch = material.free_electron_plasmon_energy / host.free_electron_plasmon_energy
+    except ValueError:  # neither density nor cell is known
+        return np.zeros(len(standard.names))
+    guess = np.interp(loss / stretch, loss, distribution[0]) / stretch
+    columns = fft.irfft(standard.columns, standard.spectra.length)[:, :size]
+    edges = _edges(standard)
+    below = loss < VALENCE_END
+    out = np.zeros(len(standard.names))
+    out[~edges] = np.linalg.lstsq(columns[~edges][:, below].T, guess[below], rcond=None)[0]
+    for k in np.flatnonzero(edges):
+        symbol = standard.names[k].split("_")[0]
+        for phase, slope in zip(standard.calibration.phases, standard.calibration.slope, strict=True):
+            own = materials.get(phase)
+            if own is not None and (atoms := own.composition.get(symbol, 0.0)):
+                share = material.composition.get(symbol, 0.0) / material.valence_electrons
+                out[k] = slope[k] / (atoms / own.valence_electrons) * share
+                break
+    return out

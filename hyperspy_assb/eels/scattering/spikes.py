@@ -1,0 +1,88 @@
+"""Channels that X-rays or defects of the camera have struck."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter1d, median_filter, minimum_filter1d
+
+from hyperspy_assb.fitting.solver.spectra_fit import Detector
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+HALF_WINDOW = 5
+"""Channels to each side that tell what is expected: twice as wide as a hit with the charge that it spills."""
+JITTER = 5
+"""Channels by which spectra may be shifted against each other."""
+NEAR_ZERO_LOSS = 3.0
+"""Widths of the zero-loss peak about it in which nothing is sought: it is as narrow as a hit."""
+SIGNIFICANT = 7.0
+"""Standard errors above what is expected: once in a map of 1e9 channels by chance."""
+LEAST_EXCESS = 0.08
+"""Of what is expected; below, shapes that differ from pixel to pixel look alike, and a hit does little."""
+
+
+def contrast(counts: FloatArray, detector: Detector) -> FloatArray:
+    """How far each channel usually stands out from its neighbours, in spectra of one phase.
+
+    Parameters
+    ----------
+    counts
+        As recorded, shape (S, E).
+    detector
+        Gain and read noise.
+
+    Returns
+    -------
+    contrast
+        Over the median of its neighbours, at least 1, shape (E,).
+    """
+    return np.maximum(np.median(counts / _floor(counts, detector), axis=0), 1.0)
+
+
+def fill_spikes(
+    counts: NDArray[np.generic], usual: FloatArray, fwhm: float, detector: Detector
+) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+    """Spectra whose spikes are filled with what their neighbours have, and which spectra had any.
+
+    Parameters
+    ----------
+    counts
+        As recorded, shape (S, E). They are not changed.
+    usual
+        How far channels stand out that are not struck; see :func:`contrast`, shape (E,).
+    fwhm
+        Of the zero-loss peak, in channels.
+    detector
+        Gain and read noise.
+
+    Returns
+    -------
+    filled, struck
+        Shapes (S, E) and (S,); the counts themselves where there is no spike. Filled channels carry no noise: a few of
+        a thousand, which the errors do not feel.
+    """
+    own = np.asarray(counts, dtype=float)
+    finite = np.where(np.isfinite(own), own, 0.0)
+    if not len(own) or own.shape[1] < 4 * HALF_WINDOW:
+        return counts, np.zeros(len(own), dtype=bool)
+    expected = _floor(finite, detector) * maximum_filter1d(usual, 2 * JITTER + 1)
+    error = np.sqrt(detector.gain * expected + detector.read_noise**2)
+    spikes = finite - expected > np.maximum(SIGNIFICANT * error, LEAST_EXCESS * expected)
+    # The zero loss is wider than a hit, and so survives the minimum of its neighbours.
+    peak = np.argmax(minimum_filter1d(finite, HALF_WINDOW, axis=1), axis=1)
+    channel = np.arange(own.shape[1])
+    spikes &= np.abs(channel - peak[:, np.newaxis]) > NEAR_ZERO_LOSS * fwhm + JITTER
+    struck = spikes.any(axis=1)
+    if not struck.any():
+        return counts, struck
+    filled = own.copy()
+    for row in np.flatnonzero(struck):
+        # The charge of a hit spills into its neighbours.
+        near = spikes[row] | np.roll(spikes[row], 1) | np.roll(spikes[row], -1)
+        filled[row, near] = np.interp(channel[near], channel[~near], finite[row, ~near])
+    return filled, struck
+
+
+def _floor(counts: FloatArray, detector: Detector) -> FloatArray:
+    """Medians of the neighbours, at least one electron."""
+    return np.maximum(median_filter(counts, size=(1, 2 * HALF_WINDOW + 1), mode="nearest"), max(detector.gain, 1e-300))
