@@ -100,7 +100,29 @@ class CrystalPhase:
     def of_structure(
         cls, name: str, space_group: int, structure: Structure, source: str = "", caveat: str = ""
     ) -> CrystalPhase:
-        """A phase from a structure of diffpy, in the standard setting of the space group; the rest as for the class."""
+        """Make a phase from a structure of diffpy.
+
+        Parameters
+        ----------
+        name, space_group
+            As for the class.
+        structure
+            In the standard setting of the space group.
+        source, caveat
+            As for the class.
+
+        Returns
+        -------
+        CrystalPhase
+            With all atoms of the structure.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.acom import CrystalPhase, load_phase
+        >>> phase = load_phase("lfp")
+        >>> CrystalPhase.of_structure("triphylite", 62, phase.structure).cell == phase.cell
+        True
+        """
         atoms = (AtomSite(str(a.element), *map(float, (*a.xyz, a.occupancy, a.Uisoequiv))) for a in structure)
         cell = tuple(float(value) for value in structure.lattice.abcABG())
         return cls(name, int(space_group), cell, tuple(atoms), source, caveat)

@@ -58,7 +58,7 @@ def bank_of_scan(
         beam_energy=known_energy(scan.beam_energy, scan.title),
         precession_angle=angle,
         max_radius=float(min(round(reach, 2), LARGEST_RADIUS)),
-        progress=lambda name, done, total: report("templates", done, total),
+        report=lambda name, done, total: report("templates", done, total),
     )
     return bank, notes
 

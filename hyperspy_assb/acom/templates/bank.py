@@ -143,6 +143,8 @@ class TemplateBank:
     >>> bank = simulate_bank("lfp", resolution=5.0, max_radius=0.8)
     >>> bank.radius.shape == bank.azimuth.shape == (len(bank), bank.radius.shape[1])
     True
+    >>> bank.mirrored_orientations.shape == bank.orientations.shape
+    True
     """
 
     phases: tuple[CrystalPhase, ...]
@@ -183,7 +185,17 @@ class TemplateBank:
         return mirror(self.orientations)
 
     def select(self, name: str) -> TemplateBank:
-        """The templates of one phase.
+        """Take the templates of one phase.
+
+        Parameters
+        ----------
+        name
+            Of the phase.
+
+        Returns
+        -------
+        TemplateBank
+            Of that phase alone.
 
         Raises
         ------
@@ -246,7 +258,7 @@ class TemplateBank:
 
     @classmethod
     def load(cls, path: str | Path) -> TemplateBank:
-        """Read what :meth:`save` wrote; an example is there.
+        """Read what :meth:`save` wrote.
 
         Parameters
         ----------
@@ -264,6 +276,15 @@ class TemplateBank:
             If there is no such file.
         ValueError
             If it is not such a file, or a damaged one.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from hyperspy_assb.acom import TemplateBank, simulate_bank
+        >>> path = simulate_bank("lfp", resolution=5.0, max_radius=0.8).save(Path(tempfile.mkdtemp()) / "lfp.npz")
+        >>> TemplateBank.load(path).phases[0].name
+        'LiFePO4'
         """
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -305,7 +326,7 @@ def simulate_bank(
     max_radius: float = 1.5,
     options: BankOptions | None = None,
     cache: bool = True,
-    progress: Callable[[str, int, int], None] | None = None,
+    report: Callable[[str, int, int], None] | None = None,
 ) -> TemplateBank:
     """Simulate the patterns of phases in all orientations.
 
@@ -327,7 +348,7 @@ def simulate_bank(
     cache
         Whether to keep the bank on disk (in the directory of ``HYPERSPY_ASSB_CACHE_DIR``, or the user's for caches)
         and to take it from there. Files are found by a hash of everything that the bank depends on.
-    progress
+    report
         Called with the name of a phase, how many are done and how many there are, before each phase and at the end.
 
     Returns
@@ -373,11 +394,11 @@ def simulate_bank(
     )
     parts = []
     for i, phase in enumerate(loaded):
-        if progress is not None:
-            progress(phase.name, i, len(loaded))
+        if report is not None:
+            report(phase.name, i, len(loaded))
         parts.append(_of_phase(phase, diffraction, resolution, options, cache=cache))
-    if progress is not None:
-        progress("", len(loaded), len(loaded))
+    if report is not None:
+        report("", len(loaded), len(loaded))
     return _joined(parts)
 
 

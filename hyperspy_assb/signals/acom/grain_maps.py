@@ -127,6 +127,19 @@ class GrainMaps(Result):
         -------
         float
             An oblique straight line is overestimated by up to the square root of two.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.acom import simulate_bank
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
+        >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
+        >>> g = r.grain_boundaries()
+        >>> g.length("GRAIN") >= 0.0
+        True
+        >>> g.lengths_in_words()
+        'Boundaries: ... nm between grains of one phase, ... nm between phases.'
         """
         return self.boundaries.length(BoundaryKind[kind] if isinstance(kind, str) else kind, self.pixel_size)
 

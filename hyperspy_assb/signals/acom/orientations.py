@@ -63,6 +63,17 @@ class OrientationMaps(ScanMaps):
     'nm'
     >>> r.to_dataframe().columns[:6].tolist()
     ['y index', 'y (nm)', 'x index', 'x (nm)', 'phase', 'class']
+    >>> maps = r.class_map, r.status, r.amorphous, r.reliability, r.phase_reliability, r.crystalline_score
+    >>> {m.data.shape for m in maps}
+    {(4, 4)}
+    >>> list(r.posterior) == [phase.name for phase in r.phases]
+    True
+    >>> list(r.ring_amounts) == list(r.amorphous_share) == list(r.amorphous_share_std)
+    True
+    >>> r.virtual_bright_field.metadata.Signal.quantity
+    'Virtual bright field (counts)'
+    >>> r.summary().startswith("Area: ")
+    True
     """
 
     statuses: ClassVar[type[IntEnum] | None] = PatternStatus
@@ -274,6 +285,16 @@ class OrientationMaps(ScanMaps):
         ------
         ValueError
             If no pixel of the region has an answer.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.acom import simulate_bank
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
+        >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
+        >>> r.area_fractions().names[:2]
+        ('LiFePO4', 'FePO4')
         """
         mask = None if region is None else region_mask(self.status, region).reshape(self.found.phase.shape)
         return area_fractions(self.classes, posterior=self.found.posterior, region=mask, options=options)
@@ -376,7 +397,7 @@ class OrientationMaps(ScanMaps):
         after
             The later state.
         shift, couple, options
-            As for :func:`hyperspy_assb.compare_phases`, which has an example.
+            As for :func:`hyperspy_assb.compare_phases`.
 
         Returns
         -------
@@ -387,6 +408,16 @@ class OrientationMaps(ScanMaps):
         ------
         ValueError
             If pixel sizes differ, or the scans have too little in common.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.acom import simulate_bank
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
+        >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
+        >>> r.compare_phases(r, shift=(0, 0)).summary()
+        '0.0 % of the area went from LiFePO4 to FePO4, 0.0 % became amorphous.'
         """
         return compare_phases(self, after, shift=shift, couple=couple, options=options)
 
@@ -443,6 +474,16 @@ class OrientationMaps(ScanMaps):
         -------
         numpy.ndarray
             The nine matplotlib axes of the maps, shape (3, 3).
+
+        Examples
+        --------
+        >>> from hyperspy_assb.acom import simulate_bank
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
+        >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
+        >>> r.plot().shape
+        (3, 3)
         """
         from hyperspy_assb.plotting.acom import plot_orientations
 

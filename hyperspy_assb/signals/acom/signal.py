@@ -275,7 +275,15 @@ class ACOMPatterns(Signal2D):
 
 
 class LazyACOMPatterns(ACOMPatterns, LazySignal2D):
-    """Diffraction patterns that stay on disk until they are needed."""
+    """Diffraction patterns that stay on disk until they are needed.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> patterns = micro_battery(shape=(2, 3), seed=6).patterns_after
+    >>> patterns.as_lazy()
+    <LazyACOMPatterns, title: ..., dimensions: (3, 2|128, 128)>
+    """
 
 
 def load_patterns(path: str | PathLike[str], *, lazy: bool = False, reader: str | None = None) -> ACOMPatterns:

@@ -399,7 +399,7 @@ def test_errors_of_phases():
 
 def test_progress():
     said = []
-    simulate_bank(["lfp", "fp"], resolution=10.0, cache=False, progress=lambda *a: said.append(a))
+    simulate_bank(["lfp", "fp"], resolution=10.0, cache=False, report=lambda *a: said.append(a))
     assert said == [("LiFePO4", 0, 2), ("FePO4", 1, 2), ("", 2, 2)]
 
 
