@@ -22,7 +22,7 @@ from hyperspy_assb.acom.crystals.disorientation import disorientation, symmetry_
 from hyperspy_assb.acom.crystals.frames import upper
 from hyperspy_assb.acom.patterns.preparation import remove_background
 from hyperspy_assb.simulation import DiffractionConditions
-from hyperspy_assb.simulation.acom.patterns import simulate_patterns
+from hyperspy_assb.simulation.acom.patterns import PatternOptions, simulate_patterns
 from hyperspy_assb.simulation.acom.scan import patterns_to_signal
 
 NAMES = ("LiFePO4", "FePO4")
@@ -253,7 +253,7 @@ class Scene:
             self.conditions,
             np.random.default_rng(self.seed + 1),
             phase=self.phase,
-            **({} if shift is None else {"shift": shift}),
+            options=PatternOptions(shift=shift),
         )
         return np.asarray(found).reshape(*self.shape, FRAME, FRAME).astype(np.uint16)
 

@@ -1,8 +1,10 @@
 from . import acom, components, errors, models, plotting, provenance, reference, signals, simulation
+from .batching.batch import batch
 from .models.lmfit_bridge import to_lmfit
 from .reference.materials import add_materials, electrodes, materials
 from .signals.acom.phase_comparison import compare_phases
 from .signals.acom.signal import load_patterns
+from .signals.echem.signal import load_voltammogram
 from .signals.eds.signal import load_eds_spectrum_image
 from .signals.eels.signal import load_spectrum_image
 from .signals.fits.fit_comparison import compare_fits
@@ -10,6 +12,7 @@ from .signals.fits.multifit import multifit
 from .signals.fits.precision import predict_precision
 from .signals.fits.residuals import plot_residuals
 from .signals.result import load
+from .signals.series.signal import load_series
 
 __version__: str
 
@@ -17,6 +20,7 @@ __all__ = [
     "__version__",
     "acom",
     "add_materials",
+    "batch",
     "compare_fits",
     "compare_phases",
     "components",
@@ -25,7 +29,9 @@ __all__ = [
     "load",
     "load_eds_spectrum_image",
     "load_patterns",
+    "load_series",
     "load_spectrum_image",
+    "load_voltammogram",
     "materials",
     "models",
     "multifit",

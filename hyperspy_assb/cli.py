@@ -5,22 +5,31 @@ Only the standard library, typer and rich are imported here: the help must not w
 
 from __future__ import annotations
 
+import logging
+import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from hyperspy_assb import __version__
-from hyperspy_assb.errors import AssbFileNotFoundError
-from hyperspy_assb.report.output import OutputError, check_target, recorded_warnings, whole_folder
-from hyperspy_assb.report.recipe import Recipe, UsageError, parse_elements, parse_phases, read_recipe
+from hyperspy_assb.batching.batch import batch, run_steps, with_materials
+from hyperspy_assb.batching.options import RecipeError
+from hyperspy_assb.batching.running import Redo
+from hyperspy_assb.batching.schedulers import run_here
+from hyperspy_assb.batching.steps import Outcome, Step, StepStatus
+from hyperspy_assb.errors import AssbError
+from hyperspy_assb.report.output import OutputError, whole_folder
+from hyperspy_assb.report.recipe import Recipe, UsageError, is_box, parse_elements, parse_phases, read_recipe
 
 
 class _OneLineErrors(typer.core.TyperGroup):
@@ -68,7 +77,9 @@ assb fit edx.emd --out edx --thickness 100
 
 assb compare before.dm4 after.dm4 --out comparison
 
-assb index scan.blo --phases lfp,fp,lagp --out maps""",
+assb index scan.blo --phases lfp,fp,lagp --out maps
+
+assb batch night.toml --out results --jobs 4""",
 )
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the result; written whole or not at all.")]
@@ -92,8 +103,16 @@ def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
     ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Say what is done, and show where an error arose; before the command."),
+    ] = False,
 ) -> None:
     """EELS, EDX and 4D-STEM of all-solid-state batteries."""
+    if verbose:
+        console = Console(stderr=True)
+        handler = RichHandler(console=console, show_path=False, markup=False)
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", handlers=[handler])
 
 
 @app.command(epilog="[bold]Example[/bold]: assb demo --out demo --shape 32x32 --dose 3e5")
@@ -201,34 +220,21 @@ def fit(
         raise typer.BadParameter(str(error)) from None
     with _one_line_failure():
         _add_materials(materials)
-        for target in targets.values():
-            check_target(target, force=force, inputs=files)
-    failed = False
-    for file, target in targets.items():
-        try:
-            with _one_line_failure():
-                _fit_one(file, target, plan, force=force, inputs=files)
-        except typer.Exit:
-            failed = True
-    if failed:
-        raise typer.Exit(1)
+    chosen, reads = _fit_options(plan)
+    _run([Step(f.name, "fit", (f,), target, chosen, reads) for f, target in targets.items()], out, force=force)
 
 
-def _fit_one(file: Path, target: Path, plan: Recipe, *, force: bool, inputs: list[Path]) -> None:
-    """Fit one file and write its result."""
-    with _progress(file.name) as stage, whole_folder(target, force=force, inputs=inputs) as folder:
-        stage("read", 0, 0)
-        if not file.exists():  # before the imports, which take seconds
-            raise AssbFileNotFoundError(f"There is no file {file}.")
-        with _quiet_imports():
-            from hyperspy_assb.report.fits import fit_edx, fit_low_loss
-            from hyperspy_assb.signals.loading import load_spectra
-        with recorded_warnings() as read:
-            signal = load_spectra(file)
-        steps = fit_edx if signal.metadata.Signal.signal_type == "EDS_TEM_ASSB" else fit_low_loss
-        analysis = steps(signal, plan, folder, stage, files=[file], earlier_warnings=read)
-        stage("write", 1, 1)
-    _finish(target, analysis.findings, analysis.warnings)
+def _fit_options(plan: Recipe) -> tuple[dict[str, Any], dict[str, Path]]:
+    """What differs from the defaults, and the files that it names, by their names."""
+    chosen = {key: value for key, value in vars(plan).items() if value != getattr(Recipe(), key)}
+    reads = {Path(entry).name: Path(entry) for entry in plan.references if not is_box(entry)}
+    if plan.references:
+        chosen["references"] = [Path(entry).name if Path(entry).name in reads else entry for entry in plan.references]
+    if plan.k_factors is not None:
+        reads[Path(plan.k_factors).name] = Path(plan.k_factors)
+        chosen["k_factors"] = Path(plan.k_factors).name
+    lists = {name: list(chosen[name]) for name in ("elements", "phases") if name in chosen}
+    return {**chosen, **lists}, reads
 
 
 @app.command(
@@ -261,25 +267,41 @@ def compare(
         raise typer.BadParameter(f"{zero_loss!r} is neither common nor each.", param_hint="--zero-loss")
     if normalisation not in ("log_ratio", "area", "none"):
         raise typer.BadParameter(f"{normalisation!r} is none of log_ratio, area, none.", param_hint="--normalisation")
-    potentials = None if bias is None else _parse_numbers(bias, len(files))
-    limits = None if region is None else _parse_limits(region)
-    with _one_line_failure(), _progress() as stage, whole_folder(out, force=force, inputs=files) as folder:
-        for file in files:
-            if not file.exists():  # before the imports, which take seconds
-                raise AssbFileNotFoundError(f"There is no file {file}.")
-        stage("read", 0, len(files))
+    options = {"zero_loss": zero_loss, "normalisation": normalisation, "permutations": permutations}
+    if region is not None:
+        options["region"] = _parse_limits(region)
+    if bias is not None:
+        options["bias"] = _parse_numbers(bias, len(files))
+    _run([Step("compare", "compare", tuple(files), out, options)], out, force=force)
+
+
+@app.command(
+    epilog="""[bold]Examples[/bold]
+
+assb series movie.emd --log cv.mpt --out series
+
+assb series stack.tif --interval 2.5 --out series --film"""
+)
+def series(
+    file: Annotated[Path, typer.Argument(help="Series of STEM images: frames against time.")],
+    out: Out,
+    log: Annotated[Path | None, typer.Option(help="Log of the potentiostat or biasing holder.")] = None,
+    offset: Annotated[
+        str,
+        typer.Option(help="Time of the log in s when the series begins; stamps: from both files; steps: of the beam."),
+    ] = "stamps",
+    interval: Annotated[float | None, typer.Option(help="s between frames, where the file does not say.")] = None,
+    film: Annotated[bool, typer.Option(help="Write an annotated film (needs the extra series).")] = False,
+    force: Force = False,
+) -> None:
+    """Measure drift, boundaries and cracks in a series of images, against time and potential."""
+    with _one_line_failure(), _progress() as stage, whole_folder(out, force=force, inputs=[file]) as folder:
         with _quiet_imports():
-            from hyperspy_assb.eels.comparison.options import ComparisonOptions
-            from hyperspy_assb.report.comparison import compare_signals, read_states, write_comparison
-        signals, regions, messages = read_states(files, limits)
-        stage("compare", 0, 0)
-        options = ComparisonOptions(normalisation=normalisation, permutations=permutations)
-        result, found = compare_signals(signals, region=regions, bias=potentials, zero_loss=zero_loss, options=options)
-        messages = (*messages, *found)
-        stage("write", 0, 0)
-        write_comparison(result, folder, messages, files)
-        stage("write", 1, 1)
-    _finish(out, result.summary().splitlines(), [m for m in messages if m not in result.notes])
+            from hyperspy_assb.report.series import analyse_series
+        findings, messages = analyse_series(
+            file, folder, log=log, offset=offset, interval=interval, film=film, stage=stage
+        )
+    _finish(out, findings, messages)
 
 
 @app.command(
@@ -298,7 +320,7 @@ Phases are materials that have a crystal structure ([bold]lfp, fp, lagp, lvp[/bo
 memory."""
 )
 def index(
-    file: Annotated[Path, typer.Argument(help="4D-STEM scan in any format that HyperSpy reads.")],
+    files: Annotated[list[Path], typer.Argument(help="4D-STEM scans in any format that HyperSpy reads.")],
     phases: Annotated[str, typer.Option(help="Phases that are offered, as lfp,fp,lagp, or paths of CIFs.")],
     out: Out,
     materials: Materials = None,
@@ -323,34 +345,93 @@ def index(
         if numbers is None:
             raise typer.BadParameter(f"{centre!r} is not column,row, as 128,130.", param_hint="--centre")
         place = (float(numbers[1]), float(numbers[2]))
-    settings = {
+    given = {
         "scale": scale,
         "centre": place,
         "scan_rotation": scan_rotation,
         "beam_energy": beam_energy,
         "precession_angle": precession_angle,
+        "calibrate": calibrate,
+        "refine": refine,
     }
-    with _one_line_failure(), _progress(file.name) as stage, whole_folder(out, force=force, inputs=[file]) as folder:
-        stage("read", 0, 0)
+    reads = {Path(name).name: Path(name) for name in names if name.lower().endswith(".cif")}
+    offered = [Path(name).name if Path(name).name in reads else name for name in names]
+    if len(set(offered)) < len(offered):
+        raise typer.BadParameter("two phases have one name.", param_hint="--phases")
+    options = {"phases": offered, **{name: value for name, value in given.items() if value is not None}}
+    try:
+        targets = _targets(files, out)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from None
+    with _one_line_failure():
         _add_materials(materials)
-        if not file.exists():  # before the imports, which take seconds
-            raise AssbFileNotFoundError(f"There is no file {file}.")
-        with _quiet_imports():
-            from hyperspy_assb.report.orientations import analyse_orientations, read_patterns, write_orientations
-        signal, messages = read_patterns(file, settings=settings)
-        analysis = analyse_orientations(
-            signal,
-            names,
-            calibrate=calibrate,
-            refine=refine,
-            progress=stage,
-            files=[file],
-            earlier_warnings=messages,
-        )
-        stage("write", 0, 0)
-        write_orientations(analysis, folder)
-        stage("write", 1, 1)
-    _finish(out, analysis.findings, analysis.warnings)
+    _run([Step(f.name, "index", (f,), target, options, reads) for f, target in targets.items()], out, force=force)
+
+
+@app.command(
+    "batch",
+    epilog="""[bold]Examples[/bold]
+
+assb batch night.toml --out results
+
+assb batch night.toml --out results --jobs 4
+
+assb batch night.toml --out results --scheduler tcp://10.0.0.5:8786 --update
+
+A recipe has [bold]\\[inputs][/bold] (files, patterns, pairs, series), [bold]\\[references][/bold],
+[bold]\\[analysis.NAME][/bold] (fit, quantify, interface, compare or index) and [bold]\\[outputs][/bold].
+The same command again goes on where a batch was interrupted.""",
+)
+def run_batch(
+    recipe: Annotated[Path, typer.Argument(help="TOML file that says what is done to which files.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results, with index.html and status.csv.")],
+    jobs: Annotated[int, typer.Option(min=1, help="Processes of this machine that work at once.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a scheduler of dask.distributed, as tcp://host:8786.")
+    ] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Make results again whose files, options or version have changed.")
+    ] = False,
+) -> None:
+    """Analyse many files as a recipe says.
+
+    What is done is skipped; an error ends its own step only. Leaves with 0 only if every result is whole.
+    """
+    _draw_without_screen()
+    if not logging.getLogger().handlers:  # without --verbose: what dask says of its workers, the table says
+        logging.getLogger("distributed").setLevel(logging.ERROR)
+    try:
+        found = batch(recipe, out, jobs=jobs, scheduler=scheduler, update=update, show_progressbar=True)
+    except RecipeError as error:
+        raise typer.BadParameter(str(error)) from None
+    except AssbError as error:
+        _complain(str(error))
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        _complain("stopped; what is done stays, and the same command goes on from there.")
+        raise typer.Exit(130) from None
+    console = Console(stderr=True, soft_wrap=True)
+    for outcome in found.outcomes:
+        if not outcome.status.whole:
+            console.print(Text(f"{outcome.step}: {outcome.status.value}: {outcome.message}", style="red"))
+    if any(outcome.status is StepStatus.OUTDATED for outcome in found.outcomes):
+        console.print(Text("What is out of date is made again with --update.", style="yellow"))
+    Console(soft_wrap=True).print(Text(f"Written: {found.folder / 'index.html'}", style="green"))
+    if not found.whole:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="[bold]Example[/bold]: assb info")
+def info() -> None:
+    """Say what a report of a bug needs: versions, machine, caches, environment."""
+    with _quiet_imports():
+        from hyperspy_assb.installation import describe_installation
+    console = Console(soft_wrap=True)
+    for title, rows in describe_installation().items():
+        console.print(Text(title, style="bold"))
+        width = max(map(len, rows))
+        for name, value in rows.items():
+            console.print(Text(f"  {name:<{width}}  {value}"))
 
 
 def _add_materials(paths: list[Path] | None) -> None:
@@ -372,11 +453,11 @@ def _parse_numbers(text: str, count: int) -> list[float]:
     return numbers
 
 
-def _parse_limits(text: str) -> list[tuple[int, int]]:
-    parts = [re.fullmatch(r"(\d+):(\d+)", part.strip()) for part in text.split(",")]
-    if not all(parts):
+def _parse_limits(text: str) -> str:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"\d+:\d+", part) for part in parts):
         raise typer.BadParameter(f"{text!r} is not y0:y1,x0:x1.", param_hint="--region")
-    return [(int(part[1]), int(part[2])) for part in parts if part]
+    return ",".join(parts)
 
 
 def _targets(files: list[Path], out: Path) -> dict[Path, Path]:
@@ -386,8 +467,61 @@ def _targets(files: list[Path], out: Path) -> dict[Path, Path]:
     names = [file.stem for file in files]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise UsageError(f"Two files are named {twice}: fit them one by one, each with its own --out.")
+        raise UsageError(f"Two files are named {twice}: take them one by one, each with its own --out.")
     return {file: out / file.stem for file in files}
+
+
+def _run(steps: list[Step], out: Path, *, force: bool) -> None:
+    """Run steps one after the other, and leave with 1 if one of them has no result."""
+    _draw_without_screen()
+    steps, redo, watcher = with_materials(steps), Redo(everything=force), _Bars()
+    with _one_line_failure(), watcher:
+        if len(steps) == 1:
+            outcomes = run_here(steps, redo, watcher)
+        else:
+            outcomes = run_steps(steps, out.expanduser().resolve(), redo, watcher)
+    if not all(outcome.status.whole for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+class _Bars:
+    """Shows the stages of each step as bars, and says what it came to."""
+
+    def __init__(self) -> None:
+        self._step = ""
+        self._open = ExitStack()
+
+    def __enter__(self) -> None:
+        self._open.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.close()
+
+    def stage(self, step: str, stage: str, done: int, total: int) -> None:
+        """A step has come so far."""
+        if step != self._step:
+            self._step, self._show = step, self._open.enter_context(_progress(step))
+        self._show(stage, done, total)
+
+    def ended(self, outcome: Outcome) -> None:
+        """A step has ended."""
+        if self._step == outcome.step and outcome.status.whole:
+            self._show("write", 1, 1)
+        self._open.close()
+        if outcome.status.whole:
+            before = outcome.status is StepStatus.DONE_BEFORE
+            _finish(outcome.folder, outcome.findings, outcome.warnings, "Was there already" if before else "Written")
+        elif outcome.status is StepStatus.OUTDATED:
+            _complain(f"{outcome.folder} was made before, but {outcome.message} Make it again with --force.")
+        else:
+            _complain(outcome.message)
+
+
+def _draw_without_screen() -> None:
+    # Before matplotlib is imported, which takes longer than some errors; it may have been, where this is a part.
+    os.environ["MPLBACKEND"] = "Agg"
+    if "matplotlib" in sys.modules:
+        sys.modules["matplotlib"].use("Agg")
 
 
 @contextmanager
@@ -444,7 +578,7 @@ def _complain(message: str) -> None:
     Console(stderr=True, soft_wrap=True).print(Text(f"Error: {' '.join(message.split())}", style="red"))
 
 
-def _finish(out: Path, findings: Any, messages: Any) -> None:
+def _finish(out: Path, findings: Any, messages: Any, verb: str = "Written") -> None:
     """Say what was found, what was warned of, and where the result is."""
     console = Console(stderr=True, soft_wrap=True)
     for message in messages:
@@ -452,4 +586,4 @@ def _finish(out: Path, findings: Any, messages: Any) -> None:
     console = Console(soft_wrap=True)
     for finding in findings:
         console.print(Text(f"• {finding}"))
-    console.print(Text(f"Written: {Path(out) / 'report.html'}", style="green"))
+    console.print(Text(f"{verb}: {Path(out) / 'report.html'}", style="green"))

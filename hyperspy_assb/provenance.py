@@ -146,6 +146,16 @@ CITATIONS: Mapping[str, Citation] = {
         "10.1111/j.1365-2818.2006.01549.x",
         "composition and mass thickness from X-ray lines by zeta factors",
     ),
+    "gauss_newton": Citation(
+        "S. Baker and I. Matthews, Int. J. Comput. Vis. 56, 221 (2004)",
+        "10.1023/B:VISI.0000011205.11775.fd",
+        "frames of a series placed against their mean",
+    ),
+    "current_noise": Citation(
+        "H. D. Patterson and R. Thompson, Biometrika 58, 545 (1971)",
+        "10.1093/biomet/58.3.545",
+        "the share of 1/f noise in a current by restricted maximum likelihood",
+    ),
     "registration": Citation(
         "M. Guizar-Sicairos, S. T. Thurman and J. R. Fienup, Opt. Lett. 33, 156 (2008)",
         "10.1364/OL.33.000156",
@@ -223,7 +233,8 @@ def describe_file(path: str | PathLike[str]) -> dict[str, Any]:
     Parameters
     ----------
     path
-        A file. Of its path only the name is kept: folders differ between machines, the content does not.
+        A file, or a folder that is one to HyperSpy, such as a .zspy store: its hash is that of the names and contents
+        of all files in it. Of the path only the name is kept: folders differ between machines, the content does not.
 
     Returns
     -------
@@ -245,9 +256,18 @@ def describe_file(path: str | PathLike[str]) -> dict[str, Any]:
     7
     """
     path = Path(path)
+    if not path.is_dir():
+        return {"name": path.name, "size": path.stat().st_size, "sha256": _hash_file(path)}
+    inside = sorted(entry for entry in path.rglob("*") if entry.is_file())
+    whole = hashlib.sha256()
+    for file in inside:
+        whole.update(f"{file.relative_to(path).as_posix()}\0{_hash_file(file)}\0".encode())
+    return {"name": path.name, "size": sum(file.stat().st_size for file in inside), "sha256": whole.hexdigest()}
+
+
+def _hash_file(path: Path) -> str:
     with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"name": path.name, "size": path.stat().st_size, "sha256": digest}
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def record(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,6 +77,123 @@ def test_usage_errors(tmp_path):
     assert not (tmp_path / "r").exists()
 
 
+def test_info():
+    result = run("info")
+    assert result.exit_code == 0, result.output
+    for word in ("numba", "cores in use", "templates", "registered with HyperSpy"):
+        assert word in result.stdout
+    assert str(Path.home()) not in result.stdout
+
+
+@pytest.fixture
+def toys(monkeypatch):
+    """Analyses that write one file: what is looked at is the command."""
+    from hyperspy_assb.batching import work
+    from hyperspy_assb.report.output import write_record
+
+    def toy(files, options, folder, progress):
+        progress("fit", 1, 1)
+        if files[0].stat().st_size == 0:
+            raise RuntimeError("none of the usual errors")
+        write_record(folder, {"action": "toy", "versions": {}}, findings=["found"], warnings=["warned"])
+        (folder / "report.html").write_text(str(options))
+        return work.Told(("found",), ("warned",))
+
+    for kind in work._WORK:
+        monkeypatch.setitem(work._WORK, kind, toy)
+
+
+def test_several_files_of_which_some_are_done_or_broken(toys, tmp_path):
+    files = [tmp_path / f"{name}.dm4" for name in "abcd"]
+    for number, file in enumerate(files):
+        file.write_bytes(b"x" * (number != 1))
+    out = tmp_path / "out"
+    assert run("fit", files[0], "--out", out / "a").exit_code == 0
+    first = run("fit", *files[:3], "--out", out)
+    assert first.exit_code == 1
+    assert "Error: RuntimeError: none of the usual errors" in first.stderr
+    assert "Was there already" in first.stdout
+    assert sorted(p.name for p in out.iterdir()) == ["a", "c", "index.html", "logs", "status.csv"]
+    second = run("fit", files[0], files[2], files[3], "--out", out)
+    assert second.exit_code == 0
+    assert second.stdout.count("Was there already") == 2
+    assert second.stdout.count("Written") == 1
+    other = run("fit", files[0], files[3], "--out", out, "--elements", "Li")
+    assert other.exit_code == 1
+    assert other.stderr.count("Make it again with --force") == 2
+    assert run("fit", files[0], files[3], "--out", out, "--elements", "Li", "--force").exit_code == 0
+    assert run("index", files[0], files[2], "--phases", "lfp", "--out", tmp_path / "i").exit_code == 0
+    assert run("compare", files[0], files[2], "--out", tmp_path / "c").exit_code == 0
+    assert "Was there already" in run("compare", files[0], files[2], "--out", tmp_path / "c").stdout
+
+
+def test_options_become_those_of_a_step(toys, tmp_path):
+    (tmp_path / "a.dm4").write_bytes(b"x")
+    (tmp_path / "masks.npz").write_bytes(b"x")
+    (tmp_path / "mine.cif").write_bytes(b"x")
+    arguments = ("--references", tmp_path / "masks.npz", "--elements", "Li,Fe", "--k-factors", tmp_path / "mine.cif")
+    assert run("fit", tmp_path / "a.dm4", "--out", tmp_path / "fit", *arguments, "--no-absorption").exit_code == 0
+    told = (tmp_path / "fit" / "report.html").read_text()
+    assert f"'references': ['{tmp_path / 'masks.npz'}']" in told
+    assert "'elements': ['Li', 'Fe']" in told
+    assert "'absorption': False" in told
+    phases = f"lfp,{tmp_path / 'mine.cif'}"
+    assert (
+        run("index", tmp_path / "a.dm4", "--out", tmp_path / "i", "--phases", phases, "--centre", "1,2").exit_code == 0
+    )
+    told = (tmp_path / "i" / "report.html").read_text()
+    assert f"'phases': ['lfp', '{tmp_path / 'mine.cif'}']" in told
+    assert "'centre': [1.0, 2.0]" in told or "'centre': (1.0, 2.0)" in told
+
+
+def test_batch(toys, tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.dm4").write_bytes(b"x")
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('inputs.maps = "*.dm4"\nanalysis.fit.input = "map"\n')
+    fails(run("batch", recipe, "--out", tmp_path / "out"), 2, "did you mean 'maps'")
+    assert not (tmp_path / "out").exists()
+    recipe.write_text('inputs.maps = "*.dm4"\nanalysis.fit.input = "maps"\n')
+    result = run("batch", recipe, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    assert "2 written" in result.stderr
+    assert "index.html" in result.stdout
+    (tmp_path / "b.dm4").write_bytes(b"")
+    result = run("--verbose", "batch", recipe, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "fit/b: out of date" in result.stderr
+    assert "--update" in result.stderr
+    result = run("batch", recipe, "--out", tmp_path / "out", "--update")
+    assert result.exit_code == 1
+    assert "fit/b: failed: RuntimeError" in result.stderr
+    # What was whole stays until something whole replaces it.
+    assert (tmp_path / "out" / "fit" / "b" / "report.html").exists()
+
+
+def test_a_batch_that_is_stopped_keeps_what_is_done(toys, tmp_path, monkeypatch):
+    from hyperspy_assb.batching import work
+
+    for name in "abc":
+        (tmp_path / f"{name}.dm4").write_bytes(b"x")
+    toy = work._WORK["fit"]
+
+    def stop(files, *rest):
+        if files[0].stem == "b":
+            raise KeyboardInterrupt
+        return toy(files, *rest)
+
+    monkeypatch.setitem(work._WORK, "fit", stop)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('inputs.maps = "*.dm4"\nanalysis.fit.input = "maps"\n')
+    fails(run("batch", recipe, "--out", tmp_path / "out"), 130, "goes on from there")
+    assert [path.name for path in (tmp_path / "out" / "fit").iterdir()] == ["a"]
+    assert "2 still to come" in (tmp_path / "out" / "index.html").read_text("utf-8")
+    monkeypatch.setitem(work._WORK, "fit", toy)
+    result = run("batch", recipe, "--out", tmp_path / "out")
+    assert result.exit_code == 0
+    assert "2 written, 1 done before" in result.stderr or "1 done before, 2 written" in result.stderr
+
+
 @pytest.mark.slow
 def test_fit_refusal_force_and_references(spectra, battery, tmp_path):
     masks = {name: battery.truth.after.pure(name) for name in ("LiFePO4", "FePO4")}
@@ -84,6 +204,8 @@ def test_fit_refusal_force_and_references(spectra, battery, tmp_path):
     out.mkdir()
     (out / "old.txt").write_text("old")
     fails(run("fit", spectra, "--out", out), 1, "not empty")
+    fails(run("fit", spectra, "--out", out, "--force"), 1, "no result")
+    (out / "provenance.json").write_text('{"action": "fit", "versions": {}}')
     result = run("fit", spectra, "--out", out, "--recipe", recipe, "--force")
     assert result.exit_code == 0, result.output
     assert "x of LixFePO4 is" in result.stdout
@@ -337,3 +459,16 @@ def test_index_refusals(scan, tmp_path):
     fails(run("index", scan, "--phases", "missing.cif", "--out", out), 1, "missing.cif")
     fails(run("index", scan, "--phases", "lfp", "--out", out, "--centre", "900,3"), 1, "outside of the frame")
     assert not out.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_commands_that_are_killed_and_started_again(tmp_path):
+    script = Path(__file__).with_name("kill_commands.py")
+    command = [sys.executable, "-W", "ignore", str(script), str(tmp_path), "20", "11"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name, told in json.loads(done.stdout.splitlines()[-1]).items():
+        assert told["killed"] >= 15, name
+        assert told["arrays"] > 0
+        assert (told["code"], told["differ"], told["left"]) == (0, [], []), name

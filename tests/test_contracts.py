@@ -57,6 +57,18 @@ TYPE_CHECKING = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    "
             "def late():\n    from hyperspy_assb.eels.comparison import options",
             "Steps of eels follow each other BROKEN",
         ),
+        ("series/drift/pair_shifts.py", "import hyperspy.api", "No framework below the line BROKEN"),
+        ("echem/sweeps.py", "import matplotlib", "No framework below the line BROKEN"),
+        (
+            "series/drift/pair_shifts.py",
+            "def late():\n    from hyperspy_assb.series.cracks import crack_paths",
+            "Steps of series follow each other BROKEN",
+        ),
+        (
+            "echem/sweeps.py",
+            f"{TYPE_CHECKING}from hyperspy_assb.echem import peaks",
+            "Steps of echem follow each other BROKEN",
+        ),
         (
             "eels/comparison/options.py",
             f"{TYPE_CHECKING}from hyperspy_assb.eels.comparison import low_loss_comparison",

@@ -124,3 +124,13 @@ def test_every_work_has_a_doi(citation):
     assert re.fullmatch(r"10\.\d{4,9}/\S+", citation.doi)
     assert citation.text
     assert citation.subject
+
+
+def test_a_store_of_hyperspy_is_a_file(tmp_path):
+    store = tmp_path / "map.zspy"
+    (store / "deep").mkdir(parents=True)
+    (store / "deep" / "0.0").write_bytes(b"chunk")
+    before = provenance.describe_file(store)
+    assert (before["name"], before["size"]) == ("map.zspy", 5)
+    (store / "deep" / "0.0").rename(store / "deep" / "0.1")
+    assert provenance.describe_file(store)["sha256"] != before["sha256"]

@@ -1,1 +1,1 @@
-
+import hyperspy_assb.compiled_code  # noqa: F401 - before anything is compiled

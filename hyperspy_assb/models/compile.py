@@ -407,6 +407,8 @@ def _twin_functions(expression: str) -> tuple[Any, Any]:
     """A twin function and its derivative, as HyperSpy reads the expression."""
     import sympy
 
-    parsed = sympy.sympify(expression)
+    from hyperspy_assb.fitting.expressions.checked_text import formula
+
+    parsed = formula(expression)
     (variable,) = parsed.free_symbols
     return sympy.lambdify(variable, parsed), sympy.lambdify(variable, sympy.diff(parsed, variable))

@@ -149,6 +149,8 @@ def _renamed(expression: str, source: str) -> str:
     import sympy
     from sympy.printing.numpy import NumPyPrinter
 
-    parsed = sympy.sympify(expression)
+    from hyperspy_assb.fitting.expressions.checked_text import formula
+
+    parsed = formula(expression)
     (variable,) = parsed.free_symbols
     return NumPyPrinter({"fully_qualified_modules": False}).doprint(parsed.subs(variable, sympy.Symbol(source)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
@@ -10,36 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.errors import AssbTypeError, AssbValueError
-from hyperspy_assb.fitting.solver.detector import estimate_detector
-from hyperspy_assb.fitting.solver.map_fit import fit_blocks, fit_map
-from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, SolverOptions
+from hyperspy_assb.errors import AssbTypeError, AssbValueError, AssbWarning
+from hyperspy_assb.fitting.solver.correlated_errors import CorrelatedErrors, correlated_errors
+from hyperspy_assb.fitting.solver.map_fit import fit_blocks
+from hyperspy_assb.fitting.solver.noise_claim import Noise, NoiseSource
+from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, FitResult, SolverOptions
 from hyperspy_assb.models.compile import Compiled, compile_model
+from hyperspy_assb.models.recorded_noise import fit_noise
 from hyperspy_assb.models.results import Evidence, MapResult, store_result
-
-VARIANCE = "Signal.Noise_properties.Variance_linear_model"
-"""Where HyperSpy keeps what it knows of the noise of a detector."""
-
-
-_JUDGED = 256
-"""Spectra, spread over a map, whose residuals tell gain and read noise: to about a per cent with a hundred channels."""
-
-
-def detector_of_model(model: Any) -> Detector:
-    """Gain and read noise that a model has found in its spectra, or else of the metadata of its signal."""
-    found: Detector | None = getattr(model, "detector", None)
-    return read_detector(model.signal.metadata) if found is None else found
-
-
-def read_detector(metadata: Any) -> Detector:
-    """Gain and read noise from HyperSpy's ``Variance_linear_model``; a perfect counter where there is none.
-
-    Its variance is ``(gain_factor * counts + gain_offset) * correlation_factor``; an offset below 0 is taken as 0.
-    """
-    gain = metadata.get_item(f"{VARIANCE}.gain_factor", 1.0)
-    offset = metadata.get_item(f"{VARIANCE}.gain_offset", 0.0)
-    correlation = metadata.get_item(f"{VARIANCE}.correlation_factor", 1.0)
-    return Detector(gain=float(gain * correlation), read_noise=float(np.sqrt(max(offset * correlation, 0.0))))
 
 
 @dataclass(frozen=True)
@@ -91,16 +70,12 @@ def fit_model(
     shape = signal.axes_manager._navigation_shape_in_array
     wanted = _wanted(mask, shape)
     compiled, problems = _plan(model, wanted, bounded)
-    if detector == "estimate":
-        detector = _estimated_detector(signal, max(problems, key=lambda problem: problem.rows.sum()))
-    elif detector is None:
-        detector = detector_of_model(model)
-    elif not isinstance(detector, Detector):
-        raise AssbValueError(f'detector must be a Detector or "estimate", not {detector!r}.')
+    noise = _noise(model, problems, detector, likelihood=loss_function != "ls")
     show = preferences.General.show_progressbar if show_progressbar is None else show_progressbar
     variance = _noise_variance(signal) if loss_function == "ls" else None
     known = loss_function != "ls" or signal.get_noise_variance() is not None
     progress = options.progress
+    widened: list[CorrelatedErrors | None] = [None] * len(problems)
     with (
         MapResult.of(compiled, wanted.size, store=options.store, covariance=options.covariance) as collected,
         tqdm(total=wanted.size, disable=progress is not None or not show, unit="spectra", desc="Fit") as bar,
@@ -108,13 +83,16 @@ def fit_model(
         for positions, results in fit_blocks(
             signal.data,
             problems,
-            detector=detector,
+            detector=noise.detector,
             variance=variance,
             relative=not known,
             options=options,
             progress=bar.update if progress is None else progress,
         ):
-            for part, result, problem in zip(compiled, results, problems, strict=True):
+            for k, (part, result, problem) in enumerate(zip(compiled, results, problems, strict=True)):
+                widened[k] = widened[k] or _correlation_of(problem, result, noise)
+                if widened[k] is not None:
+                    widened[k].widen(result, np.flatnonzero(problem.free))
                 collected.add(part, positions, result, problem.rows[positions])
     evidence = Evidence.of(
         model,
@@ -123,28 +101,37 @@ def fit_model(
         [collected.columns(part) for part in compiled],
         loss_function=loss_function,
         known_variance=known,
-        detector=detector,
+        noise=noise,
+        correlated=widened,
     )
     store_result(model, collected, shape, wanted)
     model._evidence = evidence
     return evidence
 
 
-def _estimated_detector(signal: Any, problem: FitProblem) -> Detector:
-    """Gain and read noise from fits of some spectra of a map."""
-    rows = np.flatnonzero(problem.rows)
-    rows = rows[np.linspace(0, rows.size - 1, min(rows.size, _JUDGED)).astype(int)]
-    flat = signal.data.reshape(-1, signal.data.shape[-1])[rows]
-    counts = np.asarray(flat, dtype=float)[:, : problem.mask.size]
-    part = problem.part(rows)
-    result = fit_map(counts, part)
-    good = result.usable
-    if not good.any():
-        raise AssbValueError("The gain cannot be estimated: none of the spectra could be fitted.")
-    nothing = np.zeros(part.free.size, dtype=bool)
-    expectation = part.model.evaluate(result.values[good], nothing)[0]
-    keep = ~problem.mask
-    return estimate_detector(counts[good][:, keep], expectation[:, keep], n_free=int(problem.free.sum()))
+def _noise(model: Any, problems: list[FitProblem], detector: Detector | str | None, *, likelihood: bool) -> Noise:
+    """Gain, read noise and correlation of channels that a fit goes by, and a warning where the metadata are wrong."""
+    if isinstance(detector, Detector):
+        return Noise(detector, NoiseSource.GIVEN, f"A gain of {detector.gain:.3g} counts per electron was given.")
+    if detector not in (None, "estimate"):
+        raise AssbValueError(f'detector must be a Detector or "estimate", not {detector!r}.')
+    if not likelihood:
+        return Noise(Detector(), NoiseSource.GIVEN, "Least squares go by the variance of the signal, or the residuals.")
+    largest = max(problems, key=lambda problem: problem.rows.sum())
+    if not largest.rows.any():
+        return Noise(Detector(), NoiseSource.TRUSTED, "There is no spectrum to tell the noise.")
+    known: Detector | None = getattr(model, "detector", None)
+    noise = fit_noise(model.signal, largest, known=known, trust=detector is None)
+    if (noise.contradicted and known is None) or not noise.is_counting:
+        warnings.warn(noise.sentence, AssbWarning, stacklevel=4)
+    return noise
+
+
+def _correlation_of(problem: FitProblem, result: FitResult, noise: Noise) -> CorrelatedErrors | None:
+    """What correlated channels do to the errors of a fit; None without correlation, or before anything is fitted."""
+    if not noise.correlation.size or not result.usable.any():
+        return None
+    return correlated_errors(problem, result.values[result.usable], noise.detector, noise.correlation)
 
 
 def _wanted(mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:

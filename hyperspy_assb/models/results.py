@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hyperspy_assb.errors import AssbFileExistsError, AssbRuntimeError, AssbValueError
+from hyperspy_assb.fitting.solver.correlated_errors import CorrelatedErrors
 from hyperspy_assb.fitting.solver.fit_statistics import (
     LEAST_VARIANCE,
     InformationCriteria,
@@ -23,6 +24,7 @@ from hyperspy_assb.fitting.solver.fit_statistics import (
     evaluate_reduced,
     information_criteria,
 )
+from hyperspy_assb.fitting.solver.noise_claim import Noise
 from hyperspy_assb.fitting.solver.spectra_fit import BLOCK, Detector, FitProblem, FitResult, Status
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.models.compile import Compiled, Slot
@@ -52,7 +54,9 @@ class Goodness:
     known_variance
         Whether the sum of squares is in units of a variance that was known before.
     detector
-        Gain and read noise.
+        Gain and read noise of single channels.
+    noise
+        Where they come from, in words.
     """
 
     deviance: FloatArray
@@ -63,6 +67,7 @@ class Goodness:
     loss_function: str
     known_variance: bool
     detector: Detector
+    noise: str = ""
 
     @property
     def misfit(self) -> FloatArray:
@@ -106,6 +111,10 @@ class Evidence:
         Energies of the channels and which were fitted, shape (E,).
     goodness
         How well they were fitted.
+    noise
+        Gain, read noise and correlation of channels that the errors come from, and why these.
+    correlated
+        What correlation of neighbouring channels does to each part; None where there is none.
     """
 
     parts: tuple[tuple[FitProblem, NDArray[np.int64]], ...]
@@ -114,6 +123,8 @@ class Evidence:
     energy: FloatArray
     switches: NDArray[np.bool_]
     goodness: Goodness
+    noise: Noise
+    correlated: tuple[CorrelatedErrors | None, ...]
 
     @classmethod
     def of(
@@ -125,7 +136,8 @@ class Evidence:
         *,
         loss_function: str,
         known_variance: bool,
-        detector: Detector,
+        noise: Noise,
+        correlated: Sequence[CorrelatedErrors | None],
     ) -> Evidence:
         """Of a HyperSpy model that has just been fitted."""
         result, switches = collected.result, np.array(model._channel_switches, dtype=bool)
@@ -140,7 +152,8 @@ class Evidence:
             channels=int(switches.sum()),
             loss_function=loss_function,
             known_variance=known_variance,
-            detector=detector,
+            detector=noise.detector,
+            noise=noise.sentence,
         )
         return cls(
             parts=tuple(zip(problems, columns, strict=True)),
@@ -149,6 +162,8 @@ class Evidence:
             energy=np.array(model.axis.axis, dtype=float),
             switches=switches,
             goodness=goodness,
+            noise=noise,
+            correlated=tuple(correlated),
         )
 
     def p_value(self) -> FloatArray:
@@ -169,7 +184,7 @@ class Evidence:
             return chi_squared_p_value(self.result.deviance, self.result.dof)
         found = np.full(self.result.deviance.size, np.nan)
         gain, noise = goodness.detector.gain, goodness.detector.read_noise / goodness.detector.gain
-        for problem, columns in self.parts:
+        for (problem, columns), widened in zip(self.parts, self.correlated, strict=True):
             fitted = np.flatnonzero(problem.rows & self.result.usable & np.isfinite(self.result.deviance))
             numbered = bool(getattr(problem.model, "numbers_spectra", False))
             for first in range(0, fitted.size, BLOCK):
@@ -180,8 +195,11 @@ class Evidence:
                 if numbered:
                     theta = np.column_stack([theta, rows])
                 expectation, jacobian = evaluate_reduced(problem.model, theta, problem.free, problem.ties)
+                deviance = self.result.deviance[rows]
+                if widened is not None:
+                    deviance = widened.independent_deviance(deviance, self.result.dof[rows])
                 found[rows] = deviance_p_value(
-                    self.result.deviance[rows],
+                    deviance,
                     expectation / gain,
                     int(problem.free.sum()),
                     problem.mask,

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -100,6 +101,26 @@ def add_materials(path: str | os.PathLike[str]) -> None:
     global _state
     with _lock:
         _state = _with_files(_current(), [_resolved(path)])
+
+
+@contextmanager
+def added_materials(paths: Iterable[str | os.PathLike[str]]) -> Iterator[None]:
+    """Materials of some files while a block runs, and what was there before after it.
+
+    Parameters
+    ----------
+    paths
+        As for :func:`add_materials`.
+    """
+    global _state
+    before = _current()
+    try:
+        for path in paths:
+            add_materials(path)
+        yield
+    finally:
+        with _lock:
+            _state = before
 
 
 def materials_files() -> tuple[str, ...]:

@@ -17,7 +17,8 @@ from hyperspy_assb.eels.scattering.separability import Separability
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Status
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
-from hyperspy_assb.models.multifit import FitOptions, detector_of_model
+from hyperspy_assb.models.multifit import FitOptions
+from hyperspy_assb.models.recorded_noise import detector_of_model, model_noise
 from hyperspy_assb.reference import Electrode
 from hyperspy_assb.report import findings
 from hyperspy_assb.report.delithiation import delithiation_maps
@@ -300,6 +301,7 @@ def shared_parameters(model: ASSBEELSModel) -> dict[str, Any]:
             "channel width (eV)": float(model.axis.scale),
             "gain (counts per electron)": detector.gain,
             "read noise (counts)": detector.read_noise,
+            "noise": model_noise(model).sentence,
             "free parameters per spectrum": sum(len(c.free_parameters) for c in model),
             "components": [c.name for c in model],
         },

@@ -146,15 +146,8 @@ class Report:
 
     def to_html(self) -> str:
         """The page as text."""
-        environment = Environment(
-            loader=PackageLoader("hyperspy_assb.report", "."),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        return environment.get_template("report.html.j2").render(report=self, time=now)
+        return page_templates().get_template("report.html.j2").render(report=self, time=now)
 
     def write(self, folder: Path) -> None:
         """Write ``report.html`` and, under ``figures``, every figure as a PNG file."""
@@ -162,6 +155,17 @@ class Report:
         for figure in self.figures:
             (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)
         (folder / "report.html").write_text(self.to_html(), encoding="utf-8")
+
+
+def page_templates() -> Environment:
+    """The templates of all pages; every text that they are given is escaped."""
+    return Environment(
+        loader=PackageLoader("hyperspy_assb.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def key_table(values: dict[str, Any], caption: str = "", names: tuple[str, str] = ("", "value")) -> Table:

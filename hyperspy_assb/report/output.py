@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hyperspy_assb import staging
 from hyperspy_assb.errors import AssbFileError, AssbWarning
 
+RECORD = "provenance.json"
+"""In every folder of results: how it was made. A folder without it is somebody else's."""
 Progress = Callable[[str, int, int], object]
 """Called with the stage ("zero loss", "calibrate", "quantify", "start", "fit", "write"), what is done and how much
 there is (0: unknown)."""
@@ -43,28 +44,36 @@ def check_target(target: str | os.PathLike[str], *, force: bool = False, inputs:
     Raises
     ------
     OutputError
-        If the target is a file, holds files and ``force`` is not set, would take the inputs or the working folder with
-        it, or cannot be written.
+        If the target is a file; holds files and ``force`` is not set; holds files and is no result of this package;
+        would take the inputs or the working folder with it; or cannot be written.
     """
     target = Path(target).expanduser().resolve()
-    if target.exists() and not target.is_dir():
-        raise OutputError(f"{target} is a file: the result needs a folder.")
-    if target.is_dir() and any(target.iterdir()):
-        if not force:
-            raise OutputError(f"{target} is not empty: choose another folder, or replace it with --force.")
-        # Replacing a folder deletes it: never one that a person lives in, nor one with the data.
-        if target in (Path.home(), Path(target.anchor)) or Path.cwd().is_relative_to(target):
-            raise OutputError(f"{target} is the home or working folder, or holds it: it is not replaced.")
-        for path in inputs:
-            if Path(path).resolve().is_relative_to(target):
-                raise OutputError(f"{target} holds the input {Path(path).name}: it is not replaced.")
-    _probe(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging.clear_away(target)
+        _check_replaceable(target, force=force, inputs=inputs)
+        _probe(target)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
     return target
+
+
+def is_result(folder: Path) -> bool:
+    """Whether this package has written a folder: it holds a record with its versions."""
+    try:
+        record = json.loads((folder / RECORD).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and isinstance(record.get("versions"), dict) and "action" in record
 
 
 @contextmanager
 def whole_folder(target: str | os.PathLike[str], *, force: bool = False, inputs: Iterable[Path] = ()) -> Iterator[Path]:
     """Write a result folder beside its target, and move it there when the block has ended without an error.
+
+    What a killed process has left of writing to the same target is put back or removed first.
 
     Parameters
     ----------
@@ -81,15 +90,17 @@ def whole_folder(target: str | os.PathLike[str], *, force: bool = False, inputs:
     OutputError
         As :func:`check_target`, and if the folder cannot be moved.
     """
+    inputs = tuple(inputs)
     target = check_target(target, force=force, inputs=inputs)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    part = staging.sibling(target, "part")
     try:
-        yield staging
-        staging.chmod(0o777 & ~_umask())
+        part.mkdir()
+        yield part
         check_target(target, force=force, inputs=inputs)
-        _replace(staging, target)
+        _flush(part)
+        _replace(part, target)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        staging.remove(part)
 
 
 @contextmanager
@@ -111,36 +122,55 @@ def write_record(folder: Path, record: Mapping[str, Any], *, findings: Sequence[
     """Write ``provenance.json``: how a result was made, what was found, and what the library warned of."""
     whole = {**record, "findings": list(findings), "warnings": list(warnings)}
     text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")
+    (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+
+
+def _check_replaceable(target: Path, *, force: bool, inputs: Iterable[Path]) -> None:
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"{target} is a file: the result needs a folder.")
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    if not force:
+        raise OutputError(f"{target} is not empty: choose another folder, or replace it with --force.")
+    # Replacing a folder deletes it: never one that a person lives in, nor one with the data.
+    if target in (Path.home(), Path(target.anchor)) or Path.cwd().is_relative_to(target):
+        raise OutputError(f"{target} is the home or working folder, or holds it: it is not replaced.")
+    for path in inputs:
+        if Path(path).resolve().is_relative_to(target):
+            raise OutputError(f"{target} holds the input {Path(path).name}: it is not replaced.")
+    if not is_result(target):
+        raise OutputError(
+            f"{target} holds no {RECORD} of hyperspy_assb, so it is no result: it is not replaced. Choose another "
+            "folder."
+        )
 
 
 def _probe(target: Path) -> None:
-    """Create the parent folder and a temporary folder in it."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent)).rmdir()
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
+    """Make and remove a folder where the result will be written."""
+    probe = staging.sibling(target, "part")
+    probe.mkdir()
+    probe.rmdir()
 
 
-def _replace(staging: Path, target: Path) -> None:
+def _flush(folder: Path) -> None:
+    """What the name of a folder stands for is on the disk before the name is."""
+    for path in folder.rglob("*"):
+        staging.flush(path)
+    staging.flush(folder)
+
+
+def _replace(part: Path, target: Path) -> None:
     """Move a folder to its target; what is there stays until the new one is in place."""
-    old = None
+    aside = None
     try:
         if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent)) / "old"
-            target.rename(old)
-        staging.rename(target)
+            aside = staging.sibling(target, "aside")
+            target.rename(aside)
+        part.rename(target)
     except OSError as error:
-        if old is not None and old.exists() and not target.exists():
-            old.rename(target)
+        if aside is not None and aside.exists() and not target.exists():
+            aside.rename(target)
         raise OutputError(f"{target} could not be written: {error.strerror or error}.") from error
-    finally:
-        if old is not None:
-            shutil.rmtree(old.parent, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    staging.flush(target.parent)
+    if aside is not None:
+        staging.remove(aside)

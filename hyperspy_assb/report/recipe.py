@@ -60,12 +60,17 @@ class Recipe:
             raise UsageError(f"thickness must lie between 0 and 10000 nm, not at {self.thickness:g}.")
         if self.references and self.valence != "continuum":
             raise UsageError("References need the valence continuum: one plasmon does not describe the phases.")
-        files = [entry for entry in self.references if not _BOX.match(entry)]
+        files = [entry for entry in self.references if not is_box(entry)]
         if files and len(self.references) > 1:
             raise UsageError(
                 "References are one file, or boxes such as LiFePO4=0:10,5:20 (rows, columns); not "
                 f"{files[0]!r} beside others."
             )
+
+
+def is_box(entry: str) -> bool:
+    """Whether an entry of references is a box of pixels; otherwise it is a file."""
+    return _BOX.match(entry) is not None
 
 
 def parse_elements(text: str | Sequence[str] | None) -> tuple[str, ...] | None:
@@ -175,7 +180,7 @@ def load_references(entries: Sequence[str], signal: Any) -> Any:
     if not entries:
         return None
     shape = signal.axes_manager._navigation_shape_in_array
-    if not _BOX.match(entries[0]):
+    if not is_box(entries[0]):
         path = Path(entries[0])
         if not path.is_file():
             raise AssbValueError(f"There is no file {path} of references.")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
-from hyperspy_assb.models.multifit import detector_of_model
+from hyperspy_assb.models.recorded_noise import model_noise
 from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
 
 COMPONENT_NAMES = {
@@ -89,7 +89,7 @@ def choose_spectra(model: ASSBEELSModel, pixels: Mapping[str, int] | None = None
     energy = np.array(model.axis.axis, dtype=float)
     counts = np.asarray(model.signal.data, dtype=float).reshape(-1, energy.size)
     active = [c for c in model if c.active]
-    detector = detector_of_model(model)
+    detector = model_noise(model).detector
     for name, pixel in pixels.items():
         values = {c: np.array([[np.ravel(p.map["values"])[pixel] for p in c.parameters]]) for c in active}
 

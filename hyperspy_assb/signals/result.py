@@ -25,24 +25,35 @@ from hyperspy_assb.signals.region_mask import Names, region_masks
 _ACOM = "hyperspy_assb.acom."
 _ACOM_SIGNALS = "hyperspy_assb.signals.acom."
 _COMPARED = "hyperspy_assb.eels.comparison.results"
+_ECHEM = "hyperspy_assb.echem."
 _EDS = "hyperspy_assb.eds."
 _EDS_SIGNALS = "hyperspy_assb.signals.eds."
 _EELS = "hyperspy_assb.eels."
 _EELS_SIGNALS = "hyperspy_assb.signals.eels."
 _FITS = "hyperspy_assb.signals.fits."
+_SERIES = "hyperspy_assb.series."
+_SERIES_SIGNALS = "hyperspy_assb.signals.series."
+_VOLTAMMOGRAM = "hyperspy_assb.signals.echem.voltammogram_results"
 _ZERO_LOSS = "hyperspy_assb.eels.zero_loss."
 KINDS: dict[str, str] = {
     "AreaFractions": _ACOM + "maps.area_fractions",
     "AtomSite": _ACOM + "crystals.crystal_phase",
+    "BeamChange": _ECHEM + "beam_change",
+    "BeamComparison": _VOLTAMMOGRAM,
     "Beyond": _EDS + "interfaces.interface_width",
+    "BoundaryWidths": _SERIES + "grains.boundary_width",
     "Calibration": _EELS + "delithiation.standard",
+    "Capacitance": _VOLTAMMOGRAM,
     "Change": _COMPARED,
     "Cluster": "hyperspy_assb.fitting.statistics.permutation",
     "Comparison": _COMPARED,
     "Composition": _EDS + "composition.atoms",
     "CompositionChange": _EDS + "comparison.composition_change",
     "CompositionComparison": _EDS_SIGNALS + "composition_comparison",
+    "ContrastSeries": _SERIES_SIGNALS + "contrast_series",
     "Covariance": _FITS + "covariance",
+    "Crack": _SERIES + "cracks.crack_paths",
+    "CrackSeries": _SERIES_SIGNALS + "crack_series",
     "CrystalPhase": _ACOM + "crystals.crystal_phase",
     "DelithiatedPixels": _EELS_SIGNALS + "delithiated_pixels",
     "Delithiation": _EELS_SIGNALS + "delithiation",
@@ -52,6 +63,8 @@ KINDS: dict[str, str] = {
     "Diffraction": _ACOM + "crystals.kinematical",
     "Discovery": _EELS + "delithiation.region_statistics",
     "DoseInformation": "hyperspy_assb.fitting.statistics.precision",
+    "Drift": _SERIES + "drift.mean_alignment",
+    "DriftCorrection": _SERIES_SIGNALS + "drift_correction",
     "EDSComposition": _EDS_SIGNALS + "compositions",
     "EDSPhases": _EDS_SIGNALS + "compositions",
     "Electrode": "hyperspy_assb.reference.material_facts",
@@ -60,13 +73,18 @@ KINDS: dict[str, str] = {
     "FractionOptions": _ACOM + "maps.area_fractions",
     "Goodness": "hyperspy_assb.models.results",
     "GrainBoundaries": _ACOM + "maps.grains",
+    "GrainMap": _SERIES + "grains.grain_labels",
     "GrainMaps": _ACOM_SIGNALS + "grain_maps",
     "GrainOptions": _ACOM + "maps.grains",
+    "GrainSeries": _SERIES_SIGNALS + "grain_series",
     "Grains": _ACOM + "maps.grains",
     "IndexedScan": _ACOM + "matching.indexed",
     "InterfaceFit": _EDS + "interfaces.interface_width",
     "InterfaceProfile": _EDS_SIGNALS + "interface_profile",
+    "Lead": _SERIES + "region_contrast",
+    "Line": _ECHEM + "resistance",
     "LineCounts": _EDS_SIGNALS + "line_counts",
+    "LineKind": _SERIES + "cracks.crack_paths",
     "LithiatedFraction": _EELS + "delithiation.lithiated_fraction",
     "LowLossComparison": "hyperspy_assb.signals.eels.low_loss_comparison",
     "Mechanism": _ACOM_SIGNALS + "mechanism",
@@ -79,6 +97,7 @@ KINDS: dict[str, str] = {
     "OrientationMaps": _ACOM_SIGNALS + "orientations",
     "Particles": _ACOM + "maps.particles",
     "PatternGeometry": _ACOM + "patterns.geometry",
+    "Peak": _ECHEM + "peaks",
     "PeakShape": _ZERO_LOSS + "peak_shape",
     "PhaseChange": _ACOM + "maps.phase_change",
     "PhaseComparison": _ACOM_SIGNALS + "phase_comparison",
@@ -92,10 +111,14 @@ KINDS: dict[str, str] = {
     "Profile": _EDS + "interfaces.profiles",
     "Quantification": _EELS + "delithiation.quantification",
     "Registration": _ACOM + "maps.phase_change",
+    "Resistance": _VOLTAMMOGRAM,
     "Standard": _EELS + "delithiation.standard",
     "State": _COMPARED,
     "StateChange": _ACOM + "maps.phase_change",
+    "Step": _SERIES + "region_contrast",
+    "SweepSearch": _ECHEM + "peaks",
     "Unnamed": _EELS + "delithiation.unexplained",
+    "VoltammogramPeaks": _VOLTAMMOGRAM,
     "Width": _EDS + "interfaces.interface_width",
     "Window": "hyperspy_assb.eels.comparison.options",
     "ZeroLossEstimate": _ZERO_LOSS + "position",

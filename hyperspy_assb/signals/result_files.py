@@ -11,8 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import platform
-import re
 import secrets
 import shutil
 import zipfile
@@ -23,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from hyperspy_assb import __version__
+from hyperspy_assb import __version__, staging
 from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbValueError
 from hyperspy_assb.signals.packing import Arrays, digest
 
@@ -106,10 +104,10 @@ def write_result(path: Path, shown: Any, packed: Packed, *, overwrite: bool | No
     shown.metadata.set_item("ASSB.result", node)
     # Links stay links.
     path = path.resolve()
-    part = _sibling(path, "part")
+    part = staging.sibling(path, "part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _clear_away(path)
+        staging.clear_away(path)
         if not _may_write(path, overwrite):
             _logger.warning("%s was kept as it is: the result was not saved.", path)
             return
@@ -121,11 +119,11 @@ def write_result(path: Path, shown: Any, packed: Packed, *, overwrite: bool | No
         _replace(part, path)
     # HyperSpy, h5py and zarr raise what they like.
     except Exception as error:
-        _remove(part)
+        staging.remove(part)
         kept = "; the file is as it was" if _there(path) else ""
         raise AssbFileError(f"{path} could not be saved ({_in_words(error)}){kept}.") from error
     except BaseException:
-        _remove(part)
+        staging.remove(part)
         raise
 
 
@@ -140,7 +138,7 @@ def read_result(path: Path) -> Packed:
         If it is damaged, holds something else, or another version of the format. The message names the file.
     """
     with _reading(path):
-        _restore(path)
+        staging.restore(path)
         there, empty, folder = path.exists(), path.is_file() and path.stat().st_size == 0, path.is_dir()
     if not there:
         raise AssbFileNotFoundError(f"There is no file {path}: check its name and folder.")
@@ -281,7 +279,7 @@ def _replace(part: Path, path: Path) -> None:
     if path.is_dir():
         if not (path.suffix == ".zspy" and _is_store(path)):
             raise IsADirectoryError("it is a folder, and not one of HyperSpy")
-        aside = _sibling(path, "aside")
+        aside = staging.sibling(path, "aside")
         path.rename(aside)
     try:
         part.replace(path)
@@ -289,15 +287,9 @@ def _replace(part: Path, path: Path) -> None:
         if aside is not None:
             aside.rename(path)
         raise
-    with contextlib.suppress(OSError):
-        # The name, too, is on the disk. Not every system opens folders.
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    staging.flush(path.parent)
     if aside is not None:
-        _remove(aside)
+        staging.remove(aside)
 
 
 def _may_write(path: Path, overwrite: bool | None) -> bool:
@@ -306,63 +298,6 @@ def _may_write(path: Path, overwrite: bool | None) -> bool:
 
         return bool(ask(path))
     return overwrite or not path.exists()
-
-
-def _sibling(path: Path, role: str) -> Path:
-    """A hidden name beside a file, which tells the process that uses it."""
-    return path.with_name(f"{_prefix(path)}{os.getpid()}-{secrets.token_hex(4)}.{role}{path.suffix}")
-
-
-def _prefix(path: Path) -> str:
-    # Names may have 255 bytes; of those that share a beginning, leftovers are leftovers all the same.
-    host = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-    return f".{path.name[:40]}.{host}-"
-
-
-def _leftovers(path: Path, role: str) -> list[Path]:
-    """What processes of this machine that are no more have left of saving a file."""
-    pattern = re.compile(rf"{re.escape(_prefix(path))}(\d+)-[0-9a-f]{{8}}\.{role}{re.escape(path.suffix)}")
-    if not path.parent.is_dir():
-        return []
-    matches = [(entry, pattern.fullmatch(entry.name)) for entry in path.parent.iterdir()]
-    return sorted(entry for entry, match in matches if match and not _alive(int(match[1])))
-
-
-def _alive(process: int) -> bool:
-    if os.name == "nt":
-        # There, an open file cannot be removed; and signal 0 is none.
-        return process == os.getpid()
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    with contextlib.suppress(OSError, IndexError):
-        # Killed, and its parent has not yet looked.
-        return Path(f"/proc/{process}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
-    return True
-
-
-def _restore(path: Path) -> None:
-    """Put back a folder that was moved aside for a file that never came."""
-    if not path.exists():
-        for aside in _leftovers(path, "aside")[:1]:
-            aside.rename(path)
-
-
-def _clear_away(path: Path) -> None:
-    _restore(path)
-    for entry in (*_leftovers(path, "part"), *_leftovers(path, "aside")):
-        _remove(entry)
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def _there(path: Path) -> bool:

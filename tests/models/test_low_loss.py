@@ -346,6 +346,8 @@ def test_a_battery_line_scan(shared_data):
     assert np.nanmedian(model.t_over_lambda()) == pytest.approx(0.6, abs=0.5)
 
 
+# Its file holds electrons per count.
+@pytest.mark.filterwarnings("ignore:.*was recorded, but the counts scatter:hyperspy_assb.errors.AssbWarning")
 def test_a_map_with_a_far_zero_loss(shared_data):
     model, usable = fit_file(shared_data / "eels" / "lowloss_map" / "lowloss_16x16_0.3eV.dm3", ("Al",))
     assert usable.mean() >= 0.9

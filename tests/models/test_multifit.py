@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
+
 import dask.array as da
 import exspy
 import hyperspy.api as hs
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 
 import hyperspy_assb
 from hyperspy_assb.components import DarkLevel, FePO4ValenceBand, VolumePlasmon, ZeroLossPeak
+from hyperspy_assb.errors import AssbWarning
+from hyperspy_assb.fitting.solver.noise_claim import NoiseSource
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, Status
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
-from hyperspy_assb.models.multifit import read_detector
+from hyperspy_assb.models.recorded_noise import VARIANCE, recorded_detector
 from hyperspy_assb.signals import ASSBEELSSpectrum
 from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
 from hyperspy_assb.signals.fits.multifit import multifit
@@ -279,25 +284,115 @@ def test_a_model_of_another_signal():
 # ------------------------------------------------------------------------------------------------------- detector
 
 
-def test_the_detector_that_metadata_tell():
+def test_recorded_detector():
     signal = hs.signals.Signal1D(np.ones(10))
-    assert read_detector(signal.metadata) == Detector(1.0, 0.0)
-    node = "Signal.Noise_properties.Variance_linear_model"
-    signal.metadata.set_item(node, {"gain_factor": 2.5, "gain_offset": 16.0, "correlation_factor": 1.0})
-    assert read_detector(signal.metadata) == Detector(2.5, 4.0)
-    signal.metadata.set_item(f"{node}.gain_offset", -1.0)
-    assert read_detector(signal.metadata) == Detector(2.5, 0.0)
+    assert recorded_detector(signal.metadata) is None
+    signal.metadata.set_item(
+        VARIANCE, {"gain_factor": 1.0, "gain_offset": 0.0}
+    )  # what files hold where nobody measured
+    assert recorded_detector(signal.metadata) is None
+    signal.metadata.set_item(VARIANCE, {"gain_factor": 2.5, "gain_offset": 16.0, "correlation_factor": 1.0})
+    assert recorded_detector(signal.metadata) == Detector(2.5, 4.0)
+    signal.metadata.set_item(f"{VARIANCE}.gain_offset", -1.0)
+    assert recorded_detector(signal.metadata) == Detector(2.5, 0.0)
 
 
 def test_the_detector_sets_the_errors():
     model, other = make(gain=4.0), make(gain=4.0)
-    model.multifit(show_progressbar=False)
-    node = "Signal.Noise_properties.Variance_linear_model"
-    other.signal.metadata.set_item(f"{node}.gain_factor", 4.0)
-    other.multifit(show_progressbar=False)
+    model.multifit(detector=Detector(), show_progressbar=False)
+    other.multifit(detector=Detector(4.0), show_progressbar=False)
     # Exact: four times the variance at the same values.
     np.testing.assert_allclose(free_maps(other), free_maps(model), rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(free_maps(other, "std"), 2.0 * free_maps(model, "std"), rtol=1e-4)
+
+
+# ------------------------------------------------------------------------------------------- noise as it is
+
+LINE = 0.1 * np.arange(300)
+
+
+def line_map(*, gain=1.0, blur=0.0, read_noise=0.0, recorded=None, shape=(12, 12), seed=0):
+    """A map of a Gaussian on an exponential, counted by a camera of known gain and blur, with a started model."""
+    rng = np.random.default_rng(seed)
+    mean = 4000.0 * np.exp(-0.5 * ((LINE - 12.0) / 1.2) ** 2) + 3000.0 * np.exp(-LINE / 15.0)
+    counts = gain * rng.poisson(np.tile(mean, (int(np.prod(shape)), 1))).astype(float)
+    if blur:
+        counts = gaussian_filter1d(counts, blur, axis=1, mode="reflect")
+    counts += rng.normal(0.0, 1.0, counts.shape) * read_noise
+    signal = hs.signals.Signal1D(counts.reshape(*shape, LINE.size))
+    signal.axes_manager[-1].scale = 0.1
+    if recorded is not None:
+        signal.metadata.set_item(VARIANCE, {"gain_factor": recorded, "gain_offset": 0.0})
+    model = signal.create_model()
+    model.extend(
+        [
+            hs.model.components1D.GaussianHF(height=3900.0 * gain, centre=12.1, fwhm=2.7),
+            hs.model.components1D.Exponential(A=3000.0 * gain, tau=15.0),
+        ]
+    )
+    return model
+
+
+@pytest.mark.parametrize("blur", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize(("gain", "claim"), [(0.1, None), (1.0, 1.0), (10.0, 10.0), (7.78, 1 / 7.78), (0.5, 3.0)])
+def test_errors_are_right_whatever_was_recorded(gain, claim, blur):
+    scatter, source = [], set()
+    for seed in range(2):
+        model = line_map(gain=gain, blur=blur, recorded=claim, seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AssbWarning)
+            multifit(model, show_progressbar=False)
+        source.add(model.fit_quality.noise.source)
+        pulls = [(p.map["values"] - p.map["values"].mean()) / p.map["std"] for c in model for p in c.free_parameters]
+        scatter.append([np.std(pull) for pull in pulls])
+    # 288 values tell a standard deviation to 4 %, and each of five parameters must do.
+    assert np.sqrt(np.mean(np.square(scatter), axis=0)) == pytest.approx(1.0, abs=0.13)
+    assert np.mean(scatter) == pytest.approx(1.0, abs=0.1)
+    if claim == 1 / 7.78:
+        assert source == {NoiseSource.INVERSE}
+
+
+def test_a_wrong_gain_is_said_and_metadata_are_left_alone():
+    model = line_map(gain=7.78, recorded=1 / 7.78)
+    before = model.signal.metadata.as_dictionary()
+    with pytest.warns(AssbWarning, match=r"0.129 counts per electron was recorded.* electrons per count"):
+        multifit(model, show_progressbar=False)
+    assert model.signal.metadata.as_dictionary() == before
+    assert model.fit_quality.noise.detector.gain == pytest.approx(7.78, rel=0.05)
+
+
+def test_a_single_spectrum_takes_its_gain_on_trust():
+    model = line_map(gain=1.0, recorded=2.0, shape=(1,))
+    multifit(model, show_progressbar=False)
+    noise = model.fit_quality.noise
+    assert noise.source is NoiseSource.TRUSTED
+    assert noise.detector == Detector(2.0)
+    assert "on trust" in noise.sentence
+
+
+def test_a_right_claim_is_never_contradicted(rng):
+    """Null test: of 60 right maps none is warned about, and p values are those of a right model."""
+    found = []
+    for seed in range(60):
+        model = line_map(gain=(0.3, 1.0, 4.0)[seed % 3], recorded=(0.3, 1.0, 4.0)[seed % 3], shape=(10, 10), seed=seed)
+        multifit(model, show_progressbar=False)  # a warning is an error here
+        found.append(model.fit_quality.noise.correlation.size)
+    assert np.count_nonzero(found) <= 1
+
+
+def test_p_values_know_of_correlated_channels():
+    model = line_map(blur=1.0, shape=(20, 20))
+    multifit(model, show_progressbar=False)
+    assert 0.01 < (model.fit_quality.p_value.data < 0.05).mean() < 0.1
+
+
+def test_spectra_put_together_from_few_are_told():
+    model = line_map(shape=(20, 20))
+    model.signal.decomposition(algorithm="SVD", print_info=False)
+    model.signal.data = model.signal.get_decomposition_model(8).data
+    with pytest.warns(AssbWarning, match="sums of 8: their noise was taken away"):
+        multifit(model, show_progressbar=False)
+    assert model.fit_quality.noise.source is NoiseSource.NOT_COUNTS
 
 
 @pytest.mark.parametrize("lazy", [False, True])

@@ -9,7 +9,8 @@ import pytest
 
 import hyperspy_assb
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, Status
-from hyperspy_assb.models.multifit import FitOptions, read_detector
+from hyperspy_assb.models.multifit import FitOptions
+from hyperspy_assb.models.recorded_noise import recorded_detector
 
 C = hs.model.components1D
 X = 0.1 * np.arange(300)
@@ -73,7 +74,7 @@ def test_electrons_are_counted_as_the_metadata_say():
     signal = hs.signals.Signal1D(np.ones(10))
     node = "Signal.Noise_properties.Variance_linear_model"
     signal.metadata.set_item(node, {"gain_factor": 2.0, "gain_offset": 9.0, "correlation_factor": 4.0})
-    assert read_detector(signal.metadata) == Detector(8.0, 6.0)
+    assert recorded_detector(signal.metadata) == Detector(8.0, 6.0)
 
 
 @pytest.mark.parametrize(("gain", "offset", "height"), [(1.0, 0.02, 50.0), (5.0, 0.1, 300.0), (20.0, 0.5, 3000.0)])

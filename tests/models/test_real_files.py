@@ -30,6 +30,8 @@ def low_loss(signal, plasmon_energy):
     return model
 
 
+# Its file holds electrons per count.
+@pytest.mark.filterwarnings("ignore:.*was recorded, but the counts scatter:hyperspy_assb.errors.AssbWarning")
 @pytest.mark.parametrize(("path", "plasmon_energy"), [(MAP, 20.0), (LINE, 24.0)])
 @pytest.mark.parametrize("loss_function", ["ML-poisson", "ls"])
 def test_low_loss_files_fit(shared_data, path, plasmon_energy, loss_function):

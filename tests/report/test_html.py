@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from html.parser import HTMLParser
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import pytest
 
 from hyperspy_assb.report.html import Figure, Report, Table, key_table
 
@@ -26,3 +28,40 @@ def test_page_is_self_contained_and_escaped(tmp_path):
     assert not re.search(r"(https?:)?//\w", re.sub(r"base64,[A-Za-z0-9+/=]+", "", page))
     assert re.findall(r'src="(.{22})', page) == ["data:image/png;base64,"]
     assert (tmp_path / "figures" / "line.png").read_bytes().startswith(b"\x89PNG")
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '" onload="alert(1)',
+    "{{ 7 * 191 }}",
+    "{% include '/etc/passwd' %}",
+    "]]>--><!--",
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_becomes_a_part_of_the_page(text):
+    """Titles, names of files and messages come from files."""
+
+    def page(text):
+        figure, _ = plt.subplots()
+        report = Report(text, subtitle=text)
+        report.add(text, text=text, points=[text], figures=[Figure.of(figure, "f", text)], kind="warnings")
+        report.add("Values", tables=[Table(pd.DataFrame({text: [text]}), text), key_table({text: {text: text}})])
+        return report.to_html()
+
+    class Shape(HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.tags = []
+
+        def handle_starttag(self, tag, attrs):
+            self.tags.append((tag, [name for name, _ in attrs]))
+
+    shapes = []
+    for words in (text, "plain"):
+        parser = Shape()
+        parser.feed(page(words))
+        shapes.append(parser.tags)
+    assert shapes[0] == shapes[1]
+    assert "1337" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", page(text))

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
 import pytest
 
-from hyperspy_assb.report.output import OutputError, check_target, whole_folder
+from hyperspy_assb import staging
+from hyperspy_assb.report.output import OutputError, check_target, is_result, whole_folder, write_record
+
+RECORD = {"action": "test", "versions": {"hyperspy-assb": "0"}}
 
 
 def write(target, text, **options):
     with whole_folder(target, **options) as folder:
         (folder / "result.txt").write_text(text)
+        write_record(folder, RECORD, findings=[], warnings=[])
+
+
+def dead(path: Path) -> Path:
+    """The name that a process which is no more would have used."""
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    child.wait()
+    return path.with_name(path.name.replace(f"-{os.getpid()}-", f"-{child.pid}-"))
 
 
 def test_folder_appears_when_whole(tmp_path):
@@ -61,3 +81,115 @@ def test_targets_that_cannot_be_written(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="working folder"):
         check_target(tmp_path, force=True)
     assert file.exists()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [None, "", "[]", "{", "null", '{"action": "x"}', '{"versions": []}', "[" * 100_000],
+    ids=["none", "empty", "list", "cut", "null", "no versions", "wrong type", "deep"],
+)
+def test_a_folder_that_is_no_result_is_never_replaced(record, tmp_path):
+    target = tmp_path / "Documents"
+    (target / "chapters").mkdir(parents=True)
+    (target / "chapters" / "thesis.tex").write_text("years of work")
+    if record is not None:
+        (target / "provenance.json").write_text(record)
+    assert not is_result(target)
+    with pytest.raises(OutputError, match="no result: it is not replaced"):
+        write(target, "new", force=True)
+    assert (target / "chapters" / "thesis.tex").read_text() == "years of work"
+    assert [p.name for p in tmp_path.iterdir()] == ["Documents"]
+
+
+@pytest.mark.parametrize(
+    "name", ["n" * 255, "日" * 85, "with blanks and ümlauts", "v1.a long ending after a dot", "-x", "*?[a]"]
+)
+def test_names_as_long_as_the_file_system_takes(name, tmp_path):
+    target = tmp_path / name
+    for text in ("old", "new"):
+        write(target, text, force=True)
+        assert (target / "result.txt").read_text() == text
+    stale = dead(staging.sibling(target, "part"))
+    stale.mkdir()
+    check_target(target, force=True)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_what_the_dead_left_is_swept_and_what_the_living_use_is_not(tmp_path):
+    target = tmp_path / "result"
+    own = staging.sibling(target, "part")
+    for folder in (own, dead(own), tmp_path / ".result.letters"):
+        (folder / "inside").mkdir(parents=True)
+    write(target, "new")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted((own.name, ".result.letters", "result"))
+
+
+def test_a_number_of_a_process_that_comes_again_is_not_taken_for_the_same_process(tmp_path):
+    # As in containers, where every run is process 1.
+    target = tmp_path / "result"
+    own = staging.sibling(target, "part")
+    other = own.with_name(own.name.replace(own.name.split("-")[-1].split(".")[0], "01234567"))
+    other.mkdir()
+    write(target, "new")
+    assert [p.name for p in tmp_path.iterdir()] == ["result"]
+
+
+@pytest.mark.parametrize("new_is_there", [True, False])
+def test_an_interrupted_replacement_is_finished_or_undone(new_is_there, tmp_path):
+    target = tmp_path / "result"
+    write(target, "old")
+    aside = dead(staging.sibling(target, "aside"))
+    target.rename(aside)
+    if new_is_there:
+        dead(staging.sibling(target, "part")).mkdir()
+        target.mkdir()
+        write(target, "new")
+    else:
+        with pytest.raises(OutputError, match="not empty"):
+            check_target(target)
+    assert (target / "result.txt").read_text() == ("new" if new_is_there else "old")
+    assert [p.name for p in tmp_path.iterdir()] == ["result"]
+
+
+KILLED = """
+import sys
+from hyperspy_assb.report.output import whole_folder, write_record
+def write(target, text):
+    with whole_folder(target, force=True) as folder:
+        for i in range(20):
+            (folder / f"{i}.txt").write_text(text * 20000)
+        write_record(folder, {"action": "test", "versions": {}}, findings=[], warnings=[])
+print("ready", flush=True)
+n = 0
+while True:
+    write(sys.argv[1], "ab"[n % 2])
+    n += 1
+"""
+
+
+def kill_while_replacing(target: Path, moment: float) -> None:
+    child = subprocess.Popen([sys.executable, "-c", KILLED, str(target)], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    time.sleep(moment)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+
+
+@pytest.mark.parametrize("count", [8, pytest.param(120, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_a_folder_is_whole(count, tmp_path):
+    target = tmp_path / "result"
+    with whole_folder(target) as folder:
+        for i in range(20):
+            (folder / f"{i}.txt").write_text("c" * 20000)
+        write_record(folder, RECORD, findings=[], warnings=[])
+    for moment in np.random.default_rng(1).uniform(0.0, 0.15, count):
+        kill_while_replacing(target, moment)
+        check_target(target, force=True)
+        assert [p.name for p in tmp_path.iterdir()] == ["result"]
+        content = {path.read_text() for path in target.glob("*.txt")}
+        assert len(content) == 1
+        assert len(content.pop()) == 20000
+        assert len(list(target.iterdir())) == 21
+        assert json.loads((target / "provenance.json").read_text())["action"] == "test"

@@ -33,6 +33,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import hyperspy_assb
+from hyperspy_assb import staging
 from hyperspy_assb.errors import AssbError, AssbFileError, AssbFileNotFoundError, AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.signals import result as results
@@ -859,7 +860,7 @@ def ended_process() -> int:
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_leftovers_of_the_dead_are_removed_and_of_the_living_kept(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{ending}"
-    own = result_files._sibling(path, "part")
+    own = staging.sibling(path, "part")
     dead = own.with_name(own.name.replace(f"-{os.getpid()}-", f"-{ended_process()}-"))
     child = subprocess.Popen([sys.executable, "-c", "pass"], stdin=subprocess.DEVNULL)
     if Path("/proc").is_dir():
@@ -897,7 +898,7 @@ def test_a_folder_that_was_moved_aside_comes_back(then: str, tmp_path: Path) -> 
     path = tmp_path / "a.zspy"
     old, new = toys.toy_maps(seed=1), toys.toy_maps(seed=2)
     old.save(path)
-    aside = result_files._sibling(path, "aside")
+    aside = staging.sibling(path, "aside")
     aside = aside.with_name(aside.name.replace(f"-{os.getpid()}-", f"-{ended_process()}-"))
     aside.mkdir()
     with zipfile.ZipFile(path) as archive:

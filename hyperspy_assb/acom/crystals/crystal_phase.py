@@ -87,8 +87,6 @@ class CrystalPhase:
     ('LiFePO4', 62, (10.334, 6.01, 4.693))
     >>> len(phase.atoms), phase.atoms[0].element
     (28, 'Li')
-    >>> phase.structure.lattice.a
-    10.334
     """
 
     name: str
@@ -102,27 +100,27 @@ class CrystalPhase:
     def of_structure(
         cls, name: str, space_group: int, structure: Structure, source: str = "", caveat: str = ""
     ) -> CrystalPhase:
-        """A phase from a structure of diffpy, in the standard setting of the space group.
+        """Make a phase from a structure of diffpy.
 
         Parameters
         ----------
         name, space_group
             As for the class.
         structure
-            All atoms of the cell; lengths in Å.
+            In the standard setting of the space group.
         source, caveat
             As for the class.
 
         Returns
         -------
         CrystalPhase
-            With the cell and the atoms of the structure.
+            With all atoms of the structure.
 
         Examples
         --------
-        >>> from hyperspy_assb.acom import load_phase
-        >>> lfp = load_phase("lfp")
-        >>> CrystalPhase.of_structure("triphylite", lfp.space_group, lfp.structure).cell == lfp.cell
+        >>> from hyperspy_assb.acom import CrystalPhase, load_phase
+        >>> phase = load_phase("lfp")
+        >>> CrystalPhase.of_structure("triphylite", 62, phase.structure).cell == phase.cell
         True
         """
         atoms = (AtomSite(str(a.element), *map(float, (*a.xyz, a.occupancy, a.Uisoequiv))) for a in structure)

@@ -46,7 +46,7 @@ class IndexingOptions:
     posterior
         Of the probabilities of phases.
     min_counts
-        Patterns with a smaller sum beyond the direct beam are empty.
+        Patterns with a smaller sum beyond the direct beam are empty; in electrons, where a scan was brought to these.
     saturation
         Counts at which the detector is saturated; None takes the largest value of an integer type, and none for
         floating point.

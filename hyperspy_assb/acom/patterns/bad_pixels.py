@@ -13,7 +13,7 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, binary_opening, label, median_filter
+from scipy.ndimage import binary_dilation, binary_opening, label, median_filter, uniform_filter
 
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
@@ -31,6 +31,8 @@ DEAD_COUNTS = 16.0
 """Electrons that the neighbours of a silent pixel have in all patterns together: it would have some of them."""
 DIM = 0.5
 """Share of the darkest of its neighbours below which a pixel is dim: no pattern has a hole as small as that."""
+FEWEST_LEVELS = 15
+"""Largest value of a counter of 4 bits: patterns that reach no farther do not tell of a limit."""
 SATURATED_RING = 0.05
 """Share of the largest value of the type that pixels about a saturated beam reach; those about marked ones are dark."""
 LINE_PARTS = 2
@@ -41,6 +43,8 @@ WINDOW = 9
 """Pixels about a pixel or a line whose median it is compared with."""
 BEAM_NEAR = 0.1
 """How far the direct beam is from the middle of the diffuse intensity (standard deviation), as a share of the frame."""
+FAR_FROM_BEAM = 0.01
+"""What is three of these away is no direct beam."""
 MATE = 0.02
 """Share of a bright place that its mate on the other side of the direct beam has at least, if it is a Bragg spot."""
 STEADY = 0.5
@@ -50,11 +54,11 @@ NO_ELECTRON = 0.05
 MEDIAN_PATTERNS = 48
 """Patterns that are enough for a quantile."""
 ALWAYS = 0.75
-"""Share of the patterns, the dimmest in each pixel, that tell what is always there."""
+"""Share of the patterns in which there is what is always there."""
 STOP = 9
 """Pixels: what is dark in squares of this side is a beam stop, or outside of a round screen."""
-MOST_LONELY = 0.002
-"""Share of the frame above which lonely pixels are spots of a beam that is smaller than a pixel."""
+SHARP = 0.2
+"""Share of the brightest pixel of the direct beam that the next has, below which spots are of single pixels as well."""
 MOST_LEFT_OUT = 0.5
 """Share of the frame above which what was found is no fault of single pixels."""
 
@@ -174,15 +178,15 @@ def marked_pixels(patterns: NDArray[Any]) -> NDArray[np.bool_]:
         marked |= ~np.isfinite(patterns).all(axis=0)
     else:
         limits = np.iinfo(patterns.dtype)
-        marked |= _at_top(patterns, limits.max)
+        marked |= _often(patterns, limits.max)
         if patterns.dtype.kind == "i":
             marked |= (patterns == limits.min).any(axis=0)
+    saturated = saturated_pixels(patterns)
+    marked &= ~saturated
     if len(patterns) < FEWEST_PATTERNS:
         return marked
     low = patterns.min(axis=0)
-    constant = low == patterns.max(axis=0)
-    if patterns.dtype.kind in "iu":
-        constant &= low < np.iinfo(patterns.dtype).max
+    constant = (low == patterns.max(axis=0)) & ~saturated
     if constant.any() and not (constant | marked).all():
         # Where there are few electrons, many pixels always have the value of none, as pixels beside them often have.
         none = np.quantile(low[~constant & ~marked], NO_ELECTRON)
@@ -190,20 +194,34 @@ def marked_pixels(patterns: NDArray[Any]) -> NDArray[np.bool_]:
     return marked
 
 
-def _at_top(patterns: NDArray[Any], top: int) -> NDArray[np.bool_]:
-    """Pixels at the largest value of the type in half of the patterns, but for a direct beam that saturates them."""
-    fewest = len(patterns) // 2 if len(patterns) >= FEWEST_PATTERNS else len(patterns)
-    at_top = np.count_nonzero(patterns == top, axis=0) >= fewest
+def saturated_pixels(patterns: NDArray[Any]) -> NDArray[np.bool_]:
+    """Pixels that a direct beam saturates in half of the patterns: at the end of the type, or of a counter of few bits.
+
+    Pixels about them are bright, unlike those about a pixel that is marked by the same value.
+    """
+    found = np.zeros(patterns.shape[1:], dtype=bool)
+    if patterns.dtype.kind not in "iu" or not patterns.size:
+        return found
+    top = int(patterns.max())
+    if top < FEWEST_LEVELS or (top + 1) & top:
+        return found
+    at_top = _often(patterns, top)
     if not at_top.any():
-        return at_top
+        return found
     regions, count = label(at_top, structure=np.ones((3, 3)))
     mean = patterns.mean(axis=0)
     for number in range(1, count + 1):
         inside = regions == number
         ring = binary_dilation(inside, np.ones((3, 3))) & ~at_top
         if ring.any() and mean[ring].mean() > SATURATED_RING * top:
-            at_top[inside] = False
-    return at_top
+            found |= inside
+    return found
+
+
+def _often(patterns: NDArray[Any], value: int) -> NDArray[np.bool_]:
+    """Pixels of a value in half of the patterns; in all, of a few."""
+    fewest = len(patterns) // 2 if len(patterns) >= FEWEST_PATTERNS else len(patterns)
+    return np.asarray(np.count_nonzero(patterns == value, axis=0) >= fewest)
 
 
 class _Electrons:
@@ -222,21 +240,27 @@ class _Electrons:
         self.bad = bad
         self.mean = np.where(bad, np.nan, total / count)
         self.variance = np.maximum(np.where(bad, np.nan, squares / count) - self.mean**2, 0.0) * count / (count - 1)
-        top = np.iinfo(patterns.dtype).max if patterns.dtype.kind in "iu" else np.inf
         # Where a direct beam saturates the camera, it is always the same.
-        self.constant = (low == high) & ~bad & (low < (top - zero) / gain)
+        self.constant = (low == high) & ~bad & ~saturated_pixels(patterns)
         self._lonely, self._hits = lonely, hits
-        # What is there in three quarters of the patterns: not a beam or a spot that is elsewhere in others.
+        # What is there in most of the patterns: not a beam or a spot that is elsewhere in others.
         some = patterns[:: max(count // MEDIAN_PATTERNS, 1)].astype(np.float32)
-        self.lower = max(int(len(some) * ALWAYS), 1)
-        part = np.partition(some, self.lower - 1, axis=0)[: self.lower]
-        self.always = (part[-1].astype(np.float64) - zero) / gain
-        self.calm = (part.mean(axis=0, dtype=np.float64) - zero) / gain
+        self.lower, rare = int(len(some) * ALWAYS), int(len(some) * (1.0 - ALWAYS))
+        some = np.partition(some, (rare, self.lower), axis=0)
+        self.always = (some[rare].astype(np.float64) - zero) / gain
+        self.calm = (some[: self.lower].mean(axis=0, dtype=np.float64) - zero) / gain
 
     def lonely(self) -> NDArray[np.bool_]:
         """Pixels that stand alone in several patterns."""
         found = np.asarray(self._lonely >= max(2.0, LONELY_SHARE * self.count))
-        return found if found.mean() <= MOST_LONELY else np.zeros_like(found)
+        if not found.any():
+            return found
+        # Of a beam that is smaller than a pixel, so are the spots.
+        root = np.sqrt(np.nan_to_num(np.maximum(self.calm, 0.0))) * self._near_the_beam()
+        y, x = np.unravel_index(int(np.argmax(uniform_filter(root, 3))), root.shape)
+        beam = np.sort(self.calm[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2], axis=None)
+        beam = beam[np.isfinite(beam)]
+        return found if len(beam) > 1 and beam[-2] > SHARP * beam[-1] else np.zeros_like(found)
 
     def silent(self) -> NDArray[np.bool_]:
         """Pixels that are always the same where those about them are not, or far darker than all of these."""
@@ -301,15 +325,17 @@ class _Electrons:
         regions, count = label(joined, structure=np.ones((3, 3)))
         height = np.where(high, always - about, 0.0)
         beam = self._beam(regions, height)
+        lonely = self.lonely()
+        found = high & lonely
+        if not beam:
+            # It is elsewhere in many patterns, and so are spots.
+            return high
         centre = np.array(np.nonzero(regions == beam)).mean(axis=1)
         size = int((regions == beam).sum())
-        found = np.zeros(bad.shape, dtype=bool)
         steady = self.variance < STEADY * np.maximum(self.mean, 0.0)
         for number in range(1, count + 1):
             inside = (regions == number) & high
-            if number == beam:
-                # A hot pixel within the beam stands out of it as far as it does elsewhere.
-                found |= inside & self.lonely()
+            if number == beam or (inside & ~found).sum() == 0:
                 continue
             electrons = not steady[inside].all()
             if electrons and (inside.sum() > 1.5 * size or self._has_mate(inside, centre, always - about, height)):
@@ -317,16 +343,21 @@ class _Electrons:
             found |= inside
         return found
 
-    def _beam(self, regions: NDArray[np.int64], height: FloatArray) -> int:
-        """The direct beam: of the bright places the one of most counts near the middle of the diffuse intensity."""
+    def _near_the_beam(self) -> FloatArray:
+        """1 in the middle of the diffuse intensity, where the direct beam is, falling off about it."""
         diffuse = np.maximum(self._about(self.mean), 0.0) ** 2
         total = max(float(diffuse.sum()), 1e-300)
-        y, x = np.indices(regions.shape)
+        y, x = np.indices(diffuse.shape)
         away = np.hypot(y - (diffuse * y).sum() / total, x - (diffuse * x).sum() / total)
-        weight = np.sqrt(np.maximum(height, 0.0)) * np.exp(-0.5 * (away / (BEAM_NEAR * min(regions.shape))) ** 2)
-        sums = np.bincount(regions.ravel(), weight.ravel())
+        return np.asarray(np.exp(-0.5 * (away / (BEAM_NEAR * min(diffuse.shape))) ** 2))
+
+    def _beam(self, regions: NDArray[np.int64], height: FloatArray) -> int:
+        """The direct beam: of the bright places the one of most counts near the middle of the diffuse; 0 if none."""
+        near = self._near_the_beam()
+        sums = np.bincount(regions.ravel(), (np.sqrt(np.maximum(height, 0.0)) * near).ravel())
         sums[0] = -1.0
-        return int(np.argmax(sums))
+        best = int(np.argmax(sums))
+        return best if near[regions == best].max() > FAR_FROM_BEAM else 0
 
     def _has_mate(self, inside: NDArray[np.bool_], centre: FloatArray, excess: FloatArray, height: FloatArray) -> bool:
         """Whether a bright place has a mate on the other side of the direct beam, as a Bragg spot has."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.acom.crystals.kinematical import electron_wavelength
-from hyperspy_assb.acom.patterns.detector import Detector, examine_detector
+from hyperspy_assb.acom.patterns.detector import JUDGED, Detector, examine_detector
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.errors import AssbValueError
 
@@ -92,8 +92,13 @@ class PatternScan:
             )
 
     def examined(self) -> PatternScan:
-        """The scan with what its detector did put right in all blocks, found on a sample of the patterns."""
-        return replace(self, detector=examine_detector(self.sample(), given=self.mask))
+        """The scan with what its detector did put right in all blocks, found on a sample of the patterns.
+
+        Frames that are too small to be patterns are taken as they are.
+        """
+        if min(self.frame) < LEAST_PIXELS:
+            return self
+        return replace(self, detector=examine_detector(self.sample(JUDGED), given=self.mask))
 
     def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[slice, slice, NDArray[np.generic]]]:
         """Blocks of the scan with their places; of patterns on disk the next is read while one is worked on.

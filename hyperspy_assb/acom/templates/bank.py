@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import tempfile
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
@@ -186,7 +185,7 @@ class TemplateBank:
         return mirror(self.orientations)
 
     def select(self, name: str) -> TemplateBank:
-        """The templates of one phase.
+        """Take the templates of one phase.
 
         Parameters
         ----------
@@ -196,7 +195,7 @@ class TemplateBank:
         Returns
         -------
         TemplateBank
-            With that phase alone.
+            Of that phase alone.
 
         Raises
         ------
@@ -300,9 +299,10 @@ class TemplateBank:
             bank = cls(phases=phases, **{key: content[key] for key in _ARRAYS}, **numbers)
             if not phases or {len(getattr(bank, key)) for key in _ARRAYS} != {len(bank)}:
                 raise AssbValueError("the arrays do not belong together")
-        except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            if isinstance(error, FileNotFoundError):
-                raise AssbFileNotFoundError(f"There is no file {path}: check its name and folder.") from error
+        except FileNotFoundError as error:
+            raise AssbFileNotFoundError(f"There is no file {path}: check its name and folder.") from error
+        # Damaged archives raise more than zipfile names: RuntimeError for a bit that says encrypted, MemoryError ...
+        except Exception as error:
             raise AssbFileError(f"{path}: not a template bank, or a damaged one ({error}).") from error
         return bank
 
@@ -452,11 +452,9 @@ def _of_phase(
         for name, value in sorted(pack_phase(phase).items()):
             key.update(name.encode() + np.ascontiguousarray(value).tobytes())
         file = cache_directory("templates") / f"{key.hexdigest()[:32]}.npz"
-        if file.is_file():
-            try:
-                return TemplateBank.load(file)
-            except (ValueError, OSError):
-                pass  # damaged, or gone by now: it is made again
+        # Damaged, or gone by now: it is made again.
+        with contextlib.suppress(ValueError, OSError):
+            return TemplateBank.load(file)
     orientations = upper(towards(zone_axes(laue_rotations(phase), resolution)))
     spots = simulate_spots(
         phase,

@@ -83,6 +83,7 @@ def _describe_state(w: Work, context: Prepared) -> State:
     """Mean distribution, bands, thickness and plasmon of a state, with their standard errors."""
     assert w.scattering is not None
     assert w.counting is not None
+    assert w.noise is not None
     assert w.correlation is not None
     assert w.plasmon is not None
     pixels, count = w.centre.size, w.blocks.shape[0]
@@ -105,7 +106,8 @@ def _describe_state(w: Work, context: Prepared) -> State:
         t_over_lambda_std=thickness_std,
         plasmon=w.plasmon,
         plasmon_std=functionals[-2:],
-        electrons=float(w.scattering.recorded.mean()) / context.detector.gain,
+        electrons=float(w.scattering.recorded.mean()) / w.noise.broad.gain,
+        noise=w.noise,
         fwhm=w.fwhm,
         pixels=pixels,
         effective_pixels=pixels / w.correlation.inflation,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hyperspy_assb.eels.checks import check_counts
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.fitting.solver.spectra_fit import Detector
 
 IntArray = NDArray[np.int64]
 
@@ -43,7 +44,8 @@ class ComparisonOptions:
     alpha
         Probability of a false change in any of the bands, or in any cluster.
     gain, read_noise
-        Counts per electron, and standard deviation of a channel without electrons in counts; gain None: estimated.
+        Counts per electron, and standard deviation of a channel without electrons in counts; gain None: what was
+        recorded with each state where its counts scatter accordingly, else what their scatter tells.
     shift_uncertainty
         Standard uncertainty in eV of the energy of one state against another, beyond that of the zero-loss peak.
     scale_uncertainty
@@ -122,11 +124,14 @@ class Spectra:
         Centres of the channels in eV, shape (E,).
     position
         Indices of the pixels, shape (P, D), D the number of navigation axes.
+    claim
+        Gain and read noise as they were recorded; None where nobody did.
     """
 
     counts: NDArray[np.floating]
     energy: NDArray[np.float64]
     position: IntArray
+    claim: Detector | None = None
 
     @classmethod
     def of(cls, recorded: LowLossMap, pixels: NDArray[np.bool_] | None = None) -> Spectra:
@@ -136,5 +141,6 @@ class Spectra:
             check_counts(counts)  # which says what is wrong
         position = np.moveaxis(np.indices(recorded.shape), 0, -1).reshape(len(counts), len(recorded.shape))
         if pixels is None:
-            return cls(counts, recorded.energy, position)
-        return cls(counts[pixels.ravel()], recorded.energy, position[pixels.ravel()])
+            return cls(counts, recorded.energy, position, recorded.detector)
+        chosen = pixels.ravel()
+        return cls(counts[chosen], recorded.energy, position[chosen], recorded.detector)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hyperspy_assb.eels.comparison.options import Window
 from hyperspy_assb.eels.scattering.plasmon import Plasmon
+from hyperspy_assb.fitting.solver.noise_claim import Noise
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.statistics.permutation import Cluster
 
@@ -51,6 +52,7 @@ class State:
     plasmon: Plasmon
     plasmon_std: FloatArray
     electrons: float
+    noise: Noise
     fwhm: float
     pixels: int
     effective_pixels: float

@@ -11,7 +11,7 @@ from scipy import fft
 
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.comparison.options import ComparisonOptions, Spectra, Window
-from hyperspy_assb.eels.scattering.counting_noise import Averaging, CountingVariance, estimate_noise, propagate_counting
+from hyperspy_assb.eels.scattering.counting_noise import Averaging, CountingVariance, propagate_counting
 from hyperspy_assb.eels.scattering.plasmon import Plasmon, fit_plasmon
 from hyperspy_assb.eels.scattering.single_scattering import (
     THICKEST,
@@ -24,8 +24,10 @@ from hyperspy_assb.eels.scattering.single_scattering import (
     measured_zero_loss_shape,
     sum_aligned,
 )
-from hyperspy_assb.eels.zero_loss.position import find_centre
+from hyperspy_assb.eels.zero_loss.position import ZeroLossStatus, find_centre
+from hyperspy_assb.eels.zero_loss.recorded_noise import checked_dark_level, low_loss_noise
 from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.fitting.solver.noise_claim import Noise, NoiseSource
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.statistics import blocks as partition
 
@@ -34,6 +36,8 @@ IntArray = NDArray[np.int64]
 
 _NOISE_GROUPS = 64
 """Groups of pixels of like thickness whose counting noise is propagated together."""
+_NOISE_SPECTRA = 256
+"""Spectra of a state that tell its noise."""
 _START = 3.0
 """Full widths of the zero-loss peak from which spectra are compared, if the options do not say from where."""
 _LOST = 1e-12
@@ -54,6 +58,7 @@ class Work:
 
     spectra: Spectra
     fwhm: float = np.nan
+    noise: Noise | None = None
     left_out: dict[str, int] = field(default_factory=dict)
     centre: FloatArray = field(default_factory=_nothing)
     own: ZeroLossShape | None = None
@@ -93,6 +98,13 @@ class Work:
             arrays = {name: v[rows] for name, v in self.scattering.__dict__.items() if name != "loss"}
             self.scattering = replace(self.scattering, **arrays)
 
+    def subtract_dark_level(self) -> None:
+        """Take off what is no electron, where the spectra tell."""
+        s = self.spectra
+        level = checked_dark_level(s.counts, s.energy, self.centre, self.fwhm)
+        if level:
+            self.spectra = replace(s, counts=s.counts - level)
+
     def gather(self, size: int, options: ComparisonOptions) -> None:
         """Average distributions and thicknesses over blocks of `size` pixels."""
         self.label = partition.split_into_blocks(self.spectra.position, size)
@@ -109,11 +121,10 @@ class Work:
         basis = np.linalg.qr(thickness_covariates(self.thickness, options))[0]
         return partition.estimate_correlation(bands - basis @ (basis.T @ bands), self.spectra.position)
 
-    def count(
-        self, options: ComparisonOptions, weights: FloatArray, area: FloatArray, noise: Detector
-    ) -> CountingVariance:
+    def count(self, options: ComparisonOptions, weights: FloatArray, area: FloatArray) -> CountingVariance:
         """Variance of the mean distribution and of weighted sums of it from counting."""
         assert self.scattering is not None
+        assert self.noise is not None
         assert self.used is not None
         normaliser = {"log_ratio": None, "area": area, "none": np.empty(0)}[options.normalisation]
         averaging = Averaging(
@@ -125,7 +136,7 @@ class Work:
             group=self.label * _NOISE_GROUPS // max(int(self.label.max()) + 1, _NOISE_GROUPS),
         )
         return propagate_counting(
-            self.spectra.counts, self.spectra.energy, self.centre, self.scattering, self.used, averaging, noise
+            self.spectra.counts, self.spectra.energy, self.centre, self.scattering, self.used, averaging, self.noise
         )
 
 
@@ -223,7 +234,7 @@ def prepare_states(
         w.correlation = own
         w.gather(size, options)
     for w in work:
-        w.counting = w.count(options, weights, area, detector)
+        w.counting = w.count(options, weights, area)
     return Prepared(
         options=options,
         work=work,
@@ -272,22 +283,38 @@ def find_zero_losses(states: Sequence[Spectra], options: ComparisonOptions) -> t
         counts = np.concatenate([w.spectra.counts for w in group])
         known = find_centre(counts, group[0].spectra.energy, gain=options.gain)
         ends = np.cumsum([w.spectra.counts.shape[0] for w in group])[:-1]
-        for w, centre, fwhm in zip(group, np.split(known.centre, ends), np.split(known.fwhm, ends), strict=True):
+        parts = zip(*(np.split(v, ends) for v in (known.centre, known.fwhm, known.status)), strict=True)
+        for w, (centre, fwhm, status) in zip(group, parts, strict=True):
             found = np.isfinite(centre)
             if not found.any():
                 raise AssbValueError(
                     "A state has no zero-loss peak in any of its spectra: use low-loss spectra that hold it."
                 )
             w.fwhm, w.centre = float(np.median(fwhm[found])), centre
+            whole = found & (status != ZeroLossStatus.SATURATED)
+            if not whole.any():
+                raise AssbValueError(
+                    "The zero loss of a state is cut off in all of its spectra: thickness cannot be told. Record it "
+                    "with a shorter exposure."
+                )
             w.keep(found, "no zero-loss peak")
-    if options.gain is not None:
-        return work, Detector(gain=options.gain, read_noise=options.read_noise)
-    noise = []
+            w.keep(whole[found], "zero loss cut off")
     for w in work:
-        first = np.searchsorted(w.spectra.energy, float(np.median(w.centre)) + 3 * w.fwhm)
-        noise.append(estimate_noise(w.spectra.counts, min(int(first), w.spectra.energy.size - 12)))
-    gain = float(np.mean([n.gain for n in noise]))
-    return work, Detector(gain=gain, read_noise=float(np.mean([n.read_noise for n in noise])))
+        w.noise = _noise_of(w, options)
+        w.subtract_dark_level()
+    broad = [w.noise.broad for w in work if w.noise is not None]
+    gain, read_noise = (float(np.mean([getattr(b, name) for b in broad])) for name in ("gain", "read_noise"))
+    return work, Detector(gain=gain, read_noise=read_noise)
+
+
+def _noise_of(work: Work, options: ComparisonOptions) -> Noise:
+    """Noise of a state: as given, as recorded with it, or as its counts scatter."""
+    if options.gain is not None:
+        given = Detector(gain=options.gain, read_noise=options.read_noise)
+        return Noise(given, NoiseSource.GIVEN, f"A gain of {given.gain:.3g} counts per electron was given.")
+    counts, energy = work.spectra.counts, work.spectra.energy
+    some = np.unique(np.linspace(0, len(counts) - 1, min(len(counts), _NOISE_SPECTRA)).astype(int))
+    return low_loss_noise(counts[some], energy, work.centre[some], work.fwhm, work.spectra.claim)
 
 
 def fit_zero_losses(

@@ -207,6 +207,18 @@ def quantify(
             raise
 
 
+def distrust_errors(found: Quantification) -> Quantification:
+    """The same with the status of pixels whose errors nothing tells, where they would be quantified."""
+    contents = {}
+    for method, content_of in found.contents.items():
+        status = content_of.status.copy()
+        status[np.isin(status, (DelithiationStatus.QUANTIFIED, DelithiationStatus.THICK))] = (
+            DelithiationStatus.NOT_COUNTS
+        )
+        contents[method] = replace(content_of, status=status)
+    return replace(found, contents=contents)
+
+
 def _check_axis(standard: Standard, energy: FloatArray) -> None:
     """Raise ValueError if spectra on this axis cannot be compared with the standard."""
     dispersion = float(energy[-1] - energy[0]) / (energy.size - 1)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from hyperspy_assb.eels.delithiation.lithiated_fraction import LithiatedFraction
+from hyperspy_assb.eels.delithiation.lithiated_fraction import UNRELIABLE, LithiatedFraction
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.statistics.false_discovery import false_discovery
@@ -131,9 +131,14 @@ def region_statistics(pixels: ArrayLike, content: LithiatedFraction, t_over_lamb
 
 
 def find_delithiated(content: LithiatedFraction, fdr: float) -> Discovery:
-    """Pixels with the delithiated end member: 1 less the fraction is above its uncertainty, systematic included."""
+    """Pixels with the delithiated end member: 1 less the fraction is above its uncertainty, systematic included.
+
+    Pixels that the phases do not explain, or whose errors nothing tells, are none of them: what is not known may pass
+    for the end member.
+    """
     uncertainty = np.hypot(content.fraction_std, content.fraction_systematic)
-    return find_excess((1.0 - content.fraction) / uncertainty, fdr=fdr)
+    significance = (1.0 - content.fraction) / uncertainty
+    return find_excess(np.where(np.isin(content.status, UNRELIABLE), np.nan, significance), fdr=fdr)
 
 
 def find_excess(

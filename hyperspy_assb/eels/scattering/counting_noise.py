@@ -7,18 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
-from scipy.ndimage import uniform_filter1d
 
 from hyperspy_assb.eels.scattering.single_scattering import Grid, SingleScattering, ZeroLossShape
-from hyperspy_assb.fitting.solver.detector import estimate_detector
-from hyperspy_assb.fitting.solver.spectra_fit import Detector
+from hyperspy_assb.fitting.solver.noise_claim import Noise
 
 FloatArray = NDArray[np.float64]
 Counts = NDArray[np.floating]
 IntArray = NDArray[np.int64]
-
-_SMOOTHING = 9
-_SAMPLE = 32
 
 
 @dataclass(frozen=True)
@@ -63,29 +58,6 @@ class CountingVariance:
     functionals: FloatArray
 
 
-def estimate_noise(counts: Counts, first: int) -> Detector:
-    """Gain and read noise from the scatter of neighbouring channels.
-
-    Parameters
-    ----------
-    counts
-        Recorded counts, shape (P, E).
-    first
-        Channel beyond which spectra are smooth.
-
-    Returns
-    -------
-    Detector
-        Gain 1 where the counts do not scatter.
-    """
-    sample = np.asarray(counts[:: max(counts.shape[0] // _SAMPLE, 1)], dtype=np.float64)
-    smooth = uniform_filter1d(sample, _SMOOTHING, axis=1, mode="nearest")
-    try:
-        return estimate_detector(sample[:, first:], smooth[:, first:])
-    except ValueError:
-        return Detector()
-
-
 def propagate_counting(
     counts: Counts,
     energy: FloatArray,
@@ -93,13 +65,14 @@ def propagate_counting(
     scattering: SingleScattering,
     zero_loss: ZeroLossShape,
     averaging: Averaging,
-    detector: Detector,
+    noise: Noise,
 ) -> CountingVariance:
     """Variance from counting of a mean distribution and of weighted sums of it.
 
     For small errors the Fourier logarithm turns the error of the counts into its convolution with the inverse of the
     plural scattering, exp(-S): this is done for each group of pixels with its own mean thickness. A shift in Fourier
-    space leaves the noise of neighbouring channels uncorrelated where its variance changes slowly.
+    space leaves the correlation of neighbouring channels as it is where their variance changes slowly; sums over many
+    channels have the noise of their mean.
 
     Parameters
     ----------
@@ -107,8 +80,8 @@ def propagate_counting(
         As given to, and had from, :func:`~hyperspy_assb.eels.scattering.single_scattering.estimate_single_scattering`.
     averaging
         How they are averaged.
-    detector
-        Gain and read noise.
+    noise
+        Gain, read noise and correlation of neighbouring channels.
 
     Returns
     -------
@@ -124,14 +97,16 @@ def propagate_counting(
     sums = weights @ mean
     channels, functionals = np.zeros(size), np.zeros(weights.shape[0])
     towards = np.conj(grid.transform(weights))
+    # Single channels have this share of the variance that sums of many go by.
+    single, detector = 1.0 / noise.inflation, noise.broad
     recorded = grid.loss <= energy[-1] - centre.max()
     nearest = np.rint((energy[0] - centre) / grid.step).astype(int)
     for number in range(int(group.max()) + 1):
         rows = np.flatnonzero(group == number)
         variance = np.zeros(grid.size)
         for row in rows:
-            noise = (detector.gain * counts[row] + detector.read_noise**2) / scattering.intensity[row] ** 2
-            variance += np.roll(np.concatenate([noise, np.zeros(grid.size - noise.size)]), nearest[row])
+            own = (detector.gain * counts[row] + detector.read_noise**2) / scattering.intensity[row] ** 2
+            variance += np.roll(np.concatenate([own, np.zeros(grid.size - own.size)]), nearest[row])
         variance = np.maximum(variance, 0.0)
         average = scattering.distribution[rows].mean(axis=0, dtype=np.float64)
         average[scattering.loss < window] = 0.0
@@ -144,7 +119,7 @@ def propagate_counting(
         at = np.asarray(fft.rfft(variance))
         own = grid.back(np.asarray(fft.rfft(kernel**2)) * at)[:size]
         shared = grid.back(inverse * np.asarray(fft.rfft(variance * moved)))[:size]
-        channels += own - 2 * mean * shared + mean**2 * float(moved**2 @ variance)
+        channels += single * own - 2 * mean * shared + mean**2 * float(moved**2 @ variance)
     total = float(averaging.thickness.sum()) ** 2
     return CountingVariance(np.maximum(channels, 0.0) / total, functionals / total)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,11 +14,12 @@ from hyperspy_assb.eels.lineshapes import DARK_LEVEL, ZERO_LOSS_PEAK
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.microscope import usable_microscope
 from hyperspy_assb.eels.scattering.low_loss_components import Component, LowLossOptions, choose_components
-from hyperspy_assb.eels.zero_loss.position import find_centre
-from hyperspy_assb.eels.zero_loss.recorded_noise import FAR, FEWEST_DARK, estimate_detector
+from hyperspy_assb.eels.zero_loss.position import ZeroLossStatus, find_centre
+from hyperspy_assb.eels.zero_loss.recorded_noise import FAR, FEWEST_DARK, checked_dark_level, low_loss_noise
 from hyperspy_assb.eels.zero_loss.starting_values import ZeroLossStart, start_zero_loss, sum_aligned
-from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.fitting.solver.map_fit import fit_map
+from hyperspy_assb.fitting.solver.noise_claim import Noise
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, FitResult, SolverOptions, fit_spectra
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role
@@ -150,8 +152,8 @@ class JointFit:
     ----------
     joint
         The model with its values.
-    detector
-        Gain and read noise that the spectra tell.
+    noise
+        Gain and read noise, as recorded or as the spectra tell.
     components
         What it is made of.
     result
@@ -161,10 +163,15 @@ class JointFit:
     """
 
     joint: JointModel
-    detector: Detector
+    noise: Noise
     components: tuple[Component, ...]
     result: FitResult | None = None
     features: Features | None = None
+
+    @property
+    def detector(self) -> Detector:
+        """Gain and read noise for what is broader than the point spread of the camera."""
+        return self.noise.broad
 
 
 def start_joint_fit(spectra: LowLossMap, options: LowLossOptions) -> JointFit:
@@ -196,8 +203,17 @@ def start_joint_fit(spectra: LowLossMap, options: LowLossOptions) -> JointFit:
     centre = np.where(np.any(counts, axis=1), np.ravel(found.centre), np.nan)
     if not np.isfinite(centre).any():
         raise AssbValueError("No zero-loss peak was found in any spectrum: check the energy range.")
+    cut = np.ravel(found.status) == ZeroLossStatus.SATURATED
+    if cut.any():
+        warnings.warn(
+            f"The top of the zero loss is cut off in {cut.sum()} of {cut.size} spectra (saturated): their t/λ and all "
+            "that is relative to the zero loss are too large. Record it with a shorter exposure.",
+            AssbWarning,
+            stacklevel=4,
+        )
     rough = start_zero_loss(counts, energy, centre)
-    detector, level = estimate_detector(counts, energy, centre, rough.fwhm)
+    noise = low_loss_noise(counts, energy, centre, rough.fwhm, spectra.detector)
+    detector, level = noise.broad, _level(counts, energy, centre, rough.fwhm)
     dark = np.sum(energy < float(np.nanmin(centre)) - FAR * rough.fwhm) >= FEWEST_DARK
     if dark:
         components.append(Component.of(DARK_LEVEL))
@@ -215,7 +231,12 @@ def start_joint_fit(spectra: LowLossMap, options: LowLossOptions) -> JointFit:
     values[:, intensity] = zero.intensity * typical[intensity] / area
     values[:, place] = zero.centre + (typical[place] - at)  # the mode of an asymmetric peak is not its centre
     values = np.where(np.isfinite(values), values, typical)
-    return JointFit(replace(joint, free=free, values=values), detector, tuple(components))
+    return JointFit(replace(joint, free=free, values=values), noise, tuple(components))
+
+
+def _level(counts: FloatArray, energy: FloatArray, centre: FloatArray, fwhm: float) -> float:
+    good = np.isfinite(centre)
+    return checked_dark_level(counts[good], energy, centre[good], fwhm)
 
 
 def _fit_typical(

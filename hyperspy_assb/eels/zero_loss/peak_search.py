@@ -6,6 +6,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb.fitting.solver import detector as solver_detector
+
 FloatArray = NDArray[np.float64]
 
 SEARCH_RANGE = (-25.0, 25.0)
@@ -22,6 +24,8 @@ _WANTED_COUNTS = 300.0
 _SHARE_OF_TALLEST = 0.25
 # In standard deviations.
 _SIGNIFICANCE = 5.0
+# Spectra that tell the noise well enough for a search; so few are not taken for a map, and cost little.
+_NOISE_SPECTRA = 20
 
 
 @numba.njit(cache=True)
@@ -197,18 +201,12 @@ def estimate_noise(counts: FloatArray) -> tuple[float, float]:
         Counts per electron, at most what makes 500 electrons of the fullest pixel; and the variance of a channel
         without electrons, in counts squared.
     """
-    # Third differences are blind to parabolas; the variance of their noise is 1 + 9 + 9 + 1 times that of a channel.
-    rows = counts[:: max(counts.shape[0] // 200, 1)]
-    noise = (rows[:, 3:] - 3 * rows[:, 2:-1] + 3 * rows[:, 1:-2] - rows[:, :-3]) ** 2 / 20
-    mean = (rows[:, 3:] + rows[:, 2:-1] + rows[:, 1:-2] + rows[:, :-3]) / 4
-    total = float(np.maximum(rows.sum(axis=1), 0).max(initial=0.0))
+    few = counts[:: max(counts.shape[0] // _NOISE_SPECTRA, 1)][:_NOISE_SPECTRA]
+    total = float(np.maximum(few.sum(axis=1), 0).max(initial=0.0))
     if total <= 0:
         return 1.0, 0.0
-    # 0.455 is the median of chi-squared with one degree of freedom
-    read = float(np.median(noise[mean <= np.quantile(mean, 0.2)])) / 0.455
-    bright = mean > max(3 * np.sqrt(read), 0.0)
-    if not bright.any():
-        return total / 500, read
-    gain = float(np.median(noise[bright] / mean[bright])) / 0.455 - read / float(np.median(mean[bright]))
-    gain = float(np.clip(gain, 1e-9 * total, total / 500))
-    return gain, read
+    try:
+        found = solver_detector.estimate_noise(few).detector
+    except ValueError:
+        return total / 500, 0.0
+    return float(np.clip(found.gain, 1e-9 * total, total / 500)), found.read_noise**2

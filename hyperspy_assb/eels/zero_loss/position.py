@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.zero_loss import peak_shape as peak_model
+from hyperspy_assb.eels.zero_loss.peak_checks import flat_tops, not_zero_losses
 from hyperspy_assb.eels.zero_loss.peak_search import FWHM_OF_SIGMA, SEARCH_RANGE, estimate_noise, find_spikes, search
 from hyperspy_assb.eels.zero_loss.peak_shape import PeakShape
 from hyperspy_assb.errors import AssbValueError
@@ -47,7 +48,9 @@ class ZeroLossStatus(IntEnum):
     NOT_CONVERGED = 4
     """The fit found no position within the peak."""
     SATURATED = 5
-    """The top is cut off; the position comes from what is left of the peak."""
+    """The top is cut off; the position comes from what is left of the peak, its intensity is too low."""
+    NOT_ZERO_LOSS = 6
+    """The first peak is a loss, such as a plasmon: its foot on the side of energy gain is not dark."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,13 @@ def find_centre(
         shape = fits.estimate_shape(known_gain=gain is not None)
     result = fits.finish(shape, estimated_gain=gain is None)
     centre, centre_std, fwhm, intensity, used_gain = result
+    at, width = offset + scale * centre, scale * fwhm
+    wrong = not_zero_losses(data, axis, at, width, rough[0])
+    for values in (centre, centre_std, fwhm, intensity):
+        values[wrong] = np.nan
+    fits.status[wrong] = ZeroLossStatus.NOT_ZERO_LOSS
+    cut = flat_tops(data, axis, at, width, rough[0]) & (fits.status == ZeroLossStatus.OK)
+    fits.status[cut] = ZeroLossStatus.SATURATED
     return ZeroLossEstimate(
         centre=(offset + scale * centre).reshape(leading),
         centre_std=(scale * centre_std).reshape(leading),

@@ -13,8 +13,11 @@ from scipy.ndimage import uniform_filter1d
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.zero_loss import tail
 from hyperspy_assb.eels.zero_loss.peak_shape import PeakShape
-from hyperspy_assb.eels.zero_loss.position import ZeroLossEstimate, ZeroLossStatus, estimate_centre
+from hyperspy_assb.eels.zero_loss.position import ZeroLossEstimate, ZeroLossStatus, estimate_centre, find_centre
+from hyperspy_assb.eels.zero_loss.recorded_noise import low_loss_noise
 from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.fitting.solver.noise_claim import Noise
+from hyperspy_assb.fitting.solver.spectra_fit import Detector
 
 FloatArray = NDArray[np.float64]
 RemovalMethod = Literal["fit", "mirror", "reference"]
@@ -22,6 +25,12 @@ METHODS: tuple[RemovalMethod, ...] = ("fit", "mirror", "reference")
 
 # Interpolation by four points: neighbours up to three channels apart share counts.
 _BANDS = 3
+_ALLOWED, _SEEN = 2.5, 1.0
+"""Standard errors by which a tail may lie above what was recorded; and of a channel, by which it is lowered visibly."""
+_KNOWN, _LENGTHS, _LONGEST = 0.05, (3, 7, 15), 15
+"""Relative error to which what was recorded must be known, and the numbers of channels that are averaged for it."""
+_NOISE_SPECTRA = 256
+"""Spectra that tell the noise."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +49,16 @@ class ZeroLossRemoval:
         is not in it. Zero for the other methods.
     estimate
         Positions, widths and status of the peaks.
+    lowered
+        Whether the tail lay above what was recorded, and was lowered to it, shape (...): the losses there are then only
+        known to be few.
     """
 
     spectrum: FloatArray
     variance: FloatArray
     covariance: FloatArray
     estimate: ZeroLossEstimate
+    lowered: NDArray[np.bool_]
 
 
 def remove_zero_loss(
@@ -55,8 +68,7 @@ def remove_zero_loss(
     method: RemovalMethod = "fit",
     reference: ArrayLike | None = None,
     reference_energy: ArrayLike | None = None,
-    gain: float | None = 1.0,
-    read_variance: float = 0.0,
+    detector: Detector | None = None,
     shape: PeakShape | None = None,
 ) -> ZeroLossRemoval:
     """Subtract the zero-loss peak from every spectrum.
@@ -76,10 +88,8 @@ def remove_zero_loss(
         The vacuum spectrum, shape (R,), for ``"reference"``.
     reference_energy
         Its channels in eV, shape (R,), as wide as those of `energy`; None: those of `energy`.
-    gain
-        Counts per electron; None: estimated.
-    read_variance
-        Variance of a channel without electrons, in counts squared.
+    detector
+        Gain and read noise; None: as the spectra tell, see :func:`.recorded_noise.low_loss_noise`.
     shape
         Shape of the peak from an earlier call of :func:`estimate_centre`; None: estimated.
 
@@ -100,10 +110,13 @@ def remove_zero_loss(
     """
     check_arguments(method, reference)
     axis = np.asarray(energy, dtype=np.float64)
-    estimate = estimate_centre(counts, axis, gain=gain, read_variance=read_variance, shape=shape)
+    if detector is None:
+        detector = removal_noise(counts, axis).detector
+    read_variance = detector.read_noise**2
+    estimate = estimate_centre(counts, axis, gain=detector.gain, read_variance=read_variance, shape=shape)
     leading = np.asarray(counts).shape[:-1]
     data = np.asarray(counts, dtype=np.float64).reshape(-1, axis.size)
-    variance = _noise(data, estimate.gain, read_variance)
+    variance = _noise(data, detector.gain, read_variance)
     found = np.flatnonzero(np.isfinite(estimate.centre.reshape(-1)))
     spectrum = np.full(data.shape, np.nan)
     total = np.full(data.shape, np.nan)
@@ -117,6 +130,8 @@ def remove_zero_loss(
         vacuum = np.asarray(reference, dtype=np.float64)
         vacuum_axis = axis if reference_energy is None else np.asarray(reference_energy, dtype=np.float64)
         spectrum[found], total[found] = _remove_by_reference(pixels, vacuum, vacuum_axis)
+    lowered = np.zeros(data.shape[0], dtype=bool)
+    spectrum[found], lowered[found] = _keep_to_recorded(pixels, spectrum[found], total[found])
     failed = np.isnan(spectrum[found]).all(axis=1)
     status = estimate.status.reshape(-1).copy()
     status[found[failed]] = ZeroLossStatus.NOT_CONVERGED
@@ -126,7 +141,27 @@ def remove_zero_loss(
         total.reshape(*leading, axis.size),
         bands.reshape(*leading, _BANDS, axis.size),
         estimate,
+        lowered.reshape(leading),
     )
+
+
+def removal_noise(counts: ArrayLike, energy: FloatArray, claim: Detector | None = None) -> Noise:
+    """Noise of spectra whose zero loss is not known yet.
+
+    Parameters
+    ----------
+    counts
+        Recorded counts, shape (..., E).
+    energy
+        Centres of the channels in eV, shape (E,).
+    claim
+        Gain and read noise as they were recorded; None where nobody did.
+    """
+    rows = np.asarray(counts, dtype=np.float64).reshape(-1, energy.size)
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _NOISE_SPECTRA)).astype(int))]
+    found = find_centre(rows, energy, gain=None)
+    width = found.fwhm[np.isfinite(found.fwhm)]
+    return low_loss_noise(rows, energy, found.centre, float(np.median(width)) if width.size else 1.0, claim)
 
 
 def check_arguments(method: str, reference: object) -> None:
@@ -177,6 +212,45 @@ def _take(estimate: ZeroLossEstimate, rows: NDArray[np.int64]) -> ZeroLossEstima
 def _noise(counts: FloatArray, gain: float, read: float) -> FloatArray:
     """Variance of recorded counts; the expectation is taken from five channels, so that a zero is not certain."""
     return gain * np.maximum(uniform_filter1d(counts, 5, axis=-1, mode="nearest"), 0.2 * gain) + read
+
+
+def _keep_to_recorded(pixels: _Pixels, spectrum: FloatArray, total: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Lower the tails that lie above what was recorded, and say which.
+
+    A loss is no less than 0: the tail is multiplied by what was recorded, averaged over as many channels as make it
+    known to 5 %, over the tail, where that is below 1; beyond what was fitted by the lowest such share so far.
+    """
+    out, lowered = spectrum.copy(), np.zeros(len(spectrum), dtype=bool)
+    loss = pixels.energy - pixels.estimate.centre[:, None]
+    for i in np.flatnonzero(np.isfinite(spectrum).all(axis=1)):
+        first = int(np.searchsorted(loss[i], 0.0))
+        beyond = int(np.searchsorted(loss[i], tail.LOSS_SIDE * pixels.estimate.fwhm[i])) - first
+        removed = pixels.counts[i, first:] - spectrum[i, first:]
+        if removed.size < 2 or not (removed > 0.0).any():
+            continue
+        level, error = _running_level(pixels.counts[i, first:], pixels.variance[i, first:])
+        own = np.maximum(total[i, first:] - pixels.variance[i, first:], 0.0)
+        most = np.maximum(level + _ALLOWED * np.sqrt(error**2 + own), 0.0)
+        share = np.clip(most / np.maximum(removed, 1e-300), 0.0, 1.0)
+        share[beyond:] = np.minimum.accumulate(share[beyond:])
+        share[removed <= 0.0] = 1.0
+        if (share < 1.0).any():
+            lowered[i] = bool((removed * (1.0 - share) > _SEEN * np.sqrt(pixels.variance[i, first:])).any())
+            out[i, first:] = pixels.counts[i, first:] - removed * share
+    return out, lowered
+
+
+def _running_level(counts: FloatArray, variance: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean of as few neighbours as tell it to 5 %, and its standard error, shape (E,)."""
+    level, error = counts.copy(), np.sqrt(np.maximum(variance, 0.0))
+    rough = uniform_filter1d(counts, _LONGEST, mode="nearest")
+    spread = uniform_filter1d(variance, _LONGEST, mode="nearest")
+    known = (_KNOWN * np.maximum(rough, 0.0)) ** 2
+    for size in _LENGTHS:
+        longer = spread > 0.5 * size * known
+        level[longer] = uniform_filter1d(counts, size, mode="nearest")[longer]
+        error[longer] = np.sqrt(uniform_filter1d(variance, size, mode="nearest")[longer] / size)
+    return level, error
 
 
 def _remove_by_fit(pixels: _Pixels) -> tuple[FloatArray, FloatArray]:

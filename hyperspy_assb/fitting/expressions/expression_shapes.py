@@ -21,6 +21,7 @@ from types import ModuleType
 
 import platformdirs
 
+from hyperspy_assb.compiled_code import may_be_trusted
 from hyperspy_assb.fitting.spectra.line_shape import LineShape, Parameter, Role
 
 _CHECKSUM = "# sha256 of what precedes: "
@@ -58,8 +59,8 @@ def expression_line_shape(expression: str, parameters: tuple[str, ...]) -> Expre
         Expression in SymPy's notation, with substitutions behind ``;``, as HyperSpy's ``Expression`` takes it:
         ``"A * exp(-u**2); u = (x - x0) / width"``. Beside elementary functions it may hold ``where(condition, a, b)``,
         ``Heaviside``, ``Abs``, ``sign``, ``Max``, ``Min``, ``erf``, ``erfc``, ``gamma`` and the real or imaginary part
-        of ``wofz`` (on the real axis and above). Like there, the text is evaluated as Python by
-        :func:`sympy.sympify`: it must come from a trusted source.
+        of ``wofz`` (on the real axis and above). Unlike there, only formulas reach :func:`sympy.sympify`, which
+        evaluates its text as Python; see :func:`.checked_text.formula`.
     parameters
         Names of the symbols other than x, in the order in which the kernel takes them.
 
@@ -116,16 +117,19 @@ def cache_directory(kind: str = "expressions") -> Path:
     -------
     directory
         ``HYPERSPY_ASSB_CACHE_DIR`` where it is set, else that of the platform for caches of the user. Where it cannot
-        be written, a private temporary directory that lasts as long as the process.
+        be written, or others may write to it, a private temporary directory that lasts as long as the process.
     """
     named = os.environ.get("HYPERSPY_ASSB_CACHE_DIR")
     whole = Path(named) if named else platformdirs.user_cache_path("hyperspy-assb", appauthor=False)
     directory = whole / kind
     try:
         directory.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    # RuntimeError: no home folder is known.
+    except (OSError, RuntimeError):
         return _temporary_directory()
-    return directory if os.access(directory, os.W_OK) else _temporary_directory()
+    # What is in there is executed.
+    safe = may_be_trusted(directory) and os.access(directory, os.W_OK)
+    return directory if safe else _temporary_directory()
 
 
 @functools.cache
@@ -143,7 +147,12 @@ def _version() -> bytes:
     numba's own cache does not notice a change of the functions that a cached one calls.
     """
     folder = Path(__file__).parent
-    files = [folder / "parsing.py", folder / "code_generation.py", folder.with_name("spectra") / "special_functions.py"]
+    files = [
+        folder / "checked_text.py",
+        folder / "parsing.py",
+        folder / "code_generation.py",
+        folder.with_name("spectra") / "special_functions.py",
+    ]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).digest()
 
 
@@ -177,6 +186,8 @@ def _checksum(source: str) -> str:
 
 def _is_whole(path: Path) -> bool:
     try:
+        if not may_be_trusted(path):
+            return False
         source, mark, checksum = path.read_text(encoding="utf-8").rpartition(_CHECKSUM)
     except (OSError, UnicodeDecodeError):
         return False

@@ -9,6 +9,7 @@ import sympy
 from sympy.core.function import AppliedUndef
 
 from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError
+from hyperspy_assb.fitting.expressions.checked_text import formula
 
 # Functions that numba or :mod:`~hyperspy_assb.fitting.spectra.special_functions` compute, by SymPy's names.
 COMPILED = {"sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh"}
@@ -93,10 +94,12 @@ def _step(x: Any, below: Any, at_zero: Any, above: Any) -> Any:
 def parse(expression: str) -> Any:
     """Expression with its ``;`` substitutions made one after the other, as HyperSpy does."""
     first, *substitutions = (part.strip() for part in expression.split(";"))
-    parsed = sympy.sympify(first)
+    parsed = formula(first)
     for substitution in filter(None, substitutions):
         name, _, value = substitution.partition("=")
-        parsed = parsed.subs(name.strip(), sympy.sympify(value.strip()))
+        if not value.strip():
+            raise AssbValueError(f"{substitution!r} in {expression!r} is no substitution, as u = x / a would be.")
+        parsed = parsed.subs(name.strip(), formula(value))
     return parsed
 
 

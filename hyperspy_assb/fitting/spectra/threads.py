@@ -11,8 +11,17 @@ THREAD_BLOCK = 16
 together."""
 
 
+THREADS_VARIABLE = "HYPERSPY_ASSB_NUM_THREADS"
+"""Environment variable that limits the threads of a process, where several share a machine."""
+
+
 def available_threads() -> int:
-    """Cores that this process may use."""
+    """Cores that this process may use: those of the system, or fewer by ``HYPERSPY_ASSB_NUM_THREADS``."""
+    named = os.environ.get(THREADS_VARIABLE, "")
+    return min(int(named), _cores()) if named.isdecimal() and int(named) > 0 else _cores()
+
+
+def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0)) or 1
     return os.cpu_count() or 1

@@ -63,25 +63,17 @@ class OrientationMaps(ScanMaps):
     'nm'
     >>> r.to_dataframe().columns[:6].tolist()
     ['y index', 'y (nm)', 'x index', 'x (nm)', 'phase', 'class']
-
-    Maps of the same scan; where a pixel is not indexed, a reliability is NaN:
-
-    >>> bool(r.class_map.data.max() < len(r.classes.names)), r.status.data.shape
-    (True, (4, 4))
-    >>> indexed = r.phase_map.data >= 0
-    >>> bool((r.reliability.data[indexed] >= 0.0).all()), bool((r.phase_reliability.data[indexed] >= 0.0).all())
-    (True, True)
-    >>> bool((r.crystalline_score.data < 1.0).all()), r.virtual_bright_field.metadata.General.title
-    (True, 'Virtual bright field')
-    >>> sorted(r.posterior), bool(r.amorphous.data.any())
-    (['FePO4', 'LiFePO4'], True)
-
-    Amorphous materials, by their share in the diffuse intensity and in the thickness:
-
+    >>> maps = r.class_map, r.status, r.amorphous, r.reliability, r.phase_reliability, r.crystalline_score
+    >>> {m.data.shape for m in maps}
+    {(4, 4)}
+    >>> list(r.posterior) == [phase.name for phase in r.phases]
+    True
     >>> list(r.ring_amounts) == list(r.amorphous_share) == list(r.amorphous_share_std)
     True
-    >>> print(r.summary().splitlines()[1])
-    2 of 16 patterns are left without an answer (0 of them empty).
+    >>> r.virtual_bright_field.metadata.Signal.quantity
+    'Virtual bright field (counts)'
+    >>> r.summary().startswith("Area: ")
+    True
     """
 
     statuses: ClassVar[type[IntEnum] | None] = PatternStatus
@@ -298,12 +290,11 @@ class OrientationMaps(ScanMaps):
         --------
         >>> from hyperspy_assb.acom import simulate_bank
         >>> from hyperspy_assb.simulation import micro_battery
-        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
         >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
         >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
-        >>> found = r.area_fractions()
-        >>> found.names, round(float(found.fraction.sum()), 6), found.pixels + found.left_out
-        (('LiFePO4', 'FePO4', 'carbon', 'amorphous_LAGP'), 1.0, 16)
+        >>> r.area_fractions().names[:2]
+        ('LiFePO4', 'FePO4')
         """
         mask = None if region is None else region_mask(self.status, region).reshape(self.found.phase.shape)
         return area_fractions(self.classes, posterior=self.found.posterior, region=mask, options=options)
@@ -422,12 +413,11 @@ class OrientationMaps(ScanMaps):
         --------
         >>> from hyperspy_assb.acom import simulate_bank
         >>> from hyperspy_assb.simulation import micro_battery
-        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
         >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
         >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
-        >>> c = r.compare_phases(r, shift=(0, 0))
-        >>> bool(c.became_amorphous.data.any() or c.became_delithiated.data.any())
-        False
+        >>> r.compare_phases(r, shift=(0, 0)).summary()
+        '0.0 % of the area went from LiFePO4 to FePO4, 0.0 % became amorphous.'
         """
         return compare_phases(self, after, shift=shift, couple=couple, options=options)
 
@@ -489,8 +479,8 @@ class OrientationMaps(ScanMaps):
         --------
         >>> from hyperspy_assb.acom import simulate_bank
         >>> from hyperspy_assb.simulation import micro_battery
-        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
         >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
         >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
         >>> r.plot().shape
         (3, 3)

@@ -58,6 +58,8 @@ class PhaseComparison(Result):
     ...     for s in (battery.patterns_before, battery.patterns_after)
     ... )
     >>> c = before.compare_phases(after, shift=(0, 0))
+    >>> c.registration.shift
+    (0, 0)
     >>> c.transitions.index.tolist()[:2]
     ['LiFePO4', 'FePO4']
     >>> bool((c.became_delithiated.data <= (c.before_map.data == 0)).all())

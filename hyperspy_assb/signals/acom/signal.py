@@ -280,8 +280,9 @@ class LazyACOMPatterns(ACOMPatterns, LazySignal2D):
     Examples
     --------
     >>> from hyperspy_assb.simulation import micro_battery
-    >>> micro_battery(shape=(4, 4), seed=6).patterns_after.as_lazy()
-    <LazyACOMPatterns, title: Virtual micro-battery after bias, diffraction, dimensions: (4, 4|128, 128)>
+    >>> patterns = micro_battery(shape=(2, 3), seed=6).patterns_after
+    >>> patterns.as_lazy()
+    <LazyACOMPatterns, title: ..., dimensions: (3, 2|128, 128)>
     """
 
 

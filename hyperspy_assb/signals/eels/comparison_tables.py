@@ -184,6 +184,7 @@ def settings_of(found: Comparison, options: ComparisonOptions) -> dict[str, Any]
         "correlation length (pixels)": found.correlation_length,
         "gain (counts per electron)": found.detector.gain,
         "read noise (counts)": found.detector.read_noise,
+        "noise": " / ".join(dict.fromkeys(state.noise.sentence for state in found.states)),
         "shift uncertainty (eV)": options.shift_uncertainty,
         "scale uncertainty": options.scale_uncertainty,
     }
@@ -202,6 +203,7 @@ def warnings_of(found: Comparison) -> Iterator[str]:
             "The states differ in thickness more than their own pixels do: a change of the specimen can hardly be told "
             "from one of its thickness. Choose regions of like thickness."
         )
+    yield from dict.fromkeys(s.noise.sentence for s in found.states if s.noise.contradicted or not s.noise.is_counting)
     widths = [s.fwhm for s in found.states]
     if max(widths) / min(widths) > 1.05:
         yield (

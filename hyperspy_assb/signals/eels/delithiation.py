@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.eels.delithiation.end_members import check_method
-from hyperspy_assb.eels.delithiation.lithiated_fraction import DETECTION_LIMIT, DelithiationStatus
+from hyperspy_assb.eels.delithiation.lithiated_fraction import DETECTION_LIMIT, UNRELIABLE, DelithiationStatus
 from hyperspy_assb.eels.delithiation.mixing import compare_pixels_with_mixture
 from hyperspy_assb.eels.delithiation.populations import fit_populations
 from hyperspy_assb.eels.delithiation.prediction import dose_to_find, predict_estimate
@@ -163,7 +163,8 @@ class Delithiation(DelithiationMaps):
         ----------
         region
             None for the whole image, a boolean array or signal on the navigation axes (True: taken), or a HyperSpy
-            ROI.
+            ROI. Pixels that the references do not explain, or whose errors nothing
+            tells, are left out.
 
         Returns
         -------
@@ -195,7 +196,7 @@ class Delithiation(DelithiationMaps):
         two-phase
         """
         self.needed_standard("fit_populations")
-        inside = self._mask(region).ravel()
+        inside = self._mask(region).ravel() & ~np.isin(self._content.status, UNRELIABLE)
         fraction, std = self._content.fraction[inside], self._content.fraction_std[inside]
         return DelithiationPopulations(
             found=fit_populations(fraction, std),

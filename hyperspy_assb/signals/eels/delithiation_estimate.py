@@ -26,12 +26,18 @@ from hyperspy_assb.eels.delithiation.end_members import (
 )
 from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus
 from hyperspy_assb.eels.delithiation.mixture import VALENCE_END
-from hyperspy_assb.eels.delithiation.quantification import Quantification, check_purity, measure_scatter, quantify
+from hyperspy_assb.eels.delithiation.quantification import (
+    Quantification,
+    check_purity,
+    distrust_errors,
+    measure_scatter,
+    quantify,
+)
 from hyperspy_assb.eels.delithiation.standard import FEWEST_PURE, Standard, build_standard
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.eels.zero_loss.position import channels_together
-from hyperspy_assb.eels.zero_loss.recorded_noise import detector_of
+from hyperspy_assb.eels.zero_loss.recorded_noise import noise_of
 from hyperspy_assb.errors import AssbTypeError, AssbValueError, AssbWarning
 from hyperspy_assb.reference import Electrode
 from hyperspy_assb.signals.eels.delithiation import Delithiation
@@ -66,6 +72,7 @@ def quantify_delithiation(
     spectra = read_spectra(signal, couple)
     masks: dict[str, NDArray[np.bool_]] = {}
     standard: Standard | None = None
+    said: tuple[str, ...] = ()
     if isinstance(references, Delithiation):
         standard = references.needed_standard("The calibration of another signal")
         _compare_microscopes(spectra.microscope, references)
@@ -82,14 +89,19 @@ def quantify_delithiation(
             found = quantify_by_cross_sections(spectra, elements, progress)
         else:
             spectra = spectra.add_channels(max(1, round(standard.dispersion / spectra.scale)))
+            noise = noise_of(spectra, float(standard.zero_loss[2]))
             found = quantify(
                 standard,
                 spectra.counts,
                 spectra.energy,
-                detector=detector_of(spectra, float(standard.zero_loss[2])),
+                detector=noise.broad,
                 ensemble=ensemble,
                 progress=progress,
             )
+            if not noise.is_counting:
+                found = distrust_errors(found)
+            if noise.contradicted or not noise.is_counting:
+                said = (noise.sentence,)
     result = Delithiation(
         found=found,
         electrode=couple,
@@ -97,7 +109,7 @@ def quantify_delithiation(
         standard=standard,
         references=masks,
         axes=navigation_axes(signal),
-        notes=(*_notes(couple, standard), *_warnings(found, standard)),
+        notes=(*_notes(couple, standard), *said, *_warnings(found, standard)),
     )
     parameters = {
         "method": method,

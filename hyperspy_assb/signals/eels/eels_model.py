@@ -19,7 +19,7 @@ from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitResult
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role
 from hyperspy_assb.models.compile import compile_model
-from hyperspy_assb.models.multifit import detector_of_model
+from hyperspy_assb.models.recorded_noise import detector_of_model
 from hyperspy_assb.signals.fits import multifit as batched
 from hyperspy_assb.signals.fits.covariance import Covariance
 from hyperspy_assb.signals.fits.fit_quality import FitQuality

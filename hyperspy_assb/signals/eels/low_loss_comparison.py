@@ -250,9 +250,6 @@ def compare_low_loss(
         zero_loss = None
     given = None if zero_loss is None else _single_spectrum(zero_loss)
     maps = [read_low_loss(signal) for signal in signals]
-    first = maps[0].detector
-    if options.gain is None and first is not None and all(m.detector == first for m in maps):
-        options = replace(options, gain=first.gain, read_noise=first.read_noise)
     regions = list(region) if isinstance(region, tuple | list) else [region] * len(signals)
     if len(regions) != len(signals):
         raise AssbValueError(f"region names {len(regions)} regions, but there are {len(signals)} states: one for each.")

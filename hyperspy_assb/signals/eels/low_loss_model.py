@@ -15,7 +15,7 @@ from hyperspy_assb.eels.scattering.joint_model import Shapes, start_joint_fit
 from hyperspy_assb.eels.scattering.joint_model import refine_shapes as refine_shapes_of_arrays
 from hyperspy_assb.eels.scattering.low_loss_components import Component as LowLossComponent
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
-from hyperspy_assb.models.multifit import detector_of_model
+from hyperspy_assb.models.recorded_noise import detector_of_model
 from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
 
 _EDGES = {cls.shell: cls for cls in own_components.EDGE_CLASSES}

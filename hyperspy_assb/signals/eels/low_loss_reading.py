@@ -11,8 +11,7 @@ from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError
-from hyperspy_assb.fitting.solver.spectra_fit import Detector
-from hyperspy_assb.models.multifit import read_detector
+from hyperspy_assb.models.recorded_noise import recorded_detector
 
 _TEM = "Acquisition_instrument.TEM."
 MICROSCOPE_ITEMS = {
@@ -60,8 +59,7 @@ def read_low_loss(
         counts=signal.data.reshape(-1, energy.size),
         energy=energy,
         microscope=read_microscope(signal),
-        # Files hold a gain of 1 without read noise where nobody measured them.
-        detector=None if (detector := read_detector(metadata)) == Detector() else detector,
+        detector=recorded_detector(metadata),
         elements=tuple(metadata.get_item("Sample.elements", None) or ()),
         shape=signal.data.shape[:-1],
         title=metadata.get_item("General.title", "") or "",

@@ -19,8 +19,11 @@ from hyperspy_assb import provenance
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.zero_loss.peak_search import SEARCH_RANGE
 from hyperspy_assb.eels.zero_loss.position import ZeroLossEstimate, ZeroLossStatus, estimate_centre
-from hyperspy_assb.eels.zero_loss.removal import RemovalMethod, check_arguments, remove_zero_loss
+from hyperspy_assb.eels.zero_loss.removal import RemovalMethod, check_arguments, removal_noise, remove_zero_loss
 from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError, AssbWarning
+from hyperspy_assb.fitting.solver.noise_claim import Noise, NoiseSource
+from hyperspy_assb.fitting.solver.spectra_fit import Detector
+from hyperspy_assb.models.recorded_noise import recorded_detector
 from hyperspy_assb.signals.eels.low_loss_reading import read_energy_axis
 from hyperspy_assb.signals.result import Result, navigation_axes
 
@@ -166,14 +169,23 @@ def remove(
 ) -> Any:
     """See :meth:`hyperspy_assb.signals.ASSBEELSSpectrum.remove_zero_loss`."""
     energy = read_energy_axis(signal, zero_loss=True)
-    options: dict[str, object] = {"method": method, "gain": gain, "read_variance": read_variance}
+    options: dict[str, object] = {"method": method}
     if reference is not None:
         options["reference"], options["reference_energy"] = _single_spectrum(reference)
     # The method's own arguments are checked now, not when the blocks of a lazy signal are computed.
     check_arguments(method, options.get("reference"))
     if not isinstance(signal.data, da.Array):
         checks.check_counts(signal.data, energy, name=f"signal '{signal.metadata.General.title}'")
-    known = estimate_centre(_sample_pixels(signal.data), energy, gain=gain, read_variance=read_variance)
+    some = _sample_pixels(signal.data)
+    if gain is None:
+        noise = removal_noise(some, energy, recorded_detector(signal.metadata))
+    else:
+        given = Detector(gain, float(np.sqrt(read_variance)))
+        noise = Noise(given, NoiseSource.GIVEN, f"A gain of {gain:.3g} counts per electron was given.")
+    if noise.contradicted or not noise.is_counting:
+        warnings.warn(noise.sentence, AssbWarning, stacklevel=3)
+    options["detector"] = noise.detector
+    known = estimate_centre(some, energy, gain=noise.detector.gain, read_variance=noise.detector.read_noise**2)
     if method == "mirror" and np.isfinite(known.centre).any():
         reach = float(np.nanmedian(known.centre)) - energy[0]
         if reach < _TAIL_END:
@@ -192,7 +204,6 @@ def remove(
         blocks = _whole_spectra(signal.data)
         both = blocks.map_blocks(
             arrays,
-            gain=known.gain,
             shape=known.shape,
             dtype=float,
             new_axis=blocks.ndim - 1,
@@ -203,6 +214,7 @@ def remove(
     result = signal._deepcopy_with_new_data(both[..., 0, :])
     result.set_noise_variance(signal._deepcopy_with_new_data(both[..., 1, :]))
     result.metadata.set_item("ASSB.Zero_loss.removed_by", method)
+    result.metadata.set_item("ASSB.Zero_loss.noise", noise.sentence)
     return result
 
 

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from hyperspy_assb.errors import AssbRuntimeError
+from hyperspy_assb.fitting.solver.noise_claim import Noise
 from hyperspy_assb.fitting.solver.spectra_fit import Status
 from hyperspy_assb.models.results import Evidence, Goodness
 from hyperspy_assb.signals.result import Result
@@ -64,6 +65,20 @@ class FitQuality(Result):
 
     def __post_init__(self, evidence: Evidence | None) -> None:
         object.__setattr__(self, "_evidence", evidence)
+
+    @property
+    def noise(self) -> Noise:
+        """Gain, read noise and correlation of channels that the errors come from, and why these.
+
+        Raises
+        ------
+        RuntimeError
+            If the fit is not there, as in a copy by pickle: ``found.noise`` has the words.
+        """
+        if self._evidence is None:
+            raise AssbRuntimeError("The fit is gone: found.noise says where gain and read noise came from.")
+        found: Noise = self._evidence.noise
+        return found
 
     @cached_property
     def deviance(self) -> BaseSignal:

@@ -111,6 +111,7 @@ def dress(model: Any, evidence: Evidence) -> None:
     parameters = {
         "loss function": evidence.goodness.loss_function,
         "detector": evidence.goodness.detector,
+        "noise": evidence.goodness.noise,
         "components": [component.name for component in model if component.active],
         "channels": evidence.goodness.channels,
         "file": model.signal.metadata.get_item("General.original_filename", "") or "",

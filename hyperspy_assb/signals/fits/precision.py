@@ -18,7 +18,7 @@ from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.statistics.precision import DoseInformation
 from hyperspy_assb.models.current import Current, compile_current, detectable_amount
-from hyperspy_assb.models.multifit import detector_of_model
+from hyperspy_assb.models.recorded_noise import detector_of_model
 from hyperspy_assb.signals.region_mask import Names
 from hyperspy_assb.signals.result import Result
 

@@ -273,9 +273,11 @@ def test_a_second_dimension_is_refused():
         expression_line_shape("a * x + y", ("a", "y"))
 
 
-@pytest.mark.parametrize("text", ["a *", "a * x; b"])
-def test_text_that_cannot_be_parsed(text):
-    with pytest.raises(ValueError, match="Sympify"):
+@pytest.mark.parametrize(
+    ("text", "words"), [("a *", "'a \\*' is no formula"), ("a * x; b", "'b' .* is no substitution")]
+)
+def test_text_that_cannot_be_parsed(text, words):
+    with pytest.raises(ValueError, match=words):
         expression_line_shape(text, ("a",))
 
 

@@ -12,7 +12,7 @@ from hyperspy_assb.acom.crystals.disorientation import disorientation, symmetry_
 from hyperspy_assb.acom.crystals.frames import upper
 from hyperspy_assb.acom.matching.indexed import PatternStatus
 from hyperspy_assb.simulation import DiffractionConditions
-from hyperspy_assb.simulation.acom.patterns import simulate_patterns
+from hyperspy_assb.simulation.acom.patterns import PatternOptions, simulate_patterns
 from hyperspy_assb.simulation.acom.scan import patterns_to_signal
 
 SIDE, FRAME, SCALE = 5, 96, 0.021
@@ -25,9 +25,10 @@ def truth() -> tuple[np.ndarray, np.ndarray]:
     return upper(rng.standard_normal((SIDE * SIDE, 4))), rng.integers(0, 2, SIDE * SIDE)
 
 
-def draw(truth: tuple[np.ndarray, np.ndarray], **arguments: Any) -> np.ndarray:
+def draw(truth: tuple[np.ndarray, np.ndarray], shift: np.ndarray | None = None) -> np.ndarray:
     rng = np.random.default_rng(4)
-    found = simulate_patterns(truth[0], ["LiFePO4", "FePO4"], CONDITIONS, rng, phase=truth[1], **arguments)
+    options = PatternOptions(shift=shift)
+    found = simulate_patterns(truth[0], ["LiFePO4", "FePO4"], CONDITIONS, rng, phase=truth[1], options=options)
     return np.asarray(found).reshape(SIDE, SIDE, FRAME, FRAME).astype(np.uint16)
 
 

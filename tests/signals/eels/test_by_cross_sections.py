@@ -13,7 +13,7 @@ from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatu
 from hyperspy_assb.eels.scattering.separability import NEAR_EDGE_UNCERTAINTY
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, SolverOptions, fit_spectra
 from hyperspy_assb.models.compile import compile_model
-from hyperspy_assb.models.multifit import detector_of_model
+from hyperspy_assb.models.recorded_noise import detector_of_model
 from hyperspy_assb.simulation import micro_battery
 
 NEEDS = "needs references: this result is by built-in cross-sections"

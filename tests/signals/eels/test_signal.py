@@ -354,6 +354,8 @@ def test_halves_of_a_real_map_agree_on_the_jitter(shared_data):
     np.testing.assert_allclose(whole[:, ::2], even, atol=0.02)
 
 
+# Gatan's gain is in electrons per count.
+@pytest.mark.filterwarnings("ignore:.*was recorded, but the counts scatter:hyperspy_assb.errors.AssbWarning")
 @pytest.mark.filterwarnings("ignore:Only .* eV are recorded below")
 @pytest.mark.parametrize("method", ["fit", "mirror"])
 @pytest.mark.parametrize(

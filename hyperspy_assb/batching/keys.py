@@ -1,0 +1,98 @@
+"""Keys of steps: what a result depends on, as one hash, so that what is done is not done again.
+
+The key goes into the folder of a result as its last file, before the folder is moved to its place: where it stands, the
+result is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hyperspy_assb import __version__
+from hyperspy_assb.batching.steps import Step
+from hyperspy_assb.errors import AssbFileNotFoundError
+
+KEY_FILE = "step.json"
+"""In the folder of a result: its key, and what went into it."""
+_FORMAT = 1
+"""To be raised where the same options come to mean something else."""
+_COMPANIONS = {".rpl": (".raw",), ".mib": (".hdr",), ".hdr": (".mib",), ".dens": (".bin",)}
+"""Endings of the files that readers open beside the one that is named."""
+
+
+def key_content(step: Step, needed: Mapping[str, str]) -> dict[str, Any]:
+    """What the result of a step depends on: contents, not names, of its files; options; version.
+
+    Parameters
+    ----------
+    step
+        The step.
+    needed
+        Keys of the steps that it needs, by their names.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read.
+    """
+    return {
+        "format": _FORMAT,
+        "version": __version__,
+        "kind": step.kind,
+        "options": dict(step.options),
+        "files": [hash_input(path) for path in step.files],
+        "reads": {text: hash_input(path) for text, path in step.reads.items()},
+        "needs": {text: needed[name] for text, name in step.needs.items()},
+        "materials": [hash_input(path) for path in step.materials],
+    }
+
+
+def key_of(content: Mapping[str, Any]) -> str:
+    """The hash of what a result depends on."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_key(folder: Path, step: Step, content: Mapping[str, Any]) -> None:
+    """Write the key into the folder of a result that is otherwise whole."""
+    text = json.dumps({"key": key_of(content), "step": step.name, **content}, indent=2, sort_keys=True)
+    (folder / KEY_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def read_key(folder: Path) -> str | None:
+    """The key in a folder; None where there is none that can be read."""
+    try:
+        content = json.loads((folder / KEY_FILE).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    key = content.get("key") if isinstance(content, dict) else None
+    return key if isinstance(key, str) else None
+
+
+def hash_input(path: Path) -> str:
+    """Hash of the content of a file, with those of the files that readers open beside it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read; FileNotFoundError if it is missing.
+    """
+    if not path.exists():
+        raise AssbFileNotFoundError(f"There is no file {path}.")
+    # Not at the top: help and errors of the command line do not wait for NumPy.
+    from hyperspy_assb.provenance import describe_file
+
+    beside = [path.with_suffix(ending) for ending in _COMPANIONS.get(path.suffix.lower(), ())]
+    if path.suffix.lower() == ".emi":
+        # One file of data for each detector.
+        beside = sorted(path.parent.glob(f"{_escaped(path.stem)}_*.ser"))
+    hashes = [str(describe_file(file)["sha256"]) for file in (path, *beside) if file.exists()]
+    return "+".join(hashes)
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in text)

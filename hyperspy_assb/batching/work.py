@@ -1,0 +1,159 @@
+"""What is done in a step: a file is read, analysed, and its report written to an empty folder.
+
+Everything else of the package is imported when a step begins: recipes are checked without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperspy_assb.errors import AssbFileNotFoundError
+from hyperspy_assb.report.output import Progress, recorded_warnings
+
+
+@dataclass(frozen=True)
+class Told:
+    """What an analysis found, and what it warned of, in sentences."""
+
+    findings: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def do_work(kind: str, files: Sequence[Path], options: Mapping[str, Any], folder: Path, progress: Progress) -> Told:
+    """Analyse the files of a step, and write the result to an empty folder.
+
+    Parameters
+    ----------
+    kind
+        A key of :data:`.options.KINDS`.
+    files
+        What is analysed.
+    options
+        Of the kind, with paths where they name files.
+    folder
+        Where to.
+    progress
+        Called with stage, done and total.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing, before anything is imported.
+    Exception
+        Whatever a reader or an analysis raises.
+    """
+    progress("read", 0, 0)
+    for file in files:
+        if not file.exists():
+            raise AssbFileNotFoundError(f"There is no file {file}.")
+    return _WORK[kind](list(files), dict(options), folder, progress)
+
+
+def _fit(files: list[Path], options: dict[str, Any], folder: Path, progress: Progress) -> Told:
+    _import_quietly()
+    from hyperspy_assb.report.fits import fit_edx, fit_low_loss
+
+    signal, messages = _read(files[0])
+    steps = fit_edx if signal.metadata.Signal.signal_type == "EDS_TEM_ASSB" else fit_low_loss
+    analysis = steps(signal, _plan(options), folder, progress, files=files, earlier_warnings=messages)
+    return Told(tuple(analysis.findings), tuple(analysis.warnings))
+
+
+def _quantify(files: list[Path], options: dict[str, Any], folder: Path, progress: Progress) -> Told:
+    _import_quietly()
+    from hyperspy_assb.report.fits import fit_edx
+
+    signal, messages = _read(files[0], edx=True)
+    analysis = fit_edx(signal, _plan(options), folder, progress, files=files, earlier_warnings=messages)
+    return Told(tuple(analysis.findings), tuple(analysis.warnings))
+
+
+def _interface(files: list[Path], options: dict[str, Any], folder: Path, progress: Progress) -> Told:
+    _import_quietly()
+    from hyperspy_assb.report.interfaces import analyse_interface, write_interface
+
+    signal, messages = _read(files[0], edx=True)
+    progress("interface", 0, 0)
+    analysis = analyse_interface(signal, options, files=files, earlier_warnings=messages)
+    progress("write", 0, 0)
+    write_interface(analysis, folder)
+    return Told(analysis.findings, analysis.warnings)
+
+
+def _compare(files: list[Path], options: dict[str, Any], folder: Path, progress: Progress) -> Told:
+    _import_quietly()
+    from hyperspy_assb.eels.comparison.options import ComparisonOptions
+    from hyperspy_assb.report.comparison import compare_signals, read_states, write_comparison
+
+    box = options.pop("region", None)
+    limits = None if box is None else [_limits(part) for part in box.split(",")]
+    signals, regions, messages = read_states(files, limits)
+    progress("compare", 0, 0)
+    arguments = {key: options[key] for key in ("bias", "zero_loss") if key in options}
+    chosen = {key: options[key] for key in ("normalisation", "permutations") if key in options}
+    result, found = compare_signals(signals, region=regions, options=ComparisonOptions(**chosen), **arguments)
+    progress("write", 0, 0)
+    write_comparison(result, folder, (*messages, *found), files)
+    said = tuple(message for message in (*messages, *found) if message not in result.notes)
+    return Told(tuple(result.summary().splitlines()), said)
+
+
+def _index(files: list[Path], options: dict[str, Any], folder: Path, progress: Progress) -> Told:
+    _import_quietly()
+    from hyperspy_assb.report.orientations import analyse_orientations, read_patterns, write_orientations
+
+    stated = ("scale", "centre", "scan_rotation", "beam_energy", "precession_angle")
+    settings = {key: options[key] for key in stated if key in options}
+    if "centre" in settings:
+        settings["centre"] = tuple(settings["centre"])
+    signal, messages = read_patterns(files[0], settings=settings)
+    chosen = {key: options[key] for key in ("calibrate", "refine") if key in options}
+    analysis = analyse_orientations(
+        signal, options["phases"], progress=progress, files=files, earlier_warnings=messages, **chosen
+    )
+    progress("write", 0, 0)
+    write_orientations(analysis, folder)
+    return Told(tuple(analysis.findings), tuple(analysis.warnings))
+
+
+_WORK: Mapping[str, Callable[[list[Path], dict[str, Any], Path, Progress], Told]] = {
+    "fit": _fit,
+    "quantify": _quantify,
+    "interface": _interface,
+    "compare": _compare,
+    "index": _index,
+}
+
+
+def _import_quietly() -> None:
+    """Import what all analyses need: packages warn of one another meanwhile."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("hyperspy_assb.signals.eels.signal")
+
+
+def _read(file: Path, *, edx: bool = False) -> tuple[Any, tuple[str, ...]]:
+    """Spectra of a file, and what was warned of when they were read."""
+    from hyperspy_assb.signals.eds.signal import load_eds_spectrum_image
+    from hyperspy_assb.signals.loading import load_spectra
+
+    with recorded_warnings() as messages:
+        signal = load_eds_spectrum_image(file) if edx else load_spectra(file)
+    return signal, tuple(messages)
+
+
+def _plan(options: dict[str, Any]) -> Any:
+    from hyperspy_assb.report.recipe import Recipe
+
+    tuples = {key: tuple(value) for key, value in options.items() if isinstance(value, list)}
+    return Recipe(**{**options, **tuples})
+
+
+def _limits(part: str) -> tuple[int, int]:
+    low, high = part.split(":")
+    return int(low), int(high)

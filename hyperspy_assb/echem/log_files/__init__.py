@@ -1,0 +1,1 @@
+"""Readers of the logs of potentiostats and of biasing holders."""

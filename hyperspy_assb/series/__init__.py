@@ -1,0 +1,1 @@
+"""Series of STEM images: drift, grains and cracks; arrays alone."""

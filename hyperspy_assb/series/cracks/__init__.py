@@ -1,0 +1,1 @@
+"""Cracks of a series."""

@@ -1,0 +1,166 @@
+"""Dark lines that appear in a series, and how strong chance makes them.
+
+The mean of the frames from some frame on, less that of the frames before, is filtered by lines of many directions. What
+is bright where a crack is dark has the same law under noise, shot noise of any size, drift that is left, and brightness
+that changes: the largest bright responses of blocks of pixels, over all frames, tell by Gumbel's law how large dark
+ones get by chance (E. J. Gumbel, Statistics of Extremes, Columbia University Press, 1958).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+
+from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.series.drift.mean_alignment import Drift, FrameStatus, shift_frame
+from hyperspy_assb.series.frame_series import BoolArray, FloatArray, FrameSeries
+
+_DIRECTIONS = 24
+_LENGTH = 5.0
+"""Standard deviation of the filter along a line, pixels."""
+_WIDTH = 1.3
+"""Standard deviation of the filter across a line, pixels."""
+_BLOCK = 24
+"""Pixels of the blocks whose largest responses are taken."""
+_FEWEST_BLOCKS = 12
+_FEWEST_FRAMES = 4
+_AFTER = 4
+"""Frames that are averaged after a moment; a crack that comes later is found at a later moment."""
+_LEVEL = 10.0
+"""Standard deviation in pixels over which the brightness around a line is taken."""
+
+
+@dataclass(frozen=True, eq=False)
+class LineSearch:
+    """Responses of a series to dark lines.
+
+    Parameters
+    ----------
+    frames
+        Frames moved to the place of the first and divided by their brightness, shape (K, Y, X); for averages along
+        lines, never for pixel statistics.
+    numbers
+        Numbers of these frames in the series, shape (K,).
+    variance
+        Of a pixel of these, shape (Y, X).
+    dark
+        Largest response at each pixel over all moments, in standard errors, shape (Y, X).
+    moment
+        Moment of it, as an index of ``numbers``.
+    threshold
+        Response that chance reaches anywhere in the series with the level of the test.
+    seen
+        Pixels that all of these frames show.
+    """
+
+    frames: FloatArray
+    numbers: NDArray[np.intp]
+    variance: FloatArray
+    dark: FloatArray
+    moment: NDArray[np.intp]
+    threshold: float
+    seen: BoolArray
+
+
+def search_lines(series: FrameSeries, drift: Drift, alpha: float) -> LineSearch:
+    """Look for dark lines that appear.
+
+    Raises
+    ------
+    AssbValueError
+        If there are too few frames, or the field that all of them show is too small.
+    """
+    numbers = np.flatnonzero(drift.status == FrameStatus.PLACED)
+    if numbers.size < _FEWEST_FRAMES:
+        raise AssbValueError(f"{numbers.size} frames have a position: cracks need at least {_FEWEST_FRAMES}.")
+    frames, seen = _moved_frames(series, drift, numbers)
+    slope, level = drift.noise
+    usual = float(np.median(drift.mean[seen]))
+    variance = np.maximum(slope * np.where(seen, drift.mean, usual) + level, 1e-12) / usual**2
+    spectra = _filters(seen.shape)
+    dark = np.full(seen.shape, -np.inf)
+    bright = np.full(seen.shape, -np.inf)
+    moment = np.zeros(seen.shape, dtype=np.intp)
+    inner = ndimage.binary_erosion(seen, iterations=int(2.0 * _LENGTH), border_value=0)
+    total = np.cumsum(frames, axis=0)
+    for k in range(1, numbers.size):
+        last = min(k + _AFTER, numbers.size)
+        after = (total[last - 1] - total[k - 1]) / (last - k)
+        before = total[k - 1] / k
+        error = np.sqrt(variance * (1.0 / (last - k) + 1.0 / k))
+        difference = np.where(seen, (after - before) / error, 0.0)
+        spectrum = fft.rfft2(difference)
+        for transfer in spectra:
+            response = fft.irfft2(spectrum * transfer, s=seen.shape)
+            better = -response > dark
+            dark[better] = -response[better]
+            moment[better] = k
+            np.maximum(bright, response, out=bright)
+    return LineSearch(
+        frames, numbers, variance, np.where(inner, dark, 0.0), moment, _threshold(bright, inner, alpha), seen
+    )
+
+
+def surroundings(image: FloatArray, seen: BoolArray) -> FloatArray:
+    """Brightness of what lies around each pixel."""
+    weight = ndimage.gaussian_filter(seen.astype(float), _LEVEL)
+    return ndimage.gaussian_filter(np.where(seen, image, 0.0), _LEVEL) / np.maximum(weight, 1e-6)
+
+
+def _moved_frames(series: FrameSeries, drift: Drift, numbers: NDArray[np.intp]) -> tuple[FloatArray, BoolArray]:
+    moved = np.empty((numbers.size, *series.shape))
+    seen = np.isfinite(drift.mean)
+    place = {int(number): k for k, number in enumerate(numbers)}
+    margin = 16
+    for number, frame in enumerate(series):
+        if number not in place:
+            continue
+        by = drift.origin - drift.shift[number]
+        wide = np.pad(frame, margin, mode="reflect")
+        moved[place[number]] = shift_frame(wide, by)[margin:-margin, margin:-margin]
+        seen &= shift_frame(np.ones(series.shape), np.round(by)) > 0.5
+    if seen.sum() < _FEWEST_BLOCKS * _BLOCK**2:
+        raise AssbValueError(
+            f"All frames show {int(seen.sum())} pixels together, of which cracks need {_FEWEST_BLOCKS * _BLOCK**2}: "
+            "choose frames between which the specimen drifts less."
+        )
+    # The median is not moved by a crack, nor by boundaries.
+    return moved / np.median(moved[:, seen], axis=1)[:, None, None], seen
+
+
+def _filters(shape: tuple[int, int]) -> list[NDArray[np.float64]]:
+    """Transfer functions of lines of all directions, whose response to white noise of 1 has the variance 1."""
+    y, x = fft.fftfreq(shape[0])[:, None], fft.rfftfreq(shape[1])[None, :]
+    found = []
+    for angle in np.arange(_DIRECTIONS) * np.pi / _DIRECTIONS:
+        along = 2.0 * np.pi * (y * np.sin(angle) + x * np.cos(angle))
+        across = 2.0 * np.pi * (y * np.cos(angle) - x * np.sin(angle))
+        # Second derivative across: a step or a slope is no line.
+        transfer = np.square(across * _WIDTH) * np.exp(-0.5 * (np.square(along * _LENGTH) + np.square(across * _WIDTH)))
+        full = fft.irfft2(transfer, s=shape)
+        found.append(transfer / np.sqrt(np.square(full).sum()))
+    return found
+
+
+def _threshold(bright: FloatArray, inner: BoolArray, alpha: float) -> float:
+    """Level that the largest of all blocks reaches with the probability alpha, by Gumbel's law of their maxima."""
+    maxima = []
+    for rows in range(0, inner.shape[0], _BLOCK):
+        for columns in range(0, inner.shape[1], _BLOCK):
+            place = (slice(rows, rows + _BLOCK), slice(columns, columns + _BLOCK))
+            if inner[place].mean() > 0.5:
+                maxima.append(bright[place][inner[place]].max())
+    if len(maxima) < _FEWEST_BLOCKS:
+        raise AssbValueError(
+            f"The field that all frames show has {len(maxima)} blocks of {_BLOCK} pixels; {_FEWEST_BLOCKS} are needed "
+            "to tell cracks from chance."
+        )
+    values = np.array(maxima)
+    scale = float(values.std(ddof=1)) * np.sqrt(6.0) / np.pi
+    place_of = float(values.mean()) - 0.5772156649 * scale
+    # The scale itself is known from as many blocks only.
+    scale *= 1.0 + 1.0 / np.sqrt(len(maxima))
+    return place_of - scale * float(np.log(-np.log1p(-alpha) / len(maxima)))

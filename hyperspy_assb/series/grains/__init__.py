@@ -1,0 +1,1 @@
+"""Grains of a series, and the boundaries between them."""

@@ -1,0 +1,1 @@
+"""Voltammograms as HyperSpy signals, and their results."""

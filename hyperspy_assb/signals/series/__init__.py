@@ -1,0 +1,1 @@
+"""Image series as HyperSpy signals, and their results."""

@@ -1,0 +1,132 @@
+"""What is read of an image series: frames, times, pixel size, dose, potential."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.series.frame_series import FrameSeries
+
+NODE = "ASSB.series"
+_SECONDS = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "min": 60.0, "h": 3600.0}
+_NANOMETRES = {"nm": 1.0, "µm": 1e3, "um": 1e3, "pm": 1e-3, "å": 0.1, "angstrom": 0.1, "a": 0.1, "mm": 1e6, "m": 1e9}
+_CHARGE = 1.602176634e-19
+_SQUARE = 0.01
+"""Relative difference between the sides of a pixel up to which it is square."""
+
+
+def read_series(signal: Any) -> FrameSeries:
+    """Frames, times and pixel size of a signal.
+
+    Raises
+    ------
+    AssbValueError
+        If it is no series of grey frames against time; the message says what is missing.
+    """
+    if signal.axes_manager.signal_dimension != 2 or signal.axes_manager.navigation_dimension != 1:
+        raise AssbValueError(
+            f"A series has frames of two axes against one of time, not the dimensions {signal.data.shape}: choose with "
+            "inav, or stack the frames."
+        )
+    if signal.data.dtype.fields is not None:
+        raise AssbValueError(
+            "The frames are pictures in colour (RGB), not counts: a film or screenshot has lost what errors are "
+            "made of. Load what the microscope recorded."
+        )
+    return FrameSeries(
+        frames=signal.data,
+        time=frame_times(signal),
+        pixel=pixel_size(signal),
+        potential=frame_potential(signal),
+    )
+
+
+def frame_times(signal: Any) -> NDArray[np.float64]:
+    """Beginning of each frame in s.
+
+    Raises
+    ------
+    AssbValueError
+        If the axis is no time, or runs back.
+    """
+    axis = signal.axes_manager.navigation_axes[0]
+    values = np.asarray(axis.axis, dtype=np.float64)
+    unit = str(axis.units).strip().lower() if isinstance(axis.units, str) else ""
+    if unit not in _SECONDS:
+        shown = f"the unit {axis.units!r}" if unit else "no unit"
+        pixel = signal.axes_manager.signal_axes[0]
+        # ImageJ and others write the size of a pixel there.
+        reason = (
+            f", and its step of {axis.scale:g} is that of the pixels"
+            if hasattr(axis, "scale") and np.isclose(axis.scale, pixel.scale, rtol=1e-6) and axis.scale != 1.0
+            else ""
+        )
+        raise AssbValueError(
+            f"The axis of the frames ({axis.name}) has {shown}{reason}: when they were taken is not known. Say so by "
+            "set_frame_times(interval) or set_frame_times(times), in s."
+        )
+    if np.any(np.diff(values) <= 0.0):
+        frame = int(np.flatnonzero(np.diff(values) <= 0.0)[0]) + 1
+        raise AssbValueError(f"The time of the frames runs back or stands at frame {frame}: set_frame_times(times).")
+    return values * _SECONDS[unit]
+
+
+def pixel_size(signal: Any) -> float:
+    """nm; NaN if it is not known, or pixels are not square."""
+    sides = []
+    for axis in signal.axes_manager.signal_axes:
+        unit = str(axis.units).strip().lower() if isinstance(axis.units, str) else ""
+        sides.append(abs(float(axis.scale)) * _NANOMETRES.get(unit, np.nan))
+    return sides[0] if abs(sides[0] - sides[1]) <= _SQUARE * sides[0] else float("nan")
+
+
+def frame_interval(signal: Any) -> float:
+    """Median time in s between the beginnings of frames; NaN of one frame."""
+    times = frame_times(signal)
+    return float(np.median(np.diff(times))) if times.size > 1 else float("nan")
+
+
+def frame_potential(signal: Any) -> NDArray[np.float64] | None:
+    """V in the middle of each frame, from the log that was set; NaN outside of it, None without one."""
+    node = signal.metadata.get_item(NODE, None)
+    if node is None or "log_time" not in node:
+        return None
+    exposure = exposure_time(signal)
+    middle = frame_times(signal) + (exposure if np.isfinite(exposure) else 0.0) / 2.0 + float(node.offset)
+    return np.interp(middle, np.asarray(node.log_time), np.asarray(node.log_potential), left=np.nan, right=np.nan)
+
+
+def exposure_time(signal: Any) -> float:
+    """s that the beam is on in each frame: as set, else dwell time times pixels, else the interval of the frames."""
+    node = signal.metadata.get_item(NODE, None)
+    if node is not None and "exposure" in node:
+        return float(node.exposure)
+    dwell = dwell_time(signal)
+    if dwell is not None:
+        rows, columns = signal.axes_manager._signal_shape_in_array
+        return dwell * rows * columns
+    return frame_interval(signal)
+
+
+def dwell_time(signal: Any) -> float | None:
+    """s per pixel; None if it is not known. A zero is no knowledge."""
+    for item in (f"{NODE}.dwell_time", "Acquisition_instrument.TEM.dwell_time"):
+        value = signal.metadata.get_item(item, None)
+        if value:
+            return float(value)
+    return None
+
+
+def frame_dose(signal: Any) -> float | None:
+    """Electrons per nm² in each frame; None if beam current, dwell time or pixel size is not known. Never 0."""
+    stated = signal.metadata.get_item(f"{NODE}.dose", None)
+    if stated:
+        return float(stated)
+    current = signal.metadata.get_item("Acquisition_instrument.TEM.beam_current", None)
+    dwell, pixel = dwell_time(signal), pixel_size(signal)
+    if not current or dwell is None or not np.isfinite(pixel):
+        return None
+    return float(current) * 1e-9 * dwell / _CHARGE / pixel**2

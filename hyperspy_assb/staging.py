@@ -1,0 +1,148 @@
+"""Files and folders that appear whole: what is being written stands under a hidden name beside its place.
+
+The name tells machine and process, so that what a killed process left is known for that, and put back or removed.
+Only the standard library is imported here: the command line waits for this module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import re
+import secrets
+import shutil
+from pathlib import Path
+
+_ours: set[str] = set()
+"""Names that this process made. Containers give every run the same number: a name with our number that is not here was
+made by another process, which is no more."""
+
+
+def sibling(path: Path, role: str) -> Path:
+    """A hidden name beside a file or folder, which tells the process that uses it; nothing is made.
+
+    Parameters
+    ----------
+    path
+        The place of what is written.
+    role
+        "part" (being written) or "aside" (what was there before, until the new one is in its place).
+
+    Examples
+    --------
+    >>> hidden = sibling(Path("maps/result.hspy"), "part")
+    >>> hidden.parent.name, hidden.name.startswith(".result.hspy."), hidden.suffixes[-2:]
+    ('maps', True, ['.part', '.hspy'])
+    """
+    name = f"{_prefix(path)}{os.getpid()}-{secrets.token_hex(4)}.{role}{_ending(path)}"
+    _ours.add(name)
+    return path.with_name(name)
+
+
+def leftovers(path: Path, role: str) -> list[Path]:
+    """What processes of this machine that are no more have left of writing to a place."""
+    pattern = re.compile(rf"{re.escape(_prefix(path))}(\d+)-[0-9a-f]{{8}}\.{role}{re.escape(_ending(path))}")
+    if not path.parent.is_dir():
+        return []
+    matches = [(entry, pattern.fullmatch(entry.name)) for entry in path.parent.iterdir()]
+    return sorted(entry for entry, match in matches if match and not _in_use(entry.name, int(match[1])))
+
+
+def restore(path: Path) -> None:
+    """Put back what was moved aside for a new one that never came.
+
+    Raises
+    ------
+    OSError
+        If it cannot be renamed.
+    """
+    if not path.exists():
+        for aside in leftovers(path, "aside")[:1]:
+            aside.rename(path)
+
+
+def clear_away(path: Path) -> None:
+    """Undo or finish what dead processes began: put back what is missing, and remove the rest.
+
+    Raises
+    ------
+    OSError
+        As for :func:`restore`.
+    """
+    restore(path)
+    for entry in (*leftovers(path, "part"), *leftovers(path, "aside")):
+        remove(entry)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder if that can be done."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Bring a file or the names in a folder to the disk, where the system can.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written to the disk.
+    """
+    is_folder = path.is_dir()
+    # Not every system opens folders, and Windows flushes only what is open for writing.
+    with contextlib.suppress(OSError) if is_folder else contextlib.nullcontext():
+        handle = os.open(path, os.O_RDONLY if is_folder or os.name != "nt" else os.O_RDWR)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _prefix(path: Path) -> str:
+    # Names may have 255 bytes; of those that share a beginning, leftovers are leftovers all the same.
+    host = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    return f".{path.name[:40]}.{host}-"
+
+
+def _ending(path: Path) -> str:
+    # Readers go by the ending of a file; a folder may be called v1.long text, which is none.
+    return path.suffix if len(path.suffix) <= 8 else ""
+
+
+def _in_use(name: str, process: int) -> bool:
+    return name in _ours if process == os.getpid() else _alive(process)
+
+
+def _alive(process: int) -> bool:
+    if os.name == "nt":
+        return _alive_on_windows(process)
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    with contextlib.suppress(OSError, IndexError):
+        # Killed, and its parent has not yet looked.
+        return Path(f"/proc/{process}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
+    return True
+
+
+def _alive_on_windows(process: int) -> bool:
+    """There, signal 0 is none: a process is asked for by a handle that may wait for its end."""
+    import ctypes
+
+    synchronize, timed_out = 0x0010_0000, 0x102
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined,unused-ignore]
+    handle = kernel.OpenProcess(synchronize, False, process)
+    if not handle:
+        return False
+    try:
+        return bool(kernel.WaitForSingleObject(handle, 0) == timed_out)
+    finally:
+        kernel.CloseHandle(handle)

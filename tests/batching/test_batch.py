@@ -1,0 +1,302 @@
+"""Batches: what fails ends its own step only, what is done is not done again, and a page tells all."""
+
+from __future__ import annotations
+
+import csv
+import html.parser
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from toy_work import write_inputs
+
+import hyperspy_assb
+from hyperspy_assb.batching import running, work
+from hyperspy_assb.batching.keys import hash_input
+from hyperspy_assb.batching.steps import StepStatus
+from hyperspy_assb.errors import AssbFileError
+from hyperspy_assb.reference.materials import materials_files
+
+HERE = Path(__file__).parent
+pytestmark = pytest.mark.usefixtures("toy_work")
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    write_inputs(tmp_path / "raw", 4)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def recipe(**fit: Any) -> dict[str, Any]:
+    return {"inputs": {"maps": "raw/*.npy"}, "analysis": {"fit": {"input": "maps", **fit}}}
+
+
+def statuses(found) -> list[str]:
+    return [outcome.status.value for outcome in found.outcomes]
+
+
+def test_twenty_files_of_which_three_are_broken(tmp_path, monkeypatch):
+    write_inputs(tmp_path / "raw", 20, broken=3)
+    monkeypatch.chdir(tmp_path)
+    found = hyperspy_assb.batch(recipe(), "out")
+    assert statuses(found) == ["written"] * 17 + ["failed"] * 3
+    assert not found.whole
+    messages = [outcome.message for outcome in found.outcomes[17:]]
+    assert "Unable to allocate" in messages[0]
+    assert "No data left in file" in messages[1]
+    assert "cannot reshape" in messages[2] or "Failed to read" in messages[2]
+    assert "17 written, 3 failed" in found.summary()
+    table = found.to_dataframe()
+    assert list(table["status"]) == statuses(found)
+    with (tmp_path / "out" / "status.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["status"] for row in rows] == ["failed"] * 3 + ["written"] * 17
+    assert all((tmp_path / "out" / row["report"]).is_file() for row in rows[3:])
+    assert len(list((tmp_path / "out" / "logs").iterdir())) == 3
+    assert "Traceback" in (tmp_path / "out" / "logs" / "fit_x17.txt").read_text("utf-8")
+
+
+def test_any_error_ends_its_own_step_only(place):
+    # What h5py raises on a full disk is none of the errors that files usually make.
+    np.save(place / "raw" / "x00.npy", np.zeros(0))
+    found = hyperspy_assb.batch(recipe(), "out")
+    assert statuses(found) == ["failed", "written", "written", "written"]
+    assert "RuntimeError: Disable slist" in found.outcomes[0].message
+
+
+def test_resume_and_update(place):
+    first = hyperspy_assb.batch(recipe(), "out")
+    assert statuses(first) == ["written"] * 4
+    again = hyperspy_assb.batch(recipe(), "out")
+    assert statuses(again) == ["done before"] * 4
+    assert again.outcomes[0].findings == first.outcomes[0].findings
+    assert again.whole
+    os.utime(place / "raw" / "x00.npy")  # other time, same content
+    np.save(place / "raw" / "x01.npy", np.ones(3))
+    changed = hyperspy_assb.batch(recipe(), "out")
+    assert statuses(changed) == ["done before", "out of date", "done before", "done before"]
+    assert not changed.whole
+    assert not np.array_equal(np.load(place / "out/fit/x01/sum0.npy"), [1, 2, 3])
+    updated = hyperspy_assb.batch(recipe(), "out", update=True)
+    assert statuses(updated) == ["done before", "written", "done before", "done before"]
+    np.testing.assert_array_equal(np.load(place / "out/fit/x01/sum0.npy"), [1, 2, 3])
+    other = hyperspy_assb.batch(recipe(valence="plasmon"), "out")
+    assert statuses(other) == ["out of date"] * 4
+
+
+def test_a_key_depends_on_contents_options_version_and_needed_steps(place, monkeypatch):
+    tables = recipe(references="pure")
+    tables["references"] = {"pure": {"analysis": "calibrate"}, "boxes": {"LiFePO4": "0:2,0:2"}}
+    tables["inputs"]["standard"] = "raw/x00.npy"
+    tables["analysis"]["calibrate"] = {"kind": "fit", "input": "standard", "references": "boxes"}
+    keys = []
+
+    def key() -> str:
+        found = hyperspy_assb.batch(tables, "out", update=True)
+        assert found.whole
+        keys.append(next(o.key for o in found.outcomes if o.step == "fit/x03"))
+        return keys[-1]
+
+    assert key() == key()
+    np.save(place / "raw" / "x00.npy", np.ones(3))  # of the needed step
+    key()
+    tables["references"]["boxes"]["LiFePO4"] = "0:3,0:2"
+    key()
+    tables["analysis"]["fit"]["elements"] = ["Li"]
+    key()
+    monkeypatch.setattr("hyperspy_assb.batching.keys.__version__", "9.9")
+    key()
+    (place / "mine.toml").write_text("")
+    tables["materials"] = "mine.toml"
+    key()
+    assert not materials_files()  # those of a recipe are for its steps
+    assert len(set(keys)) == len(keys) - 1
+    options = json.loads((place / "out/fit/x03/options.json").read_text())
+    assert options["references"] == [str(place / "out/calibrate/x00/delithiation.hspy")]
+
+
+def test_what_needs_a_failed_step_is_not_run(place):
+    (place / "raw" / "x00.npy").write_bytes(b"cut")
+    tables = recipe(references="calibrated")
+    tables["inputs"] = {"maps": "raw/x0[123].npy", "standard": "raw/x00.npy"}
+    tables["references"] = {"calibrated": {"analysis": "calibrate"}, "boxes": {"LiFePO4": "0:2,0:2"}}
+    tables["analysis"]["calibrate"] = {"kind": "fit", "input": "standard", "references": "boxes"}
+    found = hyperspy_assb.batch(tables, "out")
+    assert statuses(found) == ["failed"] + ["not run"] * 3
+    assert "calibrate/x00" in found.outcomes[1].message
+    write_inputs(place / "raw", 1)
+    assert statuses(hyperspy_assb.batch(tables, "out")) == ["written"] * 4
+
+
+def test_what_belongs_to_others_is_left(place):
+    letters = place / "out" / "fit" / "x02"
+    letters.mkdir(parents=True)
+    (letters / "letter.txt").write_text("Dear reader")
+    for update in (False, True):
+        found = hyperspy_assb.batch(recipe(), "out", update=update)
+        assert found.outcomes[2].status is StepStatus.FAILED
+        assert "not empty" in found.outcomes[2].message
+    assert (letters / "letter.txt").read_text() == "Dear reader"
+    (place / "home").mkdir()
+    (place / "home" / "status.csv").write_text("mine")
+    with pytest.raises(AssbFileError, match=r"status\.csv was not written by a batch"):
+        hyperspy_assb.batch(recipe(), "home")
+    assert (place / "home" / "status.csv").read_text() == "mine"
+
+
+def test_the_key_is_written_last_and_only_with_a_whole_result(place, monkeypatch):
+    seen = []
+    write_key = running.write_key
+
+    def spy(folder, step, content):
+        seen.append(sorted(path.name for path in folder.iterdir()))
+        write_key(folder, step, content)
+
+    monkeypatch.setattr(running, "write_key", spy)
+    hyperspy_assb.batch(recipe(), "out")
+    assert all({"report.html", "provenance.json", "log.txt", "sum2.npy"} <= set(names) for names in seen)
+    assert not any("step.json" in names for names in seen)
+    assert "stage fit" in (place / "out/fit/x00/log.txt").read_text()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"key": 3}', "[" * 100_000])
+def test_a_damaged_key_is_no_key(place, content):
+    hyperspy_assb.batch(recipe(), "out")
+    (place / "out/fit/x00/step.json").write_text(content)
+    assert statuses(hyperspy_assb.batch(recipe(), "out"))[0] == "failed"
+
+
+def test_a_disk_that_is_full_is_said(place, monkeypatch):
+    (place / "raw" / "x00.npy").write_bytes(b"cut")
+    full = shutil.disk_usage(place)._replace(free=4096)
+    monkeypatch.setattr(running.shutil, "disk_usage", lambda path: full)
+    found = hyperspy_assb.batch(recipe(), "out")
+    assert statuses(found) == ["failed"] + ["written"] * 3
+    assert f"no space left on the disk of {place}" in found.outcomes[0].message
+
+
+LIMITED = """
+import json, resource, sys
+sys.path.insert(0, sys.argv[1])
+from toy_work import use_toy_work
+use_toy_work()
+import hyperspy_assb
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+tables = {"inputs": {"maps": "raw/*.npy"}, "analysis": {"fit": {"input": "maps"}}}
+print(json.dumps([o.status.value for o in hyperspy_assb.batch(tables, "out").outcomes]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of processes")
+def test_what_cannot_be_written_is_not_there_and_the_others_are(place):
+    np.save(place / "raw" / "x01.npy", np.ones(50_000))
+    command = [sys.executable, "-c", LIMITED, str(HERE)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert json.loads(done.stdout) == ["written", "failed", "written", "written"]
+    assert sorted(path.name for path in (place / "out" / "fit").iterdir()) == ["x00", "x02", "x03"]
+
+
+class Links(html.parser.HTMLParser):
+    """Elements and links of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.elements: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        self.links += [value or "" for name, value in attrs if name == "href"]
+        assert not any(name.startswith("on") for name, _ in attrs)
+
+
+def test_nothing_in_a_name_or_message_becomes_a_part_of_the_page(place, monkeypatch):
+    hostile = place / "raw" / "<script>alert(1)<!-- & '\" {{ 7*7 }} #?%.npy"
+    (place / "raw" / "x00.npy").rename(hostile)
+    hostile.with_name("javascript:alert(1).npy").write_bytes(b"<img src=x onerror=alert(1)>")
+
+    def told(*arguments):
+        done = toy(*arguments)
+        return work.Told((f"<script>{done.findings[0]}</script>",), ())
+
+    toy = work._WORK["fit"]
+    monkeypatch.setitem(work._WORK, "fit", told)
+    found = hyperspy_assb.batch(recipe(), "out")
+    assert sorted(statuses(found)) == ["failed"] + ["written"] * 4
+    text = (place / "out" / "index.html").read_text("utf-8")
+    page = Links()
+    page.feed(text)
+    assert "script" not in page.elements
+    assert "img" not in page.elements
+    assert "49" not in text.split("main")[1].split("{{")[0]
+    assert len(page.links) == 5
+    assert all(link.startswith("./") and "#" not in link and "?" not in link for link in page.links)
+
+
+def test_companions_and_folders_are_part_of_the_content(tmp_path):
+    (tmp_path / "a.rpl").write_text("header")
+    (tmp_path / "a.raw").write_text("data")
+    (tmp_path / "b.zspy").mkdir()
+    (tmp_path / "b.zspy" / "chunk").write_text("1")
+    hashes = {hash_input(tmp_path / "a.rpl"), hash_input(tmp_path / "b.zspy")}
+    (tmp_path / "a.raw").write_text("other")
+    (tmp_path / "b.zspy" / "chunk").write_text("2")
+    assert not hashes & {hash_input(tmp_path / "a.rpl"), hash_input(tmp_path / "b.zspy")}
+
+
+@pytest.mark.parametrize("kills", [10, pytest.param(60, marks=pytest.mark.slow)])
+def test_killed_and_started_again_no_step_is_done_twice(kills, tmp_path):
+    write_inputs(tmp_path / "raw", 20, broken=3)
+    arguments = [sys.executable, str(HERE / "kill_batches.py"), str(tmp_path), str(kills), "3"]
+    done = subprocess.run(arguments, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert told["killed"] == kills
+    assert told["kills that found work under way"] > kills // 3
+    assert told["touched again"] == []
+    assert told["differ"] == []
+    assert told["statuses"] == {"written or done before": 17, "failed": 3}
+    assert told["left"] == []
+
+
+def test_two_local_processes_give_the_same_and_a_killed_worker_is_replaced(tmp_path):
+    pytest.importorskip("distributed")
+    write_inputs(tmp_path / "raw", 6, broken=1)
+    arguments = [sys.executable, str(HERE / "kill_workers.py"), str(tmp_path)]
+    done = subprocess.run(arguments, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["statuses"][5] == "failed"
+    assert set(told["statuses"][:5]) <= {"written", "done before"}
+    assert told["again"] == ["done before"] * 5 + ["failed"]
+    assert told["killed"] == 1
+    assert told["differ"] == []
+    assert told["left"] == []
+
+
+@pytest.mark.slow
+def test_a_cluster_of_its_own_processes(tmp_path):
+    """One worker is killed with all that belongs to it, and one file kills whoever reads it."""
+    pytest.importorskip("distributed")
+    write_inputs(tmp_path / "raw", 12, broken=1)
+    np.save(tmp_path / "raw" / "deadly.npy", np.ones(1))
+    arguments = [sys.executable, str(HERE / "own_cluster.py"), str(tmp_path)]
+    done = subprocess.run(arguments, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["code"] == 1
+    assert told["killed"]
+    # What a worker wrote just before it was killed is found by the next one.
+    assert told["statuses"].pop("failed") == 2
+    assert sum(told["statuses"].values()) == 11
+    assert set(told["statuses"]) <= {"written", "done before"}
+    assert "every process that ran it was killed" in told["deadly"]
+    assert told["differ"] == []
+    assert told["again"] == {"done before": 11, "failed": 2}

@@ -1,0 +1,121 @@
+"""Kill the commands at random moments and start them again; run as a script by the tests.
+
+Arguments: folder, number of kills of each command, seed. Prints JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hyperspy_assb.cli import app
+from hyperspy_assb.simulation import DiffractionConditions, micro_battery
+from hyperspy_assb.simulation.acom.scan import simulate_scan
+from hyperspy_assb.simulation.lamella import build_lamella
+
+
+def run(arguments: list[str]) -> int:
+    # The commands leave by SystemExit, as programs do.
+    try:
+        app(arguments)
+    except SystemExit as leave:
+        return int(leave.code or 0)
+    return 0
+
+
+def in_child(arguments: list[str]) -> int:
+    """Start a command in a copy of this process, which is spared the imports."""
+    process = os.fork()
+    if process == 0:
+        code = 70
+        try:
+            quiet = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(quiet, 1)
+            os.dup2(quiet, 2)
+            code = run(arguments)
+        finally:
+            os._exit(code)
+    return process
+
+
+def arrays(folder: Path) -> dict[str, Any]:
+    """All arrays of numbers in all files of HDF5 below a folder."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.rglob("*.hspy")):
+        with h5py.File(path) as file:
+            file.visititems(
+                lambda name, item, path=path: (
+                    found.__setitem__(f"{path.relative_to(folder)}:{name}", item[()])
+                    if isinstance(item, h5py.Dataset) and item.dtype.kind in "iufb"
+                    else None
+                )
+            )
+    return found
+
+
+def inputs(folder: Path) -> dict[str, list[str]]:
+    """Files, and the commands for them without --out."""
+    battery = micro_battery(shape=(8, 8), seed=0, signal_type="EELS_ASSB")
+    battery.eels_before.save(folder / "before.hspy")
+    battery.eels_after.save(folder / "after.hspy")
+    for seed in range(2):
+        micro_battery(shape=(3, 4), seed=seed).edx_after.save(folder / f"edx{seed}.hspy")
+    state = build_lamella((4, 5), np.random.default_rng(5)).after
+    scan = simulate_scan(state, DiffractionConditions().with_shape((64, 64)), pixel_size=20.0)
+    scan.save(folder / "scan.hspy")
+    (folder / "recipe.toml").write_text('inputs.edx = "edx*.hspy"\nanalysis.quantify.input = "edx"\n')
+    files = {name: str(folder / f"{name}.hspy") for name in ("before", "after", "scan")}
+    return {
+        "fit": ["fit", files["after"]],
+        "compare": ["compare", files["before"], files["after"], "--permutations", "19"],
+        "index": ["index", files["scan"], "--phases", "lfp,fp", "--no-calibrate", "--no-refine"],
+        "batch": ["batch", str(folder / "recipe.toml")],
+    }
+
+
+def main(folder: Path, kills: int, seed: int) -> dict[str, Any]:
+    os.chdir(folder)
+    draw = np.random.default_rng(seed)
+    told: dict[str, Any] = {}
+    for name, command in inputs(folder).items():
+        expected, out = folder / f"{name}-undisturbed", folder / name
+        assert run([*command, "--out", str(expected)]) == 0
+        shutil.rmtree(expected)
+        begin = time.perf_counter()  # with everything compiled
+        assert run([*command, "--out", str(expected)]) == 0
+        length = time.perf_counter() - begin
+        killed = 0
+        for moment in draw.uniform(0.0, 0.9 * length, kills):
+            process = in_child([*command, "--out", str(out)])
+            time.sleep(moment)
+            os.kill(process, signal.SIGKILL)
+            killed += os.WIFSIGNALED(os.waitpid(process, 0)[1])
+            if name != "batch" and out.exists():
+                # Ended before the kill: whole.
+                assert (out / "step.json").exists()
+                shutil.rmtree(out)
+        code = run([*command, "--out", str(out)])
+        a, b = arrays(expected), arrays(out)
+        told[name] = {
+            "killed": killed,
+            "length": round(length, 2),
+            "code": code,
+            "differ": [key for key in a if key not in b or not np.array_equal(a[key], b[key], equal_nan=True)],
+            "arrays": len(a),
+            "left": [path.name for path in [*folder.glob(".*"), *out.rglob(".*")]],
+        }
+    return told
+
+
+if __name__ == "__main__":
+    found = main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    print(json.dumps(found))  # noqa: T201
