@@ -332,7 +332,8 @@ def choose_sensitivities(recorded: EDSMap, lines: Sequence[XRayLine], settings: 
         ]
         raise AssbValueError(
             f"Missing in the metadata: {', '.join(lacking)}. Without it the thickness, and with it the absorption "
-            "of X-rays, is not known: set it, give thickness= in nm, or leave absorption out: EDSOptions(absorption=False)."
+            "of X-rays, is not known: set it, give thickness= in nm, or leave absorption out by "
+            "EDSOptions(absorption=False)."
         )
     return factors
 
