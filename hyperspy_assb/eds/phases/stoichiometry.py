@@ -20,7 +20,7 @@ from hyperspy_assb.eds.composition.atoms import (
     quantify_columns,
     shares,
 )
-from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
+from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
 from hyperspy_assb.eds.phases.evidence import (
     MixtureCheck,
@@ -384,7 +384,7 @@ def _must_differ(columns: Mapping[str, Mapping[str, float]], elements: Sequence[
         )
 
 
-def phases_of_map(recorded: EDSMap, settings: Settings, options: PhaseOptions) -> Analysis[PhaseMixture]:
+def phases_of_map(recorded: EDSMap, settings: EDSOptions, options: PhaseOptions) -> Analysis[PhaseMixture]:
     """Fit every pixel of a map as a mixture of phases; errors and warnings are those of :func:`.prepare_map` and of
     :func:`quantify_phases`.
 

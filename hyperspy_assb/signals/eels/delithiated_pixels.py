@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.eels.delithiation.region_statistics import Discovery
 from hyperspy_assb.signals.result import Result
+
+if TYPE_CHECKING:
+    from hyperspy.signals import BaseSignal
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,17 +49,17 @@ class DelithiatedPixels(Result):
     delithiated: str
 
     @cached_property
-    def p_value(self) -> Any:
+    def p_value(self) -> BaseSignal:
         """Probability of at least so little of the ion in the lithiated end member; NaN where x is."""
         return self._map(self.finds.p_value, f"p value of no {self.delithiated}")
 
     @cached_property
-    def q_value(self) -> Any:
+    def q_value(self) -> BaseSignal:
         """Smallest false discovery rate at which the pixel is among the finds."""
         return self._map(self.finds.adjusted, f"False discovery rate at which {self.delithiated} is found")
 
     @cached_property
-    def found(self) -> Any:
+    def found(self) -> BaseSignal:
         """Boolean: whether the pixel is among the finds at ``fdr``."""
         return self._map(self.finds.found, f"{self.delithiated} found at a false discovery rate of {self.fdr:g}")
 
@@ -63,7 +67,7 @@ class DelithiatedPixels(Result):
         """In how many pixels the end member is found, how many of them may be false, and the notes."""
         return "\n".join((self._in_one_sentence(), *self.notes))
 
-    def plot(self) -> Any:
+    def plot(self) -> Axes:
         """Plot the finds as a map; returns the matplotlib axes."""
         from hyperspy_assb.plotting.delithiation import plot_delithiated_pixels
 
