@@ -23,6 +23,7 @@ from hyperspy_assb.eds.lines.axis_check import EnergyCalibration, find_calibrati
 from hyperspy_assb.eds.lines.sensitivity import Factors
 from hyperspy_assb.eds.phases.stoichiometry import PhaseOptions, phases_of_map
 from hyperspy_assb.errors import AssbTypeError, AssbValueError
+from hyperspy_assb.reference import material
 from hyperspy_assb.signals.eds.composition_comparison import CompositionComparison
 from hyperspy_assb.signals.eds.compositions import EDSComposition, EDSPhases
 from hyperspy_assb.signals.eds.interface_profile import InterfaceProfile, phase_share
@@ -392,8 +393,11 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
                [0.6, 0.5, 0.5]])
         """
         options = options or PhaseOptions()
+        if isinstance(phases, str):
+            phases = (phases,)
         if phases is not None and not isinstance(phases, Mapping):
-            phases = {name: name for name in phases}
+            # By the name that each has everywhere, whatever alias was given.
+            phases = {row.name: row.name for row in map(material, phases)}
         chosen = dict(options.phases if phases is None else phases)
         own = {**{k: v for k, v in options.densities if k in chosen}, **(densities or {})}
         options = replace(options, phases=tuple(chosen.items()), densities=tuple(own.items()))
