@@ -40,6 +40,8 @@ from hyperspy_assb.reference.space_groups import (
 if TYPE_CHECKING:
     from diffpy.structure import Structure
 
+__all__ = ["LARGEST_U", "CrystalError", "WrittenCrystal", "read_cif", "read_crystal", "standard_base"]
+
 FloatArray = NDArray[np.float64]
 
 LARGEST_U = 0.2
