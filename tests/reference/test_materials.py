@@ -736,3 +736,10 @@ def test_results_are_saved_in_the_home_folder(tmp_path, monkeypatch):
     assert hyperspy_assb.load("~/counts.hspy").lines == ("Fe_Ka",)
     with pytest.raises(hyperspy_assb.errors.AssbTypeError, match=r"^path must be the path of a file"):
         result.save(None)
+
+
+def test_signatures_are_those_that_methods_need():
+    from hyperspy_assb.eels.delithiation.end_members import SIGNATURE_NAMES
+    from hyperspy_assb.reference.material_facts import SIGNATURES
+
+    assert set(SIGNATURE_NAMES.values()) == set(SIGNATURES)

@@ -169,7 +169,10 @@ def load_phase(name_or_path: str | Path, *, name: str | None = None) -> CrystalP
         If it is a material without a crystal structure.
     CrystalError
         If the CIF cannot be read: no atoms, an unknown element, a value that is no number or operation (none is
-        evaluated), a cell that is incomplete or impossible, or that does not have the symmetry of the space group.
+        evaluated), a cell that is incomplete or impossible, or that does not have the symmetry of the space group;
+        operations and stated groups that contradict each other, several full atoms in one place, or too many in P1.
+    AssbTypeError, AssbValueError
+        If ``name_or_path`` is no text or path, or one that no file can have.
 
     Examples
     --------
