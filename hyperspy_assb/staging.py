@@ -1,7 +1,7 @@
 """Files and folders that appear whole: what is being written stands under a hidden name beside its place.
 
 The name tells machine and process, so that what a killed process left is known for that, and put back or removed.
-Only the standard library is imported here: the command line waits for this module.
+Only the standard library and the errors are imported here: the command line waits for this module.
 """
 
 from __future__ import annotations
@@ -15,9 +15,49 @@ import secrets
 import shutil
 from pathlib import Path
 
+from hyperspy_assb.errors import AssbTypeError, AssbValueError
+
 _ours: set[str] = set()
 """Names that this process made. Containers give every run the same number: a name with our number that is not here was
 made by another process, which is no more."""
+
+
+def path_of(value: object, argument: str) -> Path:
+    """The path that a user gave, with ``~`` expanded.
+
+    Parameters
+    ----------
+    value
+        What was given.
+    argument
+        Its name, for errors.
+
+    Returns
+    -------
+    Path
+        Neither resolved nor looked for.
+
+    Raises
+    ------
+    AssbTypeError
+        If it is no path.
+    AssbValueError
+        If no file can have it.
+
+    Examples
+    --------
+    >>> path_of("maps/before.hspy", "path").name
+    'before.hspy'
+    """
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str):
+        raise AssbTypeError(f"{argument} must be the path of a file, as text or a Path, not a {type(value).__name__}.")
+    if not path or "\0" in path:
+        raise AssbValueError(f"{argument} must be the path of a file, not {path[:60]!r}.")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise AssbValueError(f"{argument}: there is no home folder for {path[:60]!r}.") from error
 
 
 def sibling(path: Path, role: str) -> Path:

@@ -6,6 +6,7 @@ built from the numbers: nothing gets text of a file that would evaluate it, or o
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, replace
 from itertools import product
@@ -16,8 +17,16 @@ import numpy as np
 from gemmi import cif
 from numpy.typing import NDArray
 
-from hyperspy_assb.errors import AssbValueError
-from hyperspy_assb.reference.electron_scattering import electron_scattering_table
+from hyperspy_assb.reference.crystal_checks import (
+    CrystalError,
+    atoms_of_formula,
+    check_group,
+    check_sites,
+    counted,
+    element_of,
+    element_of_label,
+    has_formula,
+)
 from hyperspy_assb.reference.space_groups import (
     SAME_PLACE,
     Operations,
@@ -31,13 +40,16 @@ from hyperspy_assb.reference.space_groups import (
 if TYPE_CHECKING:
     from diffpy.structure import Structure
 
+__all__ = ["LARGEST_U", "CrystalError", "WrittenCrystal", "read_cif", "read_crystal", "standard_base"]
+
 FloatArray = NDArray[np.float64]
 
 LARGEST_U = 0.2
 """Å²; an atom that moves by more than 0.45 Å about its place, root mean square, is in no crystal."""
 _B_OF_U = 8.0 * np.pi**2
 _LONGEST, _LARGEST = 2e3, 2e5  # Å, and a b c in Å³: the reflections of larger cells do not fit into memory
-_MOST_IMAGES, _MOST_OPERATIONS = 10_000, 768  # up to there, symmetry is found in seconds
+_MOST_IMAGES, _MOST_OPERATIONS = 10_000, 768
+_MOST_IN_P1 = 2_000  # whose symmetry is looked for in the atoms; up to there it is found in seconds
 
 _CELL = [f"_cell_length_{axis}" for axis in "abc"] + [f"_cell_angle_{angle}" for angle in ("alpha", "beta", "gamma")]
 _OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
@@ -53,13 +65,6 @@ _OPERATION = re.compile(",".join([rf"[+-]?{_TERM}(?:[+-]{_TERM}){{0,4}}"] * 3))
 # F d -3 m :2, F d -3 m Z, R -3 c H
 _NAME = re.compile(r"([A-Za-z0-9/_ -]{1,40}?)\s*(?::\s*([12HR])|\s([HRSZ]))?")
 
-# Labels of water, and of H in OH (holmium is written Ho), in files without symbols of the elements
-_WORDS = ((re.compile("wat|h2o", re.IGNORECASE), "O"), (re.compile("HO"), "H"))
-
-
-class CrystalError(AssbValueError):
-    """A CIF that does not describe a crystal that can be simulated; the message names the file."""
-
 
 def standard_base(a: float, b: float, c: float, alpha: float, beta: float, gamma: float) -> FloatArray:
     """Rows a, b, c in Å with x along a and z along c*; angles in degrees, shape (3, 3)."""
@@ -68,20 +73,6 @@ def standard_base(a: float, b: float, c: float, alpha: float, beta: float, gamma
     third = (ca - cb * cg) / sg
     base = np.array([[a, 0.0, 0.0], [b * cg, b * sg, 0.0], [c * cb, c * third, c * np.sqrt(1.0 - cb**2 - third**2)]])
     return np.where(np.abs(base) < 1e-14 * max(a, b, c), 0.0, base)
-
-
-def element_of(label: str) -> str | None:
-    """Symbol of the element of a label such as ``Fe0+``, ``O2-``, ``Ow``, ``D``; None if there is none."""
-    found = re.match(r"(?:[0-9]+-?)?([A-Za-z]{1,9})", label)
-    if found is None:
-        return None
-    letters, table = found[1].capitalize(), electron_scattering_table()
-    if letters == "D":
-        return "H"
-    if letters in table:
-        return letters
-    # FeA, OW: a last letter that tells sites apart
-    return letters[:-1] if letters[:-1] in table else None
 
 
 class _Values:
@@ -146,6 +137,8 @@ class WrittenCrystal:
         Citation.
     caveat
         What is not known; empty if nothing.
+    stated
+        What the file says of its space group, and the number that this is.
     """
 
     cell: FloatArray
@@ -155,6 +148,7 @@ class WrittenCrystal:
     operations: Operations
     source: str
     caveat: str
+    stated: tuple[tuple[str, int], ...] = ()
 
     @property
     def kinds(self) -> NDArray[np.int64]:
@@ -204,6 +198,7 @@ def read_crystal(text: str, where: str) -> tuple[Structure, int, str, str]:
     if found is None:
         raise CrystalError(f"{where}: its symmetry operations are not those of a known space group.")
     number, change = found
+    check_group(where, written.stated, number, len(written.operations[0]))
     crystal = _change_axes(written, change)
     metric = crystal.metric
     scale = np.sqrt(np.outer(np.diag(metric), np.diag(metric)))
@@ -230,18 +225,31 @@ def read_cif(text: str, where: str) -> WrittenCrystal:
     caveats = [comment[1]] if comment else []
     if len(blocks) > 1:
         caveats.append(f"The file has {len(blocks)} structures; the first, {values.name[:40]}, is taken.")
-    elements, places, amounts = _read_sites(values, cell, caveats)
-    filled = []
+    stated = _stated_groups(values, cell)
+    check_group(where, stated)
+    labels, elements, places, amounts = _read_sites(values, cell, caveats)
+    filled: list[tuple[Operations, list[FloatArray], NDArray[np.int64]]] = []
     for operations in _read_operations(values, cell):
         if len(operations[0]) > _MOST_OPERATIONS or len(places) * len(operations[0]) > _MOST_IMAGES:
             raise CrystalError(f"{where}: {len(places)} atoms with {len(operations[0])} operations are too many.")
+        if len(operations[0]) == 1 and len(places) > _MOST_IN_P1:
+            raise CrystalError(
+                f"{where}: {len(places)} atoms in P1 are too many (at most {_MOST_IN_P1}): give the conventional "
+                "cell, with its symmetry operations."
+            )
         images = [_images(place, operations, _metric(cell)) for place in places]
         filled.append((operations, images, np.array([len(image) for image in images])))
-    formula = values.text("_chemical_formula_sum")
-    fitting = [choice for choice in filled if _has_formula(elements, amounts[:, 0] * choice[2], formula)]
+    written_formula = values.text("_chemical_formula_sum")
+    formula = atoms_of_formula(written_formula)
+    fitting = [c for c in filled if formula and has_formula(counted(elements, amounts[:, 0] * c[2]), formula, 1.02)]
     if len(filled) > 1 and len(fitting) != 1:
         caveats.append("Which of the two origins of its space group it has is not said: choice 1 is taken.")
     operations, images, multiplicity = (fitting or filled)[0]
+    check_sites(where, labels, amounts, images, _metric(cell), caveats)
+    atoms = counted(elements, amounts[:, 0] * multiplicity)
+    if formula and not has_formula(atoms, formula):
+        held = " ".join(f"{element}{number:.4g}" for element, number in atoms.items())
+        caveats.append(f"{where}: _chemical_formula_sum is {written_formula}, but the atoms in the cell are {held}.")
     which = np.repeat(np.arange(len(places)), multiplicity)
     return WrittenCrystal(
         cell,
@@ -251,6 +259,7 @@ def read_cif(text: str, where: str) -> WrittenCrystal:
         operations,
         _source(values),
         " ".join(caveats),
+        stated,
     )
 
 
@@ -271,8 +280,10 @@ def _read_cell(values: _Values) -> FloatArray:
     return cell
 
 
-def _read_sites(values: _Values, cell: FloatArray, caveats: list[str]) -> tuple[list[str], FloatArray, FloatArray]:
-    """Elements, coordinates and (occupancy, U) of the atoms that a CIF lists."""
+def _read_sites(
+    values: _Values, cell: FloatArray, caveats: list[str]
+) -> tuple[list[str], list[str], FloatArray, FloatArray]:
+    """Labels, elements, coordinates and (occupancy, U) of the atoms that a CIF lists."""
     labels = values.column("_atom_site_label")
     count = len(labels)
     symbols = values.column("_atom_site_type_symbol")
@@ -288,16 +299,18 @@ def _read_sites(values: _Values, cell: FloatArray, caveats: list[str]) -> tuple[
     # Programs that export structures write B, often 1 Å², where U belongs.
     u = np.where(u > LARGEST_U, u / _B_OF_U, u)
     amounts = np.stack([values.numbers("_atom_site_occupancy", 1.0, count), u], axis=1)
+    formula = atoms_of_formula(values.text("_chemical_formula_sum"))
     elements, kept, lost = [], [], []
     for i, label in enumerate(labels):
         if label is None:
             continue
         said, symbol = label[:40], symbols[i] or label
-        element = (
-            element_of(symbol) if symbols[i] else next((e for w, e in _WORDS if w.match(label)), element_of(label))
-        )
+        element = (element_of if symbols[i] else element_of_label)(symbol[:99], formula)
         if element is None:
-            raise CrystalError(f"{values.where}: atom {said!r} has an unknown element {symbol[:40]!r}.")
+            raise CrystalError(
+                f"{values.where}: atom {said!r} has an unknown element {symbol[:40]!r}: _atom_site_type_symbol is the "
+                "symbol of one element, such as Fe or O2-."
+            )
         if not (0.0 <= amounts[i, 0] <= 1.5 and abs(u[i]) <= LARGEST_U):
             raise CrystalError(
                 f"{values.where}: atom {said!r} has an impossible occupancy or displacement, {amounts[i]}."
@@ -311,7 +324,7 @@ def _read_sites(values: _Values, cell: FloatArray, caveats: list[str]) -> tuple[
         raise CrystalError(f"{values.where}: no atoms with fractional coordinates (_atom_site_fract_x ...).")
     if lost:
         caveats.append(f"Atoms without coordinates are left out: {', '.join(lost[:9])}.")
-    return elements, places[kept], amounts[kept]
+    return [str(labels[i])[:40] for i in kept], elements, places[kept], amounts[kept]
 
 
 def _anisotropic(values: _Values, cell: FloatArray) -> dict[str | None, float]:
@@ -356,6 +369,22 @@ def _listed_operations(listed: list[str | None], key: str, where: str) -> Operat
     return as_arrays(operations.values())
 
 
+def _stated_groups(values: _Values, cell: FloatArray) -> tuple[tuple[str, int], ...]:
+    """What a file says of its space group, and the number that this is; nothing of what cannot be read."""
+    said: list[tuple[str, str, gemmi.SpaceGroup | None]] = []
+    for key in _NAMES:
+        name = _NAME.fullmatch(text := values.text(key))
+        said.append((key, text, find_space_group(name[1], cell) if name else None))
+    for key in _NUMBERS:
+        number = re.fullmatch("[0-9]{1,3}", text := values.text(key))
+        said.append((key, text, gemmi.find_spacegroup_by_number(int(text)) if number else None))
+    for key in _HALL:
+        with contextlib.suppress(RuntimeError):  # no symbol of Hall
+            text = values.text(key)[:80]
+            said.append((key, text, gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(text)) if text else None))
+    return tuple((f"{key} {text!r}", group.number) for key, text, group in said if group)
+
+
 def _named_operations(values: _Values, cell: FloatArray) -> list[Operations]:
     number, name = values.text(*_NUMBERS), _NAME.fullmatch(values.text(*_NAMES))
     stated = gemmi.find_spacegroup_by_number(int(number)) if re.fullmatch("[0-9]{1,3}", number) else None
@@ -363,21 +392,11 @@ def _named_operations(values: _Values, cell: FloatArray) -> list[Operations]:
     found = found or (find_space_group(stated.hm, cell) if stated else None)
     if found is None:
         raise CrystalError(f"{values.where}: no symmetry operations ({_OPERATIONS[1]}), and no known space group.")
-    if stated is not None and stated.number != found.number:
-        raise CrystalError(f"{values.where}: {values.text(*_NAMES)!r} is not space group {stated.number}.")
     if found.ext not in ("1", "2"):
         return [as_arrays(found.operations())]
     origins = {"1": "1", "S": "1", "2": "2", "Z": "2"}.get(name[2] or name[3], "12") if name else "12"
     groups = [gemmi.find_spacegroup_by_name(found.hm, prefer=origin) for origin in origins]
     return [as_arrays(group.operations()) for group in groups]
-
-
-def _has_formula(elements: list[str], amounts: FloatArray, text: str) -> bool:
-    """Whether amounts are those of a formula such as ``Li Mn2 O4``, or a multiple of them."""
-    formula = {element: float(n or 1) for element, n in re.findall(r"([A-Z][a-z]?)([0-9]+(?:\.[0-9]+)?)?", text[:999])}
-    there = {element: amounts[np.equal(elements, element)].sum() for element in {*elements, *formula}}
-    units = [amount / max(formula.get(element, 0.0), 1e-9) for element, amount in there.items()]
-    return bool(max(units) < 1.02 * min(units))
 
 
 def _images(place: FloatArray, operations: Operations, metric: FloatArray) -> FloatArray:

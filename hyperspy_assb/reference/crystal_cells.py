@@ -14,6 +14,8 @@ Cell = tuple[float, float, float, float, float, float]
 """a, b, c in nm and alpha, beta, gamma in degrees."""
 
 _ITEMS = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
+_TRACES = 0.02
+"""Share of the atoms of a cell that may be of elements that the formula leaves out."""
 _VALUE = r"""['"]?([0-9]*\.?[0-9]+|[0-9]+\.)(?:\([0-9]+\))?['"]?(?=\s|$)"""
 
 
@@ -97,7 +99,7 @@ def count_formula_units(path: Path, composition: Mapping[str, float]) -> float:
         Of the CIF.
     composition
         Atoms per formula unit. Sites that the CIF leaves out, such as those of mobile ions or of hydrogen, do not
-        matter as long as most of the atoms are there.
+        matter as long as most of the atoms are there; other elements do.
 
     Raises
     ------
@@ -116,7 +118,9 @@ def count_formula_units(path: Path, composition: Mapping[str, float]) -> float:
     units = {symbol: held.get(symbol, 0.0) / number for symbol, number in composition.items()}
     # The number that most of the atoms agree on.
     agreed = max(units.values(), key=lambda n: _agreeing(n, units, composition))
-    if not agreed > 0.0 or 2 * _agreeing(agreed, units, composition) < sum(composition.values()):
+    other = sum(number for symbol, number in held.items() if symbol not in composition)
+    few = 2 * _agreeing(agreed, units, composition) <= sum(composition.values())
+    if not agreed > 0.0 or few or other > _TRACES * sum(held.values()):
         atoms_held = " ".join(f"{symbol}{number:g}" for symbol, number in held.items()) or "none"
         raise MaterialError(f"the atoms in the cell of the CIF {path} ({atoms_held}) are not those of the formula.")
     return round(agreed) if abs(agreed - round(agreed)) < 0.01 else agreed

@@ -20,6 +20,9 @@ from hyperspy_assb.reference.formulas import parse_formula
 _ATOMIC_MASS_G = 1.66053906892e-24  # CODATA 2022
 _PLASMON_EV2_NM3 = 1.378842  # hbar^2 e^2 / (eps0 m), CODATA 2022
 
+SIGNATURES = ("FePO4 5 eV band", "Li K")
+"""What in a spectrum can tell the end members of an electrode apart, beside the spectra as wholes."""
+
 Number = TypeVar("Number", float, NDArray[np.float64])
 
 

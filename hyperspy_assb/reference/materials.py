@@ -23,6 +23,7 @@ from typing import Generic, TypeVar
 from hyperspy_assb.reference.data_files import UnknownReferenceError
 from hyperspy_assb.reference.material_facts import Electrode, Material
 from hyperspy_assb.reference.material_files import MaterialTable, MaterialTables, combine, read_table
+from hyperspy_assb.staging import path_of
 
 ENVIRONMENT_VARIABLE = "HYPERSPY_ASSB_MATERIALS"
 _SHIPPED = Path(__file__).with_name("materials.toml")
@@ -51,7 +52,7 @@ def _with_files(state: _State, paths: list[Path]) -> _State:
 
 
 def _resolved(path: str | os.PathLike[str]) -> Path:
-    return Path(path).expanduser().resolve()
+    return path_of(path, "path").resolve()
 
 
 def _current() -> _State:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from os import PathLike
-from pathlib import Path
 from typing import Any, ClassVar
 
 import hyperspy.api as hs
@@ -21,6 +20,7 @@ from hyperspy_assb.provenance import to_plain
 from hyperspy_assb.signals import result_files
 from hyperspy_assb.signals.packing import find_class, pack, unpack
 from hyperspy_assb.signals.region_mask import Names, region_masks
+from hyperspy_assb.staging import path_of
 
 _ACOM = "hyperspy_assb.acom."
 _ACOM_SIGNALS = "hyperspy_assb.signals.acom."
@@ -258,12 +258,14 @@ class Result(ABC):
         Parameters
         ----------
         path
-            Ending in .hspy or .zspy. HyperSpy opens it as well, and shows one signal.
+            Ending in .hspy or .zspy; ``~`` is the home folder. HyperSpy opens it as well, and shows one signal.
         overwrite
             As in HyperSpy: None asks, False keeps what is there.
 
         Raises
         ------
+        AssbTypeError
+            If ``path`` is no path.
         AssbValueError
             If the ending is another one.
         AssbFileError
@@ -280,7 +282,7 @@ class Result(ABC):
         >>> load(path).lines
         ('Fe_Ka',)
         """
-        path = Path(path)
+        path = path_of(path, "path")
         result_files.check_ending(path)
         text, arrays = pack(self, KINDS)
         packed = result_files.Packed(type(self).__name__, text, arrays)
@@ -409,7 +411,7 @@ def load(path: str | PathLike[str]) -> Result:
     ...     print(error)
     There is no file before bias.hspy: check its name and folder.
     """
-    path = Path(path)
+    path = path_of(path, "path")
     packed = result_files.read_result(path)
     if packed.kind not in KINDS:
         raise AssbFileError(

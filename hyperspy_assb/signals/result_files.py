@@ -139,13 +139,17 @@ def read_result(path: Path) -> Packed:
     """
     with _reading(path):
         staging.restore(path)
-        there, empty, folder = path.exists(), path.is_file() and path.stat().st_size == 0, path.is_dir()
+        there, file, folder = path.exists(), path.is_file(), path.is_dir()
+        empty = file and path.stat().st_size == 0
     if not there:
         raise AssbFileNotFoundError(f"There is no file {path}: check its name and folder.")
     if empty:
         raise AssbFileError(f"{path} is an empty file: save the result again.")
     if path.suffix not in ENDINGS:
         raise AssbFileError(f"{path} holds no result: results are files ending in .hspy or .zspy.")
+    # Reading a pipe waits for ever.
+    if not (file or folder):
+        raise AssbFileError(f"{path} is neither a file nor a folder: name a file that a result's save wrote.")
     if folder and not _is_store(path):
         raise AssbFileError(f"{path} is a folder, and holds no result: name a file that a result's save wrote.")
     with _reading(path):

@@ -15,6 +15,7 @@ import hyperspy_assb
 from hyperspy_assb.acom.crystals.crystal_phase import cell_axes, load_phase
 from hyperspy_assb.acom.crystals.kinematical import reflections, structure_factors
 from hyperspy_assb.reference.cif import CrystalError, read_cif
+from hyperspy_assb.reference.crystal_checks import element_of, element_of_label
 from hyperspy_assb.reference.space_groups import setting_of_operations, standard_operations
 from hyperspy_assb.simulation.acom.crystal import load_structure
 
@@ -494,3 +495,107 @@ def test_cells_that_programs_write_in_p1(tmp_path, name, axes, noise):
         near = sum(value for g, value in found.items() if abs(g - length) < 2e-4)
         also = sum(value for g, value in expected.items() if abs(g - length) < 2e-4)
         assert near == pytest.approx(also, rel=1e-6 if noise == 0.0 else 0.05)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_operations_that_are_not_those_of_the_stated_group(tmp_path, count):
+    for stated in (
+        "_symmetry_space_group_name_H-M 'P n m a'",
+        "_symmetry_Int_Tables_number 62",
+        "_space_group_name_Hall '-P 2ac 2n'",
+    ):
+        path = write(tmp_path / "cut.cif", operations=PNMA[:count], extra=stated + "\n")
+        with pytest.raises(
+            CrystalError, match=rf"cut\.cif: {stated.split()[0].lower()} .*62, but the {count} symmetry"
+        ):
+            load_phase(path)
+        assert load_phase(write(path, extra=stated + "\n")).caveat == ""
+
+
+def test_stated_groups_that_are_not_one(tmp_path):
+    inversion = "_symmetry_Int_Tables_number 225\n"
+    with pytest.raises(CrystalError, match=r"225.*make space group 2:"):
+        load_phase(write(tmp_path / "a.cif", operations=["x,y,z", "-x,-y,-z"], extra=inversion))
+    two = "_space_group_name_Hall 'P 1'\n_symmetry_space_group_name_H-M 'P n m a'\n"
+    for operations in ([], PNMA):
+        with pytest.raises(CrystalError, match=r"a\.cif: .*'P n m a' is not space group 1, which .*'P 1' is"):
+            load_phase(write(tmp_path / "a.cif", operations=operations, extra=two))
+
+
+@pytest.mark.parametrize(("formula", "told"), [("Fe Li O4 P", False), ("Fe4 Li4 O16 P4", False), ("Fe O4 P", True)])
+def test_a_formula_that_is_not_that_of_the_atoms(tmp_path, formula, told):
+    extra = f"_chemical_formula_sum '{formula}'\n"
+    caveat = load_phase(write(tmp_path / "sum.cif", extra=extra)).caveat
+    assert (f"sum.cif: _chemical_formula_sum is {formula}, but the atoms in the cell are Li4 Fe4" in caveat) == told
+    assert told or caveat == ""
+    cut = load_phase(write(tmp_path / "sum.cif", operations=PNMA[:4], extra=extra))
+    assert "Li4 Fe4 P4 O12" in cut.caveat
+
+
+@pytest.mark.parametrize("symbol", ["Li0.5Fe0.5", "Fe/Mn", "CO3", "PO4", "VO", "NO3", "Qq", "FeA", "OW", "2", "Fe2+x"])
+def test_symbols_of_more_than_one_element(tmp_path, symbol):
+    assert element_of(symbol) is None
+    sites = [("M1", symbol, 0.1, 0.2, 0.3, 1.0, 0.01)]
+    with pytest.raises(CrystalError, match=r"a\.cif: atom 'M1' has an unknown element"):
+        load_phase(write(tmp_path / "a.cif", operations=["x,y,z"], sites=sites))
+
+
+def test_symbols_and_labels_of_one_element():
+    symbols = {"Fe": "Fe", "FE": "Fe", "Fe2+": "Fe", "O2-": "O", "Fe+3": "Fe", "V2.5+": "V", "Li1": "Li", "7Li": "Li"}
+    symbols |= {"D": "H", "Fe0+": "Fe", "HO3+": "Ho", "Co": "Co", "Po": "Po", "NI": "Ni"}
+    assert {symbol: element_of(symbol) for symbol in symbols} == symbols
+    labels = {"Fe1": "Fe", "FeA": "Fe", "O1A": "O", "O(2)": "O", "Fe(tet)": "Fe", "C1'": "C", "Li1_2": "Li", "OB1": "O"}
+    labels |= {"Co3": "Co", "No1": "No", "Os1": "Os", "Fe3+": "Fe", "SI1": "Si", "D1": "H"}
+    assert {label: element_of_label(label) for label in labels} == labels
+    for label in ("NO3", "PO4", "OSi", "CO3", "VO", "Fe/Mn", "Li0.5Fe0.5", "Fe1Mn1", "OCo"):
+        assert element_of_label(label) is None, label
+    # The formula tells.
+    assert element_of_label("CO1", {"Li": 1, "Co": 1, "O": 2}) == "Co"
+    assert element_of_label("CO1", {"Ca": 1, "C": 1, "O": 3}) is None
+
+
+@pytest.mark.parametrize(
+    ("sites", "told"),
+    [
+        ([("P1", "P", 0.5, 0.5, 0.5, 1.0, -0.01)], "negative displacement: P1"),
+        ([("P1", "P", 0.5, 0.5, 0.5, 1.2, 0.0)], "occupancy above 1: P1"),
+        ([("P1", "P", 0.03, 0, 0, 1.0, 0.0)], "nearer to one another than any can be: Fe1 and P1 (0.12 Å)"),
+        ([("P1", "P", 0.03, 0, 0, 0.5, 0.0)], ""),
+        ([("P1", "P", 0.5, 0.5, 0.5, 1.0, 0.0)], ""),
+    ],
+)
+def test_odd_atoms_are_told(tmp_path, sites, told):
+    sites = [("Fe1", "Fe", 0, 0, 0, 1.0, 0.0), *sites]
+    path = write(tmp_path / "a.cif", cell=(4, 4, 4, 90, 90, 90), operations=["x,y,z"], sites=sites)
+    caveat = load_phase(path).caveat
+    assert told in caveat
+    assert told or caveat == ""
+
+
+def test_atoms_in_one_place(tmp_path):
+    def load(*occupancies, elements=("Fe", "Mn", "Mg")):
+        sites = [(e + "1", e, 0.1, 0.2, 0.3, o, 0.0) for e, o in zip(elements, occupancies, strict=False)]
+        return load_phase(write(tmp_path / "a.cif", cell=(3, 3, 3, 90, 90, 90), operations=["x,y,z"], sites=sites))
+
+    assert load(0.5, 0.3, 0.2).caveat == ""
+    for occupancies, total in (((1, 1), "2"), ((0.5, 0.5, 0.5), "1.5")):
+        with pytest.raises(CrystalError, match=rf"a\.cif: the atoms Fe1, Mn1.* are in one place.* make {total}:"):
+            load(*occupancies)
+    # an atom that an operation makes, too
+    sites = [("O1", "O", 0.1, 0.2, 0.3, 1.0, 0.0), ("O2", "O", -0.1, -0.2, -0.3, 1.0, 0.0)]
+    with pytest.raises(CrystalError, match="the atoms O1, O2 are in one place"):
+        load_phase(write(tmp_path / "a.cif", operations=["x,y,z", "-x,-y,-z"], sites=sites))
+
+
+def test_a_cell_in_nm_is_told(tmp_path):
+    sites = [(label, label[:-1], *xyz, 1.0, 0.01) for label, xyz in SITES.items()]
+    path = write(tmp_path / "nm.cif", cell=(1.0334, 1.2020, 1.4079, 90, 90, 90), operations=["x,y,z"], sites=sites)
+    assert "An atom such as Li1 has 0.29 Å³ in the cell" in load_phase(path).caveat
+
+
+def test_too_many_atoms_in_p1_are_refused_at_once(tmp_path):
+    places = np.array(list(product(range(20), repeat=3))) / 20
+    sites = [("Fe1", "Fe", *place, 1.0, 0.0) for place in places]
+    path = write(tmp_path / "big.cif", cell=(56, 56, 56, 90, 90, 90), operations=["x,y,z"], sites=sites)
+    with pytest.raises(CrystalError, match=r"big\.cif: 8000 atoms in P1 are too many"):
+        load_phase(path)

@@ -510,6 +510,19 @@ BAD = [
         material_row(cell="[10.3, 6.0, 4.7, 90, 90, 90]", formula_units="4", density="3600"),
         "density is 3600 g/cm3, but",
     ),
+    (material_row(formula='"LiCoO2"', cif='"feo.cif"'), "feo.cif .Fe4.* O4.* are not those of the formula"),
+    (material_row(formula='"LiCoO2"', cif='"feo.cif"', density="5.05"), "material 'mine': .*not those of the formula"),
+    (
+        material_row(formula='"LiCoO2"', cif='"feo.cif"', formula_units="4"),
+        "material 'mine': .*not those of the formula",
+    ),
+    (material_row(formula='"TiS2"', cif='"test.cif"', density="3.5"), "density is 3.5 g/cm3, but 1 formula .* 2.68"),
+    (material_row(formula='"TiS2"', cif='"test.cif"', formula_units="2"), "formula_units is 2, but .*test.cif make 1"),
+    (material_row(density="1" + "0" * 400), "'mine': density must be a number above 0, not 10{50,}\\.\\.\\."),
+    (material_row(cell="[5, 5, 1" + "0" * 400 + ", 90, 90, 90]", formula_units="1"), "'mine': cell must hold finite"),
+    (material_row(density="1" + "0" * 5000), "is not a TOML file"),
+    (material_row(density="[" * 5000 + "]" * 5000), "nested too deep"),
+    (material_row(cif=f'"{"a" * 5000}"'), "'mine': cif: there is no file .*aaa"),
     (material_row(rings='"carbon"'), "rings must be a list"),
     (material_row(rings='["soot"]'), "rings: there are carbon, amorphous_LAGP, not soot"),
     (material_row(colour='"red"'), "colour must be written like"),
@@ -545,6 +558,16 @@ BAD = [
     (electrode_row(delithiated='"CoO2"'), "without 1 Li is not CoO2"),
     (electrode_row(density="3"), "there is no key density"),
     (electrode_row(signatures='["a", "a"]'), "the same text twice"),
+    (electrode_row(signatures='["Li k"]'), "'pair': signatures: there is no 'Li k'; there are FePO4 5 eV band, Li K"),
+    (electrode_row(signatures='["Li K", "frobnicate"]'), "'pair': signatures: there is no 'frobnicate'"),
+    (
+        electrode_row(lithiated='"LiCoO2"', delithiated='"CoO2"', signatures='["FePO4 5 eV band"]'),
+        "'pair': signatures: 'FePO4 5 eV band' is that of iron phosphates, but LiCoO2 is LiCoO2; there are",
+    ),
+    (
+        electrode_row(lithiated='"Na3V2(PO4)3"', delithiated='"NaV2(PO4)3"', ion='"Na"', signatures='["Li K"]'),
+        "'pair': signatures: 'Li K' is that of Li, but the ion is Na; there are",
+    ),
     (electrode_row() + electrode_row(), "'pair' is a name or an alias of pair"),
     (electrode_row(replace="true"), "replace = true, but there is none"),
     ('[material]\nname = "mine"\n', "each material is a table"),
@@ -557,6 +580,8 @@ BAD = [
 @pytest.mark.parametrize(("text", "said"), BAD, ids=[said for _, said in BAD])
 def test_a_bad_row_names_row_and_file_and_nothing_of_its_file_is_added(table, tmp_path, text, said):
     (tmp_path / "test.cif").write_text(CIF, "utf-8")
+    feo = CIF.replace("Ti1 Ti4+ 0 0 0 1\nS1 S2- 0.3333 0.6667 0.25 1", "Fe1 Fe 0.5 0 0.2 0.6667\nO1 O 0.5 0 0.7 0.6667")
+    (tmp_path / "feo.cif").write_text(feo, "utf-8")
     (tmp_path / "no_atoms.cif").write_text(CIF[: CIF.index("loop_\n_atom")], "utf-8")
     (tmp_path / "flat.cif").write_text(CIF.replace("'5.0'", "0.0"), "utf-8")
     no_cell = CIF.replace("_cell_length_b 4.0", "_cell_length_b ?").replace("_cell_angle_gamma 120.", "")
@@ -674,3 +699,47 @@ def test_threads_that_add_lose_nothing_and_see_whole_tables(tmp_path):
     assert errors == []
     assert len(materials_files()) == 24
     assert all(f"m{number}{letter}" in materials for number in range(24) for letter in "ab")
+
+
+@pytest.mark.parametrize("value", [None, ["a.toml"], 3, b"a.toml", "a\0b", ""])
+def test_what_is_no_path_is_refused_by_the_name_of_the_argument(value):
+    from hyperspy_assb.acom import load_phase
+
+    kind = hyperspy_assb.errors.AssbValueError if isinstance(value, str) else hyperspy_assb.errors.AssbTypeError
+    for function, argument in ((add_materials, "path"), (hyperspy_assb.load, "path"), (load_phase, "name_or_path")):
+        with pytest.raises(kind, match=f"^{argument} must be the path of a file"):
+            function(value)
+
+
+def test_pipes_are_not_waited_for(tmp_path):
+    from hyperspy_assb.acom import load_phase
+
+    pipe = tmp_path / "pipe.hspy"
+    os.mkfifo(pipe)
+    for function in (add_materials, hyperspy_assb.load):
+        with pytest.raises(hyperspy_assb.errors.AssbFileError, match=r"pipe\.hspy is n"):
+            function(pipe)
+    with pytest.raises(FileNotFoundError, match=r"pipe\.hspy"):
+        load_phase(pipe)
+    with pytest.raises(hyperspy_assb.errors.AssbValueError, match=r"^name_or_path: 'aaa"):
+        load_phase("a" * 5000)
+
+
+def test_results_are_saved_in_the_home_folder(tmp_path, monkeypatch):
+    from hyperspy_assb.simulation import micro_battery
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    signal = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+    result = signal.fit_line_counts(["Fe_Ka"])
+    result.save("~/counts.hspy")
+    assert (tmp_path / "counts.hspy").is_file()
+    assert hyperspy_assb.load("~/counts.hspy").lines == ("Fe_Ka",)
+    with pytest.raises(hyperspy_assb.errors.AssbTypeError, match=r"^path must be the path of a file"):
+        result.save(None)
+
+
+def test_signatures_are_those_that_methods_need():
+    from hyperspy_assb.eels.delithiation.end_members import SIGNATURE_NAMES
+    from hyperspy_assb.reference.material_facts import SIGNATURES
+
+    assert set(SIGNATURE_NAMES.values()) == set(SIGNATURES)

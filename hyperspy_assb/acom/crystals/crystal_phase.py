@@ -15,6 +15,7 @@ from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.reference import UnknownReferenceError, material, read_cif_text
 from hyperspy_assb.reference.cif import CrystalError, read_crystal, standard_base
 from hyperspy_assb.reference.space_groups import standard_operations
+from hyperspy_assb.staging import path_of
 
 if TYPE_CHECKING:
     from diffpy.structure import Structure
@@ -168,7 +169,10 @@ def load_phase(name_or_path: str | Path, *, name: str | None = None) -> CrystalP
         If it is a material without a crystal structure.
     CrystalError
         If the CIF cannot be read: no atoms, an unknown element, a value that is no number or operation (none is
-        evaluated), a cell that is incomplete or impossible, or that does not have the symmetry of the space group.
+        evaluated), a cell that is incomplete or impossible, or that does not have the symmetry of the space group;
+        operations and stated groups that contradict each other, several full atoms in one place, or too many in P1.
+    AssbTypeError, AssbValueError
+        If ``name_or_path`` is no text or path, or one that no file can have.
 
     Examples
     --------
@@ -178,6 +182,7 @@ def load_phase(name_or_path: str | Path, *, name: str | None = None) -> CrystalP
     >>> load_phase("fp", name="heterosite").name
     'heterosite'
     """
+    path = path_of(name_or_path, "name_or_path")
     asked = str(name_or_path)
     if isinstance(name_or_path, str):
         try:
@@ -190,8 +195,11 @@ def load_phase(name_or_path: str | Path, *, name: str | None = None) -> CrystalP
             return CrystalPhase.of_structure(
                 name or found.name, number, structure, source or "; ".join(found.sources), caveat
             )
-    path = Path(name_or_path)
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:  # a name that no file can have
+        raise AssbValueError(f"name_or_path: {asked[:60]!r} cannot be the path of a file: {error.strerror}.") from error
+    if not there:
         if isinstance(name_or_path, Path) or path.suffix or len(path.parts) > 1:
             raise AssbFileNotFoundError(f"{path}: there is no such file.")
         raise UnknownReferenceError(f"There is no file {asked}, and {unknown}")
