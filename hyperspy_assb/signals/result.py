@@ -209,7 +209,7 @@ class Result(ABC):
             the status in words. Otherwise one row a region: a boolean array or signal on the navigation axes (True:
             taken), a HyperSpy ROI, an image of labels (0: none), or a dictionary of these by name.
         names
-            Names of the labels 1, 2, ..., or by label.
+            Names of the labels 1, 2, ..., of a region of labels, or by label.
 
         Returns
         -------
@@ -238,6 +238,8 @@ class Result(ABC):
         rest    931.0       29.0       4
         """
         if region is None:
+            if names is not None:
+                raise AssbValueError("names= are of the labels of an image of integers: give that as region=.")
             columns = {name: np.ravel(values) for name, values in self._pixel_columns().items()}
             table = pd.DataFrame(self._position_columns() | columns)
             if self.statuses is not None:
