@@ -76,9 +76,9 @@ def _inside_roi(signal: Any, roi: Any, name: str) -> NDArray[np.bool_]:
             for axis in signal.axes_manager.navigation_axes
         ]
         raise AssbValueError(
-            f"{name}, the {type(roi).__name__} {roi}, does not fit the navigation axes ({', '.join(ranges) or 'none'}): "
-            f"give an ROI of {len(ranges)} dimensions within them, or a boolean array. "
-            f"HyperSpy says: {' '.join(str(error).split()) or type(error).__name__}"
+            f"{name}, the {type(roi).__name__} {roi}, does not fit the navigation axes "
+            f"({', '.join(ranges) or 'none'}): give an ROI of {len(ranges)} dimensions within them, or a boolean "
+            f"array. HyperSpy says: {' '.join(str(error).split()) or type(error).__name__}"
         ) from error
     mask = np.zeros(int(np.prod(shape)), dtype=bool)
     mask[chosen[np.isfinite(chosen)].astype(int)] = True
@@ -113,8 +113,8 @@ def region_masks(
     found = _named_masks(signal, region, _label_names(names), argument)
     if names is not None and not _has_labels(region):
         raise AssbValueError(
-            f"names= are of the labels of an image of integers, and {argument} has none: name masks by a dictionary, as "
-            f"in {argument}={{'electrode': mask}}."
+            f"names= are of the labels of an image of integers, and {argument} has none: name masks by a dictionary, "
+            f"as in {argument}={{'electrode': mask}}."
         )
     return found
 
