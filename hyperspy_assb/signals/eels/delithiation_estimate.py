@@ -134,10 +134,20 @@ def choose_electrode(
     MissingFactError
         If the electrode has not the signature that the method needs.
     AssbTypeError
-        If the references are a path.
+        If the references or the electrode are of another kind, such as a path.
     """
     if isinstance(references, str | PathLike):
         raise AssbTypeError(f"references is a path: hyperspy_assb.load({str(references)!r}) makes a calibration of it.")
+    if not isinstance(references, Mapping | Delithiation | None):
+        raise AssbTypeError(
+            "references must be a dictionary of pure pixels or spectra by phase, as {'LiFePO4': mask, 'FePO4': mask}, "
+            f"or a Delithiation, not {type(references).__name__}."
+        )
+    if not isinstance(electrode, str | Electrode | None):
+        raise AssbTypeError(
+            f"electrode must be the name of an electrode, such as {DEFAULT_ELECTRODE!r}, or an Electrode, not "
+            f"{type(electrode).__name__}."
+        )
     if isinstance(references, Delithiation):
         couple = references.electrode
         asked = reference.electrode(electrode) if isinstance(electrode, str) else electrode
