@@ -137,7 +137,8 @@ def dose_to_find(
     Currie, Anal. Chem. 40, 586 (1968): the decision limit, and above it the detection limit, with the error that a
     pixel states being that of its own fraction.
     """
-    for name, value in {"share": share, "power": power, "alpha": alpha}.items():
+    given: dict[str, object] = {"share": share, "power": power, "alpha": alpha}
+    for name, value in given.items():
         if not isinstance(value, Real):
             raise AssbTypeError(f"{name} must be a number between 0 and 1, not {value!r}.")
     if not 0.0 < share <= 1.0:

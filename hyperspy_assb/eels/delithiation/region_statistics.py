@@ -177,7 +177,8 @@ def find_excess(
     >>> find_excess([6.0, 0.3, -1.0, np.nan]).found
     array([ True, False, False, False])
     """
-    if not isinstance(fdr, Real):
+    given: object = fdr
+    if not isinstance(given, Real):
         raise AssbTypeError(f"fdr must be a number between 0 and 1, not {fdr!r}.")
     if not 0.0 < fdr < 1.0:
         raise AssbValueError(f"fdr must lie between 0 and 1, not {fdr}.")
