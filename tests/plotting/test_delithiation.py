@@ -34,7 +34,17 @@ def drawn(fraction, status=None, of="LixFePO4", methods=("references", "combined
         flat, 0.03 + 0.0 * flat, 0.04 + 0.0 * flat, nothing, nothing, np.ones(flat.size), status.astype(np.int8)
     )
     none = np.zeros((flat.size, 0))
-    found = Quantification(dict.fromkeys(methods, content), none, none, np.ones(flat.size), nothing, nothing, none)
+    found = Quantification(
+        contents=dict.fromkeys(methods, content),
+        amounts=none,
+        amounts_std=none,
+        t_over_lambda=np.ones(flat.size),
+        reduced_deviance=nothing,
+        agreement=nothing,
+        residual=none,
+        struck=np.zeros(flat.size, dtype=bool),
+        explained=nothing,
+    )
     axes = tuple(
         {"name": name, "size": size, "navigate": True} for name, size in zip("yx", fraction.shape, strict=False)
     )
