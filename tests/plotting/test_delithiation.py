@@ -132,5 +132,5 @@ def test_dollars_in_names_are_no_mathematics(name):
     figure.canvas.draw()  # matplotlib raises where it reads wrong mathematics
     assert text.get_text().count(r"\$") == name.count("$")
     shown = dataclasses.replace(drawn([0.0, 1.0]), electrode=dataclasses.replace(electrode("LixFePO4"), name=name))
-    plot_x(shown).figure.canvas.draw()
+    plot_x(shown.x, shown.electrode).figure.canvas.draw()
     plt.close("all")
