@@ -94,6 +94,8 @@ KINDS: dict[str, str] = {
     "MechanismTest": _ACOM + "maps.mechanism_tests",
     "Mixture": "hyperspy_assb.fitting.statistics.mixtures",
     "MixtureComparison": _EELS + "delithiation.mixing",
+    "Noise": "hyperspy_assb.fitting.solver.noise_claim",
+    "NoiseSource": "hyperspy_assb.fitting.solver.noise_claim",
     "OrientationMaps": _ACOM_SIGNALS + "orientations",
     "Particles": _ACOM + "maps.particles",
     "PatternGeometry": _ACOM + "patterns.geometry",
