@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from hyperspy_assb.eds.composition.atoms import Scene, prepare_scene, quantify_elements
-from hyperspy_assb.eds.eds_map import Settings
+from hyperspy_assb.eds.eds_map import EDSOptions
 from hyperspy_assb.eds.interfaces.interface_changes import compare_interfaces
 from hyperspy_assb.eds.interfaces.interface_width import InterfaceFit, fit_interface
 from hyperspy_assb.eds.interfaces.profiles import bin_pixels, profile_of
@@ -65,7 +65,7 @@ def exspy_line_counts(signal, optimizer: str) -> tuple[dict[str, np.ndarray], fl
 
 def _builder(signal, factors: dict[str, float] | None = None) -> Builder:
     """What the methods of the signal build their models from."""
-    return make_builder(read_map(signal), Settings(k_factors=factors, fit_range=RANGE))
+    return make_builder(read_map(signal), EDSOptions(k_factors=factors, fit_range=RANGE))
 
 
 def line_counts(signal) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import hyperspy_assb
-from hyperspy_assb.eds.eds_map import Settings
+from hyperspy_assb.eds.eds_map import EDSOptions
 from hyperspy_assb.report.edx import analyse_edx, write_edx
 from hyperspy_assb.report.orientations import analyse_orientations, write_orientations
 from hyperspy_assb.simulation import (
@@ -176,12 +176,12 @@ def test_it_is_indexed_and_reported(own: Path) -> None:
 
 def test_it_is_quantified_by_edx_and_reported(own: Path) -> None:
     s = edx_map(6)
-    p = s.quantify_phases([NAME, "LAGP", "carbon"], k_factors=K_FACTORS, thickness=80.0, absorption=False)
+    settings = EDSOptions(k_factors=K_FACTORS, thickness=80.0, absorption=False)
+    p = s.quantify_phases([NAME, "LAGP", "carbon"], quantification=settings)
     share = p.volume_fraction[NAME].data
     assert share == pytest.approx(1.0, abs=0.1)
     assert colours_in(np.ravel(p.plot())[0].figure)[NAME] == COLOUR
     assert f"{NAME} volume fraction" in p.to_dataframe()
-    settings = Settings(k_factors=K_FACTORS, thickness=80.0, absorption=False)
     (own / "report").mkdir()
     write_edx(analyse_edx(s, settings, phases=[NAME, "carbon"]), own / "report")
     assert NAME in (own / "report" / "report.html").read_text("utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -339,8 +339,8 @@ class EDSMap:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What an X-ray quantification is told.
+class EDSOptions:
+    """What an X-ray quantification is told: one record for all maps that are to be quantified alike.
 
     Parameters
     ----------
@@ -356,12 +356,21 @@ class Settings:
     fit_range
         keV; None: 0.18 to 15.
     elements
-        Elements that are looked for; None: those of the cell, of the preparation, and of the metadata.
+        Elements that are looked for, one or several; None: those of the cell, of the preparation, and of the metadata.
 
     Raises
     ------
     AssbValueError
         If the thickness is not a number above 0, or there is no element.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.eds.eds_map import EDSOptions
+    >>> from hyperspy_assb.simulation import micro_battery
+    >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
+    >>> alike = EDSOptions(thickness=80.0, absorption=False)
+    >>> s.quantify_phases(quantification=alike).provenance["parameters"]["absorption"]
+    False
     """
 
     k_factors: Any = None
@@ -369,9 +378,12 @@ class Settings:
     thickness: float | None = None
     absorption: bool = True
     fit_range: tuple[float, float] | None = None
-    elements: tuple[str, ...] | None = None
+    elements: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        if self.elements is not None:
+            named = (self.elements,) if isinstance(self.elements, str) else tuple(self.elements)
+            object.__setattr__(self, "elements", named)
         value = self.thickness
         if value is not None and not (np.ndim(value) == 0 and np.isfinite(value) and value > 0.0):
             raise AssbValueError(f"thickness must be one number above 0 nm, the mean of the map, not {value!r}.")
@@ -379,3 +391,17 @@ class Settings:
             raise AssbValueError(
                 "elements must name at least one element; None: those of the cell and its preparation."
             )
+
+    def told(self, **direct: Any) -> EDSOptions:
+        """These options with what was told besides; None: nothing.
+
+        Raises
+        ------
+        AssbValueError
+            If something is told twice.
+        """
+        given = {name: value for name, value in direct.items() if value is not None}
+        for name in given:
+            if getattr(self, name) is not None:
+                raise AssbValueError(f"{name} is given twice, also in quantification=EDSOptions(...): leave one out.")
+        return replace(self, **given)

@@ -100,6 +100,19 @@ def plot_delithiation(result: Any) -> np.ndarray:
     -------
     axes
         The four axes, shape (2, 2).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hyperspy_assb.simulation import EELSConditions, simulate_spectra
+    >>> from hyperspy_assb.simulation.battery import spectra_to_signal
+    >>> x, nm = np.repeat([1.0, 0.0, 0.5], 6), np.tile(np.linspace(30.0, 80.0, 6), 3)
+    >>> counts = simulate_spectra({"LiFePO4": nm * x, "FePO4": nm * (1.0 - x)}, rng=1)
+    >>> s = spectra_to_signal(counts, EELSConditions(), signal_type="EELS_ASSB")
+    >>> pure = {"LiFePO4": x == 1.0, "FePO4": x == 0.0}
+    >>> d = s.quantify_delithiation(pure, ensemble=False, show_progressbar=False)
+    >>> [ax.get_title(loc="left") for ax in plot_delithiation(d)[0]]
+    ['Li content: x in Li$_x$FePO$_{4}$', 'Uncertainty: standard uncertainty of x']
     """
     figure = plt.figure(figsize=(10.0, 8.6), layout="constrained")
     by = f" ({result.calibration})" if result.builtin else ""
@@ -145,6 +158,20 @@ def plot_delithiation_change(
     -----
     The mean x of a region is weighted by formula units, and its error holds counting and calibration; see
     :func:`~hyperspy_assb.eels.delithiation.region_statistics.region_statistics`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hyperspy_assb.simulation import EELSConditions, simulate_spectra
+    >>> from hyperspy_assb.simulation.battery import spectra_to_signal
+    >>> x, nm = np.repeat([1.0, 0.0, 0.5], 6), np.tile(np.linspace(30.0, 80.0, 6), 3)
+    >>> counts = simulate_spectra({"LiFePO4": nm * x, "FePO4": nm * (1.0 - x)}, rng=1)
+    >>> s = spectra_to_signal(counts, EELSConditions(), signal_type="EELS_ASSB")
+    >>> pure = {"LiFePO4": x == 1.0, "FePO4": x == 0.0}
+    >>> d = s.quantify_delithiation(pure, ensemble=False, show_progressbar=False)
+    >>> axes = plot_delithiation_change(d, d, region={"FePO4": pure["FePO4"]})
+    >>> axes[2].get_title(loc="left")
+    'x after - x before: change of x'
     """
     shape, electrode = before.x.data.shape, before.electrode
     if after.electrode.name != electrode.name:
@@ -215,6 +242,19 @@ def plot_distribution(result: Any, *, ax: Axes | None = None) -> Axes:
     -------
     Axes
         The axes; how many of the pixels are quantified, and their median uncertainty, stand in the title.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hyperspy_assb.simulation import EELSConditions, simulate_spectra
+    >>> from hyperspy_assb.simulation.battery import spectra_to_signal
+    >>> x, nm = np.repeat([1.0, 0.0, 0.5], 6), np.tile(np.linspace(30.0, 80.0, 6), 3)
+    >>> counts = simulate_spectra({"LiFePO4": nm * x, "FePO4": nm * (1.0 - x)}, rng=1)
+    >>> s = spectra_to_signal(counts, EELSConditions(), signal_type="EELS_ASSB")
+    >>> pure = {"LiFePO4": x == 1.0, "FePO4": x == 0.0}
+    >>> d = s.quantify_delithiation(pure, ensemble=False, show_progressbar=False)
+    >>> plot_distribution(d).get_title(loc="left")
+    '18 of 18 pixels quantified, median uncertainty ...'
     """
     if ax is None:
         _, ax = plt.subplots(figsize=(4.8, 3.6), layout="constrained")

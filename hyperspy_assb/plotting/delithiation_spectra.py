@@ -89,6 +89,18 @@ def plot_before_after(
     ------
     ValueError
         If the spectra have no energies in common above ``start``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> energy = np.arange(0.0, 90.0, 0.5)
+    >>> plasmon = 0.05 * np.exp(-(((energy - 24.0) / 8.0) ** 2))
+    >>> band = 0.003 * np.exp(-(((energy - 5.0) / 1.0) ** 2))
+    >>> before = MeanSpectrum(energy, plasmon, np.full(energy.shape, 1e-4), 100)
+    >>> after = MeanSpectrum(energy, plasmon + band, np.full(energy.shape, 1e-4), 100)
+    >>> spectra, difference = plot_before_after(before, after)
+    >>> len(spectra.child_axes), difference.get_xlabel()
+    (2, 'energy loss (eV)')
     """
     difference = spectrum_difference(after, before)
     shown = (difference.energy >= max(start, energy_range[0])) & (difference.energy <= energy_range[1])

@@ -39,6 +39,19 @@ def plot_populations(result: Any, *, bins: int = 50, ax: Axes | None = None) -> 
     -------
     Axes
         The axes; which reading holds stands in the title.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hyperspy_assb.eels.delithiation.populations import fit_populations
+    >>> from hyperspy_assb.reference import electrode
+    >>> from hyperspy_assb.signals.eels.phase_coexistence import DelithiationPopulations
+    >>> fraction, std = np.append(np.zeros(60), np.ones(140)), np.full(200, 0.1)
+    >>> fraction = fraction + np.random.default_rng(0).normal(0.0, std)
+    >>> found = fit_populations(fraction, std)
+    >>> populations = DelithiationPopulations(found, electrode("LixFePO4"), fraction, std)
+    >>> plot_populations(populations, bins=40).get_title(loc="left")
+    'Two-phase (ΔBIC = 369)'
     """
     if ax is None:
         _, ax = plt.subplots(figsize=(5.4, 3.8), layout="constrained")

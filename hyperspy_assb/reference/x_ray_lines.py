@@ -107,6 +107,13 @@ class LineComponent:
         Of the intensity.
     width
         Natural full width at half maximum in keV.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.reference import line_components
+    >>> strongest, weaker = line_components("Ge", "Ka")
+    >>> strongest.offset, strongest.share > weaker.share
+    (0.0, True)
     """
 
     offset: float
@@ -137,10 +144,15 @@ def line_components(element: str, line: str) -> tuple[LineComponent, ...]:
     element, line
         Such as "Ge", "Ka".
 
+    Returns
+    -------
+    tuple of LineComponent
+        Whose shares add up to 1.
+
     Examples
     --------
     >>> [(round(1000 * part.offset, 1), part.share) for part in line_components("Ge", "Ka")]
-    [(-31.1, 0.339), (0.0, 0.661)]
+    [(0.0, 0.661), (-31.1, 0.339)]
     """
     return _components().get((element, line), ())
 

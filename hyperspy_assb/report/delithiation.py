@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,10 +38,10 @@ def describe_delithiation(result: Delithiation) -> Iterator[str]:
         yield agreement
     yield result.find_delithiated(FALSE_FINDS)._in_one_sentence()
     if quantified.sum() >= FEWEST:
-        yield replace(result.fit_populations(quantified), notes=()).summary()
+        yield result.fit_populations(quantified).summary()
     mixture = result.compare_with_mixture()
     if np.isfinite(mixture.found.p_value):
-        yield f"A mixture of two phases, or a line shape of its own: {replace(mixture, notes=()).summary()}"
+        yield f"A mixture of two phases, or a line shape of its own: {mixture.summary()}"
     yield _carbon(result, quantified)
     deviance = float(np.median(result.reduced_deviance.data[quantified]))
     yield (

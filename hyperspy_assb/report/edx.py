@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from hyperspy_assb import provenance
-from hyperspy_assb.eds.eds_map import Settings
+from hyperspy_assb.eds.eds_map import EDSOptions
 from hyperspy_assb.eds.lines.column_spectra import fit_summed_spectrum
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.plotting.eds import plot_composition, plot_phases, plot_summed_spectrum
@@ -65,7 +65,7 @@ class EDXAnalysis:
 
 def analyse_edx(
     signal: Any,
-    settings: Settings | None = None,
+    settings: EDSOptions | None = None,
     *,
     phases: Sequence[str] | None = None,
     correct_energy: bool = False,
@@ -92,12 +92,12 @@ def analyse_edx(
     earlier_warnings
         Of reading them.
     """
-    settings = settings or Settings()
+    settings = settings or EDSOptions()
     report = progress or (lambda stage, done, total: None)
     report("fit", 0, 0)
     with recorded_warnings() as messages:
         found = signal.correct_energy_calibration() if correct_energy else None
-        quantified = signal.quantify_phases(phases, **vars(settings))
+        quantified = signal.quantify_phases(phases, quantification=settings)
         summed = fit_summed_spectrum(read_map(signal, need_angle=False), replace(settings, absorption=False))
     findings = tuple(quantified.summary().splitlines())
     if found is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hyperspy_assb.eds.eds_map import Settings
+from hyperspy_assb.eds.eds_map import EDSOptions
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.report.analysis import Analysis, analyse_low_loss
 from hyperspy_assb.report.edx import EDXAnalysis, analyse_edx, write_edx
@@ -62,7 +62,7 @@ def fit_edx(signal: Any, plan: Recipe, folder: Path, progress: Progress, **told:
     if plan.references:
         raise AssbValueError("EDX maps take no references: LiFePO4 and FePO4 have the same X-ray lines.")
     try:
-        settings = Settings(
+        settings = EDSOptions(
             elements=None if plan.elements is None else tuple(plan.elements),
             thickness=plan.thickness,
             k_factors=plan.k_factors,

@@ -176,7 +176,7 @@ class Result(ABC):
         >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
         >>> counts = s.fit_line_counts(["Fe_Ka"])
         >>> print(counts.summary())
-        Fe_Ka: 1458 ± 36 counts in all pixels.
+        Fe_Ka: 1500 ± 37 counts in all pixels.
         """
 
     @abstractmethod
@@ -236,8 +236,8 @@ class Result(ABC):
         >>> counts.to_dataframe({"left": left, "rest": ~left})[["Fe_Ka", "Fe_Ka std", "fitted"]].round(0)
                 Fe_Ka  Fe_Ka std  fitted
         region
-        left    527.0       22.0       2
-        rest    931.0       29.0       4
+        left    502.0       21.0       2
+        rest    998.0       30.0       4
         """
         if region is None:
             if names is not None:
@@ -403,7 +403,7 @@ def load(path: str | PathLike[str]) -> Result:
     >>> found.to_dataframe(region={"olivine": olivine})[["Fe (at. %)", "fitted"]].round(0)
              Fe (at. %)  fitted
     region
-    olivine        11.0       8
+    olivine        10.0       9
 
     What is no result is an error that names the file:
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hyperspy_assb.eds.comparison.composition_change import CompositionOptions
-from hyperspy_assb.eds.eds_map import Settings
+from hyperspy_assb.eds.eds_map import EDSOptions
 from hyperspy_assb.eds.lines.column_spectra import fit_summed_spectrum
 from hyperspy_assb.plotting.eds import plot_line_counts, plot_summed_spectrum
 from hyperspy_assb.signals.eds.map_reading import read_map
@@ -32,7 +32,7 @@ def closed():
 
 def test_summed_spectrum_names_its_lines(battery):
     signal = battery.edx_after
-    summed = fit_summed_spectrum(read_map(signal, need_angle=False), Settings(absorption=False))
+    summed = fit_summed_spectrum(read_map(signal, need_angle=False), EDSOptions(absorption=False))
     ax = plot_summed_spectrum(summed)
     assert ax.get_xlabel() == "Energy (keV)"
     assert ax.get_yscale() == "symlog"

@@ -16,7 +16,7 @@ from hyperspy_assb.acom.matching.indexed import NOT_INDEXED, IndexedScan, Patter
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, beam_radius, known_energy
 from hyperspy_assb.acom.scan.scan_calibration import ScanCalibration, calibrate_scan, crossings
-from hyperspy_assb.acom.templates.bank import TemplateBank, simulate_bank
+from hyperspy_assb.acom.templates.bank import TemplateBank, bank_in_stages
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
@@ -53,7 +53,7 @@ def bank_of_scan(
     # As far as the frame reaches along its sides: few spots are in the corners.
     rows, columns = scan.frame
     reach = float(np.max(np.abs(scan.geometry.to_reciprocal(np.array([[0, 0], [columns - 1.0, rows - 1.0]])))))
-    bank = simulate_bank(
+    bank = bank_in_stages(
         phases,
         beam_energy=known_energy(scan.beam_energy, scan.title),
         precession_angle=angle,

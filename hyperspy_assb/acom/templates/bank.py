@@ -282,9 +282,9 @@ class TemplateBank:
         >>> import tempfile
         >>> from pathlib import Path
         >>> from hyperspy_assb.acom import TemplateBank, simulate_bank
-        >>> path = simulate_bank("lfp", resolution=5.0, max_radius=0.8).save(Path(tempfile.mkdtemp()) / "lfp.npz")
-        >>> TemplateBank.load(path).phases[0].name
-        'LiFePO4'
+        >>> path = simulate_bank("lfp", resolution=5.0, max_radius=0.8).save(Path(tempfile.mkdtemp()) / "bank.npz")
+        >>> TemplateBank.load(path).resolution
+        5.0
         """
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -326,7 +326,7 @@ def simulate_bank(
     max_radius: float = 1.5,
     options: BankOptions | None = None,
     cache: bool = True,
-    report: Callable[[str, int, int], None] | None = None,
+    show_progressbar: bool = False,
 ) -> TemplateBank:
     """Simulate the patterns of phases in all orientations.
 
@@ -348,8 +348,8 @@ def simulate_bank(
     cache
         Whether to keep the bank on disk (in the directory of ``HYPERSPY_ASSB_CACHE_DIR``, or the user's for caches)
         and to take it from there. Files are found by a hash of everything that the bank depends on.
-    report
-        Called with the name of a phase, how many are done and how many there are, before each phase and at the end.
+    show_progressbar
+        Whether a progress bar counts the phases.
 
     Returns
     -------
@@ -376,6 +376,43 @@ def simulate_bank(
     >>> [phase.name for phase in bank.phases], len(bank) > 100
     (['LiFePO4', 'FePO4'], True)
     """
+    from tqdm.auto import tqdm
+
+    with tqdm(unit="phases", desc="Simulate templates", disable=not show_progressbar) as bar:
+
+        def report(name: str, done: int, total: int) -> None:
+            bar.total = total
+            bar.set_postfix_str(name)
+            bar.update(done - bar.n)
+
+        return bank_in_stages(
+            phases,
+            resolution,
+            beam_energy=beam_energy,
+            precession_angle=precession_angle,
+            max_radius=max_radius,
+            options=options,
+            cache=cache,
+            report=report,
+        )
+
+
+def bank_in_stages(
+    phases: Sequence[CrystalPhase | str | Path] | CrystalPhase | str | Path,
+    resolution: float = 1.0,
+    *,
+    beam_energy: float,
+    precession_angle: float,
+    max_radius: float,
+    options: BankOptions | None = None,
+    cache: bool = True,
+    report: Callable[[str, int, int], None],
+) -> TemplateBank:
+    """What :func:`simulate_bank` does, telling how far it is.
+
+    ``report`` is called with the name of a phase, how many are done and how many there are, before each phase and at
+    the end.
+    """
     options = options or BankOptions()
     if isinstance(phases, CrystalPhase | str | Path):
         phases = [phases]
@@ -394,11 +431,9 @@ def simulate_bank(
     )
     parts = []
     for i, phase in enumerate(loaded):
-        if report is not None:
-            report(phase.name, i, len(loaded))
+        report(phase.name, i, len(loaded))
         parts.append(_of_phase(phase, diffraction, resolution, options, cache=cache))
-    if report is not None:
-        report("", len(loaded), len(loaded))
+    report("", len(loaded), len(loaded))
     return _joined(parts)
 
 

@@ -15,7 +15,7 @@ from scipy import ndimage, special
 from hyperspy_assb import provenance
 from hyperspy_assb.eds.comparison.registration import Registration, composition_layers, find_shift, image_layers
 from hyperspy_assb.eds.composition.atoms import Analysis, prepare_map, quantify_elements, shares
-from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
+from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
 from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.fitting.statistics.false_discovery import false_discovery
@@ -301,7 +301,7 @@ def _differences(
 def compare_maps(
     before: EDSMap,
     after: EDSMap,
-    settings: Settings,
+    settings: EDSOptions,
     options: CompositionOptions,
     reference: Reference | None = None,
 ) -> Analysis[CompositionChange]:

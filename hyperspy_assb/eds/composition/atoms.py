@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb import provenance
-from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
+from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray
 from hyperspy_assb.eds.lines.axis_check import check_calibration
 from hyperspy_assb.eds.lines.column_spectra import FREE_CONTINUUM_ABOVE, Builder, SpectrumModel, make_builder
 from hyperspy_assb.eds.lines.sensitivity import COMPUTED, GIVEN_K
@@ -428,7 +428,7 @@ class PreparedMap:
     methods: tuple[str, ...]
 
 
-def prepare_map(recorded: EDSMap, settings: Settings) -> PreparedMap:
+def prepare_map(recorded: EDSMap, settings: EDSOptions) -> PreparedMap:
     """Find what is common to the spectra of a map, and what should be known of it.
 
     Raises
@@ -498,7 +498,7 @@ def prepare_map(recorded: EDSMap, settings: Settings) -> PreparedMap:
     return PreparedMap(scene, tuple(notes), parameters, ("poisson", calibrated, "numba", "hyperspy"))
 
 
-def quantify_map(recorded: EDSMap, settings: Settings) -> Analysis[Composition]:
+def quantify_map(recorded: EDSMap, settings: EDSOptions) -> Analysis[Composition]:
     """Count the atoms of each element in every pixel of a map; errors and warnings are those of :func:`prepare_map`."""
     prepared = prepare_map(recorded, settings)
     found = quantify_elements(prepared.scene, recorded.spectra)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
+from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray
 from hyperspy_assb.eds.lines.column_spectra import Builder, make_builder
 from hyperspy_assb.eds.lines.x_ray_lines import line_width
 from hyperspy_assb.errors import AssbValueError, AssbWarning
@@ -249,7 +249,7 @@ def _left(energy: FloatArray, counts: FloatArray, expected: FloatArray, size: in
     return {"unexplained": float(left.sum() / max(seen.sum(), 1.0)), "worst": float(energy[starts[np.argmax(left)]])}
 
 
-def find_calibration(recorded: EDSMap, settings: Settings) -> EnergyCalibration:
+def find_calibration(recorded: EDSMap, settings: EDSOptions) -> EnergyCalibration:
     """Calibration of the axis of a map by the lines of its summed spectrum; see :func:`estimate_calibration`."""
     builder = make_builder(recorded, settings, need_factors=False)
     return estimate_calibration(builder, recorded.spectra.summed().total)

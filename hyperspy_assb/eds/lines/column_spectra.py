@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Instrument, MassAbsorption, Settings, XRayLine
+from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray, Instrument, MassAbsorption, XRayLine
 from hyperspy_assb.eds.lines.sensitivity import AVOGADRO, COMPUTED, Sensitivities, choose_sensitivities
 from hyperspy_assb.eds.lines.x_ray_lines import (
     FIT_RANGE,
@@ -398,7 +398,7 @@ class Builder:
         )
 
 
-def make_builder(recorded: EDSMap, settings: Settings, *, need_factors: bool = True) -> Builder:
+def make_builder(recorded: EDSMap, settings: EDSOptions, *, need_factors: bool = True) -> Builder:
     """What models of the spectra of a map are built from.
 
     Raises
@@ -425,7 +425,7 @@ def make_builder(recorded: EDSMap, settings: Settings, *, need_factors: bool = T
     )
 
 
-def fit_summed_spectrum(recorded: EDSMap, settings: Settings) -> SummedFit:
+def fit_summed_spectrum(recorded: EDSMap, settings: EDSOptions) -> SummedFit:
     """Fit lines and continuum of the sum of all spectra of a map; errors as :meth:`Builder.fit_sum` has them."""
     builder = make_builder(recorded, settings, need_factors=False)
     return builder.fit_sum(recorded.spectra.summed().total)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hyperspy_assb.eds.eds_map import EDSMap, ElementTables, Settings, XRayLine
+from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, ElementTables, XRayLine
 from hyperspy_assb.errors import AssbFileNotFoundError, AssbValueError
 from hyperspy_assb.reference import x_ray_atom, x_ray_elements
 
@@ -311,7 +311,7 @@ def read_factors(path: str | PathLike[str]) -> tuple[dict[str, float], dict[str,
     return factors, errors
 
 
-def choose_sensitivities(recorded: EDSMap, lines: Sequence[XRayLine], settings: Settings) -> Sensitivities:
+def choose_sensitivities(recorded: EDSMap, lines: Sequence[XRayLine], settings: EDSOptions) -> Sensitivities:
     """Sensitivities of the lines of a map, from what was given or computed.
 
     Raises
@@ -332,7 +332,8 @@ def choose_sensitivities(recorded: EDSMap, lines: Sequence[XRayLine], settings: 
         ]
         raise AssbValueError(
             f"Missing in the metadata: {', '.join(lacking)}. Without it the thickness, and with it the absorption "
-            "of X-rays, is not known: set it, give thickness= in nm, or leave absorption out (absorption=False)."
+            "of X-rays, is not known: set it, give thickness= in nm, or leave absorption out by "
+            "EDSOptions(absorption=False)."
         )
     return factors
 
@@ -365,7 +366,7 @@ def count_main_lines(lines: Iterable[XRayLine], beam_energy: float) -> Sensitivi
     )
 
 
-def _given_or_computed(recorded: EDSMap, lines: Sequence[XRayLine], settings: Settings) -> Sensitivities:
+def _given_or_computed(recorded: EDSMap, lines: Sequence[XRayLine], settings: EDSOptions) -> Sensitivities:
     if settings.k_factors is not None and settings.zeta_factors is not None:
         raise AssbValueError("Give k_factors or zeta_factors, not both.")
     if isinstance(settings.k_factors, Sensitivities):

@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 from scipy import special
 
-from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings, XRayLine
+from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray, XRayLine
 from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.reference import LineComponent
 
@@ -198,7 +198,7 @@ def in_range(lines: Sequence[XRayLine], low: float, high: float, beam_energy: fl
     return [line for line in lines if (line.element, line.family) in seen and line.energy < beam_energy]
 
 
-def elements_of(recorded: EDSMap, settings: Settings) -> tuple[str, ...]:
+def elements_of(recorded: EDSMap, settings: EDSOptions) -> tuple[str, ...]:
     """Elements that are looked for in a map."""
     if settings.elements is not None:
         return tuple(dict.fromkeys(settings.elements))

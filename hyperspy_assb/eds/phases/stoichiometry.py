@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from hyperspy_assb.eds.composition.atoms import (
     quantify_columns,
     shares,
 )
-from hyperspy_assb.eds.eds_map import EDSMap, FloatArray, Settings
+from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
 from hyperspy_assb.eds.phases.evidence import (
     MixtureCheck,
@@ -34,6 +34,7 @@ from hyperspy_assb.eds.phases.evidence import (
 from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, EMPTY
 from hyperspy_assb.reference import material
+from hyperspy_assb.reference.materials import electrodes
 
 PHASES: Mapping[str, str] = {
     "olivine": "LiFePO4",
@@ -44,7 +45,6 @@ PHASES: Mapping[str, str] = {
 """Phases of the cell by the name they have here, and the material with their composition and density. LiFePO4
 and FePO4 have the same X-ray lines: they are one class, "olivine", with the atom density of LiFePO4 (FePO4 has 7 % more
 formula units in a volume)."""
-_OLIVINES = "LiFePO4 and FePO4 have the same X-ray lines: they are one class, olivine."
 _FEW = 0.02
 """Share of the pixels with material that may be unexplained without a word."""
 _MATERIAL = 3.0
@@ -384,7 +384,17 @@ def _must_differ(columns: Mapping[str, Mapping[str, float]], elements: Sequence[
         )
 
 
-def phases_of_map(recorded: EDSMap, settings: Settings, options: PhaseOptions) -> Analysis[PhaseMixture]:
+def _alike(phases: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Which phases are told from no other with more or less Li, in words."""
+    for name, ref in phases:
+        own = material(ref).name
+        for couple in electrodes.values():
+            members = (couple.lithiated, couple.delithiated)
+            if couple.ion == "Li" and own in members:
+                yield f"{' and '.join(members)} have the same X-ray lines: they are one class, {name}."
+
+
+def phases_of_map(recorded: EDSMap, settings: EDSOptions, options: PhaseOptions) -> Analysis[PhaseMixture]:
     """Fit every pixel of a map as a mixture of phases; errors and warnings are those of :func:`.prepare_map` and of
     :func:`quantify_phases`.
 
@@ -410,4 +420,4 @@ def phases_of_map(recorded: EDSMap, settings: Settings, options: PhaseOptions) -
         },
         methods=prepared.methods,
     )
-    return Analysis(found, (*([told] if told else ()), _OLIVINES, *prepared.notes), record)
+    return Analysis(found, (*([told] if told else ()), *_alike(options.phases), *prepared.notes), record)

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.signal import oaconvolve, savgol_coeffs
 
+from hyperspy_assb.errors import AssbValueError
+
 FloatArray = NDArray[np.float64]
 
 _ORDER = 2
@@ -154,7 +156,7 @@ def estimate_autocovariance(
     if not usual > 0.0:
         usual = float(square[:, used].mean())
     if not usual > 0.0:
-        raise ValueError("The gain cannot be estimated: the counts do not scatter.")
+        raise AssbValueError("The gain cannot be estimated: the counts do not scatter.")
     kept = (square < _SPIKE**2 * usual) & used
     values = np.where(kept, filtered, 0.0)
     n = high_pass.lags + 1 if correlated else 1
@@ -181,7 +183,7 @@ def estimate_autocovariance(
     errors = inverse @ high_pass.scatter()[:n, :n] @ inverse.T / number[0] * covariances[0] ** 2
     variance = float(covariances[0])
     if not variance > 0.0:
-        raise ValueError("The gain cannot be estimated: the counts do not scatter.")
+        raise AssbValueError("The gain cannot be estimated: the counts do not scatter.")
     correlation = _significant(covariances[1:] / variance, errors[1:, 1:] / variance**2)
     if not correlation.size:
         variance = float(found[0] / mixing[0, 0])

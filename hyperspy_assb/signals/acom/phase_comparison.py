@@ -67,8 +67,8 @@ class PhaseComparison(Result):
 
     >>> c.after_map.data.shape, c.became_amorphous.data.shape, c.status.data.shape
     ((4, 4), (4, 4), (4, 4))
-    >>> len(c.change_names) > 0, len(c.fractions) > 0
-    (True, True)
+    >>> len(c.change_names) > 0, len(c.fractions) > 0, c.registration.shift
+    (True, True, (0, 0))
     >>> len(c.summary()) > 0
     True
     >>> axes = c.plot()

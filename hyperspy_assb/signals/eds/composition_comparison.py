@@ -36,15 +36,17 @@ class CompositionComparison(Result):
     >>> c = battery.edx_before.compare_composition(battery.edx_after, options=options, elements=elements)
     >>> c.elements[:4], c.shift
     (('C', 'O', 'Al', 'P'), (0.0, 0.0))
+    >>> c.other_reading is None  # nothing was registered: there is one shift
+    True
     >>> change, error = c.difference["Fe"].data[0, 0], c.difference_std["Fe"].data[0, 0]
     >>> print(f"{change:.1f} ± {error:.1f}")
-    1.4 ± 1.1
+    1.9 ± 1.1
     >>> c.changed["Fe"].data.tolist(), bool((c.q_value["Fe"].data > 0.05).all())
     ([[0, 0, 0], [0, 0, 0]], True)
     >>> c.statuses(int(c.status.data[0, 0])).name
     'COMPARED'
     >>> print(c.summary().splitlines()[0])
-    C: +1.32 ± 1.19 at. % in all blocks together; 0 went up and 0 down of 6.
+    C: -0.46 ± 1.21 at. % in all blocks together; 0 went up and 0 down of 6.
     >>> axes = c.plot()
     """
 
@@ -117,8 +119,8 @@ class CompositionComparison(Result):
         >>> c.changes({"left": left}).loc["left"].loc[["P", "Fe"], ["change", "std", "p_value"]].round(2)
                  change   std  p_value
         element
-        P         -0.45  0.97     0.64
-        Fe         0.27  0.74     0.72
+        P         -0.02  0.99     0.99
+        Fe         0.42  0.75     0.57
         """
         found = self._changes(region_masks(self.status, region))
         return pd.DataFrame([asdict(row) for row in found]).set_index(["region", "element"])

@@ -38,16 +38,16 @@ class InterfaceProfile(Result):
     ('O', 'P', 'Fe', 'Ge')
     >>> low, high = profile.width_interval
     >>> print(f"{profile.width:.1f} ({low:.1f} to {high:.1f}) nm at {profile.position:.1f} nm")
-    8.0 (7.8 to 8.1) nm at 31.0 nm
+    8.2 (8.1 to 8.4) nm at 31.0 nm
     >>> profile.widths.loc[["all", "Fe", "Ge"], ["width (nm)", "low (nm)", "high (nm)"]].round(1)
              width (nm)  low (nm)  high (nm)
     element
-    all             8.0       7.8        8.1
-    Fe              7.8       7.6        8.0
-    Ge              7.9       7.6        8.3
+    all             8.2       8.1        8.4
+    Fe              8.1       7.8        8.3
+    Ge              8.2       7.8        8.5
     >>> print(profile.summary().splitlines()[0])
-    The 10-90 % width is 7.96 nm (68 % interval 7.80 to 8.12 nm), a probe of 1.5 nm taken out; the boundary lies at
-    31.04 nm.
+    The 10-90 % width is 8.25 nm (68 % interval 8.08 to 8.41 nm), a probe of 1.5 nm taken out; the boundary lies at
+    30.98 nm.
     >>> axes = profile.plot()
     """
 
@@ -115,9 +115,9 @@ class InterfaceProfile(Result):
         >>> profile = s.interface_profile(probe=1.5, elements=["O", "P", "Fe", "Ge"])
         >>> profile.to_dataframe()[["distance (nm)", "pixels", "Fe (atoms/nm²)"]].round(0).head(3)
            distance (nm)  pixels  Fe (atoms/nm²)
-        0            0.0       4            -2.0
+        0            0.0       4            -1.0
         1            2.0       4             0.0
-        2            4.0       4            -1.0
+        2            4.0       4             2.0
         """
         if region is not None:
             return super().to_dataframe(region, names=names)
@@ -156,7 +156,7 @@ class InterfaceProfile(Result):
         ...     return s.interface_profile(probe=1.5, elements=["O", "P", "Fe", "Ge"])
         >>> changes = profile(4.0, 1).compare(profile(12.0, 2))
         >>> changes.loc[changes.index[0], ["before", "after"]].astype(float).round(1).tolist()
-        [4.0, 12.2]
+        [3.9, 12.0]
         >>> bool(changes["p_grew"].iloc[0] < 0.01)
         True
         """

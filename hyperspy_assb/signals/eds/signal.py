@@ -16,13 +16,14 @@ from exspy.signals import EDSTEMSpectrum, LazyEDSTEMSpectrum
 
 from hyperspy_assb.eds.comparison.composition_change import CompositionOptions, Reference, compare_maps
 from hyperspy_assb.eds.composition.atoms import quantify_map
-from hyperspy_assb.eds.eds_map import Settings
-from hyperspy_assb.eds.interfaces.map_interface import ProfileOptions, interface_of_map
+from hyperspy_assb.eds.eds_map import EDSOptions
+from hyperspy_assb.eds.interfaces.map_interface import ProfileOptions, ProfilePlace, interface_of_map
 from hyperspy_assb.eds.interfaces.profiles import Strip
 from hyperspy_assb.eds.lines.axis_check import EnergyCalibration, find_calibration
 from hyperspy_assb.eds.lines.sensitivity import Factors
 from hyperspy_assb.eds.phases.stoichiometry import PhaseOptions, phases_of_map
 from hyperspy_assb.errors import AssbTypeError, AssbValueError
+from hyperspy_assb.reference import material
 from hyperspy_assb.signals.eds.composition_comparison import CompositionComparison
 from hyperspy_assb.signals.eds.compositions import EDSComposition, EDSPhases
 from hyperspy_assb.signals.eds.interface_profile import InterfaceProfile, phase_share
@@ -199,8 +200,8 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
         >>> found = s.fit_line_counts(["Fe_Ka", "P_Ka"])
         >>> print(found.summary())
-        Fe_Ka: 1458 ± 36 counts in all pixels.
-        P_Ka: 1797 ± 43 counts in all pixels.
+        Fe_Ka: 1500 ± 37 counts in all pixels.
+        P_Ka: 1769 ± 43 counts in all pixels.
         """
         return line_counts(self, xray_lines, fit_range)
 
@@ -231,7 +232,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         >>> round(1000 * found.offset), round(found.resolution)
         (30, 130)
         """
-        return find_calibration(read_map(self, need_angle=False), Settings(fit_range=fit_range, absorption=False))
+        return find_calibration(read_map(self, need_angle=False), EDSOptions(fit_range=fit_range, absorption=False))
 
     def correct_energy_calibration(self, *, resolution: bool = True) -> EnergyCalibration:
         """Correct the energy axis, and the resolution in the metadata, by the lines of the summed spectrum.
@@ -277,11 +278,9 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         self,
         *,
         k_factors: Factors = None,
-        zeta_factors: Mapping[str, float] | str | None = None,
         thickness: float | None = None,
-        absorption: bool = True,
         elements: Sequence[str] | None = None,
-        fit_range: tuple[float, float] | None = None,
+        quantification: EDSOptions | None = None,
     ) -> EDSComposition:
         """Count the atoms of each element in every pixel, from the whole spectrum.
 
@@ -294,17 +293,13 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         k_factors
             Cliff-Lorimer factors by line, in weight, or a table in a file (columns line, factor, uncertainty); None:
             computed from ionisation cross-sections and fluorescence yields, which the result says.
-        zeta_factors
-            Zeta factors in kg/m^2, or a table in a file.
         thickness
             Mean thickness in nm, on which absorption and the scale of amounts rest; None: beam current, live time and
             solid angle of the metadata tell it.
-        absorption
-            Whether the specimen absorbs X-rays.
         elements
             Elements that are looked for; None: those of the cell, of the preparation and of the metadata.
-        fit_range
-            keV; 0.18 to 15 by default.
+        quantification
+            Zeta factors, absorption, range of the fit; and the above, where several maps are to be quantified alike.
 
         Returns
         -------
@@ -314,8 +309,8 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         Raises
         ------
         AssbValueError
-            If resolution, take-off angle, live time or the factor of an element is missing; counts are negative; or
-            the map is empty.
+            If resolution, take-off angle, live time or the factor of an element is missing; something is told twice;
+            counts are negative; or the map is empty.
 
         Warns
         -----
@@ -330,12 +325,12 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         >>> c.mean().round(1).loc[["O", "P", "Fe"]]
                  at. %  std  systematic
         element
-        O         54.7  0.8         9.3
-        P         15.2  0.4         3.3
-        Fe         8.8  0.3         1.9
+        O         55.0  0.8         9.2
+        P         14.9  0.4         3.2
+        Fe         9.0  0.3         2.0
         """
-        settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
-        recorded = read_map(self, need_angle=absorption)
+        settings = _told(quantification, k_factors=k_factors, thickness=thickness, elements=elements)
+        recorded = read_map(self, need_angle=settings.absorption)
         return EDSComposition(**vars(quantify_map(recorded, settings)), axes=recorded.axes)
 
     def quantify_phases(
@@ -343,12 +338,10 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         phases: Mapping[str, str] | Sequence[str] | None = None,
         *,
         k_factors: Factors = None,
-        zeta_factors: Mapping[str, float] | str | None = None,
         thickness: float | None = None,
-        absorption: bool = True,
         densities: Mapping[str, float] | None = None,
         elements: Sequence[str] | None = None,
-        fit_range: tuple[float, float] | None = None,
+        quantification: EDSOptions | None = None,
         options: PhaseOptions | None = None,
     ) -> EDSPhases:
         """Fit every spectrum as a non-negative mixture of phases of known stoichiometry.
@@ -358,12 +351,14 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         phases
             Names, and the material of :data:`hyperspy_assb.materials` of each, or the latter alone; None: olivine
             (LiFePO4 and FePO4, which have the same X-ray lines), LAGP, Li3V2(PO4)3 and carbon.
-        k_factors, zeta_factors, thickness, absorption
+        k_factors, thickness
             As in :meth:`quantify_composition`.
         densities
             g/cm^3 of phases whose density is not that of the reference table, such as {"carbon": 2.0}.
-        elements, fit_range
+        elements
             As in :meth:`quantify_composition`; those of the phases are looked for in any case.
+        quantification
+            As in :meth:`quantify_composition`.
         options
             Levels of the flags, and phases and densities where these are not given.
 
@@ -398,15 +393,18 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
                [0.6, 0.5, 0.5]])
         """
         options = options or PhaseOptions()
+        if isinstance(phases, str):
+            phases = (phases,)
         if phases is not None and not isinstance(phases, Mapping):
-            phases = {name: name for name in phases}
+            # By the name that each has everywhere, whatever alias was given.
+            phases = {row.name: row.name for row in map(material, phases)}
         chosen = dict(options.phases if phases is None else phases)
         own = {**{k: v for k, v in options.densities if k in chosen}, **(densities or {})}
         options = replace(options, phases=tuple(chosen.items()), densities=tuple(own.items()))
-        if elements is not None:
-            elements = (*_named(elements), *options.elements())
-        settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
-        recorded = read_map(self, need_angle=absorption)
+        settings = _told(quantification, k_factors=k_factors, thickness=thickness, elements=elements)
+        if settings.elements is not None:
+            settings = replace(settings, elements=(*settings.elements, *options.elements()))
+        recorded = read_map(self, need_angle=settings.absorption)
         return EDSPhases(**vars(phases_of_map(recorded, settings, options)), axes=recorded.axes)
 
     def interface_profile(
@@ -416,19 +414,14 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         boundary: Any = None,
         phase: str = "olivine",
         probe: float,
-        bin_width: float | None = None,
         reach: float | None = None,
-        smooth: float = 2.0,
-        k_factors: Factors = None,
-        zeta_factors: Mapping[str, float] | str | None = None,
-        thickness: float | None = None,
-        absorption: bool = True,
         elements: Sequence[str] | None = None,
-        fit_range: tuple[float, float] | None = None,
+        quantification: EDSOptions | None = None,
+        options: ProfileOptions | None = None,
     ) -> InterfaceProfile:
         """Fit error functions to the elements across an interface, with the width of the probe taken out.
 
-        Of a map that was recorded in an SEM, or with ``k_factors="counts"``, amounts are counts of main lines.
+        Of a map that was recorded in an SEM, or with factors that are "counts", amounts are counts of main lines.
 
         Parameters
         ----------
@@ -442,18 +435,14 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
             Name of the phase whose boundary is meant.
         probe
             Full width at half maximum of the probe in nm.
-        bin_width
-            nm; one pixel by default.
         reach
             Distance in nm from the boundary, or from the middle of the line, up to which pixels are used.
-        smooth
-            Standard deviation in pixels over which the phase is smoothed before its boundary is drawn.
-        k_factors, zeta_factors, thickness, absorption
-            As in :meth:`quantify_composition`.
         elements
             Elements of the profile; those of the cell by default.
-        fit_range
-            As in :meth:`quantify_composition`.
+        quantification
+            Factors, thickness, absorption, elements that are looked for, range of the fit.
+        options
+            Width of the bins, and how much a phase is smoothed before its boundary is drawn.
 
         Returns
         -------
@@ -476,23 +465,22 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         >>> scene = simulate_interface(InterfaceOptions(width=8.0, shape=(4, 32)), rng=1, signal_type="EDS_TEM_ASSB")
         >>> profile = scene.signal.interface_profile(probe=1.5, elements=["O", "P", "Fe", "Ge"])
         >>> round(profile.width, 1)
-        7.9
+        8.1
         >>> [round(limit, 1) for limit in profile.width_interval]
-        [7.8, 8.1]
+        [8.0, 8.3]
         """
         if line is not None and boundary is not None:
             raise AssbValueError("Give line or boundary, not both.")
-        options = ProfileOptions(
+        place = ProfilePlace(
             probe=probe,
             strip=None if line is None else Strip((line.x1, line.y1), (line.x2, line.y2), float(line.linewidth)),
             share=None if boundary is None else phase_share(boundary, phase),
-            smooth=smooth,
-            bin_width=bin_width,
             reach=reach,
-            elements=_named(elements),
+            elements=EDSOptions(elements=elements).elements,
         )
-        settings = self._settings(k_factors, zeta_factors, thickness, absorption, None, fit_range)
-        analysis = interface_of_map(read_map(self, need_angle=absorption), settings, options)
+        settings = quantification or EDSOptions()
+        recorded = read_map(self, need_angle=settings.absorption)
+        analysis = interface_of_map(recorded, settings, place, options or ProfileOptions())
         return InterfaceProfile(**vars(analysis))
 
     def compare_composition(
@@ -501,13 +489,11 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         *,
         images: tuple[Any, Any] | None = None,
         unchanged: Any = None,
-        options: CompositionOptions | None = None,
         k_factors: Factors = None,
-        zeta_factors: Mapping[str, float] | str | None = None,
         thickness: float | None = None,
-        absorption: bool = True,
         elements: Sequence[str] | None = None,
-        fit_range: tuple[float, float] | None = None,
+        quantification: EDSOptions | None = None,
+        options: CompositionOptions | None = None,
     ) -> CompositionComparison:
         """Compare the composition of this map with that of a later one of the same region.
 
@@ -525,10 +511,10 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         unchanged
             Pixels in which nothing changed, on which alone the maps are registered: a boolean array or signal on the
             navigation axes, or a HyperSpy ROI.
+        k_factors, thickness, elements, quantification
+            As in :meth:`quantify_composition`, for both states.
         options
             Blocks of pixels, registration, false discovery rate.
-        k_factors, zeta_factors, thickness, absorption, elements, fit_range
-            As in :meth:`quantify_composition`, for both states.
 
         Returns
         -------
@@ -553,12 +539,12 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         >>> options, elements = CompositionOptions(register=False), ["C", "O", "Al", "P", "Fe", "Ge"]
         >>> c = battery.edx_before.compare_composition(battery.edx_after, options=options, elements=elements)
         >>> print(c.summary().splitlines()[1])
-        O: -0.75 ± 1.07 at. % in all blocks together; 0 went up and 0 down of 6.
+        O: +0.38 ± 1.08 at. % in all blocks together; 0 went up and 0 down of 6.
         """
         if not isinstance(after, ASSBEDSTEMSpectrum):
             raise AssbTypeError("after must be an EDX signal as well: set_signal_type('EDS_TEM_ASSB').")
-        settings = self._settings(k_factors, zeta_factors, thickness, absorption, elements, fit_range)
-        maps = [read_map(signal, need_angle=absorption) for signal in (self, after)]
+        settings = _told(quantification, k_factors=k_factors, thickness=thickness, elements=elements)
+        maps = [read_map(signal, need_angle=settings.absorption) for signal in (self, after)]
         where = None if unchanged is None else region_mask(self, unchanged, name="unchanged")
         reference = Reference(
             images=None if images is None else tuple(np.asarray(getattr(i, "data", i), dtype=float) for i in images),
@@ -567,23 +553,9 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         analysis = compare_maps(*maps, settings, options or CompositionOptions(), reference)
         return CompositionComparison(**vars(analysis), axes=analysis.found.axes(maps[0].axes))
 
-    # ----------------------------------------------------------------- private
 
-    @staticmethod
-    def _settings(
-        k_factors: Factors,
-        zeta_factors: Any,
-        thickness: float | None,
-        absorption: bool,
-        elements: Sequence[str] | None,
-        fit_range: tuple[float, float] | None,
-    ) -> Settings:
-        return Settings(k_factors, zeta_factors, thickness, absorption, fit_range, _named(elements))
-
-
-def _named(elements: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Elements that a user named, one or several."""
-    return None if elements is None else (elements,) if isinstance(elements, str) else tuple(elements)
+def _told(quantification: EDSOptions | None, **direct: Any) -> EDSOptions:
+    return (quantification or EDSOptions()).told(**direct)
 
 
 class LazyASSBEDSTEMSpectrum(ASSBEDSTEMSpectrum, LazyEDSTEMSpectrum):

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.eels.delithiation.region_statistics import Discovery
 from hyperspy_assb.signals.result import Result
+
+if TYPE_CHECKING:
+    from hyperspy.signals import BaseSignal
+    from matplotlib.axes import Axes
 
 
 class FindStatus(IntEnum):
@@ -55,22 +59,22 @@ class DelithiatedPixels(Result):
     delithiated: str
 
     @cached_property
-    def p_value(self) -> Any:
+    def p_value(self) -> BaseSignal:
         """Probability of at least so little of the ion in the lithiated end member; NaN where x is."""
         return self._map(self.finds.p_value, f"p value of no {self.delithiated}")
 
     @cached_property
-    def q_value(self) -> Any:
+    def q_value(self) -> BaseSignal:
         """Smallest false discovery rate at which the pixel is among the finds."""
         return self._map(self.finds.adjusted, f"False discovery rate at which {self.delithiated} is found")
 
     @cached_property
-    def found(self) -> Any:
+    def found(self) -> BaseSignal:
         """Boolean: whether the pixel is among the finds at ``fdr``."""
         return self._map(self.finds.found, f"{self.delithiated} found at a false discovery rate of {self.fdr:g}")
 
     @cached_property
-    def status(self) -> Any:
+    def status(self) -> BaseSignal:
         """:class:`FindStatus` as integers: found, not found, or without an x to tell it by."""
         status = np.where(self.finds.found, FindStatus.DELITHIATED, FindStatus.NOT_FOUND)
         status = np.where(np.isfinite(self.finds.p_value), status, FindStatus.NO_ANSWER)
@@ -80,7 +84,7 @@ class DelithiatedPixels(Result):
         """In how many pixels the end member is found, how many of them may be false, and the notes."""
         return "\n".join((self._in_one_sentence(), *self.notes))
 
-    def plot(self) -> Any:
+    def plot(self) -> Axes:
         """Plot the finds as a map; returns the matplotlib axes."""
         from hyperspy_assb.plotting.delithiation import plot_delithiated_pixels
 

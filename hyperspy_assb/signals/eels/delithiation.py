@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.eels.delithiation.end_members import check_method
 from hyperspy_assb.eels.delithiation.lithiated_fraction import DETECTION_LIMIT, UNRELIABLE, DelithiationStatus
@@ -60,6 +60,10 @@ class Delithiation(DelithiationMaps):
     Delithiation(LixFePO4, method='combined', calibration='references')
     >>> d.x.data.shape, d.x.metadata.General.title
     ((18,), 'x in LixFePO4')
+    >>> print(d.summary().splitlines()[0])
+    x in LixFePO4 is 0.48... ± ... (counting) ± ... (systematic), by ...: mean over formula units of 18 of 18 pixels.
+    >>> d.plot().shape
+    (2, 2)
     """
 
     def __repr__(self) -> str:
@@ -150,7 +154,6 @@ class Delithiation(DelithiationMaps):
             delithiated=self.electrode.delithiated,
             axes=self.axes,
             provenance=self.provenance,
-            notes=self.notes,
         )
 
     def fit_populations(self, region: Any = None) -> DelithiationPopulations:
@@ -201,7 +204,6 @@ class Delithiation(DelithiationMaps):
             fraction=fraction,
             fraction_std=std,
             provenance=self.provenance,
-            notes=self.notes,
         )
 
     def compare_with_mixture(self, region: Any = None) -> DelithiationMixtures:
@@ -248,7 +250,6 @@ class Delithiation(DelithiationMaps):
             found=compare_pixels_with_mixture(self.found, standard, self.method, pixels),
             electrode=self.electrode,
             provenance=self.provenance,
-            notes=self.notes,
         )
 
     def predict_precision(
@@ -405,7 +406,7 @@ class Delithiation(DelithiationMaps):
                 lines.append(f"In {number} of {total} pixels {status.sentence}.")
         return "\n".join((*lines, *self.notes))
 
-    def plot(self) -> Any:
+    def plot(self) -> NDArray[np.object_]:
         """Plot x, its uncertainty and the status as maps, and the distribution of x.
 
         Returns

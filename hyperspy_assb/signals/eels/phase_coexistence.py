@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hyperspy.api as hs
 import numpy as np
@@ -15,6 +15,9 @@ from hyperspy_assb.eels.delithiation.populations import Populations, PopulationS
 from hyperspy_assb.fitting.statistics.mixtures import Mixture
 from hyperspy_assb.reference import Electrode
 from hyperspy_assb.signals.result import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _SENTENCES = {
     PopulationStatus.ONE_PHASE: "{} is one phase by the distribution of x",
@@ -53,6 +56,8 @@ class DelithiationPopulations(Result):
     >>> print(populations.summary())
     NaxV2(PO4)3 is two-phase by the distribution of x (ΔBIC 369, 200 pixels): NaV2(PO4)3 in 30.0 ± 3.2 % of the
     pixels at x = 1.015 ± 0.026, Na3V2(PO4)3 in 70.0 ± 3.2 % of the pixels at x = 2.998 ± 0.017.
+    >>> print(populations.status)
+    two-phase
     """
 
     found: Populations
@@ -83,13 +88,30 @@ class DelithiationPopulations(Result):
             text += f": x = {self._position(reading, 0)}, of the width {width}"
         return "\n".join((text + ".", *self.notes))
 
-    def plot(self, ax: Any = None) -> Any:
-        """Plot the distribution of x with its populations; returns the matplotlib axes.
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Plot the distribution of x with its populations.
 
         Parameters
         ----------
         ax
             Axes to draw on; new ones if None.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes; which reading holds stands in the title.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from hyperspy_assb.eels.delithiation.populations import fit_populations
+        >>> from hyperspy_assb.reference import electrode
+        >>> fraction, std = np.append(np.zeros(60), np.ones(140)), np.full(200, 0.1)
+        >>> fraction = fraction + np.random.default_rng(0).normal(0.0, std)
+        >>> found = fit_populations(fraction, std)
+        >>> populations = DelithiationPopulations(found, electrode("LixFePO4"), fraction, std)
+        >>> populations.plot().get_title(loc="left")
+        'Two-phase (ΔBIC = 369)'
         """
         from hyperspy_assb.plotting.populations import plot_populations
 
@@ -139,6 +161,22 @@ class DelithiationMixtures(Result):
         :class:`~hyperspy_assb.eels.delithiation.mixing.MixtureComparison`.
     electrode
         The electrode with its two end members.
+
+    Examples
+    --------
+    Of a virtual electrode, in which one of two parameters of the line shape lies off the line:
+
+    >>> import numpy as np
+    >>> from hyperspy_assb.eels.delithiation.mixing import MixtureComparison
+    >>> from hyperspy_assb.reference import electrode
+    >>> from hyperspy_assb.signals.eels.phase_coexistence import DelithiationMixtures
+    >>> names, away, std = ("plasmon_energy", "band_area"), np.array([0.01, 0.4]), np.array([0.02, 0.05])
+    >>> found = MixtureComparison(names, away, std, np.ones(2), p_value=1e-6, n_intermediate=40, n_pixels=200)
+    >>> mixtures = DelithiationMixtures(found, electrode("LixFePO4"))
+    >>> print(mixtures.status)
+    a line shape of their own
+    >>> print(mixtures.summary())
+    40 of 200 pixels have x between 0.2 and 0.8; their spectra have a line shape of their own (p = 1e-06).
     """
 
     found: MixtureComparison
@@ -156,16 +194,33 @@ class DelithiationMixtures(Result):
         if self.status is MixtureStatus.UNDECIDED:
             text += ": too few to tell whether their spectra are mixtures of the end members."
         else:
-            text += f"; their spectra are {self.status} (p = {found.p_value:.2g})."
+            verb = "have" if self.status is MixtureStatus.OWN_SHAPE else "are"
+            text += f"; their spectra {verb} {self.status} (p = {found.p_value:.2g})."
         return "\n".join((text, *self.notes))
 
-    def plot(self, ax: Any = None) -> Any:
-        """Plot what lies off the straight line, for each parameter of the line shape; returns the matplotlib axes.
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Plot what lies off the straight line, for each parameter of the line shape.
 
         Parameters
         ----------
         ax
             Axes to draw on; new ones if None.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            One bar a parameter, in standard errors.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from hyperspy_assb.eels.delithiation.mixing import MixtureComparison
+        >>> from hyperspy_assb.reference import electrode
+        >>> names, away, std = ("plasmon_energy", "band_area"), np.array([0.01, 0.4]), np.array([0.02, 0.05])
+        >>> found = MixtureComparison(names, away, std, np.ones(2), p_value=1e-6, n_intermediate=40, n_pixels=200)
+        >>> ax = DelithiationMixtures(found, electrode("LixFePO4")).plot()
+        >>> [label.get_text() for label in ax.get_yticklabels()]
+        ['plasmon energy', 'band area']
         """
         from hyperspy_assb.plotting.populations import plot_mixture_comparison
 

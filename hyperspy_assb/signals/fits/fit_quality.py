@@ -55,6 +55,8 @@ class FitQuality(Result):
     True
     >>> bool((quality.bic.data > quality.aic.data).all()), quality.status.data.max()
     (True, np.int8(0))
+    >>> quality.noise.detector.gain, str(quality.noise.source)
+    (1.0, 'trusted')
     >>> ax = quality.plot()
     """
 

@@ -26,7 +26,7 @@ from hyperspy_assb.acom.crystals.kinematical import (
     strain_reflections,
     structure_factors,
 )
-from hyperspy_assb.acom.templates.bank import TemplateBank, mirror
+from hyperspy_assb.acom.templates.bank import TemplateBank, bank_in_stages, mirror
 
 NAMES = ("lfp", "fp", "lagp", "lvp")
 PBNM = """data_triphylite
@@ -397,9 +397,19 @@ def test_errors_of_phases():
         simulate_spots(load_phase("lfp"), np.zeros((2, 3)))
 
 
-def test_progress():
+def test_progress(capsys):
+    simulate_bank(["lfp", "fp"], resolution=10.0, cache=False)
+    assert capsys.readouterr().err == ""
+    simulate_bank(["lfp", "fp"], resolution=10.0, cache=False, show_progressbar=True)
+    shown = capsys.readouterr().err
+    assert "LiFePO4" in shown
+    assert "2/2" in shown
+
+
+def test_stages_are_reported():
     said = []
-    simulate_bank(["lfp", "fp"], resolution=10.0, cache=False, report=lambda *a: said.append(a))
+    conditions = {"beam_energy": 200.0, "precession_angle": 0.7, "max_radius": 1.5}
+    bank_in_stages(["lfp", "fp"], 10.0, cache=False, report=lambda *a: said.append(a), **conditions)
     assert said == [("LiFePO4", 0, 2), ("FePO4", 1, 2), ("", 2, 2)]
 
 

@@ -15,6 +15,8 @@ import pytest
 
 import hyperspy_assb as assb
 from hyperspy_assb.eds.comparison.composition_change import CompositionOptions
+from hyperspy_assb.eds.eds_map import EDSOptions
+from hyperspy_assb.eds.interfaces.map_interface import ProfileOptions
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.eds.phases.stoichiometry import PhaseOptions
 from hyperspy_assb.errors import AssbValueError, AssbWarning
@@ -227,7 +229,9 @@ class TestComposition:
         with pytest.raises(FileNotFoundError, match=r"none\.csv"):
             signal.quantify_composition(k_factors=str(tmp_path / "none.csv"))
         with pytest.raises(ValueError, match="not both"):
-            signal.quantify_composition(k_factors={"Fe_Ka": 1.0}, zeta_factors={"Fe_Ka": 1.0})
+            signal.quantify_composition(
+                k_factors={"Fe_Ka": 1.0}, quantification=EDSOptions(zeta_factors={"Fe_Ka": 1.0})
+            )
 
     def test_element_beyond_the_table_of_constants(self, signal):
         factors = {"O_Ka": 1.6, "P_Ka": 1.0, "Fe_Ka": 1.35, "Ge_Ka": 2.0, "Al_Ka": 1.1, "Mn_Ka": 1.3}
@@ -258,7 +262,7 @@ class TestBadInput:
         delattr(signal.metadata.Acquisition_instrument.TEM.Detector.EDS, name)
         with pytest.raises(ValueError, match=f"take-off angle.*{name}"):
             signal.quantify_composition()
-        signal.quantify_composition(absorption=False)
+        signal.quantify_composition(quantification=EDSOptions(absorption=False))
 
     def test_no_live_time(self, signal):
         del signal.metadata.Acquisition_instrument.TEM.Detector.EDS.live_time
@@ -514,7 +518,9 @@ class TestInterface:
 
     def test_distance_to_a_boundary(self, scene):
         mask = scene.truth.distance > 0
-        found = scene.signal.interface_profile(boundary=mask, probe=scene.truth.options.probe, smooth=0.0)
+        found = scene.signal.interface_profile(
+            boundary=mask, probe=scene.truth.options.probe, options=ProfileOptions(smooth=0.0)
+        )
         low, high = found.width_interval
         assert abs(found.width - 10.0) < 4.0 * (high - low) / 2.0
 
@@ -715,7 +721,9 @@ class TestVendors:
                 method()
 
     def test_profile_of_counts_in_a_tem(self, scene):
-        found = scene.signal.interface_profile(probe=scene.truth.options.probe, k_factors="counts")
+        found = scene.signal.interface_profile(
+            probe=scene.truth.options.probe, quantification=EDSOptions(k_factors="counts")
+        )
         assert abs(found.width - 10.0) < 3.0
         assert found.found.profile.unit == "counts of the main line"
 
@@ -767,13 +775,15 @@ class TestOptionsMatter:
     FACTORS: ClassVar = {
         "C_Ka": 4.0, "O_Ka": 1.6, "Al_Ka": 1.1, "P_Ka": 1.0, "V_Ka": 1.2, "Fe_Ka": 1.3, "Ge_Ka": 2.0,
     }  # fmt: skip
-    COMMON: ClassVar = {
+    QUANTIFICATION: ClassVar = {
         "k_factors": FACTORS,
         "zeta_factors": {line: 300.0 * k for line, k in FACTORS.items()},
         "thickness": 60.0,
         "absorption": False,
         "fit_range": (0.4, 12.0),
+        "elements": ["O", "P", "Fe", "Ge"],
     }
+    COMMON: ClassVar = {"k_factors": FACTORS, "thickness": 60.0, "quantification": EDSOptions(absorption=False)}
     MASK: ClassVar = np.broadcast_to(np.arange(24) < 12, (8, 24))
     CASES: ClassVar = {
         "prepare_battery_lines": ({}, {"elements": ["Fe", "P"], "add": ["Ti"], "remove": ["Au"]}),
@@ -794,15 +804,14 @@ class TestOptionsMatter:
         "interface_profile": (
             {"probe": 1.5},
             {
-                **COMMON,
+                "quantification": EDSOptions(absorption=False),
                 "line": hs.roi.Line2DROI(10.0, 15.0, 110.0, 15.0, 20.0),
                 "boundary": MASK,
                 "phase": "LAGP",
                 "probe": 3.0,
-                "bin_width": 7.0,
                 "reach": 45.0,
-                "smooth": 0.5,
                 "elements": ["Fe", "Ge"],
+                "options": ProfileOptions(bin_width=7.0),
             },
         ),
         "compare_composition": (
@@ -838,12 +847,32 @@ class TestOptionsMatter:
         base = dict(always)
         if option == "phase":
             base["boundary"] = halves.quantify_phases()
-        if option == "smooth":
-            base["boundary"] = np.arange(24) < 10 + 4 * (np.arange(8)[:, np.newaxis] % 2)
         if name == "correct_energy_calibration":
             halves = halves.deepcopy()
             halves.set_microscope_parameters(energy_resolution_MnKa=150.0)
         assert self._run(halves, name, **base) != self._run(halves, name, **{**base, option: options[option]})
+
+    @pytest.mark.parametrize(
+        "name", ["quantify_composition", "quantify_phases", "interface_profile", "compare_composition"]
+    )
+    @pytest.mark.parametrize("option", QUANTIFICATION)
+    def test_quantification_is_not_lost(self, halves, name, option):
+        base = dict(self.CASES[name][0])
+        told = EDSOptions(**{option: self.QUANTIFICATION[option]})
+        assert self._run(halves, name, **base) != self._run(halves, name, **base, quantification=told)
+
+    def test_profile_options_are_not_lost(self, halves):
+        rough = np.arange(24) < 10 + 4 * (np.arange(8)[:, np.newaxis] % 2)
+        runs = [
+            self._run(halves, "interface_profile", probe=1.5, boundary=rough, options=options)
+            for options in (ProfileOptions(), ProfileOptions(smooth=0.5), ProfileOptions(bin_width=7.0))
+        ]
+        assert len(set(runs)) == 3
+
+    @pytest.mark.parametrize(("option", "value"), [("k_factors", FACTORS), ("thickness", 60.0), ("elements", "Fe")])
+    def test_nothing_is_told_twice(self, halves, option, value):
+        with pytest.raises(ValueError, match=f"{option} is given twice"):
+            halves.quantify_composition(**{option: value}, quantification=EDSOptions(**{option: value}))
 
     def test_no_option_is_left_out(self):
         own = {

@@ -301,6 +301,7 @@ def test_a_result_comes_back_from_its_file_and_serves_as_references(sodium, tmp_
         again = hyperspy_assb.load(tmp_path / f"{name}.hspy")
         assert type(again) is type(asked)
         assert again.summary() == asked.summary()
+        assert not set(asked.summary().splitlines()) & set(found.notes)
         assert again.to_dataframe().equals(asked.to_dataframe())
 
 
