@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from hyperspy_assb.plotting.chemical_text import plain_text
 from hyperspy_assb.plotting.maps import plot_status_map
 from hyperspy_assb.plotting.material_colours import class_colours
 from hyperspy_assb.plotting.style import COLOURS
@@ -30,7 +31,7 @@ def plot_mechanism(result: Any) -> np.ndarray:
     figure, axes = plt.subplots(2, 2, figsize=(10.0, 8.0), layout="constrained")
     figure.suptitle(evidence.kind[0].upper() + evidence.kind[1:])
     share, diameter = particles.delithiated, particles.diameter
-    name = result.delithiated
+    name = plain_text(result.delithiated)
     _scatter(axes[0, 0], diameter, share, particles.at_margin)
     axes[0, 0].set_xlabel(f"diameter ({units})")
     axes[0, 0].set_ylabel(f"share of {name}")
@@ -58,7 +59,7 @@ def plot_mechanism(result: Any) -> np.ndarray:
         label=[f"above {evidence.split_diameter:.3g} {units}", "below"],
     )
     axes[1, 1].set_xlabel(f"share of {name} in a particle")
-    axes[1, 1].set_ylabel(f"share of {result.electrode}")
+    axes[1, 1].set_ylabel(f"share of {plain_text(result.electrode)}")
     axes[1, 1].legend(frameon=False, fontsize="small")
     for ax in axes.flat:
         ax.spines[["top", "right"]].set_visible(False)
@@ -109,7 +110,7 @@ def _bars(ax: Axes, result: Any) -> None:
         low, high = (table[f"{state} {end} (%)"].to_numpy() for end in ("low", "high"))
         error = np.clip([value - low, high - value], 0, None)
         ax.errorbar(place + offset, value, yerr=error, fmt="none", ecolor="black", elinewidth=0.8, capsize=2)
-    ax.set_xticks(place, table["class"], rotation=20, ha="right")
+    ax.set_xticks(place, [plain_text(name) for name in table["class"]], rotation=20, ha="right")
     ax.set_ylabel("area (%)")
     ax.legend(frameon=False, fontsize="small")
     ax.spines[["top", "right"]].set_visible(False)

@@ -11,7 +11,7 @@ _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)")
 
 
 def formula_text(name: str) -> str:
-    """Name of a material or an electrode, with subscripts if it is a formula.
+    """Name of a material or an electrode, with subscripts if it is a formula; a dollar of a name stays one.
 
     Examples
     --------
@@ -24,6 +24,17 @@ def formula_text(name: str) -> str:
     try:
         parse_formula(host)
     except MaterialError:
-        return name
+        return plain_text(name)
     first = f"{ion[1]}$_x$" if ion else ""
-    return first + _NUMBER.sub(r"$_{\1}$", host) + comma + rest
+    return first + _NUMBER.sub(r"$_{\1}$", host) + comma + plain_text(rest)
+
+
+def plain_text(name: str) -> str:
+    """A user's name for a label, where matplotlib would read what stands between dollars as mathematics.
+
+    Examples
+    --------
+    >>> print(plain_text("Na/SI, $_{CON$"))
+    Na/SI, \\$_{CON\\$
+    """
+    return name.replace("$", r"\$")

@@ -94,6 +94,8 @@ KINDS: dict[str, str] = {
     "MechanismTest": _ACOM + "maps.mechanism_tests",
     "Mixture": "hyperspy_assb.fitting.statistics.mixtures",
     "MixtureComparison": _EELS + "delithiation.mixing",
+    "Noise": "hyperspy_assb.fitting.solver.noise_claim",
+    "NoiseSource": "hyperspy_assb.fitting.solver.noise_claim",
     "OrientationMaps": _ACOM_SIGNALS + "orientations",
     "Particles": _ACOM + "maps.particles",
     "PatternGeometry": _ACOM + "patterns.geometry",
@@ -209,7 +211,7 @@ class Result(ABC):
             the status in words. Otherwise one row a region: a boolean array or signal on the navigation axes (True:
             taken), a HyperSpy ROI, an image of labels (0: none), or a dictionary of these by name.
         names
-            Names of the labels 1, 2, ..., or by label.
+            Names of the labels 1, 2, ..., of a region of labels, or by label.
 
         Returns
         -------
@@ -238,6 +240,8 @@ class Result(ABC):
         rest    998.0       30.0       4
         """
         if region is None:
+            if names is not None:
+                raise AssbValueError("names= are of the labels of an image of integers: give that as region=.")
             columns = {name: np.ravel(values) for name, values in self._pixel_columns().items()}
             table = pd.DataFrame(self._position_columns() | columns)
             if self.statuses is not None:

@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,11 +93,14 @@ def write_result(path: Path, shown: Any, packed: Packed, *, overwrite: bool | No
     check_ending(path)
     if overwrite not in (None, True, False):
         raise AssbValueError(f"overwrite must be None, True or False, not {overwrite!r}.")
+    general = shown.metadata.General
+    general.title = _clean_title(general.title)
     node = {
         "kind": packed.kind,
         "version": FORMAT,
         "written_by": packed.written_by,
         "digest": digest(packed.text, packed.arrays),
+        "shown": _digest_of_shown(shown.data, [axis.get_axis_dictionary() for axis in shown.axes_manager._axes]),
         # A list, because HDF5 limits the length of single strings in metadata.
         "content": {"text": [packed.text], "arrays": packed.arrays},
     }
@@ -112,7 +115,7 @@ def write_result(path: Path, shown: Any, packed: Packed, *, overwrite: bool | No
             _logger.warning("%s was kept as it is: the result was not saved.", path)
             return
         _write_signal(part, shown)
-        if _digest_of(part) != node["digest"]:
+        if _digests_of(part) != (node["digest"], node["shown"]):
             raise OSError("what was written is not what is read back")
         if path.is_file():
             shutil.copymode(path, part)
@@ -135,7 +138,8 @@ def read_result(path: Path) -> Packed:
     AssbFileNotFoundError
         If there is no such file.
     AssbFileError
-        If it is damaged, holds something else, or another version of the format. The message names the file.
+        If it is damaged, holds something else, was changed in HyperSpy, or has another version of the format. The
+        message names the file.
     """
     with _reading(path):
         staging.restore(path)
@@ -153,8 +157,9 @@ def read_result(path: Path) -> Packed:
     if folder and not _is_store(path):
         raise AssbFileError(f"{path} is a folder, and holds no result: name a file that a result's save wrote.")
     with _reading(path):
-        nodes = _read_nodes(path)
-    node = next((n["result"] for n in nodes if "result" in n), None)
+        signals = _read_signals(path)
+    nodes = [_node_of(signal) for signal in signals]
+    node, shown = next(((n["result"], s) for n, s in zip(nodes, signals, strict=True) if "result" in n), (None, {}))
     if node is None:
         older = next((n for n in nodes for name in _OLDER if name in n), None)
         if older is None:
@@ -179,7 +184,14 @@ def read_result(path: Path) -> Packed:
         arrays = {str(name): np.asarray(values) for name, values in node["content"].get("arrays", {}).items()}
         if digest(text, arrays) != node["digest"]:
             raise ValueError("its content is not what was written")
-        return Packed(str(node["kind"]), text, arrays, writer)
+        # Files of the first versions have no hash of what they show.
+        unchanged = node.get("shown") in (None, _digest_of_shown(shown["data"], shown["axes"]))
+    if not unchanged:
+        raise AssbFileError(
+            f"{path} was changed in HyperSpy since its result was saved: the map it shows, or its axes, are no longer "
+            "those of the result. Open it with hyperspy.api.load, or load the file that the result's save wrote."
+        )
+    return Packed(str(node["kind"]), text, arrays, writer)
 
 
 @contextlib.contextmanager
@@ -200,8 +212,8 @@ def _in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _read_nodes(path: Path) -> list[dict[str, Any]]:
-    """The node ASSB of the metadata of each signal in a file."""
+def _read_signals(path: Path) -> list[dict[str, Any]]:
+    """The signals in a file, as dictionaries."""
     # The readers themselves: hs.load logs at length what they raise, and makes signals of any kind a file names.
     if path.suffix == ".hspy":
         from rsciio.hspy import file_reader
@@ -215,8 +227,30 @@ def _read_nodes(path: Path) -> list[dict[str, Any]]:
             with zipfile.ZipFile(path) as archive:
                 if ".zgroup" not in archive.namelist():
                     raise ValueError("it holds no zarr group")
-    found = [signal["metadata"].get("ASSB", {}) for signal in file_reader(str(path))]
-    return [node for node in found if isinstance(node, Mapping)]
+    return list(file_reader(str(path)))
+
+
+def _node_of(signal: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The node ASSB of the metadata."""
+    node = signal["metadata"].get("ASSB", {})
+    return node if isinstance(node, Mapping) else {}
+
+
+def _clean_title(title: str) -> str:
+    """A title that names a group in both formats: a backslash parts groups in zarr, and a dot is the group itself."""
+    title = title.replace("\\", "-")
+    return title if title.strip("./") else title.replace(".", "-")
+
+
+def _digest_of_shown(data: Any, axes: Sequence[Mapping[str, Any]]) -> str:
+    """Hash of the map that HyperSpy shows, and of its axes; two files of one signal have the same in both formats."""
+    kept = []
+    for axis in axes:
+        # In place of offset and scale, axes without one step have their values.
+        where = [axis["offset"], axis["scale"]] if "scale" in axis else axis.get("axis", [])
+        values = np.asarray(where, dtype=float).ravel().tolist()
+        kept.append([str(axis.get("name")), bool(axis["navigate"]), *map(repr, values)])
+    return digest(json.dumps(kept), {"data": np.asarray(data)})
 
 
 def _check_seal(path: Path) -> None:
@@ -228,11 +262,11 @@ def _check_seal(path: Path) -> None:
         raise ValueError("its bytes are not those that were written")
 
 
-def _digest_of(path: Path) -> str:
-    """The digest of what stands in a file, whatever it says itself."""
-    (node,) = _read_nodes(path)
-    content = node["result"]["content"]
-    return digest(content["text"][0], content.get("arrays", {}))
+def _digests_of(path: Path) -> tuple[str, str]:
+    """The digests of the result and of the map in a file, whatever it says itself."""
+    (signal,) = _read_signals(path)
+    content = _node_of(signal)["result"]["content"]
+    return digest(content["text"][0], content.get("arrays", {})), _digest_of_shown(signal["data"], signal["axes"])
 
 
 def _write_signal(part: Path, signal: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from matplotlib.colors import rgb_to_hsv, to_rgb
 
 from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus, LithiatedFraction
 from hyperspy_assb.eels.delithiation.quantification import Quantification
+from hyperspy_assb.plotting.chemical_text import formula_text
 from hyperspy_assb.plotting.delithiation import (
     SHOWN,
     fraction_colours,
@@ -31,7 +34,17 @@ def drawn(fraction, status=None, of="LixFePO4", methods=("references", "combined
         flat, 0.03 + 0.0 * flat, 0.04 + 0.0 * flat, nothing, nothing, np.ones(flat.size), status.astype(np.int8)
     )
     none = np.zeros((flat.size, 0))
-    found = Quantification(dict.fromkeys(methods, content), none, none, np.ones(flat.size), nothing, nothing, none)
+    found = Quantification(
+        contents=dict.fromkeys(methods, content),
+        amounts=none,
+        amounts_std=none,
+        t_over_lambda=np.ones(flat.size),
+        reduced_deviance=nothing,
+        agreement=nothing,
+        residual=none,
+        struck=np.zeros(flat.size, dtype=bool),
+        explained=nothing,
+    )
     axes = tuple(
         {"name": name, "size": size, "navigate": True} for name, size in zip("yx", fraction.shape, strict=False)
     )
@@ -110,3 +123,14 @@ def test_a_change_names_regions_and_refuses_two_electrodes():
         plot_delithiation_change(before, drawn(np.ones((4, 5)), of="NaxV2(PO4)3"))
     with pytest.raises(ValueError, match=r"region\['rim'\] has the shape \(2, 2\)"):
         plot_delithiation_change(before, after, region={"rim": np.ones((2, 2), dtype=bool)})
+
+
+@pytest.mark.parametrize("name", ["Na/SI, $_{CON$", "LiFePO4, $_{CON$", "$"])
+def test_dollars_in_names_are_no_mathematics(name):
+    figure, ax = plt.subplots()
+    text = ax.set_title(formula_text(name))
+    figure.canvas.draw()  # matplotlib raises where it reads wrong mathematics
+    assert text.get_text().count(r"\$") == name.count("$")
+    shown = dataclasses.replace(drawn([0.0, 1.0]), electrode=dataclasses.replace(electrode("LixFePO4"), name=name))
+    plot_x(shown.x, shown.electrode).figure.canvas.draw()
+    plt.close("all")

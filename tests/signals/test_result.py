@@ -668,6 +668,42 @@ def test_a_result_that_hyperspy_saved_again_is_one(ending: str, tmp_path: Path) 
     check_same(load(again), saved)
 
 
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("change", ["data", "slice", "scale", "offset"])
+def test_a_map_that_was_changed_in_hyperspy_is_told(ending: str, change: str, tmp_path: Path) -> None:
+    path, again = tmp_path / f"a{ending}", tmp_path / f"again{ending}"
+    toys.toy_maps().save(path)
+    shown = hs.load(path)
+    if change == "data":
+        shown.data[:] = -7.0
+    elif change == "slice":
+        shown = shown.inav[1:, :]
+    else:
+        setattr(shown.axes_manager["x"], change, 5.0)
+    shown.save(again)
+    check_refused(again, "was changed in HyperSpy since its result was saved")
+    check_same(load(path), toys.toy_maps())
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("title", ["Li\\Fe/PO4", "\\", "/", ".", "..", "../a", ""])
+def test_titles_that_formats_do_not_take(
+    ending: str, title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = toys.toy_maps()
+    monkeypatch.setattr(ToyMaps, "_shown", lambda self: self._map(self.x.data, title))
+    saved.save(tmp_path / f"a{ending}")
+    check_same(load(tmp_path / f"a{ending}"), saved)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_names_with_slashes_in_the_record(ending: str, tmp_path: Path) -> None:
+    record = {"parameters": {"Li\\Fe/PO4": {"a/b": 1, "c\\d": [1, 2]}}}
+    saved = dataclasses.replace(toys.toy_maps(), provenance=record)
+    saved.save(tmp_path / f"a{ending}")
+    check_same(load(tmp_path / f"a{ending}"), saved)
+
+
 def test_content_that_was_changed_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.hspy"
     toys.toy_maps().save(path)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from hyperspy_assb import reference
 from hyperspy_assb.eels.edges.edge_terms import EDGES, edge_name
-from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.errors import AssbTypeError, AssbValueError
 from hyperspy_assb.reference import Electrode, UnknownReferenceError
 from hyperspy_assb.reference.materials import electrodes
 
@@ -20,11 +20,16 @@ VACUUM_NAME = "vacuum"
 
 
 def check_method(method: str, electrode: Electrode) -> None:
-    """Raise ValueError if there is no such method, MissingFactError if the electrode has not what it needs."""
+    """Raise ValueError if there is no such method or a signature is of another ion, MissingFactError if one lacks."""
     if method not in METHODS:
         raise AssbValueError(f"method must be one of {', '.join(map(repr, METHODS))}, not {method!r}.")
     if method in SIGNATURE_NAMES:
         electrode.needed(SIGNATURE_NAMES[method], by=f"method={method!r}")
+    if SIGNATURE_NAMES["lithium"] in electrode.signatures and electrode.ion != "Li":
+        raise AssbValueError(
+            f"{electrode.name} has the signature {SIGNATURE_NAMES['lithium']!r}, but its ion is {electrode.ion}: take "
+            "that signature out of its [[electrode]] row."
+        )
 
 
 def methods_of(electrode: Electrode) -> tuple[str, ...]:
@@ -44,11 +49,15 @@ def canonical_names(names: Iterable[str]) -> dict[str, str]:
     ------
     AssbValueError
         If two names are of one material.
+    AssbTypeError
+        If a name is no string.
     """
     found: dict[str, str] = {}
     for name in names:
+        if not isinstance(name, str):
+            raise AssbTypeError(f"references must have names of materials as keys, such as 'LiFePO4', not {name!r}.")
         try:
-            known = name if name == VACUUM_NAME else reference.material(name).name
+            known = VACUUM_NAME if name.strip().lower() == VACUUM_NAME else reference.material(name).name
         except UnknownReferenceError:
             known = name
         for other, taken in found.items():

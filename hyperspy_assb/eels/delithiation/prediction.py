@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +14,7 @@ from hyperspy_assb.eels.delithiation.mixture import MixtureModel
 from hyperspy_assb.eels.delithiation.pixels import Pixels, reference_noise
 from hyperspy_assb.eels.delithiation.standard import Standard
 from hyperspy_assb.eels.lineshapes import ZERO_LOSS_PEAK
-from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.errors import AssbTypeError, AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.line_shape import Term
 from hyperspy_assb.fitting.statistics.precision import DoseInformation
@@ -136,6 +137,10 @@ def dose_to_find(
     Currie, Anal. Chem. 40, 586 (1968): the decision limit, and above it the detection limit, with the error that a
     pixel states being that of its own fraction.
     """
+    given: dict[str, object] = {"share": share, "power": power, "alpha": alpha}
+    for name, value in given.items():
+        if not isinstance(value, Real):
+            raise AssbTypeError(f"{name} must be a number between 0 and 1, not {value!r}.")
     if not 0.0 < share <= 1.0:
         raise AssbValueError(f"share must lie between 0 and 1, not {share:g}.")
     if not alpha < power < 1.0:

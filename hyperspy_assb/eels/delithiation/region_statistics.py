@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from hyperspy_assb.eels.delithiation.lithiated_fraction import UNRELIABLE, LithiatedFraction
-from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.errors import AssbTypeError, AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.statistics.false_discovery import false_discovery
 
@@ -176,6 +177,9 @@ def find_excess(
     >>> find_excess([6.0, 0.3, -1.0, np.nan]).found
     array([ True, False, False, False])
     """
+    given: object = fdr
+    if not isinstance(given, Real):
+        raise AssbTypeError(f"fdr must be a number between 0 and 1, not {fdr!r}.")
     if not 0.0 < fdr < 1.0:
         raise AssbValueError(f"fdr must lie between 0 and 1, not {fdr}.")
     if dependence not in ("positive", "any"):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,14 @@ from hyperspy_assb.signals.result import Result
 if TYPE_CHECKING:
     from hyperspy.signals import BaseSignal
     from matplotlib.axes import Axes
+
+
+class FindStatus(IntEnum):
+    """What is known of the delithiated end member in a pixel."""
+
+    DELITHIATED = 0
+    NOT_FOUND = 1
+    NO_ANSWER = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +53,7 @@ class DelithiatedPixels(Result):
     >>> axes = found.plot()
     """
 
+    statuses: ClassVar[type[IntEnum] | None] = FindStatus
     finds: Discovery = field(repr=False)
     fdr: float
     delithiated: str
@@ -62,6 +72,13 @@ class DelithiatedPixels(Result):
     def found(self) -> BaseSignal:
         """Boolean: whether the pixel is among the finds at ``fdr``."""
         return self._map(self.finds.found, f"{self.delithiated} found at a false discovery rate of {self.fdr:g}")
+
+    @cached_property
+    def status(self) -> BaseSignal:
+        """:class:`FindStatus` as integers: found, not found, or without an x to tell it by."""
+        status = np.where(self.finds.found, FindStatus.DELITHIATED, FindStatus.NOT_FOUND)
+        status = np.where(np.isfinite(self.finds.p_value), status, FindStatus.NO_ANSWER)
+        return self._map(status.astype(np.int8), "Status")
 
     def summary(self) -> str:
         """In how many pixels the end member is found, how many of them may be false, and the notes."""

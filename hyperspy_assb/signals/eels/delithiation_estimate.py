@@ -43,7 +43,7 @@ from hyperspy_assb.reference import Electrode
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.delithiation_maps import BUILTIN
 from hyperspy_assb.signals.eels.low_loss_reading import read_low_loss
-from hyperspy_assb.signals.region_mask import region_mask
+from hyperspy_assb.signals.region_mask import is_roi, region_array, region_mask
 from hyperspy_assb.signals.result import navigation_axes
 
 DEFAULT_ELECTRODE = "LixFePO4"
@@ -134,10 +134,20 @@ def choose_electrode(
     MissingFactError
         If the electrode has not the signature that the method needs.
     AssbTypeError
-        If the references are a path.
+        If the references or the electrode are of another kind, such as a path.
     """
     if isinstance(references, str | PathLike):
         raise AssbTypeError(f"references is a path: hyperspy_assb.load({str(references)!r}) makes a calibration of it.")
+    if not isinstance(references, Mapping | Delithiation | None):
+        raise AssbTypeError(
+            "references must be a dictionary of pure pixels or spectra by phase, as {'LiFePO4': mask, 'FePO4': mask}, "
+            f"or a Delithiation, not {type(references).__name__}."
+        )
+    if not isinstance(electrode, str | Electrode | None):
+        raise AssbTypeError(
+            f"electrode must be the name of an electrode, such as {DEFAULT_ELECTRODE!r}, or an Electrode, not "
+            f"{type(electrode).__name__}."
+        )
     if isinstance(references, Delithiation):
         couple = references.electrode
         asked = reference.electrode(electrode) if isinstance(electrode, str) else electrode
@@ -285,9 +295,15 @@ def reference_spectra(energy: NDArray[np.float64], phase: str, region: Any) -> N
     AssbValueError
         If their energy axis is not that of the signal.
     """
-    data = np.asarray(getattr(region, "data", region)) if not _is_roi(region) else np.zeros(0, dtype=bool)
-    if data.dtype == bool or data.dtype == object or data.ndim == 0:
+    if is_roi(region):
         return None
+    data = region_array(region)
+    if data.dtype == bool or data.dtype.kind not in "iufc" or data.ndim == 0:
+        return None
+    if np.ma.is_masked(region) or np.ma.is_masked(getattr(region, "data", None)):
+        raise AssbValueError(f"references[{phase!r}] holds masked values: leave those spectra out.")
+    if np.iscomplexobj(data):
+        raise AssbTypeError(f"references[{phase!r}] holds complex numbers, but spectra are counts: take real values.")
     scale = float(energy[1] - energy[0])
     manager = getattr(region, "axes_manager", None)
     if manager is not None and manager.signal_dimension == 1:
@@ -304,10 +320,6 @@ def reference_spectra(energy: NDArray[np.float64], phase: str, region: Any) -> N
             f"from {energy[0]:g} eV, or be a mask of booleans on its navigation axes."
         )
     return data.reshape(-1, energy.size)
-
-
-def _is_roi(region: Any) -> bool:
-    return type(region).__module__.startswith("hyperspy.roi")
 
 
 def _compare_microscopes(own: MicroscopeParameters, calibration: Delithiation) -> None:

@@ -14,6 +14,7 @@ from hyperspy_assb.eels.delithiation.end_members import elements_of
 from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus
 from hyperspy_assb.eels.delithiation.mixing import MixtureStatus
 from hyperspy_assb.errors import AssbFileError
+from hyperspy_assb.signals.eels.delithiation_estimate import reference_spectra
 from hyperspy_assb.signals.region_mask import region_mask
 from hyperspy_assb.simulation import EELSConditions, micro_battery, simulate_spectra
 from hyperspy_assb.simulation.battery import spectra_to_signal
@@ -433,3 +434,15 @@ def test_predictions_are_of_the_mixture_and_of_possible_doses(result):
     for power in (0.01, 1.0):
         with pytest.raises(ValueError, match=r"power must lie between 0\.05"):
             result.dose_to_find(0.05, power=power)
+
+
+def test_masked_references_keep_their_masks(battery):
+    energy = battery.eels_after.axes_manager.signal_axes[0].axis
+    assert reference_spectra(energy, "FePO4", np.ma.masked_array(np.ones((24, 24), dtype=bool), mask=True)) is None
+    spectra = np.ma.masked_array(np.ones((2, energy.size)), mask=False)
+    np.testing.assert_array_equal(reference_spectra(energy, "FePO4", spectra), np.ones((2, energy.size)))
+    spectra[0, 3] = np.ma.masked
+    with pytest.raises(ValueError, match=r"references\['FePO4'\] holds masked values"):
+        reference_spectra(energy, "FePO4", spectra)
+    with pytest.raises(TypeError, match=r"references\['FePO4'\] holds complex numbers"):
+        reference_spectra(energy, "FePO4", np.ones((2, energy.size), dtype=complex))

@@ -10,8 +10,12 @@ import pytest
 
 from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus, LithiatedFraction
 from hyperspy_assb.eels.delithiation.populations import PopulationStatus
+from hyperspy_assb.eels.delithiation.prediction import dose_to_find
 from hyperspy_assb.eels.delithiation.quantification import Quantification
+from hyperspy_assb.eels.delithiation.region_statistics import find_excess
+from hyperspy_assb.errors import AssbTypeError
 from hyperspy_assb.reference import electrode
+from hyperspy_assb.signals.eels.delithiated_pixels import DelithiatedPixels, FindStatus
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.mean_spectra import mean_spectrum
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra
@@ -51,7 +55,15 @@ def result(rng):
     lithium = dataclasses.replace(valence, significance=flat["fraction"] / flat["fraction_std"])
     nothing = np.zeros((thickness.size, 0))
     found = Quantification(
-        {"valence": valence, "lithium": lithium}, nothing, nothing, thickness, thickness, thickness, nothing
+        contents={"valence": valence, "lithium": lithium},
+        amounts=nothing,
+        amounts_std=nothing,
+        t_over_lambda=thickness,
+        reduced_deviance=thickness,
+        agreement=thickness,
+        residual=nothing,
+        struck=np.zeros(thickness.shape, dtype=bool),
+        explained=thickness,
     )
     axes = as_map(x).axes_manager._get_navigation_axes_dicts()
     standard = object()  # there is one, and nothing here looks into it
@@ -184,3 +196,23 @@ def test_a_lazy_signal_and_a_single_spectrum(spectra):
 def test_wrong_regions_of_spectra(spectra):
     with pytest.raises(ValueError, match=r"region has the shape \(2, 2\)"):
         mean_spectrum(spectra, np.ones((2, 2), dtype=bool))
+
+
+def test_pixels_say_what_is_known_of_them():
+    found = DelithiatedPixels(find_excess([6.0, 0.3, np.nan]), 0.05, "FePO4", axes=({"name": "x", "size": 3},))
+    assert found.status.data.tolist() == [FindStatus.DELITHIATED, FindStatus.NOT_FOUND, FindStatus.NO_ANSWER]
+    assert found.to_dataframe()["status"].tolist() == ["delithiated", "not_found", "no_answer"]
+    row = found.to_dataframe(np.array([True, True, False])).loc["region"]
+    assert row[["found", "n_pixels", "delithiated", "not_found", "no_answer"]].tolist() == [0.5, 2, 1, 1, 0]
+
+
+@pytest.mark.parametrize("fdr", ["x", None, [0.05]])
+def test_a_rate_that_is_no_number_is_named(fdr):
+    with pytest.raises(AssbTypeError, match="fdr must be a number between 0 and 1"):
+        find_excess([6.0], fdr=fdr)
+
+
+@pytest.mark.parametrize("name", ["share", "power", "alpha"])
+def test_shares_and_probabilities_are_numbers(name):
+    with pytest.raises(AssbTypeError, match=f"{name} must be a number between 0 and 1, not 'x'"):
+        dose_to_find(object(), **{"share": 0.5, name: "x"})

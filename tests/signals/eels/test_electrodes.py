@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import hyperspy_assb
+from hyperspy_assb.eels.delithiation.end_members import canonical_names
 from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus
 from hyperspy_assb.eels.delithiation.prediction import predict_estimate
 from hyperspy_assb.reference import MissingFactError, UnknownReferenceError, electrode
 from hyperspy_assb.reference import materials as materials_module
 from hyperspy_assb.report.delithiation import delithiation_maps, describe_delithiation
+from hyperspy_assb.signals.eels.delithiation_estimate import choose_electrode
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra
 from hyperspy_assb.simulation.battery import spectra_to_signal
 from hyperspy_assb.simulation.eels.dielectric import phase
@@ -314,3 +318,30 @@ def test_an_older_file_is_named_as_such(tmp_path):
 def test_every_status_has_a_sentence():
     assert all(status.sentence for status in DelithiationStatus)
     assert DelithiationStatus(3) is DelithiationStatus.NO_ELECTRODE
+
+
+@pytest.mark.parametrize(
+    ("references", "electrode", "kind", "message"),
+    [
+        ([1, 2], None, TypeError, "references must be a dictionary .* not list"),
+        ((), None, TypeError, "references must be a dictionary .* not tuple"),
+        (True, None, TypeError, "references must be a dictionary .* not bool"),
+        ({1: True}, None, TypeError, "references must have names of materials as keys, .* not 1"),
+        ({None: True}, None, TypeError, "references must have names of materials as keys, .* not None"),
+        (None, 5, TypeError, "electrode must be the name of an electrode, .* not int"),
+        ({"vacuum": 1, "Vacuum ": 1, "LFP": 1}, None, ValueError, "references name vacuum twice"),
+    ],
+)
+def test_arguments_of_another_kind_are_named(references, electrode, kind, message):
+    with pytest.raises(kind, match=message):
+        choose_electrode(references, "combined", electrode)
+
+
+def test_vacuum_may_be_written_with_a_capital():
+    assert canonical_names(["Vacuum", "LFP"]) == {"Vacuum": "vacuum", "LFP": "LiFePO4"}
+
+
+def test_lithium_is_no_signature_of_sodium():
+    wrong = dataclasses.replace(electrode("NaxV2(PO4)3"), signatures=("Li K",))
+    with pytest.raises(ValueError, match="has the signature 'Li K', but its ion is Na"):
+        choose_electrode({"Na3V2(PO4)3": True, "NaV2(PO4)3": True}, "references", wrong)
