@@ -23,6 +23,8 @@ _SAMPLE = 300
 _FOOT, _MOST_DARK = -2.0, 0.15
 """Full widths before the zero loss from which on its flank has gone, and the share of all counts that a dark level of
 as many counts as there may have."""
+_FOOT_PARTS = 12
+"""Stretches of the foot, of which the lowest counts."""
 _AVERAGED, _CLEARLY = 20, 6.0
 """Channels that are averaged to see whether counts are negative, and standard errors by which they must be."""
 _DARK_PARTS = 12
@@ -66,8 +68,8 @@ def checked_dark_level(counts: ArrayLike, energy: FloatArray, centre: ArrayLike,
     Raises
     ------
     AssbValueError
-        If no channel shows the dark level, and the spectra are negative on the average of many channels, or their
-        counts just before the zero loss, if all channels had as many, would be a seventh of all counts or more.
+        If no channel shows the dark level, and the spectra are negative on the average of many channels, or the lowest
+        counts before the zero loss, if all channels had as many, would be a seventh of all counts or more.
     """
     counts, offset = np.asarray(counts, dtype=float), _offset(energy, centre)
     if (offset < -FAR * fwhm).sum() >= FEWEST_DARK * len(counts):
@@ -83,10 +85,14 @@ def checked_dark_level(counts: ArrayLike, energy: FloatArray, centre: ArrayLike,
     foot = offset < _FOOT * fwhm
     if foot.sum() < 3 * len(counts):
         return 0.0
-    share = float(counts[foot].mean()) * energy.size / max(float(mean.sum()), 1e-300)
+    # A tail of the zero loss falls towards the first channels, a dark level does not.
+    parts = min(_FOOT_PARTS, int(foot.sum()) // len(counts))
+    outwards = np.array_split(counts[foot][np.argsort(offset[foot], kind="stable")], parts)
+    lowest = min(float(part.mean()) for part in outwards)
+    share = lowest * energy.size / max(float(mean.sum()), 1e-300)
     if share > _MOST_DARK:
         raise AssbValueError(
-            f"No channel shows the dark level, and the {counts[foot].mean():.3g} counts per channel just before the "
+            f"No channel shows the dark level, and the {lowest:.3g} counts per channel just before the "
             f"zero loss would be {share:.0%} of all counts, if all channels had as many: t/λ cannot be told. {advice}"
         )
     return 0.0
