@@ -43,6 +43,8 @@ _ROUNDS = 20
 """Times that the weights are taken from the variance that was found last."""
 _SPIKE = 25.0
 """Squared residual over its variance above which it is a spike and not noise."""
+_FAR_AWAY = 10.0
+"""Usual deviations of a channel from its median over the spectra, above which it is a spike."""
 _EXACT = 1e-10
 """Scatter, as a share of the highest counts, that is rounding."""
 
@@ -126,6 +128,8 @@ def estimate_noise(
     counts = np.asarray(counts[good], dtype=float)
     known = None if expectation is None else np.asarray(expectation[good], dtype=float)
     many = len(counts) >= FEWEST_SPECTRA
+    if many:
+        counts = _without_spikes(counts, known)
     high_pass = _filter(max(sizes), many)
     rounding = _EXACT * float(np.abs(counts).max())
     long = [segment for segment, size in zip(segments, sizes, strict=True) if size >= high_pass.window]
@@ -192,6 +196,14 @@ def numerical_rank(counts: FloatArray) -> int:
     values = np.linalg.svd(white, compute_uv=False)
     rank = int((values > _RANK_LIMIT * values[0]).sum())
     return rank if rank < 0.8 * min(white.shape) else 0
+
+
+def _without_spikes(counts: FloatArray, expectation: FloatArray | None) -> FloatArray:
+    """Counts whose spikes are what other spectra have there: a filter would spread them over its window."""
+    rest = counts if expectation is None else counts - expectation
+    away = rest - np.median(rest, axis=0)
+    usual = np.sqrt(np.median(away**2, axis=0) / MEDIAN_OF_SQUARE)
+    return np.where((np.abs(away) > _FAR_AWAY * usual) & (usual > 0.0), counts - away, counts)
 
 
 def _filter(size: int, many: bool) -> HighPass:

@@ -769,6 +769,7 @@ class TestVendors:
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 class TestOptionsMatter:
     """Every option of every method changes what comes out, or says why not."""
 
