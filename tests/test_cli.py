@@ -329,7 +329,7 @@ class TestMaterials:
         mine.write_text(MINE.replace("TiO2", "TiOx2"))
         fails(run(*arguments, mine), 1, "mine.toml", "material 'titania'", "TiOx2")
         fails(run(*arguments, tmp_path / "none.toml"), 1, "no table of materials", "none.toml")
-        fails(run(*arguments, tmp_path), 1, "cannot be read")
+        fails(run(*arguments, tmp_path), 1, "is not a file")
         assert not (tmp_path / "result").exists()
 
     def test_phases_are_refused_where_they_mean_nothing(self, spectra, edx, mine, tmp_path):

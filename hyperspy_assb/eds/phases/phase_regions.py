@@ -143,7 +143,8 @@ def share_interval(value: float, std: float) -> tuple[float, float]:
 
     Examples
     --------
-    >>> share_interval(0.5, 0.1)
+    >>> low, high = share_interval(0.5, 0.1)
+    >>> round(low, 3), round(high, 3)
     (0.4, 0.6)
     >>> low, high = share_interval(1.02, 0.02)
     >>> round(low, 3), high

@@ -35,6 +35,8 @@ _MOST_GROUPS, _CHANNELS_OF_GROUP = 60, 60
 """Groups of channels of like counts whose scatter is taken together, at most, and the channels of each, at least."""
 _MANY_ELECTRONS = 30.0
 """Electrons, or what read noise is worth, from which the median of squares tells their mean."""
+_CORRELATED_ELECTRONS = 3.0
+"""Electrons in a channel from which what spectra share, and the correlation of neighbours, are told."""
 _HIDDEN = 0.05
 """Share of the scatter that may be counting noise where it does not grow with the counts."""
 _ROUNDED_LEVEL = 1e-6
@@ -127,7 +129,8 @@ def estimate_noise(
         raise AssbValueError("The gain cannot be estimated: it takes fitted spectra of at least ten channels.")
     counts = np.asarray(counts[good], dtype=float)
     known = None if expectation is None else np.asarray(expectation[good], dtype=float)
-    many = len(counts) >= FEWEST_SPECTRA
+    # Squares of a few electrons have tails that pass for what spectra share, and for a correlation.
+    many = len(counts) >= FEWEST_SPECTRA and _electrons(counts) > _CORRELATED_ELECTRONS
     if many:
         counts = _without_spikes(counts, known)
     high_pass = _filter(max(sizes), many)
@@ -185,6 +188,8 @@ def numerical_rank(counts: FloatArray) -> int:
     """
     counts = np.asarray(counts, dtype=float)
     counts = counts[np.isfinite(counts).all(axis=1) & np.any(counts, axis=1)]
+    if np.array_equal(counts, np.rint(counts)):
+        return 0  # whole counts, which may have less noise than the limit below; nothing put together is whole
     most = min(counts.shape)
     if len(counts) < FEWEST_SPECTRA or most < 2 * _FEWEST_CHANNELS:
         return 0
@@ -196,6 +201,15 @@ def numerical_rank(counts: FloatArray) -> int:
     values = np.linalg.svd(white, compute_uv=False)
     rank = int((values > _RANK_LIMIT * values[0]).sum())
     return rank if rank < 0.8 * min(white.shape) else 0
+
+
+def _electrons(counts: FloatArray) -> float:
+    """Electrons in a usual channel, by mean and scatter of neighbours, whatever the gain."""
+    scatter = np.mean(np.diff(counts, axis=1) ** 2, axis=0) / 2.0
+    mean = counts.mean(axis=0)
+    level = 0.5 * (mean[1:] + mean[:-1])
+    told = scatter > 0.0
+    return float(np.median(level[told] ** 2 / scatter[told])) if told.any() else np.inf
 
 
 def _without_spikes(counts: FloatArray, expectation: FloatArray | None) -> FloatArray:

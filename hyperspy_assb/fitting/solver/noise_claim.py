@@ -69,8 +69,8 @@ class Noise:
     >>> rng = np.random.default_rng(0)
     >>> counts = 4.0 * rng.poisson(50.0, (100, 60))
     >>> noise = judge_noise(counts, Detector(0.25))
-    >>> noise.source, round(noise.detector.gain, 1)
-    (<NoiseSource.INVERSE: 'inverse'>, 4.0)
+    >>> noise.source, round(noise.detector.gain)
+    (<NoiseSource.INVERSE: 'inverse'>, 4)
     """
 
     detector: Detector

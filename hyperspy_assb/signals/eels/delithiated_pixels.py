@@ -75,7 +75,15 @@ class DelithiatedPixels(Result):
 
     @cached_property
     def status(self) -> BaseSignal:
-        """:class:`FindStatus` as integers: found, not found, or without an x to tell it by."""
+        """:class:`FindStatus` as integers: found, not found, or without an x to tell it by.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.eels.delithiation.region_statistics import find_excess
+        >>> found = DelithiatedPixels(find_excess([6.0, np.nan]), 0.05, "FePO4", axes=({"name": "x", "size": 2},))
+        >>> [FindStatus(value).name for value in found.status.data]
+        ['DELITHIATED', 'NO_ANSWER']
+        """
         status = np.where(self.finds.found, FindStatus.DELITHIATED, FindStatus.NOT_FOUND)
         status = np.where(np.isfinite(self.finds.p_value), status, FindStatus.NO_ANSWER)
         return self._map(status.astype(np.int8), "Status")

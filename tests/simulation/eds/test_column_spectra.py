@@ -18,6 +18,7 @@ from hyperspy_assb.simulation import (
     simulate_edx,
     true_k_factors,
 )
+from hyperspy_assb.simulation.eds import column_spectra
 from hyperspy_assb.simulation.eds.column_spectra import expected_spectra
 from hyperspy_assb.simulation.eds.detector import (
     FWHM,
@@ -36,6 +37,16 @@ from hyperspy_assb.simulation.eds.physics import (
     photon_yield,
     x_ray_elements,
 )
+
+
+@pytest.fixture
+def single_lines(monkeypatch):
+    """Lines without splitting and natural width, as exspy's database has them."""
+    monkeypatch.setattr(column_spectra, "line_components", lambda element, line: ())
+    column_spectra._table.cache_clear()
+    yield
+    column_spectra._table.cache_clear()
+
 
 # Every photon counted, lines of 30 eV width, no continuum and nothing foreign: what is made is what is seen.
 SHARP = XRayDetector(**{**XRayDetector.ideal().__dict__, "energy_resolution": 30.0, "width_slope": 0.0})
@@ -76,6 +87,7 @@ def test_vacancies_move_on_within_a_shell():
     assert photon_yield("Fe", "L", 200.0) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.usefixtures("single_lines")
 @pytest.mark.parametrize("element", x_ray_elements())
 def test_lines_lie_and_weigh_as_in_the_database_of_exspy(element):
     expected = expected_spectra({element: 1e-3}, CLEAN, electrons=1e15)
@@ -125,6 +137,7 @@ def test_absorption_factor_of_thin_films_is_smooth():
     np.testing.assert_allclose(absorption_factor(depth), 1 - depth / 2 + depth**2 / 6, rtol=1e-9)
 
 
+@pytest.mark.usefixtures("single_lines")
 def test_continuum_is_that_of_kramers():
     conditions = replace(CLEAN, bremsstrahlung=1.0)
     carbon = expected_spectra({"C": 1.0}, conditions, electrons=1e10)
@@ -170,6 +183,7 @@ def test_escape_peak_lies_below_its_line_by_that_of_silicon():
     assert escape_share(1.7, conditions.detector)[0] == 0
 
 
+@pytest.mark.usefixtures("single_lines")
 def test_two_photons_at_once_count_as_one():
     piled = replace(CLEAN, detector=replace(SHARP, resolving_time=1e-6), live_time=1.0)
     atoms = {"P": 5.0}
@@ -181,6 +195,7 @@ def test_two_photons_at_once_count_as_one():
     assert both.sum() == pytest.approx(n - n**2 * 1e-6 / live_time, rel=1e-5)
 
 
+@pytest.mark.usefixtures("single_lines")
 @pytest.mark.parametrize(("gain", "offset"), [(0.0, 0.02), (0.01, 0.0), (-0.002, -0.015)])
 def test_miscalibration_moves_lines(gain, offset):
     wrong = replace(CLEAN, gain_error=gain, offset_error=offset)
@@ -331,6 +346,7 @@ def test_every_line_belongs_to_a_family_whose_shares_add_up():
             assert sum(line.share for line in lines(element) if line.family == family) == pytest.approx(1)
 
 
+@pytest.mark.usefixtures("single_lines")
 def test_platinum_lines_weigh_as_in_a_real_spectrum():
     """Particles of FePt on a Super-X detector (exspy's example): the only check that no table of ours has a part in."""
     real = exspy.data.EDS_TEM_FePt_nanoparticles()
@@ -350,3 +366,15 @@ def test_platinum_lines_weigh_as_in_a_real_spectrum():
     ratios = [area(s, 1.85, 2.35) / area(s, 9.25, 9.65) for s in (real.data.astype(float), simulated)]
     # Yields of M shells are known to some 20 %; particles absorb a few per cent of the M lines.
     assert ratios[1] == pytest.approx(ratios[0], rel=0.25)
+
+
+def test_lines_are_split_and_wide_by_nature():
+    """Kα of Ge: two lines 32 eV apart, the weaker with half of the photons of the other."""
+    conditions = replace(CLEAN, dispersion=0.003)
+    expected = expected_spectra({"Ge": 1e-3}, conditions, electrons=1e15)
+    energy = conditions.dispersion * np.arange(expected.size)
+    upper, lower = (expected[np.argmin(np.abs(energy - e))] for e in (9.886, 9.855))
+    assert 0.4 < lower / upper < 0.75
+    near = (energy > 9.6) & (energy < 10.1)
+    single = 9.8861 - float(np.average(energy[near], weights=expected[near]))
+    assert 0.006 < single < 0.018  # the centre of gravity lies a third of the splitting below Kα1
