@@ -341,6 +341,8 @@ SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
 }
 POSITIVE, FINITE = st.floats(1e-6, 1e6), st.floats(-1e6, 1e6)
 CHECKED: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+    # One reading holds the other, which holds none.
+    "CompositionChange": {"other": st.none()},
     "Diffraction": {
         "beam_energy": st.floats(1.0, 9999.0),
         "precession_angle": st.floats(0.0, 9.9),

@@ -148,7 +148,7 @@ def share_interval(value: float, std: float) -> tuple[float, float]:
     (0.4, 0.6)
     >>> low, high = share_interval(1.02, 0.02)
     >>> round(low, 3), high
-    (0.988, 1.0)
+    (0.987, 1.0)
     """
     if not std > 0.0 or not np.isfinite(value):
         return (float(np.clip(value, 0.0, 1.0)),) * 2

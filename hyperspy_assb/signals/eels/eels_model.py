@@ -465,7 +465,7 @@ class ASSBEELSModel(EELSModel):
         fitted = np.flatnonzero(self._fitted() & np.isfinite(joint.values).all(axis=1))
         if self.fit_quality is None or not fitted.size:
             raise AssbRuntimeError("Fit the model first: m.multifit().")
-        return edge_separability(replace(joint, values=joint.values[fitted]), detector_of_model(self))
+        return edge_separability(replace(joint, values=joint.values[fitted]), self.detector or detector_of_model(self))
 
     def _fitted(self) -> NDArray[np.bool_]:
         """Where there are fitted values, on flattened navigation axes."""

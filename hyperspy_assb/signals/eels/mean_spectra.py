@@ -44,7 +44,7 @@ def mean_spectrum(signal: Any, region: Any = None, *, t_over_lambda: Any = None)
     >>> electrode = battery.truth.after.olivine > 0.3
     >>> found = mean_spectrum(battery.eels_after, electrode)
     >>> found.n_pixels, round(float(found.energy[found.density.argmax()]))
-    (23, 0)
+    (32, 0)
     """
     shape = signal.axes_manager._navigation_shape_in_array or (1,)
     mask = np.ones(shape, dtype=bool) if region is None else region_mask(signal, region)
