@@ -390,7 +390,7 @@ def anything(hint: Any) -> st.SearchStrategy[Any]:
         hints = typing.get_type_hints(hint)
         checked = CHECKED.get(hint.__name__, {})
         own = [f.name for f in dataclasses.fields(hint) if f.init]
-        return st.builds(hint, **{name: checked.get(name, anything(hints[name])) for name in own})
+        return st.builds(hint, **{name: checked[name] if name in checked else anything(hints[name]) for name in own})
     if issubclass(hint, Enum):
         return st.sampled_from(hint)
     return SIMPLE[hint]
