@@ -141,7 +141,7 @@ def low_loss_noise(
         for stretch, size in ((slice(first, end), end - first), (slice(rolled, last), last - rolled))
         if size >= _FEWEST_SMOOTH
     )
-    return judge_noise(aligned, claim, segments=segments)
+    return judge_noise(aligned, claim, segments=segments, counter=False)
 
 
 def noise_of(spectra: LowLossMap, fwhm: float) -> Noise:

@@ -7,7 +7,7 @@ correlated. Spectra that were put together from a few, by PCA or NMF, have lost 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -102,6 +102,7 @@ def judge_noise(
     *,
     segments: tuple[slice, ...] = (slice(None),),
     directions: FloatArray | None = None,
+    counter: bool = True,
 ) -> Noise:
     """Compare what was recorded of the noise with the scatter of the data.
 
@@ -113,6 +114,9 @@ def judge_noise(
         Gain and read noise as they were recorded; None where nobody did.
     expectation, segments, directions
         As for :func:`.detector.estimate_noise`.
+    counter
+        Whether a perfect counter is assumed where nothing was recorded and many spectra scatter so; if not, what they
+        tell is used, whatever the gain.
 
     Returns
     -------
@@ -135,15 +139,17 @@ def judge_noise(
         return Noise(used, NoiseSource.TRUSTED, f"{_gain(used)} is taken on trust: the counts tell nothing of it.")
     if len(counts) < FEWEST_SPECTRA:
         return _judge_few(found, claim, len(counts))
-    return _judge_many(found, claim)
+    return _judge_many(found, claim, counter)
 
 
-def _judge_many(found: NoiseEstimate, claim: Detector | None) -> Noise:
+def _judge_many(found: NoiseEstimate, claim: Detector | None, counter: bool) -> Noise:
+    if claim is None and not counter:
+        found = _without_read_noise(found)
     correlated = bool(found.correlation.size)
     broad = found.detector.gain * found.inflation
     told = _gain(found.detector) + _correlated(found)
     agrees = _agrees(found, claim or Detector())
-    if not correlated and agrees:
+    if not correlated and agrees and (counter or claim is not None):
         if claim is None:
             said = "No gain was recorded; the counts scatter as those of a perfect counter do."
             return Noise(Detector(), NoiseSource.COUNTER, said)
@@ -164,6 +170,12 @@ def _judge_many(found: NoiseEstimate, claim: Detector | None) -> Noise:
         return noise(NoiseSource.INVERSE, said, contradicted=True)
     said = f"{_gain(claim)} was recorded, but the counts scatter by {told}. The scatter is used."
     return noise(NoiseSource.ESTIMATED, said, contradicted=True)
+
+
+def _without_read_noise(found: NoiseEstimate) -> NoiseEstimate:
+    """The same by a gain alone, where the scatter at every height of the counts is that of one."""
+    alone = Detector(found.level_ratio(Detector()))
+    return replace(found, detector=alone) if _agrees(found, alone) else found
 
 
 def _judge_few(found: NoiseEstimate, claim: Detector | None, count: int) -> Noise:
