@@ -43,13 +43,15 @@ class DelithiatedPixels(Result):
     Examples
     --------
     >>> from hyperspy_assb.eels.delithiation.region_statistics import find_excess
-    >>> from hyperspy_assb.signals.eels.delithiated_pixels import DelithiatedPixels
+    >>> from hyperspy_assb.signals.eels.delithiated_pixels import DelithiatedPixels, FindStatus
     >>> found = DelithiatedPixels(find_excess([6.0, 0.3]), 0.05, "FePO4", axes=({"name": "x", "size": 2},))
     >>> print(found.summary())
     FePO4 is found in 1 of 2 pixels with an x; 5 % of these finds, 0, may be false.
 
     >>> found.found.data, bool(found.p_value.data[0] < found.q_value.data[1])
     (array([ True, False]), True)
+    >>> [FindStatus(value).name for value in found.status.data]
+    ['DELITHIATED', 'NOT_FOUND']
     >>> axes = found.plot()
     """
 
@@ -75,15 +77,7 @@ class DelithiatedPixels(Result):
 
     @cached_property
     def status(self) -> BaseSignal:
-        """:class:`FindStatus` as integers: found, not found, or without an x to tell it by.
-
-        Examples
-        --------
-        >>> from hyperspy_assb.eels.delithiation.region_statistics import find_excess
-        >>> found = DelithiatedPixels(find_excess([6.0, np.nan]), 0.05, "FePO4", axes=({"name": "x", "size": 2},))
-        >>> [FindStatus(value).name for value in found.status.data]
-        ['DELITHIATED', 'NO_ANSWER']
-        """
+        """:class:`FindStatus` as integers: found, not found, or without an x to tell it by."""
         status = np.where(self.finds.found, FindStatus.DELITHIATED, FindStatus.NOT_FOUND)
         status = np.where(np.isfinite(self.finds.p_value), status, FindStatus.NO_ANSWER)
         return self._map(status.astype(np.int8), "Status")
