@@ -40,8 +40,9 @@ class _OneLineErrors(typer.core.TyperGroup):
             return super().main(*args, standalone_mode=False, **extra)
         try:
             code = super().main(*args, standalone_mode=False, **extra)
+        # typer brings its own copy of click, or the installed one: their usage errors have only this in common, and
+        # every other error goes on as it came.
         except Exception as error:
-            # typer brings its own copy of click, or the installed one: their usage errors have only this in common.
             if not hasattr(error, "format_message"):
                 raise
             message = error.format_message().strip() or "a command is missing"
@@ -558,6 +559,7 @@ def _one_line_failure() -> Iterator[None]:
     """Turn what is wrong with the input into one red line and the exit code 1."""
     try:
         yield
+    # The kinds that input can cause: what is none of these is a fault of the program, and keeps its traceback.
     except (ValueError, LookupError, OutputError, OSError, NotImplementedError, MemoryError) as error:
         _complain(str(error) or type(error).__name__)
         raise typer.Exit(1) from None

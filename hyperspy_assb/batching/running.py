@@ -101,6 +101,7 @@ def run_step(
                 # Last: where it stands, the result is whole.
                 write_key(folder, step, content)
             return ended(StepStatus.WRITTEN, findings=told.findings, warnings=told.warnings)
+        # Whatever goes wrong with one input must not keep the others from being worked on; the log has it whole.
         except Exception as error:
             _logger.exception("%s: failed", step.name)
             return ended(StepStatus.FAILED, _in_words(error, step.folder), log=log.getvalue())

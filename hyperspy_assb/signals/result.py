@@ -208,8 +208,9 @@ class Result(ABC):
         ----------
         region
             None: one row a pixel, with indices and position (units in the name of the column), every quantity, and
-            the status in words. Otherwise one row a region: a boolean array or signal on the navigation axes (True:
-            taken), a HyperSpy ROI, an image of labels (0: none), or a dictionary of these by name.
+            the status in words; of a result without pixels, one row for each of its finds. Otherwise one row a
+            region: a boolean array or signal on the navigation axes (True: taken), a HyperSpy ROI, an image of labels
+            (0: none), or a dictionary of these by name.
         names
             Names of the labels 1, 2, ..., of a region of labels, or by label.
 
@@ -242,11 +243,7 @@ class Result(ABC):
         if region is None:
             if names is not None:
                 raise AssbValueError("names= are of the labels of an image of integers: give that as region=.")
-            columns = {name: np.ravel(values) for name, values in self._pixel_columns().items()}
-            table = pd.DataFrame(self._position_columns() | columns)
-            if self.statuses is not None:
-                table["status"] = self._in_words(self._status())
-            return table
+            return self._table()
         if type(self)._region_row is Result._region_row:
             raise AssbValueError(f"{self._named} has no pixels that region= could name.")
         rows = {}
@@ -329,6 +326,14 @@ class Result(ABC):
     def _named(self) -> str:
         name = type(self).__name__
         return f"{'An' if name[0] in 'AEIO' else 'A'} {name}"
+
+    def _table(self) -> pd.DataFrame:
+        """The table of everything: of pixels, unless a class without any has rows of its own."""
+        columns = {name: np.ravel(values) for name, values in self._pixel_columns().items()}
+        table = pd.DataFrame(self._position_columns() | columns)
+        if self.statuses is not None:
+            table["status"] = self._in_words(self._status())
+        return table
 
     def _pixel_columns(self) -> Mapping[str, Any]:
         """Quantities of every pixel for the table, without position and status."""

@@ -15,7 +15,6 @@ from hyperspy_assb.echem.beam_change import BeamChange
 from hyperspy_assb.echem.current_log import FloatArray
 from hyperspy_assb.echem.peaks import Peak, SweepSearch
 from hyperspy_assb.echem.resistance import Line
-from hyperspy_assb.signals.region_mask import Names
 from hyperspy_assb.signals.result import Result
 
 if TYPE_CHECKING:
@@ -40,26 +39,7 @@ class OfVoltammogram(Result):
     potential: FloatArray = field(repr=False)
     current: FloatArray = field(repr=False)
 
-    def to_dataframe(self, region: Any = None, *, names: Names = None) -> pd.DataFrame:
-        """What was found, one row for each.
-
-        Parameters
-        ----------
-        region, names
-            None: a voltammogram has no pixels.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Units stand in the names of the columns.
-
-        Raises
-        ------
-        AssbValueError
-            If a region is named.
-        """
-        if region is not None:
-            return super().to_dataframe(region, names=names)
+    def _table(self) -> pd.DataFrame:
         return pd.DataFrame(list(self._rows()))
 
     @abstractmethod

@@ -13,7 +13,6 @@ from hyperspy.signals import Signal2D
 from hyperspy_assb.series.frame_series import FloatArray
 from hyperspy_assb.series.grains.boundary_width import BoundaryWidths
 from hyperspy_assb.series.grains.grain_labels import GrainMap
-from hyperspy_assb.signals.region_mask import Names
 from hyperspy_assb.signals.result import Result
 
 if TYPE_CHECKING:
@@ -39,28 +38,6 @@ class OfSeries(Result):
     time: FloatArray = field(repr=False)
     potential: FloatArray | None = field(default=None, repr=False)
     pixel: float = float("nan")
-
-    def to_dataframe(self, region: Any = None, *, names: Names = None) -> pd.DataFrame:
-        """What was found, one row for each frame, or for each find.
-
-        Parameters
-        ----------
-        region, names
-            None: the rows are not pixels.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Units stand in the names of the columns.
-
-        Raises
-        ------
-        AssbValueError
-            If a region is named.
-        """
-        if region is not None:
-            return super().to_dataframe(region, names=names)
-        return self._table()
 
     @abstractmethod
     def _table(self) -> pd.DataFrame:
