@@ -108,9 +108,7 @@ def compare_findings(battery: Any, analyses: dict[str, Analysis], accuracy: pd.D
             "The number of recorded electrons",
             "Carbon is not",
         )
-        yield from (
-            f"{state.capitalize()} bias: {s[0].lower()}{s[1:]}" for s in analysis.findings if s.startswith(words)
-        )
+        yield from (f"{state.capitalize()} bias: {s}" for s in analysis.findings if s.startswith(words))
     yield from (str(item) for item in analyses["after"].separability if item.edge == "Li_K")
 
 
