@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hyperspy_assb.series.frame_series import FloatArray
 
@@ -27,21 +28,29 @@ class Brightness:
     ----------
     gain
         Factor of the beam, shape (T,).
-    additive, additive_std
-        What is added, as a share of the mean brightness, less its mean over all frames, shape (T,).
+    additive
+        What is added in each group of cells, as a share of the mean brightness, less its mean over all frames, shape
+        (T, R).
+    covariance
+        Of the groups: the error of the beam is common to them, shape (T, R, R).
     """
 
     gain: FloatArray
     additive: FloatArray
-    additive_std: FloatArray
+    covariance: FloatArray
+
+    @property
+    def additive_std(self) -> FloatArray:
+        """Standard errors of ``additive``."""
+        return np.sqrt(np.diagonal(self.covariance, axis1=1, axis2=2))
 
     @property
     def known(self) -> bool:
         """Whether any frame could be told."""
-        return bool(np.isfinite(self.additive).any())
+        return bool(np.isfinite(self.gain).any())
 
 
-def fit_brightness(levels: FloatArray, variance: FloatArray) -> Brightness:
+def fit_brightness(levels: FloatArray, variance: FloatArray, groups: NDArray[np.intp] | None = None) -> Brightness:
     """Tell the beam from what is added.
 
     Cells that change by themselves (particles that brighten, a crack) are weighted down (Huber).
@@ -52,42 +61,49 @@ def fit_brightness(levels: FloatArray, variance: FloatArray) -> Brightness:
         Brightness of each cell in each frame, shape (T, C); NaN where it is not seen.
     variance
         Of counting, shape (T, C).
+    groups
+        Number of the group of each cell from 0, to which something of its own is added; None: there is one, shape (C,).
     """
-    count = levels.shape[0]
-    gain, additive, std = (np.full(count, np.nan) for _ in range(3))
-    scale = np.nanmedian(levels, axis=1, keepdims=True) if levels.size else np.ones((count, 1))
+    count, cells = levels.shape
+    of = np.zeros(cells, dtype=np.intp) if groups is None else groups
+    number_of_groups = int(of.max(initial=0)) + 1
+    gain, additive = np.full(count, np.nan), np.full((count, number_of_groups), np.nan)
+    covariance = np.full((count, number_of_groups, number_of_groups), np.nan)
     seen = np.isfinite(levels) & (variance > 0.0)
+    framed = seen.any(axis=1)
+    scale = np.ones((count, 1))
+    scale[framed, 0] = [np.median(row[good]) for row, good in zip(levels[framed], seen[framed], strict=True)]
     # The mean over frames at one strength of the beam: a cell that some frames lack is not brighter for it.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where(seen, levels / scale, np.nan)
-    often = seen.sum(axis=0) >= max(2, int(0.5 * np.isfinite(scale).sum()))
-    usual = np.full(levels.shape[1], np.nan)
-    if often.any():
-        usual[often] = np.nanmean(share[:, often], axis=0)
-    for number in range(count):
+    share = np.where(seen, levels / scale, 0.0)
+    often = seen.sum(axis=0)
+    usual = np.where(often >= max(2, 0.5 * framed.sum()), share.sum(axis=0) / np.maximum(often, 1), np.nan)
+    member = (of[:, None] == np.arange(number_of_groups)).astype(float)
+    for number in np.flatnonzero(framed):
         good = seen[number] & np.isfinite(usual)
-        if good.sum() < FEWEST_CELLS:
+        if good.sum() < FEWEST_CELLS or member[good].sum(axis=0).min() < 1:
             continue
-        fitted = _robust_line(usual[good], share[number][good], np.sqrt(variance[number][good]) / scale[number, 0])
+        shape = np.column_stack([usual[good], member[good]]).T
+        fitted = _robust_fit(shape, share[number][good], np.sqrt(variance[number][good]) / scale[number, 0])
         if fitted is None:
             continue
-        slope, level, error = fitted
+        solution, of_solution = fitted
+        slope, middle = float(solution[0]), float(usual[good].mean())
         gain[number] = slope * scale[number, 0]
-        middle = float(usual[good].mean())
-        additive[number], std[number] = level / slope / middle, error / slope / middle
-    known = np.isfinite(additive)
+        additive[number] = solution[1:] / slope / middle
+        gradient = np.column_stack([-solution[1:] / slope, np.eye(number_of_groups)]) / slope / middle
+        covariance[number] = gradient @ of_solution @ gradient.T
+    known = np.isfinite(gain)
     if known.any():
-        additive -= additive[known].mean()
-    return Brightness(gain, additive, std)
+        additive -= additive[known].mean(axis=0)
+    return Brightness(gain, additive, covariance)
 
 
-def _robust_line(x: FloatArray, y: FloatArray, sigma: FloatArray) -> tuple[float, float, float] | None:
-    """Slope, intercept and the standard error of intercept over slope; None if x is all one."""
+def _robust_fit(shape: FloatArray, y: FloatArray, sigma: FloatArray) -> tuple[FloatArray, FloatArray] | None:
+    """Coefficients of shapes and their covariance; None if the shapes are not different."""
     weight = 1.0 / np.square(sigma)
-    shape = np.stack([x, np.ones(x.size)])
-    solution = np.array([1.0, 0.0])
+    solution = np.zeros(len(shape))
     spread = 1.0
-    robust = np.ones(x.size)
+    robust = np.ones(y.size)
     for _ in range(_ITERATIONS):
         normal = (shape * (weight * robust)) @ shape.T
         size = np.sqrt(np.diag(normal))
@@ -97,18 +113,15 @@ def _robust_line(x: FloatArray, y: FloatArray, sigma: FloatArray) -> tuple[float
         left = np.abs(y - new @ shape) / sigma
         spread = max(1.0, 1.4826 * float(np.median(left)))
         robust = np.minimum(1.0, _HUBER * spread / np.maximum(left, 1e-12))
-        done = bool(np.abs(new - solution).max() < 1e-7)
+        moved = float(np.abs(new - solution).max())
         solution = new
-        if done:
+        if moved < 1e-7:
             break
-    slope, level = solution.tolist()
-    if not slope > 0.0:
+    if not solution[0] > 0.0:
         return None
+    # Huber's estimate: scatter of the scores over the square of how fast they change with the solution.
     left = (y - solution @ shape) / sigma
-    # Sandwich of Huber's estimate: scores, and how fast they change with the solution.
-    within = np.abs(left) < _HUBER * spread
     score = np.clip(left, -_HUBER * spread, _HUBER * spread)
-    scale = max(1.0, float(np.square(score).sum()) / max(x.size - 2, 1)) / max(float(within.mean()), 0.1) ** 2
-    covariance = np.linalg.inv((shape * weight) @ shape.T) * scale
-    gradient = np.array([-level / slope**2, 1.0 / slope])
-    return slope, level, float(np.sqrt(gradient @ covariance @ gradient)) * slope
+    within = float((np.abs(left) < _HUBER * spread).mean())
+    factor = max(1.0, float(np.square(score).sum()) / max(y.size - len(shape), 1) / max(within, 0.1) ** 2)
+    return solution, np.linalg.inv((shape * weight) @ shape.T) * factor

@@ -69,3 +69,26 @@ def trend_of(x: FloatArray, values: FloatArray, covariance: FloatArray) -> Trend
     rest = values - mean - change * (x - x.mean()) / max(float(np.ptp(x)), 1e-30)
     scatter = float(np.square(rest).sum()) / freedom * float(np.square(weights).sum()) if freedom > 0 else 0.0
     return Trend(change, float(np.sqrt(max(counting, scatter))), mean)
+
+
+def compare_rates(
+    here: tuple[float, float], there: tuple[float, float], doses: tuple[float, float]
+) -> tuple[float, float, float, float, float, float, float]:
+    """Changes with their errors per dose, in two series: both rates, their difference, each with error, and p."""
+    (a, a_std), (b, b_std) = (
+        (value / dose, std / dose) for (value, std), dose in zip((here, there), doses, strict=True)
+    )
+    std = float(np.hypot(a_std, b_std))
+    p = float(2.0 * stats.norm.sf(abs(a - b) / std)) if std > 0.0 else float("nan")
+    return a, a_std, b, b_std, a - b, std, p
+
+
+def compare_counts(
+    counts: tuple[int, int], doses: tuple[float, float]
+) -> tuple[float, float, float, float, float, float, float]:
+    """The same of what happens a number of times: p of the share of the first, exact."""
+    (a, b), (first, second) = counts, doses
+    total = a + b
+    p = float(stats.binomtest(a, total, first / (first + second)).pvalue) if total else 1.0
+    stds = float(np.sqrt(max(a, 1)) / first), float(np.sqrt(max(b, 1)) / second)
+    return a / first, stds[0], b / second, stds[1], a / first - b / second, float(np.hypot(*stds)), p

@@ -101,12 +101,12 @@ def fit_boundaries(series: FrameSeries, drift: Drift, grains: GrainMap) -> Bound
     distance = sums.distance[good]
     m = expected[:, good]
     ratio, error = counts[:, good] / m, np.sqrt(np.maximum(variance[:, good], 1e-12)) / m
-    added = np.nan_to_num(brightness.additive[placed])
+    added = np.nan_to_num(brightness.additive[placed, 0])
     solved = _solve(distance, ratio, error, 1.0 / np.maximum(1.0 + added, 0.1))
     table = _share_table(grains)
     area, per_width = _at(table, solved.width), _slope(table, solved.width)
     # Where boundaries are made less deep, the width that takes as much away is larger by the same share.
-    of_added = solved.width * np.nan_to_num(brightness.additive_std[placed])
+    of_added = solved.width * np.nan_to_num(brightness.additive_std[placed, 0])
     covariance = (solved.covariance + np.diag(np.square(of_added))) * np.outer(per_width, per_width)
     by_grain = _fit_grains(sums, placed, good, solved, added, grains)
     total = series.count
@@ -236,7 +236,11 @@ def _step(
 
 
 def _fit_grains(
-    sums: RingSums, placed: NDArray[np.intp], good: NDArray[np.bool_], solved: _Solution, added: FloatArray,
+    sums: RingSums,
+    placed: NDArray[np.intp],
+    good: NDArray[np.bool_],
+    solved: _Solution,
+    added: FloatArray,
     grains: GrainMap,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Area of each grain in each frame, its error of counting, and its change with what is added, shape (K, G).

@@ -138,7 +138,7 @@ def track_grains(
     if frames < _FEWEST:
         raise AssbValueError(f"{frames} frames have a position: changes of grains need at least {_FEWEST}.")
     area = boundaries.grain_area
-    added = np.nan_to_num(boundaries.brightness.additive_std)[:, None]
+    added = np.nan_to_num(boundaries.brightness.additive_std)
     common = np.abs(boundaries.per_additive) * added
     change, std, scatter = _changes(time, area, boundaries.grain_area_std, common)
     with np.errstate(invalid="ignore"):

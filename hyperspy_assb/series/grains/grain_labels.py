@@ -26,6 +26,8 @@ REAL_SHARE = 0.4
 """Share of the usual depth below which a line is none."""
 SMOOTH = 2.0
 """Standard deviation in pixels over which the course of a line is smoothed."""
+_INSIDE = 6.0
+"""Pixels from a line beyond which brightness is that of the grain."""
 _FINE = 3
 """Points for each pixel along which lines are drawn."""
 
@@ -50,6 +52,10 @@ class GrainMap:
     distance: FloatArray
     level: FloatArray
     lines: FloatArray
+
+    def insides(self) -> NDArray[np.int32]:
+        """Grains without what lies near their boundaries, whatever those do; 0 elsewhere."""
+        return np.where(self.distance >= _INSIDE, self.labels, 0).astype(np.int32)
 
     def distance_at(self, shift: FloatArray) -> FloatArray:
         """Distance of each pixel where the content has moved by rows and columns, from the finer grid."""

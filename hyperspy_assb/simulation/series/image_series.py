@@ -249,9 +249,7 @@ def _pairs_in_view(tree: cKDTree, c: SeriesConditions, rng: np.random.Generator)
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def _faces(
-    tree: cKDTree, points: FloatArray, grain_of: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], FloatArray]:
+def _faces(tree: cKDTree, points: FloatArray, grain_of: NDArray[np.int64]) -> tuple[NDArray[np.int64], FloatArray]:
     """Grain of each point and its distance to the nearest face of that grain; between seeds of one grain is none."""
     near, index = tree.query(points, k=4 if np.all(grain_of == np.arange(grain_of.size)) else 7)
     seeds = tree.data[index]
