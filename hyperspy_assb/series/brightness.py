@@ -101,7 +101,7 @@ def fit_brightness(levels: FloatArray, variance: FloatArray, groups: NDArray[np.
 def _robust_fit(shape: FloatArray, y: FloatArray, sigma: FloatArray) -> tuple[FloatArray, FloatArray] | None:
     """Coefficients of shapes and their covariance; None if the shapes are not different."""
     weight = 1.0 / np.square(sigma)
-    solution = np.zeros(len(shape))
+    solution: FloatArray = np.zeros(len(shape))
     spread = 1.0
     robust = np.ones(y.size)
     for _ in range(_ITERATIONS):
@@ -124,4 +124,5 @@ def _robust_fit(shape: FloatArray, y: FloatArray, sigma: FloatArray) -> tuple[Fl
     score = np.clip(left, -_HUBER * spread, _HUBER * spread)
     within = float((np.abs(left) < _HUBER * spread).mean())
     factor = max(1.0, float(np.square(score).sum()) / max(y.size - len(shape), 1) / max(within, 0.1) ** 2)
-    return solution, np.linalg.inv((shape * weight) @ shape.T) * factor
+    covariance: FloatArray = np.linalg.inv((shape * weight) @ shape.T) * factor
+    return solution, covariance

@@ -34,6 +34,8 @@ _UNBLURRED = 1.4
 """Darkness of a boundary without blur over that which is seen through a probe and a smoothing of about a pixel each."""
 _CERTAIN = 2.0
 """Standard errors by which a crack is darker than boundaries ever were."""
+_SEEN = 4.0
+"""Standard errors by which a point becomes darker where the moment is told."""
 _NEAR = 2.5
 """Pixels from the middle of a boundary within which a crack runs along it."""
 _MIRRORS = 199
@@ -149,8 +151,10 @@ def _describe(series: FrameSeries, search: LineSearch, path: FloatArray, grains:
     steps = np.linalg.norm(np.diff(path, axis=0), axis=1)
     step = float(steps.mean())
     count = along.shape[0]
-    whole = along.mean(axis=1)
-    split, interval = _onset(whole, float(error.mean()) / np.sqrt(max(len(path) / _ALONG, 1.0)))
+    first = _dark_first(along, error)
+    split, interval = _onset(
+        along[:, first].mean(axis=1), float(error[first].mean()) / np.sqrt(max(first.sum() / _ALONG, 1.0))
+    )
     last = max(split, count - 3)
     final = along[last:].mean(axis=0) - along[:split].mean(axis=0)
     # Points that are as dark at the end as a line is; the ends of the path may reach beyond it.
@@ -228,6 +232,28 @@ def _darkness_along(search: LineSearch, path: FloatArray) -> tuple[FloatArray, F
     variance = ndimage.map_coordinates(search.variance, path.T, order=1, mode="nearest")
     # Interpolation between four pixels leaves about half of the variance of one.
     return np.array(found), np.sqrt(variance * (0.5 + 0.5 / _FLANKS.size) / _ALONG)
+
+
+def _dark_first(along: FloatArray, error: FloatArray) -> NDArray[np.bool_]:
+    """Points that a line reaches first: it grows, and the mean along all of it falls before and after it is there."""
+    count, points = along.shape
+    total, square = np.cumsum(along, axis=0), np.cumsum(np.square(along), axis=0)
+    cost = np.full((count, points), np.inf)
+    for split in range(1, count):
+        before, after = total[split - 1] / split, (total[-1] - total[split - 1]) / (count - split)
+        left = square[-1] - split * np.square(before) - (count - split) * np.square(after)
+        cost[split] = np.where(after < before, left, np.inf)
+    # Where the line has come only just, noise would tell the frame.
+    gain = square[-1] - np.square(total[-1]) / count - cost.min(axis=0)
+    onset = np.where(gain > np.square(_SEEN * error), cost.argmin(axis=0), count)
+    # Points share what was averaged along the line: as many as that are one observation.
+    onset = ndimage.median_filter(onset, _ALONG, mode="nearest")
+    for split in range(1, count):
+        labels, found = ndimage.label(onset <= split)
+        size = np.bincount(labels)[1:]
+        if found and size.max() >= _SHORTEST:
+            return np.asarray(labels == 1 + int(size.argmax()))
+    return np.ones(points, dtype=bool)
 
 
 def _onset(values: FloatArray, error: float) -> tuple[int, tuple[int, int]]:

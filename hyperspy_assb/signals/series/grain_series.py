@@ -121,8 +121,8 @@ class GrainSeries(OfSeries):
             )
         if not b.brightness.known:
             lines.append(
-                "What is added to the brightness (carbon, dark level) cannot be told: the grains are of one brightness, "
-                "or too few. If it grows, boundaries seem to become narrower."
+                "What is added to the brightness (carbon, dark level) cannot be told: the grains have one brightness, "
+                "or are too few. If it grows, boundaries seem to become narrower."
             )
         return "\n".join((*lines, *self.notes))
 
