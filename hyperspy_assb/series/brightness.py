@@ -11,13 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from hyperspy_assb.series.frame_series import FloatArray
 
 FEWEST_CELLS = 6
-_HUBER = 1.345
-"""Standard deviations from which on a cell has changed by itself, and counts less."""
-_ITERATIONS = 15
+_BIWEIGHT = 4.685
+"""Standard deviations at which a cell that has changed by itself counts nothing more."""
+_CHANGED = 1e-3
+"""Probability at which a cell differs by more than noise over all frames, and is left out of all."""
+_ITERATIONS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +56,7 @@ class Brightness:
 def fit_brightness(levels: FloatArray, variance: FloatArray, groups: NDArray[np.intp] | None = None) -> Brightness:
     """Tell the beam from what is added.
 
-    Cells that change by themselves (particles that brighten, a crack) are weighted down (Huber).
+    Cells that change by themselves (particles that brighten, a crack) are left out (Tukey).
 
     Parameters
     ----------
@@ -78,51 +81,93 @@ def fit_brightness(levels: FloatArray, variance: FloatArray, groups: NDArray[np.
     often = seen.sum(axis=0)
     usual = np.where(often >= max(2, 0.5 * framed.sum()), share.sum(axis=0) / np.maximum(often, 1), np.nan)
     member = (of[:, None] == np.arange(number_of_groups)).astype(float)
-    for number in np.flatnonzero(framed):
-        good = seen[number] & np.isfinite(usual)
-        if good.sum() < FEWEST_CELLS or member[good].sum(axis=0).min() < 1:
-            continue
-        shape = np.column_stack([usual[good], member[good]]).T
-        fitted = _robust_fit(shape, share[number][good], np.sqrt(variance[number][good]) / scale[number, 0])
-        if fitted is None:
-            continue
-        solution, of_solution = fitted
-        slope, middle = float(solution[0]), float(usual[good].mean())
-        gain[number] = slope * scale[number, 0]
-        additive[number] = solution[1:] / slope / middle
-        gradient = np.column_stack([-solution[1:] / slope, np.eye(number_of_groups)]) / slope / middle
-        covariance[number] = gradient @ of_solution @ gradient.T
+    sigma = np.sqrt(np.where(seen, variance, np.nan)) / scale
+    steady = np.isfinite(usual)
+    for last in (False, True):
+        misfit = np.full((count, cells), np.nan)
+        for number in np.flatnonzero(framed):
+            good = seen[number] & steady
+            if good.sum() < FEWEST_CELLS or member[good].sum(axis=0).min() < 1:
+                continue
+            shape = np.column_stack([usual[good], member[good]]).T
+            fitted = _robust_fit(shape, share[number][good], sigma[number][good])
+            if fitted is None:
+                continue
+            solution, of_solution = fitted
+            misfit[number, good] = np.square((share[number][good] - solution @ shape) / sigma[number][good])
+            slope, middle = float(solution[0]), float(usual[good].mean())
+            gain[number] = slope * scale[number, 0]
+            additive[number] = solution[1:] / slope / middle
+            gradient = np.column_stack([-solution[1:] / slope, np.eye(number_of_groups)]) / slope / middle
+            covariance[number] = gradient @ of_solution @ gradient.T
+        if not last:
+            steady = steady & _steady(misfit)
     known = np.isfinite(gain)
     if known.any():
         additive -= additive[known].mean(axis=0)
     return Brightness(gain, additive, covariance)
 
 
+def _steady(misfit: FloatArray) -> NDArray[np.bool_]:
+    """Cells that follow the frames as the others do; one that changed is far from them in many frames."""
+    known = np.isfinite(misfit)
+    frames = known.sum(axis=0)
+    mean = np.where(known, misfit, 0.0).sum(axis=0) / np.maximum(frames, 1)
+    told = frames > 0
+    if not told.any():
+        return np.ones(misfit.shape[1], dtype=bool)
+    usual = max(1.0, float(np.median(mean[told])))
+    limit = stats.chi2.isf(_CHANGED, np.maximum(frames, 1)) / np.maximum(frames, 1)
+    return np.asarray(~told | (mean < usual * limit))
+
+
 def _robust_fit(shape: FloatArray, y: FloatArray, sigma: FloatArray) -> tuple[FloatArray, FloatArray] | None:
-    """Coefficients of shapes and their covariance; None if the shapes are not different."""
+    """Coefficients of shapes and their covariance; None if the shapes are not different.
+
+    Tukey's biweight, begun at the median of slopes between cells that differ much: cells that changed lie far out in
+    brightness as well, and would draw a fit that begins with all.
+    """
     weight = 1.0 / np.square(sigma)
-    solution: FloatArray = np.zeros(len(shape))
-    spread = 1.0
-    robust = np.ones(y.size)
+    solution = _median_line(shape, y)
+    if solution is None:
+        return None
     for _ in range(_ITERATIONS):
+        left = np.abs(y - solution @ shape) / sigma
+        spread = max(1.0, 1.4826 * float(np.median(left)))
+        robust = np.square(1.0 - np.square(np.minimum(left / (_BIWEIGHT * spread), 1.0)))
         normal = (shape * (weight * robust)) @ shape.T
         size = np.sqrt(np.diag(normal))
         if size.min() <= 0.0 or np.linalg.cond(normal / np.outer(size, size)) > 1e10:
             return None
         new = np.linalg.solve(normal, shape @ (weight * robust * y))
-        left = np.abs(y - new @ shape) / sigma
-        spread = max(1.0, 1.4826 * float(np.median(left)))
-        robust = np.minimum(1.0, _HUBER * spread / np.maximum(left, 1e-12))
         moved = float(np.abs(new - solution).max())
         solution = new
         if moved < 1e-7:
             break
     if not solution[0] > 0.0:
         return None
-    # Huber's estimate: scatter of the scores over the square of how fast they change with the solution.
     left = (y - solution @ shape) / sigma
-    score = np.clip(left, -_HUBER * spread, _HUBER * spread)
-    within = float((np.abs(left) < _HUBER * spread).mean())
-    factor = max(1.0, float(np.square(score).sum()) / max(y.size - len(shape), 1) / max(within, 0.1) ** 2)
+    u = np.minimum(np.abs(left) / (_BIWEIGHT * spread), 1.0)
+    # Scatter of the scores over the square of how fast they change with the solution.
+    score, change = left * np.square(1.0 - u**2), (1.0 - u**2) * (1.0 - 5.0 * u**2)
+    freedom = max(y.size - len(shape), 1)
+    factor = max(1.0, float(np.square(score).sum()) / freedom / max(float(change.mean()), 0.1) ** 2)
     covariance: FloatArray = np.linalg.inv((shape * weight) @ shape.T) * factor
     return solution, covariance
+
+
+def _median_line(shape: FloatArray, y: FloatArray) -> FloatArray | None:
+    """Median of the slopes between cells half of all apart in brightness, and of what is left of each group."""
+    x = shape[0]
+    slopes = []
+    for member in shape[1:] > 0.0:
+        order = np.flatnonzero(member)[np.argsort(x[member], kind="stable")]
+        half = order.size // 2
+        low, high = order[: order.size - half], order[half:]
+        apart = x[high] - x[low]
+        slopes += [(y[high] - y[low])[apart > 0.0] / apart[apart > 0.0]]
+    every = np.concatenate(slopes)
+    if not every.size:
+        return None
+    slope = float(np.median(every))
+    return np.array([slope, *(float(np.median((y - slope * x)[member])) for member in shape[1:] > 0.0)])

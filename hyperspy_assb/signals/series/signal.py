@@ -96,7 +96,12 @@ class ASSBSTEMSeries(RecordedSeries):
             found,
             series.pixel,
             axes=navigation_axes(self),
-            provenance=record("correct_drift", parameters={"reference": mask is not None}, methods=["gauss_newton"]),
+            provenance=record(
+                "correct_drift",
+                parameters={"reference": mask is not None},
+                methods=["gauss_newton"],
+                dose=series_dose(frame_dose(self), series.count),
+            ),
             notes=notes_of(found),
         )
         # Not a field: the file of a result holds no frames.
