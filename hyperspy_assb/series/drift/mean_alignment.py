@@ -209,6 +209,10 @@ class _State:
         for number in range(_ITERATIONS):
             self._average()
             step = self._step(first=number == 0)
+            # Only ratios of gains mean anything: the mean would else fade, as each frame is noisier than it.
+            middle, usual = float(self.gain[self.usable].mean()), float(self.offset[self.usable].mean())
+            self.gain /= middle
+            self.offset -= usual
             # Against the mean of the others, two frames would change places for ever.
             self.position[self.usable] += step[self.usable] * (used - 1) / used
             still = np.abs(step[self.usable]) < _STILL * self.std[self.usable]
@@ -378,7 +382,8 @@ class _State:
         solved = np.linalg.solve(information, (shapes / variance) @ rest)
         left = rest - solved @ true
         self.std[number], self.distortion[number] = _errors(shapes, left / variance, information, inside)
-        self.gain[number], self.offset[number] = gain + solved[2], offset + solved[3]
+        share = (used - 1) / used
+        self.gain[number], self.offset[number] = gain + share * solved[2], offset + share * solved[3]
         self.likeness[number] = float(np.corrcoef(y, others)[0, 1])
         limit = np.array([2.0, 2.0])
         return _FrameFit(
