@@ -128,9 +128,11 @@ def _robust_fit(shape: FloatArray, y: FloatArray, sigma: FloatArray) -> tuple[Fl
     brightness as well, and would draw a fit that begins with all.
     """
     weight = 1.0 / np.square(sigma)
-    solution = _median_line(shape, y)
-    if solution is None:
+    begun = _median_line(shape, y)
+    if begun is None:
         return None
+    solution: FloatArray = begun
+    spread = 1.0
     for _ in range(_ITERATIONS):
         left = np.abs(y - solution @ shape) / sigma
         spread = max(1.0, 1.4826 * float(np.median(left)))
@@ -139,7 +141,7 @@ def _robust_fit(shape: FloatArray, y: FloatArray, sigma: FloatArray) -> tuple[Fl
         size = np.sqrt(np.diag(normal))
         if size.min() <= 0.0 or np.linalg.cond(normal / np.outer(size, size)) > 1e10:
             return None
-        new = np.linalg.solve(normal, shape @ (weight * robust * y))
+        new: FloatArray = np.asarray(np.linalg.solve(normal, shape @ (weight * robust * y)), dtype=np.float64)
         moved = float(np.abs(new - solution).max())
         solution = new
         if moved < 1e-7:

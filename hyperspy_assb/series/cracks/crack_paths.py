@@ -199,6 +199,10 @@ def _describe(series: FrameSeries, search: LineSearch, path: FloatArray, grains:
     )
 
 
+def _mean(search: LineSearch, first: int | None, last: int | None) -> FloatArray:
+    return np.asarray(search.frames[first:last].mean(axis=0, dtype=np.float64))
+
+
 def _normals(path: FloatArray) -> FloatArray:
     tangent = np.gradient(ndimage.gaussian_filter1d(path, 2.0, axis=0, mode="nearest"), axis=0)
     tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
@@ -214,7 +218,7 @@ def _across(image: FloatArray, path: FloatArray, offsets: FloatArray) -> FloatAr
 def _centred(search: LineSearch, path: FloatArray) -> FloatArray:
     """The path where what appeared is darkest across it."""
     split = int(np.median(search.moment[tuple(np.round(path).astype(int).T)]))
-    change = search.frames[split:].mean(axis=0) - search.frames[:split].mean(axis=0)
+    change = _mean(search, split, None) - _mean(search, None, split)
     offsets = np.arange(-_RECENTRE, _RECENTRE + 0.01, 0.25)
     profile = ndimage.gaussian_filter1d(_across(change, path, offsets), 5.0, axis=1, mode="nearest")
     profile = ndimage.gaussian_filter1d(profile, 2.0, axis=0, mode="nearest")
@@ -284,7 +288,7 @@ def _longest(row: NDArray[np.bool_]) -> int:
 
 def _darkest_before(search: LineSearch, split: int) -> float:
     """How dark the boundaries were before, and could become by growing wider: as dark as without blur."""
-    before = search.frames[:split].mean(axis=0)
+    before = _mean(search, None, split)
     ratio = np.where(search.seen, before / surroundings(before, search.seen) - 1.0, 0.0)
     dark = ndimage.gaussian_filter(ratio, _SMOOTH)[search.seen]
     # Some of the darkest are so by noise.
@@ -314,8 +318,9 @@ def _on_boundaries(path: FloatArray, grains: GrainMap | None) -> tuple[float, fl
 
 def _opening(search: LineSearch, path: FloatArray, split: int, last: int) -> tuple[float, float]:
     """Brightness that the line takes, summed across it, over that around it."""
-    change = search.frames[last:].mean(axis=0) - search.frames[:split].mean(axis=0)
-    flanks = _across(search.frames[last:].mean(axis=0), path, _FLANKS).mean(axis=0)
+    final = _mean(search, last, None)
+    change = final - _mean(search, None, split)
+    flanks = _across(final, path, _FLANKS).mean(axis=0)
     across = -_across(change, path, np.arange(-4.0, 4.01, 0.5)).sum(axis=0) * 0.5 / flanks
     blocks = max(len(path) // _ALONG, 2)
     means = np.array([part.mean() for part in np.array_split(across, blocks)])

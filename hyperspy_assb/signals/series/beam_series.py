@@ -42,7 +42,9 @@ class BeamSeries(OfSeries):
     >>> beam.accumulated_dose.tolist()
     [30.0, 60.0, 90.0, 120.0, 150.0, 180.0, 210.0, 240.0]
     >>> change, std = beam.carbon_index
-    >>> bool(abs(change - 0.3 / 1.15) < 4.0 * std)
+    >>> bool(abs(change - 0.3 / 1.15) < 4.0 * std), beam.contrast_loss[0] > 0.1
+    (True, True)
+    >>> "as carbon that builds up does" in beam.summary()
     True
     """
 

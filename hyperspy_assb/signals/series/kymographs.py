@@ -36,6 +36,8 @@ class Kymograph(OfSeries):
     >>> found = series.kymograph([(20.0, 20.0), (60.0, 50.0)])
     >>> found.brightness.shape, found.length
     ((4, 51), 500.0)
+    >>> print(found.summary().splitlines()[0])
+    Brightness along 500 nm in 4 frames.
     """
 
     points: FloatArray = field(repr=False)
