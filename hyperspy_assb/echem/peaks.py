@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import optimize, stats
 
 from hyperspy_assb.echem.current_log import FloatArray
 from hyperspy_assb.echem.sweeps import Sweep, SweptLog
@@ -40,8 +41,8 @@ CROWDED = 3
 _LEAST_ERRORS = 2.0
 """Standard errors that a peak is high beside the others that were found."""
 _FEWEST = 24
-_MISSED = 1.6449
-"""Standard errors above the threshold at which a peak is found in 95 %."""
+_FOUND = 0.95
+"""Share of peaks of the stated limit that are found."""
 _SEED = 20240229
 
 
@@ -255,16 +256,29 @@ def _search(curve: _Curve, baseline: FloatArray, surrogates: int, level: float, 
     threshold = float(np.sqrt(np.quantile(null, 1.0 - level)))
     usual = 0.1 * curve.span / 2.3548
     middle = known.rotation @ curve.shape(float(curve.potential.mean()), usual)
-    std = white / np.sqrt(np.square(middle) @ known.weights[ratio_number])
+    size = np.sqrt(known.weights @ np.square(middle))
+    noise_of = np.sqrt(beside.weights @ np.square(rest) / rest.size)
+    chances = ratio_posterior(rest, beside)
+    limit = _found_in(_FOUND, threshold, noise_of / size, chances)
     return _Found(
         p=p,
         centre=float(centres[best[0]]),
         sigma=float(sigmas[best[0]]),
-        limit=float((threshold + _MISSED) * std),
+        limit=limit,
         charge_per_height=float(np.sqrt(2.0 * np.pi) * usual / abs(curve.rate)),
         white=white,
         ratio=float(RATIOS[ratio_number]),
     )
+
+
+def _found_in(share: float, threshold: float, stds: FloatArray, chances: FloatArray) -> float:
+    """Height that is found in a share of curves, for all standard errors that the noise may mean."""
+
+    def missed(height: float) -> float:
+        return float(chances @ stats.norm.cdf(threshold - height / stds)) - (1.0 - share)
+
+    low, high = (float((threshold + stats.norm.ppf(share)) * end) for end in (stds.min(), stds.max()))
+    return float(optimize.brentq(missed, 0.99 * low, 1.01 * high))
 
 
 def _places(curve: _Curve) -> tuple[FloatArray, FloatArray]:

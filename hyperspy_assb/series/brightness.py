@@ -154,8 +154,7 @@ def _robust_fit(shape: FloatArray, y: FloatArray, sigma: FloatArray) -> tuple[Fl
     score, change = left * np.square(1.0 - u**2), (1.0 - u**2) * (1.0 - 5.0 * u**2)
     freedom = max(y.size - len(shape), 1)
     factor = max(1.0, float(np.square(score).sum()) / freedom / max(float(change.mean()), 0.1) ** 2)
-    covariance: FloatArray = np.linalg.inv((shape * weight) @ shape.T) * factor
-    return solution, covariance
+    return solution, np.asarray(np.linalg.inv((shape * weight) @ shape.T) * factor)
 
 
 def _median_line(shape: FloatArray, y: FloatArray) -> FloatArray | None:

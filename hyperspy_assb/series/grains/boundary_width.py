@@ -252,7 +252,10 @@ def _fit_grains(
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(m > 0.0, sums.counts[chosen] / m, 0.0)
         weight = np.where(m > 0.0, np.square(m) / np.maximum(sums.variance[chosen], 1e-12), 0.0)
-    distance, deep = sums.distance[good], (solved.depth * solved.shallow)[:, None, None]
+    # Of a dark grain, what is added is a larger share.
+    levels = grains.levels()[1:]
+    share = added[:, None] * (np.median(levels[levels > 0.0]) / np.maximum(levels, 1e-12) if levels.any() else 1.0)
+    distance, deep = sums.distance[good], (solved.depth / np.maximum(1.0 + share, 0.1))[..., None]
     width = np.repeat(solved.width[:, None], ratio.shape[1], axis=1)
     level = np.ones_like(width)
     with np.errstate(invalid="ignore", divide="ignore"):

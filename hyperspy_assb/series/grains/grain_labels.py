@@ -53,6 +53,13 @@ class GrainMap:
     level: FloatArray
     lines: FloatArray
 
+    def levels(self) -> FloatArray:
+        """Brightness of the inside of each grain by its number, shape (G + 1,); 0 of what was not judged."""
+        found = np.zeros(int(self.labels.max()) + 1)
+        known = np.isfinite(self.level)
+        found[self.labels[known]] = self.level[known]
+        return found
+
     def insides(self) -> NDArray[np.int32]:
         """Grains without what lies near their boundaries, whatever those do; 0 elsewhere."""
         return np.where(self.distance >= _INSIDE, self.labels, 0).astype(np.int32)

@@ -17,6 +17,8 @@ REACH = 6.0
 _STEP = 0.25
 _FEWEST = 400
 """Pixels near lines that a frame needs."""
+_PROBE = 1.2
+"""Standard deviation in pixels of a probe with the width of a pixel: how far light reaches over a line."""
 _CELL = 12
 """Pixels of the inside of a grain that tell its brightness."""
 
@@ -30,7 +32,8 @@ class RingSums:
     distance
         Middle of each ring, pixels, shape (B,).
     counts, expected, variance
-        Sums of counts, of the levels of the grains, and of the variance of counts, shape (T, G + 1, B).
+        Sums of counts, of the levels of the grains in the same frame, and of the variance of counts, shape (T, G + 1,
+        B).
     inside, inside_variance
         Mean brightness of what lies beyond all rings, and its variance, shape (T, G + 1); NaN of few pixels.
     measured
@@ -54,7 +57,7 @@ def sum_rings(series: FrameSeries, drift: Drift, grains: GrainMap) -> RingSums:
     counts, expected, variance = (np.zeros(shape, dtype=np.float32) for _ in range(3))
     inside, inside_variance = (np.full((series.count, labels), np.nan) for _ in range(2))
     measured = np.zeros(series.count, dtype=bool)
-    level = np.where(np.isfinite(grains.level), grains.level, 0.0)
+    usual = grains.levels()
     judged = np.where(np.isfinite(drift.mean), grains.labels, 0)
     slope, floor = drift.noise
     for number, frame in enumerate(series):
@@ -62,8 +65,13 @@ def sum_rings(series: FrameSeries, drift: Drift, grains: GrainMap) -> RingSums:
             continue
         by = drift.shift[number] - drift.origin
         distance = grains.distance_at(by)
-        moved = ndimage.shift(level, by, order=0, mode="constant")
         grain = ndimage.shift(judged, by, order=0, mode="constant", cval=0)
+        far = (grain > 0) & (distance >= REACH)
+        size = np.bincount(grain[far], minlength=labels)
+        enough = size >= _CELL
+        own = np.bincount(grain[far], frame[far], minlength=labels)[enough] / size[enough]
+        inside[number, enough] = own
+        moved = _expected(grain, enough, own, usual)
         taken = (grain > 0) & (moved > 0)
         near = taken & (distance < REACH)
         if near.sum() < _FEWEST:
@@ -75,12 +83,24 @@ def sum_rings(series: FrameSeries, drift: Drift, grains: GrainMap) -> RingSums:
         pixel = np.maximum(slope * moved + floor, 1e-12)
         for sums, values in ((counts, frame), (expected, moved), (variance, pixel)):
             sums[number] = np.bincount(place, values[near], minlength=labels * rings).reshape(labels, rings)
-        far = taken & (distance >= REACH)
-        size = np.bincount(grain[far], minlength=labels)
-        enough = size >= _CELL
-        total = np.bincount(grain[far], frame[far], minlength=labels)
         noise = np.bincount(grain[far], pixel[far], minlength=labels)
-        inside[number, enough] = total[enough] / size[enough]
         inside_variance[number, enough] = noise[enough] / np.square(size[enough])
+    inside[~measured] = np.nan
     middle = (edges[:-1] + edges[1:]) / 2.0
     return RingSums(middle, counts, expected, variance, inside, inside_variance, measured)
+
+
+def _expected(grain: NDArray[np.int32], enough: BoolArray, own: FloatArray, usual: FloatArray) -> FloatArray:
+    """Brightness without boundaries, as a probe sees it.
+
+    Levels are those of the frame: where a neighbour becomes brighter, its light reaches over the line, and would else
+    pass for a boundary that moved.
+    """
+    known = usual[enough]
+    scale = float(np.median(own / known)) if own.size and np.all(known > 0.0) else 1.0
+    levels = usual * scale
+    levels[enough] = own
+    levels[0] = 0.0
+    judged = (grain > 0).astype(np.float64)
+    share = ndimage.gaussian_filter(judged, _PROBE)
+    return np.asarray(ndimage.gaussian_filter(levels[grain], _PROBE) / np.maximum(share, 1e-3) * judged)
