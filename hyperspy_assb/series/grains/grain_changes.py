@@ -125,7 +125,8 @@ def track_grains(
     labels
         Grains of the mean of all frames.
     alpha
-        Share of series without a change in which any grain is said to shrink; the same for growth, loss and gain.
+        Share of series without a change in which any grain is said to shrink; the same for growth, and for loss and
+        gain together.
 
     Raises
     ------
@@ -246,47 +247,71 @@ def find_events(ends: EndFrames, labels: NDArray[np.int32], alpha: float) -> tup
             segmented.append(find_grains(mean, seen, np.nan_to_num(noise, nan=1.0)).labels)
         except AssbValueError:
             segmented.append(seen.astype(np.int32))
+    lines = [_lines_of(kind, ends, segmented[own]) for kind, own in ((EventKind.LOST, 0), (EventKind.GAINED, 1))]
+    p = correct_by_holm(np.concatenate([line.p for line in lines]))
     found: list[GrainEvent] = []
-    for kind, own, other in ((EventKind.LOST, 0, 1), (EventKind.GAINED, 1, 0)):
-        found += _changed_lines(kind, ends, segmented[own], segmented[other], labels, alpha)
+    first = 0
+    for line, own, other in zip(lines, (0, 1), (1, 0), strict=True):
+        corrected = p[first : first + line.p.size]
+        first += line.p.size
+        found += _events_of(line, corrected, segmented[own], segmented[other], labels, alpha)
     return tuple(sorted(found, key=lambda event: event.p))
 
 
-def _changed_lines(
-    kind: EventKind,
-    ends: EndFrames,
-    own: NDArray[np.int32],
-    other: NDArray[np.int32],
-    labels: NDArray[np.int32],
-    alpha: float,
-) -> list[GrainEvent]:
-    """Lines of the labels of one end that are dark there and not at the other."""
+@dataclass(frozen=True, eq=False)
+class _Lines:
+    """Lines of one end of the series: how dark they are there and at the other end, and p of the difference."""
+
+    kind: EventKind
+    pairs: NDArray[np.int64]
+    depth: FloatArray
+    left: FloatArray
+    std: FloatArray
+    p: FloatArray
+
+
+def _lines_of(kind: EventKind, ends: EndFrames, own: NDArray[np.int32]) -> _Lines:
     images = [np.where(np.isfinite(image), image, 1.0) for image in (ends.first, ends.last)]
     noises = np.nan_to_num(ends.noise, nan=1.0)
     with_line, without = (0, 1) if kind is EventKind.LOST else (1, 0)
     pairs, depth, error = line_depths(own, images[with_line], noises[with_line])
     _, left, left_error = line_depths(own, images[without], noises[without])
     if not len(pairs):
-        return []
+        empty = np.empty(0)
+        return _Lines(kind, np.empty((0, 2), dtype=np.int64), empty, empty, empty, empty)
     std = np.hypot(error, left_error)
-    p = correct_by_holm(stats.norm.sf((depth - left) / std))
-    usual = float(np.median(depth))
+    # A line runs where noise is dark: it is deeper than it is by about its error.
+    return _Lines(kind, pairs, depth, left, std, stats.norm.sf((depth - error - left) / std))
+
+
+def _events_of(
+    lines: _Lines,
+    p: FloatArray,
+    own: NDArray[np.int32],
+    other: NDArray[np.int32],
+    labels: NDArray[np.int32],
+    alpha: float,
+) -> list[GrainEvent]:
+    """Lines of the labels of one end that are dark there and not at the other."""
+    usual = float(np.median(lines.depth)) if lines.depth.size else 0.0
     made = []
-    for k in np.flatnonzero((p <= alpha) & (left < REAL_SHARE * usual)):
-        first, second = (own == int(n) for n in pairs[k])
+    for k in np.flatnonzero((p <= alpha) & (lines.left < REAL_SHARE * usual)):
+        first, second = (own == int(n) for n in lines.pairs[k])
         if not _are_one(first, second, other):
             continue
         rows, columns = _line(first, second)
         sides = [int(np.bincount(labels[side]).argmax()) for side in (first, second)]
-        before, after = (depth[k], left[k]) if kind is EventKind.LOST else (left[k], depth[k])
+        before, after = lines.depth[k], lines.left[k]
+        if lines.kind is EventKind.GAINED:
+            before, after = after, before
         made.append(
             GrainEvent(
-                kind=kind,
+                kind=lines.kind,
                 place=(float(rows.mean()), float(columns.mean())),
                 grains=(sides[0], sides[1]),
                 depth_before=float(before),
                 depth_after=float(after),
-                depth_std=float(std[k]),
+                depth_std=float(lines.std[k]),
                 p=float(p[k]),
             )
         )

@@ -70,8 +70,8 @@ class GrainSeries(OfSeries):
         Parameters
         ----------
         alpha
-            Share of series without a change in which any grain is said to shrink (Holm); the same for growth, loss and
-            gain.
+            Share of series without a change in which any grain is said to shrink (Holm); the same for growth, and for
+            loss and gain together.
 
         Returns
         -------
