@@ -95,6 +95,7 @@ KINDS: dict[str, str] = {
     "Mixture": "hyperspy_assb.fitting.statistics.mixtures",
     "MixtureComparison": _EELS + "delithiation.mixing",
     "Noise": "hyperspy_assb.fitting.solver.noise_claim",
+    "ModelFit": _FITS + "model_fit",
     "NoiseSource": "hyperspy_assb.fitting.solver.noise_claim",
     "OrientationMaps": _ACOM_SIGNALS + "orientations",
     "Particles": _ACOM + "maps.particles",
