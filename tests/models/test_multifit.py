@@ -370,6 +370,7 @@ def test_a_single_spectrum_takes_its_gain_on_trust():
     assert "on trust" in noise.sentence
 
 
+@pytest.mark.slow
 def test_a_right_claim_is_never_contradicted(rng):
     """Null test: of 60 right maps none is warned about, and p values are those of a right model."""
     found = []
