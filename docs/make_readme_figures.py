@@ -35,7 +35,7 @@ def edx_phases() -> Any:
     from hyperspy_assb.simulation import micro_battery
 
     battery = micro_battery(shape=(32, 48), seed=6, edx_signal_type="EDS_TEM_ASSB")
-    return battery.edx_after.quantify_phases(show_progressbar=False).plot()[0].figure
+    return battery.edx_after.quantify_phases().plot()[0].figure
 
 
 def orientations() -> Any:
@@ -43,7 +43,12 @@ def orientations() -> Any:
     from hyperspy_assb.simulation import micro_battery
 
     patterns = micro_battery(shape=(48, 64), seed=6).patterns_after
-    return patterns.index_orientations(["lfp", "fp", "lagp"], show_progressbar=False).plot().ravel()[0].figure
+    return (
+        patterns.index_orientations(["lfp", "fp", "lagp"], show_progressbar=False)
+        .plot()
+        .ravel()[0]
+        .get_figure(root=True)
+    )
 
 
 def series() -> Any:
@@ -51,8 +56,8 @@ def series() -> Any:
     from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
 
     frames, _ = simulate_series(SeriesConditions(frames=12, size=192, boundary_growth=0.4), seed=1)
-    drift = frames.correct_drift(show_progressbar=False)
-    return frames.segment_grains(drift).plot().ravel()[0].figure
+    drift = frames.correct_drift()
+    return frames.segment_grains(drift).plot().figure
 
 
 def main() -> None:

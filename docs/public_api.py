@@ -16,7 +16,7 @@ from hyperspy_assb.signals.result import KINDS, Result
 
 
 def _of_module(module: ModuleType) -> Iterator[str]:
-    for name in module.__all__:
+    for name in getattr(module, "__all__", ()):
         thing = getattr(module, name)
         if inspect.isfunction(thing) or inspect.isclass(thing):
             yield f"{thing.__module__}.{thing.__qualname__}"
@@ -37,7 +37,9 @@ def _results() -> Iterator[str]:
 
 def public_api() -> dict[str, list[str]]:
     """Paths of public functions and classes by the heading that they stand under."""
-    modules = {n: getattr(hyperspy_assb, n) for n in hyperspy_assb.__all__ if inspect.ismodule(getattr(hyperspy_assb, n))}
+    modules = {
+        n: getattr(hyperspy_assb, n) for n in hyperspy_assb.__all__ if inspect.ismodule(getattr(hyperspy_assb, n))
+    }
     groups = {
         "Functions": list(_of_module(hyperspy_assb)),
         "Signals and models": list(_signals()),

@@ -2,8 +2,8 @@
 Fit every low-loss spectrum
 ===========================
 
-Zero-loss peak, plural scattering, plasmon, the 5 eV band and the edges of the elements in one model, fitted to all pixels at
-once by Poisson likelihood.
+Zero-loss peak, plural scattering, plasmon, the 5 eV band and the edges of the elements in one
+model, fitted to all pixels at once by Poisson likelihood.
 """
 
 import hyperspy_assb

@@ -2,8 +2,8 @@
 Two phases, or a solid solution?
 ================================
 
-LiFePO4 and FePO4 side by side, or one phase with x in between? The distribution of x is compared with both, with the errors of
-every pixel.
+LiFePO4 and FePO4 side by side, or one phase with x in between? The distribution of x is compared
+with both, with the errors of every pixel.
 """
 
 from hyperspy_assb.simulation import micro_battery

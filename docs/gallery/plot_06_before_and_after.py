@@ -2,8 +2,8 @@
 Did the electrolyte change?
 ===========================
 
-Low-loss spectra of LAGP before and after bias: zero-loss peak and plural scattering are removed, thickness is normalised, and p
-values are corrected for the number of bands.
+Low-loss spectra of LAGP before and after bias: zero-loss peak and plural scattering are removed,
+thickness is normalised, and p values are corrected for the number of bands.
 """
 
 from hyperspy_assb.simulation import micro_battery

@@ -2,7 +2,8 @@
 Do the grains shrink?
 =====================
 
-Drift, then grains and boundaries of an image series against time. Frames are never resampled for the statistics.
+Drift, then grains and boundaries of an image series against time. Frames are never resampled for
+the statistics.
 """
 
 from hyperspy_assb.simulation.series import SeriesConditions, simulate_series

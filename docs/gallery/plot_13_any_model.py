@@ -2,7 +2,8 @@
 Fit any HyperSpy model to a whole map
 =====================================
 
-The fit engine takes any one-dimensional model of any signal. Two peaks, one width tied to the other.
+The fit engine takes any one-dimensional model of any signal. Two peaks, one width tied to the
+other.
 """
 
 import hyperspy.api as hs
