@@ -47,6 +47,17 @@ html_title = "hyperspy-assb"
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": False, "show_toc_level": 2, "secondary_sidebar_items": ["page-toc"]}
 
+nitpicky = True
+nitpick_ignore_regex = [
+    # Other packages: no inventory of theirs is at hand where this is built.
+    (
+        r"py:.*",
+        r"(numpy|np|matplotlib|pandas|hyperspy|exspy|orix|lmfit|dask|scipy|collections|os|pathlib|enum|datetime|typing)\..*",
+    ),
+    # Their short names in annotations, and pieces of annotations that autodoc cuts apart.
+    (r"py:.*", r"(BaseSignal|Signal2D|Axes|ArrayLike|CrystalMap|Structure|Structure\..*|[a-z]+ \||.*\[.*|.* \| .*)"),
+]
+
 
 def setup(app: Any) -> None:
     """Write the reference pages before anything is read."""
