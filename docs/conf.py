@@ -54,8 +54,11 @@ nitpick_ignore_regex = [
         r"py:.*",
         r"(numpy|np|matplotlib|pandas|hyperspy|exspy|orix|lmfit|dask|scipy|collections|os|pathlib|enum|datetime|typing)\..*",
     ),
-    # Their short names in annotations, and pieces of annotations that autodoc cuts apart.
-    (r"py:.*", r"(BaseSignal|Signal2D|Axes|ArrayLike|CrystalMap|Structure|Structure\..*|[a-z]+ \||.*\[.*|.* \| .*)"),
+    # Aliases of types.
+    (r"py:class", r"hyperspy_assb\.(reference\.material_facts\.Number|eds\.lines\.sensitivity\.Sensitivities)"),
+    (r"py:class", r"hyperspy_assb\.acom\.crystals\.kinematical\.Spots"),
+    # Short names of other packages in annotations, and pieces of annotations that autodoc cuts apart.
+    (r"py:.*", r"(pd.DataFrame|BaseSignal|Signal2D|Axes|ArrayLike|CrystalMap|Structure|Structure\..*|[a-z]+ \||.*\[.*|.* \| .*)"),
 ]
 
 

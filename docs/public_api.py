@@ -135,7 +135,7 @@ def write(folder: Path) -> None:
             else:
                 # By the name that users write, and by the one that docstrings refer to.
                 short = f"{heading if heading.startswith('hyperspy_assb.') else 'hyperspy_assb'}.{name}"
-                public = _resolve(short) is thing
+                public = short != path and _resolve(short) is thing
                 lines += [f".. autofunction:: {short if public else path}", ""]
                 if public:
                     lines += [
