@@ -35,7 +35,7 @@ class Material:
     name
         Such as ``"LiFePO4"``.
     formula
-        Chemical formula; see :func:`~hyperspy_assb.reference.formulas.parse_formula`.
+        Chemical formula; see ``parse_formula``.
     file
         The table in which the row stands.
     aliases

@@ -1,9 +1,9 @@
 """Materials and electrodes by name: those of the package, and those that a user adds.
 
-The rows stand in ``materials.toml`` beside this module, and in files of the same form that :func:`add_materials` or the
+The rows stand in ``materials.toml`` beside this module, and in files of the same form that ``add_materials`` or the
 environment variable ``HYPERSPY_ASSB_MATERIALS`` names (paths with ``os.pathsep`` between them, read when the first
 material is asked for). What is added holds for one process. Processes that work for it, such as those of dask, need it
-too: set the variable before they start, or call :func:`add_materials` there, with each of :func:`materials_files`::
+too: set the variable before they start, or call ``add_materials`` there, with each of ``materials_files``::
 
     for path in materials_files():
         client.run(add_materials, path)
@@ -84,9 +84,9 @@ def add_materials(path: str | os.PathLike[str]) -> None:
     MaterialError
         If a row is wrong; the message names the row and the file, and nothing of the file is added.
 
-    See Also
-    --------
-    materials_files : What was added, for other processes.
+    Notes
+    -----
+    ``hyperspy_assb.reference.materials.materials_files`` says what was added, for other processes.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def added_materials(paths: Iterable[str | os.PathLike[str]]) -> Iterator[None]:
     Parameters
     ----------
     paths
-        As for :func:`add_materials`.
+        As for ``add_materials``.
     """
     global _state
     before = _current()
@@ -125,7 +125,7 @@ def added_materials(paths: Iterable[str | os.PathLike[str]]) -> Iterator[None]:
 
 
 def materials_files() -> tuple[str, ...]:
-    """Paths of the files that were added, by :func:`add_materials` or by the environment, in their order.
+    """Paths of the files that were added, by ``add_materials`` or by the environment, in their order.
 
     Returns
     -------

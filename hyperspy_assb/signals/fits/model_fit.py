@@ -56,6 +56,8 @@ class ModelFit(Result):
     >>> print(fit.summary())
     6 of 6 spectra were fitted.
     DarkLevel.level: 20.3 counts/eV in the median, standard error 0.45 counts/eV.
+    >>> bool(fit.usable.all()), fit.status.data.max()
+    (True, np.int8(0))
     >>> ax = fit.plot()
     """
 
