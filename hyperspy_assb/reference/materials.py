@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from hyperspy_assb.reference.data_files import UnknownReferenceError
-from hyperspy_assb.reference.material_facts import Electrode, Material
+from hyperspy_assb.reference.material_facts import Electrode, Material, folded
 from hyperspy_assb.reference.material_files import MaterialTable, MaterialTables, combine, read_table
 from hyperspy_assb.staging import path_of
 
 ENVIRONMENT_VARIABLE = "HYPERSPY_ASSB_MATERIALS"
 _SHIPPED = Path(__file__).with_name("materials.toml")
+_LISTED = 30
+"""Names that a message lists; a user's table may have thousands."""
 
 Row = TypeVar("Row", Material, Electrode)
 
@@ -190,7 +192,7 @@ def material(name: str) -> Material:
     13.72
     """
     tables = _current().tables
-    found = tables.names.get(name.casefold())
+    found = tables.names.get(folded(name))
     if found is None:
         every = [f"{m.name} ({', '.join(m.aliases)})" if m.aliases else m.name for m in tables.materials.values()]
         raise _unknown("material", name, tables.names, every)
@@ -221,17 +223,18 @@ def electrode(name: str) -> Electrode:
     'FePO4'
     """
     tables = _current().tables
-    names = {known.casefold(): known for known in tables.electrodes}
-    if name.casefold() not in names:
+    names = {folded(known): known for known in tables.electrodes}
+    if folded(name) not in names:
         raise _unknown("electrode", name, names, list(tables.electrodes))
-    return tables.electrodes[names[name.casefold()]]
+    return tables.electrodes[names[folded(name)]]
 
 
 def _unknown(kind: str, name: str, names: Mapping[str, str], every: list[str]) -> UnknownReferenceError:
-    near = list(dict.fromkeys(names[close] for close in get_close_matches(name.casefold(), names, n=5, cutoff=0.5)))
+    near = list(dict.fromkeys(names[close] for close in get_close_matches(folded(name), names, n=5, cutoff=0.5)))
     files = ", ".join(str(file.path) for file in _current().files)
     close = f"; near it: {', '.join(near)}" if near else ""
+    others = f" and {len(every) - _LISTED} others" if len(every) > _LISTED else ""
     return UnknownReferenceError(
-        f"no {kind} {name!r}{close}. There are: {', '.join(every)} "
+        f"no {kind} {name!r}{close}. There are: {', '.join(every[:_LISTED])}{others} "
         f"(read from {files}). One of your own goes into a TOML file that hyperspy_assb.add_materials reads."
     )
