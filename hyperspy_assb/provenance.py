@@ -300,7 +300,7 @@ def record(
     parameters
         Parameters of the action; arrays, enumerations, paths and dataclasses are made plain by :func:`to_plain`.
     methods
-        Keys of :data:`CITATIONS`.
+        Keys of ``CITATIONS``.
     dose
         What the specimen has seen, as :func:`dose` has it, or by state.
 
@@ -423,7 +423,7 @@ def cite(methods: Iterable[str]) -> list[str]:
     Parameters
     ----------
     methods
-        Keys of :data:`CITATIONS`.
+        Keys of ``CITATIONS``.
 
     Returns
     -------
@@ -433,7 +433,7 @@ def cite(methods: Iterable[str]) -> list[str]:
     Raises
     ------
     AssbKeyError
-        If a method is not in :data:`CITATIONS`.
+        If a method is not in ``CITATIONS``.
 
     Examples
     --------
