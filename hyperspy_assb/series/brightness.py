@@ -20,6 +20,8 @@ _BIWEIGHT = 4.685
 """Standard deviations at which a cell that has changed by itself counts nothing more."""
 _CHANGED = 1e-3
 """Probability at which a cell differs by more than noise over all frames, and is left out of all."""
+_NO_LINE = 0.01
+"""Probability at which what is added is no straight line."""
 _ITERATIONS = 20
 
 
@@ -51,6 +53,26 @@ class Brightness:
     def known(self) -> bool:
         """Whether any frame could be told."""
         return bool(np.isfinite(self.gain).any())
+
+
+def steady_course(additive: FloatArray, std: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """What is added, as a straight line over the frames if it is one, with its covariance, shapes (T,) and (T, T).
+
+    Single frames know it far worse than all of them together, and what they do not know would make depths wrong. What
+    scatters by more than its error is kept as it is; frames that cannot be told are 0.
+    """
+    good = np.isfinite(additive) & (std > 0.0)
+    count = np.arange(additive.size, dtype=np.float64)
+    if good.sum() < 4:
+        return np.nan_to_num(additive), np.diag(np.square(np.nan_to_num(std)))
+    shape = np.stack([np.ones(additive.size), count - count[good].mean()], axis=1)
+    weight = 1.0 / np.square(std[good])
+    inverse = np.linalg.inv((shape[good].T * weight) @ shape[good])
+    line = shape @ (inverse @ (shape[good].T * weight) @ additive[good])
+    chi = float(np.square((additive - line)[good] / std[good]).sum())
+    if stats.chi2.sf(chi, int(good.sum()) - 2) < _NO_LINE:
+        return np.nan_to_num(additive), np.diag(np.square(np.nan_to_num(std)))
+    return line, np.asarray(shape @ inverse @ shape.T)
 
 
 def fit_brightness(levels: FloatArray, variance: FloatArray, groups: NDArray[np.intp] | None = None) -> Brightness:

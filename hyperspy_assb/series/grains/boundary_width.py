@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from hyperspy_assb.errors import AssbValueError
-from hyperspy_assb.series.brightness import Brightness, fit_brightness
+from hyperspy_assb.series.brightness import Brightness, fit_brightness, steady_course
 from hyperspy_assb.series.drift.mean_alignment import Drift
 from hyperspy_assb.series.frame_series import FloatArray, FrameSeries
 from hyperspy_assb.series.grains.grain_labels import GrainMap
@@ -101,18 +101,18 @@ def fit_boundaries(series: FrameSeries, drift: Drift, grains: GrainMap) -> Bound
     distance = sums.distance[good]
     m = expected[:, good]
     ratio, error = counts[:, good] / m, np.sqrt(np.maximum(variance[:, good], 1e-12)) / m
-    added = np.nan_to_num(brightness.additive[placed, 0])
+    added, of_added = steady_course(brightness.additive[placed, 0], brightness.additive_std[placed, 0])
     solved = _solve(distance, ratio, error, 1.0 / np.maximum(1.0 + added, 0.1))
     table = _share_table(grains)
     area, per_width = _at(table, solved.width), _slope(table, solved.width)
     # Where boundaries are made less deep, the width that takes as much away is larger by the same share.
-    of_added = solved.width * np.nan_to_num(brightness.additive_std[placed, 0])
-    covariance = (solved.covariance + np.diag(np.square(of_added))) * np.outer(per_width, per_width)
+    of_width = solved.covariance + of_added * np.outer(solved.width, solved.width)
+    covariance = of_width * np.outer(per_width, per_width)
     by_grain = _fit_grains(sums, placed, good, solved, added, grains)
     total = series.count
     return BoundaryWidths(
         width=_spread(solved.width, placed, total),
-        width_std=_spread(np.sqrt(np.diag(solved.covariance) + np.square(of_added)), placed, total),
+        width_std=_spread(np.sqrt(np.diag(of_width)), placed, total),
         area=_spread(area, placed, total),
         area_std=_spread(np.sqrt(np.diag(covariance)), placed, total),
         covariance=_spread_square(covariance, placed, total),

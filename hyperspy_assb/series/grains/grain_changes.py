@@ -23,6 +23,8 @@ _FEWEST = 4
 """Frames with a position from which on change is told."""
 _ODD = 0.01
 """Probability at which a grain that scatters more than others has its own scatter."""
+_SAME = 10.0
+"""Pixels between the middles of lines up to which they are one."""
 _CORE = 0.6
 """Share of the inside of a grain that must lie in one grain of the other part."""
 
@@ -247,15 +249,34 @@ def find_events(ends: EndFrames, labels: NDArray[np.int32], alpha: float) -> tup
             segmented.append(find_grains(mean, seen, np.nan_to_num(noise, nan=1.0)).labels)
         except AssbValueError:
             segmented.append(seen.astype(np.int32))
-    lines = [_lines_of(kind, ends, segmented[own]) for kind, own in ((EventKind.LOST, 0), (EventKind.GAINED, 1))]
+    first_of, last_of = segmented
+    # The mean of all knows most lines best, the ends those that are there for a short time.
+    judged = np.where(seen, labels, 0)
+    tried = (
+        (EventKind.LOST, first_of, last_of),
+        (EventKind.LOST, judged, last_of),
+        (EventKind.GAINED, last_of, first_of),
+        (EventKind.GAINED, judged, first_of),
+    )
+    lines = [_lines_of(kind, ends, own) for kind, own, _ in tried]
     p = correct_by_holm(np.concatenate([line.p for line in lines]))
     found: list[GrainEvent] = []
     first = 0
-    for line, own, other in zip(lines, (0, 1), (1, 0), strict=True):
+    for line, (_, own, other) in zip(lines, tried, strict=True):
         corrected = p[first : first + line.p.size]
         first += line.p.size
-        found += _events_of(line, corrected, segmented[own], segmented[other], labels, alpha)
-    return tuple(sorted(found, key=lambda event: event.p))
+        found += _events_of(line, corrected, own, other, labels, alpha)
+    return _each_once(found)
+
+
+def _each_once(events: list[GrainEvent]) -> tuple[GrainEvent, ...]:
+    """Of lines that were found by two segmentations, the surer."""
+    kept: list[GrainEvent] = []
+    for event in sorted(events, key=lambda item: item.p):
+        near = (np.hypot(event.place[0] - k.place[0], event.place[1] - k.place[1]) < _SAME for k in kept)
+        if not any(near):
+            kept.append(event)
+    return tuple(kept)
 
 
 @dataclass(frozen=True, eq=False)

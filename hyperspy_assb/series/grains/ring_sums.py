@@ -19,6 +19,8 @@ _FEWEST = 400
 """Pixels near lines that a frame needs."""
 _PROBE = 1.2
 """Standard deviation in pixels of a probe with the width of a pixel: how far light reaches over a line."""
+_DIFFERS = 3.0
+"""Standard errors by which the level of a grain in a frame is another one than in the mean."""
 _CELL = 12
 """Pixels of the inside of a grain that tell its brightness."""
 
@@ -71,7 +73,8 @@ def sum_rings(series: FrameSeries, drift: Drift, grains: GrainMap) -> RingSums:
         enough = size >= _CELL
         own = np.bincount(grain[far], frame[far], minlength=labels)[enough] / size[enough]
         inside[number, enough] = own
-        moved = _expected(grain, enough, own, usual)
+        error = np.sqrt(np.maximum(slope * own + floor, 1e-12) / size[enough])
+        moved = _expected(grain, enough, own, error, usual)
         taken = (grain > 0) & (moved > 0)
         near = taken & (distance < REACH)
         if near.sum() < _FEWEST:
@@ -90,16 +93,19 @@ def sum_rings(series: FrameSeries, drift: Drift, grains: GrainMap) -> RingSums:
     return RingSums(middle, counts, expected, variance, inside, inside_variance, measured)
 
 
-def _expected(grain: NDArray[np.int32], enough: BoolArray, own: FloatArray, usual: FloatArray) -> FloatArray:
+def _expected(
+    grain: NDArray[np.int32], enough: BoolArray, own: FloatArray, error: FloatArray, usual: FloatArray
+) -> FloatArray:
     """Brightness without boundaries, as a probe sees it.
 
-    Levels are those of the frame: where a neighbour becomes brighter, its light reaches over the line, and would else
-    pass for a boundary that moved.
+    Levels are those of the mean, but of grains that differ from it in this frame: where a neighbour becomes brighter,
+    its light reaches over the line, and would else pass for a boundary that moved.
     """
     known = usual[enough]
     scale = float(np.median(own / known)) if own.size and np.all(known > 0.0) else 1.0
     levels = usual * scale
-    levels[enough] = own
+    told = np.abs(own - levels[enough]) > _DIFFERS * error
+    levels[enough] = np.where(told, own, levels[enough])
     levels[0] = 0.0
     judged = (grain > 0).astype(np.float64)
     share = ndimage.gaussian_filter(judged, _PROBE)

@@ -172,7 +172,7 @@ class ASSBSTEMSeries(RecordedSeries):
         grains
             Result of :meth:`segment_grains`; None: found here, in the whole field.
         alpha
-            As in :meth:`GrainSeries.track`.
+            As in :meth:`.GrainSeries.track`.
 
         Returns
         -------
