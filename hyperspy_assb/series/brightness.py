@@ -22,6 +22,8 @@ _CHANGED = 1e-3
 """Probability at which a cell differs by more than noise over all frames, and is left out of all."""
 _NO_LINE = 0.01
 """Probability at which what is added is no straight line."""
+_TILTED = 2.0
+"""Standard errors from which on what is added changes."""
 _ITERATIONS = 20
 
 
@@ -58,8 +60,10 @@ class Brightness:
 def steady_course(additive: FloatArray, std: FloatArray) -> tuple[FloatArray, FloatArray]:
     """What is added, as a straight line over the frames if it is one, with its covariance, shapes (T,) and (T, T).
 
-    Single frames know it far worse than all of them together, and what they do not know would make depths wrong. What
-    scatters by more than its error is kept as it is; frames that cannot be told are 0.
+    Single frames know it far worse than all of them together, and what they do not know would make depths wrong. A line
+    that does not rise or fall by more than twice its error is 0, with that error: at low doses lines between grains are
+    missed, and what widens within a cell tilts it. What scatters by more than its error is kept as it is; frames that
+    cannot be told are 0.
     """
     good = np.isfinite(additive) & (std > 0.0)
     count = np.arange(additive.size, dtype=np.float64)
@@ -72,7 +76,9 @@ def steady_course(additive: FloatArray, std: FloatArray) -> tuple[FloatArray, Fl
     chi = float(np.square((additive - line)[good] / std[good]).sum())
     if stats.chi2.sf(chi, int(good.sum()) - 2) < _NO_LINE:
         return np.nan_to_num(additive), np.diag(np.square(np.nan_to_num(std)))
-    return line, np.asarray(shape @ inverse @ shape.T)
+    told = line[good][-1] - line[good][0]
+    seen = abs(told) > _TILTED * float(np.sqrt(inverse[1, 1])) * float(np.ptp(count[good]))
+    return line if seen else np.zeros_like(line), np.asarray(shape @ inverse @ shape.T)
 
 
 def fit_brightness(levels: FloatArray, variance: FloatArray, groups: NDArray[np.intp] | None = None) -> Brightness:

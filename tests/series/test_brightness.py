@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperspy_assb.series.brightness import fit_brightness
+from hyperspy_assb.series.brightness import fit_brightness, steady_course
 
 CELLS = np.linspace(15.0, 25.0, 30)
 
@@ -72,3 +72,18 @@ def test_one_brightness_tells_nothing() -> None:
     levels = np.full((4, 30), 20.0)
     assert not fit_brightness(levels, np.full((4, 30), 1.0)).known
     assert not fit_brightness(np.empty((4, 0)), np.empty((4, 0))).known
+
+
+def test_course_is_a_line_where_it_is_one() -> None:
+    count, std = np.arange(10.0), np.full(10, 0.03)
+    line, covariance = steady_course(0.03 * (count - 4.5), std)
+    np.testing.assert_allclose(line, 0.03 * (count - 4.5), atol=1e-12)
+    assert covariance[4, 4] < std[4] ** 2
+    # Noise alone is nothing, with the error that it has.
+    flat, of_flat = steady_course(0.01 * (-1.0) ** count, std)
+    np.testing.assert_array_equal(flat, 0.0)
+    np.testing.assert_allclose(of_flat, covariance)
+    # A step is no line.
+    step = np.where(count < 5, -0.2, 0.2)
+    np.testing.assert_array_equal(steady_course(step, std)[0], step)
+    np.testing.assert_array_equal(steady_course(np.full(10, np.nan), std)[0], 0.0)
