@@ -1,10 +1,10 @@
-"""A registration refined on boundaries: the coarse image predicted from the fine one, pixel by pixel.
+"""A registration refined on boundaries: the coarse image predicted from regions of the fine one, pixel by pixel.
 
-Each brightness of the fine image has a brightness of its own in the coarse one, whatever the two signals are, which may
-change slowly across the field, as thickness and bending do; a coarse pixel shows the mean over its area. These
-brightnesses are linear parameters and drop out; what is left to fit is the transform,
-and only boundaries tell it. Its covariance follows from the scatter of the scores, neighbours counted together: residuals
-hold what one image shows and the other does not, which is correlated and mostly no counting noise.
+The fine image says where boundaries lie, and nothing more: each of its regions has a brightness of its own in the coarse
+image, whatever the two signals are, and a coarse pixel shows the mean over its area. These brightnesses are linear
+parameters and drop out; what is left to fit is the transform. Its covariance follows from the scatter of the scores,
+neighbours counted together: residuals hold what one image shows and the other does not, which is correlated and mostly
+no counting noise.
 """
 
 from __future__ import annotations
@@ -13,20 +13,26 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import fft, ndimage, sparse
+from skimage.feature import peak_local_max
+from skimage.segmentation import watershed
 
 from hyperspy_assb.registration.affine import Affine, FloatArray, ImageFrame, position_slopes, turn
-from hyperspy_assb.registration.sampling import box_means, brightness_knots, smoothed, tents, values_at
+from hyperspy_assb.registration.sampling import box_means, smoothed, values_at
 
 IntArray = NDArray[np.int64]
 
-_KNOTS = 8
-_BLURS = (2.0, 1.0, 0.0)
+_BLURS = (1.5, 0.7, 0.0)
 """Gaussian smoothing of the steps, in coarse pixels."""
 _ROUNDS = 15
 _HALVES = 4
 _LOOSE = 3.0
 """Residuals in standard deviations beyond which a pixel counts for little."""
+_APART = 1.5
+"""Least distance of the middles of two regions, in coarse pixels."""
+_MOST_REGIONS = 500
+_FACETS = 1.0
+"""Length of a boundary that may be off as a whole, in sides of a region."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,44 @@ class Refined:
     converged: bool
 
 
+def find_regions(image: FloatArray, frame: ImageFrame, pixel: float) -> IntArray:
+    """Regions that are bounded by edges of an image, numbered from 1; 0 where it is missing.
+
+    Parameters
+    ----------
+    image
+        NaN where it is missing.
+    frame
+        Of the image.
+    pixel
+        Coarse pixel in nm: regions are not much smaller.
+    """
+    there = np.isfinite(image)
+    ratio = pixel / frame.coarseness
+    noise, contrast = _noise_and_contrast(image)
+    # A Gaussian of sigma s leaves 1/(2 sqrt(pi) s) of white noise; edges are to stand above it.
+    wanted = 8.0 * noise / (2.0 * np.sqrt(np.pi) * max(contrast, 1e-30))
+    sigma = float(np.clip(wanted, 0.7, max(0.6 * ratio, 0.7)))
+    calm = smoothed(image, (sigma, sigma))
+    filled = np.where(there, calm, float(np.nanmedian(calm)))
+    edges = np.hypot(ndimage.sobel(filled, 0), ndimage.sobel(filled, 1))
+    distance = max(1.0, _APART * ratio, np.sqrt(there.sum() / _MOST_REGIONS) / 1.5)
+    peaks = peak_local_max(-edges, min_distance=int(round(distance)), exclude_border=False, labels=there.astype(np.int64))
+    markers = np.zeros(image.shape, dtype=np.int64)
+    markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+    if not len(peaks):
+        return there.astype(np.int64)
+    return np.asarray(watershed(edges, markers, mask=there), dtype=np.int64)
+
+
+def _noise_and_contrast(image: FloatArray) -> tuple[float, float]:
+    """Standard deviation of the noise of single pixels, and of what is beyond it."""
+    second = image[:, 1:-1] - 0.5 * (image[:, :-2] + image[:, 2:]) if image.shape[1] > 2 else image
+    known = second[np.isfinite(second)]
+    noise = 1.4826 * float(np.median(np.abs(known))) / np.sqrt(1.5) if known.size else 0.0
+    return noise, float(np.sqrt(max(np.nanvar(image) - noise**2, 0.01 * np.nanvar(image))))
+
+
 def refine(
     coarse: FloatArray,
     coarse_frame: ImageFrame,
@@ -97,17 +141,10 @@ def refine(
     options
         What is known of the transform.
     """
-    there = box_means(np.isfinite(fine)[np.newaxis].astype(float), fine_frame, coarse_frame.pixel)
-    ratios = [c / f for c, f in zip(coarse_frame.pixel, fine_frame.pixel, strict=True)]
-    # Noise of the fine image would blur its bins: part of a coarse pixel is averaged before they are told apart.
-    calm = [0.35 * np.sqrt(max(ratio**2 - 1.0, 0.0)) for ratio in ratios]
-    calmed = smoothed(fine, (calm[0], calm[1]))
-    bins = box_means(tents(calmed, brightness_knots(calmed, _KNOTS)), fine_frame, coarse_frame.pixel)
+    regions = find_regions(fine, fine_frame, coarse_frame.coarseness)
     found = None
     for blur in _BLURS:
-        target = smoothed(coarse, (blur, blur))
-        images = np.array([ndimage.gaussian_filter(image, [blur * r for r in ratios]) for image in bins]) if blur else bins
-        found = _Step(target, coarse_frame, images, fine_frame, there, options).solve(start)
+        found = _Step(smoothed(coarse, (blur, blur)), coarse_frame, regions, fine_frame, blur, options).solve(start)
         if found is None:
             return None
         start = found.transform
@@ -116,14 +153,19 @@ def refine(
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """The prediction at one transform: pixels compared, slopes, residuals, weights, their spread, variance of the target."""
+    """The prediction at one transform: pixels compared, slopes, residuals, weights, ...
+
+    ``held`` is what of a residual the brightnesses take away, ``total`` the variance of the target.
+    """
 
     used: IntArray
     slope: FloatArray
     residual: FloatArray
     weight: FloatArray
+    held: FloatArray
     spread: float
     total: float
+    regions: int
 
     @property
     def scale(self) -> float:
@@ -134,6 +176,11 @@ class _State:
 
     def score(self) -> FloatArray:
         return np.asarray(self.slope.T @ (self.weight * self.residual) / self.scale)
+
+    def curvature(self) -> FloatArray:
+        """Of the cost: what fits badly pulls less the further it is off."""
+        u = (self.residual / (_LOOSE * self.spread)) ** 2
+        return np.asarray((self.slope * ((1.0 - u) / (1.0 + u) ** 2)[:, np.newaxis]).T @ self.slope / self.scale)
 
     def cost(self, spread: float) -> float:
         """Of a pixel in the mean; it grows slowly where a pixel does not fit."""
@@ -147,18 +194,22 @@ class _Step:
         self,
         target: FloatArray,
         coarse_frame: ImageFrame,
-        bins: FloatArray,
+        regions: IntArray,
         fine_frame: ImageFrame,
-        there: FloatArray,
+        blur: float,
         options: DistortionOptions,
     ) -> None:
         self.target = target.ravel()
-        self.frame, self.bins, self.fine, self.there = coarse_frame, bins, fine_frame, there
+        self.frame, self.regions, self.fine, self.blur = coarse_frame, regions, fine_frame, blur
         self.options = options
+        self.there = box_means((regions > 0)[np.newaxis].astype(float), fine_frame, coarse_frame.pixel)
         self.positions = coarse_frame.positions().reshape(-1, 2)
         self.known = np.isfinite(self.target)
         self.radius = 0.5 * float(np.hypot(*coarse_frame.extent)) / np.sqrt(2.0)
         self.units = np.array([1.0, 1.0, *[1.0 / self.radius] * 4])
+        ratios = [c / f for c, f in zip(coarse_frame.pixel, fine_frame.pixel, strict=True)]
+        self.sigma = [blur * ratio for ratio in ratios]
+        self.counts = [int(np.clip(np.ceil(ratio) + 1, 2, 6)) for ratio in ratios]
 
     def solve(self, start: Affine) -> Refined | None:
         """Scoring with weights that leave out what does not fit; parameters in nm at the rim of the field."""
@@ -189,9 +240,12 @@ class _Step:
                 converged = True
                 break
         prior, _ = self._prior(transform)
-        normal = state.normal() + prior
-        weighted = state.weight * state.residual
-        reach = self._reach(state.used, weighted)
+        normal = state.curvature() + prior
+        if not np.all(np.linalg.eigvalsh(normal) > 0.05 * np.linalg.eigvalsh(state.normal() + prior)):
+            normal = state.normal() + prior
+        # Brightnesses follow the pixels that they are fitted to, and take part of every residual away.
+        weighted = state.weight * state.residual / np.clip(1.0 - state.held, 0.1, 1.0)
+        reach = max(self._reach(state.used, weighted), _FACETS * np.sqrt(len(state.used) / state.regions))
         scatter = self._scatter(state.used, state.slope * (weighted / state.scale)[:, np.newaxis], reach)
         back = np.linalg.inv(normal)
         covariance = back @ (scatter + prior) @ back
@@ -208,36 +262,65 @@ class _Step:
         """Precision of what is known of the stretch, in the parameters, and its pull."""
         about = turn(transform.rotation)
         # Stretch - 1 = R' M - 1: scales on the diagonal, half the shear beside it.
-        slopes = []
-        offsets = []
         stretch = about.T @ transform.matrix - np.eye(2)
-        for i, j, std in ((0, 0, self.options.scale_std), (1, 1, self.options.scale_std), (0, 1, 0.5 * self.options.shear_std)):
+        scale, half_shear = self.options.scale_std, 0.5 * self.options.shear_std
+        slopes, offsets = [], []
+        for i, j, std in ((0, 0, scale), (1, 1, scale), (0, 1, half_shear)):
             direction = 0.5 * (np.outer(about[:, i], np.eye(2)[j]) + np.outer(about[:, j], np.eye(2)[i]))
             slopes.append(np.concatenate([np.zeros(2), direction.ravel()]) * self.units / std)
             offsets.append(0.5 * (stretch[i, j] + stretch[j, i]) / std)
         matrix = np.array(slopes)
         return matrix.T @ matrix, matrix.T @ np.array(offsets)
 
+    def _shares(self, transform: Affine, positions: FloatArray) -> sparse.csr_matrix:
+        """Shares of the regions in the area of coarse pixels, by points in them; smoothed as the target is."""
+        down, right = np.meshgrid(*((np.arange(n) + 0.5) / n - 0.5 for n in self.counts), indexing="ij")
+        pixel = np.array(self.frame.pixel)
+        steps = np.stack([down.ravel(), right.ravel()], axis=-1) * pixel
+        if self.blur:
+            # Points at the quantiles of the Gaussian stand for the smoothing.
+            wide = self.blur * pixel * np.sqrt(12.0)
+            steps = steps * np.sqrt(1.0 + (wide / pixel) ** 2)
+        rows, labels = [], []
+        for step in steps:
+            at = np.rint(self.fine.indices(transform(positions + step))).astype(np.int64)
+            at = np.clip(at, 0, np.array(self.regions.shape) - 1)
+            labels.append(self.regions[at[:, 0], at[:, 1]])
+            rows.append(np.arange(len(positions)))
+        row, label = np.concatenate(rows), np.concatenate(labels)
+        known = label > 0
+        shape = (len(positions), int(self.regions.max()))
+        return sparse.csr_matrix((np.full(known.sum(), 1.0 / len(steps)), (row[known], label[known] - 1)), shape)
+
     def _linearised(self, transform: Affine) -> _State | None:
         """The prediction and its slopes at a transform; None where too little is shared."""
         where = transform(self.positions)
         use = self.known & (values_at(self.there, self.fine, where)[0] > 0.99)
         used = np.flatnonzero(use)
-        if len(used) < max(6 * len(self.bins), 0.5 * self.options.overlap * self.known.sum()):
+        if len(used) < max(30, 0.5 * self.options.overlap * self.known.sum()):
             return None
         where, target = where[used], self.target[used]
         offset = (self.positions[used] - transform.centre) / self.radius
-        across = np.stack([np.ones(len(used)), offset[:, 0], offset[:, 1]], axis=-1)
-        values = values_at(self.bins, self.fine, where)
-        columns = (values[:, :, np.newaxis] * across).transpose(1, 0, 2).reshape(len(used), -1)
+        down, right = offset.T
+        trend = np.stack([down, right, down**2, down * right, right**2], axis=-1)
+        shares = self._shares(transform, self.positions[used])
+        kept = np.flatnonzero(np.asarray(shares.sum(axis=0)).ravel() > 1.0)
+        shares = shares[:, kept]
+        columns = sparse.hstack([shares, sparse.csr_matrix(trend)]).tocsr()
         weight = np.ones(len(used))
-        count = columns.shape[1]
-        ridge = 1e-4 * np.eye(count) * len(used) / count
+        mean = float(target.mean())
+        ridge = 0.05 * np.eye(columns.shape[1])
         for _ in range(4):
-            gram = (columns * weight[:, np.newaxis]).T @ columns + ridge
-            levels = np.linalg.solve(gram, columns.T @ (weight * target))
-            residual = target - columns @ levels
-            gradient = self._gradient(where, levels, across)
+            gram = (columns.multiply(weight[:, np.newaxis])).T @ columns
+            gram = gram.toarray() + ridge
+            levels = np.linalg.solve(gram, columns.T @ (weight * (target - mean)))
+            picture = np.zeros(int(self.regions.max()) + 1)
+            picture[kept + 1] = levels[: len(kept)]
+            image = box_means(picture[self.regions][np.newaxis], self.fine, self.frame.pixel)
+            if self.blur:
+                image = ndimage.gaussian_filter(image, (0.0, *self.sigma))
+            residual = target - mean - values_at(image, self.fine, where)[0] - trend @ levels[len(kept) :]
+            gradient = self._gradient(image, where)
             # What lies on boundaries says what fits: noise within grains would strike all boundaries out.
             tells = (gradient**2).sum(axis=0)
             spread = 1.4826 * _weighted_median(np.abs(residual), tells) + 1e-9 * float(np.abs(target).max() + 1e-30)
@@ -245,18 +328,18 @@ class _Step:
         slope = np.einsum("in,nip->np", gradient, position_slopes(offset * self.radius) * self.units)
         # The brightnesses are fitted as well.
         slope = slope - columns @ np.linalg.solve(gram, columns.T @ (weight[:, np.newaxis] * slope))
+        held = weight * np.asarray(columns.multiply(columns @ np.linalg.inv(gram)).sum(axis=1)).ravel()
         mean = float(np.average(target, weights=weight))
-        return _State(used, slope, residual, weight, spread, float(weight @ (target - mean) ** 2))
+        return _State(used, slope, residual, weight, held, spread, float(weight @ (target - mean) ** 2), len(kept))
 
-    def _gradient(self, where: FloatArray, levels: FloatArray, across: FloatArray) -> FloatArray:
-        """Of the prediction, per nm, shape (2, N)."""
-        by_bin = levels.reshape(-1, across.shape[1])
+    def _gradient(self, image: FloatArray, where: FloatArray) -> FloatArray:
+        """Of the prediction with the position in the coarse frame, per nm, shape (2, N)."""
         found = []
         for axis in (0, 1):
             step = np.zeros(2)
             step[axis] = 0.3 * self.frame.pixel[axis]
-            ahead, behind = (values_at(self.bins, self.fine, where + sign * step) for sign in (1.0, -1.0))
-            found.append(np.einsum("kn,kc,nc->n", (ahead - behind) / (2.0 * step[axis]), by_bin, across))
+            ahead, behind = (values_at(image, self.fine, where + sign * step)[0] for sign in (1.0, -1.0))
+            found.append((ahead - behind) / (2.0 * step[axis]))
         return np.array(found)
 
     def _on_grid(self, used: IntArray, values: FloatArray) -> FloatArray:
@@ -265,20 +348,18 @@ class _Step:
         return grid.reshape(-1, *self.frame.shape)
 
     def _reach(self, used: IntArray, residual: FloatArray) -> float:
-        """Pixels over which residuals are correlated: their integral range, twice the radius of the same area."""
+        """Pixels over which residuals are correlated: where their correlation falls below a tenth."""
         grid = self._on_grid(used, residual - residual.mean())
         shape = tuple(fft.next_fast_len(2 * n, real=True) for n in self.frame.shape)
         power = np.abs(fft.rfft2(grid[0], shape)) ** 2
         mask = np.abs(fft.rfft2(self._on_grid(used, np.ones(len(used)))[0], shape)) ** 2
         pairs = np.maximum(fft.irfft2(mask, shape), 0.5)
         correlation = fft.irfft2(power, shape) / pairs
-        correlation /= correlation[0, 0]
-        rows, columns = (np.minimum(np.arange(n), n - np.arange(n)) for n in shape)
-        distance = np.hypot(rows[:, np.newaxis], columns)
-        limit = max(3.0, 0.2 * min(self.frame.shape))
-        rings = [float(correlation[(distance >= r - 0.5) & (distance < r + 0.5)].mean()) for r in range(1, int(limit) + 1)]
-        below = next((r for r, value in enumerate(rings, 1) if value < 0.1), int(limit))
-        return float(below)
+        correlation /= max(float(correlation[0, 0]), 1e-30)
+        distance = _lags(shape)
+        limit = int(max(3.0, 0.2 * min(self.frame.shape)))
+        rings = [float(correlation[(distance >= r - 0.5) & (distance < r + 0.5)].mean()) for r in range(1, limit + 1)]
+        return float(next((r for r, value in enumerate(rings, 1) if value < 0.1), limit))
 
     def _scatter(self, used: IntArray, scores: FloatArray, reach: float) -> FloatArray:
         """Covariance of the sum of scores, those nearer than twice the reach counted together."""
@@ -288,13 +369,17 @@ class _Step:
         rows, columns = (np.minimum(np.arange(n), n - np.arange(n)) for n in shape)
         width = 2.0 * reach + 1.0
         window = np.clip(1.0 - rows / width, 0.0, None)[:, np.newaxis] * np.clip(1.0 - columns / width, 0.0, None)
-        count = len(scores[0])
+        count = scores.shape[1]
         found = np.empty((count, count))
         for i in range(count):
             for j in range(i, count):
-                product = fft.irfft2(spectra[i] * spectra[j].conj(), shape)
-                found[i, j] = found[j, i] = float((0.5 * (product + np.roll(product[::-1, ::-1], 1, (0, 1))) * window).sum())
+                found[i, j] = found[j, i] = float((fft.irfft2(spectra[i] * spectra[j].conj(), shape) * window).sum())
         return found
+
+
+def _lags(shape: tuple[int, ...]) -> FloatArray:
+    rows, columns = (np.minimum(np.arange(n), n - np.arange(n)) for n in shape)
+    return np.hypot(rows[:, np.newaxis], columns)
 
 
 def _weighted_median(values: FloatArray, weights: FloatArray) -> float:

@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from hyperspy_assb.registration.affine import Affine, FloatArray, ImageFrame, turn
-from hyperspy_assb.registration.sampling import block_means, quantile_labels, smoothed
+from hyperspy_assb.registration.sampling import block_means, box_means, quantile_labels, smoothed, values_at
 
-_SIDE = 40
+_SIDE = 56
 """Pixels along the longer side of the larger field in the search."""
 _BINS = 5
+_SURROUNDINGS = 5.0
+"""Pixels of the search over which brightness is divided by its mean: thickness and bending change slowly."""
+_EDGES = 0.7
+"""Pixels of the search over which gradients are taken."""
 _PER_STEP = 1.5
 """Pixels by which the corner of the field moves from one angle to the next."""
 
@@ -35,9 +39,7 @@ class Candidate:
     evidence: float
 
 
-def search_grid(
-    image: FloatArray, frame: ImageFrame, pixel: float, angle: float
-) -> tuple[FloatArray, FloatArray]:
+def search_grid(image: FloatArray, frame: ImageFrame, pixel: float, angle: float) -> tuple[FloatArray, FloatArray]:
     """An image on square pixels of a grid that is turned by ``angle`` about its middle; NaN beyond its field.
 
     Returns
@@ -63,27 +65,38 @@ def search_grid(
     return np.where(within, filled / np.maximum(share, 1e-9), np.nan), half.astype(float)
 
 
-def _indicators(image: FloatArray, shape: tuple[int, int]) -> NDArray[np.complex128]:
-    labels = quantile_labels(image, _BINS)
-    return np.array([fft.rfft2((labels == k).astype(float), shape) for k in range(int(labels.max()) + 1)])
+def features(image: FloatArray) -> list[FloatArray]:
+    """What of an image is compared: its contrast against the surroundings, and the strength of its edges."""
+    there = np.isfinite(image)
+    around = smoothed(image, (_SURROUNDINGS, _SURROUNDINGS))
+    contrast = image - around
+    filled = np.where(there, contrast, 0.0)
+    size = np.hypot(*(ndimage.gaussian_filter(filled, _EDGES, order=order) for order in ((1, 0), (0, 1))))
+    inner = ndimage.binary_erosion(there)
+    edges = np.where(inner, size, np.nan)
+    spread = np.sqrt(np.maximum(smoothed(contrast**2, (_SURROUNDINGS, _SURROUNDINGS)), 1e-30))
+    return [contrast / spread, edges / np.maximum(smoothed(edges, (_SURROUNDINGS, _SURROUNDINGS)), 1e-30)]
 
 
-def _evidence(one: NDArray[np.complex128], other: NDArray[np.complex128], shape: tuple[int, int], least: float) -> FloatArray:
+def _indicators(image: FloatArray, shape: tuple[int, int]) -> NDArray[np.complex64]:
+    """Transforms of where each bin of brightness lies; bins beyond those of the image are empty."""
+    labels = quantile_labels(image, _BINS) if np.isfinite(image).any() else np.full(image.shape, -1)
+    bins = (labels == np.arange(_BINS)[:, np.newaxis, np.newaxis]).astype(np.float32)
+    return np.asarray(fft.rfft2(bins, shape))
+
+
+def _evidence(
+    one: NDArray[np.complex64], other: NDArray[np.complex64], shape: tuple[int, int], least: float
+) -> FloatArray:
     """Mutual information times overlap for every cyclic shift; 0 where fewer than ``least`` pixels overlap."""
     counts = fft.irfft2(one[:, np.newaxis].conj() * other[np.newaxis], shape)
-    counts = np.maximum(np.round(counts), 0.0)
-
-    def entropy_sum(values: FloatArray) -> FloatArray:
-        return np.asarray((values * np.log(np.maximum(values, 1.0))).sum(axis=0))
-
+    counts = np.maximum(np.rint(counts).astype(np.int32), 0)
     rows, columns = counts.sum(axis=1), counts.sum(axis=0)
     total = rows.sum(axis=0)
-    found = (
-        entropy_sum(counts.reshape(-1, *shape))
-        + total * np.log(np.maximum(total, 1.0))
-        - entropy_sum(rows)
-        - entropy_sum(columns)
-    )
+    table = np.arange(int(total.max()) + 1, dtype=float)
+    # n log n of whole numbers.
+    table[1:] *= np.log(table[1:])
+    found = table[counts].sum(axis=(0, 1)) + table[total] - table[rows].sum(axis=0) - table[columns].sum(axis=0)
     return np.where(total >= least, found, 0.0)
 
 
@@ -110,11 +123,13 @@ class CoarseSearch:
     largest_angle: float = 20.0
     overlap: float = 0.3
 
+    side: int = _SIDE
+
     @property
     def pixel(self) -> float:
         """Side of a pixel of the search in nm: that of the coarse image at least."""
         longest = float(max(self.coarse_frame.extent.max(), self.fine_frame.extent.max()))
-        return max(longest / _SIDE, max(self.coarse_frame.pixel), max(self.fine_frame.pixel))
+        return max(longest / self.side, max(self.coarse_frame.pixel), max(self.fine_frame.pixel))
 
     @property
     def angles(self) -> FloatArray:
@@ -124,24 +139,31 @@ class CoarseSearch:
         count = int(np.ceil(self.largest_angle / step))
         return np.linspace(-self.largest_angle, self.largest_angle, 2 * count + 1) if count else np.zeros(1)
 
-    def template(self, image: FloatArray) -> FloatArray:
-        """An image of the coarse frame on the grid of the search, as :meth:`surfaces` takes it."""
-        return search_grid(image, self.coarse_frame, self.pixel, 0.0)[0]
+    def template(self) -> FloatArray:
+        """The coarse image on the grid of the search, as :meth:`surfaces` takes it."""
+        return search_grid(self.coarse, self.coarse_frame, self.pixel, 0.0)[0]
 
     def surfaces(self, templates: list[FloatArray]) -> Iterator[tuple[float, FloatArray, list[FloatArray]]]:
-        """Angle, row and column of shift zero, and evidence of every shift for each template."""
+        """Angle, row and column of the middle of the fine field, and evidence of every shift for each template."""
+        largest = np.max([template.shape for template in templates], axis=0)
+        # Diagonal and template: no turned field is larger.
+        whole = np.ceil(np.hypot(*self.fine_frame.extent) / self.pixel) + 3
+        bound = np.abs(turn(min(float(self.angles[-1]), 45.0))) @ self.fine_frame.extent / self.pixel + 3
+        rows, columns = (
+            int(fft.next_fast_len(int(min(whole, a) + b), real=True)) for a, b in zip(bound, largest, strict=True)
+        )
+        shape = rows, columns
+        seen = [[_indicators(image, shape) for image in features(template)] for template in templates]
+        sizes = [int(np.isfinite(template).sum()) for template in templates]
         for angle in self.angles:
             # The fine image is turned back, so that the template keeps its pixels.
             turned, middle = search_grid(self.fine, self.fine_frame, self.pixel, -float(angle))
-            shape = tuple(
-                int(fft.next_fast_len(a + b, real=True))
-                for a, b in zip(turned.shape, templates[0].shape, strict=True)
-            )
-            target = _indicators(turned, (shape[0], shape[1]))
+            targets = [_indicators(image, shape) for image in features(turned)]
+            full = int(np.isfinite(turned).sum())
             found = []
-            for template in templates:
-                least = self.overlap * min(np.isfinite(template).sum(), np.isfinite(turned).sum())
-                found.append(_evidence(_indicators(template, (shape[0], shape[1])), target, (shape[0], shape[1]), least))
+            for size, images in zip(sizes, seen, strict=True):
+                least = 0.8 * self.overlap * min(size, full)
+                found.append(sum((_evidence(i, t, shape, least) for i, t in zip(images, targets, strict=True)), np.zeros(shape)))
             yield float(angle), middle, found
 
     def strongest(self, templates: list[FloatArray]) -> FloatArray:
@@ -151,9 +173,30 @@ class CoarseSearch:
             best = np.maximum(best, [surface.max() for surface in found])
         return best
 
+    def evidence_at(self, transform: Affine) -> float:
+        """Evidence of a transform, shear and all, on the pixels of the search."""
+        blocks = [max(1, int(self.pixel / side)) for side in self.coarse_frame.pixel]
+        template, frame = block_means(self.coarse, *blocks), self.coarse_frame.binned(*blocks)
+        there = np.isfinite(self.fine)
+        layers = np.array([np.where(there, self.fine, 0.0), there.astype(float)])
+        where = transform(frame.positions()).reshape(-1, 2)
+        total, share = values_at(box_means(layers, self.fine_frame, frame.pixel), self.fine_frame, where)
+        seen = np.where(share > 0.5, total / np.maximum(share, 1e-9), np.nan).reshape(frame.shape)
+        found = 0.0
+        for one, other in zip(features(template), features(seen), strict=True):
+            both = np.isfinite(one) & np.isfinite(other)
+            if both.sum() < self.overlap * 0.8 * np.isfinite(one).sum():
+                return 0.0
+            labels = quantile_labels(one, _BINS), quantile_labels(other, _BINS)
+            counts = np.histogram2d(labels[0][both], labels[1][both], bins=np.arange(_BINS + 1) - 0.5)[0]
+            expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / counts.sum()
+            filled = counts > 0
+            found += float((counts[filled] * np.log(counts[filled] / expected[filled])).sum())
+        return found
+
     def candidates(self, count: int) -> list[Candidate]:
         """The best places of the coarse image, which are apart from each other."""
-        template = self.template(self.coarse)
+        template = self.template()
         own = (np.array(template.shape) - 1) / 2
         found: list[tuple[float, float, FloatArray]] = []
         for angle, middle, (surface,) in self.surfaces([template]):
