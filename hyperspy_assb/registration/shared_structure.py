@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from hyperspy_assb.registration.affine import FloatArray
+from hyperspy_assb.registration.affine import Affine, FloatArray
 from hyperspy_assb.registration.coarse_search import CoarseSearch
 
 _WAYS = {
@@ -41,7 +41,7 @@ class SharedStructure:
     other_p: float
 
 
-def test_shared_structure(search: CoarseSearch) -> SharedStructure:
+def judge_shared_structure(search: CoarseSearch, placed: Affine | None) -> SharedStructure:
     """Test a search against itself with the coarse image turned, mirrored and rolled over its edges.
 
     Each of these keeps every texture and every length of the image, and no place. Their strongest evidences follow a
@@ -51,6 +51,8 @@ def test_shared_structure(search: CoarseSearch) -> SharedStructure:
     ----------
     search
         The search.
+    placed
+        The place that was refined from what the search found; None if there is none.
 
     Returns
     -------
@@ -65,7 +67,8 @@ def test_shared_structure(search: CoarseSearch) -> SharedStructure:
         half = image.shape[0] // 2, image.shape[1] // 2
         templates += [image, *(np.roll(image, shift, (0, 1)) for shift in ((half[0], 0), (0, half[1]), half))]
     found = search.strongest(templates)
-    observed, rest = float(found[0]), found[1:].reshape(len(ways), 4)
+    refined = search.evidence_at(placed) if placed is not None else 0.0
+    observed, rest = max(float(found[0]), refined), found[1:].reshape(len(ways), 4)
     best = int(np.argmax(rest[:, 0]))
     others = np.delete(rest, best, axis=0)
     if rest[best, 0] > observed and (p := _chance(float(rest[best, 0]), others.ravel())) < 1.0:
