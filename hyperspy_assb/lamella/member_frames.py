@@ -47,14 +47,15 @@ def read_frame(held: Any, key: str) -> ImageFrame | None:
 def frame_of_axes(axes: Sequence[Mapping[str, Any]], key: str) -> ImageFrame:
     """The frame of two axes, rows first; see :func:`read_frame`."""
     pixel, origin = [], []
-    for axis in axes:
-        name = str(axis.get("name") or "without name")
+    for axis, usual in zip(axes, "yx", strict=True):
+        name = axis.get("name")
+        name = name if isinstance(name, str) and name else usual
         units = axis.get("units")
         factor = _NANOMETRES.get(units.strip().lower()) if isinstance(units, str) else None
         if factor is None or "scale" not in axis:
             raise AssbValueError(
-                f"{key}: its axis {name} has no scale in a unit of length ({units!r}): set scale and units, as "
-                f's.axes_manager["{name}"].scale = 5.0 and .units = "nm", or give frame= of a member whose pixels it '
+                f"{key}: its axis {name} has no scale in a unit of length ({units!r}): set the scale and the "
+                'units of that axis, such as 5.0 and "nm", or give frame= of a member whose pixels it '
                 "shares."
             )
         scale = float(axis["scale"]) * factor

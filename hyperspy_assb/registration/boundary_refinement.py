@@ -24,7 +24,7 @@ IntArray = NDArray[np.int64]
 
 _BLURS = (1.5, 0.7, 0.0)
 """Gaussian smoothing of the steps, in coarse pixels."""
-_ROUNDS = 15
+_ROUNDS = 10
 _HALVES = 4
 _LOOSE = 3.0
 """Residuals in standard deviations beyond which a pixel counts for little."""
@@ -33,7 +33,9 @@ _APART = 1.5
 _UNSEEN = 1.7
 """Factor on standard errors: boundaries of the fine image are off as well, which residuals do not show. It is that of
 grains of five materials with noise in both images, and is not derived; other scenes test it."""
-_MOST_REGIONS = 500
+_MOST_REGIONS = 300
+_BESIDE = (3.5, 5.5)
+"""Coarse pixels to places where boundaries coincide by chance only."""
 _FACETS = 1.0
 """Length of a boundary that may be off as a whole, in sides of a region."""
 
@@ -70,6 +72,8 @@ class Refined:
         From the coarse frame to the fine one, with its covariance.
     misfit
         Share of the variance of the coarse image, in the pixels that were compared, which the fine one does not explain.
+    residual
+        Median residual on boundaries over the standard deviation of the coarse image.
     pixels
         Coarse pixels that were compared.
     reach
@@ -80,6 +84,7 @@ class Refined:
 
     transform: Affine
     misfit: float
+    residual: float
     pixels: int
     reach: float
     converged: bool
@@ -154,6 +159,36 @@ def refine(
     return found
 
 
+def residual_drop(
+    coarse: FloatArray,
+    coarse_frame: ImageFrame,
+    fine: FloatArray,
+    fine_frame: ImageFrame,
+    placed: Affine,
+    options: DistortionOptions,
+) -> float:
+    """Logarithm of the residual on boundaries at a place, less its mean at eight places some pixels beside it.
+
+    It is about 0 where boundaries of the two images have nothing to do with each other, and negative where they coincide.
+    NaN where fewer than four of the eight overlap enough.
+    """
+    regions = find_regions(fine, fine_frame, coarse_frame.coarseness)
+    step = _Step(coarse, coarse_frame, regions, fine_frame, 0.0, options)
+    found = []
+    for k, distance in enumerate((0.0, *(_BESIDE[i % 2] for i in range(8)))):
+        angle = 2.0 * np.pi * k / 8.0
+        moved = distance * coarse_frame.coarseness * np.array([np.sin(angle), np.cos(angle)])
+        step.weights[:] = 1.0
+        state = None
+        for _ in range(2):
+            state = step._linearised(Affine(placed.matrix, placed.shift + placed.matrix @ moved, placed.centre))
+        if state is not None:
+            found.append(float(np.log(state.spread)))
+        elif k == 0:
+            return float("nan")
+    return found[0] - float(np.mean(found[1:])) if len(found) > 4 else float("nan")
+
+
 @dataclass(frozen=True, eq=False)
 class _State:
     """The prediction at one transform: pixels compared, slopes, residuals, weights, ...
@@ -212,6 +247,7 @@ class _Step:
         self.units = np.array([1.0, 1.0, *[1.0 / self.radius] * 4])
         ratios = [c / f for c, f in zip(coarse_frame.pixel, fine_frame.pixel, strict=True)]
         self.sigma = [blur * ratio for ratio in ratios]
+        self.weights = np.ones(self.target.size)
         self.counts = [int(np.clip(np.ceil(ratio) + 1, 2, 6)) for ratio in ratios]
 
     def solve(self, start: Affine) -> Refined | None:
@@ -255,7 +291,8 @@ class _Step:
         units = np.diag(self.units)
         moved = Affine(transform.matrix, transform.shift, transform.centre, units @ covariance @ units)
         misfit = float(state.weight @ state.residual**2 / max(state.total, 1e-30))
-        return Refined(moved, misfit, len(state.used), reach, converged)
+        residual = state.spread / max(float(np.nanstd(self.target)), 1e-30)
+        return Refined(moved, misfit, residual, len(state.used), reach, converged)
 
     def _moved(self, transform: Affine, step: FloatArray) -> Affine:
         change = step * self.units
@@ -310,10 +347,11 @@ class _Step:
         kept = np.flatnonzero(np.asarray(shares.sum(axis=0)).ravel() > 1.0)
         shares = shares[:, kept]
         columns = sparse.hstack([shares, sparse.csr_matrix(trend)]).tocsr()
-        weight = np.ones(len(used))
+        # Weights change little from step to step.
+        weight = self.weights[used]
         mean = float(target.mean())
         ridge = 0.05 * np.eye(columns.shape[1])
-        for _ in range(4):
+        for _ in range(2):
             gram = (columns.multiply(weight[:, np.newaxis])).T @ columns
             gram = gram.toarray() + ridge
             levels = np.linalg.solve(gram, columns.T @ (weight * (target - mean)))
@@ -328,6 +366,7 @@ class _Step:
             tells = (gradient**2).sum(axis=0)
             spread = 1.4826 * _weighted_median(np.abs(residual), tells) + 1e-9 * float(np.abs(target).max() + 1e-30)
             weight = 1.0 / (1.0 + (residual / (_LOOSE * spread)) ** 2)
+        self.weights[used] = weight
         slope = np.einsum("in,nip->np", gradient, position_slopes(offset * self.radius) * self.units)
         # The brightnesses are fitted as well.
         slope = slope - columns @ np.linalg.solve(gram, columns.T @ (weight[:, np.newaxis] * slope))

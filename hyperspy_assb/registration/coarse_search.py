@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from hyperspy_assb.registration.affine import Affine, FloatArray, ImageFrame, turn
-from hyperspy_assb.registration.sampling import block_means, box_means, quantile_labels, smoothed, values_at
+from hyperspy_assb.registration.sampling import block_means, quantile_labels, smoothed
 
 _SIDE = 56
 """Pixels along the longer side of the larger field in the search."""
@@ -166,53 +166,34 @@ class CoarseSearch:
                 found.append(sum((_evidence(i, t, shape, least) for i, t in zip(images, targets, strict=True)), np.zeros(shape)))
             yield float(angle), middle, found
 
-    def strongest(self, templates: list[FloatArray]) -> FloatArray:
-        """The largest evidence for each template anywhere."""
-        best = np.zeros(len(templates))
-        for _, _, found in self.surfaces(templates):
-            best = np.maximum(best, [surface.max() for surface in found])
-        return best
-
-    def evidence_at(self, transform: Affine) -> float:
-        """Evidence of a transform, shear and all, on the pixels of the search."""
-        blocks = [max(1, int(self.pixel / side)) for side in self.coarse_frame.pixel]
-        template, frame = block_means(self.coarse, *blocks), self.coarse_frame.binned(*blocks)
-        there = np.isfinite(self.fine)
-        layers = np.array([np.where(there, self.fine, 0.0), there.astype(float)])
-        where = transform(frame.positions()).reshape(-1, 2)
-        total, share = values_at(box_means(layers, self.fine_frame, frame.pixel), self.fine_frame, where)
-        seen = np.where(share > 0.5, total / np.maximum(share, 1e-9), np.nan).reshape(frame.shape)
-        found = 0.0
-        for one, other in zip(features(template), features(seen), strict=True):
-            both = np.isfinite(one) & np.isfinite(other)
-            if both.sum() < self.overlap * 0.8 * np.isfinite(one).sum():
-                return 0.0
-            labels = quantile_labels(one, _BINS), quantile_labels(other, _BINS)
-            counts = np.histogram2d(labels[0][both], labels[1][both], bins=np.arange(_BINS + 1) - 0.5)[0]
-            expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / counts.sum()
-            filled = counts > 0
-            found += float((counts[filled] * np.log(counts[filled] / expected[filled])).sum())
-        return found
-
     def candidates(self, count: int) -> list[Candidate]:
         """The best places of the coarse image, which are apart from each other."""
-        template = self.template()
-        own = (np.array(template.shape) - 1) / 2
-        found: list[tuple[float, float, FloatArray]] = []
-        for angle, middle, (surface,) in self.surfaces([template]):
-            peaks = surface * (surface == ndimage.maximum_filter(surface, 3, mode="wrap"))
-            for flat in np.argsort(peaks, axis=None)[-count:]:
-                at = np.array(np.unravel_index(flat, surface.shape), dtype=float)
-                at = np.where(at > np.array(surface.shape) - template.shape, at - surface.shape, at)
-                # Middle of the template against the middle of the turned field, in pixels.
-                found.append((float(peaks.flat[flat]), angle, at + own - middle))
+        return self.places([self.template()], count)[0]
+
+    def places(self, templates: list[FloatArray], count: int) -> list[list[Candidate]]:
+        """The same for other images on the grid of the search, each about its own middle."""
+        found: list[list[tuple[float, float, FloatArray]]] = [[] for _ in templates]
+        for angle, middle, surfaces in self.surfaces(templates):
+            for template, surface, kept in zip(templates, surfaces, found, strict=True):
+                own = (np.array(template.shape) - 1) / 2
+                peaks = surface * (surface == ndimage.maximum_filter(surface, 3, mode="wrap"))
+                for flat in np.argsort(peaks, axis=None)[-count:]:
+                    at = np.array(np.unravel_index(flat, surface.shape), dtype=float)
+                    at = np.where(at > np.array(surface.shape) - template.shape, at - surface.shape, at)
+                    # Middle of the template against the middle of the turned field, in pixels.
+                    kept.append((float(peaks.flat[flat]), angle, at + own - middle))
+        return [self._apart(kept, count) for kept in found]
+
+    def _apart(self, found: list[tuple[float, float, FloatArray]], count: int) -> list[Candidate]:
+        """The strongest places, of which none is a neighbour of a stronger one."""
         chosen: list[Candidate] = []
+        step = self.angles[-1] / max(len(self.angles) // 2, 1)
         for evidence, angle, offset in sorted(found, key=lambda item: -item[0]):
             matrix = turn(angle)
             shift = self.fine_frame.centre + matrix @ offset * self.pixel
             near = [
                 np.hypot(*(shift - c.transform.shift)) < 2.5 * self.pixel
-                and abs(angle - c.transform.rotation) < 1.5 * (self.angles[-1] / max(len(self.angles) // 2, 1))
+                and abs(angle - c.transform.rotation) < 1.5 * step
                 for c in chosen
             ]
             if evidence > 0.0 and not any(near):

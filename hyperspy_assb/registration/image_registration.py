@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.registration.affine import Affine, FloatArray, ImageFrame
-from hyperspy_assb.registration.boundary_refinement import DistortionOptions, Refined, refine
+from hyperspy_assb.registration.boundary_refinement import DistortionOptions, Refined, refine, residual_drop
 from hyperspy_assb.registration.coarse_search import CoarseSearch
 from hyperspy_assb.registration.sampling import binned_to
 from hyperspy_assb.registration.shared_structure import SharedStructure, judge_shared_structure
 
-_TEST_SIDE = 40
-"""Pixels of the longer side of the search that is repeated for the test."""
 _CANDIDATES = 4
 _RIVAL = 0.75
 """Share of the best evidence from which a place is refined as well."""
@@ -40,6 +38,8 @@ class ImageRegistration:
         Whether the refinement came to an end.
     coarse_pixel
         Larger pixel of the two, in nm of its own frame.
+    drop
+        Logarithm of the residual on boundaries, less that at places beside; NaN for a transform that was given.
     """
 
     transform: Affine
@@ -47,6 +47,7 @@ class ImageRegistration:
     misfit: float
     converged: bool
     coarse_pixel: float
+    drop: float = float("nan")
 
 
 def register_images(
@@ -107,16 +108,17 @@ def register_images(
     coarse, coarse_frame = binned_to(coarse, coarse_frame, float(coarse_frame.extent.max()) / _LARGEST)
     search = CoarseSearch(coarse, coarse_frame, fine, fine_frame, options.largest_angle, options.overlap)
     found = _place(search, options)
-    shared = judge_shared_structure(replace(search, side=_TEST_SIDE), found.transform if found is not None else None)
-    _refuse(shared, alpha, names, options)
     if found is None:
         raise AssbValueError(
             f"{names[0]} and {names[1]} overlap too little to be registered on boundaries: name images of the same "
             "region, or give the transform."
         )
+    drop = residual_drop(coarse, coarse_frame, fine, fine_frame, found.transform, options)
+    shared = judge_shared_structure(search, drop, options)
+    _refuse(shared, alpha, names, options)
     transform = found.transform if onto_image else found.transform.inverse
     coarse_pixel = coarse_frame.coarseness
-    return ImageRegistration(transform, shared.p, found.misfit, found.converged, coarse_pixel)
+    return ImageRegistration(transform, shared.p, found.misfit, found.converged, coarse_pixel, drop)
 
 
 def _check(values: FloatArray, frame: ImageFrame, name: str) -> None:
@@ -146,10 +148,10 @@ def _refuse(shared: SharedStructure, alpha: float, names: tuple[str, str], optio
 
 
 def _place(search: CoarseSearch, options: DistortionOptions) -> Refined | None:
-    """The best place refined; where another one rivals it, the one with more evidence after refinement."""
+    """The best place refined; where another one rivals it, the one that leaves less on boundaries."""
     candidates = search.candidates(_CANDIDATES)
     chosen: Refined | None = None
-    strongest = -1.0
+    least_residual = np.inf
     least = _RIVAL * candidates[0].evidence if candidates else 0.0
     for candidate in candidates:
         if candidate.evidence < least:
@@ -158,7 +160,6 @@ def _place(search: CoarseSearch, options: DistortionOptions) -> Refined | None:
         found = refine(search.coarse, *start, options)
         if found is None:
             continue
-        evidence = search.evidence_at(found.transform)
-        if evidence > strongest:
-            chosen, strongest = found, evidence
+        if found.residual < least_residual:
+            chosen, least_residual = found, found.residual
     return chosen

@@ -1,4 +1,4 @@
-"""Whether two images share anything: the search is repeated with the image turned and mirrored, which shares nothing."""
+"""Whether two images share anything: whether boundaries coincide better at a place than beside it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from hyperspy_assb.registration.affine import Affine, FloatArray
+from hyperspy_assb.registration.affine import FloatArray, ImageFrame
+from hyperspy_assb.registration.boundary_refinement import DistortionOptions, refine, residual_drop
 from hyperspy_assb.registration.coarse_search import CoarseSearch
 
 _WAYS = {
@@ -19,19 +20,23 @@ _WAYS = {
     (2, False): "turned by 180°",
     (3, False): "turned by -90°",
 }
-"""Quarter turns and a mirror, in words."""
+"""Mirror and quarter turns, in words."""
+_NULL = (-0.15, 0.12, 10.0)
+"""Mean, scale and degrees of freedom (Student) of drops where nothing is shared."""
+_CLEAR = 0.01
+"""p value below which no other way is looked at."""
 
 
 @dataclass(frozen=True)
 class SharedStructure:
-    """What a search found beside what chance finds.
+    """What a registration explains beside what chance does.
 
     Parameters
     ----------
     p
-        Probability that two images which share nothing match as well.
+        Probability that two images which share nothing fit as well.
     other_way
-        In which way the image was turned or mirrored that matches better, in words; empty if none does.
+        In which way the image was turned or mirrored that fits better, in words; empty if none does.
     other_p
         The same for that way.
     """
@@ -41,47 +46,64 @@ class SharedStructure:
     other_p: float
 
 
-def judge_shared_structure(search: CoarseSearch, placed: Affine | None) -> SharedStructure:
-    """Test a search against itself with the coarse image turned, mirrored and rolled over its edges.
+def judge_shared_structure(search: CoarseSearch, drop: float, options: DistortionOptions) -> SharedStructure:
+    """Judge a registration by how much less it leaves on boundaries than places beside it.
 
-    Each of these keeps every texture and every length of the image, and no place. Their strongest evidences follow a
-    distribution of extremes, whose scale and position are estimated from them.
+    Chance places, the best of a whole search, follow :data:`_NULL`. Where that is not beaten, the image is looked for
+    turned and mirrored as well.
 
     Parameters
     ----------
     search
         The search.
-    placed
-        The place that was refined from what the search found; None if there is none.
+    drop
+        Of :func:`.residual_drop` at the refined place.
+    options
+        Those of the refinement.
 
     Returns
     -------
     SharedStructure
         With its p value.
     """
-    template = search.template()
-    ways = list(_WAYS)
-    templates = [template]
-    for turns, mirrored in ways:
-        image = np.rot90(template[:, ::-1] if mirrored else template, turns)
-        half = image.shape[0] // 2, image.shape[1] // 2
-        templates += [image, *(np.roll(image, shift, (0, 1)) for shift in ((half[0], 0), (0, half[1]), half))]
-    found = search.strongest(templates)
-    refined = search.evidence_at(placed) if placed is not None else 0.0
-    observed, rest = max(float(found[0]), refined), found[1:].reshape(len(ways), 4)
-    best = int(np.argmax(rest[:, 0]))
-    others = np.delete(rest, best, axis=0)
-    if rest[best, 0] > observed and (p := _chance(float(rest[best, 0]), others.ravel())) < 1.0:
-        return SharedStructure(_chance(observed, others.ravel()), _WAYS[ways[best]], p)
-    return SharedStructure(_chance(observed, rest.ravel()), "", 1.0)
+    p = _chance(drop)
+    if p < _CLEAR:
+        return SharedStructure(p, "", 1.0)
+    best, other_p = "", 1.0
+    for way, words in _WAYS.items():
+        turned = CoarseSearch(
+            *_turned(search.coarse, search.coarse_frame, *way),
+            search.fine,
+            search.fine_frame,
+            search.largest_angle,
+            search.overlap,
+            search.side,
+        )
+        # Seven ways are looked at.
+        chance = min(len(_WAYS) * _chance(_drop_of(turned, options)), 1.0)
+        if chance < min(other_p, p):
+            best, other_p = words, chance
+    return SharedStructure(p, best, other_p)
 
 
-def _chance(observed: float, null: FloatArray) -> float:
-    """Probability of a value at least as large under a Gumbel distribution fitted to others, by L-moments."""
-    values = np.sort(null)
-    count = len(values)
-    second = 2.0 * float((np.arange(count) / (count - 1) * values).mean()) - float(values.mean())
-    scale = max(second / np.log(2.0), 1e-9)
-    location = float(values.mean()) - np.euler_gamma * scale
-    # The scale is estimated as well: a value that far out is less rare than it seems.
-    return float(stats.gumbel_r.sf((observed - location) / scale / np.sqrt(1.0 + 1.0 / count)))
+def _turned(image: FloatArray, frame: ImageFrame, turns: int, mirrored: bool) -> tuple[FloatArray, ImageFrame]:
+    turned = np.rot90(image[:, ::-1] if mirrored else image, turns)
+    pixel = frame.pixel[::-1] if turns % 2 else frame.pixel
+    return turned, ImageFrame((turned.shape[0], turned.shape[1]), (pixel[0], pixel[1]), frame.origin)
+
+
+def _drop_of(search: CoarseSearch, options: DistortionOptions) -> float:
+    candidates = search.candidates(1)
+    if not candidates:
+        return float("nan")
+    images = search.coarse, search.coarse_frame, search.fine, search.fine_frame
+    found = refine(*images, candidates[0].transform, options)
+    return float("nan") if found is None else residual_drop(*images, found.transform, options)
+
+
+def _chance(drop: float) -> float:
+    """Probability of a drop at least as large where nothing is shared; 1 where it is not known."""
+    if np.isnan(drop):
+        return 1.0
+    mean, std, freedom = _NULL
+    return float(stats.t.cdf((drop - mean) / std, freedom))
