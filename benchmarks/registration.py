@@ -1,7 +1,8 @@
 """Registration of images of the virtual lamella: error, coverage of the covariance, refusals.
 
-Images of two signals, each with a frame of its own: pixels of 5 to 50 nm, rotation up to 15°, shear up to 3 %, scales off
-by 1 %, contrast inverted in half of them. The factor of the covariance is that of other scenes (registration_scenes.py).
+Images of two signals, each with a frame of its own: pixels of 5 to 50 nm, rotation up to 15°, shear up to 3 %, scales
+off by 1 %, contrast inverted in half of them. The factor of the covariance and what chance finds were taken from other
+scenes (registration_scenes.py).
 
 Run: python benchmarks/registration.py [--draws 300] [--first 0] [--unshared 20]
 """
@@ -95,7 +96,12 @@ def main() -> None:
             found = register_images(images[0], frames[0], images[1], frames[1])
         except AssbValueError as error:
             rows.append((np.inf, np.nan, np.nan, inverted))
-            print(seed, f"pixels {frames[0].pixel[0]:.0f} {frames[1].pixel[0]:.0f} counts", *(round(np.nanmean(i)) for i in images), error)
+            print(
+                seed,
+                f"pixels {frames[0].pixel[0]:.0f} {frames[1].pixel[0]:.0f} counts",
+                *(round(np.nanmean(i)) for i in images),
+                error,
+            )
             continue
         points = frames[1].positions()
         miss = found.transform(points) - true(points)
@@ -105,10 +111,19 @@ def main() -> None:
         z = (found.transform(centre) - true(centre)) / spread
         rows.append((size, *z, inverted))
         if size > 0.5:
-            print(seed, f"pixels {frames[0].pixel[0]:.0f} {frames[1].pixel[0]:.0f}", f"off by {size:.2f}, p {found.p:.2g}", flush=True)
+            print(
+                seed,
+                f"pixels {frames[0].pixel[0]:.0f} {frames[1].pixel[0]:.0f}",
+                f"off by {size:.2f}, p {found.p:.2g}",
+                flush=True,
+            )
     table = np.array(rows)
     if len(table):
-        for name, part in (("all", table), ("as it is", table[table[:, 3] == 0]), ("inverted", table[table[:, 3] == 1])):
+        for name, part in (
+            ("all", table),
+            ("as it is", table[table[:, 3] == 0]),
+            ("inverted", table[table[:, 3] == 1]),
+        ):
             z = part[np.isfinite(part[:, 0]), 1:3]
             print(
                 f"{name}: n {len(part)}, refused {np.isinf(part[:, 0]).sum()}, within half a coarse pixel "

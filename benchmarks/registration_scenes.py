@@ -11,7 +11,7 @@ from hyperspy_assb.registration.affine import Affine, ImageFrame, turn
 
 
 class Scene:
-    """Grains of five materials, and a lamella that grows thicker downwards; unlike the virtual lamella of the package."""
+    """Grains of five materials in a lamella that grows thicker downwards, unlike the virtual lamella of the package."""
 
     def __init__(self, seed: int, *, field: float = 1500.0, grain: float = 130.0) -> None:
         rng = np.random.default_rng(seed)

@@ -16,7 +16,7 @@ from hyperspy_assb.fitting.statistics.spatial_agreement import compare_particles
 _SMALLEST = 6
 """Pixels of a particle that is judged."""
 _UNKNOWN = 0.05
-"""Standard error of the share of a phase in a particle that its own probabilities do not hold: what lies above and below."""
+"""Standard error of the share of a phase in a particle beside that of its probabilities: what lies above and below."""
 _NAMED = 5
 """Contradictions that are named one by one; the others are counted."""
 
@@ -115,7 +115,9 @@ def _olivine_of_both(lamella: Any, key: str, x_key: str, fdr: float) -> list[Cla
     moved = lamella.to_frame(key, found.x, source=x_key, std=found.x_std, systematic=found.x_systematic)
     x = np.where(inside, moved.content, np.nan)
     labels = find_particles(maps, inside)
-    numbers = [n for n in range(1, int(labels.max(initial=0)) + 1) if np.sum((labels == n) & np.isfinite(x)) >= _SMALLEST]
+    numbers = [
+        n for n in range(1, int(labels.max(initial=0)) + 1) if np.sum((labels == n) & np.isfinite(x)) >= _SMALLEST
+    ]
     claims = []
     try:
         together = spatial_association(x, np.where(inside, share, np.nan))
@@ -227,7 +229,9 @@ def _elements_and_phases(lamella: Any, key: str, composition_key: str) -> list[C
         for element in ("Al", "Ge"):
             if element in moved:
                 words = f"Amorphous LAGP of {key} lies where {composition_key} has {element}"
-                claims += _associated(f"amorphous LAGP and {element}", words, share, moved[element], (key, composition_key))
+                claims += _associated(
+                    f"amorphous LAGP and {element}", words, share, moved[element], (key, composition_key)
+                )
     return claims
 
 

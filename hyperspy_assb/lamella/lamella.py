@@ -162,7 +162,7 @@ class Lamella(Result):
             size = None if axes is None else tuple(int(axis["size"]) for axis in axes)
             if own is None or size != own.shape:
                 raise AssbValueError(
-                    f"{key} has pixels {size}, and {frame} has {None if own is None else own.shape}: they share no frame."
+                    f"{key} has pixels {size}, and {frame} {None if own is None else own.shape}: they share no frame."
                 )
         described = provenance.describe_file(file) if file is not None else {"sha256": ""}
         self.members[key] = Member(
@@ -310,7 +310,13 @@ class Lamella(Result):
                 found[key] = ImageRegistration(transforms[key], 0.0, float("nan"), True, coarse)
                 continue
             found[key] = register_images(
-                self._image(key, images), member.frame, fixed, frame, options=options, alpha=alpha, names=(key, reference)
+                self._image(key, images),
+                member.frame,
+                fixed,
+                frame,
+                options=options,
+                alpha=alpha,
+                names=(key, reference),
             )
         for key, registration in found.items():
             self.members[key] = replace(self.members[key], registration=registration)
@@ -340,8 +346,8 @@ class Lamella(Result):
         std, systematic
             Maps of standard errors: of independent pixels, and of all together.
         how
-            ``"mean"`` by area; ``"counts"``, which are spread over the area of their pixel; ``"labels"``, by majority, -1
-            within the error of the registration of another label. None: labels for integers and booleans, otherwise
+            ``"mean"`` by area; ``"counts"``, which are spread over the area of their pixel; ``"labels"``, by majority,
+            -1 within the error of the registration of another label. None: labels for integers and booleans, otherwise
             the mean.
 
         Returns
@@ -495,9 +501,9 @@ class Lamella(Result):
         Returns
         -------
         dict of str
-            Boolean signals on the axes of ``key``, for ``quantify_delithiation`` and others: pixels of one crystal or one
-            amorphous material, from whose boundaries they are further away than the error of the registration and half a
-            pixel; materials without any are left out.
+            Boolean signals on the axes of ``key``, for ``quantify_delithiation`` and others: pixels of one crystal or
+            one amorphous material, further from their boundaries than the error of the registration and half a pixel of
+            the scan; materials without any are left out.
 
         Raises
         ------
@@ -520,7 +526,8 @@ class Lamella(Result):
         overlap, margin = self._overlap(key, chosen)
         masks = pure_pixels(self[chosen], self._framed(chosen), self._framed(key), overlap, margin, posterior)
         record = provenance.record(
-            "references", parameters={"from": chosen, "to": key, "posterior": posterior, "margin_nm": float(margin.mean())}
+            "references",
+            parameters={"from": chosen, "to": key, "posterior": posterior, "margin_nm": float(margin.mean())},
         )
         template = FrameMap("", np.zeros(margin.shape), covered=overlap.covered, margin=margin, axes=member.axes)
         found = {}
@@ -593,7 +600,9 @@ class Lamella(Result):
         for key, member in self.members.items():
             words = [member.kind]
             if member.frame is not None:
-                words.append(f"{member.frame.shape[0]} x {member.frame.shape[1]} pixels of {member.frame.coarseness:.3g} nm")
+                words.append(
+                    f"{member.frame.shape[0]} x {member.frame.shape[1]} pixels of {member.frame.coarseness:.3g} nm"
+                )
                 words.append(self._registration_in_words(key))
             if np.isfinite(member.bias):
                 words.append(f"at {member.bias:g} V")
@@ -810,8 +819,10 @@ def _read(path: Path, key: str) -> Any:
     except AssbFileError as not_a_result:
         try:
             found = hs.load(str(path), lazy=True)
-        except Exception as error:  # noqa: BLE001 - readers raise what they like
-            raise AssbFileError(f"{key}: {path} holds neither a result ({not_a_result}) nor a signal ({error}).") from error
+        except Exception as error:
+            raise AssbFileError(
+                f"{key}: {path} holds neither a result ({not_a_result}) nor a signal ({error})."
+            ) from error
     if isinstance(found, list):
         raise AssbFileError(f"{key}: {path} holds {len(found)} signals: load it, and add the one that is meant.")
     return found

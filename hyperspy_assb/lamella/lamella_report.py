@@ -88,7 +88,11 @@ def viewer_data(lamella: Any) -> dict[str, Any]:
             values = table[name].astype(float).groupby(block).mean()
             maps[name] = [_short(value) for value in values]
         else:
-            chosen = table[name].groupby(block).agg(lambda words: words.dropna().mode().iloc[0] if words.notna().any() else None)
+            chosen = (
+                table[name]
+                .groupby(block)
+                .agg(lambda words: words.dropna().mode().iloc[0] if words.notna().any() else None)
+            )
             maps[name] = [value if isinstance(value, str) else None for value in chosen]
     return {"shape": list(shape), "maps": maps, "spectra": _spectra(lamella, frame, block)}
 
@@ -101,7 +105,11 @@ def _spectra(lamella: Any, frame: str, block: np.ndarray) -> dict[str, Any]:
             continue
         signal = lamella[key]
         manager = signal.axes_manager
-        if manager.navigation_dimension != 2 or manager.signal_dimension != 1 or lamella._root(key) != lamella._root(frame):
+        if (
+            manager.navigation_dimension != 2
+            or manager.signal_dimension != 1
+            or lamella._root(key) != lamella._root(frame)
+        ):
             continue
         data = np.asarray(signal.data).reshape(len(block), -1)
         width = max(1, data.shape[1] // 256)

@@ -66,9 +66,7 @@ def frame_of_axes(axes: Sequence[Mapping[str, Any]], key: str) -> ImageFrame:
             )
         pixel.append(scale)
         origin.append(float(axis.get("offset", 0.0)) * factor)
-    return ImageFrame(
-        (int(axes[0]["size"]), int(axes[1]["size"])), (pixel[0], pixel[1]), (origin[0], origin[1])
-    )
+    return ImageFrame((int(axes[0]["size"]), int(axes[1]["size"])), (pixel[0], pixel[1]), (origin[0], origin[1]))
 
 
 def map_values(values: Any, name: str) -> FloatArray:

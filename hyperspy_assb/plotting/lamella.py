@@ -28,7 +28,7 @@ def plot_checkerboards(fixed: NDArray[np.float64], moved: Mapping[str, NDArray[n
     numpy.ndarray of matplotlib.axes.Axes
         One for each image.
     """
-    figure, axes = plt.subplots(1, len(moved), figsize=(3.2 * len(moved), 3.4), squeeze=False, layout="constrained")
+    _, axes = plt.subplots(1, len(moved), figsize=(3.2 * len(moved), 3.4), squeeze=False, layout="constrained")
     rows, columns = np.indices(fixed.shape)
     side = max(max(fixed.shape) // _FIELDS, 1)
     field = (rows // side + columns // side) % 2 == 0

@@ -104,7 +104,9 @@ class Affine:
         slope[:2, :2] = -back
         # d(1/M) = -1/M dM 1/M, with matrices row by row.
         slope[2:, 2:] = -np.kron(back, back.T)
-        return Affine(back, self.centre.copy(), self.shift.copy(), slope @ self.covariance @ slope.T)
+        return Affine(
+            np.asarray(back, dtype=np.float64), self.centre.copy(), self.shift.copy(), slope @ self.covariance @ slope.T
+        )
 
     def then(self, other: Affine) -> Affine:
         """This transform followed by another, whose error is independent of that of this one."""
@@ -124,7 +126,9 @@ class Affine:
     @property
     def rotation(self) -> float:
         """Rotation in degrees, of the polar decomposition of the matrix; positive turns down towards right."""
-        return float(np.degrees(np.arctan2(self.matrix[1, 0] - self.matrix[0, 1], self.matrix[0, 0] + self.matrix[1, 1])))
+        return float(
+            np.degrees(np.arctan2(self.matrix[1, 0] - self.matrix[0, 1], self.matrix[0, 0] + self.matrix[1, 1]))
+        )
 
     @property
     def stretch(self) -> FloatArray:

@@ -1,7 +1,7 @@
 """A registration refined on boundaries: the coarse image predicted from regions of the fine one, pixel by pixel.
 
-The fine image says where boundaries lie, and nothing more: each of its regions has a brightness of its own in the coarse
-image, whatever the two signals are, and a coarse pixel shows the mean over its area. These brightnesses are linear
+The fine image says where boundaries lie, and nothing more: each of its regions has a brightness of its own in the
+coarse image, whatever the two signals are, and a coarse pixel shows the mean over its area. These brightnesses are linear
 parameters and drop out; what is left to fit is the transform. Its covariance follows from the scatter of the scores,
 neighbours counted together: residuals hold what one image shows and the other does not, which is correlated and mostly
 no counting noise.
@@ -34,6 +34,9 @@ _UNSEEN = 1.7
 """Factor on standard errors: boundaries of the fine image are off as well, which residuals do not show. It is that of
 grains of five materials with noise in both images, and is not derived; other scenes test it."""
 _MOST_REGIONS = 300
+_PLACES = 12
+_LEAST = 0.02
+"""Standard deviation of logarithms that rounding and interpolation leave."""
 _BESIDE = (3.5, 5.5)
 """Coarse pixels to places where boundaries coincide by chance only."""
 _FACETS = 1.0
@@ -71,7 +74,7 @@ class Refined:
     transform
         From the coarse frame to the fine one, with its covariance.
     misfit
-        Share of the variance of the coarse image, in the pixels that were compared, which the fine one does not explain.
+        Share of the variance of the coarse image, in pixels that were compared, which the fine one leaves.
     residual
         Median residual on boundaries over the standard deviation of the coarse image.
     pixels
@@ -112,7 +115,7 @@ def find_regions(image: FloatArray, frame: ImageFrame, pixel: float) -> IntArray
     filled = np.where(there, calm, float(np.nanmedian(calm)))
     edges = np.hypot(ndimage.sobel(filled, 0), ndimage.sobel(filled, 1))
     distance = max(1.0, _APART * ratio, np.sqrt(there.sum() / _MOST_REGIONS) / 1.5)
-    peaks = peak_local_max(-edges, min_distance=int(round(distance)), exclude_border=False, labels=there.astype(np.int64))
+    peaks = peak_local_max(-edges, min_distance=round(distance), exclude_border=False, labels=there.astype(np.int64))
     markers = np.zeros(image.shape, dtype=np.int64)
     markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
     if not len(peaks):
@@ -167,16 +170,15 @@ def residual_drop(
     placed: Affine,
     options: DistortionOptions,
 ) -> float:
-    """Logarithm of the residual on boundaries at a place, less its mean at eight places some pixels beside it.
+    """Logarithm of the residual on boundaries at a place, less that at places beside it, in standard deviations of these.
 
-    It is about 0 where boundaries of the two images have nothing to do with each other, and negative where they coincide.
-    NaN where fewer than four of the eight overlap enough.
+    It is negative where boundaries coincide; NaN where fewer than half of the places overlap enough.
     """
     regions = find_regions(fine, fine_frame, coarse_frame.coarseness)
     step = _Step(coarse, coarse_frame, regions, fine_frame, 0.0, options)
     found = []
-    for k, distance in enumerate((0.0, *(_BESIDE[i % 2] for i in range(8)))):
-        angle = 2.0 * np.pi * k / 8.0
+    for k, distance in enumerate((0.0, *(_BESIDE[i % len(_BESIDE)] for i in range(_PLACES)))):
+        angle = 2.0 * np.pi * k / _PLACES
         moved = distance * coarse_frame.coarseness * np.array([np.sin(angle), np.cos(angle)])
         step.weights[:] = 1.0
         state = None
@@ -186,7 +188,10 @@ def residual_drop(
             found.append(float(np.log(state.spread)))
         elif k == 0:
             return float("nan")
-    return found[0] - float(np.mean(found[1:])) if len(found) > 4 else float("nan")
+    if len(found) < 1 + _PLACES // 2:
+        return float("nan")
+    beside = np.array(found[1:])
+    return (found[0] - float(beside.mean())) / (float(beside.std(ddof=1)) * np.sqrt(1.0 + 1.0 / len(beside)) + _LEAST)
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,7 +266,7 @@ class _Step:
         for _ in range(_ROUNDS):
             prior, pull = self._prior(transform)
             normal, score = state.normal() + prior, state.score() - pull
-            step = np.linalg.solve(normal, score)
+            step = np.asarray(np.linalg.solve(normal, score), dtype=np.float64)
             size = float(np.abs(step).max()) / self.frame.coarseness
             # Images are linear within a pixel at most.
             step *= min(1.0, 1.0 / max(size, 1e-9))

@@ -54,7 +54,7 @@ def search_grid(image: FloatArray, frame: ImageFrame, pixel: float, angle: float
     matrix = turn(angle)
     reach = np.abs(matrix) @ (0.5 * frame.extent) / pixel
     half = np.maximum(np.ceil(reach - 0.5), 0).astype(int)
-    rows, columns = np.indices(2 * half + 1)
+    rows, columns = np.indices((2 * int(half[0]) + 1, 2 * int(half[1]) + 1))
     offsets = np.stack([rows - half[0], columns - half[1]], axis=-1) * pixel
     # Points of the turned grid, in the frame of the image.
     where = at.indices(frame.centre + offsets @ matrix)
@@ -163,7 +163,9 @@ class CoarseSearch:
             found = []
             for size, images in zip(sizes, seen, strict=True):
                 least = 0.8 * self.overlap * min(size, full)
-                found.append(sum((_evidence(i, t, shape, least) for i, t in zip(images, targets, strict=True)), np.zeros(shape)))
+                found.append(
+                    sum((_evidence(i, t, shape, least) for i, t in zip(images, targets, strict=True)), np.zeros(shape))
+                )
             yield float(angle), middle, found
 
     def candidates(self, count: int) -> list[Candidate]:

@@ -39,7 +39,7 @@ class ImageRegistration:
     coarse_pixel
         Larger pixel of the two, in nm of its own frame.
     drop
-        Logarithm of the residual on boundaries, less that at places beside; NaN for a transform that was given.
+        Of :func:`.residual_drop`; NaN for a transform that was given.
     """
 
     transform: Affine

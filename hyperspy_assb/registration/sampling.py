@@ -1,4 +1,4 @@
-"""Images to register: bins of brightness, smoothing that minds missing pixels, and averages over the pixels of others."""
+"""Images to register: smoothing that minds missing pixels, bins of brightness, averages over the pixels of others."""
 
 from __future__ import annotations
 
@@ -35,29 +35,6 @@ def smoothed(image: FloatArray, sigma: tuple[float, float]) -> FloatArray:
     weight = ndimage.gaussian_filter(there.astype(float), sigma, mode="constant")
     total = ndimage.gaussian_filter(np.where(there, image, 0.0), sigma, mode="constant")
     return np.where(there, total / np.maximum(weight, 1e-9), np.nan)
-
-
-def brightness_knots(image: FloatArray, count: int) -> FloatArray:
-    """Brightnesses between which an image is told apart: shares of its pixels and of its range, half each."""
-    values = image[np.isfinite(image)]
-    low, high = np.quantile(values, [0.01, 0.99])
-    shares = np.quantile(values, np.linspace(0.01, 0.99, count))
-    return np.unique(0.5 * (shares + np.linspace(low, high, count)))
-
-
-def tents(image: FloatArray, knots: FloatArray) -> FloatArray:
-    """How much of each knot a brightness is, shape (knots, ...), which add up to 1; 0 where the image is missing."""
-    there = np.isfinite(image)
-    values = np.clip(np.where(there, image, knots[0]), knots[0], knots[-1])
-    low = np.clip(np.searchsorted(knots, values, side="right") - 1, 0, max(len(knots) - 2, 0))
-    found = np.zeros((len(knots), *image.shape))
-    if len(knots) == 1:
-        found[0] = there
-        return found
-    part = (values - knots[low]) / (knots[low + 1] - knots[low])
-    for k in range(len(knots)):
-        found[k] = np.where(low == k, 1.0 - part, 0.0) + np.where(low + 1 == k, part, 0.0)
-    return found * there
 
 
 def quantile_labels(image: FloatArray, count: int) -> NDArray[np.int64]:

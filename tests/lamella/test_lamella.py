@@ -122,9 +122,9 @@ def test_saved_with_paths_and_hashes_and_changes_are_named(tmp_path):
     signal.save(path)
     lamella = Lamella("L1")
     lamella.add("haadf", path)
+    alone = Lamella("L2")
+    alone.add("x", image())
     with pytest.raises(ValueError, match="x: in memory alone"):
-        alone = Lamella("L2")
-        alone.add("x", image())
         alone.save(tmp_path / "L2.hspy")
     lamella.register("haadf")
     lamella.save(tmp_path / "L1.hspy")
@@ -136,7 +136,7 @@ def test_saved_with_paths_and_hashes_and_changes_are_named(tmp_path):
     path.rename(moved)
     again = hyperspy_assb.load(tmp_path / "L1.hspy")
     assert "haadf: its file" in again.check_inputs()[0]
-    with pytest.raises(FileNotFoundError, match="haadf: its file .* was moved or deleted"):
+    with pytest.raises(FileNotFoundError, match=r"haadf: its file .* was moved or deleted"):
         again["haadf"]
     again.relocate("haadf", moved)
     assert again.check_inputs() == ()

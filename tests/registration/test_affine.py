@@ -39,7 +39,9 @@ def test_position_errors_are_those_of_small_changes(which):
     found = one.inverse if which == "inverse" else one.then(other)
     ends = []
     for _ in range(4000):
-        changes = [1e-2 * np.linalg.cholesky(t.covariance + 1e-18 * np.eye(6)) @ rng.normal(size=6) for t in (one, other)]
+        changes = [
+            1e-2 * np.linalg.cholesky(t.covariance + 1e-18 * np.eye(6)) @ rng.normal(size=6) for t in (one, other)
+        ]
         first, second = (moved(t, c) for t, c in zip((one, other), changes, strict=True))
         ends.append(first.inverse(point) if which == "inverse" else second(first(point)))
     sampled = np.cov(np.array(ends).T) * 1e4

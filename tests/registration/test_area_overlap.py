@@ -31,7 +31,12 @@ def test_a_square_that_is_turned_by_45_degrees():
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.floats(-180, 180), st.floats(0.3, 3.0), st.floats(-0.2, 0.2), st.floats(-3, 3), st.floats(-3, 3), st.integers(0, 99)
+    st.floats(-180, 180),
+    st.floats(0.3, 3.0),
+    st.floats(-0.2, 0.2),
+    st.floats(-3, 3),
+    st.floats(-3, 3),
+    st.integers(0, 99),
 )
 def test_counts_are_neither_made_nor_lost(angle, scale, shear, down, right, seed):
     matrix = turn(angle) @ np.array([[1.0, shear], [0.0, 1.0]])

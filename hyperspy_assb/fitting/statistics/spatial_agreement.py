@@ -43,8 +43,8 @@ class Association:
 def spatial_association(one: FloatArray, other: FloatArray) -> Association:
     """Correlation of two maps against that at all shifts of one over the edges of the other.
 
-    A shift keeps how each map is correlated in itself and parts them from each other, so no number of independent pixels
-    has to be known. Exact where maps have the same statistics everywhere and go on over their edges.
+    A shift keeps how each map is correlated in itself and parts them from each other, so no number of independent
+    pixels has to be known. Exact where maps have the same statistics everywhere and go on over their edges.
 
     Parameters
     ----------
@@ -68,7 +68,9 @@ def spatial_association(one: FloatArray, other: FloatArray) -> Association:
     True
     """
     if one.shape != other.shape or one.ndim != 2:
-        raise AssbValueError(f"The maps have the shapes {one.shape} and {other.shape}: carry one into the other's frame.")
+        raise AssbValueError(
+            f"The maps have the shapes {one.shape} and {other.shape}: carry one into the other's frame."
+        )
     valid, other_valid = np.isfinite(one), np.isfinite(other)
     both = valid & other_valid
     if both.sum() < _LEAST:
