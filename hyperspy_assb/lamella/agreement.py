@@ -112,7 +112,9 @@ def _olivine_of_both(lamella: Any, key: str, x_key: str, fdr: float) -> list[Cla
     if lithiated is None:
         return []
     couple, share, inside = lithiated
-    moved = lamella.to_frame(key, found.x, source=x_key, std=found.x_std, systematic=found.x_systematic)
+    moved = lamella.to_frame(
+        key, found.fraction, source=x_key, std=found.fraction_std, systematic=found.fraction_systematic
+    )
     x = np.where(inside, moved.content, np.nan)
     labels = find_particles(maps, inside)
     numbers = [
@@ -149,7 +151,7 @@ def _olivine_of_both(lamella: Any, key: str, x_key: str, fdr: float) -> list[Cla
                 f"particle {numbers[k]}",
                 f"Contradiction in particle {numbers[k]} (at {at[1]:.0f}, {at[0]:.0f} nm): {key} says "
                 f"{says[phase > 0.5]} (share {phase:.2f} ± {table[k, 3]:.2f}), {x_key} says {says[lithium > 0.5]} "
-                f"(x = {lithium:.2f} ± {table[k, 1]:.2f}); false discovery rate {compared.q[k]:.2g}.",
+                f"(lithiated {lithium:.2f} ± {table[k, 1]:.2f}); false discovery rate {compared.q[k]:.2g}.",
                 lithium - phase,
                 float(compared.q[k]),
                 True,

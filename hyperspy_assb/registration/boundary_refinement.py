@@ -1,8 +1,8 @@
 """A registration refined on boundaries: the coarse image predicted from regions of the fine one, pixel by pixel.
 
 The fine image says where boundaries lie, and nothing more: each of its regions has a brightness of its own in the
-coarse image, whatever the two signals are, and a coarse pixel shows the mean over its area. These brightnesses are linear
-parameters and drop out; what is left to fit is the transform. Its covariance follows from the scatter of the scores,
+coarse image, whatever the two signals are, and a coarse pixel shows the mean over its area. These brightnesses are
+linear parameters and drop out; what is left to fit is the transform. Its covariance follows from the scatter of the scores,
 neighbours counted together: residuals hold what one image shows and the other does not, which is correlated and mostly
 no counting noise.
 """
@@ -170,7 +170,7 @@ def residual_drop(
     placed: Affine,
     options: DistortionOptions,
 ) -> float:
-    """Logarithm of the residual on boundaries at a place, less that at places beside it, in standard deviations of these.
+    """Logarithm of the residual on boundaries at a place, less that beside it, in standard deviations of the latter.
 
     It is negative where boundaries coincide; NaN where fewer than half of the places overlap enough.
     """

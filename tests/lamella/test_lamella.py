@@ -140,9 +140,9 @@ def test_saved_with_paths_and_hashes_and_changes_are_named(tmp_path):
         again["haadf"]
     again.relocate("haadf", moved)
     assert again.check_inputs() == ()
-    (signal * 2.0).save(moved, overwrite=True)
+    (signal * 2.0).save(tmp_path / "other.hspy")
     with pytest.raises(OSError, match="was changed since it was added"):
-        hyperspy_assb.load(tmp_path / "L1.hspy").relocate("haadf", moved)
+        again.relocate("haadf", tmp_path / "other.hspy")
 
 
 def test_the_report_is_one_page_that_escapes_and_holds_the_maps(tmp_path):
