@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb.registration.affine import ImageFrame
+from hyperspy_assb.registration.area_overlap import AreaOverlap, away_from_others
 from hyperspy_assb.signals.result import Result
 
 if TYPE_CHECKING:
@@ -132,3 +134,33 @@ class FrameMap(Result):
         inside = mask & self.known
         value = float(np.mean(self.content[inside])) if inside.any() else float("nan")
         return {self.quantity: value, "pixels": int(inside.sum())}
+
+
+def title_of(values: Any) -> str:
+    metadata = getattr(values, "metadata", None)
+    title = str(metadata.General.title) if metadata is not None and metadata.has_item("General.title") else ""
+    return title or "map"
+
+
+def carried_column(
+    name: str,
+    values: NDArray[Any],
+    quantities: Mapping[str, NDArray[Any]],
+    overlap: AreaOverlap,
+    margin: NDArray[np.float64],
+    frame: ImageFrame,
+) -> NDArray[Any]:
+    """A column of the table: means by area, standard errors of these, words by majority."""
+    if values.dtype.kind in "fiub":
+        for suffix in ("_std", " std"):
+            base = quantities.get(name.removesuffix(suffix)) if name.endswith(suffix) else None
+            if base is not None:
+                return overlap.mean_std(base.astype(float), values.astype(float)).ravel()
+        return overlap.mean(values.astype(float)).ravel()
+    words, labels = np.unique(values.astype(str), return_inverse=True)
+    labels = labels.reshape(values.shape)
+    near = away_from_others(labels, frame)
+    found = overlap.majority(labels)
+    distance = overlap.mean(np.where(np.isfinite(near), near, 1e9), least=0.0)
+    found = np.where(distance > margin, found, -1).ravel()
+    return np.where(found >= 0, words[np.maximum(found, 0)], None)

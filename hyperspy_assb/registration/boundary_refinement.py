@@ -2,9 +2,9 @@
 
 The fine image says where boundaries lie, and nothing more: each of its regions has a brightness of its own in the
 coarse image, whatever the two signals are, and a coarse pixel shows the mean over its area. These brightnesses are
-linear parameters and drop out; what is left to fit is the transform. Its covariance follows from the scatter of the scores,
-neighbours counted together: residuals hold what one image shows and the other does not, which is correlated and mostly
-no counting noise.
+linear parameters and drop out; what is left to fit is the transform. Its covariance follows from the scatter of the
+scores, neighbours counted together: residuals hold what one image shows and the other does not, which is correlated and
+mostly no counting noise.
 """
 
 from __future__ import annotations

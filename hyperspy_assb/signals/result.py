@@ -99,7 +99,7 @@ KINDS: dict[str, str] = {
     "MechanismKind": _ACOM + "maps.mechanism_tests",
     "MechanismOptions": _ACOM + "maps.particles",
     "MechanismTest": _ACOM + "maps.mechanism_tests",
-    "Member": _LAMELLA + "lamella",
+    "Member": _LAMELLA + "members",
     "Mixture": "hyperspy_assb.fitting.statistics.mixtures",
     "MixtureComparison": _EELS + "delithiation.mixing",
     "Noise": "hyperspy_assb.fitting.solver.noise_claim",

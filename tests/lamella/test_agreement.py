@@ -53,7 +53,7 @@ def delithiation(x, axes):
         struck=np.zeros(flat.size, dtype=bool),
         explained=half,
     )
-    return Delithiation(found, electrode("LixFePO4"), "valence", object(), axes=axes)
+    return Delithiation(found, electrode("LixFePO4"), "valence", axes=axes)
 
 
 def lamella_of(maps, x):

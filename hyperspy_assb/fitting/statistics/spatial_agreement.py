@@ -16,6 +16,8 @@ BoolArray = NDArray[np.bool_]
 
 _LEAST = 30
 """Pixels that two maps must share at a shift."""
+_SHARED = 0.25
+"""The same as a share of those that they share without a shift."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def spatial_association(one: FloatArray, other: FloatArray) -> Association:
     sum_a, sum_b = over_shifts(fa, n), over_shifts(m, fb)
     cross = over_shifts(fa, fb) - sum_a * sum_b / count
     spread = (over_shifts(fa2, n) - sum_a**2 / count) * (over_shifts(m, fb2) - sum_b**2 / count)
-    usable = (count >= max(_LEAST, 0.5 * both.sum())) & (spread > 1e-12 * spread.max())
+    usable = (count >= max(_LEAST, _SHARED * both.sum())) & (spread > 1e-12 * spread.max())
     found = np.where(usable, cross / np.sqrt(np.maximum(spread, 1e-300)), 0.0)
     # The sum over fewer pixels scatters more.
     strength = np.abs(found) * np.sqrt(count)
