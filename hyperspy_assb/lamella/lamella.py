@@ -370,7 +370,7 @@ class Lamella(RegisteredMembers):
         keys = [key for key, member in self.members.items() if member.registration is not None]
         if not keys:
             raise AssbValueError(f"No member of {self.name} is registered: call register first.")
-        reference = next(key for key in keys if not self.members[key].registration.transform.covariance.any())
+        reference = next(key for key in keys if self.members[key].reference)
         fixed = self._image(reference, {})
         moved = {key: self._overlap(reference, key)[0].mean(self._image(key, {})) for key in keys}
         return plot_checkerboards(fixed, moved)

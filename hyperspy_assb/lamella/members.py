@@ -40,6 +40,8 @@ class Member:
         Key of the member whose pixels it shares; empty if it has a frame of its own.
     registration
         From the reference to it; None until it is registered.
+    reference
+        Whether it is the one on which others were registered.
     """
 
     kind: str
@@ -50,6 +52,7 @@ class Member:
     bias: float = float("nan")
     frame_of: str = ""
     registration: ImageRegistration | None = None
+    reference: bool = False
 
 
 def read_member(path: Path, key: str) -> Any:

@@ -268,7 +268,7 @@ class RegisteredMembers(Result):
                 names=(key, reference),
             )
         for key, registration in found.items():
-            self.members[key] = replace(self.members[key], registration=registration)
+            self.members[key] = replace(self.members[key], registration=registration, reference=key == root)
         self._overlaps.clear()
         return self._registration_table()
 
@@ -364,7 +364,11 @@ class RegisteredMembers(Result):
         if member.registration is None:
             return "not registered"
         error = float(member.registration.transform.inverse.position_std(member.frame.centre))
-        return "reference" if error == 0.0 else f"registered within {error:.2g} nm (p = {member.registration.p:.2g})"
+        if member.reference:
+            return "reference"
+        if np.isnan(member.registration.misfit):
+            return f"its transform given within {error:.2g} nm"
+        return f"registered within {error:.2g} nm (p = {member.registration.p:.2g})"
 
     def _registration_table(self) -> pd.DataFrame:
         rows = {}
