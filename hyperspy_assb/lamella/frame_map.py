@@ -52,6 +52,8 @@ class FrameMap(Result):
     >>> moved = lamella.to_frame("haadf", image)
     >>> float(moved.values.data[3, 4]), moved.summary()
     (28.0, 'map: 64 of 64 pixels have a value.')
+    >>> moved.std is None, moved.systematic is None, int(moved.known.sum())
+    (True, True, 64)
     """
 
     quantity: str

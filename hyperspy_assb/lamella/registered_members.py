@@ -84,7 +84,7 @@ class RegisteredMembers(Result):
         ...     lamella.add("haadf", image)
         ... except ValueError as error:
         ...     print(str(error).partition(":")[2].partition(":")[0])
-         its axis y has no scale in a unit of length (<undefined>)
+         its axis y has no scale in a unit of length (no unit)
         """
         if not isinstance(key, str) or not key.strip():
             raise AssbTypeError(f"key must be a name, not {key!r}.")
