@@ -55,7 +55,7 @@ def frame_of_axes(axes: Sequence[Mapping[str, Any]], key: str) -> ImageFrame:
         if factor is None or "scale" not in axis:
             stated = repr(units) if isinstance(units, str) and units else "no unit"
             raise AssbValueError(
-                f"{key}: its axis {name} has no scale in a unit of length ({units if isinstance(units, str) and units else 'no unit'}): set the scale and the "
+                f"{key}: its axis {name} has no scale in a unit of length ({stated}): set the scale and the "
                 'units of that axis, such as 5.0 and "nm", or give frame= of a member whose pixels it '
                 "shares."
             )
