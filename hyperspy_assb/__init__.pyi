@@ -1,5 +1,6 @@
 from . import acom, components, errors, models, plotting, provenance, reference, signals, simulation
 from .batching.batch import batch
+from .lamella.lamella import Lamella
 from .models.lmfit_bridge import to_lmfit
 from .reference.materials import add_materials, electrodes, materials
 from .signals.acom.phase_comparison import compare_phases
@@ -17,6 +18,7 @@ from .signals.series.series_loading import load_series
 __version__: str
 
 __all__ = [
+    "Lamella",
     "__version__",
     "acom",
     "add_materials",

@@ -311,6 +311,31 @@ def series(
 
 
 @app.command(
+    epilog="""[bold]Example[/bold]: assb lamella L1.toml --out L1
+
+The recipe names a [bold]reference[/bold], and for every member a file of a signal or a result, its bias,
+and the member whose pixels it shares, if any:
+
+reference = "haadf"
+
+\\[members.haadf] file = "haadf.hspy"
+
+\\[members.x] file = "delithiation.hspy", bias = 5.0, frame = "eels" """
+)
+def lamella(
+    recipe: Annotated[Path, typer.Argument(help="TOML file that names the signals and results of one lamella.")],
+    out: Out,
+    force: Force = False,
+) -> None:
+    """Bring all signals of one lamella into one frame, and say where they contradict each other."""
+    with _one_line_failure(), whole_folder(out, force=force, inputs=[recipe]) as folder:
+        with _quiet_imports():
+            from hyperspy_assb.lamella.lamella_recipe import run_lamella
+        findings, messages = run_lamella(recipe, folder)
+    _finish(out, findings, messages)
+
+
+@app.command(
     epilog="""[bold]Examples[/bold]
 
 assb index scan.blo --phases lfp,fp,lagp --out maps

@@ -31,11 +31,14 @@ _EDS_SIGNALS = "hyperspy_assb.signals.eds."
 _EELS = "hyperspy_assb.eels."
 _EELS_SIGNALS = "hyperspy_assb.signals.eels."
 _FITS = "hyperspy_assb.signals.fits."
+_LAMELLA = "hyperspy_assb.lamella."
+_REGISTRATION = "hyperspy_assb.registration."
 _SERIES = "hyperspy_assb.series."
 _SERIES_SIGNALS = "hyperspy_assb.signals.series."
 _VOLTAMMOGRAM = "hyperspy_assb.signals.echem.voltammogram_results"
 _ZERO_LOSS = "hyperspy_assb.eels.zero_loss."
 KINDS: dict[str, str] = {
+    "Affine": _REGISTRATION + "affine",
     "AreaFractions": _ACOM + "maps.area_fractions",
     "AtomSite": _ACOM + "crystals.crystal_phase",
     "BeamChange": _ECHEM + "beam_change",
@@ -76,6 +79,7 @@ KINDS: dict[str, str] = {
     "FitComparison": _FITS + "fit_comparison",
     "FitQuality": _FITS + "fit_quality",
     "FractionOptions": _ACOM + "maps.area_fractions",
+    "FrameMap": _LAMELLA + "frame_map",
     "Goodness": "hyperspy_assb.models.results",
     "GrainBoundaries": _ACOM + "maps.grains",
     "GrainChanges": _SERIES + "grains.grain_changes",
@@ -86,10 +90,13 @@ KINDS: dict[str, str] = {
     "GrainSeries": _SERIES_SIGNALS + "grain_series",
     "GrainTracks": _SERIES_SIGNALS + "grain_tracks",
     "Grains": _ACOM + "maps.grains",
+    "ImageFrame": _REGISTRATION + "affine",
+    "ImageRegistration": _REGISTRATION + "image_registration",
     "IndexedScan": _ACOM + "matching.indexed",
     "InterfaceFit": _EDS + "interfaces.interface_width",
     "InterfaceProfile": _EDS_SIGNALS + "interface_profile",
     "Kymograph": _SERIES_SIGNALS + "kymographs",
+    "Lamella": _LAMELLA + "lamella",
     "Lead": _SERIES + "region_contrast",
     "Line": _ECHEM + "resistance",
     "LineCounts": _EDS_SIGNALS + "line_counts",
@@ -101,6 +108,7 @@ KINDS: dict[str, str] = {
     "MechanismKind": _ACOM + "maps.mechanism_tests",
     "MechanismOptions": _ACOM + "maps.particles",
     "MechanismTest": _ACOM + "maps.mechanism_tests",
+    "Member": _LAMELLA + "members",
     "Mixture": "hyperspy_assb.fitting.statistics.mixtures",
     "MixtureComparison": _EELS + "delithiation.mixing",
     "Noise": "hyperspy_assb.fitting.solver.noise_claim",
