@@ -178,6 +178,23 @@ NOT_DAMAGED = {
     "create_model": "HyperSpy's own, and its model is looked at when it is fitted",
     "set_microscope_parameters": "exspy's own",
 }
+SHOWS = (
+    "load_",
+    "to_lmfit",
+    "ACOMPatterns.geometry",
+    "ASSBEELSSpectrum.validate_energy_axis",
+    "ASSBEELSSpectrum.check_microscope_parameters",
+    "ASSBEDSTEMSpectrum.get_take_off_angle",
+    "ASSBSTEMSeries.time",
+    "ASSBSTEMSeries.pixel_size",
+    "ASSBSTEMSeries.dose",
+    "ASSBSTEMSeries.potential",
+    "ASSBVoltammogram.time",
+    "ASSBVoltammogram.potential",
+    "ASSBVoltammogram.current",
+    "ASSBVoltammogram.started",
+)
+"""What gives back what the signal states, whatever it is."""
 
 
 def _argument(owner: str, name: str) -> Callable[[Any], Any] | None:
@@ -289,12 +306,15 @@ class Damage:
         One of these must stand in an error, in small letters.
     harmless
         Whether the result must be that of the signal before.
+    plausible
+        Whether a signal may be so, and its result need not be that of the signal before.
     """
 
     name: str
     apply: Callable[[Any], Any]
     words: tuple[str, ...]
     harmless: bool = False
+    plausible: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -525,7 +545,7 @@ def damages(kind: str) -> tuple[Damage, ...]:
         Damage("lazy data", _lazy, _DATA, harmless=kind != "ASSBVoltammogram"),
         Damage("lazy data with one NaN pixel", _lazy_with_nan, _DATA),
         Damage("unknown chunks", _unknown_chunks, ("chunk", *_DATA)),
-        Damage("colour", _colour, ("colour", *_DATA)),
+        Damage("colour", _with_data(_colour), ("colour", *_DATA)),
         Damage("no pixel", _no_pixel, (*_DATA, *_AXIS)),
         Damage("no channel", _no_channel, (*_DATA, *_AXIS)),
         Damage("an axis that is not uniform", _nonuniform, _AXIS),
@@ -550,7 +570,12 @@ def damages(kind: str) -> tuple[Damage, ...]:
         "name": ("", 5),
     }
     found += [
-        Damage(f"{name} {value!r} of axis {number}", _of_axis(number, name, value), (*_AXIS, "zero-loss"))
+        Damage(
+            f"{name} {value!r} of axis {number}",
+            _of_axis(number, name, value),
+            (*_AXIS, "zero-loss"),
+            plausible=name in ("units", "name") or value == -1.0,
+        )
         for number in range(len(signal.axes_manager._axes))
         for name, several in wrong.items()
         for value in several
@@ -623,7 +648,7 @@ def _call(entry: EntryPoint, signal: Any) -> tuple[Any, str, tuple[str, ...], li
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = entry.call(signal)
-        values = _plain(found if found is not None else signal)
+        values = _plain(found)
         said = ""
         for name in ("summary", "notes", "status"):
             told = getattr(found, name, "") if hasattr(found, "provenance") else ""
@@ -671,7 +696,7 @@ def judge(entry: EntryPoint, damage: Damage) -> Outcome:
             return Outcome("error", text)
         clear = len(text) > 20 and any(word in text.lower() for word in damage.words)
         return Outcome("error" if clear else "unclear error", text)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever else comes is what is looked for
         import traceback
 
         last = [f for f in traceback.extract_tb(error.__traceback__) if "hyperspy_assb" in f.filename][-1:]
@@ -684,7 +709,7 @@ def judge(entry: EntryPoint, damage: Damage) -> Outcome:
         )
     if isinstance(right, Exception):
         return Outcome("no error", f"without damage: {right}")
-    if _same(right[0], values):
+    if damage.plausible or any(entry.name.startswith(name) for name in SHOWS) or _same(right[0], values):
         return Outcome("right")
     if damage.harmless:
         return Outcome("wrong", "not the result of the undamaged signal")

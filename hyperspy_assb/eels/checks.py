@@ -47,8 +47,8 @@ def check_energy_axis(energy: ArrayLike, *, name: str = "energy axis") -> None:
         raise AssbValueError(f"The {name} does not increase: its scale must be positive.")
     if np.abs(axis).max() > _LARGEST_ENERGY or steps.mean() < _LEAST_STEP:
         raise AssbValueError(
-            f"The {name} runs from {axis[0]:g} to {axis[-1]:g} eV in steps of {steps.mean():g} eV, which no spectrometer "
-            "records: set its scale, offset and units."
+            f"The {name} runs from {axis[0]:g} to {axis[-1]:g} eV in steps of {steps.mean():g} eV, which no "
+            "spectrometer records: set its scale, offset and units."
         )
     # float32 axes read from files are uniform to about 1e-7 of their largest value
     tolerance = 1e-3 * steps.mean() + 4e-7 * np.abs(axis).max()

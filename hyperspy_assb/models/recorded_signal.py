@@ -19,7 +19,7 @@ MOST_COUNTS = 2.0**53
 _UNSET = ("", "<undefined>", "None")
 
 
-def title_of(signal: Any, default: str = "signal") -> str:
+def title_of(signal: Any, default: str = "'signal'") -> str:
     """What a signal is called, in quotation marks: its title, its file, or a default without them."""
     for item in ("General.title", "General.original_filename"):
         text = recorded_text(signal, item)

@@ -331,8 +331,8 @@ def _fill(time: np.ndarray, rows: dict[str, np.ndarray]) -> np.ndarray:
             lacking |= ~(np.abs(rows[name]) <= most)
     if (~lacking).sum() < 2:
         raise AssbValueError(
-            f"{int(lacking.sum())} of {time.size} points of the voltammogram hold no potential or no current that a cell "
-            "can have: load the log again."
+            f"{int(lacking.sum())} of {time.size} points of the voltammogram hold no potential or no current that a "
+            "cell can have: load the log again."
         )
     for name in _MOST:
         rows[name] = np.where(lacking, np.interp(time, time[~lacking], rows[name][~lacking]), rows[name])

@@ -91,7 +91,7 @@ def energy_axis(signal: Any) -> FloatArray:
     """
     check_data(signal)
     axis = signal.axes_manager.signal_axes[0]
-    name = f"energy axis of {title_of(signal, "'signal'")}"
+    name = f"energy axis of {title_of(signal)}"
     if not axis.is_uniform:
         raise AssbNotImplementedError(f"The {name} is non-uniform: interpolate it first.")
     if str(axis.units) not in ("keV", "eV"):
@@ -102,8 +102,8 @@ def energy_axis(signal: Any) -> FloatArray:
     energy = np.asarray(axis.axis, dtype=float) * (0.001 if str(axis.units) == "eV" else 1.0)
     if np.abs(energy).max() > _LARGEST_ENERGY:
         raise AssbValueError(
-            f"The {name} runs from {energy[0]:g} to {energy[-1]:g} keV, where no detector counts X-rays: set its scale, "
-            "offset and units."
+            f"The {name} runs from {energy[0]:g} to {energy[-1]:g} keV, where no detector counts X-rays: set its "
+            "scale, offset and units."
         )
     return energy
 

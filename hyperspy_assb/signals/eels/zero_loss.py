@@ -151,8 +151,9 @@ def estimate(
         found = estimate_centre(data, energy, **options)
     if np.isnan(found.centre).all():
         raise AssbValueError(
-            f"There is no zero-loss peak in range: none of the {found.centre.size} spectra of {title_of(signal)} has one "
-            f"between {search_range[0]:g} and {search_range[1]:g} eV ({energy[0]:g} to {energy[-1]:g} eV are recorded). Use the low-loss spectrum, or give search_range."
+            f"There is no zero-loss peak in range: none of the {found.centre.size} spectra of {title_of(signal)} has "
+            f"one between {search_range[0]:g} and {search_range[1]:g} eV ({energy[0]:g} to {energy[-1]:g} eV are "
+            "recorded). Use the low-loss spectrum, or give search_range."
         )
     parameters = {**options, "file": recorded_text(signal, "General.original_filename")}
     record = provenance.record("estimate_zero_loss", parameters=parameters, methods=["hyperspy", "numpy", "numba"])
