@@ -560,7 +560,12 @@ def damages(kind: str) -> tuple[Damage, ...]:
         "1e-300": 1e-300,
     }
     found += [
-        Damage(f"{what} in {where}", _at(value, where), (*_DATA, *_AXIS, "zero-loss", "gain"))
+        Damage(
+            f"{what} in {where}",
+            _at(value, where),
+            (*_DATA, *_AXIS, "zero-loss", "gain"),
+            plausible=what in ("-5", "0", "1e-300"),
+        )
         for (what, value), where in itertools.product(values.items(), ("one number", "one pixel", "all"))
     ]
     wrong: dict[str, tuple[Any, ...]] = {
@@ -651,7 +656,7 @@ def _call(entry: EntryPoint, signal: Any) -> tuple[Any, str, tuple[str, ...], li
         values = _plain(found)
         said = ""
         for name in ("summary", "notes", "status"):
-            told = getattr(found, name, "") if hasattr(found, "provenance") else ""
+            told = getattr(found, name, "") if hasattr(found, "provenance") or hasattr(found, "usable") else ""
             told = told() if name == "summary" and callable(told) else told
             said += str(np.asarray(getattr(told, "data", told)).tolist())
     own = tuple(sorted(str(w.message) for w in caught if issubclass(w.category, AssbWarning)))

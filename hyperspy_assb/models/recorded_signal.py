@@ -34,6 +34,19 @@ def recorded_text(signal: Any, item: str) -> str:
     return found if isinstance(found, str) else ""
 
 
+def check_title(signal: Any) -> None:
+    """Check that the title of a signal is a text, which HyperSpy's models take for granted.
+
+    Raises
+    ------
+    AssbValueError
+        If it is something else.
+    """
+    found = signal.metadata.get_item("General.title", "")
+    if not isinstance(found, str):
+        raise AssbValueError(f"metadata.General.title is {_shown(found)}, not a text: set it.")
+
+
 def recorded_names(signal: Any, item: str) -> tuple[str, ...]:
     """Names of the metadata, such as chemical symbols: one text, or several in a list; empty where there are none.
 
@@ -134,7 +147,7 @@ def check_axis(axis: Any, what: str) -> None:
             f"The {what} has the scale {scale:g} and the offset {offset:g}: set them, s.axes_manager[...].scale = ..."
         )
     values = np.asarray(axis.axis, dtype=np.float64)
-    if not np.isfinite(values).all() or (values.size > 1 and (np.diff(values) == 0.0).any()):
+    if not np.isfinite(values).all() or (axis.is_uniform and (np.diff(values) == 0.0).any()):
         raise AssbValueError(
             f"The {what} runs from {values[0]:g} to {values[-1]:g} with the scale {scale:g}, which does not tell its "
             "points apart: set scale and offset."
@@ -154,7 +167,8 @@ def check_data(signal: Any, *, what: str = "spectrum") -> None:
     Raises
     ------
     AssbValueError
-        If there are no data, or they are not real numbers, or the sizes of the chunks are not known.
+        If there are no data, or they are not real numbers, or the sizes of the chunks are not known, or a navigation
+        axis has no scale.
     """
     data, title = signal.data, title_of(signal)
     if not isinstance(data, np.ndarray) and np.isnan(data.shape).any():
@@ -171,6 +185,8 @@ def check_data(signal: Any, *, what: str = "spectrum") -> None:
         raise AssbValueError(f"{title} holds pictures in colour, not counts: load what the detector recorded.")
     if data.dtype.kind not in "buif":
         raise AssbValueError(f"{title} holds {data.dtype} values: counts must be real numbers.")
+    for axis in signal.axes_manager.navigation_axes:
+        check_axis(axis, f"navigation axis {str(axis.name)!r} of {title}")
 
 
 def recorded_data(signal: Any, *, what: str = "spectrum", unusable: str = "zero") -> Any:
@@ -184,7 +200,8 @@ def recorded_data(signal: Any, *, what: str = "spectrum", unusable: str = "zero"
         What lies at a pixel.
     unusable
         What becomes of the pixels that hold NaN, infinity or more than :data:`MOST_COUNTS`: "zero", empty ones, with a
-        warning; "keep", for those that leave them out themselves.
+        warning; "number", the same of those that hold nothing else, while in the others all such numbers are NaN;
+        "keep", for those that leave them out themselves.
 
     Returns
     -------
@@ -208,7 +225,9 @@ def recorded_data(signal: Any, *, what: str = "spectrum", unusable: str = "zero"
     if unusable == "keep" or data.dtype.kind != "f":
         return data
     axes = tuple(range(data.ndim - signal.axes_manager.signal_dimension, data.ndim))
-    bad = _unusable(data, axes)
+    bad = _unusable(data, axes, whole=unusable == "number")
+    if unusable == "number":
+        data = _where(abs(data) <= MOST_COUNTS, data, np.nan)
     count = int(bad.sum())
     if not count:
         return data
@@ -224,12 +243,17 @@ def recorded_data(signal: Any, *, what: str = "spectrum", unusable: str = "zero"
         AssbWarning,
         stacklevel=4,
     )
-    good = ~np.expand_dims(bad, axes)
-    if not isinstance(data, np.ndarray):
-        import dask.array as da
+    return _where(~np.expand_dims(bad, axes), data, 0.0)
 
-        return da.where(good, data, data.dtype.type(0))
-    return np.where(good, data, data.dtype.type(0))
+
+def _where(good: Any, data: Any, other: float) -> Any:
+    """Data of a type of floats, or another number."""
+    number = data.dtype.type(other)
+    if isinstance(data, np.ndarray):
+        return data if good.all() else np.where(good, data, number)
+    import dask.array as da
+
+    return da.where(good, data, number)
 
 
 def _of_common_type(data: Any, title: str) -> Any:
@@ -250,11 +274,14 @@ def _of_common_type(data: Any, title: str) -> Any:
     return data if dtype.isnative else data.astype(dtype.newbyteorder("="))
 
 
-def _unusable(data: Any, axes: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Pixels in which a number is none, or larger than counts can be; of lazy data, block by block."""
-    if isinstance(data, np.ndarray):
-        # Nearly always all is well, which needs no copy to tell; NaN is the largest and the smallest of all.
-        if data.max() <= MOST_COUNTS and data.min() >= -MOST_COUNTS:
-            return np.zeros(data.shape[: data.ndim - len(axes)], dtype=bool)
-        return np.asarray((~(np.abs(data) <= MOST_COUNTS)).any(axis=axes))
-    return np.asarray((~(abs(data) <= MOST_COUNTS)).any(axis=axes).compute())
+def _unusable(data: Any, axes: tuple[int, ...], *, whole: bool) -> NDArray[np.bool_]:
+    """Pixels in which a number (or, the whole of it, every number) is none, or larger than counts can be.
+
+    Lazy data are read block by block.
+    """
+    # Nearly always all is well, which needs no copy to tell; NaN is the largest and the smallest of all.
+    if isinstance(data, np.ndarray) and data.max() <= MOST_COUNTS and data.min() >= -MOST_COUNTS:
+        return np.zeros(data.shape[: data.ndim - len(axes)], dtype=bool)
+    good = abs(data) <= MOST_COUNTS
+    found = ~(good.any(axis=axes) if whole else good.all(axis=axes))
+    return np.asarray(found)

@@ -145,7 +145,7 @@ def read_scan(signal: Any, geometry: PatternGeometry | None = None, *, mask: Any
         raise AssbValueError(
             f"The patterns have {len(shape)} navigation axes: index the scans of a series one by one (s.inav[..., 0])."
         )
-    data = recorded_data(signal, what="pattern", unusable="keep")
+    data = recorded_data(signal, what="pattern", unusable="number")
     whole = (*(1,) * (2 - len(shape)), *shape, *data.shape[-2:])
     return PatternScan(
         patterns=data.reshape(whole),
