@@ -193,8 +193,10 @@ SHOWS = (
     "ASSBVoltammogram.potential",
     "ASSBVoltammogram.current",
     "ASSBVoltammogram.started",
+    "ASSBVoltammogram.notes",
+    "ASSBVoltammogram.to_log",
 )
-"""What gives back what the signal states, whatever it is."""
+"""What gives back what the signal states, whatever it is, or what must be said of it."""
 
 
 def _argument(owner: str, name: str) -> Callable[[Any], Any] | None:
@@ -518,7 +520,11 @@ def damages(kind: str) -> tuple[Damage, ...]:
     """What can be wrong with a signal of a class."""
     signal = _good(kind)
     found = [
-        Damage(f"{item} is {what}", _set(item, value), (item.rpartition(".")[2].lower(), item.lower()))
+        Damage(
+            f"{item} is {what}",
+            _set(item, value),
+            tuple(word for word in item.rpartition(".")[2].lower().split("_") if len(word) > 3),
+        )
         for item in dict.fromkeys([*_items(signal), *KNOWN_ITEMS[kind]])
         for what, value in WRONG.items()
     ]
@@ -654,7 +660,7 @@ def _call(entry: EntryPoint, signal: Any) -> tuple[Any, str, tuple[str, ...], li
         warnings.simplefilter("always")
         found = entry.call(signal)
         values = _plain(found)
-        said = ""
+        said = str(getattr(signal, "notes", ""))
         for name in ("summary", "notes", "status"):
             told = getattr(found, name, "") if hasattr(found, "provenance") or hasattr(found, "usable") else ""
             told = told() if name == "summary" and callable(told) else told

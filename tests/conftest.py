@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import numpy as np
 import pytest
 
 from hyperspy_assb import compiled_code  # noqa: F401 - before a test imports orix, which compiles
+
+sys.path.insert(0, str(Path(__file__).parent))  # for bad_input.py, which the table of bad input runs as well
 
 collect_ignore = ["planted_names.py"]
 """Whose examples are there to be missed."""

@@ -104,7 +104,7 @@ def test_numbers_become_those_of_the_machine(kind: str, read: str) -> None:
 def test_axes_without_a_scale_are_named(scale: float, offset: float) -> None:
     axis = signal().axes_manager.signal_axes[0]
     axis.scale, axis.offset = scale, offset
-    with pytest.raises(AssbValueError, match="energy axis.*scale"):
+    with pytest.raises(AssbValueError, match=r"energy axis.*scale"):
         recorded_signal.check_axis(axis, "energy axis")
 
 
@@ -190,7 +190,7 @@ def test_a_new_entry_point_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
         return unheard
 
     monkeypatch.setattr(ASSBEELSSpectrum, "careless", untaught)
-    with pytest.raises(LookupError, match="careless needs .*unheard"):
+    with pytest.raises(LookupError, match=r"careless needs .*unheard"):
         bad_input.entry_points.__wrapped__()
 
 
