@@ -16,7 +16,8 @@ from hyperspy_assb.errors import AssbValueError, AssbWarning
 
 MOST_COUNTS = 2.0**53
 """No detector counts so far, and beyond it 64 bits do not tell a count from the next."""
-_UNSET = ("", "<undefined>", "None")
+_MOST = 1e20
+"""In no unit is anything that is recorded larger, nor a step of an axis smaller than one part of that."""
 
 
 def title_of(signal: Any, default: str = "'signal'") -> str:
@@ -80,15 +81,15 @@ def recorded_number(signal: Any, item: str, *, negative: bool = False) -> float 
     Raises
     ------
     AssbValueError
-        If it is no number (text, a list, a dictionary, true or false), infinite, or below 0 and must not be; the
-        message names the item.
+        If it is no number (text, a list, a dictionary, true or false), infinite or beyond anything that is measured, or
+        below 0 and must not be; the message names the item.
     """
     found = signal.metadata.get_item(item, None)
     if found is None:
         return None
     number = _number(found)
-    if number is None or np.isinf(number) or (number < 0.0 and not negative):
-        wanted = "a number" if negative else "a number that is not negative"
+    if number is None or abs(number) > _MOST or (number < 0.0 and not negative):
+        wanted = "a number that can be" if negative else "a number that can be and is not negative"
         raise AssbValueError(f"metadata.{item} is {_shown(found)}, not {wanted}: set it, or remove it.")
     return None if np.isnan(number) else number
 
@@ -103,7 +104,7 @@ def recorded_numbers(signal: Any, item: str, count: int | None = None) -> NDArra
     """
     found = signal.metadata.get_item(item, None)
     values = [_number(value) for value in found] if isinstance(found, list | tuple | np.ndarray) else [None]
-    if any(value is None or np.isinf(value) for value in values) or (count is not None and len(values) != count):
+    if any(value is None or abs(value) > _MOST for value in values) or (count is not None and len(values) != count):
         wanted = "numbers" if count is None else f"{count} numbers"
         raise AssbValueError(f"metadata.{item} is {_shown(found)}, not a list of {wanted}: set it, or remove it.")
     return np.array(values, dtype=np.float64)
@@ -137,12 +138,12 @@ def check_axis(axis: Any, what: str) -> None:
     Raises
     ------
     AssbValueError
-        If it has no points, its scale is 0 or not finite, or its values are not finite or do not differ.
+        If it has no points, its scale is 0, NaN or beyond anything that is measured, or its values do not differ.
     """
     if axis.size == 0:
         raise AssbValueError(f"The {what} has no points: nothing was read from the file.")
     scale, offset = (float(getattr(axis, name, default)) for name, default in (("scale", 1.0), ("offset", 0.0)))
-    if not np.isfinite(scale) or scale == 0.0 or not np.isfinite(offset):
+    if not (1.0 / _MOST < abs(scale) < _MOST and abs(offset) < _MOST):
         raise AssbValueError(
             f"The {what} has the scale {scale:g} and the offset {offset:g}: set them, s.axes_manager[...].scale = ..."
         )

@@ -22,7 +22,7 @@ from hyperspy_assb.echem.peaks import CROWDED, find_peaks
 from hyperspy_assb.echem.resistance import line_of_sweep, lines_of_cycles
 from hyperspy_assb.echem.sweeps import SweptLog, find_sweeps
 from hyperspy_assb.errors import AssbValueError, AssbWarning
-from hyperspy_assb.models.recorded_signal import check_axis, check_data, recorded_names, recorded_text
+from hyperspy_assb.models.recorded_signal import check_axis, recorded_data, recorded_names, recorded_text
 from hyperspy_assb.provenance import record
 from hyperspy_assb.signals.echem.voltammogram_results import BeamComparison, Capacitance, Resistance, VoltammogramPeaks
 
@@ -282,13 +282,13 @@ class ASSBVoltammogram(Signal1D):
         )
 
     def _row(self, name: str) -> np.ndarray:
-        check_data(self, what="point")
-        if self.data.ndim != 2 or self.data.shape[0] != len(ROWS):
+        data = recorded_data(self, what="point", unusable="keep")
+        if data.ndim != 2 or data.shape[0] != len(ROWS):
             raise AssbValueError(
-                f"A voltammogram has {len(ROWS)} rows ({', '.join(ROWS)}), not the shape {self.data.shape}: load it "
+                f"A voltammogram has {len(ROWS)} rows ({', '.join(ROWS)}), not the shape {data.shape}: load it "
                 "with hyperspy_assb.load_voltammogram."
             )
-        return np.asarray(self.data[ROWS.index(name)], dtype=float)
+        return np.asarray(data[ROWS.index(name)], dtype=float)
 
     def _swept(self) -> SweptLog:
         return find_sweeps(self.to_log())
