@@ -13,7 +13,7 @@ import itertools
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ def _bank() -> Any:
     return simulate_bank(["lfp", "fp"], resolution=8.0)
 
 
-def _model(signal: Any) -> Any:
+def _model(signal: Any, *, fitted: bool = True) -> Any:
     """A plain model of any one-dimensional signal."""
     try:
         model = signal.create_model(auto_background=False, **_more(signal))
@@ -128,7 +128,8 @@ def _model(signal: Any) -> Any:
     # HyperSpy's own, which knows nothing of this package.
     except Exception as error:
         raise NotPossible from error
-    hyperspy_assb.multifit(model, show_progressbar=False)
+    if fitted:
+        hyperspy_assb.multifit(model, show_progressbar=False)
     return model
 
 
@@ -163,6 +164,7 @@ ARGUMENTS: dict[str, Callable[[Any], Any]] = {
 BY_KIND: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("ASSBSTEMSeries", "region"): lambda s: {"corner": _corner(s)},
     ("ASSBSTEMSeries.segment_grains", "region"): lambda s: _corner(s),
+    ("predict_precision", "model"): lambda s: _model(s, fitted=False),
 }
 """The same where it depends on what is called."""
 CHEAP: dict[str, Any] = {"show_progressbar": False, "ensemble": False}
@@ -200,7 +202,11 @@ SHOWS = (
 
 
 def _argument(owner: str, name: str) -> Callable[[Any], Any] | None:
-    return BY_KIND.get((owner, name)) or BY_KIND.get((owner.partition(".")[0], name)) or ARGUMENTS.get(name)
+    return (
+        BY_KIND.get((owner, name))
+        or BY_KIND.get((owner.partition(".")[0].partition("[")[0], name))
+        or ARGUMENTS.get(name)
+    )
 
 
 def _calls(owner: str, kind: str, function: Any, bound: Callable[[Any], Any]) -> Iterator[EntryPoint]:
@@ -515,6 +521,13 @@ _DATA = (
 _AXIS = ("axis", "axes", "scale", "units", "pixel", "time", "energy", "calibrat", "potential", "size")
 
 
+def _words(item: str) -> tuple[str, ...]:
+    """What may name an item of the metadata: its words, and the node of the package that it stands in."""
+    parent, _, leaf = item.lower().rpartition(".")
+    node = (parent.rpartition(".")[2],) if parent.startswith("assb.") else ()
+    return (*(word for word in leaf.split("_") if len(word) > 3), *node)
+
+
 @cache
 def damages(kind: str) -> tuple[Damage, ...]:
     """What can be wrong with a signal of a class."""
@@ -523,7 +536,7 @@ def damages(kind: str) -> tuple[Damage, ...]:
         Damage(
             f"{item} is {what}",
             _set(item, value),
-            tuple(word for word in item.rpartition(".")[2].lower().split("_") if len(word) > 3),
+            _words(item),
         )
         for item in dict.fromkeys([*_items(signal), *KNOWN_ITEMS[kind]])
         for what, value in WRONG.items()
@@ -634,9 +647,11 @@ def _plain(found: Any) -> Any:
         return [np.array(p.map["values"]) for c in found for p in c.parameters]
     if isinstance(found, np.ndarray):
         return found
+    if is_dataclass(found):
+        return [_plain(getattr(found, f.name)) for f in fields(found) if f.repr]
     if isinstance(found, tuple | list):
         return [_plain(one) for one in found]
-    return repr(found)
+    return type(found).__name__
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.errors import AssbValueError, AssbWarning
+from hyperspy_assb.reference.elements import elements
 
 MOST_COUNTS = 2.0**53
 """No detector counts so far, and beyond it 64 bits do not tell a count from the next."""
+_ELEMENTS = "Sample.elements"
 _MOST = 1e20
 """In no unit is anything that is recorded larger, nor a step of an axis smaller than one part of that."""
 
@@ -64,6 +66,23 @@ def recorded_names(signal: Any, item: str) -> tuple[str, ...]:
     if not isinstance(names, list | tuple | np.ndarray) or not all(isinstance(name, str) for name in names):
         raise AssbValueError(f"metadata.{item} is {_shown(found)}: set it to a list of names, or remove it.")
     return tuple(str(name) for name in names)
+
+
+def recorded_elements(signal: Any) -> tuple[str, ...]:
+    """Chemical symbols of the specimen; empty where none were recorded.
+
+    Raises
+    ------
+    AssbValueError
+        If the metadata hold something else; the message names the item.
+    """
+    names = recorded_names(signal, _ELEMENTS)
+    unknown = [name for name in names if name not in elements()]
+    if unknown:
+        raise AssbValueError(
+            f"metadata.{_ELEMENTS} holds {unknown[0]!r}, which is no chemical element: set_elements()."
+        )
+    return names
 
 
 def recorded_number(signal: Any, item: str, *, negative: bool = False) -> float | None:
@@ -168,8 +187,8 @@ def check_data(signal: Any, *, what: str = "spectrum") -> None:
     Raises
     ------
     AssbValueError
-        If there are no data, or they are not real numbers, or the sizes of the chunks are not known, or a navigation
-        axis has no scale.
+        If there are no data, or they are not real numbers, or the sizes of the chunks are not known, or an axis has no
+        scale.
     """
     data, title = signal.data, title_of(signal)
     if not isinstance(data, np.ndarray) and np.isnan(data.shape).any():
@@ -186,8 +205,8 @@ def check_data(signal: Any, *, what: str = "spectrum") -> None:
         raise AssbValueError(f"{title} holds pictures in colour, not counts: load what the detector recorded.")
     if data.dtype.kind not in "buif":
         raise AssbValueError(f"{title} holds {data.dtype} values: counts must be real numbers.")
-    for axis in signal.axes_manager.navigation_axes:
-        check_axis(axis, f"navigation axis {str(axis.name)!r} of {title}")
+    for axis in signal.axes_manager._axes:
+        check_axis(axis, f"axis {str(axis.name)!r} of {title}")
 
 
 def recorded_data(signal: Any, *, what: str = "spectrum", unusable: str = "zero") -> Any:

@@ -18,7 +18,7 @@ from hyperspy_assb.fitting.solver.spectra_fit import Status
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.models.multifit import FitOptions
 from hyperspy_assb.models.recorded_noise import detector_of_model, model_noise
-from hyperspy_assb.models.recorded_signal import recorded_data
+from hyperspy_assb.models.recorded_signal import recorded_data, recorded_text
 from hyperspy_assb.reference import Electrode
 from hyperspy_assb.report import findings
 from hyperspy_assb.report.delithiation import delithiation_maps
@@ -193,7 +193,7 @@ def analyse_low_loss(
     parameters = {"asked for": provenance.to_plain(asked), **shared_parameters(model)}
     methods = ["poisson", "valence", *(DELITHIATION_WORKS if found else ()), "hyperspy", "numpy", "scipy", "numba"]
     return Analysis(
-        title=signal.metadata.get_item("General.title", "") or "Low-loss spectra",
+        title=recorded_text(signal, "General.title") or "Low-loss spectra",
         findings=tuple(findings.describe(model, maps, separability, found)),
         maps=maps,
         table=tabulate(maps),

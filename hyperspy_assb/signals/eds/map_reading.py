@@ -14,9 +14,9 @@ from exspy.material import mass_absorption_coefficient
 from hyperspy_assb.eds.eds_map import EDSMap, ElementTables, FloatArray, Instrument, Spectra, XRayLine, count_electrons
 from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError, AssbWarning
 from hyperspy_assb.models.recorded_signal import (
-    check_axis,
     check_data,
     recorded_data,
+    recorded_elements,
     recorded_names,
     recorded_number,
     title_of,
@@ -96,7 +96,6 @@ def energy_axis(signal: Any) -> FloatArray:
         raise AssbNotImplementedError(f"The {name} is non-uniform: interpolate it first.")
     if str(axis.units) not in ("keV", "eV"):
         raise AssbValueError(f"The {name} is in {axis.units}, not keV or eV: set s.axes_manager.signal_axes[0].units.")
-    check_axis(axis, name)
     if axis.scale <= 0.0:
         raise AssbValueError(f"The {name} runs backwards: its scale must be above 0.")
     energy = np.asarray(axis.axis, dtype=float) * (0.001 if str(axis.units) == "eV" else 1.0)
@@ -193,7 +192,7 @@ def read_map(signal: Any, *, need_angle: bool = True) -> EDSMap:
         instrument=instrument,
         solid_angle=solid_angle,
         tables=element_tables(),
-        elements=recorded_names(signal, "Sample.elements"),
+        elements=recorded_elements(signal),
         lines=recorded_names(signal, "Sample.xray_lines"),
         bulk=bulk,
         lacking={name: item for name, item in _SCALE.items() if _scale_of(signal, name) is None},

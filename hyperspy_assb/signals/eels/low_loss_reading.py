@@ -13,10 +13,9 @@ from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError
 from hyperspy_assb.models.recorded_noise import recorded_detector
 from hyperspy_assb.models.recorded_signal import (
-    check_axis,
     check_data,
     recorded_data,
-    recorded_names,
+    recorded_elements,
     recorded_number,
     recorded_text,
     title_of,
@@ -67,7 +66,7 @@ def read_low_loss(
         energy=energy,
         microscope=read_microscope(signal),
         detector=recorded_detector(signal.metadata),
-        elements=recorded_names(signal, "Sample.elements"),
+        elements=recorded_elements(signal),
         shape=counts.shape[:-1],
         title=recorded_text(signal, "General.title"),
         file=recorded_text(signal, "General.original_filename"),
@@ -105,9 +104,9 @@ def read_energy_axis(
         If the axis is non-uniform.
     """
     check_data(signal)
+    recorded_elements(signal)  # which exspy takes for granted, whatever is done with the signal
     axis = signal.axes_manager.signal_axes[0]
     name = f"energy axis of {title_of(signal)}"
-    check_axis(axis, name)
     if not axis.is_uniform:
         raise AssbNotImplementedError(f"The {name} is non-uniform: EELS signals with such axes are not supported.")
     units = axis.units
