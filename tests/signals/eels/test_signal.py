@@ -11,6 +11,7 @@ from exspy.signals import EELSSpectrum
 
 from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.eels.zero_loss.position import ZeroLossStatus
+from hyperspy_assb.errors import AssbWarning
 from hyperspy_assb.signals import ASSBEELSSpectrum, LazyASSBEELSSpectrum, load_spectrum_image
 
 
