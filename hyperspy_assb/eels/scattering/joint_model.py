@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -238,7 +239,7 @@ def start_joint_fit(spectra: LowLossMap, options: LowLossOptions) -> JointFit:
     return JointFit(replace(joint, free=free, values=values), noise, tuple(components))
 
 
-def _finite(counts: NDArray[np.floating]) -> NDArray[np.floating]:
+def _finite(counts: NDArray[Any]) -> NDArray[Any]:
     """Spectra, those that are not finite as empty ones."""
     return np.where(np.isfinite(counts).all(axis=1, keepdims=True), counts, counts.dtype.type(0))
 
@@ -251,7 +252,7 @@ def _start_others(spectra: LowLossMap, known: ZeroLossEstimate, level: float, fw
         centre = find_centre(counts, spectra.energy, gain=known.gain, shape=known.shape).centre
         centre = np.where(np.any(counts, axis=1), centre, np.nan)
         parts.append(start_zero_loss(counts, spectra.energy, centre, level=level, fwhm=fwhm))
-    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _PER_SPECTRUM}
+    joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _PER_SPECTRUM}
     return replace(parts[0], **joined)
 
 
