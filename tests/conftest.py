@@ -2,69 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    # The processes that tests start keep what they compile apart: they know nothing of the lock below. Before anything
-    # imports numba, which reads this once.
-    CACHES = Path(__file__).resolve().parents[1] / ".pytest_cache"
-    os.environ["NUMBA_CACHE_DIR"] = str(CACHES / f"numba-{worker}")
+if os.environ.get("PYTEST_XDIST_WORKER"):
+    # Before anything imports numba, which reads this once. All workers, and the processes that tests start, share one
+    # folder: that this is safe is what hyperspy_assb.compiled_code is for.
+    os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "numba")
 
 import numpy as np
 import pytest
 
+from hyperspy_assb import compiled_code  # noqa: F401 - before a test imports orix, which compiles
+
+sys.path.insert(0, str(Path(__file__).parent))  # for bad_input.py, which the table of bad input runs as well
+
 collect_ignore = ["planted_names.py"]
 """Whose examples are there to be missed."""
-
-
-def share_compiled_code(folder: Path) -> None:
-    """Let the workers of pytest-xdist keep what numba compiles in one folder.
-
-    numba's own way of saving is not safe for that: two processes that save different signatures of a function at the
-    same time can take the same file for them, and the index then names the code of the other.
-    """
-    import fcntl
-
-    import numba
-    from numba.core.caching import IndexDataCacheFile
-
-    load = IndexDataCacheFile.load
-    one_thread = threading.Lock()
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def of_gufunc(cache: IndexDataCacheFile) -> bool:
-        # A generalised ufunc (orix has some) is two entries that fit together only if one process has made both.
-        return "gufunc" in cache._index_name
-
-    def load_shared(self: IndexDataCacheFile, key: Any) -> Any:
-        return None if of_gufunc(self) else load(self, key)
-
-    def save_shared(self: IndexDataCacheFile, key: Any, data: Any) -> None:
-        if of_gufunc(self):
-            return
-        with one_thread, (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            known = self._load_index()
-            if key not in known:
-                name = self._data_name(len(known) + 1)
-                # The index last: what it names is there, and is never written again.
-                self._save_data(name, data)
-                self._save_index(known | {key: name})
-
-    IndexDataCacheFile.load = load_shared
-    IndexDataCacheFile.save = save_shared
-    numba.config.CACHE_DIR = str(folder)
-
-
-if worker:
-    # Without locks of files (on Windows) each worker keeps its own.
-    with contextlib.suppress(ImportError):
-        share_compiled_code(CACHES / "numba")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
-"""Kill the commands at random moments and start them again; run as a script by the tests.
+"""Kill or interrupt the commands at random moments and start them again; run as a script by the tests.
 
-Arguments: folder, number of kills of each command, seed. Prints JSON.
+Arguments: folder, number of signals to each command, seed, SIGKILL or SIGINT (SIGKILL by default), names of commands
+(all by default). Prints JSON.
 """
 
 from __future__ import annotations
@@ -82,23 +83,47 @@ def inputs(folder: Path) -> dict[str, list[str]]:
     }
 
 
-def main(folder: Path, kills: int, seed: int) -> dict[str, Any]:
+def end(process: int, sent: signal.Signals) -> tuple[bool, float]:
+    """Send a signal to a command: whether it ended by that, and after how many seconds.
+
+    Raises
+    ------
+    AssertionError
+        If an interrupted command leaves with anything but 130, or 0 where it had ended before.
+    """
+    begin = time.perf_counter()
+    os.kill(process, sent)
+    status = os.waitpid(process, 0)[1]
+    late = time.perf_counter() - begin
+    if sent == signal.SIGKILL:
+        return os.WIFSIGNALED(status), late
+    code = os.waitstatus_to_exitcode(status)
+    assert code in (130, 0), code
+    return code == 130, late
+
+
+def main(folder: Path, kills: int, seed: int, sent: signal.Signals, names: list[str]) -> dict[str, Any]:
     os.chdir(folder)
     draw = np.random.default_rng(seed)
     told: dict[str, Any] = {}
     for name, command in inputs(folder).items():
+        if names and name not in names:
+            continue
         expected, out = folder / f"{name}-undisturbed", folder / name
         assert run([*command, "--out", str(expected)]) == 0
         shutil.rmtree(expected)
         begin = time.perf_counter()  # with everything compiled
         assert run([*command, "--out", str(expected)]) == 0
         length = time.perf_counter() - begin
-        killed = 0
+        killed, longest = 0, 0.0
         for moment in draw.uniform(0.0, 0.9 * length, kills):
             process = in_child([*command, "--out", str(out)])
             time.sleep(moment)
-            os.kill(process, signal.SIGKILL)
-            killed += os.WIFSIGNALED(os.waitpid(process, 0)[1])
+            by_signal, late = end(process, sent)
+            killed, longest = killed + by_signal, max(longest, late)
+            if sent == signal.SIGINT and by_signal and name != "batch":
+                assert not out.exists()
+                assert not [*folder.glob(".*")]
             if name != "batch" and out.exists():
                 # Ended before the kill: whole.
                 assert (out / "step.json").exists()
@@ -108,6 +133,7 @@ def main(folder: Path, kills: int, seed: int) -> dict[str, Any]:
         told[name] = {
             "killed": killed,
             "length": round(length, 2),
+            "latest": round(longest, 2),
             "code": code,
             "differ": [key for key in a if key not in b or not np.array_equal(a[key], b[key], equal_nan=True)],
             "arrays": len(a),
@@ -117,5 +143,6 @@ def main(folder: Path, kills: int, seed: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    found = main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    how = signal.Signals[sys.argv[4]] if len(sys.argv) > 4 else signal.SIGKILL
+    found = main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), how, sys.argv[5:])
     print(json.dumps(found))  # noqa: T201

@@ -140,10 +140,10 @@ def _import_quietly() -> None:
 def _read(file: Path, *, edx: bool = False) -> tuple[Any, tuple[str, ...]]:
     """Spectra of a file, and what was warned of when they were read."""
     from hyperspy_assb.signals.eds.signal import load_eds_spectrum_image
-    from hyperspy_assb.signals.loading import load_spectra
+    from hyperspy_assb.signals.loading import as_far_as_memory, load_spectra
 
     with recorded_warnings() as messages:
-        signal = load_eds_spectrum_image(file) if edx else load_spectra(file)
+        signal = as_far_as_memory(load_eds_spectrum_image if edx else load_spectra, file)
     return signal, tuple(messages)
 
 

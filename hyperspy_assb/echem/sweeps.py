@@ -141,6 +141,8 @@ def find_sweeps(log: CurrentLog) -> SweptLog:
 def _sweeps(log: CurrentLog) -> tuple[Sweep, ...]:
     potential = log.commanded
     span = float(np.ptp(potential))
+    if not span > 0.0:
+        return ()
     found = []
     for first, last in pairwise(_turns(potential, _TURN * span)):
         index = np.arange(first, last + 1)

@@ -7,6 +7,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError
 
+_LARGEST_ENERGY = 1e7
+"""eV: more than an electron of any microscope has to lose."""
+_LEAST_STEP = 1e-6
+"""eV: a thousandth of what the best monochromators resolve."""
+
 
 def check_energy_axis(energy: ArrayLike, *, name: str = "energy axis") -> None:
     """Check that an energy axis is finite, increasing and uniform.
@@ -40,6 +45,11 @@ def check_energy_axis(energy: ArrayLike, *, name: str = "energy axis") -> None:
         )
     if np.any(steps <= 0):
         raise AssbValueError(f"The {name} does not increase: its scale must be positive.")
+    if np.abs(axis).max() > _LARGEST_ENERGY or steps.mean() < _LEAST_STEP:
+        raise AssbValueError(
+            f"The {name} runs from {axis[0]:g} to {axis[-1]:g} eV in steps of {steps.mean():g} eV, which no "
+            "spectrometer records: set its scale, offset and units."
+        )
     # float32 axes read from files are uniform to about 1e-7 of their largest value
     tolerance = 1e-3 * steps.mean() + 4e-7 * np.abs(axis).max()
     if np.ptp(steps) > tolerance:
@@ -127,14 +137,14 @@ def find_empty_pixels(counts: ArrayLike) -> NDArray[np.bool_]:
     Parameters
     ----------
     counts
-        Recorded counts, shape (..., E).
+        Recorded counts, shape (..., E); a dask array is read block by block.
 
     Returns
     -------
     NDArray[np.bool_]
         Shape (...): True where the pixel holds no counts at all.
     """
-    return ~np.any(np.asarray(counts), axis=-1)
+    return np.asarray(~np.any(counts, axis=-1))
 
 
 def check_zero_loss_in_range(energy: ArrayLike, *, margin: float = 15.0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,8 @@ from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 
 FloatArray = NDArray[np.float64]
+_BLOCK = 32 * 2**20
+"""Bytes of spectra on disk that are in memory at a time, as numbers of 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,25 @@ class LowLossMap:
         """Width of a channel in eV."""
         return float((self.energy[-1] - self.energy[0]) / (self.energy.size - 1))
 
-    def in_memory(self) -> LowLossMap:
-        """The same with its counts in memory."""
-        return replace(self, counts=np.asarray(self.counts))
+    def sample(self, count: int) -> Any:
+        """All spectra that are in memory; of those on disk so many, evenly over the map, shape (P, E)."""
+        if isinstance(self.counts, np.ndarray):
+            return self.counts
+        rows = np.unique(np.linspace(0, len(self.counts) - 1, min(count, len(self.counts))).astype(int))
+        return np.asarray(self.counts[rows])
+
+    def blocks(self) -> Iterator[tuple[slice, Any]]:
+        """Spectra with their places: all at once where they are in memory, else block by block."""
+        if isinstance(self.counts, np.ndarray):
+            yield slice(0, len(self.counts)), self.counts
+            return
+        first = 0
+        for size in self.counts.chunks[0]:
+            last = first + size
+            for begin in range(first, last, max(_BLOCK // (8 * self.energy.size), 1)):
+                part = slice(begin, min(begin + max(_BLOCK // (8 * self.energy.size), 1), last))
+                yield part, np.asarray(self.counts[part])
+            first = last
 
     def add_channels(self, count: int) -> LowLossMap:
         """The same with `count` neighbouring channels added up to one, which keeps the noise that of counting."""

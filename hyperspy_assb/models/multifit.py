@@ -18,6 +18,7 @@ from hyperspy_assb.fitting.solver.noise_claim import Noise, NoiseSource
 from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, FitResult, SolverOptions
 from hyperspy_assb.models.compile import Compiled, compile_model
 from hyperspy_assb.models.recorded_noise import fit_noise
+from hyperspy_assb.models.recorded_signal import recorded_data
 from hyperspy_assb.models.results import Evidence, MapResult, store_result
 
 
@@ -65,8 +66,7 @@ def fit_model(
     if not isinstance(options, FitOptions):
         raise AssbTypeError(f"options must be FitOptions, not {type(options).__name__}.")
     signal = model.signal
-    if signal.data.dtype.kind not in "iufb":
-        raise AssbValueError(f"The signal holds numbers of type {signal.data.dtype}, and not real ones.")
+    counts = recorded_data(signal, unusable="keep")
     shape = signal.axes_manager._navigation_shape_in_array
     wanted = _wanted(mask, shape)
     compiled, problems = _plan(model, wanted, bounded)
@@ -81,7 +81,7 @@ def fit_model(
         tqdm(total=wanted.size, disable=progress is not None or not show, unit="spectra", desc="Fit") as bar,
     ):
         for positions, results in fit_blocks(
-            signal.data,
+            counts,
             problems,
             detector=noise.detector,
             variance=variance,

@@ -21,6 +21,8 @@ from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 VARIANCE = "Signal.Noise_properties.Variance_linear_model"
 """Where HyperSpy keeps what it knows of the noise of a detector."""
+_MOST = 1e12
+"""Counts per electron, or counts squared, beyond which a claim is none; nor is NaN."""
 _JUDGED = 192
 """Spectra, spread over a map, whose residuals tell the noise: to about a per cent with a hundred channels."""
 _BLOCKS = 3
@@ -39,7 +41,7 @@ def recorded_detector(metadata: Any) -> Detector | None:
     if not all(isinstance(value, int | float | np.number) for value in (gain, offset, correlation)):
         return None  # read noise as a signal: a variance for each channel is no claim about a detector
     gain, offset = float(gain * correlation), float(offset * correlation)
-    if not (np.isfinite(gain) and np.isfinite(offset) and gain > 0.0):
+    if not (0.0 < gain <= _MOST and abs(offset) <= _MOST):
         return None
     found = Detector(gain=gain, read_noise=float(np.sqrt(max(offset, 0.0))))
     return None if found == Detector() else found

@@ -12,13 +12,13 @@ import pandas as pd
 
 from hyperspy_assb import provenance
 from hyperspy_assb.components.low_loss import IonisationEdge
-from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.scattering.separability import Separability
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Status
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.models.multifit import FitOptions
 from hyperspy_assb.models.recorded_noise import detector_of_model, model_noise
+from hyperspy_assb.models.recorded_signal import recorded_data, recorded_text
 from hyperspy_assb.reference import Electrode
 from hyperspy_assb.report import findings
 from hyperspy_assb.report.delithiation import delithiation_maps
@@ -163,10 +163,6 @@ def analyse_low_loss(
     with recorded_warnings() as messages:
         report("zero loss", 0, 0)
         signal.validate_energy_axis(zero_loss=True)
-        if signal._lazy:
-            signal = signal.deepcopy()
-            signal.compute()
-        checks.check_counts(signal.data)
         count = max(1, int(signal.axes_manager.navigation_size))
         found = None
         if references is not None:
@@ -183,7 +179,9 @@ def analyse_low_loss(
         if found is not None:
             apply_shapes(model, found.standard.shapes)
         report("fit", 0, count)
-        model.multifit(options=FitOptions(progress=_counted(report, "fit", count)))
+        # Of a map that does not fit into memory, the covariance of all pixels would not either; nothing here needs it.
+        options = FitOptions(covariance=not signal._lazy, progress=_counted(report, "fit", count))
+        model.multifit(options=options)
         status = np.ravel(model.fit_quality.status.data)
         if not np.isin(status, [s for s in Status if s.usable]).any():
             words = ", ".join(sorted({STATUS_NAMES[int(s)] for s in status}))
@@ -195,7 +193,7 @@ def analyse_low_loss(
     parameters = {"asked for": provenance.to_plain(asked), **shared_parameters(model)}
     methods = ["poisson", "valence", *(DELITHIATION_WORKS if found else ()), "hyperspy", "numpy", "scipy", "numba"]
     return Analysis(
-        title=signal.metadata.get_item("General.title", "") or "Low-loss spectra",
+        title=recorded_text(signal, "General.title") or "Low-loss spectra",
         findings=tuple(findings.describe(model, maps, separability, found)),
         maps=maps,
         table=tabulate(maps),
@@ -228,7 +226,8 @@ def collect_maps(
         return stored["values"] * usable, stored["std"] * usable
 
     centre, centre_std = value("ZeroLossPeak", "centre")
-    electrons = np.asarray(signal.data, dtype=float).sum(axis=-1) / detector_of_model(model).gain
+    counts = recorded_data(signal, unusable="keep")
+    electrons = np.asarray(counts.sum(axis=-1, dtype=float)) / detector_of_model(model).gain
     maps = {
         "electrons": as_map(electrons, "Recorded electrons"),
         "zero_loss_centre": as_map(centre, "Zero-loss centre", "eV"),

@@ -16,6 +16,7 @@ from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.output import recorded_warnings, write_record
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.eels.signal import load_spectrum_image
+from hyperspy_assb.signals.loading import as_far_as_memory
 
 _COLUMNS = (
     "state",
@@ -52,7 +53,7 @@ def read_states(
         If a file cannot be read, or the limits do not fit its navigation axes.
     """
     with recorded_warnings() as messages:
-        signals = [load_spectrum_image(file) for file in files]
+        signals = [as_far_as_memory(load_spectrum_image, file) for file in files]
     if limits is None:
         return signals, None, tuple(messages)
     regions = []

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hyperspy_assb import provenance
+from hyperspy_assb.eds.eds_map import EDSOptions
+from hyperspy_assb.eds.interfaces.map_interface import ProfileOptions
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.output import recorded_warnings, write_record
@@ -55,10 +57,11 @@ def analyse_interface(
     signal
         An EDX signal of this package.
     options
-        Of :meth:`.ASSBEDSTEMSpectrum.interface_profile`: ``probe`` and, where they are given, ``bin_width``, ``reach``,
-        ``smooth``, ``k_factors``, ``thickness``, ``absorption`` and ``elements``; ``line``, a list of x1, y1, x2, y2
-        and width in the units of the axes; ``phase``, whose boundary is found by ``quantify_phases`` first. With
-        neither, the profile runs along the columns.
+        ``probe`` and, where they are given, ``reach`` and ``elements`` of
+        :meth:`.ASSBEDSTEMSpectrum.interface_profile`; ``bin_width`` and ``smooth`` of its :class:`.ProfileOptions`;
+        ``k_factors``, ``thickness`` and ``absorption`` of :class:`.EDSOptions`; ``line``, a list of x1, y1, x2, y2 and
+        width in the units of the axes; ``phase``, whose boundary is found by ``quantify_phases`` first. With neither,
+        the profile runs along the columns.
     files
         Which the spectra were read from.
     earlier_warnings
@@ -77,11 +80,12 @@ def analyse_interface(
         import hyperspy.api as hs
 
         chosen["line"] = hs.roi.Line2DROI(*line)
+    settings = EDSOptions(**_taken(chosen, "k_factors", "thickness", "absorption"))
+    drawn = ProfileOptions(**_taken(chosen, "bin_width", "smooth"))
     with recorded_warnings() as messages:
         if phase is not None:
-            shared = {key: chosen[key] for key in ("k_factors", "thickness", "absorption") if key in chosen}
-            chosen |= {"boundary": signal.quantify_phases(**shared), "phase": phase}
-        profile = signal.interface_profile(**chosen)
+            chosen |= {"boundary": signal.quantify_phases(quantification=settings), "phase": phase}
+        profile = signal.interface_profile(quantification=settings, options=drawn, **chosen)
     described = [provenance.describe_file(path) for path in files if Path(path).is_file()]
     return InterfaceAnalysis(
         profile=profile,
@@ -89,6 +93,11 @@ def analyse_interface(
         warnings=tuple(dict.fromkeys([*earlier_warnings, *messages])),
         record=provenance.to_plain({**profile.provenance, "files": described}),
     )
+
+
+def _taken(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Some of the options, which are no longer among the others."""
+    return {name: options.pop(name) for name in names if name in options}
 
 
 def write_interface(analysis: InterfaceAnalysis, folder: Path) -> Report:

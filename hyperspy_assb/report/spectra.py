@@ -87,7 +87,7 @@ def choose_spectra(model: ASSBEELSModel, pixels: Mapping[str, int] | None = None
                 pixels[name] = int(pixel)
     shape = model.axes_manager._navigation_shape_in_array or (1,)
     energy = np.array(model.axis.axis, dtype=float)
-    counts = np.asarray(model.signal.data, dtype=float).reshape(-1, energy.size)
+    flat = model.signal.data.reshape(-1, energy.size)
     active = [c for c in model if c.active]
     detector = model_noise(model).detector
     for name, pixel in pixels.items():
@@ -102,7 +102,7 @@ def choose_spectra(model: ASSBEELSModel, pixels: Mapping[str, int] | None = None
             name=name,
             index=tuple(int(i) for i in np.unravel_index(pixel, shape)),
             energy=energy - float(np.ravel(model[0].centre.map["values"])[pixel]),
-            counts=counts[pixel],
+            counts=np.asarray(flat[pixel], dtype=float),
             model=expectation,
             components={COMPONENT_NAMES.get(c.name, c.name.replace("_", " ")): part([c]) for c in active},
             std=np.sqrt(detector.variance(expectation)),

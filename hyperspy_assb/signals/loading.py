@@ -15,6 +15,10 @@ from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbWarni
 _EELS = ("EELS_ASSB", "EELS", "TEM EELS")
 _EDS = ("EDS_TEM_ASSB", "EDS_TEM")
 _SEM = "EDS_SEM"
+_LARGE_FILE = 32 * 2**20
+"""Bytes of a file, which may be compressed, from which on it is first looked at without reading it."""
+_LARGE_DATA = 256 * 2**20
+"""Bytes of data that stay on disk: a fit holds several copies of what is in memory, in 64 bits."""
 _EXTRAS = {
     "sparse": "rosettasciio[eds-stream]",
     "h5py": "rosettasciio[hdf5]",
@@ -27,8 +31,13 @@ _EXTRAS = {
 """What installs the packages without which some readers fail: Velox keeps photons as a stream."""
 
 
-def load_spectra(path: str | PathLike[str]) -> Any:
+def load_spectra(path: str | PathLike[str], *, lazy: bool = False) -> Any:
     """Load what spectra a file holds, EELS or X-rays; where both, EELS, with a warning.
+
+    Parameters
+    ----------
+    path, lazy
+        As for :func:`load_largest`.
 
     Raises
     ------
@@ -46,8 +55,33 @@ def load_spectra(path: str | PathLike[str]) -> Any:
             )
         return eels or x_rays
 
-    signal = load_signal(path, {}, None, choose=choose, what=("EELS or X-ray spectrum", "spectra"))
+    signal = load_signal(path, {"lazy": lazy}, None, choose=choose, what=("EELS or X-ray spectrum", "spectra"))
     return as_type(signal, "EDS_TEM_ASSB" if x_ray_spectra([signal]) else "EELS_ASSB")
+
+
+def as_far_as_memory(load: Callable[..., Any], path: str | PathLike[str]) -> Any:
+    """What a file holds, in memory where it is small, and on disk where it is large and its format allows that.
+
+    Parameters
+    ----------
+    load
+        Loads a path, and takes ``lazy=``.
+    path
+        File, or folder of a ``.zspy``.
+    """
+    path = Path(path)
+    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+    if sum(p.stat().st_size for p in files if p.exists()) < _LARGE_FILE:
+        return load(path)
+    try:
+        signal = load(path, lazy=True)
+    except AssbFileError as error:
+        if isinstance(error.__cause__, NotImplementedError):  # a reader that knows no lazy data
+            return load(path)
+        raise
+    if signal.data.nbytes < _LARGE_DATA:
+        signal.compute(show_progressbar=False)
+    return signal
 
 
 def as_type(signal: Any, signal_type: str) -> Any:

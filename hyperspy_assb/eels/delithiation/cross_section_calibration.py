@@ -172,7 +172,7 @@ def quantify_by_cross_sections(
             f"The M2,3 edge of {', '.join(metals)} overlaps with Fe M2,3 and Li K: Li per Fe by cross-sections is not "
             "to be had. Name references."
         )
-    spectra = replace(spectra.in_memory(), microscope=microscope)
+    spectra = replace(spectra, microscope=microscope)
     fit = fit_joint(start_joint_fit(spectra, LowLossOptions(elements=elements)), spectra, progress=progress)
     features, result = fit.features, fit.result
     assert features is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from hyperspy_assb.eels.lineshapes import DARK_LEVEL, ZERO_LOSS_PEAK
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.microscope import usable_microscope
 from hyperspy_assb.eels.scattering.low_loss_components import Component, LowLossOptions, choose_components
-from hyperspy_assb.eels.zero_loss.position import ZeroLossStatus, find_centre
+from hyperspy_assb.eels.zero_loss.position import ZeroLossEstimate, ZeroLossStatus, find_centre
 from hyperspy_assb.eels.zero_loss.recorded_noise import FAR, FEWEST_DARK, checked_dark_level, low_loss_noise
 from hyperspy_assb.eels.zero_loss.starting_values import ZeroLossStart, start_zero_loss, sum_aligned
 from hyperspy_assb.errors import AssbValueError, AssbWarning
@@ -29,6 +30,9 @@ INSTRUMENT = ("asymmetry", "lorentz_fraction", "tail_fraction", "tail_length")
 _TAILS = ((0.1, 0.05, 5.0), (0.02, 0.2, 10.0), (0.5, 0.001, 10.0))
 """Lorentzian share, share of the tails and their length in eV that fits start from: several look good nearby."""
 _PLASMON = (("VolumePlasmon", "plasmon_energy"), ("VolumePlasmon", "fwhm"))
+_SAMPLE = 2048
+"""Spectra of a map on disk that tell what all share: noise, dark level, and the shape of the typical spectrum."""
+_PER_SPECTRUM = ("intensity", "centre", "t_over_lambda")
 Shapes = dict[tuple[str, str], float]
 PhaseShapes = Mapping[str, Mapping[str, tuple[str, ...]]]
 """Positions and widths that all pixels share, by component, under the phase on which they are fitted."""
@@ -197,8 +201,7 @@ def start_joint_fit(spectra: LowLossMap, options: LowLossOptions) -> JointFit:
         If the beam energy or an angle is unset.
     """
     components, channels = choose_components(spectra.energy, usable_microscope(spectra.microscope), options)
-    energy, counts = spectra.energy, np.asarray(spectra.counts)
-    counts = np.where(np.isfinite(counts).all(axis=1, keepdims=True), counts, 0.0)
+    energy, counts = spectra.energy, _finite(spectra.sample(_SAMPLE))
     found = find_centre(counts, energy)
     centre = np.where(np.any(counts, axis=1), np.ravel(found.centre), np.nan)
     if not np.isfinite(centre).any():
@@ -225,13 +228,32 @@ def start_joint_fit(spectra: LowLossMap, options: LowLossOptions) -> JointFit:
     free = joint.free.copy()
     for name in INSTRUMENT:
         free[joint.columns["ZeroLossPeak", name]] = False
-    values = np.tile(typical, (len(counts), 1))
+    if not isinstance(spectra.counts, np.ndarray):
+        zero = _start_others(spectra, found, level, zero.fwhm)
+    values = np.tile(typical, (len(spectra.counts), 1))
     intensity, place = (joint.columns["ZeroLossPeak", name] for name in ("intensity", "centre"))
     values[:, joint.amounts] *= (zero.t_over_lambda / thickness)[:, np.newaxis]
     values[:, intensity] = zero.intensity * typical[intensity] / area
     values[:, place] = zero.centre + (typical[place] - at)  # the mode of an asymmetric peak is not its centre
     values = np.where(np.isfinite(values), values, typical)
     return JointFit(replace(joint, free=free, values=values), noise, tuple(components))
+
+
+def _finite(counts: NDArray[Any]) -> NDArray[Any]:
+    """Spectra, those that are not finite as empty ones."""
+    return np.where(np.isfinite(counts).all(axis=1, keepdims=True), counts, counts.dtype.type(0))
+
+
+def _start_others(spectra: LowLossMap, known: ZeroLossEstimate, level: float, fwhm: float) -> ZeroLossStart:
+    """Starting values of every spectrum on disk, block by block, with what some of them have told of all."""
+    parts = []
+    for _, block in spectra.blocks():
+        counts = _finite(block)
+        centre = find_centre(counts, spectra.energy, gain=known.gain, shape=known.shape).centre
+        centre = np.where(np.any(counts, axis=1), centre, np.nan)
+        parts.append(start_zero_loss(counts, spectra.energy, centre, level=level, fwhm=fwhm))
+    joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _PER_SPECTRUM}
+    return replace(parts[0], **joined)
 
 
 def _level(counts: FloatArray, energy: FloatArray, centre: FloatArray, fwhm: float) -> float:
@@ -287,12 +309,22 @@ def fit_joint(started: JointFit, spectra: LowLossMap, *, progress: Callable[[int
     started
         Of :func:`start_joint_fit` for these spectra.
     spectra
-        In memory.
+        In memory, or read block by block.
     progress
         Called with the number of spectra fitted since the last call.
     """
     joint = started.joint
-    result = fit_map(spectra.counts, joint.problem, detector=started.detector, progress=progress)
+    problem = joint.problem.over((len(spectra.counts), joint.mask.size))
+    parts = [
+        fit_map(
+            _finite(counts),
+            problem.part(np.arange(rows.start, rows.stop)),
+            detector=started.detector,
+            progress=progress,
+        )
+        for rows, counts in spectra.blocks()
+    ]
+    result = parts[0] if len(parts) == 1 else FitResult.join(parts)
     values = np.where(result.usable[:, np.newaxis], result.values, joint.values)
     joint = replace(joint, values=values)
     return replace(started, joint=joint, result=result, features=_features_of(joint, result))

@@ -37,7 +37,9 @@ class ZeroLossStart:
     t_over_lambda: FloatArray
 
 
-def start_zero_loss(counts: ArrayLike, energy: FloatArray, centre: FloatArray, *, level: float = 0.0) -> ZeroLossStart:
+def start_zero_loss(
+    counts: ArrayLike, energy: FloatArray, centre: FloatArray, *, level: float = 0.0, fwhm: float | None = None
+) -> ZeroLossStart:
     """Area and width of the zero-loss peak, from its position.
 
     Parameters
@@ -50,6 +52,8 @@ def start_zero_loss(counts: ArrayLike, energy: FloatArray, centre: FloatArray, *
         Position of the peak in eV, shape (S,).
     level
         Dark level in counts per channel.
+    fwhm
+        Width of the peak in eV, where other spectra have told it; None: that of the sum of these.
 
     Returns
     -------
@@ -58,7 +62,8 @@ def start_zero_loss(counts: ArrayLike, energy: FloatArray, centre: FloatArray, *
     """
     counts = np.asarray(counts, dtype=float) - level
     scale = energy[1] - energy[0]
-    fwhm = _width(sum_aligned(counts, centre, energy), energy, float(np.nanmedian(centre)))
+    if fwhm is None:
+        fwhm = _width(sum_aligned(counts, centre, energy), energy, float(np.nanmedian(centre)))
     offset = energy - centre[:, np.newaxis]
     inside = np.abs(offset) < _AREA_WIDTHS * fwhm
     intensity = np.sum(np.where(inside, counts, 0.0), axis=1)

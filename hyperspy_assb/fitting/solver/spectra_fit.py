@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -238,6 +238,15 @@ class FitResult:
             status=self.status[rows],
             iterations=self.iterations[rows],
         )
+
+    @classmethod
+    def join(cls, parts: Sequence[FitResult]) -> FitResult:
+        """Results of the parts of a map as one; all have the same free parameters."""
+        first = parts[0]
+        names = ("values", "std", "deviance", "dof", "status", "iterations")
+        joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        covariances = [part.covariance for part in parts if part.covariance is not None]
+        return cls(**joined, free=first.free, covariance=np.concatenate(covariances) if covariances else None)
 
     def replace_rows(self, rows: NDArray[np.int64], other: FitResult) -> None:
         """Take the results of the spectra ``rows`` from another that holds just those."""

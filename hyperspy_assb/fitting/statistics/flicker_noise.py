@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb.errors import AssbValueError
+
 FloatArray = NDArray[np.float64]
 
 RATIOS: FloatArray = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 29)])
@@ -133,6 +135,11 @@ def estimate(curve: FloatArray, known: Contrasts, shapes: FloatArray) -> Estimat
         value = np.linalg.solve(information, (design.T * weights) @ turned)
         rest = turned - design @ value
         variance = float(weights @ np.square(rest)) / freedom
+        if not variance > 0.0:
+            raise AssbValueError(
+                "The current lies on its curve without any noise: it is constant, or was rounded or computed, and "
+                "nothing tells its errors. Load the log as it was recorded."
+            )
         values.append(value)
         variances.append(variance)
         covariances.append(np.linalg.inv(information) * variance)

@@ -13,6 +13,7 @@ from hyperspy_assb.acom.crystals.kinematical import electron_wavelength
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, known_energy
 from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError
+from hyperspy_assb.models.recorded_signal import check_axis, recorded_data, recorded_number, recorded_numbers, title_of
 
 _NODE = "ASSB.diffraction"
 _TEM = "Acquisition_instrument.TEM."
@@ -52,8 +53,7 @@ def read_geometry(signal: Any) -> PatternGeometry:
     """
     axes = signal.axes_manager.signal_axes
     scales = [_reciprocal_scale(signal, axis) for axis in axes]
-    node = signal.metadata.get_item(_NODE, None)
-    settings = node.as_dictionary() if node is not None else {}
+    settings = _settings(signal)
     if scales[0] < 0:
         raise AssbValueError(
             f"The axis {axes[0].name!r} of {_title(signal)} runs backwards: a camera that shows patterns mirrored is "
@@ -71,11 +71,30 @@ def read_geometry(signal: Any) -> PatternGeometry:
         ratio = abs(scales[1]) / scales[0]
         settings["ellipticity"] = max(ratio, 1.0 / ratio) - 1.0
         settings["ellipse_azimuth"] = 0.0 if ratio > 1.0 else np.pi / 2.0
-    # Files give back numbers of NumPy.
-    settings = {
-        name: tuple(map(float, value)) if name == "centre_std" else float(value) for name, value in settings.items()
-    }
     return PatternGeometry(scale=geometric, centre=centre, mirrored=mirrored, **settings)
+
+
+def _settings(signal: Any) -> dict[str, Any]:
+    """What was set of the calibration besides the axes; what another version set is left."""
+    known = (
+        "ellipticity",
+        "ellipse_azimuth",
+        "scan_rotation",
+        "scale_std",
+        "ellipticity_std",
+    )
+    found: dict[str, Any] = {}
+    for name in known:
+        value = recorded_number(signal, f"{_NODE}.{name}", negative=True)
+        if value is not None:
+            found[name] = value
+    if signal.metadata.has_item(f"{_NODE}.centre_std"):
+        found["centre_std"] = tuple(map(float, recorded_numbers(signal, f"{_NODE}.centre_std", 2)))
+    mirrored = signal.metadata.get_item(f"{_NODE}.mirrored", False)
+    if not isinstance(mirrored, bool | np.bool_):
+        raise AssbValueError(f"metadata.{_NODE}.mirrored is {mirrored!r}: it is true or false.")
+    found["mirrored"] = bool(mirrored)
+    return found
 
 
 def write_geometry(signal: Any, geometry: PatternGeometry) -> None:
@@ -126,20 +145,15 @@ def read_scan(signal: Any, geometry: PatternGeometry | None = None, *, mask: Any
         raise AssbValueError(
             f"The patterns have {len(shape)} navigation axes: index the scans of a series one by one (s.inav[..., 0])."
         )
-    title = signal.metadata.get_item("General.title", "") or "signal"
-    if signal.data.size == 0 or signal.data.dtype == object:
-        raise AssbValueError(f"'{title}' is empty: no pattern was read.")
-    if signal.data.dtype.kind not in "buif":
-        raise AssbValueError(f"'{title}' holds {signal.data.dtype}: patterns are counts, of a real type.")
-    whole = (*(1,) * (2 - len(shape)), *shape, *signal.data.shape[-2:])
-    data = signal.data if signal._lazy else np.asarray(signal.data)
+    data = recorded_data(signal, what="pattern", unusable="number")
+    whole = (*(1,) * (2 - len(shape)), *shape, *data.shape[-2:])
     return PatternScan(
         patterns=data.reshape(whole),
         geometry=read_geometry(signal) if geometry is None else geometry,
         centre_stated=any(axis.offset != 0.0 for axis in signal.axes_manager.signal_axes),
         beam_energy=_beam_energy(signal),
         precession_angle=_precession_angle(signal),
-        convergence_angle=_number(signal, "convergence_angle"),
+        convergence_angle=recorded_number(signal, _TEM + "convergence_angle"),
         axes=tuple({**axis, "navigate": True} for axis in signal.axes_manager._get_navigation_axes_dicts()),
         title=_title(signal),
         mask=_mask(signal, mask),
@@ -171,15 +185,10 @@ def _masks_within(node: Any, frame: tuple[int, ...]) -> Iterator[NDArray[Any]]:
                 yield values
 
 
-def _number(signal: Any, name: str) -> float | None:
-    value = signal.metadata.get_item(_TEM + name, None)
-    return None if value is None else float(value)
-
-
 def _beam_energy(signal: Any) -> float | None:
     """keV; None where it is not in the metadata."""
-    energy = _number(signal, "beam_energy")
-    if energy is None or not np.isfinite(energy) or energy <= 0:
+    energy = recorded_number(signal, _TEM + "beam_energy")
+    if not energy:
         return None
     # Some files give it in V.
     return energy / 1e3 if energy > _HIGHEST_ENERGY else energy
@@ -187,7 +196,7 @@ def _beam_energy(signal: Any) -> float | None:
 
 def _precession_angle(signal: Any) -> float | None:
     """Degrees; None where it is not in the metadata."""
-    angle, rocking = _number(signal, "precession_angle"), _number(signal, "rocking_angle")
+    angle, rocking = (recorded_number(signal, _TEM + name) for name in ("precession_angle", "rocking_angle"))
     return float(np.degrees(rocking * 1e-3)) if angle is None and rocking is not None else angle
 
 
@@ -198,6 +207,7 @@ def _reciprocal_scale(signal: Any, axis: Any) -> float:
     advice = "set_diffraction_calibration(scale=...) gives it 1/Å per pixel."
     if not axis.is_uniform:
         raise AssbNotImplementedError(f"{what} is not uniform: patterns with such axes are not supported.")
+    check_axis(axis, f"axis {name!r} of {title}")
     units = str(axis.units)
     plain = re.sub(r"\\mathrm|[\s${}^_\\()]", "", units).replace("⁻¹", "-1").replace("\u212b", "Å")
     plain = re.sub("[Aa]ngstroms?", "Å", plain)
@@ -224,11 +234,11 @@ def _reciprocal_scale(signal: Any, axis: Any) -> float:
 
 def _camera_length(signal: Any, what: str, advice: str) -> float:
     """Millimetres."""
-    length = signal.metadata.get_item(_TEM + "camera_length", None)
-    if length is None or not float(length) > 0.0:
+    length = recorded_number(signal, _TEM + "camera_length")
+    if not length:
         raise AssbValueError(f"{what} is in a unit of length, but the camera length is not in the metadata: {advice}")
     # HyperSpy has it in mm, block files in m.
-    return float(length) * (1e3 if float(length) < _SHORTEST_CAMERA else 1.0)
+    return length * (1e3 if length < _SHORTEST_CAMERA else 1.0)
 
 
 def _centre(signal: Any, axes: Any) -> tuple[float, float]:
@@ -247,5 +257,4 @@ def _centre(signal: Any, axes: Any) -> tuple[float, float]:
 
 
 def _title(signal: Any) -> str:
-    title = signal.metadata.get_item("General.title", "") or signal.metadata.get_item("General.original_filename", "")
-    return f"'{title}'" if title else "the signal"
+    return title_of(signal, "the signal")

@@ -22,12 +22,15 @@ from hyperspy_assb.echem.peaks import CROWDED, find_peaks
 from hyperspy_assb.echem.resistance import line_of_sweep, lines_of_cycles
 from hyperspy_assb.echem.sweeps import SweptLog, find_sweeps
 from hyperspy_assb.errors import AssbValueError, AssbWarning
+from hyperspy_assb.models.recorded_signal import check_axis, recorded_data, recorded_names, recorded_text
 from hyperspy_assb.provenance import record
 from hyperspy_assb.signals.echem.voltammogram_results import BeamComparison, Capacitance, Resistance, VoltammogramPeaks
 
 ROWS = ("potential", "current", "control", "full scale", "overload")
 """What the rows of the signal are: V, A, V, A, and 1 where the instrument flagged the point; NaN: not known."""
 _NODE = "ASSB.voltammogram"
+_MOST = {"potential": 1e4, "current": 1e4}
+"""V and A that no potentiostat reaches."""
 
 
 class ASSBVoltammogram(Signal1D):
@@ -54,7 +57,9 @@ class ASSBVoltammogram(Signal1D):
     @property
     def time(self) -> np.ndarray:
         """Seconds, shape (N,)."""
-        return np.asarray(self.axes_manager.signal_axes[0].axis, dtype=float)
+        axis = self.axes_manager.signal_axes[0]
+        check_axis(axis, "time axis of the voltammogram")
+        return np.asarray(axis.axis, dtype=float)
 
     @property
     def potential(self) -> np.ndarray:
@@ -69,8 +74,12 @@ class ASSBVoltammogram(Signal1D):
     @property
     def started(self) -> datetime | None:
         """When time was 0; None if the file does not say."""
-        text = self.metadata.get_item(f"{_NODE}.started", "")
-        return datetime.fromisoformat(text) if text else None
+        item = f"{_NODE}.started"
+        text = recorded_text(self, item)
+        try:
+            return datetime.fromisoformat(text) if text else None
+        except ValueError:
+            raise AssbValueError(f"metadata.{item} is {text!r}, not a date and time in ISO 8601: set it.") from None
 
     @property
     def sweeps(self) -> pd.DataFrame:
@@ -253,8 +262,11 @@ class ASSBVoltammogram(Signal1D):
     def to_log(self) -> CurrentLog:
         """The arrays of the signal, for functions on arrays."""
         rows = {name: self._row(name) for name in ROWS}
+        lacking, notes = _fill(self.time, rows), recorded_names(self, f"{_NODE}.notes")
+        if lacking.any():
+            rows["overload"] = np.where(lacking, 1.0, np.nan_to_num(rows["overload"]))
+            notes = (*notes, f"{int(lacking.sum())} points hold no potential or no current, and are left out.")
         known = {name: None if np.isnan(values).all() else values for name, values in rows.items()}
-        node = self.metadata.get_item(_NODE, None)
         overload = known["overload"]
         return CurrentLog(
             time=self.time,
@@ -264,18 +276,19 @@ class ASSBVoltammogram(Signal1D):
             full_scale=known["full scale"],
             overload=None if overload is None else overload > 0.0,
             started=self.started,
-            technique="" if node is None else str(node.get_item("technique", "")),
-            source=str(self.metadata.get_item("General.original_filename", "")),
-            notes=() if node is None else tuple(node.get_item("notes", [])),
+            technique=recorded_text(self, f"{_NODE}.technique"),
+            source=recorded_text(self, "General.original_filename"),
+            notes=notes,
         )
 
     def _row(self, name: str) -> np.ndarray:
-        if self.data.ndim != 2 or self.data.shape[0] != len(ROWS):
+        data = recorded_data(self, what="point", unusable="keep")
+        if data.ndim != 2 or data.shape[0] != len(ROWS):
             raise AssbValueError(
-                f"A voltammogram has {len(ROWS)} rows ({', '.join(ROWS)}), not the shape {self.data.shape}: load it "
+                f"A voltammogram has {len(ROWS)} rows ({', '.join(ROWS)}), not the shape {data.shape}: load it "
                 "with hyperspy_assb.load_voltammogram."
             )
-        return np.asarray(self.data[ROWS.index(name)], dtype=float)
+        return np.asarray(data[ROWS.index(name)], dtype=float)
 
     def _swept(self) -> SweptLog:
         return find_sweeps(self.to_log())
@@ -301,6 +314,29 @@ class LazyASSBVoltammogram(ASSBVoltammogram, LazySignal1D):
     >>> type(simulate_voltammogram(seed=1).as_lazy()).__name__
     'LazyASSBVoltammogram'
     """
+
+
+def _fill(time: np.ndarray, rows: dict[str, np.ndarray]) -> np.ndarray:
+    """Points without a potential or a current that a cell can have, shape (N,), which then lie between their
+    neighbours.
+
+    Raises
+    ------
+    AssbValueError
+        If fewer than two points have both.
+    """
+    lacking = np.zeros(time.size, dtype=bool)
+    for name, most in _MOST.items():
+        with np.errstate(invalid="ignore"):
+            lacking |= ~(np.abs(rows[name]) <= most)
+    if (~lacking).sum() < 2:
+        raise AssbValueError(
+            f"{int(lacking.sum())} of {time.size} points of the voltammogram hold no potential or no current that a "
+            "cell can have: load the log again."
+        )
+    for name in _MOST:
+        rows[name] = np.where(lacking, np.interp(time, time[~lacking], rows[name][~lacking]), rows[name])
+    return lacking
 
 
 def from_log(log: CurrentLog) -> ASSBVoltammogram:

@@ -13,6 +13,14 @@ from exspy.material import mass_absorption_coefficient
 
 from hyperspy_assb.eds.eds_map import EDSMap, ElementTables, FloatArray, Instrument, Spectra, XRayLine, count_electrons
 from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError, AssbWarning
+from hyperspy_assb.models.recorded_signal import (
+    check_data,
+    recorded_data,
+    recorded_elements,
+    recorded_names,
+    recorded_number,
+    title_of,
+)
 from hyperspy_assb.reference import line_components
 from hyperspy_assb.signals.result import navigation_axes
 
@@ -31,6 +39,8 @@ DEFAULT_VALUES = {
 _ANGLES = ("tilt_stage", "azimuth_angle", "elevation_angle")
 _SCALE = {"beam_current": TEM + "beam_current", "live_time": EDS + "live_time", "solid_angle": EDS + "solid_angle"}
 """What tells the thickness, where it is in the metadata."""
+_LARGEST_ENERGY = 1e4
+"""keV: more than the electrons of any microscope have."""
 _SOFTEST = 0.03
 """keV: some tables of absorption end there."""
 
@@ -79,19 +89,22 @@ def energy_axis(signal: Any) -> FloatArray:
     AssbNotImplementedError
         If the axis is not uniform.
     """
-    title = signal.metadata.get_item("General.title", "") or "signal"
-    if signal.data.size == 0 or signal.data.dtype == object:
-        raise AssbValueError(f"'{title}' is empty: no spectrum was read from its file.")
+    check_data(signal)
     axis = signal.axes_manager.signal_axes[0]
+    name = f"energy axis of {title_of(signal)}"
     if not axis.is_uniform:
-        raise AssbNotImplementedError(f"The energy axis of '{title}' is non-uniform: interpolate it first.")
+        raise AssbNotImplementedError(f"The {name} is non-uniform: interpolate it first.")
     if str(axis.units) not in ("keV", "eV"):
-        raise AssbValueError(
-            f"The energy axis of '{title}' is in {axis.units}, not keV or eV: set s.axes_manager.signal_axes[0].units."
-        )
+        raise AssbValueError(f"The {name} is in {axis.units}, not keV or eV: set s.axes_manager.signal_axes[0].units.")
     if axis.scale <= 0.0:
-        raise AssbValueError(f"The energy axis of '{title}' runs backwards: its scale must be above 0.")
-    return np.asarray(axis.axis, dtype=float) * (0.001 if str(axis.units) == "eV" else 1.0)
+        raise AssbValueError(f"The {name} runs backwards: its scale must be above 0.")
+    energy = np.asarray(axis.axis, dtype=float) * (0.001 if str(axis.units) == "eV" else 1.0)
+    if np.abs(energy).max() > _LARGEST_ENERGY:
+        raise AssbValueError(
+            f"The {name} runs from {energy[0]:g} to {energy[-1]:g} keV, where no detector counts X-rays: set its "
+            "scale, offset and units."
+        )
+    return energy
 
 
 def units_per_keV(signal: Any) -> float:
@@ -119,15 +132,14 @@ def read_instrument(signal: Any, *, need_angle: bool = True) -> Instrument:
         "azimuth_angle": (EDS + "azimuth_angle", "azimuth of the detector in degrees", need_angle),
         "elevation_angle": (EDS + "elevation_angle", "elevation of the detector in degrees", need_angle),
     }
-    values = {name: signal.metadata.get_item(item, None) for name, (item, _, _) in items.items()}
+    values = {name: recorded_number(signal, item, negative=name in _ANGLES) for name, (item, _, _) in items.items()}
     for name, (item, words, needed) in items.items():
-        value = values[name]
-        if needed and (value is None or not np.isscalar(value) or not np.isfinite(value)):
+        if needed and values[name] is None:
             angle = " for the take-off angle" if name in _ANGLES else ""
             raise AssbValueError(
                 f"The {words} is missing{angle} (metadata {item}): set it with s.set_microscope_parameters({name}=...)."
             )
-    invented = set(signal.metadata.get_item(DEFAULTS, None) or ())
+    invented = set(recorded_names(signal, DEFAULTS)) & set(values)
     # Whoever set one of them will have looked at all.
     if any(values[name] != DEFAULT_VALUES[name]() for name in invented):
         invented = set()
@@ -148,15 +160,9 @@ def read_instrument(signal: Any, *, need_angle: bool = True) -> Instrument:
     )
 
 
-def _scale_of(signal: Any, name: str) -> Any:
+def _scale_of(signal: Any, name: str) -> float | None:
     """Beam current, live time or solid angle; None where it is not there, or 0, which stands for what was not set."""
-    return signal.metadata.get_item(_SCALE[name], None) or None
-
-
-def _names(signal: Any, item: str) -> tuple[str, ...]:
-    found = signal.metadata.get_item(item, None)
-    # Old files hold arrays of strings of NumPy.
-    return () if found is None else tuple(str(name) for name in found)
+    return recorded_number(signal, _SCALE[name]) or None
 
 
 def read_map(signal: Any, *, need_angle: bool = True) -> EDSMap:
@@ -172,21 +178,22 @@ def read_map(signal: Any, *, need_angle: bool = True) -> EDSMap:
     Raises
     ------
     AssbValueError, AssbNotImplementedError
-        As for :func:`energy_axis` and :func:`read_instrument`.
+        As for :func:`energy_axis`, :func:`read_instrument` and :func:`.recorded_data`, or if the metadata hold what is
+        no number.
     """
     energy = energy_axis(signal)
-    bulk = bool(signal.metadata.get_item(BULK, False))
+    bulk = signal.metadata.get_item(BULK, False) is True
     instrument = read_instrument(signal, need_angle=need_angle and not bulk)
     solid_angle = _scale_of(signal, "solid_angle")
     return EDSMap(
-        spectra=Spectra(signal.data),
+        spectra=Spectra(recorded_data(signal)),
         energy=energy,
         axes=navigation_axes(signal),
         instrument=instrument,
-        solid_angle=None if solid_angle is None else float(solid_angle),
+        solid_angle=solid_angle,
         tables=element_tables(),
-        elements=_names(signal, "Sample.elements"),
-        lines=_names(signal, "Sample.xray_lines"),
+        elements=recorded_elements(signal),
+        lines=recorded_names(signal, "Sample.xray_lines"),
         bulk=bulk,
         lacking={name: item for name, item in _SCALE.items() if _scale_of(signal, name) is None},
     )

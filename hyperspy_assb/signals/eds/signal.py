@@ -23,6 +23,7 @@ from hyperspy_assb.eds.lines.axis_check import EnergyCalibration, find_calibrati
 from hyperspy_assb.eds.lines.sensitivity import Factors
 from hyperspy_assb.eds.phases.stoichiometry import PhaseOptions, phases_of_map
 from hyperspy_assb.errors import AssbTypeError, AssbValueError
+from hyperspy_assb.models.recorded_signal import recorded_names, recorded_number
 from hyperspy_assb.provenance import compare_doses
 from hyperspy_assb.reference import material
 from hyperspy_assb.signals.beam_dose import dose_of
@@ -80,7 +81,7 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
         super()._set_default_param()
         self.metadata.Signal.signal_type = self._signal_type
         if invented:
-            noted = self.metadata.get_item(DEFAULTS, None) or []
+            noted = recorded_names(self, DEFAULTS)
             self.metadata.set_item(DEFAULTS, sorted({*noted, *invented}))
 
     def set_microscope_parameters(self, *args: Any, **kwargs: Any) -> None:
@@ -115,7 +116,15 @@ class ASSBEDSTEMSpectrum(EDSTEMSpectrum):
             self.metadata.Signal.signal_type = self._signal_type
 
     def get_take_off_angle(self) -> float:
-        """Angle in degrees between the specimen and the way to the detector, as exspy computes it."""
+        """Angle in degrees between the specimen and the way to the detector, as exspy computes it.
+
+        Raises
+        ------
+        AssbValueError
+            If an angle in the metadata is no number.
+        """
+        for item in (TEM + "Stage.tilt_alpha", TEM + "Stage.tilt_beta", EDS + "azimuth_angle", EDS + "elevation_angle"):
+            recorded_number(self, item, negative=True)
         with self._as_exspy():
             return super().get_take_off_angle()
 

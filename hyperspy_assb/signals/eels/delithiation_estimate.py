@@ -175,9 +175,9 @@ def choose_electrode(
 def read_spectra(signal: Any, electrode: Electrode) -> LowLossMap:
     """The spectra, on a range that holds what tells the end members of the electrode apart."""
     if SIGNATURE_NAMES["lithium"] in electrode.signatures:
-        return read_low_loss(signal, minimum_end=LITHIUM_END, purpose="Li K with the edges under it", finite=True)
+        return read_low_loss(signal, minimum_end=LITHIUM_END, purpose="Li K with the edges under it")
     purpose = "the valence electrons, which count formula units"
-    return read_low_loss(signal, minimum_end=VALENCE_END, purpose=purpose, finite=True)
+    return read_low_loss(signal, minimum_end=VALENCE_END, purpose=purpose)
 
 
 def calibrate_on(

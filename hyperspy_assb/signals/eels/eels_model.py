@@ -20,6 +20,7 @@ from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role
 from hyperspy_assb.models.compile import compile_model
 from hyperspy_assb.models.recorded_noise import detector_of_model
+from hyperspy_assb.models.recorded_signal import check_title
 from hyperspy_assb.signals.fits import multifit as batched
 from hyperspy_assb.signals.fits.covariance import Covariance
 from hyperspy_assb.signals.fits.fit_quality import FitQuality
@@ -75,6 +76,7 @@ class ASSBEELSModel(EELSModel):
         gos_file_path: str | None = None,
         plural_scattering: bool = False,
     ) -> None:
+        check_title(signal1D)
         self._plural_scattering = plural_scattering
         self._compiled: tuple[Any, ...] | None = None
         self.detector_gain: float | None = None

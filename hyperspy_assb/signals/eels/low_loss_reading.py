@@ -12,6 +12,14 @@ from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError
 from hyperspy_assb.models.recorded_noise import recorded_detector
+from hyperspy_assb.models.recorded_signal import (
+    check_data,
+    recorded_data,
+    recorded_elements,
+    recorded_number,
+    recorded_text,
+    title_of,
+)
 
 _TEM = "Acquisition_instrument.TEM."
 MICROSCOPE_ITEMS = {
@@ -28,7 +36,7 @@ def read_low_loss(
     minimum_end: float | None = None,
     zero_loss: bool = True,
     purpose: str = "",
-    finite: bool = False,
+    unusable: str = "zero",
 ) -> LowLossMap:
     """Read spectra, axis and metadata of a signal.
 
@@ -38,32 +46,30 @@ def read_low_loss(
         A lazy one keeps its counts where they are.
     minimum_end, zero_loss, purpose
         As for :func:`read_energy_axis`.
-    finite
-        Whether every count must be a finite number.
+    unusable
+        As for :func:`.recorded_data`.
 
     Raises
     ------
     ValueError, NotImplementedError
-        As for :func:`read_energy_axis`, or if a count is not a finite number and must be.
+        As for :func:`read_energy_axis` and :func:`.recorded_data`, or if the metadata hold what is no number.
     """
     energy = read_energy_axis(signal, minimum_end=minimum_end, zero_loss=zero_loss, purpose=purpose)
-    metadata = signal.metadata
-    if finite:
-        checks.check_counts(signal.data)
+    counts = recorded_data(signal, unusable=unusable)
 
     def number(item: str) -> float:
         # Files hold 0 where nobody entered a value.
-        return float(metadata.get_item(_TEM + item, None) or np.nan)
+        return recorded_number(signal, _TEM + item) or np.nan
 
     return LowLossMap(
-        counts=signal.data.reshape(-1, energy.size),
+        counts=counts.reshape(-1, energy.size),
         energy=energy,
         microscope=read_microscope(signal),
-        detector=recorded_detector(metadata),
-        elements=tuple(metadata.get_item("Sample.elements", None) or ()),
-        shape=signal.data.shape[:-1],
-        title=metadata.get_item("General.title", "") or "",
-        file=metadata.get_item("General.original_filename", "") or "",
+        detector=recorded_detector(signal.metadata),
+        elements=recorded_elements(signal),
+        shape=counts.shape[:-1],
+        title=recorded_text(signal, "General.title"),
+        file=recorded_text(signal, "General.original_filename"),
         beam_current=number("beam_current"),
         dwell_time=number("Detector.EELS.dwell_time"),
     )
@@ -71,7 +77,7 @@ def read_low_loss(
 
 def read_microscope(signal: Any) -> MicroscopeParameters:
     """Beam energy and angles as they were recorded, placeholders included."""
-    return MicroscopeParameters(**{name: signal.metadata.get_item(item) for name, item in MICROSCOPE_ITEMS.items()})
+    return MicroscopeParameters(**{name: recorded_number(signal, item) for name, item in MICROSCOPE_ITEMS.items()})
 
 
 def read_energy_axis(
@@ -97,14 +103,10 @@ def read_energy_axis(
     NotImplementedError
         If the axis is non-uniform.
     """
-    title = signal.metadata.get_item("General.title", "") or "signal"
-    if signal.data.size == 0 or signal.data.dtype == object:
-        source = signal.metadata.get_item("General.original_filename", "")
-        raise AssbValueError(
-            f"'{title}' is empty: no spectrum was read" + (f" from {source}." if source else " from its file.")
-        )
+    check_data(signal)
+    recorded_elements(signal)  # which exspy takes for granted, whatever is done with the signal
     axis = signal.axes_manager.signal_axes[0]
-    name = f"energy axis of '{title}'"
+    name = f"energy axis of {title_of(signal)}"
     if not axis.is_uniform:
         raise AssbNotImplementedError(f"The {name} is non-uniform: EELS signals with such axes are not supported.")
     units = axis.units
@@ -127,7 +129,7 @@ def on_navigation_axes(signal: Any, values: NDArray[Any], *, title: str, quantit
     dressed = signal._get_navigation_signal(data=values.reshape(shape))
     if signal.axes_manager.navigation_dimension:
         dressed = dressed.transpose(signal_axes=0)
-    dressed.metadata.General.title = f"{title} of {signal.metadata.General.title}"
+    dressed.metadata.General.title = f"{title} of {recorded_text(signal, 'General.title')}"
     if quantity:
         dressed.metadata.set_item("Signal.quantity", quantity)
     return dressed

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from os import PathLike
 from typing import Any, ClassVar, Literal
 
@@ -22,6 +23,7 @@ from hyperspy_assb.eels.scattering.low_loss_components import ELEMENTS, LowLossO
 from hyperspy_assb.eels.zero_loss.peak_search import SEARCH_RANGE
 from hyperspy_assb.eels.zero_loss.removal import RemovalMethod
 from hyperspy_assb.errors import AssbNotImplementedError, AssbWarning
+from hyperspy_assb.models.recorded_signal import recorded_data
 from hyperspy_assb.reference import Electrode
 from hyperspy_assb.signals.eels import low_loss_reading as reading
 from hyperspy_assb.signals.eels import zero_loss
@@ -117,7 +119,8 @@ class ASSBEELSSpectrum(EELSSpectrum):
                [False, False, False]])
         """
         self.validate_energy_axis()
-        return reading.on_navigation_axes(self, checks.find_empty_pixels(self.data), title="Empty pixels")
+        counts = recorded_data(self, unusable="keep")
+        return reading.on_navigation_axes(self, checks.find_empty_pixels(counts), title="Empty pixels")
 
     def check_microscope_parameters(self, *, update: bool = False) -> MicroscopeParameters:
         """Tell which of the recorded beam energy and angles can be used.
@@ -152,7 +155,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         >>> signal.check_microscope_parameters()
         MicroscopeParameters(beam_energy=200.0, convergence_angle=8.0, collection_angle=15.0)
         """
-        recorded = {name: self.metadata.get_item(item) for name, item in reading.MICROSCOPE_ITEMS.items()}
+        recorded = asdict(reading.read_microscope(self))
         parameters, messages = microscope.check_microscope_parameters(**recorded)
         for message in messages:
             warnings.warn(message, AssbWarning, stacklevel=2)
@@ -198,7 +201,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Raises
         ------
         ValueError
-            If the signal is empty or holds NaN, its energy axis is reversed, or no zero-loss peak is in range.
+            If the signal is empty, its energy axis is reversed, or no zero-loss peak is in range.
         NotImplementedError
             If the energy axis is non-uniform.
 
@@ -392,14 +395,14 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Raises
         ------
         ValueError
-            If the signal is empty or not finite, there is no zero-loss peak in range, or an element is unknown.
+            If the signal is empty, there is no zero-loss peak in range, or an element is unknown.
         NotImplementedError
             If the energy axis is not uniform.
 
         Warns
         -----
         AssbWarning
-            If the beam energy or an angle is unset.
+            If the beam energy or an angle is unset, or pixels hold NaN, which are left out.
 
         Examples
         --------
@@ -409,7 +412,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         >>> [component.name for component in model]
         ['ZeroLossPeak', 'ValenceContinuum', 'FePO4ValenceBand', 'Li_K', 'Fe_M23']
         """
-        spectra = reading.read_low_loss(self, finite=True)
+        spectra = reading.read_low_loss(self)
         if elements is None:
             elements = spectra.elements or ELEMENTS
         chosen = (elements,) if isinstance(elements, str) else tuple(elements)

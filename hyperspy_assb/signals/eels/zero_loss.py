@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from hyperspy_assb import provenance
-from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.zero_loss.peak_search import SEARCH_RANGE
 from hyperspy_assb.eels.zero_loss.position import ZeroLossEstimate, ZeroLossStatus, estimate_centre
 from hyperspy_assb.eels.zero_loss.removal import RemovalMethod, check_arguments, removal_noise, remove_zero_loss
@@ -24,6 +23,7 @@ from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError, AssbWa
 from hyperspy_assb.fitting.solver.noise_claim import Noise, NoiseSource
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.models.recorded_noise import recorded_detector
+from hyperspy_assb.models.recorded_signal import recorded_data, recorded_text, title_of
 from hyperspy_assb.signals.eels.low_loss_reading import read_energy_axis
 from hyperspy_assb.signals.result import Result, navigation_axes
 
@@ -136,25 +136,26 @@ def estimate(
     energy = read_energy_axis(signal, zero_loss=search_range == SEARCH_RANGE)
     options = {"gain": gain, "read_variance": read_variance, "search_range": search_range}
 
-    if isinstance(signal.data, da.Array):
-        known = estimate_centre(_sample_pixels(signal.data), energy, **options)
+    data = recorded_data(signal)
+    if isinstance(data, da.Array):
+        known = estimate_centre(_sample_pixels(data), energy, **options)
 
         def arrays(counts: NDArray) -> NDArray[np.float64]:
             part = estimate_centre(counts, energy, **{**options, "gain": known.gain, "shape": known.shape})
             return np.stack([part.centre, part.centre_std, part.fwhm, part.intensity, part.status], axis=-1)
 
-        values = _whole_spectra(signal.data).map_blocks(arrays, dtype=float, chunks=(*signal.data.chunks[:-1], (5,)))
+        values = _whole_spectra(data).map_blocks(arrays, dtype=float, chunks=(*data.chunks[:-1], (5,)))
         *maps, status = np.moveaxis(values.compute(), -1, 0)
         found = ZeroLossEstimate(*maps, status=status.astype(np.int8), gain=known.gain, shape=known.shape)
     else:
-        found = estimate_centre(signal.data, energy, **options)
+        found = estimate_centre(data, energy, **options)
     if np.isnan(found.centre).all():
         raise AssbValueError(
-            f"There is no zero-loss peak in range: none of the {found.centre.size} spectra of "
-            f"'{signal.metadata.General.title}' has one between {search_range[0]:g} and {search_range[1]:g} eV "
-            f"({energy[0]:g} to {energy[-1]:g} eV are recorded). Use the low-loss spectrum, or give search_range."
+            f"There is no zero-loss peak in range: none of the {found.centre.size} spectra of {title_of(signal)} has "
+            f"one between {search_range[0]:g} and {search_range[1]:g} eV ({energy[0]:g} to {energy[-1]:g} eV are "
+            "recorded). Use the low-loss spectrum, or give search_range."
         )
-    parameters = {**options, "file": signal.metadata.get_item("General.original_filename", "") or ""}
+    parameters = {**options, "file": recorded_text(signal, "General.original_filename")}
     record = provenance.record("estimate_zero_loss", parameters=parameters, methods=["hyperspy", "numpy", "numba"])
     return ZeroLossMaps(found, axes=navigation_axes(signal), provenance=record)
 
@@ -174,9 +175,8 @@ def remove(
         options["reference"], options["reference_energy"] = _single_spectrum(reference)
     # The method's own arguments are checked now, not when the blocks of a lazy signal are computed.
     check_arguments(method, options.get("reference"))
-    if not isinstance(signal.data, da.Array):
-        checks.check_counts(signal.data, energy, name=f"signal '{signal.metadata.General.title}'")
-    some = _sample_pixels(signal.data)
+    data = recorded_data(signal)
+    some = _sample_pixels(data)
     if gain is None:
         noise = removal_noise(some, energy, recorded_detector(signal.metadata))
     else:
@@ -200,8 +200,8 @@ def remove(
         removed = remove_zero_loss(counts, energy, **{**options, **extra})
         return np.stack([removed.spectrum, removed.variance], axis=-2)
 
-    if isinstance(signal.data, da.Array):
-        blocks = _whole_spectra(signal.data)
+    if isinstance(data, da.Array):
+        blocks = _whole_spectra(data)
         both = blocks.map_blocks(
             arrays,
             shape=known.shape,
@@ -210,7 +210,7 @@ def remove(
             chunks=(*blocks.chunks[:-1], (2,), blocks.chunks[-1]),
         )
     else:
-        both = arrays(signal.data)
+        both = arrays(data)
     result = signal._deepcopy_with_new_data(both[..., 0, :])
     result.set_noise_variance(signal._deepcopy_with_new_data(both[..., 1, :]))
     result.metadata.set_item("ASSB.Zero_loss.removed_by", method)

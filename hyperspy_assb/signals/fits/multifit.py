@@ -9,6 +9,7 @@ from hyperspy_assb import provenance
 from hyperspy_assb.errors import AssbRuntimeError
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.models.multifit import FitOptions, fit_model
+from hyperspy_assb.models.recorded_signal import recorded_text
 from hyperspy_assb.models.results import Evidence
 from hyperspy_assb.signals.fits.covariance import Covariance
 from hyperspy_assb.signals.fits.fit_quality import FitQuality
@@ -114,7 +115,7 @@ def dress(model: Any, evidence: Evidence) -> ModelFit:
         "noise": evidence.goodness.noise,
         "components": [component.name for component in model if component.active],
         "channels": evidence.goodness.channels,
-        "file": model.signal.metadata.get_item("General.original_filename", "") or "",
+        "file": recorded_text(model.signal, "General.original_filename"),
     }
     record = provenance.record("multifit", parameters=parameters, methods=["poisson", "hyperspy", "numpy", "numba"])
     model.fit_quality = FitQuality(evidence.goodness, evidence=evidence, axes=axes, provenance=record)

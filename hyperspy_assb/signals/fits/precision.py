@@ -19,6 +19,7 @@ from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.statistics.precision import DoseInformation
 from hyperspy_assb.models.current import Current, compile_current, detectable_amount
 from hyperspy_assb.models.recorded_noise import detector_of_model
+from hyperspy_assb.models.recorded_signal import check_data
 from hyperspy_assb.signals.region_mask import Names
 from hyperspy_assb.signals.result import Result
 
@@ -444,6 +445,7 @@ def predict_precision(
     158200.0
     """
     doses = _checked_dose(dose)
+    check_data(model.signal)
     detector = detector_of_model(model) if detector is None else detector
     current = compile_current(model)
     if not current.free:

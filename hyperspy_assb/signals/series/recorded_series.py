@@ -88,6 +88,7 @@ class RecordedSeries(Signal2D):
         if given.shape != (axis.size,) or np.any(np.diff(given) <= 0.0) or not np.all(np.isfinite(given)):
             raise AssbValueError(f"times must be {axis.size} rising numbers of s, one for each frame, or one interval.")
         if axis.is_uniform:
+            axis.scale, axis.offset = 1.0, 0.0  # whatever they were, which may be nothing that HyperSpy can convert
             axis.convert_to_non_uniform_axis()
             axis = self.axes_manager.navigation_axes[0]
         axis.axis = given

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.models.recorded_signal import check_axis, recorded_data, recorded_number, recorded_numbers
 from hyperspy_assb.series.frame_series import FrameSeries
 
 NODE = "ASSB.series"
@@ -40,7 +41,7 @@ def read_series(signal: Any) -> FrameSeries:
             "made of. Load what the microscope recorded."
         )
     return FrameSeries(
-        frames=signal.data,
+        frames=recorded_data(signal, what="frame"),
         time=frame_times(signal),
         pixel=pixel_size(signal),
         potential=frame_potential(signal),
@@ -71,6 +72,8 @@ def frame_times(signal: Any) -> NDArray[np.float64]:
             f"The axis of the frames ({axis.name}) has {shown}{reason}: when they were taken is not known. Say so by "
             "set_frame_times(interval) or set_frame_times(times), in s."
         )
+    if axis.is_uniform:
+        check_axis(axis, "time axis of the frames")
     if np.any(np.diff(values) <= 0.0):
         frame = int(np.flatnonzero(np.diff(values) <= 0.0)[0]) + 1
         raise AssbValueError(f"The time of the frames runs back or stands at frame {frame}: set_frame_times(times).")
@@ -80,9 +83,10 @@ def frame_times(signal: Any) -> NDArray[np.float64]:
 def pixel_size(signal: Any) -> float:
     """nm; NaN if it is not known, cannot be, or pixels are not square."""
     sides = []
-    for axis in signal.axes_manager.signal_axes:
+    for number, axis in enumerate(signal.axes_manager.signal_axes):
+        check_axis(axis, f"{('column', 'row')[number]} axis of the frames")
         unit = str(axis.units).strip().lower() if isinstance(axis.units, str) else ""
-        sides.append(abs(float(axis.scale)) * _NANOMETRES.get(unit, np.nan))
+        sides.append(abs(float(getattr(axis, "scale", np.nan))) * _NANOMETRES.get(unit, np.nan))
     square = abs(sides[0] - sides[1]) <= _SQUARE * sides[0]
     return sides[0] if square and _PIXELS[0] < sides[0] < _PIXELS[1] else float("nan")
 
@@ -100,23 +104,26 @@ def frame_potential(signal: Any) -> NDArray[np.float64] | None:
 
 def frame_potential_std(signal: Any) -> NDArray[np.float64] | None:
     """V, from the error of the offset of the clocks: how much the potential changes within it. None without a log."""
-    node = signal.metadata.get_item(NODE, None)
-    if node is None or "log_time" not in node:
+    if not signal.metadata.has_item(f"{NODE}.log_time"):
         return None
-    std = float(node.offset_std)
-    if not np.isfinite(std):
+    std = recorded_number(signal, f"{NODE}.offset_std")
+    if std is None:
         return np.full(frame_times(signal).shape, np.nan)
     early, late = (_potential_after(signal, by) for by in (-std, std))
     return None if early is None or late is None else np.abs(late - early) / 2.0
 
 
 def _potential_after(signal: Any, seconds: float) -> NDArray[np.float64] | None:
-    node = signal.metadata.get_item(NODE, None)
-    if node is None or "log_time" not in node:
+    if not signal.metadata.has_item(f"{NODE}.log_time"):
         return None
     exposure = exposure_time(signal)
-    middle = frame_times(signal) + (exposure if np.isfinite(exposure) else 0.0) / 2.0 + float(node.offset) + seconds
-    return np.interp(middle, np.asarray(node.log_time), np.asarray(node.log_potential), left=np.nan, right=np.nan)
+    offset = recorded_number(signal, f"{NODE}.offset", negative=True)
+    time = recorded_numbers(signal, f"{NODE}.log_time")
+    potential = recorded_numbers(signal, f"{NODE}.log_potential", time.size)
+    if offset is None or (np.diff(time) < 0.0).any():
+        raise AssbValueError(f"metadata.{NODE} holds no offset, or times of the log that run back: set_potential().")
+    middle = frame_times(signal) + (exposure if np.isfinite(exposure) else 0.0) / 2.0 + offset + seconds
+    return np.interp(middle, time, potential, left=np.nan, right=np.nan)
 
 
 def started(signal: Any) -> datetime | None:
@@ -132,9 +139,9 @@ def started(signal: Any) -> datetime | None:
 
 def exposure_time(signal: Any) -> float:
     """s that the beam is on in each frame: as set, else dwell time times pixels, else the interval of the frames."""
-    node = signal.metadata.get_item(NODE, None)
-    if node is not None and "exposure" in node:
-        return float(node.exposure)
+    stated = recorded_number(signal, f"{NODE}.exposure")
+    if stated:
+        return stated
     dwell = dwell_time(signal)
     if dwell is not None:
         rows, columns = signal.axes_manager._signal_shape_in_array
@@ -145,19 +152,19 @@ def exposure_time(signal: Any) -> float:
 def dwell_time(signal: Any) -> float | None:
     """s per pixel; None if it is not known. A zero is no knowledge."""
     for item in (f"{NODE}.dwell_time", "Acquisition_instrument.TEM.dwell_time"):
-        value = signal.metadata.get_item(item, None)
+        value = recorded_number(signal, item)
         if value:
-            return float(value)
+            return value
     return None
 
 
 def frame_dose(signal: Any) -> float | None:
     """Electrons per nm² in each frame; None if beam current, dwell time or pixel size is not known. Never 0."""
-    stated = signal.metadata.get_item(f"{NODE}.dose", None)
+    stated = recorded_number(signal, f"{NODE}.dose")
     if stated:
-        return float(stated)
-    current = signal.metadata.get_item("Acquisition_instrument.TEM.beam_current", None)
+        return stated
+    current = recorded_number(signal, "Acquisition_instrument.TEM.beam_current")
     dwell, pixel = dwell_time(signal), pixel_size(signal)
     if not current or dwell is None or not np.isfinite(pixel):
         return None
-    return float(current) * 1e-9 * dwell / _CHARGE / pixel**2
+    return current * 1e-9 * dwell / _CHARGE / pixel**2

@@ -13,7 +13,7 @@ import hyperspy_assb
 from hyperspy_assb.eels.delithiation.end_members import elements_of
 from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus
 from hyperspy_assb.eels.delithiation.mixing import MixtureStatus
-from hyperspy_assb.errors import AssbFileError
+from hyperspy_assb.errors import AssbFileError, AssbWarning
 from hyperspy_assb.signals.eels.delithiation_estimate import reference_spectra
 from hyperspy_assb.signals.region_mask import region_mask
 from hyperspy_assb.simulation import EELSConditions, micro_battery, simulate_spectra
@@ -271,11 +271,17 @@ def test_the_range_must_reach_lithium(battery, references):
         battery.eels_after.isig[:65.0].quantify_delithiation(references)
 
 
-def test_nan_is_refused(battery, references):
+def test_a_pixel_of_nan_is_left_out(battery, references, result):
     signal = battery.eels_after.deepcopy()
     signal.data[4, 5, 6] = np.nan
-    with pytest.raises(ValueError, match=r"NaN|finite"):
-        signal.quantify_delithiation(references)
+    with pytest.warns(AssbWarning, match="in 1 of 576 pixels: they are left out"):
+        found = signal.quantify_delithiation(references, show_progressbar=False)
+    assert np.isnan(found.x.data[4, 5])
+    assert not DelithiationStatus(found.status.data[4, 5]).answered
+    others = np.isfinite(found.x.data) & np.isfinite(result.x.data)
+    assert others.sum() > 100
+    apart = np.abs(found.x.data - result.x.data)[others] / result.x_std.data[others]
+    assert apart.max() < 0.5
 
 
 def lithium_iron_phosphate(thickness, shape=()):

@@ -11,6 +11,7 @@ from exspy.signals import EELSSpectrum
 
 from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.eels.zero_loss.position import ZeroLossStatus
+from hyperspy_assb.errors import AssbWarning
 from hyperspy_assb.signals import ASSBEELSSpectrum, LazyASSBEELSSpectrum, load_spectrum_image
 
 
@@ -202,8 +203,11 @@ class TestBadInput:
     def test_nan(self, method):
         signal = make()
         signal.data[1, 2, 100] = np.nan
-        with pytest.raises(ValueError, match=r"in 1 of 12 pixels, the first at index \(1, 2, 100\)"):
-            method(signal)
+        with pytest.warns(AssbWarning, match="in 1 of 12 pixels: they are left out"):
+            found = method(signal)
+        maps = getattr(found, "centre", found)
+        assert np.isnan(maps.data[1, 2]).all()
+        assert np.isfinite(maps.data[0, 0]).any()
 
     def test_axis_not_in_ev(self, method):
         signal = make()

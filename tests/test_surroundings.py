@@ -1,0 +1,132 @@
+"""The commands where nothing is as it should be: disks, caches, homes and names of files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hyperspy_assb.simulation import micro_battery
+
+pytestmark = pytest.mark.slow
+
+COMMANDS = {
+    "fit": ["fit", "{edx}", "--elements", "C,O,Al,P,Fe,Ge", "--thickness", "80"],
+    "compare": ["compare", "{before}", "{after}", "--permutations", "19"],
+    "index": ["index", "{scan}", "--phases", "lfp,fp", "--no-calibrate", "--no-refine"],
+    "batch": ["batch", "{recipe}"],
+}
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("raw")
+    battery = micro_battery(shape=(6, 6), seed=6)
+    for name in ("before", "after"):
+        getattr(battery, f"eels_{name}").save(folder / f"{name}.hspy")
+    small = micro_battery(shape=(2, 3), seed=6)
+    small.edx_after.save(folder / "edx.hspy")
+    small.patterns_after.save(folder / "scan.hspy")
+    (folder / "recipe.toml").write_text('inputs.edx = "edx*.hspy"\nanalysis.quantify.input = "edx"\n')
+    return folder
+
+
+def assb(
+    command: str, folder: Path, out: Path, environment: dict[str, str | None] | None = None, before: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    files = {path.stem.partition(" ")[0]: str(path) for path in folder.iterdir()}
+    words = [word.format(**files) for word in COMMANDS[command]]
+    changed = {**os.environ, **(environment or {})}
+    own = {name: value for name, value in changed.items() if value is not None}
+    code = f"import sys\n{before}\nfrom hyperspy_assb.cli import app\napp(sys.argv[1:])"
+    run = [sys.executable, "-W", "ignore", "-c", code, *words, "--out", str(out)]
+    return subprocess.run(run, check=False, capture_output=True, text=True, env=own, encoding="utf-8")
+
+
+def is_whole(out: Path) -> bool:
+    """Whether a result is there, and nothing but it."""
+    found = out.is_dir() and bool([*out.rglob("report.html")] or [*out.rglob("index.html")])
+    return found and not [*out.parent.glob(".*")] and not [*out.rglob(".*")]
+
+
+NAMES = ["two words", "Größe µm", "電池 № 1", "it's a % {x} $HOME; map"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_blanks_and_letters_of_all_kinds_in_every_path(command: str, raw: Path, tmp_path: Path) -> None:
+    place = tmp_path
+    for name in NAMES:
+        place = place / name
+    place.mkdir(parents=True)
+    for path in raw.iterdir():
+        shutil.copy(path, place / f"{path.stem} {NAMES[2]}{path.suffix}")
+    out = place / NAMES[3]
+    done = assb(command, place, out)
+    assert done.returncode == 0, done.stderr
+    assert is_whole(out)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("home", [None, "/nowhere"])
+def test_no_home(home: str | None, command: str, raw: Path, tmp_path: Path) -> None:
+    nothing = dict.fromkeys(("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "NUMBA_CACHE_DIR", "USER"))
+    done = assb(command, raw, tmp_path / "out", {**nothing, "HOME": home})
+    assert done.returncode == 0, done.stderr
+    assert is_whole(tmp_path / "out")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_caches_that_cannot_be_written(command: str, raw: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    place = str(tmp_path / "file" / "cache")  # below a file there is no folder, for root either
+    done = assb(command, raw, tmp_path / "out", {"NUMBA_CACHE_DIR": place, "XDG_CACHE_HOME": place})
+    assert done.returncode == 0, done.stderr
+    assert is_whole(tmp_path / "out")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 200 kB."""
+    place = tmp_path / "small disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_full_disk(command: str, raw: Path, small_disk: Path) -> None:
+    out = small_disk / "out"
+    done = assb(command, raw, out)
+    assert done.returncode == 1
+    if command == "batch":
+        assert "failed" in done.stderr
+        assert not [*out.rglob("report.html")]
+    else:
+        # In one line, with the place, and nothing left.
+        assert len(done.stderr.strip().splitlines()[-1]) > 20
+        assert "Traceback" not in done.stderr
+        assert not [*small_disk.iterdir()]
+    assert "space" in done.stderr.lower() or "full" in done.stderr.lower(), done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_fifty_interruptions(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("kill_commands.py")
+    command = [sys.executable, "-W", "ignore", str(script), str(tmp_path), "13", "5", "SIGINT"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert sum(found["killed"] for found in told.values()) >= 40
+    for name, found in told.items():
+        assert (found["code"], found["differ"], found["left"]) == (0, [], []), name
+        assert found["latest"] < 10.0, name
