@@ -69,8 +69,8 @@ def read_patterns(path: Path, *, settings: dict[str, Any]) -> tuple[Any, tuple[s
     path
         Of any format that HyperSpy reads.
     settings
-        Of ``scale``, ``centre``, ``scan_rotation`` (degrees), ``beam_energy`` (keV) and ``precession_angle`` (degrees),
-        those that are given.
+        Of ``scale``, ``centre``, ``scan_rotation`` (degrees), ``beam_energy`` (keV), ``precession_angle`` (degrees),
+        ``reader`` and ``scan_shape`` (rows and columns), those that are given.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def read_patterns(path: Path, *, settings: dict[str, Any]) -> tuple[Any, tuple[s
         If the file cannot be read, or a value cannot be.
     """
     with recorded_warnings() as messages:
-        signal = load_patterns(path, lazy=True)
+        signal = load_patterns(path, lazy=True, reader=settings.get("reader"), scan_shape=settings.get("scan_shape"))
     for name in ("beam_energy", "precession_angle"):
         if settings.get(name) is not None:
             signal.metadata.set_item(f"Acquisition_instrument.TEM.{name}", float(settings[name]))
