@@ -122,7 +122,8 @@ def _channel_text(result: ScanMaps) -> str:
     ny, nx = result.found.phase.shape
     (step_y, step_x), units = result.pixel_size()
     factor = _MICROMETRES.get(units, 1.0)
-    phases = [crystal_map.phases[number] for number in range(len(result.phases))]
+    # orix forgets phases that no pixel has.
+    phases = [in_orix_setting(phase)[0] for phase in result.phases]
     lines = ["Channel Text File", "Prj\thyperspy_assb", "Author\thyperspy_assb", "JobMode\tGrid"]
     lines += [f"XCells\t{nx}", f"YCells\t{ny}", f"XStep\t{step_x * factor:.9g}", f"YStep\t{step_y * factor:.9g}"]
     lines += ["AcqE1\t0", "AcqE2\t0", "AcqE3\t0"]
