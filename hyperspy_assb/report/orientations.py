@@ -131,9 +131,7 @@ def analyse_orientations(
         result=result,
         mechanism=mechanism,
         findings=tuple(findings),
-        warnings=tuple(
-            dict.fromkeys([*earlier_warnings, *messages, *result.notes, *setting_notes(result.phases)])
-        ),
+        warnings=tuple(dict.fromkeys([*earlier_warnings, *messages, *result.notes, *setting_notes(result.phases)])),
         matches=tuple(match_figures(result, signal)),
         record=record,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ def select_pixels(scan: IndexedScan, **least: float | None) -> tuple[IndexedScan
         # NaN is not sure.
         keep &= np.asarray(values) >= limit
     out = indexed & ~keep
-    blank = {
+    blank: dict[str, Any] = {
         name: np.where(out.reshape(*out.shape, *(1,) * (np.ndim(values) - 2)), np.nan, values)
         for name in ("orientation", "reliability", "phase_reliability", "posterior", "twin_reliability")
         if (values := getattr(scan, name)) is not None

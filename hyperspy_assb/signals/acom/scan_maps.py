@@ -14,7 +14,6 @@ from hyperspy_assb.acom.matching.indexed import IndexedScan
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.signals.result import Result
 
-
 _UNKNOWN = ("<undefined>", "None", "")
 """What axes call a name or a unit that they do not have."""
 

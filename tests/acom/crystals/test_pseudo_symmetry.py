@@ -51,8 +51,14 @@ def test_half_a_turn_keeps_the_zero_order_zone():
     first = along([0, 1, 1], tilt=2.0, azimuth=0.4)
     second = multiply(half_turns(axis([0, 1, 1])), first)
     spots = simulate_spots(PHASE, np.stack([first, second]), diffraction=Diffraction(max_radius=0.8))
-    one, other = ({(round(x, 6) + 0.0, round(y, 6) + 0.0): i for x, y, i in zip(
-        spots.x[k], spots.y[k], spots.intensity[k], strict=True) if i > 0} for k in (0, 1))
+    one, other = (
+        {
+            (round(x, 6) + 0.0, round(y, 6) + 0.0): i
+            for x, y, i in zip(spots.x[k], spots.y[k], spots.intensity[k], strict=True)
+            if i > 0
+        }
+        for k in (0, 1)
+    )
     strong = [place for place, value in one.items() if value > 0.01 * max(one.values())]
     assert len(strong) > 10
     shared = [place for place in strong if place in other]

@@ -95,9 +95,15 @@ def test_a_plane_normal_is_the_same_in_either_setting():
 
     reciprocal = np.linalg.inv(cell_axes(phase)).T
     turned = Rotation.from_quat(np.roll(turn, -1))
-    for ours, theirs in (((1, 0, 0), (0, 1, 0)), ((0, 1, 0), (0, 0, 1)), ((0, 0, 1), (1, 0, 0)), ((1, 2, 3), (3, 1, 2))):
-        np.testing.assert_allclose(turned.apply(np.array(ours) @ reciprocal), Miller(hkl=theirs, phase=entry).data[0],
-                                   atol=1e-12)
+    for ours, theirs in (
+        ((1, 0, 0), (0, 1, 0)),
+        ((0, 1, 0), (0, 0, 1)),
+        ((0, 0, 1), (1, 0, 0)),
+        ((1, 2, 3), (3, 1, 2)),
+    ):
+        np.testing.assert_allclose(
+            turned.apply(np.array(ours) @ reciprocal), Miller(hkl=theirs, phase=entry).data[0], atol=1e-12
+        )
 
 
 def test_notes_name_phases_that_are_turned():

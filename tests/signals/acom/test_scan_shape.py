@@ -55,7 +55,7 @@ def test_a_wrong_shape_is_told_the_right_ones():
 def test_what_a_file_holds_is_folded(tmp_path):
     signal_of(counts(6, 8, 9)).save(tmp_path / "line.hspy")
     assert load_patterns(tmp_path / "line.hspy", scan_shape=(3, 2)).data.shape == (3, 2, 8, 9)
-    with pytest.raises(ValueError, match="line.hspy: scan_shape: 5 x 5"):
+    with pytest.raises(ValueError, match=r"line\.hspy: scan_shape: 5 x 5"):
         load_patterns(tmp_path / "line.hspy", scan_shape=(5, 5))
 
 
@@ -83,7 +83,7 @@ def test_a_scale_of_one_is_none(units):
     signal = signal_of(counts(2, 2, 64, 64))
     for axis in signal.axes_manager.signal_axes:
         axis.units, axis.scale = units, 1.0
-    with pytest.raises(ValueError, match="exactly 1 .*set_diffraction_calibration"):
+    with pytest.raises(ValueError, match=r"exactly 1 .*set_diffraction_calibration"):
         _ = signal.geometry
     signal.set_diffraction_calibration(0.1)
     assert signal.geometry.scale == 0.1
