@@ -34,8 +34,9 @@ class BoundaryKind(IntEnum):
     MARGIN = 3
     """A crystal beside a pixel that is not indexed: amorphous, empty, or without an answer."""
     FRIEDEL = 4
-    """One phase in orientations that half a turn about the beam, or about a zone axis near it, connects: their zero-order
-    Laue zones are the same pattern, so that this is most often one grain whose pixels were taken for one or the other."""
+    """One phase in orientations that half a turn about the beam, or about a zone axis near it, connects: their
+    zero-order Laue zones are the same pattern, so that this is most often one grain whose pixels were taken for one or
+    the other."""
 
 
 @dataclass(frozen=True)

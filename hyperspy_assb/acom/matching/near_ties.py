@@ -1,8 +1,8 @@
 """Orientations that a pattern hardly tells apart: each is refined, the best is taken, the others are kept beside it.
 
-They come from the search (the best of each phase, the next ones, the Friedel twin), from half turns about zone axes near
-the beam (see :mod:`hyperspy_assb.acom.crystals.pseudo_symmetry`), and from tilts about the best one that are less than
-what parts orientations in the search.
+They come from the search (the best of each phase, the next ones, the Friedel twin), from half turns about zone axes
+near the beam (see :mod:`hyperspy_assb.acom.crystals.pseudo_symmetry`), and from tilts about the best one that are less
+than what parts orientations in the search.
 """
 
 from __future__ import annotations

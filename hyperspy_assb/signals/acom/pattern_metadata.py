@@ -237,13 +237,15 @@ def _plain_units(units: str) -> str:
 def _not_exchanged(signal: Any, title: str) -> None:
     """Refuse patterns whose axes are those of the scan."""
     axes = signal.axes_manager
-    reciprocal = [_plain_units(str(axis.units)) in _RECIPROCAL for axis in axes.navigation_axes]
-    if len(reciprocal) == 2 and all(reciprocal):
-        if not any(_plain_units(str(axis.units)) in _RECIPROCAL for axis in axes.signal_axes):
-            raise AssbValueError(
-                f"The axes of {title} are exchanged: its navigation axes are in {axes.navigation_axes[0].units}, as "
-                "those of patterns are. Transpose it: s = s.T."
-            )
+    of_scan, of_pattern = (
+        [_plain_units(str(axis.units)) in _RECIPROCAL for axis in group]
+        for group in (axes.navigation_axes, axes.signal_axes)
+    )
+    if len(of_scan) == 2 and all(of_scan) and not any(of_pattern):
+        raise AssbValueError(
+            f"The axes of {title} are exchanged: its navigation axes are in {axes.navigation_axes[0].units}, as those "
+            "of patterns are. Transpose it: s = s.T."
+        )
 
 
 def _camera_length(signal: Any, what: str, advice: str) -> float:
