@@ -119,7 +119,8 @@ def test_tilts_are_found_back(bank):
         truth = random_orientations(1, seed)[0]
         pattern = kinematical(bank, p, truth)[None]
         start = alone(bank, p, tilted(truth, 0.8, seed))
-        refined = refine_orientations(pattern, start, bank, GEOMETRY, match_options=EXACT)
+        options = RefineOptions(excitation_width=bank.excitation_width)
+        refined = refine_orientations(pattern, start, bank, GEOMETRY, options=options, match_options=EXACT)
         angles.append(disorientation(refined.orientation[0, p], truth, bank.phases[p])[0])
         before = score_orientations(pattern, start, bank, GEOMETRY, match_options=EXACT)
         assert refined.score[0, p] > before[0, p] > 0.0
@@ -137,7 +138,8 @@ def test_a_turn_is_found_back(bank, seed, p, degrees):
     truth = random_orientations(1, seed)[0]
     start = alone(bank, p, turn_pattern(truth, np.radians(degrees)))
     pattern = kinematical(bank, p, truth)[None]
-    refined = refine_orientations(pattern, start, bank, GEOMETRY, options=RefineOptions(rounds=5))
+    options = RefineOptions(rounds=5, excitation_width=bank.excitation_width)
+    refined = refine_orientations(pattern, start, bank, GEOMETRY, options=options)
     x, y = (orix.quaternion.Rotation(q).to_matrix()[0] for q in (truth, refined.orientation[0, p]))
     # In-plane part of the rotation from one to the other, in the specimen.
     between = x.T @ y
