@@ -344,6 +344,8 @@ assb index scan.mib --phases lfp,fp,lagp,mine.cif --out maps --scale 0.012 --cen
 
 assb index scan.hspy --phases lfp,fp --out maps --no-calibrate
 
+assb index stack.h5 --reader EMD --scan-shape 64,128 --phases lfp,fp --out maps
+
 assb index scan.blo --materials mine.toml --phases NMC811,lagp --out maps
 
 Phases are materials that have a crystal structure ([bold]lfp, fp, lagp, lvp[/bold], and your own of
@@ -362,6 +364,10 @@ def index(
     ] = None,
     beam_energy: Annotated[float | None, typer.Option(help="keV, where the file does not state it.")] = None,
     precession_angle: Annotated[float | None, typer.Option(help="Degrees, where the file does not state it.")] = None,
+    reader: Annotated[str | None, typer.Option(help="HyperSpy's reader, where the ending does not tell it.")] = None,
+    scan_shape: Annotated[
+        str | None, typer.Option(help="Rows and columns of a scan that comes as one line, as 64,128.")
+    ] = None,
     calibrate: Annotated[bool, typer.Option(help="Refine scale, centre and ellipse on the patterns.")] = True,
     refine: Annotated[bool, typer.Option(help="Refine orientations below the spacing of the templates.")] = True,
     force: Force = False,
@@ -376,7 +382,15 @@ def index(
         if numbers is None:
             raise typer.BadParameter(f"{centre!r} is not column,row, as 128,130.", param_hint="--centre")
         place = (float(numbers[1]), float(numbers[2]))
+    shape = None
+    if scan_shape is not None:
+        sizes = re.fullmatch(r"\s*(\d+)\s*[,x]\s*(\d+)\s*", scan_shape)
+        if sizes is None:
+            raise typer.BadParameter(f"{scan_shape!r} is not rows,columns, as 64,128.", param_hint="--scan-shape")
+        shape = (int(sizes[1]), int(sizes[2]))
     given = {
+        "reader": reader,
+        "scan_shape": shape,
         "scale": scale,
         "centre": place,
         "scan_rotation": scan_rotation,

@@ -429,9 +429,18 @@ def test_index(scan, tmp_path):
     page = (out / "report.html").read_text("utf-8")
     for word in ("Findings", "Patterns and templates", "Area fractions", "scan.hspy", "Works to cite"):
         assert word in page
-    for name in ("fractions.csv", "grains.csv", "particles.csv", "tests.csv", "provenance.json", "figures/maps.png"):
+    for name in (
+        "fractions.csv",
+        "grains.csv",
+        "boundaries.csv",
+        "orientations.ang",
+        "particles.csv",
+        "tests.csv",
+        "provenance.json",
+        "figures/maps.png",
+    ):
         assert (out / name).stat().st_size > 0
-    assert len(list((out / "maps").glob("*.hspy"))) == 6
+    assert len(list((out / "maps").glob("*.hspy"))) == 8
 
 
 def test_a_hostile_cif_runs_nothing(scan, tmp_path):

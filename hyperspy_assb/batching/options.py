@@ -106,6 +106,16 @@ def _numbers(count: int) -> Check:
     return check
 
 
+def _counts(count: int) -> Check:
+    def check(value: Any) -> list[int]:
+        plain = isinstance(value, list | tuple) and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
+        if not plain or len(value) != count or min(value) < 1:
+            raise AssbValueError(f"a list of {count} whole numbers from 1")
+        return [int(v) for v in value]
+
+    return check
+
+
 _BOUNDS = re.compile(r"\s*\d*:\d*\s*(,\s*\d*:\d*\s*)*")
 
 
@@ -177,6 +187,8 @@ KINDS: Mapping[str, Kind] = {
             "scan_rotation": _number(-360.0, 360.0, "degrees"),
             "beam_energy": _number(1.0, 3000.0, "keV"),
             "precession_angle": _number(0.0, 10.0, "degrees"),
+            "reader": _text,
+            "scan_shape": _counts(2),
             "calibrate": _boolean,
             "refine": _boolean,
         },

@@ -107,10 +107,11 @@ def _index(files: list[Path], options: dict[str, Any], folder: Path, progress: P
     _import_quietly()
     from hyperspy_assb.report.orientations import analyse_orientations, read_patterns, write_orientations
 
-    stated = ("scale", "centre", "scan_rotation", "beam_energy", "precession_angle")
+    stated = ("scale", "centre", "scan_rotation", "beam_energy", "precession_angle", "reader", "scan_shape")
     settings = {key: options[key] for key in stated if key in options}
-    if "centre" in settings:
-        settings["centre"] = tuple(settings["centre"])
+    for name in ("centre", "scan_shape"):
+        if name in settings:
+            settings[name] = tuple(settings[name])
     signal, messages = read_patterns(files[0], settings=settings)
     chosen = {key: options[key] for key in ("calibrate", "refine") if key in options}
     analysis = analyse_orientations(

@@ -19,6 +19,7 @@ from hyperspy_assb.plotting.acom import plot_match
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.output import Progress, recorded_warnings
 from hyperspy_assb.report.writing import add_parameters
+from hyperspy_assb.signals.acom.crystal_map import setting_notes
 from hyperspy_assb.signals.acom.indexing import index_orientations
 from hyperspy_assb.signals.acom.mechanism import Mechanism
 from hyperspy_assb.signals.acom.orientations import OrientationMaps
@@ -70,8 +71,8 @@ def read_patterns(path: Path, *, settings: dict[str, Any]) -> tuple[Any, tuple[s
     path
         Of any format that HyperSpy reads.
     settings
-        Of ``scale``, ``centre``, ``scan_rotation`` (degrees), ``beam_energy`` (keV) and ``precession_angle`` (degrees),
-        those that are given.
+        Of ``scale``, ``centre``, ``scan_rotation`` (degrees), ``beam_energy`` (keV), ``precession_angle`` (degrees),
+        ``reader`` and ``scan_shape`` (rows and columns), those that are given.
 
     Raises
     ------
@@ -79,7 +80,7 @@ def read_patterns(path: Path, *, settings: dict[str, Any]) -> tuple[Any, tuple[s
         If the file cannot be read, or a value cannot be.
     """
     with recorded_warnings() as messages:
-        signal = load_patterns(path, lazy=True)
+        signal = load_patterns(path, lazy=True, reader=settings.get("reader"), scan_shape=settings.get("scan_shape"))
     for name in ("beam_energy", "precession_angle"):
         if settings.get(name) is not None:
             signal.metadata.set_item(f"Acquisition_instrument.TEM.{name}", float(settings[name]))
@@ -133,7 +134,7 @@ def analyse_orientations(
         result=result,
         mechanism=mechanism,
         findings=tuple(findings),
-        warnings=tuple(dict.fromkeys([*earlier_warnings, *messages, *result.notes])),
+        warnings=tuple(dict.fromkeys([*earlier_warnings, *messages, *result.notes, *setting_notes(result.phases)])),
         matches=tuple(match_figures(result, signal)),
         record=record,
     )
@@ -214,7 +215,8 @@ def write_orientations(analysis: OrientationAnalysis, folder: Path) -> Report:
     """Write an analysis to an empty folder.
 
     There will be ``report.html``, ``orientations.hspy`` (everything, see :func:`hyperspy_assb.load`),
-    ``fractions.csv``, ``grains.csv``, ``particles.csv`` and ``tests.csv`` with both end members of an electrode,
+    ``orientations.ang``, ``.ctf`` and ``.h5`` for other programs, ``fractions.csv``, ``grains.csv``,
+    ``boundaries.csv``, ``particles.csv`` and ``tests.csv`` with both end members of an electrode,
     ``provenance.json``, ``figures/*.png`` and ``maps/*.hspy``.
 
     Returns
@@ -224,18 +226,23 @@ def write_orientations(analysis: OrientationAnalysis, folder: Path) -> Report:
     """
     result = analysis.result
     result.save(folder / "orientations.hspy", overwrite=True)
+    for ending in ("ang", "ctf", "h5"):
+        result.export(folder / f"orientations.{ending}", overwrite=True)
+    grains = result.grain_boundaries(options=GRAINS)
     tables: dict[str, pd.DataFrame] = {
         "fractions": result.phase_fractions(),
-        "grains": result.grain_boundaries(options=GRAINS).table,
+        "grains": grains.table,
+        "boundaries": grains.lengths,
     }
     if analysis.mechanism is not None:
         tables |= {"particles": analysis.mechanism.table, "tests": analysis.mechanism.tests}
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
     (folder / "maps").mkdir()
-    names = ("class_map", "correlation", "reliability", "phase_reliability", "virtual_bright_field", "status")
-    for name in names:
-        getattr(result, name).save(str(folder / "maps" / f"{name}.hspy"), overwrite=True)
+    names = ("class_map", "correlation", "reliability", "phase_reliability", "twin_reliability")
+    maps = {name: getattr(result, name) for name in (*names, "virtual_bright_field", "status")}
+    for name, signal in (maps | {"kernel_misorientation": result.kernel_misorientation()}).items():
+        signal.save(str(folder / "maps" / f"{name}.hspy"), overwrite=True)
     record = {**analysis.record, "findings": list(analysis.findings), "warnings": list(analysis.warnings)}
     text = json.dumps(provenance.to_plain(record), indent=2, ensure_ascii=False, allow_nan=False)
     (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")

@@ -41,6 +41,8 @@ from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.spectra.threads import in_threads
 
+_BEGINNINGS = 3
+"""How often the search begins anew about a better scale, at most."""
 HOPELESS = 0.75
 """A geometry whose mean score stays below this share of that of another one is not refined to its end."""
 
@@ -145,9 +147,49 @@ def calibrate_on_patterns(
     o = options or SelfCalibrationOptions()
     if not len(patterns):
         raise AssbValueError("patterns: none were given.")
-    geometer = Geometer(bank, geometry, patterns.shape[1:], spots=o.spots, threads=o.threads)
+    stated = geometry.scale
+    geometry = replace(geometry, scale=_on_ladder(stated, o))
+    for turn in range(_BEGINNINGS):
+        # Once scales have been refined, their scores count, not those on the grid of the bank.
+        trials, near, begun = _trials(patterns, bank, geometry, centres, o, follow=turn == 0)
+        if not trials:
+            raise CalibrationError(
+                f"patterns: no geometry within {100 * o.scale_range:g} % of the scale {stated:g} 1/Å per pixel makes "
+                "spots agree with a phase of the bank; check the stated calibration and the phases."
+            )
+        best = _on_ladder(max(trials, key=lambda f: float(f.scores.mean())).geometry.scale, o)
+        if abs(np.log(best / begun.scale)) < 1.5 * o.scale_step:
+            break
+        geometry = replace(geometry, scale=best)
+    return conclude(trials, near, centres, same_scale=SAME_SCALE * o.scale_step, flatness=flatness_of(bank.diffraction))
+
+
+def _on_ladder(scale: float, o: SelfCalibrationOptions) -> float:
+    """The nearest of the scales that are tried: they do not depend on what was stated."""
+    return float(np.exp(o.scale_step * np.rint(np.log(scale) / o.scale_step)))
+
+
+def _trials(
+    patterns: NDArray[Any],
+    bank: TemplateBank,
+    geometry: PatternGeometry,
+    centres: FloatArray,
+    o: SelfCalibrationOptions,
+    *,
+    follow: bool,
+) -> tuple[list[GeometryTrial], FloatArray, PatternGeometry]:
+    """Geometries refined from the local maxima of the score about a scale; centres of the patterns; where it began.
+
+    If told to follow, the polar grid and the alternatives lie about the scale of the highest score, not about the one
+    that was stated: what is found, and its error, is then the same wherever the search began.
+    """
     some = _evenly(len(patterns), max(o.coarse_patterns, 1))
-    starts = _search_scales(geometer, patterns[some], centres[some], geometry, o)
+    for _ in range(_BEGINNINGS):
+        geometer = Geometer(bank, geometry, patterns.shape[1:], spots=o.spots, threads=o.threads)
+        starts = _search_scales(geometer, patterns[some], centres[some], geometry, o)
+        if not follow or abs(np.log(starts[0].scale / geometry.scale)) < 0.5 * o.scale_step:
+            break
+        geometry = starts[0]
     # The patterns of the highest scores, at the best start.
     scores = geometer.at(starts[0]).match(patterns, centres).best
     order = np.argsort(-scores, kind="stable")[: o.patterns]
@@ -163,12 +205,7 @@ def calibrate_on_patterns(
             found.append(_refine(geometer, good, near, start, o, max((f.scores.mean() for f in found), default=0.0)))
         except CalibrationError:
             continue
-    if not found:
-        raise CalibrationError(
-            f"patterns: no geometry within {100 * o.scale_range:g} % of the scale {geometry.scale:g} 1/Å per pixel "
-            "makes spots agree with a phase of the bank; check the stated calibration and the phases."
-        )
-    return conclude(found, near, centres, same_scale=SAME_SCALE * o.scale_step, flatness=flatness_of(bank.diffraction))
+    return found, near, geometry
 
 
 def _evenly(count: int, number: int) -> NDArray[np.int64]:
@@ -184,7 +221,7 @@ def _search_scales(
 ) -> list[PatternGeometry]:
     """Geometries at the local maxima of the mean score over the scale, the highest first."""
     half = int(np.ceil(o.scale_range / o.scale_step))
-    factors = 1.0 + o.scale_step * np.arange(-half, half + 1)
+    factors = np.exp(o.scale_step * np.arange(-half, half + 1))
     trials = [replace(geometry, scale=geometry.scale * float(factor)) for factor in factors]
     total = np.array([geometer.at(trial).match(patterns, places).best.mean() for trial in trials])
     padded = np.pad(total, 1, constant_values=-np.inf)

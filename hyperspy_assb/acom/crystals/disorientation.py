@@ -58,8 +58,8 @@ def turn_about_beam(orientations: ArrayLike) -> FloatArray:
     return upper(multiply(np.asarray(orientations, dtype=float), np.array([0.0, 0.0, 0.0, 1.0])))
 
 
-def mean_orientation(orientations: FloatArray, symmetry: ArrayLike, *, twins: bool = False) -> tuple[FloatArray, float]:
-    """Mean of orientations that lie near one another but for symmetry.
+def mean_orientation(orientations: FloatArray, symmetry: ArrayLike) -> FloatArray:
+    """Mean of orientations that lie near one another but for symmetry, shape (4,).
 
     Parameters
     ----------
@@ -67,34 +67,17 @@ def mean_orientation(orientations: FloatArray, symmetry: ArrayLike, *, twins: bo
         Specimen to crystal, shape (N, 4), N at least 1.
     symmetry
         Proper rotations, shape (n, 4).
-    twins
-        Whether some of them may be Friedel twins of the others; the mean is then that of the more frequent kind.
-
-    Returns
-    -------
-    mean, twinned
-        Shape (4,), and the share of Friedel twins.
 
     Notes
     -----
     The eigenvector of sum(q qT) to its largest eigenvalue (Markley et al., J. Guid. Control Dyn. 30, 1193 (2007), doi
     10.2514/1.28949), every q being turned by symmetry to where it is nearest to the mean.
     """
-    symmetry = np.asarray(symmetry, dtype=float)
-    flips = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]] if twins else [[1.0, 0.0, 0.0, 0.0]])
-    # All equivalents, those of the plain orientation first: (N, 2n, 4).
-    turned = multiply(orientations[:, None, :], flips[None])
-    every = multiply(symmetry[None, None], turned[:, :, None, :]).reshape(len(orientations), -1, 4)
+    every = multiply(np.asarray(symmetry, dtype=float)[None], orientations[:, None, :])
     mean = orientations[0]
     for _ in range(3):
-        overlap = every @ mean
-        best = np.argmax(np.abs(overlap), axis=1)
+        best = np.argmax(np.abs(every @ mean), axis=1)
         near = np.take_along_axis(every, best[:, None, None], axis=1)[:, 0]
         _, vectors = np.linalg.eigh(near.T @ near)
         mean = vectors[:, -1]
-    # Where the twin is as near as the orientation itself, it is no twin.
-    plain = np.abs(every[:, : len(symmetry)] @ mean).max(axis=1)
-    twinned = float(np.mean(np.abs(every @ mean).max(axis=1) > plain + 1e-9))
-    if twinned > 0.5:
-        mean, twinned = turn_about_beam(mean), 1.0 - twinned
-    return upper(mean), twinned
+    return upper(mean)

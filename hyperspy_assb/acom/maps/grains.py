@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from hyperspy_assb.acom.crystals.disorientation import disorientation, mean_orientation, symmetry_of, turn_about_beam
+from hyperspy_assb.acom.crystals.disorientation import disorientation, symmetry_of
+from hyperspy_assb.acom.crystals.pseudo_symmetry import crystal_mean, pseudo_symmetric_angle, zone_axes_of
 from hyperspy_assb.acom.matching.indexed import NOT_INDEXED, IndexedScan
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
@@ -33,8 +34,9 @@ class BoundaryKind(IntEnum):
     MARGIN = 3
     """A crystal beside a pixel that is not indexed: amorphous, empty, or without an answer."""
     FRIEDEL = 4
-    """One phase in orientations that half a turn about the beam connects: their zero-order Laue zones are the same
-    pattern, so that this is most often one grain whose pixels were taken for one or the other."""
+    """One phase in orientations that half a turn about the beam, or about a zone axis near it, connects: their
+    zero-order Laue zones are the same pattern, so that this is most often one grain whose pixels were taken for one or
+    the other."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class GrainOptions:
     threshold
         Degrees of disorientation above which neighbours are of two grains.
     friedel_twins
-        Whether half a turn about the beam is a boundary too. If not, such neighbours are of one grain, and counted.
+        Whether half a turn about the beam, or about a zone axis near it, is a boundary too. If not, such neighbours are
+        of one grain, and counted.
     min_pixels
         Grains of fewer pixels are given to the neighbour with which they share most of their outline, as pixels that
         were indexed wrongly. 1: none.
@@ -144,7 +147,8 @@ class Grains:
     spread
         Mean disorientation of its pixels from the mean, in degrees, shape (G,).
     twinned
-        Share of its pixels in the orientation that half a turn about the beam makes of the mean, shape (G,).
+        Share of its pixels in an orientation that half a turn about the beam, or about a zone axis near it, makes of
+        the mean, shape (G,).
     at_margin
         Whether it reaches the margin of the map, and may be larger than it seems, shape (G,).
     absorbed
@@ -178,6 +182,7 @@ def grain_boundaries(
     orientation: FloatArray,
     symmetries: Sequence[ArrayLike],
     *,
+    zones: Sequence[FloatArray] | None = None,
     options: GrainOptions | None = None,
 ) -> GrainBoundaries:
     """Boundaries between neighbouring pixels (beside and below each other).
@@ -191,6 +196,9 @@ def grain_boundaries(
         Specimen to crystal, shape (ny, nx, 4).
     symmetries
         Of each phase, its proper rotations, shape (n, 4); see :func:`symmetry_of`.
+    zones
+        Of each phase, zone axes about which half a turn counts as that about the beam, shape (N, 3); see
+        :func:`~hyperspy_assb.acom.crystals.pseudo_symmetry.zone_axes_of`. None: the beam alone counts.
     options
         The threshold, and whether Friedel twins are told apart.
 
@@ -206,7 +214,8 @@ def grain_boundaries(
         (np.s_[:, :-1], np.s_[:, 1:]),
         (np.s_[:-1], np.s_[1:]),
     ):
-        parts.append(_edges(phase[first], phase[second], orientation[first], orientation[second], symmetries, options))
+        pairs = phase[first], phase[second], orientation[first], orientation[second]
+        parts.append(_edges(*pairs, symmetries, _zones(zones, symmetries), options))
     return GrainBoundaries(parts[0][0], parts[1][0], parts[0][1], parts[1][1])
 
 
@@ -214,9 +223,10 @@ def scan_boundaries(scan: IndexedScan, *, options: GrainOptions | None = None) -
     """:func:`grain_boundaries` of what was indexed; those that are left once grains that are too small are absorbed."""
     options = options or GrainOptions()
     arguments = (scan.phase, scan.orientation, [symmetry_of(phase) for phase in scan.phases])
-    found = grain_boundaries(*arguments, options=options)
+    zones = [zone_axes_of(phase) for phase in scan.phases]
+    found = grain_boundaries(*arguments, zones=zones, options=options)
     if options.min_pixels > 1:
-        found = boundaries_of_grains(find_grains(*arguments, boundaries=found, options=options), found)
+        found = boundaries_of_grains(find_grains(*arguments, zones=zones, boundaries=found, options=options), found)
     return found
 
 
@@ -225,6 +235,7 @@ def find_grains(
     orientation: FloatArray,
     symmetries: Sequence[ArrayLike],
     *,
+    zones: Sequence[FloatArray] | None = None,
     boundaries: GrainBoundaries | None = None,
     options: GrainOptions | None = None,
 ) -> Grains:
@@ -232,7 +243,7 @@ def find_grains(
 
     Parameters
     ----------
-    phase, orientation, symmetries
+    phase, orientation, symmetries, zones
         As for :func:`grain_boundaries`.
     boundaries
         Where they are known already.
@@ -247,20 +258,21 @@ def find_grains(
     options = options or GrainOptions()
     phase, orientation = _checked(phase, orientation, symmetries)
     if boundaries is None:
-        boundaries = grain_boundaries(phase, orientation, symmetries, options=options)
+        boundaries = grain_boundaries(phase, orientation, symmetries, zones=zones, options=options)
     joined = [BoundaryKind.NONE] if options.friedel_twins else [BoundaryKind.NONE, BoundaryKind.FRIEDEL]
     labels = connect_pixels(phase != NOT_INDEXED, np.isin(boundaries.right, joined), np.isin(boundaries.below, joined))
     before = labels
     if options.min_pixels > 1:
         labels = absorb_small(labels, options.min_pixels)
     absorbed = _moved(before, labels)
-    return _describe(phase, orientation, symmetries, labels, absorbed)
+    return _describe(phase, orientation, symmetries, _zones(zones, symmetries), labels, absorbed)
 
 
 def scan_grains(scan: IndexedScan, *, options: GrainOptions | None = None) -> Grains:
     """:func:`find_grains` of what was indexed."""
     symmetries = [symmetry_of(phase) for phase in scan.phases]
-    return find_grains(scan.phase, scan.orientation, symmetries, options=options)
+    zones = [zone_axes_of(phase) for phase in scan.phases]
+    return find_grains(scan.phase, scan.orientation, symmetries, zones=zones, options=options)
 
 
 def boundaries_of_grains(grains: Grains, boundaries: GrainBoundaries) -> GrainBoundaries:
@@ -298,12 +310,21 @@ def _checked(
     return np.where(np.isfinite(orientation).all(axis=-1), phase, NOT_INDEXED).astype(np.int64), orientation
 
 
+def _zones(zones: Sequence[FloatArray] | None, symmetries: Sequence[ArrayLike]) -> Sequence[FloatArray]:
+    if zones is None:
+        return [np.zeros((0, 3))] * len(symmetries)
+    if len(zones) != len(symmetries):
+        raise AssbValueError(f"zones: of each phase, {len(symmetries)}, not {len(zones)}.")
+    return zones
+
+
 def _edges(
     one: NDArray[np.int64],
     other: NDArray[np.int64],
     first: FloatArray,
     second: FloatArray,
     symmetries: Sequence[ArrayLike],
+    zones: Sequence[FloatArray],
     options: GrainOptions,
 ) -> tuple[NDArray[np.int8], FloatArray]:
     """Kind of every edge, and the disorientation across it."""
@@ -320,7 +341,7 @@ def _edges(
         apart = same & (angle > options.threshold)
         kind[apart] = BoundaryKind.GRAIN
         if apart.any() and not options.friedel_twins:
-            twin = disorientation(turn_about_beam(first[apart]), second[apart], symmetry)
+            twin = pseudo_symmetric_angle(first[apart], second[apart], symmetry, zones[index])
             kind[apart] = np.where(twin > options.threshold, BoundaryKind.GRAIN, BoundaryKind.FRIEDEL)
     return kind, angle
 
@@ -399,6 +420,7 @@ def _describe(
     phase: NDArray[np.int64],
     orientation: FloatArray,
     symmetries: Sequence[ArrayLike],
+    zones: Sequence[FloatArray],
     labels: NDArray[np.int64],
     absorbed: NDArray[np.bool_],
 ) -> Grains:
@@ -414,11 +436,8 @@ def _describe(
     for grain, members in enumerate(groups):
         own = members[~flat_absorbed[members]]
         of_phase[grain] = flat_phase[own[0]]
-        symmetry = symmetries[of_phase[grain]]
-        mean[grain], twinned[grain] = mean_orientation(flat_orientation[own], symmetry, twins=True)
-        angle = disorientation(flat_orientation[own], mean[grain], symmetry)
-        twin = disorientation(turn_about_beam(flat_orientation[own]), mean[grain], symmetry)
-        spread[grain] = np.minimum(angle, twin).mean()
+        found = crystal_mean(flat_orientation[own], symmetries[of_phase[grain]], zones[of_phase[grain]])
+        mean[grain], spread[grain], twinned[grain] = found.orientation, found.spread, found.twinned
         centre[grain] = np.stack(np.unravel_index(members, labels.shape)).mean(axis=1)
     outer = np.concatenate([labels[:1].ravel(), labels[-1:].ravel(), labels[:, :1].ravel(), labels[:, -1:].ravel()])
     return Grains(

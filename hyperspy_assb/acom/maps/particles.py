@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from hyperspy_assb.acom.crystals.disorientation import disorientation, mean_orientation, symmetry_of, turn_about_beam
+from hyperspy_assb.acom.crystals.disorientation import disorientation, symmetry_of
 from hyperspy_assb.acom.crystals.frames import matrices
+from hyperspy_assb.acom.crystals.pseudo_symmetry import crystal_mean, pseudo_symmetric_angle, zone_axes_of
 from hyperspy_assb.acom.maps.area_fractions import ClassMap, classify_pixels
 from hyperspy_assb.acom.maps.couples import needed_couple
 from hyperspy_assb.acom.maps.grains import (
@@ -208,7 +209,10 @@ def find_particles(
     active = (phase == first) | delithiated
     # To the crystal both phases are one lattice, so that one search finds the edges within particles.
     alike = GrainOptions(threshold=options.particle_angle)
-    edges = grain_boundaries(np.where(active, 0, NOT_INDEXED), scan.orientation, [symmetry], options=alike)
+    zones = [zone_axes_of(scan.phases[number]) for number in (first, second)]
+    edges = grain_boundaries(
+        np.where(active, 0, NOT_INDEXED), scan.orientation, [symmetry], zones=zones[:1], options=alike
+    )
     joined = [BoundaryKind.NONE, BoundaryKind.FRIEDEL]
     labels = connect_pixels(active, np.isin(edges.right, joined), np.isin(edges.below, joined))
     labels = _largest_first(absorb_small(labels, options.min_pixels), options.min_pixels)
@@ -216,12 +220,12 @@ def find_particles(
     counts = np.bincount(labels.ravel(), minlength=total + 1)[1:]
     shares = _mean_in(labels, delithiated, total)
     two = np.where(active, np.where(delithiated, 1, 0), NOT_INDEXED)
-    grains = find_grains(two, scan.orientation, [symmetry, symmetry], options=options.grains)
+    grains = find_grains(two, scan.orientation, [symmetry, symmetry], zones=zones, options=options.grains)
     pairs = np.unique(np.stack([labels.ravel(), grains.labels.ravel()]), axis=1)
-    mean, spread = _orientations(scan.orientation, labels, symmetry, total)
+    mean, spread = _orientations(scan.orientation, labels, symmetry, zones[0], total)
     # Single pixels that were taken for the other phase make no interface.
     clean = np.append(NOT_INDEXED, grains.phase)[grains.labels]
-    interface = _interfaces(labels, clean, scan.orientation, symmetry, pixel_size, total, options)
+    interface = _interfaces(labels, clean, scan.orientation, symmetry, zones[0], pixel_size, total, options)
     distance, contact = _towards(labels, _amorphous(classes, options), pixel_size, total)
     outer = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     return Particles(
@@ -287,14 +291,12 @@ def _probability(scan: IndexedScan, first: int, second: int, delithiated: NDArra
 
 
 def _orientations(
-    orientation: FloatArray, labels: NDArray[np.int64], symmetry: FloatArray, total: int
+    orientation: FloatArray, labels: NDArray[np.int64], symmetry: FloatArray, zone_axes: FloatArray, total: int
 ) -> tuple[FloatArray, FloatArray]:
     mean, spread = np.full((total, 4), np.nan), np.full(total, np.nan)
     for number in range(total):
-        own = orientation[labels == number + 1]
-        mean[number], _ = mean_orientation(own, symmetry, twins=True)
-        angle = disorientation(own, mean[number], symmetry)
-        spread[number] = np.minimum(angle, disorientation(turn_about_beam(own), mean[number], symmetry)).mean()
+        found = crystal_mean(orientation[labels == number + 1], symmetry, zone_axes)
+        mean[number], spread[number] = found.orientation, found.spread
     return mean, spread
 
 
@@ -303,6 +305,7 @@ def _interfaces(
     two: NDArray[np.int64],
     orientation: FloatArray,
     symmetry: FloatArray,
+    zone_axes: FloatArray,
     pixel_size: tuple[float, float],
     total: int,
     options: MechanismOptions,
@@ -322,7 +325,7 @@ def _interfaces(
     owner = labels.ravel()[a] - 1
     flat = orientation.reshape(-1, 4)
     across = np.minimum(
-        disorientation(flat[a], flat[b], symmetry), disorientation(turn_about_beam(flat[a]), flat[b], symmetry)
+        disorientation(flat[a], flat[b], symmetry), pseudo_symmetric_angle(flat[a], flat[b], symmetry, zone_axes)
     )
     # Particles that touch may be joined elsewhere; what is between their crystals is no interface within one.
     within_one = across <= options.particle_angle

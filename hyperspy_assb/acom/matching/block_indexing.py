@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hyperspy_assb.acom.crystals.disorientation import symmetry_of
+from hyperspy_assb.acom.crystals.pseudo_symmetry import pseudo_symmetric_angle, zone_axes_of
 from hyperspy_assb.acom.matching.indexed import NOT_INDEXED, PatternStatus
 from hyperspy_assb.acom.matching.matcher import MatchArrays, Matcher, MatchOptions
 from hyperspy_assb.acom.matching.posterior import (
@@ -27,6 +29,8 @@ from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.spectra.threads import in_threads
 
+PSEUDO_SYMMETRIC = 5.0
+"""Degrees from half a turn about the beam or a zone axis within which an orientation is a twin of another one."""
 SCALE_STEP = 0.02
 """Relative distance of the scales at which orientations are searched."""
 SCALE_CAPTURE = 0.01
@@ -94,7 +98,8 @@ class IndexedPatterns:
     reliability
         Of the orientation against the next one of the same phase, Friedel twins left out, 0 to 100, shape (B,).
     twin_reliability
-        The same against orientations near the Friedel twin: low where the pattern hardly tells them apart, shape (B,).
+        The same against what half a turn about the beam, or about a zone axis near it, makes of the orientation: low
+        where the pattern hardly tells them apart, shape (B,).
     phase_reliability
         Of the phase against the next one, 0 to 100, shape (B,).
     phase_scores, phase_orientations
@@ -110,6 +115,9 @@ class IndexedPatterns:
     status
         INDEXED, EMPTY or SATURATED (indexed nevertheless), see
         :class:`~hyperspy_assb.acom.matching.indexed.PatternStatus`, shape (B,).
+    tied_orientation, tied_score
+        Of that phase: the next best ones, see :class:`~hyperspy_assb.acom.matching.refinement.Refined`, shapes
+        (B, T, 4) and (B, T).
     """
 
     phase: NDArray[np.int64]
@@ -125,6 +133,8 @@ class IndexedPatterns:
     shift: FloatArray
     crystalline_score: FloatArray
     status: NDArray[np.int64]
+    tied_orientation: FloatArray
+    tied_score: FloatArray
 
     @classmethod
     def join(cls, parts: list[IndexedPatterns]) -> IndexedPatterns:
@@ -230,14 +240,16 @@ class Indexer:
         own = np.where(indexed, scores[at], 0.0)
         others = scores.copy()
         others[at] = 0.0
-        first, second, twin = (found.score[..., k][at] for k in (0, 1, -1))
+        first, second = found.score[..., 0][at], found.score[..., 1][at]
+        orientation = np.where(indexed[:, None], refined.orientation[at], np.nan)
+        tied = np.where(indexed[:, None, None], refined.tied_orientation[at], np.nan)
         status = np.where(saturated, PatternStatus.SATURATED, PatternStatus.INDEXED)
         return IndexedPatterns(
             phase=phase,
-            orientation=np.where(indexed[:, None], refined.orientation[at], np.nan),
+            orientation=orientation,
             correlation=own,
             reliability=np.where(indexed, reliability(first, second), np.nan),
-            twin_reliability=np.where(indexed, reliability(first, twin), np.nan),
+            twin_reliability=np.where(indexed, self._twin_reliability(found, refined, at), np.nan),
             phase_reliability=np.where(indexed, reliability(own, others.max(axis=1)), np.nan),
             phase_scores=scores,
             phase_orientations=refined.orientation,
@@ -250,7 +262,23 @@ class Indexer:
             shift=np.where(indexed[:, None], refined.shift[at], 0.0),
             crystalline_score=found.score[..., 0].max(axis=1),
             status=np.where(indexed, status, PatternStatus.EMPTY).astype(np.int64),
+            tied_orientation=tied,
+            tied_score=np.where(indexed[:, None], refined.tied_score[at], 0.0),
         )
+
+    def _twin_reliability(self, found: MatchArrays, refined: Refined, at: tuple[Any, Any]) -> FloatArray:
+        """Against the best pseudo-symmetric orientation that was refined; where there is none, on the grid."""
+        best, phase = refined.orientation[at], at[1]
+        twin = np.zeros(refined.tied_score[at].shape)
+        for p, crystal in enumerate(self.bank.phases):
+            for k in range(twin.shape[1]):
+                tied = refined.tied_orientation[:, p, k]
+                here = (phase == p) & np.isfinite(tied).all(axis=1)
+                angle = pseudo_symmetric_angle(best[here], tied[here], symmetry_of(crystal), zone_axes_of(crystal))
+                twin[here, k] = np.where(angle < PSEUDO_SYMMETRIC, refined.tied_score[here, p, k], 0.0)
+        twin_score = twin.max(axis=1)
+        on_grid = reliability(found.score[..., 0][at], found.score[..., -1][at])
+        return np.where(twin_score > 0.0, reliability(refined.score[at], twin_score), on_grid)
 
 
 def index_patterns(

@@ -84,8 +84,11 @@ class IndexedScan:
         Share of each amorphous material in the thickness and its standard error, NaN where unknown, (ny, nx, A); None
         if not measured.
     twin_reliability
-        Reliability against orientations near the Friedel twin (half a turn about the beam), (ny, nx); None where it is
-        not known.
+        Reliability against what half a turn about the beam, or about a zone axis near it, makes of the orientation,
+        (ny, nx); None where it is not known.
+    tied_orientations, tied_scores
+        Next best orientations of the best phase and their scores, (ny, nx, T, 4) and (ny, nx, T), NaN and 0 where none
+        comes near; None where they are not known.
     centre
         Column and row of the direct beam in each pattern, (ny, nx, 2); None if that of the geometry holds for all.
     """
@@ -107,6 +110,8 @@ class IndexedScan:
     ring_materials: tuple[str, ...]
     status: NDArray[Any]
     twin_reliability: FloatArray | None = None
+    tied_orientations: FloatArray | None = None
+    tied_scores: FloatArray | None = None
     centre: FloatArray | None = None
     ring_counts: FloatArray | None = None
     ring_counts_std: FloatArray | None = None

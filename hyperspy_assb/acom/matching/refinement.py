@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numba
 import numpy as np
@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from hyperspy_assb.acom.crystals.crystal_phase import CrystalPhase, cell_axes
 from hyperspy_assb.acom.crystals.kinematical import Diffraction, reflections
 from hyperspy_assb.acom.matching.matcher import MatchOptions
-from hyperspy_assb.acom.matching.refinement_kernels import Ascent, Lattice, Optics, Seen, climb, moved
+from hyperspy_assb.acom.matching.near_ties import TIES, NearTies, near_ties_of, refine_candidates
+from hyperspy_assb.acom.matching.refinement_kernels import Ascent, Lattice, Optics, Seen
 from hyperspy_assb.acom.patterns.direct_beam import checked_centres
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns
@@ -46,6 +47,9 @@ class RefineOptions:
         length along the beam.
     centre_std
         Standard deviation that is expected of the place of the direct beam, in pixels; 0 does not refine it.
+    excitation_width
+        Half width of the rods of the reflections in 1/Å. Narrower than that of the bank, which must reach from one
+        orientation of its grid to the next: here it is that of a crystal some tens of nm thick.
     """
 
     first_step: float | None = None
@@ -55,6 +59,7 @@ class RefineOptions:
     lattice: int = 0
     lattice_std: float = 0.01
     centre_std: float = 0.0
+    excitation_width: float = 0.002
 
     def __post_init__(self) -> None:
         if self.lattice not in (0, 1, 3):
@@ -67,6 +72,8 @@ class RefineOptions:
             raise AssbValueError(f"lattice_std: above 0, not {self.lattice_std}.")
         if not self.centre_std >= 0.0:
             raise AssbValueError(f"centre_std: 0 or above, not {self.centre_std}.")
+        if not self.excitation_width > 0.0:
+            raise AssbValueError(f"excitation_width: above 0 1/Å, not {self.excitation_width}.")
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,9 @@ class Refined:
         By how many pixels the direct beam lies farther along columns and rows, shape (B, P, 2).
     candidate
         Which of the orientations that were given it began from, shape (B, P).
+    tied_orientation, tied_score
+        The best ones more than 5 degrees away from it and from each other, refined as well, and their scores: NaN and 0
+        where none comes near, shapes (B, P, T, 4) and (B, P, T).
     """
 
     orientation: FloatArray
@@ -93,6 +103,8 @@ class Refined:
     lattice_scale: FloatArray
     shift: FloatArray
     candidate: NDArray[np.int64]
+    tied_orientation: FloatArray
+    tied_score: FloatArray
 
     @classmethod
     def empty(cls, count: int, phases: int) -> Refined:
@@ -103,14 +115,13 @@ class Refined:
             np.full((count, phases, 3), np.nan),
             np.zeros((count, phases, 2)),
             np.zeros((count, phases), dtype=np.int64),
+            np.full((count, phases, TIES, 4), np.nan),
+            np.zeros((count, phases, TIES)),
         )
 
     def part(self, begin: int, end: int) -> Refined:
         """The same memory for a few of the patterns."""
-        part = slice(begin, end)
-        return Refined(
-            self.orientation[part], self.score[part], self.lattice_scale[part], self.shift[part], self.candidate[part]
-        )
+        return Refined(*(getattr(self, item.name)[begin:end] for item in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -181,11 +192,12 @@ class Refiner:
     ) -> None:
         self.options = options or RefineOptions()
         self.table = ReflectionTable.of(phases, diffraction.max_radius)
+        self.ties = near_ties_of(phases)
         weighting = weighting or SpotWeighting()
         self.optics = Optics(
             diffraction.wavenumber,
             float(np.radians(diffraction.precession_angle)),
-            diffraction.excitation_width,
+            self.options.excitation_width,
             diffraction.max_excitation_error,
             weighting.intensity,
             weighting.radius,
@@ -236,6 +248,7 @@ class Refiner:
                 self.table.strength,
                 self.table.begin,
                 self.optics,
+                self.ties,
                 listed,
                 spots,
                 out.orientation[b],
@@ -243,6 +256,8 @@ class Refiner:
                 out.lattice_scale[b],
                 out.shift[b],
                 out.candidate[b],
+                out.tied_orientation[b],
+                out.tied_score[b],
             )
 
 
@@ -277,6 +292,7 @@ def _refine_pattern(
     strength: FloatArray,
     begin: NDArray[np.int64],
     optics: Optics,
+    ties: NearTies,
     listed: NDArray[np.int64],
     spots: FloatArray,
     orientation_out: FloatArray,
@@ -284,32 +300,37 @@ def _refine_pattern(
     lattice_out: FloatArray,
     shift_out: FloatArray,
     candidate_out: NDArray[np.int64],
+    tied_out: FloatArray,
+    tied_scores_out: FloatArray,
 ) -> None:
     top = scores.max()
-    trial, chosen = np.empty(8), np.zeros(8)
+    chosen = np.zeros(8)
     ascent = Ascent(steps, prior, rounds, norm, noise)
     seen = Seen(image, mean, centre[0], centre[1])
     for p in range(scores.shape[0]):
-        highest = scores[p].max()
-        best = -np.inf
-        for k in range(scores.shape[1]):
-            quaternion = orientations[p, k]
-            if not np.isfinite(quaternion).all():
-                continue
-            if k == 0 and scores[p, k] < least * top:
-                orientation_out[p] = quaternion
-                score_out[p] = scores[p, k]
-                lattice_out[p] = 1.0
-                break
-            if k > 0 and scores[p, k] < share * highest:
-                continue
-            lattice = Lattice(parts, strength, begin[p], begin[p + 1])
-            r = climb(quaternion, ascent, lattice, seen, optics, listed, spots, trial)
-            if r > best:
-                best = r
-                chosen[:] = trial
-                moved(quaternion, chosen, orientation_out[p])
-                candidate_out[p] = k
+        if np.isfinite(orientations[p, 0]).all() and scores[p, 0] < least * top:
+            orientation_out[p] = orientations[p, 0]
+            score_out[p] = scores[p, 0]
+            lattice_out[p] = 1.0
+            continue
+        lattice = Lattice(parts, strength, begin[p], begin[p + 1])
+        best, candidate_out[p] = refine_candidates(
+            orientations[p],
+            scores[p],
+            p,
+            share,
+            ascent,
+            lattice,
+            seen,
+            optics,
+            ties,
+            listed,
+            spots,
+            tied_out[p],
+            tied_scores_out[p],
+            orientation_out[p],
+            chosen,
+        )
         if best > -np.inf:
             score_out[p] = max(best, 0.0)
             shift_out[p] = chosen[3:5]

@@ -15,6 +15,7 @@ from hyperspy_assb.acom.matching.block_indexing import Indexer, IndexingOptions
 from hyperspy_assb.acom.matching.indexed import NOT_INDEXED, IndexedScan, PatternStatus, map_names
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, beam_radius, known_energy
+from hyperspy_assb.acom.scan.near_tie_votes import settle_near_ties
 from hyperspy_assb.acom.scan.scan_calibration import ScanCalibration, calibrate_scan, crossings
 from hyperspy_assb.acom.templates.bank import TemplateBank, bank_in_stages
 from hyperspy_assb.errors import AssbValueError
@@ -64,7 +65,8 @@ def bank_of_scan(
 
 
 def index_scan(scan: PatternScan, engine: Engine, *, done: Callable[[int], None] = lambda count: None) -> IndexedScan:
-    """What an engine finds in the patterns of a scan, with the shares of amorphous materials in its columns.
+    """What an engine finds in the patterns of a scan, near-ties settled by their neighbours, with the shares of
+    amorphous materials in its columns.
 
     Parameters
     ----------
@@ -79,7 +81,7 @@ def index_scan(scan: PatternScan, engine: Engine, *, done: Callable[[int], None]
     for rows, columns, patterns in scan.blocks():
         whole.put(rows, columns, engine(patterns, rows, columns))
         done(patterns.shape[0] * patterns.shape[1])
-    return with_column_shares(whole.finish())
+    return with_column_shares(settle_near_ties(whole.finish()))
 
 
 def bright_field(
@@ -232,6 +234,8 @@ class ScanIndexer:
             ring_materials=diffuse.materials,
             status=_on(scan, status.astype(np.int8)),
             twin_reliability=where_crystal(found.twin_reliability),
+            tied_orientations=where_crystal(found.tied_orientation),
+            tied_scores=where_crystal(found.tied_score),
             centre=_on(scan, found.shift + centres),
             **counts,
         )

@@ -31,7 +31,7 @@ _KINDS = {
     BoundaryKind.GRAIN: "between grains of one phase",
     BoundaryKind.PHASE: "between phases",
     BoundaryKind.MARGIN: "between crystals and what is not indexed",
-    BoundaryKind.FRIEDEL: "between orientations that half a turn about the beam connects",
+    BoundaryKind.FRIEDEL: "between orientations that half a turn about the beam, or a zone axis near it, connects",
 }
 
 
@@ -73,6 +73,8 @@ class GrainMaps(Result):
     True
     >>> len(g.summary()) > 0
     True
+    >>> g.lengths["boundary"].tolist()
+    ['GRAIN', 'PHASE', 'MARGIN', 'FRIEDEL']
     >>> axes = g.plot()
     """
 
@@ -142,6 +144,21 @@ class GrainMaps(Result):
         'Boundaries: ... nm between grains of one phase, ... nm between phases.'
         """
         return self.boundaries.length(BoundaryKind[kind] if isinstance(kind, str) else kind, self.pixel_size)
+
+    @cached_property
+    def lengths(self) -> pd.DataFrame:
+        """One row a kind of boundary: length, and length over the area that is indexed."""
+        area = float((self.grains.labels > 0).sum()) * self.pixel_size[0] * self.pixel_size[1]
+        kinds = [kind for kind in BoundaryKind if kind != BoundaryKind.NONE]
+        length = np.array([self.length(kind) for kind in kinds])
+        return pd.DataFrame(
+            {
+                "boundary": [kind.name for kind in kinds],
+                "what it is": [_KINDS[kind] for kind in kinds],
+                f"length ({self.units})": length,
+                f"length per area (1/{self.units})": length / area if area else np.full(len(kinds), np.nan),
+            }
+        )
 
     def lengths_in_words(self) -> str:
         """Lengths of the boundaries between grains and between phases, in a sentence."""

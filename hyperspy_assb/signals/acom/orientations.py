@@ -8,20 +8,18 @@ from enum import IntEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import hyperspy.api as hs
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hyperspy_assb.acom.crystals.crystal_phase import to_orix
 from hyperspy_assb.acom.maps.area_fractions import AreaFractions, FractionOptions, area_fractions
 from hyperspy_assb.acom.maps.grains import GrainOptions
 from hyperspy_assb.acom.maps.particles import MechanismOptions
 from hyperspy_assb.acom.matching.indexed import PatternStatus
-from hyperspy_assb.plotting.colours import orientation_colours
 from hyperspy_assb.reference import Electrode
 from hyperspy_assb.signals.acom.grain_maps import GrainMaps, grain_maps_of
 from hyperspy_assb.signals.acom.mechanism import Mechanism, mechanism_of
+from hyperspy_assb.signals.acom.oriented_maps import OrientedMaps
 from hyperspy_assb.signals.acom.phase_comparison import PhaseComparison, compare_phases
 from hyperspy_assb.signals.acom.scan_in_words import scan_in_words
 from hyperspy_assb.signals.acom.scan_maps import ScanMaps, numbered, with_classes
@@ -30,13 +28,12 @@ from hyperspy_assb.signals.region_mask import region_mask
 if TYPE_CHECKING:
     from hyperspy.signals import BaseSignal, Signal2D
     from matplotlib.axes import Axes
-    from orix.crystal_map import CrystalMap
 
 _ORIENTATION = "abcd"
 
 
 @dataclass(frozen=True, eq=False)
-class OrientationMaps(ScanMaps):
+class OrientationMaps(OrientedMaps):
     """Phase and orientation in every pixel of a scan, as HyperSpy signals on the navigation axes.
 
     Parameters
@@ -64,6 +61,8 @@ class OrientationMaps(ScanMaps):
     >>> r.to_dataframe().columns[:6].tolist()
     ['y index', 'y (nm)', 'x index', 'x (nm)', 'phase', 'class']
     >>> maps = r.class_map, r.status, r.amorphous, r.reliability, r.phase_reliability, r.crystalline_score
+    >>> r.twin_reliability.data.shape, r.strain
+    ((4, 4), {})
     >>> {m.data.shape for m in maps}
     {(4, 4)}
     >>> list(r.posterior) == [phase.name for phase in r.phases]
@@ -156,87 +155,6 @@ class OrientationMaps(ScanMaps):
 
     def _of_rings(self, values: NDArray[Any] | None, title: str) -> dict[str, BaseSignal]:
         return {} if values is None else self._maps(np.asarray(values), self.found.ring_materials, title)
-
-    # ------------------------------------------------------------ orientations
-
-    def to_crystal_map(self) -> CrystalMap:
-        """The maps as an orix CrystalMap; pixels that are not indexed have the phase -1.
-
-        Returns
-        -------
-        orix.crystal_map.CrystalMap
-            Rotations from the specimen to the crystal, positions in the unit of the axes, and the other maps as
-            properties.
-
-        Examples
-        --------
-        >>> from hyperspy_assb.acom import simulate_bank
-        >>> from hyperspy_assb.simulation import micro_battery
-        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
-        >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
-        >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
-        >>> crystal_map = r.to_crystal_map()
-        >>> crystal_map.shape, crystal_map.scan_unit, crystal_map.phases["FePO4"].space_group.number
-        ((4, 4), 'nm', 62)
-        """
-        from orix.crystal_map import CrystalMap, PhaseList
-        from orix.quaternion import Rotation
-
-        found = self.found
-        ny, nx = found.phase.shape
-        (step_y, step_x), units = self.pixel_size()
-        indexed = np.isfinite(found.orientation).all(axis=-1)
-        rotations = np.where(indexed[..., None], found.orientation, [1.0, 0.0, 0.0, 0.0])
-        y, x = np.indices((ny, nx))
-        names = ("correlation", "reliability", "phase_reliability", "virtual_bright_field", "status")
-        return CrystalMap(
-            rotations=Rotation(rotations.reshape(-1, 4)),
-            phase_id=np.where(indexed, found.phase, -1).ravel(),
-            x=x.ravel() * step_x,
-            y=y.ravel() * step_y,
-            phase_list=PhaseList(dict(enumerate(to_orix(phase) for phase in found.phases))),
-            prop={name: np.ravel(getattr(found, name)) for name in names} | {"class": self.classes.index.ravel()},
-            scan_unit=units,
-        )
-
-    def ipf(self, direction: str = "z") -> Signal2D:
-        """Colours of the crystal direction that lies along an axis of the specimen (inverse pole figure).
-
-        Parameters
-        ----------
-        direction
-            "x", "y" or "z"; z is towards the electron source.
-
-        Returns
-        -------
-        Signal2D
-            8-bit red, green and blue, an image with the axes of the scan; black where not indexed. Each phase has its
-            own key, see :func:`hyperspy_assb.plotting.acom.plot_ipf_key`.
-
-        Raises
-        ------
-        ValueError
-            If there is no such axis.
-
-        Examples
-        --------
-        >>> from hyperspy_assb.acom import simulate_bank
-        >>> from hyperspy_assb.simulation import micro_battery
-        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
-        >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
-        >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
-        >>> r.ipf("z")
-        <Signal2D, title: Crystal direction along z, dimensions: (|4, 4)>
-        """
-        data = orientation_colours(self.found.phase, self.found.orientation, self.phases, direction)
-        image = hs.signals.Signal1D(data)
-        image.change_dtype("rgb8")
-        image = image.as_signal2D((0, 1))
-        for axis, spec in zip(image.axes_manager.signal_axes, reversed(self.full_axes()), strict=True):
-            axis.name, axis.scale, axis.offset, axis.units = (spec[key] for key in ("name", "scale", "offset", "units"))
-        image.metadata.General.title = f"Crystal direction along {direction}"
-        image.metadata.set_item("ASSB.provenance", self.provenance)
-        return image
 
     # ------------------------------------------------------ grains and fractions
 

@@ -23,6 +23,9 @@ _REACH = (0.05, 20.0)
 """What half a frame can reach in 1/Å."""
 _SHORTEST_CAMERA = 10.0
 """Camera length in mm below which it is in m: no camera length is below 10 mm or above 10 m."""
+_PER_ANGSTROM = ("1/Å", "Å-1", "1/A", "A-1")
+_PER_NANOMETRE = ("1/nm", "nm-1")
+_RECIPROCAL = (*_PER_ANGSTROM, *_PER_NANOMETRE, "mrad", "rad")
 _MASKS = ("pixel_mask", "mask", "bad_pixels", "dead_pixels")
 """What readers call it in metadata, in small letters."""
 _HIGHEST_ENERGY = 1e4
@@ -209,11 +212,11 @@ def _reciprocal_scale(signal: Any, axis: Any) -> float:
         raise AssbNotImplementedError(f"{what} is not uniform: patterns with such axes are not supported.")
     check_axis(axis, f"axis {name!r} of {title}")
     units = str(axis.units)
-    plain = re.sub(r"\\mathrm|[\s${}^_\\()]", "", units).replace("⁻¹", "-1").replace("\u212b", "Å")
-    plain = re.sub("[Aa]ngstroms?", "Å", plain)
-    if plain in ("1/Å", "Å-1", "1/A", "A-1"):
+    _not_exchanged(signal, title)
+    plain = _plain_units(units)
+    if plain in _PER_ANGSTROM:
         scale = float(axis.scale)
-    elif plain in ("1/nm", "nm-1"):
+    elif plain in _PER_NANOMETRE:
         scale = float(axis.scale) / 10.0
     elif plain in ("mrad", "rad"):
         angle = float(axis.scale) * (1e-3 if plain == "mrad" else 1.0)
@@ -223,6 +226,10 @@ def _reciprocal_scale(signal: Any, axis: Any) -> float:
         scale = angle / electron_wavelength(known_energy(_beam_energy(signal), title))
     else:
         raise AssbValueError(f"{what} is not calibrated (scale {axis.scale:g}, units {units!r}): {advice}")
+    if plain in (*_PER_NANOMETRE, *_PER_ANGSTROM) and abs(float(axis.scale)) == 1.0:
+        raise AssbValueError(
+            f"{what} states exactly 1 {units} per pixel, which programs write where nothing is known: {advice}"
+        )
     reach = abs(scale) * axis.size / 2.0
     if not _REACH[0] <= reach <= _REACH[1]:
         raise AssbValueError(
@@ -230,6 +237,25 @@ def _reciprocal_scale(signal: Any, axis: Any) -> float:
             f"diffraction pattern is: {advice}"
         )
     return scale
+
+
+def _plain_units(units: str) -> str:
+    plain = re.sub(r"\\mathrm|[\s${}^_\\()]", "", units).replace("⁻¹", "-1").replace("\u212b", "Å")
+    return re.sub("[Aa]ngstroms?", "Å", plain)
+
+
+def _not_exchanged(signal: Any, title: str) -> None:
+    """Refuse patterns whose axes are those of the scan."""
+    axes = signal.axes_manager
+    of_scan, of_pattern = (
+        [_plain_units(str(axis.units)) in _RECIPROCAL for axis in group]
+        for group in (axes.navigation_axes, axes.signal_axes)
+    )
+    if len(of_scan) == 2 and all(of_scan) and not any(of_pattern):
+        raise AssbValueError(
+            f"The axes of {title} are exchanged: its navigation axes are in {axes.navigation_axes[0].units}, as those "
+            "of patterns are. Transpose it: s = s.T."
+        )
 
 
 def _camera_length(signal: Any, what: str, advice: str) -> float:

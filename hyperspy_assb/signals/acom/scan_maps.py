@@ -14,6 +14,9 @@ from hyperspy_assb.acom.matching.indexed import IndexedScan
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.signals.result import Result
 
+_UNKNOWN = ("<undefined>", "None", "")
+"""What axes call a name or a unit that they do not have."""
+
 
 @dataclass(frozen=True, eq=False)
 class ScanMaps(Result):
@@ -53,14 +56,15 @@ class ScanMaps(Result):
             {"name": "x", "scale": 1.0, "offset": 0.0, "units": "", "size": nx},
         ]
         for place, axis in zip(range(2 - len(self.axes), 2), self.axes, strict=True):
-            made[place] = {key: axis[key] for key in ("name", "scale", "offset", "units", "size")}
+            # Axes of an array have neither a name nor a unit.
+            known = {key: axis[key] for key in ("name", "units") if str(axis[key]) not in _UNKNOWN}
+            made[place] |= known | {key: axis[key] for key in ("scale", "offset", "size")}
         return made
 
     def pixel_size(self) -> tuple[tuple[float, float], str]:
         """Height and width of a pixel, and their unit: "px" where the axes have none, or two."""
         axes = self.full_axes()
         units = [str(axis["units"]) for axis in axes]
-        units = ["" if unit in ("<undefined>", "None", "") else unit for unit in units]
         if len(self.axes) < 2:
             # A line has no height of its own: its pixels are taken to be square.
             axes[0] = axes[1]

@@ -288,7 +288,13 @@ class LazyACOMPatterns(ACOMPatterns, LazySignal2D):
     """
 
 
-def load_patterns(path: str | PathLike[str], *, lazy: bool = False, reader: str | None = None) -> ACOMPatterns:
+def load_patterns(
+    path: str | PathLike[str],
+    *,
+    lazy: bool = False,
+    reader: str | None = None,
+    scan_shape: tuple[int, int] | None = None,
+) -> ACOMPatterns:
     """Load the diffraction patterns of a file.
 
     Parameters
@@ -300,19 +306,23 @@ def load_patterns(path: str | PathLike[str], *, lazy: bool = False, reader: str 
         Whether the patterns stay on disk until they are needed.
     reader
         Name of the reader, where the ending of the file does not tell (``.hdf5``); None: by the ending.
+    scan_shape
+        Rows and columns of the scan, where the file has its patterns in one line (``.tvips``, ``.mib``, ``.ser``,
+        ``.mrc``), in the order in which they were recorded; None: as the file has it.
 
     Returns
     -------
     ACOMPatterns
-        The largest of the two-dimensional signals in the file.
+        The largest of the two-dimensional signals in the file; of a file that holds one array of three or four axes,
+        the fastest two are those of the patterns.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file cannot be read (truncated, damaged, or of an unknown format), or holds no pattern. The message names
-        the file.
+        If the file cannot be read (truncated, damaged, or of an unknown format), holds no pattern, or not as many as
+        the scan has pixels. The message names the file.
 
     Warns
     -----
@@ -329,16 +339,24 @@ def load_patterns(path: str | PathLike[str], *, lazy: bool = False, reader: str 
     >>> micro_battery(shape=(2, 3), seed=6).patterns_after.save(path)
     >>> load_patterns(path, lazy=True)
     <LazyACOMPatterns, title: ..., dimensions: (3, 2|...)>
+    >>> load_patterns(path, scan_shape=(1, 6))
+    <ACOMPatterns, title: ..., dimensions: (6, 1|...)>
     """
+    from hyperspy_assb.signals.acom.scan_shape import as_pattern_scan
     from hyperspy_assb.signals.loading import load_largest
 
     signal = load_largest(
         path, lazy=lazy, reader=reader, signal_type="ACOM", wanted=_is_pattern, what="diffraction pattern"
     )
+    try:
+        signal = as_pattern_scan(signal, scan_shape)
+    except AssbValueError as error:
+        raise AssbValueError(f"{path}: {error}") from None
     if signal.metadata.Signal.signal_type != "ACOM":
         signal.set_signal_type("ACOM")
     return signal
 
 
 def _is_pattern(signal: Any) -> bool:
-    return bool(signal.axes_manager.signal_dimension == 2)
+    axes = signal.axes_manager
+    return bool(axes.signal_dimension == 2 or (axes.signal_dimension in (3, 4) and not axes.navigation_dimension))

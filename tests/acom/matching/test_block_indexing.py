@@ -119,7 +119,8 @@ def test_tilts_are_found_back(bank):
         truth = random_orientations(1, seed)[0]
         pattern = kinematical(bank, p, truth)[None]
         start = alone(bank, p, tilted(truth, 0.8, seed))
-        refined = refine_orientations(pattern, start, bank, GEOMETRY, match_options=EXACT)
+        options = RefineOptions(excitation_width=bank.excitation_width)
+        refined = refine_orientations(pattern, start, bank, GEOMETRY, options=options, match_options=EXACT)
         angles.append(disorientation(refined.orientation[0, p], truth, bank.phases[p])[0])
         before = score_orientations(pattern, start, bank, GEOMETRY, match_options=EXACT)
         assert refined.score[0, p] > before[0, p] > 0.0
@@ -137,7 +138,8 @@ def test_a_turn_is_found_back(bank, seed, p, degrees):
     truth = random_orientations(1, seed)[0]
     start = alone(bank, p, turn_pattern(truth, np.radians(degrees)))
     pattern = kinematical(bank, p, truth)[None]
-    refined = refine_orientations(pattern, start, bank, GEOMETRY, options=RefineOptions(rounds=5))
+    options = RefineOptions(rounds=5, excitation_width=bank.excitation_width)
+    refined = refine_orientations(pattern, start, bank, GEOMETRY, options=options)
     x, y = (orix.quaternion.Rotation(q).to_matrix()[0] for q in (truth, refined.orientation[0, p]))
     # In-plane part of the rotation from one to the other, in the specimen.
     between = x.T @ y
@@ -169,7 +171,8 @@ def test_one_factor_for_the_whole_lattice(bank):
 def test_a_lattice_parameter_along_the_beam_stays_what_it_was(bank):
     truth = np.array([1.0, 0.0, 0.0, 0.0])  # c along the beam
     pattern = kinematical(bank, 0, truth, scale=(1.01, 0.99, 1.0))[None]
-    options = RefineOptions(lattice=3, lattice_std=0.02, rounds=6)
+    # Spots as wide as those of the pattern: what is left is the lattice alone.
+    options = RefineOptions(lattice=3, lattice_std=0.02, rounds=6, excitation_width=bank.excitation_width)
     scale = refine_orientations(pattern, alone(bank, 0, truth), bank, GEOMETRY, options=options).lattice_scale[0, 0]
     assert scale[:2] == pytest.approx([1.01, 0.99], abs=0.0015)
     assert abs(scale[2] - 1.0) < 0.012
@@ -221,7 +224,8 @@ def test_a_turned_pattern_turns_the_result(bank):
     truth = random_orientations(1, 31)[0]
     angle = 0.731
     patterns = np.array([kinematical(bank, 0, truth), kinematical(bank, 0, truth, turn=angle)])
-    found = index_patterns(patterns, bank, GEOMETRY)
+    options = IndexingOptions(refine=RefineOptions(excitation_width=bank.excitation_width))
+    found = index_patterns(patterns, bank, GEOMETRY, options=options)
     np.testing.assert_array_equal(found.phase, 0)
     assert disorientation(turn_pattern(found.orientation[0], angle), found.orientation[1], bank.phases[0])[0] < 0.3
     assert disorientation(found.orientation[0], truth, bank.phases[0])[0] < 0.3
