@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.acom.amorphous.classification import RingJudge
+from hyperspy_assb.acom.amorphous.classification import BEAM_PATTERNS, RingJudge
 from hyperspy_assb.acom.amorphous.column_shares import column_shares
 from hyperspy_assb.acom.matching.block_indexing import Indexer, IndexingOptions
 from hyperspy_assb.acom.matching.indexed import NOT_INDEXED, IndexedScan, PatternStatus, map_names
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, beam_radius, known_energy
+from hyperspy_assb.acom.patterns.radial_profiles import direct_beam_width
+from hyperspy_assb.acom.scan.answers_judged import AnswerJudge, conclude
 from hyperspy_assb.acom.scan.scan_calibration import ScanCalibration, calibrate_scan, crossings
 from hyperspy_assb.acom.templates.bank import TemplateBank, bank_in_stages
 from hyperspy_assb.errors import AssbValueError
@@ -79,7 +81,10 @@ def index_scan(scan: PatternScan, engine: Engine, *, done: Callable[[int], None]
     for rows, columns, patterns in scan.blocks():
         whole.put(rows, columns, engine(patterns, rows, columns))
         done(patterns.shape[0] * patterns.shape[1])
-    return with_column_shares(whole.finish())
+    found = whole.finish()
+    if isinstance(engine, ScanIndexer):
+        found = conclude(found, engine.answers)
+    return with_column_shares(found)
 
 
 def bright_field(
@@ -177,9 +182,12 @@ class ScanIndexer:
             self.calibration = calibrate_scan(scan, sample, bank)
         self.geometry = self.calibration.geometry
         self.beam_radius = beam_radius(self.geometry, scan.convergence_angle, scan.beam_energy, scan.title)
-        self.indexer = Indexer(bank, self.geometry, scan.frame, options=options)
         centres, _ = self.calibration.centres(sample, *crossings(scan))
+        self.indexer = Indexer(
+            bank, self.geometry, scan.frame, options=options, spot_sigma=spot_sigma(sample, centres, self.geometry)
+        )
         self.judge = RingJudge(self.indexer.matcher, sample, centres=centres)
+        self.answers = AnswerJudge(self.indexer, sample, centres)
 
     def __call__(self, patterns: NDArray[Any], rows: slice, columns: slice) -> IndexedScan:
         """What is found in patterns of shape (rows, columns, ny, nx)."""
@@ -233,8 +241,26 @@ class ScanIndexer:
             status=_on(scan, status.astype(np.int8)),
             twin_reliability=where_crystal(found.twin_reliability),
             centre=_on(scan, found.shift + centres),
+            answer_odds=where_crystal(self.answers.log_odds(found.looked)) if self.answers.known else None,
+            second_phase=_on(scan, np.where(crystal, found.looked.second_phase, NOT_INDEXED)),
+            second_orientation=where_crystal(found.looked.second_orientation),
+            second_score=_on(scan, np.where(crystal, found.looked.second_score, 0.0)),
+            second_posterior=where_crystal(found.looked.second_posterior),
+            second_share=_on(scan, np.zeros(len(crystal))),
+            second_share_std=_on(scan, np.full(len(crystal), np.nan)),
+            second_gain=_on(scan, np.where(crystal, found.looked.gain, 0.0)),
+            crystal_amount=where_crystal(found.looked.amount),
+            crystal_amount_std=where_crystal(found.looked.amount_std),
             **counts,
         )
+
+
+def spot_sigma(sample: NDArray[Any], centres: FloatArray, geometry: PatternGeometry) -> float | None:
+    """Standard deviation of a spot in pixels by the direct beam; None where that is not seen."""
+    some = slice(None, None, max(len(sample) // BEAM_PATTERNS, 1))
+    width = direct_beam_width(sample[some], geometry, centres=centres[some]) / geometry.scale
+    # A camera spreads a beam over a pixel at least; far wider ones are none.
+    return float(np.clip(width / 2.355, 0.8, 6.0)) if width > 0.0 else None
 
 
 def with_column_shares(scan: IndexedScan) -> IndexedScan:
