@@ -61,6 +61,8 @@ class Looked:
         Of both answers, that of the first alone where there is no second one, shape (B,).
     gain
         By how much that of both is above that of either alone, 0 where nothing was left to be indexed, shape (B,).
+    accounted
+        Electrons that the answers account for by their kinematical intensities, over those in all spots, shape (B,).
     score
         Of the first answer, shape (B,).
     second_phase, second_orientation, second_score
@@ -77,6 +79,7 @@ class Looked:
     evidence: FloatArray
     both_evidence: FloatArray
     gain: FloatArray
+    accounted: FloatArray
     score: FloatArray
     second_phase: NDArray[np.int64]
     second_orientation: FloatArray
@@ -90,6 +93,7 @@ class Looked:
         """Nothing found yet."""
         return cls(
             np.zeros(count, dtype=np.int64),
+            np.zeros(count),
             np.zeros(count),
             np.zeros(count),
             np.zeros(count),
@@ -160,6 +164,7 @@ class SecondLook:
             out.evidence[b] = out.both_evidence[b] = desk.explain(1)
             left = (desk.belongs[: desk.count] < 0) & (desk.spots[: desk.count, 2] >= REST_SIGNIFICANCE)
             out.amount[b, 0], out.amount_std[b, 0] = desk.amounts(1)[:, 0] / self.strength[p]
+            out.accounted[b] = desk.accounted
             if left.sum() >= REST_SPOTS:
                 desk.mask(b)
                 rest.append(b)
@@ -202,6 +207,7 @@ class SecondLook:
                     desk.put(0, first)
                     out.evidence[b] = desk.explain(1)
                     out.amount[b, 0], out.amount_std[b, 0] = desk.amounts(1)[:, 0] / self.strength[first.phase]
+                    out.accounted[b] = desk.accounted
             desk.put(0, first)
             desk.put(1, second)
             both = desk.explain(2)
@@ -213,6 +219,7 @@ class SecondLook:
                 out.second_score[b] = second.score
                 out.second_posterior[b] = posterior
                 out.amount[b], out.amount_std[b] = desk.amounts(2) / self.strength[[first.phase, second.phase]]
+                out.accounted[b] = desk.accounted
 
     def _another(self, weight: FloatArray, rest: Refined, k: int, first: _Lattice) -> _Lattice | None:
         """The likeliest answer for what is left that is not the first one again."""
@@ -309,7 +316,7 @@ class _Desk:
         shape = block.patterns.shape[1:]
         self.rows, self.image = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
         self.masked: dict[int, NDArray[np.float32]] = {}
-        self.count, self.cx, self.cy = 0, 0.0, 0.0
+        self.count, self.cx, self.cy, self.accounted = 0, 0.0, 0.0, 0.0
 
     def read(self, b: int) -> None:
         """Spots of a pattern."""
@@ -370,6 +377,8 @@ class _Desk:
             self.strains[:lattices],
             out,
         )
+        whole = [self.place[self.ends[h] : self.ends[h + 1], 3].sum() for h in range(lattices)]
+        self.accounted = float(out[0] @ whole) / max(float(self.spots[: self.count, 3].sum()), 1.0)
         return out
 
     def mask(self, b: int) -> None:

@@ -12,7 +12,7 @@ from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.polar import PolarGrid, gaussian, smooth
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
-FAINTEST = 3.5
+FAINTEST = 3.0
 """Standard deviations by which a spot stands out at least. A pattern of noise has one such maximum or two."""
 MOST_SPOTS = 64
 """Of a pattern, the most significant."""

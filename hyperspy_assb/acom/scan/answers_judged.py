@@ -44,6 +44,8 @@ FEWEST_ALONE = 8
 """Pixels of a phase alone from which on amounts are in units of theirs."""
 UNKNOWN_STRENGTH = 0.2
 """Relative error of kinematical intensities of a phase as a whole, where the scan does not show it alone."""
+MOSTLY = 0.8
+"""Share of the patterns with a lattice from which on no phase explains a scan."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ def _features(looked: Looked) -> FloatArray:
             looked.both_evidence / spots,
             looked.evidence / spots,
             np.log(np.maximum(score, 1e-3)),
+            np.log(np.clip(looked.accounted, 0.02, 2.0)),
             np.log1p(looked.brightness),
             np.log(spots),
         ]
@@ -249,14 +252,13 @@ def conclude(scan: IndexedScan, judge: AnswerJudge) -> IndexedScan:
         orientation=only(scan.orientation, ~foreign, np.nan),
         reliability=only(scan.reliability, ~foreign, np.nan),
         phase_reliability=only(scan.phase_reliability, ~foreign, np.nan),
-        posterior=only(scan.posterior, ~foreign, np.nan),
         status=status.astype(np.int8),
         not_offered=not_offered,
         second_phase=np.where(two, scan.second_phase, NOT_INDEXED),
         second_orientation=only(scan.second_orientation, two, np.nan),
         second_score=only(scan.second_score, two, 0.0),
         second_posterior=only(scan.second_posterior, two, np.nan),
-        second_share=only(share, two, 0.0 if not two.all() else np.nan),
+        second_share=only(share, two, 0.0),
         second_share_std=only(share_std, two, np.nan),
     )
 
@@ -287,3 +289,31 @@ def _shares(
         variance += np.where(first == second, 0.0, unit_error[first] ** 2 + unit_error[second] ** 2)
     share = expit(np.where(two, log_ratio, 0.0))
     return share, share * (1.0 - share) * np.sqrt(np.where(two, variance, 0.0))
+
+
+def answers_in_words(scan: IndexedScan, *, false_alarms: float = JudgeOptions().false_alarms) -> tuple[str, ...]:
+    """What is to be known of patterns that no phase explains, and of columns of two crystals."""
+    if scan.not_offered is None or scan.second_phase is None:
+        return ()
+    notes: tuple[str, ...] = ()
+    lattice = int(np.isfinite(scan.not_offered).sum())
+    foreign = int((np.asarray(scan.status) == PatternStatus.NOT_OFFERED).sum())
+    names = ", ".join(phase.name for phase in scan.phases)
+    if foreign > MOSTLY * lattice:
+        notes += (
+            f"None of the phases that were offered ({names}) explains this scan: the spots of {foreign} of {lattice} "
+            "patterns with a lattice belong to other crystals, or the calibration is wrong by more than 3 %.",
+        )
+    elif foreign:
+        notes += (
+            f'In {foreign} of {lattice} patterns with a lattice the spots are not those of {names}: they are "not '
+            'offered". Offer what else may be there.',
+        )
+    two = int((scan.second_phase != NOT_INDEXED).sum())
+    if two:
+        chance = false_alarms * (lattice - foreign - two)
+        notes += (
+            f"In {two} of {lattice} patterns with a lattice there are two crystals in the column; of patterns of one, "
+            f"{100 * false_alarms:g} % are told to have two by chance, here about {chance:.0f}.",
+        )
+    return notes

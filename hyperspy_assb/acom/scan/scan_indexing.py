@@ -16,8 +16,15 @@ from hyperspy_assb.acom.matching.indexed import NOT_INDEXED, IndexedScan, Patter
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, beam_radius, known_energy
 from hyperspy_assb.acom.patterns.radial_profiles import direct_beam_width
-from hyperspy_assb.acom.scan.answers_judged import AnswerJudge, conclude
-from hyperspy_assb.acom.scan.scan_calibration import ScanCalibration, calibrate_scan, crossings
+from hyperspy_assb.acom.scan.answers_judged import MOSTLY, AnswerJudge, conclude
+from hyperspy_assb.acom.scan.scan_calibration import (
+    FEWEST_TO_CALIBRATE,
+    ScanCalibration,
+    calibrate_scan,
+    crossings,
+    refuse_calibration,
+)
+from hyperspy_assb.acom.scan.trial_patterns import SEEN_SPOTS
 from hyperspy_assb.acom.templates.bank import TemplateBank, bank_in_stages
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
@@ -28,6 +35,8 @@ PRECESSION_ANGLE = 0.7
 """Degrees that templates are made for where nothing is known of it."""
 LARGEST_RADIUS = 1.5
 """1/Å to which templates are made at most: few patterns have spots farther out."""
+JUDGED_PATTERNS = 64
+"""Patterns on which a refined calibration is judged."""
 Engine = Callable[[NDArray[Any], slice, slice], IndexedScan]
 """Patterns of shape (rows, columns, ny, nx), and their place in the scan, to what is found in them."""
 Stage = Callable[[str, int, int], None]
@@ -180,14 +189,34 @@ class ScanIndexer:
         self.calibration = ScanCalibration(scan.geometry)
         if calibrate:
             self.calibration = calibrate_scan(scan, sample, bank)
+        self._lay_out(scan, sample, bank, options)
+        if calibrate and len(sample) >= FEWEST_TO_CALIBRATE and self._unexplained(sample, scan) > MOSTLY:
+            # A scale that foreign crystals were made to agree with is none.
+            self.calibration = refuse_calibration(scan, sample, self.calibration)
+            self._lay_out(scan, sample, bank, options)
+        self.sample, self.sample_places = sample, crossings(scan)
+        self.judge = RingJudge(self.indexer.matcher, sample, centres=self._centres)
+
+    def _lay_out(
+        self, scan: PatternScan, sample: NDArray[Any], bank: TemplateBank, options: IndexingOptions
+    ) -> None:
         self.geometry = self.calibration.geometry
         self.beam_radius = beam_radius(self.geometry, scan.convergence_angle, scan.beam_energy, scan.title)
-        centres, _ = self.calibration.centres(sample, *crossings(scan))
-        self.indexer = Indexer(
-            bank, self.geometry, scan.frame, options=options, spot_sigma=spot_sigma(sample, centres, self.geometry)
-        )
-        self.judge = RingJudge(self.indexer.matcher, sample, centres=centres)
-        self.answers = AnswerJudge(self.indexer, sample, centres)
+        self._centres, _ = self.calibration.centres(sample, *crossings(scan))
+        sigma = spot_sigma(sample, self._centres, self.geometry)
+        self.indexer = Indexer(bank, self.geometry, scan.frame, options=options, spot_sigma=sigma)
+        self.answers = AnswerJudge(self.indexer, sample, self._centres)
+
+    def _unexplained(self, sample: NDArray[Any], scan: PatternScan) -> float:
+        """Share of the patterns of a sample with spots that no phase explains."""
+        if not self.answers.known:
+            return 0.0
+        some = np.unique(np.linspace(0, len(sample) - 1, min(len(sample), JUDGED_PATTERNS)).round().astype(int))
+        found = self.indexer.index(sample[some], centres=self._centres[some])
+        spotted = found.looked.spots >= SEEN_SPOTS
+        if spotted.sum() < FEWEST_TO_CALIBRATE // 2:
+            return 0.0
+        return float((self.answers.not_offered(self.answers.log_odds(found.looked))[spotted] > 0.5).mean())
 
     def __call__(self, patterns: NDArray[Any], rows: slice, columns: slice) -> IndexedScan:
         """What is found in patterns of shape (rows, columns, ny, nx)."""
