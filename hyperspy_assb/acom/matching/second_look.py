@@ -29,6 +29,8 @@ REST_SPOTS = 2
 """Spots that the answer must leave for what is left to be indexed."""
 REST_SIGNIFICANCE = 5.0
 """Standard deviations by which these stand out."""
+CONTRAST = 2.0
+"""Electrons of a clear spot over those of the diffuse intensity under it: speckle of amorphous material stays below 1."""
 MASK = 2.5
 """Radius of what is masked about a spot, in standard deviations of a spot."""
 SAME_CRYSTAL = 8.0
@@ -52,6 +54,8 @@ class Looked:
     ----------
     spots
         Spots that stand out of the noise, shape (B,).
+    clear
+        Spots that no noise and no speckle of amorphous material makes: by significance and contrast, shape (B,).
     brightness
         Root of the sum of their squared significances, shape (B,).
     evidence
@@ -75,6 +79,7 @@ class Looked:
     """
 
     spots: NDArray[np.int64]
+    clear: NDArray[np.int64]
     brightness: FloatArray
     evidence: FloatArray
     both_evidence: FloatArray
@@ -91,20 +96,22 @@ class Looked:
     @classmethod
     def empty(cls, count: int, phases: int) -> Looked:
         """Nothing found yet."""
+        whole, real = np.zeros(count, dtype=np.int64), np.zeros(count)
         return cls(
-            np.zeros(count, dtype=np.int64),
-            np.zeros(count),
-            np.zeros(count),
-            np.zeros(count),
-            np.zeros(count),
-            np.zeros(count),
-            np.zeros(count),
-            np.full(count, -1, dtype=np.int64),
-            np.full((count, 4), np.nan),
-            np.zeros(count),
-            np.full((count, phases), np.nan),
-            np.full((count, 2), np.nan),
-            np.full((count, 2), np.nan),
+            spots=whole,
+            clear=whole.copy(),
+            brightness=real,
+            evidence=real.copy(),
+            both_evidence=real.copy(),
+            gain=real.copy(),
+            accounted=real.copy(),
+            score=real.copy(),
+            second_phase=np.full(count, -1, dtype=np.int64),
+            second_orientation=np.full((count, 4), np.nan),
+            second_score=real.copy(),
+            second_posterior=np.full((count, phases), np.nan),
+            amount=np.full((count, 2), np.nan),
+            amount_std=np.full((count, 2), np.nan),
         )
 
     def part(self, begin: int, end: int) -> Looked:
@@ -158,6 +165,7 @@ class SecondLook:
             p = int(np.argmax(evidence[b]))
             desk.read(b)
             out.spots[b] = desk.count
+            out.clear[b] = desk.clear()
             out.brightness[b] = np.sqrt((desk.spots[: desk.count, 2] ** 2).sum())
             out.score[b] = refined.score[b, p]
             desk.put(0, _Lattice.of(refined, b, p))
@@ -325,6 +333,13 @@ class _Desk:
         finder.smoothed(self.block.patterns[b], self.rows, self.image)
         self.count = finder.find(self.image, self.cx, self.cy, self.level, self.spots)
 
+    def clear(self) -> int:
+        """How many spots are several times as bright as what is about them."""
+        z, electrons = self.spots[: self.count, 2], self.spots[: self.count, 3]
+        # The level that makes these electrons so significant: see significance.
+        ground = np.maximum((electrons - 0.25 * z * z) / z, 0.0) ** 2
+        return int(((z >= REST_SIGNIFICANCE) & (electrons >= CONTRAST * ground)).sum())
+
     def put(self, h: int, lattice: _Lattice) -> None:
         """Reflections of the first (0) or second (1) lattice; those of the first must be put before."""
         table, phase = self.look.refiner.table, lattice.phase
@@ -439,7 +454,9 @@ def intensities(
     """Electrons for a unit of kinematical intensity of each lattice, and standard error, into `out` (2, L).
 
     Every reflection is weighed by the scatter of dynamical about kinematical intensities and by the noise of counts.
-    What the reflections of the other lattice add is taken off. The error is that of the scatter that is seen.
+    What the reflections of the other lattice add is taken off. The error is that of the scatter that is seen: the larger
+    of that with the weights as they are meant, and that of White for weights that are wrong (HC3 of J. G. MacKinnon,
+    H. White, J. Econometrics 29, 305 (1985), doi 10.1016/0304-4076(85)90158-7).
     """
     ny, nx = image.shape
     total = int(ends[-1])
@@ -463,7 +480,7 @@ def intensities(
             counts[k] = (value - ground) * area
             noise2[k] = max(value, ground) * area + 1.0
     amount = np.zeros(lattices)
-    weight = np.zeros(lattices)
+    weight, spread = np.zeros(lattices), np.zeros(lattices)
     chi2, number = np.zeros(lattices), np.zeros(lattices)
     for turn in range(8):
         brightest = 0.0
@@ -472,7 +489,7 @@ def intensities(
                 brightest = max(brightest, amount[h] * place[k, 3])
         for h in range(lattices):
             product, power = 0.0, 0.0
-            chi2[h], number[h] = 0.0, 0.0
+            chi2[h], number[h], spread[h] = 0.0, 0.0, 0.0
             for k in range(ends[h], ends[h + 1]):
                 if not np.isfinite(counts[k]):
                     continue
@@ -490,8 +507,12 @@ def intensities(
                 w = 1.0 / variance
                 product += w * own * (counts[k] - other)
                 power += w * own * own
-                chi2[h] += w * (counts[k] - other - amount[h] * own) ** 2
+                off = counts[k] - other - amount[h] * own
+                chi2[h] += w * off * off
                 number[h] += 1.0
+                # As far as it pulls the amount: HC3, with the weights of the turn before.
+                pull = w * own * own / weight[h] if weight[h] > 0.0 else 0.0
+                spread[h] += (w * own * off / (1.0 - min(pull, 0.5))) ** 2
             if power > 0.0:
                 amount[h] = max(product / power, 0.0)
                 weight[h] = power
@@ -499,4 +520,4 @@ def intensities(
         out[0, h] = amount[h]
         if weight[h] > 0.0:
             scale = (chi2[h] + PRIOR_SPOTS) / (max(number[h] - 1.0, 0.0) + PRIOR_SPOTS)
-            out[1, h] = np.sqrt(max(scale, 0.25) / weight[h])
+            out[1, h] = np.sqrt(max(max(scale, 0.25) / weight[h], spread[h] / weight[h] ** 2))

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from hyperspy_assb.acom.matching.block_indexing import Indexer
+from hyperspy_assb.acom.matching.block_indexing import IndexedPatterns, Indexer
 from hyperspy_assb.acom.matching.indexed import NOT_INDEXED, IndexedScan, PatternStatus
 from hyperspy_assb.acom.matching.second_look import Looked
-from hyperspy_assb.acom.scan.trial_patterns import draw_trials
+from hyperspy_assb.acom.scan.trial_patterns import Trials, draw_trials
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
@@ -44,6 +44,14 @@ FEWEST_ALONE = 8
 """Pixels of a phase alone from which on amounts are in units of theirs."""
 UNKNOWN_STRENGTH = 0.2
 """Relative error of kinematical intensities of a phase as a whole, where the scan does not show it alone."""
+LEAST_CHANCE, MOST_CHANCE = 4.0, 12.0
+"""Mean gain of second answers by chance that is expected, and the largest that is believed: the evidence of two spots."""
+CHANCES, CHANCE_PIXELS = 4.0, 20.0
+"""That expectation counts as so many second answers by chance, and their share as that of so many pixels."""
+TRUE_GAIN = 3.0
+"""Mean gain of true second crystals, at least, over that by chance."""
+ONE_STD = 0.683
+"""Share of deviations within a standard deviation."""
 MOSTLY = 0.8
 """Share of the patterns with a lattice from which on no phase explains a scan."""
 
@@ -62,7 +70,7 @@ class JudgeOptions:
         Of the drawing.
     """
 
-    trials: tuple[int, int, int] = (60, 24, 72)
+    trials: tuple[int, int, int] = (60, 40, 60)
     false_alarms: float = 0.01
     seed: int = 0
 
@@ -96,7 +104,8 @@ class AnswerJudge:
         trials = draw_trials(indexer, sample, centres, counts=o.trials, rng=o.seed)
         self.known = trials is not None
         self.right, self.wrong, self.width = 1.0, -1.0, 1.0
-        self.chance = _Chance(1.0, 0.02, 10.0)
+        self.chance = _Chance(LEAST_CHANCE, 0.02, 30.0)
+        self.wider = 1.0
         if trials is None:
             return
         found = indexer.index(trials.patterns)
@@ -112,6 +121,7 @@ class AnswerJudge:
         self.width = float(np.sqrt(0.5 * (odds[~foreign].var() + odds[foreign].var()))) + 1e-6
         gain = second_gain(found.looked.gain, found.looked.amount)
         self.chance = _Chance.of_trials(gain[one], gain[trials.crystals == 2])
+        self.wider = _wider_for_two(trials, found)
 
     def log_odds(self, looked: Looked) -> FloatArray:
         """That an answer is right, before the scan says where right ones lie, shape (B,)."""
@@ -186,6 +196,29 @@ def second_gain(gain: FloatArray, amount: FloatArray) -> FloatArray:
     return np.where(np.nan_to_num(share) >= LEAST_SHARE, np.maximum(gain, 0.0), 0.0)
 
 
+def _wider_for_two(trials: Trials, found: IndexedPatterns) -> float:
+    """By how much amounts of two crystals in a column are less sure than they state, against those of one."""
+    looked = found.looked
+    with np.errstate(invalid="ignore", divide="ignore"):
+        amount, relative = np.log(looked.amount), looked.amount_std / looked.amount
+        true = np.log(trials.amount)
+    one = (trials.crystals == 1) & (found.phase == trials.phase[:, 0]) & np.isfinite(relative[:, 0])
+    two = (trials.crystals == 2) & (looked.second_phase >= 0) & np.isfinite(relative).all(axis=1)
+    different = trials.phase[:, 0] != trials.phase[:, 1]
+    as_drawn = (found.phase == trials.phase[:, 0]) & (looked.second_phase == trials.phase[:, 1])
+    swapped = (found.phase == trials.phase[:, 1]) & (looked.second_phase == trials.phase[:, 0])
+    two &= (as_drawn | swapped) & (different if (two & different).any() else True)
+    if one.sum() < FEWEST_ALONE or two.sum() < FEWEST_ALONE:
+        return 1.0
+    ratio, true_ratio = amount[:, 1] - amount[:, 0], true[:, 1] - true[:, 0]
+    off = np.where(as_drawn & different, ratio - true_ratio, ratio + true_ratio)
+    # Of one phase, it is not known which is which: the likelier way.
+    off = np.where(different, off, np.minimum(np.abs(ratio - true_ratio), np.abs(ratio + true_ratio)))
+    of_two = np.quantile(np.abs(off / np.hypot(relative[:, 0], relative[:, 1]))[two], ONE_STD)
+    of_one = np.quantile(np.abs((amount - true)[:, 0] / relative[:, 0])[one], ONE_STD)
+    return float(np.clip(of_two / max(of_one, 1e-6), 1.0, 3.0))
+
+
 @dataclass(frozen=True)
 class _Chance:
     """Gain of second answers by chance: how often there is any, and its mean; that of true ones."""
@@ -193,35 +226,35 @@ class _Chance:
     mean: float
     share: float
     true_mean: float
-    trials: float = 20.0
 
     @classmethod
     def of_trials(cls, one: FloatArray, two: FloatArray) -> _Chance:
         """From patterns of one crystal and of two."""
-        some = one[one > 0.0]
-        # As if a gain of 3, which is small, had been seen in 2 patterns of 100 as well.
-        mean = (some.sum() + 3.0 * 2.0) / (len(some) + 2.0)
+        some, true = one[one > 0.0], two[two > 0.0]
+        mean = (some.sum() + LEAST_CHANCE * CHANCES) / (len(some) + CHANCES)
+        # As if two patterns of 100 had had any as well.
         share = (len(some) + 2.0) / (len(one) + 100.0)
-        true = two[two > 0.0]
-        return cls(float(mean), float(share), float(max(true.mean() if true.size else 30.0, 3.0 * mean)))
+        return cls(float(mean), float(share), float(max(true.mean() if true.size else 30.0, TRUE_GAIN * mean)))
 
     def of_scan(self, gain: FloatArray) -> _Chance:
-        """Fitted on a scan, in which there are true ones as well."""
+        """Fitted on a scan, in which there are true ones as well: those have a gamma distribution of shape 2."""
         some = gain[gain > 0.0]
         if not some.size:
             return self
-        mean, true_share = self.mean, 0.3
+        mean, true_mean, true_share = self.mean, self.true_mean, 0.5
+        p = np.full(len(some), 0.5)
         for _ in range(100):
             by_chance = (1.0 - true_share) * np.exp(-some / mean) / mean
-            # Gamma of shape 2: true ones are rarely small.
-            true = true_share * some * np.exp(-2.0 * some / self.true_mean) * (2.0 / self.true_mean) ** 2
+            true = true_share * some * np.exp(-2.0 * some / true_mean) * (2.0 / true_mean) ** 2
             p = by_chance / (by_chance + true + 1e-300)
-            mean = float(((p * some).sum() + self.mean * self.trials * self.share) / (p.sum() + self.trials * self.share))
-            mean = min(mean, self.true_mean / 3.0)
+            mean = float(((p * some).sum() + self.mean * CHANCES) / (p.sum() + CHANCES))
+            true_mean = float((((1.0 - p) * some).sum() + self.true_mean * CHANCES) / ((1.0 - p).sum() + CHANCES))
+            mean = min(mean, MOST_CHANCE)
+            true_mean = max(true_mean, TRUE_GAIN * mean)
             true_share = float((1.0 - p).sum() + 0.5) / (len(some) + 1.0)
         alone = max(len(gain) - (1.0 - p).sum(), 1.0)
-        share = (p.sum() + self.share * self.trials) / (alone + self.trials)
-        return replace(self, mean=mean, share=float(share))
+        share = (p.sum() + self.share * CHANCE_PIXELS) / (alone + CHANCE_PIXELS)
+        return replace(self, mean=mean, share=float(share), true_mean=true_mean)
 
     def limit(self, false_alarms: float) -> float:
         """Gain that so many patterns of one crystal exceed by chance."""
@@ -238,7 +271,7 @@ def conclude(scan: IndexedScan, judge: AnswerJudge) -> IndexedScan:
     gain = np.where(seen, second_gain(scan.second_gain, scan.crystal_amount), 0.0)
     chance = judge.chance.of_scan(gain[seen])
     two = seen & (gain > chance.limit(judge.options.false_alarms)) & (gain > 0.0)
-    share, share_std = _shares(scan, two, seen & (scan.second_gain <= 0.0))
+    share, share_std = _shares(scan, two, seen & (scan.second_gain <= 0.0), judge.wider)
     status = np.asarray(scan.status).copy()
     status[foreign] = PatternStatus.NOT_OFFERED
     status[two & (status == PatternStatus.INDEXED)] = PatternStatus.OVERLAP
@@ -264,7 +297,7 @@ def conclude(scan: IndexedScan, judge: AnswerJudge) -> IndexedScan:
 
 
 def _shares(
-    scan: IndexedScan, two: NDArray[np.bool_], alone: NDArray[np.bool_]
+    scan: IndexedScan, two: NDArray[np.bool_], alone: NDArray[np.bool_], wider_for_two: float
 ) -> tuple[FloatArray, FloatArray]:
     """Share of the second crystal and its standard error."""
     amount, error = scan.crystal_amount, scan.crystal_amount_std
@@ -279,13 +312,14 @@ def _shares(
         scatter = 1.4826 * np.median(np.abs(value - unit[p]))
         unit_error[p] = 1.25 * scatter / np.sqrt(here.sum())
         # Errors as they are stated, against how amounts of one phase scatter.
-        wider[p] = max(1.4826 * float(np.median(np.abs(value - unit[p]) / std)), 0.5)
+        wider[p] = max(float(np.quantile(np.abs(value - unit[p]) / std, ONE_STD)), 0.5)
     unit = np.where(np.isfinite(unit), unit, np.nanmean(unit) if np.isfinite(unit).any() else 0.0)
     first, second = np.maximum(scan.phase, 0), np.maximum(scan.second_phase, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         log_ratio = np.log(amount[..., 1]) - unit[second] - np.log(amount[..., 0]) + unit[first]
         variance = (error[..., 0] / amount[..., 0] * wider[first]) ** 2
         variance += (error[..., 1] / amount[..., 1] * wider[second]) ** 2
+        variance *= wider_for_two**2
         variance += np.where(first == second, 0.0, unit_error[first] ** 2 + unit_error[second] ** 2)
     share = expit(np.where(two, log_ratio, 0.0))
     return share, share * (1.0 - share) * np.sqrt(np.where(two, variance, 0.0))

@@ -16,7 +16,8 @@ from hyperspy_assb.acom.matching.indexed import NOT_INDEXED, IndexedScan, Patter
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, beam_radius, known_energy
 from hyperspy_assb.acom.patterns.radial_profiles import direct_beam_width
-from hyperspy_assb.acom.scan.answers_judged import MOSTLY, AnswerJudge, conclude
+from hyperspy_assb.acom.scan.answers_judged import AnswerJudge, answers_in_words, conclude
+from hyperspy_assb.acom.scan.proposals import propose_materials
 from hyperspy_assb.acom.scan.scan_calibration import (
     FEWEST_TO_CALIBRATE,
     ScanCalibration,
@@ -35,8 +36,12 @@ PRECESSION_ANGLE = 0.7
 """Degrees that templates are made for where nothing is known of it."""
 LARGEST_RADIUS = 1.5
 """1/Å to which templates are made at most: few patterns have spots farther out."""
+CLEAR_SPOTS = 4
+"""Spots that only a crystal has, from which on a pattern is of one."""
 JUDGED_PATTERNS = 64
 """Patterns on which a refined calibration is judged."""
+UNEXPLAINED_SHARE = 0.7
+"""Share of the patterns with spots that no phase explains above which a calibration on them is refused."""
 Engine = Callable[[NDArray[Any], slice, slice], IndexedScan]
 """Patterns of shape (rows, columns, ny, nx), and their place in the scan, to what is found in them."""
 Stage = Callable[[str, int, int], None]
@@ -190,11 +195,11 @@ class ScanIndexer:
         if calibrate:
             self.calibration = calibrate_scan(scan, sample, bank)
         self._lay_out(scan, sample, bank, options)
-        if calibrate and len(sample) >= FEWEST_TO_CALIBRATE and self._unexplained(sample, scan) > MOSTLY:
+        if calibrate and len(sample) >= FEWEST_TO_CALIBRATE and self._unexplained(sample) > UNEXPLAINED_SHARE:
             # A scale that foreign crystals were made to agree with is none.
             self.calibration = refuse_calibration(scan, sample, self.calibration)
             self._lay_out(scan, sample, bank, options)
-        self.sample, self.sample_places = sample, crossings(scan)
+        self._sample, self._places = sample, crossings(scan)
         self.judge = RingJudge(self.indexer.matcher, sample, centres=self._centres)
 
     def _lay_out(
@@ -207,7 +212,7 @@ class ScanIndexer:
         self.indexer = Indexer(bank, self.geometry, scan.frame, options=options, spot_sigma=sigma)
         self.answers = AnswerJudge(self.indexer, sample, self._centres)
 
-    def _unexplained(self, sample: NDArray[Any], scan: PatternScan) -> float:
+    def _unexplained(self, sample: NDArray[Any]) -> float:
         """Share of the patterns of a sample with spots that no phase explains."""
         if not self.answers.known:
             return 0.0
@@ -218,6 +223,14 @@ class ScanIndexer:
             return 0.0
         return float((self.answers.not_offered(self.answers.log_odds(found.looked))[spotted] > 0.5).mean())
 
+    def notes(self, found: IndexedScan) -> tuple[str, ...]:
+        """What is to be known of the answers of the whole scan."""
+        notes = answers_in_words(found)
+        foreign = np.asarray(found.status)[self._places] == PatternStatus.NOT_OFFERED
+        if foreign.any():
+            notes += propose_materials(self._sample[foreign], self._centres[foreign], self.indexer, self.answers)
+        return notes
+
     def __call__(self, patterns: NDArray[Any], rows: slice, columns: slice) -> IndexedScan:
         """What is found in patterns of shape (rows, columns, ny, nx)."""
         scan = patterns.shape[:2]
@@ -227,13 +240,14 @@ class ScanIndexer:
         found = self.indexer.index(flat, centres=centres)
         diffuse = self.judge(flat, centres, found)
         status = np.asarray(found.status).copy()
+        # Clear spots are of a crystal, although no template agrees with them: of one that was not offered.
+        spotted = (diffuse.status == PatternStatus.AMORPHOUS) & (found.looked.clear >= CLEAR_SPOTS)
         # Of a saturated detector neither rings nor spots are known.
-        told = (status == PatternStatus.INDEXED) & np.isin(
-            diffuse.status, (PatternStatus.AMORPHOUS, PatternStatus.MIXED, PatternStatus.POWDER)
-        )
+        told = (status == PatternStatus.INDEXED) & ~spotted
+        told &= np.isin(diffuse.status, (PatternStatus.AMORPHOUS, PatternStatus.MIXED, PatternStatus.POWDER))
         status[told] = diffuse.status[told]
         status[~seen] = PatternStatus.NO_BEAM
-        one_lattice = seen & ~np.isin(diffuse.status, (PatternStatus.AMORPHOUS, PatternStatus.POWDER))
+        one_lattice = seen & (spotted | ~np.isin(diffuse.status, (PatternStatus.AMORPHOUS, PatternStatus.POWDER)))
         crystal = one_lattice & (found.phase != NOT_INDEXED)
 
         def where_crystal(values: FloatArray) -> FloatArray:

@@ -44,10 +44,15 @@ class Trials:
         Counts, shape (B, ny, nx).
     crystals
         How many crystals that were offered each has: 1, 2, or 0, shape (B,).
+    phase, amount
+        Of each crystal: index of its phase, and its thickness in the units of
+        :class:`~hyperspy_assb.acom.matching.second_look.Looked`; -1 and NaN where there is none, shape (B, 2).
     """
 
     patterns: NDArray[np.float32]
     crystals: NDArray[np.int64]
+    phase: NDArray[np.int64]
+    amount: FloatArray
 
 
 @dataclass(frozen=True)
@@ -93,17 +98,22 @@ def draw_trials(
         return None
     crystals = np.repeat([1, 2, 0], counts)
     patterns = np.empty((len(crystals), *sample.shape[1:]), dtype=np.float32)
+    phase, amount = np.full((len(crystals), 2), -1), np.full((len(crystals), 2), np.nan)
     gain = 4.0 * np.pi * finder.sigma**2 / finder.area
     for k, number in enumerate(crystals):
         exposure = exposures[int(rng.integers(len(exposures)))]
         shares = [1.0] if number < 2 else [(share := rng.uniform(*SHARES)), 1.0 - share]
-        parts = [_crystal(indexer, share, rng, foreign=number == 0) for share in shares]
+        phases = rng.integers(len(indexer.bank.phases), size=len(shares))
+        parts = [_crystal(indexer, int(p), share, rng, foreign=number == 0) for p, share in zip(phases, shares, strict=True)]
         spots = np.concatenate(parts)
-        spots[:, 2] *= exposure.electrons / max(spots[:, 2].sum(), 1e-12)
+        unit = exposure.electrons / max(spots[:, 2].sum(), 1e-12)
+        spots[:, 2] *= unit
+        if number:
+            phase[k, : len(shares)], amount[k, : len(shares)] = phases, unit * np.array(shares)
         image = np.empty(sample.shape[1:])
         expect(image, *indexer.geometry.centre, exposure.level, finder.frame, spots, finder.sigma, gain)
         patterns[k] = gain * rng.poisson(np.maximum(image, 0.0) / gain)
-    return Trials(patterns, crystals)
+    return Trials(patterns, crystals, phase, amount)
 
 
 def _exposures(finder: SpotFinder, sample: NDArray[Any], centres: FloatArray) -> list[_Exposure]:
@@ -120,10 +130,9 @@ def _exposures(finder: SpotFinder, sample: NDArray[Any], centres: FloatArray) ->
     return found
 
 
-def _crystal(indexer: Indexer, share: float, rng: np.random.Generator, *, foreign: bool) -> FloatArray:
+def _crystal(indexer: Indexer, p: int, share: float, rng: np.random.Generator, *, foreign: bool) -> FloatArray:
     """Column and row from the direct beam and intensity of the spots of a crystal in a random orientation."""
     refiner = indexer.refiner
-    p = int(rng.integers(len(indexer.bank.phases)))
     table = refiner.table
     first, last = int(table.begin[p]), int(table.begin[p + 1])
     strain = rng.normal(0.0, STRAIN, 3)
