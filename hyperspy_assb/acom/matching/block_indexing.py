@@ -136,16 +136,16 @@ class IndexedPatterns:
     @classmethod
     def join(cls, parts: list[IndexedPatterns]) -> IndexedPatterns:
         """Several blocks, one after the other."""
-        looked = Looked.join([part.looked for part in parts])
-        arrays = [f.name for f in fields(cls) if f.name != "looked"]
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in arrays), looked=looked)
+        names = [f.name for f in fields(cls) if f.name != "looked"]
+        joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return cls(**joined, looked=Looked.join([part.looked for part in parts]))
 
 
 class Indexer:
     """A bank laid out for patterns of one shape and geometry, for use on many blocks of them.
 
-    Parameters are those of :func:`index_patterns`, and the rows and columns of a pattern; standard deviation in pixels of
-    a spot (None: about that of the smoothing), and the variance of counts over their mean.
+    Parameters are those of :func:`index_patterns`, and the rows and columns of a pattern; standard deviation in pixels
+    of a spot (None: about that of the smoothing), and the variance of counts over their mean.
     """
 
     def __init__(

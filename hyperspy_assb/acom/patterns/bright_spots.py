@@ -56,7 +56,8 @@ class SpotFinder:
 
     def __init__(self, geometry: PatternGeometry, grid: PolarGrid, sigma: float, *, gain: float = 1.0) -> None:
         matrix = geometry.scale * geometry.straightening
-        self.frame = RingFrame(*(float(v) for v in matrix.ravel()), grid.min_radius, grid.radial_step)
+        (m00, m01), (m10, m11) = matrix.tolist()
+        self.frame = RingFrame(m00, m01, m10, m11, grid.min_radius, grid.radial_step)
         self.sigma = float(sigma)
         self.radii = grid.radii
         # What a Gaussian of unit sum averages over: so many pixels, by their variance.

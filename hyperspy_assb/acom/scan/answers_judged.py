@@ -45,7 +45,7 @@ FEWEST_ALONE = 8
 UNKNOWN_STRENGTH = 0.2
 """Relative error of kinematical intensities of a phase as a whole, where the scan does not show it alone."""
 LEAST_CHANCE, MOST_CHANCE = 4.0, 12.0
-"""Mean gain of second answers by chance that is expected, and the largest that is believed: the evidence of two spots."""
+"""Mean gain of second answers by chance that is expected, that of a spot, and the largest that is believed."""
 CHANCES, CHANCE_PIXELS = 4.0, 20.0
 """That expectation counts as so many second answers by chance, and their share as that of so many pixels."""
 TRUE_GAIN = 3.0

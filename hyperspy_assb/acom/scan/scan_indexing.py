@@ -202,9 +202,7 @@ class ScanIndexer:
         self._sample, self._places = sample, crossings(scan)
         self.judge = RingJudge(self.indexer.matcher, sample, centres=self._centres)
 
-    def _lay_out(
-        self, scan: PatternScan, sample: NDArray[Any], bank: TemplateBank, options: IndexingOptions
-    ) -> None:
+    def _lay_out(self, scan: PatternScan, sample: NDArray[Any], bank: TemplateBank, options: IndexingOptions) -> None:
         self.geometry = self.calibration.geometry
         self.beam_radius = beam_radius(self.geometry, scan.convergence_angle, scan.beam_energy, scan.title)
         self._centres, _ = self.calibration.centres(sample, *crossings(scan))

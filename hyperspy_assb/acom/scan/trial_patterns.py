@@ -104,7 +104,9 @@ def draw_trials(
         exposure = exposures[int(rng.integers(len(exposures)))]
         shares = [1.0] if number < 2 else [(share := rng.uniform(*SHARES)), 1.0 - share]
         phases = rng.integers(len(indexer.bank.phases), size=len(shares))
-        parts = [_crystal(indexer, int(p), share, rng, foreign=number == 0) for p, share in zip(phases, shares, strict=True)]
+        parts = [
+            _crystal(indexer, int(p), share, rng, foreign=number == 0) for p, share in zip(phases, shares, strict=True)
+        ]
         spots = np.concatenate(parts)
         unit = exposure.electrons / max(spots[:, 2].sum(), 1e-12)
         spots[:, 2] *= unit
