@@ -60,8 +60,8 @@ def intensities(
 
     Every reflection is weighed by the scatter of dynamical about kinematical intensities and by the noise of counts.
     What the reflections of the other lattice add is taken off. The error is that of the scatter that is seen: the
-    larger of that with the weights as they are meant, and that of White for weights that are wrong (HC3 of J. G. MacKinnon,
-    H. White, J. Econometrics 29, 305 (1985), doi 10.1016/0304-4076(85)90158-7).
+    larger of that with the weights as they are meant, and that of White for weights that are wrong (HC3 of
+    J. G. MacKinnon, H. White, J. Econometrics 29, 305 (1985), doi 10.1016/0304-4076(85)90158-7).
     """
     ny, nx = image.shape
     total = int(ends[-1])

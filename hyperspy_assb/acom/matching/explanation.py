@@ -29,6 +29,8 @@ CAPTURE = 1.25
 """Farthest distance of a spot from its reflection in the fit of the strain, in standard deviations of the spot."""
 STRAIN_STD = 0.015
 """Expected components of the strain, and of the small turn that goes with it."""
+LARGEST_STRAIN = 0.035
+"""Largest strain that is allowed: a lattice that fits with more is not that of the phase."""
 ODD_SPOTS = 0.05
 """Share of the spots that a right lattice does not explain."""
 LEAST_WEIGHT = 0.02
@@ -181,6 +183,10 @@ def explain(
             for i in range(2):
                 strains[h, i, 0] = (a11 * b[i, 0] - a01 * b[i, 1]) / whole
                 strains[h, i, 1] = (a00 * b[i, 1] - a01 * b[i, 0]) / whole
+            # A lattice that is strained by more is another one.
+            largest = np.abs(strains[h]).max()
+            if largest > LARGEST_STRAIN:
+                strains[h] *= LARGEST_STRAIN / largest
     everywhere = density.sum()
     evidence = 0.0
     for s in range(count):

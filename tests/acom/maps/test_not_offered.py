@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.conftest import scan_of
 
 from hyperspy_assb.acom.maps.area_fractions import LEFT_OUT, NOT_OFFERED, area_fractions, classify_pixels
 from hyperspy_assb.acom.matching.indexed import PatternStatus
+from tests.conftest import scan_of
 
 
 @pytest.fixture
