@@ -36,8 +36,8 @@ MOVED_PIXELS = 10.0
 """That expectation counts as so many pixels."""
 MOST_MOVED = 0.5
 """Right answers of the scan lie no farther off, as a share of the way to wrong ones."""
-PRIOR_PIXELS = 2.0
-"""Pixels that are taken to be offered, and to be not, before any is seen."""
+PRIOR_PIXELS = (8.0, 2.0)
+"""Pixels that are taken to be offered, and to be not, before any is seen: phases are offered because they are there."""
 LEAST_SHARE = 0.05
 """Smallest share of a second crystal that is told: double diffraction leaves as much."""
 FEWEST_ALONE = 8
@@ -142,7 +142,7 @@ class AnswerJudge:
             right = self._probability(values, share, moved)
             weight = right.sum()
             before = share, moved
-            share = (weight + PRIOR_PIXELS) / (len(values) + 2.0 * PRIOR_PIXELS)
+            share = (weight + PRIOR_PIXELS[0]) / (len(values) + sum(PRIOR_PIXELS))
             off = float((right * (values - self.right)).sum())
             moved = off / (weight + MOVED_PIXELS / MOVED_STD**2)
             moved = float(np.clip(moved, -MOST_MOVED * way, MOST_MOVED * way))

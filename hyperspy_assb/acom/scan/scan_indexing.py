@@ -247,6 +247,7 @@ class ScanIndexer:
         status[~seen] = PatternStatus.NO_BEAM
         one_lattice = seen & (spotted | ~np.isin(diffuse.status, (PatternStatus.AMORPHOUS, PatternStatus.POWDER)))
         crystal = one_lattice & (found.phase != NOT_INDEXED)
+        judged = crystal & (status != PatternStatus.SATURATED)
 
         def where_crystal(values: FloatArray) -> FloatArray:
             keep = crystal.reshape(-1, *(1,) * (np.ndim(values) - 1))
@@ -282,8 +283,12 @@ class ScanIndexer:
             status=_on(scan, status.astype(np.int8)),
             twin_reliability=where_crystal(found.twin_reliability),
             centre=_on(scan, found.shift + centres),
-            answer_odds=where_crystal(self.answers.log_odds(found.looked)) if self.answers.known else None,
-            second_phase=_on(scan, np.where(crystal, found.looked.second_phase, NOT_INDEXED)),
+            answer_odds=(
+                where_crystal(np.where(judged, self.answers.log_odds(found.looked), np.nan))
+                if self.answers.known
+                else None
+            ),
+            second_phase=_on(scan, np.where(judged, found.looked.second_phase, NOT_INDEXED)),
             second_orientation=where_crystal(found.looked.second_orientation),
             second_score=_on(scan, np.where(crystal, found.looked.second_score, 0.0)),
             second_posterior=where_crystal(found.looked.second_posterior),
