@@ -30,13 +30,13 @@ class ClassMap:
     Parameters
     ----------
     names
-        Phases first, in the order in which they were offered, then amorphous materials, then :data:`NOT_OFFERED`.
+        Phases first, in the order in which they were offered, then amorphous materials, then ``"not offered"``.
     index
-        Index into `names`, :data:`LEFT_OUT` where there is none, shape (ny, nx); of two crystals, the thicker.
+        Index into `names`, ``LEFT_OUT`` where there is none, shape (ny, nx); of two crystals, the thicker.
     crystalline
         How many of the names are phases.
     second, second_share, second_share_std
-        The other of two crystals in a column: index into `names`, :data:`LEFT_OUT` where there is none, its share in
+        The other of two crystals in a column: index into `names`, ``LEFT_OUT`` where there is none, its share in
         the column and the standard error, shape (ny, nx); None where it was not looked for.
     """
 
@@ -208,7 +208,7 @@ def area_fractions(
     Parameters
     ----------
     classes
-        Of every pixel; see :func:`classify_pixels`.
+        Of every pixel; see ``classify_pixels``.
     posterior
         Probability of each phase given that one of them is there, shape (ny, nx, P).
     region

@@ -51,7 +51,7 @@ class IndexedScan:
     geometry
         Calibration that was used, refined if it was asked for.
     phase
-        Index of the best phase, :data:`NOT_INDEXED` where there is none (empty, saturated or amorphous), (ny, nx).
+        Index of the best phase, ``NOT_INDEXED`` where there is none (empty, saturated or amorphous), (ny, nx).
     orientation
         Specimen to crystal of the best phase, NaN where not indexed, (ny, nx, 4).
     correlation
@@ -99,7 +99,7 @@ class IndexedScan:
         Probability that none of the phases that were offered is there, NaN where there is no lattice, (ny, nx); None
         where it is not known.
     second_phase, second_orientation, second_score
-        Second crystal in the column: index of its phase, :data:`NOT_INDEXED` where there is none, (ny, nx); specimen to
+        Second crystal in the column: index of its phase, -1 where there is none, (ny, nx); specimen to
         crystal, NaN where there is none, (ny, nx, 4); score of what the first one leaves, (ny, nx). None where it was
         not looked for.
     second_posterior
