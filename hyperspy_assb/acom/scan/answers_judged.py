@@ -261,6 +261,13 @@ class _Chance:
         return self.mean * max(float(np.log(self.share / false_alarms)), 0.0)
 
 
+def _known(values: NDArray[Any] | None) -> NDArray[Any]:
+    """What a scan holds whose answers were looked at."""
+    if values is None:
+        raise AssbValueError("The scan holds no second answers.")
+    return values
+
+
 def conclude(scan: IndexedScan, judge: AnswerJudge) -> IndexedScan:
     """A whole scan with what is not offered, and second crystals, taken for what they are."""
     if not judge.known or scan.answer_odds is None or scan.second_phase is None:
@@ -268,10 +275,10 @@ def conclude(scan: IndexedScan, judge: AnswerJudge) -> IndexedScan:
     not_offered = judge.not_offered(scan.answer_odds)
     foreign = np.nan_to_num(not_offered) > 0.5
     seen = np.isfinite(scan.answer_odds) & ~foreign
-    gain = np.where(seen, second_gain(scan.second_gain, scan.crystal_amount), 0.0)
+    gain = np.where(seen, second_gain(_known(scan.second_gain), _known(scan.crystal_amount)), 0.0)
     chance = judge.chance.of_scan(gain[seen])
     two = seen & (gain > chance.limit(judge.options.false_alarms)) & (gain > 0.0)
-    share, share_std = _shares(scan, two, seen & (scan.second_gain <= 0.0), judge.wider)
+    share, share_std = _shares(scan, two, seen & (_known(scan.second_gain) <= 0.0), judge.wider)
     status = np.asarray(scan.status).copy()
     status[foreign] = PatternStatus.NOT_OFFERED
     status[two & (status == PatternStatus.INDEXED)] = PatternStatus.OVERLAP
@@ -287,10 +294,10 @@ def conclude(scan: IndexedScan, judge: AnswerJudge) -> IndexedScan:
         phase_reliability=only(scan.phase_reliability, ~foreign, np.nan),
         status=status.astype(np.int8),
         not_offered=not_offered,
-        second_phase=np.where(two, scan.second_phase, NOT_INDEXED),
-        second_orientation=only(scan.second_orientation, two, np.nan),
-        second_score=only(scan.second_score, two, 0.0),
-        second_posterior=only(scan.second_posterior, two, np.nan),
+        second_phase=np.where(two, _known(scan.second_phase), NOT_INDEXED),
+        second_orientation=only(_known(scan.second_orientation), two, np.nan),
+        second_score=only(_known(scan.second_score), two, 0.0),
+        second_posterior=only(_known(scan.second_posterior), two, np.nan),
         second_share=only(share, two, 0.0),
         second_share_std=only(share_std, two, np.nan),
     )
@@ -300,7 +307,7 @@ def _shares(
     scan: IndexedScan, two: NDArray[np.bool_], alone: NDArray[np.bool_], wider_for_two: float
 ) -> tuple[FloatArray, FloatArray]:
     """Share of the second crystal and its standard error."""
-    amount, error = scan.crystal_amount, scan.crystal_amount_std
+    amount, error = _known(scan.crystal_amount), _known(scan.crystal_amount_std)
     phases = len(scan.phases)
     unit, unit_error, wider = np.full(phases, np.nan), np.full(phases, UNKNOWN_STRENGTH), np.ones(phases)
     for p in range(phases):
@@ -314,7 +321,7 @@ def _shares(
         # Errors as they are stated, against how amounts of one phase scatter.
         wider[p] = max(float(np.quantile(np.abs(value - unit[p]) / std, ONE_STD)), 0.5)
     unit = np.where(np.isfinite(unit), unit, np.nanmean(unit) if np.isfinite(unit).any() else 0.0)
-    first, second = np.maximum(scan.phase, 0), np.maximum(scan.second_phase, 0)
+    first, second = np.maximum(scan.phase, 0), np.maximum(_known(scan.second_phase), 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         log_ratio = np.log(amount[..., 1]) - unit[second] - np.log(amount[..., 0]) + unit[first]
         variance = (error[..., 0] / amount[..., 0] * wider[first]) ** 2

@@ -28,7 +28,7 @@ EXPLAINED = 0.5
 def other_materials(phases: tuple[CrystalPhase, ...]) -> list[CrystalPhase]:
     """Crystalline materials of the table that were not offered."""
     offered = {phase.name for phase in phases}
-    found = []
+    found: list[CrystalPhase] = []
     for row in materials.values():
         if row.cif is None or row.name in offered or row.name in {phase.name for phase in found}:
             continue
