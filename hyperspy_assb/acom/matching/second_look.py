@@ -29,8 +29,6 @@ REST_SPOTS = 2
 """Spots that the answer must leave for what is left to be indexed."""
 REST_SIGNIFICANCE = 5.0
 """Standard deviations by which these stand out."""
-CONTRAST = 2.0
-"""Electrons of a clear spot over those of the diffuse intensity under it: speckle has less than 1."""
 MASK = 2.5
 """Radius of what is masked about a spot, in standard deviations of a spot."""
 SAME_CRYSTAL = 8.0
@@ -47,8 +45,6 @@ class Looked:
     ----------
     spots
         Spots that stand out of the noise, shape (B,).
-    clear
-        Spots that no noise and no speckle of amorphous material makes: by significance and contrast, shape (B,).
     brightness
         Root of the sum of their squared significances, shape (B,).
     evidence
@@ -72,7 +68,6 @@ class Looked:
     """
 
     spots: NDArray[np.int64]
-    clear: NDArray[np.int64]
     brightness: FloatArray
     evidence: FloatArray
     both_evidence: FloatArray
@@ -92,7 +87,6 @@ class Looked:
         whole, real = np.zeros(count, dtype=np.int64), np.zeros(count)
         return cls(
             spots=whole,
-            clear=whole.copy(),
             brightness=real,
             evidence=real.copy(),
             both_evidence=real.copy(),
@@ -159,7 +153,6 @@ class SecondLook:
             p = int(np.argmax(evidence[b]))
             desk.read(b)
             out.spots[b] = desk.count
-            out.clear[b] = desk.clear()
             out.brightness[b] = np.sqrt((desk.spots[: desk.count, 2] ** 2).sum())
             out.score[b] = refined.score[b, p]
             desk.put(0, _Lattice.of(refined, b, p))
@@ -324,13 +317,6 @@ class _Desk:
         self.cx, self.cy = (float(v) for v in self.block.centres[b])
         finder.smoothed(self.block.patterns[b], self.rows, self.image)
         self.count = finder.find(self.image, self.cx, self.cy, self.level, self.spots)
-
-    def clear(self) -> int:
-        """How many spots are several times as bright as what is about them."""
-        z, electrons = self.spots[: self.count, 2], self.spots[: self.count, 3]
-        # The level that makes these electrons so significant: see significance.
-        ground = np.maximum((electrons - 0.25 * z * z) / z, 0.0) ** 2
-        return int(((z >= REST_SIGNIFICANCE) & (electrons >= CONTRAST * ground)).sum())
 
     def put(self, h: int, lattice: _Lattice) -> None:
         """Reflections of the first (0) or second (1) lattice; those of the first must be put before."""

@@ -192,7 +192,8 @@ def _logistic_regression(table: FloatArray, target: FloatArray, weight: FloatArr
 def second_gain(gain: FloatArray, amount: FloatArray) -> FloatArray:
     """Gain of a second answer, 0 where its share is too small to be told from double diffraction."""
     total = np.nansum(amount, axis=-1)
-    share = np.divide(amount[..., 1], total, out=np.zeros(total.shape), where=total > 0.0)
+    known = (total > 0.0) & np.isfinite(total)
+    share = np.divide(amount[..., 1], total, out=np.zeros(total.shape), where=known)
     return np.where(np.nan_to_num(share) >= LEAST_SHARE, np.maximum(gain, 0.0), 0.0)
 
 
@@ -271,7 +272,8 @@ def _known(values: NDArray[Any] | None) -> NDArray[Any]:
 def conclude(scan: IndexedScan, judge: AnswerJudge) -> IndexedScan:
     """A whole scan with what is not offered, and second crystals, taken for what they are."""
     if not judge.known or scan.answer_odds is None or scan.second_phase is None:
-        return scan
+        # Second answers that nothing tells from chance are none.
+        return replace(scan, second_phase=None, second_share=None)
     not_offered = judge.not_offered(scan.answer_odds)
     foreign = np.nan_to_num(not_offered) > 0.5
     seen = np.isfinite(scan.answer_odds) & ~foreign

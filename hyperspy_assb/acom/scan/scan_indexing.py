@@ -36,8 +36,6 @@ PRECESSION_ANGLE = 0.7
 """Degrees that templates are made for where nothing is known of it."""
 LARGEST_RADIUS = 1.5
 """1/Å to which templates are made at most: few patterns have spots farther out."""
-CLEAR_SPOTS = 4
-"""Spots that only a crystal has, from which on a pattern is of one."""
 JUDGED_PATTERNS = 64
 """Patterns on which a refined calibration is judged."""
 UNEXPLAINED_SHARE = 0.7
@@ -208,7 +206,9 @@ class ScanIndexer:
         self._centres, _ = self.calibration.centres(sample, *crossings(scan))
         sigma = spot_sigma(sample, self._centres, self.geometry)
         self.indexer = Indexer(bank, self.geometry, scan.frame, options=options, spot_sigma=sigma)
-        self.answers = AnswerJudge(self.indexer, sample, self._centres)
+        # The edge of a beam stop is taken for spots.
+        judged = sample[:0] if self.calibration.beam_stopped else sample
+        self.answers = AnswerJudge(self.indexer, judged, self._centres[: len(judged)])
 
     def _unexplained(self, sample: NDArray[Any]) -> float:
         """Share of the patterns of a sample with spots that no phase explains."""
@@ -238,14 +238,13 @@ class ScanIndexer:
         found = self.indexer.index(flat, centres=centres)
         diffuse = self.judge(flat, centres, found)
         status = np.asarray(found.status).copy()
-        # Clear spots are of a crystal, although no template agrees with them: of one that was not offered.
-        spotted = (diffuse.status == PatternStatus.AMORPHOUS) & (found.looked.clear >= CLEAR_SPOTS)
         # Of a saturated detector neither rings nor spots are known.
-        told = (status == PatternStatus.INDEXED) & ~spotted
-        told &= np.isin(diffuse.status, (PatternStatus.AMORPHOUS, PatternStatus.MIXED, PatternStatus.POWDER))
+        told = (status == PatternStatus.INDEXED) & np.isin(
+            diffuse.status, (PatternStatus.AMORPHOUS, PatternStatus.MIXED, PatternStatus.POWDER)
+        )
         status[told] = diffuse.status[told]
         status[~seen] = PatternStatus.NO_BEAM
-        one_lattice = seen & (spotted | ~np.isin(diffuse.status, (PatternStatus.AMORPHOUS, PatternStatus.POWDER)))
+        one_lattice = seen & ~np.isin(diffuse.status, (PatternStatus.AMORPHOUS, PatternStatus.POWDER))
         crystal = one_lattice & (found.phase != NOT_INDEXED)
         judged = crystal & (status != PatternStatus.SATURATED)
 

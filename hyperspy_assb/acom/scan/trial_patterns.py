@@ -93,7 +93,7 @@ def draw_trials(
     """
     rng = np.random.default_rng(rng)
     finder = indexer.second_look.finder
-    exposures = _exposures(finder, sample, centres)
+    exposures = _exposures(finder, sample, centres) if len(sample) else []
     if not exposures:
         return None
     crystals = np.repeat([1, 2, 0], counts)
