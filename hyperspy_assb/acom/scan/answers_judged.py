@@ -203,20 +203,22 @@ def _wider_for_two(trials: Trials, found: IndexedPatterns) -> float:
     with np.errstate(invalid="ignore", divide="ignore"):
         amount, relative = np.log(looked.amount), looked.amount_std / looked.amount
         true = np.log(trials.amount)
-    one = (trials.crystals == 1) & (found.phase == trials.phase[:, 0]) & np.isfinite(relative[:, 0])
-    two = (trials.crystals == 2) & (looked.second_phase >= 0) & np.isfinite(relative).all(axis=1)
+    finite = np.isfinite(relative) & np.isfinite(amount) & (relative > 0.0)
+    one = (trials.crystals == 1) & (found.phase == trials.phase[:, 0]) & finite[:, 0]
+    two = (trials.crystals == 2) & (looked.second_phase >= 0) & finite.all(axis=1)
     different = trials.phase[:, 0] != trials.phase[:, 1]
     as_drawn = (found.phase == trials.phase[:, 0]) & (looked.second_phase == trials.phase[:, 1])
     swapped = (found.phase == trials.phase[:, 1]) & (looked.second_phase == trials.phase[:, 0])
     two &= (as_drawn | swapped) & (different if (two & different).any() else True)
     if one.sum() < FEWEST_ALONE or two.sum() < FEWEST_ALONE:
         return 1.0
-    ratio, true_ratio = amount[:, 1] - amount[:, 0], true[:, 1] - true[:, 0]
+    with np.errstate(invalid="ignore"):
+        ratio, true_ratio = amount[:, 1] - amount[:, 0], true[:, 1] - true[:, 0]
     off = np.where(as_drawn & different, ratio - true_ratio, ratio + true_ratio)
     # Of one phase, it is not known which is which: the likelier way.
     off = np.where(different, off, np.minimum(np.abs(ratio - true_ratio), np.abs(ratio + true_ratio)))
-    of_two = np.quantile(np.abs(off / np.hypot(relative[:, 0], relative[:, 1]))[two], ONE_STD)
-    of_one = np.quantile(np.abs((amount - true)[:, 0] / relative[:, 0])[one], ONE_STD)
+    of_two = np.quantile(np.abs(off[two] / np.hypot(relative[two, 0], relative[two, 1])), ONE_STD)
+    of_one = np.quantile(np.abs((amount[one, 0] - true[one, 0]) / relative[one, 0]), ONE_STD)
     return float(np.clip(of_two / max(of_one, 1e-6), 1.0, 3.0))
 
 
