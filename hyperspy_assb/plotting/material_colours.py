@@ -10,6 +10,8 @@ from hyperspy_assb.reference.materials import materials
 
 AMORPHOUS = "#9ad0b8"
 """Of amorphous material that nobody named."""
+NOT_OFFERED = "#3d3d3d"
+"""Of crystals of none of the phases that were offered."""
 
 
 def _palette() -> list[str]:
@@ -22,6 +24,8 @@ def _own(name: str) -> str | None:
     """Colour of a material or of amorphous material; None for any other name."""
     if name == "amorphous":
         return AMORPHOUS
+    if name == "not offered":
+        return NOT_OFFERED
     try:
         found = material(name)
     except UnknownReferenceError:

@@ -19,6 +19,8 @@ LEFT_OUT = -1
 """The class of a pixel that has none: empty, saturated, or without an answer."""
 AMORPHOUS = "amorphous"
 """The class of amorphous pixels whose material is not told."""
+NOT_OFFERED = "not offered"
+"""The class of crystals that none of the phases that were offered explains."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,22 @@ class ClassMap:
     Parameters
     ----------
     names
-        Phases first, in the order in which they were offered, then amorphous materials.
+        Phases first, in the order in which they were offered, then amorphous materials, then ``"not offered"``.
     index
-        Index into `names`, ``LEFT_OUT`` where there is none, shape (ny, nx).
+        Index into `names`, ``LEFT_OUT`` where there is none, shape (ny, nx); of two crystals, the thicker.
     crystalline
         How many of the names are phases.
+    second, second_share, second_share_std
+        The other of two crystals in a column: index into `names`, ``LEFT_OUT`` where there is none, its share in
+        the column and the standard error, shape (ny, nx); None where it was not looked for.
     """
 
     names: tuple[str, ...]
     index: NDArray[np.int64]
     crystalline: int
+    second: NDArray[np.int64] | None = None
+    second_share: FloatArray | None = None
+    second_share_std: FloatArray | None = None
 
     def is_(self, *names: str) -> NDArray[np.bool_]:
         """Pixels of one of some classes; none where there is no such class."""
@@ -47,7 +55,15 @@ class ClassMap:
     @property
     def amorphous(self) -> NDArray[np.bool_]:
         """Pixels of an amorphous material."""
-        return self.index >= self.crystalline
+        return (self.index >= self.crystalline) & ~self.is_(NOT_OFFERED)
+
+    def members(self) -> FloatArray:
+        """Share of each class in every pixel, 0 where there is none, shape (ny, nx, K)."""
+        whole = (self.index[..., None] == np.arange(len(self.names))).astype(float)
+        if self.second is None or self.second_share is None:
+            return whole
+        share = np.where(self.second == LEFT_OUT, 0.0, self.second_share)[..., None]
+        return whole * (1.0 - share) + share * (self.second[..., None] == np.arange(len(self.names)))
 
     @property
     def shares(self) -> dict[str, float]:
@@ -107,12 +123,13 @@ class AreaFractions:
     names
         Classes, K of them.
     fraction
-        Share of the pixels, shape (K,).
+        Share of the area, two crystals in a column counted by their shares, shape (K,).
     std
         Standard error from the scatter of blocks, as of another area of the same specimen, shape (K,).
     classification_std
-        Standard error from pixels whose phase is not certain, taking those of a block to be wrong together, shape (K,);
-        NaN where no posterior was given, 0 for amorphous materials, whose probability is not known.
+        Standard error from pixels whose phase, or share of two crystals, is not certain, taking those of a block to be
+        wrong together, shape (K,); NaN where no posterior was given, 0 for amorphous materials, whose probability is
+        not known.
     expected
         Mean posterior probability, which differs from `fraction` where certainty is low, shape (K,); NaN where no
         posterior was given.
@@ -146,7 +163,7 @@ def classify_pixels(scan: IndexedScan) -> ClassMap:
     """What every pixel consists of: the phase that was indexed, or the amorphous material of the largest share.
 
     Pixels with a lattice and amorphous material count as what is the largest part of the column, and as their phase
-    where that is not known.
+    where that is not known. Two crystals in a column have a share each.
     """
     crystalline = len(scan.phases)
     names = [*(phase.name for phase in scan.phases), *scan.ring_materials]
@@ -165,7 +182,18 @@ def classify_pixels(scan: IndexedScan) -> ClassMap:
     if (amorphous & ~told).any():
         names.append(AMORPHOUS)
         index[amorphous & ~told] = len(names) - 1
-    return ClassMap(tuple(names), index, crystalline)
+    foreign = np.asarray(scan.status) == PatternStatus.NOT_OFFERED
+    if foreign.any():
+        names.append(NOT_OFFERED)
+        index[foreign] = len(names) - 1
+    if scan.second_phase is None or scan.second_share is None:
+        return ClassMap(tuple(names), index, crystalline)
+    two = (scan.second_phase != NOT_INDEXED) & (index == scan.phase)
+    second, share = np.where(two, scan.second_phase, LEFT_OUT), np.where(two, scan.second_share, 0.0)
+    thicker = share > 0.5
+    index[thicker], second[thicker] = second[thicker], index[thicker]
+    share[thicker] = 1.0 - share[thicker]
+    return ClassMap(tuple(names), index, crystalline, second.astype(np.int64), share, scan.second_share_std)
 
 
 def area_fractions(
@@ -215,15 +243,15 @@ def area_fractions(
     if posterior is not None and np.shape(posterior) != (*taken.shape, classes.crystalline):
         raise AssbValueError(f"posterior: shape {(*taken.shape, classes.crystalline)}, not {np.shape(posterior)}.")
     position = np.argwhere(taken)
-    member = classes.index[taken][:, None] == np.arange(len(classes.names))
+    shares = classes.members()
+    member = shares[taken]
     block = _blocks(member, position, options)
     count = int(block.max()) + 1
-    sums = _sum_by(block, member.astype(float), count)
+    sums = _sum_by(block, member, count)
     sizes = np.bincount(block, minlength=count).astype(float)
     total = sizes.sum()
     fraction = sums.sum(axis=0) / total
-    images = (classes.index == np.arange(len(classes.names))[:, None, None]).astype(float)
-    std = _bootstrap(sums, sizes, options) * _dependence(images, taken, count)
+    std = _bootstrap(sums, sizes, options) * _dependence(np.moveaxis(shares, -1, 0), taken, count)
     unsure, expected = _classification(classes, taken, posterior, block)
     both = np.hypot(std, np.nan_to_num(unsure))
     low, high = _interval(fraction, both, count, options.confidence)
@@ -324,10 +352,15 @@ def _classification(
     crystal = index < classes.crystalline
     rows = np.flatnonzero(crystal)
     probability[rows, : classes.crystalline] = np.asarray(posterior, dtype=float)[taken][crystal]
-    # A pixel whose posterior is not known counts as what it was taken for.
-    unknown = ~np.isfinite(probability).all(axis=1) | ~crystal
-    probability[unknown] = index[unknown, None] == np.arange(len(classes.names))
-    scatter = np.sqrt(probability * (1.0 - probability))
+    # A pixel whose posterior is not known counts as what it was taken for; so does one of two crystals.
+    members, unsure = classes.members()[taken], np.zeros(total)
+    mixed = np.zeros(total, dtype=bool)
+    if classes.second is not None and classes.second_share_std is not None:
+        mixed = classes.second[taken] != LEFT_OUT
+        unsure = np.where(mixed, np.nan_to_num(classes.second_share_std[taken]), 0.0)
+    unknown = ~np.isfinite(probability).all(axis=1) | ~crystal | mixed
+    probability[unknown] = members[unknown]
+    scatter = np.where(mixed[:, None], unsure[:, None] * (members > 0.0), np.sqrt(probability * (1.0 - probability)))
     together = _sum_by(block, scatter, int(block.max()) + 1)
     return np.sqrt((together**2).sum(axis=0)) / total, probability.mean(axis=0)
 

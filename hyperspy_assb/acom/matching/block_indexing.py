@@ -20,10 +20,12 @@ from hyperspy_assb.acom.matching.posterior import (
     reliability,
 )
 from hyperspy_assb.acom.matching.refinement import Refined, RefineOptions, Refiner
+from hyperspy_assb.acom.matching.second_look import Looked, SecondLook
+from hyperspy_assb.acom.patterns.bright_spots import SpotFinder
 from hyperspy_assb.acom.patterns.direct_beam import checked_centres
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns
-from hyperspy_assb.acom.patterns.polar import PreparedBlock, exposure
+from hyperspy_assb.acom.patterns.polar import LEAST_SIGMA, PreparedBlock, exposure
 from hyperspy_assb.acom.templates.bank import TemplateBank
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
@@ -35,6 +37,8 @@ SCALE_STEP = 0.02
 """Relative distance of the scales at which orientations are searched."""
 SCALE_CAPTURE = 0.01
 """Relative error of the scale within which the right orientation of an olivine is found all the same."""
+SPOT_SIGMA = 1.7
+"""Standard deviation of a spot over that of the smoothing, where the direct beam does not tell it."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,8 @@ class IndexedPatterns:
     tied_orientation, tied_score
         Of that phase: the next best ones, see :class:`~hyperspy_assb.acom.matching.refinement.Refined`, shapes
         (B, T, 4) and (B, T).
+    looked
+        What the answers explain, and second ones.
     """
 
     phase: NDArray[np.int64]
@@ -135,17 +141,21 @@ class IndexedPatterns:
     status: NDArray[np.int64]
     tied_orientation: FloatArray
     tied_score: FloatArray
+    looked: Looked
 
     @classmethod
     def join(cls, parts: list[IndexedPatterns]) -> IndexedPatterns:
         """Several blocks, one after the other."""
-        return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+        names = [f.name for f in fields(cls) if f.name != "looked"]
+        joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return cls(**joined, looked=Looked.join([part.looked for part in parts]))
 
 
 class Indexer:
     """A bank laid out for patterns of one shape and geometry, for use on many blocks of them.
 
-    Parameters are those of :func:`index_patterns`, and the rows and columns of a pattern.
+    Parameters are those of :func:`index_patterns`, and the rows and columns of a pattern; standard deviation in pixels
+    of a spot (None: about that of the smoothing), and the variance of counts over their mean.
     """
 
     def __init__(
@@ -155,6 +165,8 @@ class Indexer:
         shape: tuple[int, int],
         *,
         options: IndexingOptions | None = None,
+        spot_sigma: float | None = None,
+        gain: float = 1.0,
     ) -> None:
         self.options = options or IndexingOptions()
         self.bank = bank
@@ -181,6 +193,9 @@ class Indexer:
         self.weigher = PhaseWeigher(
             self.refiner, geometry, self.matcher.preparation.spot_sigma, options=self.options.posterior
         )
+        sigma = max(SPOT_SIGMA * self.matcher.preparation.spot_sigma if spot_sigma is None else spot_sigma, LEAST_SIGMA)
+        finder = SpotFinder(geometry, self.matcher.grid, sigma, gain=gain)
+        self.second_look = SecondLook(bank, self.matcher, self.refiner, self.weigher.weigh_block, finder)
 
     @property
     def refines_lattice(self) -> bool:
@@ -196,6 +211,7 @@ class Indexer:
         found = MatchArrays.empty(count, phases, max(self.options.match.n_best, 2))
         refined = Refined.empty(count, phases)
         evidence = np.full((count, phases), -np.inf)
+        looked = Looked.empty(count, phases)
         empty = np.zeros(count, dtype=np.bool_)
         saturated = np.zeros(count, dtype=np.bool_)
         level = np.inf if self.options.saturation is None else self.options.saturation
@@ -218,9 +234,10 @@ class Indexer:
             better = refined.part(begin, end)
             self.refiner.refine_block(block, here.orientation, here.score, better)
             self.weigher.weigh_block(block, better, evidence[part])
+            self.second_look.look_block(block, better, evidence[part], looked.part(begin, end))
 
         in_threads(work, count, self.options.match.threads)
-        return self._result(found, refined, evidence, saturated)
+        return self._result(found, refined, evidence, saturated, looked)
 
     def _exposure(self, block: PreparedBlock, level: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Which patterns are empty, and which saturated, beyond the direct beam."""
@@ -230,7 +247,12 @@ class Indexer:
         return counts < self.options.min_counts, full >= self.options.saturated_pixels
 
     def _result(
-        self, found: MatchArrays, refined: Refined, evidence: FloatArray, saturated: NDArray[np.bool_]
+        self,
+        found: MatchArrays,
+        refined: Refined,
+        evidence: FloatArray,
+        saturated: NDArray[np.bool_],
+        looked: Looked,
     ) -> IndexedPatterns:
         posterior = probabilities(evidence)
         indexed = np.asarray(np.isfinite(evidence).any(axis=1))
@@ -264,6 +286,7 @@ class Indexer:
             status=np.where(indexed, status, PatternStatus.EMPTY).astype(np.int64),
             tied_orientation=tied,
             tied_score=np.where(indexed[:, None], refined.tied_score[at], 0.0),
+            looked=looked,
         )
 
     def _twin_reliability(self, found: MatchArrays, refined: Refined, at: tuple[Any, Any]) -> FloatArray:

@@ -34,6 +34,10 @@ class PatternStatus(IntEnum):
     """Indexed, but the detector was saturated."""
     NO_BEAM = 6
     """The direct beam wanders over the scan, and was not found near where the patterns about have it: not indexed."""
+    NOT_OFFERED = 7
+    """A lattice that none of the phases that were offered explains: not indexed."""
+    OVERLAP = 8
+    """Two crystals in one column, both indexed."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,25 @@ class IndexedScan:
         comes near; None where they are not known.
     centre
         Column and row of the direct beam in each pattern, (ny, nx, 2); None if that of the geometry holds for all.
+    answer_odds
+        Logarithm of the odds that the best answer is right, from the simulation, NaN where there is no lattice,
+        (ny, nx); None where it is not known.
+    not_offered
+        Probability that none of the phases that were offered is there, NaN where there is no lattice, (ny, nx); None
+        where it is not known.
+    second_phase, second_orientation, second_score
+        Second crystal in the column: index of its phase, -1 where there is none, (ny, nx); specimen to
+        crystal, NaN where there is none, (ny, nx, 4); score of what the first one leaves, (ny, nx). None where it was
+        not looked for.
+    second_posterior
+        Probability of each phase given that one of them is the second crystal, (ny, nx, P).
+    second_share, second_share_std
+        Share of the second crystal in what is crystalline of the column, 0 where there is none, and its standard error,
+        (ny, nx).
+    second_gain
+        By how much the logarithm of the likelihood of the places of spots is higher with the second answer, (ny, nx).
+    crystal_amount, crystal_amount_std
+        Thickness of the first and second crystal by the intensities of their spots, in common units, (ny, nx, 2).
     """
 
     phases: tuple[CrystalPhase, ...]
@@ -119,6 +142,17 @@ class IndexedScan:
     spot_counts: FloatArray | None = None
     amorphous_share: FloatArray | None = None
     amorphous_share_std: FloatArray | None = None
+    answer_odds: FloatArray | None = None
+    not_offered: FloatArray | None = None
+    second_phase: NDArray[Any] | None = None
+    second_orientation: FloatArray | None = None
+    second_score: FloatArray | None = None
+    second_posterior: FloatArray | None = None
+    second_share: FloatArray | None = None
+    second_share_std: FloatArray | None = None
+    second_gain: FloatArray | None = None
+    crystal_amount: FloatArray | None = None
+    crystal_amount_std: FloatArray | None = None
 
     def is_phase(self, name: str) -> NDArray[np.bool_]:
         """Where a phase was found, shape (ny, nx).

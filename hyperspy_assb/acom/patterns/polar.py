@@ -368,7 +368,7 @@ class Preparation:
         self.sigma = default_smoothing(geometry, grid) if smoothing is None else smoothing
         self.spot_sigma = max(self.sigma, LEAST_SIGMA)
         self._weights = gaussian(self.sigma)
-        self._offsets = pixel_offsets(geometry, grid)
+        self.offsets = pixel_offsets(geometry, grid)
 
     def prepare(self, patterns: NDArray[Any], centres: FloatArray, first: int = 0) -> PreparedBlock:
         """Smooth, unwrap and flatten patterns that were checked before, shape (B, ny, nx).
@@ -384,7 +384,7 @@ class Preparation:
         images = np.empty(patterns.shape, dtype=np.float32)
         flat = np.empty((count, self.grid.radii, self.grid.azimuths), dtype=np.float32)
         finite = np.ones(count, dtype=np.bool_)
-        unwrap_block(patterns, centres, self._offsets, self._weights, images, flat, finite)
+        unwrap_block(patterns, centres, self.offsets, self._weights, images, flat, finite)
         _refuse_infinite(finite, first)
         means = np.empty((count, self.grid.radii), dtype=np.float32)
         power = np.array([flatten(flat[b], flat[b], means[b]) for b in range(count)])

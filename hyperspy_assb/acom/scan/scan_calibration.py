@@ -106,6 +106,17 @@ def calibrate_scan(scan: PatternScan, sample: NDArray[Any], bank: TemplateBank) 
     return replace(located, geometry=found.geometry, beam=beam, notes=notes)
 
 
+def refuse_calibration(scan: PatternScan, sample: NDArray[Any], refined: ScanCalibration) -> ScanCalibration:
+    """The calibration as it is stated, after it was refined on patterns that no phase explains."""
+    located = _locate_beam(sample, scan)
+    note = (
+        f"The calibration was not refined: at the scale that it led to ({refined.geometry.scale:.5g} instead of "
+        f"{scan.geometry.scale:.5g} 1/Å per pixel) none of the phases that were offered explains the patterns. What is "
+        "stated holds; offer the phases that are there, or calibrate on a known one."
+    )
+    return replace(located, notes=(*located.notes, note))
+
+
 def crossings(scan: PatternScan) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Row and column in the scan of each pattern of its sample."""
     rows, columns = scan.sampled()

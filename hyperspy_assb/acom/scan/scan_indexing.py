@@ -9,14 +9,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.acom.amorphous.classification import RingJudge
+from hyperspy_assb.acom.amorphous.classification import BEAM_PATTERNS, RingJudge
 from hyperspy_assb.acom.amorphous.column_shares import column_shares
 from hyperspy_assb.acom.matching.block_indexing import Indexer, IndexingOptions
 from hyperspy_assb.acom.matching.indexed import NOT_INDEXED, IndexedScan, PatternStatus, map_names
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, beam_radius, known_energy
+from hyperspy_assb.acom.patterns.radial_profiles import direct_beam_width
+from hyperspy_assb.acom.scan.answers_judged import AnswerJudge, answers_in_words, conclude
 from hyperspy_assb.acom.scan.near_tie_votes import settle_near_ties
-from hyperspy_assb.acom.scan.scan_calibration import ScanCalibration, calibrate_scan, crossings
+from hyperspy_assb.acom.scan.proposals import propose_materials
+from hyperspy_assb.acom.scan.scan_calibration import (
+    FEWEST_TO_CALIBRATE,
+    ScanCalibration,
+    calibrate_scan,
+    crossings,
+    refuse_calibration,
+)
+from hyperspy_assb.acom.scan.trial_patterns import SEEN_SPOTS
 from hyperspy_assb.acom.templates.bank import TemplateBank, bank_in_stages
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
@@ -27,6 +37,10 @@ PRECESSION_ANGLE = 0.7
 """Degrees that templates are made for where nothing is known of it."""
 LARGEST_RADIUS = 1.5
 """1/Å to which templates are made at most: few patterns have spots farther out."""
+JUDGED_PATTERNS = 64
+"""Patterns on which a refined calibration is judged."""
+UNEXPLAINED_SHARE = 0.7
+"""Share of the patterns with spots that no phase explains above which a calibration on them is refused."""
 Engine = Callable[[NDArray[Any], slice, slice], IndexedScan]
 """Patterns of shape (rows, columns, ny, nx), and their place in the scan, to what is found in them."""
 Stage = Callable[[str, int, int], None]
@@ -81,7 +95,10 @@ def index_scan(scan: PatternScan, engine: Engine, *, done: Callable[[int], None]
     for rows, columns, patterns in scan.blocks():
         whole.put(rows, columns, engine(patterns, rows, columns))
         done(patterns.shape[0] * patterns.shape[1])
-    return with_column_shares(settle_near_ties(whole.finish()))
+    found = settle_near_ties(whole.finish())
+    if isinstance(engine, ScanIndexer):
+        found = conclude(found, engine.answers)
+    return with_column_shares(found)
 
 
 def bright_field(
@@ -177,11 +194,42 @@ class ScanIndexer:
         self.calibration = ScanCalibration(scan.geometry)
         if calibrate:
             self.calibration = calibrate_scan(scan, sample, bank)
+        self._lay_out(scan, sample, bank, options)
+        if calibrate and len(sample) >= FEWEST_TO_CALIBRATE and self._unexplained(sample) > UNEXPLAINED_SHARE:
+            # A scale that foreign crystals were made to agree with is none.
+            self.calibration = refuse_calibration(scan, sample, self.calibration)
+            self._lay_out(scan, sample, bank, options)
+        self._sample, self._places = sample, crossings(scan)
+        self.judge = RingJudge(self.indexer.matcher, sample, centres=self._centres)
+
+    def _lay_out(self, scan: PatternScan, sample: NDArray[Any], bank: TemplateBank, options: IndexingOptions) -> None:
         self.geometry = self.calibration.geometry
         self.beam_radius = beam_radius(self.geometry, scan.convergence_angle, scan.beam_energy, scan.title)
-        self.indexer = Indexer(bank, self.geometry, scan.frame, options=options)
-        centres, _ = self.calibration.centres(sample, *crossings(scan))
-        self.judge = RingJudge(self.indexer.matcher, sample, centres=centres)
+        self._centres, _ = self.calibration.centres(sample, *crossings(scan))
+        sigma = spot_sigma(sample, self._centres, self.geometry)
+        self.indexer = Indexer(bank, self.geometry, scan.frame, options=options, spot_sigma=sigma)
+        # The edge of a beam stop is taken for spots.
+        judged = sample[:0] if self.calibration.beam_stopped else sample
+        self.answers = AnswerJudge(self.indexer, judged, self._centres[: len(judged)])
+
+    def _unexplained(self, sample: NDArray[Any]) -> float:
+        """Share of the patterns of a sample with spots that no phase explains."""
+        if not self.answers.known:
+            return 0.0
+        some = np.unique(np.linspace(0, len(sample) - 1, min(len(sample), JUDGED_PATTERNS)).round().astype(int))
+        found = self.indexer.index(sample[some], centres=self._centres[some])
+        spotted = found.looked.spots >= SEEN_SPOTS
+        if spotted.sum() < FEWEST_TO_CALIBRATE // 2:
+            return 0.0
+        return float((self.answers.not_offered(self.answers.log_odds(found.looked))[spotted] > 0.5).mean())
+
+    def notes(self, found: IndexedScan) -> tuple[str, ...]:
+        """What is to be known of the answers of the whole scan."""
+        notes = answers_in_words(found)
+        foreign = np.asarray(found.status)[self._places] == PatternStatus.NOT_OFFERED
+        if foreign.any():
+            notes += propose_materials(self._sample[foreign], self._centres[foreign], self.indexer, self.answers)
+        return notes
 
     def __call__(self, patterns: NDArray[Any], rows: slice, columns: slice) -> IndexedScan:
         """What is found in patterns of shape (rows, columns, ny, nx)."""
@@ -200,6 +248,7 @@ class ScanIndexer:
         status[~seen] = PatternStatus.NO_BEAM
         one_lattice = seen & ~np.isin(diffuse.status, (PatternStatus.AMORPHOUS, PatternStatus.POWDER))
         crystal = one_lattice & (found.phase != NOT_INDEXED)
+        judged = crystal & (status != PatternStatus.SATURATED)
 
         def where_crystal(values: FloatArray) -> FloatArray:
             keep = crystal.reshape(-1, *(1,) * (np.ndim(values) - 1))
@@ -237,8 +286,30 @@ class ScanIndexer:
             tied_orientations=where_crystal(found.tied_orientation),
             tied_scores=where_crystal(found.tied_score),
             centre=_on(scan, found.shift + centres),
+            answer_odds=(
+                where_crystal(np.where(judged, self.answers.log_odds(found.looked), np.nan))
+                if self.answers.known
+                else None
+            ),
+            second_phase=_on(scan, np.where(judged, found.looked.second_phase, NOT_INDEXED)),
+            second_orientation=where_crystal(found.looked.second_orientation),
+            second_score=_on(scan, np.where(crystal, found.looked.second_score, 0.0)),
+            second_posterior=where_crystal(found.looked.second_posterior),
+            second_share=_on(scan, np.zeros(len(crystal))),
+            second_share_std=_on(scan, np.full(len(crystal), np.nan)),
+            second_gain=_on(scan, np.where(crystal, found.looked.gain, 0.0)),
+            crystal_amount=where_crystal(found.looked.amount),
+            crystal_amount_std=where_crystal(found.looked.amount_std),
             **counts,
         )
+
+
+def spot_sigma(sample: NDArray[Any], centres: FloatArray, geometry: PatternGeometry) -> float | None:
+    """Standard deviation of a spot in pixels by the direct beam; None where that is not seen."""
+    some = slice(None, None, max(len(sample) // BEAM_PATTERNS, 1))
+    width = direct_beam_width(sample[some], geometry, centres=centres[some]) / geometry.scale
+    # A camera spreads a beam over a pixel at least; far wider ones are none.
+    return float(np.clip(width / 2.355, 0.8, 6.0)) if width > 0.0 else None
 
 
 def with_column_shares(scan: IndexedScan) -> IndexedScan:

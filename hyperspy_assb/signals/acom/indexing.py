@@ -56,6 +56,7 @@ def index_orientations(
             )
             notes += engine.calibration.notes
             found = index_scan(scan, engine, done=tick)
+            notes += engine.notes(found)
     lost = int(np.sum(found.status == PatternStatus.NO_BEAM))
     if lost:
         notes += (

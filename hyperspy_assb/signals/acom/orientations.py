@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hyperspy_assb.acom.maps.area_fractions import AreaFractions, FractionOptions, area_fractions
+from hyperspy_assb.acom.maps.area_fractions import NOT_OFFERED, AreaFractions, FractionOptions, area_fractions
 from hyperspy_assb.acom.maps.grains import GrainOptions
 from hyperspy_assb.acom.maps.particles import MechanismOptions
 from hyperspy_assb.acom.matching.indexed import PatternStatus
@@ -23,6 +23,7 @@ from hyperspy_assb.signals.acom.oriented_maps import OrientedMaps
 from hyperspy_assb.signals.acom.phase_comparison import PhaseComparison, compare_phases
 from hyperspy_assb.signals.acom.scan_in_words import scan_in_words
 from hyperspy_assb.signals.acom.scan_maps import ScanMaps, numbered, with_classes
+from hyperspy_assb.signals.acom.second_crystals import SecondCrystals, second_crystals_of
 from hyperspy_assb.signals.region_mask import region_mask
 
 if TYPE_CHECKING:
@@ -65,8 +66,10 @@ class OrientationMaps(OrientedMaps):
     ((4, 4), {})
     >>> {m.data.shape for m in maps}
     {(4, 4)}
-    >>> list(r.posterior) == [phase.name for phase in r.phases]
-    True
+    >>> list(r.posterior)
+    ['LiFePO4', 'FePO4', 'not offered']
+    >>> r.second.phase_map.data.shape, r.second.share.data.shape
+    ((4, 4), (4, 4))
     >>> list(r.ring_amounts) == list(r.amorphous_share) == list(r.amorphous_share_std)
     True
     >>> r.virtual_bright_field.metadata.Signal.quantity
@@ -93,7 +96,7 @@ class OrientationMaps(OrientedMaps):
 
     @cached_property
     def class_map(self) -> BaseSignal:
-        """Index into ``classes.names`` (phases, then amorphous materials), -1 where there is none."""
+        """Index into ``classes.names`` (phases, amorphous materials, "not offered"), -1 where there is none."""
         signal = self._map(self.classes.index.astype(np.int16), "Phase or amorphous material")
         return with_classes(signal, numbered(self.classes.names, none="no answer"))
 
@@ -135,8 +138,23 @@ class OrientationMaps(OrientedMaps):
 
     @cached_property
     def posterior(self) -> dict[str, BaseSignal]:
-        """Probability of each phase, by name, given that one of them is there."""
-        return self._maps(np.asarray(self.found.posterior), (p.name for p in self.phases), "Probability of {}")
+        """Probability of each phase by name, and that none of them is there ("not offered"); NaN without a lattice.
+
+        Where that one is not known, they are those given that one of the phases is there.
+        """
+        found = np.asarray(self.found.posterior)
+        names = [p.name for p in self.phases]
+        if self.found.not_offered is None:
+            return self._maps(found, names, "Probability of {}")
+        none = self.found.not_offered
+        unknown = np.isnan(none)
+        found = np.where(unknown[..., None], found, found * (1.0 - np.where(unknown, 0.0, none))[..., None])
+        return self._maps(np.concatenate([found, none[..., None]], axis=-1), [*names, NOT_OFFERED], "Probability of {}")
+
+    @cached_property
+    def second(self) -> SecondCrystals | None:
+        """The second of two crystals in a column: phase, orientation, share; None where none was looked for."""
+        return second_crystals_of(self)
 
     @cached_property
     def ring_amounts(self) -> dict[str, BaseSignal]:
@@ -358,6 +376,9 @@ class OrientationMaps(OrientedMaps):
         }
         columns |= {f"orientation {name}": found.orientation[..., k] for k, name in enumerate(_ORIENTATION)}
         columns |= {f"probability of {p.name}": found.posterior[..., k] for k, p in enumerate(self.phases)}
+        if self.second is not None:
+            columns[f"probability of {NOT_OFFERED}"] = found.not_offered
+            columns |= self.second.pixel_columns()
         for name in self.amorphous_share:
             columns[f"share of {name}"] = self.amorphous_share[name].data
             columns[f"share of {name} std"] = self.amorphous_share_std[name].data

@@ -47,7 +47,15 @@ def _statuses(result: ScanMaps) -> list[str]:
         empty = int(np.sum(status == PatternStatus.EMPTY))
         lines.append(f"{left_out} of {status.size} patterns are left without an answer ({empty} of them empty).")
     counts = {kind: int(np.sum(status == kind)) for kind in (PatternStatus.MIXED, PatternStatus.POWDER)}
-    return lines + [f"{count} patterns are {kind.name.lower()}." for kind, count in counts.items() if count]
+    lines += [f"{count} patterns are {kind.name.lower()}." for kind, count in counts.items() if count]
+    foreign = int(np.sum(status == PatternStatus.NOT_OFFERED))
+    if foreign:
+        lines.append(f"{foreign} patterns have a lattice that none of the phases offered explains (not offered).")
+    second = result.found.second_phase
+    two = 0 if second is None else int(np.sum(second >= 0))
+    if two:
+        lines.append(f"{two} patterns show two crystals in the column; areas are by their shares.")
+    return lines
 
 
 def _scores(result: ScanMaps, indexed: NDArray[np.bool_]) -> list[str]:

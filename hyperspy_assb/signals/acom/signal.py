@@ -248,7 +248,8 @@ class ACOMPatterns(Signal2D):
         -----
         Template matching of square-rooted patterns less the mean of each radius (E. F. Rauch, L. Dupuy, Arch. Metall.
         Mater. 50, 87 (2005)), refined below the grid by the score of all spots; phases are weighed by the likelihood
-        of what is left, with the uncertainty of the scale.
+        of what is left, with the uncertainty of the scale. Patterns whose spots no phase explains are "not offered";
+        what the answer leaves is indexed again, for two crystals in a column (``r.second``).
 
         Examples
         --------
@@ -258,7 +259,7 @@ class ACOMPatterns(Signal2D):
         >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
         >>> r = patterns.index_orientations(bank, show_progressbar=False)
         >>> sorted(r.posterior)
-        ['FePO4', 'LiFePO4']
+        ['FePO4', 'LiFePO4', 'not offered']
         >>> r.phase_map.data.shape
         (4, 4)
         """

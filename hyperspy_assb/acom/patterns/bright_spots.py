@@ -1,0 +1,193 @@
+"""Spots of a pattern that stand out of the noise of counts, found in the time that an index of it takes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperspy_assb.acom.patterns.geometry import PatternGeometry
+from hyperspy_assb.acom.patterns.polar import PolarGrid, gaussian, smooth
+from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+
+FAINTEST = 3.0
+"""Standard deviations by which a spot stands out at least. A pattern of noise has one such maximum or two."""
+MOST_SPOTS = 64
+"""Of a pattern, the most significant."""
+TRIM = 3.0
+"""Standard deviations above the level of a ring from which on pixels are spots."""
+
+
+class RingFrame(NamedTuple):
+    """Numbers that kernels need of a polar grid: from pixels off the centre to rings.
+
+    Parameters
+    ----------
+    m00, m01, m10, m11
+        Matrix from pixels to 1/Å.
+    min_radius, radial_step
+        1/Å.
+    """
+
+    m00: float
+    m01: float
+    m10: float
+    m11: float
+    min_radius: float
+    radial_step: float
+
+
+class SpotFinder:
+    """Finds the spots of patterns of one geometry.
+
+    Parameters
+    ----------
+    geometry
+        Scale and ellipse.
+    grid
+        Polar grid: its rings are where diffuse intensity is the same.
+    sigma
+        Standard deviation of a spot in pixels, with which patterns are smoothed: the best filter against noise.
+    gain
+        Variance of the counts of a pixel over their mean: 1 for electrons that are counted.
+    """
+
+    def __init__(self, geometry: PatternGeometry, grid: PolarGrid, sigma: float, *, gain: float = 1.0) -> None:
+        matrix = geometry.scale * geometry.straightening
+        (m00, m01), (m10, m11) = matrix.tolist()
+        self.frame = RingFrame(m00, m01, m10, m11, grid.min_radius, grid.radial_step)
+        self.sigma = float(sigma)
+        self.radii = grid.radii
+        # What a Gaussian of unit sum averages over: so many pixels, by their variance.
+        self.area = 4.0 * np.pi * self.sigma**2 / gain
+        self.reach = max(2, round(1.5 * self.sigma))
+        self._weights = gaussian(self.sigma)
+
+    def smoothed(self, pattern: NDArray[np.float32], rows: NDArray[np.float32], image: NDArray[np.float32]) -> None:
+        """The smoothed pattern into `image`; `rows` is overwritten."""
+        smooth(pattern, self._weights, rows, image)
+
+    def find(self, image: NDArray[np.float32], cx: float, cy: float, level: FloatArray, out: FloatArray) -> int:
+        """Spots of a smoothed pattern.
+
+        Parameters
+        ----------
+        image
+            Of :meth:`smoothed`.
+        cx, cy
+            Column and row of the direct beam.
+        level
+            Overwritten with the diffuse counts of each ring, shape (R,).
+        out
+            Overwritten, the most significant spot first: column and row from the direct beam in pixels, significance in
+            standard deviations, electrons in the spot; shape (M, 4).
+
+        Returns
+        -------
+        count
+            How many there are.
+        """
+        ring_levels(image, cx, cy, self.frame, self.area, level)
+        return int(brightest_spots(image, cx, cy, self.frame, self.area, level, FAINTEST, self.reach, out))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def significance(value: float, level: float, area: float) -> float:
+    """Standard deviations by which a mean of so many pixels of counts is above a level (Anscombe)."""
+    return 2.0 * (np.sqrt(max(value * area, 0.0) + 0.375) - np.sqrt(max(level * area, 0.0) + 0.375))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def level_at(level: FloatArray, x: float, y: float, frame: RingFrame) -> float:
+    """Diffuse counts at a place in pixels from the direct beam; NaN beyond the rings."""
+    kx, ky = frame.m00 * x + frame.m01 * y, frame.m10 * x + frame.m11 * y
+    place = (np.sqrt(kx * kx + ky * ky) - frame.min_radius) / frame.radial_step
+    if place < 0.0 or place > len(level) - 1.0:
+        return np.nan
+    k = min(int(place), len(level) - 2)
+    return level[k] + (place - k) * (level[k + 1] - level[k])
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def ring_levels(
+    image: NDArray[np.float32], cx: float, cy: float, frame: RingFrame, area: float, level: FloatArray
+) -> None:
+    """Mean of each ring without what stands out of it, by every second row and column, into `level` (R,)."""
+    ny, nx = image.shape
+    radii = len(level)
+    total, number = np.empty(radii), np.empty(radii)
+    ring = np.empty((ny // 2 + 1, nx // 2 + 1), dtype=np.int32)
+    for turn in range(4):
+        total[:], number[:] = 0.0, 0.0
+        for j in range(0, ny, 2):
+            for i in range(0, nx, 2):
+                if turn == 0:
+                    x, y = i - cx, j - cy
+                    kx, ky = frame.m00 * x + frame.m01 * y, frame.m10 * x + frame.m11 * y
+                    place = (np.sqrt(kx * kx + ky * ky) - frame.min_radius) / frame.radial_step
+                    ring[j // 2, i // 2] = int(place + 0.5) if -0.5 < place < radii - 0.5 else -1
+                k = ring[j // 2, i // 2]
+                if k < 0:
+                    continue
+                value = image[j, i]
+                if turn > 0 and value > level[k] and significance(value, level[k], area) > TRIM:
+                    continue
+                total[k] += value
+                number[k] += 1.0
+        last = 0.0
+        for k in range(radii):
+            # A ring all of whose pixels stand out, or outside of the frame: as the one before it.
+            if number[k] > 0.0:
+                last = total[k] / number[k]
+            level[k] = last
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def brightest_spots(
+    image: NDArray[np.float32],
+    cx: float,
+    cy: float,
+    frame: RingFrame,
+    area: float,
+    level: FloatArray,
+    least: float,
+    reach: int,
+    out: FloatArray,
+) -> int:
+    """Local maxima that stand out by `least` standard deviations, see :meth:`SpotFinder.find`."""
+    ny, nx = image.shape
+    most, count = out.shape[0], 0
+    for j in range(reach, ny - reach):
+        for i in range(reach, nx - reach):
+            v = image[j, i]
+            if not (v > image[j, i - 1] and v >= image[j, i + 1] and v > image[j - 1, i] and v >= image[j + 1, i]):
+                continue
+            ground = level_at(level, i - cx, j - cy, frame)
+            if not ground >= 0.0:
+                continue
+            z = significance(v, ground, area)
+            if z < least or (count == most and z <= out[most - 1, 2]):
+                continue
+            highest = True
+            for jj in range(-reach, reach + 1):
+                for ii in range(-reach, reach + 1):
+                    if image[j + jj, i + ii] > v:
+                        highest = False
+            if not highest:
+                continue
+            count = min(count + 1, most)
+            p = count - 1
+            while p > 0 and out[p - 1, 2] < z:
+                out[p] = out[p - 1]
+                p -= 1
+            bend_x = 2.0 * v - image[j, i + 1] - image[j, i - 1]
+            bend_y = 2.0 * v - image[j + 1, i] - image[j - 1, i]
+            dx = 0.5 * (image[j, i + 1] - image[j, i - 1]) / bend_x if bend_x > 0.0 else 0.0
+            dy = 0.5 * (image[j + 1, i] - image[j - 1, i]) / bend_y if bend_y > 0.0 else 0.0
+            out[p, 0] = i + min(max(dx, -0.5), 0.5) - cx
+            out[p, 1] = j + min(max(dy, -0.5), 0.5) - cy
+            out[p, 2] = z
+            out[p, 3] = (v - ground) * area
+    return count
