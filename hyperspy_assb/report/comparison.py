@@ -16,6 +16,7 @@ from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.output import recorded_warnings, write_record
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.eels.signal import load_spectrum_image
+from hyperspy_assb.signals.loading import load_spectra
 
 _COLUMNS = (
     "state",
@@ -42,9 +43,23 @@ ABOUT = (
 
 
 def read_states(
-    files: Sequence[Path], limits: Sequence[tuple[int, int]] | None
+    files: Sequence[Path],
+    limits: Sequence[tuple[int, int]] | None,
+    *,
+    reader: str | None = None,
+    signal_type: str | None = None,
+    dataset: str | None = None,
 ) -> tuple[list[Any], list[Any] | None, tuple[str, ...]]:
-    """Signals of files, the region of each, and what was warned of when they were read.
+    """EELS signals of files, the region of each, and what was warned of when they were read.
+
+    Parameters
+    ----------
+    files
+        One for each state.
+    limits
+        Pixels that are compared, in every state; None: all.
+    reader, signal_type, dataset
+        Of every file, as for :func:`.loading.load_spectra`; without a signal type as :func:`.load_spectrum_image`.
 
     Raises
     ------
@@ -52,7 +67,10 @@ def read_states(
         If a file cannot be read, or the limits do not fit its navigation axes.
     """
     with recorded_warnings() as messages:
-        signals = [load_spectrum_image(file) for file in files]
+        if signal_type is None:
+            signals = [load_spectrum_image(file, reader=reader, dataset=dataset) for file in files]
+        else:
+            signals = [load_spectra(file, reader=reader, signal_type=signal_type, dataset=dataset) for file in files]
     if limits is None:
         return signals, None, tuple(messages)
     regions = []

@@ -61,7 +61,9 @@ class OrientationAnalysis:
     record: dict[str, Any] = field(repr=False)
 
 
-def read_patterns(path: Path, *, settings: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+def read_patterns(
+    path: Path, *, settings: dict[str, Any], reader: str | None = None, dataset: str | None = None
+) -> tuple[Any, tuple[str, ...]]:
     """Lazy patterns of a file, with what was said of them on the command line; and what was warned of.
 
     Parameters
@@ -71,6 +73,8 @@ def read_patterns(path: Path, *, settings: dict[str, Any]) -> tuple[Any, tuple[s
     settings
         Of ``scale``, ``centre``, ``scan_rotation`` (degrees), ``beam_energy`` (keV) and ``precession_angle`` (degrees),
         those that are given.
+    reader, dataset
+        As for :func:`.load_patterns`.
 
     Raises
     ------
@@ -78,7 +82,7 @@ def read_patterns(path: Path, *, settings: dict[str, Any]) -> tuple[Any, tuple[s
         If the file cannot be read, or a value cannot be.
     """
     with recorded_warnings() as messages:
-        signal = load_patterns(path, lazy=True)
+        signal = load_patterns(path, lazy=True, reader=reader, dataset=dataset)
     for name in ("beam_energy", "precession_angle"):
         if settings.get(name) is not None:
             signal.metadata.set_item(f"Acquisition_instrument.TEM.{name}", float(settings[name]))

@@ -27,8 +27,10 @@ def analyse_series(
     interval: float | None,
     film: bool,
     stage: Callable[[str, int, int], None],
+    reader: str | None = None,
+    dataset: str | None = None,
 ) -> tuple[list[str], list[str]]:
-    """Analyse a series, and write everything into a folder.
+    """Analyse a series, and write everything into a folder; ``reader`` and ``dataset`` are of :func:`.load_series`.
 
     Returns
     -------
@@ -40,7 +42,7 @@ def analyse_series(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         stage("read", 0, 1)
-        series = load_series(file, times=interval)
+        series = load_series(file, times=interval, reader=reader, dataset=dataset)
         if log is not None:
             results |= _voltammogram(series, log, offset)
         stage("drift", 0, 1)

@@ -286,7 +286,13 @@ class LazyACOMPatterns(ACOMPatterns, LazySignal2D):
     """
 
 
-def load_patterns(path: str | PathLike[str], *, lazy: bool = False, reader: str | None = None) -> ACOMPatterns:
+def load_patterns(
+    path: str | PathLike[str],
+    *,
+    lazy: bool = False,
+    reader: str | None = None,
+    dataset: str | int | None = None,
+) -> ACOMPatterns:
     """Load the diffraction patterns of a file.
 
     Parameters
@@ -298,6 +304,9 @@ def load_patterns(path: str | PathLike[str], *, lazy: bool = False, reader: str 
         Whether the patterns stay on disk until they are needed.
     reader
         Name of the reader, where the ending of the file does not tell (``.hdf5``); None: by the ending.
+    dataset
+        Where the file holds several: the title of the one that is meant, a part of it that no other has, or its number,
+        from 0 in the order of ``hs.load``.
 
     Returns
     -------
@@ -315,7 +324,7 @@ def load_patterns(path: str | PathLike[str], *, lazy: bool = False, reader: str 
     Warns
     -----
     AssbWarning
-        If the file holds several scans, naming the one that was taken.
+        If the file holds several scans, naming them and the one that was taken.
 
     Examples
     --------
@@ -331,7 +340,13 @@ def load_patterns(path: str | PathLike[str], *, lazy: bool = False, reader: str 
     from hyperspy_assb.signals.loading import load_largest
 
     signal = load_largest(
-        path, lazy=lazy, reader=reader, signal_type="ACOM", wanted=_is_pattern, what="diffraction pattern"
+        path,
+        lazy=lazy,
+        reader=reader,
+        signal_type="ACOM",
+        wanted=_is_pattern,
+        what="diffraction pattern",
+        dataset=dataset,
     )
     if signal.metadata.Signal.signal_type != "ACOM":
         signal.set_signal_type("ACOM")

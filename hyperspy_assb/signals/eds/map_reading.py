@@ -14,6 +14,7 @@ from exspy.material import mass_absorption_coefficient
 from hyperspy_assb.eds.eds_map import EDSMap, ElementTables, FloatArray, Instrument, Spectra, XRayLine, count_electrons
 from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError, AssbWarning
 from hyperspy_assb.reference import line_components
+from hyperspy_assb.reference.energy_units import energy_unit
 from hyperspy_assb.signals.result import navigation_axes
 
 TEM = "Acquisition_instrument.TEM."
@@ -85,18 +86,18 @@ def energy_axis(signal: Any) -> FloatArray:
     axis = signal.axes_manager.signal_axes[0]
     if not axis.is_uniform:
         raise AssbNotImplementedError(f"The energy axis of '{title}' is non-uniform: interpolate it first.")
-    if str(axis.units) not in ("keV", "eV"):
+    if energy_unit(axis.units) not in ("keV", "eV"):
         raise AssbValueError(
             f"The energy axis of '{title}' is in {axis.units}, not keV or eV: set s.axes_manager.signal_axes[0].units."
         )
     if axis.scale <= 0.0:
         raise AssbValueError(f"The energy axis of '{title}' runs backwards: its scale must be above 0.")
-    return np.asarray(axis.axis, dtype=float) * (0.001 if str(axis.units) == "eV" else 1.0)
+    return np.asarray(axis.axis, dtype=float) / units_per_keV(signal)
 
 
 def units_per_keV(signal: Any) -> float:
     """Units of the energy axis in one keV."""
-    return 1000.0 if str(signal.axes_manager.signal_axes[0].units) == "eV" else 1.0
+    return 1000.0 if energy_unit(signal.axes_manager.signal_axes[0].units) == "eV" else 1.0
 
 
 def read_instrument(signal: Any, *, need_angle: bool = True) -> Instrument:

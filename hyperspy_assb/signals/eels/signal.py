@@ -590,7 +590,11 @@ class LazyASSBEELSSpectrum(ASSBEELSSpectrum, LazyEELSSpectrum):
 
 
 def load_spectrum_image(
-    path: str | PathLike[str], *, lazy: bool = False, reader: str | None = None
+    path: str | PathLike[str],
+    *,
+    lazy: bool = False,
+    reader: str | None = None,
+    dataset: str | int | None = None,
 ) -> ASSBEELSSpectrum:
     """Load the EELS spectrum or spectrum image of a file.
 
@@ -602,11 +606,15 @@ def load_spectrum_image(
         Whether the data stay on disk until they are needed.
     reader
         Name of the reader, where the ending of the file does not tell (``.hdf5``); None: by the ending.
+    dataset
+        Where the file holds several: the title of the one that is meant, a part of it that no other has, or its number,
+        from 0 in the order of ``hs.load``.
 
     Returns
     -------
     ASSBEELSSpectrum
-        The largest of the EELS signals in the file; where none says that it is EELS, its only one-dimensional signal.
+        Of the EELS signals in the file that which holds the zero-loss peak, and of several the largest; where none says
+        that it is EELS, its only one-dimensional signal.
 
     Raises
     ------
@@ -614,12 +622,12 @@ def load_spectrum_image(
         If there is no such file; it is a FileNotFoundError.
     AssbFileError
         If the file cannot be read (truncated, damaged, or of an unknown format), holds no spectrum, or only an empty
-        one. The message names the file; it is an OSError and a ValueError.
+        one, or complex numbers. The message names the file; it is an OSError and a ValueError.
 
     Warns
     -----
     AssbWarning
-        If the file holds several EELS signals, naming the one that was taken.
+        If the file holds several EELS signals, naming them and the one that was taken.
 
     Examples
     --------
@@ -630,5 +638,6 @@ def load_spectrum_image(
     >>> load_spectrum_image(path)
     <ASSBEELSSpectrum, title: , dimensions: (3, 2|64)>
     """
-    signal = load_signal(path, {"lazy": lazy}, reader, choose=eels_spectra, what=("EELS spectrum", "spectra"))
+    what = ("EELS spectrum", "spectra")
+    signal = load_signal(path, {"lazy": lazy}, reader, choose=eels_spectra, what=what, dataset=dataset)
     return as_type(signal, "EELS_ASSB")

@@ -18,7 +18,7 @@ from hyperspy.signals import LazySignal2D, Signal2D
 from numpy.typing import ArrayLike
 
 from hyperspy_assb.echem.beam_offset import find_beam_offset
-from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbValueError, AssbWarning
+from hyperspy_assb.errors import AssbFileError, AssbValueError, AssbWarning
 from hyperspy_assb.provenance import record
 from hyperspy_assb.series.cracks.crack_paths import Crack, find_lines
 from hyperspy_assb.series.drift.mean_alignment import FrameStatus, align
@@ -27,7 +27,7 @@ from hyperspy_assb.series.grains.boundary_width import fit_boundaries
 from hyperspy_assb.series.grains.grain_labels import find_grains, map_of_labels
 from hyperspy_assb.series.region_contrast import find_steps, lead_over, region_brightness
 from hyperspy_assb.signals.echem.signal import ASSBVoltammogram
-from hyperspy_assb.signals.loading import as_type
+from hyperspy_assb.signals.loading import as_type, load_signal
 from hyperspy_assb.signals.region_mask import region_mask, region_masks
 from hyperspy_assb.signals.result import navigation_axes
 from hyperspy_assb.signals.series.contrast_series import ContrastSeries
@@ -530,6 +530,7 @@ def load_series(
     times: float | ArrayLike | None = None,
     lazy: bool = False,
     reader: str | None = None,
+    dataset: str | int | None = None,
 ) -> ASSBSTEMSeries:
     """Load a series of STEM images: ``.dm4``, ``.emd``, ``.ser``, TIFF stacks, ``.hspy``, or one file for each frame.
 
@@ -539,7 +540,7 @@ def load_series(
         One file with all frames, or files of single frames in their order.
     times
         Interval in s between frames, or beginning of each, where the file does not say.
-    lazy, reader
+    lazy, reader, dataset
         As for :func:`~hyperspy_assb.load_spectrum_image`.
 
     Returns
@@ -566,7 +567,7 @@ def load_series(
     [0.0, 10.0, 20.0]
     """
     paths = [Path(path)] if isinstance(path, str | PathLike) else [Path(p) for p in path]
-    found = [_load_frames(p, lazy=lazy, reader=reader) for p in paths]
+    found = [_load_frames(p, lazy=lazy, reader=reader, dataset=dataset) for p in paths]
     if len(found) > 1:
         _check_alike(paths, found)
         signal = hs.stack(found) if all(s.axes_manager.navigation_dimension == 0 for s in found) else None
@@ -584,24 +585,17 @@ def load_series(
     return signal
 
 
-def _load_frames(path: Path, *, lazy: bool, reader: str | None) -> Any:
-    if not path.exists():
-        raise AssbFileNotFoundError(f"There is no file {path}: check its name and folder.")
-    if path.suffix.lower() in _FILMS:
+def _load_frames(path: Path, *, lazy: bool, reader: str | None, dataset: str | int | None) -> Any:
+    if path.suffix.lower() in _FILMS and path.exists():
         raise AssbFileError(
             f"{path} is a film: its frames are compressed pictures, not counts, and errors cannot be taken from them. "
             "Load what the microscope recorded."
         )
-    options: dict[str, Any] = {"lazy": lazy} | ({"file_format": reader} if reader else {})
-    try:
-        loaded = hs.load(str(path), **options)
-    # Readers fail on damaged files in every way there is.
-    except Exception as error:
-        raise AssbFileError(f"{path} could not be read ({type(error).__name__}: {error}).") from error
-    images = [s for s in (loaded if isinstance(loaded, list) else [loaded]) if s.axes_manager.signal_dimension == 2]
-    if not images:
-        raise AssbFileError(f"{path} holds no images: {loaded}.")
-    return max(images, key=lambda s: s.data.size)
+
+    def images(found: list[Any]) -> list[Any]:
+        return [s for s in found if s.axes_manager.signal_dimension == 2]
+
+    return load_signal(path, {"lazy": lazy}, reader, choose=images, what=("image", "series of images"), dataset=dataset)
 
 
 def _check_alike(paths: list[Path], found: list[Any]) -> None:
