@@ -22,11 +22,11 @@ def energy_on_navigation(signal: Any) -> Any | None:
 
 
 def turn_energy_axis(axis: Any) -> str:
-    """What turns a navigation axis into that of spectra, as a sentence."""
+    """What turns a navigation axis, which is the energy, into that of spectra."""
     name = str(axis.name)
     number = axis.axes_manager.navigation_axes.index(axis)
     chosen = repr(name) if name and name != "<undefined>" else str(number)
     return (
-        f"Energy is a navigation axis: s = hs.load(...).as_signal1D({chosen}), s.set_signal_type('EELS_ASSB') and "
-        "s.save('turned.hspy') make spectra of the stack."
+        f"s = hs.load(...).as_signal1D({chosen}), s.set_signal_type('EELS_ASSB') and s.save('turned.hspy') make "
+        "spectra of it."
     )

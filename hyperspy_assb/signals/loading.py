@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from os import PathLike
@@ -208,7 +209,7 @@ def load_signal(
     if len(counts) > 1:
         warnings.warn(
             f"{path} holds {len(counts)} {what[1]}: {_listed(signals, counts)}. "
-            f"{_numbered(signals, signal)} was taken; dataset= (--dataset) with a title or number takes another.",
+            f"Number {_number(signals, signal)} was taken; dataset= (--dataset) with a title or number takes another.",
             AssbWarning,
             stacklevel=3,
         )
@@ -236,9 +237,13 @@ def _listed(signals: list[Any], some: list[Any]) -> str:
     return "; ".join(_numbered(signals, s) for s in some)
 
 
+def _number(signals: list[Any], signal: Any) -> int:
+    return next(k for k, s in enumerate(signals) if s is signal)
+
+
 def _numbered(signals: list[Any], signal: Any) -> str:
     """Number, title, shape and energies of one of the signals of a file."""
-    number = next(k for k, s in enumerate(signals) if s is signal)
+    number = _number(signals, signal)
     title = signal.metadata.get_item("General.title", "")
     shape = " x ".join(map(str, signal.data.shape))
     text = f"{number}: '{title}' ({shape})" if title else f"{number} ({shape})"
@@ -313,7 +318,7 @@ def _hint_at_energy(signals: list[Any]) -> str:
     for signal in signals:
         axis = energy_on_navigation(signal)
         if axis is not None:
-            return f" {turn_energy_axis(axis)}"
+            return f" Its energies are on a navigation axis: {turn_energy_axis(axis)}"
         if signal.axes_manager.signal_dimension == 2 and signal.axes_manager.navigation_dimension == 1:
             return " If its frames are energies: " + turn_energy_axis(signal.axes_manager.navigation_axes[0])
     return ""
@@ -326,7 +331,14 @@ def _describe(signals: list[Any]) -> str:
 
 
 def _explain(path: Path, reader: str | None, error: Exception) -> str:
+    several = re.search(r"multiple file readers.*\[(.*)\]", str(error), re.DOTALL)
+    if reader is None and several:
+        names = several[1].replace("'", "")
+        return (
+            f"{path} could not be read (its ending is that of {names}): name the one that wrote it, with reader= "
+            "(--reader)."
+        )
     message = f"{path} could not be read ({type(error).__name__}: {error})."
-    if reader is None and "multiple file readers" in str(error):
-        return message + " Several formats share this ending: name one with reader= (--reader)."
+    if reader is not None:
+        return f"{message} It is truncated, damaged, or not of the format of the reader {reader!r}."
     return message + " It is truncated, damaged, or not of the format that its ending says."

@@ -113,7 +113,7 @@ def read_energy_axis(
         raise AssbValueError(f"'{title}' holds {signal.data.dtype} values: counts are real numbers.")
     turned = energy_on_navigation(signal)
     if turned is not None:
-        raise AssbValueError(f"'{title}' has no energy axis along its spectra. {turn_energy_axis(turned)}")
+        raise AssbValueError(f"'{title}' has its energies on a navigation axis: {turn_energy_axis(turned)}")
     units = axis.units
     if isinstance(units, str) and units.strip() and energy_unit(units) != "eV":
         known = energy_unit(units)

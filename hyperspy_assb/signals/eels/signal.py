@@ -324,7 +324,8 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Parameters
         ----------
         low_loss
-            Low-loss signal that the model is convolved with; None: it is not convolved.
+            Low-loss signal that the model is convolved with; None: it is not convolved. One of another dispersion is
+            brought to that of the spectra.
         auto_background
             Whether a power law for the background goes in.
         auto_add_edges
@@ -343,6 +344,13 @@ class ASSBEELSSpectrum(EELSSpectrum):
         ------
         NotImplementedError
             If it is to be convolved and the energy axis is non-uniform.
+        ValueError
+            If the low loss does not hold 0 eV, or has other navigation axes.
+
+        Warns
+        -----
+        AssbWarning
+            If the low loss is coarser than the spectra.
 
         Examples
         --------
