@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hyperspy_assb.eels import checks, microscope
 from hyperspy_assb.eels.comparison.options import ComparisonOptions
 from hyperspy_assb.eels.microscope import MicroscopeParameters
-from hyperspy_assb.eels.scattering.low_loss_components import ELEMENTS, LowLossOptions
+from hyperspy_assb.eels.scattering.low_loss_components import BAND_ELEMENT, ELEMENTS, LowLossOptions, explain_absent
 from hyperspy_assb.eels.zero_loss.peak_search import SEARCH_RANGE
 from hyperspy_assb.eels.zero_loss.removal import RemovalMethod
 from hyperspy_assb.errors import AssbNotImplementedError, AssbWarning
@@ -375,11 +375,11 @@ class ASSBEELSSpectrum(EELSSpectrum):
         elements: Sequence[str] | None = None,
         *,
         valence: Literal["continuum", "plasmon"] = "continuum",
-        valence_band: bool = True,
+        valence_band: bool | None = None,
     ) -> ASSBEELSModel:
         """Create the joint low-loss model, with starting values found from the data.
 
-        Zero-loss peak, valence scattering, the 5 eV band of FePO4 and the edges of the elements up to 150 eV, with
+        Zero-loss peak, valence scattering, the 5 eV band of FePO4 and the edges of the elements up to 210 eV, with
         plural scattering to every order. Fit it with ``model.multifit()``. Gain and read noise, where the metadata have
         none, are found from the spectra and kept in ``model.detector``; the signal stays as it is.
 
@@ -390,7 +390,8 @@ class ASSBEELSSpectrum(EELSSpectrum):
         valence
             "continuum": a free-form valence scattering distribution; "plasmon": one Drude plasmon.
         valence_band
-            Whether the 5 eV band is a component.
+            Whether the 5 eV band is a component; None: unless elements are named and Fe is
+            not among them.
 
         Returns
         -------
@@ -407,7 +408,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Warns
         -----
         AssbWarning
-            If the beam energy or an angle is unset.
+            If the beam energy or an angle is unset, or elements that were named have no edge in the range.
 
         Examples
         --------
@@ -421,7 +422,13 @@ class ASSBEELSSpectrum(EELSSpectrum):
         if elements is None:
             elements = spectra.elements or ELEMENTS
         chosen = (elements,) if isinstance(elements, str) else tuple(elements)
-        return create_low_loss_model(self, spectra, LowLossOptions(chosen, valence, valence_band))
+        if valence_band is None:
+            valence_band = not chosen or BAND_ELEMENT in chosen
+        options = LowLossOptions(chosen, valence, valence_band)
+        absent = explain_absent(options, float(spectra.energy[-1])) if chosen != ELEMENTS else ""
+        if absent:
+            warnings.warn(absent, AssbWarning, stacklevel=2)
+        return create_low_loss_model(self, spectra, options)
 
     def quantify_delithiation(
         self,
