@@ -25,6 +25,9 @@ from hyperspy_assb.reference import Electrode, Material
 THERE, ABSENT = 0.5, 0.35
 """Atoms per t/lambda over those of a material, from which an element is there and up to which it is not: half of them,
 less what an overlapping edge imitates. Cross-sections are off by 15 to 30 %, the mean free path by 20 %."""
+HOST_THERE, HOST_ABSENT = 0.3, 0.15
+"""The same of the host's metal, under whose edge lies Li K: the fit gives a part of the one to the other, up to half of
+the metal in the lithiated end member."""
 FULL, EMPTY = 0.35, 0.15
 """The same of the ion, in its end members: between them lies what is of neither, such as a solid solution. Li K rides
 on the edge of the host, which takes a part of it for its own."""
@@ -44,6 +47,8 @@ class _Atoms:
 
     def over(self, name: str, expected: float) -> tuple[float, float]:
         value, std = self.per_thickness.get(name, (np.nan, np.nan))
+        if not expected > 0.0:  # neither density nor cell is known
+            return np.nan, np.nan
         return value / expected, std / expected
 
 
@@ -113,6 +118,7 @@ def _common(electrode: Electrode, host: str) -> tuple[str, ...]:
 
 
 def _atoms(features: Features, row: int) -> _Atoms:
+    """What a fitted spectrum tells."""
     values, thickness = features.values[row], float(features.t_over_lambda[row])
     std = np.sqrt(np.diag(features.covariance[row]))
     return _Atoms(
@@ -136,7 +142,7 @@ def _name(
     materials: Sequence[str],
     geometry: ScatteringGeometry,
 ) -> tuple[str, str]:
-    delithiated, lithiated = (reference.material(name) for name in end_members(electrode))
+    lithiated, delithiated = (reference.material(name) for name in end_members(electrode))
     metal, metal_std = atoms.over(edge_name(host, "M2,3"), _expected(delithiated, host, geometry))
     ion, ion_std = atoms.over("Li_K", _expected(lithiated, electrode.ion, geometry))
     shared = {s: atoms.over(edge_name(s, "L2,3"), _expected(delithiated, s, geometry)) for s in common}
@@ -161,13 +167,13 @@ def _name(
     has_common = all(value > THERE for value, _ in shared.values())
     no_common = all(value < ABSENT for value, _ in shared.values())
     needs_band = SIGNATURE_NAMES["valence"] in electrode.signatures
-    if metal > THERE and above(metal, metal_std, ABSENT) and has_common:
+    if metal > HOST_THERE and above(metal, metal_std, HOST_ABSENT) and has_common:
         if ion < EMPTY and below(ion, ion_std, FULL) and (not needs_band or above(band, band_std, BAND)):
             return electrode.delithiated, sentence
         if ion > FULL and above(ion, ion_std, EMPTY) and (not needs_band or below(band, band_std, BAND)):
             return electrode.lithiated, sentence
         return "", sentence
-    if not (metal < ABSENT and below(metal, metal_std, THERE)):
+    if not (metal < HOST_ABSENT and below(metal, metal_std, HOST_THERE)):
         return "", sentence
     for name in materials:
         composition = reference.material(name).composition

@@ -29,7 +29,7 @@ from scipy.spatial import KDTree
 from hyperspy_assb.eels.delithiation.corner_names import name_corners
 from hyperspy_assb.eels.delithiation.standard import VACUUM
 from hyperspy_assb.eels.low_loss_map import LowLossMap
-from hyperspy_assb.eels.scattering.counting_noise import low_loss_noise
+from hyperspy_assb.eels.zero_loss.recorded_noise import low_loss_noise
 from hyperspy_assb.eels.scattering.single_scattering import (
     Grid,
     end_exponent,
@@ -162,15 +162,12 @@ def suggest_candidates(
     away = _length(points.scores - shares @ vertices) / points.noise
     limit = np.sqrt(2.0 * stats.chi2.ppf(0.999, points.scores.shape[1]))
     explained = away < np.maximum(limit, 0.5 * UNLIKE * points.distance)
-    alone = [np.flatnonzero(explained & (shares[:, k] > PURE)) for k in range(len(vertices))]
-    nearest = [rows[np.argsort(-shares[rows, k])][:200] for k, rows in enumerate(alone)]
+    nearest = [np.argsort(_length(points.scores - corner))[:NEIGHBOURS] for corner in vertices]
     named = name_corners(spectra, counts, centre, [points.rows[rows] for rows in nearest], electrode, materials)
     names: list[str] = []
     evidence: list[str] = []
     groups: list[list[int]] = []
     for k, (name, sentence) in enumerate(named):
-        if not alone[k].size:
-            continue
         same = [
             g
             for g, members in enumerate(groups)
@@ -220,7 +217,7 @@ def _points(
         raise AssbValueError(
             f"{good.size} pixels have a zero-loss peak; a simplex of materials needs {FEWEST_PIXELS}: give a larger map."
         )
-    gain = low_loss_noise(counts, energy, centre, np.full(len(counts), fwhm), spectra.detector).broad.gain
+    gain = low_loss_noise(counts, energy, centre, fwhm, spectra.detector).broad.gain
     grid = Grid.of(energy)
     total = sum_aligned(counts[good], energy, centre[good], grid)
     first = float(energy[0] - centre[good].max())

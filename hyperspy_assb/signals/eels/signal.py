@@ -30,6 +30,7 @@ from hyperspy_assb.signals.eels.delithiation_estimate import quantify_delithiati
 from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
 from hyperspy_assb.signals.eels.low_loss_comparison import LowLossComparison, compare_low_loss
 from hyperspy_assb.signals.eels.low_loss_model import create_low_loss_model
+from hyperspy_assb.signals.eels.reference_suggestion import ReferenceSuggestion, suggest_references
 from hyperspy_assb.signals.eels.zero_loss import ZeroLossMaps
 from hyperspy_assb.signals.loading import as_type, eels_spectra, load_signal
 
@@ -429,6 +430,54 @@ class ASSBEELSSpectrum(EELSSpectrum):
         if absent:
             warnings.warn(absent, AssbWarning, stacklevel=2)
         return create_low_loss_model(self, spectra, options)
+
+    def suggest_references(
+        self,
+        electrode: str | Electrode | None = None,
+        *,
+        materials: Sequence[str] | None = None,
+        fewest: int = 10,
+    ) -> ReferenceSuggestion:
+        """Find pixels of the map that may serve as references, where nobody knows any yet.
+
+        Single scattering per t/λ of a column is the mean of that of its materials: pixels fill a simplex whose corners
+        are the pure ones. Those near a corner are tested for being of one material, and named by the edges and the
+        5 eV band of their sum. Nothing uses them unasked.
+
+        Parameters
+        ----------
+        electrode
+            Whose end members are looked for, or its name; None: LixFePO4.
+        materials
+            Others that may be there; None: LAGP and carbon.
+        fewest
+            Pixels below which a material is not proposed, at least 10.
+
+        Returns
+        -------
+        ReferenceSuggestion
+            ``references`` are masks that :meth:`quantify_delithiation` takes; a map, a table, and what each material
+            was named by.
+
+        Raises
+        ------
+        ValueError
+            If the range does not hold the zero-loss peak and 70 eV, fewer than 50 pixels have a specimen between t/λ
+            0.1 and 2, or none differs from the others by more than its noise.
+
+        Notes
+        -----
+        Largest simplex: M. E. Winter, Proc. SPIE 3753, 266 (1999), doi:10.1117/12.366289.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(16, 16), seed=6, signal_type="EELS_ASSB").eels_after
+        >>> suggestion = signal.suggest_references()
+        >>> "vacuum" in suggestion.names
+        True
+        """
+        return suggest_references(self, electrode, materials, fewest)
 
     def quantify_delithiation(
         self,
