@@ -122,7 +122,10 @@ def _atoms(features: Features, row: int) -> _Atoms:
     values, thickness = features.values[row], float(features.t_over_lambda[row])
     std = np.sqrt(np.diag(features.covariance[row]))
     return _Atoms(
-        {name: (float(v / thickness), float(s / thickness)) for name, v, s in zip(features.names, values, std, strict=True)}
+        {
+            name: (float(v / thickness), float(s / thickness))
+            for name, v, s in zip(features.names, values, std, strict=True)
+        }
     )
 
 
@@ -185,5 +188,3 @@ def _name(
         if fits:
             return reference.material(name).name, sentence
     return "", sentence
-
-

@@ -29,7 +29,6 @@ from scipy.spatial import KDTree
 from hyperspy_assb.eels.delithiation.corner_names import name_corners
 from hyperspy_assb.eels.delithiation.standard import VACUUM
 from hyperspy_assb.eels.low_loss_map import LowLossMap
-from hyperspy_assb.eels.zero_loss.recorded_noise import low_loss_noise
 from hyperspy_assb.eels.scattering.single_scattering import (
     Grid,
     end_exponent,
@@ -38,6 +37,7 @@ from hyperspy_assb.eels.scattering.single_scattering import (
     sum_aligned,
 )
 from hyperspy_assb.eels.zero_loss.position import estimate_centre
+from hyperspy_assb.eels.zero_loss.recorded_noise import low_loss_noise
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.reference import Electrode
@@ -215,7 +215,8 @@ def _points(
     good = np.flatnonzero(np.isfinite(centre))
     if good.size < FEWEST_PIXELS:
         raise AssbValueError(
-            f"{good.size} pixels have a zero-loss peak; a simplex of materials needs {FEWEST_PIXELS}: give a larger map."
+            f"{good.size} pixels have a zero-loss peak; a simplex of materials needs {FEWEST_PIXELS}: give a larger "
+            "map."
         )
     gain = low_loss_noise(counts, energy, centre, fwhm, spectra.detector).broad.gain
     grid = Grid.of(energy)
@@ -326,5 +327,3 @@ def _apart(points: _Points, corners: FloatArray, members: Sequence[int], k: int)
 
 def _length(vectors: FloatArray) -> FloatArray:
     return np.sqrt(np.sum(vectors**2, axis=-1))
-
-

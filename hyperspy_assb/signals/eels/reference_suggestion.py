@@ -53,7 +53,8 @@ class ReferenceSuggestion(Result):
     >>> from hyperspy_assb.eels.delithiation.reference_candidates import Candidates
     >>> from hyperspy_assb.reference import electrode
     >>> from hyperspy_assb.signals.eels.reference_suggestion import CandidateStatus, ReferenceSuggestion
-    >>> found = Candidates(("FePO4",), np.array([0, -1]), np.array([0.99, 0.6]), np.array([0, 2]), np.ones(2), ("Fe 1",))
+    >>> material, status = np.array([0, -1]), np.array([0, 2])
+    >>> found = Candidates(("FePO4",), material, np.array([0.99, 0.6]), status, np.ones(2), ("Fe 1",))
     >>> suggestion = ReferenceSuggestion(found, electrode("LixFePO4"), axes=({"name": "x", "size": 2},))
     >>> print(suggestion.summary())
     FePO4: 1 pixel (Fe 1).
