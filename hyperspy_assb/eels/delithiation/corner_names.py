@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,26 +80,27 @@ def name_corners(
     host = _host(electrode)
     if not filled or not host:
         return [("", f"{electrode.name} has no Li K on an edge of its host, by which it could be named")] * len(groups)
-    rows = []
-    for k in filled:
-        shift = np.round((centre[groups[k]] - np.median(centre[groups[k]])) / spectra.scale).astype(int)
-        rows.append(sum(np.roll(counts[i], -n) for i, n in zip(groups[k], shift, strict=True)))
-    sums = replace(spectra, counts=np.array(rows, dtype=float), shape=(len(rows),))
+    rows = [_sum_aligned(counts[groups[k]], centre[groups[k]], spectra.scale) for k in filled]
+    sums = replace(spectra, counts=np.array(rows), shape=(len(rows),))
     common = _common(electrode, host)
     options = LowLossOptions((electrode.ion, host, *common, "C"), valence_band=host == BAND_ELEMENT)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AssbWarning)
         features = fit_joint(start_joint_fit(sums, options), sums).features
     assert features is not None
-    known = usable_microscope(spectra.microscope)
-    geometry = ScatteringGeometry(
-        known.beam_energy or NOMINAL.beam_energy or 200.0,
-        known.convergence_angle if known.convergence_angle is not None else 8.0,
-        known.collection_angle if known.collection_angle is not None else 15.0,
-    )
+    known = asdict(usable_microscope(spectra.microscope))
+    geometry = ScatteringGeometry(**{n: getattr(NOMINAL, n) if v is None else v for n, v in known.items()})
     for number, k in enumerate(filled):
         found[k] = _name(_atoms(features, number), electrode, host, common, materials, geometry)
     return found
+
+
+def _sum_aligned(counts: NDArray[np.generic], centre: FloatArray, scale: float) -> FloatArray:
+    """Sum of spectra that are shifted by whole channels, which keeps the noise that of counting."""
+    total = np.zeros(counts.shape[1])
+    for spectrum, shift in zip(counts, np.round((centre - np.median(centre)) / scale).astype(int), strict=True):
+        total += np.roll(spectrum, -shift)
+    return total
 
 
 def _host(electrode: Electrode) -> str:

@@ -225,11 +225,12 @@ def _points(
     shape = fit_zero_loss_shape(total, grid, fwhm=fwhm, first=first, gain=gain)
     exponent = end_exponent(counts[good], energy, centre[good])
     end = float(energy[-1] - centre[good].max())
-    bounds = [max(3.0, 2.5 * fwhm)]
+    bounds: list[float] = [max(3.0, 2.5 * fwhm)]
     while bounds[-1] < end:
         bounds.append(bounds[-1] + max(0.8, 0.05 * bounds[-1], 2.0 * grid.step))
     starts = np.searchsorted(grid.step * np.arange(int(end / grid.step) + 1), bounds[:-1])
-    values, variance = [], []
+    values: list[FloatArray] = []
+    variance: list[FloatArray] = []
     for begin in range(0, good.size, _BLOCK):
         rows = good[begin : begin + _BLOCK]
         own = estimate_single_scattering(counts[rows], energy, centre[rows], shape, end=end, exponent=exponent)
@@ -301,14 +302,16 @@ def find_corners(scores: FloatArray, noise: FloatArray) -> FloatArray:
                 chosen[k] = int(height.argmax())
         if chosen == before:
             break
-    return cloud[chosen]
+    corners: FloatArray = cloud[chosen]
+    return corners
 
 
 def unmix(scores: FloatArray, corners: FloatArray) -> FloatArray:
     """Shares of the corners in each point, shape (P, M), not below 0 and of the sum 1: the nearest mixture."""
     heavy = 1e3 * max(float(np.abs(corners).max()), 1.0)
     system = np.vstack([corners.T, np.full(len(corners), heavy)])
-    return np.array([nnls(system, np.append(point, heavy))[0] for point in scores]).reshape(len(scores), -1)
+    shares: FloatArray = np.array([nnls(system, np.append(point, heavy))[0] for point in scores])
+    return shares.reshape(len(scores), -1)
 
 
 def _height(points: FloatArray, corners: FloatArray) -> FloatArray:
@@ -326,4 +329,5 @@ def _apart(points: _Points, corners: FloatArray, members: Sequence[int], k: int)
 
 
 def _length(vectors: FloatArray) -> FloatArray:
-    return np.sqrt(np.sum(vectors**2, axis=-1))
+    length: FloatArray = np.sqrt(np.sum(vectors**2, axis=-1))
+    return length

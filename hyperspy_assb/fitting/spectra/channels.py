@@ -41,4 +41,5 @@ def share_counts(counts: NDArray[np.generic], energy: FloatArray, scale: float) 
     low = np.minimum(place.astype(int), energy.size - 1)
     part = place - low
     total = running[..., low] * (1.0 - part) + running[..., low + 1] * part
-    return np.diff(total, axis=-1), centres
+    shared: FloatArray = np.diff(total, axis=-1)
+    return shared, centres.astype(np.float64)
