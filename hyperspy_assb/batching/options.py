@@ -218,7 +218,7 @@ def check_options(kind: str, options: Mapping[str, Any], place: str, *, complete
     Parameters
     ----------
     kind
-        A key of :data:`KINDS`.
+        A key of ``KINDS``.
     options
         As they were read.
     place

@@ -160,7 +160,7 @@ class PhaseMixture:
     misfit_significance
         In standard deviations.
     status
-        :class:`PhaseStatus`, shape (N,).
+        ``PhaseStatus``, shape (N,).
     """
 
     phases: tuple[str, ...]
