@@ -70,6 +70,8 @@ def _fit(files: list[Path], options: dict[str, Any], folder: Path, progress: Pro
     try:
         analysis = steps(signal, _plan(options), folder, progress, files=files, earlier_warnings=messages)
     except ValueError as error:
+        if not messages:
+            raise
         # What cannot be analysed may have been read as what it is not.
         raise AssbValueError(" ".join([str(error), *messages])) from error
     return Told(tuple(analysis.findings), tuple(analysis.warnings))

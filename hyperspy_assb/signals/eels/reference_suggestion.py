@@ -87,7 +87,7 @@ class ReferenceSuggestion(Result):
 
     @cached_property
     def status(self) -> BaseSignal:
-        """:class:`CandidateStatus` as integers."""
+        """:class:`~hyperspy_assb.eels.delithiation.reference_candidates.CandidateStatus` as integers."""
         return self._map(self.found.status.astype(np.int8), "Status")
 
     def pixels(self, name: str) -> BaseSignal:

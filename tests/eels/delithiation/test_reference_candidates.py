@@ -113,3 +113,18 @@ def test_without_delithiated_pixels_none_is_proposed():
     found = suggest_candidates(without, OLIVINE, ("LAGP", "carbon"))
     assert "LiFePO4" in found.names
     assert "FePO4" not in found.names
+
+
+@pytest.mark.slow
+def test_purity_over_lamellae():
+    # benchmarks/reference_candidates.py has the table of 20.
+    proposed = pure = 0
+    for seed in range(100, 104):
+        battery = micro_battery(shape=(40, 40), seed=seed, signal_type="EELS_ASSB")
+        for state, signal in ((battery.truth.before, battery.eels_before), (battery.truth.after, battery.eels_after)):
+            _, told = score(state, signal)
+            assert all(named_right(name, true) for name, true, _, _ in told), (seed, told)
+            proposed += sum(n for name, _, n, _ in told if name != "vacuum")
+            pure += sum(good for name, *_, good in told if name != "vacuum")
+    assert proposed > 500
+    assert pure >= 0.95 * proposed
