@@ -131,10 +131,12 @@ def _atoms(features: Features, row: int) -> _Atoms:
 
 
 def _expected(material: Material, symbol: str, geometry: ScatteringGeometry) -> float:
-    """Atoms per nm^2 and t/lambda of a material."""
+    """Atoms per nm^2 and t/lambda of a material; 0 where neither density nor cell is known."""
+    if material.density is None:
+        return 0.0
     try:
         return material.atom_density(symbol) * inelastic_mean_free_path(material.density, geometry)
-    except (ValueError, TypeError, LookupError):  # neither density nor cell is known
+    except ValueError:
         return 0.0
 
 

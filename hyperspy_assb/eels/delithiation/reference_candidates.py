@@ -148,7 +148,7 @@ def suggest_candidates(
     """
     counts = np.asarray(spectra.counts)
     finite = np.isfinite(counts).all(axis=1)
-    counts = np.where(finite[:, np.newaxis], counts, 0.0)
+    counts = np.where(finite[:, np.newaxis], counts, 0.0).astype(float)
     found = estimate_centre(counts, spectra.energy)
     centre = np.where(finite, np.ravel(found.centre), np.nan)
     measured = np.isfinite(centre)
@@ -207,9 +207,7 @@ def suggest_candidates(
     return Candidates(tuple(kept), material, share, status, thickness, tuple(told))
 
 
-def _points(
-    spectra: LowLossMap, counts: NDArray[np.generic], centre: FloatArray, fwhm: float
-) -> tuple[FloatArray, _Points]:
+def _points(spectra: LowLossMap, counts: FloatArray, centre: FloatArray, fwhm: float) -> tuple[FloatArray, _Points]:
     """t/lambda of every pixel, shape (S,), and the points of those that can be looked at."""
     energy, thickness = spectra.energy, np.full(len(counts), np.nan)
     good = np.flatnonzero(np.isfinite(centre))
