@@ -102,6 +102,15 @@ class ASSBEELSModel(EELSModel):
         -------
         EELSSpectrum or None
             None: they are not convolved.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.signals import ASSBEELSSpectrum
+        >>> signal, response = ASSBEELSSpectrum(np.ones(64)), ASSBEELSSpectrum(np.ones(40))
+        >>> response.axes_manager.signal_axes[0].scale = 0.5
+        >>> model = signal.create_model(low_loss=response, auto_background=False, auto_add_edges=False)
+        >>> model.low_loss.axes_manager.signal_axes[0].scale
+        1.0
         """
         return EELSModel.low_loss.fget(self)
 

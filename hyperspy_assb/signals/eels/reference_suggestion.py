@@ -61,6 +61,8 @@ class ReferenceSuggestion(Result):
     No pixel is proposed for LiFePO4.
     >>> suggestion.references["FePO4"].data
     array([ True, False])
+    >>> suggestion.names, suggestion.share.data
+    (('FePO4',), array([0.99, 0.6 ]))
     >>> [CandidateStatus(value).name for value in suggestion.status.data]
     ['PROPOSED', 'MIXED']
     """
