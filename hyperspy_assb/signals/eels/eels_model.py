@@ -107,7 +107,7 @@ class ASSBEELSModel(EELSModel):
         --------
         >>> from hyperspy_assb.signals import ASSBEELSSpectrum
         >>> signal, response = ASSBEELSSpectrum(np.ones(64)), ASSBEELSSpectrum(np.ones(40))
-        >>> response.axes_manager.signal_axes[0].scale = 0.5
+        >>> response.axes_manager.signal_axes[0].scale, response.axes_manager.signal_axes[0].offset = 0.5, -5.0
         >>> model = signal.create_model(low_loss=response, auto_background=False, auto_add_edges=False)
         >>> model.low_loss.axes_manager.signal_axes[0].scale
         1.0
