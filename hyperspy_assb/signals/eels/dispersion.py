@@ -57,8 +57,8 @@ def on_dispersion_of(low_loss: Any, signal: Any) -> Any:
     data = low_loss.data.compute() if low_loss._lazy else low_loss.data
     if not energy[0] - 0.5 * width <= -0.5 * scale <= 0.5 * scale <= energy[-1] + 0.5 * width:
         raise AssbValueError(
-            f"low_loss goes from {own.low_value:g} to {own.high_value:g} {own.units}: it must hold {0.5 * scale:g} eV on "
-            "either side of 0 eV, where what has lost nothing is."
+            f"low_loss goes from {own.low_value:g} to {own.high_value:g} {own.units}: it must hold {0.5 * scale:g} eV "
+            "on either side of 0 eV, where what has lost nothing is."
         )
     counts, centres = share_counts(data, energy, scale)
     whole = low_loss.deepcopy()

@@ -95,7 +95,7 @@ class ASSBEELSModel(EELSModel):
                 edge.fine_structure_components = {self[name] for name in edge.fine_structure_components}
 
     @property
-    def low_loss(self) -> Any:
+    def low_loss(self) -> BaseSignal | None:
         """The low-loss signal that components are convolved with, on channels as wide as those of the spectra.
 
         Returns
@@ -112,10 +112,11 @@ class ASSBEELSModel(EELSModel):
         >>> model.low_loss.axes_manager.signal_axes[0].scale
         1.0
         """
-        return EELSModel.low_loss.fget(self)
+        found: BaseSignal | None = EELSModel.low_loss.fget(self)
+        return found
 
     @low_loss.setter
-    def low_loss(self, value: Any) -> None:
+    def low_loss(self, value: BaseSignal | None) -> None:
         EELSModel.low_loss.fset(self, None if value is None else on_dispersion_of(value, self.signal))
 
     @property
