@@ -12,7 +12,7 @@ from .signals.fits.multifit import multifit
 from .signals.fits.precision import predict_precision
 from .signals.fits.residuals import plot_residuals
 from .signals.result import load
-from .signals.series.signal import load_series
+from .signals.series.series_loading import load_series
 
 __version__: str
 

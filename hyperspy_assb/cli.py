@@ -306,7 +306,9 @@ def compare(
 
 assb series movie.emd --log cv.mpt --out series
 
-assb series stack.tif --interval 2.5 --out series --film"""
+assb series stack.tif --interval 2.5 --out series --film
+
+assb series movie.emd --dose 30 --control beam.emd --out series"""
 )
 def series(
     file: Annotated[Path, typer.Argument(help="Series of STEM images: frames against time.")],
@@ -317,12 +319,17 @@ def series(
         typer.Option(help="Time of the log in s when the series begins; stamps: from both files; steps: of the beam."),
     ] = "stamps",
     interval: Annotated[float | None, typer.Option(help="s between frames, where the file does not say.")] = None,
+    dose: Annotated[
+        float | None, typer.Option(help="Electrons per nm² in a frame, where the file does not say.")
+    ] = None,
+    control: Annotated[Path | None, typer.Option(help="Series under the beam alone, held against this one.")] = None,
     film: Annotated[bool, typer.Option(help="Write an annotated film (needs the extra series).")] = False,
     reader: Reader = None,
     signal_type: SignalType = None,
     dataset: Dataset = None,
     force: Force = False,
 ) -> None:
+<<<<<<< HEAD
     """Measure drift, boundaries and cracks in a series of images, against time and potential."""
     if signal_type not in (None, "STEM_SERIES"):
         raise typer.BadParameter(f"{signal_type!r} must be STEM_SERIES.", param_hint="--signal-type")
@@ -340,6 +347,14 @@ def series(
             reader=reader,
             dataset=dataset,
         )
+=======
+    """Measure drift, grains, cracks and what the beam does in a series of images, against time and potential."""
+    with _one_line_failure(), _progress() as stage, whole_folder(out, force=force, inputs=[file]) as folder:
+        with _quiet_imports():
+            from hyperspy_assb.report.series import SeriesOptions, analyse_series
+        options = SeriesOptions(log, offset, interval, dose, control, film)
+        findings, messages = analyse_series(file, folder, options, stage=stage)
+>>>>>>> main
     _finish(out, findings, messages)
 
 

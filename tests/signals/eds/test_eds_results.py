@@ -133,3 +133,9 @@ def test_counts_from_a_file_have_no_model(results: dict[str, Result], tmp_path) 
     found = hyperspy_assb.load(tmp_path / "lines.hspy")
     assert found.model is None
     assert [s.metadata.Sample.xray_lines[0] for s in found.intensities] == sorted(found.lines)
+
+
+def test_comparison_has_the_dose_beside_it(results):
+    found = results["comparison"]
+    assert found.provenance["dose"].keys() == {"before", "after"}
+    assert "not separated" in found.summary().splitlines()[-1]
