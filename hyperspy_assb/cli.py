@@ -329,32 +329,14 @@ def series(
     dataset: Dataset = None,
     force: Force = False,
 ) -> None:
-<<<<<<< HEAD
-    """Measure drift, boundaries and cracks in a series of images, against time and potential."""
+    """Measure drift, grains, cracks and what the beam does in a series of images, against time and potential."""
     if signal_type not in (None, "STEM_SERIES"):
         raise typer.BadParameter(f"{signal_type!r} must be STEM_SERIES.", param_hint="--signal-type")
     with _one_line_failure(), _progress() as stage, whole_folder(out, force=force, inputs=[file]) as folder:
         with _quiet_imports():
-            from hyperspy_assb.report.series import analyse_series
-        findings, messages = analyse_series(
-            file,
-            folder,
-            log=log,
-            offset=offset,
-            interval=interval,
-            film=film,
-            stage=stage,
-            reader=reader,
-            dataset=dataset,
-        )
-=======
-    """Measure drift, grains, cracks and what the beam does in a series of images, against time and potential."""
-    with _one_line_failure(), _progress() as stage, whole_folder(out, force=force, inputs=[file]) as folder:
-        with _quiet_imports():
             from hyperspy_assb.report.series import SeriesOptions, analyse_series
-        options = SeriesOptions(log, offset, interval, dose, control, film)
+        options = SeriesOptions(log, offset, interval, dose, control, film, reader, dataset)
         findings, messages = analyse_series(file, folder, options, stage=stage)
->>>>>>> main
     _finish(out, findings, messages)
 
 

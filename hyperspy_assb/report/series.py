@@ -43,6 +43,8 @@ class SeriesOptions:
         A series of the same specimen under the beam alone.
     film
         Whether a film is written.
+    reader, dataset
+        As for :func:`.load_series`.
     """
 
     log: Path | None = None
@@ -51,6 +53,8 @@ class SeriesOptions:
     dose: float | None = None
     control: Path | None = None
     film: bool = False
+    reader: str | None = None
+    dataset: str | None = None
 
     @property
     def files(self) -> list[Path]:
@@ -59,22 +63,9 @@ class SeriesOptions:
 
 
 def analyse_series(
-<<<<<<< HEAD
-    file: Path,
-    folder: Path,
-    *,
-    log: Path | None,
-    offset: str,
-    interval: float | None,
-    film: bool,
-    stage: Callable[[str, int, int], None],
-    reader: str | None = None,
-    dataset: str | None = None,
-=======
     file: Path, folder: Path, options: SeriesOptions, *, stage: Callable[[str, int, int], None]
->>>>>>> main
 ) -> tuple[list[str], list[str]]:
-    """Analyse a series, and write everything into a folder; ``reader`` and ``dataset`` are of :func:`.load_series`.
+    """Analyse a series, and write everything into a folder.
 
     Returns
     -------
@@ -85,24 +76,6 @@ def analyse_series(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         stage("read", 0, 1)
-<<<<<<< HEAD
-        series = load_series(file, times=interval, reader=reader, dataset=dataset)
-        if log is not None:
-            results |= _voltammogram(series, log, offset)
-        stage("drift", 0, 1)
-        drift = results["drift"] = series.correct_drift()
-        # A series without grains may have cracks, and the other way round: what cannot be told is said.
-        for name in ("grains", "cracks"):
-            stage(name, 0, 1)
-            try:
-                results[name] = (
-                    series.segment_grains(drift)
-                    if name == "grains"
-                    else series.find_cracks(drift, grains=results.get("grains"))
-                )
-            except AssbValueError as error:
-                untold.append(str(error))
-=======
         series = _load(file, options)
         if options.log is not None:
             results |= _voltammogram(series, options.log, options.offset)
@@ -114,7 +87,6 @@ def analyse_series(
             found, more = _beside_control(found, control)
             untold += more
         results |= found
->>>>>>> main
     messages = list(dict.fromkeys(str(w.message) for w in caught if w.category in (UserWarning, AssbWarning)))
     stage("write", 0, 1)
     findings = list(dict.fromkeys([*(line for r in results.values() for line in r.summary().splitlines()), *untold]))
@@ -144,7 +116,7 @@ def analyse_series(
 
 
 def _load(file: Path, options: SeriesOptions) -> ASSBSTEMSeries:
-    series = load_series(file, times=options.interval)
+    series = load_series(file, times=options.interval, reader=options.reader, dataset=options.dataset)
     if options.dose is not None:
         series.set_dose(options.dose)
     return series

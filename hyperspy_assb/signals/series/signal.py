@@ -13,15 +13,9 @@ import numpy as np
 from hyperspy.signals import LazySignal2D
 from numpy.typing import ArrayLike
 
-<<<<<<< HEAD
-from hyperspy_assb.echem.beam_offset import find_beam_offset
-from hyperspy_assb.errors import AssbFileError, AssbValueError, AssbWarning
-from hyperspy_assb.provenance import record
-=======
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.provenance import record, series_dose
 from hyperspy_assb.series.beam_effects import measure_beam
->>>>>>> main
 from hyperspy_assb.series.cracks.crack_paths import Crack, find_lines
 from hyperspy_assb.series.drift.mean_alignment import FrameStatus, align
 from hyperspy_assb.series.frame_series import FrameSeries
@@ -30,11 +24,6 @@ from hyperspy_assb.series.grains.grain_changes import end_frames
 from hyperspy_assb.series.grains.grain_labels import find_grains, map_of_labels
 from hyperspy_assb.series.kymograph import brightness_along, points_along
 from hyperspy_assb.series.region_contrast import find_steps, lead_over, region_brightness
-<<<<<<< HEAD
-from hyperspy_assb.signals.echem.signal import ASSBVoltammogram
-from hyperspy_assb.signals.loading import as_type, load_signal
-=======
->>>>>>> main
 from hyperspy_assb.signals.region_mask import region_mask, region_masks
 from hyperspy_assb.signals.result import navigation_axes
 from hyperspy_assb.signals.series.beam_series import BeamSeries, beam_notes
@@ -445,104 +434,3 @@ class LazyASSBSTEMSeries(ASSBSTEMSeries, LazySignal2D):
     >>> type(series.as_lazy()).__name__
     'LazyASSBSTEMSeries'
     """
-<<<<<<< HEAD
-
-
-def load_series(
-    path: str | PathLike[str] | Sequence[str | PathLike[str]],
-    *,
-    times: float | ArrayLike | None = None,
-    lazy: bool = False,
-    reader: str | None = None,
-    dataset: str | int | None = None,
-) -> ASSBSTEMSeries:
-    """Load a series of STEM images: ``.dm4``, ``.emd``, ``.ser``, TIFF stacks, ``.hspy``, or one file for each frame.
-
-    Parameters
-    ----------
-    path
-        One file with all frames, or files of single frames in their order.
-    times
-        Interval in s between frames, or beginning of each, where the file does not say.
-    lazy, reader, dataset
-        As for :func:`~hyperspy_assb.load_spectrum_image`.
-
-    Returns
-    -------
-    ASSBSTEMSeries
-        Frames against time.
-
-    Raises
-    ------
-    AssbFileError
-        If a file is missing (then also a FileNotFoundError), damaged, a film, or holds no series; it names the file.
-    AssbValueError
-        If frames differ in shape or magnification, are in colour, or their times are not known.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
-    >>> series, _ = simulate_series(SeriesConditions(frames=3, size=64), seed=1)
-    >>> path = Path(tempfile.mkdtemp()) / "series.hspy"
-    >>> series.save(path)
-    >>> load_series(path).time.tolist()
-    [0.0, 10.0, 20.0]
-    """
-    paths = [Path(path)] if isinstance(path, str | PathLike) else [Path(p) for p in path]
-    found = [_load_frames(p, lazy=lazy, reader=reader, dataset=dataset) for p in paths]
-    if len(found) > 1:
-        _check_alike(paths, found)
-        signal = hs.stack(found) if all(s.axes_manager.navigation_dimension == 0 for s in found) else None
-        if signal is None:
-            raise AssbValueError("Several files must hold one frame each; load a file that holds several alone.")
-        times = times if times is not None else _stamps(found)
-    else:
-        signal = found[0]
-        if signal.axes_manager.navigation_dimension != 1:
-            raise AssbFileError(f"{paths[0]} holds {signal}, not frames against time: give the files of all frames.")
-    signal = as_type(signal, "STEM_SERIES_ASSB")
-    if times is not None:
-        signal.set_frame_times(times)
-    read_series(signal)
-    return signal
-
-
-def _load_frames(path: Path, *, lazy: bool, reader: str | None, dataset: str | int | None) -> Any:
-    if path.suffix.lower() in _FILMS and path.exists():
-        raise AssbFileError(
-            f"{path} is a film: its frames are compressed pictures, not counts, and errors cannot be taken from them. "
-            "Load what the microscope recorded."
-        )
-
-    def images(found: list[Any]) -> list[Any]:
-        return [s for s in found if s.axes_manager.signal_dimension == 2]
-
-    return load_signal(path, {"lazy": lazy}, reader, choose=images, what=("image", "series of images"), dataset=dataset)
-
-
-def _check_alike(paths: list[Path], found: list[Any]) -> None:
-    first = found[0]
-    for path, signal in zip(paths, found, strict=True):
-        if signal.data.shape != first.data.shape:
-            raise AssbValueError(f"{path} has the shape {signal.data.shape}, but {paths[0]} has {first.data.shape}.")
-        sizes = pixel_size(first), pixel_size(signal)
-        if abs(sizes[0] - sizes[1]) > 1e-3 * sizes[0]:
-            raise AssbValueError(
-                f"{path} has pixels of {sizes[1]:.4g} nm, but {paths[0]} of {sizes[0]:.4g} nm: the magnification "
-                "changes. Load the frames of one magnification."
-            )
-
-
-def _stamps(found: list[Any]) -> np.ndarray | None:
-    """Times of the frames in s after the first, from their time stamps; None if one has none."""
-    stamps = []
-    for signal in found:
-        date, time = (signal.metadata.get_item(f"General.{name}", None) for name in ("date", "time"))
-        if not date or not time:
-            return None
-        stamps.append(datetime.fromisoformat(f"{date}T{time}").replace(tzinfo=None))
-    return np.array([(stamp - stamps[0]).total_seconds() for stamp in stamps])
-=======
->>>>>>> main
