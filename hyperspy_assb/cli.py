@@ -23,7 +23,7 @@ from rich.text import Text
 
 from hyperspy_assb import __version__
 from hyperspy_assb.batching.batch import batch, run_steps, with_materials
-from hyperspy_assb.batching.options import RecipeError
+from hyperspy_assb.batching.options import RecipeError, check_options
 from hyperspy_assb.batching.running import Redo
 from hyperspy_assb.batching.schedulers import run_here
 from hyperspy_assb.batching.steps import Outcome, Step, StepStatus
@@ -88,6 +88,23 @@ Materials = Annotated[
     list[Path] | None,
     typer.Option(
         "--materials", help="TOML table of materials and electrodes of your own, as mine.toml; repeated for several."
+    ),
+]
+Reader = Annotated[
+    str | None,
+    typer.Option(help="Reader of the format, as HSPY or USID, where the ending of the file does not tell (.hdf5)."),
+]
+SignalType = Annotated[
+    str | None,
+    typer.Option(
+        help="What the signals are, where the file does not say or is wrong: EELS, EDS, ACOM or STEM_SERIES, of which "
+        "a command takes its own."
+    ),
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a file that holds several signals, the title of the one that is meant, or its number from 0."
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the folder once the new result is whole.")]
@@ -196,6 +213,9 @@ def fit(
         typer.Option("--correct-energy", help="EDX: correct energy axis and resolution by the lines first."),
     ] = None,
     recipe: Annotated[Path | None, typer.Option(help="TOML file of what the options above say.")] = None,
+    reader: Reader = None,
+    signal_type: SignalType = None,
+    dataset: Dataset = None,
     force: Force = False,
 ) -> None:
     """Fit every pixel of low-loss spectrum images, and quantify delithiation where references are named; of EDX maps,
@@ -222,6 +242,7 @@ def fit(
     with _one_line_failure():
         _add_materials(materials)
     chosen, reads = _fit_options(plan)
+    chosen |= _reading("fit", reader, signal_type, dataset)
     _run([Step(f.name, "fit", (f,), target, chosen, reads) for f, target in targets.items()], out, force=force)
 
 
@@ -259,6 +280,9 @@ def compare(
     ] = "common",
     normalisation: Annotated[str, typer.Option(help="Measure of thickness: log_ratio, area or none.")] = "log_ratio",
     permutations: Annotated[int, typer.Option(min=19, help="Permutations of blocks of pixels.")] = 999,
+    reader: Reader = None,
+    signal_type: SignalType = None,
+    dataset: Dataset = None,
     force: Force = False,
 ) -> None:
     """Compare low-loss spectra of two or more states: which bands changed, and is it more than noise."""
@@ -269,6 +293,7 @@ def compare(
     if normalisation not in ("log_ratio", "area", "none"):
         raise typer.BadParameter(f"{normalisation!r} is none of log_ratio, area, none.", param_hint="--normalisation")
     options = {"zero_loss": zero_loss, "normalisation": normalisation, "permutations": permutations}
+    options |= _reading("compare", reader, signal_type, dataset)
     if region is not None:
         options["region"] = _parse_limits(region)
     if bias is not None:
@@ -299,13 +324,18 @@ def series(
     ] = None,
     control: Annotated[Path | None, typer.Option(help="Series under the beam alone, held against this one.")] = None,
     film: Annotated[bool, typer.Option(help="Write an annotated film (needs the extra series).")] = False,
+    reader: Reader = None,
+    signal_type: SignalType = None,
+    dataset: Dataset = None,
     force: Force = False,
 ) -> None:
     """Measure drift, grains, cracks and what the beam does in a series of images, against time and potential."""
+    if signal_type not in (None, "STEM_SERIES"):
+        raise typer.BadParameter(f"{signal_type!r} must be STEM_SERIES.", param_hint="--signal-type")
     with _one_line_failure(), _progress() as stage, whole_folder(out, force=force, inputs=[file]) as folder:
         with _quiet_imports():
             from hyperspy_assb.report.series import SeriesOptions, analyse_series
-        options = SeriesOptions(log, offset, interval, dose, control, film)
+        options = SeriesOptions(log, offset, interval, dose, control, film, reader, dataset)
         findings, messages = analyse_series(file, folder, options, stage=stage)
     _finish(out, findings, messages)
 
@@ -364,12 +394,14 @@ def index(
     ] = None,
     beam_energy: Annotated[float | None, typer.Option(help="keV, where the file does not state it.")] = None,
     precession_angle: Annotated[float | None, typer.Option(help="Degrees, where the file does not state it.")] = None,
-    reader: Annotated[str | None, typer.Option(help="HyperSpy's reader, where the ending does not tell it.")] = None,
     scan_shape: Annotated[
         str | None, typer.Option(help="Rows and columns of a scan that comes as one line, as 64,128.")
     ] = None,
     calibrate: Annotated[bool, typer.Option(help="Refine scale, centre and ellipse on the patterns.")] = True,
     refine: Annotated[bool, typer.Option(help="Refine orientations below the spacing of the templates.")] = True,
+    reader: Reader = None,
+    signal_type: SignalType = None,
+    dataset: Dataset = None,
     force: Force = False,
 ) -> None:
     """Index phase and orientation in every pattern of a 4D-STEM scan, and map grains and amorphous material."""
@@ -389,7 +421,6 @@ def index(
             raise typer.BadParameter(f"{scan_shape!r} is not rows,columns, as 64,128.", param_hint="--scan-shape")
         shape = (int(sizes[1]), int(sizes[2]))
     given = {
-        "reader": reader,
         "scan_shape": shape,
         "scale": scale,
         "centre": place,
@@ -404,6 +435,7 @@ def index(
     if len(set(offered)) < len(offered):
         raise typer.BadParameter("two phases have one name.", param_hint="--phases")
     options = {"phases": offered, **{name: value for name, value in given.items() if value is not None}}
+    options |= _reading("index", reader, signal_type, dataset)
     try:
         targets = _targets(files, out)
     except UsageError as error:
@@ -477,6 +509,15 @@ def info() -> None:
         width = max(map(len, rows))
         for name, value in rows.items():
             console.print(Text(f"  {name:<{width}}  {value}"))
+
+
+def _reading(kind: str, reader: str | None, signal_type: str | None, dataset: str | None) -> dict[str, Any]:
+    """Options of a step that say how its files are read."""
+    given = {"reader": reader, "signal_type": signal_type, "dataset": dataset}
+    try:
+        return check_options(kind, {k: v for k, v in given.items() if v is not None}, "--", complete=False)
+    except RecipeError as error:
+        raise typer.BadParameter(str(error).removeprefix("--: ")) from None
 
 
 def _add_materials(paths: list[Path] | None) -> None:

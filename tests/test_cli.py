@@ -481,3 +481,41 @@ def test_commands_that_are_killed_and_started_again(tmp_path):
         assert told["killed"] >= 15, name
         assert told["arrays"] > 0
         assert (told["code"], told["differ"], told["left"]) == (0, [], []), name
+
+
+def test_how_a_file_is_read_is_said_once_for_every_command(tmp_path, spectra):
+    fails(run("fit", spectra, "--out", tmp_path / "r", "--signal-type", "magic"), 2, "EELS, EDS")
+    fails(run("index", spectra, "--phases", "lfp", "--out", tmp_path / "r", "--signal-type", "EELS"), 2, "ACOM")
+    fails(run("series", spectra, "--out", tmp_path / "r", "--signal-type", "EELS"), 2, "STEM_SERIES")
+    fails(run("compare", spectra, spectra, "--out", tmp_path / "r", "--dataset", "core loss"), 1, "core loss", "0: '")
+    fails(run("series", spectra, "--out", tmp_path / "r", "--dataset", "7"), 1, "7", "0: '")
+    fails(run("index", spectra, "--phases", "lfp", "--out", tmp_path / "r", "--reader", "USID"), 1, "USID")
+    fails(run("fit", spectra, "--out", tmp_path / "r", "--signal-type", "EDS"), 1)
+
+
+def test_a_file_that_does_not_say_what_it_holds(tmp_path, spectra):
+    import hyperspy.api as hs
+
+    signal = hs.signals.Signal1D(np.full((2, 64), 5.0))
+    signal.save(tmp_path / "map.hspy")
+    fails(run("fit", tmp_path / "map.hspy", "--out", tmp_path / "r"), 1, "does not say", "--signal-type")
+
+
+REAL = [
+    "files/test-3.dm4",
+    "files/py4DSTEM_size2x3x4x5.h5",
+    "files/16x16-line_profile_horizontal_5x128x128_EDS.emi",
+    "files/EELS_SI.dm4",
+    "files/SI_empty_selection.emd",
+    "files/HAADFscan.mrc",
+    "eels/nmc_battery/XAS_622.csv",
+    "eels/deconvolution_truth/ssd_ground_truth.hspy",
+]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_files_that_hold_no_low_loss(name, shared_data, tmp_path):
+    result = run("fit", shared_data / name, "--out", tmp_path / "r")
+    fails(result, 1)
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert not any(kind in result.stderr for kind in ("AttributeError", "TypeError", "KeyError", "IndexError"))

@@ -81,6 +81,15 @@ RECIPES = [
     Recipe("P", "L2,3", 132.0, (90.0, 130.0), subtract=("L1",), deeper=2145.5, threshold=135.1),
     Recipe("V", "L2,3", 513.0, (300.0, 505.0), subtract=("L1",), deeper=5465.0),
     Recipe("Fe", "L2,3", 708.0, (400.0, 700.0), subtract=("L1",), deeper=7112.0),
+    Recipe("Ti", "M2,3", 35.0, (20.0, 31.5), subtract=("M1",), deeper=453.8, threshold=32.6),
+    Recipe("Na", "L2,3", 31.0, (15.0, 29.5), subtract=("L1",), deeper=1070.8),
+    Recipe("Mg", "L2,3", 50.0, (30.0, 48.0), subtract=("L1",), deeper=1303.0),
+    Recipe("Si", "L2,3", 99.0, (80.0, 98.0), subtract=("L1",), deeper=1839.0, threshold=99.8),
+    Recipe("S", "L2,3", 165.0, (100.0, 160.0), subtract=("L1",), deeper=2472.0, threshold=163.0),
+    Recipe("Cl", "L2,3", 200.0, (120.0, 195.0), subtract=("L1",), deeper=2822.4, threshold=202.0),
+    Recipe("Sr", "M4,5", 134.0, (105.0, 122.0), subtract=("M1", "M2", "M3"), deeper=1940.0),
+    Recipe("Zr", "M4,5", 181.0, (140.0, 172.0), subtract=("M1", "M2", "M3"), deeper=2222.3),
+    Recipe("La", "N4,5", 99.0, (65.0, 85.0), subtract=("N1", "N2", "N3"), deeper=832.0),
 ]
 
 

@@ -89,6 +89,14 @@ def _text(value: Any) -> str:
     return value
 
 
+def _title(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return str(value)
+    if not isinstance(value, str) or not value.strip():
+        raise AssbValueError("the title of a signal of the file, or its number from 0")
+    return value
+
+
 def _texts(value: Any) -> list[str]:
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, list) or not parts or not all(isinstance(p, str) and p.strip() for p in parts):
@@ -139,6 +147,15 @@ _EDX: dict[str, Check] = {
     "absorption": _boolean,
 }
 
+
+def _reading(*signal_types: str) -> dict[str, Check]:
+    """Options that every kind has: how its files are read."""
+    return {"reader": _text, "signal_type": _one_of(*signal_types), "dataset": _title}
+
+
+READING = ("reader", "signal_type", "dataset")
+"""Names of the options that say how a file is read."""
+
 KINDS: Mapping[str, Kind] = {
     "fit": Kind(
         "every pixel of a low-loss map is fitted, and delithiation quantified where references are named; of an EDX "
@@ -148,11 +165,16 @@ KINDS: Mapping[str, Kind] = {
             "references": _texts,
             "correct_energy": _boolean,
             **_EDX,
+            **_reading("EELS", "EDS"),
         },
         files=("k_factors", "references"),
         result="delithiation.hspy",
     ),
-    "quantify": Kind("elements and phases of an EDX map", {"correct_energy": _boolean, **_EDX}, files=("k_factors",)),
+    "quantify": Kind(
+        "elements and phases of an EDX map",
+        {"correct_energy": _boolean, **_EDX, **_reading("EDS")},
+        files=("k_factors",),
+    ),
     "interface": Kind(
         "the width of an interface in an EDX map",
         {
@@ -163,6 +185,7 @@ KINDS: Mapping[str, Kind] = {
             "reach": _number(1e-3, 1e6, "nm"),
             "smooth": _number(0.0, 1e3, "pixels"),
             **{name: check for name, check in _EDX.items() if name != "phases"},
+            **_reading("EDS"),
         },
         files=("k_factors",),
         required=("probe",),
@@ -175,6 +198,7 @@ KINDS: Mapping[str, Kind] = {
             "zero_loss": _one_of("common", "each"),
             "normalisation": _one_of("log_ratio", "area", "none"),
             "permutations": _whole_number(19),
+            **_reading("EELS"),
         },
         states=True,
     ),
@@ -187,10 +211,10 @@ KINDS: Mapping[str, Kind] = {
             "scan_rotation": _number(-360.0, 360.0, "degrees"),
             "beam_energy": _number(1.0, 3000.0, "keV"),
             "precession_angle": _number(0.0, 10.0, "degrees"),
-            "reader": _text,
             "scan_shape": _counts(2),
             "calibrate": _boolean,
             "refine": _boolean,
+            **_reading("ACOM"),
         },
         files=("phases",),
         required=("phases",),
@@ -199,7 +223,7 @@ KINDS: Mapping[str, Kind] = {
 """Kinds of analysis by name."""
 
 
-def check_options(kind: str, options: Mapping[str, Any], place: str) -> dict[str, Any]:
+def check_options(kind: str, options: Mapping[str, Any], place: str, *, complete: bool = True) -> dict[str, Any]:
     """Options as a step keeps them.
 
     Parameters
@@ -210,6 +234,8 @@ def check_options(kind: str, options: Mapping[str, Any], place: str) -> dict[str
         As they were read.
     place
         Where they stand, for messages.
+    complete
+        Whether they are all options of the step, so that one which is required must be among them.
 
     Raises
     ------
@@ -224,7 +250,7 @@ def check_options(kind: str, options: Mapping[str, Any], place: str) -> dict[str
             found[name] = known[name](value)
         except ValueError as error:
             raise RecipeError(f"{place}: {name} = {value!r} must be {error}.") from None
-    missing = [name for name in KINDS[kind].required if name not in found]
+    missing = [name for name in KINDS[kind].required if complete and name not in found]
     if missing:
         raise RecipeError(f"{place}: {kind} needs {missing[0]}.")
     return found

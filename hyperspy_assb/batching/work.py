@@ -12,8 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperspy_assb.errors import AssbFileNotFoundError
+from hyperspy_assb.batching.options import READING
+from hyperspy_assb.errors import AssbFileNotFoundError, AssbValueError
 from hyperspy_assb.report.output import Progress, recorded_warnings
+
+_FOR_X_RAYS = frozenset({"phases", "thickness", "k_factors", "absorption", "correct_energy"})
+"""Options of a fit that only X-rays have: who gives one means X-rays, where the file does not say."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,18 @@ def _fit(files: list[Path], options: dict[str, Any], folder: Path, progress: Pro
     _import_quietly()
     from hyperspy_assb.report.fits import fit_edx, fit_low_loss
 
-    signal, messages = _read(files[0])
+    reading = _reading(options)
+    if _FOR_X_RAYS.intersection(options):
+        reading["otherwise"] = "EDS"
+    signal, messages = _read(files[0], **reading)
     steps = fit_edx if signal.metadata.Signal.signal_type == "EDS_TEM_ASSB" else fit_low_loss
-    analysis = steps(signal, _plan(options), folder, progress, files=files, earlier_warnings=messages)
+    try:
+        analysis = steps(signal, _plan(options), folder, progress, files=files, earlier_warnings=messages)
+    except ValueError as error:
+        if not messages:
+            raise
+        # What cannot be analysed may have been read as what it is not.
+        raise AssbValueError(" ".join([str(error), *messages])) from error
     return Told(tuple(analysis.findings), tuple(analysis.warnings))
 
 
@@ -68,7 +81,7 @@ def _quantify(files: list[Path], options: dict[str, Any], folder: Path, progress
     _import_quietly()
     from hyperspy_assb.report.fits import fit_edx
 
-    signal, messages = _read(files[0], edx=True)
+    signal, messages = _read(files[0], edx=True, **_reading(options))
     analysis = fit_edx(signal, _plan(options), folder, progress, files=files, earlier_warnings=messages)
     return Told(tuple(analysis.findings), tuple(analysis.warnings))
 
@@ -77,7 +90,7 @@ def _interface(files: list[Path], options: dict[str, Any], folder: Path, progres
     _import_quietly()
     from hyperspy_assb.report.interfaces import analyse_interface, write_interface
 
-    signal, messages = _read(files[0], edx=True)
+    signal, messages = _read(files[0], edx=True, **_reading(options))
     progress("interface", 0, 0)
     analysis = analyse_interface(signal, options, files=files, earlier_warnings=messages)
     progress("write", 0, 0)
@@ -90,9 +103,10 @@ def _compare(files: list[Path], options: dict[str, Any], folder: Path, progress:
     from hyperspy_assb.eels.comparison.options import ComparisonOptions
     from hyperspy_assb.report.comparison import compare_signals, read_states, write_comparison
 
+    reading = _reading(options)
     box = options.pop("region", None)
     limits = None if box is None else [_limits(part) for part in box.split(",")]
-    signals, regions, messages = read_states(files, limits)
+    signals, regions, messages = read_states(files, limits, **reading)
     progress("compare", 0, 0)
     arguments = {key: options[key] for key in ("bias", "zero_loss") if key in options}
     chosen = {key: options[key] for key in ("normalisation", "permutations") if key in options}
@@ -107,12 +121,14 @@ def _index(files: list[Path], options: dict[str, Any], folder: Path, progress: P
     _import_quietly()
     from hyperspy_assb.report.orientations import analyse_orientations, read_patterns, write_orientations
 
-    stated = ("scale", "centre", "scan_rotation", "beam_energy", "precession_angle", "reader", "scan_shape")
+    reading = _reading(options)
+    reading.pop("signal_type", None)  # patterns are whatever is two-dimensional
+    stated = ("scale", "centre", "scan_rotation", "beam_energy", "precession_angle", "scan_shape")
     settings = {key: options[key] for key in stated if key in options}
     for name in ("centre", "scan_shape"):
         if name in settings:
             settings[name] = tuple(settings[name])
-    signal, messages = read_patterns(files[0], settings=settings)
+    signal, messages = read_patterns(files[0], settings=settings, **reading)
     chosen = {key: options[key] for key in ("calibrate", "refine") if key in options}
     analysis = analyse_orientations(
         signal, options["phases"], progress=progress, files=files, earlier_warnings=messages, **chosen
@@ -138,13 +154,20 @@ def _import_quietly() -> None:
         importlib.import_module("hyperspy_assb.signals.eels.signal")
 
 
-def _read(file: Path, *, edx: bool = False) -> tuple[Any, tuple[str, ...]]:
+def _reading(options: dict[str, Any]) -> dict[str, Any]:
+    """Take out of the options those that say how a file is read."""
+    return {name: options.pop(name) for name in READING if name in options}
+
+
+def _read(file: Path, *, edx: bool = False, **reading: Any) -> tuple[Any, tuple[str, ...]]:
     """Spectra of a file, and what was warned of when they were read."""
     from hyperspy_assb.signals.eds.signal import load_eds_spectrum_image
     from hyperspy_assb.signals.loading import as_far_as_memory, load_spectra
 
     with recorded_warnings() as messages:
-        signal = as_far_as_memory(load_eds_spectrum_image if edx else load_spectra, file)
+        named = reading.get("signal_type") is not None
+        load = load_eds_spectrum_image if edx and not named else load_spectra
+        signal = as_far_as_memory(load, file, **reading)
     return signal, tuple(messages)
 
 

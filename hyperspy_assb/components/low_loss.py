@@ -367,6 +367,7 @@ class IonisationEdge(KernelComponent):
 
     shell: str
     elements: tuple[str, ...]
+    default: str | None = None
 
     def __init__(
         self,
@@ -376,8 +377,8 @@ class IonisationEdge(KernelComponent):
         collection_angle: float = 15.0,
         **values: float,
     ) -> None:
-        if element is None and len(self.elements) == 1:
-            element = self.elements[0]
+        if element is None:
+            element = self.default
         if element not in self.elements:
             raise AssbValueError(
                 f"{type(self).__name__} knows the elements {', '.join(self.elements)}, not {element!r}."
@@ -417,10 +418,11 @@ class LiKEdge(IonisationEdge):
     """
     shell = "K"
     elements = EDGES[shell]
+    default = "Li"
 
 
 class M23Edge(IonisationEdge):
-    __doc__ = f"""M2,3 edge of V, Mn, Fe, Co, Ni or Ge; position and width of the maximum tell Fe2+ from Fe3+.
+    __doc__ = f"""M2,3 edge of Ti, V, Mn, Fe, Co, Ni or Ge; position and width of the maximum tell Fe2+ from Fe3+.
 
     {_shared(IonisationEdge)}
 
@@ -435,7 +437,7 @@ class M23Edge(IonisationEdge):
 
 
 class L23Edge(IonisationEdge):
-    __doc__ = f"""L2,3 edge of Al, P, V or Fe; the maximum stands for the white lines.
+    __doc__ = f"""L2,3 edge of Na, Mg, Al, Si, P, S, Cl, V or Fe; the maximum stands for the white lines.
 
     {_shared(IonisationEdge)}
 
@@ -450,7 +452,7 @@ class L23Edge(IonisationEdge):
 
 
 class M45Edge(IonisationEdge):
-    __doc__ = f"""M4,5 edge of Ge, a broad maximum on the high-energy side of the plasmon.
+    __doc__ = f"""M4,5 edge of Ge (the default), Sr or Zr, a broad maximum far above the onset.
 
     {_shared(IonisationEdge)}
 
@@ -462,6 +464,23 @@ class M45Edge(IonisationEdge):
     """
     shell = "M4,5"
     elements = EDGES[shell]
+    default = "Ge"
 
 
-EDGE_CLASSES: tuple[type[IonisationEdge], ...] = (LiKEdge, M23Edge, L23Edge, M45Edge)
+class N45Edge(IonisationEdge):
+    __doc__ = f"""N4,5 edge of La: the giant resonance of 4d to 4f.
+
+    {_shared(IonisationEdge)}
+
+    Examples
+    --------
+    >>> edge = N45Edge(areal_density=800.0)
+    >>> edge.name, edge.onset_energy.value
+    ('La_N45', 100.0)
+    """
+    shell = "N4,5"
+    elements = EDGES[shell]
+    default = "La"
+
+
+EDGE_CLASSES: tuple[type[IonisationEdge], ...] = (LiKEdge, M23Edge, L23Edge, M45Edge, N45Edge)

@@ -147,7 +147,17 @@ def find_empty_pixels(counts: ArrayLike) -> NDArray[np.bool_]:
     return np.asarray(~np.any(counts, axis=-1))
 
 
-def check_zero_loss_in_range(energy: ArrayLike, *, margin: float = 15.0) -> None:
+ZERO_LOSS_MARGIN = 15.0
+"""eV. How far from 0 eV an axis that is not calibrated may begin or end, and yet hold the zero-loss peak."""
+
+
+def reaches_zero_loss(energy: ArrayLike, *, margin: float = ZERO_LOSS_MARGIN) -> bool:
+    """Whether an energy axis, shape (E,), can hold a zero-loss peak."""
+    axis = np.asarray(energy, dtype=np.float64)
+    return bool(axis[0] <= margin and axis[-1] >= -margin)
+
+
+def check_zero_loss_in_range(energy: ArrayLike, *, margin: float = ZERO_LOSS_MARGIN) -> None:
     """Check that the energy axis can hold a zero-loss peak.
 
     Parameters
@@ -163,7 +173,7 @@ def check_zero_loss_in_range(energy: ArrayLike, *, margin: float = 15.0) -> None
         If the axis begins above `margin` or ends below ``-margin``.
     """
     axis = np.asarray(energy, dtype=np.float64)
-    if axis[0] > margin or axis[-1] < -margin:
+    if not reaches_zero_loss(axis, margin=margin):
         raise AssbValueError(
             f"There is no zero-loss peak in the range of the energy axis, {axis[0]:g} to {axis[-1]:g} eV: use the "
             "low-loss spectrum, or correct the offset of the axis."

@@ -311,6 +311,35 @@ def plot_delithiated_pixels(result: Any, *, ax: Axes | None = None) -> Axes:
     )
 
 
+def plot_reference_suggestion(result: Any, *, ax: Axes | None = None) -> Axes:
+    """Plot which pixels are proposed for which material.
+
+    Parameters
+    ----------
+    result : ReferenceSuggestion
+        What was found.
+    ax
+        Axes to draw on; new ones if None.
+
+    Returns
+    -------
+    Axes
+        The axes.
+    """
+    numbers = result.found.material.reshape(result.shape)
+    classes = result.status._deepcopy_with_new_data((1 + numbers).astype(np.int8))
+    colours = {0: "#d9d9d9"}
+    for k, name in enumerate(result.names):
+        colours[k + 1] = "white" if name == "vacuum" else colour_of(name)
+    return plot_status_map(
+        classes,
+        {0: "none", **{k + 1: formula_text(name) for k, name in enumerate(result.names)}},
+        title="Pixels proposed as references",
+        colours=colours,
+        ax=ax,
+    )
+
+
 def _region_x(result: Any, mask: np.ndarray) -> str:
     """x of a region with its error."""
     found, electrode = result.region_statistics(mask), result.electrode

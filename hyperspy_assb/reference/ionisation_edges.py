@@ -93,7 +93,7 @@ def edge(element: str, shell: str) -> Edge:
     element
         Chemical symbol.
     shell
-        ``"K"``, ``"L2,3"``, ``"M1"``, ``"M2,3"`` or ``"M4,5"``; ``"M23"`` and ``"L23"`` are understood.
+        ``"K"``, ``"L2,3"``, ``"M1"``, ``"M2,3"``, ``"M4,5"`` or ``"N4,5"``; ``"M23"`` and ``"L23"`` are understood.
 
     Returns
     -------

@@ -36,7 +36,7 @@ def near_edge(element: str, shell: str) -> dict[str, float]:
     rows = [r for r in read_toml("near_edges.toml")["edge"] if r["shell"] == found.shell]
     rows = [r for r in rows if r.get("element", element) == element]
     if not rows:
-        raise UnknownReferenceError.of("near-edge shape of", found.name, ["Li K", "M2,3", "M4,5", "L2,3"])
+        raise UnknownReferenceError.of("near-edge shape of", found.name, ["Li K", "M2,3", "M4,5", "L2,3", "N4,5"])
     row = rows[0]
     return {
         "onset_energy": found.onset_energy + row["onset_width"] / 2,

@@ -175,7 +175,7 @@ def analyse_low_loss(
                 signal, references, "combined", elements=chosen, progress=_counted(report, "quantify", count)
             )
         report("start", 0, 0)
-        model = _create_model(signal, elements if found is None else found.standard.elements, valence)
+        model = signal.create_low_loss_model(elements if found is None else found.standard.elements, valence=valence)
         if found is not None:
             apply_shapes(model, found.standard.shapes)
         report("fit", 0, count)
@@ -318,12 +318,6 @@ def _counted(report: Progress, stage: str, count: int) -> Callable[[int], None]:
         report(stage, finished, count)
 
     return advance
-
-
-def _create_model(signal: Any, elements: Sequence[str] | None, valence: str) -> ASSBEELSModel:
-    """The model; the 5 eV band is that of FePO4, so it goes in where there may be Fe."""
-    iron = elements is None or "Fe" in elements
-    return signal.create_low_loss_model(elements, valence=valence, valence_band=iron)
 
 
 def _describe_references(references: Any) -> Any:

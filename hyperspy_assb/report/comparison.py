@@ -16,7 +16,7 @@ from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.output import recorded_warnings, write_record
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.eels.signal import load_spectrum_image
-from hyperspy_assb.signals.loading import as_far_as_memory
+from hyperspy_assb.signals.loading import as_far_as_memory, load_spectra
 
 _COLUMNS = (
     "state",
@@ -43,9 +43,23 @@ ABOUT = (
 
 
 def read_states(
-    files: Sequence[Path], limits: Sequence[tuple[int, int]] | None
+    files: Sequence[Path],
+    limits: Sequence[tuple[int, int]] | None,
+    *,
+    reader: str | None = None,
+    signal_type: str | None = None,
+    dataset: str | None = None,
 ) -> tuple[list[Any], list[Any] | None, tuple[str, ...]]:
-    """Signals of files, the region of each, and what was warned of when they were read.
+    """EELS signals of files, the region of each, and what was warned of when they were read.
+
+    Parameters
+    ----------
+    files
+        One for each state.
+    limits
+        Pixels that are compared, in every state; None: all.
+    reader, signal_type, dataset
+        Of every file, as for :func:`.loading.load_spectra`; without a signal type as :func:`.load_spectrum_image`.
 
     Raises
     ------
@@ -53,7 +67,11 @@ def read_states(
         If a file cannot be read, or the limits do not fit its navigation axes.
     """
     with recorded_warnings() as messages:
-        signals = [as_far_as_memory(load_spectrum_image, file) for file in files]
+        reading = {"reader": reader, "dataset": dataset}
+        if signal_type is None:
+            signals = [as_far_as_memory(load_spectrum_image, file, **reading) for file in files]
+        else:
+            signals = [as_far_as_memory(load_spectra, file, signal_type=signal_type, **reading) for file in files]
     if limits is None:
         return signals, None, tuple(messages)
     regions = []

@@ -63,7 +63,9 @@ class OrientationAnalysis:
     record: dict[str, Any] = field(repr=False)
 
 
-def read_patterns(path: Path, *, settings: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+def read_patterns(
+    path: Path, *, settings: dict[str, Any], reader: str | None = None, dataset: str | None = None
+) -> tuple[Any, tuple[str, ...]]:
     """Lazy patterns of a file, with what was said of them on the command line; and what was warned of.
 
     Parameters
@@ -71,8 +73,10 @@ def read_patterns(path: Path, *, settings: dict[str, Any]) -> tuple[Any, tuple[s
     path
         Of any format that HyperSpy reads.
     settings
-        Of ``scale``, ``centre``, ``scan_rotation`` (degrees), ``beam_energy`` (keV), ``precession_angle`` (degrees),
-        ``reader`` and ``scan_shape`` (rows and columns), those that are given.
+        Of ``scale``, ``centre``, ``scan_rotation`` (degrees), ``beam_energy`` (keV), ``precession_angle`` (degrees) and
+        ``scan_shape`` (rows and columns), those that are given.
+    reader, dataset
+        As for :func:`.load_patterns`.
 
     Raises
     ------
@@ -80,7 +84,7 @@ def read_patterns(path: Path, *, settings: dict[str, Any]) -> tuple[Any, tuple[s
         If the file cannot be read, or a value cannot be.
     """
     with recorded_warnings() as messages:
-        signal = load_patterns(path, lazy=True, reader=settings.get("reader"), scan_shape=settings.get("scan_shape"))
+        signal = load_patterns(path, lazy=True, reader=reader, dataset=dataset, scan_shape=settings.get("scan_shape"))
     for name in ("beam_energy", "precession_angle"):
         if settings.get(name) is not None:
             signal.metadata.set_item(f"Acquisition_instrument.TEM.{name}", float(settings[name]))

@@ -43,6 +43,8 @@ class SeriesOptions:
         A series of the same specimen under the beam alone.
     film
         Whether a film is written.
+    reader, dataset
+        As for :func:`.load_series`.
     """
 
     log: Path | None = None
@@ -51,6 +53,8 @@ class SeriesOptions:
     dose: float | None = None
     control: Path | None = None
     film: bool = False
+    reader: str | None = None
+    dataset: str | None = None
 
     @property
     def files(self) -> list[Path]:
@@ -112,7 +116,7 @@ def analyse_series(
 
 
 def _load(file: Path, options: SeriesOptions) -> ASSBSTEMSeries:
-    series = load_series(file, times=options.interval)
+    series = load_series(file, times=options.interval, reader=options.reader, dataset=options.dataset)
     if options.dose is not None:
         series.set_dose(options.dose)
     return series

@@ -25,7 +25,8 @@ GEOMETRY = {"beam_energy": 120.0, "convergence_angle": 3.0, "collection_angle": 
 ARGUMENTS = {
     "L23Edge": [{"element": element, **GEOMETRY} for element in own.L23Edge.elements],
     "M23Edge": [{"element": element, **GEOMETRY} for element in own.M23Edge.elements],
-    "M45Edge": [{"element": "Ge", **GEOMETRY}],
+    "M45Edge": [{"element": "Ge", **GEOMETRY}, {"element": "Sr", **GEOMETRY}],
+    "N45Edge": [{"element": "La", **GEOMETRY}],
     "LiKEdge": [{"element": "Li", **GEOMETRY}],
     "ValenceContinuum": [{"breaks": [1.5, 6.0, 11.0, 19.0, 30.0, 80.0]}],
 }

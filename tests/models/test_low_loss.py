@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter1d
 from hyperspy_assb.eels.lineshapes import VOLUME_PLASMON
 from hyperspy_assb.eels.scattering.joint_model import start_plasmon
 from hyperspy_assb.eels.scattering.low_loss_components import LowLossOptions
+from hyperspy_assb.errors import AssbWarning
 from hyperspy_assb.fitting.solver.spectra_fit import Status
 from hyperspy_assb.signals.eels.low_loss_model import apply_shapes, refine_shapes
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra
@@ -48,7 +49,6 @@ def names(signal, *args, **kwargs):
         (("Li", "Fe", "P", "O"), 512, ["Fe_M23", "Li_K"]),  # P L2,3 at 132 eV is out of range
         (("P", "Fe", "Li"), 1024, ["Fe_M23", "Li_K", "P_L23"]),
         (("Al",), 512, ["Al_L23"]),
-        (("Al", "Li"), 400, ["Li_K"]),  # ends at 70 eV
         (("V", "Ge", "C"), 1024, ["V_M23", "Ge_M23"]),
         (("Mn", "Co", "Ni"), 512, ["Mn_M23", "Co_M23", "Ni_M23"]),
         ((), 512, []),
@@ -63,6 +63,41 @@ def test_edges_follow_elements_and_range(elements, n_channels, edges):
     assert onsets == sorted(onsets)
     assert ("CarbonPiBand" in [c.name for c in model]) == ("C" in elements)
     assert model.plural_scattering
+
+
+@pytest.mark.parametrize(
+    ("elements", "n_channels", "edges", "said"),
+    [
+        (
+            ("Al", "Li"),
+            400,
+            ["Li_K"],
+            r"Al, whose L2,3 edge at 73 eV needs spectra that reach 81\.\d eV \(they end at 69",
+        ),
+        (("Ti", "Na", "Zn"), 512, ["Na_L23", "Ti_M23"], "Zn, of which the tables have no edge between 20 and 210 eV"),
+        (("La", "Sr", "Cl"), 1024, ["La_N45", "Sr_M45"], "Cl, whose L2,3 edge at 200 eV"),
+        (("Ge", "Si"), 512, [], "Ge, whose M2,3 edge at 121 eV .*; Si, whose L2,3 edge at 99 eV"),
+    ],
+)
+def test_elements_without_an_edge_in_range_are_said(elements, n_channels, edges, said):
+    signal = simulate({"LiFePO4": [40.0]}, EELSConditions(n_channels=n_channels))
+    with pytest.warns(AssbWarning, match=said) as caught:
+        model = signal.create_low_loss_model(elements)
+    assert len(caught) == 1
+    assert sorted(c.name for c in model if hasattr(c, "element")) == sorted(edges)
+
+
+def test_no_element_that_is_fitted_is_said_to_be_missing():
+    # Warnings are errors here. O and F have no edge below 500 eV, and C has its pi band.
+    elements = ("Na", "Mg", "Al", "Si", "Ti", "La")
+    signal = simulate({"LiFePO4": [40.0]}, EELSConditions(n_channels=1024))
+    model = signal.create_low_loss_model((*elements, "C", "O", "F"))
+    assert {c.element for c in model if hasattr(c, "element")} == set(elements)
+
+
+@pytest.mark.parametrize(("elements", "there"), [(("Li", "Fe"), True), (("Li", "Mn", "Co"), False), (("Li",), False)])
+def test_the_5_eV_band_is_there_where_iron_is(mixed, elements, there):
+    assert ("FePO4ValenceBand" in names(mixed, elements)) == there
 
 
 def test_valence_and_band(mixed):

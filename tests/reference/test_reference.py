@@ -50,7 +50,7 @@ def test_edges_of_elements_are_sorted_by_onset():
     [
         (lambda: reference.edge("Fe", "K"), "Fe M2,3, Fe M1, Fe L2,3"),
         (lambda: reference.edge("Xx", "K"), "Li K"),
-        (lambda: reference.edges(["Li", "Xx"]), "Al, C, Co"),
+        (lambda: reference.edges(["Li", "Xx"]), "Al, C, Cl, Co"),
         (lambda: reference.band("pi"), "carbon pi plasmon"),
         (lambda: reference.material("NMC"), "LiFePO4 .LFP"),
         (lambda: reference.oscillator_strength("Li", "K"), "Fe M23"),
@@ -90,7 +90,7 @@ def test_oscillator_strength_against_thomas_reiche_kuhn(found):
         assert 0.3 < ratio < 0.6
     elif found.name == "Ge M2,3":
         assert 0.5 < ratio < 0.8
-    elif found.name == "Ge M4,5":
+    elif found.shell in ("M4,5", "N4,5"):  # full d shells, all alike
         assert 1.2 < ratio < 1.7
     else:
         assert 0.8 < ratio < 1.3

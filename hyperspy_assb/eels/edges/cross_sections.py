@@ -33,12 +33,13 @@ ELECTRON_REST_ENERGY = 510998.95069  # eV, CODATA 2022
 _ATOMIC_NUMBERS = {"Li": 3, "C": 6, "O": 8}
 _MOMENTUM_NODES, _MOMENTUM_WEIGHTS = np.polynomial.legendre.leggauss(96)
 
-_CUTOFF = {"L": 0.45, "M": 1.0}
+_CUTOFF = {"L": 0.45, "M": 1.0, "N": 1.0}
 """Momentum q_c at which the oscillator strength has fallen to one half, in units of that of the Bethe ridge.
 
 L: fitted to the hydrogenic L shells of V and Fe between 0.5 and 100 mrad. M: 3p -> 3d of Fe with Slater orbitals,
 exponents 4.61 and 3.73 (E. Clementi, D. L. Raimondi, J. Chem. Phys. 38, 2686 (1963)), whose strength begins as
-1 - 0.21 (q a0)^2; taken over for the other M shells."""
+1 - 0.21 (q a0)^2; taken over for the other M shells, and
+for N4,5, whose 4d -> 4f is as compact."""
 
 TABLE_RANGE = 1500.0
 """Energy above the onset, in eV, that :func:`edge_table` reaches."""

@@ -12,9 +12,10 @@ from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Term
 
 EDGES = {
     "K": ("Li",),
-    "M2,3": ("V", "Mn", "Fe", "Co", "Ni", "Ge"),
-    "L2,3": ("Al", "P", "V", "Fe"),
-    "M4,5": ("Ge",),
+    "M2,3": ("Ti", "V", "Mn", "Fe", "Co", "Ni", "Ge"),
+    "L2,3": ("Na", "Mg", "Al", "Si", "P", "S", "Cl", "V", "Fe"),
+    "M4,5": ("Ge", "Sr", "Zr"),
+    "N4,5": ("La",),
 }
 """Elements whose edge is known, by shell."""
 FIXED_AT_FIRST = ("onset_energy", "onset_width", "peak_ratio", "peak_energy", "peak_fwhm")

@@ -19,8 +19,13 @@ from hyperspy_assb.fitting.spectra.line_shape import FloatArray, LineShape, Term
 
 ELEMENTS = ("Li", "Fe", "P", "O")
 """Elements of the positive electrode, where neither the caller nor the metadata names any."""
-LOW_LOSS_EDGES = (20.0, 150.0)
-"""Onsets in eV between which an edge is a component; below it is part of the valence scattering."""
+BAND_ELEMENT = "Fe"
+"""Where it is, the 5 eV band can be: its empty states are those of Fe3+ in FePO4."""
+LOW_LOSS_EDGES = (20.0, 210.0)
+"""Onsets in eV between which an edge is a component; below it is part of the valence scattering, and above it a
+low-loss spectrum seldom reaches it."""
+K_SHELL_ONLY = ("H", "He", "C", "N", "O", "F", "Ne")
+"""Elements whose only edge lies above the low loss: nobody expects one there."""
 AFTER_ONSET, LEAST_AFTER_ONSET = 45.0, 8.0
 """eV. How much of the last edge is fitted, and how much of an edge must lie in the range: without its maximum an edge
 is a step that the continuum imitates."""
@@ -37,7 +42,7 @@ class LowLossOptions:
     Parameters
     ----------
     elements
-        Chemical symbols; their edges up to 150 eV that lie in the range are fitted, and C brings the pi band.
+        Chemical symbols; their edges up to 210 eV that lie in the range are fitted, and C brings the pi band.
     valence
         "continuum": a free-form single-scattering distribution; "plasmon": one Drude plasmon, for simple metals.
     valence_band
@@ -139,14 +144,61 @@ def _edges(options: LowLossOptions, end: float, microscope: dict[str, float]) ->
     for element in options.elements:
         reference.check_element(element)
         for shell, elements in EDGES.items():
-            if element not in elements or (shell == "M4,5" and options.valence == "continuum"):
-                continue  # Ge M4,5 rises so slowly that a free-form continuum describes it
+            if element not in elements or _is_valence(element, shell, options):
+                continue
             onset = reference.near_edge(element, shell)["onset_energy"]
             if LOW_LOSS_EDGES[0] < onset < min(end - LEAST_AFTER_ONSET, LOW_LOSS_EDGES[1]):
                 term = edge_term(element, shell, ScatteringGeometry(**microscope))
                 arguments = {"element": element, **microscope}
                 edges.append(Component(edge_name(element, shell), term, FIXED_AT_FIRST, shell, arguments))
     return sorted(edges, key=_onset)
+
+
+def _is_valence(element: str, shell: str, options: LowLossOptions) -> bool:
+    """Whether an edge rises so slowly, where the continuum has breakpoints, that this describes it: Ge M4,5."""
+    delayed = shell == "M4,5" and options.valence == "continuum"
+    return delayed and reference.edge(element, shell).onset_energy < options.breaks[-2]
+
+
+def explain_absent(options: LowLossOptions, end: float) -> str:
+    """Which of the named elements have no edge in the model, and why, as a sentence; empty where all have one.
+
+    Elements of which nobody expects an edge in the low loss, such as O, and C, which has its pi band, are not named.
+
+    Parameters
+    ----------
+    options
+        What goes into the model.
+    end
+        Energy in eV at which the spectra end.
+    """
+    reasons = []
+    for element in dict.fromkeys(options.elements):
+        reference.check_element(element)
+        if element in K_SHELL_ONLY:
+            continue
+        shells = [shell for shell, elements in EDGES.items() if element in elements]
+        onsets = {shell: reference.edge(element, shell).onset_energy for shell in shells}
+        low = {shell: onset for shell, onset in onsets.items() if LOW_LOSS_EDGES[0] < onset < LOW_LOSS_EDGES[1]}
+        if not low:
+            reasons.append(
+                f"{element}, of which the tables have no edge between {LOW_LOSS_EDGES[0]:g} and "
+                f"{LOW_LOSS_EDGES[1]:g} eV"
+            )
+            continue
+        fitted = {shell: onset for shell, onset in low.items() if not _is_valence(element, shell, options)}
+        if not fitted:
+            shell, onset = min(low.items(), key=lambda item: item[1])
+            reasons.append(f"{element}, whose {shell} edge at {onset:g} eV is part of the free-form valence scattering")
+            continue
+        shell, onset = min(fitted.items(), key=lambda item: item[1])
+        needed = reference.near_edge(element, shell)["onset_energy"] + LEAST_AFTER_ONSET
+        if needed >= end:
+            reasons.append(
+                f"{element}, whose {shell} edge at {onset:g} eV needs spectra that reach {needed:g} eV (they end at "
+                f"{end:g} eV)"
+            )
+    return f"Not in the model: {'; '.join(reasons)}." if reasons else ""
 
 
 def _onset(edge: Component) -> float:

@@ -295,6 +295,7 @@ def load_patterns(
     lazy: bool = False,
     reader: str | None = None,
     scan_shape: tuple[int, int] | None = None,
+    dataset: str | int | None = None,
 ) -> ACOMPatterns:
     """Load the diffraction patterns of a file.
 
@@ -310,6 +311,9 @@ def load_patterns(
     scan_shape
         Rows and columns of the scan, where the file has its patterns in one line (``.tvips``, ``.mib``, ``.ser``,
         ``.mrc``), in the order in which they were recorded; None: as the file has it.
+    dataset
+        Where the file holds several: the title of the one that is meant, a part of it that no other has, or its number,
+        from 0 in the order of ``hs.load``.
 
     Returns
     -------
@@ -328,7 +332,7 @@ def load_patterns(
     Warns
     -----
     AssbWarning
-        If the file holds several scans, naming the one that was taken.
+        If the file holds several scans, naming them and the one that was taken.
 
     Examples
     --------
@@ -347,7 +351,13 @@ def load_patterns(
     from hyperspy_assb.signals.loading import load_largest
 
     signal = load_largest(
-        path, lazy=lazy, reader=reader, signal_type="ACOM", wanted=_is_pattern, what="diffraction pattern"
+        path,
+        lazy=lazy,
+        reader=reader,
+        signal_type="ACOM",
+        wanted=_is_pattern,
+        what="diffraction pattern",
+        dataset=dataset,
     )
     try:
         signal = as_pattern_scan(signal, scan_shape)

@@ -22,6 +22,7 @@ from hyperspy_assb.models.recorded_signal import (
     title_of,
 )
 from hyperspy_assb.reference import line_components
+from hyperspy_assb.reference.energy_units import energy_unit
 from hyperspy_assb.signals.result import navigation_axes
 
 TEM = "Acquisition_instrument.TEM."
@@ -94,11 +95,11 @@ def energy_axis(signal: Any) -> FloatArray:
     name = f"energy axis of {title_of(signal)}"
     if not axis.is_uniform:
         raise AssbNotImplementedError(f"The {name} is non-uniform: interpolate it first.")
-    if str(axis.units) not in ("keV", "eV"):
+    if energy_unit(axis.units) not in ("keV", "eV"):
         raise AssbValueError(f"The {name} is in {axis.units}, not keV or eV: set s.axes_manager.signal_axes[0].units.")
     if axis.scale <= 0.0:
         raise AssbValueError(f"The {name} runs backwards: its scale must be above 0.")
-    energy = np.asarray(axis.axis, dtype=float) * (0.001 if str(axis.units) == "eV" else 1.0)
+    energy = np.asarray(axis.axis, dtype=float) / units_per_keV(signal)
     if np.abs(energy).max() > _LARGEST_ENERGY:
         raise AssbValueError(
             f"The {name} runs from {energy[0]:g} to {energy[-1]:g} keV, where no detector counts X-rays: set its "
@@ -109,7 +110,7 @@ def energy_axis(signal: Any) -> FloatArray:
 
 def units_per_keV(signal: Any) -> float:
     """Units of the energy axis in one keV."""
-    return 1000.0 if str(signal.axes_manager.signal_axes[0].units) == "eV" else 1.0
+    return 1000.0 if energy_unit(signal.axes_manager.signal_axes[0].units) == "eV" else 1.0
 
 
 def read_instrument(signal: Any, *, need_angle: bool = True) -> Instrument:

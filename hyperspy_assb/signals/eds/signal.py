@@ -588,13 +588,17 @@ class LazyASSBEDSTEMSpectrum(ASSBEDSTEMSpectrum, LazyEDSTEMSpectrum):
 
 
 def load_eds_spectrum_image(
-    path: str | PathLike[str], *, lazy: bool = False, reader: str | None = None
+    path: str | PathLike[str],
+    *,
+    lazy: bool = False,
+    reader: str | None = None,
+    dataset: str | int | None = None,
 ) -> ASSBEDSTEMSpectrum:
     """Load the X-ray spectrum or spectrum image of a file: Velox ``.emd``, Bruker ``.bcf``, ``.hspy``, ``.dm4``.
 
     Parameters
     ----------
-    path, lazy, reader
+    path, lazy, reader, dataset
         As for :func:`~hyperspy_assb.load_spectrum_image`.
 
     Returns
@@ -611,7 +615,7 @@ def load_eds_spectrum_image(
     Warns
     -----
     AssbWarning
-        If the file holds several EDX signals, naming the one that was taken.
+        If the file holds several EDX signals, naming them and the one that was taken.
 
     Examples
     --------
@@ -623,5 +627,6 @@ def load_eds_spectrum_image(
     >>> hyperspy_assb.load_eds_spectrum_image(path)
     <ASSBEDSTEMSpectrum, title: Virtual micro-battery after bias, X-rays, dimensions: (3, 2|2048)>
     """
-    signal = load_signal(path, {"lazy": lazy}, reader, choose=named_x_ray_spectra, what=("X-ray spectrum", "spectra"))
+    what = ("X-ray spectrum", "spectra")
+    signal = load_signal(path, {"lazy": lazy}, reader, choose=named_x_ray_spectra, what=what, dataset=dataset)
     return as_type(signal, "EDS_TEM_ASSB")

@@ -166,7 +166,7 @@ def choose_electrode(
                 "references must name pure pixels of both end members: {'LiFePO4': mask, 'FePO4': mask}, and where "
                 "they lie in the columns, 'LAGP' and 'carbon'; or be the Delithiation of another signal of the same "
                 f"specimen. Without any, method='lithium' takes Li per Fe by {BUILTIN}, which leaves x uncertain by "
-                "about 0.3 near FePO4 and 1 near LiFePO4."
+                "about 0.3 near FePO4 and 1 near LiFePO4. s.suggest_references() proposes pixels of the map itself."
             )
         check_olivine(couple)
     return couple

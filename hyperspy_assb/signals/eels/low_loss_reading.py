@@ -20,6 +20,8 @@ from hyperspy_assb.models.recorded_signal import (
     recorded_text,
     title_of,
 )
+from hyperspy_assb.reference.energy_units import energy_unit
+from hyperspy_assb.signals.energy_axes import energy_on_navigation, turn_energy_axis
 
 _TEM = "Acquisition_instrument.TEM."
 MICROSCOPE_ITEMS = {
@@ -109,11 +111,18 @@ def read_energy_axis(
     name = f"energy axis of {title_of(signal)}"
     if not axis.is_uniform:
         raise AssbNotImplementedError(f"The {name} is non-uniform: EELS signals with such axes are not supported.")
+    if signal.data.dtype.kind not in "buif":
+        raise AssbValueError(f"{title_of(signal)} holds {signal.data.dtype} values: counts are real numbers.")
+    turned = energy_on_navigation(signal)
+    if turned is not None:
+        raise AssbValueError(f"{title_of(signal)} has its energies on a navigation axis: {turn_energy_axis(turned)}")
     units = axis.units
-    if isinstance(units, str) and units.strip() and units.strip() != "eV":
+    if isinstance(units, str) and units.strip() and energy_unit(units) != "eV":
+        known = energy_unit(units)
+        relabel = f"units = {known!r} and " if known and known != units else ""
         raise AssbValueError(
-            f"The {name} is in {units}, not eV: s.axes_manager.signal_axes[0].convert_to_units('eV') converts "
-            "keV and meV; set units = 'eV' if only the label is wrong."
+            f"The {name} is in {units}, not eV: for s.axes_manager.signal_axes[0], {relabel}convert_to_units('eV') "
+            "converts keV and meV; set units = 'eV' if only the label is wrong."
         )
     checks.check_energy_axis(axis.axis, name=name)
     if zero_loss:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hyperspy_assb.eels import checks, microscope
 from hyperspy_assb.eels.comparison.options import ComparisonOptions
 from hyperspy_assb.eels.microscope import MicroscopeParameters
-from hyperspy_assb.eels.scattering.low_loss_components import ELEMENTS, LowLossOptions
+from hyperspy_assb.eels.scattering.low_loss_components import BAND_ELEMENT, ELEMENTS, LowLossOptions, explain_absent
 from hyperspy_assb.eels.zero_loss.peak_search import SEARCH_RANGE
 from hyperspy_assb.eels.zero_loss.removal import RemovalMethod
 from hyperspy_assb.errors import AssbNotImplementedError, AssbWarning
@@ -32,6 +32,7 @@ from hyperspy_assb.signals.eels.delithiation_estimate import quantify_delithiati
 from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
 from hyperspy_assb.signals.eels.low_loss_comparison import LowLossComparison, compare_low_loss
 from hyperspy_assb.signals.eels.low_loss_model import create_low_loss_model
+from hyperspy_assb.signals.eels.reference_suggestion import ReferenceSuggestion, suggest_references
 from hyperspy_assb.signals.eels.zero_loss import ZeroLossMaps
 from hyperspy_assb.signals.loading import as_type, eels_spectra, load_signal
 
@@ -327,7 +328,8 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Parameters
         ----------
         low_loss
-            Low-loss signal that the model is convolved with; None: it is not convolved.
+            Low-loss signal that the model is convolved with; None: it is not convolved. One of another dispersion is
+            brought to that of the spectra.
         auto_background
             Whether a power law for the background goes in.
         auto_add_edges
@@ -346,6 +348,13 @@ class ASSBEELSSpectrum(EELSSpectrum):
         ------
         NotImplementedError
             If it is to be convolved and the energy axis is non-uniform.
+        ValueError
+            If the low loss does not hold 0 eV, or has other navigation axes.
+
+        Warns
+        -----
+        AssbWarning
+            If the low loss is coarser than the spectra.
 
         Examples
         --------
@@ -370,11 +379,11 @@ class ASSBEELSSpectrum(EELSSpectrum):
         elements: Sequence[str] | None = None,
         *,
         valence: Literal["continuum", "plasmon"] = "continuum",
-        valence_band: bool = True,
+        valence_band: bool | None = None,
     ) -> ASSBEELSModel:
         """Create the joint low-loss model, with starting values found from the data.
 
-        Zero-loss peak, valence scattering, the 5 eV band of FePO4 and the edges of the elements up to 150 eV, with
+        Zero-loss peak, valence scattering, the 5 eV band of FePO4 and the edges of the elements up to 210 eV, with
         plural scattering to every order. Fit it with ``model.multifit()``. Gain and read noise, where the metadata have
         none, are found from the spectra and kept in ``model.detector``; the signal stays as it is.
 
@@ -385,7 +394,8 @@ class ASSBEELSSpectrum(EELSSpectrum):
         valence
             "continuum": a free-form valence scattering distribution; "plasmon": one Drude plasmon.
         valence_band
-            Whether the 5 eV band is a component.
+            Whether the 5 eV band is a component; None: unless elements are named and Fe is
+            not among them.
 
         Returns
         -------
@@ -402,7 +412,8 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Warns
         -----
         AssbWarning
-            If the beam energy or an angle is unset, or pixels hold NaN, which are left out.
+            If the beam energy or an angle is unset, elements that were named have no edge in the range, or pixels hold
+            NaN, which are left out.
 
         Examples
         --------
@@ -416,7 +427,61 @@ class ASSBEELSSpectrum(EELSSpectrum):
         if elements is None:
             elements = spectra.elements or ELEMENTS
         chosen = (elements,) if isinstance(elements, str) else tuple(elements)
-        return create_low_loss_model(self, spectra, LowLossOptions(chosen, valence, valence_band))
+        if valence_band is None:
+            valence_band = not chosen or BAND_ELEMENT in chosen
+        options = LowLossOptions(chosen, valence, valence_band)
+        absent = explain_absent(options, float(spectra.energy[-1])) if chosen != ELEMENTS else ""
+        if absent:
+            warnings.warn(absent, AssbWarning, stacklevel=2)
+        return create_low_loss_model(self, spectra, options)
+
+    def suggest_references(
+        self,
+        electrode: str | Electrode | None = None,
+        *,
+        materials: Sequence[str] | None = None,
+        fewest: int = 10,
+    ) -> ReferenceSuggestion:
+        """Find pixels of the map that may serve as references, where nobody knows any yet.
+
+        Single scattering per t/λ of a column is the mean of that of its materials: pixels fill a simplex whose corners
+        are the pure ones. Those near a corner are tested for being of one material, and named by the edges and the
+        5 eV band of their sum. Nothing uses them unasked.
+
+        Parameters
+        ----------
+        electrode
+            Whose end members are looked for, or its name; None: LixFePO4.
+        materials
+            Others that may be there; None: LAGP and carbon.
+        fewest
+            Pixels below which a material is not proposed, at least 10.
+
+        Returns
+        -------
+        ReferenceSuggestion
+            ``references`` are masks that :meth:`quantify_delithiation` takes; a map, a table, and what each material
+            was named by.
+
+        Raises
+        ------
+        ValueError
+            If the range does not hold the zero-loss peak and 70 eV, fewer than 50 pixels have a specimen between t/λ
+            0.1 and 2, or none differs from the others by more than its noise.
+
+        Notes
+        -----
+        Largest simplex: M. E. Winter, Proc. SPIE 3753, 266 (1999), doi:10.1117/12.366289.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(16, 16), seed=6, signal_type="EELS_ASSB").eels_after
+        >>> suggestion = signal.suggest_references()
+        >>> suggestion.names
+        ('LiFePO4', 'FePO4')
+        """
+        return suggest_references(self, electrode, materials, fewest)
 
     def quantify_delithiation(
         self,
@@ -593,7 +658,11 @@ class LazyASSBEELSSpectrum(ASSBEELSSpectrum, LazyEELSSpectrum):
 
 
 def load_spectrum_image(
-    path: str | PathLike[str], *, lazy: bool = False, reader: str | None = None
+    path: str | PathLike[str],
+    *,
+    lazy: bool = False,
+    reader: str | None = None,
+    dataset: str | int | None = None,
 ) -> ASSBEELSSpectrum:
     """Load the EELS spectrum or spectrum image of a file.
 
@@ -605,11 +674,15 @@ def load_spectrum_image(
         Whether the data stay on disk until they are needed.
     reader
         Name of the reader, where the ending of the file does not tell (``.hdf5``); None: by the ending.
+    dataset
+        Where the file holds several: the title of the one that is meant, a part of it that no other has, or its number,
+        from 0 in the order of ``hs.load``.
 
     Returns
     -------
     ASSBEELSSpectrum
-        The largest of the EELS signals in the file; where none says that it is EELS, its only one-dimensional signal.
+        Of the EELS signals in the file that which holds the zero-loss peak, and of several the largest; where none says
+        that it is EELS, its only one-dimensional signal.
 
     Raises
     ------
@@ -617,12 +690,12 @@ def load_spectrum_image(
         If there is no such file; it is a FileNotFoundError.
     AssbFileError
         If the file cannot be read (truncated, damaged, or of an unknown format), holds no spectrum, or only an empty
-        one. The message names the file; it is an OSError and a ValueError.
+        one, or complex numbers. The message names the file; it is an OSError and a ValueError.
 
     Warns
     -----
     AssbWarning
-        If the file holds several EELS signals, naming the one that was taken.
+        If the file holds several EELS signals, naming them and the one that was taken.
 
     Examples
     --------
@@ -633,5 +706,6 @@ def load_spectrum_image(
     >>> load_spectrum_image(path)
     <ASSBEELSSpectrum, title: , dimensions: (3, 2|64)>
     """
-    signal = load_signal(path, {"lazy": lazy}, reader, choose=eels_spectra, what=("EELS spectrum", "spectra"))
+    what = ("EELS spectrum", "spectra")
+    signal = load_signal(path, {"lazy": lazy}, reader, choose=eels_spectra, what=what, dataset=dataset)
     return as_type(signal, "EELS_ASSB")

@@ -186,6 +186,11 @@ def remove(
         warnings.warn(noise.sentence, AssbWarning, stacklevel=3)
     options["detector"] = noise.detector
     known = estimate_centre(some, energy, gain=noise.detector.gain, read_variance=noise.detector.read_noise**2)
+    if len(some) == signal.data[..., 0].size and np.isnan(known.centre).all():
+        raise AssbValueError(
+            f"There is no zero-loss peak to remove in any of the {len(some)} spectra of "
+            f"'{signal.metadata.General.title}': use the low-loss spectrum, or correct the offset of the axis."
+        )
     if method == "mirror" and np.isfinite(known.centre).any():
         reach = float(np.nanmedian(known.centre)) - energy[0]
         if reach < _TAIL_END:

@@ -29,6 +29,7 @@ def load_series(
     times: float | ArrayLike | None = None,
     lazy: bool = False,
     reader: str | None = None,
+    dataset: str | int | None = None,
 ) -> ASSBSTEMSeries:
     """Load a series of STEM images: ``.dm4``, ``.emd``, ``.ser``, TIFF stacks, ``.hspy``, or one file for each frame.
 
@@ -40,7 +41,7 @@ def load_series(
         One file with all frames, or files of single frames in their order.
     times
         Interval in s between frames, or beginning of each, where the file does not say.
-    lazy, reader
+    lazy, reader, dataset
         As for :func:`~hyperspy_assb.load_spectrum_image`.
 
     Returns
@@ -72,7 +73,7 @@ def load_series(
     [0.0, 10.0, 20.0]
     """
     paths = [Path(path)] if isinstance(path, str | PathLike) else [Path(p) for p in path]
-    found = [_load_frames(p, lazy=lazy, reader=reader) for p in paths]
+    found = [_load_frames(p, lazy=lazy, reader=reader, dataset=dataset) for p in paths]
     if len(found) > 1:
         _check_alike(paths, found)
         signal = hs.stack(found) if all(s.axes_manager.navigation_dimension == 0 for s in found) else None
@@ -91,7 +92,7 @@ def load_series(
     return signal
 
 
-def _load_frames(path: Path, *, lazy: bool, reader: str | None) -> Any:
+def _load_frames(path: Path, *, lazy: bool, reader: str | None, dataset: str | int | None) -> Any:
     if path.suffix.lower() in _FILMS and path.exists():
         raise AssbFileError(
             f"{path} is a film: its frames are compressed pictures, not counts, and errors cannot be taken from them. "
@@ -101,7 +102,8 @@ def _load_frames(path: Path, *, lazy: bool, reader: str | None) -> Any:
     def images(found: list[Any]) -> list[Any]:
         return [s for s in found if s.axes_manager.signal_dimension == 2]
 
-    return load_signal(path, {"lazy": lazy}, reader, choose=images, what=("image", "stacks of images"))
+    what = ("image", "stacks of images")
+    return load_signal(path, {"lazy": lazy}, reader, choose=images, what=what, dataset=dataset)
 
 
 def _check_alike(paths: list[Path], found: list[Any]) -> None:

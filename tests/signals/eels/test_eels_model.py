@@ -9,6 +9,7 @@ import pytest
 
 import hyperspy_assb
 from hyperspy_assb.components import DarkLevel, FePO4ValenceBand, LiKEdge, VolumePlasmon, ZeroLossPeak
+from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.signals import ASSBEELSSpectrum, load_spectrum_image
@@ -278,3 +279,66 @@ def test_the_noise_that_a_model_finds_is_its_own(tmp_path):
     assert hyperspy_assb.predict_precision(again, 1e5).detector == Detector()
     again.detector = Detector(2.0, 3.0)
     assert hyperspy_assb.predict_precision(again, 1e5).detector == Detector(2.0, 3.0)
+
+
+def core_loss(shape=(2, 3)):
+    energy = 400.0 + 0.5 * np.arange(800)
+    signal = ASSBEELSSpectrum(np.random.default_rng(0).poisson(200.0 + 1e9 * energy**-2.6, (*shape, 800)).astype(float))
+    axis = signal.axes_manager.signal_axes[0]
+    axis.offset, axis.scale, axis.units = 400.0, 0.5, "eV"
+    signal.set_microscope_parameters(beam_energy=200.0, convergence_angle=8.0, collection_angle=20.0)
+    signal.add_elements(("O", "Fe"))
+    return signal
+
+
+def test_a_stored_core_loss_model_is_restored_without_its_tables_being_fetched(monkeypatch):
+    signal = core_loss()
+    model = signal.create_model(GOS="hydrogenic")
+    model["O_K"].intensity.value = 0.25
+    model.store("core loss")
+
+    def no_network(*args, **options):
+        raise AssertionError("tables were fetched")
+
+    monkeypatch.setattr("pooch.retrieve", no_network)
+    monkeypatch.setattr("pooch.Pooch.fetch", no_network)
+    restored = signal.models.restore("core loss")
+    assert [c.name for c in restored] == [c.name for c in model]
+    assert [e.name for e in restored.edges] == [e.name for e in model.edges]
+    assert restored["O_K"].intensity.value == 0.25
+    assert restored["O_K"].GOS._name == "hydrogenic"
+
+
+def low_loss(scale, *, units="eV"):
+    energy = -10.0 + scale * np.arange(round(60.0 / scale))
+    signal = ASSBEELSSpectrum(
+        1e5 * scale * (np.exp(-0.5 * (energy / 0.8) ** 2) + 0.1 * np.exp(-0.5 * ((energy - 20.0) / 3.0) ** 2))
+    )
+    axis = signal.axes_manager.signal_axes[0]
+    axis.offset, axis.scale, axis.units = -10.0, scale, units
+    return signal
+
+
+@pytest.mark.parametrize("scale", [0.05, 0.1, 0.3])
+def test_a_low_loss_of_another_dispersion_is_brought_to_that_of_the_spectra(scale):
+    expected, values = None, []
+    for width in (0.5, scale):
+        model = core_loss(()).create_model(low_loss=low_loss(width), auto_background=False, auto_add_edges=False)
+        model.append(hs.model.components1D.Gaussian(A=1.0, centre=600.0, sigma=4.0))
+        values.append(model._get_current_data())
+        assert model.low_loss.axes_manager.signal_axes[0].scale == 0.5
+    expected, found = values
+    assert np.abs(found - expected).max() < 2e-3 * expected.max()
+    given = low_loss(scale)
+    core_loss(()).create_model(low_loss=given, auto_background=False, auto_add_edges=False)
+    assert given.axes_manager.signal_axes[0].scale == scale
+
+
+def test_a_coarser_low_loss_is_said():
+    with pytest.warns(AssbWarning, match=r"low_loss has channels of 1 eV, and the spectra of 0\.5 eV"):
+        core_loss(()).create_model(low_loss=low_loss(1.0), auto_background=False, auto_add_edges=False)
+
+
+def test_a_low_loss_without_zero_is_refused():
+    with pytest.raises(AssbValueError, match="low_loss goes from"):
+        core_loss(()).create_model(low_loss=core_loss(()), auto_background=False, auto_add_edges=False)
