@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.reference import LineComponent
 
@@ -357,6 +358,8 @@ class EDSOptions:
         keV; None: 0.18 to 15.
     elements
         Elements that are looked for, one or several; None: those of the cell, of the preparation, and of the metadata.
+    detector
+        Shape of lines: how their width grows, their tails and escape peaks; None: found from the sum of all spectra.
 
     Raises
     ------
@@ -379,6 +382,7 @@ class EDSOptions:
     absorption: bool = True
     fit_range: tuple[float, float] | None = None
     elements: Sequence[str] | None = None
+    detector: DetectorShape | None = None
 
     def __post_init__(self) -> None:
         if self.elements is not None:

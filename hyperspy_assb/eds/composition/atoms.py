@@ -447,7 +447,14 @@ def prepare_map(recorded: EDSMap, settings: EDSOptions) -> PreparedMap:
     # Foreign elements without a factor are fitted, but not counted; those of the cell need one.
     elements = builder.countable({*CELL_ELEMENTS, *(settings.elements or ())})
     summed = recorded.spectra.summed()
-    calibration = check_calibration(builder, summed.total)
+    checked = check_calibration(builder, summed.total, detector=settings.detector)
+    calibration = None
+    if checked is not None:
+        calibration, shapes = checked
+        # Where they are not to be trusted, lines lie where the axis says.
+        builder = shapes.builder if calibration.trusted else builder
+    elif settings.detector is not None:
+        builder = replace(builder, detector=settings.detector)
     factors = builder.sensitivities
     scene = prepare_scene(
         builder,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray, Instrument, MassAbsorption, XRayLine
 from hyperspy_assb.eds.lines.sensitivity import AVOGADRO, COMPUTED, Sensitivities, choose_sensitivities
 from hyperspy_assb.eds.lines.x_ray_lines import (
@@ -19,6 +20,7 @@ from hyperspy_assb.eds.lines.x_ray_lines import (
     escape_share,
     in_range,
     line_shape,
+    tail_share,
 )
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.fixed_shapes.fixed_shape_fit import TemplateModel, fit_templates
@@ -142,6 +144,10 @@ class Builder:
         Whether X-rays are absorbed on their way out.
     elements
         Those that are looked for.
+    detector
+        Shape of lines.
+    offset, gain
+        keV, and relative: a line of energy E is looked for at ``E (1 + gain) + offset``.
     """
 
     energy: FloatArray
@@ -152,6 +158,9 @@ class Builder:
     fit_range: tuple[float, float]
     absorption: bool = True
     elements: tuple[str, ...] = ()
+    detector: DetectorShape = DetectorShape()
+    offset: float = 0.0
+    gain: float = 0.0
 
     @cached_property
     def channels(self) -> slice:
@@ -189,16 +198,32 @@ class Builder:
             if own and (element in needed or any(family in factors for family in own))
         ]
 
-    def moved(self, offset: float, gain: float, resolution: float) -> Builder:
-        """The same with a line of energy E at ``E (1 + gain) + offset`` in keV, and another resolution in eV."""
-        lines = tuple(replace(line, energy=line.energy * (1.0 + gain) + offset) for line in self.lines)
-        return replace(self, lines=lines, instrument=replace(self.instrument, resolution=resolution))
+    def shape(self, line: XRayLine) -> FloatArray:
+        """A line of one count in its peak, with its tail and escape peak, in the channels that are fitted."""
+        if line.full_name not in self._shapes:
+            self._shapes[line.full_name] = self._shape(line)
+        return self._shapes[line.full_name]
+
+    @cached_property
+    def _shapes(self) -> dict[str, FloatArray]:
+        return {}
 
     def _shape(self, line: XRayLine) -> FloatArray:
-        at = np.array([line.energy])
         silicon = self.mass_absorption("Si", np.array([line.energy, SI_KA]))
-        escape = float(escape_share(silicon[:1], float(silicon[1]), at)[0])
-        return line_shape(self.edges, line, self.instrument.resolution, escape)
+        escaped = self.detector.escape * escape_share(silicon[:1], float(silicon[1]), np.array([line.energy]))
+        lost = tail_share(silicon[:1], self.detector.tail_depth)
+        return line_shape(
+            self.edges,
+            replace(line, energy=line.energy * (1.0 + self.gain) + self.offset),
+            self.instrument.resolution,
+            float(escaped[0]),
+            lost=float(lost[0]),
+            detector=self.detector,
+        )
+
+    def members(self, family: str) -> list[XRayLine]:
+        """Lines of a family such as "Fe_La"."""
+        return [line for line in self.seen if f"{line.element}_{line.family}" == family]
 
     def _depth(self, atoms: Mapping[str, float], energy: FloatArray) -> FloatArray:
         """Absorption over the whole thickness by one unit of something, towards the detector."""
@@ -265,7 +290,7 @@ class Builder:
                 if family in free_families or family not in self.sensitivities.cross_section:
                     continue
                 counts = electrons * self.sensitivities.of(family)
-                for energy, shape in self._merged(element, family, amounts, typical):
+                for energy, shape in self._merged(family, amounts, typical):
                     templates.append(shape * counts)
                     strength.append([atoms.get(element, 0.0) for atoms in amounts.values()])
                     absorbed = [self._depth(atoms, np.array([energy]))[0] for atoms in amounts.values()]
@@ -278,10 +303,7 @@ class Builder:
             rows[:lines, : len(names)] = strength
             absorption[:lines, : len(names)] = depth
         for k, family in enumerate(free_families):
-            # An axis that is put right may move a family out of the range.
-            members = [line for line in self.seen if f"{line.element}_{line.family}" == family]
-            members = members or [line for line in self.lines if f"{line.element}_{line.family}" == family]
-            templates.append(np.sum([line.weight * self._shape(line) for line in members], axis=0))
+            templates.append(np.sum([line.weight * self.shape(line) for line in self.members(family)], axis=0))
             rows[lines + k, len(names) + k] = 1.0
         first = lines + len(free_families)
         templates += list(hats)
@@ -310,12 +332,10 @@ class Builder:
         )
 
     def _merged(
-        self, element: str, family: str, amounts: Mapping[str, Mapping[str, float]], typical: FloatArray | None
+        self, family: str, amounts: Mapping[str, Mapping[str, float]], typical: FloatArray | None
     ) -> list[tuple[float, FloatArray]]:
         """Lines of a family, those together that are absorbed alike: energy and shape relative to the main line."""
-        members = sorted(
-            (line for line in self.seen if f"{line.element}_{line.family}" == family), key=lambda line: line.energy
-        )
+        members = sorted(self.members(family), key=lambda line: line.energy)
         energies = np.array([line.energy for line in members])
         column = np.ones(len(amounts)) if typical is None else 3.0 * typical[: len(amounts)]
         depths = np.array([c * self._depth(atoms, energies) for c, atoms in zip(column, amounts.values(), strict=True)])
@@ -326,7 +346,7 @@ class Builder:
             if not alike:
                 part = members[begin:k]
                 weight = np.array([line.weight for line in part])
-                shape = np.sum([line.weight * self._shape(line) for line in part], axis=0)
+                shape = np.sum([line.weight * self.shape(line) for line in part], axis=0)
                 merged.append((float(weight @ energies[begin:k] / max(weight.sum(), 1e-12)), shape))
                 begin = k
         return merged
