@@ -373,15 +373,16 @@ def quantify_columns(
     """
     models = scene.models(columns)
     by_element, by_phase = (model.fit(counts, threads=threads) for model in models)
-    return _composition(scene, by_element), (by_element, by_phase), calibration_of(scene, models[1].elements)
+    return _composition(scene, by_element), (by_element, by_phase), calibration_of(scene, models[1].groups)
 
 
 def calibration_of(scene: Scene, elements: Sequence[str] | None = None) -> FloatArray:
     """Relative uncertainty of the calibration of each element: that of its best line in the range."""
     factors = scene.builder.sensitivities
     found = []
-    for element in scene.elements if elements is None else elements:
-        known = [factors.uncertainty[f] for f in scene.builder.families(element) if f in factors.uncertainty]
+    for name in scene.elements if elements is None else elements:
+        families = [name] if "_" in name else scene.builder.families(name)
+        known = [factors.uncertainty[f] for f in families if f in factors.uncertainty]
         found.append(min(known, default=0.0))
     return np.array(found)
 

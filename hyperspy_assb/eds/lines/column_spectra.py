@@ -11,6 +11,7 @@ import numpy as np
 
 from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray, Instrument, MassAbsorption, XRayLine
+from hyperspy_assb.eds.lines.families import Tie, find_ties, with_ties
 from hyperspy_assb.eds.lines.sensitivity import AVOGADRO, COMPUTED, Sensitivities, choose_sensitivities
 from hyperspy_assb.eds.lines.x_ray_lines import (
     FIT_RANGE,
@@ -52,8 +53,8 @@ class SpectrumModel:
         Templates, on the channels that are fitted.
     names
         Of the amounts: phases (nm), elements (atoms/nm^2), families of lines (counts), and the continuum.
-    elements
-        Of the groups of templates that share a calibration.
+    groups
+        Of templates that share a calibration: elements, and hidden families such as "V_La".
     channels
         Channels that are fitted.
     typical
@@ -64,7 +65,7 @@ class SpectrumModel:
 
     model: TemplateModel
     names: tuple[str, ...]
-    elements: tuple[str, ...]
+    groups: tuple[str, ...]
     channels: slice
     typical: FloatArray
     energy: FloatArray
@@ -148,6 +149,8 @@ class Builder:
         Shape of lines.
     offset, gain
         keV, and relative: a line of energy E is looked for at ``E (1 + gain) + offset``.
+    ties
+        Of families that another element hides.
     """
 
     energy: FloatArray
@@ -161,6 +164,7 @@ class Builder:
     detector: DetectorShape = DetectorShape()
     offset: float = 0.0
     gain: float = 0.0
+    ties: tuple[Tie, ...] = ()
 
     @cached_property
     def channels(self) -> slice:
@@ -187,6 +191,12 @@ class Builder:
     def families(self, element: str) -> list[str]:
         """Main lines of an element in the range, such as ["Fe_Ka", "Fe_La"]."""
         return [line.full_name for line in self.seen if line.element == element and line.name == line.family]
+
+    @cached_property
+    def countable_families(self) -> list[XRayLine]:
+        """Main lines in the range of all families whose photons can be counted: those that no other element hides."""
+        hidden = {tie.hidden for tie in self.ties}
+        return [line for line in self.seen if line.name == line.family and line.full_name not in hidden]
 
     def countable(self, needed: Collection[str]) -> list[str]:
         """Elements whose atoms are counted: those with a line in the range and a factor, or that are needed."""
@@ -224,6 +234,14 @@ class Builder:
     def members(self, family: str) -> list[XRayLine]:
         """Lines of a family such as "Fe_La"."""
         return [line for line in self.seen if f"{line.element}_{line.family}" == family]
+
+    def together(self, family: str) -> list[XRayLine]:
+        """Lines of a family, and those of hidden families that it tells, in its own units."""
+        found = self.members(family)
+        for tie in self.ties:
+            if tie.host == family:
+                found += [replace(line, weight=line.weight * tie.ratio) for line in self.members(tie.hidden)]
+        return found
 
     def _depth(self, atoms: Mapping[str, float], energy: FloatArray) -> FloatArray:
         """Absorption over the whole thickness by one unit of something, towards the detector."""
@@ -285,6 +303,8 @@ class Builder:
         own = {name: self._depth(atoms, nodes) for name, atoms in amounts.items()}
         templates, strength, depth, group = [], [], [], []
         elements = sorted({element for atoms in amounts.values() for element in atoms})
+        # Hidden families have a calibration of their own.
+        groups = [*elements, *(tie.hidden for tie in self.ties)]
         for element in elements:
             for family in self.families(element):
                 if family in free_families or family not in self.sensitivities.cross_section:
@@ -295,7 +315,7 @@ class Builder:
                     strength.append([atoms.get(element, 0.0) for atoms in amounts.values()])
                     absorbed = [self._depth(atoms, np.array([energy]))[0] for atoms in amounts.values()]
                     depth.append(absorbed if self.absorption else [0.0] * len(names))
-                    group.append(elements.index(element))
+                    group.append(groups.index(family if family in groups else element))
         lines = len(templates)
         rows = np.zeros((lines + len(free_families) + nodes.size, size))
         absorption = np.zeros_like(rows)
@@ -303,7 +323,7 @@ class Builder:
             rows[:lines, : len(names)] = strength
             absorption[:lines, : len(names)] = depth
         for k, family in enumerate(free_families):
-            templates.append(np.sum([line.weight * self.shape(line) for line in self.members(family)], axis=0))
+            templates.append(np.sum([line.weight * self.shape(line) for line in self.together(family)], axis=0))
             rows[lines + k, len(names) + k] = 1.0
         first = lines + len(free_families)
         templates += list(hats)
@@ -325,7 +345,7 @@ class Builder:
         return SpectrumModel(
             model=model,
             names=(*names, *free_families, *last),
-            elements=tuple(elements),
+            groups=tuple(groups),
             channels=self.channels,
             typical=np.ones(size) if typical is None else typical,
             energy=self.energy[self.channels],
@@ -399,7 +419,7 @@ class Builder:
         AssbValueError
             If the spectrum is empty or cannot be fitted.
         """
-        lines = tuple(line for line in self.seen if line.name == line.family)
+        lines = tuple(self.countable_families)
         total = np.asarray(total, dtype=float)
         model = self.build({}, [line.full_name for line in lines])
         fit = replace(model, typical=model.model.guess(total[self.channels])).fit(total[np.newaxis])
@@ -431,13 +451,16 @@ def make_builder(recorded: EDSMap, settings: EDSOptions, *, need_factors: bool =
     low, high = max(low, energy[0]), min(high, energy[-1], _BELOW_BEAM * beam_energy)
     elements = elements_of(recorded, settings)
     lines = in_range(recorded.tables.lines_of(elements), low, high, beam_energy)
+    factors = Sensitivities({}, {}, COMPUTED, "no factors")
+    if need_factors:
+        factors = choose_sensitivities(recorded, lines, settings)
+    ties = find_ties(lines, factors, recorded.instrument)
     return Builder(
         energy=energy,
         lines=tuple(lines),
         instrument=recorded.instrument,
-        sensitivities=choose_sensitivities(recorded, lines, settings)
-        if need_factors
-        else Sensitivities({}, {}, COMPUTED, "no factors"),
+        sensitivities=with_ties(factors, ties),
+        ties=ties,
         mass_absorption=recorded.tables.mass_absorption,
         fit_range=(low, high),
         absorption=settings.absorption,

@@ -55,6 +55,9 @@ _START_TAIL = 3.0
 _RATIO = {"K": 0.1, "L": 0.7, "M": 0.7}
 """Relative uncertainty of the tables' ratios of weaker lines to the main one of the family."""
 _LONGEST_RATIO = 0.7
+_LEAST_RATIO = 0.02
+_APART = ("Lb1", "Ll", "Ln")
+"""Lines that are far enough from the main one to be told apart, each by itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +99,7 @@ class ShapeFit:
 
 @dataclass(frozen=True)
 class _State:
-    """Values of the unknown properties, and factors of weaker lines (logarithms) by family and group."""
+    """Values of the unknown properties, and by how much weaker lines depart from tables, by family and group."""
 
     values: dict[str, float]
     ratios: dict[tuple[str, str], float]
@@ -104,7 +107,7 @@ class _State:
     def applied(self, builder: Builder) -> Builder:
         """A builder whose lines are these."""
         lines = tuple(
-            replace(line, weight=line.weight * np.exp(self.ratios.get(_group(line), 0.0))) for line in builder.lines
+            replace(line, weight=line.weight * (1.0 + self.ratios.get(_group(line), 0.0))) for line in builder.lines
         )
         return replace(
             builder,
@@ -121,7 +124,7 @@ class _State:
             unknown = _UNKNOWN[name]
             values[name] = float(np.clip(values[name] + change, unknown.low, unknown.high))
         for key, change in zip(keys, step[len(free) :], strict=True):
-            ratios[key] = ratios.get(key, 0.0) + float(change)
+            ratios[key] = max(ratios.get(key, 0.0) + float(change), _LEAST_RATIO - 1.0)
         return _State(values, ratios)
 
     def vector(self, free: tuple[str, ...], keys: list[tuple[str, str]]) -> FloatArray:
@@ -130,7 +133,7 @@ class _State:
 
 def _group(line: XRayLine) -> tuple[str, str]:
     """Family, and which of its weaker lines: those that share an uncertainty; "" is the main line."""
-    which = "" if line.name == line.family else "l" if line.name in ("Ll", "Ln", "Mz") else "b"
+    which = "" if line.name == line.family else line.name if line.name in _APART else "others"
     return f"{line.element}_{line.family}", which
 
 
@@ -158,7 +161,7 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
     """
     total = np.asarray(total, dtype=float)
     counts = total[builder.channels]
-    main = {line.full_name: line for line in builder.seen if line.name == line.family}
+    main = {line.full_name: line for line in builder.countable_families}
     families = list(main)
     free = AXIS if detector is not None else (*AXIS, *DETECTOR)
     known = detector or DetectorShape(tail_depth=_START_TAIL)
@@ -194,7 +197,7 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
         expected = model.model.expectation(start)
         height = {name: start[k] for k, name in enumerate(families) if name in told}
         slopes = [_slope(builder, state, name, own, height) for name in free]
-        slopes += [height[key[0]] * _part(own, key) for key in keys]
+        slopes += [height[_host(own, key[0])] * _part(own, key) / (1.0 + state.ratios.get(key, 0.0)) for key in keys]
         step, covariance = _score(model, start, counts, expected, np.array(slopes), held, away)
         longest = np.array([_UNKNOWN[name].longest for name in free] + [_LONGEST_RATIO for _ in keys])
         channel = builder.energy[1] - builder.energy[0]
@@ -215,7 +218,7 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
         detector=DetectorShape(**{name: best.values[name] for name in DETECTOR}),
         detector_std={name: float(std[free.index(name)]) if name in free else 0.0 for name in DETECTOR},
         ratios={
-            line.full_name: float(np.exp(best.ratios[_group(line)]))
+            line.full_name: 1.0 + best.ratios[_group(line)]
             for line in builder.seen
             if _group(line) in best.ratios
         },
@@ -243,15 +246,21 @@ def _uncertain_ratios(builder: Builder, strong: dict[str, float]) -> list[tuple[
     """Groups of weaker lines of families that stand out."""
     found: dict[tuple[str, str], float] = {}
     for name in strong:
-        for line in builder.members(name):
+        for line in builder.together(name):
             if _group(line)[1]:
                 found[_group(line)] = found.get(_group(line), 0.0) + line.weight
     return [key for key, weight in found.items() if weight > _WEAKEST]
 
 
 def _part(builder: Builder, key: tuple[str, str]) -> FloatArray:
-    """Weaker lines of one group, for one count in the main line."""
-    return np.asarray(sum(line.weight * builder.shape(line) for line in builder.members(key[0]) if _group(line) == key))
+    """Weaker lines of one group, for one count in the main line of the family that tells them."""
+    lines = builder.together(_host(builder, key[0]))
+    return np.asarray(sum(line.weight * builder.shape(line) for line in lines if _group(line) == key))
+
+
+def _host(builder: Builder, family: str) -> str:
+    """The family whose counts tell those of a family: itself, or that of its tie."""
+    return {tie.hidden: tie.host for tie in builder.ties}.get(family, family)
 
 
 def _slope(builder: Builder, state: _State, name: str, own: Builder, height: dict[str, float]) -> FloatArray:
@@ -261,7 +270,7 @@ def _slope(builder: Builder, state: _State, name: str, own: Builder, height: dic
 
     def whole(used: Builder) -> FloatArray:
         return np.asarray(
-            sum(h * line.weight * used.shape(line) for family, h in height.items() for line in used.members(family))
+            sum(h * line.weight * used.shape(line) for family, h in height.items() for line in used.together(family))
         )
 
     return (whole(other) - whole(own)) / small if height else np.zeros(own.edges.size - 1)
