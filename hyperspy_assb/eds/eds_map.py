@@ -79,11 +79,14 @@ class ElementTables:
         Atomic masses in u.
     mass_absorption
         Looks up mass absorption coefficients.
+    other_absorption
+        The same of a second source: what the two differ by is how well they are known. None: there is none.
     """
 
     lines: Mapping[str, tuple[XRayLine, ...]]
     mass: Mapping[str, float]
     mass_absorption: MassAbsorption
+    other_absorption: MassAbsorption | None = None
 
     def lines_of(self, elements: Iterable[str]) -> tuple[XRayLine, ...]:
         """All lines of some elements.

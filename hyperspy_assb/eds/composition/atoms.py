@@ -29,6 +29,8 @@ _LEAST = 1e-3
 """Share of the largest amount from which fits start at least: an amount of 0 would tell nothing of its scale."""
 _PLAUSIBLE = (0.5, 1000.0)
 """nm: mean thicknesses of maps, with the vacuum beside the specimen."""
+_SURE = 10.0
+"""Standard errors above which the sum of all spectra tells the ratio of two families of an element."""
 _LITHIUM = "X-rays do not show Li: atomic per cent are those of the other elements."
 
 
@@ -152,12 +154,9 @@ def prepare_scene(
             )
         if not any(family in factors.cross_section for family in families):
             factors.of(families[0])
-    counted = set(elements)
-    free = tuple(
-        f"{line.element}_{line.name}"
-        for line in builder.seen
-        if line.name == line.family and not (line.element in counted and line.full_name in factors.cross_section)
-    )
+    given, builder = builder, builder.with_best_families(elements)
+    factors = builder.sensitivities
+    free = builder.free_families(elements)
     known = builder.instrument.electrons
     # A thickness that is told is known better than what current, time and solid angle make of it.
     scaled = known is None or not factors.absolute or thickness is not None
@@ -184,6 +183,16 @@ def prepare_scene(
             ratio = float(mean[: len(elements)].sum() / (thickness * atoms_per_volume))
             electrons *= ratio if own is not builder else ratio**_SCALE_STEP
     assert mean is not None
+    stds = np.sqrt(np.maximum(fit.covariance[0].diagonal(), 0.0))
+    builder = _tied_by_sum(given, builder, elements, free, mean, stds, electrons)
+    if builder.free_families(elements) != free:
+        free = builder.free_families(elements)
+        model = builder.build(amounts, free, continuum=height / n_spectra, electrons=electrons)
+        start = model.model.guess(total[builder.channels] / n_spectra)
+        fit = replace(model, typical=start).fit(total[np.newaxis], exposure=np.array([float(n_spectra)]))
+        if fit.status[0] != CONVERGED:
+            raise AssbValueError("The summed spectrum cannot be fitted with the lines of these elements: check them.")
+        mean = fit.amounts[0]
     continuum: FloatArray | None = height / n_spectra
     if largest_share > FREE_CONTINUUM_ABOVE:
         mean = np.concatenate([mean[:-1], height / n_spectra * mean[-1]])
@@ -198,6 +207,44 @@ def prepare_scene(
         total=total,
         n_spectra=n_spectra,
     )
+
+
+def _tied_by_sum(
+    given: Builder,
+    builder: Builder,
+    elements: Sequence[str],
+    free: Sequence[str],
+    mean: FloatArray,
+    std: FloatArray,
+    electrons: float,
+) -> Builder:
+    """A builder in which further families of an element count as the sum of all spectra has them beside its best one.
+
+    Ratios of families are known less well than the factor of one, and the sum tells them; where it does not, they are
+    as given.
+    """
+    own, errors = dict(builder.sensitivities.cross_section), dict(builder.sensitivities.uncertainty)
+    atoms = dict(zip(elements, mean, strict=False))
+    sure = {element: mean[k] > _SURE * std[k] for k, element in enumerate(elements)}
+    ties = {tie.hidden for tie in builder.ties}
+    for k, family in enumerate(free):
+        element = family.partition("_")[0]
+        if element not in atoms or family in ties:
+            continue
+        value, error = mean[len(elements) + k], std[len(elements) + k]
+        if sure[element] and value > _SURE * error:
+            own[family] = value / (electrons * atoms[element] * builder.leaving(family, atoms))
+            errors[family] = calibration_of_family(builder, element)
+        elif family in given.sensitivities.cross_section:
+            own[family] = given.sensitivities.cross_section[family]
+            errors[family] = given.sensitivities.uncertainty[family]
+    return replace(builder, sensitivities=replace(builder.sensitivities, cross_section=own, uncertainty=errors))
+
+
+def calibration_of_family(builder: Builder, element: str) -> float:
+    """Relative uncertainty of the best factor of an element."""
+    errors = builder.sensitivities.uncertainty
+    return min((errors[family] for family in builder.families(element) if family in errors), default=0.0)
 
 
 class FitStatus(IntEnum):
@@ -227,9 +274,13 @@ class Composition:
     covariance
         Of the unclipped ones from counting, shape (N, M, M).
     calibration
-        Relative standard uncertainty of the calibration of each element, shape (M,).
+        Relative standard uncertainty of the calibration of each element and of the absorption of its lines, shape
+        (N, M); or (M,), the same in all columns.
     status
         :class:`FitStatus`, shape (N,).
+    besides
+        Change of the atoms per standard error of what counts as their lines without being theirs, such as hidden
+        families of others, shape (N, M, H).
     """
 
     elements: tuple[str, ...]
@@ -238,6 +289,17 @@ class Composition:
     covariance: FloatArray
     calibration: FloatArray
     status: NDArray[np.int8]
+    besides: FloatArray | None = None
+
+    @property
+    def relative(self) -> FloatArray:
+        """``calibration`` of every column, shape (N, M)."""
+        return np.broadcast_to(self.calibration, self.atoms.shape)
+
+    @property
+    def others(self) -> FloatArray:
+        """``besides``, of shape (N, M, 0) where there is nothing."""
+        return np.zeros((*self.atoms.shape, 0)) if self.besides is None else self.besides
 
     @property
     def std(self) -> FloatArray:
@@ -251,13 +313,28 @@ class Composition:
 
     def summed(self, region: NDArray[np.bool_]) -> Composition:
         """Some columns, shape (N,), as one."""
-        total = self.unclipped[region].sum(axis=0, keepdims=True)
+        return self.grouped(np.where(region, 0, -1), 1)
+
+    def grouped(self, group: NDArray[np.int64], groups: int) -> Composition:
+        """Columns of each group as one, shape (N,), -1 for those left out; NaN for groups without any."""
+
+        def added(values: FloatArray) -> FloatArray:
+            total = np.zeros((groups, *values.shape[1:]))
+            np.add.at(total, group[group >= 0], values[group >= 0])
+            return total
+
+        total, weight = added(self.unclipped), added(self.atoms + 1e-12)
+        spread, calibration = added(self.covariance), added((self.atoms + 1e-12) * self.relative)
+        empty = np.bincount(group[group >= 0], minlength=groups) == 0
+        total[empty], spread[empty] = np.nan, np.nan
         return replace(
             self,
             atoms=np.maximum(total, 0.0),
             unclipped=total,
-            covariance=self.covariance[region].sum(axis=0, keepdims=True),
-            status=np.full(1, CONVERGED, dtype=np.int8),
+            covariance=spread,
+            calibration=calibration / np.where(weight > 0.0, weight, 1.0),
+            status=np.where(empty, kernels.EMPTY, CONVERGED).astype(np.int8),
+            besides=None if self.besides is None else added(self.besides),
         )
 
     def subset(self, elements: Sequence[str]) -> Composition:
@@ -269,7 +346,8 @@ class Composition:
             atoms=self.atoms[:, index],
             unclipped=self.unclipped[:, index],
             covariance=self.covariance[:, index][:, :, index],
-            calibration=self.calibration[index],
+            calibration=self.calibration[..., index],
+            besides=None if self.besides is None else self.besides[:, index],
         )
 
     def atomic_percent(self, *, clipped: bool = True) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -280,9 +358,13 @@ class Composition:
         percent, std, systematic
             Shape (N, M) each: value, standard error from counting, and uncertainty from the calibration.
         """
-        share, std = shares(self.atoms if clipped else self.unclipped, self.covariance)
-        relative = self.calibration**2
-        spread = share**2 * ((1.0 - 2.0 * share) * relative + (share**2 @ relative)[:, np.newaxis])
+        amounts = self.atoms if clipped else self.unclipped
+        share, std = shares(amounts, self.covariance)
+        relative = self.relative**2
+        spread = share**2 * ((1.0 - 2.0 * share) * relative + (share**2 * relative).sum(axis=1, keepdims=True))
+        moved = self.others - share[:, :, np.newaxis] * self.others.sum(axis=1, keepdims=True)
+        total = amounts.sum(axis=1)[:, np.newaxis]
+        spread = spread + (moved**2).sum(axis=2) / np.where(total > 0.0, total, np.nan) ** 2
         return 100.0 * share, 100.0 * std, 100.0 * np.sqrt(np.maximum(spread, 0.0))
 
 
@@ -335,18 +417,22 @@ def quantify_elements(
         Maximum-likelihood amounts.
     """
     (model,) = scene.models()
-    return _composition(scene, model.fit(counts, exposure=exposure, threads=threads))
+    return _composition(scene, model, model.fit(counts, exposure=exposure, threads=threads))
 
 
-def _composition(scene: Scene, fit: TemplateFit) -> Composition:
+def _composition(scene: Scene, model: SpectrumModel, fit: TemplateFit) -> Composition:
     m = len(scene.elements)
+    calibration = model.calibration(fit.amounts, calibration_of(scene, model.groups))
+    own = [model.groups.index(element) for element in scene.elements]
+    others = [g for g in range(len(model.groups)) if g not in own]
     return Composition(
         elements=scene.elements,
         atoms=fit.amounts[:, :m],
         unclipped=fit.unclipped[:, :m],
         covariance=fit.covariance[:, :m, :m],
-        calibration=calibration_of(scene),
+        calibration=calibration[:, own],
         status=fit.status,
+        besides=fit.by_group[:, :m, others] * calibration[:, np.newaxis, others] if others else None,
     )
 
 
@@ -369,22 +455,20 @@ def quantify_columns(
     fits
         Both; in the second, nm of each phase come first.
     calibration
-        Relative uncertainty of the calibration of each of the groups of templates of the second.
+        Relative uncertainty of the calibration of each of the groups of templates of the second, and of the absorption
+        of their lines, shape (N, G).
     """
     models = scene.models(columns)
     by_element, by_phase = (model.fit(counts, threads=threads) for model in models)
-    return _composition(scene, by_element), (by_element, by_phase), calibration_of(scene, models[1].groups)
+    calibration = models[1].calibration(by_phase.amounts, calibration_of(scene, models[1].groups))
+    return _composition(scene, models[0], by_element), (by_element, by_phase), calibration
 
 
 def calibration_of(scene: Scene, elements: Sequence[str] | None = None) -> FloatArray:
     """Relative uncertainty of the calibration of each element: that of its best line in the range."""
-    factors = scene.builder.sensitivities
-    found = []
-    for name in scene.elements if elements is None else elements:
-        families = [name] if "_" in name else scene.builder.families(name)
-        known = [factors.uncertainty[f] for f in families if f in factors.uncertainty]
-        found.append(min(known, default=0.0))
-    return np.array(found)
+    errors = scene.builder.sensitivities.uncertainty
+    names = scene.elements if elements is None else elements
+    return np.array([errors[n] if n in errors else calibration_of_family(scene.builder, n) for n in names])
 
 
 Found = TypeVar("Found")

@@ -26,6 +26,7 @@ from hyperspy_assb.eds.lines.x_ray_lines import (
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.fixed_shapes.fixed_shape_fit import TemplateModel, fit_templates
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, UNDETERMINED, TemplateFit
+from hyperspy_assb.reference import added_lines, line_components
 
 CONTINUUM = "continuum"
 FREE_CONTINUUM_ABOVE = 0.05
@@ -55,6 +56,9 @@ class SpectrumModel:
         Of the amounts: phases (nm), elements (atoms/nm^2), families of lines (counts), and the continuum.
     groups
         Of templates that share a calibration: elements, and hidden families such as "V_La".
+    doubt, depth
+        Shape (G, K): by how much tables of absorption differ for the lines of each group, per unit of each amount; and
+        their optical depth.
     channels
         Channels that are fitted.
     typical
@@ -66,6 +70,8 @@ class SpectrumModel:
     model: TemplateModel
     names: tuple[str, ...]
     groups: tuple[str, ...]
+    doubt: FloatArray
+    depth: FloatArray
     channels: slice
     typical: FloatArray
     energy: FloatArray
@@ -88,6 +94,24 @@ class SpectrumModel:
             values[opaque] = np.nan
         return fit
 
+    def calibration(self, amounts: FloatArray, known: FloatArray) -> FloatArray:
+        """Relative uncertainty of the strength of each group, shape (N, G): of its calibration and of absorption.
+
+        Parameters
+        ----------
+        amounts
+            Shape (N, K).
+        known
+            Relative uncertainty of the calibration of each group, shape (G,).
+        """
+        amounts = np.maximum(np.nan_to_num(amounts), 0.0)
+        depth = np.maximum(amounts @ self.depth.T, 1e-6)
+        left = -np.expm1(-depth) / depth
+        # What leaves changes by this for a change of the depth.
+        slope = np.abs((np.exp(-depth) - left) / depth / left)
+        squared = (amounts**2) @ (self.doubt**2).T
+        return np.hypot(known, slope * np.sqrt(squared))
+
     def index(self, names: Sequence[str]) -> list[int]:
         """Where amounts are."""
         return [self.names.index(name) for name in names]
@@ -96,6 +120,20 @@ class SpectrumModel:
     def line_names(self) -> tuple[str, ...]:
         """Names of the amounts that are not the continuum."""
         return tuple(name for name in self.names if not name.startswith(CONTINUUM))
+
+
+def _of_groups(
+    rows: list[list[float]], templates: list[FloatArray], group: list[int], groups: int, size: int
+) -> FloatArray:
+    """Mean of something of templates over each group, weighted by their counts, shape (groups, size)."""
+    found = np.zeros((groups, size))
+    if not rows:
+        return found
+    values, weight = np.array(rows), np.array([template.sum() for template in templates])
+    for k in set(group):
+        own = np.array(group) == k
+        found[k, : values.shape[1]] = np.average(values[own], axis=0, weights=np.maximum(weight[own], 1e-300))
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +189,8 @@ class Builder:
         keV, and relative: a line of energy E is looked for at ``E (1 + gain) + offset``.
     ties
         Of families that another element hides.
+    other_absorption
+        Mass absorption coefficients of a second source; None: there is none.
     """
 
     energy: FloatArray
@@ -165,6 +205,7 @@ class Builder:
     offset: float = 0.0
     gain: float = 0.0
     ties: tuple[Tie, ...] = ()
+    other_absorption: MassAbsorption | None = None
 
     @cached_property
     def channels(self) -> slice:
@@ -197,6 +238,38 @@ class Builder:
         """Main lines in the range of all families whose photons can be counted: those that no other element hides."""
         hidden = {tie.hidden for tie in self.ties}
         return [line for line in self.seen if line.name == line.family and line.full_name not in hidden]
+
+    def free_families(self, elements: Collection[str]) -> tuple[str, ...]:
+        """Families whose counts are tied to no atoms of some elements, for want of a factor."""
+        factors = self.sensitivities.cross_section
+        return tuple(
+            line.full_name
+            for line in self.seen
+            if line.name == line.family and not (line.element in elements and line.full_name in factors)
+        )
+
+    def with_best_families(self, elements: Collection[str]) -> Builder:
+        """The same with a factor of one family of each of some elements, the one that is best known; hidden ones stay.
+
+        Of several, the hardest counts: absorption and windows matter least for it.
+        """
+        factors, hidden = self.sensitivities, {tie.hidden for tie in self.ties}
+        energy = {line.full_name: line.energy for line in self.seen}
+        kept = set(factors.cross_section)
+        for element in elements:
+            known = [f for f in self.families(element) if f in factors.cross_section and f not in hidden]
+            if known:
+                kept -= set(known) - {min(known, key=lambda f: (factors.uncertainty[f], -energy[f]))}
+        own = {family: value for family, value in factors.cross_section.items() if family in kept}
+        return replace(self, sensitivities=replace(factors, cross_section=own))
+
+    def leaving(self, family: str, atoms: Mapping[str, float]) -> float:
+        """Share of the photons of a family that leave a column of some atoms/nm^2."""
+        if not self.absorption:
+            return 1.0
+        main = next(line for line in self.seen if line.full_name == family)
+        depth = max(float(self._depth(atoms, np.array([main.energy]))[0]), 1e-9)
+        return float(-np.expm1(-depth) / depth)
 
     def countable(self, needed: Collection[str]) -> list[str]:
         """Elements whose atoms are counted: those with a line in the range and a factor, or that are needed."""
@@ -245,13 +318,31 @@ class Builder:
 
     def _depth(self, atoms: Mapping[str, float], energy: FloatArray) -> FloatArray:
         """Absorption over the whole thickness by one unit of something, towards the detector."""
-        path = 1.0 / np.sin(np.deg2rad(self.instrument.take_off_angle))
         total = np.zeros_like(energy)
         for element, number in atoms.items():
             if element != "Li":  # 0.3 % of the mass of the cell, and nearly transparent
-                mass = number * self.sensitivities.mass_of(f"{element}_")
-                total += 1e14 / AVOGADRO * mass * path * self.mass_absorption(element, energy)
+                total += self._path(element, number) * self.mass_absorption(element, energy)
         return total
+
+    def _path(self, element: str, number: float) -> float:
+        """g/cm^2 of some atoms/nm^2 towards the detector."""
+        path = 1.0 / np.sin(np.deg2rad(self.instrument.take_off_angle))
+        return float(1e14 / AVOGADRO * number * self.sensitivities.mass_of(f"{element}_") * path)
+
+    def _doubt(self, atoms: Mapping[str, float], energy: float) -> float:
+        """What two sources differ by in :meth:`_depth`, absorbers taken as independent."""
+        if self.other_absorption is None or not self.absorption:
+            return 0.0
+        at = np.array([energy])
+        return float(
+            np.sqrt(
+                sum(
+                    (self._path(el, n) * float(self.mass_absorption(el, at)[0] - self.other_absorption(el, at)[0])) ** 2
+                    for el, n in atoms.items()
+                    if el != "Li"
+                )
+            )
+        )
 
     @cached_property
     def bare_continuum(self) -> FloatArray:
@@ -301,7 +392,7 @@ class Builder:
         nodes, hats = self.hats
         size += 1 if continuum is not None else nodes.size
         own = {name: self._depth(atoms, nodes) for name, atoms in amounts.items()}
-        templates, strength, depth, group = [], [], [], []
+        templates, strength, depth, group, doubt = [], [], [], [], []
         elements = sorted({element for atoms in amounts.values() for element in atoms})
         # Hidden families have a calibration of their own.
         groups = [*elements, *(tie.hidden for tie in self.ties)]
@@ -316,6 +407,7 @@ class Builder:
                     absorbed = [self._depth(atoms, np.array([energy]))[0] for atoms in amounts.values()]
                     depth.append(absorbed if self.absorption else [0.0] * len(names))
                     group.append(groups.index(family if family in groups else element))
+                    doubt.append([self._doubt(atoms, energy) for atoms in amounts.values()])
         lines = len(templates)
         rows = np.zeros((lines + len(free_families) + nodes.size, size))
         absorption = np.zeros_like(rows)
@@ -346,6 +438,8 @@ class Builder:
             model=model,
             names=(*names, *free_families, *last),
             groups=tuple(groups),
+            doubt=_of_groups(doubt, templates[:lines], group, len(groups), size),
+            depth=_of_groups(depth, templates[:lines], group, len(groups), size),
             channels=self.channels,
             typical=np.ones(size) if typical is None else typical,
             energy=self.energy[self.channels],
@@ -450,7 +544,12 @@ def make_builder(recorded: EDSMap, settings: EDSOptions, *, need_factors: bool =
     low, high = settings.fit_range or FIT_RANGE
     low, high = max(low, energy[0]), min(high, energy[-1], _BELOW_BEAM * beam_energy)
     elements = elements_of(recorded, settings)
-    lines = in_range(recorded.tables.lines_of(elements), low, high, beam_energy)
+    added = [
+        XRayLine.from_strongest(element, name, at, weight, line_components(element, name))
+        for element in elements
+        for name, at, weight in added_lines(element)
+    ]
+    lines = in_range((*recorded.tables.lines_of(elements), *added), low, high, beam_energy)
     factors = Sensitivities({}, {}, COMPUTED, "no factors")
     if need_factors:
         factors = choose_sensitivities(recorded, lines, settings)
@@ -462,6 +561,7 @@ def make_builder(recorded: EDSMap, settings: EDSOptions, *, need_factors: bool =
         sensitivities=with_ties(factors, ties),
         ties=ties,
         mass_absorption=recorded.tables.mass_absorption,
+        other_absorption=recorded.tables.other_absorption,
         fit_range=(low, high),
         absorption=settings.absorption,
         elements=elements,

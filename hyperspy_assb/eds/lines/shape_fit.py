@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.eds.eds_map import FloatArray, XRayLine
@@ -13,7 +14,7 @@ from hyperspy_assb.eds.lines.column_spectra import Builder, SpectrumModel
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, TemplateFit
 
-_STEPS = 12
+_STEPS = 20
 """Steps of scoring at most; one that made the fit worse is halved, and counts as well."""
 _STANDS_OUT = 10.0
 """Standard errors above which a line says where the axis lies."""
@@ -40,13 +41,13 @@ class _Unknown:
 
 # The first three are hardly held; the others as what is known of silicon detectors has them.
 _UNKNOWN = {
-    "offset": _Unknown(0.1, 0.04, 1e-3, -np.inf, np.inf),
-    "gain": _Unknown(0.02, 0.02, 1e-4, -0.5, 0.5),
-    "resolution": _Unknown(40.0, 25.0, 1.0, _FINEST, 400.0),
-    "width_slope": _Unknown(0.2, 0.2, 0.02, 1.5, 3.5),
-    "tail_depth": _Unknown(15.0, 10.0, 0.5, 0.0, 80.0),
-    "tail_length": _Unknown(40.0, 30.0, 2.0, 20.0, 250.0),
-    "escape": _Unknown(0.15, 0.2, 0.05, 0.0, 2.0),
+    "offset": _Unknown(0.1, 0.04, 2e-4, -np.inf, np.inf),
+    "gain": _Unknown(0.02, 0.02, 2e-5, -0.5, 0.5),
+    "resolution": _Unknown(40.0, 25.0, 0.2, _FINEST, 400.0),
+    "width_slope": _Unknown(0.2, 0.2, 0.005, 1.5, 3.5),
+    "tail_depth": _Unknown(15.0, 10.0, 0.2, 0.0, 80.0),
+    "tail_length": _Unknown(40.0, 30.0, 1.0, 20.0, 250.0),
+    "escape": _Unknown(0.1, 0.2, 0.02, 0.0, 2.0),
 }
 AXIS = ("offset", "gain", "resolution")
 DETECTOR = tuple(name for name in _UNKNOWN if name not in AXIS)
@@ -127,6 +128,12 @@ class _State:
             ratios[key] = max(ratios.get(key, 0.0) + float(change), _LEAST_RATIO - 1.0)
         return _State(values, ratios)
 
+    def room(self, free: tuple[str, ...], keys: list[tuple[str, str]]) -> FloatArray:
+        """How far each can go down and up, shape (2, n)."""
+        low = [_UNKNOWN[name].low for name in free] + [_LEAST_RATIO - 1.0] * len(keys)
+        high = [_UNKNOWN[name].high for name in free] + [np.inf] * len(keys)
+        return np.array([low, high]) - self.vector(free, keys)
+
     def vector(self, free: tuple[str, ...], keys: list[tuple[str, str]]) -> FloatArray:
         return np.array([*(self.values[name] for name in free), *(self.ratios.get(key, 0.0) for key in keys)])
 
@@ -198,7 +205,8 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
         height = {name: start[k] for k, name in enumerate(families) if name in told}
         slopes = [_slope(builder, state, name, own, height) for name in free]
         slopes += [height[_host(own, key[0])] * _part(own, key) / (1.0 + state.ratios.get(key, 0.0)) for key in keys]
-        step, covariance = _score(model, start, counts, expected, np.array(slopes), held, away)
+        score = _Score.of(model, start, counts, expected, np.array(slopes), held, away)
+        step, covariance = score.step(state.room(free, keys))
         longest = np.array([_UNKNOWN[name].longest for name in free] + [_LONGEST_RATIO for _ in keys])
         channel = builder.energy[1] - builder.energy[0]
         longest[0] = min(max(_LONGEST * channel, longest[0]), 4.0 * longest[0])
@@ -276,28 +284,60 @@ def _slope(builder: Builder, state: _State, name: str, own: Builder, height: dic
     return (whole(other) - whole(own)) / small if height else np.zeros(own.edges.size - 1)
 
 
-def _score(
-    model: SpectrumModel,
-    amounts: FloatArray,
-    counts: FloatArray,
-    expected: FloatArray,
-    slopes: FloatArray,
-    held: FloatArray,
-    away: FloatArray,
-) -> tuple[FloatArray, FloatArray]:
-    """Step towards the maximum, and covariance, of the properties; all amounts are unknown as well."""
-    n = len(slopes)
-    root = np.sqrt(np.maximum(expected, 1e-9))
-    design = np.vstack([slopes, model.model.strength.T[amounts > 0.0] @ model.model.templates]) / root
-    scale = np.sqrt((design**2).sum(axis=1))
-    scale[scale == 0.0] = 1.0
-    prior = np.zeros(scale.size)
-    prior[:n] = 1.0 / (held * scale[:n]) ** 2
-    design = design / scale[:, np.newaxis]
-    information = design @ design.T + np.diag(prior)
-    gradient = design @ ((counts - expected) / root)
-    gradient[:n] -= away / held**2 / scale[:n]
-    inverse = np.linalg.pinv(information, hermitian=True)
-    return (inverse @ gradient)[:n] / scale[:n], inverse[:n, :n] / np.outer(scale[:n], scale[:n])
+@dataclass(frozen=True)
+class _Score:
+    """Score and information of the properties and of all amounts, each in a unit of its own."""
 
+    gradient: FloatArray
+    information: FloatArray
+    scale: FloatArray
+    size: int
 
+    @classmethod
+    def of(
+        cls,
+        model: SpectrumModel,
+        amounts: FloatArray,
+        counts: FloatArray,
+        expected: FloatArray,
+        slopes: FloatArray,
+        held: FloatArray,
+        away: FloatArray,
+    ) -> _Score:
+        n = len(slopes)
+        root = np.sqrt(np.maximum(expected, 1e-9))
+        design = np.vstack([slopes, model.model.strength.T[amounts > 0.0] @ model.model.templates]) / root
+        scale = np.sqrt((design**2).sum(axis=1))
+        scale[scale == 0.0] = 1.0
+        prior = np.zeros(scale.size)
+        prior[:n] = 1.0 / (held * scale[:n]) ** 2
+        design = design / scale[:, np.newaxis]
+        gradient = design @ ((counts - expected) / root)
+        gradient[:n] -= away / held**2 / scale[:n]
+        return cls(gradient, design @ design.T + np.diag(prior), scale, n)
+
+    def step(self, room: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Step of the properties towards the maximum, and their covariance.
+
+        Parameters
+        ----------
+        room
+            How far each can go down and up, shape (2, n): those at a limit that would go beyond stay, and the others
+            go without them.
+        """
+        n = self.size
+        used = np.ones(self.scale.size, dtype=bool)
+        covariance = self._inverse(used)[:n, :n] / np.outer(self.scale[:n], self.scale[:n])
+        for _ in range(n):
+            step = (self._inverse(used) @ self.gradient)[:n] / self.scale[:n]
+            beyond = ((step < 0.0) & (room[0] >= 0.0)) | ((step > 0.0) & (room[1] <= 0.0))
+            if not np.any(beyond & used[:n]):
+                break
+            used[:n] &= ~beyond
+        return np.where(used[:n], step, 0.0), covariance
+
+    def _inverse(self, used: NDArray[np.bool_]) -> FloatArray:
+        found = np.zeros_like(self.information)
+        block = np.ix_(used, used)
+        found[block] = np.linalg.pinv(self.information[block], hermitian=True)
+        return found

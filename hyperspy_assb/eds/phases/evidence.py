@@ -92,7 +92,8 @@ def foreign_share(found: Composition, cell: Sequence[str]) -> tuple[FloatArray, 
     share = found.unclipped @ (1.0 - inside) / total
     slope = ((1.0 - inside) - share[:, np.newaxis]) / total[:, np.newaxis]
     spread = np.einsum("ni,nij,nj->n", slope, found.covariance, slope)
-    systematic = np.sqrt((slope**2 * found.unclipped**2) @ found.calibration**2)
+    own = (slope**2 * found.unclipped**2 * found.relative**2).sum(axis=1)
+    systematic = np.sqrt(own + (np.einsum("ni,nih->nh", slope, found.others) ** 2).sum(axis=1))
     return share, np.sqrt(np.maximum(spread, 0.0)), systematic
 
 
@@ -199,12 +200,7 @@ def refuted_together(
     for size in (*_TILES, max(shape)):
         tile = np.unique(place // size, axis=1, return_inverse=True)[1].ravel()
         count = int(tile.max()) + 1
-        total, spread = np.zeros((count, found.unclipped.shape[1])), np.zeros((count, *found.covariance.shape[1:]))
-        np.add.at(total, tile[used], found.unclipped[used])
-        np.add.at(spread, tile[used], found.covariance[used])
-        filled = np.bincount(tile[used], minlength=count) > 0
-        total[~filled], spread[~filled] = np.nan, np.nan
-        tiles = replace(found, atoms=np.maximum(total, 0.0), unclipped=total, covariance=spread)
+        tiles = found.grouped(np.where(used, tile, -1), count)
         p_value = explain(tiles.subset(cell), matrix).p_value
         bad = (p_value < alpha) | too_foreign(tiles, cell, largest_foreign)
         known: NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
@@ -260,11 +256,12 @@ def explain(found: Composition, matrix: FloatArray) -> Evidence:
         freedom=np.zeros(n, dtype=np.int64),
     )
     known = np.flatnonzero(np.isfinite(found.std).all(axis=1))
-    data, counting = found.unclipped[known], found.covariance[known]
+    data, counting, relative = found.unclipped[known], found.covariance[known], found.relative[known]
+    counting = counting + np.einsum("nih,njh->nij", found.others[known], found.others[known])
     amounts, squares = np.empty((known.size, matrix.shape[1])), np.empty(known.size)
     expected = np.maximum(data, 0.0)
     for _ in range(_ROUNDS):
-        own = (expected * found.calibration) ** 2 + (_FLOOR * expected.sum(axis=1, keepdims=True)) ** 2
+        own = (expected * relative) ** 2 + (_FLOOR * expected.sum(axis=1, keepdims=True)) ** 2
         spread = counting + own[:, :, np.newaxis] * np.eye(m)
         fit_correlated(data, spread, matrix, amounts, squares)
         expected = amounts @ matrix.T

@@ -111,7 +111,7 @@ def summarise_region(mixture: PhaseMixture, region: NDArray[np.bool_] | None = N
         fraction, std = shares(amounts, covariance, unit)
         moved = change * unit[:, np.newaxis]
         moved = (moved - fraction[0][:, np.newaxis] * moved.sum(axis=0)) / float(amounts[0] @ unit)
-        found[kind] = fraction[0], std[0], np.sqrt(moved**2 @ mixture.calibration**2)
+        found[kind] = fraction[0], std[0], np.sqrt((moved**2).sum(axis=1))
     best = mixture.dominant()[good]
     counted = inside & material
     area = np.bincount(best, minlength=k) / counted.sum()

@@ -144,9 +144,8 @@ class PhaseMixture:
     covariance
         Of the unclipped ones from counting, shape (N, K, K).
     by_calibration
-        Shape (N, K, G): change of the unclipped thickness per relative change of the sensitivity of an element.
-    calibration
-        Relative standard uncertainties of these, shape (G,).
+        Shape (N, K, G): change of the unclipped thickness per standard error of the sensitivity of an element, and of
+        the absorption of its lines.
     composition
         Elements of the same pixels, fitted one by one.
     residual
@@ -172,7 +171,6 @@ class PhaseMixture:
     unclipped: FloatArray
     covariance: FloatArray
     by_calibration: FloatArray
-    calibration: FloatArray
     composition: Composition
     residual: FloatArray
     residual_std: FloatArray
@@ -207,7 +205,7 @@ class PhaseMixture:
         total = (amounts * unit).sum(axis=1)[:, np.newaxis, np.newaxis]
         change = self.by_calibration * unit[:, np.newaxis]
         change = (change - fraction[:, :, np.newaxis] * change.sum(axis=1, keepdims=True)) / total
-        systematic = np.sqrt((change**2) @ self.calibration**2)
+        systematic = np.sqrt((change**2).sum(axis=2))
         bad = np.isin(self.status, (PhaseStatus.EMPTY, PhaseStatus.NOT_FITTED, PhaseStatus.VACUUM))
         fraction[bad], std[bad], systematic[bad] = np.nan, np.nan, np.nan
         return fraction, std, systematic
@@ -360,8 +358,7 @@ def quantify_phases(
         thickness=fit.amounts[:, :k],
         unclipped=fit.unclipped[:, :k],
         covariance=fit.covariance[:, :k, :k],
-        by_calibration=fit.by_group[:, :k],
-        calibration=calibration,
+        by_calibration=fit.by_group[:, :k] * calibration[:, np.newaxis],
         composition=composition,
         residual=evidence.residual,
         residual_std=evidence.std,

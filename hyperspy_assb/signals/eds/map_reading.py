@@ -13,7 +13,7 @@ from exspy.material import mass_absorption_coefficient
 
 from hyperspy_assb.eds.eds_map import EDSMap, ElementTables, FloatArray, Instrument, Spectra, XRayLine, count_electrons
 from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError, AssbWarning
-from hyperspy_assb.reference import added_lines, line_components
+from hyperspy_assb.reference import line_components, mass_absorption
 from hyperspy_assb.signals.result import navigation_axes
 
 TEM = "Acquisition_instrument.TEM."
@@ -54,11 +54,11 @@ def _lines_and_masses() -> tuple[dict[str, tuple[XRayLine, ...]], dict[str, floa
     lines, mass = {}, {}
     for element, entry in element_database:
         table = entry.Atomic_properties.get_item("Xray_lines", None)
-        known = table.as_dictionary() if table is not None else {}
-        rows = [(name, float(row["energy (keV)"]), float(row["weight"])) for name, row in known.items()]
         lines[element] = tuple(
-            XRayLine.from_strongest(element, name, energy, weight, line_components(element, name))
-            for name, energy, weight in (*rows, *added_lines(element))
+            XRayLine.from_strongest(
+                element, name, float(row["energy (keV)"]), float(row["weight"]), line_components(element, name)
+            )
+            for name, row in (table.as_dictionary() if table is not None else {}).items()
         )
         mass[element] = float(entry.General_properties.atomic_weight)
     return lines, mass
@@ -66,7 +66,7 @@ def _lines_and_masses() -> tuple[dict[str, tuple[XRayLine, ...]], dict[str, floa
 
 def element_tables() -> ElementTables:
     """Lines, masses and absorption of exspy's database."""
-    return ElementTables(*_lines_and_masses(), MassAbsorption())
+    return ElementTables(*_lines_and_masses(), MassAbsorption(), mass_absorption)
 
 
 def energy_axis(signal: Any) -> FloatArray:
