@@ -251,7 +251,9 @@ class Table:
         e = np.maximum(centre, 0.05)
         shape = e**-1.12 * (1.0 - np.minimum(e / scope.beam_energy, 1.0)) * (1.0 + 0.25 * np.exp(-e / 2.5))
         self.centre = e
-        self.background = 1.1e-11 * scope.continuum * shape * efficiency(e, scope) * np.diff(scope.edges) * (centre > 0.05)
+        self.background = (
+            1.1e-11 * scope.continuum * shape * efficiency(e, scope) * np.diff(scope.edges) * (centre > 0.05)
+        )
         # The resolution smooths the continuum and its steps.
         s = sigma(e, scope)
         z = (scope.edges[:, np.newaxis] - centre) / s

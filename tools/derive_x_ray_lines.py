@@ -39,8 +39,8 @@ LEAST = 0.002
 SOFTEST = 100.0  # eV
 REFERENCE = Path(__file__).parents[1] / "hyperspy_assb" / "reference"
 TARGET = REFERENCE / "x_ray_line_components.csv"
-ADDED = ("Cr", "Mn", "Fe", "Co")
-"""Elements of which exspy has Lα and no Lβ1; its Lα of Ti and V lies between both."""
+ADDED = ("Ti", "V", "Cr", "Mn", "Fe", "Co")
+"""Elements of which exspy has Lα and no Lβ1."""
 GRID = np.geomspace(50.0, 40000.0, 55)  # eV
 STEP = 0.01  # eV on either side of an edge
 

@@ -363,6 +363,9 @@ class EDSOptions:
         Elements that are looked for, one or several; None: those of the cell, of the preparation, and of the metadata.
     detector
         Shape of lines: how their width grows, their tails and escape peaks; None: found from the sum of all spectra.
+    spurious
+        Elements of the grid, the chip or the pole piece: their lines are fitted, unabsorbed, and are no atoms of the
+        column.
 
     Raises
     ------
@@ -386,11 +389,14 @@ class EDSOptions:
     fit_range: tuple[float, float] | None = None
     elements: Sequence[str] | None = None
     detector: DetectorShape | None = None
+    spurious: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.elements is not None:
             named = (self.elements,) if isinstance(self.elements, str) else tuple(self.elements)
             object.__setattr__(self, "elements", named)
+        spurious = (self.spurious,) if isinstance(self.spurious, str) else tuple(self.spurious)
+        object.__setattr__(self, "spurious", spurious)
         value = self.thickness
         if value is not None and not (np.ndim(value) == 0 and np.isfinite(value) and value > 0.0):
             raise AssbValueError(f"thickness must be one number above 0 nm, the mean of the map, not {value!r}.")

@@ -25,7 +25,6 @@ from hyperspy_assb.reference.x_ray_lines import (
 )
 
 __all__ = [
-    "added_lines",
     "COMPARED",
     "Atom",
     "Band",
@@ -39,6 +38,7 @@ __all__ = [
     "Ring",
     "Subshell",
     "UnknownReferenceError",
+    "added_lines",
     "band",
     "bands",
     "check_element",

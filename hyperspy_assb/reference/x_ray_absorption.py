@@ -71,7 +71,7 @@ def _added() -> dict[str, tuple[tuple[str, float, float], ...]]:
 
 
 def added_lines(element: str) -> tuple[tuple[str, float, float], ...]:
-    """Lines that exspy's database has not: Lβ1 of Cr, Mn, Fe and Co (Elam et al. 2002).
+    """Lines that exspy's database has not: Lβ1 of Ti, V, Cr, Mn, Fe and Co (Elam et al. 2002).
 
     Parameters
     ----------

@@ -15,8 +15,9 @@ from hyperspy_assb import provenance
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray
 from hyperspy_assb.eds.lines.axis_check import check_calibration
 from hyperspy_assb.eds.lines.column_spectra import FREE_CONTINUUM_ABOVE, Builder, SpectrumModel, make_builder
+from hyperspy_assb.eds.lines.element_finder import find_elements
 from hyperspy_assb.eds.lines.sensitivity import COMPUTED, GIVEN_K
-from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
+from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, elements_of
 from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.fitting.fixed_shapes import kernels
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, TemplateFit
@@ -31,6 +32,8 @@ _PLAUSIBLE = (0.5, 1000.0)
 """nm: mean thicknesses of maps, with the vacuum beside the specimen."""
 _SURE = 10.0
 """Standard errors above which the sum of all spectra tells the ratio of two families of an element."""
+MOST_UNEXPLAINED = 0.2
+"""Share of the counts, and of the pixels with material, above which a list of elements or phases describes no map."""
 _LITHIUM = "X-rays do not show Li: atomic per cent are those of the other elements."
 
 
@@ -257,6 +260,8 @@ class FitStatus(IntEnum):
     """The fit did not come to an end."""
     UNDETERMINED = kernels.UNDETERMINED
     """Its amounts cannot be told apart."""
+    UNEXPLAINED = 4
+    """More than a fifth of the counts of the map are of no line of the elements that were looked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -336,6 +341,13 @@ class Composition:
             status=np.where(empty, kernels.EMPTY, CONVERGED).astype(np.int8),
             besides=None if self.besides is None else added(self.besides),
         )
+
+    def withheld(self) -> Composition:
+        """The same without any number: the elements do not describe the map."""
+        filled = self.status != kernels.EMPTY
+        nothing = [np.full_like(values, np.nan) for values in (self.atoms, self.unclipped, self.covariance)]
+        status = np.where(filled, np.int8(FitStatus.UNEXPLAINED), self.status).astype(np.int8)
+        return replace(self, atoms=nothing[0], unclipped=nothing[1], covariance=nothing[2], status=status)
 
     def subset(self, elements: Sequence[str]) -> Composition:
         """Some of the elements."""
@@ -505,12 +517,20 @@ class PreparedMap:
         What should be known of it, in words.
     parameters, methods
         For the record: what was chosen, and the works that it stands on.
+    unexplained
+        Share of the counts that lines and continuum do not explain.
     """
 
     scene: Scene
     notes: tuple[str, ...]
     parameters: Mapping[str, Any]
     methods: tuple[str, ...]
+    unexplained: float = 0.0
+
+    @property
+    def described(self) -> bool:
+        """Whether the elements that were looked for describe the map."""
+        return self.unexplained <= MOST_UNEXPLAINED
 
 
 def prepare_map(recorded: EDSMap, settings: EDSOptions) -> PreparedMap:
@@ -530,7 +550,8 @@ def prepare_map(recorded: EDSMap, settings: EDSOptions) -> PreparedMap:
         recorded.must_be_thin()
     builder = make_builder(recorded, settings)
     # Foreign elements without a factor are fitted, but not counted; those of the cell need one.
-    elements = builder.countable({*CELL_ELEMENTS, *(settings.elements or ())})
+    elements = builder.countable({*CELL_ELEMENTS, *(settings.elements or ())} - {*settings.spurious})
+    elements = [element for element in elements if element not in settings.spurious]
     summed = recorded.spectra.summed()
     checked = check_calibration(builder, summed.total, detector=settings.detector)
     calibration = None
@@ -551,9 +572,14 @@ def prepare_map(recorded: EDSMap, settings: EDSOptions) -> PreparedMap:
     )
     notes = [_LITHIUM, f"Calibration of the elements: {factors.source}."]
     notes += calibration.notes if calibration else ("The energy axis could not be checked.",)
+    unexplained = 0.0 if calibration is None else calibration.unexplained
+    if unexplained > MOST_UNEXPLAINED:
+        notes.insert(0, _candidates(recorded, settings, unexplained))
+    if settings.spurious:
+        notes.append(f"Not of the column, and not counted as atoms: {', '.join(settings.spurious)}.")
     if scene.free_families:
         free = ", ".join(family.replace("_", " ") for family in scene.free_families)
-        notes.append(f"Fitted, but not counted, for want of a factor: {free}.")
+        notes.append(f"Fitted, but not counted as atoms: {free}.")
     if scene.continuum is None:
         notes.append("The continuum is free in every spectrum: there are too few to know its shape.")
     mean = float(scene.mean[: len(scene.elements)].sum()) / ATOMS_PER_VOLUME
@@ -587,12 +613,30 @@ def prepare_map(recorded: EDSMap, settings: EDSOptions) -> PreparedMap:
         "fit_range": list(builder.fit_range),
     }
     calibrated = {COMPUTED: "x_ray_cross_sections", GIVEN_K: "cliff_lorimer"}.get(factors.kind, "zeta")
-    return PreparedMap(scene, tuple(notes), parameters, ("poisson", calibrated, "numba", "hyperspy"))
+    methods = ("poisson", calibrated, "numba", "hyperspy")
+    return PreparedMap(scene, tuple(notes), parameters, methods, unexplained)
+
+
+def _candidates(recorded: EDSMap, settings: EDSOptions, unexplained: float) -> str:
+    """In words, that the elements do not describe the map, and what else may be there."""
+    looked_for = set(elements_of(recorded, settings))
+    try:
+        others = [found.name for found in find_elements(recorded, settings) if not looked_for & set(found.elements)]
+    except ValueError:
+        others = []
+    told = f"The spectrum shows {', '.join(others)}: name them in elements=." if others else "Check the energy axis."
+    return (
+        f"Lines of the elements that were looked for leave {100 * unexplained:.0f} % of the counts unexplained: there is "
+        f"no composition. {told}"
+    )
 
 
 def quantify_map(recorded: EDSMap, settings: EDSOptions) -> Analysis[Composition]:
     """Count the atoms of each element in every pixel of a map; errors and warnings are those of :func:`prepare_map`."""
     prepared = prepare_map(recorded, settings)
     found = quantify_elements(prepared.scene, recorded.spectra)
+    if not prepared.described:
+        warnings.warn(prepared.notes[0], AssbWarning, stacklevel=3)
+        found = found.withheld()
     record = provenance.record("quantify_composition", parameters=prepared.parameters, methods=prepared.methods)
     return Analysis(found, prepared.notes, record)

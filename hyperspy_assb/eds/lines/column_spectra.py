@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy import special
+from scipy.interpolate import BSpline
 
 from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray, Instrument, MassAbsorption, XRayLine
@@ -15,12 +17,14 @@ from hyperspy_assb.eds.lines.families import Tie, find_ties, with_ties
 from hyperspy_assb.eds.lines.sensitivity import AVOGADRO, COMPUTED, Sensitivities, choose_sensitivities
 from hyperspy_assb.eds.lines.x_ray_lines import (
     FIT_RANGE,
+    FWHM_PER_SIGMA,
     SI_KA,
     channel_edges,
     elements_of,
     escape_share,
     in_range,
     line_shape,
+    line_width,
     tail_share,
 )
 from hyperspy_assb.errors import AssbValueError
@@ -38,6 +42,13 @@ _ALIKE = 0.005
 """Lines of a family of which as much is absorbed, to this share, by three times the typical amounts
 are one template."""
 
+_CARBON_EDGE = 0.2842
+"""keV."""
+_STEP_ROOM = 0.06
+"""keV below the edge of carbon that are needed to see its step."""
+_NO_STEP = 1e-6
+_THICKNESS = 0.1
+"""Relative uncertainty of a thickness, with which absorption goes."""
 _BELOW_BEAM = 0.98
 """Share of the beam energy up to which spectra are fitted: the continuum ends there."""
 _OPAQUE = 3.0
@@ -95,7 +106,8 @@ class SpectrumModel:
         return fit
 
     def calibration(self, amounts: FloatArray, known: FloatArray) -> FloatArray:
-        """Relative uncertainty of the strength of each group, shape (N, G): of its calibration and of absorption.
+        """Relative uncertainty of the strength of each group, shape (N, G): of its calibration, and of absorption by
+        tables and by the thickness.
 
         Parameters
         ----------
@@ -109,7 +121,7 @@ class SpectrumModel:
         left = -np.expm1(-depth) / depth
         # What leaves changes by this for a change of the depth.
         slope = np.abs((np.exp(-depth) - left) / depth / left)
-        squared = (amounts**2) @ (self.doubt**2).T
+        squared = (amounts**2) @ (self.doubt**2).T + (_THICKNESS * (amounts @ self.depth.T)) ** 2
         return np.hypot(known, slope * np.sqrt(squared))
 
     def index(self, names: Sequence[str]) -> list[int]:
@@ -352,11 +364,23 @@ class Builder:
 
     @cached_property
     def hats(self) -> tuple[FloatArray, FloatArray]:
-        """Nodes in keV, and functions of height 1 at one node and 0 at the next, times Kramers' continuum."""
+        """Nodes in keV, and smooth functions around each that add up to 1, times Kramers' continuum.
+
+        The last is a step at the K edge of carbon: windows of polymer, and carbon on the detector, take what lies above.
+        """
         centre = self.energy[self.channels]
         inside = [e for e in (*_NODES, *_NODES_ABOVE) if centre[0] + 0.04 < e < centre[-1] - 0.3]
         nodes = np.array([centre[0], *inside, centre[-1]])
-        shape = np.array([np.interp(centre, nodes, row) for row in np.eye(nodes.size)])
+        # Quadratic B-splines: straight lines between nodes would leave what is curved to soft lines such as C Kα.
+        between = 0.5 * (nodes[1:-2] + nodes[2:-1])
+        knots = np.concatenate([[nodes[0]] * 3, between, [nodes[-1]] * 3])
+        shape = BSpline.design_matrix(centre, knots, 2).toarray().T
+        if centre[0] < _CARBON_EDGE - _STEP_ROOM:
+            width = float(line_width(_CARBON_EDGE, self.instrument.resolution, self.detector.width_slope))
+            step = special.ndtr((_CARBON_EDGE - centre) / width * FWHM_PER_SIGMA)
+            # Far above, nothing: templates are narrow.
+            nodes = np.append(nodes, _CARBON_EDGE)
+            shape = np.vstack([shape, np.where(step > _NO_STEP, step, 0.0)])
         return nodes, shape * self.bare_continuum
 
     def build(

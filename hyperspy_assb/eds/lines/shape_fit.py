@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -226,9 +225,7 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
         detector=DetectorShape(**{name: best.values[name] for name in DETECTOR}),
         detector_std={name: float(std[free.index(name)]) if name in free else 0.0 for name in DETECTOR},
         ratios={
-            line.full_name: 1.0 + best.ratios[_group(line)]
-            for line in builder.seen
-            if _group(line) in best.ratios
+            line.full_name: 1.0 + best.ratios[_group(line)] for line in builder.seen if _group(line) in best.ratios
         },
         lines={name: main[name].energy for name in strong},
         counts=counts,
@@ -251,11 +248,13 @@ def _standing_out(model: SpectrumModel, fit: TemplateFit, families: list[str]) -
 
 
 def _uncertain_ratios(builder: Builder, strong: dict[str, float]) -> list[tuple[str, str]]:
-    """Groups of weaker lines of families that stand out."""
+    """Groups of weaker lines of families that stand out; of hidden ones, those that are not hidden as well."""
+    hidden = {tie.hidden for tie in builder.ties}
     found: dict[tuple[str, str], float] = {}
     for name in strong:
         for line in builder.together(name):
-            if _group(line)[1]:
+            family, which = _group(line)
+            if which in ("Ll", "Ln") or (which and family not in hidden):
                 found[_group(line)] = found.get(_group(line), 0.0) + line.weight
     return [key for key, weight in found.items() if weight > _WEAKEST]
 

@@ -285,8 +285,8 @@ def in_range(lines: Sequence[XRayLine], low: float, high: float, beam_energy: fl
 def elements_of(recorded: EDSMap, settings: EDSOptions) -> tuple[str, ...]:
     """Elements that are looked for in a map."""
     if settings.elements is not None:
-        return tuple(dict.fromkeys(settings.elements))
-    return tuple(dict.fromkeys((*CELL_ELEMENTS, *FOREIGN_ELEMENTS, *recorded.elements)))
+        return tuple(dict.fromkeys((*settings.elements, *settings.spurious)))
+    return tuple(dict.fromkeys((*CELL_ELEMENTS, *FOREIGN_ELEMENTS, *recorded.elements, *settings.spurious)))
 
 
 @dataclass(frozen=True)

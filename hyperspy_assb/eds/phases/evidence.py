@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from hyperspy_assb.eds.composition.atoms import Composition
+from hyperspy_assb.eds.composition.atoms import MOST_UNEXPLAINED, Composition
 from hyperspy_assb.eds.eds_map import FloatArray
 from hyperspy_assb.fitting.fixed_shapes.nonnegative import fit_correlated
 
@@ -23,8 +23,6 @@ _FLOOR = 0.005
 """Share of the atoms that shapes of lines and continuum which are not quite those of the model may feign."""
 _TILES = (4, 16)
 """Pixels along each side of tiles whose spectra are judged together; after them the whole map is."""
-MOST_UNEXPLAINED = 0.2
-"""Share of the pixels with material above which a list of phases or elements does not describe a map."""
 
 
 class PhaseStatus(IntEnum):

@@ -55,7 +55,7 @@ class RegionPhases:
     unexplained: float
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row a phase: fractions with standard errors, systematic uncertainties and 68 % intervals of both."""
+        """One row a phase: fractions between 0 and 1 with standard errors, systematic uncertainties and 68 % intervals of both."""
         rows = []
         none = np.zeros(len(self.phases))
         for k, phase in enumerate(self.phases):
@@ -66,7 +66,7 @@ class RegionPhases:
                 ("area", self.area, self.area_std, none),
             ):
                 whole = float(np.hypot(std[k], systematic[k]))
-                row |= {kind: value[k], f"{kind} std": std[k]}
+                row |= {kind: float(np.clip(value[k], 0.0, 1.0)), f"{kind} std": std[k]}
                 if kind != "area":
                     row[f"{kind} systematic"] = systematic[k]
                 row[f"{kind} low"], row[f"{kind} high"] = share_interval(float(value[k]), whole)

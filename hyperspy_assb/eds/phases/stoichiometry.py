@@ -160,6 +160,8 @@ class PhaseMixture:
         In standard deviations.
     status
         :class:`PhaseStatus`, shape (N,).
+    described
+        Whether the elements that were looked for describe the map: if not, nothing is said of its composition.
     """
 
     phases: tuple[str, ...]
@@ -178,6 +180,13 @@ class PhaseMixture:
     misfit: FloatArray
     misfit_significance: FloatArray
     status: NDArray[np.int8]
+    described: bool = True
+
+    def withheld(self) -> PhaseMixture:
+        """The same where the elements that were looked for do not describe the map: no pixel is explained."""
+        seen = np.isin(self.status, (PhaseStatus.GOOD, PhaseStatus.UNEXPLAINED))
+        status = np.where(seen, np.int8(PhaseStatus.RESIDUAL), self.status).astype(np.int8)
+        return replace(self, status=status, described=False)
 
     def fractions(self, kind: str = "volume", *, clipped: bool = True) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Share of each phase in the column.
@@ -406,6 +415,9 @@ def phases_of_map(recorded: EDSMap, settings: EDSOptions, options: PhaseOptions)
     shape = recorded.shape if 1 <= len(recorded.shape) <= 2 else None
     found = quantify_phases(prepared.scene, recorded.spectra, options, shape=shape)
     told = found.told()
+    if not prepared.described:
+        found, told = found.withheld(), prepared.notes[0]
+        prepared = replace(prepared, notes=prepared.notes[1:])
     if told:
         warnings.warn(told, AssbWarning, stacklevel=3)
     record = provenance.record(

@@ -137,7 +137,8 @@ class EDSComposition(Result):
         if region is not None:
             good = good & region_mask(self.status, region).ravel()
         if not good.any():
-            raise AssbValueError("No pixel of the region has a composition.")
+            told = self.notes[0] if (self.found.status == FitStatus.UNEXPLAINED).any() else ""
+            raise AssbValueError(f"No pixel of the region has a composition. {told}".rstrip())
         percent, std, systematic = self._together(good)
         table = {"at. %": percent, "std": std, "systematic": systematic}
         return pd.DataFrame(table, index=pd.Index(self.elements, name="element"))
@@ -168,7 +169,9 @@ class EDSComposition(Result):
         return [f"Elements that stand out, in all pixels together: {', '.join(listed)}."]
 
     def _together(self, good: NDArray[np.bool_]) -> tuple[NDArray[np.float64], ...]:
-        return tuple(values[0] for values in self.found.summed(good).atomic_percent(clipped=False))
+        percent, std, systematic = (v[0] for v in self.found.summed(good).atomic_percent(clipped=False))
+        # What noise makes of an element that is not there is no composition.
+        return np.clip(percent, 0.0, 100.0), std, systematic
 
     def _pixel_columns(self) -> Mapping[str, Any]:
         percent, std, _ = self._percent
@@ -291,7 +294,8 @@ class EDSPhases(Result):
     @cached_property
     def composition(self) -> EDSComposition:
         """Elements of the same pixels."""
-        return EDSComposition(self.found.composition, axes=self.axes, provenance=self.provenance, notes=self.notes)
+        found = self.found.composition if self.found.described else self.found.composition.withheld()
+        return EDSComposition(found, axes=self.axes, provenance=self.provenance, notes=self.notes)
 
     @cached_property
     def _fractions(self) -> tuple[NDArray[np.float64], ...]:

@@ -1,0 +1,222 @@
+"""Which elements the sum of all spectra shows, looked for among all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import special
+
+from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray, XRayLine
+from hyperspy_assb.eds.lines.column_spectra import Builder, make_builder
+from hyperspy_assb.eds.lines.shape_fit import fit_shapes
+from hyperspy_assb.eds.lines.x_ray_lines import line_width
+from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED
+
+_NOT_LOOKED_FOR = {"Tc", "Pm", "Po", "At", "Rn", "Fr", "Ra", "Ac", "Pa", "He", "Ne", "Ar", "Kr", "Xe"}
+"""Radioactive elements and gases."""
+_MISMATCH = 0.03
+"""Relative error of lines and continuum in a channel, which is no element."""
+_MOST = 25
+"""Elements at most."""
+_INSEPARABLE = 0.45
+"""Widths of a line within which main lines of two elements cannot be told apart by where they are."""
+_AS_GOOD = 9.0
+"""Difference of deviances up to which one element explains a line as well as another."""
+_RIVALS = 0.6
+"""Share of the largest significance from which another element is tried for the same line."""
+_LEAST_HARDER = 0.1
+"""Photons of a harder family for one of the softer, at least, where the beam excites it well."""
+_WELL_EXCITED = (14.0, 0.5)
+"""keV, and share of the beam energy, up to which a family is excited well."""
+_LOUD = 3.0
+
+
+@dataclass(frozen=True)
+class FoundElement:
+    """An element that a spectrum shows.
+
+    Parameters
+    ----------
+    element
+        Symbol.
+    line
+        Main line that stands out most, such as "S_Ka".
+    energy
+        keV.
+    counts, std
+        Photons of this line, and their standard error.
+    alternatives
+        Main lines of other elements that would explain it as well, such as ("Mo_La",).
+    """
+
+    element: str
+    line: str
+    energy: float
+    counts: float
+    std: float
+    alternatives: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Such as "S K / Mo L": those that cannot be told apart are named together."""
+        return " / ".join(f"{n.partition('_')[0]} {n.partition('_')[2][0]}" for n in (self.line, *self.alternatives))
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """The element and those that cannot be told from it."""
+        return tuple(dict.fromkeys(n.partition("_")[0] for n in (self.line, *self.alternatives)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """A spectrum, and templates of all families of lines."""
+
+    builder: Builder
+    counts: FloatArray
+    main: dict[str, XRayLine]
+    templates: dict[str, FloatArray]
+    threshold: float
+
+    @classmethod
+    def of(cls, builder: Builder, total: FloatArray, alpha: float) -> _Search:
+        main = {line.full_name: line for line in builder.seen if line.name == line.family and line.weight > 0.0}
+        templates = {
+            name: np.sum([line.weight * builder.shape(line) for line in builder.members(name)], axis=0) for name in main
+        }
+        # One of all families may stand out by chance in a share alpha of the spectra.
+        threshold = -float(special.ndtri(alpha / max(len(main), 1)))
+        return cls(builder, total[builder.channels], main, templates, threshold)
+
+    def families(self, element: str) -> list[str]:
+        return [name for name, line in self.main.items() if line.element == element]
+
+    def fit(self, elements: Sequence[str]) -> tuple[FloatArray, FloatArray, float]:
+        """Expected counts, design, and deviance of the lines of some elements and the continuum."""
+        names = [name for element in elements for name in self.families(element)]
+        model = self.builder.build({}, names)
+        start = model.model.guess(self.counts)
+        padded = np.zeros(self.builder.energy.size)
+        padded[self.builder.channels] = self.counts
+        fit = replace(model, typical=start).fit(padded[np.newaxis])
+        if fit.status[0] != CONVERGED:
+            raise AssbValueError("Elements cannot be looked for: the summed spectrum cannot be fitted.")
+        design = model.model.strength.T @ model.model.templates
+        expected = np.maximum(model.model.expectation(fit.amounts[0]), 1e-9)
+        misfit = (self.counts - expected) ** 2 / (expected + (_MISMATCH * expected) ** 2)
+        return expected, design, float(misfit.sum())
+
+    def score(self, expected: FloatArray, design: FloatArray, names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """Counts that families would add, and their standard errors, shape (families,)."""
+        weight = 1.0 / (expected + (_MISMATCH * expected) ** 2)
+        root = np.sqrt(weight)
+        own = design * root
+        norm = np.linalg.norm(own, axis=1, keepdims=True)
+        basis = np.linalg.qr((own / np.where(norm > 0.0, norm, 1.0)).T)[0]
+        rows = np.array([self.templates[name] for name in names]) * root
+        rows = rows - (rows @ basis) @ basis.T
+        information = np.maximum((rows**2).sum(axis=1), 1e-30)
+        return rows @ ((self.counts - expected) * root) / information, 1.0 / np.sqrt(information)
+
+    def contradicted(self, name: str, counts: float, expected: FloatArray, design: FloatArray) -> bool:
+        """Whether a harder family of the element, which must show, does not."""
+        line = self.main[name]
+        limit = min(_WELL_EXCITED[0], _WELL_EXCITED[1] * self.builder.instrument.beam_energy)
+        harder = [n for n in self.families(line.element) if line.energy < self.main[n].energy < limit]
+        if not harder:
+            return False
+        value, std = self.score(expected, design, harder)
+        return bool(np.any(value + _LOUD * std < _LEAST_HARDER * counts))
+
+
+def find_elements(recorded: EDSMap, settings: EDSOptions | None = None, *, alpha: float = 0.05) -> list[FoundElement]:
+    """Look for all elements from B to U in the sum of all spectra of a map.
+
+    Parameters
+    ----------
+    recorded
+        The map.
+    settings
+        Range of the fit, and shape of lines; elements are not used.
+    alpha
+        Share of the spectra in which an element is named that is not there.
+
+    Returns
+    -------
+    found
+        By significance.
+
+    Raises
+    ------
+    AssbValueError
+        If alpha is not between 0 and 1, or the spectrum cannot be fitted.
+    """
+    if not 0.0 < alpha < 1.0:
+        raise AssbValueError(f"alpha must lie between 0 and 1: {alpha!r}.")
+    settings = settings or EDSOptions()
+    total = recorded.spectra.summed().total
+    everything = tuple(el for el, lines in recorded.tables.lines.items() if lines and el not in _NOT_LOOKED_FOR)
+    wide = replace(settings, elements=everything, absorption=False)
+    builder = replace(make_builder(recorded, wide, need_factors=False), ties=())
+    if settings.detector is not None:
+        builder = replace(builder, detector=settings.detector)
+    found = _pursue(_Search.of(builder, total, alpha))
+    try:
+        own = replace(settings, elements=tuple(f.element for f in found), absorption=False)
+        shapes = fit_shapes(make_builder(recorded, own, need_factors=False), total, detector=settings.detector).builder
+    except ValueError:
+        return found
+    weight = {line.full_name: line.weight for line in shapes.lines}
+    better = replace(
+        builder,
+        lines=tuple(replace(line, weight=weight.get(line.full_name, line.weight)) for line in builder.lines),
+        instrument=shapes.instrument,
+        detector=shapes.detector,
+        offset=shapes.offset,
+        gain=shapes.gain,
+    )
+    return _pursue(_Search.of(better, total, alpha))
+
+
+def _pursue(search: _Search) -> list[FoundElement]:
+    """Add the element that explains most, one after the other, until none stands out."""
+    chosen: list[FoundElement] = []
+    names = list(search.main)
+    expected, design, _ = search.fit([])
+    for _ in range(_MOST):
+        known = {found.element for found in chosen}
+        value, std = search.score(expected, design, names)
+        ratio = np.where([search.main[n].element in known for n in names], -np.inf, value / std)
+        order = [k for k in np.argsort(-ratio) if ratio[k] > search.threshold]
+        order = [k for k in order if not search.contradicted(names[k], value[k], expected, design)]
+        if not order:
+            break
+        best = order[0]
+        line = search.main[names[best]]
+        near = float(line_width(line.energy, search.builder.instrument.resolution))
+        rivals = [
+            k
+            for k in order
+            if abs(search.main[names[k]].energy - line.energy) < near and ratio[k] > _RIVALS * ratio[best]
+        ][:8]
+        tried = {k: search.fit([*known, search.main[names[k]].element]) for k in rivals}
+        winner = min(tried, key=lambda k: tried[k][2])
+        line = search.main[names[winner]]
+        alternatives = tuple(
+            names[k]
+            for k in rivals
+            if search.main[names[k]].element != line.element
+            and (
+                tried[k][2] - tried[winner][2] < _AS_GOOD
+                or abs(search.main[names[k]].energy - line.energy) < _INSEPARABLE * near
+            )
+        )
+        chosen.append(
+            FoundElement(
+                line.element, names[winner], line.energy, float(value[winner]), float(std[winner]), alternatives
+            )
+        )
+        expected, design, _ = tried[winner]
+    return chosen
