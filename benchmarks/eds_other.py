@@ -1,9 +1,9 @@
 """X-ray spectra of thin columns by other tables and another detector than those of the package.
 
-Nothing of the analysis is used here, and nothing of hyperspy_assb.simulation: lines, radiative rates, yields, widths of
-levels and absorption are those of xraylib (T. Schoonjans et al., Spectrochim. Acta B 66, 776 (2011)), ionisation is that
-of C. J. Powell, Rev. Mod. Phys. 48, 33 (1976), with the relativistic terms of Bethe, and the detector has a window or
-none, a Fano factor, a tail, a shelf, escape peaks and its own resolution. Needs xraylib (``pip install xraylib``).
+Nothing of the analysis is used here, and nothing of hyperspy_assb.simulation: lines, radiative rates, yields, widths
+of levels and absorption are those of xraylib (T. Schoonjans et al., Spectrochim. Acta B 66, 776 (2011)), ionisation is
+that of C. J. Powell, Rev. Mod. Phys. 48, 33 (1976), with the relativistic terms of Bethe, and the detector has a window
+or none, a Fano factor, a tail, a shelf, escape peaks and its own resolution. Needs xraylib (``pip install xraylib``).
 """
 
 from __future__ import annotations

@@ -16,11 +16,13 @@ from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray
 from hyperspy_assb.eds.lines.axis_check import check_calibration
 from hyperspy_assb.eds.lines.column_spectra import FREE_CONTINUUM_ABOVE, Builder, SpectrumModel, make_builder
 from hyperspy_assb.eds.lines.element_finder import find_elements
-from hyperspy_assb.eds.lines.sensitivity import COMPUTED, GIVEN_K
+from hyperspy_assb.eds.lines.factor_check import odd_factors
+from hyperspy_assb.eds.lines.sensitivity import COMPUTED, GIVEN_K, compute_sensitivities
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, elements_of
 from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.fitting.fixed_shapes import kernels
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, TemplateFit
+from hyperspy_assb.reference import x_ray_elements
 
 ATOMS_PER_VOLUME = 80.0
 """Atoms/nm^3 that X-rays show in a solid: 82 to 84 in the phases of the cell."""
@@ -34,6 +36,10 @@ _SURE = 10.0
 """Standard errors above which the sum of all spectra tells the ratio of two families of an element."""
 MOST_UNEXPLAINED = 0.2
 """Share of the counts, and of the pixels with material, above which a list of elements or phases describes no map."""
+_DISAGREE = 0.05
+"""Relative difference from which on the sum is believed: absorption in columns that differ makes less."""
+_SETTLING = 3
+"""Fits of the mean with all factors; the scale settles in them."""
 _LITHIUM = "X-rays do not show Li: atomic per cent are those of the other elements."
 
 
@@ -176,10 +182,7 @@ def prepare_scene(
         own = replace(builder, absorption=False) if scaled and mean is None else builder
         height = own.estimate_continuum(total, amounts, None if mean is None else mean[: len(elements)])
         model = own.build(amounts, free, continuum=height / n_spectra, electrons=electrons)
-        start = model.model.guess(total[builder.channels] / n_spectra)
-        fit = replace(model, typical=start).fit(total[np.newaxis], exposure=np.array([float(n_spectra)]))
-        if fit.status[0] != CONVERGED:
-            raise AssbValueError("The summed spectrum cannot be fitted with the lines of these elements: check them.")
+        fit = _fit_mean(model, total, n_spectra)
         mean = fit.amounts[0]
         if scaled and thickness is not None:
             # Absorption makes amounts fall faster than electrons rise: whole steps overshoot, and swing.
@@ -190,12 +193,11 @@ def prepare_scene(
     builder = _tied_by_sum(given, builder, elements, free, mean, stds, electrons)
     if builder.free_families(elements) != free:
         free = builder.free_families(elements)
-        model = builder.build(amounts, free, continuum=height / n_spectra, electrons=electrons)
-        start = model.model.guess(total[builder.channels] / n_spectra)
-        fit = replace(model, typical=start).fit(total[np.newaxis], exposure=np.array([float(n_spectra)]))
-        if fit.status[0] != CONVERGED:
-            raise AssbValueError("The summed spectrum cannot be fitted with the lines of these elements: check them.")
-        mean = fit.amounts[0]
+        for _ in range(_SETTLING):
+            model = builder.build(amounts, free, continuum=height / n_spectra, electrons=electrons)
+            mean = _fit_mean(model, total, n_spectra).amounts[0]
+            if scaled and thickness is not None:
+                electrons *= float(mean[: len(elements)].sum() / (thickness * atoms_per_volume)) ** _SCALE_STEP
     continuum: FloatArray | None = height / n_spectra
     if largest_share > FREE_CONTINUUM_ABOVE:
         mean = np.concatenate([mean[:-1], height / n_spectra * mean[-1]])
@@ -212,6 +214,15 @@ def prepare_scene(
     )
 
 
+def _fit_mean(model: SpectrumModel, total: FloatArray, n_spectra: int) -> TemplateFit:
+    """The mean of all spectra, from their sum."""
+    start = model.model.guess(total[model.channels] / n_spectra)
+    fit = replace(model, typical=start).fit(total[np.newaxis], exposure=np.array([float(n_spectra)]))
+    if fit.status[0] != CONVERGED:
+        raise AssbValueError("The summed spectrum cannot be fitted with the lines of these elements: check them.")
+    return fit
+
+
 def _tied_by_sum(
     given: Builder,
     builder: Builder,
@@ -221,10 +232,8 @@ def _tied_by_sum(
     std: FloatArray,
     electrons: float,
 ) -> Builder:
-    """A builder in which further families of an element count as the sum of all spectra has them beside its best one.
-
-    Ratios of families are known less well than the factor of one, and the sum tells them; where it does not, they are
-    as given.
+    """A builder with all factors that were given; where the sum of all spectra has another ratio of two families of an
+    element, that counts: tables of weaker lines, which share a factor, are off by more than factors are.
     """
     own, errors = dict(builder.sensitivities.cross_section), dict(builder.sensitivities.uncertainty)
     atoms = dict(zip(elements, mean, strict=False))
@@ -232,15 +241,15 @@ def _tied_by_sum(
     ties = {tie.hidden for tie in builder.ties}
     for k, family in enumerate(free):
         element = family.partition("_")[0]
-        if element not in atoms or family in ties:
+        if element not in atoms or family in ties or family not in given.sensitivities.cross_section:
             continue
+        own[family] = given.sensitivities.cross_section[family]
+        errors[family] = given.sensitivities.uncertainty[family]
         value, error = mean[len(elements) + k], std[len(elements) + k]
         if sure[element] and value > _SURE * error:
-            own[family] = value / (electrons * atoms[element] * builder.leaving(family, atoms))
-            errors[family] = calibration_of_family(builder, element)
-        elif family in given.sensitivities.cross_section:
-            own[family] = given.sensitivities.cross_section[family]
-            errors[family] = given.sensitivities.uncertainty[family]
+            found = float(value / (electrons * atoms[element] * builder.leaving(family, atoms)))
+            if abs(found / own[family] - 1.0) > _DISAGREE:
+                own[family], errors[family] = found, calibration_of_family(builder, element)
     return replace(builder, sensitivities=replace(builder.sensitivities, cross_section=own, uncertainty=errors))
 
 
@@ -572,6 +581,12 @@ def prepare_map(recorded: EDSMap, settings: EDSOptions) -> PreparedMap:
     )
     notes = [_LITHIUM, f"Calibration of the elements: {factors.source}."]
     notes += calibration.notes if calibration else ("The energy axis could not be checked.",)
+    computed = compute_sensitivities(
+        [line for line in builder.seen if line.element in x_ray_elements()], builder.instrument.beam_energy
+    )
+    for told in odd_factors(factors, computed):
+        warnings.warn(told, AssbWarning, stacklevel=4)
+        notes.append(told)
     unexplained = 0.0 if calibration is None else calibration.unexplained
     if unexplained > MOST_UNEXPLAINED:
         notes.insert(0, _candidates(recorded, settings, unexplained))
@@ -626,8 +641,8 @@ def _candidates(recorded: EDSMap, settings: EDSOptions, unexplained: float) -> s
         others = []
     told = f"The spectrum shows {', '.join(others)}: name them in elements=." if others else "Check the energy axis."
     return (
-        f"Lines of the elements that were looked for leave {100 * unexplained:.0f} % of the counts unexplained: there is "
-        f"no composition. {told}"
+        f"Lines of the elements that were looked for leave {100 * unexplained:.0f} % of the counts unexplained: there "
+        f"is no composition. {told}"
     )
 
 

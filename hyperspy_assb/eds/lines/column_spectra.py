@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -213,7 +213,7 @@ class Builder:
     fit_range: tuple[float, float]
     absorption: bool = True
     elements: tuple[str, ...] = ()
-    detector: DetectorShape = DetectorShape()
+    detector: DetectorShape = field(default_factory=DetectorShape)
     offset: float = 0.0
     gain: float = 0.0
     ties: tuple[Tie, ...] = ()
@@ -366,7 +366,7 @@ class Builder:
     def hats(self) -> tuple[FloatArray, FloatArray]:
         """Nodes in keV, and smooth functions around each that add up to 1, times Kramers' continuum.
 
-        The last is a step at the K edge of carbon: windows of polymer, and carbon on the detector, take what lies above.
+        The last is a step at the K edge of carbon: windows of polymer, and carbon on the detector, take what is above.
         """
         centre = self.energy[self.channels]
         inside = [e for e in (*_NODES, *_NODES_ABOVE) if centre[0] + 0.04 < e < centre[-1] - 0.3]

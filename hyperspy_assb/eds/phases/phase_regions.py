@@ -55,7 +55,7 @@ class RegionPhases:
     unexplained: float
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row a phase: fractions between 0 and 1 with standard errors, systematic uncertainties and 68 % intervals of both."""
+        """One row a phase: fractions between 0 and 1, standard errors, systematic uncertainties, 68 % intervals."""
         rows = []
         none = np.zeros(len(self.phases))
         for k, phase in enumerate(self.phases):

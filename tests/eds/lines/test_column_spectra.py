@@ -118,7 +118,7 @@ def test_phase_is_the_sum_of_its_elements(make_builder):
         phase.model.expectation(np.array([80.0, 3.0])), elements.model.expectation(np.append(amounts, 3.0)), rtol=5e-3
     )
     assert elements.names == (*LAGP, CONTINUUM)
-    assert elements.elements == tuple(sorted(LAGP))
+    assert elements.groups == tuple(sorted(LAGP))
     assert elements.index(["P", CONTINUUM]) == [list(LAGP).index("P"), len(LAGP)]
     assert elements.line_names == tuple(LAGP)
 
