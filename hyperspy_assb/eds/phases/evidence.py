@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from hyperspy_assb.eds.composition.atoms import MOST_UNEXPLAINED, Composition
+from hyperspy_assb.eds.composition.atoms import Composition
+from hyperspy_assb.eds.composition.map_analysis import MOST_UNEXPLAINED
 from hyperspy_assb.eds.eds_map import FloatArray
 from hyperspy_assb.fitting.fixed_shapes.nonnegative import fit_correlated
 

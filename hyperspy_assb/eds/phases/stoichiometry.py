@@ -12,14 +12,9 @@ from numpy.typing import NDArray
 from scipy import special
 
 from hyperspy_assb import provenance
-from hyperspy_assb.eds.composition.atoms import (
-    Analysis,
-    Composition,
-    Scene,
-    prepare_map,
-    quantify_columns,
-    shares,
-)
+from hyperspy_assb.eds.composition.atoms import Composition, quantify_columns, shares
+from hyperspy_assb.eds.composition.map_analysis import Analysis, prepare_map
+from hyperspy_assb.eds.composition.scene import Scene
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
 from hyperspy_assb.eds.phases.evidence import (
@@ -305,7 +300,7 @@ def quantify_phases(
     Parameters
     ----------
     scene
-        Of :func:`~hyperspy_assb.eds.composition.atoms.prepare_scene`.
+        Of :func:`~hyperspy_assb.eds.composition.scene.prepare_scene`.
     counts
         Spectra, shape (N, all channels); an array or a dask array.
     options

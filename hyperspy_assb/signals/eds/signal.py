@@ -14,7 +14,7 @@ import numpy as np
 from exspy.signals import LazyEDSTEMSpectrum
 
 from hyperspy_assb.eds.comparison.composition_change import CompositionOptions, Reference, compare_maps
-from hyperspy_assb.eds.composition.atoms import quantify_map
+from hyperspy_assb.eds.composition.map_analysis import quantify_map
 from hyperspy_assb.eds.eds_map import EDSOptions
 from hyperspy_assb.eds.interfaces.map_interface import ProfileOptions, ProfilePlace, interface_of_map
 from hyperspy_assb.eds.interfaces.profiles import Strip

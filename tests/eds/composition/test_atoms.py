@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperspy_assb.eds.composition.atoms import Composition, calibration_of, prepare_scene, quantify_elements, shares
+from hyperspy_assb.eds.composition.atoms import Composition, calibration_of, quantify_elements, shares
+from hyperspy_assb.eds.composition.scene import prepare_scene
 from hyperspy_assb.eds.lines.sensitivity import Sensitivities, from_k_factors
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, FOREIGN_ELEMENTS
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, EMPTY

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hyperspy_assb.eds.composition.atoms import prepare_scene
+from hyperspy_assb.eds.composition.scene import prepare_scene
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, FOREIGN_ELEMENTS, gaussian
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.eds.phases.stoichiometry import PHASES, PhaseOptions, quantify_phases
