@@ -204,6 +204,9 @@ def _composition(scene: Scene, model: SpectrumModel, fit: TemplateFit) -> Compos
     calibration = model.calibration(fit.amounts, calibration_of(scene, model.groups))
     own = [model.groups.index(element) for element in scene.elements]
     others = [g for g in range(len(model.groups)) if g not in own]
+    besides = fit.by_group[:, :m, others] * calibration[:, np.newaxis, others]
+    if scene.unsure:
+        besides = np.concatenate([besides, scene.common_errors(fit.amounts[:, -1])], axis=2)
     return Composition(
         elements=scene.elements,
         atoms=fit.amounts[:, :m],
@@ -211,7 +214,7 @@ def _composition(scene: Scene, model: SpectrumModel, fit: TemplateFit) -> Compos
         covariance=fit.covariance[:, :m, :m],
         calibration=calibration[:, own],
         status=fit.status,
-        besides=fit.by_group[:, :m, others] * calibration[:, np.newaxis, others] if others else None,
+        besides=besides,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,6 +22,8 @@ _SURE = 10.0
 """Standard errors above which the sum of all spectra tells the ratio of two families of an element."""
 _DISAGREE = 0.05
 """Relative difference from which on the sum is believed: absorption in columns that differ makes less."""
+_SOFT = 0.4
+"""keV below which the continuum is curved, and jumps, between lines."""
 _SETTLING = 3
 """Fits of the mean with all factors; the scale settles in them."""
 
@@ -48,6 +50,9 @@ class Scene:
         Counts of all spectra, channel by channel.
     n_spectra
         How many there are.
+    unsure
+        Atoms/nm^2 by which the shape of the continuum leaves elements with soft lines unsure in the mean spectrum:
+        standard errors, the same in all spectra for a continuum of the same strength.
     """
 
     builder: Builder
@@ -58,6 +63,20 @@ class Scene:
     mean: FloatArray
     total: FloatArray
     n_spectra: int
+    unsure: Mapping[str, float] = field(default_factory=dict)
+
+    def common_errors(self, continuum: FloatArray) -> FloatArray:
+        """Errors of the atoms that the shape of the continuum makes in common, shape (N, M, H).
+
+        Parameters
+        ----------
+        continuum
+            Strength in each spectrum, shape (N,).
+        """
+        errors = np.zeros((continuum.size, len(self.elements), len(self.unsure)))
+        for h, (element, error) in enumerate(self.unsure.items()):
+            errors[:, self.elements.index(element), h] = error * np.nan_to_num(continuum) / self.mean[-1]
+        return errors
 
     def models(self, columns: Mapping[str, Mapping[str, float]] | None = None) -> list[SpectrumModel]:
         """Models whose amounts are atoms/nm^2 of each element; and nm of each phase, with atoms/nm^2 of each element
@@ -182,9 +201,12 @@ def prepare_scene(
             if scaled and thickness is not None:
                 electrons *= float(mean[: len(elements)].sum() / (thickness * atoms_per_volume)) ** _SCALE_STEP
     continuum: FloatArray | None = height / n_spectra
+    unsure: dict[str, float] = {}
     if largest_share > FREE_CONTINUUM_ABOVE:
         mean = np.concatenate([mean[:-1], height / n_spectra * mean[-1]])
         continuum = None
+    else:
+        unsure = _unsure(builder, total, dict(zip(elements, mean, strict=False)), electrons * n_spectra)
     return Scene(
         builder=builder,
         elements=tuple(elements),
@@ -194,7 +216,19 @@ def prepare_scene(
         mean=mean,
         total=total,
         n_spectra=n_spectra,
+        unsure=unsure,
     )
+
+
+def _unsure(builder: Builder, total: FloatArray, atoms: Mapping[str, float], electrons: float) -> dict[str, float]:
+    """Standard errors of elements with soft lines where the continuum is free, in atoms/nm^2 of the mean spectrum."""
+    found = builder.fit_sum(total)
+    errors = {}
+    for line, error in zip(found.lines, found.std, strict=True):
+        if line.energy < _SOFT and line.element in atoms and line.full_name in builder.sensitivities.cross_section:
+            counted = electrons * builder.sensitivities.of(line.full_name) * builder.leaving(line.full_name, atoms)
+            errors[line.element] = float(error / counted)
+    return errors
 
 
 def _fit_mean(model: SpectrumModel, total: FloatArray, n_spectra: int) -> TemplateFit:

@@ -36,7 +36,7 @@ CONTINUUM = "continuum"
 FREE_CONTINUUM_ABOVE = 0.05
 """Share of all counts from which on a spectrum is too much of the sum to take the shape of its continuum from it."""
 # Nodes in keV between which the continuum is interpolated, in the gaps between the lines of the cell.
-_NODES = (0.1, 0.2, 0.38, 0.6, 0.84, 1.03, 1.33, 1.62, 1.88, 2.4, 3.2, 4.3, 5.8, 7.4, 9.2, 11.8, 14.0, 17.0, 20.0)
+_NODES = (0.2, 0.38, 0.6, 0.84, 1.03, 1.33, 1.62, 1.88, 2.4, 3.2, 4.3, 5.8, 7.4, 9.2, 11.8, 14.0, 17.0, 20.0)
 _NODES_ABOVE = (25.0, 30.0, 40.0)
 _ALIKE = 0.005
 """Lines of a family of which as much is absorbed, to this share, by three times the typical amounts
@@ -44,9 +44,9 @@ are one template."""
 
 _CARBON_EDGE = 0.2842
 """keV."""
-_STEP_ROOM = 0.06
-"""keV below the edge of carbon that are needed to see its step."""
-_NO_STEP = 1e-6
+_EDGE_ROOM, _EITHER_SIDE = 0.06, 1e-4
+"""keV on either side of the edge of carbon: without any node, and where what is absorbed is taken."""
+_NOTHING = 1e-6
 _THICKNESS = 0.1
 """Relative uncertainty of a thickness, with which absorption goes."""
 _BELOW_BEAM = 0.98
@@ -132,6 +132,17 @@ class SpectrumModel:
     def line_names(self) -> tuple[str, ...]:
         """Names of the amounts that are not the continuum."""
         return tuple(name for name in self.names if not name.startswith(CONTINUUM))
+
+
+def _quadratic_splines(nodes: FloatArray, energy: FloatArray) -> FloatArray:
+    """Quadratic B-splines around some nodes, shape (nodes, energies); constant beyond them.
+
+    Straight lines between nodes would leave what is curved to soft lines such as C Kα.
+    """
+    between = 0.5 * (nodes[1:-2] + nodes[2:-1])
+    knots = np.concatenate([[nodes[0]] * 3, between, [nodes[-1]] * 3])
+    found: FloatArray = BSpline.design_matrix(np.clip(energy, nodes[0], nodes[-1]), knots, 2).toarray().T
+    return found
 
 
 def _of_groups(
@@ -366,22 +377,24 @@ class Builder:
     def hats(self) -> tuple[FloatArray, FloatArray]:
         """Nodes in keV, and smooth functions around each that add up to 1, times Kramers' continuum.
 
-        The last is a step at the K edge of carbon: windows of polymer, and carbon on the detector, take what is above.
+        At the K edge of carbon they may jump: windows of polymer, and carbon on the detector, take what is above.
         """
         centre = self.energy[self.channels]
-        inside = [e for e in (*_NODES, *_NODES_ABOVE) if centre[0] + 0.04 < e < centre[-1] - 0.3]
-        nodes = np.array([centre[0], *inside, centre[-1]])
-        # Quadratic B-splines: straight lines between nodes would leave what is curved to soft lines such as C Kα.
-        between = 0.5 * (nodes[1:-2] + nodes[2:-1])
-        knots = np.concatenate([[nodes[0]] * 3, between, [nodes[-1]] * 3])
-        shape = BSpline.design_matrix(centre, knots, 2).toarray().T
-        if centre[0] < _CARBON_EDGE - _STEP_ROOM:
-            width = float(line_width(_CARBON_EDGE, self.instrument.resolution, self.detector.width_slope))
-            step = special.ndtr((_CARBON_EDGE - centre) / width * FWHM_PER_SIGMA)
-            # Far above, nothing: templates are narrow.
-            nodes = np.append(nodes, _CARBON_EDGE)
-            shape = np.vstack([shape, np.where(step > _NO_STEP, step, 0.0)])
-        return nodes, shape * self.bare_continuum
+        low, high = centre[0], centre[-1]
+        inside = [e for e in (*_NODES, *_NODES_ABOVE) if low + 0.04 < e < high - 0.3]
+        if low > _CARBON_EDGE - _EDGE_ROOM:
+            nodes = np.array([low, *inside, high])
+            return nodes, _quadratic_splines(nodes, centre) * self.bare_continuum
+        below = np.array([low, _CARBON_EDGE - _EITHER_SIDE])
+        above = np.array([_CARBON_EDGE + _EITHER_SIDE, *(e for e in inside if e > _CARBON_EDGE + _EDGE_ROOM), high])
+        width = float(line_width(_CARBON_EDGE, self.instrument.resolution, self.detector.width_slope))
+        share = special.ndtr((_CARBON_EDGE - centre) / width * FWHM_PER_SIGMA)
+        # Far from the edge exactly nothing: templates are narrow.
+        share = np.where(share < _NOTHING, 0.0, np.where(share > 1.0 - _NOTHING, 1.0, share))
+        # C Kα lies between the nodes below: a curve would take its place.
+        rise = np.clip((centre - low) / (below[1] - low), 0.0, 1.0)
+        shape = np.vstack([(1.0 - rise) * share, rise * share, _quadratic_splines(above, centre) * (1.0 - share)])
+        return np.concatenate([below, above]), shape * self.bare_continuum
 
     def build(
         self,

@@ -362,7 +362,10 @@ def quantify_phases(
         thickness=fit.amounts[:, :k],
         unclipped=fit.unclipped[:, :k],
         covariance=fit.covariance[:, :k, :k],
-        by_calibration=fit.by_group[:, :k] * calibration[:, np.newaxis],
+        by_calibration=np.concatenate(
+            [fit.by_group[:, :k] * calibration[:, np.newaxis], _common_errors(scene, columns, fit.amounts[:, -1])],
+            axis=2,
+        ),
         composition=composition,
         residual=evidence.residual,
         residual_std=evidence.std,
@@ -371,6 +374,17 @@ def quantify_phases(
         misfit_significance=by_element.pearson,
         status=status,
     )
+
+
+def _common_errors(scene: Scene, columns: Mapping[str, Mapping[str, float]], continuum: FloatArray) -> FloatArray:
+    """nm of the phase that holds most of an element that the shape of the continuum leaves unsure, shape (N, K, H)."""
+    atoms = scene.common_errors(continuum)
+    errors = np.zeros((continuum.size, len(columns), atoms.shape[2]))
+    for h, element in enumerate(scene.unsure):
+        held = [own.get(element, 0.0) for own in columns.values()]
+        if max(held) > 0.0:
+            errors[:, int(np.argmax(held)), h] = atoms[:, scene.elements.index(element), h] / max(held)
+    return errors
 
 
 def _must_differ(columns: Mapping[str, Mapping[str, float]], elements: Sequence[str]) -> None:
