@@ -26,6 +26,9 @@ class DetectorShape:
     escape
         Strength of escape peaks relative to that of a half-space of silicon (S. J. B. Reed and N. G. Ware, J. Phys. E
         5, 582 (1972)).
+    carbon_window
+        Optical depth of the carbon in front of the detector just above its K edge: 0 without a window, about 1 with one
+        of polymer.
 
     Raises
     ------
@@ -43,6 +46,7 @@ class DetectorShape:
     tail_depth: float = 0.0
     tail_length: float = 80.0
     escape: float = 1.0
+    carbon_window: float = 0.0
 
     def __post_init__(self) -> None:
         limits = {
@@ -50,6 +54,7 @@ class DetectorShape:
             "tail_depth": (0.0, 500.0, "nm"),
             "tail_length": (5.0, 1000.0, "eV"),
             "escape": (0.0, 5.0, "times theory"),
+            "carbon_window": (0.0, 10.0, "optical depths"),
         }
         for name, (low, high, unit) in limits.items():
             value = getattr(self, name)

@@ -44,11 +44,14 @@ are one template."""
 
 _CARBON_EDGE = 0.2842
 """keV."""
-_EDGE_ROOM, _EITHER_SIDE = 0.06, 1e-4
-"""keV on either side of the edge of carbon: without any node, and where what is absorbed is taken."""
-_NOTHING = 1e-6
+# Just above the edge of carbon its absorption is so many times that below, and falls with this power of the energy: W. T.
+# Elam, B. D. Ravel and J. R. Sieber, Radiat. Phys. Chem. 63, 121 (2002).
+_CARBON_JUMP, _CARBON_FALL = 18.0, 2.6
 _THICKNESS = 0.1
 """Relative uncertainty of a thickness, with which absorption goes."""
+_SHAPES = 0.01
+"""Relative error of the counts of an element by shapes of lines that are not quite those of the model, and by what
+overlaps."""
 _BELOW_BEAM = 0.98
 """Share of the beam energy up to which spectra are fitted: the continuum ends there."""
 _OPAQUE = 3.0
@@ -122,7 +125,7 @@ class SpectrumModel:
         # What leaves changes by this for a change of the depth.
         slope = np.abs((np.exp(-depth) - left) / depth / left)
         squared = (amounts**2) @ (self.doubt**2).T + (_THICKNESS * (amounts @ self.depth.T)) ** 2
-        return np.hypot(known, slope * np.sqrt(squared))
+        return np.sqrt(known**2 + _SHAPES**2 + slope**2 * squared)
 
     def index(self, names: Sequence[str]) -> list[int]:
         """Where amounts are."""
@@ -375,26 +378,20 @@ class Builder:
 
     @cached_property
     def hats(self) -> tuple[FloatArray, FloatArray]:
-        """Nodes in keV, and smooth functions around each that add up to 1, times Kramers' continuum.
-
-        At the K edge of carbon they may jump: windows of polymer, and carbon on the detector, take what is above.
-        """
+        """Nodes in keV, and smooth functions that add up to 1, times Kramers' continuum behind the window."""
         centre = self.energy[self.channels]
-        low, high = centre[0], centre[-1]
-        inside = [e for e in (*_NODES, *_NODES_ABOVE) if low + 0.04 < e < high - 0.3]
-        if low > _CARBON_EDGE - _EDGE_ROOM:
-            nodes = np.array([low, *inside, high])
-            return nodes, _quadratic_splines(nodes, centre) * self.bare_continuum
-        below = np.array([low, _CARBON_EDGE - _EITHER_SIDE])
-        above = np.array([_CARBON_EDGE + _EITHER_SIDE, *(e for e in inside if e > _CARBON_EDGE + _EDGE_ROOM), high])
+        inside = [e for e in (*_NODES, *_NODES_ABOVE) if centre[0] + 0.04 < e < centre[-1] - 0.3]
+        nodes = np.array([centre[0], *inside, centre[-1]])
+        return nodes, _quadratic_splines(nodes, centre) * self.bare_continuum * self._behind_window
+
+    @cached_property
+    def _behind_window(self) -> FloatArray:
+        """Share of the continuum that carbon in front of the detector lets through, in the channels."""
+        depth, centre = self.detector.carbon_window, self.energy[self.channels]
         width = float(line_width(_CARBON_EDGE, self.instrument.resolution, self.detector.width_slope))
-        share = special.ndtr((_CARBON_EDGE - centre) / width * FWHM_PER_SIGMA)
-        # Far from the edge exactly nothing: templates are narrow.
-        share = np.where(share < _NOTHING, 0.0, np.where(share > 1.0 - _NOTHING, 1.0, share))
-        # C Kα lies between the nodes below: a curve would take its place.
-        rise = np.clip((centre - low) / (below[1] - low), 0.0, 1.0)
-        shape = np.vstack([(1.0 - rise) * share, rise * share, _quadratic_splines(above, centre) * (1.0 - share)])
-        return np.concatenate([below, above]), shape * self.bare_continuum
+        below = special.ndtr((_CARBON_EDGE - centre) / width * FWHM_PER_SIGMA)
+        falling = (np.maximum(centre, _CARBON_EDGE) / _CARBON_EDGE) ** -_CARBON_FALL
+        return below * np.exp(-depth / _CARBON_JUMP) + (1.0 - below) * np.exp(-depth * falling)
 
     def build(
         self,

@@ -47,6 +47,7 @@ _UNKNOWN = {
     "tail_depth": _Unknown(15.0, 10.0, 0.2, 0.0, 80.0),
     "tail_length": _Unknown(40.0, 30.0, 1.0, 20.0, 250.0),
     "escape": _Unknown(0.1, 0.2, 0.02, 0.0, 2.0),
+    "carbon_window": _Unknown(1.0, 0.5, 0.01, 0.0, 5.0),
 }
 AXIS = ("offset", "gain", "resolution")
 DETECTOR = tuple(name for name in _UNKNOWN if name not in AXIS)
@@ -175,22 +176,25 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
     state = best = _State({**first, **{name: getattr(known, name) for name in DETECTOR}}, {})
     centre = {**state.values, "tail_depth": 0.0}
     keys: list[tuple[str, str]] = []
-    strong: dict[str, float] = {}
-    told = strong
+    told: dict[str, float] = {}
     least, start = np.inf, None
+    channel = float(builder.energy[1] - builder.energy[0])
     covariance = np.eye(len(free))
-    for round_ in range(_STEPS):
+
+    def departure(of: _State) -> tuple[FloatArray, FloatArray]:
+        """How far the properties are from what is likely, and how far they may be."""
+        held = [_UNKNOWN[name].likely for name in free] + [_RATIO[key[0].split("_")[1][0]] for key in keys]
+        away = of.vector(free, keys) - np.array([*(centre[name] for name in free), *(0.0 for _ in keys)])
+        # Axis and resolution are held only where hardly any line tells them.
+        away[: len(AXIS)] = 0.0
+        return away, np.array(held)
+
+    for _ in range(_STEPS):
         own = state.applied(builder)
         model = own.build({}, families)
         start = model.model.guess(counts) if start is None else np.maximum(start, 1e-9 * start.max())
         fit = _fitted(replace(model, typical=start), total)
-        if not round_:
-            strong = _standing_out(model, fit, families)
-            told, keys = strong, _uncertain_ratios(builder, strong)
-        held = np.array([_UNKNOWN[name].likely for name in free] + [_RATIO[key[0].split("_")[1][0]] for key in keys])
-        away = state.vector(free, keys) - np.array([*(centre[name] for name in free), *(0.0 for _ in keys)])
-        # Axis and resolution are held only where hardly any line tells them.
-        away[: len(AXIS)] = 0.0
+        away, held = departure(state)
         penalty = float(fit.deviance[0] + np.sum((away / held) ** 2))
         if penalty > least + 1e-9:
             # The last step was too long.
@@ -200,18 +204,22 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
                 break
             continue
         least, best, start = penalty, state, fit.amounts[0]
+        strong = _standing_out(model, fit, families)
+        # Lines that come out once the axis is nearer join.
+        told = {**told, **strong}
+        keys = _uncertain_ratios(builder, told)
+        away, held = departure(state)
         expected = model.model.expectation(start)
         height = {name: start[k] for k, name in enumerate(families) if name in told}
-        slopes = [_slope(builder, state, name, own, height) for name in free]
+        continuum = start[len(families) :]
+        slopes = [_slope(builder, state, name, own, height, continuum) for name in free]
         slopes += [height[_host(own, key[0])] * _part(own, key) / (1.0 + state.ratios.get(key, 0.0)) for key in keys]
         score = _Score.of(model, start, counts, expected, np.array(slopes), held, away)
         step, covariance = score.step(state.room(free, keys))
-        longest = np.array([_UNKNOWN[name].longest for name in free] + [_LONGEST_RATIO for _ in keys])
-        channel = builder.energy[1] - builder.energy[0]
-        longest[0] = min(max(_LONGEST * channel, longest[0]), 4.0 * longest[0])
-        strong = _standing_out(model, fit, families)
         if np.all(np.abs(step) < _SETTLED * np.sqrt(covariance.diagonal()) + 1e-9):
             break
+        longest = np.array([_UNKNOWN[name].longest for name in free] + [_LONGEST_RATIO for _ in keys])
+        longest[0] = max(_LONGEST * channel, longest[0])
         state = best.moved(free, keys, np.clip(step, -longest, longest))
     if len(strong) < 2:
         raise AssbValueError(
@@ -270,10 +278,14 @@ def _host(builder: Builder, family: str) -> str:
     return {tie.hidden: tie.host for tie in builder.ties}.get(family, family)
 
 
-def _slope(builder: Builder, state: _State, name: str, own: Builder, height: dict[str, float]) -> FloatArray:
+def _slope(
+    builder: Builder, state: _State, name: str, own: Builder, height: dict[str, float], continuum: FloatArray
+) -> FloatArray:
     """Change of the expected counts per change of a property of the detector."""
     small = _UNKNOWN[name].small
     other = _State({**state.values, name: state.values[name] + small}, state.ratios).applied(builder)
+    if name == "carbon_window":
+        return np.asarray(continuum @ (other.hats[1] - own.hats[1]) / small)
 
     def whole(used: Builder) -> FloatArray:
         return np.asarray(

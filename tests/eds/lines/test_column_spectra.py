@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.eds.eds_map import Instrument
 from hyperspy_assb.eds.lines.column_spectra import CONTINUUM
 from hyperspy_assb.eds.lines.sensitivity import AVOGADRO
@@ -162,16 +163,14 @@ def test_continuum_is_that_of_kramers_where_all_nodes_are_as_high(make_builder):
     assert len(built.names) == 1 + nodes.size
 
 
-def test_continuum_may_jump_at_the_edge_of_carbon(make_builder):
+def test_window_of_carbon_makes_a_step_in_the_continuum(make_builder):
     builder = make_builder(LINES_ONLY)
-    nodes, hats = builder.hats
+    behind = replace(builder, detector=DetectorShape(carbon_window=1.3))
     energy = builder.energy[builder.channels]
-    (below,) = np.flatnonzero(np.diff(nodes) < 0.001)
-    jump = hats[: below + 1].sum(axis=0) / hats.sum(axis=0)
-    assert jump[energy < 0.2].min() > 0.99
-    assert jump[energy > 0.37].max() < 0.01
-    # As wide as the resolution makes it.
-    assert np.interp(0.2842, energy, jump) == pytest.approx(0.5, abs=0.02)
+    passed = behind.hats[1].sum(axis=0) / builder.hats[1].sum(axis=0)
+    assert passed[energy < 0.21].min() == pytest.approx(np.exp(-1.3 / 18), abs=0.01)
+    assert passed[np.argmin(abs(energy - 0.35))] == pytest.approx(np.exp(-1.3 * (0.35 / 0.2842) ** -2.6), abs=0.02)
+    assert passed[energy > 2.0].min() > 0.99
 
 
 @pytest.mark.parametrize("thickness", [0.0, 300.0])
