@@ -44,8 +44,8 @@ are one template."""
 
 _CARBON_EDGE = 0.2842
 """keV."""
-# Just above the edge of carbon its absorption is so many times that below, and falls with this power of the energy: W. T.
-# Elam, B. D. Ravel and J. R. Sieber, Radiat. Phys. Chem. 63, 121 (2002).
+# Just above the edge of carbon its absorption is so many times that below, and falls with this power of the energy:
+# W. T. Elam, B. D. Ravel and J. R. Sieber, Radiat. Phys. Chem. 63, 121 (2002).
 _CARBON_JUMP, _CARBON_FALL = 18.0, 2.6
 _THICKNESS = 0.1
 """Relative uncertainty of a thickness, with which absorption goes."""

@@ -79,3 +79,11 @@ def test_detector_that_is_given_stays(record):
     found = fit_shapes(builder, total, detector=given)
     assert found.detector == given
     assert set(found.detector_std.values()) == {0.0}
+
+
+def test_window_is_found_in_the_continuum(record):
+    builder, total = record(detector=DetectorShape(carbon_window=1.2))
+    found = fit_shapes(builder, total)
+    assert found.detector.carbon_window == pytest.approx(1.2, abs=0.15)
+    builder, total = record()
+    assert fit_shapes(builder, total).detector.carbon_window < 0.1
