@@ -2,15 +2,67 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from typing import Any
+
 import hyperspy_assb
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import public_api  # noqa: E402 - lies beside this file
 
 project = "hyperspy-assb"
 author = "The hyperspy-assb developers"
-copyright = "The hyperspy-assb developers"
+copyright = author
 release = version = hyperspy_assb.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.mathjax", "numpydoc", "myst_parser"]
-myst_enable_extensions = ["dollarmath"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "myst_parser",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
 numpydoc_show_class_members = False
-exclude_patterns = ["_build"]
-html_theme = "alabaster"
+exclude_patterns = ["_build", "gallery", "sg_execution_times.rst"]
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "examples",
+    "filename_pattern": r"plot_\d",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "show_memory": False,
+    "min_reported_time": 1e9,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = "hyperspy-assb"
+html_show_sourcelink = False
+html_theme_options = {"navigation_with_keys": False, "show_toc_level": 2, "secondary_sidebar_items": ["page-toc"]}
+
+nitpicky = True
+nitpick_ignore_regex = [
+    # Other packages: no inventory of theirs is at hand where this is built.
+    (
+        r"py:.*",
+        r"(numpy|np|matplotlib|pandas|hyperspy|exspy|orix|lmfit|dask|scipy|collections|os|pathlib|enum|datetime|typing)\..*",
+    ),
+    # Aliases of types.
+    (r"py:class", r"hyperspy_assb\.(reference\.material_facts\.Number|eds\.lines\.sensitivity\.Sensitivities)"),
+    (r"py:class", r"hyperspy_assb\.acom\.crystals\.kinematical\.Spots"),
+    # Short names of other packages in annotations, and pieces of annotations that autodoc cuts apart.
+    (r"py:.*", r"pd\.DataFrame|BaseSignal|Signal2D|Axes|ArrayLike|CrystalMap|Structure|Structure\..*"),
+    (r"py:.*", r"[a-z]+ \||.*\[.*|.* \| .*"),
+]
+
+
+def setup(app: Any) -> None:
+    """Write the reference pages before anything is read."""
+    public_api.write(HERE / "reference")

@@ -288,7 +288,7 @@ def record(
     parameters
         Parameters of the action; arrays, enumerations, paths and dataclasses are made plain by :func:`to_plain`.
     methods
-        Keys of :data:`CITATIONS`.
+        Keys of ``CITATIONS``.
 
     Returns
     -------
@@ -319,7 +319,7 @@ def cite(methods: Iterable[str]) -> list[str]:
     Parameters
     ----------
     methods
-        Keys of :data:`CITATIONS`.
+        Keys of ``CITATIONS``.
 
     Returns
     -------
@@ -329,7 +329,7 @@ def cite(methods: Iterable[str]) -> list[str]:
     Raises
     ------
     AssbKeyError
-        If a method is not in :data:`CITATIONS`.
+        If a method is not in ``CITATIONS``.
 
     Examples
     --------

@@ -88,6 +88,7 @@ def test_unknown_name_is_an_attribute_error() -> None:
 def test_versions_agree() -> None:
     version = hyperspy_assb.__version__
     assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f'"version": "{version}"' in (ROOT / ".zenodo.json").read_text("utf-8")
     assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 

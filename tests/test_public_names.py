@@ -69,7 +69,7 @@ WORDS = {
     r"p_?val|pvalues?": "p_value",
     r"zlp.*": "zero_loss",
 }
-"""What arguments, attributes and methods are not called, by design.md, and what they are called."""
+"""What arguments, attributes and methods are not called, and what they are called."""
 
 OTHER_MEANINGS = {
     "xray_lines": "as exspy calls them in the methods of the same signal",

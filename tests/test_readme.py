@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_code_makes_the_figure() -> None:
-    spec = importlib.util.spec_from_file_location("make_readme_figure", ROOT / "docs" / "make_readme_figure.py")
+    spec = importlib.util.spec_from_file_location("make_readme_figures", ROOT / "docs" / "make_readme_figures.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -24,7 +24,7 @@ from hyperspy_assb.simulation import (
     spectra_to_signal,
 )
 
-COLOUR = "#0b6e4f"
+COLOUR, EMPTIED_COLOUR = "#0b6e4f", "#c8553d"
 TABLE = f"""
 [[material]]
 name = "layered cobaltate"
@@ -40,7 +40,7 @@ name = "emptied cobaltate"
 formula = "CoO2"
 cell = [2.822, 2.822, 4.293, 90, 90, 120]
 formula_units = 1
-colour = "#c8553d"
+colour = "{EMPTIED_COLOUR}"
 role = "electrode"
 sources = ["measured at home"]
 
@@ -197,6 +197,13 @@ def test_it_is_an_end_member_in_eels() -> None:
     assert np.mean(x[ok] - share[ok]) == pytest.approx(0.0, abs=0.05)
     assert np.std((x - share)[ok] / std[ok]) < 2.0
     assert NAME in d.summary()
+    # Colours of both: of a find, and of x = 1 and x = 0 on the scale of the map, -0.2 to 1.2.
+    found = np.ravel(d.find_delithiated(0.05).plot())[0].figure
+    assert colours_in(found)[f"{EMPTIED} found"] == EMPTIED_COLOUR
+    (image,) = np.ravel(d.plot())[0].get_images()
+    ends = [mpl.colors.to_rgb(image.get_cmap()(image.norm(x))) for x in (1.0, 0.0)]
+    for end, colour in zip(ends, (COLOUR, EMPTIED_COLOUR), strict=True):
+        np.testing.assert_allclose(end, mpl.colors.to_rgb(colour), atol=0.02)
 
 
 def test_nothing_is_left_of_it(tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def check_options(kind: str, options: Mapping[str, Any], place: str) -> dict[str
     Parameters
     ----------
     kind
-        A key of :data:`KINDS`.
+        A key of ``KINDS``.
     options
         As they were read.
     place

@@ -362,7 +362,7 @@ class IonisationEdge(KernelComponent):
 
     Notes
     -----
-    Cross-sections and their sources: :mod:`hyperspy_assb.eels.edges.cross_sections`.
+    Cross-sections and their sources: ``cross_sections``.
     """
 
     shell: str

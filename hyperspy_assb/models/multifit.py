@@ -23,7 +23,7 @@ from hyperspy_assb.models.results import Evidence, MapResult, store_result
 
 @dataclass(frozen=True)
 class FitOptions(SolverOptions):
-    """How a batched fit is done; what else it has is in :class:`.SolverOptions`.
+    """How a batched fit is done; what else it has is in ``SolverOptions``.
 
     Parameters
     ----------

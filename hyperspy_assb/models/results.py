@@ -105,8 +105,8 @@ class Evidence:
         Compiled models with the spectra that each was fitted to, and the columns of its parameters in ``result``.
     result
         What was fitted, on flattened navigation axes; the values are those of the fit, not copies.
-    free
-        ``(component, parameter)`` of the free parameters, in the order of the covariance.
+    names, units
+        ``(component, parameter)`` of the columns of ``result``, and the units of each; "" where it has none.
     energy, switches
         Energies of the channels and which were fitted, shape (E,).
     goodness
@@ -119,7 +119,8 @@ class Evidence:
 
     parts: tuple[tuple[FitProblem, NDArray[np.int64]], ...]
     result: FitResult
-    free: tuple[tuple[str, str], ...]
+    names: tuple[tuple[str, str], ...]
+    units: tuple[str, ...]
     energy: FloatArray
     switches: NDArray[np.bool_]
     goodness: Goodness
@@ -158,13 +159,19 @@ class Evidence:
         return cls(
             parts=tuple(zip(problems, columns, strict=True)),
             result=result,
-            free=tuple(slot.name for slot, free in zip(collected.slots, result.free, strict=True) if free),
+            names=tuple(slot.name for slot in collected.slots),
+            units=tuple(str(slot.parameter.units or "") for slot in collected.slots),
             energy=np.array(model.axis.axis, dtype=float),
             switches=switches,
             goodness=goodness,
             noise=noise,
             correlated=tuple(correlated),
         )
+
+    @property
+    def free(self) -> tuple[tuple[str, str], ...]:
+        """``(component, parameter)`` of the free parameters, in the order of the covariance."""
+        return tuple(name for name, free in zip(self.names, self.result.free, strict=True) if free)
 
     def p_value(self) -> FloatArray:
         """Probability of a larger deviance if the model is true, shape (S,); NaN where there is no fit.

@@ -145,7 +145,7 @@ def plot_status_map(
     title
         Title of the axes.
     scale, scale_units
-        As in :class:`MapOptions`.
+        As in ``MapOptions``.
     ax
         Axes to draw on; new ones if None.
     colours

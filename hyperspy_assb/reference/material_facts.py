@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
@@ -35,7 +36,7 @@ class Material:
     name
         Such as ``"LiFePO4"``.
     formula
-        Chemical formula; see :func:`~hyperspy_assb.reference.formulas.parse_formula`.
+        Chemical formula; see ``parse_formula``.
     file
         The table in which the row stands.
     aliases
@@ -327,3 +328,14 @@ class Electrode:
                 f"are {', '.join(self.signatures) or 'none'}."
             )
         return signature
+
+
+def folded(name: str) -> str:
+    """A name for comparison: capitals do not matter, nor how accents are composed.
+
+    Examples
+    --------
+    >>> folded("LÉO") == folded("le\u0301o")
+    True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

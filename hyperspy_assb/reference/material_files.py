@@ -17,7 +17,7 @@ from hyperspy_assb.reference.crystal_cells import Cell, cell_of, cell_volume, co
 from hyperspy_assb.reference.data_files import MaterialError
 from hyperspy_assb.reference.elements import elements
 from hyperspy_assb.reference.formulas import parse_formula
-from hyperspy_assb.reference.material_facts import SIGNATURES, Electrode, Material
+from hyperspy_assb.reference.material_facts import SIGNATURES, Electrode, Material, folded
 
 ROLES = ("electrode", "electrolyte", "additive", "support", "protection")
 _MATERIAL_KEYS = (
@@ -198,7 +198,7 @@ def _shown(value: object) -> str:
 
 def _named(row: _Row, key: str = "name") -> str:
     name = row.text(key)
-    if len(name) > _LONGEST_NAME or name.casefold() in _NO_MATERIAL:
+    if len(name) > _LONGEST_NAME or folded(name) in _NO_MATERIAL:
         raise row.error(f"{key} must not be {' or '.join(_NO_MATERIAL)}, nor longer than {_LONGEST_NAME} characters.")
     return name
 
@@ -207,8 +207,10 @@ def _material(row: _Row) -> Material:
     name, aliases = _named(row), row.texts("aliases")
     if name in aliases:
         raise row.error("the name is among its own aliases.")
-    if reserved := [alias for alias in aliases if alias.casefold() in _NO_MATERIAL]:
+    if reserved := [alias for alias in aliases if folded(alias) in _NO_MATERIAL]:
         raise row.error(f"{', '.join(reserved)} is no alias of a material.")
+    if separated := [word for word in (name, *aliases) if "," in word]:
+        raise row.error(f"{_shown(separated[0])} must not have a comma, which separates names on the command line.")
     formula = row.text("formula")
     composition: Mapping[str, float] = row.asking(lambda: parse_formula(formula))
     role, colour = row.optional_text("role"), row.optional_text("colour")
@@ -355,9 +357,9 @@ def _place(
             del names[name]
         rows[row.name] = row
     for name in own_names:
-        owner = names.get(name.casefold())
+        owner = names.get(folded(name))
         if owner is None or (owner == row.name and row is rows.get(owner)):
-            names[name.casefold()] = row.name
+            names[folded(name)] = row.name
             rows.setdefault(row.name, row)
             continue
         taken = rows[owner]
@@ -375,9 +377,9 @@ def _checked(electrode: Electrode, materials: Mapping[str, Material], names: Map
     ends = []
     for key in ("lithiated", "delithiated"):
         written = getattr(electrode, key)
-        if written.casefold() not in names:
+        if folded(written) not in names:
             raise MaterialError(f"{words}: {key}: there is no material {written!r}; there are {', '.join(materials)}.")
-        ends.append(materials[names[written.casefold()]])
+        ends.append(materials[names[folded(written)]])
     full, empty = ends
     ions, removed = full.composition.get(electrode.ion, 0.0), electrode.ions_removed
     if removed > ions * (1.0 + 1e-9):

@@ -1,9 +1,9 @@
 """Materials and electrodes by name: those of the package, and those that a user adds.
 
-The rows stand in ``materials.toml`` beside this module, and in files of the same form that :func:`add_materials` or the
+The rows stand in ``materials.toml`` beside this module, and in files of the same form that ``add_materials`` or the
 environment variable ``HYPERSPY_ASSB_MATERIALS`` names (paths with ``os.pathsep`` between them, read when the first
 material is asked for). What is added holds for one process. Processes that work for it, such as those of dask, need it
-too: set the variable before they start, or call :func:`add_materials` there, with each of :func:`materials_files`::
+too: set the variable before they start, or call ``add_materials`` there, with each of ``materials_files``::
 
     for path in materials_files():
         client.run(add_materials, path)
@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from hyperspy_assb.reference.data_files import UnknownReferenceError
-from hyperspy_assb.reference.material_facts import Electrode, Material
+from hyperspy_assb.reference.material_facts import Electrode, Material, folded
 from hyperspy_assb.reference.material_files import MaterialTable, MaterialTables, combine, read_table
 from hyperspy_assb.staging import path_of
 
 ENVIRONMENT_VARIABLE = "HYPERSPY_ASSB_MATERIALS"
 _SHIPPED = Path(__file__).with_name("materials.toml")
+_LISTED = 30
+"""Names that a message lists; a user's table may have thousands."""
 
 Row = TypeVar("Row", Material, Electrode)
 
@@ -84,9 +86,9 @@ def add_materials(path: str | os.PathLike[str]) -> None:
     MaterialError
         If a row is wrong; the message names the row and the file, and nothing of the file is added.
 
-    See Also
-    --------
-    materials_files : What was added, for other processes.
+    Notes
+    -----
+    ``hyperspy_assb.reference.materials.materials_files`` says what was added, for other processes.
 
     Examples
     --------
@@ -111,7 +113,7 @@ def added_materials(paths: Iterable[str | os.PathLike[str]]) -> Iterator[None]:
     Parameters
     ----------
     paths
-        As for :func:`add_materials`.
+        As for ``add_materials``.
     """
     global _state
     before = _current()
@@ -125,7 +127,7 @@ def added_materials(paths: Iterable[str | os.PathLike[str]]) -> Iterator[None]:
 
 
 def materials_files() -> tuple[str, ...]:
-    """Paths of the files that were added, by :func:`add_materials` or by the environment, in their order.
+    """Paths of the files that were added, by ``add_materials`` or by the environment, in their order.
 
     Returns
     -------
@@ -190,7 +192,7 @@ def material(name: str) -> Material:
     13.72
     """
     tables = _current().tables
-    found = tables.names.get(name.casefold())
+    found = tables.names.get(folded(name))
     if found is None:
         every = [f"{m.name} ({', '.join(m.aliases)})" if m.aliases else m.name for m in tables.materials.values()]
         raise _unknown("material", name, tables.names, every)
@@ -221,17 +223,18 @@ def electrode(name: str) -> Electrode:
     'FePO4'
     """
     tables = _current().tables
-    names = {known.casefold(): known for known in tables.electrodes}
-    if name.casefold() not in names:
+    names = {folded(known): known for known in tables.electrodes}
+    if folded(name) not in names:
         raise _unknown("electrode", name, names, list(tables.electrodes))
-    return tables.electrodes[names[name.casefold()]]
+    return tables.electrodes[names[folded(name)]]
 
 
 def _unknown(kind: str, name: str, names: Mapping[str, str], every: list[str]) -> UnknownReferenceError:
-    near = list(dict.fromkeys(names[close] for close in get_close_matches(name.casefold(), names, n=5, cutoff=0.5)))
+    near = list(dict.fromkeys(names[close] for close in get_close_matches(folded(name), names, n=5, cutoff=0.5)))
     files = ", ".join(str(file.path) for file in _current().files)
     close = f"; near it: {', '.join(near)}" if near else ""
+    others = f" and {len(every) - _LISTED} others" if len(every) > _LISTED else ""
     return UnknownReferenceError(
-        f"no {kind} {name!r}{close}. There are: {', '.join(every)} "
+        f"no {kind} {name!r}{close}. There are: {', '.join(every[:_LISTED])}{others} "
         f"(read from {files}). One of your own goes into a TOML file that hyperspy_assb.add_materials reads."
     )

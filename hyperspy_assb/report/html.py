@@ -17,6 +17,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure as MatplotlibFigure
 
 _DPI = 130
+_HEADLINE = 3
+"""Sentences that a report opens with."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,16 @@ class Section:
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
     kind: str = ""
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """The points that stand open: of what was found the first three, elsewhere all."""
+        return self.points[:_HEADLINE] if self.kind == "findings" else self.points
+
+    @property
+    def folded(self) -> tuple[str, ...]:
+        """The points that a reader unfolds."""
+        return self.points[len(self.headline) :]
 
     @property
     def anchor(self) -> str:

@@ -95,6 +95,7 @@ KINDS: dict[str, str] = {
     "Mixture": "hyperspy_assb.fitting.statistics.mixtures",
     "MixtureComparison": _EELS + "delithiation.mixing",
     "Noise": "hyperspy_assb.fitting.solver.noise_claim",
+    "ModelFit": _FITS + "model_fit",
     "NoiseSource": "hyperspy_assb.fitting.solver.noise_claim",
     "OrientationMaps": _ACOM_SIGNALS + "orientations",
     "Particles": _ACOM + "maps.particles",
@@ -137,8 +138,8 @@ class Result(ABC):
     """A result: arrays and dataclasses in its fields, signals when they are asked for.
 
     A class of results is a frozen dataclass whose fields hold what :func:`.packing.pack` keeps, no HyperSpy signals:
-    maps are ``cached_property`` of :meth:`_map`, which are neither pickled nor saved. It says what stands in the
-    abstract methods, and is named in :data:`KINDS` with the dataclasses in its fields.
+    maps are ``cached_property`` of ``_map``, which are neither pickled nor saved. It says what stands in the
+    abstract methods, and is named in ``KINDS`` with the dataclasses in its fields.
 
     Parameters
     ----------

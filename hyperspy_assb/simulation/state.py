@@ -60,7 +60,7 @@ class LamellaState:
     Attributes
     ----------
     fractions
-        Share of the column of each of :data:`MATERIALS`; they add up to 1 with vacuum, which is the share of the
+        Share of the column of each of ``MATERIALS``; they add up to 1 with vacuum, which is the share of the
         pixel's area that lies beyond the edge of the lamella. The carbon film is not counted here.
     x
         Li in LixFePO4: Li over Fe of the olivine in the column; NaN where there is none.
@@ -80,7 +80,7 @@ class LamellaState:
     t_over_lambda
         Mean number of inelastic events, film and surface losses included; None until beam and angles are known.
     sample_material, sample_grain
-        Labels of the 32 samples of each column, ``(ny, nx, 32)``: index into :data:`MATERIALS`, and grain number. Four
+        Labels of the 32 samples of each column, ``(ny, nx, 32)``: index into ``MATERIALS``, and grain number. Four
         places of the pixel with eight depths each, from the top down.
 
     Examples
@@ -176,7 +176,7 @@ class LamellaState:
         Parameters
         ----------
         name
-            One of :data:`MATERIALS`.
+            One of ``MATERIALS``.
         threshold
             Smallest share of the column; the carbon film is not counted.
         film_share
@@ -213,7 +213,7 @@ class LamellaState:
         Returns
         -------
         dict
-            nm, averaged over the pixel; ready for :func:`.simulate_spectra`.
+            nm, averaged over the pixel; ready for :func:`hyperspy_assb.simulation.simulate_spectra`.
         """
         solid = 1 - self.fractions["vacuum"]
         scale = np.divide(self.thickness, solid, out=np.zeros_like(solid), where=solid > 0)

@@ -266,6 +266,7 @@ def test_killed_and_started_again_no_step_is_done_twice(kills, tmp_path):
     assert told["left"] == []
 
 
+@pytest.mark.slow
 def test_two_local_processes_give_the_same_and_a_killed_worker_is_replaced(tmp_path):
     pytest.importorskip("distributed")
     write_inputs(tmp_path / "raw", 6, broken=1)

@@ -270,6 +270,7 @@ def build(case, seed=3):
     return model, truth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["ML-poisson", "ls", "ls weighted"])
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_the_exact_fit(name, loss, exact):

@@ -143,6 +143,7 @@ def at(model, name):
     return getattr(model[component], parameter)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["ML-poisson", "ls"])
 @pytest.mark.parametrize("name", TWINS)
 def test_twins(name, loss, exact):
@@ -277,6 +278,7 @@ def test_the_order_of_components_does_not_matter(order):
     np.testing.assert_allclose(other.chisq.data, model.chisq.data, rtol=1e-7)
 
 
+@pytest.mark.slow
 @QUICK
 @given(gain=st.floats(0.05, 500.0), noise=st.floats(0.0, 5.0))
 def test_counts_that_are_scaled(gain, noise, exact):

@@ -42,7 +42,7 @@ def test_a_power_law_below_an_edge_converges(level, loss, exact):
     model = edge_model(level)
     options = FitOptions(tolerance=1e-10)
     result = hyperspy_assb.multifit(model, loss_function=loss, options=options, show_progressbar=False)
-    assert result.usable.all(), (result.status, result.iterations)
+    assert result.usable.all(), result.fitted
     exact.compare(model, loss)
 
 

@@ -170,7 +170,7 @@ def test_navigation_axes(shape):
     result = fit(model)
     flat = make((max(1, int(np.prod(shape))),))
     fit(flat)
-    assert model.chisq.data.size == result.status.size == max(1, int(np.prod(shape)))
+    assert model.chisq.data.size == result.fitted.size == max(1, int(np.prod(shape)))
     assert model.covariance().values.shape == (*shape, 4, 4)
     np.testing.assert_array_equal(maps(model).reshape(-1, 4), maps(flat).reshape(-1, 4))
     if shape:

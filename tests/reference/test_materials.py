@@ -533,6 +533,7 @@ BAD = [
     (material_row(aliases='["x", "x"]'), "the same text twice"),
     (material_row(aliases='["mine"]'), "among its own aliases"),
     (material_row(aliases='["vacuum"]'), "vacuum is no alias"),
+    (material_row(aliases='["a,b"]'), "must not have a comma"),
     (material_row(aliases='["lfp"]'), "'lfp' is a name or an alias of LiFePO4 in .*materials.toml already"),
     (material_row(aliases='["FEPO4"]'), "'FEPO4' is a name or an alias of FePO4"),
     (material_row(name='"lvp"'), "'lvp' is a name or an alias of Li3V2"),
@@ -743,3 +744,10 @@ def test_signatures_are_those_that_methods_need():
     from hyperspy_assb.reference.material_facts import SIGNATURES
 
     assert set(SIGNATURE_NAMES.values()) == set(SIGNATURES)
+
+
+def test_composed_and_decomposed_accents_are_one_name(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(material_row(name='"phase d\u2019\u00e9t\u00e9"'), "utf-8")
+    hyperspy_assb.add_materials(path)
+    assert material("PHASE d\u2019e\u0301te\u0301").file == path

@@ -74,6 +74,7 @@ def test_files(analysis, folder):
     assert "10 × 12 spectra" in page
 
 
+@pytest.mark.slow
 def test_axis_that_is_off_is_told_and_put_right(signal):
     off = signal.deepcopy()
     off.axes_manager.signal_axes[0].offset += 0.025
@@ -84,6 +85,7 @@ def test_axis_that_is_off_is_told_and_put_right(signal):
     assert any(text.startswith("Before it was corrected: The energy axis is off") for text in corrected.findings)
 
 
+@pytest.mark.slow
 def test_what_no_phase_explains_has_no_fractions(signal, tmp_path):
     other = signal.deepcopy()
     # A map of iron and oxygen: all lines of the others are left out.

@@ -65,3 +65,15 @@ def test_no_text_becomes_a_part_of_the_page(text):
         shapes.append(parser.tags)
     assert shapes[0] == shapes[1]
     assert "1337" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", page(text))
+
+
+def test_three_findings_stand_open_and_the_others_are_folded():
+    report = Report("A cell")
+    report.add("Findings", points=[f"Finding {k}." for k in range(5)], kind="findings")
+    report.add("Warnings", points=[f"Warning {k}." for k in range(5)], kind="warnings")
+    page = report.to_html()
+    before, _, after = page.partition("<details>")
+    assert [f"Finding {k}." in before for k in range(5)] == [True, True, True, False, False]
+    assert "<summary>2 more</summary>" in after
+    assert page.count("<details>") == 1
+    assert all(f"{kind} {k}." in page for kind in ("Finding", "Warning") for k in range(5))

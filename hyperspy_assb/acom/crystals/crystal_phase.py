@@ -132,7 +132,7 @@ class CrystalPhase:
     def structure(self) -> Structure:
         """The atoms as diffpy has them, on whose base orix and diffsims count; lengths in Å.
 
-        The axes of :mod:`hyperspy_assb.acom.crystals.frames` are those of :func:`cell_axes`.
+        The axes of ``frames`` are those of ``cell_axes``.
         """
         from diffpy.structure import Atom, Lattice, Structure
 

@@ -329,7 +329,7 @@ def simulate_spots(
     phase
         Phase.
     orientations
-        Specimen to crystal, shape (N, 4); see :mod:`hyperspy_assb.acom.crystals.frames`.
+        Specimen to crystal, shape (N, 4); see ``frames``.
     diffraction
         Energy, precession, range; the defaults of :class:`Diffraction` if None.
     lattice_scale

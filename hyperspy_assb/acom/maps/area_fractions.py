@@ -30,7 +30,7 @@ class ClassMap:
     names
         Phases first, in the order in which they were offered, then amorphous materials.
     index
-        Index into `names`, :data:`LEFT_OUT` where there is none, shape (ny, nx).
+        Index into `names`, ``LEFT_OUT`` where there is none, shape (ny, nx).
     crystalline
         How many of the names are phases.
     """
@@ -180,7 +180,7 @@ def area_fractions(
     Parameters
     ----------
     classes
-        Of every pixel; see :func:`classify_pixels`.
+        Of every pixel; see ``classify_pixels``.
     posterior
         Probability of each phase given that one of them is there, shape (ny, nx, P).
     region

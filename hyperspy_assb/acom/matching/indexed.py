@@ -47,7 +47,7 @@ class IndexedScan:
     geometry
         Calibration that was used, refined if it was asked for.
     phase
-        Index of the best phase, :data:`NOT_INDEXED` where there is none (empty, saturated or amorphous), (ny, nx).
+        Index of the best phase, ``NOT_INDEXED`` where there is none (empty, saturated or amorphous), (ny, nx).
     orientation
         Specimen to crystal of the best phase, NaN where not indexed, (ny, nx, 4).
     correlation

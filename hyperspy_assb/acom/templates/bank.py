@@ -112,7 +112,7 @@ class TemplateBank:
     phase
         Index into `phases` of each template, ascending, shape (N,).
     orientations
-        Specimen to crystal, shape (N, 4); see :mod:`hyperspy_assb.acom.crystals.frames`.
+        Specimen to crystal, shape (N, 4); see ``frames``.
     radius
         Length of the reciprocal vectors in the plane of the pattern in 1/Å, 0 where there is no spot, shape (N, K).
     azimuth
@@ -180,7 +180,7 @@ class TemplateBank:
     def mirrored_orientations(self) -> FloatArray:
         """Orientations whose patterns are those of the templates with y reversed, shape (N, 4).
 
-        See :func:`mirror`.
+        See ``mirror``.
         """
         return mirror(self.orientations)
 

@@ -133,7 +133,7 @@ def check_whole(
     largest_foreign
         Share of foreign atoms above which they do not.
     status
-        :class:`PhaseStatus` of each pixel; None: they have not been judged one by one.
+        ``PhaseStatus`` of each pixel; None: they have not been judged one by one.
     """
     used = region & found.known
     unexplained = 0.0
@@ -280,7 +280,7 @@ def describe(status: int, residual: Sequence[float] | None = None, elements: Seq
     Parameters
     ----------
     status
-        :class:`PhaseStatus`.
+        ``PhaseStatus``.
     residual
         Residual of each element over its standard error.
     elements

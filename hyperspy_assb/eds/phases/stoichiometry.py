@@ -154,7 +154,7 @@ class PhaseMixture:
     misfit_significance
         In standard deviations.
     status
-        :class:`PhaseStatus`, shape (N,).
+        ``PhaseStatus``, shape (N,).
     described
         Whether the elements that were looked for describe the map: if not, nothing is said of its composition.
     """

@@ -57,7 +57,7 @@ class MixtureComparison:
     p_value
         Probability of so much where all spectra are mixtures; NaN where there are too few pixels.
     n_intermediate, n_pixels
-        Pixels with a fraction in :data:`BETWEEN`, and all that were used.
+        Pixels with a fraction in ``BETWEEN``, and all that were used.
     """
 
     names: tuple[str, ...]
@@ -131,7 +131,7 @@ def compare_with_mixture(
     Returns
     -------
     comparison
-        Where fewer intermediate pixels than :data:`PER_UNKNOWN` for each parameter are left, ``p_value`` is NaN.
+        Where fewer intermediate pixels than ``PER_UNKNOWN`` for each parameter are left, ``p_value`` is NaN.
 
     Notes
     -----

@@ -89,7 +89,7 @@ class Quantification:
     explained
         p value of the hypothesis that the phases explain the spectrum, shape (S,); NaN where there is no electrode.
     choices
-        What leaving out a part of the spectra changes; see :func:`measure_choices`.
+        What leaving out a part of the spectra changes; see ``measure_choices``.
     unnamed
         What the map holds beside the phases; None where it was not looked for.
     """
@@ -368,7 +368,7 @@ WINDOWS = (
     Window("all losses up to 15 eV", None, 15.0),
     Window("core losses", 45.0, np.inf),
 )
-"""What is left out in turn by :func:`measure_choices`."""
+"""What is left out in turn by ``measure_choices``."""
 
 
 def measure_choices(

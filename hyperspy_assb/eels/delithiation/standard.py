@@ -163,7 +163,7 @@ class Standard:
     spectra
         What each phase scatters, channel by channel.
     covariance, noise
-        Of the parts of these spectra; see :class:`.mixture.Refinement`.
+        Of the parts of these spectra; see ``mixture.Refinement``.
     zero_loss
         Typical parameters of the zero-loss peak, shape (P,).
     dispersion, offset
@@ -180,7 +180,7 @@ class Standard:
         Reduced deviance of pure pixels less 1, for each electron.
     noise_scale, residual_misfit
         What the linear parameters of pure pixels scatter beyond a column of the phases: variance over that of the
-        detector, and a covariance at t/lambda = 1, shape (K, K); see :func:`.unexplained.measure_misfit`.
+        detector, and a covariance at t/lambda = 1, shape (K, K); see ``unexplained.measure_misfit``.
     """
 
     elements: tuple[str, ...]

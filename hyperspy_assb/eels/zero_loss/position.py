@@ -158,7 +158,7 @@ def find_centre(
     search_range: tuple[float, float] = SEARCH_RANGE,
     shape: PeakShape | None = None,
 ) -> ZeroLossEstimate:
-    """What :func:`estimate_centre` does, for counts and an axis that were checked."""
+    """What ``estimate_centre`` does, for counts and an axis that were checked."""
     data = np.asarray(counts)
     leading = data.shape[:-1]
     data = np.ascontiguousarray(data.reshape(-1, axis.size), dtype=np.float64)

@@ -89,9 +89,9 @@ def remove_zero_loss(
     reference_energy
         Its channels in eV, shape (R,), as wide as those of `energy`; None: those of `energy`.
     detector
-        Gain and read noise; None: as the spectra tell, see :func:`.recorded_noise.low_loss_noise`.
+        Gain and read noise; None: as the spectra tell, see ``recorded_noise.low_loss_noise``.
     shape
-        Shape of the peak from an earlier call of :func:`estimate_centre`; None: estimated.
+        Shape of the peak from an earlier call of ``estimate_centre``; None: estimated.
 
     Returns
     -------

@@ -279,7 +279,7 @@ def fit_spectra(
     variance
         Variance of each channel, a number or shape (E,) or (S, E): least squares with these weights, and no likelihood.
     options
-        See :class:`SolverOptions`.
+        See ``SolverOptions``.
     progress
         Called with the number of spectra done since the last call.
 

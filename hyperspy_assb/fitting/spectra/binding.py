@@ -17,7 +17,7 @@ from hyperspy_assb.fitting.spectra.normal_equations import NormalEquations
 class Model(Protocol):
     """What the solver needs to know of a model.
 
-    A model may also have ``bind(start, moving, keep)``, which gives its own :class:`Bound`.
+    A model may also have ``bind(start, moving, keep)``, which gives its own ``Bound``.
     """
 
     n_parameters: int

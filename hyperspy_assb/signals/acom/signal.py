@@ -30,7 +30,7 @@ class ACOMPatterns(Signal2D):
     Any two-dimensional signal becomes one by ``s.set_signal_type("ACOM")`` or ``hs.load(..., signal_type="ACOM")``;
     data, axes and metadata stay as they are. The axes of the patterns are in 1/Å or 1/nm, 0 being the direct beam; what
     else is known of the calibration is kept in the metadata, under the node ``ASSB.diffraction``. For the reference
-    frame see :mod:`hyperspy_assb.acom.crystals.frames`.
+    frame see ``frames``.
 
     Examples
     --------

@@ -99,7 +99,7 @@ class CompositionComparison(Result):
         Parameters
         ----------
         region
-            As in :meth:`to_dataframe`; None: everything.
+            As in ``to_dataframe``; None: everything.
 
         Returns
         -------

@@ -307,7 +307,7 @@ class EDSPhases(Result):
         Parameters
         ----------
         region
-            As in :meth:`to_dataframe`; None: everything.
+            As in ``to_dataframe``; None: everything.
 
         Returns
         -------

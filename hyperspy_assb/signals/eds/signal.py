@@ -107,7 +107,7 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
     ) -> LineCounts:
         """Count the photons of every line in every pixel, overlapping lines together.
 
-        The Gaussians are those of exspy's model (:meth:`create_model`), families tied; the continuum has the shape that
+        The Gaussians are those of exspy's model (``create_model``), families tied; the continuum has the shape that
         the sum of all spectra tells, and its own strength in every pixel. Poisson likelihood, counts not below 0.
 
         Parameters
@@ -248,7 +248,7 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
         """Count the atoms of each element in every pixel, from the whole spectrum.
 
         All lines of an element that have a factor are fitted together, with absorption in the specimen, in one fit by
-        Poisson likelihood. :meth:`quantification` is exspy's, from counts of one line for each element
+        Poisson likelihood. ``quantification`` is exspy's, from counts of one line for each element
         (:meth:`fit_line_counts`).
 
         Parameters
@@ -410,7 +410,7 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
         Returns
         -------
         InterfaceProfile
-            Widths with intervals, what lies beyond the boundary, and :meth:`InterfaceProfile.compare` for two states.
+            Widths with intervals, what lies beyond the boundary, and ``InterfaceProfile.compare`` for two states.
 
         Raises
         ------

@@ -159,7 +159,7 @@ class DelithiationMaps(Result):
         Returns
         -------
         RegionStatistics
-            Fraction with its uncertainties; :meth:`to_dataframe` tells it as x, for many regions.
+            Fraction with its uncertainties; ``to_dataframe`` tells it as x, for many regions.
 
         Raises
         ------

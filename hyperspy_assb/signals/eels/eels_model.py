@@ -15,7 +15,7 @@ from hyperspy_assb.components.low_loss import KernelComponent
 from hyperspy_assb.eels.scattering.joint_model import JointModel
 from hyperspy_assb.eels.scattering.separability import Separability, edge_separability
 from hyperspy_assb.errors import AssbNotImplementedError, AssbRuntimeError
-from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitResult
+from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role
 from hyperspy_assb.models.compile import compile_model
@@ -23,6 +23,7 @@ from hyperspy_assb.models.recorded_noise import detector_of_model
 from hyperspy_assb.signals.fits import multifit as batched
 from hyperspy_assb.signals.fits.covariance import Covariance
 from hyperspy_assb.signals.fits.fit_quality import FitQuality
+from hyperspy_assb.signals.fits.model_fit import ModelFit
 
 _EVALUATED = 64
 """Spectra of the model evaluated together: little memory for their transforms."""
@@ -315,7 +316,7 @@ class ASSBEELSModel(EELSModel):
             )
         return super()._linear_fit(*args, **kwargs)
 
-    def multifit(self, mask: Any = None, *args: Any, optimizer: str | None = None, **kwargs: Any) -> FitResult | None:
+    def multifit(self, mask: Any = None, *args: Any, optimizer: str | None = None, **kwargs: Any) -> ModelFit | None:
         """Fit every spectrum; ``optimizer="batched"`` fits them together, any other is HyperSpy's.
 
         Parameters
@@ -331,8 +332,8 @@ class ASSBEELSModel(EELSModel):
 
         Returns
         -------
-        FitResult
-            Of the batched fit, everything on flattened navigation axes; HyperSpy's returns None.
+        ModelFit
+            Of the batched fit: values and standard errors at every position; HyperSpy's returns None.
 
         Raises
         ------

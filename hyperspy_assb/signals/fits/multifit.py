@@ -7,11 +7,12 @@ from typing import Any
 
 from hyperspy_assb import provenance
 from hyperspy_assb.errors import AssbRuntimeError
-from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitResult
+from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.models.multifit import FitOptions, fit_model
 from hyperspy_assb.models.results import Evidence
 from hyperspy_assb.signals.fits.covariance import Covariance
 from hyperspy_assb.signals.fits.fit_quality import FitQuality
+from hyperspy_assb.signals.fits.model_fit import ModelFit
 from hyperspy_assb.signals.result import navigation_axes
 
 
@@ -24,7 +25,7 @@ def multifit(
     detector: Detector | str | None = None,
     options: FitOptions | None = None,
     show_progressbar: bool | None = None,
-) -> FitResult:
+) -> ModelFit:
     """Fit a HyperSpy model to every spectrum of its signal at once.
 
     Fills ``parameter.map`` of every parameter, the chi-squared (the deviance) and degrees of freedom of the model, and
@@ -54,8 +55,8 @@ def multifit(
 
     Returns
     -------
-    FitResult
-        Values, standard errors, covariance, deviance and status of S spectra, on flattened navigation axes.
+    ModelFit
+        Values, standard errors, deviance and status at every position; a result like any other, with ``save``.
 
     Raises
     ------
@@ -101,12 +102,11 @@ def multifit(
         options=options,
         show_progressbar=show_progressbar,
     )
-    dress(model, evidence)
-    return evidence.result
+    return dress(model, evidence)
 
 
-def dress(model: Any, evidence: Evidence) -> None:
-    """Give a model that was fitted its ``fit_quality`` and ``covariance()``."""
+def dress(model: Any, evidence: Evidence) -> ModelFit:
+    """Give a model that was fitted its ``fit_quality`` and ``covariance()``; returns its values."""
     result, axes = evidence.result, navigation_axes(model.signal)
     parameters = {
         "loss function": evidence.goodness.loss_function,
@@ -125,6 +125,18 @@ def dress(model: Any, evidence: Evidence) -> None:
         model._covariance = Covariance(evidence.free, values, result.status, axes=axes, provenance=record)
     if not hasattr(type(model), "covariance"):
         model.covariance = MethodType(covariance, model)
+    return ModelFit(
+        names=evidence.names,
+        units=evidence.units,
+        free=result.free,
+        values=result.values,
+        values_std=result.std,
+        deviance=result.deviance,
+        dof=result.dof,
+        fitted=result.status,
+        axes=axes,
+        provenance=record,
+    )
 
 
 def covariance(model: Any) -> Covariance:

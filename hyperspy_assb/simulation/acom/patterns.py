@@ -119,10 +119,10 @@ def simulate_patterns(
     ----------
     orientations
         Quaternions from the specimen to the crystal, scalar first, ``(B, 4)``, or ``(B, L, 4)`` for L crystals in each
-        column. The frame is that of :mod:`hyperspy_assb.acom.crystals.frames`: electrons along -z, x along the columns.
+        column. The frame is that of ``frames``: electrons along -z, x along the columns.
     phases
         What there is, one or more: names of CIFs of this package (such as ``"LiFePO4"``), paths of CIFs, structures of
-        diffpy, anything with `name` and `structure`, or :class:`DiffractionCrystal`.
+        diffpy, anything with `name` and `structure`, or ``DiffractionCrystal``.
     conditions
         Microscope, precession and camera.
     rng

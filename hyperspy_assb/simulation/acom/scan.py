@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import dask.array
     from hyperspy.signals import BaseSignal
 
-#: Crystals of the lamella, in the order of :data:`MATERIALS`.
+#: Crystals of the lamella, in the order of ``MATERIALS``.
 CRYSTALS = ("LiFePO4", "FePO4", "LAGP")
 _DEPTHS = 8  # samples of a column from the top down, for each place
 
@@ -257,7 +257,7 @@ def dominant_material(state: LamellaState) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        Index into :data:`MATERIALS`, ``(ny, nx)``; the carbon film is not counted, of equals the first is taken.
+        Index into ``MATERIALS``, ``(ny, nx)``; the carbon film is not counted, of equals the first is taken.
 
     Examples
     --------
@@ -305,7 +305,7 @@ def patterns_to_signal(
     title
         Title in the metadata.
     signal_type
-        HyperSpy signal type; None is :func:`default_signal_type`.
+        HyperSpy signal type; None is ``default_signal_type``.
 
     Returns
     -------
@@ -373,7 +373,7 @@ def simulate_scan(
     conditions
         Microscope, precession and camera.
     seed, noise_seed
-        See :class:`DiffractionScan`.
+        See ``DiffractionScan``.
     pixel_size
         nm between neighbouring patterns.
     lazy

@@ -198,7 +198,7 @@ class XRayConditions:
         Returns
         -------
         float
-            1 for families that :attr:`yields` does not name.
+            1 for families that ``yields`` does not name.
 
         Examples
         --------

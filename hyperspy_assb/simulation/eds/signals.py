@@ -32,7 +32,7 @@ class XRayTruth:
         Atoms/nm^2 of each element under the beam, Li and the foreign elements on the lamella included, stray X-rays
         not.
     atomic_percent
-        Atomic per cent of each of :data:`CELL_ELEMENTS` among these; they add up to 100, or are NaN in vacuum.
+        Atomic per cent of each of ``CELL_ELEMENTS`` among these; they add up to 100, or are NaN in vacuum.
     volume_fraction
         Share of the material in the column, carbon film included: "olivine" (LiFePO4 and FePO4, which X-rays do not
         tell apart), "LAGP" (crystalline and amorphous), "Li3V2(PO4)3" and "carbon". They add up to 1, or are NaN in

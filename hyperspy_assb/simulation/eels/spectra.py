@@ -223,7 +223,7 @@ def simulate_spectra(
 
     Notes
     -----
-    Bulk losses add by thickness. The surface terms (:func:`.slab.surface_table`) are those of pure slabs of the total
+    Bulk losses add by thickness. The surface terms (``slab.surface_table``) are those of pure slabs of the total
     thickness, averaged by volume. Plural scattering is the Fourier exponential of the single scattering; zero loss,
     shift, detector spread and integration over the channel multiply it in Fourier space, so that no counts are
     ever interpolated.

@@ -152,6 +152,7 @@ def test_exposure():
 WEAK = ((90, 66), (40, 90), (62, 30), (100, 100))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["radial", "mesh"])
 def test_background_goes_and_weak_spots_stay(method):
     y, x = np.mgrid[:128, :128]
@@ -179,6 +180,7 @@ def test_few_counts_are_not_rounded_away(rng):
 # Properties
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     st.floats(25.0, 70.0),

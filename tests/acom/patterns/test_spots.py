@@ -34,6 +34,7 @@ def test_places_sizes_and_intensities_without_noise():
     assert peaks.of(0) == slice(0, 5)
 
 
+@pytest.mark.slow
 def test_spots_of_few_electrons_on_diffuse_background(rng):
     heights = np.full(5, 40.0 / (2 * np.pi * 1.3**2))  # 40 electrons each
     patterns = rng.poisson(pattern(heights, ground=1.0), (20, 128, 128)).astype(np.uint16)

@@ -154,6 +154,7 @@ def test_expected_counts_give_the_atoms(make_builder, random_columns, rng):
     np.testing.assert_allclose(error / truth.mean(axis=0), 0.0, atol=0.02)
 
 
+@pytest.mark.slow
 def test_atomic_percent_has_no_bias(noisy):
     columns, _, _, found = noisy
     truth = true_atoms(columns)
@@ -297,6 +298,7 @@ def test_absorption_needs_a_scale(make_builder, true_sensitivities):
     assert scene.electrons == 1.0
 
 
+@pytest.mark.slow
 def test_continuum_is_free_where_one_spectrum_is_much_of_the_sum(make_builder):
     conditions = XRayConditions()
     counts = simulate_edx({"LAGP": np.array([100.0, 100.0])}, conditions, noise=False)

@@ -180,6 +180,7 @@ def noisy():
     return [fit_interface(make_profile(8.0, probe=2.0, std=40.0, rng=rng), probe=2.0) for _ in range(60)]
 
 
+@pytest.mark.slow
 def test_intervals_of_widths_hold_the_truth(noisy):
     held = np.mean([fit.common.low <= 8.0 <= fit.common.high for fit in noisy])
     # Three standard errors of 60 draws.

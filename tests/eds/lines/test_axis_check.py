@@ -103,6 +103,7 @@ def test_right_axis_is_found_right(estimate):
     assert "V_Ka" not in found.lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("offset", "gain", "resolution"),
     [(0.02, 0.0, 130.0), (0.0, 0.004, 130.0), (-0.03, 0.003, 130.0), (0.0, 0.0, 150.0), (0.015, -0.002, 120.0)],
@@ -117,6 +118,7 @@ def test_wrong_axis_is_measured(estimate, offset, gain, resolution):
     assert found.notes
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(st.floats(-0.03, 0.03), st.floats(-0.003, 0.003))
 def test_any_small_shift_is_measured(estimate, offset, gain):

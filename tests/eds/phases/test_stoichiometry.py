@@ -103,6 +103,7 @@ def test_expected_counts_give_the_thickness(make_builder, random_columns, rng):
     np.testing.assert_allclose(found.unclipped, truth, atol=3.0)
 
 
+@pytest.mark.slow
 def test_fractions_have_no_bias(noisy):
     columns, found = noisy
     fraction, _, _ = found.fractions(clipped=False)
@@ -165,6 +166,7 @@ def test_area_is_no_fraction_of_a_column(make_mixture):
         make_mixture([[60.0, 40.0]]).fractions("area")
 
 
+@pytest.mark.slow
 def test_calibration_error_is_what_a_wrong_factor_makes(make_builder, random_columns, true_sensitivities, rng):
     columns = random_columns(30, rng)
     conditions = exposed(columns, 20000.0, detector=PLAIN)

@@ -51,6 +51,7 @@ def found(same, changed):
     return compare_states([same, changed], WINDOWS, FAST)
 
 
+@pytest.mark.slow
 def test_identical_states_differ_by_nothing(same):
     result = compare_states([same, same], WINDOWS, FAST)
     change = result.changes[0]
@@ -189,6 +190,7 @@ def test_what_cannot_be_compared(same):
             ComparisonOptions(**options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["tio2_dual/tio2_low_loss.dm4", "lowloss_map/lowloss_16x16_0.3eV.dm3"])
 def test_interleaved_pixels_of_a_real_map(shared_data, file):
     signal = hs.load(str(shared_data / "eels" / file))

@@ -37,6 +37,7 @@ def draw(rng, kind, size, error):
     return truth + std * rng.standard_normal(size), std
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "size", "error", "status"),
     [

@@ -76,6 +76,7 @@ def test_l23_against_exspy(element, first, far, collection):
         assert ours / (other.function(energy).sum() * NM2_PER_BARN) == pytest.approx(expected, rel=0.09)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("values", PAIRS)
 @pytest.mark.parametrize("energy", [55.0, 132.0, 532.0])
 def test_convergence_by_integration(values, energy):

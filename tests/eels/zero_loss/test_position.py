@@ -160,6 +160,7 @@ def test_error_of_symmetrical_peaks(rng, sigma, electrons):
     assert 0.88 < np.std(error / found.centre_std) < 1.12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay", [0.3, 1.0])
 @pytest.mark.parametrize(("sigma", "electrons"), [(0.7, 1e5), (3.0, 1e3), (3.0, 1e5), (3.0, 1e7), (20.0, 1e5)])
 def test_error_of_skewed_peaks(rng, sigma, electrons, decay):
@@ -177,6 +178,7 @@ def test_error_of_skewed_peaks(rng, sigma, electrons, decay):
     assert abs(error.mean()) < 1 / 50 + 0.7 * width / np.sqrt(electrons)
 
 
+@pytest.mark.slow
 def test_single_gaussian_spectra(rng):
     energy = np.arange(200) - 90.0
     centre = rng.uniform(-3, 3, 200)

@@ -16,6 +16,7 @@ def draw(rng, n, gain, read_noise):
     return counts + rng.normal(0.0, read_noise, counts.shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gain", "read_noise"), [(1.0, 0.0), (4.0, 0.0), (0.3, 0.0), (5.0, 3.0), (1.0, 10.0)])
 def test_gain_and_read_noise_come_back(rng, gain, read_noise):
     found = estimate_detector(draw(rng, 2000, gain, read_noise), np.broadcast_to(MEAN, (2000, MEAN.size)))

@@ -142,6 +142,7 @@ def test_known_rigid_shifts_of_others(shared_data: Path) -> None:
     assert np.abs(error(found, true)).max() < 0.002
 
 
+@pytest.mark.slow
 def test_real_series_agrees_with_another_program(shared_data: Path) -> None:
     """pystackreg's corrected series differs from the raw one by its shifts, in whole frames of the cell series."""
     folder = shared_data / "series/cell_series_pystackreg"

@@ -139,6 +139,7 @@ def test_a_mask_is_honoured_whoever_gives_it(patterns: np.ndarray, truth: Any, b
     np.testing.assert_array_equal(plain.data, masked.data)
 
 
+@pytest.mark.slow
 def test_the_calibration_does_not_move(patterns: np.ndarray, truth: Any, bank: Any) -> None:
     scales = [index(signal_of(d), bank, calibrate=True).geometry.scale for d in (patterns, marked(patterns.copy()))]
     assert scales[1] == pytest.approx(scales[0], rel=3e-4)

@@ -116,6 +116,7 @@ def test_a_wrong_camera_length_is_put_right(patterns, bank, state):
     assert (found.found.phase == share.argmax(axis=0))[pure].mean() >= 0.95
 
 
+@pytest.mark.slow
 def test_behind_a_beam_stop_the_stated_centre_holds(patterns, bank, maps):
     s = patterns.inav[:6, 6:10].deepcopy()
     column, row = (round(c) for c in s.geometry.centre)
@@ -142,6 +143,7 @@ def test_lines_and_single_patterns(patterns, bank, maps):
     assert one.plot_match(patterns.inav[x, y], ()) is not None
 
 
+@pytest.mark.slow
 def test_without_refinement_orientations_are_those_of_the_bank(patterns, bank, maps, state):
     coarse = patterns.index_orientations(bank, calibrate=False, refine=False, show_progressbar=False)
     both = (coarse.found.phase == maps.found.phase) & (maps.found.phase == 0) & (state.fractions["LiFePO4"] > 0.9)

@@ -174,6 +174,7 @@ class TestLines:
         with pytest.raises(ValueError, match="Pt_Ka lies beyond"):
             signal.fit_line_counts(["Pt_Ka"])
 
+    @pytest.mark.slow
     def test_lazy_counts_are_the_same(self, signal):
         signal.set_elements(["P", "Fe"])
         signal.set_lines(["P_Ka", "Fe_Ka"])
@@ -280,6 +281,7 @@ class TestBadInput:
         with pytest.warns(UserWarning, match="nobody measured"):
             bare.quantify_composition(thickness=100.0)
 
+    @pytest.mark.slow
     def test_wrong_energy_calibration_is_said_and_put_right(self, signal):
         channel = signal.axes_manager[-1].scale
         signal.axes_manager[-1].offset += 2 * channel
@@ -290,6 +292,7 @@ class TestBadInput:
         assert before.shifts["O_Ka"][0] == pytest.approx(2.0, abs=0.1)
         assert signal.check_energy_calibration().notes == ()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("offset", [-0.12, 0.07])
     def test_ten_channels_are_put_right(self, signal, offset):
         axis = signal.axes_manager.signal_axes[0]
@@ -297,6 +300,7 @@ class TestBadInput:
         signal.correct_energy_calibration()
         assert axis.offset == pytest.approx(0.0, abs=0.002)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("scale", "offset"), [(2.0, 0.0), (1.05, 0.0), (1.0, 1.0)])
     def test_axis_that_is_beyond_correction_is_said(self, signal, scale, offset):
         axis = signal.axes_manager.signal_axes[0]
@@ -343,6 +347,7 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"Fe_\wa has no factor"):
             signal.quantify_composition(k_factors={"P_Ka": 1.0, "O_Ka": 1.2}, elements=["O", "P", "Fe"])
 
+    @pytest.mark.slow
     def test_live_time_of_the_whole_map_is_noticed(self, signal):
         signal.metadata.set_item(EDS + "live_time", 1e4 * signal.metadata.get_item(EDS + "live_time"))
         with pytest.warns(UserWarning, match=r"mean thickness .* nm, which can hardly be.* live time is that of one"):
@@ -396,6 +401,7 @@ class TestPhases:
         assert (found.status.data == PhaseStatus.GOOD).mean() > 0.9
         assert sum(found.status_counts().values()) == 48
 
+    @pytest.mark.slow
     def test_phase_map_and_figures(self, halves):
         found = halves.quantify_phases()
         olivine, lagp = (found.phases.index(name) for name in ("olivine", "LAGP"))
@@ -418,6 +424,7 @@ class TestPhases:
         with pytest.raises(ValueError, match=r"\.hspy or \.zspy"):
             found.save(tmp_path / "phases.csv")
 
+    @pytest.mark.slow
     def test_what_the_phases_do_not_hold_is_flagged(self):
         foreign = make_map({"LAGP": 60.0, "LiFePO4": 30.0}, seed=3)
         with pytest.warns(UserWarning, match="No mixture of the phases explains the map"):
@@ -426,6 +433,7 @@ class TestPhases:
         assert found.check_mixture().worst == "Fe"
         assert (found.status.data == PhaseStatus.UNEXPLAINED).mean() > 0.9
 
+    @pytest.mark.slow
     def test_neighbours_tell_what_a_pixel_cannot(self):
         faint = XRayConditions(counts_per_channel=0.03)
         columns = {"LiFePO4": np.where(np.arange(16) < 8, 0.0, 100.0), "LAGP": np.where(np.arange(16) < 8, 100.0, 0.0)}
@@ -437,6 +445,7 @@ class TestPhases:
         assert alone[:, 8:].mean() < 0.8 < 0.95 < together[:, 8:].mean()
         assert together[:, :8].mean() < 0.05
 
+    @pytest.mark.slow
     def test_share_of_foreign_atoms_that_is_let_pass(self):
         grid = replace(CONDITIONS, contamination=Contamination(stray_copper=1500.0))
         signal = make_map({"LAGP": 60.0}, conditions=grid)
@@ -444,6 +453,7 @@ class TestPhases:
             assert not signal.quantify_phases().check_mixture().explained
         assert signal.quantify_phases(options=PhaseOptions(foreign=0.9)).check_mixture().explained
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("counts", [1.0, 10.0])
     def test_right_pixels_are_explained_behind_a_window(self, counts):
         """Computed factors are off by up to 40 % there, and say so: what they are off by is no other element."""
@@ -456,6 +466,7 @@ class TestPhases:
         assert (found.status.data == PhaseStatus.GOOD).mean() > 0.97
         assert found.check_mixture().explained
 
+    @pytest.mark.slow
     def test_pixels_and_map_are_judged_alike(self):
         # Too much of one element here and of the other there, which add up to what a mixture has.
         left = np.broadcast_to(np.arange(16) < 8, (8, 16))
@@ -468,6 +479,7 @@ class TestPhases:
         assert "Volume" not in found.summary()
         assert warned
 
+    @pytest.mark.slow
     def test_phases_by_name_alone(self, signal):
         found = signal.quantify_phases(["LiFePO4", "LAGP"])
         assert found.phases == ("LiFePO4", "LAGP")
@@ -476,6 +488,7 @@ class TestPhases:
         with pytest.raises(ValueError, match="at least one phase"):
             signal.quantify_phases({})
 
+    @pytest.mark.slow
     def test_phases_that_x_rays_do_not_tell_apart(self, signal):
         with pytest.raises(ValueError, match=r"LFP and FP have the same elements .* leave one of them out"):
             signal.quantify_phases({"LFP": "LiFePO4", "FP": "FePO4", "LAGP": "LAGP"})
@@ -508,6 +521,7 @@ class TestInterface:
         found.plot()
         assert plt.get_fignums()
 
+    @pytest.mark.slow
     def test_drawn_line_is_the_same(self, scene):
         shape, size = scene.truth.options.shape, scene.truth.options.pixel_size
         middle = 0.5 * (shape[0] - 1) * size
@@ -516,6 +530,7 @@ class TestInterface:
         straight = scene.signal.interface_profile(probe=scene.truth.options.probe)
         assert drawn.width == pytest.approx(straight.width, abs=1.0)
 
+    @pytest.mark.slow
     def test_distance_to_a_boundary(self, scene):
         mask = scene.truth.distance > 0
         found = scene.signal.interface_profile(
@@ -552,6 +567,7 @@ def pair():
 
 
 class TestComparison:
+    @pytest.mark.slow
     def test_what_moved_where(self, pair, tmp_path):
         before, after, corner = pair
         options = CompositionOptions(register=False)
@@ -566,6 +582,7 @@ class TestComparison:
         np.testing.assert_array_equal(loaded.found.q_value, found.found.q_value)
         assert len(found.plot()) == len(found.elements)
 
+    @pytest.mark.slow
     def test_shifted_maps_are_registered(self, pair):
         before = pair[0]
         shifted = make_map(
@@ -598,6 +615,7 @@ class TestComparison:
             before.compare_composition(hs.signals.Signal1D(after.data))
 
 
+@pytest.mark.slow
 def test_virtual_battery_before_and_after():
     battery = micro_battery((24, 24), seed=2, edx_signal_type="EDS_TEM_ASSB")
     truth = battery.edx_truth_after

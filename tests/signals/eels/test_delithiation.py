@@ -212,6 +212,7 @@ def test_regions_of_a_line(battery):
     np.testing.assert_array_equal(region_mask(line, hs.roi.SpanROI(3 * scale, 9 * scale)), mask)
 
 
+@pytest.mark.slow
 def test_a_circle_is_round(battery):
     scale = battery.eels_after.axes_manager[0].scale
     circle = hs.roi.CircleROI(cx=12 * scale, cy=12 * scale, r=5 * scale)
@@ -300,6 +301,7 @@ def test_a_signal_of_one_phase_with_the_calibration_of_a_map(result):
 # ------------------------------------------------------------------------------------------- references from elsewhere
 
 
+@pytest.mark.slow
 def test_spectra_are_as_good_as_pixels(battery, references, result):
     """Summed spectra of pure regions, as from a file."""
     signal, truth = battery.eels_after, battery.truth.after
@@ -314,6 +316,7 @@ def test_spectra_are_as_good_as_pixels(battery, references, result):
     assert np.median(np.abs(found.x.data - result.x.data)[sure]) < 0.05
 
 
+@pytest.mark.slow
 def test_one_spectrum_a_phase(battery, references):
     signal, truth = battery.eels_after, battery.truth.after
     one = {}
@@ -373,6 +376,7 @@ def test_exchanged_references_are_refused(battery):
         )
 
 
+@pytest.mark.slow
 def test_masks_that_are_not_of_one_phase_are_refused(battery):
     truth = battery.truth.after
     pure = {phase: truth.pure(phase) for phase in ("LiFePO4", "FePO4", "LAGP")}

@@ -139,6 +139,7 @@ def test_lines_and_single_spectra(before, after):
     assert "counting noise alone" in single.summary()
 
 
+@pytest.mark.slow
 def test_a_bias_series(before, after, tmp_path):
     middle = make(3, share=0.3)
     listed = before.compare_low_loss([middle, after], bias=[0.0, 1.5, 4.0], options=FAST)

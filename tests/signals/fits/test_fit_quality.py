@@ -310,6 +310,7 @@ def test_the_map_of_the_comparison():
         found.plot("dic")
 
 
+@pytest.mark.slow
 def test_the_comparison_comes_back_from_a_file(tmp_path):
     signal = drawn((4, 5), 300.0)
     signal.data[2:] = drawn((2, 5), 0.0).data
