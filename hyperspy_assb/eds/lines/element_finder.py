@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import special
+from scipy import optimize, special
 
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray, XRayLine
 from hyperspy_assb.eds.lines.column_spectra import Builder, make_builder
@@ -24,7 +24,7 @@ _MOST = 25
 _INSEPARABLE = 0.45
 """Widths of a line within which main lines of two elements cannot be told apart by where they are."""
 _AS_GOOD = 9.0
-"""Difference of deviances up to which one element explains a line as well as another."""
+"""Difference of squared misfits up to which one element explains a line as well as another."""
 _RIVALS = 0.6
 """Share of the largest significance from which another element is tried for the same line."""
 _LEAST_HARDER = 0.1
@@ -93,8 +93,8 @@ class _Search:
     def families(self, element: str) -> list[str]:
         return [name for name, line in self.main.items() if line.element == element]
 
-    def fit(self, elements: Sequence[str]) -> tuple[FloatArray, FloatArray, float]:
-        """Expected counts, design, and deviance of the lines of some elements and the continuum."""
+    def fit(self, elements: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """Expected counts and design of the lines of some elements and the continuum."""
         names = [name for element in elements for name in self.families(element)]
         model = self.builder.build({}, names)
         start = model.model.guess(self.counts)
@@ -105,20 +105,31 @@ class _Search:
             raise AssbValueError("Elements cannot be looked for: the summed spectrum cannot be fitted.")
         design = model.model.strength.T @ model.model.templates
         expected = np.maximum(model.model.expectation(fit.amounts[0]), 1e-9)
-        misfit = (self.counts - expected) ** 2 / (expected + (_MISMATCH * expected) ** 2)
-        return expected, design, float(misfit.sum())
+        return expected, design
 
-    def score(self, expected: FloatArray, design: FloatArray, names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
-        """Counts that families would add, and their standard errors, shape (families,)."""
-        weight = 1.0 / (expected + (_MISMATCH * expected) ** 2)
-        root = np.sqrt(weight)
+    def projected(
+        self, expected: FloatArray, design: FloatArray, names: Sequence[str]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Templates of families less what those of a fit can follow, and residuals, both in standard deviations."""
+        root = 1.0 / np.sqrt(expected + (_MISMATCH * expected) ** 2)
         own = design * root
         norm = np.linalg.norm(own, axis=1, keepdims=True)
         basis = np.linalg.qr((own / np.where(norm > 0.0, norm, 1.0)).T)[0]
         rows = np.array([self.templates[name] for name in names]) * root
-        rows = rows - (rows @ basis) @ basis.T
+        return rows - (rows @ basis) @ basis.T, (self.counts - expected) * root
+
+    def score(self, expected: FloatArray, design: FloatArray, names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """Counts that families would add, and their standard errors, shape (families,)."""
+        rows, residual = self.projected(expected, design, names)
         information = np.maximum((rows**2).sum(axis=1), 1e-30)
-        return rows @ ((self.counts - expected) * root) / information, 1.0 / np.sqrt(information)
+        return rows @ residual / information, 1.0 / np.sqrt(information)
+
+    def gain(self, expected: FloatArray, design: FloatArray, element: str) -> float:
+        """By how much all families of an element, none negative, improve the fit, less what they would by chance."""
+        rows, residual = self.projected(expected, design, self.families(element))
+        amounts = optimize.nnls(rows @ rows.T, np.maximum(rows @ residual, 0.0))[0]
+        left = residual - amounts @ rows
+        return float(residual @ residual - left @ left) - 2.0 * len(rows)
 
     def contradicted(self, name: str, counts: float, expected: FloatArray, design: FloatArray) -> bool:
         """Whether a harder family of the element, which must show, does not."""
@@ -184,7 +195,7 @@ def _pursue(search: _Search) -> list[FoundElement]:
     """Add the element that explains most, one after the other, until none stands out."""
     chosen: list[FoundElement] = []
     names = list(search.main)
-    expected, design, _ = search.fit([])
+    expected, design = search.fit([])
     for _ in range(_MOST):
         known = {found.element for found in chosen}
         value, std = search.score(expected, design, names)
@@ -200,16 +211,16 @@ def _pursue(search: _Search) -> list[FoundElement]:
             k
             for k in order
             if abs(search.main[names[k]].energy - line.energy) < near and ratio[k] > _RIVALS * ratio[best]
-        ][:8]
-        tried = {k: search.fit([*known, search.main[names[k]].element]) for k in rivals}
-        winner = min(tried, key=lambda k: tried[k][2])
+        ]
+        gains = {k: search.gain(expected, design, search.main[names[k]].element) for k in rivals}
+        winner = max(gains, key=lambda k: gains[k])
         line = search.main[names[winner]]
         alternatives = tuple(
             names[k]
             for k in rivals
             if search.main[names[k]].element != line.element
             and (
-                tried[k][2] - tried[winner][2] < _AS_GOOD
+                gains[winner] - gains[k] < _AS_GOOD
                 or abs(search.main[names[k]].energy - line.energy) < _INSEPARABLE * near
             )
         )
@@ -218,5 +229,5 @@ def _pursue(search: _Search) -> list[FoundElement]:
                 line.element, names[winner], line.energy, float(value[winner]), float(std[winner]), alternatives
             )
         )
-        expected, design, _ = tried[winner]
+        expected, design = search.fit([found.element for found in chosen])
     return chosen
