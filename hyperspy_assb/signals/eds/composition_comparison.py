@@ -40,7 +40,7 @@ class CompositionComparison(Result):
     True
     >>> change, error = c.difference["Fe"].data[0, 0], c.difference_std["Fe"].data[0, 0]
     >>> print(f"{change:.1f} ± {error:.1f}")
-    1.9 ± 1.1
+    2.0 ± 1.1
     >>> c.changed["Fe"].data.tolist(), bool((c.q_value["Fe"].data > 0.05).all())
     ([[0, 0, 0], [0, 0, 0]], True)
     >>> c.statuses(int(c.status.data[0, 0])).name
@@ -119,8 +119,8 @@ class CompositionComparison(Result):
         >>> c.changes({"left": left}).loc["left"].loc[["P", "Fe"], ["change", "std", "p_value"]].round(2)
                  change   std  p_value
         element
-        P         -0.02  0.99     0.99
-        Fe         0.42  0.75     0.57
+        P          0.20  0.99     0.84
+        Fe         0.49  0.75     0.51
         """
         found = self._changes(region_masks(self.status, region))
         return pd.DataFrame([asdict(row) for row in found]).set_index(["region", "element"])
