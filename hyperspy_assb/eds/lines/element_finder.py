@@ -107,39 +107,28 @@ class _Search:
         expected = np.maximum(model.model.expectation(fit.amounts[0]), 1e-9)
         return expected, design
 
-    def projected(
-        self, expected: FloatArray, design: FloatArray, names: Sequence[str]
-    ) -> tuple[FloatArray, FloatArray]:
-        """Templates of families less what those of a fit can follow, and residuals, both in standard deviations."""
+    def projected(self, expected: FloatArray, design: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Templates of all families less what those of a fit can follow, and residuals, both in standard deviations."""
         root = 1.0 / np.sqrt(expected + (_MISMATCH * expected) ** 2)
         own = design * root
         norm = np.linalg.norm(own, axis=1, keepdims=True)
         basis = np.linalg.qr((own / np.where(norm > 0.0, norm, 1.0)).T)[0]
-        rows = np.array([self.templates[name] for name in names]) * root
+        rows = np.array(list(self.templates.values())) * root
         return rows - (rows @ basis) @ basis.T, (self.counts - expected) * root
 
-    def score(self, expected: FloatArray, design: FloatArray, names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
-        """Counts that families would add, and their standard errors, shape (families,)."""
-        rows, residual = self.projected(expected, design, names)
-        information = np.maximum((rows**2).sum(axis=1), 1e-30)
-        return rows @ residual / information, 1.0 / np.sqrt(information)
-
-    def gain(self, expected: FloatArray, design: FloatArray, element: str) -> float:
-        """By how much all families of an element, none negative, improve the fit, less what they would by chance."""
-        rows, residual = self.projected(expected, design, self.families(element))
-        amounts = optimize.nnls(rows @ rows.T, np.maximum(rows @ residual, 0.0))[0]
-        left = residual - amounts @ rows
-        return float(residual @ residual - left @ left) - 2.0 * len(rows)
-
-    def contradicted(self, name: str, counts: float, expected: FloatArray, design: FloatArray) -> bool:
+    def contradicted(self, name: str, value: dict[str, float], std: dict[str, float]) -> bool:
         """Whether a harder family of the element, which must show, does not."""
         line = self.main[name]
         limit = min(_WELL_EXCITED[0], _WELL_EXCITED[1] * self.builder.instrument.beam_energy)
         harder = [n for n in self.families(line.element) if line.energy < self.main[n].energy < limit]
-        if not harder:
-            return False
-        value, std = self.score(expected, design, harder)
-        return bool(np.any(value + _LOUD * std < _LEAST_HARDER * counts))
+        return any(value[n] + _LOUD * std[n] < _LEAST_HARDER * value[name] for n in harder)
+
+
+def _gain(rows: FloatArray, residual: FloatArray) -> float:
+    """By how much families, none negative, improve a fit, less what they would by chance."""
+    amounts = optimize.nnls(rows @ rows.T, np.maximum(rows @ residual, 0.0))[0]
+    left = residual - amounts @ rows
+    return float(residual @ residual - left @ left) - 2.0 * len(rows)
 
 
 def find_elements(recorded: EDSMap, settings: EDSOptions | None = None, *, alpha: float = 0.05) -> list[FoundElement]:
@@ -198,10 +187,13 @@ def _pursue(search: _Search) -> list[FoundElement]:
     expected, design = search.fit([])
     for _ in range(_MOST):
         known = {found.element for found in chosen}
-        value, std = search.score(expected, design, names)
+        rows, residual = search.projected(expected, design)
+        information = np.maximum((rows**2).sum(axis=1), 1e-30)
+        value, std = rows @ residual / information, 1.0 / np.sqrt(information)
         ratio = np.where([search.main[n].element in known for n in names], -np.inf, value / std)
+        by_name = dict(zip(names, value.tolist(), strict=True)), dict(zip(names, std.tolist(), strict=True))
         order = [k for k in np.argsort(-ratio) if ratio[k] > search.threshold]
-        order = [k for k in order if not search.contradicted(names[k], value[k], expected, design)]
+        order = [k for k in order if not search.contradicted(names[k], *by_name)]
         if not order:
             break
         best = order[0]
@@ -212,7 +204,8 @@ def _pursue(search: _Search) -> list[FoundElement]:
             for k in order
             if abs(search.main[names[k]].energy - line.energy) < near and ratio[k] > _RIVALS * ratio[best]
         ]
-        gains = {k: search.gain(expected, design, search.main[names[k]].element) for k in rivals}
+        place = {k: [names.index(n) for n in search.families(search.main[names[k]].element)] for k in rivals}
+        gains = {k: _gain(rows[own], residual) for k, own in place.items()}
         winner = max(gains, key=lambda k: gains[k])
         line = search.main[names[winner]]
         alternatives = tuple(
