@@ -32,6 +32,9 @@ _LEAST_HARDER = 0.1
 _WELL_EXCITED = (14.0, 0.5)
 """keV, and share of the beam energy, up to which a family is excited well."""
 _LOUD = 3.0
+"""Standard errors by which a family must be too weak to speak against its element."""
+_NAMED = 6.0
+"""Standard errors, two detection limits, from which on elements are named: what is less may be the shape of a line."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class _Search:
             name: np.sum([line.weight * builder.shape(line) for line in builder.members(name)], axis=0) for name in main
         }
         # One of all families may stand out by chance in a share alpha of the spectra.
-        threshold = -float(special.ndtri(alpha / max(len(main), 1)))
+        threshold = max(-float(special.ndtri(alpha / max(len(main), 1))), _NAMED)
         return cls(builder, total[builder.channels], main, templates, threshold)
 
     def families(self, element: str) -> list[str]:
