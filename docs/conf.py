@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,26 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
     "numpydoc",
-    "myst_parser",
+    "myst_nb",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
+# The tests run the notebooks; pages with their outputs take minutes more.
+nb_execution_mode = os.environ.get("NB_EXECUTION_MODE", "off")
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+nb_merge_streams = True
 numpydoc_show_class_members = False
-exclude_patterns = ["_build", "gallery", "sg_execution_times.rst"]
+exclude_patterns = [
+    "_build",
+    "gallery",
+    "sg_execution_times.rst",
+    "examples/*.ipynb",
+    "examples/*.py",
+    "examples/*.json",
+]
 
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",

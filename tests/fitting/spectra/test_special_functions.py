@@ -160,6 +160,8 @@ def test_digamma():
 
 @pytest.mark.parametrize("name", ["exp", "log", "atan", "tanh", "erf", "erfc", "faddeeva"])
 def test_the_loop_over_channels_is_vectorised(name):
+    if name == "erfc" and numba.config.CPU_NAME == "generic":
+        pytest.skip("with two lanes and no blend (SSE2) LLVM finds the branches of erfc cheaper")
     if name == "faddeeva":
         loop, arrays = _faddeeva, [np.ones(64) for _ in range(4)]
     else:
