@@ -11,7 +11,7 @@ from hyperspy_assb import provenance
 from hyperspy_assb.eds.composition.atoms import Composition, quantify_elements
 from hyperspy_assb.eds.composition.scene import ATOMS_PER_VOLUME, Scene, prepare_scene
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions
-from hyperspy_assb.eds.lines.axis_check import check_calibration
+from hyperspy_assb.eds.lines.axis_check import check_calibration, unexplained_share
 from hyperspy_assb.eds.lines.column_spectra import make_builder
 from hyperspy_assb.eds.lines.element_finder import find_elements
 from hyperspy_assb.eds.lines.factor_check import odd_factors
@@ -121,7 +121,7 @@ def prepare_map(recorded: EDSMap, settings: EDSOptions) -> PreparedMap:
     for told in odd_factors(factors, computed):
         warnings.warn(told, AssbWarning, stacklevel=4)
         notes.append(told)
-    unexplained = 0.0 if calibration is None else calibration.unexplained
+    unexplained = _unexplained(scene) if calibration is None else calibration.unexplained
     if unexplained > MOST_UNEXPLAINED:
         notes.insert(0, _candidates(recorded, settings, unexplained))
     if settings.spurious:
@@ -164,6 +164,13 @@ def prepare_map(recorded: EDSMap, settings: EDSOptions) -> PreparedMap:
     calibrated = {COMPUTED: "x_ray_cross_sections", GIVEN_K: "cliff_lorimer"}.get(factors.kind, "zeta")
     methods = ("poisson", calibrated, "numba", "hyperspy")
     return PreparedMap(scene, tuple(notes), parameters, methods, unexplained)
+
+
+def _unexplained(scene: Scene) -> float:
+    """Share of the counts of all spectra that lines and continuum do not explain."""
+    model = scene.models()[0]
+    expected = scene.n_spectra * model.model.expectation(scene.mean)
+    return unexplained_share(model.energy, scene.total[model.channels], expected)["unexplained"]
 
 
 def _candidates(recorded: EDSMap, settings: EDSOptions, unexplained: float) -> str:

@@ -176,12 +176,23 @@ def estimate_calibration(builder: Builder, total: FloatArray, *, shapes: ShapeFi
         stated_resolution=builder.instrument.resolution,
         lines=found.lines,
         width_slope=found.detector.width_slope,
-        **_left(builder.energy[builder.channels], found.counts, found.expected, round(_BROAD / channel)),
+        **unexplained_share(builder.energy[builder.channels], found.counts, found.expected, round(_BROAD / channel)),
     )
 
 
-def _left(energy: FloatArray, counts: FloatArray, expected: FloatArray, size: int) -> dict[str, float]:
-    """Share of the counts beyond noise that is not as expected, in windows of some channels, and the worst window."""
+def unexplained_share(
+    energy: FloatArray, counts: FloatArray, expected: FloatArray, size: int | None = None
+) -> dict[str, float]:
+    """Share of the counts beyond noise that is not as expected, in windows of some channels, and the worst window.
+
+    Parameters
+    ----------
+    energy, counts, expected
+        Of the channels; keV.
+    size
+        Channels of a window; None: as wide as a line.
+    """
+    size = round(_BROAD / float(energy[1] - energy[0])) if size is None else size
     starts = np.arange(0, counts.size, max(size, 1))
     seen, wanted = np.add.reduceat(counts, starts), np.add.reduceat(expected, starts)
     left = np.maximum(np.abs(seen - wanted) - 2.0 * np.sqrt(np.maximum(wanted, 1.0)), 0.0)

@@ -228,8 +228,8 @@ class EDSPhases(Result):
     >>> p.composition.elements[:4]
     ('C', 'O', 'Al', 'P')
     >>> print(p.summary().splitlines()[0])
-    Volume: olivine 50.8 % (46.7 to 54.9), LAGP 33.9 % (29.2 to 38.7), Li3V2(PO4)3 0.1 % (0.0 to 0.3), carbon 15.1 %
-    (9.8 to 20.5), with 68 % intervals of counting and calibration.
+    Volume: olivine 51.1 % (46.9 to 55.3), LAGP 34.1 % (29.5 to 38.8), Li3V2(PO4)3 0.1 % (0.0 to 0.3), carbon 14.7 %
+    (9.5 to 19.8), with 68 % intervals of counting and calibration.
     >>> axes = p.plot()
     """
 

@@ -153,6 +153,7 @@ def olivine():
 
 
 class TestElementsThatDoNotDescribeTheMap:
+    @pytest.mark.filterwarnings("ignore::hyperspy_assb.errors.AssbWarning")
     def test_nothing_is_said_of_the_composition(self, olivine):
         with pytest.warns(AssbWarning, match="there is no composition"):
             c = olivine.quantify_composition(elements=["C", "Ge"])
