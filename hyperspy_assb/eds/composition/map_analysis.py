@@ -122,8 +122,6 @@ def prepare_map(recorded: EDSMap, settings: EDSOptions) -> PreparedMap:
         warnings.warn(told, AssbWarning, stacklevel=4)
         notes.append(told)
     unexplained = _unexplained(scene) if calibration is None else calibration.unexplained
-    if unexplained > MOST_UNEXPLAINED:
-        notes.insert(0, _candidates(recorded, settings, unexplained))
     if settings.spurious:
         notes.append(f"Not of the column, and not counted as atoms: {', '.join(settings.spurious)}.")
     if scene.free_families:
@@ -149,6 +147,9 @@ def prepare_map(recorded: EDSMap, settings: EDSOptions) -> PreparedMap:
         )
         warnings.warn(told, AssbWarning, stacklevel=4)
         notes.insert(0, told)
+    if unexplained > MOST_UNEXPLAINED:
+        # First: all else means nothing then.
+        notes.insert(0, _candidates(recorded, settings, unexplained))
     parameters = {
         "elements": list(scene.elements),
         "factors": factors.kind,
