@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -57,6 +58,6 @@ class DetectorShape:
             "carbon_window": (0.0, 10.0, "optical depths"),
         }
         for name, (low, high, unit) in limits.items():
-            value = getattr(self, name)
-            if not (np.isscalar(value) and np.isfinite(value) and low <= value <= high):
+            value: Any = getattr(self, name)
+            if not (np.ndim(value) == 0 and np.isfinite(value) and low <= value <= high):
                 raise AssbValueError(f"{name} of the detector must lie between {low:g} and {high:g} {unit}: {value!r}.")
