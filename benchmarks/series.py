@@ -1,6 +1,6 @@
 """Tables of in situ series and voltammograms: false finds, coverage, slopes, drift against its bound.
 
-python benchmarks/series.py [voltammogram] [drift] [boundaries] [cracks] [--runs N]
+python benchmarks/series.py [voltammogram] [drift] [boundaries] [grains] [cracks] [--runs N]
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from hyperspy_assb.series.cracks.crack_paths import LineKind, find_lines
 from hyperspy_assb.series.drift.mean_alignment import align
 from hyperspy_assb.series.frame_series import FrameSeries
 from hyperspy_assb.series.grains.boundary_width import fit_boundaries
+from hyperspy_assb.series.grains.grain_changes import EventKind, GrainStatus, end_frames, track_grains
 from hyperspy_assb.series.grains.grain_labels import find_grains
+from hyperspy_assb.series.trends import trend_of
 from hyperspy_assb.simulation.series.image_series import SeriesConditions, image_series
 from hyperspy_assb.simulation.series.voltammogram import VoltammogramConditions, voltammogram
 
@@ -104,6 +106,44 @@ def boundaries(runs: int) -> None:
         print(f"{dose:6.0f}{np.mean(slopes):20.3f}{error:8.3f}{np.mean(depths):8.3f}", flush=True)
 
 
+def grains(runs: int) -> None:
+    kinds = {
+        "static": {},
+        "beam": {"beam_change": -0.2},
+        "carbon": {"carbon": 0.15},
+        "dark level": {"carbon": -0.15},
+        "brightening": {"brightening": 0.2, "brightening_frame": 5},
+        "shrinking": {"shrinking": 0.2, "shrinkage": 1.5},
+        "lost": {"lost": 1},
+    }
+    print(f"{'series':14}{'shrinks':>10}{'grows':>10}{'lost':>8}{'gained':>8}{'growth / error (rms)':>24}")
+    for name, changes in kinds.items():
+        claims, pulls = [], []
+        for seed in range(runs):
+            conditions = SeriesConditions(frames=12, size=192, oversampling=2, **changes)
+            series = FrameSeries(image_series(conditions, seed)[0], np.arange(12.0))
+            drift = align(series)
+            noise = np.sqrt(np.maximum(drift.noise[0] * np.nan_to_num(drift.mean) + drift.noise[1], 1e-9) / 12.0)
+            found = find_grains(drift.mean, np.isfinite(drift.mean), noise)
+            fitted = fit_boundaries(series, drift, found)
+            changed = track_grains(series.time, fitted, end_frames(series, drift), found.labels, 0.05)
+            kind = [event.kind for event in changed.events]
+            status = changed.status
+            claims.append(
+                [
+                    np.any(status == GrainStatus.SHRINKS),
+                    np.any(status == GrainStatus.GROWS),
+                    EventKind.LOST in kind,
+                    EventKind.GAINED in kind,
+                ]
+            )
+            trend = trend_of(series.time, fitted.area, fitted.covariance)
+            pulls.append(trend.change / trend.change_std)
+        shares = 100.0 * np.mean(claims, axis=0)
+        shown = "".join(f"{share:{width}.1f} %" for share, width in zip(shares, (8, 8, 6, 6), strict=True))
+        print(f"{name:14}{shown}{np.sqrt(np.mean(np.square(pulls))):24.2f}", flush=True)
+
+
 def cracks(runs: int) -> None:
     kinds = {
         "static": {},
@@ -130,6 +170,7 @@ TABLES: dict[str, Callable[[int], None]] = {
     "voltammogram": voltammograms,
     "drift": drifts,
     "boundaries": boundaries,
+    "grains": grains,
     "cracks": cracks,
 }
 

@@ -1,5 +1,6 @@
 from . import acom, components, errors, models, plotting, provenance, reference, signals, simulation
 from .batching.batch import batch
+from .lamella.lamella import Lamella
 from .models.lmfit_bridge import to_lmfit
 from .reference.materials import add_materials, electrodes, materials
 from .signals.acom.phase_comparison import compare_phases
@@ -12,11 +13,12 @@ from .signals.fits.multifit import multifit
 from .signals.fits.precision import predict_precision
 from .signals.fits.residuals import plot_residuals
 from .signals.result import load
-from .signals.series.signal import load_series
+from .signals.series.series_loading import load_series
 
 __version__: str
 
 __all__ = [
+    "Lamella",
     "__version__",
     "acom",
     "add_materials",

@@ -281,7 +281,9 @@ def compare(
 
 assb series movie.emd --log cv.mpt --out series
 
-assb series stack.tif --interval 2.5 --out series --film"""
+assb series stack.tif --interval 2.5 --out series --film
+
+assb series movie.emd --dose 30 --control beam.emd --out series"""
 )
 def series(
     file: Annotated[Path, typer.Argument(help="Series of STEM images: frames against time.")],
@@ -292,16 +294,44 @@ def series(
         typer.Option(help="Time of the log in s when the series begins; stamps: from both files; steps: of the beam."),
     ] = "stamps",
     interval: Annotated[float | None, typer.Option(help="s between frames, where the file does not say.")] = None,
+    dose: Annotated[
+        float | None, typer.Option(help="Electrons per nm² in a frame, where the file does not say.")
+    ] = None,
+    control: Annotated[Path | None, typer.Option(help="Series under the beam alone, held against this one.")] = None,
     film: Annotated[bool, typer.Option(help="Write an annotated film (needs the extra series).")] = False,
     force: Force = False,
 ) -> None:
-    """Measure drift, boundaries and cracks in a series of images, against time and potential."""
+    """Measure drift, grains, cracks and what the beam does in a series of images, against time and potential."""
     with _one_line_failure(), _progress() as stage, whole_folder(out, force=force, inputs=[file]) as folder:
         with _quiet_imports():
-            from hyperspy_assb.report.series import analyse_series
-        findings, messages = analyse_series(
-            file, folder, log=log, offset=offset, interval=interval, film=film, stage=stage
-        )
+            from hyperspy_assb.report.series import SeriesOptions, analyse_series
+        options = SeriesOptions(log, offset, interval, dose, control, film)
+        findings, messages = analyse_series(file, folder, options, stage=stage)
+    _finish(out, findings, messages)
+
+
+@app.command(
+    epilog="""[bold]Example[/bold]: assb lamella L1.toml --out L1
+
+The recipe names a [bold]reference[/bold], and for every member a file of a signal or a result, its bias,
+and the member whose pixels it shares, if any:
+
+reference = "haadf"
+
+\\[members.haadf] file = "haadf.hspy"
+
+\\[members.x] file = "delithiation.hspy", bias = 5.0, frame = "eels" """
+)
+def lamella(
+    recipe: Annotated[Path, typer.Argument(help="TOML file that names the signals and results of one lamella.")],
+    out: Out,
+    force: Force = False,
+) -> None:
+    """Bring all signals of one lamella into one frame, and say where they contradict each other."""
+    with _one_line_failure(), whole_folder(out, force=force, inputs=[recipe]) as folder:
+        with _quiet_imports():
+            from hyperspy_assb.lamella.lamella_recipe import run_lamella
+        findings, messages = run_lamella(recipe, folder)
     _finish(out, findings, messages)
 
 

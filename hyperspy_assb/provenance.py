@@ -22,7 +22,18 @@ import numpy as np
 
 from hyperspy_assb.errors import AssbKeyError
 
-__all__ = ["CITATIONS", "Citation", "cite", "describe_file", "record", "to_plain", "versions"]
+__all__ = [
+    "CITATIONS",
+    "Citation",
+    "cite",
+    "compare_doses",
+    "describe_file",
+    "dose",
+    "record",
+    "series_dose",
+    "to_plain",
+    "versions",
+]
 
 PACKAGES = ("hyperspy-assb", "hyperspy", "exspy", "rosettasciio", "numpy", "scipy", "numba", "lmfit", "orix")
 """Distributions whose versions a record names."""
@@ -276,6 +287,7 @@ def record(
     files: Iterable[str | PathLike[str]] = (),
     parameters: Mapping[str, Any] | None = None,
     methods: Iterable[str] = (),
+    dose: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What was done, to which files, with which parameters and versions.
 
@@ -289,11 +301,14 @@ def record(
         Parameters of the action; arrays, enumerations, paths and dataclasses are made plain by :func:`to_plain`.
     methods
         Keys of ``CITATIONS``.
+    dose
+        What the specimen has seen, as :func:`dose` has it, or by state.
 
     Returns
     -------
     dict
-        ``action``, ``time`` (UTC, ISO 8601), ``versions``, ``files``, ``parameters`` and ``citations``.
+        ``action``, ``time`` (UTC, ISO 8601), ``versions``, ``files``, ``parameters``, ``citations``, and ``dose`` where
+        it was given.
 
     Examples
     --------
@@ -303,7 +318,7 @@ def record(
     >>> entry["citations"]
     ['W. Cash, Astrophys. J. 228, 939 (1979), doi:10.1086/156922']
     """
-    return {
+    entry = {
         "action": action,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
@@ -311,6 +326,95 @@ def record(
         "parameters": to_plain(dict(parameters or {})),
         "citations": cite(methods),
     }
+    return entry if dose is None else {**entry, "dose": to_plain(dose)}
+
+
+_ELEMENTARY_CHARGE = 1.602176634e-19
+
+
+def dose(
+    beam_current: float | None = None, dwell_time: float | None = None, area: float | None = None
+) -> dict[str, float | None]:
+    """Electrons that a measurement sent through a pixel; what is not known, or stated as 0, is None, never 0.
+
+    Parameters
+    ----------
+    beam_current
+        nA.
+    dwell_time
+        s per pixel.
+    area
+        Of a pixel in nm².
+
+    Returns
+    -------
+    dict
+        ``electrons`` in a pixel and ``electrons per nm²``.
+
+    Examples
+    --------
+    >>> {name: f"{value:.3g}" for name, value in dose(0.05, 0.02, 25.0).items()}
+    {'electrons': '6.24e+06', 'electrons per nm²': '2.5e+05'}
+    >>> dose(0.0, 0.02, 25.0)
+    {'electrons': None, 'electrons per nm²': None}
+    """
+    known = bool(beam_current) and bool(dwell_time)
+    electrons = float(beam_current or 0.0) * 1e-9 * float(dwell_time or 0.0) / _ELEMENTARY_CHARGE if known else None
+    return {"electrons": electrons, "electrons per nm²": electrons / area if electrons and area else None}
+
+
+def series_dose(each: float | None, frames: int) -> dict[str, Any]:
+    """Dose of a series of images.
+
+    Parameters
+    ----------
+    each
+        Electrons per nm² in a frame; None: not known.
+    frames
+        How many.
+
+    Returns
+    -------
+    dict
+        ``electrons per nm² and frame``, ``frames``, and ``electrons per nm²`` of all of them.
+
+    Examples
+    --------
+    >>> series_dose(30.0, 12)["electrons per nm²"]
+    360.0
+    """
+    total = None if each is None else each * frames
+    return {"electrons per nm² and frame": each, "frames": frames, "electrons per nm²": total}
+
+
+def compare_doses(doses: Mapping[str, Mapping[str, Any]]) -> str:
+    """What a reader of a comparison must know of the beam.
+
+    Parameters
+    ----------
+    doses
+        Records of :func:`dose` by the name of the state.
+
+    Returns
+    -------
+    str
+        The doses, or for which states they are not known, and that the beam alone is not.
+
+    Examples
+    --------
+    >>> compare_doses({"before": dose(0.05, 0.02, 25.0), "after": dose(0.05, 0.02, 25.0)})
+    'Electrons per nm²: 2.5e+05 before, 2.5e+05 after. Without a measurement under the beam ...'
+    """
+    known = {name: item.get("electrons per nm²") for name, item in doses.items()}
+    lacking = [name for name, value in known.items() if not value]
+    if lacking:
+        told = (
+            f"The dose of {' and '.join(lacking)} is not known: state beam current, dwell time and pixel size in the "
+            "metadata, or electrons per nm² as ASSB.dose."
+        )
+    else:
+        told = f"Electrons per nm²: {', '.join(f'{value:.3g} {name}' for name, value in known.items())}."
+    return f"{told} Without a measurement under the beam alone, what the bias and what the beam does are not separated."
 
 
 def cite(methods: Iterable[str]) -> list[str]:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from hyperspy_assb.echem.current_log import FloatArray
+from hyperspy_assb.echem.peak_limit import FOUND, Noise, find_limit
 from hyperspy_assb.echem.sweeps import Sweep, SweptLog
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.statistics.flicker_noise import (
@@ -40,8 +42,6 @@ CROWDED = 3
 _LEAST_ERRORS = 2.0
 """Standard errors that a peak is high beside the others that were found."""
 _FEWEST = 24
-_MISSED = 1.6449
-"""Standard errors above the threshold at which a peak is found in 95 %."""
 _SEED = 20240229
 
 
@@ -148,7 +148,10 @@ def find_peaks(swept: SweptLog, alpha: float = 0.05) -> tuple[tuple[Peak, ...], 
     if not curves:
         raise AssbValueError(f"No sweep has {_FEWEST} measured points: peaks cannot be told from noise.")
     surrogates = max(_LEAST_SURROGATES, int(np.ceil(_PER_LEVEL * len(curves) / alpha)))
-    searched = {n: _search(curve, curve.baseline, surrogates, alpha / len(curves), n) for n, curve in curves.items()}
+    searched = {
+        n: _search(curve, curve.baseline, surrogates, alpha / len(curves), n, with_limit=True)
+        for n, curve in curves.items()
+    }
     order = sorted(curves, key=lambda n: searched[n].p)
     peaks: list[Peak] = []
     corrected = 0.0
@@ -233,7 +236,9 @@ def _curve(swept: SweptLog, sweep: Sweep) -> _Curve | None:
     return _Curve(time, potential, current, sweep.rate, float(np.ptp(potential)))
 
 
-def _search(curve: _Curve, baseline: FloatArray, surrogates: int, level: float, seed: int) -> _Found:
+def _search(
+    curve: _Curve, baseline: FloatArray, surrogates: int, level: float, seed: int, *, with_limit: bool = False
+) -> _Found:
     known = contrasts(curve.time, baseline)
     sign = np.sign(curve.rate)
     centres, sigmas = _places(curve)
@@ -252,15 +257,20 @@ def _search(curve: _Curve, baseline: FloatArray, surrogates: int, level: float, 
     noise = rng.standard_normal((surrogates, turned.size)) / np.sqrt(known.weights[drawn])
     null, _ = strongest_shape(noise, known, shapes)
     p = float((1.0 + np.sum(null >= statistic[0])) / (1.0 + surrogates))
-    threshold = float(np.sqrt(np.quantile(null, 1.0 - level)))
     usual = 0.1 * curve.span / 2.3548
     middle = known.rotation @ curve.shape(float(curve.potential.mean()), usual)
-    std = white / np.sqrt(np.square(middle) @ known.weights[ratio_number])
+    noise_of = np.sqrt(beside.weights @ np.square(rest) / rest.size)
+    chances = ratio_posterior(rest, beside)
+    std = float(np.sqrt(chances @ (np.square(noise_of) / (known.weights @ np.square(middle)))))
+    limit = float("nan")
+    if with_limit:
+        begin = (float(np.sqrt(np.quantile(null, 1.0 - level))) + stats.norm.ppf(FOUND)) * std
+        limit = find_limit(known, shapes, middle, Noise(noise_of, chances), level, begin, rng)
     return _Found(
         p=p,
         centre=float(centres[best[0]]),
         sigma=float(sigmas[best[0]]),
-        limit=float((threshold + _MISSED) * std),
+        limit=limit,
         charge_per_height=float(np.sqrt(2.0 * np.pi) * usual / abs(curve.rate)),
         white=white,
         ratio=float(RATIOS[ratio_number]),

@@ -208,7 +208,7 @@ def _shorts(current: FloatArray) -> tuple[NDArray[np.bool_], list[float]]:
     scale = 1.4826 * float(np.median(np.abs(curvature))) / np.sqrt(1.5)
     candidates = np.abs(departure) > _OUTLIER * scale
     # After a turn the current is that of the capacitance.
-    candidates[: 2 * far] = False
+    candidates[:far] = False
     jump = np.abs(np.diff(current, prepend=current[0], append=current[-1]))
     labels, count = ndimage.label(candidates)
     for number, place in enumerate(ndimage.find_objects(labels, count), start=1):

@@ -24,6 +24,7 @@ from hyperspy_assb.signals.acom.mechanism import Mechanism
 from hyperspy_assb.signals.acom.orientations import OrientationMaps
 from hyperspy_assb.signals.acom.pattern_metadata import read_scan
 from hyperspy_assb.signals.acom.signal import load_patterns
+from hyperspy_assb.signals.beam_dose import dose_of
 
 GRAINS = GrainOptions(min_pixels=2)
 """Single pixels that were indexed wrongly are no grains."""
@@ -117,7 +118,9 @@ def analyse_orientations(
     """
     report = progress or (lambda stage, done, total: None)
     with recorded_warnings() as messages:
-        result = index_orientations(read_scan(signal), bank, calibrate=calibrate, refine=refine, progress=report)
+        result = index_orientations(
+            read_scan(signal), bank, calibrate=calibrate, refine=refine, progress=report, dose=dose_of(signal)
+        )
     report("grains", 0, 0)
     couple = find_couple([phase.name for phase in result.phases])
     mechanism = None if couple is None else result.mechanism(couple)

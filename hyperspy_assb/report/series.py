@@ -4,29 +4,62 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from hyperspy_assb.errors import AssbValueError, AssbWarning
+from hyperspy_assb.plotting.series import plot_frames
 from hyperspy_assb.provenance import record
+from hyperspy_assb.report.film import write_film
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.output import write_record
 from hyperspy_assb.signals.echem.signal import load_voltammogram
-from hyperspy_assb.signals.series.signal import ASSBSTEMSeries, load_series
+from hyperspy_assb.signals.series.of_series import OfSeries
+from hyperspy_assb.signals.series.series_loading import load_series
+from hyperspy_assb.signals.series.signal import ASSBSTEMSeries
+
+_MOST_ROWS = 60
+"""Of a table in the report; the file holds all."""
+
+
+@dataclass(frozen=True)
+class SeriesOptions:
+    """What is said of a series besides its file.
+
+    Parameters
+    ----------
+    log
+        Of the potentiostat or biasing holder.
+    offset
+        Time of the log in s when the series begins, "stamps" or "steps"; see :meth:`.ASSBSTEMSeries.set_potential`.
+    interval
+        s between frames, where the file does not say.
+    dose
+        Electrons per nm² in each frame, where the file does not say.
+    control
+        A series of the same specimen under the beam alone.
+    film
+        Whether a film is written.
+    """
+
+    log: Path | None = None
+    offset: str = "stamps"
+    interval: float | None = None
+    dose: float | None = None
+    control: Path | None = None
+    film: bool = False
+
+    @property
+    def files(self) -> list[Path]:
+        """Those that are read besides the series."""
+        return [path for path in (self.log, self.control) if path is not None]
 
 
 def analyse_series(
-    file: Path,
-    folder: Path,
-    *,
-    log: Path | None,
-    offset: str,
-    interval: float | None,
-    film: bool,
-    stage: Callable[[str, int, int], None],
+    file: Path, folder: Path, options: SeriesOptions, *, stage: Callable[[str, int, int], None]
 ) -> tuple[list[str], list[str]]:
     """Analyse a series, and write everything into a folder.
 
@@ -36,46 +69,117 @@ def analyse_series(
         What was found, and warnings, in sentences.
     """
     results: dict[str, Any] = {}
-    untold: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         stage("read", 0, 1)
-        series = load_series(file, times=interval)
-        if log is not None:
-            results |= _voltammogram(series, log, offset)
-        stage("drift", 0, 1)
-        drift = results["drift"] = series.correct_drift()
-        # A series without grains may have cracks, and the other way round: what cannot be told is said.
-        for name in ("grains", "cracks"):
-            stage(name, 0, 1)
-            try:
-                results[name] = (
-                    series.segment_grains(drift)
-                    if name == "grains"
-                    else series.find_cracks(drift, grains=results.get("grains"))
-                )
-            except AssbValueError as error:
-                untold.append(str(error))
+        series = _load(file, options)
+        if options.log is not None:
+            results |= _voltammogram(series, options.log, options.offset)
+        found, untold = _measure(series, stage)
+        control = None
+        if options.control is not None:
+            stage("control", 0, 1)
+            control, _ = _measure(_load(options.control, options), lambda name, done, total: None)
+            found, more = _beside_control(found, control)
+            untold += more
+        results |= found
     messages = list(dict.fromkeys(str(w.message) for w in caught if w.category in (UserWarning, AssbWarning)))
     stage("write", 0, 1)
     findings = list(dict.fromkeys([*(line for r in results.values() for line in r.summary().splitlines()), *untold]))
+    if options.film:
+        _, note = write_film(
+            folder, series, results["drift"], grains=results.get("grains"), cracks=results.get("cracks")
+        )
+        findings += [note] if note else []
     report = Report("Series of images", subtitle=file.name)
     report.add("Findings", points=findings, kind="findings")
     if messages:
         report.add("Warnings", points=messages, kind="warnings")
+    report.add("Frames", figures=[_frames(series, results)])
     for name, result in results.items():
         result.save(folder / f"{name}.hspy", overwrite=True)
         table = result.to_dataframe()
         table.to_csv(folder / f"{name}.csv", index=False)
         figure = Figure.of(result.plot().figure, name, name.capitalize())
-        report.add(name.capitalize(), figures=[figure], tables=[Table(table)])
-    if film:
-        _write_film(drift, folder / "film.png")
-    entry = record("series", files=[file] if log is None else [file, log], parameters={"offset": offset})
-    write_record(folder, {**entry, "dose": series.dose}, findings=findings, warnings=messages)
+        tables = [] if name == "kymograph" else [Table(table.head(_MOST_ROWS))]
+        report.add(name.capitalize(), figures=[figure], tables=tables)
+    entry = record("series", files=[file, *options.files], parameters={"offset": options.offset})
+    dose = results["drift"].provenance["dose"]
+    write_record(folder, {**entry, "dose": dose}, findings=findings, warnings=messages)
     report.write(folder)
     stage("write", 1, 1)
     return findings, messages
+
+
+def _load(file: Path, options: SeriesOptions) -> ASSBSTEMSeries:
+    series = load_series(file, times=options.interval)
+    if options.dose is not None:
+        series.set_dose(options.dose)
+    return series
+
+
+def _measure(series: ASSBSTEMSeries, stage: Callable[[str, int, int], None]) -> tuple[dict[str, Any], list[str]]:
+    """Results by name, and what could not be told: a series without grains may have cracks, and the other way round."""
+    stage("drift", 0, 1)
+    found: dict[str, Any] = {"drift": series.correct_drift()}
+    drift = found["drift"]
+    untold: list[str] = []
+    steps: dict[str, Callable[[], Any]] = {
+        "grains": lambda: series.segment_grains(drift),
+        "tracks": lambda: found["grains"].track(),
+        "cracks": lambda: series.find_cracks(drift, grains=found.get("grains")),
+        "beam": lambda: series.beam_effects(drift, grains=found.get("grains")),
+        "kymograph": lambda: series.kymograph(_line(series, found.get("cracks")), drift),
+    }
+    for name, step in steps.items():
+        if name == "tracks" and "grains" not in found:
+            continue
+        stage(name, 0, 1)
+        try:
+            found[name] = step()
+        except AssbValueError as error:
+            untold.append(str(error))
+    return found, untold
+
+
+def _beside_control(found: dict[str, Any], control: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Results whose notes say what the beam alone does, and what could not be compared."""
+    compared, untold = dict(found), []
+    for name in ("grains", "tracks", "cracks", "beam"):
+        one, other = found.get(name), control.get(name)
+        if isinstance(one, OfSeries) and isinstance(other, OfSeries):
+            try:
+                compared[name] = one.with_control(other)
+            except AssbValueError as error:
+                untold.append(str(error))
+    return compared, list(dict.fromkeys(untold))
+
+
+def _line(series: ASSBSTEMSeries, cracks: Any) -> Any:
+    """Across the middle of the longest crack, so that its opening is seen; else through the middle of the field."""
+    rows, columns = series.axes_manager._signal_shape_in_array
+    if cracks is None or not cracks.cracks:
+        return [(rows / 2.0, 0.1 * columns), (rows / 2.0, 0.9 * columns)]
+    path = cracks.cracks[0].path
+    middle = len(path) // 2
+    along = path[min(middle + 5, len(path) - 1)] - path[max(middle - 5, 0)]
+    normal = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-9)
+    half = 0.12 * min(rows, columns)
+    return [path[middle] - half * normal, path[middle] + half * normal]
+
+
+def _frames(series: ASSBSTEMSeries, results: dict[str, Any]) -> Figure:
+    """The first and the last frame with a position, with outlines of grains and cracks."""
+    drift, grains, cracks = results["drift"], results.get("grains"), results.get("cracks")
+    placed = np.flatnonzero(np.isfinite(drift.found.shift[:, 0]))
+    numbers = [int(placed[0]), int(placed[-1])]
+    moved = drift.apply(series)
+    shown = [np.asarray(moved.data[k], dtype=float) for k in numbers]
+    paths = [[] if cracks is None else [c.path for c in cracks.cracks if c.onset <= k] for k in numbers]
+    labels = None if grains is None else grains.grains.labels
+    titles = [f"{series.time[k]:.4g} s" for k in numbers]
+    axes = plot_frames(shown, titles, labels=labels, cracks=paths)
+    return Figure.of(axes[0].figure, "frames", "First and last frame in the place of the first, with grains and cracks")
 
 
 def _voltammogram(series: ASSBSTEMSeries, log: Path, offset: str) -> dict[str, Any]:
@@ -88,27 +192,3 @@ def _voltammogram(series: ASSBSTEMSeries, log: Path, offset: str) -> dict[str, A
             raise AssbValueError(f"offset must be a number of s, stamps or steps, not {offset!r}.") from error
     series.set_potential(cv, offset=given)
     return {"resistance": cv.resistance(), "peaks": cv.find_peaks()}
-
-
-def _write_film(drift: Any, path: Path) -> None:
-    """Frames moved back, with time and potential, as an animated PNG."""
-    try:
-        from imageio import v3 as imageio
-    except ModuleNotFoundError as error:
-        raise AssbValueError('A film needs imageio: pip install "hyperspy-assb[series]".') from error
-    moved = drift.series
-    data = np.asarray(moved.data)
-    low, high = np.nanpercentile(data, [1.0, 99.0])
-    potential = moved.potential
-    pictures = []
-    figure, ax = plt.subplots(figsize=(4.0, 4.2), layout="constrained")
-    image = ax.imshow(np.zeros(data.shape[1:]), cmap="gray", vmin=low, vmax=high)
-    ax.set_axis_off()
-    for number, frame in enumerate(data):
-        image.set_data(frame)
-        volts = "" if potential is None or not np.isfinite(potential[number]) else f", {potential[number]:.2f} V"
-        ax.set_title(f"{moved.time[number]:.4g} s{volts}")
-        figure.canvas.draw()
-        pictures.append(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
-    plt.close(figure)
-    imageio.imwrite(path, np.stack(pictures), extension=".png", plugin="pillow", duration=200)

@@ -4,7 +4,8 @@ from hyperspy_assb.signals.acom.signal import ACOMPatterns, LazyACOMPatterns, lo
 from hyperspy_assb.signals.echem.signal import ASSBVoltammogram, LazyASSBVoltammogram, load_voltammogram
 from hyperspy_assb.signals.eds.signal import ASSBEDSTEMSpectrum, LazyASSBEDSTEMSpectrum, load_eds_spectrum_image
 from hyperspy_assb.signals.eels.signal import ASSBEELSSpectrum, LazyASSBEELSSpectrum, load_spectrum_image
-from hyperspy_assb.signals.series.signal import ASSBSTEMSeries, LazyASSBSTEMSeries, load_series
+from hyperspy_assb.signals.series.series_loading import load_series
+from hyperspy_assb.signals.series.signal import ASSBSTEMSeries, LazyASSBSTEMSeries
 
 __all__ = [
     "ACOMPatterns",

@@ -31,17 +31,23 @@ _EDS_SIGNALS = "hyperspy_assb.signals.eds."
 _EELS = "hyperspy_assb.eels."
 _EELS_SIGNALS = "hyperspy_assb.signals.eels."
 _FITS = "hyperspy_assb.signals.fits."
+_LAMELLA = "hyperspy_assb.lamella."
+_REGISTRATION = "hyperspy_assb.registration."
 _SERIES = "hyperspy_assb.series."
 _SERIES_SIGNALS = "hyperspy_assb.signals.series."
 _VOLTAMMOGRAM = "hyperspy_assb.signals.echem.voltammogram_results"
 _ZERO_LOSS = "hyperspy_assb.eels.zero_loss."
 KINDS: dict[str, str] = {
+    "Affine": _REGISTRATION + "affine",
     "AreaFractions": _ACOM + "maps.area_fractions",
     "AtomSite": _ACOM + "crystals.crystal_phase",
     "BeamChange": _ECHEM + "beam_change",
     "BeamComparison": _VOLTAMMOGRAM,
+    "BeamEffects": _SERIES + "beam_effects",
+    "BeamSeries": _SERIES_SIGNALS + "beam_series",
     "Beyond": _EDS + "interfaces.interface_width",
     "BoundaryWidths": _SERIES + "grains.boundary_width",
+    "Brightness": _SERIES + "brightness",
     "Calibration": _EELS + "delithiation.standard",
     "Capacitance": _VOLTAMMOGRAM,
     "Change": _COMPARED,
@@ -68,19 +74,29 @@ KINDS: dict[str, str] = {
     "EDSComposition": _EDS_SIGNALS + "compositions",
     "EDSPhases": _EDS_SIGNALS + "compositions",
     "Electrode": "hyperspy_assb.reference.material_facts",
+    "EndFrames": _SERIES + "grains.grain_changes",
+    "EventKind": _SERIES + "grains.grain_changes",
     "FitComparison": _FITS + "fit_comparison",
     "FitQuality": _FITS + "fit_quality",
     "FractionOptions": _ACOM + "maps.area_fractions",
+    "FrameMap": _LAMELLA + "frame_map",
     "Goodness": "hyperspy_assb.models.results",
     "GrainBoundaries": _ACOM + "maps.grains",
+    "GrainChanges": _SERIES + "grains.grain_changes",
+    "GrainEvent": _SERIES + "grains.grain_changes",
     "GrainMap": _SERIES + "grains.grain_labels",
     "GrainMaps": _ACOM_SIGNALS + "grain_maps",
     "GrainOptions": _ACOM + "maps.grains",
     "GrainSeries": _SERIES_SIGNALS + "grain_series",
+    "GrainTracks": _SERIES_SIGNALS + "grain_tracks",
     "Grains": _ACOM + "maps.grains",
+    "ImageFrame": _REGISTRATION + "affine",
+    "ImageRegistration": _REGISTRATION + "image_registration",
     "IndexedScan": _ACOM + "matching.indexed",
     "InterfaceFit": _EDS + "interfaces.interface_width",
     "InterfaceProfile": _EDS_SIGNALS + "interface_profile",
+    "Kymograph": _SERIES_SIGNALS + "kymographs",
+    "Lamella": _LAMELLA + "lamella",
     "Lead": _SERIES + "region_contrast",
     "Line": _ECHEM + "resistance",
     "LineCounts": _EDS_SIGNALS + "line_counts",
@@ -92,6 +108,7 @@ KINDS: dict[str, str] = {
     "MechanismKind": _ACOM + "maps.mechanism_tests",
     "MechanismOptions": _ACOM + "maps.particles",
     "MechanismTest": _ACOM + "maps.mechanism_tests",
+    "Member": _LAMELLA + "members",
     "Mixture": "hyperspy_assb.fitting.statistics.mixtures",
     "MixtureComparison": _EELS + "delithiation.mixing",
     "Noise": "hyperspy_assb.fitting.solver.noise_claim",
@@ -120,6 +137,7 @@ KINDS: dict[str, str] = {
     "StateChange": _ACOM + "maps.phase_change",
     "Step": _SERIES + "region_contrast",
     "SweepSearch": _ECHEM + "peaks",
+    "Trend": _SERIES + "trends",
     "Unnamed": _EELS + "delithiation.unexplained",
     "VoltammogramPeaks": _VOLTAMMOGRAM,
     "Width": _EDS + "interfaces.interface_width",

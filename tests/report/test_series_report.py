@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import imageio.v2 as imageio
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -15,14 +17,18 @@ from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("series")
-    series, _ = simulate_series(SeriesConditions(frames=8, size=160), seed=1)
-    series.save(folder / "series.hspy")
+    for name, growth in (("series", 0.3), ("control", 0.0)):
+        series, _ = simulate_series(
+            SeriesConditions(frames=5, size=136, oversampling=2, boundary_growth=growth), seed=1
+        )
+        series.save(folder / f"{name}.hspy")
     time = np.arange(200.0)
     volts = np.concatenate([np.linspace(0, 2, 100), np.linspace(2, 0, 100)])
     current = volts * 1e-3 + np.random.default_rng(1).normal(0, 1e-5, 200)
     rows = "\n".join(f"{t:g},{v:.4f},{i:.6g}" for t, v, i in zip(time, volts, current, strict=True))
     (folder / "cv.csv").write_text(f"Time (s),Voltage (V),Current (A)\n{rows}\n", "utf-8")
     arguments = ["series", str(folder / "series.hspy"), "--log", str(folder / "cv.csv"), "--offset", "5"]
+    arguments += ["--dose", "30", "--control", str(folder / "control.hspy"), "--film"]
     done = CliRunner().invoke(app, [*arguments, "--out", str(folder / "out")])
     assert done.exit_code == 0, done.output
     return folder / "out", done.output
@@ -30,11 +36,25 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_everything_is_written(written: tuple[Path, str]) -> None:
     folder, _ = written
-    for name in ("resistance", "peaks", "drift", "grains", "cracks"):
+    for name in ("resistance", "peaks", "drift", "grains", "tracks", "cracks", "beam", "kymograph"):
         for path in (f"{name}.hspy", f"{name}.csv", f"figures/{name}.png"):
             assert (folder / path).is_file(), path
-    assert (folder / "provenance.json").is_file()
-    assert "are not separated" in (folder / "report.html").read_text("utf-8")
+    assert (folder / "figures/frames.png").is_file()
+    assert json.loads((folder / "provenance.json").read_text("utf-8"))["dose"]["electrons per nm²"] == 150.0
+
+
+def test_film_shows_every_frame(written: tuple[Path, str]) -> None:
+    folder, _ = written
+    (film,) = folder.glob("film.*")
+    assert film.stat().st_size > 5 * 1000
+    if film.suffix == ".png":
+        assert len(imageio.mimread(film)) == 5
+
+
+def test_what_the_beam_alone_does_is_said(written: tuple[Path, str]) -> None:
+    report = (written[0] / "report.html").read_text("utf-8")
+    assert "under the beam alone" in report
+    assert "150" in report
 
 
 def test_findings_are_said(written: tuple[Path, str]) -> None:

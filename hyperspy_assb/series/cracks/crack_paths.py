@@ -34,6 +34,8 @@ _UNBLURRED = 1.4
 """Darkness of a boundary without blur over that which is seen through a probe and a smoothing of about a pixel each."""
 _CERTAIN = 2.0
 """Standard errors by which a crack is darker than boundaries ever were."""
+_SEEN = 4.0
+"""Standard errors by which a point becomes darker where the moment is told."""
 _NEAR = 2.5
 """Pixels from the middle of a boundary within which a crack runs along it."""
 _MIRRORS = 199
@@ -149,8 +151,10 @@ def _describe(series: FrameSeries, search: LineSearch, path: FloatArray, grains:
     steps = np.linalg.norm(np.diff(path, axis=0), axis=1)
     step = float(steps.mean())
     count = along.shape[0]
-    whole = along.mean(axis=1)
-    split, interval = _onset(whole, float(error.mean()) / np.sqrt(max(len(path) / _ALONG, 1.0)))
+    first = _dark_first(along, error)
+    split, interval = _onset(
+        along[:, first].mean(axis=1), float(error[first].mean()) / np.sqrt(max(first.sum() / _ALONG, 1.0))
+    )
     last = max(split, count - 3)
     final = along[last:].mean(axis=0) - along[:split].mean(axis=0)
     # Points that are as dark at the end as a line is; the ends of the path may reach beyond it.
@@ -195,6 +199,10 @@ def _describe(series: FrameSeries, search: LineSearch, path: FloatArray, grains:
     )
 
 
+def _mean(search: LineSearch, first: int | None, last: int | None) -> FloatArray:
+    return np.asarray(search.frames[first:last].mean(axis=0, dtype=np.float64))
+
+
 def _normals(path: FloatArray) -> FloatArray:
     tangent = np.gradient(ndimage.gaussian_filter1d(path, 2.0, axis=0, mode="nearest"), axis=0)
     tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
@@ -210,7 +218,7 @@ def _across(image: FloatArray, path: FloatArray, offsets: FloatArray) -> FloatAr
 def _centred(search: LineSearch, path: FloatArray) -> FloatArray:
     """The path where what appeared is darkest across it."""
     split = int(np.median(search.moment[tuple(np.round(path).astype(int).T)]))
-    change = search.frames[split:].mean(axis=0) - search.frames[:split].mean(axis=0)
+    change = _mean(search, split, None) - _mean(search, None, split)
     offsets = np.arange(-_RECENTRE, _RECENTRE + 0.01, 0.25)
     profile = ndimage.gaussian_filter1d(_across(change, path, offsets), 5.0, axis=1, mode="nearest")
     profile = ndimage.gaussian_filter1d(profile, 2.0, axis=0, mode="nearest")
@@ -228,6 +236,28 @@ def _darkness_along(search: LineSearch, path: FloatArray) -> tuple[FloatArray, F
     variance = ndimage.map_coordinates(search.variance, path.T, order=1, mode="nearest")
     # Interpolation between four pixels leaves about half of the variance of one.
     return np.array(found), np.sqrt(variance * (0.5 + 0.5 / _FLANKS.size) / _ALONG)
+
+
+def _dark_first(along: FloatArray, error: FloatArray) -> NDArray[np.bool_]:
+    """Points that a line reaches first: it grows, and the mean along all of it falls before and after it is there."""
+    count, points = along.shape
+    total, square = np.cumsum(along, axis=0), np.cumsum(np.square(along), axis=0)
+    cost = np.full((count, points), np.inf)
+    for split in range(1, count):
+        before, after = total[split - 1] / split, (total[-1] - total[split - 1]) / (count - split)
+        left = square[-1] - split * np.square(before) - (count - split) * np.square(after)
+        cost[split] = np.where(after < before, left, np.inf)
+    # Where the line has come only just, noise would tell the frame.
+    gain = square[-1] - np.square(total[-1]) / count - cost.min(axis=0)
+    onset = np.where(gain > np.square(_SEEN * error), cost.argmin(axis=0), count)
+    # Points share what was averaged along the line: as many as that are one observation.
+    onset = ndimage.median_filter(onset, _ALONG, mode="nearest")
+    for split in range(1, count):
+        labels, found = ndimage.label(onset <= split)
+        size = np.bincount(labels)[1:]
+        if found and size.max() >= _SHORTEST:
+            return np.asarray(labels == 1 + int(size.argmax()))
+    return np.ones(points, dtype=bool)
 
 
 def _onset(values: FloatArray, error: float) -> tuple[int, tuple[int, int]]:
@@ -258,7 +288,7 @@ def _longest(row: NDArray[np.bool_]) -> int:
 
 def _darkest_before(search: LineSearch, split: int) -> float:
     """How dark the boundaries were before, and could become by growing wider: as dark as without blur."""
-    before = search.frames[:split].mean(axis=0)
+    before = _mean(search, None, split)
     ratio = np.where(search.seen, before / surroundings(before, search.seen) - 1.0, 0.0)
     dark = ndimage.gaussian_filter(ratio, _SMOOTH)[search.seen]
     # Some of the darkest are so by noise.
@@ -288,8 +318,9 @@ def _on_boundaries(path: FloatArray, grains: GrainMap | None) -> tuple[float, fl
 
 def _opening(search: LineSearch, path: FloatArray, split: int, last: int) -> tuple[float, float]:
     """Brightness that the line takes, summed across it, over that around it."""
-    change = search.frames[last:].mean(axis=0) - search.frames[:split].mean(axis=0)
-    flanks = _across(search.frames[last:].mean(axis=0), path, _FLANKS).mean(axis=0)
+    final = _mean(search, last, None)
+    change = final - _mean(search, None, split)
+    flanks = _across(final, path, _FLANKS).mean(axis=0)
     across = -_across(change, path, np.arange(-4.0, 4.01, 0.5)).sum(axis=0) * 0.5 / flanks
     blocks = max(len(path) // _ALONG, 2)
     means = np.array([part.mean() for part in np.array_split(across, blocks)])

@@ -8,6 +8,7 @@ ones get by chance (E. J. Gumbel, Statistics of Extremes, Columbia University Pr
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,8 @@ _FEWEST_BLOCKS = 12
 _FEWEST_FRAMES = 4
 _AFTER = 4
 """Frames that are averaged after a moment; a crack that comes later is found at a later moment."""
+_IN_MEMORY = 512 * 2**20
+"""Bytes of moved frames that are held in memory."""
 _LEVEL = 10.0
 """Standard deviation in pixels over which the brightness around a line is taken."""
 
@@ -56,7 +59,7 @@ class LineSearch:
         Pixels that all of these frames show.
     """
 
-    frames: FloatArray
+    frames: NDArray[np.float32]
     numbers: NDArray[np.intp]
     variance: FloatArray
     dark: FloatArray
@@ -85,11 +88,12 @@ def search_lines(series: FrameSeries, drift: Drift, alpha: float) -> LineSearch:
     bright = np.full(seen.shape, -np.inf)
     moment = np.zeros(seen.shape, dtype=np.intp)
     inner = ndimage.binary_erosion(seen, iterations=int(2.0 * _LENGTH), border_value=0)
-    total = np.cumsum(frames, axis=0)
+    total = np.zeros(seen.shape)
     for k in range(1, numbers.size):
         last = min(k + _AFTER, numbers.size)
-        after = (total[last - 1] - total[k - 1]) / (last - k)
-        before = total[k - 1] / k
+        total += frames[k - 1]
+        after = frames[k:last].mean(axis=0, dtype=np.float64)
+        before = total / k
         error = np.sqrt(variance * (1.0 / (last - k) + 1.0 / k))
         difference = np.where(seen, (after - before) / error, 0.0)
         spectrum = fft.rfft2(difference)
@@ -110,8 +114,10 @@ def surroundings(image: FloatArray, seen: BoolArray) -> FloatArray:
     return ndimage.gaussian_filter(np.where(seen, image, 0.0), _LEVEL) / np.maximum(weight, 1e-6)
 
 
-def _moved_frames(series: FrameSeries, drift: Drift, numbers: NDArray[np.intp]) -> tuple[FloatArray, BoolArray]:
-    moved = np.empty((numbers.size, *series.shape))
+def _moved_frames(
+    series: FrameSeries, drift: Drift, numbers: NDArray[np.intp]
+) -> tuple[NDArray[np.float32], BoolArray]:
+    moved = _room((numbers.size, *series.shape))
     seen = np.isfinite(drift.mean)
     place = {int(number): k for k, number in enumerate(numbers)}
     margin = 16
@@ -127,8 +133,17 @@ def _moved_frames(series: FrameSeries, drift: Drift, numbers: NDArray[np.intp]) 
             f"All frames show {int(seen.sum())} pixels together, of which cracks need {_FEWEST_BLOCKS * _BLOCK**2}: "
             "choose frames between which the specimen drifts less."
         )
-    # The median is not moved by a crack, nor by boundaries.
-    return moved / np.median(moved[:, seen], axis=1)[:, None, None], seen
+    for frame in moved:
+        # The median is not moved by a crack, nor by boundaries.
+        frame /= np.median(frame[seen])
+    return moved, seen
+
+
+def _room(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Room for frames; beyond what memory should hold, on the disk, in a file that goes with them."""
+    if np.prod(shape) * 4 < _IN_MEMORY:
+        return np.empty(shape, dtype=np.float32)
+    return np.memmap(tempfile.TemporaryFile(), dtype=np.float32, shape=shape)
 
 
 def _filters(shape: tuple[int, int]) -> list[NDArray[np.float64]]:

@@ -32,6 +32,10 @@ _JUMP = 4.0
 """Pixels by which a frame may lie elsewhere than its pairs say."""
 _LEAST_INFORMATION = 0.1
 """Share of the squared gradients of the mean that is content, at least; the rest is noise of the mean."""
+_SATURATED = 0.1
+"""Share of the pixels of a frame at the end of the range."""
+_LEVELS = 16
+"""Differences between the pixels of a frame from which on a largest value that many have is the end of the range."""
 _UNLIKE = 0.3
 """Share of the usual correlation with the mean below which a frame shows something else."""
 
@@ -44,7 +48,7 @@ class FrameStatus(IntEnum):
     BLANK = 1
     """It shows no contrast: beam off, or blanked."""
     SATURATED = 2
-    """More than a tenth of its pixels are at the end of the range."""
+    """More than a tenth of its pixels are at the end of the range, or at one largest value."""
     DUPLICATE = 3
     """It is the same as the frame before, to the last count: recorded once, stored twice."""
     UNLIKE = 4
@@ -167,7 +171,9 @@ def _check_frames(series: FrameSeries) -> NDArray[np.int8]:
     before: FloatArray | None = None
     top = float(np.iinfo(series.frames.dtype).max) if np.issubdtype(series.frames.dtype, np.integer) else np.inf
     for number, frame in enumerate(series):
-        if np.mean(frame >= top) > 0.1:
+        # Converters of 12 and 14 bits end below the range of their numbers; of few counts, many are the largest.
+        end = min(top, float(frame.max())) if np.ptp(frame) >= _LEVELS else top
+        if np.mean(frame >= end) > _SATURATED:
             status[number] = FrameStatus.SATURATED
         elif not np.all(np.isfinite(frame)) or np.ptp(frame) == 0.0:
             status[number] = FrameStatus.BLANK
@@ -203,6 +209,10 @@ class _State:
         for number in range(_ITERATIONS):
             self._average()
             step = self._step(first=number == 0)
+            # Only ratios of gains mean anything: the mean would else fade, as each frame is noisier than it.
+            middle, usual = float(self.gain[self.usable].mean()), float(self.offset[self.usable].mean())
+            self.gain /= middle
+            self.offset -= usual
             # Against the mean of the others, two frames would change places for ever.
             self.position[self.usable] += step[self.usable] * (used - 1) / used
             still = np.abs(step[self.usable]) < _STILL * self.std[self.usable]
@@ -372,7 +382,8 @@ class _State:
         solved = np.linalg.solve(information, (shapes / variance) @ rest)
         left = rest - solved @ true
         self.std[number], self.distortion[number] = _errors(shapes, left / variance, information, inside)
-        self.gain[number], self.offset[number] = gain + solved[2], offset + solved[3]
+        share = (used - 1) / used
+        self.gain[number], self.offset[number] = gain + share * solved[2], offset + share * solved[3]
         self.likeness[number] = float(np.corrcoef(y, others)[0, 1])
         limit = np.array([2.0, 2.0])
         return _FrameFit(

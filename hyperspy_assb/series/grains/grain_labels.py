@@ -22,10 +22,12 @@ _REACH = 2.0
 """Pixels from a line at which its depth is judged; beyond twice as many is grain."""
 _REAL = 5.0
 """Standard errors of depth from which on a line is one."""
-_REAL_SHARE = 0.4
+REAL_SHARE = 0.4
 """Share of the usual depth below which a line is none."""
 SMOOTH = 2.0
 """Standard deviation in pixels over which the course of a line is smoothed."""
+_INSIDE = 6.0
+"""Pixels from a line beyond which brightness is that of the grain."""
 _FINE = 3
 """Points for each pixel along which lines are drawn."""
 
@@ -50,6 +52,17 @@ class GrainMap:
     distance: FloatArray
     level: FloatArray
     lines: FloatArray
+
+    def levels(self) -> FloatArray:
+        """Brightness of the inside of each grain by its number, shape (G + 1,); 0 of what was not judged."""
+        found = np.zeros(int(self.labels.max()) + 1)
+        known = np.isfinite(self.level)
+        found[self.labels[known]] = self.level[known]
+        return found
+
+    def insides(self) -> NDArray[np.int32]:
+        """Grains without what lies near their boundaries, whatever those do; 0 elsewhere."""
+        return np.where(self.distance >= _INSIDE, self.labels, 0).astype(np.int32)
 
     def distance_at(self, shift: FloatArray) -> FloatArray:
         """Distance of each pixel where the content has moved by rows and columns, from the finer grid."""
@@ -154,12 +167,12 @@ def _ridge(image: FloatArray) -> FloatArray:
 def _without_false_lines(labels: NDArray[np.int32], mean: FloatArray, noise: FloatArray) -> NDArray[np.int32]:
     """Merge grains between which there is no dark line."""
     while True:
-        pairs, depth, error = _line_depths(labels, mean, noise)
+        pairs, depth, error = line_depths(labels, mean, noise)
         if not len(pairs):
             return labels
         real = depth > _REAL * error
         usual = float(np.median(depth[real])) if real.any() else 0.0
-        false = ~(real & (depth > _REAL_SHARE * usual))
+        false = ~(real & (depth > REAL_SHARE * usual))
         if not false.any():
             return labels
         # The weakest lines go first, each grain once: then the rest is judged anew.
@@ -175,7 +188,7 @@ def _without_false_lines(labels: NDArray[np.int32], mean: FloatArray, noise: Flo
         labels = (relabelled.reshape(labels.shape) + offset).astype(np.int32)
 
 
-def _line_depths(
+def line_depths(
     labels: NDArray[np.int32], mean: FloatArray, noise: FloatArray
 ) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
     """Neighbouring grains, and by what share the line between them is darker than they are, with its error."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +32,7 @@ def index_orientations(
     options: IndexingOptions | None = None,
     show_progressbar: bool | None = None,
     progress: Stage | None = None,
+    dose: Mapping[str, float | None] | None = None,
 ) -> OrientationMaps:
     """What :meth:`.ACOMPatterns.index_orientations` does; `progress` is called with stage, done and total patterns."""
     if backend not in BACKENDS:
@@ -80,6 +81,7 @@ def index_orientations(
             "geometry": found.geometry,
         },
         methods=["template_matching", "reliability", "orix", "hyperspy", "numpy", "numba"],
+        dose=dose,
     )
     return OrientationMaps(
         found, bank.diffraction, axes=scan.axes, provenance=record, notes=tuple(dict.fromkeys(notes))

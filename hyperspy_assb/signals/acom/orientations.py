@@ -416,7 +416,7 @@ class OrientationMaps(ScanMaps):
         >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
         >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
         >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
-        >>> r.compare_phases(r, shift=(0, 0)).summary()
+        >>> r.compare_phases(r, shift=(0, 0)).summary().splitlines()[0]
         '0.0 % of the area went from LiFePO4 to FePO4, 0.0 % became amorphous.'
         """
         return compare_phases(self, after, shift=shift, couple=couple, options=options)

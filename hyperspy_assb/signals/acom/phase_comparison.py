@@ -257,6 +257,8 @@ def compare_phases(
             f"The virtual bright fields are not much alike (correlation {place.correlation:.2f}): look whether the "
             f"shift of {place.shift} pixels (rows, columns) is right, or give it."
         )
+    doses = {name: scan.provenance.get("dose") or {} for name, scan in (("before", before), ("after", after))}
+    notes.append(provenance.compare_doses(doses))
     record = provenance.record(
         "compare_phases",
         parameters={
@@ -267,6 +269,7 @@ def compare_phases(
             "options": options,
         },
         methods=("registration", "scikit-image", "block_bootstrap", "hyperspy", "numpy"),
+        dose=doses,
     )
     axes = _cropped_axes(before, place)
     return PhaseComparison(change, options, axes=axes, provenance=record, notes=tuple(notes))

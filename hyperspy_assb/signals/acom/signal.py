@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.signals.acom.pattern_metadata import read_geometry, read_scan, write_geometry
+from hyperspy_assb.signals.beam_dose import dose_of
 
 if TYPE_CHECKING:
     from hyperspy_assb.acom.matching.block_indexing import IndexingOptions
@@ -271,6 +272,7 @@ class ACOMPatterns(Signal2D):
             backend=backend,
             options=options,
             show_progressbar=show_progressbar,
+            dose=dose_of(self),
         )
 
 

@@ -15,7 +15,7 @@ from hyperspy_assb.echem.beam_change import BeamChange
 from hyperspy_assb.echem.current_log import FloatArray
 from hyperspy_assb.echem.peaks import Peak, SweepSearch
 from hyperspy_assb.echem.resistance import Line
-from hyperspy_assb.signals.result import Result
+from hyperspy_assb.signals.one_figure import OneFigure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ _DISAGREE = 3.0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class OfVoltammogram(Result):
+class OfVoltammogram(OneFigure):
     """What results of voltammograms share: the curve, and a table of rows instead of pixels.
 
     Parameters
@@ -55,7 +55,7 @@ class OfVoltammogram(Result):
 
 @dataclass(frozen=True, eq=False)
 class Resistance(OfVoltammogram):
-    """Apparent resistance of a cell, by sweep and by cycle.
+    """Apparent resistance of a cell, by sweep and by cycle. Its figure shows the curve with the lines.
 
     Parameters
     ----------
@@ -121,25 +121,7 @@ class Resistance(OfVoltammogram):
         )
         return "\n".join((*lines, *self.notes))
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Plot the curve with the lines.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Axes to draw on; new ones by default.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            The axes.
-
-        Examples
-        --------
-        >>> from hyperspy_assb.simulation.series import simulate_voltammogram
-        >>> simulate_voltammogram(seed=1).resistance().plot().get_xlabel()
-        'potential (V)'
-        """
+    def _draw(self, ax: Axes | None) -> Axes:
         from hyperspy_assb.plotting.voltammogram import plot_lines
 
         return plot_lines(self, ax=ax)
@@ -154,7 +136,7 @@ class Resistance(OfVoltammogram):
 
 @dataclass(frozen=True, eq=False)
 class Capacitance(OfVoltammogram):
-    """Capacitance of a cell from the difference between the directions of its sweeps.
+    """Capacitance of a cell from the difference between directions of sweeps; its figure shows the lines.
 
     Parameters
     ----------
@@ -190,25 +172,7 @@ class Capacitance(OfVoltammogram):
         ]
         return "\n".join((*lines, "Reactions that differ between the directions count as capacitance.", *self.notes))
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Plot the curve with the lines.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Axes to draw on; new ones by default.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            The axes.
-
-        Examples
-        --------
-        >>> from hyperspy_assb.simulation.series import simulate_voltammogram
-        >>> simulate_voltammogram(seed=1).capacitance().plot().get_xlabel()
-        'potential (V)'
-        """
+    def _draw(self, ax: Axes | None) -> Axes:
         from hyperspy_assb.plotting.voltammogram import plot_lines
 
         return plot_lines(self, ax=ax)
@@ -219,7 +183,7 @@ class Capacitance(OfVoltammogram):
 
 @dataclass(frozen=True, eq=False)
 class VoltammogramPeaks(OfVoltammogram):
-    """Peaks of a voltammogram, and what would have been found.
+    """Peaks of a voltammogram, which its figure shows on the curve, and what would have been found.
 
     Parameters
     ----------
@@ -278,25 +242,7 @@ class VoltammogramPeaks(OfVoltammogram):
             ]
         return "\n".join((*lines, *self.notes))
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Plot the curve with its peaks.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Axes to draw on; new ones by default.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            The axes.
-
-        Examples
-        --------
-        >>> from hyperspy_assb.simulation.series import simulate_voltammogram
-        >>> simulate_voltammogram(seed=1).find_peaks().plot().get_xlabel()
-        'potential (V)'
-        """
+    def _draw(self, ax: Axes | None) -> Axes:
         from hyperspy_assb.plotting.voltammogram import plot_peaks
 
         return plot_peaks(self, ax=ax)
@@ -320,7 +266,7 @@ class VoltammogramPeaks(OfVoltammogram):
 
 @dataclass(frozen=True, eq=False)
 class BeamComparison(OfVoltammogram):
-    """Current with the beam on against that with the beam off.
+    """Current with the beam on against that with the beam off; its figure shows both against time.
 
     Parameters
     ----------
@@ -368,27 +314,7 @@ class BeamComparison(OfVoltammogram):
             lines.append("The beam was switched once within the sweeps: a slow change of the cell looks the same.")
         return "\n".join((*lines, *self.notes))
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Plot the current against time with the intervals.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Axes to draw on; new ones by default.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            The axes.
-
-        Examples
-        --------
-        >>> from hyperspy_assb.simulation.series import VoltammogramConditions, simulate_voltammogram
-        >>> beam = ((200.0, 400.0), (600.0, 800.0))
-        >>> cv = simulate_voltammogram(VoltammogramConditions(beam=beam, beam_step=4e-10), seed=1)
-        >>> cv.compare_beam(beam).plot().get_xlabel()
-        'time (s)'
-        """
+    def _draw(self, ax: Axes | None) -> Axes:
         from hyperspy_assb.plotting.voltammogram import plot_beam
 
         return plot_beam(self, ax=ax)

@@ -23,7 +23,9 @@ from hyperspy_assb.eds.lines.element_finder import FoundElement, find_elements
 from hyperspy_assb.eds.lines.sensitivity import Factors
 from hyperspy_assb.eds.phases.stoichiometry import PhaseOptions, phases_of_map
 from hyperspy_assb.errors import AssbTypeError, AssbValueError
+from hyperspy_assb.provenance import compare_doses
 from hyperspy_assb.reference import material
+from hyperspy_assb.signals.beam_dose import dose_of
 from hyperspy_assb.signals.eds.composition_comparison import CompositionComparison
 from hyperspy_assb.signals.eds.compositions import EDSComposition, EDSPhases
 from hyperspy_assb.signals.eds.interface_profile import InterfaceProfile, phase_share
@@ -514,7 +516,13 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
             unchanged=None if where is None else np.atleast_2d(where),
         )
         analysis = compare_maps(*maps, settings, options or CompositionOptions(), reference)
-        return CompositionComparison(**vars(analysis), axes=analysis.found.axes(maps[0].axes))
+        doses = {"before": dose_of(self), "after": dose_of(after)}
+        return CompositionComparison(
+            analysis.found,
+            axes=analysis.found.axes(maps[0].axes),
+            provenance={**analysis.provenance, "dose": doses},
+            notes=(*analysis.notes, compare_doses(doses)),
+        )
 
 
 def _told(quantification: EDSOptions | None, **direct: Any) -> EDSOptions:

@@ -20,6 +20,7 @@ from hyperspy_assb.eels.comparison.options import ComparisonOptions, Spectra, Wi
 from hyperspy_assb.eels.comparison.results import Comparison
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.errors import AssbTypeError, AssbValueError, AssbWarning
+from hyperspy_assb.signals.beam_dose import dose_of
 from hyperspy_assb.signals.eels import comparison_tables as tables
 from hyperspy_assb.signals.eels.low_loss_reading import read_low_loss
 from hyperspy_assb.signals.region_mask import Names, region_mask
@@ -264,7 +265,11 @@ def compare_low_loss(
     found = compare_states(spectra, windows, options, scores=scores, zero_loss=given)
     for message in tables.warnings_of(found):
         warnings.warn(message, AssbWarning, stacklevel=3)
-    return _as_result(found, before, maps, known, scores, options)
+    # Two states may have one potential.
+    names = tables.state_names(scores, len(found.states))
+    told = names if len(set(names)) == len(names) else [f"{name} V, state {k}" for k, name in enumerate(names)]
+    doses = {name: dose_of(signal) for name, signal in zip(told, signals, strict=True)}
+    return _as_result(found, before, maps, known, scores, options, doses)
 
 
 def _collect_states(before: Any, after: Any, bias: Sequence[float] | None) -> tuple[list[Any], list[float]]:
@@ -318,6 +323,7 @@ def _as_result(
     bands: Sequence[Any],
     scores: Sequence[float],
     options: ComparisonOptions,
+    doses: dict[str, dict[str, float | None]],
 ) -> LowLossComparison:
     """Tables, and what a reader must know, from arrays."""
     names = tables.state_names(scores, len(found.states))
@@ -336,8 +342,8 @@ def _as_result(
         bias=tuple(scores),
         settings=tables.settings_of(found, options),
         recorded={node: provenance.to_plain(item.as_dictionary()) for node, item in recorded.items()},
-        provenance=provenance.record("compare_low_loss", parameters=parameters, methods=_METHODS),
-        notes=(*tables.warnings_of(found), *tables.cautions(table, states)),
+        provenance=provenance.record("compare_low_loss", parameters=parameters, methods=_METHODS, dose=doses),
+        notes=(*tables.warnings_of(found), *tables.cautions(table, states), provenance.compare_doses(doses)),
     )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from hyperspy_assb.series.frame_series import FloatArray
 from hyperspy_assb.series.region_contrast import Lead, Step
-from hyperspy_assb.signals.series.grain_series import OfSeries
+from hyperspy_assb.signals.series.of_series import OfSeries
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ContrastSeries(OfSeries):
-    """Contrast of regions, its steps, and how long these come before cracks.
+    """Contrast of regions, its steps, and how long these come before cracks; its figure shows it against time.
 
     Parameters
     ----------
@@ -72,26 +72,7 @@ class ContrastSeries(OfSeries):
                 )
         return "\n".join((*lines, *self.notes))
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Plot the contrast of the regions against time, with its steps.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Axes to draw on; new ones by default.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            The axes.
-
-        Examples
-        --------
-        >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
-        >>> series, truth = simulate_series(SeriesConditions(frames=10, size=96), seed=1)
-        >>> series.region_contrast({"secondary": truth.bright}).plot().get_xlabel()
-        'time (s)'
-        """
+    def _draw(self, ax: Axes | None) -> Axes:
         from hyperspy_assb.plotting.series import plot_contrast
 
         return plot_contrast(self, ax=ax)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from hyperspy_assb.series.cracks.crack_paths import Crack, LineKind
 from hyperspy_assb.series.frame_series import FloatArray
-from hyperspy_assb.signals.series.grain_series import OfSeries
+from hyperspy_assb.signals.series.of_series import OfSeries
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, eq=False)
 class CrackSeries(OfSeries):
     """Dark lines that appear in a series: cracks, boundaries that widen, and what is neither for certain.
+
+    Its figure shows them on the mean of the frames.
 
     Parameters
     ----------
@@ -91,29 +93,13 @@ class CrackSeries(OfSeries):
                 lines.append(f"{count} {words}.")
         return "\n".join((*lines, *self.notes))
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Plot the lines on the mean of the frames.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Axes to draw on; new ones by default.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            The axes.
-
-        Examples
-        --------
-        >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
-        >>> series, truth = simulate_series(SeriesConditions(frames=4, size=176, oversampling=2), seed=1)
-        >>> len(series.find_cracks().plot().images)
-        1
-        """
+    def _draw(self, ax: Axes | None) -> Axes:
         from hyperspy_assb.plotting.series import plot_cracks
 
         return plot_cracks(self, ax=ax)
+
+    def _counted(self) -> dict[str, int]:
+        return {"cracks": len(self.cracks)}
 
     def _shown(self) -> Any:
         return hs.signals.Signal2D(self.mean.copy())

@@ -13,15 +13,17 @@ from hyperspy.signals import BaseSignal, Signal2D
 
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.series.drift.mean_alignment import Drift, FrameStatus, shift_frame
-from hyperspy_assb.signals.result import Result
+from hyperspy_assb.signals.one_figure import OneFigure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
-class DriftCorrection(Result):
+class DriftCorrection(OneFigure):
     """Position of each frame against the mean of all, with its error; the frames stay as they were counted.
+
+    Its figure shows the shifts with their errors against time.
 
     Parameters
     ----------
@@ -137,26 +139,7 @@ class DriftCorrection(Result):
                 lines.append(f"{frames.size} frames have no position ({member.name.lower()}): {shown}.")
         return "\n".join((*lines, *self.notes))
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Plot the shifts with their errors against time.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Axes to draw on; new ones by default.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            The axes.
-
-        Examples
-        --------
-        >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
-        >>> series, truth = simulate_series(SeriesConditions(frames=3, size=96), seed=1)
-        >>> series.correct_drift().plot().get_xlabel()
-        'time (s)'
-        """
+    def _draw(self, ax: Axes | None) -> Axes:
         from hyperspy_assb.plotting.series import plot_drift
 
         return plot_drift(self, ax=ax)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +9,12 @@ import numpy as np
 import pandas as pd
 from hyperspy.signals import Signal2D
 
-from hyperspy_assb.series.frame_series import FloatArray
 from hyperspy_assb.series.grains.boundary_width import BoundaryWidths
+from hyperspy_assb.series.grains.grain_changes import EndFrames, track_grains
 from hyperspy_assb.series.grains.grain_labels import GrainMap
-from hyperspy_assb.signals.result import Result
+from hyperspy_assb.series.trends import trend_of
+from hyperspy_assb.signals.series.grain_tracks import GrainTracks
+from hyperspy_assb.signals.series.of_series import OfSeries
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,38 +22,11 @@ if TYPE_CHECKING:
 _MISFIT = 1.5
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class OfSeries(Result):
-    """What results of series share: times and potentials of the frames, and tables of rows instead of pixels.
-
-    Parameters
-    ----------
-    time
-        Beginning of each frame in s, shape (T,).
-    potential
-        V, shape (T,); None where no log was set.
-    pixel
-        Size of a pixel in nm; NaN if it is not known.
-    """
-
-    time: FloatArray = field(repr=False)
-    potential: FloatArray | None = field(default=None, repr=False)
-    pixel: float = float("nan")
-
-    @abstractmethod
-    def _table(self) -> pd.DataFrame:
-        """Rows of the table."""
-
-    def _frame_columns(self) -> dict[str, Any]:
-        columns: dict[str, Any] = {"time (s)": self.time}
-        if self.potential is not None:
-            columns["potential (V)"] = self.potential
-        return columns
-
-
 @dataclass(frozen=True, eq=False)
 class GrainSeries(OfSeries):
     """Grains of the mean of a series, and the width, depth and area of their boundaries in each frame.
+
+    Its figure shows the area of the boundaries against time, with the potential.
 
     Parameters
     ----------
@@ -60,6 +34,8 @@ class GrainSeries(OfSeries):
         Labels, distances and levels, in the place of the first frame.
     boundaries
         Fits of the frames.
+    ends
+        Means of the first and of the last frames, for :meth:`track`.
 
     Examples
     --------
@@ -72,6 +48,7 @@ class GrainSeries(OfSeries):
 
     grains: GrainMap = field(repr=False)
     boundaries: BoundaryWidths = field(repr=False)
+    ends: EndFrames = field(repr=False)
 
     @property
     def labels(self) -> Signal2D:
@@ -82,19 +59,48 @@ class GrainSeries(OfSeries):
     def growth(self) -> tuple[float, float]:
         """Change of the boundary area from the first to the last frame as a share of its mean, with its standard error.
 
-        Along a line through the frames; the errors of depth and blur, which all frames share, are in it.
+        Along a line through the frames; the errors of depth and blur, which all frames share, are in it, and what may
+        have been added to the brightness.
         """
-        good = np.isfinite(self.boundaries.area)
-        time, area = self.time[good], self.boundaries.area[good]
-        centred = (time - time.mean()) / max(float(np.ptp(time)), 1e-30)
-        weight = centred / np.square(centred).sum()
-        mean = float(area.mean())
-        covariance = self.boundaries.covariance[np.ix_(good, good)]
-        slope = float(weight @ area)
-        gradient = weight / mean - slope / mean**2 / area.size
-        scatter = np.square(area - mean - slope * centred).sum() / max(area.size - 2, 1)
-        variance = max(float(gradient @ covariance @ gradient), float(scatter * np.square(gradient).sum()))
-        return slope / mean, float(np.sqrt(variance))
+        return trend_of(self.time, self.boundaries.area, self.boundaries.covariance).relative
+
+    def track(self, *, alpha: float = 0.05) -> GrainTracks:
+        """Tell which grains shrink and grow, and which are lost or gained.
+
+        Parameters
+        ----------
+        alpha
+            Share of series without a change in which any grain is said to shrink (Holm); the same for growth, and for
+            loss and gain together.
+
+        Returns
+        -------
+        GrainTracks
+            Area of each grain against time, its change with error and p values, and lines that go or come.
+
+        Raises
+        ------
+        AssbValueError
+            If alpha is not between 0 and 1, or there are fewer than four frames with a position.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
+        >>> series, truth = simulate_series(SeriesConditions(frames=6, size=128), seed=1)
+        >>> print(series.segment_grains().track().summary().splitlines()[0])
+        No grain shrinks by more than its error (alpha = 0.05, 16 grains).
+        """
+        return GrainTracks(
+            track_grains(self.time, self.boundaries, self.ends, self.grains.labels, alpha),
+            self.grains.labels,
+            float(alpha),
+            time=self.time,
+            potential=self.potential,
+            potential_std=self.potential_std,
+            pixel=self.pixel,
+            provenance=self.provenance,
+            notes=self.notes,
+        )
 
     def summary(self) -> str:
         """How many grains there are, how wide their boundaries, and how their area changes."""
@@ -113,34 +119,23 @@ class GrainSeries(OfSeries):
                 f"A box that is blurred does not describe the boundaries (mean square of the residuals {b.misfit:.1f}"
                 "): their depths differ, and areas are those of boundaries of the mean depth."
             )
+        if not b.brightness.known:
+            lines.append(
+                "What is added to the brightness (carbon, dark level) cannot be told: the grains have one brightness, "
+                "or are too few. If it grows, boundaries seem to become narrower."
+            )
         return "\n".join((*lines, *self.notes))
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Plot the boundary area against time, with the potential.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Axes to draw on; new ones by default.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            The axes.
-
-        Examples
-        --------
-        >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
-        >>> series, truth = simulate_series(SeriesConditions(frames=4, size=128), seed=1)
-        >>> series.segment_grains().plot().get_xlabel()
-        'time (s)'
-        """
+    def _draw(self, ax: Axes | None) -> Axes:
         from hyperspy_assb.plotting.series import plot_boundaries
 
         return plot_boundaries(self, ax=ax)
 
     def _shown(self) -> Any:
         return self.labels
+
+    def _over_dose(self) -> dict[str, tuple[float, float]]:
+        return {"area of the boundaries (share)": self.growth}
 
     def _table(self) -> pd.DataFrame:
         b = self.boundaries
@@ -149,5 +144,7 @@ class GrainSeries(OfSeries):
             "width std (pixels)": b.width_std,
             "area (share of the field)": b.area,
             "area std": b.area_std,
+            "additive brightness (share)": b.brightness.additive[:, 0],
+            "additive std": b.brightness.additive_std[:, 0],
         }
         return pd.DataFrame(columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ NODE = "ASSB.series"
 _SECONDS = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "min": 60.0, "h": 3600.0}
 _NANOMETRES = {"nm": 1.0, "µm": 1e3, "um": 1e3, "pm": 1e-3, "å": 0.1, "angstrom": 0.1, "a": 0.1, "mm": 1e6, "m": 1e9}
 _CHARGE = 1.602176634e-19
+_PIXELS = (1e-4, 1e5)
+"""nm between which a pixel of an electron microscope lies; what is told beyond is a mistake of the file."""
 _SQUARE = 0.01
 """Relative difference between the sides of a pixel up to which it is square."""
 
@@ -75,12 +78,13 @@ def frame_times(signal: Any) -> NDArray[np.float64]:
 
 
 def pixel_size(signal: Any) -> float:
-    """nm; NaN if it is not known, or pixels are not square."""
+    """nm; NaN if it is not known, cannot be, or pixels are not square."""
     sides = []
     for axis in signal.axes_manager.signal_axes:
         unit = str(axis.units).strip().lower() if isinstance(axis.units, str) else ""
         sides.append(abs(float(axis.scale)) * _NANOMETRES.get(unit, np.nan))
-    return sides[0] if abs(sides[0] - sides[1]) <= _SQUARE * sides[0] else float("nan")
+    square = abs(sides[0] - sides[1]) <= _SQUARE * sides[0]
+    return sides[0] if square and _PIXELS[0] < sides[0] < _PIXELS[1] else float("nan")
 
 
 def frame_interval(signal: Any) -> float:
@@ -91,12 +95,39 @@ def frame_interval(signal: Any) -> float:
 
 def frame_potential(signal: Any) -> NDArray[np.float64] | None:
     """V in the middle of each frame, from the log that was set; NaN outside of it, None without one."""
+    return _potential_after(signal, 0.0)
+
+
+def frame_potential_std(signal: Any) -> NDArray[np.float64] | None:
+    """V, from the error of the offset of the clocks: how much the potential changes within it. None without a log."""
+    node = signal.metadata.get_item(NODE, None)
+    if node is None or "log_time" not in node:
+        return None
+    std = float(node.offset_std)
+    if not np.isfinite(std):
+        return np.full(frame_times(signal).shape, np.nan)
+    early, late = (_potential_after(signal, by) for by in (-std, std))
+    return None if early is None or late is None else np.abs(late - early) / 2.0
+
+
+def _potential_after(signal: Any, seconds: float) -> NDArray[np.float64] | None:
     node = signal.metadata.get_item(NODE, None)
     if node is None or "log_time" not in node:
         return None
     exposure = exposure_time(signal)
-    middle = frame_times(signal) + (exposure if np.isfinite(exposure) else 0.0) / 2.0 + float(node.offset)
+    middle = frame_times(signal) + (exposure if np.isfinite(exposure) else 0.0) / 2.0 + float(node.offset) + seconds
     return np.interp(middle, np.asarray(node.log_time), np.asarray(node.log_potential), left=np.nan, right=np.nan)
+
+
+def started(signal: Any) -> datetime | None:
+    """When time was 0, as the file states it in local time; None if it does not."""
+    date, time = (signal.metadata.get_item(f"General.{name}", None) for name in ("date", "time"))
+    if not date or not time:
+        return None
+    try:
+        return datetime.fromisoformat(f"{date}T{time}").replace(tzinfo=None)
+    except ValueError:
+        return None
 
 
 def exposure_time(signal: Any) -> float:

@@ -62,6 +62,11 @@ class SeriesConditions:
         Share by which some grains ("secondary particles") brighten in one step.
     brightening_frame
         Frame of that step; negative: never.
+    shrinking, shrinkage
+        Share of the grains that shrink, and by how many pixels their boundary reaches further into them in the last
+        frame.
+    lost
+        Pairs of neighbouring grains that become one in the middle of the series.
     oversampling
         Fineness of the scene.
     """
@@ -87,6 +92,9 @@ class SeriesConditions:
     carbon: float = 0.0
     brightening: float = 0.0
     brightening_frame: int = -1
+    shrinking: float = 0.0
+    shrinkage: float = 2.0
+    lost: int = 0
     oversampling: int = 3
 
 
@@ -108,6 +116,10 @@ class SeriesTruth:
         Pixels inside each grain in each frame, shape (T, G).
     bright
         Pixels of the grains that brighten.
+    shrinks
+        Whether each grain shrinks, shape (G,).
+    lost
+        Grains that become one, from 1, shape (L, 2).
     crack
         Points of the path of the crack, rows and columns, shape (P, 2).
     crack_reach
@@ -120,6 +132,8 @@ class SeriesTruth:
     boundary_area: FloatArray
     grain_area: FloatArray
     bright: NDArray[np.bool_] = field(repr=False)
+    shrinks: NDArray[np.bool_] = field(repr=False)
+    lost: NDArray[np.int64] = field(repr=False)
     crack: FloatArray = field(repr=False)
     crack_reach: FloatArray
 
@@ -144,20 +158,29 @@ def image_series(conditions: SeriesConditions, seed: int) -> tuple[NDArray[np.in
     ) * (c.crack_depth > 0.0)
     reachable = int(np.ceil(np.abs(shift).max())) + 4
     points = _fine_points(c, reachable)
-    grain, distance = _faces(tree, points)
+    own = np.arange(len(seeds))
+    faces = _faces(tree, points, own)
+    # Drawn after all else: scenes without them stay as they were.
+    shrinks = np.random.default_rng((seed, 1)).random(len(seeds)) < c.shrinking
+    lost = _pairs_in_view(tree, c, np.random.default_rng((seed, 2)))
+    joined = own.copy()
+    joined[lost[:, 1]] = lost[:, 0]
+    later = _faces(tree, points, joined) if c.lost else faces
     along = _path_positions(path, points, c.crack_width)
     view = slice(reachable * c.oversampling, -reachable * c.oversampling)
     expected, areas, grains = [], [], []
     for number in range(c.frames):
-        width = c.boundary_width * (1.0 + c.boundary_growth * age[number])
+        grain, distance = faces if number < c.frames // 2 else later
+        half = (c.boundary_width * (1.0 + c.boundary_growth * age[number])) / 2.0
+        dark = distance < half + c.shrinkage * age[number] * shrinks[grain]
         level = brightness.copy()
         if 0 <= c.brightening_frame <= number:
             level[bright] *= 1.0 + c.brightening
-        scene = level[grain] * np.where(distance < width / 2.0, 1.0 - c.boundary_depth, 1.0)
+        scene = level[grain] * np.where(dark, 1.0 - c.boundary_depth, 1.0)
         scene *= np.where(along < reach[number], 1.0 - c.crack_depth, 1.0)
         clean = _record(c, scene, shift[number], reachable, rng)
         expected.append(c.dose * (1.0 + c.beam_change * age[number]) * (clean + c.carbon * age[number]))
-        between = (distance < width / 2.0)[view, view]
+        between = dark[view, view]
         areas.append(float(np.mean(between)) * c.size**2)
         count = np.bincount(grain[view, view][~between], minlength=len(seeds))
         grains.append(count / c.oversampling**2)
@@ -171,6 +194,8 @@ def image_series(conditions: SeriesConditions, seed: int) -> tuple[NDArray[np.in
         boundary_area=np.array(areas),
         grain_area=np.array(grains),
         bright=bright[labels],
+        shrinks=shrinks,
+        lost=lost + 1,
         crack=path,
         crack_reach=reach,
     )
@@ -211,14 +236,29 @@ def _path_positions(path: FloatArray, points: FloatArray, width: float) -> Float
     return np.where(np.isfinite(away), index.astype(float), np.inf)
 
 
-def _faces(tree: cKDTree, points: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
-    """Grain of each point and its distance to the nearest face of that grain."""
-    near, index = tree.query(points, k=4)
+def _pairs_in_view(tree: cKDTree, c: SeriesConditions, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Neighbouring seeds well inside the field, each in one pair at most."""
+    inside = np.flatnonzero(np.all((tree.data > c.grain) & (tree.data < c.size - c.grain), axis=1))
+    pairs: list[tuple[int, int]] = []
+    taken: set[int] = set()
+    for first in rng.permutation(inside).tolist():
+        second = next((int(k) for k in tree.query(tree.data[first], k=4)[1][1:] if int(k) in inside), None)
+        if len(pairs) < c.lost and second is not None and not {first, second} & taken:
+            pairs.append((first, second))
+            taken |= {first, second}
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def _faces(tree: cKDTree, points: FloatArray, grain_of: NDArray[np.int64]) -> tuple[NDArray[np.int64], FloatArray]:
+    """Grain of each point and its distance to the nearest face of that grain; between seeds of one grain is none."""
+    near, index = tree.query(points, k=4 if np.all(grain_of == np.arange(grain_of.size)) else 7)
     seeds = tree.data[index]
     apart = np.linalg.norm(seeds[..., 1:, :] - seeds[..., :1, :], axis=-1)
     # The face between two seeds: half of the difference of the squared distances over the distance of the seeds.
-    distance = ((near[..., 1:] ** 2 - near[..., :1] ** 2) / (2.0 * apart)).min(axis=-1)
-    return index[..., 0], distance
+    distance = (near[..., 1:] ** 2 - near[..., :1] ** 2) / (2.0 * apart)
+    grain = grain_of[index]
+    distance = np.where(grain[..., 1:] == grain[..., :1], np.inf, distance).min(axis=-1)
+    return grain[..., 0], distance
 
 
 def _record(

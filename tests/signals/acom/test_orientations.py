@@ -362,3 +362,11 @@ def test_a_displaced_scan_is_registered(maps, make_maps):
 def test_scans_of_other_pixels_are_refused(maps, make_maps):
     with pytest.raises(ValueError, match="only scans of one pixel size"):
         compare_phases(maps, make_maps(maps.found, 99.0))
+
+
+def test_comparison_has_the_dose_beside_it(results, maps):
+    assert "The dose of before and after is not known" in results["comparison"].summary()
+    stated = replace(maps, provenance={**maps.provenance, "dose": {"electrons per nm²": 3e4}})
+    found = stated.compare_phases(stated, shift=(0, 0))
+    assert "Electrons per nm²: 3e+04 before, 3e+04 after." in found.summary()
+    assert found.provenance["dose"]["after"]["electrons per nm²"] == 3e4

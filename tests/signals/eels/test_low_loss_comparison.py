@@ -43,6 +43,17 @@ def result(before, after):
     return before.compare_low_loss(after, options=FAST)
 
 
+def test_the_dose_of_both_states_stands_beside(result, before, after):
+    assert result.provenance["dose"].keys() == {"before", "after"}
+    assert "The dose of before and after is not known" in result.summary()
+    assert "not separated" in result.notes[-1]
+    stated = before.deepcopy()
+    stated.metadata.set_item("ASSB.dose", 2e5)
+    told = stated.compare_low_loss(after, options=FAST)
+    assert told.provenance["dose"]["before"]["electrons per nm²"] == 2e5
+    assert "The dose of after is not known" in told.notes[-1]
+
+
 def test_tables(result):
     bands = result.bands.set_index("band")
     assert {"carbon build-up", "valence transitions", "volume plasmon", "Li K", "plasmon energy"} <= set(bands.index)

@@ -1,0 +1,1 @@
+"""Every signal of one lamella in one frame."""

@@ -1,0 +1,99 @@
+"""Frames of signals and results in nm, and the image of each on which it is registered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hyperspy_assb.errors import AssbTypeError, AssbValueError
+from hyperspy_assb.registration.affine import FloatArray, ImageFrame
+from hyperspy_assb.signals.acom.signal import ACOMPatterns
+from hyperspy_assb.signals.result import Result
+
+_NANOMETRES = {"nm": 1.0, "µm": 1e3, "um": 1e3, "pm": 1e-3, "å": 0.1, "angstrom": 0.1, "a": 0.1, "mm": 1e6, "m": 1e9}
+_BRIGHT_FIELD = 0.12
+"""Radius of the virtual bright field over that of the detector."""
+
+
+def frame_axes(held: Any) -> list[dict[str, Any]] | None:
+    """Rows and columns of what is held, as axes; None for a voltammogram, a spectrum, or other things without."""
+    if isinstance(held, Result):
+        return [dict(axis) for axis in held.axes] if len(held.axes) == 2 else None
+    manager = held.axes_manager
+    if manager.navigation_dimension == 2:
+        axes = manager.navigation_axes
+    elif manager.signal_dimension == 2:
+        axes = manager.signal_axes
+    else:
+        return None
+    # HyperSpy counts axes from the fastest one.
+    return [axis.get_axis_dictionary() for axis in reversed(axes)]
+
+
+def read_frame(held: Any, key: str) -> ImageFrame | None:
+    """The frame of a member; None if it has no pixels in two directions.
+
+    Raises
+    ------
+    AssbValueError
+        If an axis has no scale or unit of length, or runs backwards; the message names it.
+    """
+    axes = frame_axes(held)
+    return None if axes is None else frame_of_axes(axes, key)
+
+
+def frame_of_axes(axes: Sequence[Mapping[str, Any]], key: str) -> ImageFrame:
+    """The frame of two axes, rows first; see :func:`read_frame`."""
+    pixel, origin = [], []
+    for axis, usual in zip(axes, "yx", strict=True):
+        name = axis.get("name")
+        name = name if isinstance(name, str) and name else usual
+        units = axis.get("units")
+        factor = _NANOMETRES.get(units.strip().lower()) if isinstance(units, str) else None
+        if factor is None or "scale" not in axis:
+            stated = repr(units) if isinstance(units, str) and units else "no unit"
+            raise AssbValueError(
+                f"{key}: its axis {name} has no scale in a unit of length ({stated}): set the scale and the "
+                'units of that axis, such as 5.0 and "nm", or give frame= of a member whose pixels it '
+                "shares."
+            )
+        scale = float(axis["scale"]) * factor
+        if not scale > 0.0:
+            raise AssbValueError(
+                f"{key}: its axis {name} runs backwards (scale {scale:g} nm), so the frame is mirrored: flip the data "
+                "and make the scale positive."
+            )
+        pixel.append(scale)
+        origin.append(float(axis.get("offset", 0.0)) * factor)
+    return ImageFrame((int(axes[0]["size"]), int(axes[1]["size"])), (pixel[0], pixel[1]), (origin[0], origin[1]))
+
+
+def map_values(values: Any, name: str) -> FloatArray:
+    """The array of a map: a signal of numbers, or an array."""
+    data = np.asarray(getattr(values, "data", values))
+    if data.dtype == bool or data.dtype.kind in "iuf":
+        return np.asarray(data, dtype=float)
+    raise AssbTypeError(f"{name} must be a map of numbers, not {type(values).__name__} of {data.dtype}.")
+
+
+def registration_image(held: Any) -> FloatArray:
+    """The image of a member that is registered unless another is named."""
+    if isinstance(held, Result):
+        for name in ("virtual_bright_field", "t_over_lambda"):
+            if hasattr(held, name):
+                return map_values(getattr(held, name), name)
+        shown = np.asarray(held._shown().data, dtype=float)
+        return shown if shown.ndim == 2 else shown[0]
+    manager = held.axes_manager
+    if manager.navigation_dimension != 2:
+        frames = held.data if manager.navigation_dimension == 0 else held.data.mean(axis=0)
+        return np.asarray(frames, dtype=float)
+    if isinstance(held, ACOMPatterns):
+        size = held.data.shape[-2:]
+        rows, columns = (np.arange(n) - 0.5 * (n - 1) for n in size)
+        disc = np.hypot(rows[:, np.newaxis], columns) <= max(_BRIGHT_FIELD * 0.5 * min(size), 1.0)
+        return np.asarray((held.data * disc).sum(axis=(-2, -1)), dtype=float)
+    axes = tuple(range(2, held.data.ndim))
+    return np.asarray(held.data.sum(axis=axes) if axes else held.data, dtype=float)
