@@ -144,7 +144,6 @@ def test_counts_from_a_file_have_no_model(results: dict[str, Result], tmp_path) 
     assert [s.metadata.Sample.xray_lines[0] for s in found.intensities] == sorted(found.lines)
 
 
-<<<<<<< HEAD
 @pytest.fixture(scope="module")
 def olivine():
     """A map of nothing but LiFePO4."""
@@ -177,9 +176,9 @@ class TestElementsThatDoNotDescribeTheMap:
         told = c.mean()["at. %"]
         assert told.between(0.0, 100.0).all()
         assert (c.found.unclipped.mean(axis=0) < 0.0).any()
-=======
+
+
 def test_comparison_has_the_dose_beside_it(results):
     found = results["comparison"]
     assert found.provenance["dose"].keys() == {"before", "after"}
     assert "not separated" in found.summary().splitlines()[-1]
->>>>>>> main
