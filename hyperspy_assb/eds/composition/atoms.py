@@ -203,7 +203,7 @@ def _composition(scene: Scene, model: SpectrumModel, fit: TemplateFit) -> Compos
     m = len(scene.elements)
     calibration = model.calibration(fit.amounts, calibration_of(scene, model.groups))
     own = [model.groups.index(element) for element in scene.elements]
-    others = [g for g in range(len(model.groups)) if g not in own]
+    others = [g for g in range(fit.by_group.shape[2]) if g not in own]
     besides = fit.by_group[:, :m, others] * calibration[:, np.newaxis, others]
     if scene.unsure:
         besides = np.concatenate([besides, scene.common_errors(fit.amounts[:, -1])], axis=2)

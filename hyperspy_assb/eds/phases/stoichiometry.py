@@ -363,7 +363,10 @@ def quantify_phases(
         unclipped=fit.unclipped[:, :k],
         covariance=fit.covariance[:, :k, :k],
         by_calibration=np.concatenate(
-            [fit.by_group[:, :k] * calibration[:, np.newaxis], _common_errors(scene, columns, fit.amounts[:, -1])],
+            [
+                fit.by_group[:, :k] * calibration[:, np.newaxis, : fit.by_group.shape[2]],
+                _common_errors(scene, columns, fit.amounts[:, -1]),
+            ],
             axis=2,
         ),
         composition=composition,
