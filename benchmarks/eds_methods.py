@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from hyperspy_assb.eds.composition.atoms import Scene, prepare_scene, quantify_elements
+from hyperspy_assb.eds.composition.atoms import quantify_elements
+from hyperspy_assb.eds.composition.scene import Scene, prepare_scene
 from hyperspy_assb.eds.eds_map import EDSOptions
 from hyperspy_assb.eds.interfaces.interface_changes import compare_interfaces
 from hyperspy_assb.eds.interfaces.interface_width import InterfaceFit, fit_interface

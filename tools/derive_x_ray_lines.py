@@ -1,4 +1,5 @@
-"""Write hyperspy_assb/reference/x_ray_line_components.csv: how X-ray lines are split, and how wide they are by nature.
+"""Write tables of hyperspy_assb/reference: x_ray_line_components.csv (how X-ray lines are split, and how wide they are
+by nature), x_ray_lines_added.csv (lines that exspy has not) and mass_absorption.csv (a second source of absorption).
 
 Needs xraydb (public domain), which the package does not: W. T. Elam, B. D. Ravel and J. R. Sieber, Radiat. Phys. Chem.
 63, 121 (2002), for lines; O. Keski-Rahkonen and M. O. Krause, At. Data Nucl. Data Tables 14, 139 (1974), and M. O.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import xraydb
 
 # Names of exspy, and the lines of which each is made up.
@@ -35,7 +37,12 @@ LINES = {
 LEAST = 0.002
 """Share of a line below which a component is left out."""
 SOFTEST = 100.0  # eV
-TARGET = Path(__file__).parents[1] / "hyperspy_assb" / "reference" / "x_ray_line_components.csv"
+REFERENCE = Path(__file__).parents[1] / "hyperspy_assb" / "reference"
+TARGET = REFERENCE / "x_ray_line_components.csv"
+ADDED = ("Ti", "V", "Cr", "Mn", "Fe", "Co")
+"""Elements of which exspy has Lα and no Lβ1."""
+GRID = np.geomspace(50.0, 40000.0, 55)  # eV
+STEP = 0.01  # eV on either side of an edge
 
 
 def level_width(element: str, level: str) -> float:
@@ -43,7 +50,44 @@ def level_width(element: str, level: str) -> float:
     return float(xraydb.core_width(element).get(level.split(",")[0], 0.0))
 
 
+def write(name: str, comments: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    with (REFERENCE / name).open("w", newline="", encoding="utf-8") as text:
+        text.write(comments)
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def added_lines() -> None:
+    """Lβ1 of the 3d metals."""
+    rows = [(el, "Lb1", f"{xraydb.xray_lines(el)['Lb1'].energy:.1f}") for el in ADDED]
+    comments = (
+        "# Lines that exspy has not: energy in eV, from XrayDB (public domain): Elam et al. 2002.\n"
+        "# Made by tools/derive_x_ray_lines.py.\n"
+    )
+    write("x_ray_lines_added.csv", comments, ("element", "line", "energy"), rows)
+
+
+def absorption() -> None:
+    """Mass absorption coefficients of a second source."""
+    rows = []
+    for number in range(3, 93):
+        element = xraydb.atomic_symbol(number)
+        edges = [edge.energy for edge in xraydb.xray_edges(element).values() if GRID[0] < edge.energy < GRID[-1]]
+        energies = np.unique(np.concatenate([GRID, *([e - STEP, e + STEP] for e in edges)]))
+        energies = energies[energies >= 100.0]  # the table begins there
+        values = xraydb.mu_elam(element, energies)
+        rows += [(element, f"{e:.7g}", f"{v:.4g}") for e, v in zip(energies, values, strict=True)]
+    comments = (
+        "# Mass absorption coefficients: energy in eV, cm2/g; between rows, logarithms are linear.\n"
+        "# Made by tools/derive_x_ray_lines.py from XrayDB (public domain): Elam et al. 2002.\n"
+    )
+    write("mass_absorption.csv", comments, ("element", "energy", "coefficient"), rows)
+
+
 def main() -> None:
+    added_lines()
+    absorption()
     rows = []
     for number in range(3, 96):
         element = xraydb.atomic_symbol(number)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.reference import LineComponent
 
@@ -78,11 +79,14 @@ class ElementTables:
         Atomic masses in u.
     mass_absorption
         Looks up mass absorption coefficients.
+    other_absorption
+        The same of a second source: what the two differ by is how well they are known. None: there is none.
     """
 
     lines: Mapping[str, tuple[XRayLine, ...]]
     mass: Mapping[str, float]
     mass_absorption: MassAbsorption
+    other_absorption: MassAbsorption | None = None
 
     def lines_of(self, elements: Iterable[str]) -> tuple[XRayLine, ...]:
         """All lines of some elements.
@@ -357,6 +361,11 @@ class EDSOptions:
         keV; None: 0.18 to 15.
     elements
         Elements that are looked for, one or several; None: those of the cell, of the preparation, and of the metadata.
+    detector
+        Shape of lines: how their width grows, their tails and escape peaks; None: found from the sum of all spectra.
+    spurious
+        Elements of the grid, the chip or the pole piece: their lines are fitted, unabsorbed, and are no atoms of the
+        column.
 
     Raises
     ------
@@ -379,11 +388,15 @@ class EDSOptions:
     absorption: bool = True
     fit_range: tuple[float, float] | None = None
     elements: Sequence[str] | None = None
+    detector: DetectorShape | None = None
+    spurious: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.elements is not None:
             named = (self.elements,) if isinstance(self.elements, str) else tuple(self.elements)
             object.__setattr__(self, "elements", named)
+        spurious = (self.spurious,) if isinstance(self.spurious, str) else tuple(self.spurious)
+        object.__setattr__(self, "spurious", spurious)
         value = self.thickness
         if value is not None and not (np.ndim(value) == 0 and np.isfinite(value) and value > 0.0):
             raise AssbValueError(f"thickness must be one number above 0 nm, the mean of the map, not {value!r}.")

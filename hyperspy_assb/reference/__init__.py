@@ -14,6 +14,7 @@ from hyperspy_assb.reference.low_loss_bands import COMPARED, Band, band, bands
 from hyperspy_assb.reference.material_facts import Electrode, Material
 from hyperspy_assb.reference.materials import electrode, material, materials_files
 from hyperspy_assb.reference.near_edge_shapes import check_element, near_edge
+from hyperspy_assb.reference.x_ray_absorption import added_lines, mass_absorption
 from hyperspy_assb.reference.x_ray_lines import (
     Atom,
     LineComponent,
@@ -37,6 +38,7 @@ __all__ = [
     "Ring",
     "Subshell",
     "UnknownReferenceError",
+    "added_lines",
     "band",
     "bands",
     "check_element",
@@ -48,6 +50,7 @@ __all__ = [
     "element",
     "elements",
     "line_components",
+    "mass_absorption",
     "material",
     "materials_files",
     "near_edge",

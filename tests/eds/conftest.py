@@ -98,8 +98,9 @@ def make_mixture() -> Callable[..., PhaseMixture]:
             thickness=np.maximum(thickness, 0.0),
             unclipped=thickness,
             covariance=np.array([np.diag(row**2) for row in np.broadcast_to(std, (n, k)).astype(float)]),
-            by_calibration=np.zeros((n, k, 2)) if by_calibration is None else np.asarray(by_calibration, dtype=float),
-            calibration=np.array([0.1, 0.05]),
+            by_calibration=np.zeros((n, k, 2))
+            if by_calibration is None
+            else np.asarray(by_calibration, dtype=float) * [0.1, 0.05],
             composition=composition,
             residual=np.zeros((n, 2)),
             residual_std=np.ones((n, 2)),

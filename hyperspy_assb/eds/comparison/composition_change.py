@@ -14,7 +14,8 @@ from scipy import ndimage, special
 
 from hyperspy_assb import provenance
 from hyperspy_assb.eds.comparison.registration import Registration, composition_layers, find_shift, image_layers
-from hyperspy_assb.eds.composition.atoms import Analysis, prepare_map, quantify_elements, shares
+from hyperspy_assb.eds.composition.atoms import quantify_elements, shares
+from hyperspy_assb.eds.composition.map_analysis import Analysis, prepare_map
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
 from hyperspy_assb.errors import AssbValueError, AssbWarning

@@ -2,202 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb import provenance
-from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray
-from hyperspy_assb.eds.lines.axis_check import check_calibration
-from hyperspy_assb.eds.lines.column_spectra import FREE_CONTINUUM_ABOVE, Builder, SpectrumModel, make_builder
-from hyperspy_assb.eds.lines.sensitivity import COMPUTED, GIVEN_K
-from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
-from hyperspy_assb.errors import AssbValueError, AssbWarning
+from hyperspy_assb.eds.composition.scene import Scene, calibration_of_family
+from hyperspy_assb.eds.eds_map import FloatArray
+from hyperspy_assb.eds.lines.column_spectra import SpectrumModel
 from hyperspy_assb.fitting.fixed_shapes import kernels
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, TemplateFit
-
-ATOMS_PER_VOLUME = 80.0
-"""Atoms/nm^3 that X-rays show in a solid: 82 to 84 in the phases of the cell."""
-_SCALE_STEP = 0.7
-"""Share of a step towards the scale that is taken where films absorb: it settles from 0 to 300 nm."""
-_LEAST = 1e-3
-"""Share of the largest amount from which fits start at least: an amount of 0 would tell nothing of its scale."""
-_PLAUSIBLE = (0.5, 1000.0)
-"""nm: mean thicknesses of maps, with the vacuum beside the specimen."""
-_LITHIUM = "X-rays do not show Li: atomic per cent are those of the other elements."
-
-
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """What the sum of all spectra says of each of them: where fits start, and the shape of the continuum.
-
-    Parameters
-    ----------
-    builder
-        What models are built from.
-    elements
-        Elements whose atoms are counted.
-    free_families
-        Families of lines without a sensitivity, whose counts are amounts of their own.
-    electrons
-        For each spectrum; found from the thickness where they were not known.
-    continuum
-        Height at the nodes in one mean spectrum; None: free in every spectrum.
-    mean
-        Mean amounts: atoms/nm^2 of the elements, counts of the families, strength of the continuum.
-    total
-        Counts of all spectra, channel by channel.
-    n_spectra
-        How many there are.
-    """
-
-    builder: Builder
-    elements: tuple[str, ...]
-    free_families: tuple[str, ...]
-    electrons: float
-    continuum: FloatArray | None
-    mean: FloatArray
-    total: FloatArray
-    n_spectra: int
-
-    def models(self, columns: Mapping[str, Mapping[str, float]] | None = None) -> list[SpectrumModel]:
-        """Models whose amounts are atoms/nm^2 of each element; and nm of each phase, with atoms/nm^2 of each element
-        that no phase holds.
-
-        Parameters
-        ----------
-        columns
-            Atoms/nm^3 of each element in each phase; None: the first model alone.
-        """
-        mean = dict(zip(self.elements, self.mean, strict=False))
-        atom: dict[str, Mapping[str, float]] = {element: {element: 1.0} for element in self.elements}
-        wanted = [(atom, np.array(list(mean.values())))]
-        if columns is not None:
-            held = {element for atoms in columns.values() for element in atoms}
-            visible = sum(mean[element] for element in self.elements if element in held)
-            others = {element: one for element, one in atom.items() if element not in held}
-            start = [
-                visible / max(sum(n for el, n in atoms.items() if el in mean), 1e-9) / len(columns)
-                for atoms in columns.values()
-            ]
-            wanted.append(({**columns, **others}, np.array([*start, *(mean[element] for element in others)])))
-        rest = self.mean[len(self.elements) :]
-        return [
-            self.builder.build(
-                amounts,
-                self.free_families,
-                continuum=self.continuum,
-                electrons=self.electrons,
-                typical=np.concatenate(
-                    [np.maximum(part, _LEAST * max(part.max(initial=0.0), 1e-12)) for part in (own, rest)]
-                ),
-            )
-            for amounts, own in wanted
-        ]
-
-
-def prepare_scene(
-    builder: Builder,
-    total: FloatArray,
-    n_spectra: int,
-    elements: Sequence[str],
-    *,
-    thickness: float | None = None,
-    atoms_per_volume: float = ATOMS_PER_VOLUME,
-    largest_share: float = 0.0,
-) -> Scene:
-    """Find from the sum of all spectra what is common to them.
-
-    Parameters
-    ----------
-    builder
-        Lines, instrument, sensitivities.
-    total
-        Sum of all spectra, all channels.
-    n_spectra
-        How many were added up.
-    elements
-        Elements whose atoms are counted; each needs a sensitivity.
-    thickness
-        Mean thickness in nm: sets the scale, whatever electrons and sensitivities say; None: these do.
-    atoms_per_volume
-        Atoms/nm^3 that X-rays show, with which a thickness becomes a number of atoms.
-    largest_share
-        Counts of the largest spectrum over those of all: above 0.05 the continuum is free in every spectrum.
-
-    Returns
-    -------
-    Scene
-        What is common.
-
-    Raises
-    ------
-    AssbValueError
-        If the spectra are empty, an element has no sensitivity or no line in the range, or the scale is not known.
-    """
-    total = np.asarray(total, dtype=float)
-    if not total[builder.channels].sum() > 0.0 and not np.isnan(total).any():
-        raise AssbValueError("The spectra are empty: there is no count in the range of the fit.")
-    factors = builder.sensitivities
-    for element in elements:
-        families = builder.families(element)
-        if not families:
-            raise AssbValueError(
-                f"{element} has no line between {builder.edges[0]:.2f} and {builder.edges[-1]:.2f} keV."
-            )
-        if not any(family in factors.cross_section for family in families):
-            factors.of(families[0])
-    counted = set(elements)
-    free = tuple(
-        f"{line.element}_{line.name}"
-        for line in builder.seen
-        if line.name == line.family and not (line.element in counted and line.full_name in factors.cross_section)
-    )
-    known = builder.instrument.electrons
-    # A thickness that is told is known better than what current, time and solid angle make of it.
-    scaled = known is None or not factors.absolute or thickness is not None
-    if scaled and thickness is None and builder.absorption:
-        raise AssbValueError(
-            "How much X-rays are absorbed depends on the thickness, which is not known: beam current, live time and "
-            "solid angle tell it, or thickness in nm; or leave absorption out."
-        )
-    electrons = known if known is not None else 1.0
-    amounts = {element: {element: 1.0} for element in elements}
-    mean = None
-    for _ in range(7 if scaled and builder.absorption else 3):
-        # Without a scale nothing is known of absorption, and any would do: the first is that of a transparent film.
-        own = replace(builder, absorption=False) if scaled and mean is None else builder
-        height = own.estimate_continuum(total, amounts, None if mean is None else mean[: len(elements)])
-        model = own.build(amounts, free, continuum=height / n_spectra, electrons=electrons)
-        start = model.model.guess(total[builder.channels] / n_spectra)
-        fit = replace(model, typical=start).fit(total[np.newaxis], exposure=np.array([float(n_spectra)]))
-        if fit.status[0] != CONVERGED:
-            raise AssbValueError("The summed spectrum cannot be fitted with the lines of these elements: check them.")
-        mean = fit.amounts[0]
-        if scaled and thickness is not None:
-            # Absorption makes amounts fall faster than electrons rise: whole steps overshoot, and swing.
-            ratio = float(mean[: len(elements)].sum() / (thickness * atoms_per_volume))
-            electrons *= ratio if own is not builder else ratio**_SCALE_STEP
-    assert mean is not None
-    continuum: FloatArray | None = height / n_spectra
-    if largest_share > FREE_CONTINUUM_ABOVE:
-        mean = np.concatenate([mean[:-1], height / n_spectra * mean[-1]])
-        continuum = None
-    return Scene(
-        builder=builder,
-        elements=tuple(elements),
-        free_families=free,
-        electrons=electrons,
-        continuum=continuum,
-        mean=mean,
-        total=total,
-        n_spectra=n_spectra,
-    )
 
 
 class FitStatus(IntEnum):
@@ -210,6 +27,8 @@ class FitStatus(IntEnum):
     """The fit did not come to an end."""
     UNDETERMINED = kernels.UNDETERMINED
     """Its amounts cannot be told apart."""
+    UNEXPLAINED = 4
+    """More than a fifth of the counts of the map are of no line of the elements that were looked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,9 +46,13 @@ class Composition:
     covariance
         Of the unclipped ones from counting, shape (N, M, M).
     calibration
-        Relative standard uncertainty of the calibration of each element, shape (M,).
+        Relative standard uncertainty of the calibration of each element and of the absorption of its lines, shape
+        (N, M); or (M,), the same in all columns.
     status
         :class:`FitStatus`, shape (N,).
+    besides
+        Change of the atoms per standard error of what counts as their lines without being theirs, such as hidden
+        families of others, shape (N, M, H).
     """
 
     elements: tuple[str, ...]
@@ -238,6 +61,17 @@ class Composition:
     covariance: FloatArray
     calibration: FloatArray
     status: NDArray[np.int8]
+    besides: FloatArray | None = None
+
+    @property
+    def relative(self) -> FloatArray:
+        """``calibration`` of every column, shape (N, M)."""
+        return np.broadcast_to(self.calibration, self.atoms.shape)
+
+    @property
+    def others(self) -> FloatArray:
+        """``besides``, of shape (N, M, 0) where there is nothing."""
+        return np.zeros((*self.atoms.shape, 0)) if self.besides is None else self.besides
 
     @property
     def std(self) -> FloatArray:
@@ -251,14 +85,36 @@ class Composition:
 
     def summed(self, region: NDArray[np.bool_]) -> Composition:
         """Some columns, shape (N,), as one."""
-        total = self.unclipped[region].sum(axis=0, keepdims=True)
+        return self.grouped(np.where(region, 0, -1), 1)
+
+    def grouped(self, group: NDArray[np.int64], groups: int) -> Composition:
+        """Columns of each group as one, shape (N,), -1 for those left out; NaN for groups without any."""
+
+        def added(values: FloatArray) -> FloatArray:
+            total = np.zeros((groups, *values.shape[1:]))
+            np.add.at(total, group[group >= 0], values[group >= 0])
+            return total
+
+        total, weight = added(self.unclipped), added(self.atoms + 1e-12)
+        spread, calibration = added(self.covariance), added((self.atoms + 1e-12) * self.relative)
+        empty = np.bincount(group[group >= 0], minlength=groups) == 0
+        total[empty], spread[empty] = np.nan, np.nan
         return replace(
             self,
             atoms=np.maximum(total, 0.0),
             unclipped=total,
-            covariance=self.covariance[region].sum(axis=0, keepdims=True),
-            status=np.full(1, CONVERGED, dtype=np.int8),
+            covariance=spread,
+            calibration=calibration / np.where(weight > 0.0, weight, 1.0),
+            status=np.where(empty, kernels.EMPTY, CONVERGED).astype(np.int8),
+            besides=None if self.besides is None else added(self.besides),
         )
+
+    def withheld(self) -> Composition:
+        """The same without any number: the elements do not describe the map."""
+        filled = self.status != kernels.EMPTY
+        nothing = [np.full_like(values, np.nan) for values in (self.atoms, self.unclipped, self.covariance)]
+        status = np.where(filled, np.int8(FitStatus.UNEXPLAINED), self.status).astype(np.int8)
+        return replace(self, atoms=nothing[0], unclipped=nothing[1], covariance=nothing[2], status=status)
 
     def subset(self, elements: Sequence[str]) -> Composition:
         """Some of the elements."""
@@ -269,7 +125,8 @@ class Composition:
             atoms=self.atoms[:, index],
             unclipped=self.unclipped[:, index],
             covariance=self.covariance[:, index][:, :, index],
-            calibration=self.calibration[index],
+            calibration=self.calibration[..., index],
+            besides=None if self.besides is None else self.besides[:, index],
         )
 
     def atomic_percent(self, *, clipped: bool = True) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -280,9 +137,13 @@ class Composition:
         percent, std, systematic
             Shape (N, M) each: value, standard error from counting, and uncertainty from the calibration.
         """
-        share, std = shares(self.atoms if clipped else self.unclipped, self.covariance)
-        relative = self.calibration**2
-        spread = share**2 * ((1.0 - 2.0 * share) * relative + (share**2 @ relative)[:, np.newaxis])
+        amounts = self.atoms if clipped else self.unclipped
+        share, std = shares(amounts, self.covariance)
+        relative = self.relative**2
+        spread = share**2 * ((1.0 - 2.0 * share) * relative + (share**2 * relative).sum(axis=1, keepdims=True))
+        moved = self.others - share[:, :, np.newaxis] * self.others.sum(axis=1, keepdims=True)
+        total = amounts.sum(axis=1)[:, np.newaxis]
+        spread = spread + (moved**2).sum(axis=2) / np.where(total > 0.0, total, np.nan) ** 2
         return 100.0 * share, 100.0 * std, 100.0 * np.sqrt(np.maximum(spread, 0.0))
 
 
@@ -335,18 +196,25 @@ def quantify_elements(
         Maximum-likelihood amounts.
     """
     (model,) = scene.models()
-    return _composition(scene, model.fit(counts, exposure=exposure, threads=threads))
+    return _composition(scene, model, model.fit(counts, exposure=exposure, threads=threads))
 
 
-def _composition(scene: Scene, fit: TemplateFit) -> Composition:
+def _composition(scene: Scene, model: SpectrumModel, fit: TemplateFit) -> Composition:
     m = len(scene.elements)
+    calibration = model.calibration(fit.amounts, calibration_of(scene, model.groups))
+    own = [model.groups.index(element) for element in scene.elements]
+    others = [g for g in range(fit.by_group.shape[2]) if g not in own]
+    besides = fit.by_group[:, :m, others] * calibration[:, np.newaxis, others]
+    if scene.unsure:
+        besides = np.concatenate([besides, scene.common_errors(fit.amounts[:, -1])], axis=2)
     return Composition(
         elements=scene.elements,
         atoms=fit.amounts[:, :m],
         unclipped=fit.unclipped[:, :m],
         covariance=fit.covariance[:, :m, :m],
-        calibration=calibration_of(scene),
+        calibration=calibration[:, own],
         status=fit.status,
+        besides=besides,
     )
 
 
@@ -369,138 +237,17 @@ def quantify_columns(
     fits
         Both; in the second, nm of each phase come first.
     calibration
-        Relative uncertainty of the calibration of each of the groups of templates of the second.
+        Relative uncertainty of the calibration of each of the groups of templates of the second, and of the absorption
+        of their lines, shape (N, G).
     """
     models = scene.models(columns)
     by_element, by_phase = (model.fit(counts, threads=threads) for model in models)
-    return _composition(scene, by_element), (by_element, by_phase), calibration_of(scene, models[1].elements)
+    calibration = models[1].calibration(by_phase.amounts, calibration_of(scene, models[1].groups))
+    return _composition(scene, models[0], by_element), (by_element, by_phase), calibration
 
 
 def calibration_of(scene: Scene, elements: Sequence[str] | None = None) -> FloatArray:
     """Relative uncertainty of the calibration of each element: that of its best line in the range."""
-    factors = scene.builder.sensitivities
-    found = []
-    for element in scene.elements if elements is None else elements:
-        known = [factors.uncertainty[f] for f in scene.builder.families(element) if f in factors.uncertainty]
-        found.append(min(known, default=0.0))
-    return np.array(found)
-
-
-Found = TypeVar("Found")
-
-
-@dataclass(frozen=True, eq=False)
-class Analysis(Generic[Found]):
-    """What an analysis of a map found, what should be known of it, and how it was done.
-
-    Parameters
-    ----------
-    found
-        As arrays.
-    notes
-        In words.
-    provenance
-        Parameters, versions and works that it stands on.
-    """
-
-    found: Found
-    notes: tuple[str, ...]
-    provenance: dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedMap:
-    """A map that is ready to be fitted.
-
-    Parameters
-    ----------
-    scene
-        What is common to all spectra.
-    notes
-        What should be known of it, in words.
-    parameters, methods
-        For the record: what was chosen, and the works that it stands on.
-    """
-
-    scene: Scene
-    notes: tuple[str, ...]
-    parameters: Mapping[str, Any]
-    methods: tuple[str, ...]
-
-
-def prepare_map(recorded: EDSMap, settings: EDSOptions) -> PreparedMap:
-    """Find what is common to the spectra of a map, and what should be known of it.
-
-    Raises
-    ------
-    AssbValueError
-        If something is missing or wrong, or an SEM recorded the map; the message names it.
-
-    Warns
-    -----
-    AssbWarning
-        If the energy axis is off, or the metadata make the specimen too thick or too thin to be true.
-    """
-    if settings.k_factors is None or settings.absorption:
-        recorded.must_be_thin()
-    builder = make_builder(recorded, settings)
-    # Foreign elements without a factor are fitted, but not counted; those of the cell need one.
-    elements = builder.countable({*CELL_ELEMENTS, *(settings.elements or ())})
-    summed = recorded.spectra.summed()
-    calibration = check_calibration(builder, summed.total)
-    factors = builder.sensitivities
-    scene = prepare_scene(
-        builder,
-        summed.total,
-        summed.spectra,
-        elements,
-        thickness=settings.thickness,
-        largest_share=summed.largest / summed.total.sum(),
-    )
-    notes = [_LITHIUM, f"Calibration of the elements: {factors.source}."]
-    notes += calibration.notes if calibration else ("The energy axis could not be checked.",)
-    if scene.free_families:
-        free = ", ".join(family.replace("_", " ") for family in scene.free_families)
-        notes.append(f"Fitted, but not counted, for want of a factor: {free}.")
-    if scene.continuum is None:
-        notes.append("The continuum is free in every spectrum: there are too few to know its shape.")
-    mean = float(scene.mean[: len(scene.elements)].sum()) / ATOMS_PER_VOLUME
-    if not builder.absorption:
-        notes.append("Absorption of X-rays in the specimen was left out.")
-    if settings.thickness is not None:
-        notes.append(
-            f"The scale of all amounts is that of the mean thickness that was given, {settings.thickness:g} nm."
-        )
-        if builder.instrument.electrons is not None and factors.absolute:
-            own = settings.thickness * scene.electrons / builder.instrument.electrons
-            notes.append(f"Beam current, live time and solid angle of the metadata would make it {own:.3g} nm.")
-    elif builder.absorption and not _PLAUSIBLE[0] <= mean <= _PLAUSIBLE[1]:
-        told = (
-            f"The beam current, the live time and the solid angle of the metadata make the mean thickness {mean:.2g} "
-            "nm, which can hardly be: absorption is wrong with it. The live time is that of one pixel (a file may hold "
-            "that of the whole map). Set them, or give thickness= in nm."
-        )
-        warnings.warn(told, AssbWarning, stacklevel=4)
-        notes.insert(0, told)
-    parameters = {
-        "elements": list(scene.elements),
-        "factors": factors.kind,
-        "factors_source": factors.source,
-        "factor_of": dict(factors.cross_section),
-        "thickness": settings.thickness,
-        "absorption": settings.absorption,
-        "electrons": scene.electrons,
-        "take_off_angle": builder.instrument.take_off_angle,
-        "energy_resolution": builder.instrument.resolution,
-        "fit_range": list(builder.fit_range),
-    }
-    calibrated = {COMPUTED: "x_ray_cross_sections", GIVEN_K: "cliff_lorimer"}.get(factors.kind, "zeta")
-    return PreparedMap(scene, tuple(notes), parameters, ("poisson", calibrated, "numba", "hyperspy"))
-
-
-def quantify_map(recorded: EDSMap, settings: EDSOptions) -> Analysis[Composition]:
-    """Count the atoms of each element in every pixel of a map; errors and warnings are those of :func:`prepare_map`."""
-    prepared = prepare_map(recorded, settings)
-    found = quantify_elements(prepared.scene, recorded.spectra)
-    record = provenance.record("quantify_composition", parameters=prepared.parameters, methods=prepared.methods)
-    return Analysis(found, prepared.notes, record)
+    errors = scene.builder.sensitivities.uncertainty
+    names = scene.elements if elements is None else elements
+    return np.array([errors[n] if n in errors else calibration_of_family(scene.builder, n) for n in names])

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hyperspy_assb import provenance
-from hyperspy_assb.eds.composition.atoms import Analysis, prepare_map, quantify_elements
+from hyperspy_assb.eds.composition.atoms import quantify_elements
+from hyperspy_assb.eds.composition.map_analysis import Analysis, prepare_map
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray
 from hyperspy_assb.eds.interfaces.interface_width import InterfaceFit, fit_interface
 from hyperspy_assb.eds.interfaces.profiles import (

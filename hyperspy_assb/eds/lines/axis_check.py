@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray
 from hyperspy_assb.eds.lines.column_spectra import Builder, make_builder
+from hyperspy_assb.eds.lines.shape_fit import ShapeFit, fit_shapes
 from hyperspy_assb.eds.lines.x_ray_lines import line_width
-from hyperspy_assb.errors import AssbValueError, AssbWarning
-from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED
+from hyperspy_assb.errors import AssbWarning
 
-_STEPS = 8
-"""Steps of scoring at most; one that made the fit worse is halved, and counts as well."""
-_LIKELY = np.array([0.1, 0.02, 40.0])
-"""Offset in keV, gain and change of resolution in eV that are not surprising: they hold what hardly any line tells."""
 _BROAD = 0.15
 """keV: windows in which counts are compared with the fit, as wide as a line."""
 _UNEXPLAINED = 0.1
@@ -28,14 +25,6 @@ _TELL_RESOLUTION = 0.05
 """Share by which the resolution must be off before it is worth saying."""
 _SURE = 4.0
 """Standard errors by which either must be off as well."""
-_STANDS_OUT = 10.0
-"""Standard errors above which a line says where the axis lies."""
-_LONGEST = (4.0, 0.02, 25.0)
-"""Longest step: offset in channels, gain, and resolution in eV. The shapes are linear in them over no more."""
-_FINEST = 21.0
-"""eV: resolution below which no detector is."""
-_SETTLED = 0.02
-"""Standard errors below which a step is the last."""
 _ENOUGH = 1e4
 """Counts with which an axis that cannot be checked is worth a word."""
 
@@ -64,6 +53,8 @@ class EnergyCalibration:
         Share of the counts that lie where the fit of lines and continuum has none, or lack where it has some.
     worst
         keV where most of them are.
+    width_slope
+        eV by which the square of the width grows for each eV.
     """
 
     offset: float
@@ -75,6 +66,7 @@ class EnergyCalibration:
     lines: Mapping[str, float]
     unexplained: float = 0.0
     worst: float = 0.0
+    width_slope: float = DetectorShape.width_slope
 
     def shift(self, energy: float) -> tuple[float, float]:
         """Channels by which a line of some energy in keV appears too high, and the standard error."""
@@ -91,7 +83,7 @@ class EnergyCalibration:
     def shares_of_width(self) -> dict[str, float]:
         """Shift of each line over its full width at half maximum."""
         return {
-            name: self.shift(energy)[0] * self.channel / float(line_width(energy, self.resolution))
+            name: self.shift(energy)[0] * self.channel / float(line_width(energy, self.resolution, self.width_slope))
             for name, energy in self.lines.items()
         }
 
@@ -150,7 +142,7 @@ class EnergyCalibration:
         return tuple(found)
 
 
-def estimate_calibration(builder: Builder, total: FloatArray) -> EnergyCalibration:
+def estimate_calibration(builder: Builder, total: FloatArray, *, shapes: ShapeFit | None = None) -> EnergyCalibration:
     """Find offset, gain and resolution from the lines of a summed spectrum.
 
     Parameters
@@ -159,90 +151,48 @@ def estimate_calibration(builder: Builder, total: FloatArray) -> EnergyCalibrati
         Lines and instrument, with the axis as it is said to be.
     total
         Counts of all channels.
+    shapes
+        Lines as they were found in it; None: they are found.
 
     Returns
     -------
     EnergyCalibration
-        Of maximum likelihood; the heights of all lines and of the continuum are unknown as well.
+        Of maximum likelihood; the heights of all lines and of the continuum, and the shape of lines, are unknown as
+        well.
 
     Raises
     ------
     AssbValueError
         If the spectrum holds too few counts in lines: fewer than two lines that stand out.
     """
-    total = np.asarray(total, dtype=float)
+    found = fit_shapes(builder, total) if shapes is None else shapes
     channel = float(builder.energy[1] - builder.energy[0])
-    main = [line for line in builder.seen if line.name == line.family]
-    families = [line.full_name for line in main]
-    counts = total[builder.channels]
-    stated = builder.instrument.resolution
-    # Steps of the numerical derivatives: small beside the width of a line.
-    small = np.array([0.1 * channel, 1e-4, 1.0])
-    longest = np.array([_LONGEST[0] * channel, *_LONGEST[1:]])
-    state = np.array([0.0, 0.0, stated])
-    covariance = np.eye(3)
-    strong: dict[str, float] = {}
-    start, best, previous = None, np.inf, state
-    for _ in range(_STEPS):
-        states = np.vstack([state, state + np.diag(small)])
-        model, *others = (
-            builder.moved(offset, gain, max(resolution, _FINEST)).build({}, families)
-            for offset, gain, resolution in states.tolist()
-        )
-        start = model.model.guess(counts) if start is None else np.maximum(start, 1e-9 * start.max())
-        fit = replace(model, typical=start).fit(total[np.newaxis])
-        if fit.status[0] != CONVERGED:
-            raise AssbValueError("The energy axis cannot be checked: the summed spectrum cannot be fitted.")
-        if fit.deviance[0] > best:
-            # The last step was too long.
-            state = 0.5 * (state + previous)
-            continue
-        best, previous = fit.deviance[0], state
-        start = fit.amounts[0]
-        expected = model.model.expectation(start)
-        slopes = [(other.model.expectation(start) - expected) / step for other, step in zip(others, small, strict=True)]
-        used = start > 0.0
-        design = np.vstack([slopes, model.model.strength.T[used] @ model.model.templates]) / np.sqrt(
-            np.maximum(expected, 1e-9)
-        )
-        scale = np.sqrt((design**2).sum(axis=1))
-        scale[scale == 0.0] = 1.0
-        # Gain and resolution are held near what is stated where hardly any line tells them.
-        prior = np.zeros(scale.size)
-        prior[:3] = 1.0 / (_LIKELY * scale[:3]) ** 2
-        information = (design / scale[:, np.newaxis]) @ (design / scale[:, np.newaxis]).T + np.diag(prior)
-        residual = (counts - expected) / np.sqrt(np.maximum(expected, 1e-9))
-        inverse = np.linalg.pinv(information, hermitian=True) / np.outer(scale, scale)
-        step = inverse[:3] @ (design @ residual)
-        covariance = inverse[:3, :3]
-        std = np.sqrt(np.maximum(fit.covariance[0].diagonal(), 0.0))[: len(families)]
-        strong = {
-            line.full_name: line.energy
-            for line, value, error in zip(main, start, std, strict=False)
-            if value > _STANDS_OUT * error
-        }
-        state = state + np.clip(step, -longest, longest)
-        state[2] = np.clip(state[2], 0.5 * stated, 2.0 * stated)
-        if np.all(np.abs(step) < _SETTLED * np.sqrt(covariance.diagonal()) + 1e-7):
-            break
-    if len(strong) < 2:
-        raise AssbValueError(
-            "The energy axis cannot be checked: fewer than two lines stand out of the summed spectrum."
-        )
     return EnergyCalibration(
-        offset=float(state[0]),
-        gain=float(state[1]),
-        resolution=float(state[2]),
-        covariance=covariance,
+        offset=found.offset,
+        gain=found.gain,
+        resolution=found.resolution,
+        covariance=found.covariance,
         channel=channel,
-        stated_resolution=stated,
-        lines=strong,
-        **_left(builder.energy[builder.channels], counts, expected, round(_BROAD / channel)),
+        stated_resolution=builder.instrument.resolution,
+        lines=found.lines,
+        width_slope=found.detector.width_slope,
+        **unexplained_share(builder.energy[builder.channels], found.counts, found.expected, round(_BROAD / channel)),
     )
 
 
-def _left(energy: FloatArray, counts: FloatArray, expected: FloatArray, size: int) -> dict[str, float]:
-    """Share of the counts beyond noise that is not as expected, in windows of some channels, and the worst window."""
+def unexplained_share(
+    energy: FloatArray, counts: FloatArray, expected: FloatArray, size: int | None = None
+) -> dict[str, float]:
+    """Share of the counts beyond noise that is not as expected, in windows of some channels, and the worst window.
+
+    Parameters
+    ----------
+    energy, counts, expected
+        Of the channels; keV.
+    size
+        Channels of a window; None: as wide as a line.
+    """
+    size = round(_BROAD / float(energy[1] - energy[0])) if size is None else size
     starts = np.arange(0, counts.size, max(size, 1))
     seen, wanted = np.add.reduceat(counts, starts), np.add.reduceat(expected, starts)
     left = np.maximum(np.abs(seen - wanted) - 2.0 * np.sqrt(np.maximum(wanted, 1.0)), 0.0)
@@ -255,8 +205,17 @@ def find_calibration(recorded: EDSMap, settings: EDSOptions) -> EnergyCalibratio
     return estimate_calibration(builder, recorded.spectra.summed().total)
 
 
-def check_calibration(builder: Builder, total: FloatArray) -> EnergyCalibration | None:
-    """How far lines are from where the axis says; None where nothing can tell.
+def check_calibration(
+    builder: Builder, total: FloatArray, *, detector: DetectorShape | None = None
+) -> tuple[EnergyCalibration, ShapeFit] | None:
+    """How far lines are from where the axis says, and lines as they are; None where nothing can tell.
+
+    Parameters
+    ----------
+    builder, total
+        As for :func:`estimate_calibration`.
+    detector
+        Shape of lines where it is known.
 
     Warns
     -----
@@ -264,11 +223,12 @@ def check_calibration(builder: Builder, total: FloatArray) -> EnergyCalibration 
         For each note, and where nothing can tell although there are counts.
     """
     try:
-        found = estimate_calibration(builder, total)
+        shapes = fit_shapes(builder, total, detector=detector)
     except ValueError as error:
         if total.sum() > _ENOUGH:
             warnings.warn(str(error), AssbWarning, stacklevel=5)
         return None
+    found = estimate_calibration(builder, total, shapes=shapes)
     for note in found.notes:
         warnings.warn(note, AssbWarning, stacklevel=5)
-    return found
+    return found, shapes

@@ -3,37 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy import special
+from scipy.interpolate import BSpline
 
+from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray, Instrument, MassAbsorption, XRayLine
+from hyperspy_assb.eds.lines.families import Tie, find_ties, with_ties
 from hyperspy_assb.eds.lines.sensitivity import AVOGADRO, COMPUTED, Sensitivities, choose_sensitivities
 from hyperspy_assb.eds.lines.x_ray_lines import (
     FIT_RANGE,
+    FWHM_PER_SIGMA,
     SI_KA,
     channel_edges,
     elements_of,
     escape_share,
     in_range,
     line_shape,
+    line_width,
+    tail_share,
 )
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.fixed_shapes.fixed_shape_fit import TemplateModel, fit_templates
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, UNDETERMINED, TemplateFit
+from hyperspy_assb.reference import added_lines, line_components
 
 CONTINUUM = "continuum"
 FREE_CONTINUUM_ABOVE = 0.05
 """Share of all counts from which on a spectrum is too much of the sum to take the shape of its continuum from it."""
 # Nodes in keV between which the continuum is interpolated, in the gaps between the lines of the cell.
-_NODES = (0.1, 0.2, 0.38, 0.6, 0.84, 1.03, 1.33, 1.62, 1.88, 2.4, 3.2, 4.3, 5.8, 7.4, 9.2, 11.8, 14.0, 17.0, 20.0)
+_NODES = (0.2, 0.38, 0.6, 0.84, 1.03, 1.33, 1.62, 1.88, 2.4, 3.2, 4.3, 5.8, 7.4, 9.2, 11.8, 14.0, 17.0, 20.0)
 _NODES_ABOVE = (25.0, 30.0, 40.0)
 _ALIKE = 0.005
 """Lines of a family of which as much is absorbed, to this share, by three times the typical amounts
 are one template."""
 
+_CARBON_EDGE = 0.2842
+"""keV."""
+# Just above the edge of carbon its absorption is so many times that below, and falls with this power of the energy:
+# W. T. Elam, B. D. Ravel and J. R. Sieber, Radiat. Phys. Chem. 63, 121 (2002).
+_CARBON_JUMP, _CARBON_FALL = 18.0, 2.6
+_THICKNESS = 0.1
+"""Relative uncertainty of a thickness, with which absorption goes."""
+_SHAPES = 0.01
+"""Relative error of the counts of an element by shapes of lines that are not quite those of the model, and by what
+overlaps."""
 _BELOW_BEAM = 0.98
 """Share of the beam energy up to which spectra are fitted: the continuum ends there."""
 _OPAQUE = 3.0
@@ -50,8 +68,11 @@ class SpectrumModel:
         Templates, on the channels that are fitted.
     names
         Of the amounts: phases (nm), elements (atoms/nm^2), families of lines (counts), and the continuum.
-    elements
-        Of the groups of templates that share a calibration.
+    groups
+        Of templates that share a calibration: elements, and hidden families such as "V_La".
+    doubt, depth
+        Shape (G, K): by how much tables of absorption differ for the lines of each group, per unit of each amount; and
+        their optical depth.
     channels
         Channels that are fitted.
     typical
@@ -62,7 +83,9 @@ class SpectrumModel:
 
     model: TemplateModel
     names: tuple[str, ...]
-    elements: tuple[str, ...]
+    groups: tuple[str, ...]
+    doubt: FloatArray
+    depth: FloatArray
     channels: slice
     typical: FloatArray
     energy: FloatArray
@@ -85,6 +108,25 @@ class SpectrumModel:
             values[opaque] = np.nan
         return fit
 
+    def calibration(self, amounts: FloatArray, known: FloatArray) -> FloatArray:
+        """Relative uncertainty of the strength of each group, shape (N, G): of its calibration, and of absorption by
+        tables and by the thickness.
+
+        Parameters
+        ----------
+        amounts
+            Shape (N, K).
+        known
+            Relative uncertainty of the calibration of each group, shape (G,).
+        """
+        amounts = np.maximum(np.nan_to_num(amounts), 0.0)
+        depth = np.maximum(amounts @ self.depth.T, 1e-6)
+        left = -np.expm1(-depth) / depth
+        # What leaves changes by this for a change of the depth.
+        slope = np.abs((np.exp(-depth) - left) / depth / left)
+        squared = (amounts**2) @ (self.doubt**2).T + (_THICKNESS * (amounts @ self.depth.T)) ** 2
+        return np.sqrt(known**2 + _SHAPES**2 + slope**2 * squared)
+
     def index(self, names: Sequence[str]) -> list[int]:
         """Where amounts are."""
         return [self.names.index(name) for name in names]
@@ -93,6 +135,31 @@ class SpectrumModel:
     def line_names(self) -> tuple[str, ...]:
         """Names of the amounts that are not the continuum."""
         return tuple(name for name in self.names if not name.startswith(CONTINUUM))
+
+
+def _quadratic_splines(nodes: FloatArray, energy: FloatArray) -> FloatArray:
+    """Quadratic B-splines around some nodes, shape (nodes, energies); constant beyond them.
+
+    Straight lines between nodes would leave what is curved to soft lines such as C Kα.
+    """
+    between = 0.5 * (nodes[1:-2] + nodes[2:-1])
+    knots = np.concatenate([[nodes[0]] * 3, between, [nodes[-1]] * 3])
+    found: FloatArray = BSpline.design_matrix(np.clip(energy, nodes[0], nodes[-1]), knots, 2).toarray().T
+    return found
+
+
+def _of_groups(
+    rows: list[list[float]], templates: list[FloatArray], group: list[int], groups: int, size: int
+) -> FloatArray:
+    """Mean of something of templates over each group, weighted by their counts, shape (groups, size)."""
+    found = np.zeros((groups, size))
+    if not rows:
+        return found
+    values, weight = np.array(rows), np.array([template.sum() for template in templates])
+    for k in set(group):
+        own = np.array(group) == k
+        found[k, : values.shape[1]] = np.average(values[own], axis=0, weights=np.maximum(weight[own], 1e-300))
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +209,14 @@ class Builder:
         Whether X-rays are absorbed on their way out.
     elements
         Those that are looked for.
+    detector
+        Shape of lines.
+    offset, gain
+        keV, and relative: a line of energy E is looked for at ``E (1 + gain) + offset``.
+    ties
+        Of families that another element hides.
+    other_absorption
+        Mass absorption coefficients of a second source; None: there is none.
     """
 
     energy: FloatArray
@@ -152,6 +227,11 @@ class Builder:
     fit_range: tuple[float, float]
     absorption: bool = True
     elements: tuple[str, ...] = ()
+    detector: DetectorShape = field(default_factory=DetectorShape)
+    offset: float = 0.0
+    gain: float = 0.0
+    ties: tuple[Tie, ...] = ()
+    other_absorption: MassAbsorption | None = None
 
     @cached_property
     def channels(self) -> slice:
@@ -179,6 +259,44 @@ class Builder:
         """Main lines of an element in the range, such as ["Fe_Ka", "Fe_La"]."""
         return [line.full_name for line in self.seen if line.element == element and line.name == line.family]
 
+    @cached_property
+    def countable_families(self) -> list[XRayLine]:
+        """Main lines in the range of all families whose photons can be counted: those that no other element hides."""
+        hidden = {tie.hidden for tie in self.ties}
+        return [line for line in self.seen if line.name == line.family and line.full_name not in hidden]
+
+    def free_families(self, elements: Collection[str]) -> tuple[str, ...]:
+        """Families whose counts are tied to no atoms of some elements, for want of a factor."""
+        factors = self.sensitivities.cross_section
+        return tuple(
+            line.full_name
+            for line in self.seen
+            if line.name == line.family and not (line.element in elements and line.full_name in factors)
+        )
+
+    def with_best_families(self, elements: Collection[str]) -> Builder:
+        """The same with a factor of one family of each of some elements, the one that is best known; hidden ones stay.
+
+        Of several, the hardest counts: absorption and windows matter least for it.
+        """
+        factors, hidden = self.sensitivities, {tie.hidden for tie in self.ties}
+        energy = {line.full_name: line.energy for line in self.seen}
+        kept = set(factors.cross_section)
+        for element in elements:
+            known = [f for f in self.families(element) if f in factors.cross_section and f not in hidden]
+            if known:
+                kept -= set(known) - {min(known, key=lambda f: (factors.uncertainty[f], -energy[f]))}
+        own = {family: value for family, value in factors.cross_section.items() if family in kept}
+        return replace(self, sensitivities=replace(factors, cross_section=own))
+
+    def leaving(self, family: str, atoms: Mapping[str, float]) -> float:
+        """Share of the photons of a family that leave a column of some atoms/nm^2."""
+        if not self.absorption:
+            return 1.0
+        main = next(line for line in self.seen if line.full_name == family)
+        depth = max(float(self._depth(atoms, np.array([main.energy]))[0]), 1e-9)
+        return float(-np.expm1(-depth) / depth)
+
     def countable(self, needed: Collection[str]) -> list[str]:
         """Elements whose atoms are counted: those with a line in the range and a factor, or that are needed."""
         factors = self.sensitivities.cross_section
@@ -189,26 +307,68 @@ class Builder:
             if own and (element in needed or any(family in factors for family in own))
         ]
 
-    def moved(self, offset: float, gain: float, resolution: float) -> Builder:
-        """The same with a line of energy E at ``E (1 + gain) + offset`` in keV, and another resolution in eV."""
-        lines = tuple(replace(line, energy=line.energy * (1.0 + gain) + offset) for line in self.lines)
-        return replace(self, lines=lines, instrument=replace(self.instrument, resolution=resolution))
+    def shape(self, line: XRayLine) -> FloatArray:
+        """A line of one count in its peak, with its tail and escape peak, in the channels that are fitted."""
+        if line.full_name not in self._shapes:
+            self._shapes[line.full_name] = self._shape(line)
+        return self._shapes[line.full_name]
+
+    @cached_property
+    def _shapes(self) -> dict[str, FloatArray]:
+        return {}
 
     def _shape(self, line: XRayLine) -> FloatArray:
-        at = np.array([line.energy])
         silicon = self.mass_absorption("Si", np.array([line.energy, SI_KA]))
-        escape = float(escape_share(silicon[:1], float(silicon[1]), at)[0])
-        return line_shape(self.edges, line, self.instrument.resolution, escape)
+        escaped = self.detector.escape * escape_share(silicon[:1], float(silicon[1]), np.array([line.energy]))
+        lost = tail_share(silicon[:1], self.detector.tail_depth)
+        return line_shape(
+            self.edges,
+            replace(line, energy=line.energy * (1.0 + self.gain) + self.offset),
+            self.instrument.resolution,
+            float(escaped[0]),
+            lost=float(lost[0]),
+            detector=self.detector,
+        )
+
+    def members(self, family: str) -> list[XRayLine]:
+        """Lines of a family such as "Fe_La"."""
+        return [line for line in self.seen if f"{line.element}_{line.family}" == family]
+
+    def together(self, family: str) -> list[XRayLine]:
+        """Lines of a family, and those of hidden families that it tells, in its own units."""
+        found = self.members(family)
+        for tie in self.ties:
+            if tie.host == family:
+                found += [replace(line, weight=line.weight * tie.ratio) for line in self.members(tie.hidden)]
+        return found
 
     def _depth(self, atoms: Mapping[str, float], energy: FloatArray) -> FloatArray:
         """Absorption over the whole thickness by one unit of something, towards the detector."""
-        path = 1.0 / np.sin(np.deg2rad(self.instrument.take_off_angle))
         total = np.zeros_like(energy)
         for element, number in atoms.items():
             if element != "Li":  # 0.3 % of the mass of the cell, and nearly transparent
-                mass = number * self.sensitivities.mass_of(f"{element}_")
-                total += 1e14 / AVOGADRO * mass * path * self.mass_absorption(element, energy)
+                total += self._path(element, number) * self.mass_absorption(element, energy)
         return total
+
+    def _path(self, element: str, number: float) -> float:
+        """g/cm^2 of some atoms/nm^2 towards the detector."""
+        path = 1.0 / np.sin(np.deg2rad(self.instrument.take_off_angle))
+        return float(1e14 / AVOGADRO * number * self.sensitivities.mass_of(f"{element}_") * path)
+
+    def _doubt(self, atoms: Mapping[str, float], energy: float) -> float:
+        """What two sources differ by in :meth:`_depth`, absorbers taken as independent."""
+        if self.other_absorption is None or not self.absorption:
+            return 0.0
+        at = np.array([energy])
+        return float(
+            np.sqrt(
+                sum(
+                    (self._path(el, n) * float(self.mass_absorption(el, at)[0] - self.other_absorption(el, at)[0])) ** 2
+                    for el, n in atoms.items()
+                    if el != "Li"
+                )
+            )
+        )
 
     @cached_property
     def bare_continuum(self) -> FloatArray:
@@ -218,12 +378,20 @@ class Builder:
 
     @cached_property
     def hats(self) -> tuple[FloatArray, FloatArray]:
-        """Nodes in keV, and functions of height 1 at one node and 0 at the next, times Kramers' continuum."""
+        """Nodes in keV, and smooth functions that add up to 1, times Kramers' continuum behind the window."""
         centre = self.energy[self.channels]
         inside = [e for e in (*_NODES, *_NODES_ABOVE) if centre[0] + 0.04 < e < centre[-1] - 0.3]
         nodes = np.array([centre[0], *inside, centre[-1]])
-        shape = np.array([np.interp(centre, nodes, row) for row in np.eye(nodes.size)])
-        return nodes, shape * self.bare_continuum
+        return nodes, _quadratic_splines(nodes, centre) * self.bare_continuum * self._behind_window
+
+    @cached_property
+    def _behind_window(self) -> FloatArray:
+        """Share of the continuum that carbon in front of the detector lets through, in the channels."""
+        depth, centre = self.detector.carbon_window, self.energy[self.channels]
+        width = float(line_width(_CARBON_EDGE, self.instrument.resolution, self.detector.width_slope))
+        below = special.ndtr((_CARBON_EDGE - centre) / width * FWHM_PER_SIGMA)
+        falling = (np.maximum(centre, _CARBON_EDGE) / _CARBON_EDGE) ** -_CARBON_FALL
+        return below * np.exp(-depth / _CARBON_JUMP) + (1.0 - below) * np.exp(-depth * falling)
 
     def build(
         self,
@@ -258,19 +426,22 @@ class Builder:
         nodes, hats = self.hats
         size += 1 if continuum is not None else nodes.size
         own = {name: self._depth(atoms, nodes) for name, atoms in amounts.items()}
-        templates, strength, depth, group = [], [], [], []
+        templates, strength, depth, group, doubt = [], [], [], [], []
         elements = sorted({element for atoms in amounts.values() for element in atoms})
+        # Hidden families have a calibration of their own.
+        groups = [*elements, *(tie.hidden for tie in self.ties)]
         for element in elements:
             for family in self.families(element):
                 if family in free_families or family not in self.sensitivities.cross_section:
                     continue
                 counts = electrons * self.sensitivities.of(family)
-                for energy, shape in self._merged(element, family, amounts, typical):
+                for energy, shape in self._merged(family, amounts, typical):
                     templates.append(shape * counts)
                     strength.append([atoms.get(element, 0.0) for atoms in amounts.values()])
                     absorbed = [self._depth(atoms, np.array([energy]))[0] for atoms in amounts.values()]
                     depth.append(absorbed if self.absorption else [0.0] * len(names))
-                    group.append(elements.index(element))
+                    group.append(groups.index(family if family in groups else element))
+                    doubt.append([self._doubt(atoms, energy) for atoms in amounts.values()])
         lines = len(templates)
         rows = np.zeros((lines + len(free_families) + nodes.size, size))
         absorption = np.zeros_like(rows)
@@ -278,10 +449,7 @@ class Builder:
             rows[:lines, : len(names)] = strength
             absorption[:lines, : len(names)] = depth
         for k, family in enumerate(free_families):
-            # An axis that is put right may move a family out of the range.
-            members = [line for line in self.seen if f"{line.element}_{line.family}" == family]
-            members = members or [line for line in self.lines if f"{line.element}_{line.family}" == family]
-            templates.append(np.sum([line.weight * self._shape(line) for line in members], axis=0))
+            templates.append(np.sum([line.weight * self.shape(line) for line in self.together(family)], axis=0))
             rows[lines + k, len(names) + k] = 1.0
         first = lines + len(free_families)
         templates += list(hats)
@@ -303,19 +471,19 @@ class Builder:
         return SpectrumModel(
             model=model,
             names=(*names, *free_families, *last),
-            elements=tuple(elements),
+            groups=tuple(groups),
+            doubt=_of_groups(doubt, templates[:lines], group, len(groups), size),
+            depth=_of_groups(depth, templates[:lines], group, len(groups), size),
             channels=self.channels,
             typical=np.ones(size) if typical is None else typical,
             energy=self.energy[self.channels],
         )
 
     def _merged(
-        self, element: str, family: str, amounts: Mapping[str, Mapping[str, float]], typical: FloatArray | None
+        self, family: str, amounts: Mapping[str, Mapping[str, float]], typical: FloatArray | None
     ) -> list[tuple[float, FloatArray]]:
         """Lines of a family, those together that are absorbed alike: energy and shape relative to the main line."""
-        members = sorted(
-            (line for line in self.seen if f"{line.element}_{line.family}" == family), key=lambda line: line.energy
-        )
+        members = sorted(self.members(family), key=lambda line: line.energy)
         energies = np.array([line.energy for line in members])
         column = np.ones(len(amounts)) if typical is None else 3.0 * typical[: len(amounts)]
         depths = np.array([c * self._depth(atoms, energies) for c, atoms in zip(column, amounts.values(), strict=True)])
@@ -326,7 +494,7 @@ class Builder:
             if not alike:
                 part = members[begin:k]
                 weight = np.array([line.weight for line in part])
-                shape = np.sum([line.weight * self._shape(line) for line in part], axis=0)
+                shape = np.sum([line.weight * self.shape(line) for line in part], axis=0)
                 merged.append((float(weight @ energies[begin:k] / max(weight.sum(), 1e-12)), shape))
                 begin = k
         return merged
@@ -379,7 +547,7 @@ class Builder:
         AssbValueError
             If the spectrum is empty or cannot be fitted.
         """
-        lines = tuple(line for line in self.seen if line.name == line.family)
+        lines = tuple(self.countable_families)
         total = np.asarray(total, dtype=float)
         model = self.build({}, [line.full_name for line in lines])
         fit = replace(model, typical=model.model.guess(total[self.channels])).fit(total[np.newaxis])
@@ -410,15 +578,24 @@ def make_builder(recorded: EDSMap, settings: EDSOptions, *, need_factors: bool =
     low, high = settings.fit_range or FIT_RANGE
     low, high = max(low, energy[0]), min(high, energy[-1], _BELOW_BEAM * beam_energy)
     elements = elements_of(recorded, settings)
-    lines = in_range(recorded.tables.lines_of(elements), low, high, beam_energy)
+    added = [
+        XRayLine.from_strongest(element, name, at, weight, line_components(element, name))
+        for element in elements
+        for name, at, weight in added_lines(element)
+    ]
+    lines = in_range((*recorded.tables.lines_of(elements), *added), low, high, beam_energy)
+    factors = Sensitivities({}, {}, COMPUTED, "no factors")
+    if need_factors:
+        factors = choose_sensitivities(recorded, lines, settings)
+    ties = find_ties(lines, factors, recorded.instrument)
     return Builder(
         energy=energy,
         lines=tuple(lines),
         instrument=recorded.instrument,
-        sensitivities=choose_sensitivities(recorded, lines, settings)
-        if need_factors
-        else Sensitivities({}, {}, COMPUTED, "no factors"),
+        sensitivities=with_ties(factors, ties),
+        ties=ties,
         mass_absorption=recorded.tables.mass_absorption,
+        other_absorption=recorded.tables.other_absorption,
         fit_range=(low, high),
         absorption=settings.absorption,
         elements=elements,

@@ -275,7 +275,8 @@ def read_factors(path: str | PathLike[str]) -> tuple[dict[str, float], dict[str,
     Parameters
     ----------
     path
-        Comma-separated text with a header: ``line``, ``factor`` (or ``k``, ``zeta``), and, if known, ``uncertainty``
+        Comma-separated text of factors of main lines (Kα1 and Kα2 together, Lα, Mα), for the counts of that line alone;
+        k in weight. With a header: ``line``, ``factor`` (or ``k``, ``zeta``), and, if known, ``uncertainty``
         (relative).
 
     Returns

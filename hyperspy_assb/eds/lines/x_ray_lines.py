@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 from scipy import special
 
+from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray, XRayLine
 from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.reference import LineComponent
@@ -33,6 +34,10 @@ _NARROW = 1e-5
 """keV: natural width below which a line is as wide as the detector makes it."""
 _WIDE = 5.0
 """Standard deviations beyond which a line is nothing."""
+_TAIL_ENDS = 3.0
+"""Lengths of its tail by which a line reaches further down."""
+SILICON_DENSITY = 2.33  # g/cm^3
+_NM = 1e-7  # cm
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Overlap:
     width: float
 
 
-def line_width(energy: FloatArray | float, resolution: float) -> FloatArray:
+def line_width(energy: FloatArray | float, resolution: float, slope: float = DetectorShape.width_slope) -> FloatArray:
     """Full width at half maximum in keV of lines at energies in keV.
 
     Parameters
@@ -67,6 +72,8 @@ def line_width(energy: FloatArray | float, resolution: float) -> FloatArray:
         keV.
     resolution
         Full width at half maximum in eV at Mn Kα.
+    slope
+        Growth of its square in eV: ``DetectorShape.width_slope``.
 
     Returns
     -------
@@ -78,7 +85,7 @@ def line_width(energy: FloatArray | float, resolution: float) -> FloatArray:
     >>> float(np.round(line_width(5.8987, 130.0), 3))
     0.13
     """
-    squared = resolution**2 + 2500.0 * (np.asarray(energy, dtype=float) - MN_KA)
+    squared = resolution**2 + 1000.0 * slope * (np.asarray(energy, dtype=float) - MN_KA)
     # Noise of the electronics is left at zero energy, whatever the resolution is said to be.
     return np.sqrt(np.maximum(squared, 900.0)) / 1000.0
 
@@ -116,12 +123,23 @@ def channel_edges(energy: FloatArray) -> FloatArray:
     return np.append(energy - step / 2.0, energy[-1] + step / 2.0)
 
 
-def gaussian(edges: FloatArray, energy: float, resolution: float) -> FloatArray:
+def gaussian(
+    edges: FloatArray, energy: float, resolution: float, slope: float = DetectorShape.width_slope
+) -> FloatArray:
     """Counts of a line of one count, in channels with the given edges; exactly 0 beyond five standard deviations."""
-    sigma = float(line_width(energy, resolution)) / FWHM_PER_SIGMA
-    values = np.diff(special.ndtr((edges - energy) / sigma))
-    middle = (edges[1:] + edges[:-1]) / 2.0
-    return without_tails(values, middle, energy, sigma)
+    sigma = float(line_width(energy, resolution, slope)) / FWHM_PER_SIGMA
+    near = _near(edges, energy - _WIDE * sigma, energy + _WIDE * sigma)
+    values = np.zeros(edges.size - 1)
+    own = edges[near.start : near.stop + 1]
+    part = np.diff(special.ndtr((own - energy) / sigma))
+    values[near] = without_tails(part, (own[1:] + own[:-1]) / 2.0, energy, sigma)
+    return values
+
+
+def _near(edges: FloatArray, low: float, high: float) -> slice:
+    """Channels between two energies, at least in part."""
+    first, last = np.searchsorted(edges, [low, high])
+    return slice(max(int(first) - 1, 0), min(max(int(last), 1), edges.size - 1))
 
 
 def without_tails(values: FloatArray, energy: FloatArray, centre: float, sigma: float) -> FloatArray:
@@ -151,23 +169,78 @@ def escape_share(absorption: FloatArray, absorption_at_ka: float, energy: FloatA
     return np.where(np.asarray(energy) > SI_K_EDGE, share, 0.0)
 
 
-def voigt(edges: FloatArray, energy: float, resolution: float, width: float) -> FloatArray:
+def tail_share(absorption: FloatArray, depth: float) -> FloatArray:
+    """Share of the photons counted that are absorbed in a layer of silicon, and counted in the tail of their line.
+
+    Parameters
+    ----------
+    absorption
+        Mass absorption coefficients of silicon at their energies in cm^2/g.
+    depth
+        nm of the layer.
+    """
+    return -np.expm1(-np.asarray(absorption) * SILICON_DENSITY * depth * _NM)
+
+
+def tail(
+    edges: FloatArray, energy: float, resolution: float, length: float, slope: float = DetectorShape.width_slope
+) -> FloatArray:
+    """Counts of a tail of one count: an exponential below the line, spread by the resolution.
+
+    Parameters
+    ----------
+    edges
+        Of the channels in keV.
+    energy, length
+        Of the line, and decay length of the tail, in keV.
+    resolution, slope
+        As for :func:`line_width`.
+
+    Returns
+    -------
+    counts
+        Exactly 0 beyond five standard deviations above and, with three lengths more, below.
+    """
+    sigma = float(line_width(energy, resolution, slope)) / FWHM_PER_SIGMA
+    near = _near(edges, energy - _WIDE * sigma - _TAIL_ENDS * length, energy + _WIDE * sigma)
+    z, ratio = (edges[near.start : near.stop + 1] - energy) / sigma, sigma / length
+    values = np.zeros(edges.size - 1)
+    below = np.exp(np.minimum(0.5 * ratio**2 + z * ratio + special.log_ndtr(-z - ratio), 0.0))
+    values[near] = np.maximum(np.diff(special.ndtr(z) + below), 0.0)
+    return values
+
+
+def voigt(
+    edges: FloatArray, energy: float, resolution: float, width: float, slope: float = DetectorShape.width_slope
+) -> FloatArray:
     """Counts of a line of one count and of some natural width (keV), in channels with the given edges.
 
     0 beyond five standard deviations of what the detector adds, where 0.3 % of a line of 3 eV lie.
     """
     if width < _NARROW:
-        return gaussian(edges, energy, resolution)
-    sigma = float(line_width(energy, resolution)) / FWHM_PER_SIGMA
-    middle = (edges[1:] + edges[:-1]) / 2.0
-    at_edges, inside = (special.voigt_profile(e - energy, sigma, 0.5 * width) for e in (edges, middle))
+        return gaussian(edges, energy, resolution, slope)
+    sigma = float(line_width(energy, resolution, slope)) / FWHM_PER_SIGMA
+    near = _near(edges, energy - _WIDE * sigma, energy + _WIDE * sigma)
+    own = edges[near.start : near.stop + 1]
+    middle = (own[1:] + own[:-1]) / 2.0
+    at_edges, inside = (special.voigt_profile(e - energy, sigma, 0.5 * width) for e in (own, middle))
+    values = np.zeros(edges.size - 1)
     # Simpson's rule: channels are narrower than lines.
-    values = (at_edges[1:] + 4.0 * inside + at_edges[:-1]) / 6.0 * np.diff(edges)
-    return without_tails(values, middle, energy, sigma)
+    part = (at_edges[1:] + 4.0 * inside + at_edges[:-1]) / 6.0 * np.diff(own)
+    values[near] = without_tails(part, middle, energy, sigma)
+    return values
 
 
-def line_shape(edges: FloatArray, line: XRayLine, resolution: float, escape: float = 0.0) -> FloatArray:
-    """A line with one count in its peak and, beside it, its escape peak.
+def line_shape(
+    edges: FloatArray,
+    line: XRayLine,
+    resolution: float,
+    escape: float = 0.0,
+    *,
+    lost: float = 0.0,
+    detector: DetectorShape | None = None,
+) -> FloatArray:
+    """A line with one count in its peak and, beside it, its tail and its escape peak.
 
     Parameters
     ----------
@@ -179,17 +252,28 @@ def line_shape(edges: FloatArray, line: XRayLine, resolution: float, escape: flo
         eV at Mn Kα.
     escape
         Of :func:`escape_share`.
+    lost
+        Of :func:`tail_share`.
+    detector
+        Width and length of the tail; None: as usual.
 
     Returns
     -------
     counts
         Shape (E,).
     """
+    detector = detector or DetectorShape()
+    slope = detector.width_slope
     parts = line.components or (LineComponent(0.0, 1.0, 0.0),)
-    shape = sum(part.share * voigt(edges, line.energy + part.offset, resolution, part.width) for part in parts)
+    shape = np.asarray(
+        sum(part.share * voigt(edges, line.energy + part.offset, resolution, part.width, slope) for part in parts)
+    )
+    peak = 1.0 - escape - lost
+    if lost > 0.0:
+        shape = shape + lost / peak * tail(edges, line.energy, resolution, 0.001 * detector.tail_length, slope)
     if escape > 0.0:
-        shape = shape + escape / (1.0 - escape) * gaussian(edges, line.energy - SI_KA, resolution)
-    return np.asarray(shape)
+        shape = shape + escape / peak * gaussian(edges, line.energy - SI_KA, resolution, slope)
+    return shape
 
 
 def in_range(lines: Sequence[XRayLine], low: float, high: float, beam_energy: float) -> list[XRayLine]:
@@ -201,8 +285,8 @@ def in_range(lines: Sequence[XRayLine], low: float, high: float, beam_energy: fl
 def elements_of(recorded: EDSMap, settings: EDSOptions) -> tuple[str, ...]:
     """Elements that are looked for in a map."""
     if settings.elements is not None:
-        return tuple(dict.fromkeys(settings.elements))
-    return tuple(dict.fromkeys((*CELL_ELEMENTS, *FOREIGN_ELEMENTS, *recorded.elements)))
+        return tuple(dict.fromkeys((*settings.elements, *settings.spurious)))
+    return tuple(dict.fromkeys((*CELL_ELEMENTS, *FOREIGN_ELEMENTS, *recorded.elements, *settings.spurious)))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from hyperspy_assb.eds.composition.atoms import Composition
+from hyperspy_assb.eds.composition.map_analysis import MOST_UNEXPLAINED
 from hyperspy_assb.eds.eds_map import FloatArray
 from hyperspy_assb.fitting.fixed_shapes.nonnegative import fit_correlated
 
@@ -23,8 +24,6 @@ _FLOOR = 0.005
 """Share of the atoms that shapes of lines and continuum which are not quite those of the model may feign."""
 _TILES = (4, 16)
 """Pixels along each side of tiles whose spectra are judged together; after them the whole map is."""
-MOST_UNEXPLAINED = 0.2
-"""Share of the pixels with material above which a list of phases or elements does not describe a map."""
 
 
 class PhaseStatus(IntEnum):
@@ -92,7 +91,8 @@ def foreign_share(found: Composition, cell: Sequence[str]) -> tuple[FloatArray, 
     share = found.unclipped @ (1.0 - inside) / total
     slope = ((1.0 - inside) - share[:, np.newaxis]) / total[:, np.newaxis]
     spread = np.einsum("ni,nij,nj->n", slope, found.covariance, slope)
-    systematic = np.sqrt((slope**2 * found.unclipped**2) @ found.calibration**2)
+    own = (slope**2 * found.unclipped**2 * found.relative**2).sum(axis=1)
+    systematic = np.sqrt(own + (np.einsum("ni,nih->nh", slope, found.others) ** 2).sum(axis=1))
     return share, np.sqrt(np.maximum(spread, 0.0)), systematic
 
 
@@ -199,12 +199,7 @@ def refuted_together(
     for size in (*_TILES, max(shape)):
         tile = np.unique(place // size, axis=1, return_inverse=True)[1].ravel()
         count = int(tile.max()) + 1
-        total, spread = np.zeros((count, found.unclipped.shape[1])), np.zeros((count, *found.covariance.shape[1:]))
-        np.add.at(total, tile[used], found.unclipped[used])
-        np.add.at(spread, tile[used], found.covariance[used])
-        filled = np.bincount(tile[used], minlength=count) > 0
-        total[~filled], spread[~filled] = np.nan, np.nan
-        tiles = replace(found, atoms=np.maximum(total, 0.0), unclipped=total, covariance=spread)
+        tiles = found.grouped(np.where(used, tile, -1), count)
         p_value = explain(tiles.subset(cell), matrix).p_value
         bad = (p_value < alpha) | too_foreign(tiles, cell, largest_foreign)
         known: NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
@@ -260,11 +255,12 @@ def explain(found: Composition, matrix: FloatArray) -> Evidence:
         freedom=np.zeros(n, dtype=np.int64),
     )
     known = np.flatnonzero(np.isfinite(found.std).all(axis=1))
-    data, counting = found.unclipped[known], found.covariance[known]
+    data, counting, relative = found.unclipped[known], found.covariance[known], found.relative[known]
+    counting = counting + np.einsum("nih,njh->nij", found.others[known], found.others[known])
     amounts, squares = np.empty((known.size, matrix.shape[1])), np.empty(known.size)
     expected = np.maximum(data, 0.0)
     for _ in range(_ROUNDS):
-        own = (expected * found.calibration) ** 2 + (_FLOOR * expected.sum(axis=1, keepdims=True)) ** 2
+        own = (expected * relative) ** 2 + (_FLOOR * expected.sum(axis=1, keepdims=True)) ** 2
         spread = counting + own[:, :, np.newaxis] * np.eye(m)
         fit_correlated(data, spread, matrix, amounts, squares)
         expected = amounts @ matrix.T

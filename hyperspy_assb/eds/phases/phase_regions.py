@@ -55,7 +55,7 @@ class RegionPhases:
     unexplained: float
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row a phase: fractions with standard errors, systematic uncertainties and 68 % intervals of both."""
+        """One row a phase: fractions between 0 and 1, standard errors, systematic uncertainties, 68 % intervals."""
         rows = []
         none = np.zeros(len(self.phases))
         for k, phase in enumerate(self.phases):
@@ -66,7 +66,7 @@ class RegionPhases:
                 ("area", self.area, self.area_std, none),
             ):
                 whole = float(np.hypot(std[k], systematic[k]))
-                row |= {kind: value[k], f"{kind} std": std[k]}
+                row |= {kind: float(np.clip(value[k], 0.0, 1.0)), f"{kind} std": std[k]}
                 if kind != "area":
                     row[f"{kind} systematic"] = systematic[k]
                 row[f"{kind} low"], row[f"{kind} high"] = share_interval(float(value[k]), whole)
@@ -111,7 +111,7 @@ def summarise_region(mixture: PhaseMixture, region: NDArray[np.bool_] | None = N
         fraction, std = shares(amounts, covariance, unit)
         moved = change * unit[:, np.newaxis]
         moved = (moved - fraction[0][:, np.newaxis] * moved.sum(axis=0)) / float(amounts[0] @ unit)
-        found[kind] = fraction[0], std[0], np.sqrt(moved**2 @ mixture.calibration**2)
+        found[kind] = fraction[0], std[0], np.sqrt((moved**2).sum(axis=1))
     best = mixture.dominant()[good]
     counted = inside & material
     area = np.bincount(best, minlength=k) / counted.sum()

@@ -12,14 +12,9 @@ from numpy.typing import NDArray
 from scipy import special
 
 from hyperspy_assb import provenance
-from hyperspy_assb.eds.composition.atoms import (
-    Analysis,
-    Composition,
-    Scene,
-    prepare_map,
-    quantify_columns,
-    shares,
-)
+from hyperspy_assb.eds.composition.atoms import Composition, quantify_columns, shares
+from hyperspy_assb.eds.composition.map_analysis import Analysis, prepare_map
+from hyperspy_assb.eds.composition.scene import Scene
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS
 from hyperspy_assb.eds.phases.evidence import (
@@ -144,9 +139,8 @@ class PhaseMixture:
     covariance
         Of the unclipped ones from counting, shape (N, K, K).
     by_calibration
-        Shape (N, K, G): change of the unclipped thickness per relative change of the sensitivity of an element.
-    calibration
-        Relative standard uncertainties of these, shape (G,).
+        Shape (N, K, G): change of the unclipped thickness per standard error of the sensitivity of an element, and of
+        the absorption of its lines.
     composition
         Elements of the same pixels, fitted one by one.
     residual
@@ -161,6 +155,8 @@ class PhaseMixture:
         In standard deviations.
     status
         ``PhaseStatus``, shape (N,).
+    described
+        Whether the elements that were looked for describe the map: if not, nothing is said of its composition.
     """
 
     phases: tuple[str, ...]
@@ -172,7 +168,6 @@ class PhaseMixture:
     unclipped: FloatArray
     covariance: FloatArray
     by_calibration: FloatArray
-    calibration: FloatArray
     composition: Composition
     residual: FloatArray
     residual_std: FloatArray
@@ -180,6 +175,13 @@ class PhaseMixture:
     misfit: FloatArray
     misfit_significance: FloatArray
     status: NDArray[np.int8]
+    described: bool = True
+
+    def withheld(self) -> PhaseMixture:
+        """The same where the elements that were looked for do not describe the map: no pixel is explained."""
+        seen = np.isin(self.status, (PhaseStatus.GOOD, PhaseStatus.UNEXPLAINED))
+        status = np.where(seen, np.int8(PhaseStatus.RESIDUAL), self.status).astype(np.int8)
+        return replace(self, status=status, described=False)
 
     def fractions(self, kind: str = "volume", *, clipped: bool = True) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Share of each phase in the column.
@@ -207,7 +209,7 @@ class PhaseMixture:
         total = (amounts * unit).sum(axis=1)[:, np.newaxis, np.newaxis]
         change = self.by_calibration * unit[:, np.newaxis]
         change = (change - fraction[:, :, np.newaxis] * change.sum(axis=1, keepdims=True)) / total
-        systematic = np.sqrt((change**2) @ self.calibration**2)
+        systematic = np.sqrt((change**2).sum(axis=2))
         bad = np.isin(self.status, (PhaseStatus.EMPTY, PhaseStatus.NOT_FITTED, PhaseStatus.VACUUM))
         fraction[bad], std[bad], systematic[bad] = np.nan, np.nan, np.nan
         return fraction, std, systematic
@@ -298,7 +300,7 @@ def quantify_phases(
     Parameters
     ----------
     scene
-        Of :func:`~hyperspy_assb.eds.composition.atoms.prepare_scene`.
+        Of :func:`~hyperspy_assb.eds.composition.scene.prepare_scene`.
     counts
         Spectra, shape (N, all channels); an array or a dask array.
     options
@@ -360,8 +362,13 @@ def quantify_phases(
         thickness=fit.amounts[:, :k],
         unclipped=fit.unclipped[:, :k],
         covariance=fit.covariance[:, :k, :k],
-        by_calibration=fit.by_group[:, :k],
-        calibration=calibration,
+        by_calibration=np.concatenate(
+            [
+                fit.by_group[:, :k] * calibration[:, np.newaxis, : fit.by_group.shape[2]],
+                _common_errors(scene, columns, fit.amounts[:, -1]),
+            ],
+            axis=2,
+        ),
         composition=composition,
         residual=evidence.residual,
         residual_std=evidence.std,
@@ -370,6 +377,17 @@ def quantify_phases(
         misfit_significance=by_element.pearson,
         status=status,
     )
+
+
+def _common_errors(scene: Scene, columns: Mapping[str, Mapping[str, float]], continuum: FloatArray) -> FloatArray:
+    """nm of the phase that holds most of an element that the shape of the continuum leaves unsure, shape (N, K, H)."""
+    atoms = scene.common_errors(continuum)
+    errors = np.zeros((continuum.size, len(columns), atoms.shape[2]))
+    for h, element in enumerate(scene.unsure):
+        held = [own.get(element, 0.0) for own in columns.values()]
+        if max(held) > 0.0:
+            errors[:, int(np.argmax(held)), h] = atoms[:, scene.elements.index(element), h] / max(held)
+    return errors
 
 
 def _must_differ(columns: Mapping[str, Mapping[str, float]], elements: Sequence[str]) -> None:
@@ -409,6 +427,9 @@ def phases_of_map(recorded: EDSMap, settings: EDSOptions, options: PhaseOptions)
     shape = recorded.shape if 1 <= len(recorded.shape) <= 2 else None
     found = quantify_phases(prepared.scene, recorded.spectra, options, shape=shape)
     told = found.told()
+    if not prepared.described:
+        found, told = found.withheld(), prepared.notes[0]
+        prepared = replace(prepared, notes=prepared.notes[1:])
     if told:
         warnings.warn(told, AssbWarning, stacklevel=3)
     record = provenance.record(

@@ -40,13 +40,13 @@ class CompositionComparison(Result):
     True
     >>> change, error = c.difference["Fe"].data[0, 0], c.difference_std["Fe"].data[0, 0]
     >>> print(f"{change:.1f} ± {error:.1f}")
-    1.9 ± 1.1
+    2.0 ± 1.1
     >>> c.changed["Fe"].data.tolist(), bool((c.q_value["Fe"].data > 0.05).all())
     ([[0, 0, 0], [0, 0, 0]], True)
     >>> c.statuses(int(c.status.data[0, 0])).name
     'COMPARED'
     >>> print(c.summary().splitlines()[0])
-    C: -0.46 ± 1.21 at. % in all blocks together; 0 went up and 0 down of 6.
+    C: -0.89 ± 1.30 at. % in all blocks together; 0 went up and 0 down of 6.
     >>> axes = c.plot()
     """
 
@@ -119,8 +119,8 @@ class CompositionComparison(Result):
         >>> c.changes({"left": left}).loc["left"].loc[["P", "Fe"], ["change", "std", "p_value"]].round(2)
                  change   std  p_value
         element
-        P         -0.02  0.99     0.99
-        Fe         0.42  0.75     0.57
+        P          0.20  0.99     0.84
+        Fe         0.49  0.75     0.51
         """
         found = self._changes(region_masks(self.status, region))
         return pd.DataFrame([asdict(row) for row in found]).set_index(["region", "element"])

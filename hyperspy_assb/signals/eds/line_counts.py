@@ -105,7 +105,7 @@ class LineCounts(Result):
     (2, <EDSTEMModel, title: Virtual micro-battery after bias, X-rays>)
     >>> print(n.summary())
     Fe_Ka: 1500 ± 37 counts in all pixels.
-    P_Ka: 1769 ± 43 counts in all pixels.
+    P_Ka: 1760 ± 44 counts in all pixels.
     >>> axes = n.plot()
     """
 

@@ -21,7 +21,7 @@ from hyperspy_assb.models.recorded_signal import (
     recorded_number,
     title_of,
 )
-from hyperspy_assb.reference import line_components
+from hyperspy_assb.reference import line_components, mass_absorption
 from hyperspy_assb.reference.energy_units import energy_unit
 from hyperspy_assb.signals.result import navigation_axes
 
@@ -77,7 +77,7 @@ def _lines_and_masses() -> tuple[dict[str, tuple[XRayLine, ...]], dict[str, floa
 
 def element_tables() -> ElementTables:
     """Lines, masses and absorption of exspy's database."""
-    return ElementTables(*_lines_and_masses(), MassAbsorption())
+    return ElementTables(*_lines_and_masses(), MassAbsorption(), mass_absorption)
 
 
 def energy_axis(signal: Any) -> FloatArray:

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from hyperspy_assb.eds.composition.atoms import prepare_scene, quantify_elements
+from hyperspy_assb.eds.composition.atoms import quantify_elements
+from hyperspy_assb.eds.composition.scene import prepare_scene
 from hyperspy_assb.eds.interfaces.interface_width import WIDTH_PER_SIGMA, Width, fit_interface
 from hyperspy_assb.eds.interfaces.profiles import Profile, bin_pixels, profile_of
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, FOREIGN_ELEMENTS

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.eds.eds_map import Instrument
 from hyperspy_assb.eds.lines.column_spectra import CONTINUUM
 from hyperspy_assb.eds.lines.sensitivity import AVOGADRO
@@ -118,7 +119,7 @@ def test_phase_is_the_sum_of_its_elements(make_builder):
         phase.model.expectation(np.array([80.0, 3.0])), elements.model.expectation(np.append(amounts, 3.0)), rtol=5e-3
     )
     assert elements.names == (*LAGP, CONTINUUM)
-    assert elements.elements == tuple(sorted(LAGP))
+    assert elements.groups == tuple(sorted(LAGP))
     assert elements.index(["P", CONTINUUM]) == [list(LAGP).index("P"), len(LAGP)]
     assert elements.line_names == tuple(LAGP)
 
@@ -160,6 +161,16 @@ def test_continuum_is_that_of_kramers_where_all_nodes_are_as_high(make_builder):
     assert nodes[-1] == pytest.approx(15.0)
     built = builder.build(one_unit(["Fe"]))
     assert len(built.names) == 1 + nodes.size
+
+
+def test_window_of_carbon_makes_a_step_in_the_continuum(make_builder):
+    builder = make_builder(LINES_ONLY)
+    behind = replace(builder, detector=DetectorShape(carbon_window=1.3))
+    energy = builder.energy[builder.channels]
+    passed = behind.hats[1].sum(axis=0) / builder.hats[1].sum(axis=0)
+    assert passed[energy < 0.21].min() == pytest.approx(np.exp(-1.3 / 18), abs=0.01)
+    assert passed[np.argmin(abs(energy - 0.35))] == pytest.approx(np.exp(-1.3 * (0.35 / 0.2842) ** -2.6), abs=0.02)
+    assert passed[energy > 2.0].min() > 0.99
 
 
 @pytest.mark.parametrize("thickness", [0.0, 300.0])

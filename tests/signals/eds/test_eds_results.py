@@ -11,10 +11,19 @@ import pytest
 import hyperspy_assb
 from hyperspy_assb.eds.comparison.composition_change import BlockStatus, CompositionOptions
 from hyperspy_assb.eds.composition.atoms import FitStatus
+from hyperspy_assb.eds.eds_map import EDSOptions
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
+from hyperspy_assb.errors import AssbWarning
 from hyperspy_assb.signals.packing import digest, pack
 from hyperspy_assb.signals.result import KINDS, Result
-from hyperspy_assb.simulation import InterfaceOptions, micro_battery, simulate_interface
+from hyperspy_assb.simulation import (
+    InterfaceOptions,
+    XRayConditions,
+    edx_to_signal,
+    micro_battery,
+    simulate_edx,
+    simulate_interface,
+)
 
 SHAPE = (6, 8)
 
@@ -133,6 +142,40 @@ def test_counts_from_a_file_have_no_model(results: dict[str, Result], tmp_path) 
     found = hyperspy_assb.load(tmp_path / "lines.hspy")
     assert found.model is None
     assert [s.metadata.Sample.xray_lines[0] for s in found.intensities] == sorted(found.lines)
+
+
+@pytest.fixture(scope="module")
+def olivine():
+    """A map of nothing but LiFePO4."""
+    conditions = XRayConditions(counts_per_channel=2.0)
+    counts = simulate_edx({"LiFePO4": np.full((4, 4), 80.0)}, conditions, np.random.default_rng(4))
+    return edx_to_signal(counts, conditions, pixel_size=5.0, signal_type="EDS_TEM_ASSB")
+
+
+class TestElementsThatDoNotDescribeTheMap:
+    @pytest.mark.filterwarnings("ignore::hyperspy_assb.errors.AssbWarning")
+    def test_nothing_is_said_of_the_composition(self, olivine):
+        with pytest.warns(AssbWarning, match="there is no composition"):
+            c = olivine.quantify_composition(elements=["C", "Ge"])
+        assert set(np.unique(c.status.data)) == {FitStatus.UNEXPLAINED}
+        assert np.isnan(c.atomic_percent["C"].data).all()
+        for name in ("O K", "P K", "Fe K"):
+            assert name in c.summary()
+        with pytest.raises(ValueError, match="No pixel of the region has a composition"):
+            c.mean()
+
+    def test_spurious_elements_are_no_atoms(self, olivine):
+        options = EDSOptions(elements=["C", "O", "P", "Fe"], spurious=("Cu", "Si"))
+        c = olivine.quantify_composition(quantification=options)
+        assert c.elements == ("C", "O", "P", "Fe")
+        assert any("Not of the column" in note and "Cu, Si" in note for note in c.notes)
+        assert c.mean()["at. %"].sum() == pytest.approx(100.0, abs=0.5)
+
+    def test_no_composition_lies_outside_0_and_100(self, olivine):
+        c = olivine.quantify_composition()
+        told = c.mean()["at. %"]
+        assert told.between(0.0, 100.0).all()
+        assert (c.found.unclipped.mean(axis=0) < 0.0).any()
 
 
 def test_comparison_has_the_dose_beside_it(results):

@@ -1,0 +1,354 @@
+"""Where lines lie, how wide they are, their tails and the ratios within their families, from a summed spectrum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperspy_assb.eds.detector import DetectorShape
+from hyperspy_assb.eds.eds_map import FloatArray, XRayLine
+from hyperspy_assb.eds.lines.column_spectra import Builder, SpectrumModel
+from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, TemplateFit
+
+_STEPS = 20
+"""Steps of scoring at most; one that made the fit worse is halved, and counts as well."""
+_STANDS_OUT = 10.0
+"""Standard errors above which a line says where the axis lies."""
+_LONGEST = 4.0
+"""Channels by which the axis moves in one step: shapes are linear in it over no more."""
+_FINEST = 21.0
+"""eV: resolution below which no detector is."""
+_SETTLED = 0.02
+"""Standard errors below which a step is the last."""
+_WEAKEST = 0.02
+"""Share of the main line below which a weaker line of its family tells nothing."""
+
+
+@dataclass(frozen=True)
+class _Unknown:
+    """A property of the detector: what is likely of it, the longest step, the step of its derivative, its limits."""
+
+    likely: float
+    longest: float
+    small: float
+    low: float
+    high: float
+
+
+# The first three are hardly held; the others as what is known of silicon detectors has them.
+_UNKNOWN = {
+    "offset": _Unknown(0.1, 0.04, 2e-4, -np.inf, np.inf),
+    "gain": _Unknown(0.02, 0.02, 2e-5, -0.5, 0.5),
+    "resolution": _Unknown(40.0, 25.0, 0.2, _FINEST, 400.0),
+    "width_slope": _Unknown(0.2, 0.2, 0.005, 1.5, 3.5),
+    "tail_depth": _Unknown(15.0, 10.0, 0.2, 0.0, 80.0),
+    "tail_length": _Unknown(40.0, 30.0, 1.0, 20.0, 250.0),
+    "escape": _Unknown(0.1, 0.2, 0.02, 0.0, 2.0),
+    "carbon_window": _Unknown(1.0, 0.5, 0.01, 0.0, 5.0),
+}
+AXIS = ("offset", "gain", "resolution")
+DETECTOR = tuple(name for name in _UNKNOWN if name not in AXIS)
+_START_TAIL = 3.0
+"""nm from which the depth of tails starts: at 0, nothing would be known of their length."""
+_RATIO = {"K": 0.1, "L": 0.7, "M": 0.7}
+"""Relative uncertainty of the tables' ratios of weaker lines to the main one of the family."""
+_LONGEST_RATIO = 0.7
+_LEAST_RATIO = 0.02
+_APART = ("Lb1", "Ll", "Ln")
+"""Lines that are far enough from the main one to be told apart, each by itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class ShapeFit:
+    """Lines as the summed spectrum has them.
+
+    Parameters
+    ----------
+    builder
+        With the axis, the resolution, the detector and the ratios of lines that were found.
+    offset, gain, resolution
+        keV, relative, and eV at Mn Kα.
+    covariance
+        Of these three from counting, whatever the shape of lines is.
+    detector
+        Shape of lines.
+    detector_std
+        Standard error of each of its properties, by name; of those that were given, 0.
+    ratios
+        Weaker lines over what tables say of them, by name such as "Fe_Ll".
+    lines
+        Energy in keV of main lines with enough counts, by name.
+    counts, expected
+        In the channels that are fitted.
+    """
+
+    builder: Builder
+    offset: float
+    gain: float
+    resolution: float
+    covariance: FloatArray
+    detector: DetectorShape
+    detector_std: dict[str, float]
+    ratios: dict[str, float]
+    lines: dict[str, float]
+    counts: FloatArray
+    expected: FloatArray
+
+
+@dataclass(frozen=True)
+class _State:
+    """Values of the unknown properties, and by how much weaker lines depart from tables, by family and group."""
+
+    values: dict[str, float]
+    ratios: dict[tuple[str, str], float]
+
+    def applied(self, builder: Builder) -> Builder:
+        """A builder whose lines are these."""
+        lines = tuple(
+            replace(line, weight=line.weight * (1.0 + self.ratios.get(_group(line), 0.0))) for line in builder.lines
+        )
+        return replace(
+            builder,
+            lines=lines,
+            instrument=replace(builder.instrument, resolution=self.values["resolution"]),
+            detector=DetectorShape(**{name: self.values[name] for name in DETECTOR}),
+            offset=self.values["offset"],
+            gain=self.values["gain"],
+        )
+
+    def moved(self, free: tuple[str, ...], keys: list[tuple[str, str]], step: FloatArray) -> _State:
+        values, ratios = dict(self.values), dict(self.ratios)
+        for name, change in zip(free, step, strict=False):
+            unknown = _UNKNOWN[name]
+            values[name] = float(np.clip(values[name] + change, unknown.low, unknown.high))
+        for key, change in zip(keys, step[len(free) :], strict=True):
+            ratios[key] = max(ratios.get(key, 0.0) + float(change), _LEAST_RATIO - 1.0)
+        return _State(values, ratios)
+
+    def room(self, free: tuple[str, ...], keys: list[tuple[str, str]]) -> FloatArray:
+        """How far each can go down and up, shape (2, n)."""
+        low = [_UNKNOWN[name].low for name in free] + [_LEAST_RATIO - 1.0] * len(keys)
+        high = [_UNKNOWN[name].high for name in free] + [np.inf] * len(keys)
+        return np.array([low, high]) - self.vector(free, keys)
+
+    def vector(self, free: tuple[str, ...], keys: list[tuple[str, str]]) -> FloatArray:
+        return np.array([*(self.values[name] for name in free), *(self.ratios.get(key, 0.0) for key in keys)])
+
+
+def _group(line: XRayLine) -> tuple[str, str]:
+    """Family, and which of its weaker lines: those that share an uncertainty; "" is the main line."""
+    which = "" if line.name == line.family else line.name if line.name in _APART else "others"
+    return f"{line.element}_{line.family}", which
+
+
+def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape | None = None) -> ShapeFit:
+    """Find axis, resolution, shape of lines and ratios within families from a summed spectrum, by maximum likelihood.
+
+    Parameters
+    ----------
+    builder
+        Lines and instrument, with the axis as it is said to be.
+    total
+        Counts of all channels.
+    detector
+        Shape of lines where it is known; None: found, held by what is known of such detectors.
+
+    Returns
+    -------
+    ShapeFit
+        The heights of all lines and of the continuum are unknown as well.
+
+    Raises
+    ------
+    AssbValueError
+        If fewer than two lines stand out, or the spectrum cannot be fitted.
+    """
+    total = np.asarray(total, dtype=float)
+    counts = total[builder.channels]
+    main = {line.full_name: line for line in builder.countable_families}
+    families = list(main)
+    free = AXIS if detector is not None else (*AXIS, *DETECTOR)
+    known = detector or DetectorShape(tail_depth=_START_TAIL)
+    first = {"offset": 0.0, "gain": 0.0, "resolution": builder.instrument.resolution}
+    state = best = _State({**first, **{name: getattr(known, name) for name in DETECTOR}}, {})
+    centre = {**state.values, "tail_depth": 0.0}
+    keys: list[tuple[str, str]] = []
+    told: dict[str, float] = {}
+    least, start = np.inf, None
+    channel = float(builder.energy[1] - builder.energy[0])
+    covariance = np.eye(len(free))
+
+    def departure(of: _State) -> tuple[FloatArray, FloatArray]:
+        """How far the properties are from what is likely, and how far they may be."""
+        held = [_UNKNOWN[name].likely for name in free] + [_RATIO[key[0].split("_")[1][0]] for key in keys]
+        away = of.vector(free, keys) - np.array([*(centre[name] for name in free), *(0.0 for _ in keys)])
+        # Axis and resolution are held only where hardly any line tells them.
+        away[: len(AXIS)] = 0.0
+        return away, np.array(held)
+
+    for _ in range(_STEPS):
+        own = state.applied(builder)
+        model = own.build({}, families)
+        start = model.model.guess(counts) if start is None else np.maximum(start, 1e-9 * start.max())
+        fit = _fitted(replace(model, typical=start), total)
+        away, held = departure(state)
+        penalty = float(fit.deviance[0] + np.sum((away / held) ** 2))
+        if penalty > least + 1e-9:
+            # The last step was too long.
+            middle = 0.5 * (state.vector(free, keys) - best.vector(free, keys))
+            state = best.moved(free, keys, middle)
+            if np.all(np.abs(middle) < _SETTLED * np.sqrt(covariance.diagonal())):
+                break
+            continue
+        least, best, start = penalty, state, fit.amounts[0]
+        strong = _standing_out(model, fit, families)
+        # Lines that come out once the axis is nearer join.
+        told = {**told, **strong}
+        keys = _uncertain_ratios(builder, told)
+        away, held = departure(state)
+        expected = model.model.expectation(start)
+        height = {name: start[k] for k, name in enumerate(families) if name in told}
+        continuum = start[len(families) :]
+        slopes = [_slope(builder, state, name, own, height, continuum) for name in free]
+        slopes += [height[_host(own, key[0])] * _part(own, key) / (1.0 + state.ratios.get(key, 0.0)) for key in keys]
+        score = _Score.of(model, start, counts, expected, np.array(slopes), held, away)
+        step, covariance = score.step(state.room(free, keys))
+        if np.all(np.abs(step) < _SETTLED * np.sqrt(covariance.diagonal()) + 1e-9):
+            break
+        longest = np.array([_UNKNOWN[name].longest for name in free] + [_LONGEST_RATIO for _ in keys])
+        longest[0] = max(_LONGEST * channel, longest[0])
+        state = best.moved(free, keys, np.clip(step, -longest, longest))
+    if len(strong) < 2:
+        raise AssbValueError(
+            "The energy axis cannot be checked: fewer than two lines stand out of the summed spectrum."
+        )
+    std = np.sqrt(covariance.diagonal())
+    return ShapeFit(
+        builder=best.applied(builder),
+        **{name: best.values[name] for name in AXIS},
+        covariance=covariance[:3, :3],
+        detector=DetectorShape(**{name: best.values[name] for name in DETECTOR}),
+        detector_std={name: float(std[free.index(name)]) if name in free else 0.0 for name in DETECTOR},
+        ratios={
+            line.full_name: 1.0 + best.ratios[_group(line)] for line in builder.seen if _group(line) in best.ratios
+        },
+        lines={name: main[name].energy for name in strong},
+        counts=counts,
+        expected=expected,
+    )
+
+
+def _fitted(model: SpectrumModel, total: FloatArray) -> TemplateFit:
+    fit = model.fit(total[np.newaxis])
+    if fit.status[0] != CONVERGED:
+        raise AssbValueError("The energy axis cannot be checked: the summed spectrum cannot be fitted.")
+    return fit
+
+
+def _standing_out(model: SpectrumModel, fit: TemplateFit, families: list[str]) -> dict[str, float]:
+    """Counts of the families of lines that are far above their errors."""
+    values = fit.amounts[0][: len(families)]
+    std = np.sqrt(np.maximum(fit.covariance[0].diagonal(), 0.0))[: len(families)]
+    return {name: float(v) for name, v, s in zip(families, values, std, strict=True) if v > _STANDS_OUT * s}
+
+
+def _uncertain_ratios(builder: Builder, strong: dict[str, float]) -> list[tuple[str, str]]:
+    """Groups of weaker lines of families that stand out; of hidden ones, those that are not hidden as well."""
+    hidden = {tie.hidden for tie in builder.ties}
+    found: dict[tuple[str, str], float] = {}
+    for name in strong:
+        for line in builder.together(name):
+            family, which = _group(line)
+            if which in ("Ll", "Ln") or (which and family not in hidden):
+                found[_group(line)] = found.get(_group(line), 0.0) + line.weight
+    return [key for key, weight in found.items() if weight > _WEAKEST]
+
+
+def _part(builder: Builder, key: tuple[str, str]) -> FloatArray:
+    """Weaker lines of one group, for one count in the main line of the family that tells them."""
+    lines = builder.together(_host(builder, key[0]))
+    return np.asarray(sum(line.weight * builder.shape(line) for line in lines if _group(line) == key))
+
+
+def _host(builder: Builder, family: str) -> str:
+    """The family whose counts tell those of a family: itself, or that of its tie."""
+    return {tie.hidden: tie.host for tie in builder.ties}.get(family, family)
+
+
+def _slope(
+    builder: Builder, state: _State, name: str, own: Builder, height: dict[str, float], continuum: FloatArray
+) -> FloatArray:
+    """Change of the expected counts per change of a property of the detector."""
+    small = _UNKNOWN[name].small
+    other = _State({**state.values, name: state.values[name] + small}, state.ratios).applied(builder)
+    if name == "carbon_window":
+        return np.asarray(continuum @ (other.hats[1] - own.hats[1]) / small)
+
+    def whole(used: Builder) -> FloatArray:
+        return np.asarray(
+            sum(h * line.weight * used.shape(line) for family, h in height.items() for line in used.together(family))
+        )
+
+    return (whole(other) - whole(own)) / small if height else np.zeros(own.edges.size - 1)
+
+
+@dataclass(frozen=True)
+class _Score:
+    """Score and information of the properties and of all amounts, each in a unit of its own."""
+
+    gradient: FloatArray
+    information: FloatArray
+    scale: FloatArray
+    size: int
+
+    @classmethod
+    def of(
+        cls,
+        model: SpectrumModel,
+        amounts: FloatArray,
+        counts: FloatArray,
+        expected: FloatArray,
+        slopes: FloatArray,
+        held: FloatArray,
+        away: FloatArray,
+    ) -> _Score:
+        n = len(slopes)
+        root = np.sqrt(np.maximum(expected, 1e-9))
+        design = np.vstack([slopes, model.model.strength.T[amounts > 0.0] @ model.model.templates]) / root
+        scale = np.sqrt((design**2).sum(axis=1))
+        scale[scale == 0.0] = 1.0
+        prior = np.zeros(scale.size)
+        prior[:n] = 1.0 / (held * scale[:n]) ** 2
+        design = design / scale[:, np.newaxis]
+        gradient = design @ ((counts - expected) / root)
+        gradient[:n] -= away / held**2 / scale[:n]
+        return cls(gradient, design @ design.T + np.diag(prior), scale, n)
+
+    def step(self, room: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Step of the properties towards the maximum, and their covariance.
+
+        Parameters
+        ----------
+        room
+            How far each can go down and up, shape (2, n): those at a limit that would go beyond stay, and the others
+            go without them.
+        """
+        n = self.size
+        used = np.ones(self.scale.size, dtype=bool)
+        covariance = self._inverse(used)[:n, :n] / np.outer(self.scale[:n], self.scale[:n])
+        for _ in range(n):
+            step = (self._inverse(used) @ self.gradient)[:n] / self.scale[:n]
+            beyond = ((step < 0.0) & (room[0] >= 0.0)) | ((step > 0.0) & (room[1] <= 0.0))
+            if not np.any(beyond & used[:n]):
+                break
+            used[:n] &= ~beyond
+        return np.where(used[:n], step, 0.0), covariance
+
+    def _inverse(self, used: NDArray[np.bool_]) -> FloatArray:
+        found = np.zeros_like(self.information)
+        block = np.ix_(used, used)
+        found[block] = np.linalg.pinv(self.information[block], hermitian=True)
+        return found
