@@ -140,10 +140,12 @@ def test_subset_keeps_what_belongs_together():
     np.testing.assert_array_equal(some.calibration, [0.03, 0.01])
 
 
-def test_expected_counts_give_the_atoms(make_builder, random_columns, rng):
+@pytest.fixture(scope="module")
+def without_noise(make_builder, random_columns):
+    """Relative error of the mean of each of the cell's elements, from expected counts."""
     # Tails of lines and pairs of photons are in no template.
     detector = XRayDetector(charge_loss_depth=0.0, resolving_time=0.0)
-    columns = random_columns(40, rng)
+    columns = random_columns(40, np.random.default_rng(5))
     conditions = exposed(columns, 20000.0, detector=detector)
     counts = simulate_edx(columns, conditions, noise=False)
     scene = prepare(make_builder(conditions, electrons=conditions.electrons), counts)
@@ -151,9 +153,17 @@ def test_expected_counts_give_the_atoms(make_builder, random_columns, rng):
     assert (found.status == CONVERGED).all()
     truth = true_atoms(columns)
     error = (found.subset(CELL_ELEMENTS).unclipped - truth).mean(axis=0)
-    # C Kα lies where the continuum bends most, of which nobody told: 4 %.
-    bound = np.where(np.array(CELL_ELEMENTS) == "C", 0.04, 0.02)
-    assert (np.abs(error / truth.mean(axis=0)) < bound).all()
+    return dict(zip(CELL_ELEMENTS, error / truth.mean(axis=0), strict=True))
+
+
+def test_expected_counts_give_the_atoms(without_noise):
+    others = [error for element, error in without_noise.items() if element != "C"]
+    np.testing.assert_allclose(others, 0.0, atol=0.02)
+
+
+@pytest.mark.xfail(strict=True, reason="C is 2 to 4 % low: its line lies where the continuum bends most")
+def test_expected_counts_give_carbon(without_noise):
+    assert abs(without_noise["C"]) < 0.02
 
 
 @pytest.mark.slow

@@ -93,16 +93,26 @@ def test_density_that_cannot_be_is_named(densities):
         PhaseOptions(densities=densities).columns()
 
 
-def test_expected_counts_give_the_thickness(make_builder, random_columns, rng):
-    columns = random_columns(40, rng)
+@pytest.fixture(scope="module")
+def without_noise(make_builder, random_columns):
+    """Fit of expected counts, and the thicknesses that they are of."""
+    columns = random_columns(40, np.random.default_rng(5))
     conditions = exposed(columns, 20000.0, detector=PLAIN)
     found = fit(make_builder, conditions, simulate_edx(columns, conditions, noise=False))
-    truth = np.stack(list(columns.values()), axis=1)
+    return found, np.stack(list(columns.values()), axis=1)
+
+
+def test_expected_counts_give_the_thickness(without_noise):
+    found, truth = without_noise
     assert found.phases == tuple(PHASES)
-    departure = np.abs(found.unclipped.mean(axis=0) / truth.mean(axis=0) - 1.0)
-    # C Kα lies where the continuum bends most, of which nobody told: 4 %.
-    assert (departure < [0.02, 0.02, 0.02, 0.04]).all()
+    np.testing.assert_allclose(found.unclipped.mean(axis=0)[:3], truth.mean(axis=0)[:3], rtol=0.02)
     np.testing.assert_allclose(found.unclipped, truth, atol=3.0)
+
+
+@pytest.mark.xfail(strict=True, reason="carbon is 2 to 4 % low: its line lies where the continuum bends most")
+def test_expected_counts_give_the_thickness_of_carbon(without_noise):
+    found, truth = without_noise
+    np.testing.assert_allclose(found.unclipped.mean(axis=0)[3], truth.mean(axis=0)[3], rtol=0.02)
 
 
 @pytest.mark.slow
