@@ -815,7 +815,7 @@ class TestOptionsMatter:
         "fit_line_counts": ({}, {"xray_lines": ["Fe_Ka"], "fit_range": (1.0, 12.0)}),
         "check_energy_calibration": ({}, {"fit_range": (1.0, 12.0)}),
         "correct_energy_calibration": ({}, {"resolution": False}),
-        "find_elements": ({}, {"alpha": 1e-12, "fit_range": (1.0, 12.0)}),
+        "find_elements": ({}, {"alpha": 1e-300, "fit_range": (1.0, 12.0)}),
         "quantify_composition": ({}, {**COMMON, "elements": ["O", "P", "Fe", "Ge"]}),
         "quantify_phases": (
             {},
