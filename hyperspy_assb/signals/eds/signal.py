@@ -213,8 +213,8 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
         Parameters
         ----------
         alpha
-            Share of the spectra in which chance may name an element that is not there. Below 6 standard errors nothing is
-            named at any alpha: line shapes leave as much.
+            Share of the spectra in which chance may name an element that is not there. Below 6 standard errors nothing
+            is named at any alpha: line shapes leave as much.
         fit_range
             keV; 0.18 to 15 by default.
 
