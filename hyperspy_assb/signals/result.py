@@ -197,7 +197,7 @@ class Result(ABC):
         >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
         >>> counts = s.fit_line_counts(["Fe_Ka"])
         >>> print(counts.summary())
-        Fe_Ka: 1500 ± 37 counts in all pixels.
+        Fe_Ka: 1499 ± 37 counts in all pixels.
         """
 
     @abstractmethod

@@ -251,6 +251,7 @@ def test_companions_and_folders_are_part_of_the_content(tmp_path):
     assert not hashes & {hash_input(tmp_path / "a.rpl"), hash_input(tmp_path / "b.zspy")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [10, pytest.param(60, marks=pytest.mark.slow)])
 def test_killed_and_started_again_no_step_is_done_twice(kills, tmp_path):
     write_inputs(tmp_path / "raw", 20, broken=3)

@@ -356,6 +356,8 @@ CHECKED: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "block_pixels": st.none() | st.integers(1, 10**6),
     },
     "GrainOptions": {"threshold": st.floats(0.01, 179.0), "min_pixels": st.integers(1, 10**6)},
+    # What is in memory alone is not saved.
+    "Member": {"path": TEXT.filter(bool)},
     "MechanismOptions": {
         "particle_angle": st.floats(0.01, 89.0),
         "min_pixels": st.integers(2, 10**6),

@@ -21,7 +21,6 @@ from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role
 from hyperspy_assb.models.compile import compile_model
 from hyperspy_assb.models.recorded_noise import detector_of_model
 from hyperspy_assb.models.recorded_signal import check_title
-from hyperspy_assb.signals.eels.dispersion import on_dispersion_of
 from hyperspy_assb.signals.fits import multifit as batched
 from hyperspy_assb.signals.fits.covariance import Covariance
 from hyperspy_assb.signals.fits.fit_quality import FitQuality
@@ -95,31 +94,6 @@ class ASSBEELSModel(EELSModel):
             self._load_dictionary(dictionary)
             for edge in self.edges:
                 edge.fine_structure_components = {self[name] for name in edge.fine_structure_components}
-
-    @property
-    def low_loss(self) -> BaseSignal | None:
-        """The low-loss signal that components are convolved with, on channels as wide as those of the spectra.
-
-        Returns
-        -------
-        EELSSpectrum or None
-            None: they are not convolved.
-
-        Examples
-        --------
-        >>> from hyperspy_assb.signals import ASSBEELSSpectrum
-        >>> signal, response = ASSBEELSSpectrum(np.ones(64)), ASSBEELSSpectrum(np.ones(40))
-        >>> response.axes_manager.signal_axes[0].scale, response.axes_manager.signal_axes[0].offset = 0.5, -5.0
-        >>> model = signal.create_model(low_loss=response, auto_background=False, auto_add_edges=False)
-        >>> model.low_loss.axes_manager.signal_axes[0].scale
-        1.0
-        """
-        found: BaseSignal | None = EELSModel.low_loss.fget(self)
-        return found
-
-    @low_loss.setter
-    def low_loss(self, value: BaseSignal | None) -> None:
-        EELSModel.low_loss.fset(self, None if value is None else on_dispersion_of(value, self.signal))
 
     @property
     def plural_scattering(self) -> bool:

@@ -190,7 +190,7 @@ def suggest_references(
     beside = tuple(reference.material(name).name for name in (BESIDE if materials is None else materials))
     if fewest < NEIGHBOURS:
         raise AssbValueError(f"fewest must be {NEIGHBOURS} or more, not {fewest}: fewer pixels are no material.")
-    spectra = read_low_loss(signal, minimum_end=70.0, purpose="the edges by which materials are named").in_memory()
+    spectra = read_low_loss(signal, minimum_end=70.0, purpose="the edges by which materials are named")
     found = suggest_candidates(spectra, couple, beside, fewest=fewest)
     notes = [
         "These are candidates, and nothing uses them unasked: look at the map, and give references to "

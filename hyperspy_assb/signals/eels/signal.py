@@ -29,6 +29,7 @@ from hyperspy_assb.signals.eels import low_loss_reading as reading
 from hyperspy_assb.signals.eels import zero_loss
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.delithiation_estimate import quantify_delithiation
+from hyperspy_assb.signals.eels.dispersion import on_dispersion_of
 from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
 from hyperspy_assb.signals.eels.low_loss_comparison import LowLossComparison, compare_low_loss
 from hyperspy_assb.signals.eels.low_loss_model import create_low_loss_model
@@ -366,7 +367,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
             raise AssbNotImplementedError("Convolution with a low-loss spectrum needs a uniform energy axis.")
         return ASSBEELSModel(
             self,
-            low_loss=low_loss,
+            low_loss=None if low_loss is None else on_dispersion_of(low_loss, self),
             auto_background=auto_background,
             auto_add_edges=auto_add_edges,
             GOS=GOS,

@@ -95,6 +95,7 @@ def matcher(tmp_path_factory):
 # Exact cases
 
 
+@pytest.mark.slow
 def test_non_negative_least_squares_agree_with_scipy(rng):
     columns = np.abs(rng.normal(size=(7, 40)))
     data = rng.normal(size=(30, 40)) + 0.7 * columns[2] + 0.2 * columns[5]
@@ -229,6 +230,7 @@ def test_rings_are_learnt_from_the_scan(rng):
     assert learn_profiles(profiles, np.arange(24) < 3, ["carbon"])[0].level_std is None
 
 
+@pytest.mark.slow
 def test_chance_is_what_patterns_without_a_lattice_score(matcher, rng):
     patterns = draw(rng, "carbon", 60, 1e4)
     chance = chance_of_noise(matcher, radial_profiles(patterns, GEOMETRY))

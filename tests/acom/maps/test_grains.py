@@ -267,6 +267,7 @@ def test_boundaries_of_the_virtual_lamella(rng):
         assert grain.sum() > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "shape"), [("astar_111x59", (59, 111)), ("astar_260x200", (200, 260))])
 def test_real_maps_of_astar(shared_data, name, shape):
     from orix.io import load

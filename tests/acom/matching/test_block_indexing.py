@@ -132,6 +132,7 @@ def test_tilts_are_found_back(bank):
     assert max(angles) < 0.6
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10**6), p=st.integers(0, 1), degrees=st.floats(-0.9, 0.9))
 def test_a_turn_is_found_back(bank, seed, p, degrees):

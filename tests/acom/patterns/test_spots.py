@@ -49,6 +49,7 @@ def test_spots_of_few_electrons_on_diffuse_background(rng):
     assert np.sqrt((distance[near] ** 2).mean()) < 0.5
 
 
+@pytest.mark.slow
 def test_noise_has_no_spots(rng):
     for mean in (0.02, 0.5, 20.0):
         peaks = find_peaks(rng.poisson(mean, (6, 128, 128)).astype(np.uint16), CENTRE)

@@ -203,6 +203,7 @@ def peak_on_a_level(level, channels):
     return model, np.array([0.6 * level / each[0], 5.4, 1.8, 0.4 * level / each[1]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("level", "channels", "noise"),
     [

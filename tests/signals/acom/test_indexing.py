@@ -224,6 +224,7 @@ def test_pyxem_finds_the_same(patterns, bank, maps):
 # ------------------------------------------------------------------ real files
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Loading old file version")
 def test_steel_is_austenite(shared_data):
     folder = shared_data / "diffraction" / "sped_austenite"
@@ -243,6 +244,7 @@ def test_steel_is_austenite(shared_data):
     assert sum(p.data for name, p in found.posterior.items() if "PO4" in name).max() < 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Loading old file version")
 @pytest.mark.parametrize(
     ("file", "scale", "status"),

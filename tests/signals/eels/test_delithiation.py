@@ -255,7 +255,7 @@ def test_elements_follow_from_the_phases():
     assert elements_of(["LiFePO4", "FePO4", "amorphous_LAGP"]) == ("Li", "Fe", "P", "Al", "Ge")
     assert elements_of(["carbon", "LAGP"]) == ("C", "Li", "Al", "Ge", "P")
     assert elements_of(["LCO", "CoO2", "vacuum", "something else"]) == ("Li", "Co")
-    assert elements_of(["NVP"]) == ("V", "P")  # no edge of Na lies in the range
+    assert elements_of(["NVP"]) == ("Na", "V", "P")
 
 
 # ------------------------------------------------------------------------------------------------------- bad signals

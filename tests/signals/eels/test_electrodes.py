@@ -65,6 +65,7 @@ def own_table(tmp_path, monkeypatch):
 # ---------------------------------------------------------------------------------------------- couples, end to end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "couple",
     [
