@@ -71,7 +71,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"hyperspy_assb\.(reference\.material_facts\.Number|eds\.lines\.sensitivity\.Sensitivities)"),
     (r"py:class", r"hyperspy_assb\.acom\.crystals\.kinematical\.Spots"),
     # Short names of other packages in annotations, and pieces of annotations that autodoc cuts apart.
-    (r"py:.*", r"pd\.DataFrame|BaseSignal|Signal2D|Axes|ArrayLike|CrystalMap|Structure|Structure\..*"),
+    (r"py:.*", r"NDArray|pd\.DataFrame|BaseSignal|Signal2D|Axes|ArrayLike|CrystalMap|Structure|Structure\..*"),
     (r"py:.*", r"[a-z]+ \||.*\[.*|.* \| .*"),
 ]
 

@@ -37,7 +37,7 @@ class Lamella(RegisteredMembers):
     name
         Of the lamella.
     members
-        By key; :meth:`add` fills it.
+        By key; ``add`` fills it.
 
     Examples
     --------
@@ -277,8 +277,8 @@ class Lamella(RegisteredMembers):
 
         Returns
         -------
-        tuple of Claim
-            Each with its number and p value; see :class:`Claim`.
+        tuple
+            Each with its number and p value; see ``hyperspy_assb.lamella.agreement.Claim``.
 
         Raises
         ------

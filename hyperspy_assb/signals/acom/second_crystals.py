@@ -85,7 +85,7 @@ class SecondCrystals:
         return self.maps._maps(values, names, "Probability of {} as the second crystal")
 
     def colours(self, direction: str = "z") -> NDArray[np.uint8]:
-        """Colours of the crystal direction along x, y or z of the specimen, as :meth:`.OrientationMaps.ipf` has them.
+        """Colours of the crystal direction along x, y or z of the specimen, as ``OrientationMaps.ipf`` has them.
 
         Parameters
         ----------
