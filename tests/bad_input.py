@@ -152,7 +152,6 @@ ARGUMENTS: dict[str, Callable[[Any], Any]] = {
     "bank": lambda s: _bank(),
     "cv": lambda s: _good("ASSBVoltammogram"),
     "dose": lambda s: 1e5,
-    "line": lambda s: [(40.0, 10.0), (40.0, 120.0)],
     "intervals": lambda s: [(t, t + 60.0) for t in np.arange(0.0, 2000.0, 120.0)],
     "model": _model,
     "offset": lambda s: (100.0, 1.0),
@@ -164,6 +163,7 @@ ARGUMENTS: dict[str, Callable[[Any], Any]] = {
 """What stands for an argument, by its name; one that is optional is left out in a first call, and given in a second."""
 BY_KIND: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("ASSBSTEMSeries", "region"): lambda s: {"corner": _corner(s)},
+    ("ASSBSTEMSeries.kymograph", "line"): lambda s: [(40.0, 10.0), (40.0, 120.0)],
     ("ASSBSTEMSeries.segment_grains", "region"): lambda s: _corner(s),
     ("predict_precision", "model"): lambda s: _model(s, fitted=False),
 }
@@ -191,6 +191,7 @@ SHOWS = (
     "ASSBSTEMSeries.time",
     "ASSBSTEMSeries.pixel_size",
     "ASSBSTEMSeries.dose",
+    "ASSBSTEMSeries.accumulated_dose",
     "ASSBSTEMSeries.potential",
     "ASSBSTEMSeries.potential_std",
     "ASSBVoltammogram.time",
@@ -667,7 +668,8 @@ def _same(one: Any, other: Any) -> bool:
     if one.shape != other.shape:
         return False
     if one.dtype.kind in "fc" and other.dtype.kind in "fc":
-        return bool(np.allclose(one, other, rtol=1e-4, atol=1e-6 * np.nanmax(np.abs(one), initial=0.0), equal_nan=True))
+        largest = np.max(np.abs(one), initial=0.0, where=np.isfinite(one))
+        return bool(np.allclose(one, other, rtol=1e-4, atol=1e-6 * largest, equal_nan=True))
     return bool(np.array_equal(one, other))
 
 

@@ -208,7 +208,7 @@ def test_fit_refusal_force_and_references(spectra, battery, tmp_path):
     (out / "provenance.json").write_text('{"action": "fit", "versions": {}}')
     result = run("fit", spectra, "--out", out, "--recipe", recipe, "--force")
     assert result.exit_code == 0, result.output
-    assert "x of LixFePO4 is" in result.stdout
+    assert "x in LixFePO4 is" in result.stdout
     assert {p.name for p in out.iterdir()} >= {"report.html", "table.csv", "provenance.json", "maps", "figures"}
     assert not (out / "old.txt").exists()
     assert (out / "delithiation.hspy").exists()
@@ -392,7 +392,7 @@ def test_demo(tmp_path):
     page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
     for words in (
         "the truth of the same",
-        "carbon is not among the references",
+        "arbon is not among the references",
         "FePO4 is found in",
         "recorded electrons",
     ):
@@ -478,7 +478,8 @@ def test_commands_that_are_killed_and_started_again(tmp_path):
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for name, told in json.loads(done.stdout.splitlines()[-1]).items():
-        assert told["killed"] >= 15, name
+        # What a batch has done is not done again, so that it soon ends before it is killed.
+        assert told["killed"] >= (2 if name == "batch" else 15), name
         assert told["arrays"] > 0
         assert (told["code"], told["differ"], told["left"]) == (0, [], []), name
 

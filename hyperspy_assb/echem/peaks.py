@@ -196,11 +196,19 @@ def _peaks_of(number: int, curve: _Curve, found: _Found, p: float, level: float,
             break
         peaks.append((found, max(p, found.p)))
     known = contrasts(curve.time, curve.baseline)
-    shapes = []
-    for f, _ in peaks:
-        shape = curve.shape(f.centre, f.sigma)
-        shapes += [shape, shape * (curve.potential - f.centre) / f.sigma**2]
-    fit = estimate(curve.current, known, np.stack(shapes, axis=1))
+    fit = None
+    while fit is None:
+        shapes = []
+        for f, _ in peaks:
+            shape = curve.shape(f.centre, f.sigma)
+            shapes += [shape, shape * (curve.potential - f.centre) / f.sigma**2]
+        try:
+            fit = estimate(curve.current, known, np.stack(shapes, axis=1))
+        except np.linalg.LinAlgError:
+            # The last one and those before it describe the same points: it is no peak of its own.
+            peaks.pop()
+            if not peaks:
+                return []
     made = []
     for k, (f, p_value) in enumerate(peaks):
         height, std = float(fit.value[2 * k]), float(fit.std[2 * k])

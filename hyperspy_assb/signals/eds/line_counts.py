@@ -24,6 +24,7 @@ from hyperspy_assb.eds.lines.family_counts import FamilyCounts, GivenLine, count
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, choose_lines
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED
+from hyperspy_assb.models.recorded_signal import check_title
 from hyperspy_assb.signals.eds.map_reading import read_map, units_per_keV
 from hyperspy_assb.signals.result import Result
 
@@ -217,6 +218,7 @@ class LineCounts(Result):
 
 def line_counts(signal: Any, lines: Sequence[str] | None, fit_range: tuple[float, float] | None) -> LineCounts:
     """What :meth:`ASSBEDSTEMSpectrum.fit_line_counts` does."""
+    check_title(signal)
     recorded = read_map(signal, need_angle=False)
     if lines is None:
         lines = recorded.lines or [line.full_name for line in choose_lines(recorded, recorded.elements).main]

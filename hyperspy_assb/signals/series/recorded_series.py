@@ -80,6 +80,8 @@ class RecordedSeries(Signal2D):
         [0.0, 2.5, 5.0]
         """
         axis = self.axes_manager.navigation_axes[0]
+        if axis.size == 0:
+            raise AssbValueError("The series has no frame: there is nothing to give times to.")
         given = np.asarray(times, dtype=float)
         if given.ndim == 0:
             if not given > 0.0:
