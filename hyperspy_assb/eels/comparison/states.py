@@ -25,7 +25,7 @@ from hyperspy_assb.eels.scattering.single_scattering import (
     sum_aligned,
 )
 from hyperspy_assb.eels.zero_loss.position import ZeroLossStatus, find_centre
-from hyperspy_assb.eels.zero_loss.recorded_noise import checked_dark_level, low_loss_noise
+from hyperspy_assb.eels.zero_loss.recorded_noise import checked_dark_level, dark_level_error, low_loss_noise
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.noise_claim import Noise, NoiseSource
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
@@ -50,6 +50,10 @@ _OTHER_THICKNESS = {"log_ratio": "area", "area": "log_ratio"}
 
 def _nothing() -> FloatArray:
     return np.empty(0)
+
+
+_ONE_LEVEL = 4.0
+"""Standard errors within which dark levels of states count as one."""
 
 
 @dataclass
@@ -97,13 +101,6 @@ class Work:
         if self.scattering is not None:
             arrays = {name: v[rows] for name, v in self.scattering.__dict__.items() if name != "loss"}
             self.scattering = replace(self.scattering, **arrays)
-
-    def subtract_dark_level(self) -> None:
-        """Take off what is no electron, where the spectra tell."""
-        s = self.spectra
-        level = checked_dark_level(s.counts, s.energy, self.centre, self.fwhm)
-        if level:
-            self.spectra = replace(s, counts=s.counts - level)
 
     def gather(self, size: int, options: ComparisonOptions) -> None:
         """Average distributions and thicknesses over blocks of `size` pixels."""
@@ -301,10 +298,24 @@ def find_zero_losses(states: Sequence[Spectra], options: ComparisonOptions) -> t
             w.keep(whole[found], "zero loss cut off")
     for w in work:
         w.noise = _noise_of(w, options)
-        w.subtract_dark_level()
+    _subtract_dark_levels(work)
     broad = [w.noise.broad for w in work if w.noise is not None]
     gain, read_noise = (float(np.mean([getattr(b, name) for b in broad])) for name in ("gain", "read_noise"))
     return work, Detector(gain=gain, read_noise=read_noise)
+
+
+def _subtract_dark_levels(work: Sequence[Work]) -> None:
+    """Take off what is no electron, where the spectra tell: one level for all states, whose noise drops out of what
+    they differ by, unless a state has clearly another."""
+    told = [(w.spectra.counts, w.spectra.energy, w.centre, w.fwhm) for w in work]
+    levels = np.array([checked_dark_level(*t) for t in told])
+    errors = np.array([dark_level_error(*t) for t in told])
+    common = np.average(levels, weights=[len(t[0]) for t in told])
+    if (np.abs(levels - common) <= _ONE_LEVEL * errors).all():
+        levels[:] = common
+    for w, level in zip(work, levels, strict=True):
+        if level:
+            w.spectra = replace(w.spectra, counts=w.spectra.counts - level)
 
 
 def _noise_of(work: Work, options: ComparisonOptions) -> Noise:

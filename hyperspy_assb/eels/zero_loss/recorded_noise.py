@@ -57,6 +57,19 @@ def dark_level(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, fwhm: f
     return float(nnls(np.stack([np.ones(tail.size), tail / tail.max()], axis=1), medians)[0][0])
 
 
+def dark_level_error(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, fwhm: float) -> float:
+    """Standard error of the dark level, twice that of a mean for the tail that is fitted beside it; 0 where none shows.
+
+    Parameters
+    ----------
+    counts, energy, centre, fwhm
+        As for :func:`low_loss_noise`.
+    """
+    counts = np.asarray(counts, dtype=float)
+    far = counts[_offset(energy, centre) < -FAR * fwhm]
+    return 2.0 * float(far.std()) / np.sqrt(far.size) if far.size else 0.0
+
+
 def checked_dark_level(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, fwhm: float) -> float:
     """The dark level, or a refusal where it is not recorded and may spoil all that goes by sums of counts.
 
