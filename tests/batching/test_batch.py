@@ -252,7 +252,7 @@ def test_companions_and_folders_are_part_of_the_content(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [10, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [10, 30])
 def test_killed_and_started_again_no_step_is_done_twice(kills, tmp_path):
     count = 2 * kills
     write_inputs(tmp_path / "raw", count, broken=3)
