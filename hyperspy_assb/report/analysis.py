@@ -14,7 +14,7 @@ from hyperspy_assb import provenance
 from hyperspy_assb.components.low_loss import IonisationEdge
 from hyperspy_assb.eels.scattering.separability import Separability
 from hyperspy_assb.errors import AssbValueError
-from hyperspy_assb.fitting.solver.spectra_fit import Status
+from hyperspy_assb.fitting.solver.spectra_fit import Status, usable
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.models.multifit import FitOptions
 from hyperspy_assb.models.recorded_noise import detector_of_model, model_noise
@@ -183,7 +183,7 @@ def analyse_low_loss(
         options = FitOptions(covariance=not signal._lazy, progress=_counted(report, "fit", count))
         model.multifit(options=options)
         status = np.ravel(model.fit_quality.status.data)
-        if not np.isin(status, [s for s in Status if s.usable]).any():
+        if not usable(status).any():
             words = ", ".join(sorted({STATUS_NAMES[int(s)] for s in status}))
             raise AssbValueError(f"None of the {status.size} spectra could be fitted ({words}).")
         separability = tuple(model.edge_separability())

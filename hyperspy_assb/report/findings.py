@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hyperspy_assb.components.low_loss import IonisationEdge
-from hyperspy_assb.fitting.solver.spectra_fit import Status
+from hyperspy_assb.fitting.solver.spectra_fit import Status, usable
 from hyperspy_assb.report.delithiation import describe_delithiation
 
 POOR_FIT = 1.5
@@ -54,15 +54,15 @@ def _dose(electrons: Any) -> str:
 def _fit(maps: Mapping[str, Any], *, joint: bool) -> str:
     status = np.ravel(maps["fit_status"].signal.data)
     deviance = np.ravel(maps["reduced_deviance"].signal.data)
-    usable = np.isin(status, [s for s in Status if s.usable])
+    fitted = usable(status)
     failed = {
         maps["fit_status"].words[int(s)]: int((status == s).sum()) for s in np.unique(status) if not Status(s).usable
     }
     text = "Joint model of line shapes: " if joint else ""
-    text += f"{int(usable.sum())} of {status.size} {_plural('spectrum', 'spectra', status.size)} fitted"
+    text += f"{int(fitted.sum())} of {status.size} {_plural('spectrum', 'spectra', status.size)} fitted"
     if failed:
         text += " (not fitted: " + ", ".join(f"{count} {name}" for name, count in failed.items()) + ")"
-    median = float(np.median(deviance[usable]))
+    median = float(np.median(deviance[fitted]))
     text += f"; the median reduced deviance is {median:.2f}"
     if median > POOR_FIT:
         text += ": the model does not describe the spectra to within their noise, so that its errors are too small"

@@ -40,6 +40,17 @@ class Status(IntEnum):
         return self in (Status.CONVERGED, Status.AT_BOUND)
 
 
+def usable(status: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where the fitted values stand, of the shape of ``status``.
+
+    Parameters
+    ----------
+    status
+        :class:`Status` as integers.
+    """
+    return np.isin(status, [s for s in Status if s.usable])
+
+
 @dataclass(frozen=True)
 class Detector:
     """How the detector turns electrons into recorded counts: ``gain`` times a Poisson number, plus read noise.
@@ -209,7 +220,7 @@ class FitResult:
     @property
     def usable(self) -> NDArray[np.bool_]:
         """Where the fitted values stand, shape (S,)."""
-        return (self.status == Status.CONVERGED) | (self.status == Status.AT_BOUND)
+        return usable(self.status)
 
     @property
     def failed(self) -> NDArray[np.bool_]:

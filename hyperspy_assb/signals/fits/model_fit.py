@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from hyperspy_assb.errors import AssbKeyError
-from hyperspy_assb.fitting.solver.spectra_fit import Status
+from hyperspy_assb.fitting.solver.spectra_fit import Status, usable
 from hyperspy_assb.signals.result import Result
 
 
@@ -79,7 +79,7 @@ class ModelFit(Result):
     @property
     def usable(self) -> NDArray[np.bool_]:
         """Where the fitted values stand, shape (S,)."""
-        return (self.fitted == Status.CONVERGED) | (self.fitted == Status.AT_BOUND)
+        return usable(self.fitted)
 
     def value(self, component: str, parameter: str) -> BaseSignal:
         """Fitted value of a parameter.

@@ -207,7 +207,7 @@ def peak_on_a_level(level, channels):
 @pytest.mark.parametrize(
     ("level", "channels", "noise"),
     [
-        pytest.param(0.05, 6000, 0.0, marks=pytest.mark.slow),
+        (0.05, 6000, 0.0),
         (0.5, 1500, 0.0),
         (0.5, 1500, 1.5),
         (5.0, 500, 0.0),

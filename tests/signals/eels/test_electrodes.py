@@ -70,8 +70,8 @@ def own_table(tmp_path, monkeypatch):
     "couple",
     [
         ("LiCoO2", "CoO2"),
-        pytest.param(("NMC811", "delithiated NMC811"), marks=pytest.mark.slow),
-        pytest.param(("Na3V2(PO4)3", "NaV2(PO4)3"), marks=pytest.mark.slow),
+        ("NMC811", "delithiated NMC811"),
+        ("Na3V2(PO4)3", "NaV2(PO4)3"),
     ],
 )
 def test_any_couple_is_quantified_by_its_references(couple):
