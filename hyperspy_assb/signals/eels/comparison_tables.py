@@ -128,16 +128,16 @@ def cluster_table(found: Comparison, names: Sequence[str], options: ComparisonOp
 
 
 def state_table(
-    found: Comparison, maps: Sequence[LowLossMap], names: Sequence[str], scores: Sequence[float]
+    found: Comparison, maps: Sequence[LowLossMap], names: Sequence[str], potentials: Sequence[float]
 ) -> pd.DataFrame:
     """One row a state: pixels, blocks, thickness, plasmon, dose."""
     rows = []
     carbon = [i for i, w in enumerate(found.windows) if w.name == CARBON]
-    for state, recorded, name, score in zip(found.states, maps, names, scores, strict=True):
+    for state, recorded, name, potential in zip(found.states, maps, names, potentials, strict=True):
         rows.append(
             {
                 "state": name,
-                "bias": float(score),
+                "bias": float(potential),
                 "pixels": state.pixels,
                 "independent pixels": state.effective_pixels,
                 "blocks": state.blocks,

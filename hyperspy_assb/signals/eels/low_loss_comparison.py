@@ -52,7 +52,7 @@ class LowLossComparison(Result):
     names
         Of the states: before and after, or their potentials.
     bias
-        Potential of each state in V, or another score.
+        Potential of each state in V, or another score; NaN where none was given.
     settings
         How they were compared, and how p values were found.
     recorded
@@ -219,7 +219,10 @@ class LowLossComparison(Result):
         axes[0]["size"] = loss.size
         if len(values) > 1:
             bias = np.array(self.bias[1:], dtype=float)
-            axes.insert(0, {"_type": "DataAxis", "name": "bias", "units": "V", "axis": bias, "navigate": True})
+            axis: dict[str, Any] = {"_type": "DataAxis", "name": "bias", "units": "V", "axis": bias, "navigate": True}
+            if not np.isfinite(bias).all():
+                axis |= {"name": "state", "units": "", "axis": np.arange(1.0, len(self.bias))}
+            axes.insert(0, axis)
         signal = hs.signals.Signal1D(values if len(values) > 1 else values[0], axes=axes)
         signal.metadata.add_dictionary(self.recorded)
         signal.metadata.General.title = title
@@ -244,7 +247,9 @@ def compare_low_loss(
     options: ComparisonOptions | None = None,
 ) -> LowLossComparison:
     """What :meth:`ASSBEELSSpectrum.compare_low_loss` does."""
-    signals, scores = _collect_states(before, after, bias)
+    signals, potentials = _collect_states(before, after, bias)
+    # States without potentials follow one another.
+    scores = potentials if np.isfinite(potentials).all() else [float(n) for n in range(len(signals))]
     options = options or ComparisonOptions()
     if isinstance(zero_loss, str) and zero_loss in ("common", "each"):
         options = replace(options, zero_loss=zero_loss)
@@ -269,11 +274,11 @@ def compare_low_loss(
     names = tables.state_names(scores, len(found.states))
     told = names if len(set(names)) == len(names) else [f"{name} V, state {k}" for k, name in enumerate(names)]
     doses = {name: dose_of(signal) for name, signal in zip(told, signals, strict=True)}
-    return _as_result(found, before, maps, known, scores, options, doses)
+    return _as_result(found, before, maps, known, names, potentials, options, doses)
 
 
 def _collect_states(before: Any, after: Any, bias: Sequence[float] | None) -> tuple[list[Any], list[float]]:
-    """The states as signals, and their potentials."""
+    """The states as signals, and their potentials, NaN where none was given."""
     if after is None:
         axes = [axis for axis in before.axes_manager.navigation_axes if axis.name == "bias"]
         if not axes or axes[0].size < 2:
@@ -303,7 +308,7 @@ def _collect_states(before: Any, after: Any, bias: Sequence[float] | None) -> tu
                 f"State {number} is {type(signal).__name__}: load it with signal_type='EELS_ASSB', or "
                 "set_signal_type('EELS_ASSB')."
             )
-    return signals, [float(v) for v in (range(len(signals)) if bias is None else bias)]
+    return signals, [float(v) for v in ([np.nan] * len(signals) if bias is None else bias)]
 
 
 def _single_spectrum(signal: Any) -> tuple[NDArray[Any], FloatArray]:
@@ -321,17 +326,17 @@ def _as_result(
     template: Any,
     maps: Sequence[LowLossMap],
     bands: Sequence[Any],
-    scores: Sequence[float],
+    names: tuple[str, ...],
+    potentials: Sequence[float],
     options: ComparisonOptions,
     doses: dict[str, dict[str, float | None]],
 ) -> LowLossComparison:
     """Tables, and what a reader must know, from arrays."""
-    names = tables.state_names(scores, len(found.states))
-    parameters = {**provenance.to_plain(options), "files": [m.file for m in maps], "bias": list(scores)}
+    parameters = {**provenance.to_plain(options), "files": [m.file for m in maps], "bias": list(potentials)}
     nodes = ("Acquisition_instrument", "Sample")
     recorded = {node: template.metadata.get_item(node) for node in nodes if template.metadata.has_item(node)}
     table = tables.band_table(found, bands, names, options)
-    states = tables.state_table(found, maps, names, scores)
+    states = tables.state_table(found, maps, names, potentials)
     return LowLossComparison(
         found=found,
         bands=table,
@@ -339,7 +344,7 @@ def _as_result(
         states=states,
         trend=tables.trend_table(found),
         names=names,
-        bias=tuple(scores),
+        bias=tuple(potentials),
         settings=tables.settings_of(found, options),
         recorded={node: provenance.to_plain(item.as_dictionary()) for node, item in recorded.items()},
         provenance=provenance.record("compare_low_loss", parameters=parameters, methods=_METHODS, dose=doses),
