@@ -171,6 +171,11 @@ def test_a_bias_series(before, after, tmp_path):
     again = load(tmp_path / "series.hspy")
     np.testing.assert_array_equal(again.after.data, stacked.after.data)
     assert again.after.axes_manager.navigation_axes[0].axis.tolist() == [1.5, 4.0]
+    # Without potentials the states follow one another, and nobody says that they are 1 V apart.
+    untold = before.compare_low_loss([middle, after], options=FAST)
+    assert np.isnan(untold.states["bias"]).all()
+    axis = untold.difference.axes_manager.navigation_axes[0]
+    assert (axis.name, axis.units, axis.axis.tolist()) == ("state", "", [1.0, 2.0])
     assert len(stacked.kramers_kronig(1.8)) == 3
     with pytest.raises(ValueError, match="refractive_index must be above 1"):
         stacked.kramers_kronig(0)
