@@ -127,7 +127,6 @@ def test_a_full_disk(command: str, raw: Path, small_disk: Path) -> None:
     assert "space" in done.stderr.lower() or "full" in done.stderr.lower(), done.stderr
 
 
-@pytest.mark.xfail(reason="an interrupted fit ended with 1 in place of 130, once")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_interruptions(tmp_path: Path) -> None:
     script = Path(__file__).with_name("kill_commands.py")

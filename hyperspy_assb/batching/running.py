@@ -7,10 +7,13 @@ import io
 import json
 import logging
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from hyperspy_assb import staging
@@ -71,7 +74,7 @@ def run_step(
         seconds = time.monotonic() - begin
         return Outcome(step.name, step.kind, step.folder, status, message, seconds, key, **told)
 
-    with _log() as log:
+    with _log() as log, _interrupts() as interrupted:
         try:
             lacking = [name for name in step.needs.values() if not needed[name].status.whole]
             if lacking:
@@ -92,8 +95,9 @@ def run_step(
                 whole_folder(step.folder, force=force, inputs=step.files) as folder,
                 _materials(step.materials),
             ):
-                report = _logged(progress or (lambda stage, done, total: None))
+                report = _logged(progress or (lambda stage, done, total: None), interrupted)
                 told = do_work(step.kind, step.files, _with_paths(step, needed), folder, report)
+                interrupted.stop()
                 for message in told.warnings:
                     _logger.warning("%s", message)
                 _logger.info("%s: done in %.1f s", step.name, time.monotonic() - begin)
@@ -103,6 +107,7 @@ def run_step(
             return ended(StepStatus.WRITTEN, findings=told.findings, warnings=told.warnings)
         # Whatever goes wrong with one input must not keep the others from being worked on; the log has it whole.
         except Exception as error:
+            interrupted.stop()
             _logger.exception("%s: failed", step.name)
             return ended(StepStatus.FAILED, _in_words(error, step.folder), log=log.getvalue())
 
@@ -169,11 +174,44 @@ def _log() -> Iterator[io.StringIO]:
         root.removeHandler(handler)
 
 
-def _logged(progress: Progress) -> Progress:
-    """Progress whose stages also stand in the log."""
+class _Interrupted:
+    """Whether the user has interrupted: libraries swallow KeyboardInterrupt, or turn it into errors of their own."""
+
+    def __init__(self) -> None:
+        self.seen = False
+
+    def stop(self) -> None:
+        """Raise KeyboardInterrupt if they have."""
+        if self.seen:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[_Interrupted]:
+    """Notice interrupts, which go on to who handles them."""
+    found = _Interrupted()
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield found
+        return
+
+    def notice(number: int, frame: FrameType | None) -> Any:
+        found.seen = True
+        return before(number, frame)
+
+    signal.signal(signal.SIGINT, notice)
+    try:
+        yield found
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _logged(progress: Progress, interrupted: _Interrupted) -> Progress:
+    """Progress whose stages also stand in the log, and which is where a swallowed interrupt is heeded."""
     seen: set[str] = set()
 
     def report(stage: str, done: int, total: int) -> None:
+        interrupted.stop()
         if stage not in seen:
             seen.add(stage)
             _logger.info("stage %s", stage)

@@ -7,6 +7,7 @@ import html.parser
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -303,3 +304,21 @@ def test_a_cluster_of_its_own_processes(tmp_path):
     assert "every process that ran it was killed" in told["deadly"]
     assert told["differ"] == []
     assert told["again"] == {"done before": 11, "failed": 2}
+
+
+@pytest.mark.parametrize("how", ["swallowed", "turned into another error"])
+def test_interrupts_that_libraries_keep(place, monkeypatch, how):
+    def badly_behaved(files, options, folder, progress):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            if how != "swallowed":
+                raise SystemError("returned a result with an exception set") from None
+        progress("fit", 1, 1)
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setitem(work._WORK, "fit", badly_behaved)
+    with pytest.raises(KeyboardInterrupt):
+        hyperspy_assb.batch(recipe(), "out")
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not list((place / "out").rglob("options.json"))

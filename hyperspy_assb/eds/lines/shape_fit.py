@@ -13,7 +13,7 @@ from hyperspy_assb.eds.lines.column_spectra import Builder, SpectrumModel
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, TemplateFit
 
-_STEPS = 20
+_STEPS = 30
 """Steps of scoring at most; one that made the fit worse is halved, and counts as well."""
 _STANDS_OUT = 10.0
 """Standard errors above which a line says where the axis lies."""
@@ -23,6 +23,8 @@ _FINEST = 21.0
 """eV: resolution below which no detector is."""
 _SETTLED = 0.02
 """Standard errors below which a step is the last."""
+_NEAR = 5.0
+"""Steps of the derivatives within which the axis must lie before the shape of lines is free."""
 _WEAKEST = 0.02
 """Share of the main line below which a weaker line of its family tells nothing."""
 
@@ -170,7 +172,9 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
     counts = total[builder.channels]
     main = {line.full_name: line for line in builder.countable_families}
     families = list(main)
-    free = AXIS if detector is not None else (*AXIS, *DETECTOR)
+    # The axis first: beside a wrong one, tails and widths find a place of their own.
+    free: tuple[str, ...] = AXIS
+    everything = AXIS if detector is not None else (*AXIS, *DETECTOR)
     known = detector or DetectorShape(tail_depth=_START_TAIL)
     first = {"offset": 0.0, "gain": 0.0, "resolution": builder.instrument.resolution}
     state = best = _State({**first, **{name: getattr(known, name) for name in DETECTOR}}, {})
@@ -189,6 +193,12 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
         away[: len(AXIS)] = 0.0
         return away, np.array(held)
 
+    def settled(step: FloatArray) -> bool:
+        limit = _SETTLED * np.sqrt(covariance.diagonal()) + 1e-9
+        if free != everything:
+            step, limit = step[: len(AXIS)], np.maximum(limit[: len(AXIS)], [_NEAR * _UNKNOWN[n].small for n in AXIS])
+        return bool(np.all(np.abs(step) < limit))
+
     for _ in range(_STEPS):
         own = state.applied(builder)
         model = own.build({}, families)
@@ -200,8 +210,10 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
             # The last step was too long.
             middle = 0.5 * (state.vector(free, keys) - best.vector(free, keys))
             state = best.moved(free, keys, middle)
-            if np.all(np.abs(middle) < _SETTLED * np.sqrt(covariance.diagonal())):
-                break
+            if settled(middle):
+                if free == everything:
+                    break
+                free, least, state = everything, np.inf, best
             continue
         least, best, start = penalty, state, fit.amounts[0]
         strong = _standing_out(model, fit, families)
@@ -216,8 +228,11 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
         slopes += [height[_host(own, key[0])] * _part(own, key) / (1.0 + state.ratios.get(key, 0.0)) for key in keys]
         score = _Score.of(model, start, counts, expected, np.array(slopes), held, away)
         step, covariance = score.step(state.room(free, keys))
-        if np.all(np.abs(step) < _SETTLED * np.sqrt(covariance.diagonal()) + 1e-9):
-            break
+        if settled(step):
+            if free == everything:
+                break
+            free, least = everything, np.inf
+            continue
         longest = np.array([_UNKNOWN[name].longest for name in free] + [_LONGEST_RATIO for _ in keys])
         longest[0] = max(_LONGEST * channel, longest[0])
         state = best.moved(free, keys, np.clip(step, -longest, longest))

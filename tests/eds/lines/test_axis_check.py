@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hyperspy_assb.eds.lines.axis_check import EnergyCalibration, estimate_calibration
@@ -121,6 +121,8 @@ def test_wrong_axis_is_measured(estimate, offset, gain, resolution):
 @pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(st.floats(-0.03, 0.03), st.floats(-0.003, 0.003))
+@example(-0.02734375, 0.0)
+@example(-0.03, -0.003)
 def test_any_small_shift_is_measured(estimate, offset, gain):
     found = estimate(replace(CONDITIONS, offset_error=offset, gain_error=gain))
     for energy in (0.5249, 6.4039):
