@@ -17,10 +17,17 @@ _STEPS = 30
 """Steps of scoring at most; one that made the fit worse is halved, and counts as well."""
 _STANDS_OUT = 10.0
 """Standard errors above which a line says where the axis lies."""
+_BEGIN = (
+    *({"offset": step} for step in (0.0, -0.05, 0.05, -0.1, 0.1, -0.15, 0.15)),
+    *({"gain": step} for step in (-0.06, -0.04, -0.02, 0.02, 0.04, 0.06)),
+)
+"""From where the search may begin: lines are then nearer than they are wide."""
 _LONGEST = 4.0
 """Channels by which the axis moves in one step: shapes are linear in it over no more."""
 _FINEST = 21.0
 """eV: resolution below which no detector is."""
+_FLAT = 0.01
+"""Deviance: what a step that makes the fit worse by less was about is a tenth of a standard error at most."""
 _SETTLED = 0.02
 """Standard errors below which a step is the last."""
 _NEAR = 5.0
@@ -177,7 +184,8 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
     everything = AXIS if detector is not None else (*AXIS, *DETECTOR)
     known = detector or DetectorShape(tail_depth=_START_TAIL)
     first = {"offset": 0.0, "gain": 0.0, "resolution": builder.instrument.resolution}
-    state = best = _State({**first, **{name: getattr(known, name) for name in DETECTOR}}, {})
+    state = _State({**first, **{name: getattr(known, name) for name in DETECTOR}}, {})
+    state = best = _nearest(builder, state, families, total)
     centre = {**state.values, "tail_depth": 0.0}
     keys: list[tuple[str, str]] = []
     told: dict[str, float] = {}
@@ -203,18 +211,20 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
         own = state.applied(builder)
         model = own.build({}, families)
         start = model.model.guess(counts) if start is None else np.maximum(start, 1e-9 * start.max())
-        fit = _fitted(replace(model, typical=start), total)
+        fit, deviance = _fitted(model, start, total)
         away, held = departure(state)
-        penalty = float(fit.deviance[0] + np.sum((away / held) ** 2))
+        penalty = deviance + float(np.sum((away / held) ** 2))
         if penalty > least + 1e-9:
             # The last step was too long.
             middle = 0.5 * (state.vector(free, keys) - best.vector(free, keys))
             state = best.moved(free, keys, middle)
-            if settled(middle):
+            if settled(middle) or penalty < least + _FLAT:
                 if free == everything:
                     break
                 free, least, state = everything, np.inf, best
             continue
+        if not np.isfinite(deviance):
+            raise AssbValueError("The energy axis cannot be checked: the summed spectrum cannot be fitted.")
         least, best, start = penalty, state, fit.amounts[0]
         strong = _standing_out(model, fit, families)
         # Lines that come out once the axis is nearer join.
@@ -222,7 +232,7 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
         keys = _uncertain_ratios(builder, told)
         away, held = departure(state)
         expected = model.model.expectation(start)
-        height = {name: start[k] for k, name in enumerate(families) if name in told}
+        height = dict(zip(families, start, strict=False))
         continuum = start[len(families) :]
         slopes = [_slope(builder, state, name, own, height, continuum) for name in free]
         slopes += [height[_host(own, key[0])] * _part(own, key) / (1.0 + state.ratios.get(key, 0.0)) for key in keys]
@@ -256,11 +266,20 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
     )
 
 
-def _fitted(model: SpectrumModel, total: FloatArray) -> TemplateFit:
-    fit = model.fit(total[np.newaxis])
-    if fit.status[0] != CONVERGED:
-        raise AssbValueError("The energy axis cannot be checked: the summed spectrum cannot be fitted.")
-    return fit
+def _nearest(builder: Builder, state: _State, families: list[str], total: FloatArray) -> _State:
+    """The state with that axis of a few with which the counts fit best."""
+    found = []
+    for axis in _BEGIN:
+        tried = _State({**state.values, **axis}, state.ratios)
+        model = tried.applied(builder).build({}, families)
+        found.append((_fitted(model, model.model.guess(total[builder.channels]), total)[1], tried))
+    return min(found, key=lambda one: one[0])[1]
+
+
+def _fitted(model: SpectrumModel, start: FloatArray, total: FloatArray) -> tuple[TemplateFit, float]:
+    """The fit of the amounts, and its deviance: infinite where it did not converge."""
+    fit = replace(model, typical=start).fit(total[np.newaxis])
+    return fit, float(fit.deviance[0]) if fit.status[0] == CONVERGED else np.inf
 
 
 def _standing_out(model: SpectrumModel, fit: TemplateFit, families: list[str]) -> dict[str, float]:

@@ -301,7 +301,16 @@ class TestBadInput:
         assert axis.offset == pytest.approx(0.0, abs=0.002)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize(("scale", "offset"), [(2.0, 0.0), (1.05, 0.0), (1.0, 1.0)])
+    @pytest.mark.parametrize("scale", [0.93, 0.98, 1.02, 1.08])
+    def test_seven_percent_of_scale_are_put_right(self, signal, scale):
+        axis = signal.axes_manager.signal_axes[0]
+        axis.scale *= scale
+        signal.correct_energy_calibration()
+        assert axis.scale == pytest.approx(0.01, rel=2e-4)
+        assert axis.offset == pytest.approx(0.0, abs=0.002)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(("scale", "offset"), [(2.0, 0.0), (1.1, 0.0), (1.0, 1.0)])
     def test_axis_that_is_beyond_correction_is_said(self, signal, scale, offset):
         axis = signal.axes_manager.signal_axes[0]
         axis.scale *= scale
