@@ -21,7 +21,9 @@ _BEGIN = (
     *({"offset": step} for step in (0.0, -0.05, 0.05, -0.1, 0.1, -0.15, 0.15)),
     *({"gain": step} for step in (-0.06, -0.04, -0.02, 0.02, 0.04, 0.06)),
 )
-"""From where the search may begin: lines are then nearer than they are wide."""
+"""From where the search may begin, the stated axis first: lines are then nearer than they are wide."""
+_MUCH_BETTER = 0.6
+"""Share of the deviance with the stated axis below which another one is where the search begins."""
 _LONGEST = 4.0
 """Channels by which the axis moves in one step: shapes are linear in it over no more."""
 _FINEST = 21.0
@@ -267,13 +269,15 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
 
 
 def _nearest(builder: Builder, state: _State, families: list[str], total: FloatArray) -> _State:
-    """The state with that axis of a few with which the counts fit best."""
+    """The state with that axis of a few with which the counts fit much better, if there is one."""
     found = []
     for axis in _BEGIN:
         tried = _State({**state.values, **axis}, state.ratios)
         model = tried.applied(builder).build({}, families)
         found.append((_fitted(model, model.model.guess(total[builder.channels]), total)[1], tried))
-    return min(found, key=lambda one: one[0])[1]
+    best = min(found, key=lambda one: one[0])
+    # Where elements are missing in the list, no axis is much better than another.
+    return best[1] if best[0] < _MUCH_BETTER * found[0][0] else state
 
 
 def _fitted(model: SpectrumModel, start: FloatArray, total: FloatArray) -> tuple[TemplateFit, float]:

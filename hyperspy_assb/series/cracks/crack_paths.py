@@ -17,8 +17,6 @@ from hyperspy_assb.series.drift.mean_alignment import Drift
 from hyperspy_assb.series.frame_series import FloatArray, FrameSeries
 from hyperspy_assb.series.grains.grain_labels import GrainMap
 
-_GROWN = 0.5
-"""Share of the threshold down to which a line is followed from where it is certain."""
 _SHORTEST = 8
 """Pixels: what is shorter is no line of the filter."""
 _ALONG = 7
@@ -120,7 +118,7 @@ def find_lines(
         raise AssbValueError(f"alpha must be between 0 and 1, not {alpha:g}.")
     search = search_lines(series, drift, alpha)
     certain = search.dark > search.threshold
-    labels, count = ndimage.label(search.dark > _GROWN * search.threshold, structure=np.ones((3, 3)))
+    labels, count = ndimage.label(search.dark > search.usual, structure=np.ones((3, 3)))
     kept = [n for n in range(1, count + 1) if certain[labels == n].any()]
     found = []
     for number in kept:

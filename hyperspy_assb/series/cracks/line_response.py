@@ -10,26 +10,33 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import fft, ndimage, optimize
 
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.series.drift.mean_alignment import Drift, FrameStatus, shift_frame
 from hyperspy_assb.series.frame_series import BoolArray, FloatArray, FrameSeries
 
 _DIRECTIONS = 24
-_LENGTH = 5.0
-"""Standard deviation of the filter along a line, pixels."""
+_LENGTHS = (5.0, 9.0)
+"""Standard deviations of the filters along a line, pixels."""
+_FOLLOWED = 0.01
+"""Share of the pixels in which chance is as strong as where a line is followed to."""
 _WIDTH = 1.3
 """Standard deviation of the filter across a line, pixels."""
 _BLOCK = 24
 """Pixels of the blocks whose largest responses are taken."""
 _FEWEST_BLOCKS = 12
+_EULER, _GUMBEL_SCALE = 0.5772156649, np.sqrt(6.0) / np.pi
+_SAMPLES = 2000
+_SEED = 20240229
 _FEWEST_FRAMES = 4
 _AFTER = 4
-"""Frames that are averaged after a moment; a crack that comes later is found at a later moment."""
+"""Frames that are averaged after a moment, beside all: of what comes and goes, and of what grows, few show most."""
 _IN_MEMORY = 512 * 2**20
 """Bytes of moved frames that are held in memory."""
 _LEVEL = 10.0
@@ -55,6 +62,8 @@ class LineSearch:
         Moment of it, as an index of ``numbers``.
     threshold
         Response that chance reaches anywhere in the series with the level of the test.
+    usual
+        Response that chance reaches in one of a hundred pixels.
     seen
         Pixels that all of these frames show.
     """
@@ -65,6 +74,7 @@ class LineSearch:
     dark: FloatArray
     moment: NDArray[np.intp]
     threshold: float
+    usual: float
     seen: BoolArray
 
 
@@ -81,31 +91,34 @@ def search_lines(series: FrameSeries, drift: Drift, alpha: float) -> LineSearch:
         raise AssbValueError(f"{numbers.size} frames have a position: cracks need at least {_FEWEST_FRAMES}.")
     frames, seen = _moved_frames(series, drift, numbers)
     slope, level = drift.noise
-    usual = float(np.median(drift.mean[seen]))
-    variance = np.maximum(slope * np.where(seen, drift.mean, usual) + level, 1e-12) / usual**2
+    middle = float(np.median(drift.mean[seen]))
+    variance = np.maximum(slope * np.where(seen, drift.mean, middle) + level, 1e-12) / middle**2
     spectra = _filters(seen.shape)
     dark = np.full(seen.shape, -np.inf)
     bright = np.full(seen.shape, -np.inf)
     moment = np.zeros(seen.shape, dtype=np.intp)
-    inner = ndimage.binary_erosion(seen, iterations=int(2.0 * _LENGTH), border_value=0)
-    total = np.zeros(seen.shape)
-    for k in range(1, numbers.size):
-        last = min(k + _AFTER, numbers.size)
-        total += frames[k - 1]
-        after = frames[k:last].mean(axis=0, dtype=np.float64)
-        before = total / k
-        error = np.sqrt(variance * (1.0 / (last - k) + 1.0 / k))
-        difference = np.where(seen, (after - before) / error, 0.0)
+    inner = ndimage.binary_erosion(seen, iterations=int(2.0 * min(_LENGTHS)), border_value=0)
+    whole = frames.sum(axis=0, dtype=np.float64)
+    for first, last in _windows(numbers.size):
+        before = frames[:first].sum(axis=0, dtype=np.float64)
+        after = whole - before if last == numbers.size else frames[first:last].sum(axis=0, dtype=np.float64)
+        error = np.sqrt(variance * (1.0 / (last - first) + 1.0 / first))
+        difference = np.where(seen, (after / (last - first) - before / first) / error, 0.0)
         spectrum = fft.rfft2(difference)
         for transfer in spectra:
             response = fft.irfft2(spectrum * transfer, s=seen.shape)
             better = -response > dark
             dark[better] = -response[better]
-            moment[better] = k
+            moment[better] = first
             np.maximum(bright, response, out=bright)
-    return LineSearch(
-        frames, numbers, variance, np.where(inner, dark, 0.0), moment, _threshold(bright, inner, alpha), seen
-    )
+    usual = float(np.quantile(bright[inner], 1.0 - _FOLLOWED))
+    threshold = _threshold(bright, inner, alpha)
+    return LineSearch(frames, numbers, variance, np.where(inner, dark, 0.0), moment, threshold, usual, seen)
+
+
+def _windows(count: int) -> list[tuple[int, int]]:
+    """First and last frame of what is averaged after each moment: some frames, and all that follow."""
+    return sorted({(k, last) for k in range(1, count) for last in (min(k + _AFTER, count), count)})
 
 
 def surroundings(image: FloatArray, seen: BoolArray) -> FloatArray:
@@ -150,11 +163,11 @@ def _filters(shape: tuple[int, int]) -> list[NDArray[np.float64]]:
     """Transfer functions of lines of all directions, whose response to white noise of 1 has the variance 1."""
     y, x = fft.fftfreq(shape[0])[:, None], fft.rfftfreq(shape[1])[None, :]
     found = []
-    for angle in np.arange(_DIRECTIONS) * np.pi / _DIRECTIONS:
+    for length, angle in product(_LENGTHS, np.arange(_DIRECTIONS) * np.pi / _DIRECTIONS):
         along = 2.0 * np.pi * (y * np.sin(angle) + x * np.cos(angle))
         across = 2.0 * np.pi * (y * np.cos(angle) - x * np.sin(angle))
         # Second derivative across: a step or a slope is no line.
-        transfer = np.square(across * _WIDTH) * np.exp(-0.5 * (np.square(along * _LENGTH) + np.square(across * _WIDTH)))
+        transfer = np.square(across * _WIDTH) * np.exp(-0.5 * (np.square(along * length) + np.square(across * _WIDTH)))
         full = fft.irfft2(transfer, s=shape)
         found.append(transfer / np.sqrt(np.square(full).sum()))
     return found
@@ -174,8 +187,23 @@ def _threshold(bright: FloatArray, inner: BoolArray, alpha: float) -> float:
             "to tell cracks from chance."
         )
     values = np.array(maxima)
-    scale = float(values.std(ddof=1)) * np.sqrt(6.0) / np.pi
-    place_of = float(values.mean()) - 0.5772156649 * scale
-    # The scale itself is known from as many blocks only.
-    scale *= 1.0 + 1.0 / np.sqrt(len(maxima))
-    return place_of - scale * float(np.log(-np.log1p(-alpha) / len(maxima)))
+    scale = float(values.std(ddof=1)) * _GUMBEL_SCALE
+    return float(values.mean()) - _EULER * scale + scale * _largest(len(maxima), alpha)
+
+
+@cache
+def _largest(count: int, alpha: float) -> float:
+    """Scales above the place that the largest of as many new values reaches with the probability alpha.
+
+    Place and scale are found from as many values by their moments, which is uncertain: the mean is taken over what
+    such samples give, which is the same whatever the law's own place and scale.
+    """
+    rng = np.random.default_rng(_SEED)
+    samples = np.array([rng.gumbel(size=count) for _ in range(_SAMPLES)])
+    scale = samples.std(axis=1, ddof=1) * _GUMBEL_SCALE
+    place = samples.mean(axis=1) - _EULER * scale
+
+    def excess(level: float) -> float:
+        return float(np.mean(-np.expm1(-count * np.exp(-(place + level * scale))))) - alpha
+
+    return float(optimize.brentq(excess, 0.0, 1e3))

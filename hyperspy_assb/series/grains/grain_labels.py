@@ -24,6 +24,8 @@ _REAL = 5.0
 """Standard errors of depth from which on a line is one."""
 REAL_SHARE = 0.4
 """Share of the usual depth below which a line is none."""
+_POSSIBLE, _POSSIBLE_SHARE = 3.0, 0.2
+"""The same, of lines that are not yet where they belong."""
 SMOOTH = 2.0
 """Standard deviation in pixels over which the course of a line is smoothed."""
 _INSIDE = 6.0
@@ -99,7 +101,9 @@ def find_grains(mean: FloatArray, mask: BoolArray, noise: FloatArray) -> GrainMa
     if count < 2:
         raise AssbValueError("No grains are told apart: no dark lines stand out of the noise of the mean.")
     labels = watershed(height, basins, mask=mask).astype(np.int32)
-    labels = _without_false_lines(labels, filled, noise)
+    # Once lines run between the insides of what may be grains, the real ones are deeper, and the others less.
+    labels = _without_false_lines(labels, filled, noise, _POSSIBLE, _POSSIBLE_SHARE)
+    labels = _without_false_lines(_drawn_again(labels, height), filled, noise, _REAL, REAL_SHARE)
     if labels.max() < 2:
         raise AssbValueError("No grains are told apart: none of the lines between them is dark.")
     return map_of_labels(labels, filled)
@@ -164,15 +168,27 @@ def _ridge(image: FloatArray) -> FloatArray:
     return np.maximum((yy + xx) / 2.0 + np.hypot((yy - xx) / 2.0, yx), 0.0)
 
 
-def _without_false_lines(labels: NDArray[np.int32], mean: FloatArray, noise: FloatArray) -> NDArray[np.int32]:
-    """Merge grains between which there is no dark line."""
+def _drawn_again(labels: NDArray[np.int32], height: FloatArray) -> NDArray[np.int32]:
+    """Lines between the insides of the same grains: those of basins of noise, since merged, went through grains."""
+    away = ndimage.distance_transform_edt(_same_as_neighbours(labels))
+    inside = (away > _INSIDE) & (labels > 0)
+    # A grain that is narrower keeps its middle.
+    middle = ndimage.maximum_position(away, labels, np.arange(1, labels.max() + 1))
+    inside[tuple(np.array(middle, dtype=int).T)] = True
+    return np.asarray(watershed(height, np.where(inside, labels, 0), mask=labels > 0), dtype=np.int32)
+
+
+def _without_false_lines(
+    labels: NDArray[np.int32], mean: FloatArray, noise: FloatArray, least: float, share: float
+) -> NDArray[np.int32]:
+    """Merge grains without a dark line between them: of so many standard errors, and that share of the usual depth."""
     while True:
         pairs, depth, error = line_depths(labels, mean, noise)
         if not len(pairs):
             return labels
-        real = depth > _REAL * error
+        real = depth > least * error
         usual = float(np.median(depth[real])) if real.any() else 0.0
-        false = ~(real & (depth > REAL_SHARE * usual))
+        false = ~(real & (depth > share * usual))
         if not false.any():
             return labels
         # The weakest lines go first, each grain once: then the rest is judged anew.
