@@ -21,7 +21,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from hyperspy_assb import __version__
+from hyperspy_assb import __version__, staging
 from hyperspy_assb.batching.batch import batch, run_steps, with_materials
 from hyperspy_assb.batching.options import RecipeError, check_options
 from hyperspy_assb.batching.running import Redo
@@ -565,7 +565,7 @@ def _run(steps: list[Step], out: Path, *, force: bool) -> None:
         if len(steps) == 1:
             outcomes = run_here(steps, redo, watcher)
         else:
-            outcomes = run_steps(steps, out.expanduser().resolve(), redo, watcher)
+            outcomes = run_steps(steps, staging.resolved(out.expanduser()), redo, watcher)
     if not all(outcome.status.whole for outcome in outcomes):
         raise typer.Exit(1)
 

@@ -15,7 +15,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from hyperspy_assb.errors import AssbTypeError, AssbValueError
+from hyperspy_assb.errors import AssbFileError, AssbTypeError, AssbValueError
 
 _ours: set[str] = set()
 """Names that this process made. Containers give every run the same number: a name with our number that is not here was
@@ -58,6 +58,35 @@ def path_of(value: object, argument: str) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise AssbValueError(f"{argument}: there is no home folder for {path[:60]!r}.") from error
+
+
+def resolved(path: Path) -> Path:
+    """A path without symbolic links.
+
+    Parameters
+    ----------
+    path
+        Of a file or folder that need not be there.
+
+    Returns
+    -------
+    Path
+        Absolute.
+
+    Raises
+    ------
+    AssbFileError
+        If its links lead in a circle.
+
+    Examples
+    --------
+    >>> resolved(Path("maps/../result.hspy")).name
+    'result.hspy'
+    """
+    try:
+        return path.resolve()
+    except (RuntimeError, OSError) as error:  # of Python up to 3.12, and from 3.13 on
+        raise AssbFileError(f"{path} cannot be followed: its symbolic links lead in a circle.") from error
 
 
 def sibling(path: Path, role: str) -> Path:

@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from hyperspy_assb import staging
 from hyperspy_assb.batching.batch_report import BatchReport, check_batch_folder, write_status
 from hyperspy_assb.batching.live_table import shown
 from hyperspy_assb.batching.recipes import plan, read_recipe
@@ -100,9 +101,9 @@ def batch(
     if isinstance(recipe, Mapping):
         tables, base = recipe, Path.cwd()
     else:
-        path = Path(recipe).expanduser()
-        tables, base = read_recipe(path), path.resolve().parent
-    folder = Path(out).expanduser().resolve()
+        path = staging.path_of(recipe, "recipe")
+        tables, base = read_recipe(path), staging.resolved(path).parent
+    folder = staging.resolved(staging.path_of(out, "out"))
     steps = with_materials(plan(tables, base, folder))
     where = Where(client=client, jobs=jobs, scheduler=scheduler)
     with shown(len(steps)) if show_progressbar else contextlib.nullcontext(Nobody()) as watcher:

@@ -79,7 +79,7 @@ def run_step(
             lacking = [name for name in step.needs.values() if not needed[name].status.whole]
             if lacking:
                 return ended(StepStatus.NOT_RUN, f"it needs {lacking[0]}, which has no result.")
-            staging.clear_away(step.folder.resolve())
+            staging.clear_away(staging.resolved(step.folder))
             before = read_key(step.folder) if is_result(step.folder) else None
             if before is None or redo.everything:  # said before anything is read
                 check_target(step.folder, force=redo.everything, inputs=step.files)

@@ -8,10 +8,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from hyperspy_assb.errors import AssbError, AssbValueError
+from hyperspy_assb.errors import AssbKeyError, AssbValueError
 
 
-class UnknownReferenceError(AssbError, LookupError):
+class UnknownReferenceError(AssbKeyError):
     """A name that the reference tables do not have; the message lists those that they have.
 
     Examples

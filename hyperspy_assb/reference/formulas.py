@@ -12,6 +12,10 @@ from hyperspy_assb.reference.data_files import MaterialError
 from hyperspy_assb.reference.elements import elements
 
 _TOKEN = re.compile(r"(?P<symbol>[A-Z][a-z]?)|(?P<open>[(\[])|(?P<close>[)\]])")
+_SYMBOL = re.compile("[A-Z][a-z]?")
+_MAYBE_HYDRATE = re.compile(r"(?<=[0-9])(?<![^0-9]0)\.(?=[1-9][0-9]*[A-Z(])")
+_WATER = re.compile(r"[0-9]+\(?H2O\)?")
+_GROUP = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
 _AMOUNT = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _CLOSES = {"(": ")", "[": "]"}
 _LONGEST = 200
@@ -25,7 +29,7 @@ def parse_formula(formula: str) -> Mapping[str, float]:
     ----------
     formula
         Symbols of elements, each with an optional number, and groups of them in ( ) or [ ]. Numbers are decimal and
-        above 0. Nothing else: no charges, spaces or hydrate dots.
+        above 0. Nothing else: no charges, spaces or hydrate dots. A dot that may be one, as in FePO4.2H2O, is refused.
 
     Raises
     ------
@@ -75,4 +79,15 @@ def parse_formula(formula: str) -> Mapping[str, float]:
         at = amount.end() if amount else token.end()
     if len(stack) > 1:
         raise bad(stack[-1][1], f"{stack[-1][0]!r} is never closed")
+    for dot in _MAYBE_HYDRATE.finditer(formula):
+        # Groups may hold what stands outside of them as well: LiFePO4F0.5(OH)0.5.
+        first, second = (_GROUP.sub("", part) for part in (formula[: dot.start()], formula[dot.end() :]))
+        if "(" in first or "[" in first:  # within a group
+            continue
+        if set(_SYMBOL.findall(first)) & set(_SYMBOL.findall(second)) or _WATER.fullmatch(formula, dot.end()):
+            raise bad(
+                dot.start(),
+                "this dot may be that of a number or may join two compounds: write a hydrate as FePO4(H2O)2, and each "
+                "element once",
+            )
     return MappingProxyType({symbol: float(number) for symbol, number in stack[0][2].items()})

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb.errors import AssbTypeError
 from hyperspy_assb.reference.amorphous_rings import Ring
 from hyperspy_assb.reference.crystal_cells import Cell, cell_volume
 from hyperspy_assb.reference.data_files import MissingFactError
@@ -333,9 +334,16 @@ class Electrode:
 def folded(name: str) -> str:
     """A name for comparison: capitals do not matter, nor how accents are composed.
 
+    Raises
+    ------
+    AssbTypeError
+        If it is no text.
+
     Examples
     --------
     >>> folded("LÉO") == folded("le\u0301o")
     True
     """
+    if not isinstance(name, str):
+        raise AssbTypeError(f"A material is named by text such as 'LiFePO4', not by {name!r}.")
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

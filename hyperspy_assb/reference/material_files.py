@@ -29,6 +29,8 @@ _NO_MATERIAL = ("vacuum",)
 _LONGEST_NAME = 80
 _CONTRADICTION = 0.15
 """Relative difference of the density of a row and that of its cell above which one of them is wrong."""
+_LIGHTEST, _DENSEST = 0.001, 23.0
+"""g/cm3: what lies beyond is in another unit."""
 _SAME_AMOUNT = 1e-3
 _SHOWN = 60
 
@@ -219,6 +221,10 @@ def _material(row: _Row) -> Material:
     if colour is not None and not re.fullmatch("#[0-9a-fA-F]{6}", colour):
         raise row.error(f"colour must be written like '#1f77b4', not {colour!r}.")
     density, units = row.number("density"), row.number("formula_units")
+    if density is not None and not _LIGHTEST <= density <= _DENSEST:
+        raise row.error(
+            f"density must be in g/cm3, between {_LIGHTEST:g} (aerogels) and {_DENSEST:g} (osmium), not {density:g}."
+        )
     cif, cell = _crystal(row)
     if cell is None and units is not None:
         raise row.error("formula_units are those of a cell: give cif or cell as well.")

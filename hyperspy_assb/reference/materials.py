@@ -23,7 +23,7 @@ from typing import Generic, TypeVar
 from hyperspy_assb.reference.data_files import UnknownReferenceError
 from hyperspy_assb.reference.material_facts import Electrode, Material, folded
 from hyperspy_assb.reference.material_files import MaterialTable, MaterialTables, combine, read_table
-from hyperspy_assb.staging import path_of
+from hyperspy_assb.staging import path_of, resolved
 
 ENVIRONMENT_VARIABLE = "HYPERSPY_ASSB_MATERIALS"
 _SHIPPED = Path(__file__).with_name("materials.toml")
@@ -54,7 +54,7 @@ def _with_files(state: _State, paths: list[Path]) -> _State:
 
 
 def _resolved(path: str | os.PathLike[str]) -> Path:
-    return path_of(path, "path").resolve()
+    return resolved(path_of(path, "path"))
 
 
 def _current() -> _State:
@@ -143,13 +143,17 @@ def materials_files() -> tuple[str, ...]:
 
 
 class _Rows(Mapping[str, Row], Generic[Row]):
-    """Rows by name, as they are at the moment; read only."""
+    """Rows by name or alias, as they are at the moment; read only."""
 
-    def __init__(self, rows: Callable[[MaterialTables], Mapping[str, Row]]) -> None:
+    def __init__(self, rows: Callable[[MaterialTables], Mapping[str, Row]], find: Callable[[str], Row]) -> None:
         self._rows: Callable[[MaterialTables], Mapping[str, Row]] = rows
+        self._find: Callable[[str], Row] = find
 
     def __getitem__(self, name: str) -> Row:
-        return self._rows(_current().tables)[name]
+        return self._find(name)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and super().__contains__(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows(_current().tables))
@@ -159,13 +163,6 @@ class _Rows(Mapping[str, Row], Generic[Row]):
 
     def __repr__(self) -> str:
         return f"<{', '.join(self)}>"
-
-
-materials: Mapping[str, Material] = _Rows(lambda tables: tables.materials)
-"""Every material by its name, in the order of the files; :func:`material` knows aliases too."""
-
-electrodes: Mapping[str, Electrode] = _Rows(lambda tables: tables.electrodes)
-"""Every electrode by its name, in the order of the files."""
 
 
 def material(name: str) -> Material:
@@ -227,6 +224,13 @@ def electrode(name: str) -> Electrode:
     if folded(name) not in names:
         raise _unknown("electrode", name, names, list(tables.electrodes))
     return tables.electrodes[names[folded(name)]]
+
+
+materials: Mapping[str, Material] = _Rows(lambda tables: tables.materials, material)
+"""Every material by its name or an alias, in the order of the files; see :func:`material`."""
+
+electrodes: Mapping[str, Electrode] = _Rows(lambda tables: tables.electrodes, electrode)
+"""Every electrode by its name, in the order of the files; see :func:`electrode`."""
 
 
 def _unknown(kind: str, name: str, names: Mapping[str, str], every: list[str]) -> UnknownReferenceError:

@@ -47,7 +47,7 @@ def check_target(target: str | os.PathLike[str], *, force: bool = False, inputs:
         If the target is a file; holds files and ``force`` is not set; holds files and is no result of this package;
         would take the inputs or the working folder with it; or cannot be written.
     """
-    target = Path(target).expanduser().resolve()
+    target = staging.resolved(staging.path_of(target, "out"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staging.clear_away(target)
@@ -136,7 +136,7 @@ def _check_replaceable(target: Path, *, force: bool, inputs: Iterable[Path]) -> 
     if target in (Path.home(), Path(target.anchor)) or Path.cwd().is_relative_to(target):
         raise OutputError(f"{target} is the home or working folder, or holds it: it is not replaced.")
     for path in inputs:
-        if Path(path).resolve().is_relative_to(target):
+        if staging.resolved(Path(path)).is_relative_to(target):
             raise OutputError(f"{target} holds the input {Path(path).name}: it is not replaced.")
     if not is_result(target):
         raise OutputError(

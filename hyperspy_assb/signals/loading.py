@@ -15,6 +15,7 @@ from hyperspy_assb.eels.checks import reaches_zero_loss
 from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbWarning
 from hyperspy_assb.reference.energy_units import energy_unit
 from hyperspy_assb.signals.energy_axes import energy_on_navigation, turn_energy_axis
+from hyperspy_assb.staging import path_of
 
 SIGNAL_TYPES = {
     "EELS": "EELS_ASSB",
@@ -113,7 +114,7 @@ def as_far_as_memory(load: Callable[..., Any], path: str | PathLike[str], **read
     **reading
         What ``load`` takes beside.
     """
-    path = Path(path)
+    path = path_of(path, "path")
     files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
     if sum(p.stat().st_size for p in files if p.exists()) < _LARGE_FILE:
         return load(path, **reading)
@@ -210,7 +211,7 @@ def load_signal(
     AssbWarning
         If several are chosen, naming all of them and the one that was taken.
     """
-    path = Path(path)
+    path = path_of(path, "path")
     if not path.exists():
         raise AssbFileNotFoundError(f"There is no file {path}.")
     if path.is_file() and path.stat().st_size == 0:

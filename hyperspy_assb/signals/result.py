@@ -372,6 +372,8 @@ class Result(ABC):
         axes = self._map(np.zeros(self.shape), "").axes_manager._axes
         for number, (spec, axis, index) in enumerate(zip(self.axes, axes, np.indices(self.shape), strict=True)):
             name, units = spec.get("name") or f"axis {number}", spec.get("units")
+            if f"{name} index" in columns:  # HyperSpy lets two axes have one name
+                name = f"{name} {number}"
             columns[f"{name} index"] = index.ravel()
             columns[f"{name} ({units})" if units else f"{name} position"] = axis.axis[index.ravel()]
         return columns
@@ -464,7 +466,7 @@ def load(path: str | PathLike[str]) -> Result:
 def _for_hdf5(value: Any) -> Any:
     """A record that HDF5 takes as metadata: names of files may be no Unicode, and integers have 64 bits."""
     if isinstance(value, dict):
-        return {key: _for_hdf5(item) for key, item in value.items()}
+        return {str(_for_hdf5(key)) or " ": _for_hdf5(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_for_hdf5(item) for item in value]
     if isinstance(value, str):

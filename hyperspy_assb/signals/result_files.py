@@ -106,7 +106,7 @@ def write_result(path: Path, shown: Any, packed: Packed, *, overwrite: bool | No
     }
     shown.metadata.set_item("ASSB.result", node)
     # Links stay links.
-    path = path.resolve()
+    path = staging.resolved(path)
     part = staging.sibling(path, "part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -153,7 +153,8 @@ def test_mappings_are_public_and_read_only():
     assert list(materials)[:2] == ["LiFePO4", "FePO4"]
     assert len(materials) == len(list(materials))
     assert "LiFePO4" in repr(materials)
-    assert "lfp" not in materials  # names only; material() knows the aliases
+    assert "lfp" in materials  # by an alias, as material() finds it; listed by its name only
+    assert "lfp" not in list(materials)
     with pytest.raises(TypeError):
         materials["mine"] = material("LFP")  # type: ignore[index]
     with pytest.raises(AttributeError):
@@ -272,6 +273,10 @@ def test_formulas(formula, composition):
         ("lifepo4", "character 1: 'l'"),
         ("LiFePo4Q", "character 8: 'Q' is not an element"),
         ("LiXx2", "'Xx' is not an element"),
+        ("FePO4.2H2O", "character 6: this dot may be that of a number or may join two compounds"),
+        ("FeCl3.6H2O", "character 6: this dot may be"),
+        ("FePO4.2(H2O)", "character 6: this dot may be"),
+        ("Li2O2.1Li2O", "character 6: this dot may be"),
         ("Li2.", "'.'"),
         ("Li.5", "'.'"),
         ("Li-1", "'-'"),
@@ -507,8 +512,8 @@ BAD = [
     (material_row(cell="[5, 5, 5, 90, 90, 90]"), "needs formula_units"),
     (material_row(formula_units="4"), "give cif or cell"),
     (
-        material_row(cell="[10.3, 6.0, 4.7, 90, 90, 90]", formula_units="4", density="3600"),
-        "density is 3600 g/cm3, but",
+        material_row(cell="[10.3, 6.0, 4.7, 90, 90, 90]", formula_units="4", density="18"),
+        "density is 18 g/cm3, but",
     ),
     (material_row(formula='"LiCoO2"', cif='"feo.cif"'), "feo.cif .Fe4.* O4.* are not those of the formula"),
     (material_row(formula='"LiCoO2"', cif='"feo.cif"', density="5.05"), "material 'mine': .*not those of the formula"),
@@ -707,7 +712,11 @@ def test_what_is_no_path_is_refused_by_the_name_of_the_argument(value):
     from hyperspy_assb.acom import load_phase
 
     kind = hyperspy_assb.errors.AssbValueError if isinstance(value, str) else hyperspy_assb.errors.AssbTypeError
-    for function, argument in ((add_materials, "path"), (hyperspy_assb.load, "path"), (load_phase, "name_or_path")):
+    loaders = [f"load{kind}" for kind in ("", "_spectrum_image", "_eds_spectrum_image", "_patterns", "_voltammogram")]
+    readers = [(add_materials, "path"), (load_phase, "name_or_path")]
+    if not isinstance(value, list):
+        readers.append((hyperspy_assb.load_series, "path"))
+    for function, argument in [*readers, *((getattr(hyperspy_assb, name), "path") for name in loaders)]:
         with pytest.raises(kind, match=f"^{argument} must be the path of a file"):
             function(value)
 
@@ -751,3 +760,35 @@ def test_composed_and_decomposed_accents_are_one_name(tmp_path):
     path.write_text(material_row(name='"phase d\u2019\u00e9t\u00e9"'), "utf-8")
     hyperspy_assb.add_materials(path)
     assert material("PHASE d\u2019e\u0301te\u0301").file == path
+
+
+@pytest.mark.parametrize("formula", ["LiNi0.5Mn1.5O4", "LiFePO4F0.5(OH)0.5", "Li6.4La3Zr1.4Ta0.6O12", "FePO4(H2O)2"])
+def test_numbers_with_a_dot_that_can_only_be_that(formula):
+    assert parse_formula(formula)
+
+
+@pytest.mark.parametrize("density", ["4300", "1e-300", "23.1"])
+def test_a_density_that_no_material_has(tmp_path, density):
+    path = tmp_path / "mine.toml"
+    path.write_text(f'[[material]]\nname = "spinel"\nformula = "LiMn2O4"\ndensity = {density}\n')
+    with pytest.raises(MaterialError, match=r"mine.toml: material 'spinel': density must be in g/cm3"):
+        add_materials(path)
+
+
+def test_aliases_and_what_is_no_name(tmp_path):
+    assert materials["LFP"] is materials["LiFePO4"]
+    assert "LFP" in materials
+    assert 3 not in materials
+    assert "nothing" not in materials
+    with pytest.raises(KeyError, match="no electrode 'LiFePO4'; near it: LixFePO4"):
+        electrodes["LiFePO4"]
+    for ask in (material, electrode):
+        with pytest.raises(hyperspy_assb.errors.AssbTypeError, match="not by None"):
+            ask(None)
+
+
+def test_links_in_a_circle(tmp_path):
+    loop = tmp_path / "loop.toml"
+    loop.symlink_to(loop)
+    with pytest.raises(hyperspy_assb.errors.AssbFileError, match=r"loop.toml cannot be followed"):
+        add_materials(loop)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from os import PathLike
-from pathlib import Path
 
 from hyperspy_assb.echem.current_log import CurrentLog, checked_log
 from hyperspy_assb.echem.log_files.biologic import read_mpr, read_mpt
 from hyperspy_assb.echem.log_files.delimited import read_protochips, read_table
 from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError
+from hyperspy_assb.staging import path_of
 
 
 def read_log(path: str | PathLike[str]) -> CurrentLog:
@@ -19,7 +19,7 @@ def read_log(path: str | PathLike[str]) -> CurrentLog:
     AssbFileError
         If it is missing, of another kind, damaged, or holds no potential and current; the message names the file.
     """
-    path = Path(path)
+    path = path_of(path, "path")
     if not path.is_file():
         raise AssbFileNotFoundError(f"There is no file {path}: check its name and folder.")
     start = path.read_bytes()[:4096]

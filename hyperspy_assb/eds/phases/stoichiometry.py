@@ -28,7 +28,7 @@ from hyperspy_assb.eds.phases.evidence import (
 )
 from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, EMPTY
-from hyperspy_assb.reference import material
+from hyperspy_assb.reference import MissingFactError, material
 from hyperspy_assb.reference.materials import electrodes
 
 PHASES: Mapping[str, str] = {
@@ -422,6 +422,13 @@ def phases_of_map(recorded: EDSMap, settings: EDSOptions, options: PhaseOptions)
         If the phases do not explain the map as a whole, or one pixel in fifty and more.
     """
     # Those of phases that a user named are looked for as those that the file names.
+    for name, ref in options.phases:
+        for element in material(ref).composition:
+            if element not in recorded.tables.lines:
+                raise MissingFactError(
+                    f"EDX quantification of phases needs X-ray lines of {element}, an element of {name} in "
+                    f"{material(ref).file}, and none are known."
+                )
     held = tuple(dict.fromkeys((*recorded.elements, *options.elements())))
     prepared = prepare_map(replace(recorded, elements=held), settings)
     shape = recorded.shape if 1 <= len(recorded.shape) <= 2 else None

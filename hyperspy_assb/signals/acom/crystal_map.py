@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from hyperspy_assb.acom.crystals.frames import multiply, upper
 from hyperspy_assb.acom.crystals.orix_setting import in_orix_setting
 from hyperspy_assb.errors import AssbFileError, AssbValueError
 from hyperspy_assb.signals.acom.scan_maps import ScanMaps
+from hyperspy_assb.staging import path_of
 
 if TYPE_CHECKING:
     from orix.crystal_map import CrystalMap
@@ -88,7 +88,7 @@ def setting_notes(phases: Sequence[CrystalPhase]) -> tuple[str, ...]:
 
 def export_crystal_map(result: ScanMaps, path: str | PathLike[str], *, overwrite: bool = False) -> None:
     """Write a result for other programs, by the ending of the path; see :meth:`.OrientationMaps.export`."""
-    path = Path(path)
+    path = path_of(path, "path")
     if path.suffix.lower() not in (".ang", ".ctf", ".h5"):
         raise AssbValueError(f"path: {path.name} ends with none of .ang, .ctf, .h5.")
     if path.exists() and not overwrite:

@@ -50,12 +50,12 @@ class DriftCorrection(OneFigure):
     pixel: float
 
     @cached_property
-    def shift(self) -> dict[str, Any]:
+    def shift(self) -> dict[str, BaseSignal]:
         """Rows ("y") and columns ("x") in pixels by which the content of each frame lies further, as signals."""
         return {name: self._map(self.found.shift[:, i], f"shift along {name}", "pixels") for i, name in enumerate("yx")}
 
     @cached_property
-    def shift_std(self) -> dict[str, Any]:
+    def shift_std(self) -> dict[str, BaseSignal]:
         """Their standard errors."""
         return {
             name: self._map(self.found.shift_std[:, i], f"standard error of the shift along {name}", "pixels")

@@ -16,6 +16,7 @@ from hyperspy_assb.errors import AssbFileError, AssbValueError, AssbWarning
 from hyperspy_assb.signals.loading import as_type, load_signal
 from hyperspy_assb.signals.series.series_reading import pixel_size, read_series, started
 from hyperspy_assb.signals.series.signal import ASSBSTEMSeries
+from hyperspy_assb.staging import path_of
 
 _FILMS = {".mp4", ".avi", ".mov", ".wmv", ".mkv", ".gif", ".webm", ".mpg", ".mpeg", ".m4v", ".flv", ".ogv", ".apng"}
 _MAGNIFICATION = "Acquisition_instrument.TEM.magnification"
@@ -72,7 +73,8 @@ def load_series(
     >>> load_series(path).time.tolist()
     [0.0, 10.0, 20.0]
     """
-    paths = [Path(path)] if isinstance(path, str | PathLike) else [Path(p) for p in path]
+    several = isinstance(path, Sequence) and not isinstance(path, str | bytes)
+    paths = [path_of(p, "path") for p in (path if several else [path])]
     found = [_load_frames(p, lazy=lazy, reader=reader, dataset=dataset) for p in paths]
     if len(found) > 1:
         _check_alike(paths, found)
