@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.acom.crystals.frames import turn_pattern
 from hyperspy_assb.acom.matching.search import (
+    PROMOTED,
     UNTRIED,
     CoarseBank,
     PolarTemplates,
@@ -18,6 +19,7 @@ from hyperspy_assb.acom.matching.search import (
     best_coarse,
     coarse_bank,
     polar_templates,
+    promoted,
     rank,
     sweeper,
     to_integers,
@@ -270,8 +272,7 @@ class Matcher:
 
     def search_block(self, block: PreparedBlock, found: MatchArrays) -> None:
         """Search a few patterns in this thread."""
-        t, coarse = self.templates, self.coarse
-        sweep = sweeper(self.grid.azimuths)
+        t = self.templates
         images = np.empty((2, self.grid.radii * 2 * self.grid.azimuths), dtype=np.int16)
         score = np.empty((2, len(t.norm)), dtype=np.int32)
         azimuth = np.zeros((2, len(t.norm)), dtype=np.int32)
@@ -279,17 +280,13 @@ class Matcher:
             if not block.power[b] > 0.0:
                 continue
             norm = to_integers(block.flat[b], block.power[b], images)
-            if norm > 0.0:
-                score[:] = UNTRIED
-                for m in (0, 1):
-                    sweep(images[m], coarse.chosen, t.offsets, t.weights, t.count, score[m], azimuth[m])
-                if len(coarse.neighbours):
-                    best = best_coarse(score, coarse.chosen, t.phase, t.norm, self.options.keep, len(t.symmetry))
-                    more = around(best, coarse.begin, coarse.neighbours, score)
-                    for m in (0, 1):
-                        sweep(images[m], more, t.offsets, t.weights, t.count, score[m], azimuth[m])
+            if not norm > 0.0:
+                continue
+            score[:] = UNTRIED
+            tried = self._try(images, score, azimuth)
             rank(
                 images,
+                tried,
                 score,
                 azimuth,
                 norm,
@@ -312,6 +309,30 @@ class Matcher:
         which = np.where(known, found.template, 0)
         at_zero = np.where(found.mirrored[..., None], t.mirrored[which], t.orientations[which])
         found.orientation[known] = turn_pattern(at_zero, found.azimuth)[known]
+
+    def _try(
+        self, images: NDArray[np.int16], score: NDArray[np.int32], azimuth: NDArray[np.int32]
+    ) -> NDArray[np.int64]:
+        """Templates that may be the best, after their scores and azimuths for both mirror settings were written."""
+        t, coarse = self.templates, self.coarse
+        kernel = sweeper(self.grid.azimuths)
+
+        def sweep(templates: NDArray[np.int64], count: NDArray[np.int64]) -> None:
+            for m in (0, 1):
+                kernel(images[m], templates, t.offsets, t.weights, count, score[m], azimuth[m])
+
+        if not len(coarse.neighbours):
+            sweep(coarse.chosen, t.count)
+            return coarse.chosen
+        keep, phases = self.options.keep, len(t.symmetry)
+        sweep(coarse.chosen, t.few)
+        likely = best_coarse(score, coarse.chosen, t.phase, t.few_norm, PROMOTED * keep, phases)
+        some = promoted(likely, coarse.chosen, score)
+        sweep(some, t.count)
+        best = best_coarse(score, coarse.chosen, t.phase, t.norm, keep, phases)
+        more = around(best, coarse.begin, coarse.neighbours, score)
+        sweep(more, t.count)
+        return np.concatenate([some, more])
 
 
 @dataclass(frozen=True)

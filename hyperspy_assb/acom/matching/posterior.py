@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.acom.matching.refinement import Refined, Refiner
-from hyperspy_assb.acom.matching.refinement_kernels import Optics, Seen, brightness, in_reach, rotation_of, spots_of
+from hyperspy_assb.acom.matching.refinement_kernels import Desk, Lattices, Optics, Seen, brightness, desk_for, spots_at
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.polar import PreparedBlock
 from hyperspy_assb.errors import AssbValueError
@@ -140,10 +140,8 @@ class PhaseWeigher:
 
     def weigh_block(self, block: PreparedBlock, refined: Refined, out: FloatArray) -> None:
         """Logarithm of the evidence of each phase in a few patterns into `out` (B, P), -inf where there is none."""
-        table = self.refiner.table
-        room = int(np.diff(table.begin).max())
-        phases = len(table.begin) - 1
-        listed, every = np.empty(room, dtype=np.int64), np.empty((room, 3))
+        lattices = self.refiner.lattices
+        phases, desk = len(lattices.begin) - 1, desk_for(lattices)
         spots, counts = np.empty((phases, self.options.spots, 3)), np.zeros(phases, dtype=np.int64)
         # Lattices that are refined for their own sake are not those of the phases to be compared.
         scales = np.ones(refined.score.shape)
@@ -160,15 +158,12 @@ class PhaseWeigher:
                 refined.score[b],
                 refined.shift[b],
                 scales[b],
-                table.parts,
-                table.strength,
-                table.begin,
+                lattices,
                 self.refiner.optics,
                 self.sigma,
                 self.scale_std,
                 self.nodes,
-                listed,
-                every,
+                desk,
                 spots,
                 counts,
                 out[b],
@@ -263,14 +258,19 @@ def log_odds(first: FloatArray, m: int, second: FloatArray, n: int, sigma: float
     evidence, separation, number = 0.0, 0.0, 0
     # Sums of squares and of fourth powers of the deviations if the first set is right, and if the second is.
     squares, fourths = np.zeros(2), np.zeros(2)
+    x, y = second[:n, 0].copy(), second[:n, 1].copy()
     for i in range(m + n):
         if i < m:
             a = first[i, 2]
             s, u = 2.0 * a * first[i, 3] - a * a, a * a
             nearest, distance2 = -1, reach2
+            # Whether there is any, in whole vectors, first.
+            within = 0
             for j in range(n):
+                within += 1 if (first[i, 0] - x[j]) ** 2 + (first[i, 1] - y[j]) ** 2 < reach2 else 0
+            for j in range(n if within else 0):
                 if not taken[j]:
-                    d2 = (first[i, 0] - second[j, 0]) ** 2 + (first[i, 1] - second[j, 1]) ** 2
+                    d2 = (first[i, 0] - x[j]) ** 2 + (first[i, 1] - y[j]) ** 2
                     if d2 < distance2:
                         nearest, distance2 = j, d2
             if nearest >= 0:
@@ -309,15 +309,12 @@ def weigh_pattern(
     scores: FloatArray,
     shifts: FloatArray,
     scales: FloatArray,
-    parts: FloatArray,
-    strength: FloatArray,
-    begin: NDArray[np.int64],
+    lattices: Lattices,
     optics: Optics,
     sigma: float,
     scale_std: float,
     nodes: FloatArray,
-    listed: NDArray[np.int64],
-    every: FloatArray,
+    desk: Desk,
     spots: FloatArray,
     counts: NDArray[np.int64],
     out: FloatArray,
@@ -336,19 +333,17 @@ def weigh_pattern(
     nodes
         Relative error of the scale and shifts along columns and rows in pixels, from what was refined, and logarithm of
         the prior of the shifts; those without a shift first, (J, 4).
-    listed, every, spots, counts
-        Overwritten: room for the reflections of a phase (M,) and their spots (M, 3), for K spots of each phase
-        (P, K, 3), and for their numbers (P,).
+    desk, spots, counts
+        Overwritten: room for the reflections of a phase, for K spots of each phase (P, K, 3), and for their numbers
+        (P,).
     """
     phases, room = spots.shape[0], spots.shape[1]
-    rotation, nothing = np.empty((3, 3)), np.zeros(3)
+    nothing = np.zeros(3)
     for p in range(phases):
         counts[p] = 0
         if scores[p] > 0.0:
-            number = in_reach(orientations[p], parts, begin[p], begin[p + 1], optics, 0.0, listed)
-            rotation_of(orientations[p], nothing, rotation)
-            number = spots_of(rotation, nothing, parts, strength, listed[:number], optics, every)
-            counts[p] = heaviest(every, number, room, spots[p])
+            number = spots_at(orientations[p], nothing, lattices, p, optics, desk.listed, desk.near, desk.spots)
+            counts[p] = heaviest(desk.spots, number, room, spots[p])
     best = int(np.argmax(scores))
     reference, placed = np.empty((room, 4)), np.empty((room, 4))
     taken = np.empty(room, dtype=np.bool_)

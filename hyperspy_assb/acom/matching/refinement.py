@@ -14,7 +14,7 @@ from hyperspy_assb.acom.crystals.crystal_phase import CrystalPhase, cell_axes
 from hyperspy_assb.acom.crystals.kinematical import Diffraction, reflections
 from hyperspy_assb.acom.matching.matcher import MatchOptions
 from hyperspy_assb.acom.matching.near_ties import TIES, NearTies, near_ties_of, refine_candidates
-from hyperspy_assb.acom.matching.refinement_kernels import Ascent, Lattice, Optics, Seen
+from hyperspy_assb.acom.matching.refinement_kernels import Ascent, Desk, Lattices, Optics, Seen, desk_for
 from hyperspy_assb.acom.patterns.direct_beam import checked_centres
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns
@@ -124,35 +124,25 @@ class Refined:
         return Refined(*(getattr(self, item.name)[begin:end] for item in fields(self)))
 
 
-@dataclass(frozen=True)
-class ReflectionTable:
-    """Reflections of all phases, one after the other.
-
-    Parameters
-    ----------
-    parts
-        ``h a*``, ``k b*`` and ``l c*`` of each reflection on the Cartesian axes of the crystal in 1/Å, (M, 3, 3).
-    strength
-        Squared structure factors relative to the strongest of the phase, (M,).
-    begin
-        Where the reflections of each phase begin, and where the last ones end, (P + 1,).
-    """
-
-    parts: FloatArray
-    strength: FloatArray
-    begin: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, phases: Sequence[CrystalPhase], max_radius: float) -> ReflectionTable:
-        """Of some phases, up to a radius in 1/Å."""
-        parts, strength, begin = [], [], [0]
-        for phase in phases:
-            found = reflections(phase, max_radius=max_radius)
-            reciprocal = np.linalg.inv(cell_axes(phase)).T
-            parts.append(found.indices[:, :, None] * reciprocal)
-            strength.append(found.intensity / found.intensity.max())
-            begin.append(begin[-1] + len(found.indices))
-        return cls(np.concatenate(parts), np.concatenate(strength), np.array(begin, dtype=np.int64))
+def lattices_of(phases: Sequence[CrystalPhase], max_radius: float, weighting: SpotWeighting) -> Lattices:
+    """Reflections of some phases, up to a radius in 1/Å."""
+    parts, weight, begin = [], [], [0]
+    for phase in phases:
+        found = reflections(phase, max_radius=max_radius)
+        reciprocal = np.linalg.inv(cell_axes(phase)).T
+        parts.append(found.indices[:, :, None] * reciprocal)
+        length = np.linalg.norm(parts[-1].sum(axis=1), axis=1)
+        weight.append(weighting.of(found.intensity / found.intensity.max(), length))
+        begin.append(begin[-1] + len(found.indices))
+    whole = np.concatenate(parts)
+    vectors = whole.sum(axis=1)
+    table = np.column_stack([vectors, np.linalg.norm(vectors, axis=1)]).T
+    return Lattices(
+        whole,
+        np.ascontiguousarray(table, dtype=np.float32),
+        np.concatenate(weight),
+        np.array(begin, dtype=np.int64),
+    )
 
 
 class Refiner:
@@ -191,9 +181,9 @@ class Refiner:
         options: RefineOptions | None = None,
     ) -> None:
         self.options = options or RefineOptions()
-        self.table = ReflectionTable.of(phases, diffraction.max_radius)
-        self.ties = near_ties_of(phases)
         weighting = weighting or SpotWeighting()
+        self.lattices = lattices_of(phases, diffraction.max_radius, weighting)
+        self.ties = near_ties_of(phases)
         self.optics = Optics(
             diffraction.wavenumber,
             float(np.radians(diffraction.precession_angle)),
@@ -226,8 +216,7 @@ class Refiner:
 
         S candidates of each phase (B, P, S, 4), NaN where there is none, and their scores (B, P, S).
         """
-        room = int(np.diff(self.table.begin).max())
-        listed, spots = np.empty(room, dtype=np.int64), np.empty((room, 3))
+        desk = desk_for(self.lattices)
         for b in range(len(block.power)):
             if not block.power[b] > 0.0:
                 continue
@@ -244,13 +233,10 @@ class Refiner:
                 self.options.rounds,
                 self.steps,
                 self.prior,
-                self.table.parts,
-                self.table.strength,
-                self.table.begin,
+                self.lattices,
                 self.optics,
                 self.ties,
-                listed,
-                spots,
+                desk,
                 out.orientation[b],
                 out.score[b],
                 out.lattice_scale[b],
@@ -288,13 +274,10 @@ def _refine_pattern(
     rounds: int,
     steps: FloatArray,
     prior: FloatArray,
-    parts: FloatArray,
-    strength: FloatArray,
-    begin: NDArray[np.int64],
+    lattices: Lattices,
     optics: Optics,
     ties: NearTies,
-    listed: NDArray[np.int64],
-    spots: FloatArray,
+    desk: Desk,
     orientation_out: FloatArray,
     score_out: FloatArray,
     lattice_out: FloatArray,
@@ -313,19 +296,17 @@ def _refine_pattern(
             score_out[p] = scores[p, 0]
             lattice_out[p] = 1.0
             continue
-        lattice = Lattice(parts, strength, begin[p], begin[p + 1])
         best, candidate_out[p] = refine_candidates(
             orientations[p],
             scores[p],
             p,
             share,
             ascent,
-            lattice,
+            lattices,
             seen,
             optics,
             ties,
-            listed,
-            spots,
+            desk,
             tied_out[p],
             tied_scores_out[p],
             orientation_out[p],

@@ -288,7 +288,7 @@ def flatten(polar: NDArray[np.float32], flat: NDArray[np.float32], means: NDArra
     return power
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc"}, error_model="numpy")
 def exposure(
     patterns: NDArray[np.float32],
     centres: FloatArray,
@@ -305,16 +305,23 @@ def exposure(
     a = matrix[0, 0] ** 2 + matrix[1, 0] ** 2
     b = 2.0 * (matrix[0, 0] * matrix[0, 1] + matrix[1, 0] * matrix[1, 1])
     c = matrix[0, 1] ** 2 + matrix[1, 1] ** 2
+    nx = patterns.shape[2]
     for n in range(len(patterns)):
         total, number = 0.0, 0
         for j in range(patterns.shape[1]):
             y = j - centres[n, 1]
-            for i in range(patterns.shape[2]):
-                x = i - centres[n, 0]
-                beyond = a * x * x + b * x * y + c * y * y > radius * radius
-                value = float(patterns[n, j, i])
-                total += value if beyond else 0.0
-                number += 1 if beyond and value >= level else 0
+            # In a row, those within the radius follow one another.
+            half = (b * y) ** 2 - 4.0 * a * (c * y * y - radius * radius)
+            left = right = nx
+            if half >= 0.0:
+                middle, half = centres[n, 0] - 0.5 * b * y / a, 0.5 * np.sqrt(half) / a
+                left = int(min(max(np.ceil(middle - half), 0.0), float(nx)))
+                right = int(min(max(np.floor(middle + half) + 1.0, float(left)), float(nx)))
+            for part in range(2):
+                row = patterns[n, j, right:] if part else patterns[n, j, :left]
+                for i in range(len(row)):
+                    total += row[i]
+                    number += 1 if row[i] >= level else 0
         counts[n] = total
         full[n] = number
 
