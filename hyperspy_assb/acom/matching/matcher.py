@@ -18,6 +18,7 @@ from hyperspy_assb.acom.matching.search import (
     around,
     best_coarse,
     coarse_bank,
+    halved,
     polar_templates,
     promoted,
     rank,
@@ -325,7 +326,12 @@ class Matcher:
             sweep(coarse.chosen, t.count)
             return coarse.chosen
         keep, phases = self.options.keep, len(t.symmetry)
-        sweep(coarse.chosen, t.few)
+        small = np.empty((2, images.shape[1] // 2), dtype=np.int16)
+        halved(images, self.grid.azimuths, small)
+        for m in (0, 1):
+            sweeper(self.grid.azimuths // 2)(
+                small[m], coarse.chosen, t.few_offsets, t.weights, t.few, score[m], azimuth[m]
+            )
         likely = best_coarse(score, coarse.chosen, t.phase, t.few_norm, PROMOTED * keep, phases)
         some = promoted(likely, coarse.chosen, score)
         sweep(some, t.count)

@@ -216,35 +216,31 @@ class Refiner:
 
         S candidates of each phase (B, P, S, 4), NaN where there is none, and their scores (B, P, S).
         """
-        desk = desk_for(self.lattices)
-        for b in range(len(block.power)):
-            if not block.power[b] > 0.0:
-                continue
-            _refine_pattern(
-                block.images[b],
-                block.means[b],
-                float(np.sqrt(block.power[b])),
-                _noise(block.flat[b], block.power[b]),
-                block.centres[b],
-                orientations[b],
-                scores[b],
-                self.options.least,
-                self.options.candidates,
-                self.options.rounds,
-                self.steps,
-                self.prior,
-                self.lattices,
-                self.optics,
-                self.ties,
-                desk,
-                out.orientation[b],
-                out.score[b],
-                out.lattice_scale[b],
-                out.shift[b],
-                out.candidate[b],
-                out.tied_orientation[b],
-                out.tied_score[b],
-            )
+        _refine_patterns(
+            block.images,
+            block.means,
+            block.flat,
+            block.power,
+            block.centres,
+            orientations,
+            scores,
+            self.options.least,
+            self.options.candidates,
+            self.options.rounds,
+            self.steps,
+            self.prior,
+            self.lattices,
+            self.optics,
+            self.ties,
+            desk_for(self.lattices),
+            out.orientation,
+            out.score,
+            out.lattice_scale,
+            out.shift,
+            out.candidate,
+            out.tied_orientation,
+            out.tied_score,
+        )
 
 
 def _pixels_per_vector(geometry: PatternGeometry) -> list[float]:
@@ -254,19 +250,20 @@ def _pixels_per_vector(geometry: PatternGeometry) -> list[float]:
     return [float(value) for value in (geometry.to_pixels(axes) - np.asarray(geometry.centre)).T.ravel()]
 
 
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _noise(flat: NDArray[np.float32], power: float) -> float:
     """Standard deviation of brightnesses between spots, from the median, of every 11th sample."""
     between = 1.4826 * float(np.median(np.abs(flat.ravel()[::11])))
-    return max(between, 0.01 * float(np.sqrt(power / flat.size)))
+    return max(between, 0.01 * np.sqrt(power / flat.size))
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _refine_pattern(
-    image: NDArray[np.float32],
-    mean: NDArray[np.float32],
-    norm: float,
-    noise: float,
-    centre: FloatArray,
+def _refine_patterns(
+    images: NDArray[np.float32],
+    means: NDArray[np.float32],
+    flat: NDArray[np.float32],
+    power: FloatArray,
+    centres: FloatArray,
     orientations: FloatArray,
     scores: FloatArray,
     least: float,
@@ -286,37 +283,40 @@ def _refine_pattern(
     tied_out: FloatArray,
     tied_scores_out: FloatArray,
 ) -> None:
-    top = scores.max()
     chosen = np.zeros(8)
-    ascent = Ascent(steps, prior, rounds, norm, noise)
-    seen = Seen(image, mean, centre[0], centre[1])
-    for p in range(scores.shape[0]):
-        if np.isfinite(orientations[p, 0]).all() and scores[p, 0] < least * top:
-            orientation_out[p] = orientations[p, 0]
-            score_out[p] = scores[p, 0]
-            lattice_out[p] = 1.0
+    for b in range(len(power)):
+        if not power[b] > 0.0:
             continue
-        best, candidate_out[p] = refine_candidates(
-            orientations[p],
-            scores[p],
-            p,
-            share,
-            ascent,
-            lattices,
-            seen,
-            optics,
-            ties,
-            desk,
-            tied_out[p],
-            tied_scores_out[p],
-            orientation_out[p],
-            chosen,
-        )
-        if best > -np.inf:
-            score_out[p] = max(best, 0.0)
-            shift_out[p] = chosen[3:5]
-            for i in range(3):
-                lattice_out[p, i] = 1.0 + chosen[5 + i]
+        top = scores[b].max()
+        ascent = Ascent(steps, prior, rounds, np.sqrt(power[b]), _noise(flat[b], power[b]))
+        seen = Seen(images[b], means[b], centres[b, 0], centres[b, 1])
+        for p in range(scores.shape[1]):
+            if np.isfinite(orientations[b, p, 0]).all() and scores[b, p, 0] < least * top:
+                orientation_out[b, p] = orientations[b, p, 0]
+                score_out[b, p] = scores[b, p, 0]
+                lattice_out[b, p] = 1.0
+                continue
+            best, candidate_out[b, p] = refine_candidates(
+                orientations[b, p],
+                scores[b, p],
+                p,
+                share,
+                ascent,
+                lattices,
+                seen,
+                optics,
+                ties,
+                desk,
+                tied_out[b, p],
+                tied_scores_out[b, p],
+                orientation_out[b, p],
+                chosen,
+            )
+            if best > -np.inf:
+                score_out[b, p] = max(best, 0.0)
+                shift_out[b, p] = chosen[3:5]
+                for i in range(3):
+                    lattice_out[b, p, i] = 1.0 + chosen[5 + i]
 
 
 def refine_orientations(

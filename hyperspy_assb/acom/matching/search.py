@@ -20,7 +20,7 @@ from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 UNROLLED = 8
 """Spots that the matching adds in one pass; those of a template are padded to a multiple of it, with weight 0."""
-FEW = 16
+FEW = 24
 """Spots that are looked at first."""
 PROMOTED = 5
 """So many times as many templates as are looked around in have all their spots looked at."""
@@ -49,8 +49,8 @@ class PolarTemplates:
         Spots of each, padded to a multiple of 8 with weight 0, shape (N,).
     norm
         Norm of the weights that fall on the grid, 0 where there is none, shape (N,).
-    few, few_norm
-        The same two of the :data:`FEW` heaviest spots.
+    few, few_norm, few_offsets
+        The same of the :data:`FEW` heaviest spots; offsets are those in an image of half as many azimuths, (N, FEW).
     orientations, mirrored
         Of the templates and of their mirror images, specimen to crystal, shape (N, 4).
     phase
@@ -65,6 +65,7 @@ class PolarTemplates:
     norm: FloatArray
     few: NDArray[np.int64]
     few_norm: FloatArray
+    few_offsets: NDArray[np.int32]
     orientations: FloatArray
     mirrored: FloatArray
     phase: NDArray[np.int64]
@@ -95,6 +96,7 @@ def polar_templates(bank: TemplateBank, grid: PolarGrid, *, spots: int, weightin
     integers += (rank < left[:, None]) & (weight > 0.0)
 
     offsets = np.where(integers > 0, place * 2 * grid.azimuths + turn, 0)
+    halves = np.where(integers > 0, place * grid.azimuths + turn // 2, 0)
     count = (integers > 0).sum(axis=1)
     pad = ((0, 0), (0, room - integers.shape[1]))
     return PolarTemplates(
@@ -104,6 +106,7 @@ def polar_templates(bank: TemplateBank, grid: PolarGrid, *, spots: int, weightin
         norm=np.sqrt((integers.astype(float) ** 2).sum(axis=1)),
         few=np.minimum(-(-count // UNROLLED) * UNROLLED, FEW),
         few_norm=np.sqrt((integers[:, :FEW].astype(float) ** 2).sum(axis=1)),
+        few_offsets=np.pad(halves, pad)[:, :FEW].astype(np.int32),
         orientations=bank.orientations,
         mirrored=mirrored,
         phase=bank.phase,
@@ -296,6 +299,19 @@ def to_integers(flat: NDArray[np.float32], power: float, images: NDArray[np.int1
             images[1, base + azimuths + reverse] = value
         # reverse of 0 is 0: written above at base and base + azimuths
     return np.sqrt(float(total))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def halved(images: NDArray[np.int16], azimuths: int, out: NDArray[np.int16]) -> None:
+    """Images of :func:`to_integers` with half as many azimuths, the means of two each, into `out`."""
+    half = azimuths // 2
+    for m in range(len(images)):
+        for r in range(images.shape[1] // (2 * azimuths)):
+            source, target = images[m, 2 * azimuths * r :], out[m, azimuths * r :]
+            for a in range(half):
+                target[a] = np.int16((source[2 * a] + source[2 * a + 1]) >> 1)
+            for a in range(half):
+                target[half + a] = target[a]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -124,11 +124,13 @@ def ring_levels(
     """Mean of each ring without what stands out of it, by every second row and column, into `level` (R,)."""
     ny, nx = image.shape
     radii = len(level)
-    total, number, limit = np.empty(radii + 1), np.empty(radii + 1), np.full(radii + 1, np.inf)
-    # Beyond the rings: one more, which counts for nothing.
-    ring = np.empty((ny + 1) // 2 * ((nx + 1) // 2), dtype=np.int32)
-    values = np.empty(len(ring), dtype=np.float32)
+    # Neighbours add to sums of their own, so that none waits for the one before; the last one is beyond the rings.
+    lanes, width = 4, radii + 1
+    total, number = np.empty(lanes * width), np.empty(lanes * width)
+    limit = np.full(lanes * width, np.inf)
     wide = (nx + 1) // 2
+    ring = np.empty((ny + 1) // 2 * wide, dtype=np.int32)
+    values = np.empty(len(ring), dtype=np.float32)
     m00, m01 = np.float32(frame.m00), np.float32(frame.m01)
     m10, m11 = np.float32(frame.m10), np.float32(frame.m11)
     least, step = np.float32(frame.min_radius), np.float32(1.0 / frame.radial_step)
@@ -138,7 +140,8 @@ def ring_levels(
             x = np.float32(2 * i - cx)
             kx, ky = m00 * x + m01 * y, m10 * x + m11 * y
             place = (np.sqrt(kx * kx + ky * ky) - least) * step + np.float32(0.5)
-            ring[j * wide + i] = np.int32(place) if np.float32(0.0) < place < np.float32(radii) else np.int32(radii)
+            inside = (place > np.float32(0.0)) & (place < np.float32(radii))
+            ring[j * wide + i] = (np.int32(place) if inside else np.int32(radii)) + np.int32((i & 3) * width)
             values[j * wide + i] = image[2 * j, 2 * i]
     for _ in range(4):
         total[:], number[:] = 0.0, 0.0
@@ -149,11 +152,12 @@ def ring_levels(
             number[k] += keep
         last = 0.0
         for k in range(radii):
+            count = number[k] + number[k + width] + number[k + 2 * width] + number[k + 3 * width]
             # A ring all of whose pixels stand out, or outside of the frame: as the one before it.
-            if number[k] > 0.0:
-                last = total[k] / number[k]
+            if count > 0.0:
+                last = (total[k] + total[k + width] + total[k + 2 * width] + total[k + 3 * width]) / count
             level[k] = last
-            limit[k] = standing_out(last, area, TRIM)
+            limit[k::width] = standing_out(last, area, TRIM)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

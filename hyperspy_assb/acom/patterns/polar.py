@@ -236,16 +236,15 @@ def sample(
         for a in range(out.shape[1]):
             x = x0 + offsets[r, a, 0]
             y = y0 + offsets[r, a, 1]
-            if x >= 0.0 and y >= 0.0 and x <= nx - 1 and y <= ny - 1:
-                i = min(int(x), nx - 2)
-                j = min(int(y), ny - 2)
-                u = x - np.float32(i)
-                v = y - np.float32(j)
-                above = image[j, i] + u * (image[j, i + 1] - image[j, i])
-                below = image[j + 1, i] + u * (image[j + 1, i + 1] - image[j + 1, i])
-                out[r, a] = above + v * (below - above)
-            else:
-                out[r, a] = np.nan
+            inside = (x >= 0.0) & (y >= 0.0) & (x <= nx - 1) & (y <= ny - 1)
+            # No branch: whole vectors.
+            i = min(max(int(x), 0), nx - 2)
+            j = min(max(int(y), 0), ny - 2)
+            u = x - np.float32(i)
+            v = y - np.float32(j)
+            above = image[j, i] + u * (image[j, i + 1] - image[j, i])
+            below = image[j + 1, i] + u * (image[j + 1, i + 1] - image[j + 1, i])
+            out[r, a] = above + v * (below - above) if inside else np.float32(np.nan)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -275,16 +274,16 @@ def flatten(polar: NDArray[np.float32], flat: NDArray[np.float32], means: NDArra
         inside = 0
         for a in range(polar.shape[1]):
             value = polar[r, a]
-            if value == value:
-                flat[r, a] = np.sqrt(max(value, np.float32(0.0)))
-                mean += flat[r, a]
-                inside += 1
+            root = np.sqrt(max(value, np.float32(0.0))) if value == value else np.float32(0.0)
+            mean += root
+            inside += 1 if value == value else 0
         mean /= np.float32(max(inside, 1))
         means[r] = mean
         for a in range(polar.shape[1]):
             value = polar[r, a]
-            flat[r, a] = flat[r, a] - mean if value == value else np.float32(0.0)
-            power += flat[r, a] * flat[r, a]
+            off = np.sqrt(max(value, np.float32(0.0))) - mean if value == value else np.float32(0.0)
+            flat[r, a] = off
+            power += off * off
     return power
 
 
