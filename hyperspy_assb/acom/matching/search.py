@@ -258,10 +258,11 @@ def sweeper(azimuths: int) -> Callable[..., None]:
             for a in range(size):
                 best = max(best, total[a])
             score[n] = best
+            # The first of those, in whole vectors.
+            place = np.int16(size)
             for a in range(size):
-                if total[a] == best:
-                    azimuth[n] = a
-                    break
+                place = min(place, np.int16(a) if total[a] == best else np.int16(size))
+            azimuth[n] = place
 
     compiled: Any = sweep
     return compiled
