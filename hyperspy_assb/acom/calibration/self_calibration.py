@@ -56,6 +56,10 @@ SETTLED, SETTLED_SHIFT = 1e-4, 0.02
 
 _REFINE = RefineOptions(rounds=3, candidates=0.95)
 """Few candidates: it is the geometry that is looked for, from many patterns."""
+_FEW, _QUICK = 16, 2
+"""Patterns that tell about which scale to search, if there are so many times as many."""
+_LOOKED_AROUND = 2
+"""Coarse templates of each phase that are looked around in while scales are searched."""
 _SEARCHED = 2
 """Rounds in which orientations are searched anew; after that the geometry hardly changes, and they are refined only."""
 
@@ -188,9 +192,16 @@ def _trials(
     that was stated: what is found, and its error, is then the same wherever the search began.
     """
     some = _evenly(len(patterns), max(o.coarse_patterns, 1))
-    for _ in range(_BEGINNINGS):
+    # A few of them tell about which scale the search lies, all of them what it finds there.
+    looks = [some] * _BEGINNINGS
+    if follow and len(some) >= _FEW * _QUICK:
+        looks.insert(0, some[:: len(some) // _FEW])
+    for look in looks:
         geometer = Geometer(bank, geometry, patterns.shape[1:], spots=o.spots, threads=o.threads)
-        starts = _search_scales(geometer, patterns[some], centres[some], geometry, o)
+        starts = _search_scales(geometer, patterns[look], centres[look], geometry, o)
+        if len(look) < len(some):
+            geometry = starts[0]
+            continue
         if not follow or abs(np.log(starts[0].scale / geometry.scale)) < 0.5 * o.scale_step:
             break
         geometry = starts[0]
@@ -227,11 +238,17 @@ def _search_scales(
     half = int(np.ceil(o.scale_range / o.scale_step))
     factors = np.exp(o.scale_step * np.arange(-half, half + 1))
     trials = [replace(geometry, scale=geometry.scale * float(factor)) for factor in factors]
-    total = np.array([geometer.at(trial).match(patterns, places).best.mean() for trial in trials])
+    matcher = copy.copy(geometer.matcher)
+    matcher.options = replace(matcher.options, keep=_LOOKED_AROUND)
+    total = np.array([_mean_score(matcher.at(trial), patterns, places) for trial in trials])
     padded = np.pad(total, 1, constant_values=-np.inf)
     tops = np.flatnonzero((total >= padded[:-2]) & (total > padded[2:]))
     tops = tops[np.argsort(-total[tops], kind="stable")][: o.starts]
     return [trials[i] for i in tops]
+
+
+def _mean_score(matcher: Matcher, patterns: NDArray[np.generic], places: FloatArray) -> float:
+    return float(np.maximum(matcher.match(patterns, centres=places).phase_scores, 0.0).max(axis=1).mean())
 
 
 def _refine(

@@ -313,9 +313,9 @@ def exposure(
             half = (b * y) ** 2 - 4.0 * a * (c * y * y - radius * radius)
             left = right = nx
             if half >= 0.0:
-                middle, half = centres[n, 0] - 0.5 * b * y / a, 0.5 * np.sqrt(half) / a
-                left = int(min(max(np.ceil(middle - half), 0.0), float(nx)))
-                right = int(min(max(np.floor(middle + half) + 1.0, float(left)), float(nx)))
+                middle, reach = centres[n, 0] - 0.5 * b * y / a, 0.5 * np.sqrt(half) / a
+                left = int(min(max(np.ceil(middle - reach), 0.0), float(nx)))
+                right = int(min(max(np.floor(middle + reach) + 1.0, float(left)), float(nx)))
             for part in range(2):
                 row = patterns[n, j, right:] if part else patterns[n, j, :left]
                 for i in range(len(row)):
