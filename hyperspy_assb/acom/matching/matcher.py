@@ -56,7 +56,8 @@ class MatchOptions:
         Standard deviation in pixels of a Gaussian that patterns are smoothed with; about the size of a cell of the
         polar grid if None.
     coarse
-        Degrees between the templates that are tried first; None tries all of them.
+        Degrees between the templates that are tried first, by some of their spots and half of the azimuths, the best of
+        them by all; None tries all templates at once.
     keep
         So many of those of each phase are looked around in, with the full resolution.
     n_best

@@ -283,7 +283,7 @@ def flatten(polar: NDArray[np.float32], flat: NDArray[np.float32], means: NDArra
             value = polar[r, a]
             off = np.sqrt(max(value, np.float32(0.0))) - mean if value == value else np.float32(0.0)
             flat[r, a] = off
-            power += off * off
+            power += float(off * off)
     return power
 
 
