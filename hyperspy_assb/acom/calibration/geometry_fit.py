@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from hyperspy_assb.acom.crystals.kinematical import Diffraction
-from hyperspy_assb.acom.matching.refinement_kernels import brightness, in_reach, rotation_of, spots_of
+from hyperspy_assb.acom.matching.refinement_kernels import Desk, Lattices, brightness, spots_at
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
@@ -229,15 +229,12 @@ def locate_spots(
     cx: float,
     cy: float,
     orientation: FloatArray,
-    parts: FloatArray,
-    strength: FloatArray,
-    first: int,
-    last: int,
+    lattices: Lattices,
+    phase: int,
     optics: Any,
     capture: float,
     sigma: float,
-    listed: NDArray[np.int64],
-    spots: FloatArray,
+    desk: Desk,
     out: FloatArray,
 ) -> None:
     """Expected and observed places of spots less the centre, and their variance, into `out` (K, 5).
@@ -246,10 +243,8 @@ def locate_spots(
     pixels about it. Spots nearer to each other than that are left out.
     """
     ny, nx = image.shape
-    rotation, nothing = np.empty((3, 3)), np.zeros(3)
-    number = in_reach(orientation, parts, first, last, optics, 0.0, listed)
-    rotation_of(orientation, nothing, rotation)
-    count = spots_of(rotation, nothing, parts, strength, listed[:number], optics, spots)
+    spots = desk.spots
+    count = spots_at(orientation, np.zeros(3), lattices, phase, optics, desk.listed, desk.near, spots)
     order = np.argsort(-spots[:count, 2])
     most = min(len(out), count)
     pixels = np.empty((count, 2))

@@ -35,7 +35,9 @@ from hyperspy_assb.acom.crystals.disorientation import symmetry_of
 from hyperspy_assb.acom.crystals.frames import multiply
 from hyperspy_assb.acom.matching.matcher import MatchArrays, Matcher, MatchOptions
 from hyperspy_assb.acom.matching.refinement import Refined, RefineOptions, Refiner
+from hyperspy_assb.acom.matching.refinement_kernels import desk_for
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
+from hyperspy_assb.acom.patterns.polar import PreparedBlock
 from hyperspy_assb.acom.templates.bank import TemplateBank
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
@@ -54,6 +56,12 @@ SETTLED, SETTLED_SHIFT = 1e-4, 0.02
 
 _REFINE = RefineOptions(rounds=3, candidates=0.95)
 """Few candidates: it is the geometry that is looked for, from many patterns."""
+_FEW, _QUICK = 16, 2
+"""Patterns that tell about which scale to search, if there are so many times as many."""
+_LOOKED_AROUND = 2
+"""Coarse templates of each phase that are looked around in while scales are searched."""
+_SEARCHED = 2
+"""Rounds in which orientations are searched anew; after that the geometry hardly changes, and they are refined only."""
 
 
 @dataclass(frozen=True)
@@ -184,9 +192,16 @@ def _trials(
     that was stated: what is found, and its error, is then the same wherever the search began.
     """
     some = _evenly(len(patterns), max(o.coarse_patterns, 1))
-    for _ in range(_BEGINNINGS):
+    # A few of them tell about which scale the search lies, all of them what it finds there.
+    looks = [some] * _BEGINNINGS
+    if follow and len(some) >= _FEW * _QUICK:
+        looks.insert(0, some[:: len(some) // _FEW])
+    for look in looks:
         geometer = Geometer(bank, geometry, patterns.shape[1:], spots=o.spots, threads=o.threads)
-        starts = _search_scales(geometer, patterns[some], centres[some], geometry, o)
+        starts = _search_scales(geometer, patterns[look], centres[look], geometry, o)
+        if len(look) < len(some):
+            geometry = starts[0]
+            continue
         if not follow or abs(np.log(starts[0].scale / geometry.scale)) < 0.5 * o.scale_step:
             break
         geometry = starts[0]
@@ -223,11 +238,17 @@ def _search_scales(
     half = int(np.ceil(o.scale_range / o.scale_step))
     factors = np.exp(o.scale_step * np.arange(-half, half + 1))
     trials = [replace(geometry, scale=geometry.scale * float(factor)) for factor in factors]
-    total = np.array([geometer.at(trial).match(patterns, places).best.mean() for trial in trials])
+    matcher = copy.copy(geometer.matcher)
+    matcher.options = replace(matcher.options, keep=_LOOKED_AROUND)
+    total = np.array([_mean_score(matcher.at(trial), patterns, places) for trial in trials])
     padded = np.pad(total, 1, constant_values=-np.inf)
     tops = np.flatnonzero((total >= padded[:-2]) & (total > padded[2:]))
     tops = tops[np.argsort(-total[tops], kind="stable")][: o.starts]
     return [trials[i] for i in tops]
+
+
+def _mean_score(matcher: Matcher, patterns: NDArray[np.generic], places: FloatArray) -> float:
+    return float(np.maximum(matcher.match(patterns, centres=places).phase_scores, 0.0).max(axis=1).mean())
 
 
 def _refine(
@@ -241,21 +262,22 @@ def _refine(
     """Match and fit in turn until the geometry stays; given up if the score stays far below a level."""
     geometry, shift = start, np.zeros(2)
     captures = np.linspace(o.capture, 0.5 * o.capture, max(o.rounds, 2))
+    known: Matched | None = None
     for k in range(o.rounds):
         here = geometer.at(geometry)
-        matched = here.match(patterns, places + shift, refine=True)
-        if k >= 2 and matched.best.mean() < HOPELESS * level:
+        known, moved = here.locate(
+            patterns, places + shift, float(captures[k]), known=known if k >= _SEARCHED else None
+        )
+        if k >= 2 and known.best.mean() < HOPELESS * level:
             raise CalibrationError("patterns: far fewer spots agree than with another geometry.")
-        moved = here.displacements(patterns, places + shift, matched, float(captures[k]))
         fit = fit_geometry(moved, geometry, shift_std=o.shift_std)
         change = abs(fit.geometry.scale / geometry.scale - 1.0) + float(np.abs(fit.matrix_change).max())
         geometry, shift = fit.geometry, shift + fit.shift
         if k >= 2 and change < SETTLED and np.abs(fit.shift).max() < SETTLED_SHIFT:
             break
     here = geometer.at(geometry)
-    matched = here.match(patterns, places + shift, refine=True)
+    matched, moved = here.locate(patterns, places + shift, float(captures[-1]))
     grain = here.grains(matched, o.grain_angle)
-    moved = here.displacements(patterns, places + shift, matched, float(captures[-1]))
     fit = fit_geometry(moved, geometry, shift_std=o.shift_std, grain=grain)
     return GeometryTrial(
         fit.geometry,
@@ -271,11 +293,21 @@ def _refine(
 
 @dataclass(frozen=True)
 class Matched:
-    """Best score (B,), its phase (B,) and orientation (B, 4) of patterns."""
+    """Best score (B,), its phase (B,) and orientation (B, 4) of patterns; scores (B, P) and orientations (B, P, 4) of
+    all phases."""
 
     best: FloatArray
     phase: NDArray[np.int64]
     orientation: FloatArray
+    scores: FloatArray
+    orientations: FloatArray
+
+    @classmethod
+    def of(cls, scores: FloatArray, orientations: FloatArray) -> Matched:
+        """The best of all phases."""
+        phase = np.where(scores.max(axis=1) > 0.0, np.argmax(scores, axis=1), -1)
+        orientation = orientations[np.arange(len(scores)), np.maximum(phase, 0)]
+        return cls(scores.max(axis=1), phase, orientation, scores, orientations)
 
 
 class Geometer:
@@ -311,6 +343,9 @@ class Geometer:
         self.refiner = Refiner(
             bank.phases, bank.diffraction, bank.resolution, geometry, self.matcher.grid, options=_REFINE
         )
+        # Half turns leave spots where they are, and small tilts about the best orientation nearly so.
+        ties = self.refiner.ties
+        self.refiner.ties = ties._replace(axes_begin=np.zeros_like(ties.axes_begin), tilts=np.zeros((0, 2)))
         self._symmetry = [symmetry_of(phase) for phase in bank.phases]
 
     def at(self, geometry: PatternGeometry) -> Geometer:
@@ -320,66 +355,67 @@ class Geometer:
         other.refiner = self.refiner.at(geometry)
         return other
 
-    def match(self, patterns: NDArray[Any], places: FloatArray, *, refine: bool = False) -> Matched:
-        """Best phase and orientation of patterns, on the grid of the bank or below it."""
-        count, phases = len(patterns), self.phases
-        found = MatchArrays.empty(count, phases, 2)
-        refined = Refined.empty(count, phases)
+    def match(self, patterns: NDArray[Any], places: FloatArray) -> Matched:
+        """Best phase and orientation of patterns, on the grid of the bank."""
+        found = MatchArrays.empty(len(patterns), self.phases, 2)
 
         def work(begin: int, end: int) -> None:
-            here = found.part(begin, end)
-            block = self.matcher.search(patterns, places, begin, here)
-            if refine:
-                self.refiner.refine_block(block, here.orientation, here.score, refined.part(begin, end))
-
-        in_threads(work, count, self.threads)
-        scores = refined.score if refine else np.maximum(found.score[:, :, 0], 0.0)
-        phase = np.where(scores.max(axis=1) > 0.0, np.argmax(scores, axis=1), -1)
-        orientation = refined.orientation[np.arange(count), np.maximum(phase, 0)]
-        return Matched(scores.max(axis=1), phase, orientation)
-
-    def displacements(
-        self, patterns: NDArray[Any], places: FloatArray, matched: Matched, capture: float
-    ) -> Displacements:
-        """Where the spots of matched patterns are, as far as they are found within `capture` pixels."""
-        table = np.full((len(patterns), self.spots, 5), np.nan)
-        refiner = self.refiner
-        room = int(np.diff(refiner.table.begin).max())
-
-        def work(begin: int, end: int) -> None:
-            block = self.matcher.preparation.prepare(patterns[begin:end], places[begin:end])
-            listed, spots = np.empty(room, dtype=np.int64), np.empty((room, 3))
-            for b in range(begin, end):
-                p = matched.phase[b]
-                if p < 0 or not np.isfinite(matched.orientation[b]).all():
-                    continue
-                flat = block.flat[b - begin]
-                noise = 1.4826 * float(np.median(np.abs(flat[flat != 0.0]))) if flat.any() else 0.0
-                if noise <= 0.0:
-                    continue
-                locate_spots(
-                    block.images[b - begin],
-                    block.means[b - begin],
-                    noise,
-                    places[b, 0],
-                    places[b, 1],
-                    matched.orientation[b],
-                    refiner.table.parts,
-                    refiner.table.strength,
-                    refiner.table.begin[p],
-                    refiner.table.begin[p + 1],
-                    refiner.optics,
-                    capture,
-                    self.matcher.preparation.spot_sigma,
-                    listed,
-                    spots,
-                    table[b],
-                )
+            self.matcher.search(patterns, places, begin, found.part(begin, end))
 
         in_threads(work, len(patterns), self.threads)
-        known = np.isfinite(table[..., 4])
-        rows = table[known]
-        return Displacements(np.nonzero(known)[0], rows[:, :2], rows[:, 2:4], rows[:, 4])
+        return Matched.of(np.maximum(found.score[:, :, 0], 0.0), found.orientation[:, :, 0])
+
+    def locate(
+        self, patterns: NDArray[Any], places: FloatArray, capture: float, *, known: Matched | None = None
+    ) -> tuple[Matched, Displacements]:
+        """Refined orientations of patterns, and where their spots are, as far as found within `capture` pixels.
+
+        Orientations are searched, or begin from those that are known.
+        """
+        count, phases = len(patterns), self.phases
+        found, refined = MatchArrays.empty(count, phases, 2), Refined.empty(count, phases)
+        if known is not None:
+            found.orientation[:, :, 0], found.score[:, :, 0] = known.orientations, known.scores
+        table = np.full((count, self.spots, 5), np.nan)
+
+        def work(begin: int, end: int) -> None:
+            here, better = found.part(begin, end), refined.part(begin, end)
+            block = self.matcher.preparation.prepare(patterns[begin:end], places[begin:end], begin)
+            if known is None:
+                self.matcher.search_block(block, here)
+            self.refiner.refine_block(block, here.orientation, here.score, better)
+            self._spots(block, Matched.of(better.score, better.orientation), capture, table[begin:end])
+
+        in_threads(work, count, self.threads)
+        seen = np.isfinite(table[..., 4])
+        rows = table[seen]
+        moved = Displacements(np.nonzero(seen)[0], rows[:, :2], rows[:, 2:4], rows[:, 4])
+        return Matched.of(refined.score, refined.orientation), moved
+
+    def _spots(self, block: PreparedBlock, matched: Matched, capture: float, out: FloatArray) -> None:
+        desk = desk_for(self.refiner.lattices)
+        for b in range(len(out)):
+            p, flat = matched.phase[b], block.flat[b]
+            if p < 0 or not np.isfinite(matched.orientation[b]).all():
+                continue
+            noise = 1.4826 * float(np.median(np.abs(flat[flat != 0.0]))) if flat.any() else 0.0
+            if noise <= 0.0:
+                continue
+            locate_spots(
+                block.images[b],
+                block.means[b],
+                noise,
+                block.centres[b, 0],
+                block.centres[b, 1],
+                matched.orientation[b],
+                self.refiner.lattices,
+                p,
+                self.refiner.optics,
+                capture,
+                self.matcher.preparation.spot_sigma,
+                desk,
+                out[b],
+            )
 
     def grains(self, matched: Matched, angle: float) -> NDArray[np.int64]:
         """Numbers of groups of patterns of one phase and, but for an angle in degrees, one orientation."""

@@ -20,7 +20,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.acom.matching.refinement_kernels import Optics, in_reach, rotation_of, spots_of
+from hyperspy_assb.acom.matching.refinement_kernels import Desk, Lattices, Optics, spots_at
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 PLACE_ERROR = 0.2
@@ -62,14 +62,11 @@ class Places(NamedTuple):
 def places_of(
     quaternion: FloatArray,
     strain: FloatArray,
-    parts: FloatArray,
-    strength: FloatArray,
-    first: int,
-    last: int,
+    lattices: Lattices,
+    phase: int,
     optics: Optics,
     area: float,
-    listed: NDArray[np.int64],
-    spots: FloatArray,
+    desk: Desk,
     out: FloatArray,
     begin: int,
 ) -> tuple[int, float]:
@@ -77,10 +74,8 @@ def places_of(
 
     `area` is that of the pattern in pixels.
     """
-    rotation = np.empty((3, 3))
-    number = in_reach(quaternion, parts, first, last, optics, 0.0, listed)
-    rotation_of(quaternion, np.zeros(3), rotation)
-    count = spots_of(rotation, strain, parts, strength, listed[:number], optics, spots)
+    spots = desk.spots
+    count = spots_at(quaternion, strain, lattices, phase, optics, desk.listed, desk.near, spots)
     count = min(count, out.shape[0] - begin)
     heaviest = 0.0
     for k in range(count):

@@ -11,13 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.acom.crystals.frames import turn_pattern
 from hyperspy_assb.acom.matching.search import (
+    PROMOTED,
     UNTRIED,
     CoarseBank,
     PolarTemplates,
     around,
     best_coarse,
     coarse_bank,
+    halved,
     polar_templates,
+    promoted,
     rank,
     sweeper,
     to_integers,
@@ -53,7 +56,8 @@ class MatchOptions:
         Standard deviation in pixels of a Gaussian that patterns are smoothed with; about the size of a cell of the
         polar grid if None.
     coarse
-        Degrees between the templates that are tried first; None tries all of them.
+        Degrees between the templates that are tried first, by some of their spots and half of the azimuths, the best of
+        them by all; None tries all templates at once.
     keep
         So many of those of each phase are looked around in, with the full resolution.
     n_best
@@ -270,8 +274,7 @@ class Matcher:
 
     def search_block(self, block: PreparedBlock, found: MatchArrays) -> None:
         """Search a few patterns in this thread."""
-        t, coarse = self.templates, self.coarse
-        sweep = sweeper(self.grid.azimuths)
+        t = self.templates
         images = np.empty((2, self.grid.radii * 2 * self.grid.azimuths), dtype=np.int16)
         score = np.empty((2, len(t.norm)), dtype=np.int32)
         azimuth = np.zeros((2, len(t.norm)), dtype=np.int32)
@@ -279,17 +282,13 @@ class Matcher:
             if not block.power[b] > 0.0:
                 continue
             norm = to_integers(block.flat[b], block.power[b], images)
-            if norm > 0.0:
-                score[:] = UNTRIED
-                for m in (0, 1):
-                    sweep(images[m], coarse.chosen, t.offsets, t.weights, t.count, score[m], azimuth[m])
-                if len(coarse.neighbours):
-                    best = best_coarse(score, coarse.chosen, t.phase, t.norm, self.options.keep, len(t.symmetry))
-                    more = around(best, coarse.begin, coarse.neighbours, score)
-                    for m in (0, 1):
-                        sweep(images[m], more, t.offsets, t.weights, t.count, score[m], azimuth[m])
+            if not norm > 0.0:
+                continue
+            score[:] = UNTRIED
+            tried = self._try(images, score, azimuth)
             rank(
                 images,
+                tried,
                 score,
                 azimuth,
                 norm,
@@ -312,6 +311,35 @@ class Matcher:
         which = np.where(known, found.template, 0)
         at_zero = np.where(found.mirrored[..., None], t.mirrored[which], t.orientations[which])
         found.orientation[known] = turn_pattern(at_zero, found.azimuth)[known]
+
+    def _try(
+        self, images: NDArray[np.int16], score: NDArray[np.int32], azimuth: NDArray[np.int32]
+    ) -> NDArray[np.int64]:
+        """Templates that may be the best, after their scores and azimuths for both mirror settings were written."""
+        t, coarse = self.templates, self.coarse
+        kernel = sweeper(self.grid.azimuths)
+
+        def sweep(templates: NDArray[np.int64], count: NDArray[np.int64]) -> None:
+            for m in (0, 1):
+                kernel(images[m], templates, t.offsets, t.weights, count, score[m], azimuth[m])
+
+        if not len(coarse.neighbours):
+            sweep(coarse.chosen, t.count)
+            return coarse.chosen
+        keep, phases = self.options.keep, len(t.symmetry)
+        small = np.empty((2, images.shape[1] // 2), dtype=np.int16)
+        halved(images, self.grid.azimuths, small)
+        for m in (0, 1):
+            sweeper(self.grid.azimuths // 2)(
+                small[m], coarse.chosen, t.few_offsets, t.weights, t.few, score[m], azimuth[m]
+            )
+        likely = best_coarse(score, coarse.chosen, t.phase, t.few_norm, PROMOTED * keep, phases)
+        some = promoted(likely, coarse.chosen, score)
+        sweep(some, t.count)
+        best = best_coarse(score, coarse.chosen, t.phase, t.norm, keep, phases)
+        more = around(best, coarse.begin, coarse.neighbours, score)
+        sweep(more, t.count)
+        return np.concatenate([some, more])
 
 
 @dataclass(frozen=True)

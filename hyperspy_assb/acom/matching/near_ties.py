@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hyperspy_assb.acom.crystals.crystal_phase import CrystalPhase
 from hyperspy_assb.acom.crystals.disorientation import symmetry_of
 from hyperspy_assb.acom.crystals.pseudo_symmetry import ZONE_REACH, zone_axes_of
-from hyperspy_assb.acom.matching.refinement_kernels import Ascent, Lattice, Optics, Seen, climb, moved
+from hyperspy_assb.acom.matching.refinement_kernels import Ascent, Desk, Lattices, Optics, Seen, climb, moved
 from hyperspy_assb.acom.matching.search import half_cosine
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
@@ -28,6 +28,10 @@ _APART = 5.0
 _RING = (2.0,)
 """Degrees by which the best orientation is tilted, along some directions each."""
 _AROUND = 6
+_FINISHED = 0.95
+"""Share of the best score from which on a candidate is refined to the end, not for one round only."""
+_SAME = 0.3
+"""Degrees from a candidate that was finished within which another one climbs the same top."""
 
 
 class NearTies(NamedTuple):
@@ -41,8 +45,8 @@ class NearTies(NamedTuple):
         Proper rotations of the Laue groups, (n, 4), and where those of each phase begin and the last ones end.
     reach
         Cosine of the angle between the beam and a zone axis within which it is tried.
-    apart
-        Cosine of half the angle by which orientations that are kept differ.
+    apart, same
+        Cosine of half the angle by which orientations that are kept differ, and within which they are one.
     tilts
         About the best orientation: components along x and y of rotation vectors in radians, (T, 2).
     """
@@ -53,6 +57,7 @@ class NearTies(NamedTuple):
     symmetry_begin: NDArray[np.int64]
     reach: float
     apart: float
+    same: float
     tilts: FloatArray
 
 
@@ -69,6 +74,7 @@ def near_ties_of(phases: Sequence[CrystalPhase], *, ring: tuple[float, ...] = _R
         _begin(symmetry),
         float(np.cos(np.radians(ZONE_REACH))),
         float(np.cos(np.radians(_APART) / 2.0)),
+        float(np.cos(np.radians(_SAME) / 2.0)),
         np.concatenate([np.zeros((0, 2)), *(np.radians(radius) * way for radius in ring)]),
     )
 
@@ -95,12 +101,11 @@ def refine_candidates(
     phase: int,
     share: float,
     ascent: Ascent,
-    lattice: Lattice,
+    lattices: Lattices,
     seen: Seen,
     optics: Optics,
     ties: NearTies,
-    listed: NDArray[np.int64],
-    spots: FloatArray,
+    desk: Desk,
     tied_out: FloatArray,
     tied_scores_out: FloatArray,
     best_out: FloatArray,
@@ -130,23 +135,30 @@ def refine_candidates(
     symmetry = ties.symmetry[ties.symmetry_begin[phase] : ties.symmetry_begin[phase + 1]]
     room = given + len(ties.tilts) + last - first
     kept, value = np.empty((room, 4)), np.full(room, -np.inf)
+    begun, reached = np.empty((room, 4)), np.zeros((room, 8))
     source = np.empty(room, dtype=np.int64)
-    trial, start = np.empty(8), np.empty(4)
+    trial, start = np.zeros(8), np.empty(4)
     look = Ascent(ascent.steps, ascent.prior, 0, ascent.norm, ascent.noise)
+    one = Ascent(ascent.steps, ascent.prior, min(ascent.rounds, 1), ascent.norm, ascent.noise)
     count, best = 0, -1
     highest = scores.max()
     for k in range(given):
         if not np.isfinite(orientations[k]).all() or (k > 0 and scores[k] < share * highest):
             continue
-        value[count] = climb(orientations[k], ascent, lattice, seen, optics, listed, spots, trial)
-        moved(orientations[k], trial, kept[count])
+        begun[count] = orientations[k]
+        value[count] = climb(begun[count], one, 0, lattices, phase, seen, optics, desk, reached[count])
         source[count] = k
-        if best < 0 or value[count] > value[best]:
-            best = count
-            parameters_out[:] = trial
+        best = count if best < 0 or value[count] > value[best] else best
         count += 1
     if best < 0:
         return -np.inf, 0
+    # One round tells which may be the best; those go on to the end.
+    likely = _FINISHED * value[best]
+    for k in range(count):
+        if value[k] >= likely and ascent.rounds > 1:
+            value[k] = climb(begun[k], ascent, 1, lattices, phase, seen, optics, desk, reached[k])
+        moved(begun[k], reached[k], kept[k])
+        best = k if value[k] > value[best] else best
     # Half turns, then tilts, of what was best before; the middle of the tilts does not move as others are better.
     middle, number = kept[best].copy(), count
     a, b, c, d = middle[0], middle[1], middle[2], middle[3]
@@ -163,16 +175,20 @@ def refine_candidates(
             trial[:] = 0.0
             trial[:2] = ties.tilts[k - last]
             moved(middle, trial, start)
-        score = climb(start, look, lattice, seen, optics, listed, spots, trial)
-        if score < share * value[best]:
+        if climb(start, look, 0, lattices, phase, seen, optics, desk, trial) < share * value[best]:
             continue
-        value[number] = climb(start, ascent, lattice, seen, optics, listed, spots, trial)
+        value[number] = climb(start, one, 0, lattices, phase, seen, optics, desk, trial)
         moved(start, trial, kept[number])
         source[number] = source[best]
-        if value[number] > value[best]:
-            best = number
-            parameters_out[:] = trial
+        if ascent.rounds > 1 and value[number] >= _FINISHED * value[best]:
+            if half_cosine(kept[number], kept[best], symmetry) > ties.same:
+                continue
+            value[number] = climb(start, ascent, 1, lattices, phase, seen, optics, desk, trial)
+            moved(start, trial, kept[number])
+        begun[number], reached[number] = start, trial
+        best = number if value[number] > value[best] else best
         number += 1
+    parameters_out[:] = reached[best]
     best_out[:] = kept[best]
     # The others in the order of their scores, each away from those before.
     done = 0

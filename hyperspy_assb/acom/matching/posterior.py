@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.acom.matching.refinement import Refined, Refiner
-from hyperspy_assb.acom.matching.refinement_kernels import Optics, Seen, brightness, in_reach, rotation_of, spots_of
+from hyperspy_assb.acom.matching.refinement_kernels import Desk, Lattices, Optics, Seen, brightness, desk_for, spots_at
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.polar import PreparedBlock
 from hyperspy_assb.errors import AssbValueError
@@ -140,39 +140,31 @@ class PhaseWeigher:
 
     def weigh_block(self, block: PreparedBlock, refined: Refined, out: FloatArray) -> None:
         """Logarithm of the evidence of each phase in a few patterns into `out` (B, P), -inf where there is none."""
-        table = self.refiner.table
-        room = int(np.diff(table.begin).max())
-        phases = len(table.begin) - 1
-        listed, every = np.empty(room, dtype=np.int64), np.empty((room, 3))
+        lattices = self.refiner.lattices
+        phases, desk = len(lattices.begin) - 1, desk_for(lattices)
         spots, counts = np.empty((phases, self.options.spots, 3)), np.zeros(phases, dtype=np.int64)
         # Lattices that are refined for their own sake are not those of the phases to be compared.
         scales = np.ones(refined.score.shape)
         if self.refiner.refines_scale:
             scales = 1.0 / refined.lattice_scale[..., 0]
-        for b in range(len(block.power)):
-            if not refined.score[b].any():
-                continue
-            weigh_pattern(
-                block.images[b],
-                block.means[b],
-                block.centres[b],
-                refined.orientation[b],
-                refined.score[b],
-                refined.shift[b],
-                scales[b],
-                table.parts,
-                table.strength,
-                table.begin,
-                self.refiner.optics,
-                self.sigma,
-                self.scale_std,
-                self.nodes,
-                listed,
-                every,
-                spots,
-                counts,
-                out[b],
-            )
+        weigh_patterns(
+            block.images,
+            block.means,
+            block.centres,
+            refined.orientation,
+            refined.score,
+            refined.shift,
+            scales,
+            lattices,
+            self.refiner.optics,
+            self.sigma,
+            self.scale_std,
+            self.nodes,
+            desk,
+            spots,
+            counts,
+            out,
+        )
 
 
 def reliability(first: FloatArray, second: FloatArray) -> FloatArray:
@@ -258,6 +250,50 @@ def log_odds(first: FloatArray, m: int, second: FloatArray, n: int, sigma: float
     taken
         Overwritten, room for n.
     """
+    begin, close = np.empty(m + 1, dtype=np.int64), np.empty(max(m * n, 1), dtype=np.int64)
+    close_pairs(first, m, second, n, OVERLAP * sigma, begin, close)
+    return odds_of_pairs(first, m, second, n, sigma, begin, close, taken)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def close_pairs(
+    first: FloatArray,
+    m: int,
+    second: FloatArray,
+    n: int,
+    reach: float,
+    begin: NDArray[np.int64],
+    close: NDArray[np.int64],
+) -> None:
+    """Which of the second spots are within some pixels of each of the first, into `close` (m n,), where those of each
+    begin and the last ones end into `begin` (m + 1,)."""
+    count = 0
+    x, y = second[:n, 0].copy(), second[:n, 1].copy()
+    for i in range(m):
+        begin[i] = count
+        # Whether there is any, in whole vectors, first.
+        within = 0
+        for j in range(n):
+            within += 1 if (first[i, 0] - x[j]) ** 2 + (first[i, 1] - y[j]) ** 2 < reach * reach else 0
+        for j in range(n if within else 0):
+            if (first[i, 0] - x[j]) ** 2 + (first[i, 1] - y[j]) ** 2 < reach * reach:
+                close[count] = j
+                count += 1
+    begin[m] = count
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def odds_of_pairs(
+    first: FloatArray,
+    m: int,
+    second: FloatArray,
+    n: int,
+    sigma: float,
+    begin: NDArray[np.int64],
+    close: NDArray[np.int64],
+    taken: NDArray[np.bool_],
+) -> float:
+    """:func:`log_odds`, if spots that may overlap are known from :func:`close_pairs`."""
     reach2 = (OVERLAP * sigma) ** 2
     taken[:n] = False
     evidence, separation, number = 0.0, 0.0, 0
@@ -268,7 +304,8 @@ def log_odds(first: FloatArray, m: int, second: FloatArray, n: int, sigma: float
             a = first[i, 2]
             s, u = 2.0 * a * first[i, 3] - a * a, a * a
             nearest, distance2 = -1, reach2
-            for j in range(n):
+            for q in range(begin[i], begin[i + 1]):
+                j = close[q]
                 if not taken[j]:
                     d2 = (first[i, 0] - second[j, 0]) ** 2 + (first[i, 1] - second[j, 1]) ** 2
                     if d2 < distance2:
@@ -309,15 +346,12 @@ def weigh_pattern(
     scores: FloatArray,
     shifts: FloatArray,
     scales: FloatArray,
-    parts: FloatArray,
-    strength: FloatArray,
-    begin: NDArray[np.int64],
+    lattices: Lattices,
     optics: Optics,
     sigma: float,
     scale_std: float,
     nodes: FloatArray,
-    listed: NDArray[np.int64],
-    every: FloatArray,
+    desk: Desk,
     spots: FloatArray,
     counts: NDArray[np.int64],
     out: FloatArray,
@@ -336,19 +370,17 @@ def weigh_pattern(
     nodes
         Relative error of the scale and shifts along columns and rows in pixels, from what was refined, and logarithm of
         the prior of the shifts; those without a shift first, (J, 4).
-    listed, every, spots, counts
-        Overwritten: room for the reflections of a phase (M,) and their spots (M, 3), for K spots of each phase
-        (P, K, 3), and for their numbers (P,).
+    desk, spots, counts
+        Overwritten: room for the reflections of a phase, for K spots of each phase (P, K, 3), and for their numbers
+        (P,).
     """
     phases, room = spots.shape[0], spots.shape[1]
-    rotation, nothing = np.empty((3, 3)), np.zeros(3)
+    nothing = np.zeros(3)
     for p in range(phases):
         counts[p] = 0
         if scores[p] > 0.0:
-            number = in_reach(orientations[p], parts, begin[p], begin[p + 1], optics, 0.0, listed)
-            rotation_of(orientations[p], nothing, rotation)
-            number = spots_of(rotation, nothing, parts, strength, listed[:number], optics, every)
-            counts[p] = heaviest(every, number, room, spots[p])
+            number = spots_at(orientations[p], nothing, lattices, p, optics, desk.listed, desk.near, desk.spots)
+            counts[p] = heaviest(desk.spots, number, room, spots[p])
     best = int(np.argmax(scores))
     reference, placed = np.empty((room, 4)), np.empty((room, 4))
     taken = np.empty(room, dtype=np.bool_)
@@ -356,6 +388,9 @@ def weigh_pattern(
     seen = Seen(image, mean, cx + shifts[best, 0], cy + shifts[best, 1])
     place_spots(spots[best], counts[best], seen, scales[best], optics, reference)
     values = np.empty(len(nodes))
+    pairs, close = np.empty(room + 1, dtype=np.int64), np.empty(room * room, dtype=np.int64)
+    # By how far spots move from node to node, at most.
+    moving = np.hypot(nodes[:, 1], nodes[:, 2]).max(), np.abs(nodes[:, 0]).max()
     plain = 0
     while plain < len(nodes) and nodes[plain, 1] == 0.0 and nodes[plain, 2] == 0.0:
         plain += 1
@@ -373,7 +408,12 @@ def weigh_pattern(
             scale = scales[p] * (1.0 + nodes[j, 0])
             seen = Seen(image, mean, cx + (shifts[p, 0] + nodes[j, 1]), cy + (shifts[p, 1] + nodes[j, 2]))
             place_spots(spots[p], counts[p], seen, scale, optics, placed)
-            values[j] = nodes[j, 3] - log_odds(reference, counts[best], placed, counts[p], sigma, taken)
+            if j == 0:
+                far = (image.shape[0] + image.shape[1]) * moving[1] + moving[0]
+                close_pairs(reference, counts[best], placed, counts[p], OVERLAP * sigma + far, pairs, close)
+            values[j] = nodes[j, 3] - odds_of_pairs(
+                reference, counts[best], placed, counts[p], sigma, pairs, close, taken
+            )
             if scale_std > 0.0:
                 values[j] -= 0.5 * ((scale - 1.0) / scale_std) ** 2
             if j == plain - 1 and p != best and values[:plain].max() < -CERTAIN:
@@ -383,3 +423,45 @@ def weigh_pattern(
         out[p] = top + np.log(np.exp(values[:number] - top).sum())
         if p != best and number == len(nodes):
             rivals += 1
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def weigh_patterns(
+    images: NDArray[np.float32],
+    means: NDArray[np.float32],
+    centres: FloatArray,
+    orientations: FloatArray,
+    scores: FloatArray,
+    shifts: FloatArray,
+    scales: FloatArray,
+    lattices: Lattices,
+    optics: Optics,
+    sigma: float,
+    scale_std: float,
+    nodes: FloatArray,
+    desk: Desk,
+    spots: FloatArray,
+    counts: NDArray[np.int64],
+    out: FloatArray,
+) -> None:
+    """:func:`weigh_pattern` of several patterns, those without a score left out."""
+    for b in range(len(images)):
+        if scores[b].any():
+            weigh_pattern(
+                images[b],
+                means[b],
+                centres[b],
+                orientations[b],
+                scores[b],
+                shifts[b],
+                scales[b],
+                lattices,
+                optics,
+                sigma,
+                scale_std,
+                nodes,
+                desk,
+                spots,
+                counts,
+                out[b],
+            )

@@ -14,7 +14,7 @@ from hyperspy_assb.acom.crystals.crystal_phase import CrystalPhase, cell_axes
 from hyperspy_assb.acom.crystals.kinematical import Diffraction, reflections
 from hyperspy_assb.acom.matching.matcher import MatchOptions
 from hyperspy_assb.acom.matching.near_ties import TIES, NearTies, near_ties_of, refine_candidates
-from hyperspy_assb.acom.matching.refinement_kernels import Ascent, Lattice, Optics, Seen
+from hyperspy_assb.acom.matching.refinement_kernels import Ascent, Desk, Lattices, Optics, Seen, desk_for
 from hyperspy_assb.acom.patterns.direct_beam import checked_centres
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import checked_patterns
@@ -124,35 +124,25 @@ class Refined:
         return Refined(*(getattr(self, item.name)[begin:end] for item in fields(self)))
 
 
-@dataclass(frozen=True)
-class ReflectionTable:
-    """Reflections of all phases, one after the other.
-
-    Parameters
-    ----------
-    parts
-        ``h a*``, ``k b*`` and ``l c*`` of each reflection on the Cartesian axes of the crystal in 1/Å, (M, 3, 3).
-    strength
-        Squared structure factors relative to the strongest of the phase, (M,).
-    begin
-        Where the reflections of each phase begin, and where the last ones end, (P + 1,).
-    """
-
-    parts: FloatArray
-    strength: FloatArray
-    begin: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, phases: Sequence[CrystalPhase], max_radius: float) -> ReflectionTable:
-        """Of some phases, up to a radius in 1/Å."""
-        parts, strength, begin = [], [], [0]
-        for phase in phases:
-            found = reflections(phase, max_radius=max_radius)
-            reciprocal = np.linalg.inv(cell_axes(phase)).T
-            parts.append(found.indices[:, :, None] * reciprocal)
-            strength.append(found.intensity / found.intensity.max())
-            begin.append(begin[-1] + len(found.indices))
-        return cls(np.concatenate(parts), np.concatenate(strength), np.array(begin, dtype=np.int64))
+def lattices_of(phases: Sequence[CrystalPhase], max_radius: float, weighting: SpotWeighting) -> Lattices:
+    """Reflections of some phases, up to a radius in 1/Å."""
+    parts, weight, begin = [], [], [0]
+    for phase in phases:
+        found = reflections(phase, max_radius=max_radius)
+        reciprocal = np.linalg.inv(cell_axes(phase)).T
+        parts.append(found.indices[:, :, None] * reciprocal)
+        length = np.linalg.norm(parts[-1].sum(axis=1), axis=1)
+        weight.append(weighting.of(found.intensity / found.intensity.max(), length))
+        begin.append(begin[-1] + len(found.indices))
+    whole = np.concatenate(parts)
+    vectors = whole.sum(axis=1)
+    table = np.column_stack([vectors, np.linalg.norm(vectors, axis=1)]).T
+    return Lattices(
+        whole,
+        np.ascontiguousarray(table, dtype=np.float32),
+        np.concatenate(weight),
+        np.array(begin, dtype=np.int64),
+    )
 
 
 class Refiner:
@@ -191,9 +181,9 @@ class Refiner:
         options: RefineOptions | None = None,
     ) -> None:
         self.options = options or RefineOptions()
-        self.table = ReflectionTable.of(phases, diffraction.max_radius)
-        self.ties = near_ties_of(phases)
         weighting = weighting or SpotWeighting()
+        self.lattices = lattices_of(phases, diffraction.max_radius, weighting)
+        self.ties = near_ties_of(phases)
         self.optics = Optics(
             diffraction.wavenumber,
             float(np.radians(diffraction.precession_angle)),
@@ -226,39 +216,31 @@ class Refiner:
 
         S candidates of each phase (B, P, S, 4), NaN where there is none, and their scores (B, P, S).
         """
-        room = int(np.diff(self.table.begin).max())
-        listed, spots = np.empty(room, dtype=np.int64), np.empty((room, 3))
-        for b in range(len(block.power)):
-            if not block.power[b] > 0.0:
-                continue
-            _refine_pattern(
-                block.images[b],
-                block.means[b],
-                float(np.sqrt(block.power[b])),
-                _noise(block.flat[b], block.power[b]),
-                block.centres[b],
-                orientations[b],
-                scores[b],
-                self.options.least,
-                self.options.candidates,
-                self.options.rounds,
-                self.steps,
-                self.prior,
-                self.table.parts,
-                self.table.strength,
-                self.table.begin,
-                self.optics,
-                self.ties,
-                listed,
-                spots,
-                out.orientation[b],
-                out.score[b],
-                out.lattice_scale[b],
-                out.shift[b],
-                out.candidate[b],
-                out.tied_orientation[b],
-                out.tied_score[b],
-            )
+        _refine_patterns(
+            block.images,
+            block.means,
+            block.flat,
+            block.power,
+            block.centres,
+            orientations,
+            scores,
+            self.options.least,
+            self.options.candidates,
+            self.options.rounds,
+            self.steps,
+            self.prior,
+            self.lattices,
+            self.optics,
+            self.ties,
+            desk_for(self.lattices),
+            out.orientation,
+            out.score,
+            out.lattice_scale,
+            out.shift,
+            out.candidate,
+            out.tied_orientation,
+            out.tied_score,
+        )
 
 
 def _pixels_per_vector(geometry: PatternGeometry) -> list[float]:
@@ -268,19 +250,20 @@ def _pixels_per_vector(geometry: PatternGeometry) -> list[float]:
     return [float(value) for value in (geometry.to_pixels(axes) - np.asarray(geometry.centre)).T.ravel()]
 
 
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _noise(flat: NDArray[np.float32], power: float) -> float:
     """Standard deviation of brightnesses between spots, from the median, of every 11th sample."""
     between = 1.4826 * float(np.median(np.abs(flat.ravel()[::11])))
-    return max(between, 0.01 * float(np.sqrt(power / flat.size)))
+    return max(between, 0.01 * np.sqrt(power / flat.size))
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _refine_pattern(
-    image: NDArray[np.float32],
-    mean: NDArray[np.float32],
-    norm: float,
-    noise: float,
-    centre: FloatArray,
+def _refine_patterns(
+    images: NDArray[np.float32],
+    means: NDArray[np.float32],
+    flat: NDArray[np.float32],
+    power: FloatArray,
+    centres: FloatArray,
     orientations: FloatArray,
     scores: FloatArray,
     least: float,
@@ -288,13 +271,10 @@ def _refine_pattern(
     rounds: int,
     steps: FloatArray,
     prior: FloatArray,
-    parts: FloatArray,
-    strength: FloatArray,
-    begin: NDArray[np.int64],
+    lattices: Lattices,
     optics: Optics,
     ties: NearTies,
-    listed: NDArray[np.int64],
-    spots: FloatArray,
+    desk: Desk,
     orientation_out: FloatArray,
     score_out: FloatArray,
     lattice_out: FloatArray,
@@ -303,39 +283,40 @@ def _refine_pattern(
     tied_out: FloatArray,
     tied_scores_out: FloatArray,
 ) -> None:
-    top = scores.max()
     chosen = np.zeros(8)
-    ascent = Ascent(steps, prior, rounds, norm, noise)
-    seen = Seen(image, mean, centre[0], centre[1])
-    for p in range(scores.shape[0]):
-        if np.isfinite(orientations[p, 0]).all() and scores[p, 0] < least * top:
-            orientation_out[p] = orientations[p, 0]
-            score_out[p] = scores[p, 0]
-            lattice_out[p] = 1.0
+    for b in range(len(power)):
+        if not power[b] > 0.0:
             continue
-        lattice = Lattice(parts, strength, begin[p], begin[p + 1])
-        best, candidate_out[p] = refine_candidates(
-            orientations[p],
-            scores[p],
-            p,
-            share,
-            ascent,
-            lattice,
-            seen,
-            optics,
-            ties,
-            listed,
-            spots,
-            tied_out[p],
-            tied_scores_out[p],
-            orientation_out[p],
-            chosen,
-        )
-        if best > -np.inf:
-            score_out[p] = max(best, 0.0)
-            shift_out[p] = chosen[3:5]
-            for i in range(3):
-                lattice_out[p, i] = 1.0 + chosen[5 + i]
+        top = scores[b].max()
+        ascent = Ascent(steps, prior, rounds, np.sqrt(power[b]), _noise(flat[b], power[b]))
+        seen = Seen(images[b], means[b], centres[b, 0], centres[b, 1])
+        for p in range(scores.shape[1]):
+            if np.isfinite(orientations[b, p, 0]).all() and scores[b, p, 0] < least * top:
+                orientation_out[b, p] = orientations[b, p, 0]
+                score_out[b, p] = scores[b, p, 0]
+                lattice_out[b, p] = 1.0
+                continue
+            best, candidate_out[b, p] = refine_candidates(
+                orientations[b, p],
+                scores[b, p],
+                p,
+                share,
+                ascent,
+                lattices,
+                seen,
+                optics,
+                ties,
+                desk,
+                tied_out[b, p],
+                tied_scores_out[b, p],
+                orientation_out[b, p],
+                chosen,
+            )
+            if best > -np.inf:
+                score_out[b, p] = max(best, 0.0)
+                shift_out[b, p] = chosen[3:5]
+                for i in range(3):
+                    lattice_out[b, p, i] = 1.0 + chosen[5 + i]
 
 
 def refine_orientations(

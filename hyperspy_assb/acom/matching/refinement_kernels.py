@@ -8,8 +8,6 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperspy_assb.acom.crystals.kinematical import precession_average
-from hyperspy_assb.acom.templates.bank import spot_weight
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 
@@ -49,13 +47,41 @@ class Seen(NamedTuple):
     cy: float
 
 
-class Lattice(NamedTuple):
-    """Reflections of a phase in the table of all, from `first` to before `last`."""
+class Lattices(NamedTuple):
+    """Reflections of all phases, one after the other.
+
+    Parameters
+    ----------
+    parts
+        ``h a*``, ``k b*`` and ``l c*`` of each reflection on the Cartesian axes of the crystal in 1/Å, (M, 3, 3).
+    vectors
+        Their sum, and its length, (4, M).
+    weight
+        Of a spot that stays on the Ewald sphere, see :class:`~hyperspy_assb.acom.templates.bank.SpotWeighting`, (M,);
+        the length of the vector stands for the radius of the spot, which is the same to 0.1 %.
+    begin
+        Where the reflections of each phase begin, and where the last ones end, (P + 1,).
+    """
 
     parts: FloatArray
-    strength: FloatArray
-    first: int
-    last: int
+    vectors: NDArray[np.float32]
+    weight: FloatArray
+    begin: NDArray[np.int64]
+
+
+class Desk(NamedTuple):
+    """Room for the reflections of a phase that are near the Ewald sphere (M,), what :func:`strained` makes of them
+    (4, M), and their spots (M, 3)."""
+
+    listed: NDArray[np.int64]
+    near: FloatArray
+    spots: FloatArray
+
+
+def desk_for(lattices: Lattices) -> Desk:
+    """Room for any of the phases."""
+    room = int(np.diff(lattices.begin).max())
+    return Desk(np.empty(room, dtype=np.int64), np.empty((4, room)), np.empty((room, 3)))
 
 
 class Ascent(NamedTuple):
@@ -101,72 +127,106 @@ def rotation_of(quaternion: FloatArray, tilt: FloatArray, out: FloatArray) -> No
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def in_reach(
-    quaternion: FloatArray,
-    parts: FloatArray,
-    first: int,
-    last: int,
-    optics: Optics,
-    tilt: float,
-    out: NDArray[np.int64],
+    quaternion: FloatArray, lattices: Lattices, phase: int, optics: Optics, tilt: float, out: NDArray[np.int64]
 ) -> int:
     """Reflections that may light up if an orientation is tilted by an angle in radians, into `out`; their number."""
     rotation = np.empty((3, 3))
     rotation_of(quaternion, np.zeros(3), rotation)
+    x, y, z = np.float32(rotation[0, 2]), np.float32(rotation[1, 2]), np.float32(rotation[2, 2])
+    curve = np.float32(0.5 / optics.wavenumber)
+    spread, cut = np.float32(1.03 * (optics.precession + tilt)), np.float32(1.03 * optics.cut)
+    first, last = lattices.begin[phase], lattices.begin[phase + 1]
+    a, b, c = lattices.vectors[0, first:last], lattices.vectors[1, first:last], lattices.vectors[2, first:last]
+    g = lattices.vectors[3, first:last]
+    # Two loops: the first one becomes whole vectors.
+    off = np.empty(last - first, np.float32)
+    for m in range(len(off)):
+        off[m] = abs(x * a[m] + y * b[m] + z * c[m] - curve * g[m] * g[m]) - spread * g[m]
     count = 0
-    for m in range(first, last):
-        a = parts[m, 0, 0] + parts[m, 1, 0] + parts[m, 2, 0]
-        b = parts[m, 0, 1] + parts[m, 1, 1] + parts[m, 2, 1]
-        c = parts[m, 0, 2] + parts[m, 1, 2] + parts[m, 2, 2]
-        z = rotation[0, 2] * a + rotation[1, 2] * b + rotation[2, 2] * c
-        length2 = a * a + b * b + c * c
-        height = length2 / (2.0 * optics.wavenumber)
-        reach = np.sqrt(length2) * (optics.precession + tilt) + optics.cut
-        if abs(z - height) < 1.03 * reach:
-            out[count] = m
-            count += 1
+    for m in range(len(off)):
+        out[count] = first + m
+        count += 1 if off[m] < cut else 0
     return count
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def spots_of(
-    rotation: FloatArray,
-    strain: FloatArray,
-    parts: FloatArray,
-    strength: FloatArray,
-    listed: NDArray[np.int64],
-    optics: Optics,
-    out: FloatArray,
-) -> int:
+def strained(lattices: Lattices, listed: NDArray[np.int64], strain: FloatArray, out: FloatArray) -> None:
+    """Vectors and weights of the reflections that are listed, of a strained lattice, into `out` (4, M)."""
+    parts = lattices.parts
+    s0, s1, s2 = 1.0 / (1.0 + strain[0]), 1.0 / (1.0 + strain[1]), 1.0 / (1.0 + strain[2])
+    for i in range(len(listed)):
+        m = listed[i]
+        for j in range(3):
+            out[j, i] = parts[m, 0, j] * s0 + parts[m, 1, j] * s1 + parts[m, 2, j] * s2
+        out[3, i] = lattices.weight[m]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def spots_of(rotation: FloatArray, near: FloatArray, number: int, optics: Optics, out: FloatArray) -> int:
     """Spots of one orientation, x, y in 1/Å and weight into `out` (M, 3); returns how many there are.
 
     The weight is that of :class:`~hyperspy_assb.acom.templates.bank.SpotWeighting`, but goes to zero smoothly
     where a reflection leaves the Ewald sphere (by `cut`), so that the agreement has no steps; intensities far from the
     sphere depend on thickness most.
+
+    Parameters
+    ----------
+    rotation
+        Specimen to crystal, (3, 3).
+    near, number
+        Of :func:`strained`, and how many.
     """
-    s0, s1, s2 = 1.0 / (1.0 + strain[0]), 1.0 / (1.0 + strain[1]), 1.0 / (1.0 + strain[2])
-    squared = optics.wavenumber * optics.wavenumber
-    count = 0
-    for m in listed:
-        a = parts[m, 0, 0] * s0 + parts[m, 1, 0] * s1 + parts[m, 2, 0] * s2
-        b = parts[m, 0, 1] * s0 + parts[m, 1, 1] * s1 + parts[m, 2, 1] * s2
-        c = parts[m, 0, 2] * s0 + parts[m, 1, 2] * s1 + parts[m, 2, 2] * s2
-        z = rotation[0, 2] * a + rotation[1, 2] * b + rotation[2, 2] * c
-        radius2 = max(a * a + b * b + c * c - z * z, 0.0)
+    r02, r12, r22 = rotation[0, 2], rotation[1, 2], rotation[2, 2]
+    squared, width2 = optics.wavenumber * optics.wavenumber, optics.width * optics.width
+    a, b, c = near[0, :number], near[1, :number], near[2, :number]
+    beyond, shine = np.empty(number), np.empty(number)
+    for i in range(number):
+        z = r02 * a[i] + r12 * b[i] + r22 * c[i]
+        radius2 = max(a[i] * a[i] + b[i] * b[i] + c[i] * c[i] - z * z, 0.0)
         excitation = radius2 / (optics.wavenumber + np.sqrt(squared - radius2)) - z
         radius = np.sqrt(radius2)
         spread = radius * optics.precession
-        beyond = (abs(excitation) - spread) / optics.cut
-        if beyond >= 1.0 or radius < optics.min_radius:
+        # The square of precession_average.
+        u = width2 + spread * spread - excitation * excitation
+        v = np.sqrt(u * u + 4.0 * width2 * excitation * excitation)
+        shine[i] = 0.5 * width2 * max(u + v, 1e-30) / (v * v)
+        off = (abs(excitation) - spread) / optics.cut
+        beyond[i] = off if radius >= optics.min_radius else 1.0
+    power = 0.5 * optics.intensity_power
+    count = 0
+    for i in range(number):
+        if beyond[i] >= 1.0:
             continue
-        intensity = strength[m] * precession_average(excitation, spread, optics.width)
-        weight = spot_weight(intensity, radius2, optics.intensity_power, optics.radius_power)
-        if beyond > 0.0:
-            weight *= (1.0 - beyond * beyond) ** 2
-        out[count, 0] = rotation[0, 0] * a + rotation[1, 0] * b + rotation[2, 0] * c
-        out[count, 1] = rotation[0, 1] * a + rotation[1, 1] * b + rotation[2, 1] * c
+        weight = near[3, i] * np.exp(power * np.log(shine[i]))
+        if beyond[i] > 0.0:
+            weight *= (1.0 - beyond[i] * beyond[i]) ** 2
+        out[count, 0] = rotation[0, 0] * a[i] + rotation[1, 0] * b[i] + rotation[2, 0] * c[i]
+        out[count, 1] = rotation[0, 1] * a[i] + rotation[1, 1] * b[i] + rotation[2, 1] * c[i]
         out[count, 2] = weight
         count += 1
     return count
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def spots_at(
+    quaternion: FloatArray,
+    strain: FloatArray,
+    lattices: Lattices,
+    phase: int,
+    optics: Optics,
+    listed: NDArray[np.int64],
+    near: FloatArray,
+    out: FloatArray,
+) -> int:
+    """Spots of a phase in an orientation into `out` (M, 3); returns how many there are.
+
+    `listed` (M,) and `near` (4, M) are overwritten.
+    """
+    number = in_reach(quaternion, lattices, phase, optics, 0.0, listed)
+    strained(lattices, listed[:number], strain, near)
+    rotation = np.empty((3, 3))
+    rotation_of(quaternion, np.zeros(3), rotation)
+    return spots_of(rotation, near, number, optics, out)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -183,13 +243,13 @@ def brightness(
     column = cx + optics.j00 * x + optics.j01 * y
     row = cy + optics.j10 * x + optics.j11 * y
     ny, nx = image.shape
-    i, j = int(np.floor(column + 0.5)), int(np.floor(row + 0.5))
-    if i < 1 or j < 1 or i > nx - 2 or j > ny - 2:
-        return np.nan
-    place = (np.sqrt(x * x + y * y) - optics.min_radius) / optics.radial_step
+    # Rounded down by way of a number that is not negative, which is faster than floor.
+    i, j = int(column + 1024.5) - 1024, int(row + 1024.5) - 1024
+    place = (np.sqrt(x * x + y * y) - optics.min_radius) * (1.0 / optics.radial_step)
+    inside = i >= 1 and j >= 1 and i <= nx - 2 and j <= ny - 2 and place <= len(mean) - 0.5
+    # No branch: loops over spots become whole vectors.
+    i, j = min(max(i, 1), nx - 2), min(max(j, 1), ny - 2)
     r = min(max(int(place), 0), len(mean) - 2)
-    if place > len(mean) - 0.5:
-        return np.nan
     level = mean[r] + (place - r) * (mean[r + 1] - mean[r])
     # Quadratic B-splines: no kinks, at which a maximum would stop.
     u, v = column - i, row - j
@@ -198,10 +258,10 @@ def brightness(
     middle = u0 * image[j, i - 1] + u1 * image[j, i] + u2 * image[j, i + 1]
     below = u0 * image[j + 1, i - 1] + u1 * image[j + 1, i] + u2 * image[j + 1, i + 1]
     value = 0.5 * (0.5 - v) ** 2 * above + (0.75 - v * v) * middle + 0.5 * (0.5 + v) ** 2 * below
-    return np.sqrt(max(value, 0.0)) - level
+    return np.sqrt(max(value, 0.0)) - level if inside else np.nan
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
 def agreement(
     spots: FloatArray,
     count: int,
@@ -221,10 +281,9 @@ def agreement(
     for k in range(count):
         x, y = spots[k, 0], spots[k, 1]
         value = brightness(image, mean, e * x - f * y, f * x + e * y, cx, cy, optics)
-        if value == value:
-            weight = spots[k, 2]
-            total += weight * value
-            power += weight * weight
+        weight = spots[k, 2] if value == value else 0.0
+        total += weight * (value if value == value else 0.0)
+        power += weight * weight
     return total / np.sqrt(power) if power > 0.0 else 0.0
 
 
@@ -242,11 +301,12 @@ def objective(r: float, noise: float, parameters: FloatArray, prior: FloatArray)
 def climb(
     quaternion: FloatArray,
     ascent: Ascent,
-    lattice: Lattice,
+    done: int,
+    lattices: Lattices,
+    phase: int,
     seen: Seen,
     optics: Optics,
-    listed: NDArray[np.int64],
-    spots: FloatArray,
+    desk: Desk,
     best: FloatArray,
 ) -> float:
     """Maximise the correlation over the parameters with a step above 0, by parabolas along each, steps halved.
@@ -261,14 +321,16 @@ def climb(
         Orientation to begin with.
     ascent
         Steps, priors and noise.
-    lattice
-        Reflections of the phase.
+    done
+        Rounds that led to `best`; 0 begins anew.
+    lattices, phase
+        Reflections, and whose are taken.
     seen
         The pattern.
     optics
         How reflections fall on the detector.
-    listed, spots
-        Overwritten: room for the reflections of the phase (M,) and their spots (M, 3).
+    desk
+        Overwritten.
     best
         Overwritten with the parameters.
 
@@ -277,22 +339,28 @@ def climb(
     correlation
         At the best parameters.
     """
-    parts, strength, first, last = lattice
     steps, prior, rounds, norm, noise = ascent
     image, mean, cx, cy = seen
-    listing = listed[: in_reach(quaternion, parts, first, last, optics, 3.0 * steps[0] + 0.01, listed)]
+    listed, near, spots = desk
+    # A single look does not tilt.
+    tilted = 3.0 * steps[0] + 0.01 if rounds > 0 else 0.0
+    number = in_reach(quaternion, lattices, phase, optics, tilted, listed)
+    strains = steps[5:].any()
+    strained(lattices, listed[:number], np.zeros(3), near)
     rotation = np.empty((3, 3))
     tilt = np.zeros(3)
     trial = np.zeros(8)
-    best[:] = 0.0
-    width = steps.copy()
+    if done == 0:
+        best[:] = 0.0
+    width = steps * 0.5 ** max(done, 0)
     correlation = 0.0
     values = np.empty(3)
     origin, direction, round_origin = np.empty(8), np.empty(8), np.empty(8)
     top, round_top = -np.inf, -np.inf
     count = 0
-    for turn in range(rounds + 1):
-        # Round 0 is the start only.
+    for rung in range(rounds + 1 - done):
+        # Rung 0 is the start only.
+        turn = rung + done if rung else 0
         round_top = top
         for i in range(8):
             round_origin[i] = best[i]
@@ -337,7 +405,9 @@ def climb(
                 if moves_spots or attempt == 0:
                     tilt[0], tilt[1] = trial[0], trial[1]
                     rotation_of(quaternion, tilt, rotation)
-                    count = spots_of(rotation, trial[5:], parts, strength, listing, optics, spots)
+                    if strains:
+                        strained(lattices, listed[:number], trial[5:], near)
+                    count = spots_of(rotation, near, number, optics, spots)
                 r = agreement(spots, count, image, mean, cx + trial[3], cy + trial[4], trial[2], optics)
                 value = objective(r, noise, trial, prior)
                 if attempt < 2:

@@ -20,6 +20,10 @@ from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 UNROLLED = 8
 """Spots that the matching adds in one pass; those of a template are padded to a multiple of it, with weight 0."""
+FEW = 24
+"""Spots that are looked at first."""
+PROMOTED = 5
+"""So many times as many templates as are looked around in have all their spots looked at."""
 UNTRIED = -(2**31)
 """Score of a template that has not been tried."""
 
@@ -45,6 +49,8 @@ class PolarTemplates:
         Spots of each, padded to a multiple of 8 with weight 0, shape (N,).
     norm
         Norm of the weights that fall on the grid, 0 where there is none, shape (N,).
+    few, few_norm, few_offsets
+        The same of the :data:`FEW` heaviest spots; offsets are those in an image of half as many azimuths, (N, FEW).
     orientations, mirrored
         Of the templates and of their mirror images, specimen to crystal, shape (N, 4).
     phase
@@ -57,6 +63,9 @@ class PolarTemplates:
     weights: NDArray[np.int16]
     count: NDArray[np.int64]
     norm: FloatArray
+    few: NDArray[np.int64]
+    few_norm: FloatArray
+    few_offsets: NDArray[np.int32]
     orientations: FloatArray
     mirrored: FloatArray
     phase: NDArray[np.int64]
@@ -87,6 +96,7 @@ def polar_templates(bank: TemplateBank, grid: PolarGrid, *, spots: int, weightin
     integers += (rank < left[:, None]) & (weight > 0.0)
 
     offsets = np.where(integers > 0, place * 2 * grid.azimuths + turn, 0)
+    halves = np.where(integers > 0, place * grid.azimuths + turn // 2, 0)
     count = (integers > 0).sum(axis=1)
     pad = ((0, 0), (0, room - integers.shape[1]))
     return PolarTemplates(
@@ -94,6 +104,9 @@ def polar_templates(bank: TemplateBank, grid: PolarGrid, *, spots: int, weightin
         weights=np.pad(integers, pad).astype(np.int16),
         count=-(-count // UNROLLED) * UNROLLED,
         norm=np.sqrt((integers.astype(float) ** 2).sum(axis=1)),
+        few=np.minimum(-(-count // UNROLLED) * UNROLLED, FEW),
+        few_norm=np.sqrt((integers[:, :FEW].astype(float) ** 2).sum(axis=1)),
+        few_offsets=np.pad(halves, pad)[:, :FEW].astype(np.int32),
         orientations=bank.orientations,
         mirrored=mirrored,
         phase=bank.phase,
@@ -245,10 +258,11 @@ def sweeper(azimuths: int) -> Callable[..., None]:
             for a in range(size):
                 best = max(best, total[a])
             score[n] = best
+            # The first of those, in whole vectors.
+            place = np.int16(size)
             for a in range(size):
-                if total[a] == best:
-                    azimuth[n] = a
-                    break
+                place = min(place, np.int16(a) if total[a] == best else np.int16(size))
+            azimuth[n] = place
 
     compiled: Any = sweep
     return compiled
@@ -289,6 +303,19 @@ def to_integers(flat: NDArray[np.float32], power: float, images: NDArray[np.int1
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
+def halved(images: NDArray[np.int16], azimuths: int, out: NDArray[np.int16]) -> None:
+    """Images of :func:`to_integers` with half as many azimuths, the means of two each, into `out`."""
+    half = azimuths // 2
+    for m in range(len(images)):
+        for r in range(images.shape[1] // (2 * azimuths)):
+            source, target = images[m, 2 * azimuths * r :], out[m, azimuths * r :]
+            for a in range(half):
+                target[a] = np.int16((source[2 * a] + source[2 * a + 1]) >> 1)
+            for a in range(half):
+                target[half + a] = target[a]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def best_coarse(
     score: NDArray[np.int32],
     chosen: NDArray[np.int64],
@@ -302,7 +329,7 @@ def best_coarse(
     values = np.full((phases, keep), -np.inf)
     for i in range(len(chosen)):
         n = chosen[i]
-        if norm[n] == 0.0:
+        if norm[n] == 0.0 or score[0, n] == UNTRIED:
             continue
         p = phase[n]
         value = max(score[0, n], score[1, n]) / norm[n]
@@ -313,6 +340,20 @@ def best_coarse(
                 k -= 1
             values[p, k], places[p, k] = value, i
     return places
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def promoted(places: NDArray[np.int64], chosen: NDArray[np.int64], score: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Templates at some places of those that were chosen; the scores of all are undone."""
+    for n in chosen:
+        score[:, n] = UNTRIED
+    found = np.empty(places.size, dtype=np.int64)
+    count = 0
+    for place in places.ravel():
+        if place >= 0:
+            found[count] = chosen[place]
+            count += 1
+    return found[:count]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -391,6 +432,7 @@ def between(
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def rank(
     images: NDArray[np.int16],
+    tried: NDArray[np.int64],
     score: NDArray[np.int32],
     azimuth: NDArray[np.int32],
     length: float,
@@ -414,6 +456,8 @@ def rank(
 
     Parameters
     ----------
+    tried
+        Templates that have a score.
     near
         Cosine of half the angle by which they differ at least.
     around_twin
@@ -425,17 +469,13 @@ def rank(
     step = 2.0 * np.pi / azimuths
     found = np.zeros((most, 2, 4))
     here = np.empty(4)
-    first = 0
     for p in range(phases):
-        last = first
-        while last < len(phase) and phase[last] == p:
-            last += 1
         found[:] = 0.0
         for k in range(most):
             best, best_n, best_m = 0.0, -1, 0
             for m in range(2):
-                for n in range(first, last):
-                    if score[m, n] <= 0 or norm[n] == 0.0:
+                for n in tried:
+                    if phase[n] != p or score[m, n] <= 0 or norm[n] == 0.0:
                         continue
                     value = score[m, n] / (norm[n] * length)
                     if value <= best:
@@ -469,4 +509,3 @@ def rank(
             azimuth_out[p, k] = angle
             mirrored_out[p, k] = best_m == 1
             score_out[p, k] = best
-        first = last

@@ -20,6 +20,7 @@ from hyperspy_assb.acom.matching.explanation import explain, places_of
 from hyperspy_assb.acom.matching.matcher import MatchArrays, Matcher
 from hyperspy_assb.acom.matching.posterior import probabilities
 from hyperspy_assb.acom.matching.refinement import Refined, Refiner
+from hyperspy_assb.acom.matching.refinement_kernels import desk_for
 from hyperspy_assb.acom.patterns.bright_spots import MOST_SPOTS, SpotFinder
 from hyperspy_assb.acom.patterns.polar import PreparedBlock, flatten, sample
 from hyperspy_assb.acom.templates.bank import TemplateBank
@@ -297,10 +298,9 @@ class _Desk:
     """Memory for one pattern at a time: its spots, and the reflections of one or two lattices."""
 
     def __init__(self, look: SecondLook, block: PreparedBlock) -> None:
-        table = look.refiner.table
-        room = int(np.diff(table.begin).max())
         self.look, self.block = look, block
-        self.listed, self.some = np.empty(room, dtype=np.int64), np.empty((room, 3))
+        self.room = desk_for(look.refiner.lattices)
+        room = len(self.room.listed)
         self.place = np.empty((2 * room, 4))
         self.ends, self.density = np.zeros(3, dtype=np.int64), np.zeros(2)
         self.strains = np.zeros((2, 2, 2))
@@ -320,20 +320,16 @@ class _Desk:
 
     def put(self, h: int, lattice: _Lattice) -> None:
         """Reflections of the first (0) or second (1) lattice; those of the first must be put before."""
-        table, phase = self.look.refiner.table, lattice.phase
         strain = np.where(np.isfinite(lattice.scale), lattice.scale - 1.0, 0.0)
         begin = int(self.ends[h])
         self.ends[h + 1], self.density[h] = places_of(
             lattice.orientation,
             strain,
-            table.parts,
-            table.strength,
-            table.begin[phase],
-            table.begin[phase + 1],
+            self.look.refiner.lattices,
+            lattice.phase,
             self.look.refiner.optics,
             self.look.area,
-            self.listed,
-            self.some,
+            self.room,
             self.place,
             begin,
         )

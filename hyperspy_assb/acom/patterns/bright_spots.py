@@ -100,6 +100,13 @@ def significance(value: float, level: float, area: float) -> float:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
+def standing_out(level: float, area: float, least: float) -> float:
+    """The value that stands out of a level by so many standard deviations: see :func:`significance`."""
+    root = 0.5 * least + np.sqrt(max(level * area, 0.0) + 0.375)
+    return (root * root - 0.375) / area
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def level_at(level: FloatArray, x: float, y: float, frame: RingFrame) -> float:
     """Diffuse counts at a place in pixels from the direct beam; NaN beyond the rings."""
     kx, ky = frame.m00 * x + frame.m01 * y, frame.m10 * x + frame.m11 * y
@@ -117,31 +124,40 @@ def ring_levels(
     """Mean of each ring without what stands out of it, by every second row and column, into `level` (R,)."""
     ny, nx = image.shape
     radii = len(level)
-    total, number = np.empty(radii), np.empty(radii)
-    ring = np.empty((ny // 2 + 1, nx // 2 + 1), dtype=np.int32)
-    for turn in range(4):
+    # Neighbours add to sums of their own, so that none waits for the one before; the last one is beyond the rings.
+    lanes, width = 4, radii + 1
+    total, number = np.empty(lanes * width), np.empty(lanes * width)
+    limit = np.full(lanes * width, np.inf)
+    wide = (nx + 1) // 2
+    ring = np.empty((ny + 1) // 2 * wide, dtype=np.int32)
+    values = np.empty(len(ring), dtype=np.float32)
+    m00, m01 = np.float32(frame.m00), np.float32(frame.m01)
+    m10, m11 = np.float32(frame.m10), np.float32(frame.m11)
+    least, step = np.float32(frame.min_radius), np.float32(1.0 / frame.radial_step)
+    for j in range((ny + 1) // 2):
+        y = np.float32(2 * j - cy)
+        for i in range(wide):
+            x = np.float32(2 * i - cx)
+            kx, ky = m00 * x + m01 * y, m10 * x + m11 * y
+            place = (np.sqrt(kx * kx + ky * ky) - least) * step + np.float32(0.5)
+            inside = (place > np.float32(0.0)) & (place < np.float32(radii))
+            ring[j * wide + i] = (np.int32(place) if inside else np.int32(radii)) + np.int32((i & 3) * width)
+            values[j * wide + i] = image[2 * j, 2 * i]
+    for _ in range(4):
         total[:], number[:] = 0.0, 0.0
-        for j in range(0, ny, 2):
-            for i in range(0, nx, 2):
-                if turn == 0:
-                    x, y = i - cx, j - cy
-                    kx, ky = frame.m00 * x + frame.m01 * y, frame.m10 * x + frame.m11 * y
-                    place = (np.sqrt(kx * kx + ky * ky) - frame.min_radius) / frame.radial_step
-                    ring[j // 2, i // 2] = int(place + 0.5) if -0.5 < place < radii - 0.5 else -1
-                k = ring[j // 2, i // 2]
-                if k < 0:
-                    continue
-                value = image[j, i]
-                if turn > 0 and value > level[k] and significance(value, level[k], area) > TRIM:
-                    continue
-                total[k] += value
-                number[k] += 1.0
+        for p in range(len(ring)):
+            k = ring[p]
+            keep = 1.0 if values[p] <= limit[k] else 0.0
+            total[k] += keep * values[p]
+            number[k] += keep
         last = 0.0
         for k in range(radii):
+            count = number[k] + number[k + width] + number[k + 2 * width] + number[k + 3 * width]
             # A ring all of whose pixels stand out, or outside of the frame: as the one before it.
-            if number[k] > 0.0:
-                last = total[k] / number[k]
+            if count > 0.0:
+                last = (total[k] + total[k + width] + total[k + 2 * width] + total[k + 3 * width]) / count
             level[k] = last
+            limit[k::width] = standing_out(last, area, TRIM)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -159,23 +175,31 @@ def brightest_spots(
     """Local maxima that stand out by `least` standard deviations, see :meth:`SpotFinder.find`."""
     ny, nx = image.shape
     most, count = out.shape[0], 0
+    lowest = np.float32(standing_out(level.min(), area, 0.99 * least))
+    top = np.zeros(nx, dtype=np.uint8)
     for j in range(reach, ny - reach):
+        above, here, below = image[j - 1], image[j], image[j + 1]
+        # All pixels of the row in whole vectors: few are left.
+        for i in range(1, nx - 1):
+            v = here[i]
+            highest = (v > here[i - 1]) & (v >= here[i + 1]) & (v > above[i]) & (v >= below[i]) & (v >= lowest)
+            top[i] = np.uint8(1) if highest else np.uint8(0)
         for i in range(reach, nx - reach):
-            v = image[j, i]
-            if not (v > image[j, i - 1] and v >= image[j, i + 1] and v > image[j - 1, i] and v >= image[j + 1, i]):
+            if not top[i]:
                 continue
+            v = image[j, i]
             ground = level_at(level, i - cx, j - cy, frame)
             if not ground >= 0.0:
                 continue
             z = significance(v, ground, area)
             if z < least or (count == most and z <= out[most - 1, 2]):
                 continue
-            highest = True
+            alone = True
             for jj in range(-reach, reach + 1):
                 for ii in range(-reach, reach + 1):
                     if image[j + jj, i + ii] > v:
-                        highest = False
-            if not highest:
+                        alone = False
+            if not alone:
                 continue
             count = min(count + 1, most)
             p = count - 1

@@ -236,16 +236,15 @@ def sample(
         for a in range(out.shape[1]):
             x = x0 + offsets[r, a, 0]
             y = y0 + offsets[r, a, 1]
-            if x >= 0.0 and y >= 0.0 and x <= nx - 1 and y <= ny - 1:
-                i = min(int(x), nx - 2)
-                j = min(int(y), ny - 2)
-                u = x - np.float32(i)
-                v = y - np.float32(j)
-                above = image[j, i] + u * (image[j, i + 1] - image[j, i])
-                below = image[j + 1, i] + u * (image[j + 1, i + 1] - image[j + 1, i])
-                out[r, a] = above + v * (below - above)
-            else:
-                out[r, a] = np.nan
+            inside = (x >= 0.0) & (y >= 0.0) & (x <= nx - 1) & (y <= ny - 1)
+            # No branch: whole vectors.
+            i = min(max(int(x), 0), nx - 2)
+            j = min(max(int(y), 0), ny - 2)
+            u = x - np.float32(i)
+            v = y - np.float32(j)
+            above = image[j, i] + u * (image[j, i + 1] - image[j, i])
+            below = image[j + 1, i] + u * (image[j + 1, i + 1] - image[j + 1, i])
+            out[r, a] = above + v * (below - above) if inside else np.float32(np.nan)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -275,20 +274,20 @@ def flatten(polar: NDArray[np.float32], flat: NDArray[np.float32], means: NDArra
         inside = 0
         for a in range(polar.shape[1]):
             value = polar[r, a]
-            if value == value:
-                flat[r, a] = np.sqrt(max(value, np.float32(0.0)))
-                mean += flat[r, a]
-                inside += 1
+            root = np.sqrt(max(value, np.float32(0.0))) if value == value else np.float32(0.0)
+            mean += root
+            inside += 1 if value == value else 0
         mean /= np.float32(max(inside, 1))
         means[r] = mean
         for a in range(polar.shape[1]):
             value = polar[r, a]
-            flat[r, a] = flat[r, a] - mean if value == value else np.float32(0.0)
-            power += flat[r, a] * flat[r, a]
+            off = np.sqrt(max(value, np.float32(0.0))) - mean if value == value else np.float32(0.0)
+            flat[r, a] = off
+            power += float(off * off)
     return power
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc"}, error_model="numpy")
 def exposure(
     patterns: NDArray[np.float32],
     centres: FloatArray,
@@ -305,16 +304,23 @@ def exposure(
     a = matrix[0, 0] ** 2 + matrix[1, 0] ** 2
     b = 2.0 * (matrix[0, 0] * matrix[0, 1] + matrix[1, 0] * matrix[1, 1])
     c = matrix[0, 1] ** 2 + matrix[1, 1] ** 2
+    nx = patterns.shape[2]
     for n in range(len(patterns)):
         total, number = 0.0, 0
         for j in range(patterns.shape[1]):
             y = j - centres[n, 1]
-            for i in range(patterns.shape[2]):
-                x = i - centres[n, 0]
-                beyond = a * x * x + b * x * y + c * y * y > radius * radius
-                value = float(patterns[n, j, i])
-                total += value if beyond else 0.0
-                number += 1 if beyond and value >= level else 0
+            # In a row, those within the radius follow one another.
+            half = (b * y) ** 2 - 4.0 * a * (c * y * y - radius * radius)
+            left = right = nx
+            if half >= 0.0:
+                middle, reach = centres[n, 0] - 0.5 * b * y / a, 0.5 * np.sqrt(half) / a
+                left = int(min(max(np.ceil(middle - reach), 0.0), float(nx)))
+                right = int(min(max(np.floor(middle + reach) + 1.0, float(left)), float(nx)))
+            for part in range(2):
+                row = patterns[n, j, right:] if part else patterns[n, j, :left]
+                for i in range(len(row)):
+                    total += row[i]
+                    number += 1 if row[i] >= level else 0
         counts[n] = total
         full[n] = number
 

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from hyperspy_assb.acom.crystals.frames import upper
 from hyperspy_assb.acom.matching.block_indexing import Indexer
-from hyperspy_assb.acom.matching.refinement_kernels import rotation_of, spots_of
+from hyperspy_assb.acom.matching.refinement import lattices_of
+from hyperspy_assb.acom.matching.refinement_kernels import Lattices, rotation_of, spots_of, strained
 from hyperspy_assb.acom.patterns.bright_spots import MOST_SPOTS, RingFrame, SpotFinder, level_at
+from hyperspy_assb.acom.templates.bank import SpotWeighting
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 FOREIGN = (0.06, 0.3)
@@ -100,12 +102,15 @@ def draw_trials(
     patterns = np.empty((len(crystals), *sample.shape[1:]), dtype=np.float32)
     phase, amount = np.full((len(crystals), 2), -1), np.full((len(crystals), 2), np.nan)
     gain = 4.0 * np.pi * finder.sigma**2 / finder.area
+    # Weights that are intensities.
+    lattices = lattices_of(indexer.bank.phases, indexer.bank.diffraction.max_radius, SpotWeighting(1.0, 0.0))
     for k, number in enumerate(crystals):
         exposure = exposures[int(rng.integers(len(exposures)))]
         shares = [1.0] if number < 2 else [(share := rng.uniform(*SHARES)), 1.0 - share]
         phases = rng.integers(len(indexer.bank.phases), size=len(shares))
         parts = [
-            _crystal(indexer, int(p), share, rng, foreign=number == 0) for p, share in zip(phases, shares, strict=True)
+            _crystal(indexer, lattices, int(p), share, rng, foreign=number == 0)
+            for p, share in zip(phases, shares, strict=True)
         ]
         spots = np.concatenate(parts)
         unit = exposure.electrons / max(spots[:, 2].sum(), 1e-12)
@@ -132,20 +137,20 @@ def _exposures(finder: SpotFinder, sample: NDArray[Any], centres: FloatArray) ->
     return found
 
 
-def _crystal(indexer: Indexer, p: int, share: float, rng: np.random.Generator, *, foreign: bool) -> FloatArray:
+def _crystal(
+    indexer: Indexer, lattices: Lattices, p: int, share: float, rng: np.random.Generator, *, foreign: bool
+) -> FloatArray:
     """Column and row from the direct beam and intensity of the spots of a crystal in a random orientation."""
-    refiner = indexer.refiner
-    table = refiner.table
-    first, last = int(table.begin[p]), int(table.begin[p + 1])
+    listed = np.arange(lattices.begin[p], lattices.begin[p + 1])
     strain = rng.normal(0.0, STRAIN, 3)
     if foreign:
         strain = rng.choice([-1.0, 1.0], 3) * rng.uniform(*FOREIGN, 3)
     rotation = np.empty((3, 3))
     rotation_of(upper(rng.standard_normal((1, 4)))[0], np.zeros(3), rotation)
-    # Weights that are intensities.
-    optics = refiner.optics._replace(intensity_power=1.0, radius_power=0.0)
-    out = np.empty((last - first, 3))
-    count = spots_of(rotation, strain, table.parts, table.strength, np.arange(first, last), optics, out)
+    optics = indexer.refiner.optics._replace(intensity_power=1.0, radius_power=0.0)
+    near, out = np.empty((4, len(listed))), np.empty((len(listed), 3))
+    strained(lattices, listed, strain, near)
+    count = spots_of(rotation, near, len(listed), optics, out)
     spots = out[:count].copy()
     x, y = spots[:, 0].copy(), spots[:, 1].copy()
     spots[:, 0] = optics.j00 * x + optics.j01 * y

@@ -11,7 +11,6 @@ from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,12 +54,6 @@ class SpotWeighting(NamedTuple):
         """Weights of spots, 0 where there is none, any shape."""
         lit = intensity > 0.0
         return np.where(lit, np.where(lit, intensity, 1.0) ** self.intensity * radius**self.radius, 0.0)
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def spot_weight(intensity: float, radius2: float, intensity_power: float, radius_power: float) -> float:
-    """The same for one spot in compiled code, by its squared radius: one exponential is faster than two powers."""
-    return np.exp(intensity_power * np.log(intensity) + 0.5 * radius_power * np.log(radius2))
 
 
 @dataclass(frozen=True)
