@@ -28,7 +28,7 @@ from hyperspy_assb.eels.delithiation.lithiated_fraction import (
     estimate_from_features,
 )
 from hyperspy_assb.eels.delithiation.pixels import MOST_DILUTION, Pixels
-from hyperspy_assb.eels.delithiation.standard import LEAST_ELECTRODE, Standard
+from hyperspy_assb.eels.delithiation.standard import LEAST_ELECTRODE, VACUUM, Standard
 from hyperspy_assb.eels.delithiation.unexplained import (
     Unnamed,
     find_unnamed,
@@ -88,6 +88,8 @@ class Quantification:
         Whether channels were filled that X-rays or defects of the camera had struck, shape (S,).
     explained
         p value of the hypothesis that the phases explain the spectrum, shape (S,); NaN where there is no electrode.
+    outside
+        Which of ``pixels.CONDITIONS`` lie outside the range of the references, shape (S, C).
     choices
         What leaving out a part of the spectra changes; see ``measure_choices``.
     unnamed
@@ -103,6 +105,7 @@ class Quantification:
     residual: FloatArray
     struck: NDArray[np.bool_]
     explained: FloatArray
+    outside: NDArray[np.bool_]
     choices: dict[str, FloatArray] = field(default_factory=dict)
     unnamed: Unnamed | None = None
 
@@ -248,6 +251,8 @@ def measure_scatter(
     every = np.any([masks[phase] for phase in standard.spectra.phases], axis=0)
     known = standard.fill_spikes(pure.counts[every], detector)[0]
     pixels = Pixels.of(standard, known, pure.energy, detector, workers=2)
+    known = pixels.conditions[~pixels.vacuum]
+    standard = replace(standard, conditions=np.array([np.nanmin(known, axis=0), np.nanmax(known, axis=0)]))
     noise_scale, misfit = measure_misfit(pixels.features(~pixels.vacuum)[1], freedom(standard))
     standard = replace(standard, noise_scale=noise_scale, residual_misfit=misfit)
     low, high = standard.spectra.thickness
@@ -292,7 +297,12 @@ def _judge(
     methods = methods_of(pixels.standard.electrode)
     for method in (m for m in SIGNATURES if m in methods):
         try:
-            estimates[method] = estimate_from_features(features, pixels.standard.calibration, method).estimate
+            own = estimate_from_features(features, pixels.standard.calibration, method).estimate
+            assert own.direction is not None
+            beyond = np.einsum("sk,skl,sl->s", own.direction, pixels.extrapolation, own.direction)
+            estimates[method] = replace(
+                own, systematic=own.systematic + beyond, null_variance=own.null_variance + beyond
+            )
         except ValueError:  # the references do not differ in it
             nothing = np.full(len(amounts), np.nan)
             blank = np.zeros(features.values.shape)
@@ -312,7 +322,11 @@ def _judge(
         share = amounts[:, :2].sum(axis=1) / thickness
         status = np.zeros(len(amounts), dtype=np.int8)
         status[thickness > THICK] = DelithiationStatus.THICK
-        status[unexplained | pixels.unexplained] = DelithiationStatus.UNEXPLAINED
+        unexplained = unexplained | pixels.unexplained
+        status[unexplained] = DelithiationStatus.UNEXPLAINED
+        outside = pixels.outside
+        unlike = unexplained & outside.any(axis=1) & (thickness > VACUUM)
+        status[unlike] = DelithiationStatus.OUTSIDE
     thickness = np.where(pixels.vacuum, 0.0, thickness)
     unfit = ~np.isfinite(thickness)
     contents = {}
@@ -323,8 +337,8 @@ def _judge(
             if method in ("references", "combined"):  # beyond, it is drawn towards the middle
                 own[pixels.dilution[:, 1] > MOST_DILUTION] = DelithiationStatus.UNCERTAIN
             if method == "combined":
-                own[agreement < DISAGREEMENT] = DelithiationStatus.DISAGREES
-        own[absent] = DelithiationStatus.NO_ELECTRODE
+                own[(agreement < DISAGREEMENT) & ~unlike] = DelithiationStatus.DISAGREES
+        own[absent & ~unlike] = DelithiationStatus.NO_ELECTRODE  # amounts of what is unlike the references are guesses
         own[unfit | (~absent & ~np.isfinite(estimate.fraction))] = DelithiationStatus.NOT_FITTED
         contents[method] = content(estimate, method, np.where(unfit | pixels.vacuum, np.nan, share), own)
     return Quantification(
@@ -337,6 +351,7 @@ def _judge(
         residual=residuals.values,
         struck=np.zeros(len(amounts), dtype=bool),
         explained=explained,
+        outside=outside,
     )
 
 
