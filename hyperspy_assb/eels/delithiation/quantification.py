@@ -33,6 +33,7 @@ from hyperspy_assb.eels.delithiation.unexplained import (
     Unnamed,
     find_unnamed,
     freedom,
+    hidden_variance,
     judge_explanation,
     measure_misfit,
 )
@@ -317,6 +318,11 @@ def _judge(
             plain,
             systematic=plain.systematic + systematic_of(choices, plain.fraction),
             null_variance=plain.null_variance + systematic_of(choices, np.ones_like(plain.fraction)),
+        )
+    hidden = hidden_variance(pixels.standard, residuals, unnamed, amounts)
+    for method, plain in estimates.items():
+        estimates[method] = replace(
+            plain, systematic=plain.systematic + hidden, null_variance=plain.null_variance + hidden
         )
     with np.errstate(divide="ignore", invalid="ignore"):
         share = amounts[:, :2].sum(axis=1) / thickness
