@@ -346,7 +346,7 @@ def combine(estimates: dict[str, Estimate], features: Features) -> tuple[Estimat
     agreement = np.full(n, np.nan)
     if not parts:
         return whole, agreement
-    known = np.isfinite(whole.error) & np.all([np.isfinite(part.error) for part in parts], axis=0)
+    known = np.isfinite(whole.error) & np.all([np.isfinite(part.fraction + part.error) for part in parts], axis=0)
     between = np.empty((n, count, count))
     for i, one in enumerate(parts):
         for j, two in enumerate(parts):

@@ -28,7 +28,7 @@ from hyperspy_assb.eels.delithiation.lithiated_fraction import (
     estimate_from_features,
 )
 from hyperspy_assb.eels.delithiation.pixels import MOST_DILUTION, Pixels
-from hyperspy_assb.eels.delithiation.standard import LEAST_ELECTRODE, VACUUM, Standard
+from hyperspy_assb.eels.delithiation.standard import DETECTED, LEAST_ELECTRODE, VACUUM, Standard
 from hyperspy_assb.eels.delithiation.unexplained import (
     Unnamed,
     find_unnamed,
@@ -295,11 +295,15 @@ def _judge(
     estimates = {"references": pixels.from_amounts()}
     features, residuals = pixels.features(~absent)
     explained, unexplained = judge_explanation(pixels.standard, residuals, unnamed)
-    methods = methods_of(pixels.standard.electrode)
+    methods, lost = methods_of(pixels.standard.electrode), {}
     for method in (m for m in SIGNATURES if m in methods):
         try:
-            own = estimate_from_features(features, pixels.standard.calibration, method).estimate
+            by_signature = estimate_from_features(features, pixels.standard.calibration, method)
+            own = by_signature.estimate
             assert own.direction is not None
+            if len(pixels.standard.spectra.phases) == 2:  # one edge counts the host, and may lie in the noise
+                lost[method] = ~(by_signature.host_significance >= DETECTED)
+                own = replace(own, fraction=np.where(lost[method], np.nan, own.fraction))
             beyond = np.einsum("sk,skl,sl->s", own.direction, pixels.extrapolation, own.direction)
             estimates[method] = replace(
                 own, systematic=own.systematic + beyond, null_variance=own.null_variance + beyond
@@ -346,6 +350,8 @@ def _judge(
                 own[(agreement < DISAGREEMENT) & ~unlike] = DelithiationStatus.DISAGREES
         own[absent & ~unlike] = DelithiationStatus.NO_ELECTRODE  # amounts of what is unlike the references are guesses
         own[unfit | (~absent & ~np.isfinite(estimate.fraction))] = DelithiationStatus.NOT_FITTED
+        if method in lost:
+            own[lost[method] & ~unfit] = DelithiationStatus.NO_ELECTRODE
         contents[method] = content(estimate, method, np.where(unfit | pixels.vacuum, np.nan, share), own)
     return Quantification(
         contents=contents,
