@@ -98,8 +98,8 @@ def extrapolation_error(spectra: PhaseSpectra, columns: NDArray[np.complex128], 
 
     Notes
     -----
-    What grows with the square of thickness has the normal prior of the refinement (:data:`PRIOR`). Among the pure pixels
-    the other two parts take it up; beyond them it is a parabola that is 0 at both ends of their range.
+    What grows with the square of thickness has the normal prior of the refinement (:data:`PRIOR`). Among the pure
+    pixels the other two parts take it up; beyond them it is a parabola that is 0 at both ends of their range.
     """
     frequency = 2.0 * np.pi * fft.rfftfreq(spectra.length, scale)
     variance = PRIOR[2] ** 2 * 2.0 * np.exp(-2.0 * BROAD * frequency)

@@ -283,9 +283,9 @@ def _warnings(found: Quantification, standard: Standard | None) -> tuple[str, ..
         counts = found.outside[unlike].sum(axis=0)
         low, high = standard.conditions[:, counts.argmax()]
         said.append(
-            f"{int(unlike.sum())} of {content.status.size} pixels are unlike the references, which do not explain them: "
-            f"{CONDITIONS[counts.argmax()]} lies outside of {low:.3g} to {high:.3g}. Name pure pixels that are like them, "
-            "or record the references as the map was."
+            f"{int(unlike.sum())} of {content.status.size} pixels are unlike the references, which do not explain "
+            f"them: {CONDITIONS[counts.argmax()]} lies outside of {low:.3g} to {high:.3g}. Name pure pixels that are "
+            "like them, or record the references as the map was."
         )
     if struck := int(found.struck.sum()):
         said.append(f"Single channels of {struck} spectra were struck (X-rays, defects of the camera) and left out.")
