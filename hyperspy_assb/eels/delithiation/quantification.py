@@ -295,19 +295,22 @@ def _judge(
     estimates = {"references": pixels.from_amounts()}
     features, residuals = pixels.features(~absent)
     explained, unexplained = judge_explanation(pixels.standard, residuals, unnamed)
-    methods, lost = methods_of(pixels.standard.electrode), {}
+    methods = methods_of(pixels.standard.electrode)
+    lost: dict[str, NDArray[np.bool_]] = {}
     for method in (m for m in SIGNATURES if m in methods):
         try:
-            by_signature = estimate_from_features(features, pixels.standard.calibration, method)
-            own = by_signature.estimate
-            assert own.direction is not None
-            if len(pixels.standard.spectra.phases) == 2:  # one edge counts the host, and may lie in the noise
-                lost[method] = ~(by_signature.host_significance >= DETECTED)
-                own = replace(own, fraction=np.where(lost[method], np.nan, own.fraction))
-            beyond = np.einsum("sk,skl,sl->s", own.direction, pixels.extrapolation, own.direction)
+            found = estimate_from_features(features, pixels.standard.calibration, method)
+            assert (direction := found.estimate.direction) is not None
+            beyond = np.asarray(np.einsum("sk,skl,sl->s", direction, pixels.extrapolation, direction))
             estimates[method] = replace(
-                own, systematic=own.systematic + beyond, null_variance=own.null_variance + beyond
+                found.estimate,
+                systematic=found.estimate.systematic + beyond,
+                null_variance=found.estimate.null_variance + beyond,
             )
+            if len(pixels.standard.spectra.phases) == 2:  # one edge counts the host, and may lie in the noise
+                lost[method] = ~(found.host_significance >= DETECTED)
+                fraction = np.where(lost[method], np.nan, found.estimate.fraction)
+                estimates[method] = replace(estimates[method], fraction=fraction)
         except ValueError:  # the references do not differ in it
             nothing = np.full(len(amounts), np.nan)
             blank = np.zeros(features.values.shape)
