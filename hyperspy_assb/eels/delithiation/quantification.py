@@ -300,7 +300,8 @@ def _judge(
     for method in (m for m in SIGNATURES if m in methods):
         try:
             found = estimate_from_features(features, pixels.standard.calibration, method)
-            assert (direction := found.estimate.direction) is not None
+            direction = found.estimate.direction
+            assert direction is not None
             beyond = np.asarray(np.einsum("sk,skl,sl->s", direction, pixels.extrapolation, direction))
             estimates[method] = replace(
                 found.estimate,
