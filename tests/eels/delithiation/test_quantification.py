@@ -244,7 +244,7 @@ def test_wrong_predictions_are_refused(standard):
 
 @pytest.mark.slow
 def test_a_signature_has_no_x_where_the_edge_that_counts_the_host_is_in_the_noise(rng):
-    """With the end members alone named, one edge counts formula units; a thin column may hold fewer than it can tell."""
+    """With the end members alone named, one edge counts formula units: of a thin column, too few to tell."""
     x, nm = np.repeat([1.0, 0.0], 40), np.tile(np.linspace(20.0, 120.0, 40), 2)
     signal = spectra_to_signal(
         simulate_spectra({"LiFePO4": nm * x, "FePO4": nm * (1.0 - x)}, CONDITIONS, rng, dose=1e6),
