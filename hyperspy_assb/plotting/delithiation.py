@@ -27,6 +27,7 @@ STATUS_NAMES = {
     DelithiationStatus.NOT_FITTED: "not fitted",
     DelithiationStatus.DISAGREES: "estimates disagree",
     DelithiationStatus.UNCERTAIN: "too uncertain to tell",
+    DelithiationStatus.OUTSIDE: "unlike the references",
     DelithiationStatus.NOT_COUNTS: "no counts: errors unknown",
 }
 SHOWN = (-0.2, 1.2)

@@ -44,6 +44,7 @@ def drawn(fraction, status=None, of="LixFePO4", methods=("references", "combined
         residual=none,
         struck=np.zeros(flat.size, dtype=bool),
         explained=nothing,
+        outside=np.zeros((flat.size, 3), dtype=bool),
     )
     axes = tuple(
         {"name": name, "size": size, "navigate": True} for name, size in zip("yx", fraction.shape, strict=False)

@@ -22,6 +22,7 @@ from hyperspy_assb.eels.delithiation.lithiated_fraction import (
     LithiatedFraction,
     content,
 )
+from hyperspy_assb.eels.delithiation.pixels import CONDITIONS
 from hyperspy_assb.eels.delithiation.quantification import UNCERTAIN, Quantification
 from hyperspy_assb.eels.delithiation.standard import LEAST_ELECTRODE, VACUUM
 from hyperspy_assb.eels.edges.cross_sections import ScatteringGeometry
@@ -197,6 +198,7 @@ def quantify_by_cross_sections(
         residual=nothing,
         struck=np.zeros(deviance.size, dtype=bool),
         explained=np.full(deviance.size, np.nan),
+        outside=np.zeros((deviance.size, len(CONDITIONS)), dtype=bool),
     )
 
 

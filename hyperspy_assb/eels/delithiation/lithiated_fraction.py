@@ -45,6 +45,7 @@ class DelithiationStatus(IntEnum):
     NOT_FITTED = 4, "the spectrum could not be fitted: there is no x"
     DISAGREES = 5, "there is an x, but the estimates that it combines contradict each other"
     UNCERTAIN = 6, "there is an x, but too uncertain to tell one end member from the other"
+    OUTSIDE = 8, "the references do not explain the spectrum, and t/λ, zero loss or dose are not like theirs"
     NOT_COUNTS = 7, "there is an x of unknown error: the spectra were put together from a few (PCA, NMF)"
 
     sentence: str
@@ -62,7 +63,7 @@ class DelithiationStatus(IntEnum):
         return self not in (DelithiationStatus.NO_ELECTRODE, DelithiationStatus.NOT_FITTED)
 
 
-UNRELIABLE = (DelithiationStatus.UNEXPLAINED, DelithiationStatus.NOT_COUNTS)
+UNRELIABLE = (DelithiationStatus.UNEXPLAINED, DelithiationStatus.OUTSIDE, DelithiationStatus.NOT_COUNTS)
 """Statuses of pixels that are in no find and no population: their errors do not hold."""
 
 
@@ -345,7 +346,7 @@ def combine(estimates: dict[str, Estimate], features: Features) -> tuple[Estimat
     agreement = np.full(n, np.nan)
     if not parts:
         return whole, agreement
-    known = np.isfinite(whole.error) & np.all([np.isfinite(part.error) for part in parts], axis=0)
+    known = np.isfinite(whole.error) & np.all([np.isfinite(part.fraction + part.error) for part in parts], axis=0)
     between = np.empty((n, count, count))
     for i, one in enumerate(parts):
         for j, two in enumerate(parts):

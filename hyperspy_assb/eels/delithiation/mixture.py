@@ -71,6 +71,45 @@ class PhaseSpectra:
         slopes = [np.zeros_like(thickness), -thickness * square**-1.5, inside.astype(float)]
         return np.array(values), np.array(slopes)
 
+    def beyond(self, thickness: FloatArray) -> FloatArray:
+        """Height of the parabola through both ends of the range of the pure pixels; 0 between them, shape (S,)."""
+        low, high = self.thickness
+        with np.errstate(invalid="ignore"):
+            outside = (thickness < low) | (thickness > high)
+            return np.where(outside & np.isfinite(high), (thickness - low) * (thickness - high), 0.0)
+
+
+def extrapolation_error(spectra: PhaseSpectra, columns: NDArray[np.complex128], scale: float) -> FloatArray:
+    """What the dependence on thickness that pure pixels do not tell may do to linear parameters at other thicknesses.
+
+    Parameters
+    ----------
+    spectra
+        What each phase scatters.
+    columns
+        Transforms of the single-scattering distributions of the K parameters, shape (K, L).
+    scale
+        Width of a channel in eV.
+
+    Returns
+    -------
+    covariance
+        Of the parameters, to be multiplied by the square of :meth:`PhaseSpectra.beyond`, shape (K, K).
+
+    Notes
+    -----
+    What grows with the square of thickness has the normal prior of the refinement (:data:`PRIOR`). Among the pure
+    pixels the other two parts take it up; beyond them it is a parabola that is 0 at both ends of their range.
+    """
+    frequency = 2.0 * np.pi * fft.rfftfreq(spectra.length, scale)
+    variance = PRIOR[2] ** 2 * 2.0 * np.exp(-2.0 * BROAD * frequency)
+    size = np.sqrt(np.sum(np.abs(columns) ** 2, axis=1))
+    unit = columns / size[:, np.newaxis]
+    left = np.linalg.pinv((unit @ unit.conj().T).real, rcond=1e-8, hermitian=True) @ unit.conj()
+    # Real and imaginary parts of a change are independent, each of half the variance.
+    out = ((left * variance) @ left.conj().T).real / 2.0
+    return np.asarray(out / size[:, np.newaxis] / size, dtype=float)
+
 
 def count_hosts(spectra: PhaseSpectra, energy: FloatArray) -> FloatArray:
     """Formula units of the host per t/lambda in both end members, by the sum rule of the valence electrons.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from hyperspy_assb.eels.delithiation.lithiated_fraction import Estimate
-from hyperspy_assb.eels.delithiation.mixture import MixtureModel
+from hyperspy_assb.eels.delithiation.mixture import MixtureModel, extrapolation_error
 from hyperspy_assb.eels.delithiation.standard import DETECTED, HOST_UNCERTAINTY, TOLERANCE, VACUUM, Standard
 from hyperspy_assb.eels.delithiation.unexplained import Residuals
 from hyperspy_assb.eels.lineshapes import ZERO_LOSS_PEAK
@@ -30,6 +30,11 @@ EXPLAINED, PER_MISFIT = 1.3, 5.0
 as many electrons."""
 THIN = 0.1
 """t/lambda below which a spectrum whose fit does not end is taken for vacuum, where no amount is determined."""
+CONDITIONS = ("t/λ", "the width of the zero-loss peak (eV)", "the number of electrons")
+"""What pixels and references may differ in beside their phases; the dark level is fitted in every pixel."""
+LIKE = np.array([1.05, 1.05, 3.0])
+"""Times the largest, or part of the smallest, value among the pure pixels up to which a pixel is like them: noise, and
+what is fitted or counted in every pixel alike."""
 _STEP_BLOCK = 16
 _STRENGTH = 0.3
 """Share of the zero loss that is left at the highest frequency that is looked at."""
@@ -115,6 +120,28 @@ class Pixels:
         with np.errstate(invalid="ignore"):
             return self.reduced_deviance > EXPLAINED + PER_MISFIT * self.standard.misfit * self.electrons
 
+    @property
+    def conditions(self) -> FloatArray:
+        """Each of :data:`CONDITIONS`, shape (S, C)."""
+        return np.stack([self.amounts.sum(axis=1), self.values[:, 2], self.electrons], axis=-1)
+
+    @property
+    def outside(self) -> NDArray[np.bool_]:
+        """Which conditions lie outside the range of the pure pixels, shape (S, C)."""
+        low, high = self.standard.conditions
+        with np.errstate(invalid="ignore"):
+            return (self.conditions < low / LIKE) | (self.conditions > high * LIKE)
+
+    @property
+    def extrapolation(self) -> FloatArray:
+        """Covariance of the linear parameters from what is not known of columns of such a thickness, shape (S, K, K).
+
+        Zero between the thinnest and the thickest pure pixel.
+        """
+        spectra = self.standard.spectra
+        far = np.nan_to_num(spectra.beyond(self.amounts.sum(axis=1))) ** 2
+        return far[:, np.newaxis, np.newaxis] * extrapolation_error(spectra, self.standard.columns, self.model.scale)
+
     def holds_electrode(self, share: float) -> NDArray[np.bool_]:
         """Where the end members make up a share of the column, and the host is three standard errors above nothing."""
         amounts, hosts = self.amounts, self.standard.calibration.hosts
@@ -189,7 +216,8 @@ class Pixels:
             list(pool.map(step, blocks))
         thickness = self.amounts.sum(axis=1)
         known = np.einsum("sr,srk->sk", self.amounts, standard.calibration.per_thickness(thickness))
-        residuals = Residuals(change, covariance * (1.0 + self.reference_noise)[:, np.newaxis, np.newaxis], thickness)
+        noise = covariance * (1.0 + self.reference_noise)[:, np.newaxis, np.newaxis]
+        residuals = Residuals(change, noise + self.extrapolation, thickness)
         return Features(standard.names, known + change, covariance, thickness), residuals
 
 

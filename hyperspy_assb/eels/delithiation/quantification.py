@@ -28,11 +28,12 @@ from hyperspy_assb.eels.delithiation.lithiated_fraction import (
     estimate_from_features,
 )
 from hyperspy_assb.eels.delithiation.pixels import MOST_DILUTION, Pixels
-from hyperspy_assb.eels.delithiation.standard import LEAST_ELECTRODE, Standard
+from hyperspy_assb.eels.delithiation.standard import DETECTED, LEAST_ELECTRODE, VACUUM, Standard
 from hyperspy_assb.eels.delithiation.unexplained import (
     Unnamed,
     find_unnamed,
     freedom,
+    hidden_variance,
     judge_explanation,
     measure_misfit,
 )
@@ -88,6 +89,8 @@ class Quantification:
         Whether channels were filled that X-rays or defects of the camera had struck, shape (S,).
     explained
         p value of the hypothesis that the phases explain the spectrum, shape (S,); NaN where there is no electrode.
+    outside
+        Which of ``pixels.CONDITIONS`` lie outside the range of the references, shape (S, C).
     choices
         What leaving out a part of the spectra changes; see ``measure_choices``.
     unnamed
@@ -103,6 +106,7 @@ class Quantification:
     residual: FloatArray
     struck: NDArray[np.bool_]
     explained: FloatArray
+    outside: NDArray[np.bool_]
     choices: dict[str, FloatArray] = field(default_factory=dict)
     unnamed: Unnamed | None = None
 
@@ -248,6 +252,8 @@ def measure_scatter(
     every = np.any([masks[phase] for phase in standard.spectra.phases], axis=0)
     known = standard.fill_spikes(pure.counts[every], detector)[0]
     pixels = Pixels.of(standard, known, pure.energy, detector, workers=2)
+    known = pixels.conditions[~pixels.vacuum]
+    standard = replace(standard, conditions=np.array([np.nanmin(known, axis=0), np.nanmax(known, axis=0)]))
     noise_scale, misfit = measure_misfit(pixels.features(~pixels.vacuum)[1], freedom(standard))
     standard = replace(standard, noise_scale=noise_scale, residual_misfit=misfit)
     low, high = standard.spectra.thickness
@@ -290,9 +296,22 @@ def _judge(
     features, residuals = pixels.features(~absent)
     explained, unexplained = judge_explanation(pixels.standard, residuals, unnamed)
     methods = methods_of(pixels.standard.electrode)
+    lost: dict[str, NDArray[np.bool_]] = {}
     for method in (m for m in SIGNATURES if m in methods):
         try:
-            estimates[method] = estimate_from_features(features, pixels.standard.calibration, method).estimate
+            found = estimate_from_features(features, pixels.standard.calibration, method)
+            direction = found.estimate.direction
+            assert direction is not None
+            beyond = np.asarray(np.einsum("sk,skl,sl->s", direction, pixels.extrapolation, direction))
+            estimates[method] = replace(
+                found.estimate,
+                systematic=found.estimate.systematic + beyond,
+                null_variance=found.estimate.null_variance + beyond,
+            )
+            if len(pixels.standard.spectra.phases) == 2:  # one edge counts the host, and may lie in the noise
+                lost[method] = ~(found.host_significance >= DETECTED)
+                fraction = np.where(lost[method], np.nan, found.estimate.fraction)
+                estimates[method] = replace(estimates[method], fraction=fraction)
         except ValueError:  # the references do not differ in it
             nothing = np.full(len(amounts), np.nan)
             blank = np.zeros(features.values.shape)
@@ -308,11 +327,20 @@ def _judge(
             systematic=plain.systematic + systematic_of(choices, plain.fraction),
             null_variance=plain.null_variance + systematic_of(choices, np.ones_like(plain.fraction)),
         )
+    hidden = hidden_variance(pixels.standard, residuals, unnamed, amounts)
+    for method, plain in estimates.items():
+        estimates[method] = replace(
+            plain, systematic=plain.systematic + hidden, null_variance=plain.null_variance + hidden
+        )
     with np.errstate(divide="ignore", invalid="ignore"):
         share = amounts[:, :2].sum(axis=1) / thickness
         status = np.zeros(len(amounts), dtype=np.int8)
         status[thickness > THICK] = DelithiationStatus.THICK
-        status[unexplained | pixels.unexplained] = DelithiationStatus.UNEXPLAINED
+        unexplained = unexplained | pixels.unexplained
+        status[unexplained] = DelithiationStatus.UNEXPLAINED
+        outside = pixels.outside
+        unlike = unexplained & outside.any(axis=1) & (thickness > VACUUM)
+        status[unlike] = DelithiationStatus.OUTSIDE
     thickness = np.where(pixels.vacuum, 0.0, thickness)
     unfit = ~np.isfinite(thickness)
     contents = {}
@@ -323,9 +351,11 @@ def _judge(
             if method in ("references", "combined"):  # beyond, it is drawn towards the middle
                 own[pixels.dilution[:, 1] > MOST_DILUTION] = DelithiationStatus.UNCERTAIN
             if method == "combined":
-                own[agreement < DISAGREEMENT] = DelithiationStatus.DISAGREES
-        own[absent] = DelithiationStatus.NO_ELECTRODE
+                own[(agreement < DISAGREEMENT) & ~unlike] = DelithiationStatus.DISAGREES
+        own[absent & ~unlike] = DelithiationStatus.NO_ELECTRODE  # amounts of what is unlike the references are guesses
         own[unfit | (~absent & ~np.isfinite(estimate.fraction))] = DelithiationStatus.NOT_FITTED
+        if method in lost:
+            own[lost[method] & ~unfit] = DelithiationStatus.NO_ELECTRODE
         contents[method] = content(estimate, method, np.where(unfit | pixels.vacuum, np.nan, share), own)
     return Quantification(
         contents=contents,
@@ -337,6 +367,7 @@ def _judge(
         residual=residuals.values,
         struck=np.zeros(len(amounts), dtype=bool),
         explained=explained,
+        outside=outside,
     )
 
 

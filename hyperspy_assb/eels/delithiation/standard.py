@@ -181,6 +181,8 @@ class Standard:
     noise_scale, residual_misfit
         What the linear parameters of pure pixels scatter beyond a column of the phases: variance over that of the
         detector, and a covariance at t/lambda = 1, shape (K, K); see ``unexplained.measure_misfit``.
+    conditions
+        Least and largest value of each of ``pixels.CONDITIONS`` among the pure pixels, shape (2, C).
     """
 
     elements: tuple[str, ...]
@@ -201,6 +203,7 @@ class Standard:
     misfit: float
     noise_scale: float
     residual_misfit: FloatArray
+    conditions: FloatArray
 
     def fill_spikes(
         self, counts: NDArray[np.generic], detector: Detector
@@ -315,6 +318,7 @@ def build_standard(
         misfit=max(misfit, 0.0),
         noise_scale=1.0,
         residual_misfit=np.zeros((len(features.names),) * 2),
+        conditions=np.array([[-np.inf], [np.inf]]),
     )
     return standard, detector
 

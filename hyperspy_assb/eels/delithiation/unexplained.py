@@ -6,7 +6,7 @@ there is, this step is noise. A smooth misfit that drowns among a thousand chann
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,11 +94,17 @@ class Unnamed:
         Mean square of the residuals along them, over that of noise, shape (Q,).
     candidates
         Materials of the table that would leave such residuals, the likeliest first.
+    guesses, guess_variance, weights
+        What each of M materials would add to the linear parameters per t/lambda and the variance of that, shape (M, K)
+        each, and how likely each is by its evidence, shape (M,).
     """
 
     directions: FloatArray
     strength: FloatArray
     candidates: tuple[str, ...] = ()
+    guesses: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+    guess_variance: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+    weights: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     def __bool__(self) -> bool:
         return len(self.directions) > 0
@@ -168,7 +174,7 @@ def find_unnamed(standard: Standard, sample: Residuals) -> Unnamed:
     side = np.sign(np.median(white @ directions.T, axis=0))
     directions = directions * np.where(side == 0.0, 1.0, side)[:, np.newaxis]
     found = Unnamed(directions, values[::-1][:count])
-    return Unnamed(directions, found.strength, _candidates(standard, sample, directions[0])) if found else found
+    return _guess_materials(standard, sample, found) if found else found
 
 
 def judge_explanation(
@@ -213,11 +219,12 @@ def _clipped(white: FloatArray) -> FloatArray:
     return white * np.sqrt(np.minimum(1.0, most / np.maximum(size, 1e-300)))
 
 
-def _candidates(standard: Standard, sample: Residuals, direction: FloatArray) -> tuple[str, ...]:
-    """Materials of the table that are likely to leave residuals along a direction, the likeliest first.
+def _guess_materials(standard: Standard, sample: Residuals, found: Unnamed) -> Unnamed:
+    """What is found, with the materials of the table that are likely to leave residuals along its first direction.
 
-    By the evidence of a guess of each spectrum and its uncertainty; none where many are as likely.
+    By the evidence of a guess of each spectrum and its uncertainty; none is a candidate where many are as likely.
     """
+    direction = found.directions[0]
     known = np.isfinite(sample.covariance).all(axis=(1, 2)) & np.isfinite(sample.t_over_lambda)
     thickness = float(np.median(sample.t_over_lambda[known]))
     root = np.linalg.cholesky(np.mean(sample.covariance[known], axis=0) + thickness**2 * standard.residual_misfit)
@@ -226,6 +233,7 @@ def _candidates(standard: Standard, sample: Residuals, direction: FloatArray) ->
     # From parameters to what the phases cannot imitate of them.
     left = (np.eye(len(root)) - inside @ inside.T) @ np.linalg.inv(root)
     edges, evidence = _edges(standard), {}
+    guesses, variances = {}, {}
     for name, material in materials.items():
         guess = _expected_parameters(standard, material, thickness)
         if name in standard.spectra.phases or not guess.any():
@@ -240,9 +248,76 @@ def _candidates(standard: Standard, sample: Residuals, direction: FloatArray) ->
             away = direction - amount * mean
             best = max(best, -0.5 * (away @ np.linalg.solve(covariance, away) + np.linalg.slogdet(covariance)[1]))
         evidence[name] = best + LIKELY * (material.role in LIKELY_ROLES)
+        guesses[name], variances[name] = guess, error**2
+    if not evidence:
+        return found
     order = sorted(evidence, key=lambda name: -evidence[name])
     near = tuple(name for name in order if evidence[name] > evidence[order[0]] - EVIDENCE)
-    return near if len(near) <= MOST_CANDIDATES else ()
+    weights = np.exp([evidence[name] - evidence[order[0]] for name in order])
+    return replace(
+        found,
+        candidates=near if len(near) <= MOST_CANDIDATES else (),
+        guesses=np.array([guesses[name] for name in order]),
+        guess_variance=np.array([variances[name] for name in order]),
+        weights=weights / weights.sum(),
+    )
+
+
+def hidden_variance(
+    standard: Standard, residuals: Residuals, unnamed: Unnamed | None, amounts: FloatArray
+) -> FloatArray:
+    """Variance of the lithiated fraction from as much of what was not named as the residuals of a pixel may hide.
+
+    Parameters
+    ----------
+    standard
+        What is known of the phases.
+    residuals
+        Of S pixels.
+    unnamed
+        What the map holds beside the phases; None: nothing is known of it.
+    amounts
+        t/lambda of each phase, shape (S, R).
+
+    Returns
+    -------
+    variance
+        Shape (S,); 0 where nothing was found beside the phases.
+
+    Notes
+    -----
+    What is not named leaves a part of its spectrum as residual, and passes the rest for phases. How much of it there is
+    follows from the residual along what each likely material would leave, which has a normal prior over the map; what
+    it passes for, from the guess of its spectrum and its uncertainty.
+    """
+    out = np.zeros(len(amounts))
+    if not unnamed or not len(unnamed.weights):
+        return out
+    white = residuals.whiten(standard.residual_misfit)
+    rows = np.flatnonzero(np.isfinite(white).all(axis=1))
+    thickness = residuals.t_over_lambda[rows]
+    square = thickness[:, np.newaxis, np.newaxis] ** 2
+    root = np.linalg.cholesky(residuals.covariance[rows] + square * standard.residual_misfit)
+    phases = np.linalg.solve(root, standard.calibration.per_thickness(thickness).transpose(0, 2, 1))
+    inverse = np.linalg.pinv(phases)
+    hosts = standard.calibration.hosts
+    units = amounts[rows, :2] * hosts
+    total = units.sum(axis=1)
+    fraction = np.clip(units[:, 0] / total, 0.0, 1.0)
+    slope = np.stack([(1.0 - fraction) * hosts[0], -fraction * hosts[1]], axis=-1) / total[:, np.newaxis]
+    # Of the fraction, by white parameters of the pixel.
+    by_white = np.einsum("sr,srk->sk", slope, inverse[:, :2])
+    by_parameter = np.linalg.solve(root.transpose(0, 2, 1), by_white[..., np.newaxis])[..., 0]
+    for guess, variance, weight in zip(unnamed.guesses, unnamed.guess_variance, unnamed.weights, strict=True):
+        own = np.linalg.solve(root, np.broadcast_to(guess, white[rows].shape)[..., np.newaxis])[..., 0]
+        left = own - np.einsum("skr,sr->sk", phases, np.einsum("srk,sk->sr", inverse, own))
+        size = np.sqrt(np.sum(left**2, axis=1))
+        along = np.sum(white[rows] * left, axis=1) / size
+        sure = 1.0 - 1.0 / np.maximum(unnamed.strength[0], 1.0)
+        amount = sure * (1.0 + sure * along**2) / size**2
+        change = np.einsum("sk,k->s", by_parameter, guess) ** 2 + by_parameter**2 @ variance
+        out[rows] += weight * amount * change
+    return out
 
 
 def _edges(standard: Standard) -> NDArray[np.bool_]:

@@ -26,6 +26,7 @@ from hyperspy_assb.eels.delithiation.end_members import (
 )
 from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus
 from hyperspy_assb.eels.delithiation.mixture import VALENCE_END
+from hyperspy_assb.eels.delithiation.pixels import CONDITIONS
 from hyperspy_assb.eels.delithiation.quantification import (
     Quantification,
     check_purity,
@@ -275,6 +276,16 @@ def _warnings(found: Quantification, standard: Standard | None) -> tuple[str, ..
                 else "It looks like none of the known materials in particular: name pixels of whatever else lies there "
                 "in references, or look for a change of thickness, zero loss or processing between references and map."
             )
+        )
+    content = next(iter(found.contents.values()))
+    unlike = content.status == DelithiationStatus.OUTSIDE
+    if standard is not None and unlike.any():
+        counts = found.outside[unlike].sum(axis=0)
+        low, high = standard.conditions[:, counts.argmax()]
+        said.append(
+            f"{int(unlike.sum())} of {content.status.size} pixels are unlike the references, which do not explain "
+            f"them: {CONDITIONS[counts.argmax()]} lies outside of {low:.3g} to {high:.3g}. Name pure pixels that are "
+            "like them, or record the references as the map was."
         )
     if struck := int(found.struck.sum()):
         said.append(f"Single channels of {struck} spectra were struck (X-rays, defects of the camera) and left out.")

@@ -240,3 +240,24 @@ def test_wrong_predictions_are_refused(standard):
         predict_estimate(standard, 1e6, others={"LAGP": 1.0})
     with pytest.raises(ValueError, match="share"):
         dose_to_find(standard, 0.0)
+
+
+@pytest.mark.slow
+def test_a_signature_has_no_x_where_the_edge_that_counts_the_host_is_in_the_noise(rng):
+    """With the end members alone named, one edge counts formula units: of a thin column, too few to tell."""
+    x, nm = np.repeat([1.0, 0.0], 40), np.tile(np.linspace(20.0, 120.0, 40), 2)
+    signal = spectra_to_signal(
+        simulate_spectra({"LiFePO4": nm * x, "FePO4": nm * (1.0 - x)}, CONDITIONS, rng, dose=1e6),
+        CONDITIONS,
+        signal_type="EELS_ASSB",
+    )
+    found = signal.quantify_delithiation({"LiFePO4": x == 1.0, "FePO4": x == 0.0}, show_progressbar=False)
+    for method in ("valence", "lithium"):
+        own = found.with_method(method)
+        error = np.abs(own.x.data - x)
+        told = np.isfinite(error)
+        assert told.mean() > 0.6
+        assert error[told].max() < 2.0
+        assert (own.status.data[~told] == DelithiationStatus.NO_ELECTRODE).all()
+    assert np.isfinite(found.x.data).all()
+    assert np.sqrt(np.mean((found.x.data - x) ** 2)) < 0.05

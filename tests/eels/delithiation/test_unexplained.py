@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,11 +16,14 @@ from hyperspy_assb.eels.delithiation.unexplained import (
     Unnamed,
     find_unnamed,
     freedom,
+    hidden_variance,
     judge_explanation,
     measure_misfit,
 )
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra
 from hyperspy_assb.simulation.battery import spectra_to_signal
+from hyperspy_assb.simulation.eels.dielectric import phase
+from hyperspy_assb.simulation.eels.spectra import mean_free_path
 
 NAMED = ("LiFePO4", "FePO4", "LAGP", "carbon")
 K, R = 12, 4
@@ -57,7 +61,7 @@ def test_maps_of_noise_hold_nothing_unnamed(rng):
 
 
 def test_a_direction_is_found_and_its_pixels_are_flagged(rng, monkeypatch):
-    monkeypatch.setattr(unexplained, "_candidates", lambda *_: ("LAGP",))
+    monkeypatch.setattr(unexplained, "_guess_materials", lambda *given: replace(given[-1], candidates=("LAGP",)))
     sample = noise(rng, 400)
     direction = np.linalg.cholesky(sample.covariance[0]) @ np.eye(K)[0]
     amount = np.where(rng.uniform(size=400) < 0.4, rng.uniform(4.0, 9.0, 400), 0.0)
@@ -93,6 +97,71 @@ def test_pixels_without_residuals_are_not_judged(rng):
     assert not flagged[3]
     assert not find_unnamed(Known, Residuals(sample.values[:5], sample.covariance[:5], sample.t_over_lambda[:5]))
     assert freedom(Known) == K - R
+
+
+def test_what_is_hidden_widens_x_by_what_it_passes_for(rng):
+    """A material that is one part residual and two parts of the first phase, of a known amount in each pixel."""
+    n = 4000
+    standard = SimpleNamespace(
+        residual_misfit=np.zeros((K, K)),
+        calibration=SimpleNamespace(
+            hosts=np.ones(2), per_thickness=lambda t: np.broadcast_to(np.eye(R, K), (len(t), R, K))
+        ),
+    )
+    own = np.zeros(K)
+    own[R], own[0] = 1.0, 2.0
+    prior = 3.0
+    amount = prior * rng.standard_normal(n)
+    values = np.zeros((n, K))
+    values[:, R:] = rng.standard_normal((n, K - R))
+    values[:, R] += amount
+    sample = Residuals(values, np.broadcast_to(np.eye(K), (n, K, K)), np.ones(n))
+    amounts = np.tile([50.0, 50.0, 0.0, 0.0], (n, 1))
+    found = Unnamed(np.eye(K)[R : R + 1], np.array([1.0 + prior**2]), (), own[np.newaxis], np.zeros((1, K)), np.ones(1))
+    assert not hidden_variance(standard, sample, None, amounts).any()
+    variance = hidden_variance(standard, sample, found, amounts)
+    error = 2.0 * amount * 0.5 / 100.0  # of x = 0.5 in 100 formula units
+    near = np.abs(values[:, R]) < 2.0
+    assert np.mean(variance[near]) == pytest.approx(np.mean(error[near] ** 2), rel=0.1)
+    assert np.mean(variance[~near]) == pytest.approx(np.mean(error[~near] ** 2), rel=0.1)
+
+
+def columns_of(t_over_lambda, rng):
+    """Counts of columns of both end members and LAGP of some t/lambda, and x."""
+    lambdas = {name: mean_free_path(name) for name in NAMED[:3]}
+    shares = np.stack([x := rng.uniform(0.0, 1.0, t_over_lambda.size), 1.0 - x, rng.uniform(0.0, 0.5, x.size)])
+    nm = t_over_lambda * shares / shares.sum(axis=0)
+    columns = {name: nm[i] * lambdas[name] for i, name in enumerate(lambdas)}
+    lithium, empty = (columns[name] / phase(name).volume for name in NAMED[:2])
+    return simulate_spectra(columns, EELSConditions(), rng, dose=1e6), lithium / (lithium + empty)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("pure", "own"), [((0.15, 0.6), (0.75, 1.2)), ((0.6, 1.2), (0.1, 0.3))])
+def test_columns_of_another_thickness_are_right_or_say_so(rng, pure, own):
+    conditions, counts, labels = EELSConditions(), [], []
+    for name in NAMED[:3]:
+        nm = mean_free_path(name) * rng.uniform(*pure, 60)
+        counts.append(simulate_spectra({name: nm}, conditions, rng, dose=1e6))
+        labels += [name] * 60
+    masks = {name: np.array([label == name for label in labels]) for name in NAMED[:3]}
+    kind = {"signal_type": "EELS_ASSB"}
+    standard = spectra_to_signal(np.concatenate(counts), conditions, **kind).quantify_delithiation(
+        masks, show_progressbar=False
+    )
+    test, x = columns_of(rng.uniform(*own, 200), rng)
+    found = spectra_to_signal(test, conditions, **kind).quantify_delithiation(standard, show_progressbar=False)
+    status = found.status.data
+    told = np.isin(status, (DelithiationStatus.QUANTIFIED, DelithiationStatus.THICK))
+    error, stated = np.abs(found.x.data - x), np.hypot(found.x_std.data, found.x_systematic.data)
+    assert np.mean(told & (error > 0.1) & (error > 3.0 * stated)) <= 0.01
+    if own[0] > pure[1]:
+        assert told.mean() > 0.8
+        assert 0.6 < np.mean((error < stated)[told]) < 0.85
+    outside = status == DelithiationStatus.OUTSIDE
+    assert outside.any() == any("unlike the references" in note for note in found.notes)
+    assert not (status == DelithiationStatus.UNEXPLAINED).any()
+    assert not found.find_delithiated().found.data[outside].any()
 
 
 @pytest.mark.slow

@@ -64,6 +64,7 @@ def result(rng):
         residual=nothing,
         struck=np.zeros(thickness.shape, dtype=bool),
         explained=thickness,
+        outside=np.zeros((thickness.size, 3), dtype=bool),
     )
     axes = as_map(x).axes_manager._get_navigation_axes_dicts()
     standard = object()  # there is one, and nothing here looks into it
