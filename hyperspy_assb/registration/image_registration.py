@@ -8,7 +8,13 @@ import numpy as np
 
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.registration.affine import Affine, FloatArray, ImageFrame
-from hyperspy_assb.registration.boundary_refinement import DistortionOptions, Refined, refine, residual_drop
+from hyperspy_assb.registration.boundary_refinement import (
+    DistortionOptions,
+    Refined,
+    refine,
+    residual_drop,
+    with_block_errors,
+)
 from hyperspy_assb.registration.coarse_search import CoarseSearch
 from hyperspy_assb.registration.sampling import binned_to
 from hyperspy_assb.registration.shared_structure import SharedStructure, judge_shared_structure
@@ -116,6 +122,7 @@ def register_images(
     drop = residual_drop(coarse, coarse_frame, fine, fine_frame, found.transform, options)
     shared = judge_shared_structure(search, drop, options)
     _refuse(shared, alpha, names, options)
+    found = with_block_errors(coarse, coarse_frame, fine, fine_frame, found, options)
     transform = found.transform if onto_image else found.transform.inverse
     coarse_pixel = coarse_frame.coarseness
     return ImageRegistration(transform, shared.p, found.misfit, found.converged, coarse_pixel, drop)
