@@ -112,7 +112,7 @@ def carbon_of_member(lamella: Any, key: str) -> str:
     """Carbon that a member sees, in words; empty if it sees none or does not tell."""
     held, kind = lamella[key], lamella.members[key].kind
     if kind == "Delithiation":
-        found = carbon_of(held, held.quantified)
+        found = None if held.standard is None else carbon_of(held, held.quantified)
         return "" if found is None else f"t/λ {with_error(*found)}"
     if kind == "OrientationMaps":
         share = held.classes.shares.get("carbon")

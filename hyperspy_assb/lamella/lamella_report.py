@@ -38,9 +38,7 @@ def write_lamella_report(lamella: Any, path: Path, *, fdr: float) -> None:
         raise AssbFileError(f"{path} could not be written ({error}).") from error
 
 
-def build_report(
-    lamella: Any, claims: Sequence[Claim], *, more: Callable[[Report], None] | None = None
-) -> Report:
+def build_report(lamella: Any, claims: Sequence[Claim], *, more: Callable[[Report], None] | None = None) -> Report:
     """All but the linked maps; ``more`` adds sections of its own before the registrations."""
     report = Report(f"Lamella {lamella.name}", subtitle=f"{len(lamella.members)} signals and results in one frame")
     against = [claim.sentence for claim in claims if claim.contradiction]

@@ -83,7 +83,7 @@ def _show(part: Part, key: str, held: Any, kind: str) -> None:
 _CAPTIONS = {
     "OrientationMaps": (
         "virtual bright field, index and reliability; orientation along x, y and z with the key of the colours; phases "
-        "with their share of the area, boundaries (black: grains of one phase, green: phases), reliability of the phase."
+        "with their share of the area, boundaries (black: of one phase, green: of two), reliability of the phase."
     ),
     "Delithiation": "x of every pixel, its uncertainty, status, and how x is distributed.",
     "EDSPhases": "volume fraction of each phase.",
@@ -91,5 +91,5 @@ _CAPTIONS = {
     "InterfaceProfile": "elements across the interface with standard errors, and the fit of all together.",
     "CompositionComparison": "what changed in the composition.",
     "PhaseComparison": "which phase became which.",
-    "Mechanism": "particles by size: share of the delithiated phase, spread of orientation, distance to amorphous material.",
+    "Mechanism": "particles by size: share of the delithiated phase, orientation spread, distance to what is amorphous.",
 }

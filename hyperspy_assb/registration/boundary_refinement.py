@@ -31,6 +31,10 @@ _APART = 1.5
 """Least distance of the middles of two regions, in coarse pixels."""
 _BLOCKS = 5
 """Blocks along each direction that are left out one by one."""
+_DIFFERENCE = 0.3
+"""Coarse pixels over which the response of the score is measured."""
+_LEAST_RESPONSE = 0.2
+"""Of what the slopes say: below this, differences are noise."""
 _MOST_REGIONS = 300
 _PLACES = 12
 _LEAST = 0.02
@@ -325,21 +329,40 @@ class _Step:
         if state is None:
             return transform
         prior, pull = self._prior(transform)
-        whole, steps = self.known.copy(), []
+        whole, scores = self.known.copy(), []
         for block in _equal_blocks(state.used, self.frame.shape):
             self.known = whole.copy()
             self.known[block] = False
             part = self._linearised(transform)
             if part is not None:
-                steps.append(np.linalg.solve(part.normal() + prior, part.score() - pull))
+                scores.append(part.score() * part.scale / state.scale - pull)
         self.known = whole
-        if len(steps) <= 6:
+        if len(scores) <= 6:
             return transform
-        beside = np.array(steps) - np.mean(steps, axis=0)
-        back = np.linalg.inv(state.normal() + prior)
-        covariance = (len(steps) - 1) / len(steps) * beside.T @ beside + back @ prior @ back
+        back = np.linalg.inv(self._response(transform, state) + prior)
+        beside = (np.array(scores) - np.mean(scores, axis=0)) @ back.T
+        covariance = (len(scores) - 1) / len(scores) * beside.T @ beside + back @ prior @ back.T
         units = np.diag(self.units)
         return replace(transform, covariance=units @ covariance @ units)
+
+    def _response(self, transform: Affine, state: _State) -> FloatArray:
+        """How much the score changes with the parameters, by differences.
+
+        It is less than the information of the slopes says: the regions are drawn where the fine image has its
+        boundaries, noise included, and brightnesses and weights follow a shift.
+        """
+        step = _DIFFERENCE * self.frame.coarseness
+        found = state.normal()
+        for k in range(6):
+            ahead, behind = (self._linearised(self._moved(transform, sign * step * np.eye(6)[k])) for sign in (1, -1))
+            if ahead is None or behind is None:
+                return state.normal()
+            found[:, k] = (behind.score() * behind.scale - ahead.score() * ahead.scale) / (2.0 * step * state.scale)
+        root = np.linalg.cholesky(state.normal())
+        back = np.linalg.inv(root)
+        values, vectors = np.linalg.eigh(back @ (0.5 * (found + found.T)) @ back.T)
+        turned = root @ vectors
+        return np.asarray(turned * np.maximum(values, _LEAST_RESPONSE) @ turned.T)
 
     def _moved(self, transform: Affine, step: FloatArray) -> Affine:
         change = step * self.units
