@@ -91,5 +91,5 @@ _CAPTIONS = {
     "InterfaceProfile": "elements across the interface with standard errors, and the fit of all together.",
     "CompositionComparison": "what changed in the composition.",
     "PhaseComparison": "which phase became which.",
-    "Mechanism": "particles by size: share of the delithiated phase, orientation spread, distance to what is amorphous.",
+    "Mechanism": "delithiated share, orientation spread and distance to amorphous material of particles, by size.",
 }
