@@ -12,7 +12,6 @@ import pandas as pd
 
 from hyperspy_assb import provenance
 from hyperspy_assb.acom import simulate_bank
-from hyperspy_assb.eds.eds_map import EDSOptions
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.lamella.lamella import Lamella
 from hyperspy_assb.lamella.lamella_report import build_report, page_text
@@ -38,6 +37,7 @@ from hyperspy_assb.report.writing import add_parameters, write_analysis
 from hyperspy_assb.signals.eels.mean_spectra import mean_spectrum
 from hyperspy_assb.simulation import DiffractionScan, micro_battery, patterns_to_signal
 from hyperspy_assb.simulation.scan_views import ScanView, seen_by
+from hyperspy_assb.simulation.series import simulate_voltammogram
 
 CRYSTALS = ("LiFePO4", "FePO4", "LAGP")
 END_MEMBERS = CRYSTALS[:2]
@@ -144,7 +144,11 @@ def run_demo(
         turned_over = compare_olivine(lamella, references)
         if turned_over is not None:
             lamella.add("LiFePO4 that became FePO4", turned_over)
-        _add_edx(lamella, battery, analyses, report)
+        _add_edx(lamella, battery, report)
+        report("voltammogram", 0, 0)
+        voltammogram = simulate_voltammogram(seed=seed)
+        lamella.add("resistance", voltammogram.resistance())
+        lamella.add("peaks", voltammogram.find_peaks())
     accuracy = judge_accuracy(battery, analyses)
     parameters = {
         "simulation": {"shape": list(shape), "seed": seed, "electrons per spectrum": dose},
@@ -242,13 +246,13 @@ def _references(lamella: Lamella, battery: Any) -> tuple[dict[str, Any], str]:
     )
 
 
-def _add_edx(lamella: Lamella, battery: Any, analyses: dict[str, Analysis], report: Progress) -> None:
+def _add_edx(lamella: Lamella, battery: Any, report: Progress) -> None:
     """Elements and phases of both states, and the interface of olivine and LAGP."""
     probe = battery.truth.pixel_size
     for state in STATES:
         report(f"EDX {state}", 0, 0)
         signal = getattr(battery, f"edx_{state}")
-        phases = signal.quantify_phases(quantification=EDSOptions())
+        phases = signal.quantify_phases()
         lamella.add(f"EDX {state}", signal, bias=BIAS[state], frame=f"EELS {state}")
         lamella.add(f"EDX phases {state}", phases, bias=BIAS[state], frame=f"EELS {state}")
         lamella.add(f"elements {state}", phases.composition, bias=BIAS[state], frame=f"EELS {state}")
