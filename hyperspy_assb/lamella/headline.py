@@ -55,20 +55,21 @@ def _phases(lamella: Any) -> Iterator[str]:
         return
     tables = [lamella[key].phase_fractions().set_index("class") for key in keys]
     couple = find_couple([phase.name for phase in lamella[keys[-1]].phases])
-    wanted = [*(() if couple is None else (couple.delithiated,)), "amorphous_LAGP"]
     told = []
-    for name in wanted:
+    for name in (*(() if couple is None else (couple.delithiated,)), "amorphous_LAGP"):
         shares = [
             with_error(table.loc[name, "area (%)"], table.loc[name, "std (%)"]) if name in table.index else "0"
             for table in tables
         ]
-        told.append(f"{' and then '.join(shares)} % {name.replace('_', ' ')}")
-    places = " and then".join(_at(lamella, key) for key in keys)
-    yield f"4D-STEM: the area is {', '.join(told)}{places}."
+        places = [f"{share} %{_at(lamella, key)}" for share, key in zip(shares, keys, strict=True)]
+        told.append(f"{name.replace('_', ' ')} fills {' and '.join(places)}")
+    yield f"4D-STEM: of the area, {'; '.join(told)}."
 
 
 def _agreement(claims: Sequence[Claim]) -> Iterator[str]:
-    yield from (claim.sentence for claim in claims if claim.subject == "x and phase of particles")
+    found = [claim.sentence for claim in claims if claim.subject == "x and phase of particles"]
+    # Of the last state: before bias there is little to agree on.
+    yield from found[-1:]
 
 
 def _at(lamella: Any, key: str) -> str:

@@ -177,7 +177,7 @@ def test_the_first_lines_are_a_headline_and_claims_with_dose_and_carbon(maps, x)
     first = report.sections[1]
     assert 1 <= len(first.points) <= 3
     assert first.points[0].startswith("EELS: x in LixFePO4 is")
-    assert "% FePO4" in first.points[1]
+    assert first.points[1].startswith("4D-STEM: of the area, FePO4 fills")
     table = first.tables[0].data
     assert len(table) == len(claims)
     assert {"dose (e/nm²)", "carbon"} < set(table.columns)
