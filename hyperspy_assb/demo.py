@@ -45,6 +45,8 @@ BIAS = {"before": 0.0, "after": 5.0}
 """V."""
 TURNED, SMALLER, ASIDE = 4.0, 0.88, (0.012, -0.008)
 """The 4D-STEM scan beside that of EELS and EDX: degrees, size of its pixels, shift of its middle over the field."""
+OLIVINE_BANDS = ("FePO4 valence", "valence transitions", "volume plasmon", "Li K")
+"""From 4 to 7 eV it is FePO4 that is looked for in olivine, and carbon in LAGP."""
 IRON = 6.2, 6.6
 """keV around Fe Kα."""
 PHASES = ("LiFePO4", "FePO4", "LAGP", "amorphous_LAGP", "carbon", "vacuum")
@@ -283,7 +285,7 @@ def compare_olivine(lamella: Lamella, references: dict[str, Any]) -> Any:
     mask = np.asarray(before["LiFePO4"].data) & np.asarray(getattr(after, "data", after))
     if mask.sum() < FEWEST_PIXELS:
         return None
-    return compare_signals([lamella["EELS before"], lamella["EELS after"]], region=mask)[0]
+    return compare_signals([lamella["EELS before"], lamella["EELS after"]], region=mask, bands=OLIVINE_BANDS)[0]
 
 
 def compare_electrolyte(battery: Any) -> tuple[Any, tuple[str, ...]]:

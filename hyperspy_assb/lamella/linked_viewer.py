@@ -16,12 +16,13 @@ _PATTERN = 32
 """Pixels along a side of a pattern."""
 _CHANNELS = 192
 _SHOWN = {
-    "OrientationMaps": ("class", "correlation", "phase reliability", "virtual bright field", "probability of"),
-    "Delithiation": ("x", "t_over_lambda", "significance", "status"),
+    "OrientationMaps": ("class", "phase reliability", "probability of LiFePO4", "probability of FePO4"),
+    "Delithiation": ("x", "t_over_lambda"),
     "EDSComposition": ("Fe (at", "Ge (at", "C (at", "P (at"),
     "EDSPhases": ("olivine volume", "LAGP volume", "carbon volume"),
 }
-"""Beginnings of the quantities that are drawn; of other members the first one. All stand in the table."""
+"""Beginnings of the quantities that are drawn; of others all, but for signals from which a result was computed. All
+stand in the table."""
 _MOST_MAPS = 24
 _LEFT_OUT = ("orientation ", "fraction", "x_systematic", "status")
 
@@ -44,7 +45,7 @@ def viewer_data(lamella: Any) -> dict[str, Any]:
         if quantity.endswith(("std", "_std", "systematic", "std (at. %)")) or quantity.startswith(_LEFT_OUT):
             continue
         maps[name] = _in_blocks(table[name], block)
-        if _is_drawn(lamella.members[key].kind, quantity):
+        if _is_drawn(lamella, key, quantity):
             drawn.append(name)
     spectra, patterns = {}, {}
     for key in framed:
@@ -60,11 +61,12 @@ def viewer_data(lamella: Any) -> dict[str, Any]:
     return {"shape": list(shape), "maps": maps, "drawn": drawn[:_MOST_MAPS], "spectra": spectra, "patterns": patterns}
 
 
-def _is_drawn(kind: str, quantity: str) -> bool:
-    wanted = _SHOWN.get(kind)
-    if wanted is None:
-        return True
-    return any(quantity == word or (len(word) > 1 and quantity.startswith(word)) for word in wanted)
+def _is_drawn(lamella: Any, key: str, quantity: str) -> bool:
+    wanted = _SHOWN.get(lamella.members[key].kind)
+    if wanted is not None:
+        return any(quantity == word or (len(word) > 1 and quantity.startswith(word)) for word in wanted)
+    root = lamella._root(key)
+    return not any(member.kind in _SHOWN and lamella._root(k) == root for k, member in lamella.members.items())
 
 
 def _in_blocks(values: pd.Series, block: NDArray[np.int64]) -> list[Any]:
