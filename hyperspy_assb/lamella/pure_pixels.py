@@ -12,11 +12,13 @@ from hyperspy_assb.signals.acom.orientations import OrientationMaps
 
 _WHOLE = 0.98
 """Share of a pixel that must be of one class."""
-_FILM = 0.15
-"""Largest share of amorphous material that may be a film on all pixels of a phase: what they share is no mixture."""
+_FILM, _LEAST_FILM = 0.1, 0.25
+"""Largest share of amorphous material that may be a film on all pixels of a phase, and the quantile that it is: what
+three of four pixels have is no mixture."""
 _SURE = 0.9
-"""Share of one amorphous material in the diffuse intensity above which it is alone."""
-_CRYSTALS = (PatternStatus.INDEXED, PatternStatus.SATURATED, PatternStatus.MIXED)
+"""Share of one amorphous material in the thickness above which it is alone."""
+_CRYSTALS = (PatternStatus.INDEXED, PatternStatus.SATURATED, PatternStatus.MIXED, PatternStatus.OVERLAP)
+"""Two crystals of one phase are one material."""
 
 
 def pure_pixels(
@@ -71,20 +73,23 @@ def _purities(maps: OrientationMaps, posterior: float) -> dict[str, tuple[NDArra
     """Share of each material in the columns of the scan, as far as it is sure, and the least that is pure."""
     found = maps.found
     crystal = np.isin(found.status, _CRYSTALS)
-    amorphous = np.zeros(found.phase.shape)
+    amorphous, unsure = np.zeros(found.phase.shape), np.zeros(found.phase.shape)
     if found.amorphous_share is not None:
         amorphous = np.nansum(found.amorphous_share, axis=-1)
+    if found.amorphous_share_std is not None:
+        unsure = np.sqrt(np.nansum(found.amorphous_share_std**2, axis=-1))
     pure: dict[str, tuple[NDArray[np.float64], float]] = {}
     for k, phase in enumerate(maps.phases):
         here = crystal & (found.phase == k)
-        film = min(float(np.median(amorphous[here])), _FILM) if here.any() else 0.0
-        share = np.nan_to_num(found.posterior[..., k]) * np.clip(1.0 - np.maximum(amorphous - film, 0.0), 0.0, 1.0)
+        film = min(float(np.quantile(amorphous[here], _LEAST_FILM)), _FILM) if here.any() else 0.0
+        share = np.nan_to_num(found.posterior[..., k]) * np.clip(1.0 - np.maximum(amorphous - film - unsure, 0.0), 0, 1)
         if maps.second is not None:
             other = ~np.isin(found.second_phase, (-1, k))
             share = share * (1.0 - np.where(other, np.nan_to_num(found.second_share), 0.0))
         pure[phase.name] = np.where(here, share, 0.0), posterior
+    shares = found.ring_amounts if found.amorphous_share is None else found.amorphous_share
     for k, name in enumerate(found.ring_materials):
         alone = found.status == PatternStatus.AMORPHOUS
-        pure[name] = np.where(alone, np.nan_to_num(found.ring_amounts[..., k]), 0.0), _SURE
+        pure[name] = np.where(alone, np.nan_to_num(shares[..., k]), 0.0), _SURE
     pure["vacuum"] = (found.status == PatternStatus.EMPTY).astype(float), _WHOLE
     return pure
