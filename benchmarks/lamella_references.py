@@ -1,6 +1,6 @@
 """References from diffraction end to end: x calibrated on pixels that 4D-STEM finds pure, beside those of the truth.
 
-Virtual lamellae after bias; EELS and EDX in one scan, patterns in another one, turned by 4° and with other pixels. Fe of
+Virtual lamellae after bias; EELS and EDX in one scan, patterns in another, turned by 4° and with other pixels. Fe of
 EDX is registered on the olivine of the orientation maps.
 
 Run: python benchmarks/lamella_references.py [--shape 64] [--seeds 6 7 8]
