@@ -1,8 +1,8 @@
 """Registration of images of the virtual lamella: error, coverage of the covariance, refusals.
 
 Images of two signals, each with a frame of its own: pixels of 5 to 50 nm, rotation up to 15°, shear up to 3 %, scales
-off by 1 %, contrast inverted in half of them. The factor of the covariance and what chance finds were taken from other
-scenes (registration_scenes.py).
+off by 1 %, contrast inverted in half of them. What chance leaves on boundaries was taken from other scenes
+(registration_scenes.py).
 
 Run: python benchmarks/registration.py [--draws 300] [--first 0] [--unshared 20]
 """

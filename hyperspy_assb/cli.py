@@ -141,7 +141,7 @@ def demo(
     dose: Annotated[float, typer.Option(help="Electrons in a spectrum.")] = 1e6,
     force: Force = False,
 ) -> None:
-    """Simulate a micro-battery before and after bias, analyse it, and compare with the truth."""
+    """Simulate a lamella before and after bias, look at it with EELS, EDX and 4D-STEM, and compare with the truth."""
     size = re.fullmatch(r"(\d+)x(\d+)", shape.strip().lower())
     if size is None or min(map(int, size.groups())) < 8:
         raise typer.BadParameter(f"{shape!r} is not rows x columns, as in 64x64, of at least 8.", param_hint="--shape")

@@ -1,4 +1,4 @@
-"""The virtual micro-battery from simulation to report: what the analysis finds, beside what was put in."""
+"""The virtual lamella from simulation to report: what every technique finds before and after bias, and the truth."""
 
 from __future__ import annotations
 
@@ -11,22 +11,19 @@ import numpy as np
 import pandas as pd
 
 from hyperspy_assb import provenance
+from hyperspy_assb.acom import simulate_bank
 from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.lamella.lamella import Lamella
+from hyperspy_assb.lamella.lamella_report import build_report, page_text
+from hyperspy_assb.registration.affine import Affine
 from hyperspy_assb.report import truth_figures
 from hyperspy_assb.report.analysis import Analysis, analyse_low_loss
-from hyperspy_assb.report.comparison import (
-    ABOUT,
-    compare_signals,
-    comparison_figure,
-    comparison_tables,
-    write_comparison,
-)
+from hyperspy_assb.report.comparison import compare_signals, write_comparison
 from hyperspy_assb.report.figures import populations_figure, spectrum_figures
 from hyperspy_assb.report.html import Figure, Report, Table
-from hyperspy_assb.report.output import Progress, write_record
+from hyperspy_assb.report.output import Progress, recorded_warnings, write_record
 from hyperspy_assb.report.spectra import choose_spectra
 from hyperspy_assb.report.truth import (
-    ELECTROLYTE_SHARE,
     OLIVINE_SHARE,
     STATES,
     THIN,
@@ -38,8 +35,20 @@ from hyperspy_assb.report.truth import (
 )
 from hyperspy_assb.report.writing import add_parameters, write_analysis
 from hyperspy_assb.signals.eels.mean_spectra import mean_spectrum
-from hyperspy_assb.simulation import micro_battery
+from hyperspy_assb.simulation import DiffractionScan, micro_battery, patterns_to_signal
+from hyperspy_assb.simulation.scan_views import ScanView, seen_by
+from hyperspy_assb.simulation.series import simulate_voltammogram
 
+CRYSTALS = ("LiFePO4", "FePO4", "LAGP")
+END_MEMBERS = CRYSTALS[:2]
+BIAS = {"before": 0.0, "after": 5.0}
+"""V."""
+TURNED, SMALLER, ASIDE = 4.0, 0.88, (0.012, -0.008)
+"""The 4D-STEM scan beside that of EELS and EDX: degrees, size of its pixels, shift of its middle over the field."""
+OLIVINE_BANDS = ("FePO4 valence", "valence transitions", "volume plasmon", "Li K")
+"""From 4 to 7 eV it is FePO4 that is looked for in olivine, and carbon in LAGP."""
+IRON = 6.2, 6.6
+"""keV around Fe Kα."""
 PHASES = ("LiFePO4", "FePO4", "LAGP", "amorphous_LAGP", "carbon", "vacuum")
 FEWEST_PIXELS = 5
 """Pure pixels that a phase needs to serve as a reference."""
@@ -47,16 +56,18 @@ FEWEST_PIXELS = 5
 
 @dataclass(frozen=True)
 class Demo:
-    """A virtual battery and its analysis in both states.
+    """A virtual lamella with the analysis of all its signals.
 
     Parameters
     ----------
     battery
         Signals and truth.
+    lamella
+        Signals and results in one frame.
     analyses
-        By state, "before" and "after".
+        Of EELS by state, "before" and "after".
     findings
-        In sentences, against the truth.
+        In sentences: those of the lamella, then those against the truth.
     warnings
         What the library warned of.
     comparison
@@ -70,6 +81,7 @@ class Demo:
     """
 
     battery: Any = field(repr=False)
+    lamella: Lamella = field(repr=False)
     analyses: dict[str, Analysis] = field(repr=False)
     findings: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -82,10 +94,11 @@ class Demo:
 def run_demo(
     shape: tuple[int, int] = (64, 64), *, seed: int = 0, dose: float = 1e6, progress: Progress | None = None
 ) -> Demo:
-    """Simulate a micro-battery before and after bias, and quantify both states.
+    """Simulate a lamella before and after bias, look at it with EELS, EDX and 4D-STEM, and bring all into one frame.
 
-    The state after bias is calibrated on its pure pixels, that before with the calibration of the other: a pristine
-    electrode holds no FePO4.
+    EELS and EDX are recorded in one scan, diffraction patterns in another one, turned and with other pixels; how they
+    lie in each other is found from the images. Diffraction names the pure pixels on which EELS after bias is
+    calibrated; the state before is read with the same calibration.
 
     Parameters
     ----------
@@ -101,7 +114,7 @@ def run_demo(
     Returns
     -------
     Demo
-        Analyses, and how they compare with the truth.
+        The lamella, analyses, and how they compare with the truth.
 
     Raises
     ------
@@ -110,38 +123,169 @@ def run_demo(
     """
     report = progress or (lambda stage, done, total: None)
     report("simulate", 0, 0)
-    battery = micro_battery(shape=shape, seed=seed, dose=dose, signal_type="EELS_ASSB")
-    pure = {name: battery.truth.after.pure(name) for name in PHASES}
-    references = {name: mask for name, mask in pure.items() if mask.sum() >= FEWEST_PIXELS}
-    lacking = [name for name in ("LiFePO4", "FePO4") if name not in references]
-    if lacking:
-        raise AssbValueError(
-            f"A battery of {shape[0]}x{shape[1]} pixels with seed {seed} has fewer than {FEWEST_PIXELS} pure pixels of "
-            f"{' and '.join(lacking)}: take a larger shape or another seed."
-        )
+    battery = micro_battery(shape=shape, seed=seed, dose=dose, signal_type="EELS_ASSB", edx_signal_type="EDS_TEM_ASSB")
+    area = battery.truth.pixel_size**2
+    lamella = Lamella("virtual battery")
+    with recorded_warnings() as messages:
+        view = _add_patterns(lamella, battery, report)
+        for state in STATES:
+            signal = getattr(battery, f"eels_{state}")
+            signal.metadata.set_item("ASSB.dose", dose / area)
+            lamella.add(f"EELS {state}", signal, bias=BIAS[state], frame=None if state == "before" else "EELS before")
+        notes = _register(lamella, battery, view, report)
+        references, sentence = _references(lamella, battery)
     after = analyse_low_loss(battery.eels_after, references=references, progress=_named(report, "after"))
     before = analyse_low_loss(battery.eels_before, references=after.delithiation, progress=_named(report, "before"))
     analyses = {"before": before, "after": after}
-    accuracy = judge_accuracy(battery, analyses)
+    for state in STATES:
+        lamella.add(f"lithium {state}", analyses[state].delithiation, bias=BIAS[state], frame=f"EELS {state}")
     report("compare", 0, 0)
-    comparison, messages = compare_electrolyte(battery)
+    comparison, warned = compare_electrolyte(battery)
+    if comparison is not None:
+        lamella.add("LAGP before and after", comparison)
+    messages = [*messages, *warned]
+    with recorded_warnings() as more:
+        turned_over = compare_olivine(lamella, references)
+        if turned_over is not None:
+            lamella.add("LiFePO4 that became FePO4", turned_over)
+        _add_edx(lamella, battery, report)
+        report("voltammogram", 0, 0)
+        voltammogram = simulate_voltammogram(seed=seed)
+        lamella.add("resistance", voltammogram.resistance())
+        lamella.add("peaks", voltammogram.find_peaks())
+    accuracy = judge_accuracy(battery, analyses)
     parameters = {
         "simulation": {"shape": list(shape), "seed": seed, "electrons per spectrum": dose},
-        "references (pixels)": {name: int(mask.sum()) for name, mask in references.items()},
+        "references (pixels)": {name: int(np.sum(getattr(m, "data", m))) for name, m in references.items()},
     }
-    skipped = [name for name in PHASES if name not in references]
-    if skipped:
-        parameters["references (pixels)"]["left out, too few"] = ", ".join(skipped)
+    claims = [claim.sentence for claim in lamella.agreement()]
+    against = (*compare_findings(battery, analyses, accuracy, sentence), *electrolyte_findings(battery, comparison))
     return Demo(
         battery=battery,
+        lamella=lamella,
         analyses=analyses,
-        findings=(*compare_findings(battery, analyses, accuracy), *electrolyte_findings(battery, comparison)),
-        warnings=tuple(dict.fromkeys([*before.warnings, *after.warnings, *messages])),
+        findings=(*claims, *notes, *against),
+        warnings=tuple(dict.fromkeys([*messages, *before.warnings, *after.warnings, *more])),
         accuracy=accuracy,
         thickness=judge_thickness(battery, analyses["after"]),
         parameters=parameters,
         comparison=comparison,
     )
+
+
+def _add_patterns(lamella: Lamella, battery: Any, report: Progress) -> ScanView:
+    """Simulate and index the patterns of both states."""
+    truth = battery.truth
+    extent = np.array(truth.after.thickness.shape) * truth.pixel_size
+    view = ScanView(
+        truth.after.thickness.shape, SMALLER * truth.pixel_size, TURNED, tuple((0.5 + np.array(ASIDE)) * extent)
+    )
+    report("templates", 0, 0)
+    bank = simulate_bank(list(CRYSTALS))
+    for state in STATES:
+        report(f"patterns {state}", 0, 0)
+        own = battery.diffraction_scan(state)
+        seen = seen_by(getattr(truth, state), truth.pixel_size, view)
+        scan = DiffractionScan(seen, own.conditions, own.seed, own.noise_seed)
+        patterns = patterns_to_signal(
+            scan.patterns(), own.conditions, pixel_size=view.pixel_size, title=f"Virtual battery {state} bias"
+        )
+        patterns.metadata.set_item("ASSB.dose", own.conditions.electrons / view.pixel_size**2)
+        report(f"index {state}", 0, 0)
+        maps = patterns.index_orientations(bank, show_progressbar=False)
+        beside = None if state == "before" else "4D-STEM before"
+        lamella.add(f"4D-STEM {state}", maps, bias=BIAS[state], frame=beside)
+        lamella.add(f"patterns {state}", patterns, bias=BIAS[state], frame=f"4D-STEM {state}")
+    return view
+
+
+def _register(lamella: Lamella, battery: Any, view: ScanView, report: Progress) -> list[str]:
+    """Find how the scans lie in each other, and say how far that is from the truth; refused, the truth is taken."""
+    report("register", 0, 0)
+    frame = lamella._framed("4D-STEM before")
+    true = Affine(_rotation(view), np.array(view.middle) - 0.5 * battery.truth.pixel_size, frame.centre)
+    # Fe is in olivine alone, whose pixels diffraction names.
+    iron = battery.edx_before.isig[IRON[0] : IRON[1]].sum(axis=-1)
+    maps = lamella["4D-STEM before"]
+    ends = [number for number, phase in enumerate(maps.phases) if phase.name in END_MEMBERS]
+    olivine = maps.phase_map._deepcopy_with_new_data(np.isin(maps.phase_map.data, ends))
+    try:
+        lamella.register("4D-STEM before", images={"4D-STEM before": olivine, "EELS before": iron})
+    except AssbValueError as error:
+        lamella.register("4D-STEM before", transforms={"EELS before": true})
+        return [f"The registration was refused, and the true one is taken: {error}"]
+    registration = lamella.members["EELS before"].registration
+    if registration is None:
+        return []
+    found, places = registration.transform, frame.positions()
+    off = float(np.sqrt(((found(places) - true(places)) ** 2).sum(axis=-1).mean()))
+    stated = float(np.sqrt((found.position_std(places) ** 2).mean()))
+    return [
+        f"The scans of EELS and 4D-STEM, turned by {view.angle:g}° against each other, are registered to {off:.2g} nm "
+        f"(pixels of {battery.truth.pixel_size:.3g} nm; stated: {stated:.2g} nm)."
+    ]
+
+
+def _rotation(view: ScanView) -> np.ndarray:
+    """Matrix from the axes of the view to those of the lamella, rows before columns."""
+    cos, sin = np.cos(np.deg2rad(view.angle)), np.sin(np.deg2rad(view.angle))
+    return np.array([[cos, sin], [-sin, cos]])
+
+
+def _references(lamella: Lamella, battery: Any) -> tuple[dict[str, Any], str]:
+    """Pure pixels by diffraction; those of the truth where diffraction finds too few of an end member."""
+    found = {
+        name: mask
+        for name, mask in lamella.references("EELS after", source="4D-STEM after").items()
+        if mask.data.sum() >= FEWEST_PIXELS
+    }
+    if all(name in found for name in END_MEMBERS):
+        return found, "The calibration takes its pure pixels from diffraction; they are judged with the others."
+    pure = {name: battery.truth.after.pure(name) for name in PHASES}
+    found = {name: mask for name, mask in pure.items() if mask.sum() >= FEWEST_PIXELS}
+    lacking = [name for name in END_MEMBERS if name not in found]
+    if lacking:
+        rows, columns = battery.truth.after.x.shape
+        raise AssbValueError(
+            f"A battery of {rows}x{columns} pixels has fewer than {FEWEST_PIXELS} pure pixels of "
+            f"{' and '.join(lacking)}: take a larger shape or another seed."
+        )
+    return found, (
+        "Diffraction finds too few pure pixels, so the calibration takes them from the truth of the state after bias; "
+        "they are judged with the others."
+    )
+
+
+def _add_edx(lamella: Lamella, battery: Any, report: Progress) -> None:
+    """Elements and phases of both states, and the interface of olivine and LAGP."""
+    probe = battery.truth.pixel_size
+    for state in STATES:
+        report(f"EDX {state}", 0, 0)
+        signal = getattr(battery, f"edx_{state}")
+        phases = signal.quantify_phases()
+        lamella.add(f"EDX {state}", signal, bias=BIAS[state], frame=f"EELS {state}")
+        lamella.add(f"EDX phases {state}", phases, bias=BIAS[state], frame=f"EELS {state}")
+        lamella.add(f"elements {state}", phases.composition, bias=BIAS[state], frame=f"EELS {state}")
+        try:
+            profile = signal.interface_profile(boundary=phases, phase="olivine", probe=probe)
+        except AssbValueError:
+            continue
+        lamella.add(f"interface {state}", profile, bias=BIAS[state])
+
+
+def compare_olivine(lamella: Lamella, references: dict[str, Any]) -> Any:
+    """Spectra of pixels that are FePO4 after bias, and were LiFePO4 before; None where there are too few."""
+    try:
+        before = lamella.references("EELS before", source="4D-STEM before")
+    except (AssbValueError, KeyError):
+        return None
+    after = references.get("FePO4")
+    if after is None or "LiFePO4" not in before:
+        return None
+    mask = np.asarray(before["LiFePO4"].data) & np.asarray(getattr(after, "data", after))
+    if mask.sum() < FEWEST_PIXELS:
+        return None
+    return compare_signals([lamella["EELS before"], lamella["EELS after"]], region=mask, bands=OLIVINE_BANDS)[0]
 
 
 def compare_electrolyte(battery: Any) -> tuple[Any, tuple[str, ...]]:
@@ -165,18 +309,22 @@ def write_demo(demo: Demo, folder: Path) -> None:
     demo.thickness.to_csv(folder / "thickness.csv", index=False)
     record = provenance.record("demo", parameters=demo.parameters)
     write_record(folder, record, findings=demo.findings, warnings=demo.warnings)
-    build_demo_report(demo, reports["after"]).write(folder)
-
-
-def build_demo_report(demo: Demo, after_report: Report) -> Report:
-    """The report of a demonstration; figures of the state after bias are taken from the report of its own."""
-    truth, analyses = demo.battery.truth, demo.analyses
-    rows, columns = truth.after.x.shape
-    report = Report(
-        "Virtual micro-battery before and after bias",
-        subtitle=f"Simulated low-loss EELS with known truth, {rows} × {columns} pixels of {truth.pixel_size:.3g} nm.",
+    lamella = demo.lamella
+    report = build_report(lamella, lamella.agreement(), more=lambda page: _add_truth(page, demo, reports["after"]))
+    report.title = "Virtual battery before and after bias"
+    rows, columns = demo.battery.truth.after.x.shape
+    report.subtitle = (
+        f"EELS, EDX and 4D-STEM of a simulated lamella in one frame, {rows} × {columns} pixels of "
+        f"{demo.battery.truth.pixel_size:.3g} nm, with what each of them took of the beam."
     )
-    report.add("Findings", points=demo.findings, kind="findings")
+    report.write(folder)
+    (folder / "report.html").write_text(page_text(lamella, report), encoding="utf-8")
+
+
+def _add_truth(report: Report, demo: Demo, after_report: Report) -> None:
+    """What was found, beside what was put in; figures of the fit are taken from the report of its own."""
+    truth, analyses = demo.battery.truth, demo.analyses
+    report.add("Against the truth", points=demo.findings, kind="findings")
     if demo.warnings:
         report.add("Warnings", points=demo.warnings, kind="warnings")
     report.add(
@@ -184,10 +332,6 @@ def build_demo_report(demo: Demo, after_report: Report) -> Report:
         text="The same pixels in both states. Mean spectra have their zero loss aligned, and are given per t/λ.",
         figures=[*_comparisons(demo)],
     )
-    if demo.comparison is not None:
-        figures = [comparison_figure(demo.comparison, "lagp_comparison")]
-        text = f"Columns of at least {100 * ELECTROLYTE_SHARE:.0f} % LAGP, crystalline or amorphous. {ABOUT}"
-        report.add("LAGP before and after", text=text, figures=figures, tables=comparison_tables(demo.comparison))
     report.add("Truth and result", figures=[*truth_figures.truth_figures(demo.battery, analyses)])
     report.add(
         "Accuracy",
@@ -212,7 +356,6 @@ def build_demo_report(demo: Demo, after_report: Report) -> Report:
         report.add(f"Fit {state} bias", points=analysis.findings)
     after = analyses["after"]
     add_parameters(report, {**demo.parameters, **after.parameters}, after.provenance)
-    return report
 
 
 def _drawn(report: Report, *names: str) -> list[Figure]:
@@ -223,7 +366,7 @@ def _drawn(report: Report, *names: str) -> list[Figure]:
 def _comparisons(demo: Demo) -> Iterator[Figure]:
     """Maps of x, distributions of x, and mean spectra of olivine and of LAGP, in both states."""
     truth = demo.battery.truth
-    results = {state: demo.analyses[state].delithiation for state in STATES}
+    results: dict[str, Any] = {state: demo.analyses[state].delithiation for state in STATES}
     yield truth_figures.change_figure(results, marked_particles(demo.battery))
     for state, result in results.items():
         figure = populations_figure(result, f"populations_{state}", f" {state} bias")

@@ -12,6 +12,13 @@ from scipy import ndimage
 from hyperspy_assb.acom.maps.couples import find_couple
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.statistics.spatial_agreement import compare_particles, correlated_pixels, spatial_association
+from hyperspy_assb.lamella.volume_agreement import (
+    compare_volumes,
+    distance_to,
+    electrode_shares,
+    has_electrode,
+    spectral_shares,
+)
 
 _SMALLEST = 6
 """Pixels of a particle that is judged."""
@@ -75,7 +82,9 @@ def judge_agreement(lamella: Any, *, fdr: float = 0.05) -> tuple[Claim, ...]:
         for composition in of_kind.get("EDSComposition", []):
             if _same_state(lamella, maps, composition):
                 claims += _elements_and_phases(lamella, maps, composition)
+        claims += _volumes(lamella, maps, of_kind, fdr)
         claims += _distance_to_amorphous(lamella, maps)
+        claims += _distance_to_cracks(lamella, maps)
     return tuple(sorted(claims, key=lambda claim: (not claim.contradiction, claim.p if claim.contradiction else 0.0)))
 
 
@@ -237,6 +246,55 @@ def _elements_and_phases(lamella: Any, key: str, composition_key: str) -> list[C
     return claims
 
 
+def _volumes(lamella: Any, key: str, of_kind: dict[str, list[str]], fdr: float) -> list[Claim]:
+    """Volume of the electrode by all methods, of one state; and amorphous LAGP by diffraction and by EELS."""
+    maps = lamella[key]
+    lithiated = _lithiated_share(maps)
+    found = [k for kind in ("Delithiation", "EDSPhases") for k in of_kind.get(kind, [])]
+    others = [k for k in found if _same_state(lamella, key, k) and has_electrode(lamella[k])]
+    if lithiated is None or not others:
+        return []
+    claims = []
+    frame = others[0]
+    shares = {key: electrode_shares(lamella, key, lithiated[2], frame)}
+    shares |= {k: spectral_shares(lamella, k, frame) for k in others}
+    shares = {k: share for k, share in shares.items() if np.isfinite(share).any()}
+    compared = compare_volumes(shares, fdr)
+    if compared is not None:
+        sentence, value, p, against = compared
+        claims.append(Claim("volume of the electrode", sentence, value, p, against, tuple(shares)))
+    for k in others:
+        amounts = {} if getattr(lamella[k], "standard", None) is None else lamella[k].amounts
+        if "amorphous_LAGP" in amounts and "amorphous_LAGP" in maps.amorphous_share:
+            moved = lamella.to_frame(key, amounts["amorphous_LAGP"].data, source=k).content
+            words = f"Amorphous LAGP of {key} lies where the bands of {k} find it"
+            share = maps.amorphous_share["amorphous_LAGP"].data
+            claims += _associated("amorphous LAGP and bands", words, share, moved, (key, k))
+    return claims
+
+
+def _distance_to_cracks(lamella: Any, key: str) -> list[Claim]:
+    """The delithiated phase against the distance to cracks: members whose key begins with "crack", boolean maps."""
+    maps = lamella[key]
+    lithiated = _lithiated_share(maps)
+    claims: list[Claim] = []
+    for other, member in lamella.members.items():
+        if lithiated is None or not other.startswith("crack") or member.frame is None:
+            continue
+        data = np.asarray(getattr(lamella[other], "data", np.zeros(0)))
+        if data.dtype != bool or data.shape != member.frame.shape:
+            continue
+        distance = distance_to(data, member.frame.pixel)
+        if distance is None:
+            continue
+        couple, share, inside = lithiated
+        moved = lamella.to_frame(key, distance, source=other).content
+        words = f"{couple.delithiated} of {key} against the distance to {other}"
+        delithiated = np.where(inside, 1.0 - share, np.nan)
+        claims += _associated(f"{couple.delithiated} and {other}", words, delithiated, moved, (key, other))
+    return claims
+
+
 def _distance_to_amorphous(lamella: Any, key: str) -> list[Claim]:
     maps = lamella[key]
     lithiated = _lithiated_share(maps)
@@ -245,9 +303,9 @@ def _distance_to_amorphous(lamella: Any, key: str) -> list[Claim]:
         return []
     couple, share, inside = lithiated
     amorphous = maps.classes.index == names.index("amorphous_LAGP")
-    if not amorphous.any():
+    distance = distance_to(amorphous, lamella.members[key].frame.pixel)
+    if distance is None:
         return []
-    distance = ndimage.distance_transform_edt(~amorphous, sampling=lamella.members[key].frame.pixel)
     words = f"{couple.delithiated} of {key} against the distance to amorphous LAGP"
     delithiated = np.where(inside, 1.0 - share, np.nan)
     return _associated(f"{couple.delithiated} and distance", words, delithiated, distance, (key,))

@@ -1,8 +1,9 @@
-"""The page of a lamella: contradictions first, then claims, registrations, maps, and a viewer of linked maps."""
+"""The page of a lamella: contradictions, headline and claims first, then results, registrations, and linked maps."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,20 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from hyperspy_assb.errors import AssbFileError, AssbValueError
+from hyperspy_assb.lamella.agreement import Claim
+from hyperspy_assb.lamella.headline import carbon_of_member, dose_of_member, headline
+from hyperspy_assb.lamella.linked_viewer import viewer_data
+from hyperspy_assb.lamella.result_sections import result_parts
+from hyperspy_assb.plotting.material_colours import colour_of
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.staging import remove, sibling
-
-_CELLS = 40
-"""Blocks along the longer side of the viewer."""
-_MOST_MAPS = 24
-_DIGITS = 4
 
 
 def write_lamella_report(lamella: Any, path: Path, *, fdr: float) -> None:
     """Write the page; see :meth:`.Lamella.report`."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise AssbValueError(f"{path}: the report is a page, whose name ends in .html.")
-    page = build_page(lamella, fdr=fdr)
+    page = page_text(lamella, build_report(lamella, lamella.agreement(fdr=fdr)))
     part = sibling(path, "part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,93 +38,75 @@ def write_lamella_report(lamella: Any, path: Path, *, fdr: float) -> None:
         raise AssbFileError(f"{path} could not be written ({error}).") from error
 
 
-def build_page(lamella: Any, *, fdr: float) -> str:
-    """The page as text."""
-    claims = lamella.agreement(fdr=fdr)
+def build_report(lamella: Any, claims: Sequence[Claim], *, more: Callable[[Report], None] | None = None) -> Report:
+    """All but the linked maps; ``more`` adds sections of its own before the registrations."""
     report = Report(f"Lamella {lamella.name}", subtitle=f"{len(lamella.members)} signals and results in one frame")
     against = [claim.sentence for claim in claims if claim.contradiction]
     if against:
         report.add("Contradictions", points=against, kind="warnings")
-    agreed = [claim.sentence for claim in claims if not claim.contradiction]
-    first = ["No two signals contradict each other."] if claims and not against else []
-    report.add("Findings", points=[*first, *agreed] or ["No two members tell of the same thing."], kind="findings")
+    elif claims:
+        report.add("Contradictions", text="No two signals contradict each other.", kind="findings")
+    said = headline(lamella, claims) or ["No two members tell of the same thing."]
+    report.add("Findings", points=said, tables=_claim_tables(lamella, claims), kind="findings")
     problems = [*lamella.check_inputs(), *lamella.notes]
     if problems:
         report.add("Notes", points=problems, kind="warnings")
+    for part in result_parts(lamella):
+        report.add(part.heading, points=part.points, figures=part.figures, tables=part.tables)
+    if more is not None:
+        more(report)
     if any(member.registration is not None for member in lamella.members.values()):
         axes = lamella.plot()
         figure = Figure.of(axes[0].figure, "checkerboard", "Each signal in turn with the reference; boundaries go on.")
         plt.close(axes[0].figure)
         table = Table(lamella._registration_table().reset_index(), "Frames, from the reference")
         report.add("Registration", figures=[figure], tables=[table])
-    if claims:
-        rows = [{"claim": c.subject, "number": c.value, "p": c.p, "from": ", ".join(c.sources)} for c in claims]
-        report.add("Claims", tables=[Table(pd.DataFrame(rows), "p of contradictions: false discovery rate")])
     report.add("Members", tables=[Table(lamella._table(), "Signals and results")])
+    return report
+
+
+def page_text(lamella: Any, report: Report) -> str:
+    """The page with the linked maps."""
     viewer = viewer_data(lamella)
+    words = {v for name in viewer["drawn"] for v in viewer["maps"][name] if isinstance(v, str)}
+    viewer["colours"] = {word: colour_of(word) for word in sorted(words) if _is_material(word)}
     templates = Environment(loader=PackageLoader("hyperspy_assb.lamella", "."), autoescape=True)
     # A tag in the data would end the script.
-    text = json.dumps(viewer, allow_nan=False).replace("<", "\\u003c")
+    text = json.dumps(viewer, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     block = templates.get_template("viewer.html.j2").render(data=Markup(text))
     return report.to_html().replace("</main>", f"{block}\n</main>", 1)
 
 
-def viewer_data(lamella: Any) -> dict[str, Any]:
-    """Maps in blocks of one frame, and the spectra of the blocks, as numbers of few digits."""
-    framed = [key for key, member in lamella.members.items() if member.frame is not None]
-    if not framed:
-        return {"shape": [0, 0], "maps": {}, "spectra": {}}
-    # The coarsest frame: no map is shown finer than it was measured.
-    frame = max(framed, key=lambda key: lamella.members[key].frame.coarseness)
-    rows, columns = lamella.members[frame].frame.shape
-    step = max(1, -(-max(rows, columns) // _CELLS))
-    shape = -(-rows // step), -(-columns // step)
-    table = lamella.table(frame)
-    block = np.add.outer(np.arange(rows) // step * shape[1], np.arange(columns) // step).ravel()
-    maps = {}
-    for name in table.columns[2:]:
-        if len(maps) == _MOST_MAPS:
-            break
-        if pd.api.types.is_numeric_dtype(table[name]):
-            values = table[name].astype(float).groupby(block).mean()
-            maps[name] = [_short(value) for value in values]
-        else:
-            chosen = (
-                table[name]
-                .groupby(block)
-                .agg(lambda words: words.dropna().mode().iloc[0] if words.notna().any() else None)
-            )
-            maps[name] = [value if isinstance(value, str) else None for value in chosen]
-    return {"shape": list(shape), "maps": maps, "spectra": _spectra(lamella, frame, block)}
+def _is_material(word: str) -> bool:
+    return word == "not offered" or colour_of(word) != colour_of("no material")
 
 
-def _spectra(lamella: Any, frame: str, block: np.ndarray) -> dict[str, Any]:
-    """Mean spectra of the blocks, of signals that have the pixels of the frame."""
-    found = {}
-    for key, member in lamella.members.items():
-        if member.frame is None or not hasattr(lamella[key], "axes_manager"):
-            continue
-        signal = lamella[key]
-        manager = signal.axes_manager
-        if (
-            manager.navigation_dimension != 2
-            or manager.signal_dimension != 1
-            or lamella._root(key) != lamella._root(frame)
-        ):
-            continue
-        data = np.asarray(signal.data).reshape(len(block), -1)
-        width = max(1, data.shape[1] // 256)
-        data = data[:, : data.shape[1] // width * width].reshape(len(block), -1, width).sum(axis=-1)
-        means = pd.DataFrame(data).groupby(block).mean().to_numpy()
-        axis = manager.signal_axes[0]
-        found[key] = {
-            "start": float(axis.axis[0]),
-            "step": float(axis.scale) * width,
-            "units": str(axis.units),
-            "values": [[_short(value, 3) for value in row] for row in means],
+def _claim_tables(lamella: Any, claims: Sequence[Claim]) -> list[Table]:
+    """All claims, with what the beam did to each of their signals."""
+    if not claims:
+        return []
+    sources = dict.fromkeys(key for claim in claims for key in claim.sources)
+    doses = {key: dose_of_member(lamella, key) for key in sources}
+    carbon = {key: carbon_of_member(lamella, key) for key in sources}
+    rows = [
+        {
+            "claim": claim.subject,
+            "number": claim.value,
+            "p": claim.p,
+            "contradicts": "yes" if claim.contradiction else "no",
+            "from": ", ".join(claim.sources),
+            "dose (e/nm²)": _beside({k: f"{doses[k]:.2g}" for k in claim.sources if np.isfinite(doses[k])}),
+            "carbon": _beside({k: carbon[k] for k in claim.sources if carbon[k]}),
+            "in words": claim.sentence,
         }
-    return found
+        for claim in claims
+    ]
+    caption = (
+        "Claims. p of contradictions is a false discovery rate, that of others minds spatial correlation. Dose and "
+        "carbon are those of the signals that a claim stands on, as far as they tell."
+    )
+    return [Table(pd.DataFrame(rows), caption)]
 
 
-def _short(value: float, digits: int = _DIGITS) -> float | None:
-    return float(f"{value:.{digits}g}") if np.isfinite(value) else None
+def _beside(values: dict[str, str]) -> str:
+    return "; ".join(f"{key} {value}" for key, value in values.items()) or "not known"

@@ -10,11 +10,14 @@ import numpy as np
 from hyperspy_assb.errors import AssbTypeError, AssbValueError
 from hyperspy_assb.registration.affine import FloatArray, ImageFrame
 from hyperspy_assb.signals.acom.signal import ACOMPatterns
+from hyperspy_assb.signals.eels.signal import ASSBEELSSpectrum
 from hyperspy_assb.signals.result import Result
 
 _NANOMETRES = {"nm": 1.0, "µm": 1e3, "um": 1e3, "pm": 1e-3, "å": 0.1, "angstrom": 0.1, "a": 0.1, "mm": 1e6, "m": 1e9}
 _BRIGHT_FIELD = 0.12
 """Radius of the virtual bright field over that of the detector."""
+_ELASTIC, _FURTHEST = 3.0, 10.0
+"""eV on both sides of the zero-loss peak that are elastic, and how far from zero it may be recorded."""
 
 
 def frame_axes(held: Any) -> list[dict[str, Any]] | None:
@@ -78,6 +81,22 @@ def map_values(values: Any, name: str) -> FloatArray:
     raise AssbTypeError(f"{name} must be a map of numbers, not {type(values).__name__} of {data.dtype}.")
 
 
+def _log_ratio(spectra: ASSBEELSSpectrum) -> FloatArray:
+    """t/λ by the counts in the zero-loss peak: all counts of a low-loss spectrum are those of the beam, everywhere.
+
+    All counts of spectra that do not hold the zero-loss peak.
+    """
+    counts = np.asarray(spectra.data, dtype=float)
+    total = counts.sum(axis=-1)
+    energy = spectra.axes_manager.signal_axes[0].axis
+    peak = float(energy[int(np.argmax(counts.sum(axis=(0, 1))))])
+    if not energy[0] < 0.0 < energy[-1] or abs(peak) > _FURTHEST:
+        return np.asarray(total)
+    elastic = counts[..., np.abs(energy - peak) <= _ELASTIC].sum(axis=-1)
+    ratio = np.where((elastic > 0.0) & (total > 0.0), total / np.maximum(elastic, 1e-9), np.nan)
+    return np.asarray(np.log(np.maximum(ratio, 1e-9)))
+
+
 def registration_image(held: Any) -> FloatArray:
     """The image of a member that is registered unless another is named."""
     if isinstance(held, Result):
@@ -95,5 +114,7 @@ def registration_image(held: Any) -> FloatArray:
         rows, columns = (np.arange(n) - 0.5 * (n - 1) for n in size)
         disc = np.hypot(rows[:, np.newaxis], columns) <= max(_BRIGHT_FIELD * 0.5 * min(size), 1.0)
         return np.asarray((held.data * disc).sum(axis=(-2, -1)), dtype=float)
+    if isinstance(held, ASSBEELSSpectrum):
+        return _log_ratio(held)
     axes = tuple(range(2, held.data.ndim))
     return np.asarray(held.data.sum(axis=axes) if axes else held.data, dtype=float)

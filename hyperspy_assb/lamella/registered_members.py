@@ -208,8 +208,9 @@ class RegisteredMembers(Result):
         reference
             Key of the member whose frame is that of the lamella; one with fine pixels and all materials is best.
         images
-            Maps to register on, by key: an element, t/λ, a virtual bright field. Where none is named it is the virtual
-            bright field of patterns, t/λ of a quantification, and all counts of others.
+            Maps to register on, by key: an element, t/λ, a virtual bright field; two that show the same material, such
+            as Fe and the pixels of olivine, are best. Where none is named it is the virtual bright field of patterns,
+            t/λ of a quantification and of low-loss spectra, and all counts of others.
         transforms
             Transforms that are known, by key, from the reference to the member.
         options

@@ -8,7 +8,13 @@ import numpy as np
 
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.registration.affine import Affine, FloatArray, ImageFrame
-from hyperspy_assb.registration.boundary_refinement import DistortionOptions, Refined, refine, residual_drop
+from hyperspy_assb.registration.boundary_refinement import (
+    DistortionOptions,
+    Refined,
+    refine,
+    residual_drop,
+    with_block_errors,
+)
 from hyperspy_assb.registration.coarse_search import CoarseSearch
 from hyperspy_assb.registration.sampling import binned_to
 from hyperspy_assb.registration.shared_structure import SharedStructure, judge_shared_structure
@@ -107,15 +113,16 @@ def register_images(
     )
     coarse, coarse_frame = binned_to(coarse, coarse_frame, float(coarse_frame.extent.max()) / _LARGEST)
     search = CoarseSearch(coarse, coarse_frame, fine, fine_frame, options.largest_angle, options.overlap)
-    found = _place(search, options)
+    found, evidence = _place(search, options)
     if found is None:
         raise AssbValueError(
             f"{names[0]} and {names[1]} overlap too little to be registered on boundaries: name images of the same "
             "region, or give the transform."
         )
     drop = residual_drop(coarse, coarse_frame, fine, fine_frame, found.transform, options)
-    shared = judge_shared_structure(search, drop, options)
+    shared = judge_shared_structure(search, drop, options, evidence)
     _refuse(shared, alpha, names, options)
+    found = with_block_errors(coarse, coarse_frame, fine, fine_frame, found, options)
     transform = found.transform if onto_image else found.transform.inverse
     coarse_pixel = coarse_frame.coarseness
     return ImageRegistration(transform, shared.p, found.misfit, found.converged, coarse_pixel, drop)
@@ -147,10 +154,11 @@ def _refuse(shared: SharedStructure, alpha: float, names: tuple[str, str], optio
         )
 
 
-def _place(search: CoarseSearch, options: DistortionOptions) -> Refined | None:
-    """The best place refined; where another one rivals it, the one that leaves less on boundaries."""
+def _place(search: CoarseSearch, options: DistortionOptions) -> tuple[Refined | None, float]:
+    """The best place refined, and its evidence; where another one rivals it, the one that leaves less on boundaries."""
     candidates = search.candidates(_CANDIDATES)
     chosen: Refined | None = None
+    evidence = 0.0
     least_residual = np.inf
     least = _RIVAL * candidates[0].evidence if candidates else 0.0
     for candidate in candidates:
@@ -161,5 +169,5 @@ def _place(search: CoarseSearch, options: DistortionOptions) -> Refined | None:
         if found is None:
             continue
         if found.residual < least_residual:
-            chosen, least_residual = found, found.residual
-    return chosen
+            chosen, least_residual, evidence = found, found.residual, candidate.evidence
+    return chosen, evidence

@@ -79,8 +79,10 @@ def judge_thickness(battery: Any, analysis: Analysis) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def compare_findings(battery: Any, analyses: dict[str, Analysis], accuracy: pd.DataFrame) -> Iterator[str]:
-    """What was found, the combined estimate first, beside what was put in."""
+def compare_findings(
+    battery: Any, analyses: dict[str, Analysis], accuracy: pd.DataFrame, calibration: str
+) -> Iterator[str]:
+    """What was found, the combined estimate first, beside what was put in; and what it was calibrated on."""
     results = {state: analyses[state].delithiation for state in STATES}
     for state, result in results.items():
         yield _compare_content(state, result, getattr(battery.truth, state))
@@ -96,9 +98,7 @@ def compare_findings(battery: Any, analyses: dict[str, Analysis], accuracy: pd.D
     for state, result in results.items():
         yield _compare_finds(state, result, getattr(battery.truth, state))
     yield from _compare_carbon(battery, results)
-    yield (
-        "The calibration takes its pure pixels from the truth of the state after bias; they are judged with the others."
-    )
+    yield calibration
     for state, analysis in analyses.items():
         # What the analysis itself says of the agreement, the distribution of x and the dose.
         words = (

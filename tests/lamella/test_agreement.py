@@ -8,6 +8,7 @@ import pytest
 from hyperspy_assb import Lamella
 from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus, LithiatedFraction
 from hyperspy_assb.eels.delithiation.quantification import Quantification
+from hyperspy_assb.lamella.volume_agreement import compare_volumes, electrode_shares
 from hyperspy_assb.reference import electrode
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.simulation.lamella import build_lamella
@@ -127,3 +128,60 @@ def test_references_from_diffraction_are_pure_and_away_from_boundaries(state, ma
                 assert beside[mask].all()
     record = found["LAGP"].metadata.ASSB.provenance
     assert record.action == "references"
+
+
+def test_the_delithiated_phase_is_compared_with_the_distance_to_cracks(maps, x):
+    """A crack along the particles that are FePO4: they are near it."""
+    lamella = lamella_of(maps, x)
+    cracks = maps.phase_map._deepcopy_with_new_data(maps.found.phase == 1)
+    lamella.add("cracks", cracks, frame="acom")
+    claim = next(c for c in lamella.agreement() if c.subject == "FePO4 and cracks")
+    assert claim.value < -0.3
+    assert claim.sources == ("acom", "cracks")
+
+
+@pytest.mark.parametrize(("shift", "against"), [(0.0, False), (0.03, False), (0.35, True)])
+def test_volumes_that_differ_by_more_than_the_methods_do_contradict(shift, against):
+    rng = np.random.default_rng(2)
+    truth = rng.uniform(0.0, 0.6, SHAPE)
+    shares = {
+        "acom": truth + 0.1 * rng.normal(size=SHAPE),
+        "x": truth + shift,
+        "edx": truth + 0.02 * rng.normal(size=SHAPE),
+    }
+    shares["edx"][:4] = np.nan
+    sentence, value, p, contradicts = compare_volumes(shares, 0.05)
+    assert contradicts is against
+    assert sentence.startswith("Contradiction") is against
+    assert value == pytest.approx(shift, abs=0.02)
+    assert (p < 0.05) is against
+    assert f"in {36 * 48} pixels" in sentence
+
+
+def test_shares_by_diffraction_are_those_of_the_phases(state, maps, x):
+    lamella = lamella_of(maps, x)
+    inside = np.isin(maps.found.phase, (0, 1))
+    found = electrode_shares(lamella, "acom", inside, "x")
+    known = maps.classes.index >= 0
+    assert np.allclose(found[known], inside[known])
+    assert np.isnan(found[~known]).all()
+
+
+def test_the_first_lines_are_a_headline_and_claims_with_dose_and_carbon(maps, x):
+    from hyperspy_assb.lamella.lamella_report import build_report
+
+    lamella = lamella_of(maps, x)
+    claims = lamella.agreement()
+    report = build_report(lamella, claims)
+    assert [section.heading for section in report.sections[:2]] == ["Contradictions", "Findings"]
+    first = report.sections[1]
+    assert 1 <= len(first.points) <= 3
+    assert first.points[0].startswith("EELS: x in LixFePO4 is")
+    assert first.points[1].startswith("4D-STEM: of the area, FePO4 fills")
+    table = first.tables[0].data
+    assert len(table) == len(claims)
+    assert {"dose (e/nm²)", "carbon"} < set(table.columns)
+    assert "% of the area" in table["carbon"].iloc[0]
+    assert (table["dose (e/nm²)"] == "not known").all()
+    headings = [section.heading for section in report.sections]
+    assert headings.index("Phases and orientations") < headings.index("Low-loss EELS")

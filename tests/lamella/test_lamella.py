@@ -8,6 +8,7 @@ import pytest
 
 import hyperspy_assb
 from hyperspy_assb import Lamella
+from hyperspy_assb.lamella.member_frames import registration_image
 from hyperspy_assb.registration.affine import Affine
 
 
@@ -155,3 +156,18 @@ def test_the_report_is_one_page_that_escapes_and_holds_the_maps(tmp_path):
     assert "<img>" not in page
     assert page.count("</script>") == 1
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_low_loss_spectra_are_registered_by_their_thickness():
+    """All counts are those of the beam in every pixel; what the zero-loss peak lacks tells t/λ."""
+    energy = np.arange(-10.0, 50.0, 0.5)
+    thickness = np.linspace(0.1, 1.0, 48).reshape(6, 8)
+    zero = np.exp(-0.5 * (energy / 0.5) ** 2)
+    loss = np.exp(-0.5 * ((energy - 22.0) / 4.0) ** 2)
+    elastic = np.exp(-thickness)[..., None]
+    spectra = hs.signals.Signal1D(1e6 * (elastic * zero / zero.sum() + (1.0 - elastic) * loss / loss.sum()))
+    spectra.axes_manager.signal_axes[0].offset, spectra.axes_manager.signal_axes[0].scale = -10.0, 0.5
+    spectra.set_signal_type("EELS_ASSB")
+    assert np.allclose(registration_image(spectra), thickness, atol=1e-3)
+    # Without the zero-loss peak all counts are left.
+    assert np.allclose(registration_image(spectra.isig[60:]), spectra.isig[60:].data.sum(axis=-1))

@@ -17,6 +17,7 @@ from hyperspy_assb.acom.maps.grains import GrainOptions
 from hyperspy_assb.acom.maps.particles import MechanismOptions
 from hyperspy_assb.acom.matching.indexed import PatternStatus
 from hyperspy_assb.reference import Electrode
+from hyperspy_assb.signals.acom.explorer import PatternExplorer
 from hyperspy_assb.signals.acom.grain_maps import GrainMaps, grain_maps_of
 from hyperspy_assb.signals.acom.mechanism import Mechanism, mechanism_of
 from hyperspy_assb.signals.acom.oriented_maps import OrientedMaps
@@ -470,6 +471,36 @@ class OrientationMaps(OrientedMaps):
         from hyperspy_assb.plotting.acom import plot_match
 
         return plot_match(self, patterns, index, max_spots=max_spots, ax=ax)
+
+    def explore(self, patterns: Signal2D) -> PatternExplorer:
+        """Show the phase map; a click shows the pattern with its answer, and with that of the next phase.
+
+        Parameters
+        ----------
+        patterns
+            The patterns that were indexed.
+
+        Returns
+        -------
+        PatternExplorer
+            ``show(row, column)`` is what a click does.
+
+        Raises
+        ------
+        ValueError
+            If the patterns are not those of the maps, or these are no map.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.acom import simulate_bank
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> patterns = micro_battery(shape=(4, 4), seed=6).patterns_after
+        >>> bank = simulate_bank(["lfp", "fp"], resolution=4.0)
+        >>> r = patterns.index_orientations(bank, calibrate=False, show_progressbar=False)
+        >>> r.explore(patterns).place
+        (2, 2)
+        """
+        return PatternExplorer(self, patterns)
 
 
 def _in_names(index: NDArray[Any], names: Any) -> NDArray[Any]:

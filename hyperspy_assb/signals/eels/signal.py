@@ -33,6 +33,7 @@ from hyperspy_assb.signals.eels.dispersion import on_dispersion_of
 from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
 from hyperspy_assb.signals.eels.low_loss_comparison import LowLossComparison, compare_low_loss
 from hyperspy_assb.signals.eels.low_loss_model import create_low_loss_model
+from hyperspy_assb.signals.eels.picked_references import PickedReferences
 from hyperspy_assb.signals.eels.reference_suggestion import ReferenceSuggestion, suggest_references
 from hyperspy_assb.signals.eels.zero_loss import ZeroLossMaps
 from hyperspy_assb.signals.loading import as_type, eels_spectra, load_signal
@@ -435,6 +436,36 @@ class ASSBEELSSpectrum(EELSSpectrum):
         if absent:
             warnings.warn(absent, AssbWarning, stacklevel=2)
         return create_low_loss_model(self, spectra, options)
+
+    def pick_references(self, image: Any = None) -> PickedReferences:
+        """Draw regions of pure materials on a map, and see their spectra, how pure they are, and what x becomes.
+
+        Parameters
+        ----------
+        image
+            Map that is drawn on, as an array or signal on the navigation axes; None: all counts of each pixel.
+
+        Returns
+        -------
+        PickedReferences
+            ``pick(material, roi)`` adds a region, ``plot()`` shows all for the mouse; ``references`` is what
+            :meth:`quantify_delithiation` takes.
+
+        Raises
+        ------
+        ValueError
+            If the signal has other than two navigation axes.
+
+        Examples
+        --------
+        >>> import hyperspy.api as hs
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> picked = micro_battery(shape=(8, 8), seed=6, signal_type="EELS_ASSB").eels_after.pick_references()
+        >>> roi = picked.pick("LAGP", hs.roi.RectangularROI(0.0, 375.0, 375.0, 750.0))
+        >>> int(picked.references["LAGP"].sum())
+        4
+        """
+        return PickedReferences(self, image)
 
     def suggest_references(
         self,
