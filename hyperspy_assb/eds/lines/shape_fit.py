@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.eds.eds_map import FloatArray, XRayLine
 from hyperspy_assb.eds.lines.column_spectra import Builder, SpectrumModel
+from hyperspy_assb.eds.lines.detected_lines import LineShapes
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, TemplateFit
 
@@ -109,9 +111,14 @@ class _State:
 
     def applied(self, builder: Builder) -> Builder:
         """A builder whose lines are these."""
-        lines = tuple(
-            replace(line, weight=line.weight * (1.0 + self.ratios.get(_group(line), 0.0))) for line in builder.lines
-        )
+        lines = builder.lines
+        if self.ratios:
+            lines = tuple(
+                replace(line, weight=line.weight * (1.0 + self.ratios[_group(line)]))
+                if _group(line) in self.ratios
+                else line
+                for line in lines
+            )
         return replace(
             builder,
             lines=lines,
@@ -223,8 +230,8 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
         away, held = departure(state)
         expected = model.model.expectation(start)
         height = {name: start[k] for k, name in enumerate(families) if name in told}
-        continuum = start[len(families) :]
-        slopes = [_slope(builder, state, name, own, height, continuum) for name in free]
+        by = _Slopes.of(own, state, height, start[len(families) :])
+        slopes = [by.by(name) for name in free]
         slopes += [height[_host(own, key[0])] * _part(own, key) / (1.0 + state.ratios.get(key, 0.0)) for key in keys]
         score = _Score.of(model, start, counts, expected, np.array(slopes), held, away)
         step, covariance = score.step(state.room(free, keys))
@@ -293,21 +300,70 @@ def _host(builder: Builder, family: str) -> str:
     return {tie.hidden: tie.host for tie in builder.ties}.get(family, family)
 
 
-def _slope(
-    builder: Builder, state: _State, name: str, own: Builder, height: dict[str, float], continuum: FloatArray
-) -> FloatArray:
-    """Change of the expected counts per change of a property of the detector."""
-    small = _UNKNOWN[name].small
-    other = _State({**state.values, name: state.values[name] + small}, state.ratios).applied(builder)
-    if name == "carbon_window":
-        return np.asarray(continuum @ (other.hats[1] - own.hats[1]) / small)
+@dataclass(frozen=True, eq=False)
+class _Slopes:
+    """Changes of the expected counts per change of a property of the detector.
 
-    def whole(used: Builder) -> FloatArray:
-        return np.asarray(
-            sum(h * line.weight * used.shape(line) for family, h in height.items() for line in used.together(family))
-        )
+    Parameters
+    ----------
+    builder, state
+        Whose lines they are, and its properties.
+    lines
+        Which of the lines that are seen stand out.
+    height
+        Counts of each.
+    continuum
+        Height at the nodes.
+    """
 
-    return (whole(other) - whole(own)) / small if height else np.zeros(own.edges.size - 1)
+    builder: Builder
+    state: _State
+    lines: list[int]
+    height: FloatArray
+    continuum: FloatArray
+
+    @classmethod
+    def of(cls, builder: Builder, state: _State, height: dict[str, float], continuum: FloatArray) -> _Slopes:
+        total: dict[int, float] = {}
+        for family, counts in height.items():
+            for line in builder.together(family):
+                place = builder.place[line.full_name]
+                total[place] = total.get(place, 0.0) + counts * line.weight
+        return cls(builder, state, list(total), np.array(list(total.values())), continuum)
+
+    def by(self, name: str) -> FloatArray:
+        """Shape (E,)."""
+        if name == "offset":
+            return self.height @ self._moved
+        if name == "gain":
+            return (self.height * np.array([self.builder.seen[k].energy for k in self.lines])) @ self._moved
+        other, small = self._other(name), _UNKNOWN[name].small
+        if name == "carbon_window":
+            return np.asarray(self.continuum @ (other.hats[1] - self.builder.hats[1]) / small)
+        energy = np.array([self.builder.seen[k].energy for k in self.lines])
+        if name == "escape":
+            shapes = replace(self._own, escaped=other.escaped(energy))
+        elif name == "tail_depth":
+            shapes = replace(self._own, lost=other.lost(energy))
+        elif name == "tail_length":
+            shapes = replace(self._own, tail=other.tails_of(self.lines))
+        else:
+            shapes = other.shapes_of(self.lines)
+        return np.asarray(self.height @ (shapes.whole() - self._own.whole()) / small)
+
+    @cached_property
+    def _own(self) -> LineShapes:
+        return self.builder.shapes.only(self.lines)
+
+    @cached_property
+    def _moved(self) -> FloatArray:
+        """Change of each line per keV by which all are higher."""
+        other = self._other("offset").shapes_of(self.lines)
+        return (other.whole() - self._own.whole()) / _UNKNOWN["offset"].small
+
+    def _other(self, name: str) -> Builder:
+        moved = _State({**self.state.values, name: self.state.values[name] + _UNKNOWN[name].small}, {})
+        return moved.applied(self.builder)
 
 
 @dataclass(frozen=True)

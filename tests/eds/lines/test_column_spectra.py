@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.eds.eds_map import Instrument
 from hyperspy_assb.eds.lines.column_spectra import CONTINUUM
+from hyperspy_assb.eds.lines.detected_lines import escape_share
 from hyperspy_assb.eds.lines.sensitivity import AVOGADRO
-from hyperspy_assb.eds.lines.x_ray_lines import escape_share, line_width
+from hyperspy_assb.eds.lines.x_ray_lines import line_width
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED
 from hyperspy_assb.signals.eds.map_reading import read_instrument
 from hyperspy_assb.simulation import Contamination, XRayConditions, XRayDetector, edx_to_signal
