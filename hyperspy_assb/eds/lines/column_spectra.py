@@ -39,9 +39,10 @@ _MERGED = 0.6
 the square over 24 is lost, 0.8 % in a standard error."""
 _CARBON_EDGE = 0.2842
 """keV."""
-# Just above the edge of carbon its absorption is so many times that below, and falls with this power of the energy:
-# W. T. Elam, B. D. Ravel and J. R. Sieber, Radiat. Phys. Chem. 63, 121 (2002).
-_CARBON_JUMP, _CARBON_FALL = 18.0, 2.6
+# Windows of polymer are of polyimide, C22H10N2O5: mass fractions of what absorbs.
+_POLYIMIDE = {"C": 0.691, "N": 0.073, "O": 0.209}
+_STEPS_BELOW = 1.0
+"""keV below which absorption edges make steps of the continuum that the resolution must smooth."""
 _THICKNESS = 0.1
 """Relative uncertainty of a thickness, with which absorption goes."""
 _SHAPES = 0.01
@@ -160,6 +161,12 @@ def _quadratic_splines(nodes: FloatArray, energy: FloatArray) -> FloatArray:
     return found
 
 
+def _leaving(depth: FloatArray) -> FloatArray:
+    """Share of what a layer makes evenly over its depth that leaves it."""
+    depth = np.maximum(depth, 1e-9)
+    return -np.expm1(-depth) / depth
+
+
 def _alike(depths: FloatArray) -> list[int]:
     """Where parts of a spectrum begin that are absorbed alike by each of some amounts, shape (amounts, parts)."""
     starts = [0]
@@ -250,6 +257,8 @@ class Builder:
         Of families that another element hides.
     other_absorption
         Mass absorption coefficients of a second source; None: there is none.
+    absorber
+        Atoms/nm^2 of each element in the mean column, through which the continuum leaves.
     """
 
     energy: FloatArray
@@ -265,6 +274,7 @@ class Builder:
     gain: float = 0.0
     ties: tuple[Tie, ...] = ()
     other_absorption: MassAbsorption | None = None
+    absorber: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def channels(self) -> slice:
@@ -337,8 +347,7 @@ class Builder:
         if not self.absorption:
             return 1.0
         main = next(line for line in self.seen if line.full_name == family)
-        depth = max(float(self._depth(atoms, np.array([main.energy]))[0]), 1e-9)
-        return float(-np.expm1(-depth) / depth)
+        return float(_leaving(self._depth(atoms, np.array([main.energy])))[0])
 
     def countable(self, needed: Collection[str]) -> list[str]:
         """Elements whose atoms are counted: those with a line in the range and a factor, or that are needed."""
@@ -457,12 +466,26 @@ class Builder:
 
     @cached_property
     def _behind_window(self) -> FloatArray:
-        """Share of the continuum that carbon in front of the detector lets through, in the channels."""
-        depth, centre = self.detector.carbon_window, self.energy[self.channels]
-        width = float(line_width(_CARBON_EDGE, self.instrument.resolution, self.detector.width_slope))
-        below = special.ndtr((_CARBON_EDGE - centre) / width * FWHM_PER_SIGMA)
-        falling = (np.maximum(centre, _CARBON_EDGE) / _CARBON_EDGE) ** -_CARBON_FALL
-        return below * np.exp(-depth / _CARBON_JUMP) + (1.0 - below) * np.exp(-depth * falling)
+        """Share of the continuum of the mean column that the column itself and the window let through, in the
+        channels: edges of absorption as steps that the resolution smooths, which no smooth function follows.
+        """
+        centre = self.energy[self.channels]
+        passed = np.ones_like(centre)
+        if self.detector.carbon_window > 0.0:
+            film = {el: share * self.mass_absorption(el, centre) for el, share in _POLYIMIDE.items()}
+            above = float(self.mass_absorption("C", np.array([1.02 * _CARBON_EDGE]))[0])
+            passed = np.exp(-self.detector.carbon_window * sum(film.values()) / (_POLYIMIDE["C"] * above))
+        if self.absorber and self.absorption:
+            passed = passed * _leaving(self._depth(self.absorber, centre))
+        soft = int(np.searchsorted(centre, _STEPS_BELOW))
+        if soft < 2 or np.ptp(passed) == 0.0:
+            return passed
+        # Beyond the ends the share is taken to be as at them.
+        sigma = line_width(centre, self.instrument.resolution, self.detector.width_slope) / FWHM_PER_SIGMA
+        reach = min(soft + round(0.5 / (centre[1] - centre[0])), centre.size)
+        edges = np.concatenate([[-np.inf], self.edges[1:reach], [np.inf]])
+        z = (edges[np.newaxis] - centre[:soft, np.newaxis]) / sigma[:soft, np.newaxis]
+        return np.concatenate([np.diff(special.ndtr(z)) @ passed[:reach], passed[soft:]])
 
     def build(
         self,
@@ -622,8 +645,7 @@ class Builder:
         height = summed.continuum
         if amounts is not None and mean is not None and self.absorption:
             depth = sum(m * self._depth(a, nodes) for m, a in zip(mean, amounts.values(), strict=True))
-            depth = np.maximum(np.asarray(depth), 1e-9)
-            height = height * depth / -np.expm1(-depth)
+            height = height / _leaving(np.asarray(depth))
         # A node without any counts would leave channels without expectation.
         return np.maximum(height, 1e-6 * height.max())
 
