@@ -188,7 +188,11 @@ def prepare_scene(
         model = own.build(amounts, free, continuum=height / n_spectra, electrons=electrons)
         fit = _fit_mean(model, total, n_spectra)
         mean = fit.amounts[0]
-        builder = replace(builder, absorber=dict(zip(elements, mean.tolist(), strict=False)))
+        atoms = mean[: len(elements)]
+        if scaled and thickness is not None:
+            # Before the scale has settled, what is known of the column is its thickness.
+            atoms = atoms * (thickness * atoms_per_volume / max(float(atoms.sum()), 1e-300))
+        builder = replace(builder, absorber=dict(zip(elements, atoms.tolist(), strict=True)))
         if scaled and thickness is not None:
             # Absorption makes amounts fall faster than electrons rise: whole steps overshoot, and swing.
             ratio = float(mean[: len(elements)].sum() / (thickness * atoms_per_volume))

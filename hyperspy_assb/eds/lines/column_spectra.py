@@ -15,7 +15,7 @@ from scipy.interpolate import BSpline
 
 from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray, Instrument, MassAbsorption, XRayLine
-from hyperspy_assb.eds.lines.detected_lines import SI_KA, LineShapes, channel_edges, escape_share, tail_share, tails
+from hyperspy_assb.eds.lines.detected_lines import SI_KA, LineShapes, channel_edges, escape_share, gaussians, tail_share, tails
 from hyperspy_assb.eds.lines.families import Tie, find_ties, with_ties
 from hyperspy_assb.eds.lines.sensitivity import AVOGADRO, COMPUTED, Sensitivities, choose_sensitivities
 from hyperspy_assb.eds.lines.x_ray_lines import FIT_RANGE, FWHM_PER_SIGMA, elements_of, in_range, line_width
@@ -41,7 +41,7 @@ _CARBON_EDGE = 0.2842
 """keV."""
 # Windows of polymer are of polyimide, C22H10N2O5: mass fractions of what absorbs.
 _POLYIMIDE = {"C": 0.691, "N": 0.073, "O": 0.209}
-_STEPS_BELOW = 1.0
+_STEPS_BELOW = 3.0
 """keV below which absorption edges make steps of the continuum that the resolution must smooth."""
 _THICKNESS = 0.1
 """Relative uncertainty of a thickness, with which absorption goes."""
@@ -77,6 +77,8 @@ class SpectrumModel:
         Centres of the channels that are fitted, keV.
     bins
         Of these channels, those from which on they may be added up: a fraction of a line width at a time.
+    shapes
+        Relative uncertainty of the counts of each group by the shapes of its lines, shape (G,).
     """
 
     model: TemplateModel
@@ -88,6 +90,7 @@ class SpectrumModel:
     typical: FloatArray
     energy: FloatArray
     bins: NDArray[np.int64]
+    shapes: FloatArray
 
     def fit(
         self,
@@ -138,7 +141,7 @@ class SpectrumModel:
         # What leaves changes by this for a change of the depth.
         slope = np.abs((np.exp(-depth) - left) / depth / left)
         squared = (amounts**2) @ (self.doubt**2).T + (_THICKNESS * (amounts @ self.depth.T)) ** 2
-        return np.sqrt(known**2 + _SHAPES**2 + slope**2 * squared)
+        return np.sqrt(known**2 + self.shapes**2 + slope**2 * squared)
 
     def index(self, names: Sequence[str]) -> list[int]:
         """Where amounts are."""
@@ -189,7 +192,7 @@ class _ByElement(dict[str, tuple[FloatArray, FloatArray]]):
 
 
 def _of_groups(
-    rows: list[list[float]], templates: list[FloatArray], group: list[int], groups: int, size: int
+    rows: Sequence[FloatArray], templates: list[FloatArray], group: list[int], groups: int, size: int
 ) -> FloatArray:
     """Mean of something of templates over each group, weighted by their counts, shape (groups, size)."""
     found = np.zeros((groups, size))
@@ -259,6 +262,9 @@ class Builder:
         Mass absorption coefficients of a second source; None: there is none.
     absorber
         Atoms/nm^2 of each element in the mean column, through which the continuum leaves.
+    tail_doubt
+        nm of silicon from which photons may be counted in a tail or in their line, where this was found from a
+        spectrum.
     """
 
     energy: FloatArray
@@ -275,6 +281,7 @@ class Builder:
     ties: tuple[Tie, ...] = ()
     other_absorption: MassAbsorption | None = None
     absorber: Mapping[str, float] = field(default_factory=dict)
+    tail_doubt: float = 0.0
 
     @cached_property
     def channels(self) -> slice:
@@ -480,12 +487,10 @@ class Builder:
         soft = int(np.searchsorted(centre, _STEPS_BELOW))
         if soft < 2 or np.ptp(passed) == 0.0:
             return passed
-        # Beyond the ends the share is taken to be as at them.
         sigma = line_width(centre, self.instrument.resolution, self.detector.width_slope) / FWHM_PER_SIGMA
         reach = min(soft + round(0.5 / (centre[1] - centre[0])), centre.size)
-        edges = np.concatenate([[-np.inf], self.edges[1:reach], [np.inf]])
-        z = (edges[np.newaxis] - centre[:soft, np.newaxis]) / sigma[:soft, np.newaxis]
-        return np.concatenate([np.diff(special.ndtr(z)) @ passed[:reach], passed[soft:]])
+        spread = gaussians(self.edges[: reach + 1], centre[:soft], sigma[:soft])
+        return np.concatenate([spread @ passed[:reach] / spread.sum(axis=1), passed[soft:]])
 
     def build(
         self,
@@ -521,7 +526,7 @@ class Builder:
         size += 1 if continuum is not None else nodes.size
         if continuum is not None:
             hats, slopes = self._merged_continuum(hats, continuum, amounts, typical)
-        templates, strength, depth, group, doubt = [], [], [], [], []  # type: ignore[var-annotated]
+        templates, strength, depth, group, doubt = [], [], [], [], []
         per_line, doubts = self._absorbed(amounts)
         elements = sorted({element for atoms in amounts.values() for element in atoms})
         # Hidden families have a calibration of their own.
@@ -574,7 +579,24 @@ class Builder:
             typical=np.ones(size) if typical is None else typical,
             energy=self.energy[self.channels],
             bins=self.bins,
+            shapes=np.array([self._unsure_shape(name) for name in groups]),
         )
+
+    def _unsure_shape(self, group: str) -> float:
+        """Relative uncertainty of the counts of an element or of a hidden family by what shapes of lines leave open.
+
+        Tails that are shorter than lines are wide look like a part of them; whether a factor counts them is not known.
+        """
+        families = [group] if "_" in group else [f for f in self.families(group) if f in self._factors]
+        energy = np.array([self.seen[self.place[family]].energy for family in families])
+        if not energy.size or not self.tail_doubt:
+            return _SHAPES
+        tail = tail_share(self.mass_absorption("Si", energy), self.tail_doubt)
+        return float(np.hypot(_SHAPES, tail.min()))
+
+    @property
+    def _factors(self) -> Mapping[str, float]:
+        return self.sensitivities.cross_section
 
     def _merged(
         self, family: str, per_line: FloatArray, typical: FloatArray | None

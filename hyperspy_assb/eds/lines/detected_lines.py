@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from hyperspy_assb.eds.detector import DetectorShape
@@ -52,8 +53,8 @@ class _Windows:
     """
 
     edges: FloatArray
-    line: FloatArray
-    channel: FloatArray
+    line: NDArray[np.int64]
+    channel: NDArray[np.int64]
     size: int
 
     @classmethod
@@ -77,12 +78,15 @@ class _Windows:
         """Upper edges."""
         return self.edges[self.channel + 1]
 
-    def spread(self, values: FloatArray, owner: FloatArray | None = None, owners: int | None = None) -> FloatArray:
+    def spread(
+        self, values: FloatArray, owner: NDArray[np.int64] | None = None, owners: int | None = None
+    ) -> FloatArray:
         """Values in all channels, shape (lines, channels); those of one owner are added up."""
         channels = self.edges.size - 1
         row = self.line if owner is None else owner[self.line]
         rows = self.size if owners is None else owners
-        return np.bincount(row * channels + self.channel, values, rows * channels).reshape(rows, channels)
+        found = np.bincount(row * channels + self.channel, values, rows * channels)
+        return np.asarray(found, dtype=float).reshape(rows, channels)
 
 
 def _sigma(energy: FloatArray, resolution: float, slope: float) -> FloatArray:

@@ -27,6 +27,12 @@ _SETTLED = 0.02
 """Standard errors below which a step is the last."""
 _NEAR = 5.0
 """Steps of the derivatives within which the axis must lie before the shape of lines is free."""
+_ASTRAY = 0.01
+"""Square of the relative misfit above which an axis is looked for elsewhere."""
+_ELSEWHERE = (-0.1, -0.05, 0.05, 0.1)
+"""keV by which lines may all be off."""
+_EITHER = 12.0**-0.5
+"""Standard deviation of the share of a tail that factors count with its line: anything from none to all."""
 _WEAKEST = 0.02
 """Share of the main line below which a weaker line of its family tells nothing."""
 
@@ -176,6 +182,18 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
         If fewer than two lines stand out, or the spectrum cannot be fitted.
     """
     total = np.asarray(total, dtype=float)
+    found, misfit = _fit_from(builder, total, detector, 0.0)
+    if misfit > _ASTRAY:
+        # Lines further off than they are wide may lead to those of others.
+        tried = [(found, misfit), *(_fit_from(builder, total, detector, offset) for offset in _ELSEWHERE)]
+        found, _ = min(tried, key=lambda one: one[1])
+    return found
+
+
+def _fit_from(
+    builder: Builder, total: FloatArray, detector: DetectorShape | None, offset: float
+) -> tuple[ShapeFit, float]:
+    """:func:`fit_shapes` from some offset in keV, and the square of the relative misfit that is left."""
     counts = total[builder.channels]
     main = {line.full_name: line for line in builder.countable_families}
     families = list(main)
@@ -183,9 +201,9 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
     free: tuple[str, ...] = AXIS
     everything = AXIS if detector is not None else (*AXIS, *DETECTOR)
     known = detector or DetectorShape(tail_depth=_START_TAIL)
-    first = {"offset": 0.0, "gain": 0.0, "resolution": builder.instrument.resolution}
+    first = {"offset": offset, "gain": 0.0, "resolution": builder.instrument.resolution}
     state = best = _State({**first, **{name: getattr(known, name) for name in DETECTOR}}, {})
-    centre = {**state.values, "tail_depth": 0.0}
+    centre = {**state.values, "offset": 0.0, "tail_depth": 0.0}
     keys: list[tuple[str, str]] = []
     told: dict[str, float] = {}
     least, start = np.inf, None
@@ -248,12 +266,14 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
             "The energy axis cannot be checked: fewer than two lines stand out of the summed spectrum."
         )
     std = np.sqrt(covariance.diagonal())
-    return ShapeFit(
-        builder=best.applied(builder),
+    errors = {name: float(std[free.index(name)]) if name in free else 0.0 for name in DETECTOR}
+    doubt = float(np.hypot(_EITHER * best.values["tail_depth"], errors["tail_depth"])) if detector is None else 0.0
+    shapes = ShapeFit(
+        builder=replace(best.applied(builder), tail_doubt=doubt),
         **{name: best.values[name] for name in AXIS},
         covariance=covariance[:3, :3],
         detector=DetectorShape(**{name: best.values[name] for name in DETECTOR}),
-        detector_std={name: float(std[free.index(name)]) if name in free else 0.0 for name in DETECTOR},
+        detector_std=errors,
         ratios={
             line.full_name: 1.0 + best.ratios[_group(line)] for line in builder.seen if _group(line) in best.ratios
         },
@@ -261,6 +281,7 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
         counts=counts,
         expected=expected,
     )
+    return shapes, float(np.sum((counts - expected) ** 2 - expected) / np.sum(expected**2))
 
 
 def _fitted(model: SpectrumModel, total: FloatArray) -> TemplateFit:
