@@ -10,12 +10,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 from scipy.interpolate import BSpline
 
 from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray, Instrument, MassAbsorption, XRayLine
-from hyperspy_assb.eds.lines.detected_lines import SI_KA, LineShapes, channel_edges, escape_share, gaussians, tail_share, tails
+from hyperspy_assb.eds.lines.detected_lines import (
+    SI_KA,
+    LineShapes,
+    channel_edges,
+    escape_share,
+    gaussians,
+    tail_share,
+    tails,
+)
 from hyperspy_assb.eds.lines.families import Tie, find_ties, with_ties
 from hyperspy_assb.eds.lines.sensitivity import AVOGADRO, COMPUTED, Sensitivities, choose_sensitivities
 from hyperspy_assb.eds.lines.x_ray_lines import FIT_RANGE, FWHM_PER_SIGMA, elements_of, in_range, line_width

@@ -31,6 +31,8 @@ _ASTRAY = 0.01
 """Square of the relative misfit above which an axis is looked for elsewhere."""
 _ELSEWHERE = (-0.1, -0.05, 0.05, 0.1)
 """keV by which lines may all be off."""
+_NOT_A_SCALE = 0.02
+"""Relative gain from which on lines may have been taken for others."""
 _EITHER = 12.0**-0.5
 """Standard deviation of the share of a tail that factors count with its line: anything from none to all."""
 _WEAKEST = 0.02
@@ -185,8 +187,13 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
     found, misfit = _fit_from(builder, total, detector, 0.0)
     if misfit > _ASTRAY:
         # Lines further off than they are wide may lead to those of others.
-        tried = [(found, misfit), *(_fit_from(builder, total, detector, offset) for offset in _ELSEWHERE)]
-        found, _ = min(tried, key=lambda one: one[1])
+        for offset in _ELSEWHERE:
+            try:
+                other, left = _fit_from(builder, total, detector, offset)
+            except AssbValueError:
+                continue
+            if left < misfit and abs(other.gain) < _NOT_A_SCALE:
+                found, misfit = other, left
     return found
 
 
