@@ -180,19 +180,19 @@ def prepare_scene(
         )
     electrons = known if known is not None else 1.0
     amounts = {element: {element: 1.0} for element in elements}
-    mean = None
+    mean, column = None, None
     for _ in range(7 if scaled and builder.absorption else 3):
         # Without a scale nothing is known of absorption, and any would do: the first is that of a transparent film.
         own = replace(builder, absorption=False) if scaled and mean is None else builder
-        height = own.estimate_continuum(total, amounts, None if mean is None else mean[: len(elements)])
+        height = own.estimate_continuum(total, amounts, column)
         model = own.build(amounts, free, continuum=height / n_spectra, electrons=electrons)
         fit = _fit_mean(model, total, n_spectra)
         mean = fit.amounts[0]
-        atoms = mean[: len(elements)]
+        column = mean[: len(elements)]
         if scaled and thickness is not None:
             # Before the scale has settled, what is known of the column is its thickness.
-            atoms = atoms * (thickness * atoms_per_volume / max(float(atoms.sum()), 1e-300))
-        builder = replace(builder, absorber=dict(zip(elements, atoms.tolist(), strict=True)))
+            column = column * (thickness * atoms_per_volume / max(float(column.sum()), 1e-300))
+        builder = replace(builder, absorber=dict(zip(elements, column.tolist(), strict=True)))
         if scaled and thickness is not None:
             # Absorption makes amounts fall faster than electrons rise: whole steps overshoot, and swing.
             ratio = float(mean[: len(elements)].sum() / (thickness * atoms_per_volume))
