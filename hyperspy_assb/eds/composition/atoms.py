@@ -196,7 +196,7 @@ def quantify_elements(
         Maximum-likelihood amounts.
     """
     (model,) = scene.models()
-    return _composition(scene, model, model.fit(counts, exposure=exposure, threads=threads))
+    return _composition(scene, model, model.fit(counts, exposure=exposure, threads=threads, merged=True))
 
 
 def _composition(scene: Scene, model: SpectrumModel, fit: TemplateFit) -> Composition:
@@ -241,7 +241,7 @@ def quantify_columns(
         of their lines, shape (N, G).
     """
     models = scene.models(columns)
-    by_element, by_phase = (model.fit(counts, threads=threads) for model in models)
+    by_element, by_phase = (model.fit(counts, threads=threads, merged=True) for model in models)
     calibration = models[1].calibration(by_phase.amounts, calibration_of(scene, models[1].groups))
     return _composition(scene, models[0], by_element), (by_element, by_phase), calibration
 

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from hyperspy_assb import provenance
 from hyperspy_assb.eds.composition.atoms import Composition, quantify_elements
-from hyperspy_assb.eds.composition.scene import ATOMS_PER_VOLUME, Scene, prepare_scene
+from hyperspy_assb.eds.composition.scene import ATOMS_PER_VOLUME, Scene, prepare_scene, with_mean_column
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions
 from hyperspy_assb.eds.lines.axis_check import check_calibration, unexplained_share
 from hyperspy_assb.eds.lines.column_spectra import make_builder
@@ -96,6 +96,7 @@ def prepare_map(recorded: EDSMap, settings: EDSOptions) -> PreparedMap:
     elements = builder.countable({*CELL_ELEMENTS, *(settings.elements or ())} - {*settings.spurious})
     elements = [element for element in elements if element not in settings.spurious]
     summed = recorded.spectra.summed()
+    builder = with_mean_column(builder, summed.total, summed.spectra, elements, settings.thickness)
     checked = check_calibration(builder, summed.total, detector=settings.detector)
     calibration = None
     if checked is not None:

@@ -24,6 +24,8 @@ _DISAGREE = 0.05
 """Relative difference from which on the sum is believed: absorption in columns that differ makes less."""
 _SOFT = 0.4
 """keV below which the continuum is curved, and jumps, between lines."""
+_ROUGHLY, _THICKEST = 5, 1000.0
+"""Rounds for a rough mean column, and nm that it has at most."""
 _SETTLING = 3
 """Fits of the mean with all factors; the scale settles in them."""
 
@@ -178,20 +180,26 @@ def prepare_scene(
         )
     electrons = known if known is not None else 1.0
     amounts = {element: {element: 1.0} for element in elements}
-    mean = None
+    mean, column = None, None
     for _ in range(7 if scaled and builder.absorption else 3):
         # Without a scale nothing is known of absorption, and any would do: the first is that of a transparent film.
         own = replace(builder, absorption=False) if scaled and mean is None else builder
-        height = own.estimate_continuum(total, amounts, None if mean is None else mean[: len(elements)])
+        height = own.estimate_continuum(total, amounts, column)
         model = own.build(amounts, free, continuum=height / n_spectra, electrons=electrons)
         fit = _fit_mean(model, total, n_spectra)
         mean = fit.amounts[0]
+        column = mean[: len(elements)]
+        if scaled and thickness is not None:
+            # Before the scale has settled, what is known of the column is its thickness.
+            column = column * (thickness * atoms_per_volume / max(float(column.sum()), 1e-300))
+        builder = replace(builder, absorber=dict(zip(elements, column.tolist(), strict=True)))
         if scaled and thickness is not None:
             # Absorption makes amounts fall faster than electrons rise: whole steps overshoot, and swing.
             ratio = float(mean[: len(elements)].sum() / (thickness * atoms_per_volume))
             electrons *= ratio if own is not builder else ratio**_SCALE_STEP
     assert mean is not None
     stds = np.sqrt(np.maximum(fit.covariance[0].diagonal(), 0.0))
+    given = replace(given, absorber=builder.absorber)
     builder = _tied_by_sum(given, builder, elements, free, mean, stds, electrons)
     if builder.free_families(elements) != free:
         free = builder.free_families(elements)
@@ -218,6 +226,42 @@ def prepare_scene(
         n_spectra=n_spectra,
         unsure=unsure,
     )
+
+
+def with_mean_column(
+    builder: Builder, total: FloatArray, n_spectra: int, elements: Sequence[str], thickness: float | None
+) -> Builder:
+    """A builder that knows roughly through what column the continuum leaves; the same where its scale is not known.
+
+    Parameters
+    ----------
+    builder, total, n_spectra, elements, thickness
+        As for :func:`prepare_scene`. Without the steps of the continuum at edges of absorption, lines beside them, such
+        as O Kα, would seem to lie elsewhere.
+    """
+    factors = builder.with_best_families(elements).sensitivities
+    known = builder.instrument.electrons if factors.absolute else None
+    if not builder.absorption or (known is None and thickness is None):
+        return builder
+    try:
+        summed = builder.fit_sum(total)
+    except AssbValueError:
+        return builder
+    made = {
+        line.full_name: count / n_spectra / factors.of(line.full_name)
+        for line, count in zip(summed.lines, summed.counts, strict=True)
+        if line.element in elements and line.full_name in factors.cross_section
+    }
+    leaving = dict.fromkeys(made, 1.0)
+    atoms: dict[str, float] = {}
+    most = (thickness or _THICKEST) * ATOMS_PER_VOLUME
+    for _ in range(_ROUGHLY):
+        atoms = {family.partition("_")[0]: count / leaving[family] / (known or 1.0) for family, count in made.items()}
+        whole = max(sum(atoms.values()), 1e-300)
+        scale = most / whole if thickness is not None else min(most / whole, 1.0)
+        atoms = {element: scale * number for element, number in atoms.items()}
+        leaving = {family: builder.leaving(family, atoms) for family in made}
+    return replace(builder, absorber=atoms)
 
 
 def _unsure(builder: Builder, total: FloatArray, atoms: Mapping[str, float], electrons: float) -> dict[str, float]:

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy import special
+from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 
 from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray, Instrument, MassAbsorption, XRayLine
+from hyperspy_assb.eds.lines.detected_lines import (
+    SI_KA,
+    LineShapes,
+    channel_edges,
+    escape_share,
+    gaussians,
+    tail_share,
+    tails,
+)
 from hyperspy_assb.eds.lines.families import Tie, find_ties, with_ties
 from hyperspy_assb.eds.lines.sensitivity import AVOGADRO, COMPUTED, Sensitivities, choose_sensitivities
-from hyperspy_assb.eds.lines.x_ray_lines import (
-    FIT_RANGE,
-    FWHM_PER_SIGMA,
-    SI_KA,
-    channel_edges,
-    elements_of,
-    escape_share,
-    in_range,
-    line_shape,
-    line_width,
-    tail_share,
-)
+from hyperspy_assb.eds.lines.x_ray_lines import FIT_RANGE, FWHM_PER_SIGMA, elements_of, in_range, line_width
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.fixed_shapes.fixed_shape_fit import TemplateModel, fit_templates
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, UNDETERMINED, TemplateFit
@@ -42,11 +41,15 @@ _ALIKE = 0.005
 """Lines of a family of which as much is absorbed, to this share, by three times the typical amounts
 are one template."""
 
+_MERGED = 0.6
+"""Standard deviations of a line over which channels are added up: of what they say of its height, half as much of
+the square over 24 is lost, 0.8 % in a standard error."""
 _CARBON_EDGE = 0.2842
 """keV."""
-# Just above the edge of carbon its absorption is so many times that below, and falls with this power of the energy:
-# W. T. Elam, B. D. Ravel and J. R. Sieber, Radiat. Phys. Chem. 63, 121 (2002).
-_CARBON_JUMP, _CARBON_FALL = 18.0, 2.6
+# Windows of polymer are of polyimide, C22H10N2O5: mass fractions of what absorbs.
+_POLYIMIDE = {"C": 0.691, "N": 0.073, "O": 0.209}
+_STEPS_BELOW = 3.0
+"""keV below which absorption edges make steps of the continuum that the resolution must smooth."""
 _THICKNESS = 0.1
 """Relative uncertainty of a thickness, with which absorption goes."""
 _SHAPES = 0.01
@@ -79,6 +82,10 @@ class SpectrumModel:
         Amounts of the mean spectrum.
     energy
         Centres of the channels that are fitted, keV.
+    bins
+        Of these channels, those from which on they may be added up: a fraction of a line width at a time.
+    shapes
+        Relative uncertainty of the counts of each group by the shapes of its lines, shape (G,).
     """
 
     model: TemplateModel
@@ -89,14 +96,30 @@ class SpectrumModel:
     channels: slice
     typical: FloatArray
     energy: FloatArray
+    bins: NDArray[np.int64]
+    shapes: FloatArray
 
-    def fit(self, counts: Any, *, exposure: FloatArray | None = None, threads: int | None = None) -> TemplateFit:
+    def fit(
+        self,
+        counts: Any,
+        *,
+        exposure: FloatArray | None = None,
+        threads: int | None = None,
+        merged: bool = False,
+    ) -> TemplateFit:
         """Fit spectra, shape (N, all channels), each recorded ``exposure`` times as long as one.
 
-        Columns that let nothing out, so that more of them would look the same, count as undetermined.
+        Columns that let nothing out, so that more of them would look the same, count as undetermined. Where channels
+        are ``merged`` errors grow by less than a hundredth, and the fit is faster.
         """
         fit = fit_templates(
-            counts, self.model, self.typical, channels=self.channels, exposure=exposure, threads=threads
+            counts,
+            self.model,
+            self.typical,
+            channels=self.channels,
+            bins=self.bins if merged else None,
+            exposure=exposure,
+            threads=threads,
         )
         deepest = np.argmax(np.nan_to_num(fit.amounts) @ self.model.absorption.T, axis=1)
         slope = self.model.absorption[deepest]
@@ -125,7 +148,7 @@ class SpectrumModel:
         # What leaves changes by this for a change of the depth.
         slope = np.abs((np.exp(-depth) - left) / depth / left)
         squared = (amounts**2) @ (self.doubt**2).T + (_THICKNESS * (amounts @ self.depth.T)) ** 2
-        return np.sqrt(known**2 + _SHAPES**2 + slope**2 * squared)
+        return np.sqrt(known**2 + self.shapes**2 + slope**2 * squared)
 
     def index(self, names: Sequence[str]) -> list[int]:
         """Where amounts are."""
@@ -148,8 +171,35 @@ def _quadratic_splines(nodes: FloatArray, energy: FloatArray) -> FloatArray:
     return found
 
 
+def _leaving(depth: FloatArray) -> FloatArray:
+    """Share of what a layer makes evenly over its depth that leaves it."""
+    depth = np.maximum(depth, 1e-9)
+    return -np.expm1(-depth) / depth
+
+
+def _alike(depths: FloatArray) -> list[int]:
+    """Where parts of a spectrum begin that are absorbed alike by each of some amounts, shape (amounts, parts)."""
+    starts = [0]
+    for k in range(1, depths.shape[1]):
+        if np.any(np.abs(depths[:, k] - depths[:, starts[-1]]) > 2.0 * _ALIKE):
+            starts.append(k)
+    return starts
+
+
+class _ByElement(dict[str, tuple[FloatArray, FloatArray]]):
+    """Something of elements that is looked up once for each."""
+
+    def __init__(self, look_up: Callable[[str], tuple[FloatArray, FloatArray]]) -> None:
+        super().__init__()
+        self._look_up = look_up
+
+    def __missing__(self, element: str) -> tuple[FloatArray, FloatArray]:
+        self[element] = self._look_up(element)
+        return self[element]
+
+
 def _of_groups(
-    rows: list[list[float]], templates: list[FloatArray], group: list[int], groups: int, size: int
+    rows: Sequence[FloatArray], templates: list[FloatArray], group: list[int], groups: int, size: int
 ) -> FloatArray:
     """Mean of something of templates over each group, weighted by their counts, shape (groups, size)."""
     found = np.zeros((groups, size))
@@ -217,6 +267,11 @@ class Builder:
         Of families that another element hides.
     other_absorption
         Mass absorption coefficients of a second source; None: there is none.
+    absorber
+        Atoms/nm^2 of each element in the mean column, through which the continuum leaves.
+    tail_doubt
+        nm of silicon from which photons may be counted in a tail or in their line, where this was found from a
+        spectrum.
     """
 
     energy: FloatArray
@@ -232,6 +287,8 @@ class Builder:
     gain: float = 0.0
     ties: tuple[Tie, ...] = ()
     other_absorption: MassAbsorption | None = None
+    absorber: Mapping[str, float] = field(default_factory=dict)
+    tail_doubt: float = 0.0
 
     @cached_property
     def channels(self) -> slice:
@@ -248,6 +305,16 @@ class Builder:
     def edges(self) -> FloatArray:
         """Edges of the channels that are fitted."""
         return channel_edges(self.energy[self.channels])
+
+    @cached_property
+    def bins(self) -> NDArray[np.int64]:
+        """Channels from which on some may be added up."""
+        centre = self.energy[self.channels]
+        sigma = line_width(centre, self.instrument.resolution, self.detector.width_slope) / FWHM_PER_SIGMA
+        several = np.maximum(np.rint(_MERGED * sigma / (centre[1] - centre[0])), 1.0)
+        # A new bin where the number of bins so far passes a whole one.
+        number = np.floor(np.cumsum(1.0 / several) - 1.0 / several + 1e-9)
+        return np.flatnonzero(np.diff(number, prepend=-1.0)).astype(np.int64)
 
     @cached_property
     def seen(self) -> list[XRayLine]:
@@ -294,8 +361,7 @@ class Builder:
         if not self.absorption:
             return 1.0
         main = next(line for line in self.seen if line.full_name == family)
-        depth = max(float(self._depth(atoms, np.array([main.energy]))[0]), 1e-9)
-        return float(-np.expm1(-depth) / depth)
+        return float(_leaving(self._depth(atoms, np.array([main.energy])))[0])
 
     def countable(self, needed: Collection[str]) -> list[str]:
         """Elements whose atoms are counted: those with a line in the range and a factor, or that are needed."""
@@ -309,26 +375,43 @@ class Builder:
 
     def shape(self, line: XRayLine) -> FloatArray:
         """A line of one count in its peak, with its tail and escape peak, in the channels that are fitted."""
-        if line.full_name not in self._shapes:
-            self._shapes[line.full_name] = self._shape(line)
-        return self._shapes[line.full_name]
+        return self._whole[self.place[line.full_name]]
 
     @cached_property
-    def _shapes(self) -> dict[str, FloatArray]:
-        return {}
+    def place(self) -> dict[str, int]:
+        """Where lines are among those that are seen."""
+        return {line.full_name: k for k, line in enumerate(self.seen)}
 
-    def _shape(self, line: XRayLine) -> FloatArray:
-        silicon = self.mass_absorption("Si", np.array([line.energy, SI_KA]))
-        escaped = self.detector.escape * escape_share(silicon[:1], float(silicon[1]), np.array([line.energy]))
-        lost = tail_share(silicon[:1], self.detector.tail_depth)
-        return line_shape(
-            self.edges,
-            replace(line, energy=line.energy * (1.0 + self.gain) + self.offset),
-            self.instrument.resolution,
-            float(escaped[0]),
-            lost=float(lost[0]),
-            detector=self.detector,
-        )
+    @cached_property
+    def _whole(self) -> FloatArray:
+        return self.shapes.whole()
+
+    @cached_property
+    def shapes(self) -> LineShapes:
+        """What the lines that are seen are made of."""
+        return self.shapes_of(range(len(self.seen)))
+
+    def shapes_of(self, which: Sequence[int]) -> LineShapes:
+        """What some of the lines that are seen are made of."""
+        lines = [self.seen[k] for k in which]
+        energy = np.array([line.energy for line in lines])
+        shares = {"lost": self.lost(energy), "escaped": self.escaped(energy)}
+        at = energy * (1.0 + self.gain) + self.offset
+        return LineShapes.of(self.edges, lines, at, self.instrument.resolution, detector=self.detector, **shares)
+
+    def tails_of(self, which: Sequence[int]) -> FloatArray:
+        """Tails of some of the lines that are seen."""
+        at = np.array([self.seen[k].energy for k in which]) * (1.0 + self.gain) + self.offset
+        return tails(self.edges, at, self.instrument.resolution, self.detector)
+
+    def escaped(self, energy: FloatArray) -> FloatArray:
+        """Share of the photons of lines at some energies that are counted in their escape peaks."""
+        silicon = self.mass_absorption("Si", np.append(energy, SI_KA))
+        return self.detector.escape * escape_share(silicon[:-1], float(silicon[-1]), energy)
+
+    def lost(self, energy: FloatArray) -> FloatArray:
+        """Share of the photons of lines at some energies that are counted in their tails."""
+        return tail_share(self.mass_absorption("Si", np.append(energy, SI_KA))[:-1], self.detector.tail_depth)
 
     def members(self, family: str) -> list[XRayLine]:
         """Lines of a family such as "Fe_La"."""
@@ -355,20 +438,31 @@ class Builder:
         path = 1.0 / np.sin(np.deg2rad(self.instrument.take_off_angle))
         return float(1e14 / AVOGADRO * number * self.sensitivities.mass_of(f"{element}_") * path)
 
-    def _doubt(self, atoms: Mapping[str, float], energy: float) -> float:
-        """What two sources differ by in :meth:`_depth`, absorbers taken as independent."""
-        if self.other_absorption is None or not self.absorption:
-            return 0.0
-        at = np.array([energy])
-        return float(
-            np.sqrt(
-                sum(
-                    (self._path(el, n) * float(self.mass_absorption(el, at)[0] - self.other_absorption(el, at)[0])) ** 2
-                    for el, n in atoms.items()
-                    if el != "Li"
-                )
-            )
-        )
+    def _absorbed(self, amounts: Mapping[str, Mapping[str, float]]) -> tuple[FloatArray, FloatArray]:
+        """:meth:`_depth` of one unit of each amount at the lines that are seen, shape (amounts, lines), and what two
+        sources differ by in it, absorbers taken as independent.
+        """
+        depth, doubt = np.zeros((2, len(amounts), len(self.seen)))
+        for k, atoms in enumerate(amounts.values()):
+            for element, number in atoms.items():
+                if element != "Li":
+                    own, other = self._of_one[element]
+                    depth[k] += number * own
+                    doubt[k] += (number * other) ** 2
+        return depth, np.sqrt(doubt)
+
+    @cached_property
+    def _of_one(self) -> _ByElement:
+        """What one atom/nm^2 of an element absorbs of the lines that are seen, and what two sources differ by in it."""
+        at = np.array([line.energy for line in self.seen])
+
+        def look_up(element: str) -> tuple[FloatArray, FloatArray]:
+            own = self._path(element, 1.0) * self.mass_absorption(element, at)
+            if self.other_absorption is None or not self.absorption:
+                return own, np.zeros_like(own)
+            return own, own - self._path(element, 1.0) * self.other_absorption(element, at)
+
+        return _ByElement(look_up)
 
     @cached_property
     def bare_continuum(self) -> FloatArray:
@@ -386,12 +480,24 @@ class Builder:
 
     @cached_property
     def _behind_window(self) -> FloatArray:
-        """Share of the continuum that carbon in front of the detector lets through, in the channels."""
-        depth, centre = self.detector.carbon_window, self.energy[self.channels]
-        width = float(line_width(_CARBON_EDGE, self.instrument.resolution, self.detector.width_slope))
-        below = special.ndtr((_CARBON_EDGE - centre) / width * FWHM_PER_SIGMA)
-        falling = (np.maximum(centre, _CARBON_EDGE) / _CARBON_EDGE) ** -_CARBON_FALL
-        return below * np.exp(-depth / _CARBON_JUMP) + (1.0 - below) * np.exp(-depth * falling)
+        """Share of the continuum of the mean column that the column itself and the window let through, in the
+        channels: edges of absorption as steps that the resolution smooths, which no smooth function follows.
+        """
+        centre = self.energy[self.channels]
+        passed = np.ones_like(centre)
+        if self.detector.carbon_window > 0.0:
+            film = {el: share * self.mass_absorption(el, centre) for el, share in _POLYIMIDE.items()}
+            above = float(self.mass_absorption("C", np.array([1.02 * _CARBON_EDGE]))[0])
+            passed = np.exp(-self.detector.carbon_window * sum(film.values()) / (_POLYIMIDE["C"] * above))
+        if self.absorber and self.absorption:
+            passed = passed * _leaving(self._depth(self.absorber, centre))
+        soft = int(np.searchsorted(centre, _STEPS_BELOW))
+        if soft < 2 or np.ptp(passed) == 0.0:
+            return passed
+        sigma = line_width(centre, self.instrument.resolution, self.detector.width_slope) / FWHM_PER_SIGMA
+        reach = min(soft + round(0.5 / (centre[1] - centre[0])), centre.size)
+        spread = gaussians(self.edges[: reach + 1], centre[:soft], sigma[:soft])
+        return np.concatenate([spread @ passed[:reach] / spread.sum(axis=1), passed[soft:]])
 
     def build(
         self,
@@ -425,8 +531,10 @@ class Builder:
         size = len(names) + len(free_families)
         nodes, hats = self.hats
         size += 1 if continuum is not None else nodes.size
-        own = {name: self._depth(atoms, nodes) for name, atoms in amounts.items()}
+        if continuum is not None:
+            hats, slopes = self._merged_continuum(hats, continuum, amounts, typical)
         templates, strength, depth, group, doubt = [], [], [], [], []
+        per_line, doubts = self._absorbed(amounts)
         elements = sorted({element for atoms in amounts.values() for element in atoms})
         # Hidden families have a calibration of their own.
         groups = [*elements, *(tie.hidden for tie in self.ties)]
@@ -435,15 +543,15 @@ class Builder:
                 if family in free_families or family not in self.sensitivities.cross_section:
                     continue
                 counts = electrons * self.sensitivities.of(family)
-                for energy, shape in self._merged(family, amounts, typical):
-                    templates.append(shape * counts)
+                for part, weight in self._merged(family, per_line, typical):
+                    templates.append(counts * weight @ self._whole[part])
                     strength.append([atoms.get(element, 0.0) for atoms in amounts.values()])
-                    absorbed = [self._depth(atoms, np.array([energy]))[0] for atoms in amounts.values()]
-                    depth.append(absorbed if self.absorption else [0.0] * len(names))
+                    weight = weight / max(weight.sum(), 1e-12)
+                    depth.append(per_line[:, part] @ weight if self.absorption else np.zeros(len(names)))
                     group.append(groups.index(family if family in groups else element))
-                    doubt.append([self._doubt(atoms, energy) for atoms in amounts.values()])
+                    doubt.append(doubts[:, part] @ weight)
         lines = len(templates)
-        rows = np.zeros((lines + len(free_families) + nodes.size, size))
+        rows = np.zeros((lines + len(free_families) + len(hats), size))
         absorption = np.zeros_like(rows)
         if lines:
             rows[:lines, : len(names)] = strength
@@ -455,9 +563,9 @@ class Builder:
         templates += list(hats)
         column = len(names) + len(free_families)
         if continuum is not None:
-            rows[first:, column] = continuum
+            rows[first:, column] = 1.0
             if self.absorption:
-                absorption[first:, : len(names)] = np.transpose(list(own.values()))
+                absorption[first:, : len(names)] = slopes
         else:
             rows[first:, column:] = np.eye(nodes.size)
         last = (CONTINUUM,) if continuum is not None else tuple(f"{CONTINUUM} {e:.2f} keV" for e in nodes)
@@ -477,27 +585,64 @@ class Builder:
             channels=self.channels,
             typical=np.ones(size) if typical is None else typical,
             energy=self.energy[self.channels],
+            bins=self.bins,
+            shapes=np.array([self._unsure_shape(name) for name in groups]),
         )
 
+    def _unsure_shape(self, group: str) -> float:
+        """Relative uncertainty of the counts of an element or of a hidden family by what shapes of lines leave open.
+
+        Tails that are shorter than lines are wide look like a part of them; whether a factor counts them is not known.
+        """
+        families = [group] if "_" in group else [f for f in self.families(group) if f in self._factors]
+        energy = np.array([self.seen[self.place[family]].energy for family in families])
+        if not energy.size or not self.tail_doubt:
+            return _SHAPES
+        tail = tail_share(self.mass_absorption("Si", energy), self.tail_doubt)
+        return float(np.hypot(_SHAPES, tail.min()))
+
+    @property
+    def _factors(self) -> Mapping[str, float]:
+        return self.sensitivities.cross_section
+
     def _merged(
-        self, family: str, amounts: Mapping[str, Mapping[str, float]], typical: FloatArray | None
-    ) -> list[tuple[float, FloatArray]]:
-        """Lines of a family, those together that are absorbed alike: energy and shape relative to the main line."""
+        self, family: str, per_line: FloatArray, typical: FloatArray | None
+    ) -> list[tuple[NDArray[np.int64], FloatArray]]:
+        """Lines of a family, those together that are absorbed alike: which of those that are seen, and their weights.
+
+        Parameters
+        ----------
+        family
+            Such as "Fe_La".
+        per_line, typical
+            What one unit of each amount absorbs of each line, and amounts of the mean spectrum.
+        """
         members = sorted(self.members(family), key=lambda line: line.energy)
-        energies = np.array([line.energy for line in members])
-        column = np.ones(len(amounts)) if typical is None else 3.0 * typical[: len(amounts)]
-        depths = np.array([c * self._depth(atoms, energies) for c, atoms in zip(column, amounts.values(), strict=True)])
-        merged: list[tuple[float, FloatArray]] = []
-        begin = 0
-        for k in range(1, len(members) + 1):
-            alike = k < len(members) and np.all(np.abs(depths[:, k] - depths[:, begin]) <= 2.0 * _ALIKE)
-            if not alike:
-                part = members[begin:k]
-                weight = np.array([line.weight for line in part])
-                shape = np.sum([line.weight * self.shape(line) for line in part], axis=0)
-                merged.append((float(weight @ energies[begin:k] / max(weight.sum(), 1e-12)), shape))
-                begin = k
-        return merged
+        place = np.array([self.place[line.full_name] for line in members])
+        weight = np.array([line.weight for line in members])
+        column = np.ones(len(per_line)) if typical is None else 3.0 * typical[: len(per_line)]
+        starts = _alike(column[:, np.newaxis] * per_line[:, place])
+        return [(place[a:b], weight[a:b]) for a, b in pairwise([*starts, len(members)])]
+
+    def _merged_continuum(
+        self,
+        hats: FloatArray,
+        height: FloatArray,
+        amounts: Mapping[str, Mapping[str, float]],
+        typical: FloatArray | None,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Continuum of some height at the nodes, parts together that are absorbed alike, and how one unit of each of
+        the amounts absorbs each part.
+        """
+        nodes = self.hats[0]
+        depths = np.array([self._depth(atoms, nodes) for atoms in amounts.values()]).reshape(len(amounts), nodes.size)
+        shapes = hats * height[:, np.newaxis]
+        if typical is None:
+            return shapes, depths.T
+        weight = np.maximum(shapes.sum(axis=1), 1e-300)
+        starts = _alike(3.0 * typical[: len(amounts), np.newaxis] * depths)
+        mean = np.add.reduceat(depths * weight, starts, axis=1) / np.add.reduceat(weight, starts)
+        return np.add.reduceat(shapes, starts, axis=0), mean.T
 
     def estimate_continuum(
         self,
@@ -529,8 +674,7 @@ class Builder:
         height = summed.continuum
         if amounts is not None and mean is not None and self.absorption:
             depth = sum(m * self._depth(a, nodes) for m, a in zip(mean, amounts.values(), strict=True))
-            depth = np.maximum(np.asarray(depth), 1e-9)
-            height = height * depth / -np.expm1(-depth)
+            height = height / _leaving(np.asarray(depth))
         # A node without any counts would leave channels without expectation.
         return np.maximum(height, 1e-6 * height.max())
 

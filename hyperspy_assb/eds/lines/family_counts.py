@@ -9,7 +9,7 @@ import numpy as np
 
 from hyperspy_assb.eds.eds_map import FloatArray, Spectra
 from hyperspy_assb.eds.lines.column_spectra import FREE_CONTINUUM_ABOVE, Builder
-from hyperspy_assb.eds.lines.x_ray_lines import without_tails
+from hyperspy_assb.eds.lines.detected_lines import without_tails
 from hyperspy_assb.fitting.fixed_shapes.fixed_shape_fit import TemplateModel, fit_templates
 from hyperspy_assb.fitting.fixed_shapes.kernels import TemplateFit
 
@@ -97,5 +97,5 @@ def count_families(spectra: Spectra, builder: Builder, axis: FloatArray, lines: 
         bounded=np.ones(strength.shape[1], dtype=bool),
     )
     start = model.guess(summed.total[builder.channels] / summed.spectra)
-    fit = fit_templates(spectra, model, start, channels=builder.channels)
+    fit = fit_templates(spectra, model, start, channels=builder.channels, bins=builder.bins)
     return FamilyCounts(tuple(shapes), fit, continuum)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.eds.eds_map import FloatArray, XRayLine
 from hyperspy_assb.eds.lines.column_spectra import Builder, SpectrumModel
+from hyperspy_assb.eds.lines.detected_lines import LineShapes
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, TemplateFit
 
@@ -34,6 +36,10 @@ _SETTLED = 0.02
 """Standard errors below which a step is the last."""
 _NEAR = 5.0
 """Steps of the derivatives within which the axis must lie before the shape of lines is free."""
+_ASTRAY = 0.01
+"""Square of the relative misfit above which an axis is looked for elsewhere."""
+_EITHER = 12.0**-0.5
+"""Standard deviation of the share of a tail that factors count with its line: anything from none to all."""
 _WEAKEST = 0.02
 """Share of the main line below which a weaker line of its family tells nothing."""
 
@@ -118,9 +124,14 @@ class _State:
 
     def applied(self, builder: Builder) -> Builder:
         """A builder whose lines are these."""
-        lines = tuple(
-            replace(line, weight=line.weight * (1.0 + self.ratios.get(_group(line), 0.0))) for line in builder.lines
-        )
+        lines = builder.lines
+        if self.ratios:
+            lines = tuple(
+                replace(line, weight=line.weight * (1.0 + self.ratios[_group(line)]))
+                if _group(line) in self.ratios
+                else line
+                for line in lines
+            )
         return replace(
             builder,
             lines=lines,
@@ -178,6 +189,21 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
         If fewer than two lines stand out, or the spectrum cannot be fitted.
     """
     total = np.asarray(total, dtype=float)
+    found, misfit = _fit_from(builder, total, detector, elsewhere=False)
+    if misfit > _ASTRAY:
+        # Lines further off than they are wide may lead to those of others.
+        try:
+            other, left = _fit_from(builder, total, detector, elsewhere=True)
+        except AssbValueError:
+            return found
+        return other if left < misfit else found
+    return found
+
+
+def _fit_from(
+    builder: Builder, total: FloatArray, detector: DetectorShape | None, *, elsewhere: bool
+) -> tuple[ShapeFit, float]:
+    """:func:`fit_shapes` from the stated axis or the nearest of a few, and the square of the relative misfit left."""
     counts = total[builder.channels]
     main = {line.full_name: line for line in builder.countable_families}
     families = list(main)
@@ -186,9 +212,9 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
     everything = AXIS if detector is not None else (*AXIS, *DETECTOR)
     known = detector or DetectorShape(tail_depth=_START_TAIL)
     first = {"offset": 0.0, "gain": 0.0, "resolution": builder.instrument.resolution}
-    state = _State({**first, **{name: getattr(known, name) for name in DETECTOR}}, {})
-    state = best = _nearest(builder, state, families, total)
-    centre = {**state.values, "tail_depth": 0.0}
+    centre = {**first, **{name: getattr(known, name) for name in DETECTOR}, "tail_depth": 0.0}
+    state = _State({**centre, "tail_depth": known.tail_depth}, {})
+    state = best = _nearest(builder, state, families, total) if elsewhere else state
     keys: list[tuple[str, str]] = []
     told: dict[str, float] = {}
     least, start = np.inf, None
@@ -235,8 +261,8 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
         away, held = departure(state)
         expected = model.model.expectation(start)
         height = dict(zip(families, start, strict=False))
-        continuum = start[len(families) :]
-        slopes = [_slope(builder, state, name, own, height, continuum) for name in free]
+        by = _Slopes.of(own, state, height, start[len(families) :])
+        slopes = [by.by(name) for name in free]
         slopes += [height[_host(own, key[0])] * _part(own, key) / (1.0 + state.ratios.get(key, 0.0)) for key in keys]
         score = _Score.of(model, start, counts, expected, np.array(slopes), held, away)
         step, covariance = score.step(state.room(free, keys))
@@ -253,12 +279,14 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
             "The energy axis cannot be checked: fewer than two lines stand out of the summed spectrum."
         )
     std = np.sqrt(covariance.diagonal())
-    return ShapeFit(
-        builder=best.applied(builder),
+    errors = {name: float(std[free.index(name)]) if name in free else 0.0 for name in DETECTOR}
+    doubt = float(np.hypot(_EITHER * best.values["tail_depth"], errors["tail_depth"])) if detector is None else 0.0
+    shapes = ShapeFit(
+        builder=replace(best.applied(builder), tail_doubt=doubt),
         **{name: best.values[name] for name in AXIS},
         covariance=covariance[:3, :3],
         detector=DetectorShape(**{name: best.values[name] for name in DETECTOR}),
-        detector_std={name: float(std[free.index(name)]) if name in free else 0.0 for name in DETECTOR},
+        detector_std=errors,
         ratios={
             line.full_name: 1.0 + best.ratios[_group(line)] for line in builder.seen if _group(line) in best.ratios
         },
@@ -266,6 +294,7 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
         counts=counts,
         expected=expected,
     )
+    return shapes, float(np.sum((counts - expected) ** 2 - expected) / np.sum(expected**2))
 
 
 def _nearest(builder: Builder, state: _State, families: list[str], total: FloatArray) -> _State:
@@ -316,21 +345,70 @@ def _host(builder: Builder, family: str) -> str:
     return {tie.hidden: tie.host for tie in builder.ties}.get(family, family)
 
 
-def _slope(
-    builder: Builder, state: _State, name: str, own: Builder, height: dict[str, float], continuum: FloatArray
-) -> FloatArray:
-    """Change of the expected counts per change of a property of the detector."""
-    small = _UNKNOWN[name].small
-    other = _State({**state.values, name: state.values[name] + small}, state.ratios).applied(builder)
-    if name == "carbon_window":
-        return np.asarray(continuum @ (other.hats[1] - own.hats[1]) / small)
+@dataclass(frozen=True, eq=False)
+class _Slopes:
+    """Changes of the expected counts per change of a property of the detector.
 
-    def whole(used: Builder) -> FloatArray:
-        return np.asarray(
-            sum(h * line.weight * used.shape(line) for family, h in height.items() for line in used.together(family))
-        )
+    Parameters
+    ----------
+    builder, state
+        Whose lines they are, and its properties.
+    lines
+        Which of the lines that are seen stand out.
+    height
+        Counts of each.
+    continuum
+        Height at the nodes.
+    """
 
-    return (whole(other) - whole(own)) / small if height else np.zeros(own.edges.size - 1)
+    builder: Builder
+    state: _State
+    lines: list[int]
+    height: FloatArray
+    continuum: FloatArray
+
+    @classmethod
+    def of(cls, builder: Builder, state: _State, height: dict[str, float], continuum: FloatArray) -> _Slopes:
+        total: dict[int, float] = {}
+        for family, counts in height.items():
+            for line in builder.together(family):
+                place = builder.place[line.full_name]
+                total[place] = total.get(place, 0.0) + counts * line.weight
+        return cls(builder, state, list(total), np.array(list(total.values())), continuum)
+
+    def by(self, name: str) -> FloatArray:
+        """Shape (E,)."""
+        if name == "offset":
+            return self.height @ self._moved
+        if name == "gain":
+            return (self.height * np.array([self.builder.seen[k].energy for k in self.lines])) @ self._moved
+        other, small = self._other(name), _UNKNOWN[name].small
+        if name == "carbon_window":
+            return np.asarray(self.continuum @ (other.hats[1] - self.builder.hats[1]) / small)
+        energy = np.array([self.builder.seen[k].energy for k in self.lines])
+        if name == "escape":
+            shapes = replace(self._own, escaped=other.escaped(energy))
+        elif name == "tail_depth":
+            shapes = replace(self._own, lost=other.lost(energy))
+        elif name == "tail_length":
+            shapes = replace(self._own, tail=other.tails_of(self.lines))
+        else:
+            shapes = other.shapes_of(self.lines)
+        return np.asarray(self.height @ (shapes.whole() - self._own.whole()) / small)
+
+    @cached_property
+    def _own(self) -> LineShapes:
+        return self.builder.shapes.only(self.lines)
+
+    @cached_property
+    def _moved(self) -> FloatArray:
+        """Change of each line per keV by which all are higher."""
+        other = self._other("offset").shapes_of(self.lines)
+        return (other.whole() - self._own.whole()) / _UNKNOWN["offset"].small
+
+    def _other(self, name: str) -> Builder:
+        moved = _State({**self.state.values, name: self.state.values[name] + _UNKNOWN[name].small}, {})
+        return moved.applied(self.builder)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from os import cpu_count
@@ -24,6 +24,8 @@ from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 _MOST_THREADS = 8
 """Threads by default at most: reading the counts is the limit beyond."""
+_FEW = 8
+"""Spectra that are fitted sooner than threads start."""
 _BLOCK = 4096
 """Spectra at a time: enough to keep all threads busy, few enough to fit into memory."""
 
@@ -59,6 +61,10 @@ class TemplateModel:
         used = by_channel != 0.0
         starts = np.concatenate([[0], np.cumsum(used.sum(axis=1))]).astype(np.int64)
         return starts, np.nonzero(used)[1].astype(np.int64), np.ascontiguousarray(by_channel[used])
+
+    def merged(self, bins: NDArray[np.int64]) -> TemplateModel:
+        """The same on fewer channels: those from each of some numbers, shape (B,), to the next are added up."""
+        return replace(self, templates=np.add.reduceat(self.templates, bins, axis=1))
 
     def weights(self, amounts: FloatArray) -> FloatArray:
         """Weights of the templates, shape (..., T), for amounts of shape (..., K)."""
@@ -100,6 +106,7 @@ def fit_templates(
     start: FloatArray,
     *,
     channels: slice = slice(None),
+    bins: NDArray[np.int64] | None = None,
     exposure: FloatArray | None = None,
     max_iterations: int = 200,
     tolerance: float = 1e-4,
@@ -118,6 +125,9 @@ def fit_templates(
         Amounts of a spectrum of typical composition, shape (K,), above 0; scaled to the counts of each spectrum.
     channels
         Which of all channels are fitted.
+    bins
+        Numbers of those of these from which on channels are added up, as in :meth:`TemplateModel.merged`, before the
+        fit; None: all count for themselves. The templates are given on all channels.
     exposure
         How many times longer than one each spectrum was recorded, shape (N,): of a sum of spectra, how many they were.
     max_iterations, tolerance
@@ -139,6 +149,8 @@ def fit_templates(
     -----
     Fisher scoring with an active set for the bounds; a step that does not raise the likelihood is halved.
     """
+    whole = model.templates.shape[1]
+    model = model if bins is None else model.merged(bins)
     start = np.ascontiguousarray(start, dtype=np.float64)
     if start.shape != (model.strength.shape[1],) or not np.all(start > 0.0):
         raise AssbValueError(f"start must hold {model.strength.shape[1]} amounts above 0.")
@@ -158,9 +170,12 @@ def fit_templates(
     times = np.ones(n) if exposure is None else np.ascontiguousarray(exposure, dtype=np.float64)
     if times.shape != (n,) or not np.all(times > 0.0):
         raise AssbValueError(f"exposure must hold {n} numbers above 0.")
+    overlap = model.templates @ model.templates.T
     problem = Problem(
         *model.sparse,
-        overlap=model.templates @ model.templates.T,
+        overlap=overlap,
+        beside=np.concatenate([[0], np.cumsum(np.count_nonzero(overlap, axis=1))]).astype(np.int64),
+        neighbour=np.nonzero(overlap)[1].astype(np.int64),
         strength=np.ascontiguousarray(model.strength, dtype=np.float64),
         absorption=np.ascontiguousarray(model.absorption, dtype=np.float64),
         group=model.group.astype(np.int64),
@@ -174,11 +189,10 @@ def fit_templates(
 
     workers = threads or min(cpu_count() or 1, _MOST_THREADS)
     with ThreadPoolExecutor(workers) as pool:
-        for part, block in _blocks(counts, channels):
-            if block.shape[1] != model.templates.shape[1]:
-                raise AssbValueError(
-                    f"There are {block.shape[1]} channels, and templates for {model.templates.shape[1]}."
-                )
+        for part, block in _blocks(counts, channels, bins, whole):
+            if len(block) < _FEW:
+                run(part, block)
+                continue
             bounds = np.linspace(0, len(block), workers + 1).astype(int)
             jobs = [
                 pool.submit(run, slice(part.start + a, part.start + b), block[a:b])
@@ -190,7 +204,9 @@ def fit_templates(
     return fit
 
 
-def _blocks(counts: Any, channels: slice) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+def _blocks(
+    counts: Any, channels: slice, bins: NDArray[np.int64] | None, whole: int
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Some spectra at a time, as numbers of one type: one compiled kernel serves all."""
     size = int(getattr(counts, "block", _BLOCK))
     for begin in range(0, len(counts), size):
@@ -202,4 +218,7 @@ def _blocks(counts: Any, channels: slice) -> Iterator[tuple[slice, NDArray[np.fl
             raise AssbValueError(
                 "counts cannot be negative: X-rays are counted one by one. Was a background subtracted?"
             )
-        yield part, np.ascontiguousarray(block, dtype=np.float32)
+        if block.shape[1] != whole:
+            raise AssbValueError(f"There are {block.shape[1]} channels, and templates for {whole}.")
+        own = np.ascontiguousarray(block, dtype=np.float32)
+        yield part, own if bins is None else np.add.reduceat(own, bins, axis=1)

@@ -39,6 +39,8 @@ class Problem(NamedTuple):
         values.
     overlap
         Scalar products of the templates, shape (T, T).
+    beside, neighbour
+        Which templates overlap each: where those of each begin, shape (T + 1,), and their numbers.
     strength, absorption, group, bounded
         As in a :class:`~.fixed_shape_fit.TemplateModel`.
     start
@@ -51,6 +53,8 @@ class Problem(NamedTuple):
     reaching: IntArray
     value: FloatArray
     overlap: FloatArray
+    beside: IntArray
+    neighbour: IntArray
     strength: FloatArray
     absorption: FloatArray
     group: IntArray
@@ -194,29 +198,34 @@ def _project(
     slope: FloatArray,
     gradient: FloatArray,
     information: FloatArray,
+    beside: IntArray,
+    neighbour: IntArray,
     score: FloatArray,
     fisher: FloatArray,
     scratch: FloatArray,
 ) -> None:
     """Score and information of the amounts from those of the weights."""
     n_templates, size = slope.shape
+    score[:] = 0.0
+    fisher[:] = 0.0
+    # Innermost are neighbours in memory.
     for t in range(n_templates):
         for k in range(size):
-            total = 0.0
-            for u in range(n_templates):
-                total += information[t, u] * slope[u, k]
-            scratch[t, k] = total
+            scratch[t, k] = 0.0
+        for j in range(beside[t], beside[t + 1]):
+            u = neighbour[j]
+            own = information[t, u]
+            for k in range(size):
+                scratch[t, k] += own * slope[u, k]
+        for k in range(size):
+            own = slope[t, k]
+            if own != 0.0:
+                score[k] += own * gradient[t]
+                for m in range(k + 1):
+                    fisher[k, m] += own * scratch[t, m]
     for k in range(size):
-        total = 0.0
-        for t in range(n_templates):
-            total += slope[t, k] * gradient[t]
-        score[k] = total
-        for m in range(k + 1):
-            total = 0.0
-            for t in range(n_templates):
-                total += slope[t, k] * scratch[t, m]
-            fisher[k, m] = total
-            fisher[m, k] = total
+        for m in range(k):
+            fisher[m, k] = fisher[k, m]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -267,6 +276,7 @@ def fit_block(
 ) -> None:
     """Fit the spectra of a block one after the other, and write what is found into the arrays of the results."""
     starts, index, value = problem.starts, problem.reaching, problem.value
+    beside, neighbour = problem.beside, problem.neighbour
     strength, absorption, bounded = problem.strength, problem.absorption, problem.bounded
     n_templates, size = strength.shape
     channels = starts.size - 1
@@ -303,7 +313,7 @@ def fit_block(
         for iteration in range(problem.max_iterations):
             out.iterations[n] = iteration + 1
             _normal(y, floor, starts, index, value, weight, gradient, information)
-            _project(slope, gradient, information, score, fisher, scratch)
+            _project(slope, gradient, information, beside, neighbour, score, fisher, scratch)
             if not _step(amounts, score, fisher, bounded, scale, step, factor, held):
                 state = UNDETERMINED
                 break
@@ -341,8 +351,8 @@ def fit_block(
         if state != CONVERGED:
             continue
         pearson, variance, expected_total = _normal(y, floor, starts, index, value, weight, gradient, information)
-        _project(slope, gradient, problem.overlap, score, squares, scratch)
-        _project(slope, gradient, information, score, fisher, scratch)
+        _project(slope, gradient, problem.overlap, beside, neighbour, score, squares, scratch)
+        _project(slope, gradient, information, beside, neighbour, score, fisher, scratch)
         held[:] = False
         for k in range(size):
             scale[k] = 1.0 / np.sqrt(max(fisher[k, k], 1e-300))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -49,15 +49,14 @@ _SOFTEST = 0.03
 class MassAbsorption:
     """Mass absorption coefficients in cm^2/g, of exspy's database (C. T. Chantler et al., NIST), looked up once."""
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, bytes], FloatArray] = {}
-
     def __call__(self, element: str, energy: FloatArray) -> FloatArray:
         energy = np.maximum(np.atleast_1d(np.asarray(energy, dtype=float)), _SOFTEST)
-        key = element, energy.tobytes()
-        if key not in self._known:
-            self._known[key] = np.asarray(mass_absorption_coefficient(element, energy), dtype=float)
-        return self._known[key]
+        return _mass_absorption(element, energy.tobytes())
+
+
+@lru_cache(maxsize=4096)
+def _mass_absorption(element: str, energy: bytes) -> FloatArray:
+    return np.asarray(mass_absorption_coefficient(element, np.frombuffer(energy)), dtype=float)
 
 
 @cache

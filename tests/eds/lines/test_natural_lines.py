@@ -8,8 +8,9 @@ import pytest
 from hyperspy_assb.eds.eds_map import Instrument
 from hyperspy_assb.eds.lines.axis_check import estimate_calibration
 from hyperspy_assb.eds.lines.column_spectra import Builder
+from hyperspy_assb.eds.lines.detected_lines import channel_edges, peaks
 from hyperspy_assb.eds.lines.sensitivity import Sensitivities
-from hyperspy_assb.eds.lines.x_ray_lines import channel_edges, line_shape, line_width
+from hyperspy_assb.eds.lines.x_ray_lines import line_width
 from hyperspy_assb.reference import line_components
 from hyperspy_assb.signals.eds.map_reading import element_tables
 
@@ -75,7 +76,7 @@ def test_wrong_axis_is_said_and_put_right(step, offset, gain, rng):
 def test_shape_of_a_doublet_is_that_of_its_photons(rng):
     (line,) = (line for line in element_tables().lines["Ge"] if line.name == "Ka")
     energy, step = np.arange(9.3, 10.4, 0.01), 0.01
-    shape = line_shape(channel_edges(energy), line, 130.0)
+    shape = peaks(channel_edges(energy), [line], np.array([line.energy]), 130.0)[0]
     drawn = []
     for centre, share, width in MEASURED["Ge"][1][:2]:
         number = round(2e6 * share / 0.88)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hyperspy_assb.eds.composition.scene import prepare_scene
-from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, FOREIGN_ELEMENTS, gaussian
+from hyperspy_assb.eds.lines.detected_lines import gaussians
+from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, FOREIGN_ELEMENTS, FWHM_PER_SIGMA, line_width
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.eds.phases.stoichiometry import PHASES, PhaseOptions, quantify_phases
 from hyperspy_assb.reference import material
@@ -249,7 +250,9 @@ def test_line_of_nothing_in_the_list_is_a_residual(make_builder, mixed_atoms):
     edges = np.append(conditions.energy, conditions.energy[-1] + 0.01) - 0.005
     total = counts.sum(axis=0)
     # Calcium, a tenth of the counts.
-    extra = 0.1 * counts[:5].sum(axis=1)[:, np.newaxis] * gaussian(edges, 3.691, 130.0)
+    sigma = line_width(3.691, 130.0) / FWHM_PER_SIGMA
+    calcium = gaussians(edges, np.array([3.691]), np.array([sigma]))
+    extra = 0.1 * counts[:5].sum(axis=1)[:, np.newaxis] * calcium
     counts[:5] += np.random.default_rng(1).poisson(extra)
     found = fit(make_builder, conditions, counts, total=total)
     # It raises the continuum, and so moves elements as well.
