@@ -8,7 +8,6 @@ its line shape misses), and T for what grows faster (retardation).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +20,7 @@ from scipy import fft
 from hyperspy_assb import reference
 from hyperspy_assb.fitting.spectra.compiled_sums import evaluate_term
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Term
+from hyperspy_assb.fitting.spectra.special_functions import exp, sin_cos
 
 VALENCE_END = 50.0
 """eV. Up to here the valence electrons scatter, and hardly any of the core."""
@@ -253,14 +253,18 @@ def _accumulate(weights: FloatArray, table: FloatArray, out: FloatArray) -> None
                     out[s, e] += weights[s, k] * table[k, e]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def _exponential(values: NDArray[np.complex128]) -> NDArray[np.complex128]:  # pragma: no cover - compiled
-    """Exponential of complex numbers, several times as fast as numpy's."""
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _exponentials(values: FloatArray, out: FloatArray) -> None:  # pragma: no cover - compiled
+    """Exponentials of complex numbers, real and imaginary parts in turn."""
+    for k in range(values.size // 2):
+        size, angle = exp(values[2 * k]), sin_cos(values[2 * k + 1])
+        out[2 * k], out[2 * k + 1] = size * angle[1], size * angle[0]
+
+
+def _exponential(values: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """Exponential of complex numbers, many times as fast as numpy's."""
     out = np.empty_like(values)
-    for s in range(values.shape[0]):
-        for e in range(values.shape[1]):
-            size = math.exp(values[s, e].real)
-            out[s, e] = complex(size * math.cos(values[s, e].imag), size * math.sin(values[s, e].imag))
+    _exponentials(values.reshape(-1).view(np.float64), out.reshape(-1).view(np.float64))
     return out
 
 
