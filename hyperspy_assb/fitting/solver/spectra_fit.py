@@ -364,7 +364,9 @@ def fit_spectra(
         return where.stop - where.start
 
     # Small maps are shared out among the threads.
-    size = options.block_size or min(int(getattr(bound.bound, "block_size", BLOCK)), max(-(-n // options.workers), BLOCK))
+    size = options.block_size or min(
+        int(getattr(bound.bound, "block_size", BLOCK)), max(-(-n // options.workers), BLOCK)
+    )
     blocks = [slice(i, min(i + size, n)) for i in range(0, n, size)]
     with ThreadPoolExecutor(max_workers=options.workers) as pool:
         try:

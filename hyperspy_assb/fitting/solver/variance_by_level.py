@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numba
 import numpy as np
@@ -121,7 +122,7 @@ def _means(values: FloatArray, edges: NDArray[np.intp]) -> FloatArray:
 
 
 def _medians(values: FloatArray, edges: NDArray[np.intp]) -> FloatArray:
-    return np.array([np.median(values[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)])
+    return np.array([np.median(values[a:b]) for a, b in pairwise(edges)])
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
