@@ -126,10 +126,10 @@ def _may_have_spikes(
                 middle = max(middle, least[e + k])
             expected = max(middle, max(gain, 1e-300)) * usual[e]
             excess = padded[half + e] - expected
-            if excess > LEAST_EXCESS * expected and abs(e - peak) > near:
-                if excess * excess > SIGNIFICANT * SIGNIFICANT * (gain * expected + read_variance):
-                    found[s] = True
-                    break
+            large = excess > LEAST_EXCESS * expected and excess**2 > SIGNIFICANT**2 * (gain * expected + read_variance)
+            if large and abs(e - peak) > near:
+                found[s] = True
+                break
     return found
 
 
