@@ -20,7 +20,7 @@ from scipy import fft
 from hyperspy_assb import reference
 from hyperspy_assb.fitting.spectra.compiled_sums import evaluate_term
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Term
-from hyperspy_assb.fitting.spectra.special_functions import exp, sin_cos
+from hyperspy_assb.fitting.spectra.special_functions import complex_exp
 
 VALENCE_END = 50.0
 """eV. Up to here the valence electrons scatter, and hardly any of the core."""
@@ -165,7 +165,7 @@ class MixtureModel:
         amounts = parameters[:, self.amounts]
         factors = self.spectra.factors(amounts.sum(axis=1))[0]
         single = _mix(factors, amounts, self.spectra.parts)
-        return fft.rfft(peak * self.scale, self.spectra.length) * _exponential(single)
+        return fft.rfft(peak * self.scale, self.spectra.length) * complex_exp(single)
 
     def evaluate(self, parameters: FloatArray, free: NDArray[np.bool_]) -> tuple[FloatArray, NDArray[Any]]:
         """Counts per channel, shape (S, E), and derivatives, shape (S, F, E), for parameters of shape (S, P)."""
@@ -176,7 +176,7 @@ class MixtureModel:
         single = _mix(factors, amounts, self.spectra.parts)
         if len(self.extra):
             single += _combine(parameters[:, self.amounts.stop :], self.extra)
-        plural = _exponential(single)
+        plural = complex_exp(single)
         peak, gradients = evaluate_term(self.source, self.energy, parameters[:, :own])
         recorded = fft.rfft(peak * self.scale, length) * plural
         expectation = fft.irfft(recorded, length)[:, :size]
@@ -251,21 +251,6 @@ def _accumulate(weights: FloatArray, table: FloatArray, out: FloatArray) -> None
             if weights[s, k] != 0.0:
                 for e in range(table.shape[1]):
                     out[s, e] += weights[s, k] * table[k, e]
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _exponentials(values: FloatArray, out: FloatArray) -> None:  # pragma: no cover - compiled
-    """Exponentials of complex numbers, real and imaginary parts in turn."""
-    for k in range(values.size // 2):
-        size, angle = exp(values[2 * k]), sin_cos(values[2 * k + 1])
-        out[2 * k], out[2 * k + 1] = size * angle[1], size * angle[0]
-
-
-def _exponential(values: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    """Exponential of complex numbers, many times as fast as numpy's."""
-    out = np.empty_like(values)
-    _exponentials(values.reshape(-1).view(np.float64), out.reshape(-1).view(np.float64))
-    return out
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
@@ -117,6 +118,21 @@ def sin_cos(x: float) -> tuple[float, float]:  # pragma: no cover - compiled
     first = -first if (k & 2) == 2 else first
     second = -second if ((k + 1) & 2) == 2 else second
     return first, second
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"})
+def _complex_exp(values: FloatArray, out: FloatArray) -> None:  # pragma: no cover - compiled
+    for k in range(values.size // 2):
+        size, angle = exp(values[2 * k]), sin_cos(values[2 * k + 1])
+        out[2 * k], out[2 * k + 1] = size * angle[1], size * angle[0]
+
+
+def complex_exp(values: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """Exponential of an array of complex numbers of moderate angles, many times as fast as numpy's."""
+    values = np.ascontiguousarray(values)
+    out = np.empty_like(values)
+    _complex_exp(values.reshape(-1).view(np.float64), out.reshape(-1).view(np.float64))
+    return out
 
 
 @numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"}, forceinline=True)
