@@ -14,46 +14,48 @@ import numpy as np
 
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, LineShape, Parameter, Role
+from hyperspy_assb.fitting.spectra.special_functions import exp
 
 _GAUSS = 2.0 * math.sqrt(math.log(2.0) / math.pi)
 _LN16 = 4.0 * math.log(2.0)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
 def _zero_loss(
     energy: FloatArray, parameters: FloatArray, constants: FloatArray, values: FloatArray, gradients: FloatArray
 ) -> None:  # pragma: no cover - compiled
     intensity, centre, fwhm, asymmetry, fraction, tail, length = parameters
+    rate, height = 1.0 / length, 1.0 / (math.pi * length)
+    core_share, wing_share = intensity * (1.0 - tail), intensity * tail
     for i in range(energy.size):
         x = energy[i] - centre
         # The width grows smoothly from the gain to the loss side: w(x) = 2 fwhm / (1 + exp(-asymmetry x)).
-        t = math.exp(-abs(asymmetry * x))
-        s = 1.0 / (1.0 + t) if asymmetry * x >= 0 else t / (1.0 + t)
-        w = 2.0 * fwhm * s
-        w = max(w, 1e-9 * fwhm)
-        u = x / w
-        gauss = _GAUSS / w * math.exp(-_LN16 * u * u)
-        lorentz = 2.0 / (math.pi * w) / (1.0 + 4.0 * u * u)
+        s = 1.0 / (1.0 + exp(-asymmetry * x))
+        w = max(2.0 * fwhm * s, 1e-9 * fwhm)
+        over = 1.0 / w
+        u = x * over
+        gauss = _GAUSS * over * exp(-_LN16 * u * u)
+        fall = 1.0 / (1.0 + 4.0 * u * u)
+        lorentz = 2.0 / math.pi * over * fall
         core = (1.0 - fraction) * gauss + fraction * lorentz
-        dgauss_dx = -2.0 * _LN16 * u / w * gauss
-        dlorentz_dx = -8.0 * u / (w * (1.0 + 4.0 * u * u)) * lorentz
-        d_dx = (1.0 - fraction) * dgauss_dx + fraction * dlorentz_dx
+        d_dx = -((1.0 - fraction) * 2.0 * _LN16 * gauss + fraction * 8.0 * lorentz * fall) * u * over
         # A density of width w: d/dw = -(density + x d/dx density) / w.
-        d_dw = -(core + x * d_dx) / w
-        dw_dx = w * (1.0 - s) * asymmetry
+        by_width = -core_share * (core + x * d_dx)
+        dw_dx = (1.0 - s) * asymmetry
         # sech(x / length) / (pi length): an exponential on both sides, smooth in the middle
-        decay = math.exp(-abs(x) / length)
-        wing = 2.0 * decay / (1.0 + decay * decay) / (math.pi * length)
-        dwing_dx = -math.copysign((1.0 - decay * decay) / (1.0 + decay * decay), x) / length * wing
+        decay = exp(-abs(x) * rate)
+        inverse = 1.0 / (1.0 + decay * decay)
+        wing = 2.0 * decay * inverse * height
+        wing_slope = (1.0 - decay * decay) * inverse * rate * wing
         shape = (1.0 - tail) * core + tail * wing
         values[i] = intensity * shape
         gradients[0, i] = shape
-        gradients[1, i] = -intensity * ((1.0 - tail) * (d_dx + d_dw * dw_dx) + tail * dwing_dx)
-        gradients[2, i] = intensity * (1.0 - tail) * d_dw * w / fwhm
-        gradients[3, i] = intensity * (1.0 - tail) * d_dw * w * (1.0 - s) * x
-        gradients[4, i] = intensity * (1.0 - tail) * (lorentz - gauss)
+        gradients[1, i] = -(core_share * d_dx + by_width * dw_dx) + math.copysign(wing_share * wing_slope, x)
+        gradients[2, i] = by_width / fwhm
+        gradients[3, i] = by_width * (1.0 - s) * x
+        gradients[4, i] = core_share * (lorentz - gauss)
         gradients[5, i] = intensity * (wing - core)
-        gradients[6, i] = -intensity * tail * (wing + x * dwing_dx) / length
+        gradients[6, i] = -wing_share * (wing - abs(x) * wing_slope) * rate
 
 
 ZERO_LOSS_PEAK = LineShape(

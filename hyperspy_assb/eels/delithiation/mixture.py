@@ -8,7 +8,6 @@ its line shape misses), and T for what grows faster (retardation).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +20,7 @@ from scipy import fft
 from hyperspy_assb import reference
 from hyperspy_assb.fitting.spectra.compiled_sums import evaluate_term
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Term
+from hyperspy_assb.fitting.spectra.special_functions import complex_exp
 
 VALENCE_END = 50.0
 """eV. Up to here the valence electrons scatter, and hardly any of the core."""
@@ -204,7 +204,7 @@ class MixtureModel:
         amounts = parameters[:, self.amounts]
         factors = self.spectra.factors(amounts.sum(axis=1))[0]
         single = _mix(factors, amounts, self.spectra.parts)
-        return fft.rfft(peak * self.scale, self.spectra.length) * _exponential(single)
+        return fft.rfft(peak * self.scale, self.spectra.length) * complex_exp(single)
 
     def evaluate(self, parameters: FloatArray, free: NDArray[np.bool_]) -> tuple[FloatArray, NDArray[Any]]:
         """Counts per channel, shape (S, E), and derivatives, shape (S, F, E), for parameters of shape (S, P)."""
@@ -215,7 +215,7 @@ class MixtureModel:
         single = _mix(factors, amounts, self.spectra.parts)
         if len(self.extra):
             single += _combine(parameters[:, self.amounts.stop :], self.extra)
-        plural = _exponential(single)
+        plural = complex_exp(single)
         peak, gradients = evaluate_term(self.source, self.energy, parameters[:, :own])
         recorded = fft.rfft(peak * self.scale, length) * plural
         expectation = fft.irfft(recorded, length)[:, :size]
@@ -290,17 +290,6 @@ def _accumulate(weights: FloatArray, table: FloatArray, out: FloatArray) -> None
             if weights[s, k] != 0.0:
                 for e in range(table.shape[1]):
                     out[s, e] += weights[s, k] * table[k, e]
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def _exponential(values: NDArray[np.complex128]) -> NDArray[np.complex128]:  # pragma: no cover - compiled
-    """Exponential of complex numbers, several times as fast as numpy's."""
-    out = np.empty_like(values)
-    for s in range(values.shape[0]):
-        for e in range(values.shape[1]):
-            size = math.exp(values[s, e].real)
-            out[s, e] = complex(size * math.cos(values[s, e].imag), size * math.sin(values[s, e].imag))
-    return out
 
 
 @dataclass(frozen=True)

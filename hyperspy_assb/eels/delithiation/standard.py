@@ -284,14 +284,17 @@ def build_standard(
     start = np.zeros((every.size, model.n_parameters))
     start[:, : source.size] = joint.values[every, joint.model.slices[0]]
     thickness = features.t_over_lambda[every]
-    result = _fit_pure(model, counts, start, thickness, label, detector)
+    start[np.arange(every.size), model.amounts.start + label] = thickness
+    result = _fit_pure(model, counts, start, label, detector)
     good = result.usable
     for _ in range(ROUNDS):
         refined = refine_spectra(model, result.values[good], counts[good], label[good], variance=variance[good])
         change = refined.spectra.parts - known.parts
         for share in SHARES:
             better = replace(known, parts=known.parts + share * change)
-            trial = _fit_pure(model.with_spectra(better), counts, start, thickness, label, detector)
+            # What is known already is a good start.
+            known_values = np.where(good[:, np.newaxis], result.values, start)
+            trial = _fit_pure(model.with_spectra(better), counts, known_values, label, detector)
             if _typical_deviance(trial) < (1.0 - GAIN) * _typical_deviance(result):
                 break
         else:
@@ -444,19 +447,16 @@ def _fit_pure(
     model: MixtureModel,
     counts: FloatArray,
     start: FloatArray,
-    thickness: FloatArray,
     label: NDArray[np.int_],
     detector: Detector,
 ) -> FitResult:
-    """Fit pure spectra with their own phase alone."""
+    """Fit pure spectra with their own phase alone, which the starting values, shape (S, P), hold alone."""
     out: FitResult | None = None
     for r in range(len(model.spectra.phases)):
         own = np.flatnonzero(label == r)
-        first = start[own]
-        first[:, model.amounts.start + r] = thickness[own]
         part = fit_spectra(
             counts[own],
-            FitProblem(model=model, start=first, free=model.free([r]), lower=model.lower),
+            FitProblem(model=model, start=start[own], free=model.free([r]), lower=model.lower),
             detector=detector,
             options=SolverOptions(tolerance=TOLERANCE, minimum_counts=0.0, covariance=False),
         )

@@ -30,6 +30,9 @@ INSTRUMENT = ("asymmetry", "lorentz_fraction", "tail_fraction", "tail_length")
 _TAILS = ((0.1, 0.05, 5.0), (0.02, 0.2, 10.0), (0.5, 0.001, 10.0))
 """Lorentzian share, share of the tails and their length in eV that fits start from: several look good nearby."""
 _PLASMON = (("VolumePlasmon", "plasmon_energy"), ("VolumePlasmon", "fwhm"))
+_PURE_TOLERANCE = 1e-6
+"""Gain in log-likelihood that is left in fits of pure spectra: a 700th of a standard error, far below that of the mean
+of hundreds."""
 _SAMPLE = 2048
 """Spectra of a map on disk that tell what all share: noise, dark level, and the shape of the typical spectrum."""
 _PER_SPECTRUM = ("intensity", "centre", "t_over_lambda")
@@ -301,7 +304,13 @@ def _fit_typical(
     return np.array([typical.intensity[0], max(typical.t_over_lambda[0], 1e-3), centre]), values
 
 
-def fit_joint(started: JointFit, spectra: LowLossMap, *, progress: Callable[[int], object] | None = None) -> JointFit:
+def fit_joint(
+    started: JointFit,
+    spectra: LowLossMap,
+    *,
+    options: SolverOptions | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> JointFit:
     """Fit every spectrum.
 
     Parameters
@@ -310,6 +319,8 @@ def fit_joint(started: JointFit, spectra: LowLossMap, *, progress: Callable[[int
         Of :func:`start_joint_fit` for these spectra.
     spectra
         In memory, or read block by block.
+    options
+        How far the solver goes.
     progress
         Called with the number of spectra fitted since the last call.
     """
@@ -320,6 +331,7 @@ def fit_joint(started: JointFit, spectra: LowLossMap, *, progress: Callable[[int
             _finite(counts),
             problem.part(np.arange(rows.start, rows.stop)),
             detector=started.detector,
+            options=options,
             progress=progress,
         )
         for rows, counts in spectra.blocks()
@@ -378,7 +390,7 @@ def fit_pure_spectra(
     joint, shapes = refine_shapes(
         started.joint, (counts, pure.energy), masks, started.detector, shared=shared, absent=absent
     )
-    fit = fit_joint(replace(started, joint=joint), pure)
+    fit = fit_joint(replace(started, joint=joint), pure, options=SolverOptions(tolerance=_PURE_TOLERANCE))
     model, wanted = fit.joint.model, fit.joint.amounts & fit.joint.free
     columns = []
     for term, where in zip(model.terms, model.slices, strict=True):

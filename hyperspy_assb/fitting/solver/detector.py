@@ -10,6 +10,7 @@ from scipy.ndimage import uniform_filter1d
 
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
+from hyperspy_assb.fitting.solver.variance_by_level import ByLevel
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 from hyperspy_assb.fitting.statistics.neighbour_noise import (
     MEDIAN_OF_SQUARE,
@@ -27,26 +28,14 @@ _SHARED, _SPECTRA_PER_SHARED, _CHANNELS_PER_SHARED = 6, 8, 20
 """The most spectra that all are made of, and spectra and channels for each of them."""
 _LEVEL_WINDOW = 9
 """Channels whose mean tells how many counts there are."""
-_GROUPS = 5
-"""Groups of channels of like counts."""
 _RANK_LIMIT = 1e-6
 """Singular value of whitened spectra, over the first, that is rounding of 32 bits."""
-_MOST_GROUPS, _CHANNELS_OF_GROUP = 60, 60
-"""Groups of channels of like counts whose scatter is taken together, at most, and the channels of each, at least."""
-_MANY_ELECTRONS = 30.0
-"""Electrons, or what read noise is worth, from which the median of squares tells their mean."""
 _CORRELATED_ELECTRONS = 3.0
 """Electrons in a channel from which what spectra share, and the correlation of neighbours, are told."""
-_HIDDEN = 0.05
-"""Share of the scatter that may be counting noise where it does not grow with the counts."""
-_ROUNDED_LEVEL = 1e-6
-"""Counts over their scatter below which there are none, and the scatter is all read noise."""
-_ROUNDS = 20
-"""Times that the weights are taken from the variance that was found last."""
-_SPIKE = 25.0
-"""Squared residual over its variance above which it is a spike and not noise."""
 _FAR_AWAY = 10.0
 """Usual deviations of a channel from its median over the spectra, above which it is a spike."""
+_TYPICAL = 64
+"""Spectra, evenly among all, that tell what is usual in a channel: to a sixth of a deviation."""
 _EXACT = 1e-10
 """Scatter, as a share of the highest counts, that is rounding."""
 
@@ -140,8 +129,13 @@ def estimate_noise(
         _Segment.of(counts[:, segment], None if known is None else known[:, segment], high_pass, rounding)
         for segment in long
     ]
-    rough = _rough_detector(parts, high_pass)
-    filtered, level, scale, bright, taken = [], [], [], [], []
+    heights = np.concatenate([part.level[:, part.inner].ravel() for part in parts])
+    by_level = ByLevel.of(heights)
+    square = np.concatenate([part.filtered.ravel() for part in parts]) ** 2
+    if not square.any():
+        raise AssbValueError("The gain cannot be estimated: the counts do not scatter.")
+    rough = by_level.fit(square / high_pass.mixing[0, 0])
+    filtered, scale, bright, taken = [], [], [], []
     for part, segment in zip(parts, long, strict=True):
         # The same for all spectra but for a factor each: what they share stays shared.
         typical = part.level.mean(axis=0)
@@ -150,12 +144,9 @@ def estimate_noise(
         white, own = _take_shared(part.rest / deviation, many)
         if directions is not None:
             own = np.concatenate([own, directions[:, segment]])
-        half = high_pass.window // 2
-        inner = slice(half, part.rest.shape[1] - half)
         filtered.append(high_pass.apply(white))
-        level.append(part.level[:, inner])
-        scale.append(deviation[:, inner] ** 2)
-        bright.append(rough.gain * typical[inner] > rough.read_noise**2)
+        scale.append(deviation[:, part.inner] ** 2)
+        bright.append(rough.gain * typical[part.inner] > rough.read_noise**2)
         taken.append(np.linalg.svd(own, full_matrices=False)[2][: len(own)] if len(own) else own)
     # Read noise is that of each channel; the point spread correlates the noise of electrons.
     count = [int(b.sum()) for b in bright]
@@ -163,14 +154,12 @@ def estimate_noise(
     used = bright[which] if max(count) >= _FEWEST_CHANNELS else None
     found = estimate_autocovariance(filtered[which], high_pass, taken[which], used=used, correlated=many)
     square = np.concatenate([(f**2 * s).ravel() for f, s in zip(filtered, scale, strict=True)])
-    heights = np.concatenate([own.ravel() for own in level])
-    seen = _fit_variance(square, heights)
-    single = high_pass.mixing()[0, 0]
+    seen = by_level.fit(square)
+    single = high_pass.mixing[0, 0]
     detector = Detector(seen.gain / found.filtered, float(seen.read_noise / np.sqrt(single)))
     square *= detector.variance(heights) / np.maximum(seen.variance(heights), 1e-300)
-    return NoiseEstimate(
-        detector, found.correlation, found.relative_std, *_group(square, heights, detector, found.correlation)
-    )
+    groups = by_level.groups(square, detector, found.correlation)
+    return NoiseEstimate(detector, found.correlation, found.relative_std, *groups)
 
 
 def estimate_detector(counts: FloatArray, expectation: FloatArray) -> Detector:
@@ -215,15 +204,18 @@ def _electrons(counts: FloatArray) -> float:
 def _without_spikes(counts: FloatArray, expectation: FloatArray | None) -> FloatArray:
     """Counts whose spikes are what other spectra have there: a filter would spread them over its window."""
     rest = counts if expectation is None else counts - expectation
-    away = rest - np.median(rest, axis=0)
-    usual = np.sqrt(np.median(away**2, axis=0) / MEDIAN_OF_SQUARE)
-    return np.where((np.abs(away) > _FAR_AWAY * usual) & (usual > 0.0), counts - away, counts)
+    some = rest[:: max(len(rest) // _TYPICAL, 1)]
+    middle = np.median(some, axis=0)
+    usual = np.sqrt(np.median((some - middle) ** 2, axis=0) / MEDIAN_OF_SQUARE)
+    away = rest - middle
+    spikes = (np.abs(away) > _FAR_AWAY * usual) & (usual > 0.0)
+    return np.where(spikes, counts - away, counts) if spikes.any() else counts
 
 
 def _filter(size: int, many: bool) -> HighPass:
     """The filter for stretches of `size` channels: long where much is taken off before, and there is room for it."""
     window = min(_WINDOW if many else _ALONE, max(size // 3, _ALONE))
-    return HighPass(min(window - (1 - window % 2), size - (1 - size % 2)))
+    return HighPass.of(min(window - (1 - window % 2), size - (1 - size % 2)))
 
 
 @dataclass(frozen=True)
@@ -233,6 +225,12 @@ class _Segment:
     rest: FloatArray
     level: FloatArray
     filtered: FloatArray
+
+    @property
+    def inner(self) -> slice:
+        """Channels that the filter leaves."""
+        half = (self.level.shape[1] - self.filtered.shape[1]) // 2
+        return slice(half, self.level.shape[1] - half)
 
     @classmethod
     def of(cls, counts: FloatArray, expectation: FloatArray | None, high_pass: HighPass, rounding: float) -> _Segment:
@@ -249,19 +247,6 @@ class _Segment:
         return cls(rest, level, filtered)
 
 
-def _rough_detector(parts: Sequence[_Segment], high_pass: HighPass) -> Detector:
-    """Gain and read noise as if channels were independent and nothing had been fitted."""
-    squares, levels = [], []
-    for part in parts:
-        half = (part.level.shape[1] - part.filtered.shape[1]) // 2
-        squares.append(part.filtered.ravel() ** 2)
-        levels.append(part.level[:, half : part.level.shape[1] - half].ravel())
-    square = np.concatenate(squares)
-    if not square.any():
-        raise AssbValueError("The gain cannot be estimated: the counts do not scatter.")
-    return _fit_variance(square / high_pass.mixing()[0, 0], np.concatenate(levels))
-
-
 def _take_shared(white: FloatArray, many: bool) -> tuple[FloatArray, FloatArray]:
     """Whitened spectra without what those of the other half share, and that as orthonormal vectors (D, E)."""
     count = min(_SHARED, len(white) // _SPECTRA_PER_SHARED, white.shape[1] // _CHANNELS_PER_SHARED) if many else 0
@@ -275,68 +260,3 @@ def _take_shared(white: FloatArray, many: bool) -> tuple[FloatArray, FloatArray]
         shared = (vectors[:, -count:].T @ others) / np.sqrt(np.maximum(values[-count:, np.newaxis], 1e-300))
         out[own::2] = white[own::2] - (white[own::2] @ shared.T) @ shared
     return out, shared
-
-
-def _fit_variance(square: FloatArray, level: FloatArray) -> Detector:
-    """Gain and read noise from squared residuals and expectations."""
-    if not level.mean() > _ROUNDED_LEVEL * np.sqrt(square.mean()):
-        return Detector(read_noise=float(np.sqrt(square.mean())))
-    gain, offset = float(np.median(square) / MEDIAN_OF_SQUARE / max(level.mean(), 1e-300)), 0.0
-    gain = gain if gain > 0.0 else float(square.mean() / max(level.mean(), 1e-300))
-    order = np.argsort(level, kind="stable")
-    groups = [g for g in np.array_split(order, max(min(_MOST_GROUPS, order.size // _CHANNELS_OF_GROUP), 2)) if g.size]
-    heights = np.array([level[g].mean() for g in groups])
-    usual = np.array([np.median(square[g]) for g in groups]) / MEDIAN_OF_SQUARE
-    for _ in range(_ROUNDS):
-        variance = gain * level + offset
-        # A few electrons where hardly any are expected are no spike.
-        kept = square < _SPIKE * (variance + gain**2)
-        mean = np.array([square[g][kept[g]].mean() if kept[g].any() else np.nan for g in groups])
-        # Where there are many electrons squares have one distribution, and what lies beyond it are spikes and misfits.
-        robust = np.where((gain * heights + offset > _MANY_ELECTRONS * gain**2) & (usual > 0.0), usual, mean)
-        found = np.isfinite(robust)
-        expected = gain * heights[found] + offset
-        # The variance of a squared residual: of a normal deviate, and what single electrons have beyond it.
-        weight = 1.0 / (2.0 * expected**2 + 0.5 * gain * gain * gain * heights[found] + 1e-24 * expected.max() ** 2)
-        gain, offset = _line_not_below_zero(heights[found], robust[found], weight)
-        if not gain > 0.0:
-            break
-    if not gain > 0.0:
-        # Noise that does not grow with the counts is that of reading them; the gain is at most what it hides.
-        whole = max(offset, float(np.median(usual)))
-        if not whole > 0.0:
-            raise AssbValueError("The gain cannot be estimated: the counts do not scatter.")
-        gain = min(1.0, _HIDDEN * whole / max(float(heights.mean()), 1e-300))
-        offset = (1.0 - _HIDDEN) * whole
-    return Detector(gain=float(gain), read_noise=float(np.sqrt(offset)))
-
-
-def _group(
-    square: FloatArray, level: FloatArray, detector: Detector, correlation: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Mean counts, mean squared residual without spikes and its standard error, in groups of like counts."""
-    variance = detector.variance(level)
-    kept = np.flatnonzero(square < _SPIKE * (variance + detector.gain**2))
-    order = kept[np.argsort(level[kept], kind="stable")]
-    groups = [g for g in np.array_split(order, _GROUPS) if g.size]
-    levels = np.array([level[g].mean() for g in groups])
-    bright = detector.variance(levels) > _MANY_ELECTRONS * detector.gain**2
-    usual = np.array([np.median(square[g]) for g in groups]) / MEDIAN_OF_SQUARE
-    squares = np.where(bright & (usual > 0.0), usual, [square[g].mean() for g in groups])
-    spread = 1.0 + 2.0 * float((correlation**2).sum())
-    alone = np.array([(2.0 * variance[g] ** 2 * spread + detector.gain**3 * level[g]).mean() / g.size for g in groups])
-    return levels, squares, np.sqrt(alone)
-
-
-def _line_not_below_zero(x: FloatArray, y: FloatArray, weight: FloatArray) -> tuple[float, float]:
-    """Slope and intercept, neither below 0, of the weighted straight line through points."""
-    scale = 1.0 / weight.sum()
-    along = float(weight @ x) * scale
-    height = float(weight @ y) * scale
-    square, product = float(weight @ x**2) * scale, float((weight * x) @ y) * scale
-    spread = square - along**2
-    slope = (product - along * height) / spread if spread > 1e-12 * square else 0.0
-    offset = height - slope * along
-    if slope > 0.0 and offset >= 0.0 and spread > 1e-12 * square:
-        return slope, offset
-    return (max(product / square, 0.0), 0.0) if offset < 0.0 or spread <= 1e-12 * square else (0.0, max(height, 0.0))

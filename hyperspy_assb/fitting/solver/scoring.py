@@ -30,6 +30,9 @@ _SOLVED = 1e-9
 """Gain in log-likelihood of an exact step after which there is nothing left to solve for."""
 _EPSILON = 1e-15
 """Relative error of an expectation in floating point."""
+_SAME_CURVATURE = 1e-5
+"""Expected gain of a step, in units of what is gained by chance, below which the curvature stays as it was: the step is
+less than a 200th of a standard error."""
 _LEARN_AFTER = 2
 """Steps after which the curvature is learnt from the steps themselves; most spectra are done by then."""
 
@@ -105,7 +108,7 @@ class BoundProblem:
             converged[active] = True
         else:
             y = np.empty((n, self.keep.size))
-            total, good = _load(counts, self.keep, self.scale, self.shift, y)
+            total, height, good = _load(counts, self.keep, self.scale, self.shift, y)
             masked = skip | ~good
             too_few = ~masked & (variance is None) & (total < self.minimum_counts)
             active = np.flatnonzero(~masked & ~too_few)
@@ -115,7 +118,7 @@ class BoundProblem:
                 self._solve_quadratic(active, theta, state, frozen=~linear)
                 converged[active] = True
             elif active.size:
-                self._iterate(active, theta, y, weights, state, converged, iterations, linear)
+                self._iterate(active, theta, y, weights, height, state, converged, iterations, linear)
         held = state.stuck.copy()
         done = np.flatnonzero(converged)
         covariance = np.zeros((n, where.size, where.size))
@@ -165,15 +168,26 @@ class BoundProblem:
         return slopes[:, moving]
 
     def _accumulate(
-        self, rows: NDArray[np.int64], theta: FloatArray, y: FloatArray, weights: FloatArray | None, state: _State
+        self,
+        rows: NDArray[np.int64],
+        theta: FloatArray,
+        y: FloatArray,
+        weights: FloatArray | None,
+        state: _State,
+        *,
+        curvature: bool = True,
     ) -> None:
+        if not curvature:
+            own: Any = self.bound
+            own.accumulate(theta, rows, y, weights, self.scale, self.shift, state.equations, curvature=False)
+            return
         if not self.ties:
             self.bound.accumulate(theta, rows, y, weights, self.scale, self.shift, state.equations)
             return
-        own = theta[rows]
-        slopes = self._follow(own)
+        tied = theta[rows]
+        slopes = self._follow(tied)
         assert slopes is not None
-        theta[rows] = own
+        theta[rows] = tied
         n, m = len(theta), slopes.shape[1]
         moving = normal.NormalEquations(state.objective, np.zeros((n, m)), np.zeros((n, m, m)))
         self.bound.accumulate(theta, rows, y, weights, self.scale, self.shift, moving)
@@ -181,11 +195,13 @@ class BoundProblem:
         state.information[rows] = slopes.transpose(0, 2, 1) @ moving.information[rows] @ slopes
 
     def _is_far(
-        self, rows: NDArray[np.int64], y: FloatArray, weights: FloatArray | None, state: _State
+        self, rows: NDArray[np.int64], y: FloatArray, weights: FloatArray | None, height: FloatArray, state: _State
     ) -> NDArray[np.bool_]:
         """Where the start misses the spectra by as much as half of their height."""
-        data = y[rows] - self.shift
-        total = np.abs(data).sum(axis=1) if weights is None else np.einsum("se,se,se->s", weights[rows], data, data)
+        total = height[rows]
+        if weights is not None:
+            data = y[rows] - self.shift
+            total = np.einsum("se,se,se->s", weights[rows], data, data)
         return 2.0 * state.objective[rows] > _FAR * total
 
     def _solve_quadratic(
@@ -260,6 +276,7 @@ class BoundProblem:
         theta: FloatArray,
         y: FloatArray,
         weights: FloatArray | None,
+        height: FloatArray,
         state: _State,
         converged: NDArray[np.bool_],
         iterations: NDArray[np.int16],
@@ -272,11 +289,11 @@ class BoundProblem:
         gain, damping = np.zeros(len(theta)), np.full(len(theta), _FIRST_DAMPING)
         last_gain, failed = np.zeros(len(theta)), np.zeros(len(theta), dtype=bool)
         trial, small = np.zeros((len(theta), where.size)), np.zeros(len(theta))
-        size = np.abs(y).sum(axis=1) if weights is None else np.einsum("se,se,se->s", weights, y, y)
+        size = height + self.keep.size * self.shift if weights is None else np.einsum("se,se,se->s", weights, y, y)
         rounding = _EPSILON * size
         excess = 2.0 / max(self.keep.size - where.size, 1)
         self._accumulate(active, theta, y, weights, state)
-        far = active[self._is_far(active, y, weights, state)]
+        far = active[self._is_far(active, y, weights, height, state)]
         if far.size and linear.any():
             # The slopes of a shape of wrong height lead the others astray: amplitudes go first, by least squares
             # weighted by the counts themselves.
@@ -315,12 +332,19 @@ class BoundProblem:
                 self._follow(own)
                 new_theta[ended] = own
             theta[ended] = new_theta[ended]
-            going = ~finished & (damping[active] < steps.MOST_DAMPING)
-            active = active[going & (iterations[active] < self.max_iterations)]
+            going_on = ~finished & (damping[active] < steps.MOST_DAMPING) & (iterations[active] < self.max_iterations)
+            active = active[going_on]
             if active.size:
                 if weights is not None:
                     rounding[active] = _EPSILON * np.sqrt(size[active] * np.maximum(2.0 * state.objective[active], 0.0))
-                self._accumulate(active, new_theta, y, weights, candidate)
+                late = np.zeros(active.size, dtype=bool)
+                if weights is None and not self.ties and getattr(self.bound, "gives_score", False):
+                    late = (gain[active] < _SAME_CURVATURE * scale[going_on]) & (damping[active] <= steps.UNDAMPED)
+                if late.any():
+                    rows = active[late]
+                    self._accumulate(rows, new_theta, y, weights, candidate, curvature=False)
+                    candidate.information[rows] = state.information[rows]
+                self._accumulate(active[~late], new_theta, y, weights, candidate)
                 slow = active[(iterations[active] >= _PROJECT_AFTER) & np.isfinite(candidate.objective[active])]
                 if slow.size and linear.any() and not linear.all():
                     self._project(slow, new_theta, y, weights, candidate, ~linear)
@@ -375,12 +399,13 @@ def _load_run(counts: NDArray[np.generic], scale: float, shift: float, y: FloatA
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _load(
     counts: NDArray[np.generic], keep: NDArray[np.int64], scale: float, shift: float, y: FloatArray
-) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Scale and shift the counts of the channels ``keep``; returns their sums, and whether there is something to fit.
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """Scale and shift the counts of the channels ``keep``; returns sums of them and of their absolute values before the
+    shift, and whether there is something to fit.
 
     Nothing is to be fitted where a count is not finite, and where all are 0.
     """
-    total, good = np.zeros(len(counts)), np.zeros(len(counts), dtype=np.bool_)
+    total, height, good = np.zeros(len(counts)), np.zeros(len(counts)), np.zeros(len(counts), dtype=np.bool_)
     for i in range(len(counts)):
         size, k = 0.0, 0
         while k < keep.size:
@@ -393,5 +418,6 @@ def _load(
             total[i] += part
             size += magnitude
             k = stop
+        height[i] = size
         good[i] = np.isfinite(size) and size > 0.0
-    return total, good
+    return total, height, good

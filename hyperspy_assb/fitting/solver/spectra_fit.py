@@ -363,7 +363,10 @@ def fit_spectra(
         _store(bound.fit(counts[where], start, known, ~problem.rows[where]), where, result)
         return where.stop - where.start
 
-    size = options.block_size or int(getattr(bound.bound, "block_size", BLOCK))
+    # Small maps are shared out among the threads.
+    size = options.block_size or min(
+        int(getattr(bound.bound, "block_size", BLOCK)), max(-(-n // options.workers), BLOCK)
+    )
     blocks = [slice(i, min(i + size, n)) for i in range(0, n, size)]
     with ThreadPoolExecutor(max_workers=options.workers) as pool:
         try:

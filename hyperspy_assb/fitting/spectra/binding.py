@@ -30,7 +30,8 @@ class Model(Protocol):
 class Bound(Protocol):
     """A model on the channels that are fitted, with M parameters that move.
 
-    It may also have ``quadratic`` and ``weighted``, as :class:`.sums.BoundSum`, and ``block_size``.
+    It may also have ``quadratic`` and ``weighted``, as :class:`.sums.BoundSum`, ``block_size``, and ``gives_score``:
+    then ``accumulate`` leaves the information as it is if told ``curvature=False``.
     """
 
     @property

@@ -22,7 +22,7 @@ SMALLEST = 1e-2
 """Expected electrons in a channel below which counts are no longer weighted by their Poisson variance; standard errors
 of what lies below, such as an empty background, are then too large."""
 
-_TILE = 128
+_TILE = 256
 """Channels whose derivatives fit into the first-level cache."""
 
 _VECTOR = types.Array(types.float64, 1, "C")
@@ -102,6 +102,22 @@ def _weigh(
         lack, beyond = positive - mu[e], y[e] - positive
         rest += lack * (beyond + 0.5 * lack) / SMALLEST - beyond
     return total + rest
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+def _score(
+    jacobian: FloatArray, moving: NDArray[np.int64], scale: float, residual: FloatArray, score: FloatArray
+) -> None:  # pragma: no cover - compiled
+    """Score alone; see :func:`_products`. Two rows at a time."""
+    n = moving.size
+    for i in range(0, n, 2):
+        k = min(i + 1, n - 1)
+        first, second = jacobian[moving[i]], jacobian[moving[k]]
+        su, sv = 0.0, 0.0
+        for e in range(residual.size):
+            su += first[e] * residual[e]
+            sv += second[e] * residual[e]
+        score[i], score[k] = su * scale, sv * scale
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
@@ -281,6 +297,7 @@ def accumulate_sum(
     y: FloatArray,
     weights: FloatArray,
     poisson: bool,
+    curvature: bool,
     objective: FloatArray,
     score: FloatArray,
     information: FloatArray,
@@ -288,31 +305,43 @@ def accumulate_sum(
     """Normal equations of some spectra of a block for a sum of terms; see :func:`accumulate`.
 
     The expectation in the units of ``y`` is ``scale`` times the sum of the terms, plus ``shift``; ``columns``, shape
-    (P, E), holds the derivatives of the terms of fixed shape.
+    (P, E), holds the derivatives of the terms of fixed shape. Spectra in a row that have the same parameters, as at a
+    common start, share their expectation. The information is left as it is without ``curvature``.
     """
     channels = y.shape[1]
     weight, residual, scratch = np.empty(channels), np.empty(channels), np.empty((2, channels))
     values, mu = np.empty(channels), np.empty(channels)
     jacobian = columns.copy()
+    last = -1
     for i in range(rows.size):
         r = rows[i]
-        evaluate_sum(
-            addresses,
-            starts,
-            constants,
-            constant_starts,
-            fixed_shape,
-            energy,
-            background,
-            theta[r],
-            linear,
-            values,
-            mu,
-            jacobian,
-        )
-        for e in range(channels):
-            mu[e] = scale * mu[e] + shift
+        shared = last >= 0
+        for k in range(theta.shape[1] if shared else 0):
+            shared &= theta[r, k] == theta[last, k]
+        if not shared:
+            evaluate_sum(
+                addresses,
+                starts,
+                constants,
+                constant_starts,
+                fixed_shape,
+                energy,
+                background,
+                theta[r],
+                linear,
+                values,
+                mu,
+                jacobian,
+            )
+            for e in range(channels):
+                mu[e] = scale * mu[e] + shift
         known = weights[r] if not poisson else y[r]
         value = _weigh(mu, y[r], known, poisson, weight, residual)
         objective[r] = value if np.isfinite(value) else np.inf
-        _products(jacobian, moving, scale, weight, residual, scratch, score[r], information[r])
+        if not curvature or (shared and poisson):
+            _score(jacobian, moving, scale, residual, score[r])
+            if curvature:
+                information[r] = information[last]
+        else:
+            _products(jacobian, moving, scale, weight, residual, scratch, score[r], information[r])
+        last = r

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.fitting.spectra.compiled_sums import evaluate_term
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role, Term
+from hyperspy_assb.fitting.spectra.special_functions import complex_exp
 
 _UNEVEN = 1e-6
 """Difference between steps of an axis, as a share of a step, that storing it may leave."""
@@ -126,7 +128,7 @@ class SpectrumModel:
                 additive += values
                 for k in chosen:
                     jacobian[:, rows[start + k]] = derivatives[:, k] * self.scale
-        plural = np.exp(single)
+        plural = complex_exp(single)
         recorded = fft.rfft(source * self.scale, self._length) * plural
         total = fft.irfft(recorded, self._length)[:, :size] + additive * self.scale
         for row, gradient in source_gradients:
@@ -140,12 +142,7 @@ class SpectrumModel:
         return self.loss if term.shape.role is Role.SCATTERING and self.plural_scattering else self.energy
 
     def _term(self, index: int, parameters: FloatArray, axis: FloatArray) -> tuple[FloatArray, FloatArray]:
-        term, own = self.terms[index], np.ascontiguousarray(parameters[:, self.slices[index]])
-        values = np.empty((own.shape[0], axis.size))
-        gradients = np.empty((own.shape[0], term.size, axis.size))
-        for i in range(own.shape[0]):
-            term.shape.kernel(axis, own[i], term.constants, values[i], gradients[i])
-        return values, gradients
+        return evaluate_term(self.terms[index], axis, parameters[:, self.slices[index]])
 
     def _scattering(self, index: int, parameters: FloatArray) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
         """Fourier transforms of a scattering term, shape (S, L), and of its derivatives, shape (S or 1, P, L)."""

@@ -15,6 +15,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
@@ -22,6 +23,9 @@ _LOG2_E = 1.0 / math.log(2.0)
 # ln 2 in two parts (fdlibm): a product of the first with an integer below 2^20 is exact.
 _LN2_HIGH = 6.93147180369123816490e-01
 _LN2_LOW = 1.90821492927058770002e-10
+_TWO_OVER_PI = 2.0 / math.pi
+# pi/2 in three parts (Cephes): products of the first two with an integer below 2^20 are exact.
+_HALF_PI = (2.0 * 7.85398125648498535156e-1, 2.0 * 3.77489470793079817668e-8, 2.0 * 2.69515142907905952645e-15)
 # Adding this number rounds a float64 to an integer, which is then in the lowest bits.
 _ROUND = 6755399441055744.0
 _ROUND_BITS = int(np.float64(_ROUND).view(np.int64))
@@ -82,6 +86,53 @@ def exp(x: float) -> float:  # pragma: no cover - compiled
     k = _bits(shifted) - _ROUND_BITS
     half = k >> 1
     return p * _float((half + 1023) << 52) * _float((k - half + 1023) << 52)
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"}, forceinline=True)
+def sin_cos(x: float) -> tuple[float, float]:  # pragma: no cover - compiled
+    r"""Sine and cosine, within 1e-15 absolute for \|x\| up to 1e5.
+
+    Cody-Waite reduction x = k pi/2 + r and the polynomials of Cephes (S. L. Moshier) for \|r\| <= pi/4.
+    """
+    shifted = x * _TWO_OVER_PI + _ROUND
+    n = shifted - _ROUND
+    k = _bits(shifted) - _ROUND_BITS
+    r = ((x - n * _HALF_PI[0]) - n * _HALF_PI[1]) - n * _HALF_PI[2]
+    z = r * r
+    p = 1.58962301576546568060e-10
+    p = p * z - 2.50507477628578072866e-8
+    p = p * z + 2.75573136213857245213e-6
+    p = p * z - 1.98412698295895385996e-4
+    p = p * z + 8.33333333332211858878e-3
+    p = p * z - 1.66666666666666307295e-1
+    sine = r + r * z * p
+    q = -1.13585365213876817300e-11
+    q = q * z + 2.08757008419747316778e-9
+    q = q * z - 2.75573141792967388112e-7
+    q = q * z + 2.48015872888517045348e-5
+    q = q * z - 1.38888888888730564116e-3
+    q = q * z + 4.16666666666665929218e-2
+    cosine = 1.0 - 0.5 * z + z * z * q
+    odd = (k & 1) == 1
+    first, second = (cosine if odd else sine), (sine if odd else cosine)
+    first = -first if (k & 2) == 2 else first
+    second = -second if ((k + 1) & 2) == 2 else second
+    return first, second
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"})
+def _complex_exp(values: FloatArray, out: FloatArray) -> None:  # pragma: no cover - compiled
+    for k in range(values.size // 2):
+        size, angle = exp(values[2 * k]), sin_cos(values[2 * k + 1])
+        out[2 * k], out[2 * k + 1] = size * angle[1], size * angle[0]
+
+
+def complex_exp(values: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """Exponential of an array of complex numbers of moderate angles, many times as fast as numpy's."""
+    values = np.ascontiguousarray(values)
+    out = np.empty_like(values)
+    _complex_exp(values.reshape(-1).view(np.float64), out.reshape(-1).view(np.float64))
+    return out
 
 
 @numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"}, forceinline=True)

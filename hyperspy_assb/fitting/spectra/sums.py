@@ -15,7 +15,7 @@ from hyperspy_assb.fitting.spectra import compiled_sums as compiled
 from hyperspy_assb.fitting.spectra import normal_equations as normal
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, LineShape, Parameter, Role, Term
 
-_BLOCK, _LINEAR_BLOCK = 128, 512
+_BLOCK, _LINEAR_BLOCK = 256, 512
 """Spectra that are best fitted together, in general and where there is little to do for each."""
 
 
@@ -103,6 +103,9 @@ class BoundSum:
         """Spectra that are best fitted together: more where there is little to do for each."""
         return _LINEAR_BLOCK if self.fixed_shape.all() else _BLOCK
 
+    gives_score = True
+    """Whether :meth:`accumulate` can leave the information as it is, which takes half the time."""
+
     @property
     def linear(self) -> NDArray[np.bool_]:
         """Which of the moving parameters the expectation is jointly linear in, shape (M,)."""
@@ -169,6 +172,8 @@ class BoundSum:
         scale: float,
         shift: float,
         out: normal.NormalEquations,
+        *,
+        curvature: bool = True,
     ) -> None:
         """Overwrite the normal equations of some spectra of a block; see :func:`.compiled.accumulate_sum`."""
         addresses, starts, constants, constant_starts = self._tables
@@ -190,6 +195,7 @@ class BoundSum:
             y,
             y if weights is None else weights,
             weights is None,
+            curvature,
             *out,
         )
 

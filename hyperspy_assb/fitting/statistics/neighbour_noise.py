@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ _FURTHEST, _PULL = 2, 1.0
 """Furthest lags whose covariance is pulled towards none, and how hard."""
 _SPIKE = 6.0
 """Standard deviations beyond which a channel is a spike."""
+_TYPICAL = 64
+"""Spectra, evenly among all, that tell what is usual."""
 _LEVEL = 1e-4
 """p value below which neighbours are correlated; and the significance, in standard errors, of each lag."""
 _LAG = 3.0
@@ -46,7 +49,13 @@ class HighPass:
 
     window: int
 
-    @property
+    @staticmethod
+    @cache
+    def of(window: int) -> HighPass:
+        """The filter, with what was found of it before."""
+        return HighPass(window)
+
+    @cached_property
     def taps(self) -> FloatArray:
         """Weights of the channels, shape (window,), symmetrical."""
         weights = -savgol_coeffs(self.window, _ORDER)
@@ -67,6 +76,7 @@ class HighPass:
         half = self.window // 2
         return values[:, half : values.shape[1] - half] - self.apply(values)
 
+    @cached_property
     def mixing(self) -> FloatArray:
         """Covariance of filtered channels at each lag for noise of each autocovariance, shape (L + 1, L + 1)."""
         own, n = self._own(2 * self.lags), self.lags + 1
@@ -75,6 +85,7 @@ class HighPass:
             mixed[row] = [own[abs(row - m)] + (own[row + m] if m else 0.0) for m in range(n)]
         return mixed
 
+    @cached_property
     def scatter(self) -> FloatArray:
         """Covariance of sums of products of filtered white noise, times their number, shape (L + 1, L + 1)."""
         n, reach = self.lags + 1, self.window
@@ -152,7 +163,7 @@ def estimate_autocovariance(
     """
     square = filtered**2
     used = np.ones(filtered.shape[1], dtype=bool) if used is None else used
-    usual = float(np.median(square[:, used])) / MEDIAN_OF_SQUARE
+    usual = float(np.median(square[:: max(len(square) // _TYPICAL, 1), used])) / MEDIAN_OF_SQUARE
     if not usual > 0.0:
         usual = float(square[:, used].mean())
     if not usual > 0.0:
@@ -163,7 +174,7 @@ def estimate_autocovariance(
     width = values.shape[1]
     number = [max(int((kept[:, lag:] & kept[:, : width - lag]).sum()), 1) for lag in range(n)]
     found = np.array([(values[:, lag:] * values[:, : width - lag]).sum() / number[lag] for lag in range(n)])
-    mixing = high_pass.mixing()[:n, :n].copy()
+    mixing = high_pass.mixing[:n, :n].copy()
     if directions.size:
         taken, size = high_pass.apply(directions), directions.shape[1]
         # Noise of autocovariance c has the variance q C q along a vector q, and has lost it there.
@@ -180,7 +191,7 @@ def estimate_autocovariance(
     furthest[np.arange(len(furthest)), n - 1 - np.arange(len(furthest))] = _PULL
     inverse = np.linalg.pinv(np.concatenate([mixing, furthest]))[:, :n]
     covariances = inverse @ found
-    errors = inverse @ high_pass.scatter()[:n, :n] @ inverse.T / number[0] * covariances[0] ** 2
+    errors = inverse @ high_pass.scatter[:n, :n] @ inverse.T / number[0] * covariances[0] ** 2
     variance = float(covariances[0])
     if not variance > 0.0:
         raise AssbValueError("The gain cannot be estimated: the counts do not scatter.")
@@ -190,7 +201,7 @@ def estimate_autocovariance(
         errors = (
             errors
             if n == 1
-            else np.full_like(errors, high_pass.scatter()[0, 0] / number[0] * (variance / mixing[0, 0]) ** 2)
+            else np.full_like(errors, high_pass.scatter[0, 0] / number[0] * (variance / mixing[0, 0]) ** 2)
         )
     spread = 1.0 + 2.0 * float((correlation**2).sum())
     sums = np.full(n - 1, 2.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hyperspy_assb.eels.scattering import spikes
 from hyperspy_assb.eels.scattering.spikes import contrast, fill_spikes
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.simulation import EELSConditions, simulate_spectra
@@ -47,6 +48,21 @@ def test_the_zero_loss_is_none_wherever_it_lies(rng):
     peak = counts.max(axis=1)
     filled, _ = fill_spikes(counts, usual, FWHM, Detector())
     np.testing.assert_array_equal(filled.max(axis=1), peak)
+
+
+def test_no_spectrum_with_a_spike_is_passed_over(rng, monkeypatch):
+    """Which spectra may have a spike is told without the medians; all that have one are among them."""
+    counts = np.concatenate(list(phases(rng, 1e5).values())).astype(float)
+    usual = np.max([contrast(own, Detector()) for own in phases(rng, 1e5).values()], axis=0)
+    rows, at = rng.integers(0, len(counts), 90), rng.integers(0, counts.shape[1], 90)
+    counts[rows, at] += rng.exponential(60.0, 90)  # about the limit
+    counts[3, 200] = np.nan
+    filled, struck = fill_spikes(counts, usual, FWHM, Detector())
+    monkeypatch.setattr(spikes, "_may_have_spikes", lambda own, *_: np.ones(len(own), dtype=bool))
+    every, of_all = fill_spikes(counts, usual, FWHM, Detector())
+    assert 10 < struck.sum() < 80
+    np.testing.assert_array_equal(struck, of_all)
+    np.testing.assert_array_equal(filled, every)
 
 
 def test_short_and_empty_spectra_are_left_alone():

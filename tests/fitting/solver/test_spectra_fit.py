@@ -14,6 +14,7 @@ from hyperspy_assb.fitting.solver.spectra_fit import Detector, FitProblem, Solve
 from hyperspy_assb.fitting.spectra import compiled_sums as compiled
 from hyperspy_assb.fitting.spectra.forward import SpectrumModel
 from hyperspy_assb.fitting.spectra.line_shape import Term
+from hyperspy_assb.fitting.spectra.sums import BoundSum, SumModel
 
 ENERGY = np.linspace(0.0, 10.0, 60)
 TRUTH = np.array([400.0, 4.0, 1.2, 30.0])
@@ -538,3 +539,28 @@ def test_the_first_of_fits_that_are_as_good():
     assert result.best() == 2
     result.status[:] = Status.SINGULAR
     assert result.best() is None
+
+
+def test_what_a_common_start_and_the_last_steps_share_changes_nothing(rng, monkeypatch):
+    """Spectra with one start share its expectation, and the last steps the curvature: fits end where they did."""
+    energy = np.linspace(-5.0, 60.0, 400)
+    model = SumModel([Term(ZERO_LOSS_PEAK), Term(VOLUME_PLASMON), Term(VALENCE_BAND)], energy, scale=1.0)
+    start = np.array([2e5, 0.0, 0.8, 0.05, 0.1, 0.02, 5.0, 3e4, 22.0, 8.0, 4e3, 5.2, 2.0])
+    truth = start * rng.uniform(0.9, 1.1, (24, start.size))
+    truth[:, 1] = rng.normal(0.0, 0.05, 24)
+    counts = rng.poisson(model.expectation(truth)).astype(float)
+    free = np.ones(start.size, dtype=bool)
+    free[3:7] = False
+    truth[:, 3:7] = start[3:7]
+    shared = fit_spectra(counts, FitProblem(model=model, start=start, free=free))
+    monkeypatch.setattr(BoundSum, "gives_score", False)
+    apart = np.tile(start, (24, 1))
+    apart[:, 0] += np.arange(24)
+    alone = fit_spectra(counts, FitProblem(model=model, start=apart, free=free))
+    assert shared.usable.all()
+    assert np.max(np.abs(shared.values - alone.values)[:, free] / alone.std[:, free]) < 1e-4
+    np.testing.assert_allclose(shared.std, alone.std, rtol=1e-3)
+    np.testing.assert_allclose(
+        shared.covariance, alone.covariance, rtol=1e-2, atol=1e-3 * np.abs(alone.covariance).min()
+    )
+    np.testing.assert_allclose(shared.deviance, alone.deviance, rtol=1e-9)

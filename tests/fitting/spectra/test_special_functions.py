@@ -44,6 +44,18 @@ def _faddeeva(a, b, u, v):
         u[i], v[i] = special.faddeeva(a[i], b[i])
 
 
+@numba.njit(error_model="numpy")
+def _sines(x, sine, cosine):
+    for i in range(x.size):
+        sine[i], cosine[i] = special.sin_cos(x[i])
+
+
+def _sin_cos(x):
+    sine, cosine = np.empty_like(x), np.empty_like(x)
+    _sines(x, sine, cosine)
+    return sine, cosine
+
+
 def _w(a, b):
     a, b = np.broadcast_arrays(np.asarray(a, dtype=float), np.asarray(b, dtype=float))
     u, v = np.empty(a.size), np.empty(a.size)
@@ -66,6 +78,18 @@ def test_exp_underflows_gradually():
     x = np.linspace(-745.1, -708.0, 5000)
     with np.errstate(under="ignore"):
         np.testing.assert_allclose(exp(x), np.exp(x), rtol=1e-15, atol=1e-323)
+
+
+@pytest.mark.parametrize("limit", [1e-3, 1.0, 100.0, 1e5])
+def test_sine_and_cosine_within_their_error(rng, limit):
+    x = np.append(rng.uniform(-limit, limit, 100_000), [0.0, np.pi / 2, -np.pi, 0.75 * np.pi])
+    sine, cosine = _sin_cos(x)
+    np.testing.assert_allclose(sine, np.sin(x), rtol=0.0, atol=1e-15)
+    np.testing.assert_allclose(cosine, np.cos(x), rtol=0.0, atol=1e-15)
+
+
+def test_sine_and_cosine_of_what_has_none():
+    assert np.isnan(_sin_cos(np.array([np.nan, np.inf, -np.inf]))).all()
 
 
 def test_log_exactly():
