@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,12 +12,17 @@ from scipy import fft
 
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.comparison.options import ComparisonOptions, Spectra, Window
-from hyperspy_assb.eels.scattering.counting_noise import Averaging, CountingVariance, propagate_counting
+from hyperspy_assb.eels.comparison.row_store import RowStore
+from hyperspy_assb.eels.scattering.counting_noise import (
+    Averaging,
+    CountingVariance,
+    ZeroLosses,
+    propagate_counting,
+)
 from hyperspy_assb.eels.scattering.plasmon import Plasmon, fit_plasmon
 from hyperspy_assb.eels.scattering.single_scattering import (
     THICKEST,
     Grid,
-    SingleScattering,
     ZeroLossShape,
     end_exponent,
     estimate_single_scattering,
@@ -38,6 +44,8 @@ _NOISE_GROUPS = 64
 """Groups of pixels of like thickness whose counting noise is propagated together."""
 _NOISE_SPECTRA = 256
 """Spectra of a state that tell its noise."""
+_COMMON_SPECTRA = 4096
+"""Spectra of a state on disk that tell what all have in common: the form of the zero-loss peak, the dark level."""
 _START = 3.0
 """Full widths of the zero-loss peak from which spectra are compared, if the options do not say from where."""
 _LOST = 1e-12
@@ -67,7 +75,13 @@ class Work:
     centre: FloatArray = field(default_factory=_nothing)
     own: ZeroLossShape | None = None
     used: ZeroLossShape | None = None
-    scattering: SingleScattering | None = None
+    distribution: RowStore | None = None
+    """Single scattering of every pixel, P rows of E."""
+    t_over_lambda: FloatArray = field(default_factory=_nothing)
+    intensity: FloatArray = field(default_factory=_nothing)
+    """Counts of the zero-loss peak, shape (P,)."""
+    recorded: FloatArray = field(default_factory=_nothing)
+    """All counts, shape (P,)."""
     thickness: FloatArray = field(default_factory=_nothing)
     other_thickness: FloatArray = field(default_factory=_nothing)
     """Thickness by the measure that is not used; empty where thickness is left in."""
@@ -84,11 +98,14 @@ class Work:
     blocks: FloatArray = field(default_factory=_nothing)
     covariates: FloatArray = field(default_factory=_nothing)
 
-    @property
-    def distribution(self) -> NDArray[np.float32]:
-        """Single scattering of every pixel, shape (P, E)."""
-        assert self.scattering is not None
-        return self.scattering.distribution
+    def distributions(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Single scattering of the pixels with their places."""
+        assert self.distribution is not None
+        return self.distribution.blocks()
+
+    def weigh(self, weights: FloatArray) -> FloatArray:
+        """Sums of the distributions with weights, shape (E,) or (E, F), to shape (P,) or (P, F)."""
+        return np.concatenate([rows @ weights for _, rows in self.distributions()])
 
     def keep(self, rows: NDArray[np.bool_], reason: str) -> None:
         """Leave out pixels, and count them."""
@@ -98,31 +115,33 @@ class Work:
         s = self.spectra
         self.spectra = replace(s, counts=s.counts[rows], position=s.position[rows])
         self.centre = self.centre[rows] if self.centre.size else self.centre
-        if self.scattering is not None:
-            arrays = {name: v[rows] for name, v in self.scattering.__dict__.items() if name != "loss"}
-            self.scattering = replace(self.scattering, **arrays)
 
     def gather(self, size: int, options: ComparisonOptions) -> None:
         """Average distributions and thicknesses over blocks of `size` pixels."""
         self.label = partition.split_into_blocks(self.spectra.position, size)
-        order = np.argsort(self.label, kind="stable")
-        starts = np.searchsorted(self.label[order], np.arange(self.label.max() + 1))
         pixels = np.bincount(self.label)[:, None]
-        self.blocks = np.add.reduceat(self.distribution[order], starts, axis=0, dtype=np.float64) / pixels
         covariates = thickness_covariates(self.thickness, options)
-        self.covariates = np.add.reduceat(covariates[order], starts, axis=0) / pixels
+        self.blocks = np.zeros((pixels.size, self.mean.size))
+        self.covariates = np.zeros((pixels.size, covariates.shape[1]))
+        for part, rows in self.distributions():
+            order = np.argsort(self.label[part], kind="stable")
+            labels, starts = np.unique(self.label[part][order], return_index=True)
+            self.blocks[labels] += np.add.reduceat(rows[order], starts, axis=0, dtype=np.float64)
+            self.covariates[labels] += np.add.reduceat(covariates[part][order], starts, axis=0)
+        self.blocks /= pixels
+        self.covariates /= pixels
 
     def correlate(self, weights: FloatArray, options: ComparisonOptions) -> partition.Correlation:
         """Spatial correlation of what thickness does not explain of the bands of the pixels."""
-        bands = self.distribution @ weights.T
+        bands = self.weigh(weights.T)
         basis = np.linalg.qr(thickness_covariates(self.thickness, options))[0]
         return partition.estimate_correlation(bands - basis @ (basis.T @ bands), self.spectra.position)
 
     def count(self, options: ComparisonOptions, weights: FloatArray, area: FloatArray) -> CountingVariance:
         """Variance of the mean distribution and of weighted sums of it from counting."""
-        assert self.scattering is not None
         assert self.noise is not None
         assert self.used is not None
+        assert self.distribution is not None
         normaliser = {"log_ratio": None, "area": area, "none": np.empty(0)}[options.normalisation]
         averaging = Averaging(
             mean=self.mean,
@@ -132,8 +151,14 @@ class Work:
             # Neighbouring blocks have neighbouring numbers.
             group=self.label * _NOISE_GROUPS // max(int(self.label.max()) + 1, _NOISE_GROUPS),
         )
+        distribution = self.distribution
         return propagate_counting(
-            self.spectra.counts, self.spectra.energy, self.centre, self.scattering, self.used, averaging, self.noise
+            ((part, counts, distribution[part]) for part, counts in self.spectra.blocks()),
+            self.spectra.energy,
+            ZeroLosses(self.centre, self.intensity, self.used),
+            self.t_over_lambda,
+            averaging,
+            self.noise,
         )
 
 
@@ -212,7 +237,7 @@ def prepare_states(
             )
         if options.normalisation in _OTHER_THICKNESS:
             w.other_thickness = measure_thickness(w, _OTHER_THICKNESS[options.normalisation], area)
-        w.total = np.asarray(w.distribution.sum(axis=0, dtype=np.float64))
+        w.total = np.sum([rows.sum(axis=0, dtype=np.float64) for _, rows in w.distributions()], axis=0)
         w.mean = np.asarray(w.total / w.thickness.sum())
         w.own_zero_loss = add_own_zero_loss(w, shape, grid, loss)
         w.plasmon = fit_plasmon(w.mean, loss, shape, start=start)
@@ -268,8 +293,8 @@ def find_zero_losses(states: Sequence[Spectra], options: ComparisonOptions) -> t
     work = []
     for state in states:
         w = Work(state)
-        w.keep(np.isfinite(state.counts).all(axis=1), "not finite")
-        w.keep(np.any(w.spectra.counts, axis=1), "empty")
+        w.keep(np.asarray(np.isfinite(state.counts).all(axis=1)), "not finite")
+        w.keep(np.asarray(np.any(w.spectra.counts, axis=1)), "empty")
         if w.spectra.counts.shape[0] == 0:
             raise AssbValueError(f"A state has no spectrum to compare: {w.left_out or 'no pixel was chosen'}.")
         work.append(w)
@@ -277,11 +302,7 @@ def find_zero_losses(states: Sequence[Spectra], options: ComparisonOptions) -> t
     # One shape for all states where their axes allow it: what a state alone would err by, blocks do not show.
     alike = all(np.array_equal(axis, axes[0]) for axis in axes)
     for group in [work] if alike else [[w] for w in work]:
-        counts = np.concatenate([w.spectra.counts for w in group])
-        known = find_centre(counts, group[0].spectra.energy, gain=options.gain)
-        ends = np.cumsum([w.spectra.counts.shape[0] for w in group])[:-1]
-        parts = zip(*(np.split(v, ends) for v in (known.centre, known.fwhm, known.status)), strict=True)
-        for w, (centre, fwhm, status) in zip(group, parts, strict=True):
+        for w, (centre, fwhm, status) in zip(group, _find_centres(group, options), strict=True):
             found = np.isfinite(centre)
             if not found.any():
                 raise AssbValueError(
@@ -304,13 +325,30 @@ def find_zero_losses(states: Sequence[Spectra], options: ComparisonOptions) -> t
     return work, Detector(gain=gain, read_noise=read_noise)
 
 
+def _find_centres(group: Sequence[Work], options: ComparisonOptions) -> Iterator[tuple[NDArray[Any], ...]]:
+    """Position, width and status of the zero-loss peaks of each state, fitted with one form."""
+    energy = group[0].spectra.energy
+    samples = [w.spectra.sample(_COMMON_SPECTRA)[1] for w in group]
+    common = find_centre(np.concatenate(samples), energy, gain=options.gain)
+    first = 0
+    for w, sample in zip(group, samples, strict=True):
+        if len(sample) == len(w.spectra.counts):
+            of = slice(first, first + len(sample))
+            yield common.centre[of], common.fwhm[of], common.status[of]
+        else:
+            parts = [find_centre(c, energy, gain=common.gain, shape=common.shape) for _, c in w.spectra.blocks()]
+            yield tuple(np.concatenate([getattr(p, name) for p in parts]) for name in ("centre", "fwhm", "status"))
+        first += len(sample)
+
+
 def _subtract_dark_levels(work: Sequence[Work]) -> None:
     """Take off what is no electron, where the spectra tell: one level for all states, whose noise drops out of what
     they differ by, unless a state has clearly another."""
-    told = [(w.spectra.counts, w.spectra.energy, w.centre, w.fwhm) for w in work]
+    samples = [w.spectra.sample(_COMMON_SPECTRA) for w in work]
+    told = [(counts, w.spectra.energy, w.centre[rows], w.fwhm) for w, (rows, counts) in zip(work, samples, strict=True)]
     levels = np.array([checked_dark_level(*t) for t in told])
     errors = np.array([dark_level_error(*t) for t in told])
-    common = np.average(levels, weights=[len(t[0]) for t in told])
+    common = np.average(levels, weights=[w.centre.size for w in work])
     if (np.abs(levels - common) <= _ONE_LEVEL * errors).all():
         levels[:] = common
     for w, level in zip(work, levels, strict=True):
@@ -325,14 +363,17 @@ def _noise_of(work: Work, options: ComparisonOptions) -> Noise:
         return Noise(given, NoiseSource.GIVEN, f"A gain of {given.gain:.3g} counts per electron was given.")
     counts, energy = work.spectra.counts, work.spectra.energy
     some = np.unique(np.linspace(0, len(counts) - 1, min(len(counts), _NOISE_SPECTRA)).astype(int))
-    return low_loss_noise(counts[some], energy, work.centre[some], work.fwhm, work.spectra.claim)
+    return low_loss_noise(np.asarray(counts[some]), energy, work.centre[some], work.fwhm, work.spectra.claim)
 
 
 def fit_zero_losses(
     work: list[Work], grid: Grid, options: ComparisonOptions, detector: Detector, *, given: ZeroLossShape | None
 ) -> ZeroLossShape:
     """Find the zero-loss peak of each state, and that which all distributions are shown with, which is returned."""
-    totals = [sum_aligned(w.spectra.counts, w.spectra.energy, w.centre, grid) for w in work]
+    totals = [
+        np.sum([sum_aligned(c, w.spectra.energy, w.centre[part], grid) for part, c in w.spectra.blocks()], axis=0)
+        for w in work
+    ]
     first = [float((w.spectra.energy[0] - w.centre).max()) for w in work]
 
     def fit(total: FloatArray, start: float, fwhm: float, number: int) -> ZeroLossShape:
@@ -363,13 +404,23 @@ def deconvolve(work: list[Work], shape: ZeroLossShape) -> FloatArray:
     exponent = float(np.mean([end_exponent(w.spectra.counts, w.spectra.energy, w.centre) for w in work]))
     for w in work:
         assert w.used is not None
-        found = estimate_single_scattering(
-            w.spectra.counts, w.spectra.energy, w.centre, w.used, end=end, resolution=shape, exponent=exponent
-        )
-        loss, w.scattering = found.loss, found
-        usable = np.isfinite(found.t_over_lambda) & (found.intensity > 0) & np.isfinite(found.distribution).all(axis=1)
+        known = []
+        for part, counts in w.spectra.blocks():
+            found = estimate_single_scattering(
+                counts, w.spectra.energy, w.centre[part], w.used, end=end, resolution=shape, exponent=exponent
+            )
+            usable = np.isfinite(found.t_over_lambda) & (found.intensity > 0)
+            usable &= np.isfinite(found.distribution).all(axis=1)
+            good = usable & (found.t_over_lambda <= THICKEST)
+            if w.distribution is None:
+                loss = found.loss
+                w.distribution = RowStore(loss.size, on_disk=not isinstance(w.spectra.counts, np.ndarray))
+            w.distribution.append(found.distribution if good.all() else found.distribution[good])
+            known.append((usable, good, found.t_over_lambda, found.intensity, found.recorded))
+        usable, good, *maps = (np.concatenate(values) for values in zip(*known, strict=True))
+        w.t_over_lambda, w.intensity, w.recorded = (values[good] for values in maps)
         w.keep(usable, "no zero-loss intensity")
-        w.keep(w.scattering.t_over_lambda <= THICKEST, f"t/λ above {THICKEST:g}")
+        w.keep(good[usable], f"t/λ above {THICKEST:g}")
         if w.centre.size == 0:
             raise AssbValueError(f"No spectrum of a state has a t/λ of at most {THICKEST:g} ({w.left_out}).")
     return loss
@@ -377,11 +428,10 @@ def deconvolve(work: list[Work], shape: ZeroLossShape) -> FloatArray:
 
 def measure_thickness(w: Work, normalisation: str, area: FloatArray) -> FloatArray:
     """What the distribution of each pixel is divided by, shape (P,)."""
-    assert w.scattering is not None
     if normalisation == "log_ratio":
-        return w.scattering.t_over_lambda
+        return w.t_over_lambda
     if normalisation == "area":
-        return np.asarray(w.distribution @ area)
+        return w.weigh(area)
     return np.ones(w.centre.size)
 
 

@@ -348,7 +348,7 @@ def zero_loss_intensity(
 def end_exponent(counts: Counts, energy: FloatArray, centre: FloatArray) -> float:
     """Exponent of the power law by which the mean of the spectra ends; 3 where the counts do not tell."""
     n = max(int(_END_SHARE * energy.size), 4)
-    mean = counts[:, -n:].mean(axis=0)
+    mean = np.asarray(counts[:, -n:].mean(axis=0))
     halves = mean[: n // 2].sum() / max(n // 2, 1), mean[n // 2 :].sum() / max(n - n // 2, 1)
     loss = energy[-n:] - float(np.median(centre))
     if min(halves) <= 0 or loss[0] <= 0:
