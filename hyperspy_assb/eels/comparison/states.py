@@ -31,7 +31,7 @@ from hyperspy_assb.eels.scattering.single_scattering import (
     sum_aligned,
 )
 from hyperspy_assb.eels.zero_loss.position import ZeroLossStatus, find_centre
-from hyperspy_assb.eels.zero_loss.recorded_noise import checked_dark_level, dark_level_error, low_loss_noise
+from hyperspy_assb.eels.zero_loss.recorded_noise import checked_dark_level, dark_level_of, low_loss_noise
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.noise_claim import Noise, NoiseSource
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
@@ -45,7 +45,7 @@ _NOISE_GROUPS = 64
 _NOISE_SPECTRA = 256
 """Spectra of a state that tell its noise."""
 _COMMON_SPECTRA = 4096
-"""Spectra of a state on disk that tell what all have in common: the form of the zero-loss peak, the dark level."""
+"""Spectra of a state on disk that tell the form of its zero-loss peaks, and whether its dark level can be told."""
 _START = 3.0
 """Full widths of the zero-loss peak from which spectra are compared, if the options do not say from where."""
 _LOST = 1e-12
@@ -344,10 +344,11 @@ def _find_centres(group: Sequence[Work], options: ComparisonOptions) -> Iterator
 def _subtract_dark_levels(work: Sequence[Work]) -> None:
     """Take off what is no electron, where the spectra tell: one level for all states, whose noise drops out of what
     they differ by, unless a state has clearly another."""
-    samples = [w.spectra.sample(_COMMON_SPECTRA) for w in work]
-    told = [(counts, w.spectra.energy, w.centre[rows], w.fwhm) for w, (rows, counts) in zip(work, samples, strict=True)]
-    levels = np.array([checked_dark_level(*t) for t in told])
-    errors = np.array([dark_level_error(*t) for t in told])
+    for w in work:
+        rows, counts = w.spectra.sample(_COMMON_SPECTRA)
+        checked_dark_level(counts, w.spectra.energy, w.centre[rows], w.fwhm)
+    told = [dark_level_of(w.spectra.blocks(), w.spectra.energy, w.centre, w.fwhm) for w in work]
+    levels, errors = np.array(told).T.copy()
     common = np.average(levels, weights=[w.centre.size for w in work])
     if (np.abs(levels - common) <= _ONE_LEVEL * errors).all():
         levels[:] = common
@@ -404,10 +405,17 @@ def deconvolve(work: list[Work], shape: ZeroLossShape) -> FloatArray:
     exponent = float(np.mean([end_exponent(w.spectra.counts, w.spectra.energy, w.centre) for w in work]))
     for w in work:
         assert w.used is not None
-        known = []
+        known, middle = [], float(np.median(w.centre))
         for part, counts in w.spectra.blocks():
             found = estimate_single_scattering(
-                counts, w.spectra.energy, w.centre[part], w.used, end=end, resolution=shape, exponent=exponent
+                counts,
+                w.spectra.energy,
+                w.centre[part],
+                w.used,
+                end=end,
+                resolution=shape,
+                exponent=exponent,
+                middle=middle,
             )
             usable = np.isfinite(found.t_over_lambda) & (found.intensity > 0)
             usable &= np.isfinite(found.distribution).all(axis=1)
