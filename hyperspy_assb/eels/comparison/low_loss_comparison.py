@@ -14,7 +14,8 @@ from scipy import stats
 
 from hyperspy_assb.eels.comparison.options import ComparisonOptions, Spectra, Window
 from hyperspy_assb.eels.comparison.results import Change, Comparison, State
-from hyperspy_assb.eels.comparison.states import Prepared, Work, prepare_states, thickness_covariates
+from hyperspy_assb.eels.comparison.state_work import Work, thickness_covariates
+from hyperspy_assb.eels.comparison.states import Prepared, prepare_states
 from hyperspy_assb.fitting.statistics import permutation
 from hyperspy_assb.fitting.statistics.permutation import Cluster
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,8 @@ from scipy import fft
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.comparison.options import ComparisonOptions, Spectra, Window
 from hyperspy_assb.eels.comparison.row_store import RowStore
-from hyperspy_assb.eels.scattering.counting_noise import (
-    Averaging,
-    CountingVariance,
-    ZeroLosses,
-    propagate_counting,
-)
-from hyperspy_assb.eels.scattering.plasmon import Plasmon, fit_plasmon
+from hyperspy_assb.eels.comparison.state_work import Work
+from hyperspy_assb.eels.scattering.plasmon import fit_plasmon
 from hyperspy_assb.eels.scattering.single_scattering import (
     THICKEST,
     Grid,
@@ -31,7 +26,13 @@ from hyperspy_assb.eels.scattering.single_scattering import (
     sum_aligned,
 )
 from hyperspy_assb.eels.zero_loss.position import ZeroLossStatus, find_centre
-from hyperspy_assb.eels.zero_loss.recorded_noise import checked_dark_level, dark_level_of, low_loss_noise
+from hyperspy_assb.eels.zero_loss.recorded_noise import (
+    FAR,
+    checked_dark_level,
+    dark_level,
+    dark_level_error,
+    low_loss_noise,
+)
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.noise_claim import Noise, NoiseSource
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
@@ -40,12 +41,12 @@ from hyperspy_assb.fitting.statistics import blocks as partition
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-_NOISE_GROUPS = 64
-"""Groups of pixels of like thickness whose counting noise is propagated together."""
 _NOISE_SPECTRA = 256
 """Spectra of a state that tell its noise."""
 _COMMON_SPECTRA = 4096
 """Spectra of a state on disk that tell the form of its zero-loss peaks, and whether its dark level can be told."""
+_DARK_COUNTS = 2**23
+"""Numbers of a state on disk that tell its dark level."""
 _START = 3.0
 """Full widths of the zero-loss peak from which spectra are compared, if the options do not say from where."""
 _LOST = 1e-12
@@ -56,110 +57,8 @@ _OTHER_THICKNESS = {"log_ratio": "area", "area": "log_ratio"}
 """The measure of thickness that the choice of the other is judged by."""
 
 
-def _nothing() -> FloatArray:
-    return np.empty(0)
-
-
 _ONE_LEVEL = 4.0
 """Standard errors within which dark levels of states count as one."""
-
-
-@dataclass
-class Work:
-    """One state: what is left of its spectra, and what was found of them so far."""
-
-    spectra: Spectra
-    fwhm: float = np.nan
-    noise: Noise | None = None
-    left_out: dict[str, int] = field(default_factory=dict)
-    centre: FloatArray = field(default_factory=_nothing)
-    own: ZeroLossShape | None = None
-    used: ZeroLossShape | None = None
-    distribution: RowStore | None = None
-    """Single scattering of every pixel, P rows of E."""
-    t_over_lambda: FloatArray = field(default_factory=_nothing)
-    intensity: FloatArray = field(default_factory=_nothing)
-    """Counts of the zero-loss peak, shape (P,)."""
-    recorded: FloatArray = field(default_factory=_nothing)
-    """All counts, shape (P,)."""
-    thickness: FloatArray = field(default_factory=_nothing)
-    other_thickness: FloatArray = field(default_factory=_nothing)
-    """Thickness by the measure that is not used; empty where thickness is left in."""
-    total: FloatArray = field(default_factory=_nothing)
-    """Sum of the distributions of all pixels, shape (E,)."""
-    mean: FloatArray = field(default_factory=_nothing)
-    """Mean distribution per unit of thickness, shape (E,)."""
-    own_zero_loss: FloatArray = field(default_factory=_nothing)
-    """What the state's own zero-loss peak would add to its mean distribution, beside the common one, shape (E,)."""
-    plasmon: Plasmon | None = None
-    correlation: partition.Correlation | None = None
-    counting: CountingVariance | None = None
-    label: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    blocks: FloatArray = field(default_factory=_nothing)
-    covariates: FloatArray = field(default_factory=_nothing)
-
-    def distributions(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Single scattering of the pixels with their places."""
-        assert self.distribution is not None
-        return self.distribution.blocks()
-
-    def weigh(self, weights: FloatArray) -> FloatArray:
-        """Sums of the distributions with weights, shape (E,) or (E, F), to shape (P,) or (P, F)."""
-        return np.concatenate([rows @ weights for _, rows in self.distributions()])
-
-    def keep(self, rows: NDArray[np.bool_], reason: str) -> None:
-        """Leave out pixels, and count them."""
-        if rows.all():
-            return
-        self.left_out[reason] = int((~rows).sum())
-        s = self.spectra
-        self.spectra = replace(s, counts=s.counts[rows], position=s.position[rows])
-        self.centre = self.centre[rows] if self.centre.size else self.centre
-
-    def gather(self, size: int, options: ComparisonOptions) -> None:
-        """Average distributions and thicknesses over blocks of `size` pixels."""
-        self.label = partition.split_into_blocks(self.spectra.position, size)
-        pixels = np.bincount(self.label)[:, None]
-        covariates = thickness_covariates(self.thickness, options)
-        self.blocks = np.zeros((pixels.size, self.mean.size))
-        self.covariates = np.zeros((pixels.size, covariates.shape[1]))
-        for part, rows in self.distributions():
-            order = np.argsort(self.label[part], kind="stable")
-            labels, starts = np.unique(self.label[part][order], return_index=True)
-            self.blocks[labels] += np.add.reduceat(rows[order], starts, axis=0, dtype=np.float64)
-            self.covariates[labels] += np.add.reduceat(covariates[part][order], starts, axis=0)
-        self.blocks /= pixels
-        self.covariates /= pixels
-
-    def correlate(self, weights: FloatArray, options: ComparisonOptions) -> partition.Correlation:
-        """Spatial correlation of what thickness does not explain of the bands of the pixels."""
-        bands = self.weigh(weights.T)
-        basis = np.linalg.qr(thickness_covariates(self.thickness, options))[0]
-        return partition.estimate_correlation(bands - basis @ (basis.T @ bands), self.spectra.position)
-
-    def count(self, options: ComparisonOptions, weights: FloatArray, area: FloatArray) -> CountingVariance:
-        """Variance of the mean distribution and of weighted sums of it from counting."""
-        assert self.noise is not None
-        assert self.used is not None
-        assert self.distribution is not None
-        normaliser = {"log_ratio": None, "area": area, "none": np.empty(0)}[options.normalisation]
-        averaging = Averaging(
-            mean=self.mean,
-            thickness=self.thickness,
-            normaliser=normaliser,
-            weights=weights,
-            # Neighbouring blocks have neighbouring numbers.
-            group=self.label * _NOISE_GROUPS // max(int(self.label.max()) + 1, _NOISE_GROUPS),
-        )
-        distribution = self.distribution
-        return propagate_counting(
-            ((part, counts, distribution[part]) for part, counts in self.spectra.blocks()),
-            self.spectra.energy,
-            ZeroLosses(self.centre, self.intensity, self.used),
-            self.t_over_lambda,
-            averaging,
-            self.noise,
-        )
 
 
 @dataclass(frozen=True)
@@ -341,14 +240,25 @@ def _find_centres(group: Sequence[Work], options: ComparisonOptions) -> Iterator
         first += len(sample)
 
 
+def _dark_level_of(work: Work) -> tuple[float, float]:
+    """Dark level of a state, and its standard error."""
+    spectra = work.spectra
+    rows, counts = spectra.sample(_COMMON_SPECTRA)
+    level = checked_dark_level(counts, spectra.energy, work.centre[rows], work.fwhm)
+    energy = spectra.energy
+    if len(rows) < len(spectra.counts):
+        # Its error is common to all pixels, so that no block shows it: of the few channels that tell it, many spectra.
+        last = int(np.searchsorted(energy, work.centre.max() - FAR * work.fwhm))
+        energy, dark = energy[:last], replace(spectra, counts=spectra.counts[:, :last])
+        rows, counts = dark.sample(_DARK_COUNTS // max(last, 1))
+        level = dark_level(counts, energy, work.centre[rows], work.fwhm)
+    return level, dark_level_error(counts, energy, work.centre[rows], work.fwhm)
+
+
 def _subtract_dark_levels(work: Sequence[Work]) -> None:
     """Take off what is no electron, where the spectra tell: one level for all states, whose noise drops out of what
     they differ by, unless a state has clearly another."""
-    for w in work:
-        rows, counts = w.spectra.sample(_COMMON_SPECTRA)
-        checked_dark_level(counts, w.spectra.energy, w.centre[rows], w.fwhm)
-    told = [dark_level_of(w.spectra.blocks(), w.spectra.energy, w.centre, w.fwhm) for w in work]
-    levels, errors = np.array(told).T.copy()
+    levels, errors = np.array([_dark_level_of(w) for w in work]).T.copy()
     common = np.average(levels, weights=[w.centre.size for w in work])
     if (np.abs(levels - common) <= _ONE_LEVEL * errors).all():
         levels[:] = common
@@ -452,22 +362,6 @@ def add_own_zero_loss(w: Work, shape: ZeroLossShape, grid: Grid, loss: FloatArra
     ratio = np.log(np.where(known, common, 1.0) / np.where(known, own, 1.0))
     added = grid.back(common * ratio)[: loss.size]
     return np.asarray(added * w.centre.size / w.thickness.sum())
-
-
-def thickness_covariates(thickness: FloatArray, options: ComparisonOptions) -> FloatArray:
-    """What spectra depend on beside their state, shape (P, C); the last column is the thickness.
-
-    What surfaces and the tail of the zero-loss peak add is constant in thick specimens and fades in thin ones: a
-    constant and a square follow it.
-    """
-    ones = np.ones((thickness.size, 1))
-    if options.normalisation == "none":
-        return ones
-    grows = np.asarray(thickness, dtype=np.float64)[:, None]
-    # In even specimens a constant part cannot be told from one that grows.
-    if not options.surfaces or np.ptp(grows) < 1e-9 * np.abs(grows).max():
-        return grows
-    return np.concatenate([ones, grows**2, grows], axis=1)
 
 
 def band_weights(loss: FloatArray, windows: Sequence[Window], mean: FloatArray) -> FloatArray:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import uniform_filter1d
@@ -46,53 +44,30 @@ def dark_level(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, fwhm: f
     counts, energy, centre, fwhm
         As for :func:`low_loss_noise`.
     """
-    return dark_level_of([(slice(None), np.asarray(counts))], energy, centre, fwhm)[0]
+    counts, offset = np.asarray(counts, dtype=float), _offset(energy, centre)
+    dark = offset < -FAR * fwhm
+    if dark.sum() < FEWEST_DARK * len(counts):
+        return 0.0
+    distance, height = offset[dark], counts[dark]
+    parts = np.array_split(np.argsort(distance, kind="stable"), min(_DARK_PARTS, dark.sum() // len(counts)))
+    medians = np.array([np.median(height[part]) for part in parts])
+    if medians.min() < 0.0:
+        return float(np.median(height))
+    tail = np.array([np.mean(1.0 / distance[part] ** 2) for part in parts])
+    return float(nnls(np.stack([np.ones(tail.size), tail / tail.max()], axis=1), medians)[0][0])
 
 
-def dark_level_of(
-    blocks: Iterable[tuple[slice, NDArray]], energy: FloatArray, centre: ArrayLike, fwhm: float
-) -> tuple[float, float]:
-    """The dark level of spectra that are read block by block, and its standard error.
+def dark_level_error(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, fwhm: float) -> float:
+    """Standard error of the dark level, twice that of a mean for the tail that is fitted beside it; 0 where none shows.
 
     Parameters
     ----------
-    blocks
-        Places of spectra among the S, and their counts.
-    energy, centre, fwhm
+    counts, energy, centre, fwhm
         As for :func:`low_loss_noise`.
-
-    Returns
-    -------
-    level, error
-        As :func:`dark_level`; twice the error of a mean, for the tail that is fitted beside it, 0 where none shows.
     """
-    places = np.asarray(centre, dtype=float)
-    some = np.array_split(places, max(places.size // 1000, 1))
-    dark = sum(int(np.count_nonzero(_offset(energy, part) < -FAR * fwhm)) for part in some)
-    stretches = min(_DARK_PARTS, dark // max(places.size, 1))
-    told, middle, variance = np.zeros((2, stretches)), 0.0, 0.0
-    for place, counts in blocks:
-        offset = _offset(energy, places[place])
-        far = offset < -FAR * fwhm
-        distance, height = offset[far], np.asarray(counts[far], dtype=float)
-        if not height.size:
-            continue
-        share = height.size / dark
-        variance += share * float(height.var())
-        if dark < FEWEST_DARK * places.size:
-            continue
-        parts = np.array_split(np.argsort(distance, kind="stable"), stretches)
-        # Medians of blocks are averaged before the level is kept from falling below 0, which would bias each.
-        medians = [np.median(height[part]) for part in parts]
-        told += share * np.array([medians, [np.mean(1.0 / distance[part] ** 2) for part in parts]])
-        middle += share * float(np.median(height))
-    error = 2.0 * np.sqrt(variance) / np.sqrt(dark) if dark else 0.0
-    if dark < FEWEST_DARK * places.size:
-        return 0.0, error
-    medians, tail = told
-    if medians.min() < 0.0:
-        return middle, error
-    return float(nnls(np.stack([np.ones(tail.size), tail / tail.max()], axis=1), medians)[0][0]), error
+    counts = np.asarray(counts, dtype=float)
+    far = counts[_offset(energy, centre) < -FAR * fwhm]
+    return 2.0 * float(far.std()) / np.sqrt(far.size) if far.size else 0.0
 
 
 def checked_dark_level(counts: ArrayLike, energy: FloatArray, centre: ArrayLike, fwhm: float) -> float:
