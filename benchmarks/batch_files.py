@@ -2,8 +2,9 @@
 
 Run: python benchmarks/batch_files.py [--files 50 100 200 400]
 
-Prints processor time for each file of a new batch and of one that is done; ends with exit code 1 if the largest number
-of files needs more than twice as long for each file as the smallest.
+Prints processor time for each file of a new batch and of one that is done; ends with exit code 1 if a new batch of the
+largest number of files needs more than twice as long for each as one of the smallest. Page and table are written every
+two seconds of the clock, which on a busy machine costs more.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def main() -> int:
         found.append(spent)
     for count, (new, again) in zip(counts, found[1:], strict=True):
         print(f"{count:6} {1e3 * new:14.2f} {1e3 * again:22.2f}")
-    return int(any(last > 2.0 * first for first, last in zip(found[1], found[-1], strict=True)))
+    return int(found[-1][0] > 2.0 * found[1][0])
 
 
 if __name__ == "__main__":
