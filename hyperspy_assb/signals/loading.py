@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hyperspy.api as hs
+import numpy as np
 
 from hyperspy_assb.eels.checks import reaches_zero_loss
 from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbWarning
@@ -219,7 +220,9 @@ def load_signal(
     if reader is not None:
         options = {**options, "file_format": reader}
     try:
-        loaded = hs.load(str(path), **options)
+        # Axes without a usable scale are named where they are needed; HyperSpy multiplies them here.
+        with np.errstate(invalid="ignore", over="ignore"):
+            loaded = hs.load(str(path), **options)
     # Readers fail on damaged files in every way there is: struct.error, KeyError, MemoryError, OSError ...
     except Exception as error:
         raise AssbFileError(_lacking_package(path, error) or _explain(path, reader, error)) from error
