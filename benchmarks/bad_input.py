@@ -19,6 +19,8 @@ import warnings
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import bad_input  # isort: skip
@@ -40,6 +42,7 @@ def meet(
         if time.process_time() - begin > given.seconds:
             break
         outcome = bad_input.judge(entry, damage)
+        plt.close("all")  # of which matplotlib warns from the twentieth on
         if outcome.word == "not possible":
             continue
         table[entry.kind][outcome.word if outcome.allowed else "else"] += 1
