@@ -19,11 +19,37 @@ import warnings
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import bad_input  # isort: skip
 
 ALLOWED = ("error", "flag", "right")
+
+
+def meet(
+    entry: bad_input.EntryPoint,
+    table: dict[str, Counter[str]],
+    draw: random.Random,
+    given: argparse.Namespace,
+) -> int:
+    """Call an entry point with damaged signals, count what comes of it, and return how often it must not."""
+    bad_input.judge(entry, bad_input.damages(entry.kind)[0])  # compiled, and the right result known
+    begin, wrong = time.process_time(), 0
+    damages = list(bad_input.damages(entry.kind))
+    for damage in draw.sample(damages, min(given.most, len(damages))):
+        if time.process_time() - begin > given.seconds:
+            break
+        outcome = bad_input.judge(entry, damage)
+        plt.close("all")  # of which matplotlib warns from the twentieth on
+        if outcome.word == "not possible":
+            continue
+        table[entry.kind][outcome.word if outcome.allowed else "else"] += 1
+        if not outcome.allowed:
+            wrong += 1
+            print(f"{outcome.word}: {outcome.said} | {entry} <- {damage}", flush=True)
+    return wrong
 
 
 def main() -> int:
@@ -37,20 +63,11 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     draw, wrong = random.Random(given.seed), 0
     table: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for entry in bad_input.entry_points():
-        bad_input.judge(entry, bad_input.damages(entry.kind)[0])  # compiled, and the right result known
-        begin = time.process_time()
-        damages = list(bad_input.damages(entry.kind))
-        for damage in draw.sample(damages, min(given.most, len(damages))):
-            if time.process_time() - begin > given.seconds:
-                break
-            outcome = bad_input.judge(entry, damage)
-            if outcome.word == "not possible":
-                continue
-            table[entry.kind][outcome.word if outcome.allowed else "else"] += 1
-            if not outcome.allowed:
-                wrong += 1
-                print(f"{outcome.word}: {outcome.said} | {entry} <- {damage}", flush=True)
+    try:
+        for entry in bad_input.entry_points():
+            wrong += meet(entry, table, draw, given)
+    except KeyboardInterrupt:  # what was done so far
+        print("interrupted at", entry)
     print(f"{'signal':22}" + "".join(f"{word:>8}" for word in (*ALLOWED, "else", "calls")))
     for kind, counts in [*table.items(), ("all", sum(table.values(), Counter()))]:
         row = [counts[word] for word in (*ALLOWED, "else")]

@@ -13,6 +13,7 @@ import platform
 import re
 import secrets
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from hyperspy_assb.errors import AssbFileError, AssbTypeError, AssbValueError
@@ -143,6 +144,38 @@ def clear_away(path: Path) -> None:
     restore(path)
     for entry in (*leftovers(path, "part"), *leftovers(path, "aside")):
         remove(entry)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Write a file under a hidden name, which becomes its own when the block has ended without an error.
+
+    Yields
+    ------
+    Path
+        Where to write; nothing is there, nor what dead processes left of the same file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be renamed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> place = Path(tempfile.mkdtemp()) / "table.csv"
+    >>> with whole_file(place) as hidden:
+    ...     _ = hidden.write_text("x")
+    >>> [path.name for path in place.parent.iterdir()]
+    ['table.csv']
+    """
+    clear_away(path)
+    part = sibling(path, "part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        remove(part)
 
 
 def remove(path: Path) -> None:

@@ -103,15 +103,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        pytest.param(c, marks=pytest.mark.xfail(reason="crashed (SIGSEGV) where numba could not write its cache"))
-        if c == "index"
-        else c
-        for c in COMMANDS
-    ],
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_full_disk(command: str, raw: Path, small_disk: Path) -> None:
     out = small_disk / "out"
     done = assb(command, raw, out)

@@ -13,8 +13,22 @@ from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 
 FloatArray = NDArray[np.float64]
-_BLOCK = 32 * 2**20
+BLOCK = 32 * 2**20
 """Bytes of spectra on disk that are in memory at a time, as numbers of 64 bits."""
+
+
+def blocks_of(counts: Any) -> Iterator[tuple[slice, Any]]:
+    """Spectra, shape (S, E), with their places: all at once where they are in memory, else block by block."""
+    if isinstance(counts, np.ndarray):
+        yield slice(0, len(counts)), counts
+        return
+    first, rows = 0, max(BLOCK // (8 * counts.shape[1]), 1)
+    for size in counts.chunks[0]:
+        last = first + size
+        for begin in range(first, last, rows):
+            part = slice(begin, min(begin + rows, last))
+            yield part, np.asarray(counts[part])
+        first = last
 
 
 @dataclass(frozen=True)
@@ -65,17 +79,8 @@ class LowLossMap:
         return np.asarray(self.counts[rows])
 
     def blocks(self) -> Iterator[tuple[slice, Any]]:
-        """Spectra with their places: all at once where they are in memory, else block by block."""
-        if isinstance(self.counts, np.ndarray):
-            yield slice(0, len(self.counts)), self.counts
-            return
-        first = 0
-        for size in self.counts.chunks[0]:
-            last = first + size
-            for begin in range(first, last, max(_BLOCK // (8 * self.energy.size), 1)):
-                part = slice(begin, min(begin + max(_BLOCK // (8 * self.energy.size), 1), last))
-                yield part, np.asarray(self.counts[part])
-            first = last
+        """As :func:`blocks_of` the counts."""
+        return blocks_of(self.counts)
 
     def add_channels(self, count: int) -> LowLossMap:
         """The same with `count` neighbouring channels added up to one, which keeps the noise that of counting."""

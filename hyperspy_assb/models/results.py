@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from hyperspy_assb import staging
 from hyperspy_assb.errors import AssbFileExistsError, AssbRuntimeError, AssbValueError
 from hyperspy_assb.fitting.solver.correlated_errors import CorrelatedErrors
 from hyperspy_assb.fitting.solver.fit_statistics import (
@@ -289,7 +289,8 @@ class MapResult:
             if store.exists():
                 raise AssbFileExistsError(f"{store} exists: give store= a new folder, or remove it first.")
             store.parent.mkdir(parents=True, exist_ok=True)
-            self._part = Path(tempfile.mkdtemp(prefix=f".{store.name}.", dir=store.parent))
+            staging.clear_away(store)
+            self._part = staging.sibling(store, "part")
             self.group = zarr.open_group(str(self._part), mode="w")
             self.group.attrs["parameters"] = [list(slot.name) for slot in slots]
             self.group.attrs["free"] = [list(s.name) for s, flag in zip(slots, free, strict=True) if flag]

@@ -22,6 +22,7 @@ from hyperspy_assb.report.output import Progress, recorded_warnings
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.eds.compositions import EDSComposition, EDSPhases
 from hyperspy_assb.signals.eds.map_reading import read_map
+from hyperspy_assb.signals.result_files import write_map
 
 ABOUT = (
     "All lines of an element are fitted together with those that overlap them and with the continuum, by Poisson "
@@ -185,7 +186,7 @@ def write_edx(analysis: EDXAnalysis, folder: Path) -> Report:
     maps |= {"phase_map": phases.phase_map, "status": phases.status}
     for name, item in maps.items():
         slug = "".join(c if c.isalnum() else "_" for c in name)
-        item.save(str(folder / "maps" / f"{slug}.hspy"), overwrite=True)
+        write_map(folder / "maps" / f"{slug}.hspy", item)
     record = {**analysis.record, "findings": list(analysis.findings), "warnings": list(analysis.warnings)}
     text = json.dumps(provenance.to_plain(record), indent=2, ensure_ascii=False, allow_nan=False)
     (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")

@@ -26,6 +26,7 @@ from hyperspy_assb.signals.acom.orientations import OrientationMaps
 from hyperspy_assb.signals.acom.pattern_metadata import read_scan
 from hyperspy_assb.signals.acom.signal import load_patterns
 from hyperspy_assb.signals.beam_dose import dose_of
+from hyperspy_assb.signals.result_files import write_map
 
 GRAINS = GrainOptions(min_pixels=2)
 """Single pixels that were indexed wrongly are no grains."""
@@ -246,7 +247,7 @@ def write_orientations(analysis: OrientationAnalysis, folder: Path) -> Report:
     names = ("class_map", "correlation", "reliability", "phase_reliability", "twin_reliability")
     maps = {name: getattr(result, name) for name in (*names, "virtual_bright_field", "status")}
     for name, signal in (maps | {"kernel_misorientation": result.kernel_misorientation()}).items():
-        signal.save(str(folder / "maps" / f"{name}.hspy"), overwrite=True)
+        write_map(folder / "maps" / f"{name}.hspy", signal)
     record = {**analysis.record, "findings": list(analysis.findings), "warnings": list(analysis.warnings)}
     text = json.dumps(provenance.to_plain(record), indent=2, ensure_ascii=False, allow_nan=False)
     (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")

@@ -12,6 +12,7 @@ from hyperspy_assb.report import figures
 from hyperspy_assb.report.analysis import Analysis
 from hyperspy_assb.report.html import Report, Table, key_table
 from hyperspy_assb.report.output import write_record
+from hyperspy_assb.signals.result_files import write_map
 
 
 def build_report(analysis: Analysis) -> Report:
@@ -92,4 +93,4 @@ def write_maps(analysis: Analysis, folder: Path) -> None:
         signal.metadata.set_item("Signal.quantity", f"{item.label} ({item.units})" if item.units else item.label)
         if item.words is not None:
             signal.metadata.set_item("ASSB.classes", [f"{key}: {word}" for key, word in item.words.items()])
-        signal.save(str(folder / f"{name}.hspy"), overwrite=True)
+        write_map(folder / f"{name}.hspy", signal)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hyperspy_assb.models.recorded_signal import recorded_number
 from hyperspy_assb.provenance import dose
 
 _TEM = "Acquisition_instrument.TEM"
@@ -24,12 +25,17 @@ def dose_of(signal: Any) -> dict[str, float | None]:
     """Electrons in a pixel and per nm², as :func:`hyperspy_assb.provenance.dose` has them.
 
     Electrons per nm² that the user states as ``ASSB.dose`` come before what follows from current, time and pixels.
+
+    Raises
+    ------
+    AssbValueError
+        If the metadata hold something else than numbers; the message names the item.
     """
-    current = signal.metadata.get_item(_CURRENT, None)
-    dwell = next((value for item in _DWELL if (value := signal.metadata.get_item(item, None))), None)
+    current = recorded_number(signal, _CURRENT)
+    dwell = next((value for item in _DWELL if (value := recorded_number(signal, item))), None)
     found = dose(current, dwell, _pixel_area(signal))
-    stated = signal.metadata.get_item(_STATED, None)
-    return {**found, "electrons per nm²": float(stated)} if stated else found
+    stated = recorded_number(signal, _STATED)
+    return {**found, "electrons per nm²": stated} if stated else found
 
 
 def _pixel_area(signal: Any) -> float | None:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import hyperspy.api as hs
+import numpy as np
 
 from hyperspy_assb.eels.checks import reaches_zero_loss
 from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbWarning
+from hyperspy_assb.models.recorded_signal import recorded_text
 from hyperspy_assb.reference.energy_units import energy_unit
 from hyperspy_assb.signals.energy_axes import energy_on_navigation, turn_energy_axis
 from hyperspy_assb.staging import path_of
@@ -219,7 +221,9 @@ def load_signal(
     if reader is not None:
         options = {**options, "file_format": reader}
     try:
-        loaded = hs.load(str(path), **options)
+        # Axes without a usable scale are named where they are needed; HyperSpy multiplies them here.
+        with np.errstate(invalid="ignore", over="ignore"):
+            loaded = hs.load(str(path), **options)
     # Readers fail on damaged files in every way there is: struct.error, KeyError, MemoryError, OSError ...
     except Exception as error:
         raise AssbFileError(_lacking_package(path, error) or _explain(path, reader, error)) from error
@@ -253,7 +257,7 @@ def load_signal(
 def _named(path: Path, signals: list[Any], dataset: str | int) -> Any:
     """The signal of a file that is meant by its title, a part of it, or its number."""
     wanted = str(dataset).strip().casefold()
-    titles = [s.metadata.get_item("General.title", "").casefold() for s in signals]
+    titles = [recorded_text(s, "General.title").casefold() for s in signals]
     found = [k for k, title in enumerate(titles) if title == wanted and wanted]
     if not found and wanted.isdecimal():
         found = [int(wanted)] if int(wanted) < len(signals) else []
@@ -278,7 +282,7 @@ def _number(signals: list[Any], signal: Any) -> int:
 def _numbered(signals: list[Any], signal: Any) -> str:
     """Number, title, shape and energies of one of the signals of a file."""
     number = _number(signals, signal)
-    title = signal.metadata.get_item("General.title", "")
+    title = recorded_text(signal, "General.title")
     shape = " x ".join(map(str, signal.data.shape))
     text = f"{number}: '{title}' ({shape})" if title else f"{number} ({shape})"
     axes = signal.axes_manager.signal_axes

@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -281,22 +281,44 @@ def _write_signal(part: Path, signal: Any) -> None:
         os.fsync(stream.fileno())
 
 
+def write_map(path: Path, signal: Any) -> None:
+    """Write a signal of HyperSpy as its ``save`` would in .hspy, but made in memory, as results are.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written: no space, for instance, where HDF5 would crash.
+    """
+    path.write_bytes(_hdf5_image(signal))
+
+
+@contextlib.contextmanager
+def hdf5_in_memory() -> Iterator[tuple[Any, Callable[[], bytes]]]:
+    """An open file of h5py that is on no disk, and a function that tells its bytes so far."""
+    import h5py
+
+    def image() -> bytes:
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+    with h5py.File(secrets.token_hex(8), "w", driver="core", backing_store=False) as file:
+        yield file, image
+
+
 def _hdf5_image(signal: Any) -> bytes:
     """What ``signal.save`` would write in .hspy; RosettaSciIO's own function only writes to disk."""
-    import h5py
     from hyperspy.misc import utils
     from rsciio.hspy._api import HyperspyWriter, version
 
     content = signal._to_dictionary(add_models=True)
     content["package_info"] = utils.get_object_package_info(signal)
-    with h5py.File(secrets.token_hex(8), "w", driver="core", backing_store=False) as file:
+    with hdf5_in_memory() as (file, image):
         file.attrs["file_format"] = "HyperSpy"
         file.attrs["file_format_version"] = version
         title = content["metadata"]["General"]["title"] or "__unnamed__"
         group = file.require_group("Experiments").require_group(title.replace("/", "-"))
         HyperspyWriter(file, content, group, compression="gzip", shuffle=True).write()
-        file.flush()
-        return bytes(file.id.get_file_image())
+        return image()
 
 
 def _write_zip(stream: Any, signal: Any) -> None:

@@ -115,6 +115,18 @@ def test_names_as_long_as_the_file_system_takes(name, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
+def test_files_are_written_whole_and_what_the_dead_left_of_them_goes(tmp_path):
+    path = tmp_path / "bank.npz"
+    dead(staging.sibling(path, "part")).write_bytes(b"half")
+    with staging.whole_file(path) as part:
+        part.write_bytes(b"whole")
+        assert [p.name for p in tmp_path.iterdir()] == [part.name]
+    with pytest.raises(UnicodeEncodeError), staging.whole_file(path) as part:
+        part.write_text("half \udc80", encoding="utf-8")
+    assert [p.name for p in tmp_path.iterdir()] == ["bank.npz"]
+    assert path.read_bytes() == b"whole"
+
+
 def test_what_the_dead_left_is_swept_and_what_the_living_use_is_not(tmp_path):
     target = tmp_path / "result"
     own = staging.sibling(target, "part")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperspy_assb import staging
 from hyperspy_assb.acom.crystals.crystal_phase import CrystalPhase, laue_rotations, load_phase, pack_phase, unpack_phase
 from hyperspy_assb.acom.crystals.frames import multiply, upper
 from hyperspy_assb.acom.crystals.kinematical import Diffraction, simulate_spots
@@ -239,14 +238,8 @@ class TemplateBank:
         content["numbers"] = np.array([getattr(self, key) for key in _NUMBERS])
         for i, phase in enumerate(self.phases):
             content |= {f"phase{i}_{key}": value for key, value in pack_phase(phase).items()}
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".npz")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, **content)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with staging.whole_file(path) as part, part.open("xb") as file:
+            np.savez(file, **content)
         return path
 
     @classmethod

@@ -14,7 +14,8 @@ from scipy import stats
 
 from hyperspy_assb.eels.comparison.options import ComparisonOptions, Spectra, Window
 from hyperspy_assb.eels.comparison.results import Change, Comparison, State
-from hyperspy_assb.eels.comparison.states import Prepared, Work, prepare_states, thickness_covariates
+from hyperspy_assb.eels.comparison.state_work import Work, thickness_covariates
+from hyperspy_assb.eels.comparison.states import Prepared, prepare_states
 from hyperspy_assb.fitting.statistics import permutation
 from hyperspy_assb.fitting.statistics.permutation import Cluster
 
@@ -81,7 +82,6 @@ def compare_states(
 
 def _describe_state(w: Work, context: Prepared) -> State:
     """Mean distribution, bands, thickness and plasmon of a state, with their standard errors."""
-    assert w.scattering is not None
     assert w.counting is not None
     assert w.noise is not None
     assert w.correlation is not None
@@ -94,7 +94,7 @@ def _describe_state(w: Work, context: Prepared) -> State:
         deviation = (w.blocks - grows * w.mean) / grows.mean()
         std = _standard_error(deviation)
         functionals = _standard_error(deviation @ context.weights.T)
-        of_blocks = np.bincount(w.label, w.scattering.t_over_lambda) / np.bincount(w.label)
+        of_blocks = np.bincount(w.label, w.t_over_lambda) / np.bincount(w.label)
         thickness_std = float(_standard_error(of_blocks - of_blocks.mean()))
     return State(
         mean=w.mean,
@@ -102,11 +102,11 @@ def _describe_state(w: Work, context: Prepared) -> State:
         std_counting=np.sqrt(w.counting.channels),
         bands=context.weights[:-2] @ w.mean,
         bands_std=functionals[:-2],
-        t_over_lambda=float(w.scattering.t_over_lambda.mean()),
+        t_over_lambda=float(w.t_over_lambda.mean()),
         t_over_lambda_std=thickness_std,
         plasmon=w.plasmon,
         plasmon_std=functionals[-2:],
-        electrons=float(w.scattering.recorded.mean()) / w.noise.broad.gain,
+        electrons=float(w.recorded.mean()) / w.noise.broad.gain,
         noise=w.noise,
         fwhm=w.fwhm,
         pixels=pixels,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.eels.checks import check_counts
-from hyperspy_assb.eels.low_loss_map import LowLossMap
+from hyperspy_assb.eels.low_loss_map import BLOCK, LowLossMap, blocks_of
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 
@@ -119,7 +121,7 @@ class Spectra:
     Parameters
     ----------
     counts
-        Shape (P, E); rows that are empty or not finite are left out.
+        NumPy or dask array, shape (P, E); rows that are empty or not finite are left out.
     energy
         Centres of the channels in eV, shape (E,).
     position
@@ -128,7 +130,7 @@ class Spectra:
         Gain and read noise as they were recorded; None where nobody did.
     """
 
-    counts: NDArray[np.floating]
+    counts: Any
     energy: NDArray[np.float64]
     position: IntArray
     claim: Detector | None = None
@@ -136,11 +138,24 @@ class Spectra:
     @classmethod
     def of(cls, recorded: LowLossMap, pixels: NDArray[np.bool_] | None = None) -> Spectra:
         """All spectra of a map, or those of some pixels, a mask on its navigation axes."""
-        counts = np.asarray(recorded.counts)
+        counts = recorded.counts
+        if 8 * counts.size <= BLOCK:
+            counts = np.asarray(counts)  # a few of those on disk
         if counts.dtype.kind not in "buif":
-            check_counts(counts)  # which says what is wrong
+            check_counts(np.asarray(counts))  # which says what is wrong
         position = np.moveaxis(np.indices(recorded.shape), 0, -1).reshape(len(counts), len(recorded.shape))
         if pixels is None:
             return cls(counts, recorded.energy, position, recorded.detector)
         chosen = pixels.ravel()
         return cls(counts[chosen], recorded.energy, position[chosen], recorded.detector)
+
+    def blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Counts with their places: all at once where they are in memory, else block by block."""
+        return blocks_of(self.counts)
+
+    def sample(self, most: int) -> tuple[IntArray, NDArray[Any]]:
+        """Rows, and their counts: all that are in memory; of those on disk so many, evenly over all."""
+        if isinstance(self.counts, np.ndarray):
+            return np.arange(len(self.counts)), self.counts
+        rows = np.unique(np.linspace(0, len(self.counts) - 1, min(most, len(self.counts))).astype(int))
+        return rows, np.asarray(self.counts[rows])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,12 +12,12 @@ from scipy import fft
 
 from hyperspy_assb.eels import checks
 from hyperspy_assb.eels.comparison.options import ComparisonOptions, Spectra, Window
-from hyperspy_assb.eels.scattering.counting_noise import Averaging, CountingVariance, propagate_counting
-from hyperspy_assb.eels.scattering.plasmon import Plasmon, fit_plasmon
+from hyperspy_assb.eels.comparison.row_store import RowStore
+from hyperspy_assb.eels.comparison.state_work import Work
+from hyperspy_assb.eels.scattering.plasmon import fit_plasmon
 from hyperspy_assb.eels.scattering.single_scattering import (
     THICKEST,
     Grid,
-    SingleScattering,
     ZeroLossShape,
     end_exponent,
     estimate_single_scattering,
@@ -25,7 +26,13 @@ from hyperspy_assb.eels.scattering.single_scattering import (
     sum_aligned,
 )
 from hyperspy_assb.eels.zero_loss.position import ZeroLossStatus, find_centre
-from hyperspy_assb.eels.zero_loss.recorded_noise import checked_dark_level, dark_level_error, low_loss_noise
+from hyperspy_assb.eels.zero_loss.recorded_noise import (
+    FAR,
+    checked_dark_level,
+    dark_level,
+    dark_level_error,
+    low_loss_noise,
+)
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.noise_claim import Noise, NoiseSource
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
@@ -34,10 +41,12 @@ from hyperspy_assb.fitting.statistics import blocks as partition
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-_NOISE_GROUPS = 64
-"""Groups of pixels of like thickness whose counting noise is propagated together."""
 _NOISE_SPECTRA = 256
 """Spectra of a state that tell its noise."""
+_COMMON_SPECTRA = 4096
+"""Spectra of a state on disk that tell the form of its zero-loss peaks, and whether its dark level can be told."""
+_DARK_COUNTS = 2**23
+"""Numbers of a state on disk that tell its dark level."""
 _START = 3.0
 """Full widths of the zero-loss peak from which spectra are compared, if the options do not say from where."""
 _LOST = 1e-12
@@ -48,93 +57,8 @@ _OTHER_THICKNESS = {"log_ratio": "area", "area": "log_ratio"}
 """The measure of thickness that the choice of the other is judged by."""
 
 
-def _nothing() -> FloatArray:
-    return np.empty(0)
-
-
 _ONE_LEVEL = 4.0
 """Standard errors within which dark levels of states count as one."""
-
-
-@dataclass
-class Work:
-    """One state: what is left of its spectra, and what was found of them so far."""
-
-    spectra: Spectra
-    fwhm: float = np.nan
-    noise: Noise | None = None
-    left_out: dict[str, int] = field(default_factory=dict)
-    centre: FloatArray = field(default_factory=_nothing)
-    own: ZeroLossShape | None = None
-    used: ZeroLossShape | None = None
-    scattering: SingleScattering | None = None
-    thickness: FloatArray = field(default_factory=_nothing)
-    other_thickness: FloatArray = field(default_factory=_nothing)
-    """Thickness by the measure that is not used; empty where thickness is left in."""
-    total: FloatArray = field(default_factory=_nothing)
-    """Sum of the distributions of all pixels, shape (E,)."""
-    mean: FloatArray = field(default_factory=_nothing)
-    """Mean distribution per unit of thickness, shape (E,)."""
-    own_zero_loss: FloatArray = field(default_factory=_nothing)
-    """What the state's own zero-loss peak would add to its mean distribution, beside the common one, shape (E,)."""
-    plasmon: Plasmon | None = None
-    correlation: partition.Correlation | None = None
-    counting: CountingVariance | None = None
-    label: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    blocks: FloatArray = field(default_factory=_nothing)
-    covariates: FloatArray = field(default_factory=_nothing)
-
-    @property
-    def distribution(self) -> NDArray[np.float32]:
-        """Single scattering of every pixel, shape (P, E)."""
-        assert self.scattering is not None
-        return self.scattering.distribution
-
-    def keep(self, rows: NDArray[np.bool_], reason: str) -> None:
-        """Leave out pixels, and count them."""
-        if rows.all():
-            return
-        self.left_out[reason] = int((~rows).sum())
-        s = self.spectra
-        self.spectra = replace(s, counts=s.counts[rows], position=s.position[rows])
-        self.centre = self.centre[rows] if self.centre.size else self.centre
-        if self.scattering is not None:
-            arrays = {name: v[rows] for name, v in self.scattering.__dict__.items() if name != "loss"}
-            self.scattering = replace(self.scattering, **arrays)
-
-    def gather(self, size: int, options: ComparisonOptions) -> None:
-        """Average distributions and thicknesses over blocks of `size` pixels."""
-        self.label = partition.split_into_blocks(self.spectra.position, size)
-        order = np.argsort(self.label, kind="stable")
-        starts = np.searchsorted(self.label[order], np.arange(self.label.max() + 1))
-        pixels = np.bincount(self.label)[:, None]
-        self.blocks = np.add.reduceat(self.distribution[order], starts, axis=0, dtype=np.float64) / pixels
-        covariates = thickness_covariates(self.thickness, options)
-        self.covariates = np.add.reduceat(covariates[order], starts, axis=0) / pixels
-
-    def correlate(self, weights: FloatArray, options: ComparisonOptions) -> partition.Correlation:
-        """Spatial correlation of what thickness does not explain of the bands of the pixels."""
-        bands = self.distribution @ weights.T
-        basis = np.linalg.qr(thickness_covariates(self.thickness, options))[0]
-        return partition.estimate_correlation(bands - basis @ (basis.T @ bands), self.spectra.position)
-
-    def count(self, options: ComparisonOptions, weights: FloatArray, area: FloatArray) -> CountingVariance:
-        """Variance of the mean distribution and of weighted sums of it from counting."""
-        assert self.scattering is not None
-        assert self.noise is not None
-        assert self.used is not None
-        normaliser = {"log_ratio": None, "area": area, "none": np.empty(0)}[options.normalisation]
-        averaging = Averaging(
-            mean=self.mean,
-            thickness=self.thickness,
-            normaliser=normaliser,
-            weights=weights,
-            # Neighbouring blocks have neighbouring numbers.
-            group=self.label * _NOISE_GROUPS // max(int(self.label.max()) + 1, _NOISE_GROUPS),
-        )
-        return propagate_counting(
-            self.spectra.counts, self.spectra.energy, self.centre, self.scattering, self.used, averaging, self.noise
-        )
 
 
 @dataclass(frozen=True)
@@ -212,7 +136,7 @@ def prepare_states(
             )
         if options.normalisation in _OTHER_THICKNESS:
             w.other_thickness = measure_thickness(w, _OTHER_THICKNESS[options.normalisation], area)
-        w.total = np.asarray(w.distribution.sum(axis=0, dtype=np.float64))
+        w.total = np.sum([rows.sum(axis=0, dtype=np.float64) for _, rows in w.distributions()], axis=0)
         w.mean = np.asarray(w.total / w.thickness.sum())
         w.own_zero_loss = add_own_zero_loss(w, shape, grid, loss)
         w.plasmon = fit_plasmon(w.mean, loss, shape, start=start)
@@ -268,8 +192,8 @@ def find_zero_losses(states: Sequence[Spectra], options: ComparisonOptions) -> t
     work = []
     for state in states:
         w = Work(state)
-        w.keep(np.isfinite(state.counts).all(axis=1), "not finite")
-        w.keep(np.any(w.spectra.counts, axis=1), "empty")
+        w.keep(np.asarray(np.isfinite(state.counts).all(axis=1)), "not finite")
+        w.keep(np.asarray(np.any(w.spectra.counts, axis=1)), "empty")
         if w.spectra.counts.shape[0] == 0:
             raise AssbValueError(f"A state has no spectrum to compare: {w.left_out or 'no pixel was chosen'}.")
         work.append(w)
@@ -277,11 +201,7 @@ def find_zero_losses(states: Sequence[Spectra], options: ComparisonOptions) -> t
     # One shape for all states where their axes allow it: what a state alone would err by, blocks do not show.
     alike = all(np.array_equal(axis, axes[0]) for axis in axes)
     for group in [work] if alike else [[w] for w in work]:
-        counts = np.concatenate([w.spectra.counts for w in group])
-        known = find_centre(counts, group[0].spectra.energy, gain=options.gain)
-        ends = np.cumsum([w.spectra.counts.shape[0] for w in group])[:-1]
-        parts = zip(*(np.split(v, ends) for v in (known.centre, known.fwhm, known.status)), strict=True)
-        for w, (centre, fwhm, status) in zip(group, parts, strict=True):
+        for w, (centre, fwhm, status) in zip(group, _find_centres(group, options), strict=True):
             found = np.isfinite(centre)
             if not found.any():
                 raise AssbValueError(
@@ -304,13 +224,42 @@ def find_zero_losses(states: Sequence[Spectra], options: ComparisonOptions) -> t
     return work, Detector(gain=gain, read_noise=read_noise)
 
 
+def _find_centres(group: Sequence[Work], options: ComparisonOptions) -> Iterator[tuple[NDArray[Any], ...]]:
+    """Position, width and status of the zero-loss peaks of each state, fitted with one form."""
+    energy = group[0].spectra.energy
+    samples = [w.spectra.sample(_COMMON_SPECTRA)[1] for w in group]
+    common = find_centre(np.concatenate(samples), energy, gain=options.gain)
+    first = 0
+    for w, sample in zip(group, samples, strict=True):
+        if len(sample) == len(w.spectra.counts):
+            of = slice(first, first + len(sample))
+            yield common.centre[of], common.fwhm[of], common.status[of]
+        else:
+            parts = [find_centre(c, energy, gain=common.gain, shape=common.shape) for _, c in w.spectra.blocks()]
+            yield tuple(np.concatenate([getattr(p, name) for p in parts]) for name in ("centre", "fwhm", "status"))
+        first += len(sample)
+
+
+def _dark_level_of(work: Work) -> tuple[float, float]:
+    """Dark level of a state, and its standard error."""
+    spectra = work.spectra
+    rows, counts = spectra.sample(_COMMON_SPECTRA)
+    level = checked_dark_level(counts, spectra.energy, work.centre[rows], work.fwhm)
+    energy = spectra.energy
+    if len(rows) < len(spectra.counts):
+        # Its error is common to all pixels, so that no block shows it: of the few channels that tell it, many spectra.
+        last = int(np.searchsorted(energy, work.centre.max() - FAR * work.fwhm))
+        energy, dark = energy[:last], replace(spectra, counts=spectra.counts[:, :last])
+        rows, counts = dark.sample(_DARK_COUNTS // max(last, 1))
+        level = dark_level(counts, energy, work.centre[rows], work.fwhm)
+    return level, dark_level_error(counts, energy, work.centre[rows], work.fwhm)
+
+
 def _subtract_dark_levels(work: Sequence[Work]) -> None:
     """Take off what is no electron, where the spectra tell: one level for all states, whose noise drops out of what
     they differ by, unless a state has clearly another."""
-    told = [(w.spectra.counts, w.spectra.energy, w.centre, w.fwhm) for w in work]
-    levels = np.array([checked_dark_level(*t) for t in told])
-    errors = np.array([dark_level_error(*t) for t in told])
-    common = np.average(levels, weights=[len(t[0]) for t in told])
+    levels, errors = np.array([_dark_level_of(w) for w in work]).T.copy()
+    common = np.average(levels, weights=[w.centre.size for w in work])
     if (np.abs(levels - common) <= _ONE_LEVEL * errors).all():
         levels[:] = common
     for w, level in zip(work, levels, strict=True):
@@ -325,14 +274,17 @@ def _noise_of(work: Work, options: ComparisonOptions) -> Noise:
         return Noise(given, NoiseSource.GIVEN, f"A gain of {given.gain:.3g} counts per electron was given.")
     counts, energy = work.spectra.counts, work.spectra.energy
     some = np.unique(np.linspace(0, len(counts) - 1, min(len(counts), _NOISE_SPECTRA)).astype(int))
-    return low_loss_noise(counts[some], energy, work.centre[some], work.fwhm, work.spectra.claim)
+    return low_loss_noise(np.asarray(counts[some]), energy, work.centre[some], work.fwhm, work.spectra.claim)
 
 
 def fit_zero_losses(
     work: list[Work], grid: Grid, options: ComparisonOptions, detector: Detector, *, given: ZeroLossShape | None
 ) -> ZeroLossShape:
     """Find the zero-loss peak of each state, and that which all distributions are shown with, which is returned."""
-    totals = [sum_aligned(w.spectra.counts, w.spectra.energy, w.centre, grid) for w in work]
+    totals = [
+        np.sum([sum_aligned(c, w.spectra.energy, w.centre[part], grid) for part, c in w.spectra.blocks()], axis=0)
+        for w in work
+    ]
     first = [float((w.spectra.energy[0] - w.centre).max()) for w in work]
 
     def fit(total: FloatArray, start: float, fwhm: float, number: int) -> ZeroLossShape:
@@ -363,13 +315,30 @@ def deconvolve(work: list[Work], shape: ZeroLossShape) -> FloatArray:
     exponent = float(np.mean([end_exponent(w.spectra.counts, w.spectra.energy, w.centre) for w in work]))
     for w in work:
         assert w.used is not None
-        found = estimate_single_scattering(
-            w.spectra.counts, w.spectra.energy, w.centre, w.used, end=end, resolution=shape, exponent=exponent
-        )
-        loss, w.scattering = found.loss, found
-        usable = np.isfinite(found.t_over_lambda) & (found.intensity > 0) & np.isfinite(found.distribution).all(axis=1)
+        known, middle = [], float(np.median(w.centre))
+        for part, counts in w.spectra.blocks():
+            found = estimate_single_scattering(
+                counts,
+                w.spectra.energy,
+                w.centre[part],
+                w.used,
+                end=end,
+                resolution=shape,
+                exponent=exponent,
+                middle=middle,
+            )
+            usable = np.isfinite(found.t_over_lambda) & (found.intensity > 0)
+            usable &= np.isfinite(found.distribution).all(axis=1)
+            good = usable & (found.t_over_lambda <= THICKEST)
+            if w.distribution is None:
+                loss = found.loss
+                w.distribution = RowStore(loss.size, on_disk=not isinstance(w.spectra.counts, np.ndarray))
+            w.distribution.append(found.distribution if good.all() else found.distribution[good])
+            known.append((usable, good, found.t_over_lambda, found.intensity, found.recorded))
+        usable, good, *maps = (np.concatenate(values) for values in zip(*known, strict=True))
+        w.t_over_lambda, w.intensity, w.recorded = (values[good] for values in maps)
         w.keep(usable, "no zero-loss intensity")
-        w.keep(w.scattering.t_over_lambda <= THICKEST, f"t/λ above {THICKEST:g}")
+        w.keep(good[usable], f"t/λ above {THICKEST:g}")
         if w.centre.size == 0:
             raise AssbValueError(f"No spectrum of a state has a t/λ of at most {THICKEST:g} ({w.left_out}).")
     return loss
@@ -377,11 +346,10 @@ def deconvolve(work: list[Work], shape: ZeroLossShape) -> FloatArray:
 
 def measure_thickness(w: Work, normalisation: str, area: FloatArray) -> FloatArray:
     """What the distribution of each pixel is divided by, shape (P,)."""
-    assert w.scattering is not None
     if normalisation == "log_ratio":
-        return w.scattering.t_over_lambda
+        return w.t_over_lambda
     if normalisation == "area":
-        return np.asarray(w.distribution @ area)
+        return w.weigh(area)
     return np.ones(w.centre.size)
 
 
@@ -394,22 +362,6 @@ def add_own_zero_loss(w: Work, shape: ZeroLossShape, grid: Grid, loss: FloatArra
     ratio = np.log(np.where(known, common, 1.0) / np.where(known, own, 1.0))
     added = grid.back(common * ratio)[: loss.size]
     return np.asarray(added * w.centre.size / w.thickness.sum())
-
-
-def thickness_covariates(thickness: FloatArray, options: ComparisonOptions) -> FloatArray:
-    """What spectra depend on beside their state, shape (P, C); the last column is the thickness.
-
-    What surfaces and the tail of the zero-loss peak add is constant in thick specimens and fades in thin ones: a
-    constant and a square follow it.
-    """
-    ones = np.ones((thickness.size, 1))
-    if options.normalisation == "none":
-        return ones
-    grows = np.asarray(thickness, dtype=np.float64)[:, None]
-    # In even specimens a constant part cannot be told from one that grows.
-    if not options.surfaces or np.ptp(grows) < 1e-9 * np.abs(grows).max():
-        return grows
-    return np.concatenate([ones, grows**2, grows], axis=1)
 
 
 def band_weights(loss: FloatArray, windows: Sequence[Window], mean: FloatArray) -> FloatArray:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from hyperspy_assb.eels.scattering.single_scattering import Grid, SingleScattering, ZeroLossShape
+from hyperspy_assb.eels.scattering.single_scattering import Grid, ZeroLossShape
 from hyperspy_assb.fitting.solver.noise_claim import Noise
 
 FloatArray = NDArray[np.float64]
@@ -43,6 +44,25 @@ class Averaging:
 
 
 @dataclass(frozen=True)
+class ZeroLosses:
+    """The zero-loss peaks of P spectra.
+
+    Parameters
+    ----------
+    centre
+        Positions in eV, shape (P,).
+    intensity
+        Counts, shape (P,).
+    shape
+        The form of all of them.
+    """
+
+    centre: FloatArray
+    intensity: FloatArray
+    shape: ZeroLossShape
+
+
+@dataclass(frozen=True)
 class CountingVariance:
     """Variances of a mean distribution from counting.
 
@@ -59,11 +79,10 @@ class CountingVariance:
 
 
 def propagate_counting(
-    counts: Counts,
+    blocks: Iterable[tuple[slice, Counts, NDArray[np.float32]]],
     energy: FloatArray,
-    centre: FloatArray,
-    scattering: SingleScattering,
-    zero_loss: ZeroLossShape,
+    zero_losses: ZeroLosses,
+    t_over_lambda: FloatArray,
     averaging: Averaging,
     noise: Noise,
 ) -> CountingVariance:
@@ -76,8 +95,14 @@ def propagate_counting(
 
     Parameters
     ----------
-    counts, energy, centre, scattering, zero_loss
-        As given to, and had from, :func:`~hyperspy_assb.eels.scattering.single_scattering.estimate_single_scattering`.
+    blocks
+        Places of spectra among the P, their counts and their distributions, shape (B, E) and (B, L).
+    energy
+        Centres of the channels in eV, shape (E,).
+    zero_losses
+        Peaks of all spectra.
+    t_over_lambda
+        Of all spectra, shape (P,).
     averaging
         How they are averaged.
     noise
@@ -90,30 +115,36 @@ def propagate_counting(
     """
     weights, mean, group = averaging.weights, averaging.mean, averaging.group
     grid = Grid.of(energy)
-    size = scattering.loss.size
-    window = max(zero_loss.fwhm, grid.step)
+    size = mean.size
+    window = max(zero_losses.shape.fwhm, grid.step)
     in_window = np.abs(grid.loss) <= window
-    share = float(zero_loss.values[in_window].sum())
+    share = float(zero_losses.shape.values[in_window].sum())
     sums = weights @ mean
     channels, functionals = np.zeros(size), np.zeros(weights.shape[0])
     towards = np.conj(grid.transform(weights))
     # Single channels have this share of the variance that sums of many go by.
     single, detector = 1.0 / noise.inflation, noise.broad
-    recorded = grid.loss <= energy[-1] - centre.max()
-    nearest = np.rint((energy[0] - centre) / grid.step).astype(int)
-    for number in range(int(group.max()) + 1):
-        rows = np.flatnonzero(group == number)
-        variance = np.zeros(grid.size)
-        for row in rows:
-            own = (detector.gain * counts[row] + detector.read_noise**2) / scattering.intensity[row] ** 2
-            variance += np.roll(np.concatenate([own, np.zeros(grid.size - own.size)]), nearest[row])
+    recorded = grid.loss <= energy[-1] - zero_losses.centre.max()
+    nearest = np.rint((energy[0] - zero_losses.centre) / grid.step).astype(int)
+    in_group = np.bincount(group)
+    variances, averages = np.zeros((in_group.size, grid.size)), np.zeros((in_group.size, size))
+    for part, counts, distribution in blocks:
+        for own, of, intensity, shift in zip(
+            counts, group[part], zero_losses.intensity[part], nearest[part], strict=True
+        ):
+            noisy = (detector.gain * own + detector.read_noise**2) / intensity**2
+            variances[of] += np.roll(np.concatenate([noisy, np.zeros(grid.size - noisy.size)]), shift)
+        for of in np.unique(group[part]):
+            averages[of] += distribution[group[part] == of].sum(axis=0, dtype=np.float64)
+    for number, (variance, average) in enumerate(zip(variances, averages, strict=True)):
         variance = np.maximum(variance, 0.0)
-        average = scattering.distribution[rows].mean(axis=0, dtype=np.float64)
-        average[scattering.loss < window] = 0.0
+        average = average / in_group[number]
+        average[: np.searchsorted(grid.step * np.arange(size), window)] = 0.0
         inverse = np.exp(-grid.transform(average))
+        thickness = float(t_over_lambda[group == number].mean())
         # What an electron in a channel adds to each sum, and to the thickness.
         reached = grid.back(np.conj(towards * inverse))
-        moved = _thickness_weights(grid, inverse, averaging.normaliser, in_window / share, recorded, scattering, rows)
+        moved = _thickness_weights(grid, inverse, averaging.normaliser, in_window / share, recorded, thickness)
         functionals += ((reached - sums[:, None] * moved) ** 2) @ variance
         kernel = grid.back(inverse)
         at = np.asarray(fft.rfft(variance))
@@ -130,12 +161,11 @@ def _thickness_weights(
     normaliser: FloatArray | None,
     window: FloatArray,
     recorded: NDArray[np.bool_],
-    scattering: SingleScattering,
-    rows: IntArray,
+    t_over_lambda: float,
 ) -> FloatArray:
     """What an electron in each sample adds to the thickness of its pixel, times the zero-loss intensity."""
     if normaliser is None:
-        return np.exp(-float(scattering.t_over_lambda[rows].mean())) * recorded - window
+        return np.exp(-t_over_lambda) * recorded - window
     if normaliser.size == 0:
         return np.zeros(grid.size)
     return grid.back(np.conj(np.conj(grid.transform(normaliser)) * inverse))

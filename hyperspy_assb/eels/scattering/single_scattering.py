@@ -268,6 +268,7 @@ def estimate_single_scattering(
     end: float | None = None,
     resolution: ZeroLossShape | None = None,
     exponent: float | None = None,
+    middle: float | None = None,
 ) -> SingleScattering:
     """Remove zero loss and plural scattering from every spectrum.
 
@@ -288,6 +289,8 @@ def estimate_single_scattering(
     exponent
         Exponent of the power law by which the spectra go on beyond their upper end; None: that of these spectra, which
         should be the same for spectra that are compared.
+    middle
+        Position in eV from which that power law counts; None: the median of `centre`.
 
     Returns
     -------
@@ -304,6 +307,7 @@ def estimate_single_scattering(
     last = float(energy[-1] - centre.max()) if end is None else end
     size = int(np.floor(last / grid.step + 1e-6)) + 1
     exponent = end_exponent(counts, energy, centre) if exponent is None else exponent
+    middle = float(np.median(centre)) if middle is None else middle
     own = np.asarray(fft.rfft(zero_loss.values))
     shown = own if resolution is None else np.asarray(fft.rfft(resolution.values))
     known = np.abs(own) > 1e-12
@@ -312,7 +316,7 @@ def estimate_single_scattering(
     everything = np.empty(pixels)
     for begin in range(0, pixels, _CHUNK):
         part = slice(begin, begin + _CHUNK)
-        continued = _continue(counts[part], energy, centre[part], exponent)
+        continued = _continue(counts[part], energy, middle, exponent)
         everything[part] = continued.sum(axis=1)
         ratio = align(continued, energy, centre[part], grid)
         ratio /= np.where(known, own, 1.0) * intensity[part, None]
@@ -348,7 +352,7 @@ def zero_loss_intensity(
 def end_exponent(counts: Counts, energy: FloatArray, centre: FloatArray) -> float:
     """Exponent of the power law by which the mean of the spectra ends; 3 where the counts do not tell."""
     n = max(int(_END_SHARE * energy.size), 4)
-    mean = counts[:, -n:].mean(axis=0)
+    mean = np.asarray(counts[:, -n:].mean(axis=0))
     halves = mean[: n // 2].sum() / max(n // 2, 1), mean[n // 2 :].sum() / max(n - n // 2, 1)
     loss = energy[-n:] - float(np.median(centre))
     if min(halves) <= 0 or loss[0] <= 0:
@@ -357,13 +361,13 @@ def end_exponent(counts: Counts, energy: FloatArray, centre: FloatArray) -> floa
     return float(np.clip(np.log(halves[0] / halves[1]) / np.log(where[1] / where[0]), 1.0, 8.0))
 
 
-def _continue(counts: Counts, energy: FloatArray, centre: FloatArray, exponent: float) -> FloatArray:
+def _continue(counts: Counts, energy: FloatArray, middle: float, exponent: float) -> FloatArray:
     """Spectra with a power law that is faded out over as many channels again as they have."""
     n = max(int(_END_SHARE * energy.size), 4)
     size = energy.size
     step = energy[1] - energy[0]
-    shape = (np.maximum(energy - np.median(centre), step) / energy[-1]) ** -exponent
+    shape = (np.maximum(energy - middle, step) / energy[-1]) ** -exponent
     amplitude = np.maximum(counts[:, -n:].sum(axis=1), 0.0) / shape[-n:].sum()
-    beyond = ((energy[-1] - np.median(centre) + step * np.arange(1, size + 1)) / energy[-1]) ** -exponent
+    beyond = ((energy[-1] - middle + step * np.arange(1, size + 1)) / energy[-1]) ** -exponent
     fade = np.cos(0.5 * np.pi * np.arange(1, size + 1) / (size + 1)) ** 2
     return np.concatenate([counts, amplitude[:, None] * (beyond * fade)], axis=1)

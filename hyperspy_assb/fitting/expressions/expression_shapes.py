@@ -21,6 +21,7 @@ from types import ModuleType
 
 import platformdirs
 
+from hyperspy_assb import staging
 from hyperspy_assb.compiled_code import may_be_trusted
 from hyperspy_assb.fitting.spectra.line_shape import LineShape, Parameter, Role
 
@@ -196,11 +197,5 @@ def _is_whole(path: Path) -> bool:
 
 def _write(path: Path, source: str) -> None:
     """Write the file at once: other processes see all of it or nothing."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(source + _checksum(source))
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with staging.whole_file(path) as part:
+        part.write_text(source + _checksum(source), encoding="utf-8", newline="\n")

@@ -20,6 +20,8 @@ from hyperspy_assb.fitting.statistics.neighbour_noise import (
 
 _FEWEST_CHANNELS = 10
 """Channels from which differences of neighbours tell noise from what parameters have fitted."""
+_MOST = 2.0**53
+"""No detector counts so far: such spectra tell no noise; nor do those with NaN."""
 _WINDOW, _ALONE = 41, 7
 """Channels over which a map is smooth once what its spectra share is taken off, and those of spectra by themselves."""
 FEWEST_SPECTRA = 24
@@ -110,7 +112,7 @@ def estimate_noise(
     ValueError
         If there are no finite spectra of at least ten channels, or they do not scatter.
     """
-    good = np.isfinite(counts).all(axis=1) & np.any(counts, axis=1)
+    good = (np.abs(counts) <= _MOST).all(axis=1) & np.any(counts, axis=1)
     if expectation is not None:
         good &= np.isfinite(expectation).all(axis=1)
     sizes = [len(range(*segment.indices(counts.shape[1]))) for segment in segments]
@@ -176,7 +178,7 @@ def numerical_rank(counts: FloatArray) -> int:
         Shape (S, E). Spectra that PCA or NMF put together are sums of a few.
     """
     counts = np.asarray(counts, dtype=float)
-    counts = counts[np.isfinite(counts).all(axis=1) & np.any(counts, axis=1)]
+    counts = counts[(np.abs(counts) <= _MOST).all(axis=1) & np.any(counts, axis=1)]
     if np.array_equal(counts, np.rint(counts)):
         return 0  # whole counts, which may have less noise than the limit below; nothing put together is whole
     most = min(counts.shape)

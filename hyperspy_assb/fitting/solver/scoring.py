@@ -316,7 +316,7 @@ class BoundProblem:
             iterations[active] += 1
             new_theta[np.ix_(active, where)] = trial[active]
             # The gain falls from step to step by about the same factor; one step alone does not tell by which.
-            second = last_gain[active] > 0.0
+            second = (last_gain[active] > 0.0) & np.isfinite(last_gain[active])
             falling = np.divide(gain[active], last_gain[active], out=np.ones(active.size), where=second)
             left = gain[active] * np.clip(falling, _FASTEST, 1.0)
             # Rounding of the expectation alone makes a gradient that promises this much.

@@ -14,6 +14,8 @@ IntArray = NDArray[np.int64]
 FEWEST = 6
 """Blocks that a state needs for a permutation test."""
 _WANTED = 12
+_MOST = 4096
+"""Blocks beyond which a permutation test gains nothing; each is a spectrum in memory."""
 # A correlation counts if it stands out of its own error by this much, or two lags in a row by half of it.
 _SIGNIFICANT = 3.0
 
@@ -106,14 +108,16 @@ def estimate_correlation(values: FloatArray, position: IntArray) -> Correlation:
     images[(slice(None), *where)] = deviation.T
     mask = np.zeros((1, *shape))
     mask[(slice(None), *where)] = 1.0
-    products, pairs = correlate(images), np.rint(correlate(mask))[0]
+    pairs = np.rint(correlate(mask))[0]
     steps = np.meshgrid(*[np.minimum(np.arange(n), n - np.arange(n)) for n in padded], indexing="ij")
     distance = np.rint(np.sqrt(sum(s.astype(float) ** 2 for s in steps))).astype(int).ravel()
     farthest = max(max(shape) // 3, 1)
     best = Correlation(0, 1.0)
     counts = np.bincount(distance, pairs.ravel())[: farthest + 1]
-    for image in products:
-        rho = np.bincount(distance, image.ravel())[: farthest + 1] / np.maximum(counts, 1.0)
+    for image in images:
+        # One after the other: a transform is eight times an image.
+        products = correlate(image[np.newaxis])
+        rho = np.bincount(distance, products.ravel())[: farthest + 1] / np.maximum(counts, 1.0)
         # Each pair is counted from both ends.
         significance = rho * np.sqrt(counts / 2)
         length = 0
@@ -129,7 +133,7 @@ def estimate_correlation(values: FloatArray, position: IntArray) -> Correlation:
 
 
 def choose_block_size(correlation: Correlation, pixels: int, dimensions: int) -> int:
-    """Pixels of a block: as wide as three correlation lengths, but no larger than twelve blocks allow.
+    """Pixels of a block: as wide as three correlation lengths, for twelve to 4096 blocks.
 
     Parameters
     ----------
@@ -146,4 +150,4 @@ def choose_block_size(correlation: Correlation, pixels: int, dimensions: int) ->
         Pixels.
     """
     wanted = max(3 * correlation.length, 1) ** max(dimensions, 1)
-    return max(min(wanted, pixels // _WANTED), 1)
+    return max(min(max(wanted, -(-pixels // _MOST)), pixels // _WANTED), 1)

@@ -13,6 +13,7 @@ from hyperspy_assb.acom.crystals.frames import multiply, upper
 from hyperspy_assb.acom.crystals.orix_setting import in_orix_setting
 from hyperspy_assb.errors import AssbFileError, AssbValueError
 from hyperspy_assb.signals.acom.scan_maps import ScanMaps
+from hyperspy_assb.signals.result_files import hdf5_in_memory
 from hyperspy_assb.staging import path_of
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def export_crystal_map(result: ScanMaps, path: str | PathLike[str], *, overwrite
 
     crystal_map = crystal_map_of(result, for_file=True)
     if path.suffix.lower() == ".h5":
-        io.save(str(path), crystal_map, overwrite=True)
+        path.write_bytes(_orix_image(crystal_map))
         return
     # Files of EDAX have no place for NaN, and are in µm.
     crystal_map.prop["reliability"] = np.nan_to_num(crystal_map.prop["reliability"]) / 100.0
@@ -114,6 +115,17 @@ def export_crystal_map(result: ScanMaps, path: str | PathLike[str], *, overwrite
         confidence_index_prop="reliability",
         pattern_fit_prop="correlation",
     )
+
+
+def _orix_image(crystal_map: CrystalMap) -> bytes:
+    """What orix would write in .h5, which it only does to disk."""
+    import orix
+    from orix.io.plugins.orix_hdf5 import crystalmap2dict, dict2hdf5group
+
+    content = {"manufacturer": "orix", "version": orix.__version__, "crystal_map": crystalmap2dict(crystal_map)}
+    with hdf5_in_memory() as (file, image):
+        dict2hdf5group(content, file["/"])
+        return image()
 
 
 def _channel_text(result: ScanMaps) -> str:

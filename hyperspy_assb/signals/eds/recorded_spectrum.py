@@ -56,7 +56,7 @@ class RecordedEDSTEMSpectrum(EDSTEMSpectrum):
         132.0
         """
         super().set_microscope_parameters(*args, **kwargs)
-        noted = self.metadata.get_item(DEFAULTS, None)
+        noted = recorded_names(self, DEFAULTS)
         if noted:
             left = [name for name in noted if kwargs.get(name) is None]
             self.metadata.set_item(DEFAULTS, left)

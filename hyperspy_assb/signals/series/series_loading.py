@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hyperspy_assb.errors import AssbFileError, AssbValueError, AssbWarning
+from hyperspy_assb.models.recorded_signal import recorded_number
 from hyperspy_assb.signals.loading import as_type, load_signal
 from hyperspy_assb.signals.series.series_reading import pixel_size, read_series, started
 from hyperspy_assb.signals.series.signal import ASSBSTEMSeries
@@ -119,12 +120,10 @@ def _check_alike(paths: list[Path], found: list[Any]) -> None:
                 f"{path} has pixels of {sizes[1]:.4g} nm, but {paths[0]} of {sizes[0]:.4g} nm: the magnification "
                 "changes. Load the frames of one magnification."
             )
-        magnifications = [
-            s.metadata.get_item("Acquisition_instrument.TEM.magnification", None) for s in (first, signal)
-        ]
-        if all(magnifications) and abs(magnifications[1] / magnifications[0] - 1.0) > _SAME_SIZE:
+        one, other = (recorded_number(s, _MAGNIFICATION) for s in (first, signal))
+        if one and other and abs(other / one - 1.0) > _SAME_SIZE:
             raise AssbValueError(
-                f"{path} has the magnification {magnifications[1]:g}, but {paths[0]} has {magnifications[0]:g}: the "
+                f"{path} has the magnification {other:g}, but {paths[0]} has {one:g}: the "
                 "magnification changes. Load the frames of one magnification."
             )
 
@@ -148,7 +147,7 @@ def _tia_times(path: Path, signal: Any) -> np.ndarray | None:
     """Times of frames in s from the seconds in which TIA stored them; None of other files."""
     told = signal.original_metadata.get_item("ser_header_parameters.Time", None)
     axis = signal.axes_manager.navigation_axes[0]
-    if told is None or np.size(told) != axis.size or axis.size < 2:
+    if told is None or np.size(told) != axis.size or axis.size < 2 or np.asarray(told).dtype.kind not in "iuf":
         return None
     seconds = np.asarray(told, dtype=np.float64)
     seconds -= seconds[0]

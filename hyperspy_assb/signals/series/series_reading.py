@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.errors import AssbValueError
-from hyperspy_assb.models.recorded_signal import check_axis, recorded_data, recorded_number, recorded_numbers
+from hyperspy_assb.models.recorded_signal import (
+    check_axis,
+    recorded_data,
+    recorded_number,
+    recorded_numbers,
+    recorded_text,
+)
 from hyperspy_assb.series.frame_series import FrameSeries
 
 NODE = "ASSB.series"
@@ -128,7 +134,7 @@ def _potential_after(signal: Any, seconds: float) -> NDArray[np.float64] | None:
 
 def started(signal: Any) -> datetime | None:
     """When time was 0, as the file states it in local time; None if it does not."""
-    date, time = (signal.metadata.get_item(f"General.{name}", None) for name in ("date", "time"))
+    date, time = (recorded_text(signal, f"General.{name}") for name in ("date", "time"))
     if not date or not time:
         return None
     try:

@@ -376,7 +376,7 @@ def test_a_damaged_file_is_written_again(cache, monkeypatch, damage):
     module = expressions._load("31 * a + x", ("a",))
     assert module.LINEAR == (True,)
     assert path.read_bytes() == whole
-    assert not list(cache_directory().glob("*.tmp"))
+    assert not list(cache_directory().glob(".*"))
     path.unlink()
 
 

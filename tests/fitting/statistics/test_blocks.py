@@ -69,3 +69,6 @@ def test_block_size():
     assert choose_block_size(Correlation(1, 2.0), 256, 2) == 9
     assert choose_block_size(Correlation(5, 9.0), 256, 2) == 21
     assert choose_block_size(Correlation(2, 2.0), 256, 1) == 6
+    # No more blocks than are of use: each is a spectrum in memory.
+    assert choose_block_size(Correlation(0, 1.0), 4096, 2) == 1
+    assert choose_block_size(Correlation(0, 1.0), 512 * 512, 2) == 64

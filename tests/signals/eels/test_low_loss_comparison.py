@@ -43,6 +43,31 @@ def result(before, after):
     return before.compare_low_loss(after, options=FAST)
 
 
+@pytest.mark.parametrize("normalisation", ["log_ratio", "area"])
+def test_maps_on_disk_are_compared_block_by_block(normalisation, before, after, monkeypatch):
+    options = dataclasses.replace(FAST, normalisation=normalisation)
+    masks = [np.arange(64).reshape(8, 8) % 5 > 0, None]
+    expected = before.compare_low_loss(after, options=options, region=masks)
+    lazy = [signal.as_lazy() for signal in (before, after)]
+    for signal in lazy:
+        signal.data = signal.data.rechunk((3, 4, 200))
+    whole = lazy[0].compare_low_loss(lazy[1], options=options, region=masks)
+    # As large maps: seven spectra at a time, the form of the peak from 60 of them, or of the 51 in the mask.
+    for module in ("low_loss_map", "comparison.row_store"):
+        monkeypatch.setattr(f"hyperspy_assb.eels.{module}.BLOCK", 8 * 512 * 7)
+    monkeypatch.setattr("hyperspy_assb.eels.comparison.options.BLOCK", 0)
+    monkeypatch.setattr("hyperspy_assb.eels.comparison.states._COMMON_SPECTRA", 60)
+    parts = lazy[0].compare_low_loss(lazy[1], options=options, region=masks)
+    assert whole.bands.equals(expected.bands)
+    pd.testing.assert_frame_equal(parts.bands, expected.bands, rtol=0.02, atol=2e-4)
+    assert parts.states["pixels"].equals(expected.states["pixels"])
+    seen = expected.found.loss >= expected.found.start
+    for name in ("before", "difference"):
+        one, other = getattr(parts, name), getattr(expected, name)
+        error = np.sqrt(other.get_noise_variance().data)
+        assert (np.abs(one.data - other.data) < 0.1 * error)[seen].all()
+
+
 def test_the_dose_of_both_states_stands_beside(result, before, after):
     assert result.provenance["dose"].keys() == {"before", "after"}
     assert "The dose of before and after is not known" in result.summary()
