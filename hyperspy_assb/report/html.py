@@ -16,9 +16,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure as MatplotlibFigure
 
+from hyperspy_assb.report.output import wants_vectors
+
 _DPI = 130
 _HEADLINE = 3
 """Sentences that a report opens with."""
+_SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 
 
 @dataclass(frozen=True)
@@ -33,21 +36,27 @@ class Figure:
         The picture.
     caption
         What it shows; also the text for those who cannot see it.
+    svg
+        The picture as vectors, where these were asked for; see :func:`.output.figures_as`.
     """
 
     name: str
     png: bytes = field(repr=False)
     caption: str
+    svg: bytes = field(default=b"", repr=False)
 
     @classmethod
     def of(cls, figure: MatplotlibFigure, name: str, caption: str) -> Figure:
         """Draw a matplotlib figure, and close it."""
-        buffer = io.BytesIO()
-        figure.savefig(
-            buffer, format="png", dpi=_DPI, facecolor="white", bbox_inches="tight", metadata={"Software": None}
-        )
+        buffer, vectors = io.BytesIO(), io.BytesIO()
+        shared: dict[str, Any] = {"dpi": _DPI, "facecolor": "white", "bbox_inches": "tight"}
+        figure.savefig(buffer, format="png", metadata={"Software": None}, **shared)
+        if wants_vectors():
+            # Text stays text: it can be changed, and searched for.
+            with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+                figure.savefig(vectors, format="svg", metadata={"Date": None}, **shared)
         plt.close(figure)
-        return cls(name, buffer.getvalue(), caption)
+        return cls(name, buffer.getvalue(), caption, vectors.getvalue())
 
     @property
     def data_uri(self) -> str:
@@ -86,13 +95,29 @@ class Section:
 
     @property
     def headline(self) -> tuple[str, ...]:
-        """The points that stand open: of what was found the first three, elsewhere all."""
-        return self.points[:_HEADLINE] if self.kind == "findings" else self.points
+        """What stands open: of what was found three sentences at most, of warnings how many there are, else all."""
+        return self._open[0]
 
     @property
     def folded(self) -> tuple[str, ...]:
         """The points that a reader unfolds."""
-        return self.points[len(self.headline) :]
+        return self._open[1]
+
+    @property
+    def _open(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        if self.kind == "warnings":
+            return (), self.points
+        if self.kind != "findings":
+            return self.points, ()
+        left, shown = _HEADLINE, []
+        for number, point in enumerate(self.points):
+            sentences = _SENTENCES.split(point)
+            shown.append(" ".join(sentences[:left]))
+            rest = sentences[left:]
+            left -= min(len(sentences), left)
+            if not left:
+                return tuple(shown), ((" ".join(rest),) if rest else ()) + self.points[number + 1 :]
+        return tuple(shown), ()
 
     @property
     def anchor(self) -> str:
@@ -146,7 +171,7 @@ class Report:
         figures, tables
             In the order in which they stand.
         kind
-            "findings" or "warnings", which are set off from the rest.
+            "findings", of which three sentences and the tables stand open, or "warnings", which are folded.
         """
         paragraphs = (text,) if isinstance(text, str) else tuple(text)
         self.sections.append(Section(heading, paragraphs, tuple(points), tuple(figures), tuple(tables), kind))
@@ -162,10 +187,12 @@ class Report:
         return page_templates().get_template("report.html.j2").render(report=self, time=now)
 
     def write(self, folder: Path) -> None:
-        """Write ``report.html`` and, under ``figures``, every figure as a PNG file."""
+        """Write ``report.html`` and, under ``figures``, every figure as a PNG file, and SVG where that is asked for."""
         (folder / "figures").mkdir()
         for figure in self.figures:
             (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)
+            if figure.svg:
+                (folder / "figures" / f"{figure.name}.svg").write_bytes(figure.svg)
         (folder / "report.html").write_text(self.to_html(), encoding="utf-8")
 
 
