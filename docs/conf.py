@@ -21,12 +21,23 @@ release = version = hyperspy_assb.__version__
 
 extensions = [
     "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
     "numpydoc",
     "myst_nb",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
+# Written by tools/make_inventories.py: the build needs no network.
+intersphinx_mapping = {
+    name: (site, str(HERE / "inventories" / f"{name}.inv"))
+    for name, site in {
+        "numpy": "https://numpy.org/doc/stable/",
+        "hyperspy": "https://hyperspy.org/hyperspy-doc/current/",
+        "exspy": "https://hyperspy.org/exspy/",
+        "orix": "https://orix.readthedocs.io/en/stable/",
+    }.items()
+}
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 # The tests run the notebooks; pages with their outputs take minutes more.
@@ -65,7 +76,7 @@ nitpick_ignore_regex = [
     # Other packages: no inventory of theirs is at hand where this is built.
     (
         r"py:.*",
-        r"(numpy|np|matplotlib|pandas|hyperspy|exspy|orix|lmfit|dask|scipy|collections|os|pathlib|enum|datetime|typing)\..*",
+        r"(matplotlib|pandas|lmfit|dask|scipy|collections|os|pathlib|enum|datetime|typing)\..*",
     ),
     # Aliases of types.
     (r"py:class", r"hyperspy_assb\.(reference\.material_facts\.Number|eds\.lines\.sensitivity\.Sensitivities)"),

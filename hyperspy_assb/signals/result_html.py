@@ -44,7 +44,8 @@ def result_html(result: Any) -> str:
         table.to_html(index=table.index.name is not None, border=0, float_format=_short, na_rep="–", justify="left")
     )
     if picture:
-        title = escape(str(shown.metadata.get_item("General.title", "")))
+        names = shown.metadata.get_item("ASSB.quantities", [])
+        title = escape(": ".join([str(shown.metadata.get_item("General.title", "")), *map(str, names[:1])]))
         parts.append(
             f'<figure style="margin:0"><img alt="{title}" src="data:image/png;base64,{picture}">'
             f"<figcaption>{title}</figcaption></figure>"
@@ -92,10 +93,13 @@ def _thumbnail(signal: Any) -> str:
         return ""
     figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
     ax = figure.subplots()
-    if data.ndim == 1:
-        axis = [*signal.axes_manager._axes][-1]
-        ax.plot(axis.axis if axis.size == data.size else np.arange(data.size), data, linewidth=1.0)
-        ax.tick_params(labelsize=7)
+    ax.tick_params(labelsize=7)
+    axis = signal.axes_manager._axes[-1]
+    if data.ndim == 1 and axis.size == data.size and str(axis.units) not in ("<undefined>", ""):
+        ax.plot(axis.axis, data, linewidth=1.0)
+        ax.set_xlabel(f"{axis.name} ({axis.units})", fontsize=7)
+    elif data.ndim == 1:
+        ax.hist(data[np.isfinite(data)], bins="fd")
     else:
         values = np.asarray(data, dtype=float)
         low, high = robust_limits(values)
