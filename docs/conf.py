@@ -40,8 +40,8 @@ intersphinx_mapping = {
 }
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
-# The tests run the notebooks; pages with their outputs take minutes more.
-nb_execution_mode = os.environ.get("NB_EXECUTION_MODE", "off")
+# Run once, and again only when they change; NB_EXECUTION_MODE=off builds the pages without outputs.
+nb_execution_mode = os.environ.get("NB_EXECUTION_MODE", "cache")
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
@@ -73,11 +73,13 @@ html_theme_options = {"navigation_with_keys": False, "show_toc_level": 2, "secon
 
 nitpicky = True
 nitpick_ignore_regex = [
-    # Other packages: no inventory of theirs is at hand where this is built.
+    # Other packages: no inventory of theirs lies in inventories.
     (
         r"py:.*",
         r"(matplotlib|pandas|lmfit|dask|scipy|collections|os|pathlib|enum|datetime|typing)\..*",
     ),
+    # What numpy.typing.ArrayLike is made of, which autodoc writes out.
+    (r"py:class", r"numpy\._typing\..*"),
     # Aliases of types.
     (r"py:class", r"hyperspy_assb\.(reference\.material_facts\.Number|eds\.lines\.sensitivity\.Sensitivities)"),
     (r"py:class", r"hyperspy_assb\.acom\.crystals\.kinematical\.Spots"),

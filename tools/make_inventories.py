@@ -53,7 +53,7 @@ def things(package: str) -> Iterator[tuple[str, str, str, Any]]:
         for short in sorted(getattr(found, "__all__", None) or dir(found)):
             thing = getattr(found, short, None)
             own = str(getattr(thing, "__module__", "") or "").split(".")[0] == package
-            if not short.startswith("_") and own or f"{module}.{short}" in ("numpy.typing.NDArray", "numpy.typing.ArrayLike"):
+            if not short.startswith("_") and (own or short in ("NDArray", "ArrayLike")):
                 yield f"{module}.{short}", module, short, thing
 
 
@@ -78,9 +78,7 @@ def entries(package: str) -> Iterator[str]:
         if inspect.isclass(thing) or inspect.isroutine(thing):
             aliases.add(f"{thing.__module__}.{thing.__qualname__}")
         aliases |= {
-            short + name.removeprefix(long)
-            for short, long in SHORT.get(package, {}).items()
-            if name.startswith(long)
+            short + name.removeprefix(long) for short, long in SHORT.get(package, {}).items() if name.startswith(long)
         }
         members = [""]
         if inspect.isclass(thing):
