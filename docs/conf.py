@@ -69,6 +69,10 @@ sphinx_gallery_conf = {
 html_theme = "pydata_sphinx_theme"
 html_title = "hyperspy-assb"
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+# Pages that have none below them need no list of these.
+html_sidebars = {path.stem: [] for path in HERE.glob("*.md") if path.stem != "notebooks"}
 html_theme_options = {"navigation_with_keys": False, "show_toc_level": 2, "secondary_sidebar_items": ["page-toc"]}
 
 nitpicky = True
