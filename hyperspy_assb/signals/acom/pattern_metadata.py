@@ -207,9 +207,8 @@ def _reciprocal_scale(signal: Any, axis: Any) -> float:
     """1/Å a pixel, with its sign."""
     name, title = str(axis.name), _title(signal)
     what = f"The axis {name!r} of {title}"
-    advice = "set_diffraction_calibration(scale=...), on the command line --scale, gives it 1/Å per pixel. " + see(
-        "acom"
-    )
+    way = "set_diffraction_calibration(scale=...), on the command line --scale, gives it 1/Å per pixel."
+    advice = f"{way} {see('acom')}"
     if not axis.is_uniform:
         raise AssbNotImplementedError(f"{what} is not uniform: patterns with such axes are not supported.")
     check_axis(axis, f"axis {name!r} of {title}")
