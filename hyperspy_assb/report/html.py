@@ -196,6 +196,11 @@ class Report:
         (folder / "report.html").write_text(self.to_html(), encoding="utf-8")
 
 
+def first_sentence(text: str) -> str:
+    """The first of several sentences."""
+    return _SENTENCES.split(text, maxsplit=1)[0]
+
+
 def page_templates() -> Environment:
     """The templates of all pages; every text that they are given is escaped."""
     return Environment(
