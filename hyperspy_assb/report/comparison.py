@@ -108,7 +108,8 @@ def comparison_tables(result: Any) -> list[Table]:
     """Bands, significant clusters, states and trend."""
     columns = [name for name in _COLUMNS if name != "state" or len(result.states) > 2]
     clusters = result.clusters[result.clusters["significant"].astype(bool)]
-    found = [Table(result.bands[columns], "Bands."), Table(_upright(result.states), "States.")]
+    errors = dict.fromkeys(("before", "after", "change"), ("std", "std systematic"))
+    found = [Table(result.bands[columns], "Bands.", errors), Table(_upright(result.states), "States.")]
     if len(clusters):
         found.insert(1, Table(clusters.drop(columns="significant"), "Clusters of channels that changed."))
     if len(result.trend):

@@ -133,6 +133,10 @@ def build_xray_report(analysis: EDXAnalysis) -> Report:
     )
     report.add("Spectrum", text=ABOUT, figures=[figure])
     maps = plot_phases(phases)
+    fractions = []
+    if analysis.explained:
+        table = phases.phase_fractions().reset_index()
+        fractions.append(Table(table, "Fractions of volume, mass and area.", _errors(table.columns)))
     report.add(
         "Phases",
         figures=[
@@ -143,21 +147,33 @@ def build_xray_report(analysis: EDXAnalysis) -> Report:
                 "every pixel. Grey: no value.",
             )
         ],
-        tables=[Table(phases.phase_fractions().reset_index(), "Fractions of volume, mass and area.")]
-        if analysis.explained
-        else [],
+        tables=fractions,
     )
     caption = "Atomic per cent of every element, Li not among them. Grey: no value."
     maps = plot_composition(analysis.composition)
+    whole = []
+    if analysis.composition.found.known.any():
+        table = analysis.composition.mean().reset_index()
+        whole.append(Table(table, "All pixels together.", {"at. %": ("std", "systematic")}))
     report.add(
         "Composition",
         figures=[Figure.of(maps[0].get_figure(root=True), "composition", caption)],
-        tables=[Table(analysis.composition.mean().reset_index(), "All pixels together.")],
+        tables=whole,
     )
     parameters = dict(record["parameters"])
     factors = {line: f"{value:.3e}" for line, value in dict(parameters.pop("factor_of", {})).items()}
     add_parameters(report, {"quantification": parameters, "cross-sections (nm²)": factors}, record)
     return report
+
+
+def _errors(columns: Sequence[str]) -> dict[str, list[str]]:
+    """Columns with the uncertainties of a kind of fraction, by those with its values."""
+    errors = {kind: [f"{kind} {e}" for e in ("std", "systematic")] for kind in ("volume", "mass", "area")}
+    return {
+        name: [error for error in of if error in columns]
+        for kind, of in errors.items()
+        for name in (kind, f"{kind} low", f"{kind} high")
+    }
 
 
 def _numbers(analysis: EDXAnalysis) -> Iterator[KeyNumber]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,8 @@ from hyperspy_assb.report.output import wants_vectors
 _DPI = 130
 _HEADLINE = 3
 """Sentences that a report opens with."""
+_MOST_PLACES = 6
+"""Behind the point, however small an uncertainty is."""
 _SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 
 
@@ -66,10 +69,22 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its caption; numbers are rounded to four digits, NaN becomes a dash."""
+    """A table with its caption; NaN becomes a dash.
+
+    Parameters
+    ----------
+    data
+        Its cells.
+    caption
+        What stands above it.
+    errors
+        Names of the columns with the standard uncertainties of a column, by its name: these have two digits, and it has
+        the digits of all of them together. Other numbers have four digits.
+    """
 
     data: pd.DataFrame
     caption: str = ""
+    errors: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
@@ -79,7 +94,20 @@ class Table:
     @property
     def rows(self) -> list[list[tuple[str, bool]]]:
         """Cells as text, and whether each is a number."""
-        return [[(_text(value), _is_number(value)) for value in row] for row in self.data.itertuples(index=False)]
+        names, found = list(self.data.columns), []
+        for values in self.data.itertuples(index=False):
+            row = dict(zip(names, values, strict=True))
+            cells = zip(names, values, strict=True)
+            found.append([(self._cell(name, value, row), _is_number(value)) for name, value in cells])
+        return found
+
+    def _cell(self, name: Any, value: Any, row: dict[Any, Any]) -> str:
+        of = [row[error] for error in self.errors.get(name, ())]
+        if any(name in errors for errors in self.errors.values()):
+            of = [value]
+        if not of or not _is_number(value):
+            return _text(value)
+        return rounded(float(value), math.hypot(*(float(e) for e in of if _is_number(e) and e == e)))
 
 
 @dataclass(frozen=True)
@@ -194,6 +222,25 @@ class Report:
             if figure.svg:
                 (folder / "figures" / f"{figure.name}.svg").write_bytes(figure.svg)
         (folder / "report.html").write_text(self.to_html(), encoding="utf-8")
+
+
+def rounded(value: float, uncertainty: float) -> str:
+    """A value with the digits that its uncertainty has two of, or three significant digits without one.
+
+    Examples
+    --------
+    >>> rounded(0.51234, 0.0123), rounded(51234.0, 1234.0), rounded(0.51234, float("nan")), rounded(-2.0, 0.5)
+    ('0.512', '51200', '0.512', '−2.00')
+    """
+    if not math.isfinite(value):
+        return "–"
+    if math.isfinite(uncertainty) and uncertainty > 0.0:
+        # 0.0996 has two digits as 0.10, and one place less than its logarithm says.
+        places = min(1 - math.floor(math.log10(float(f"{uncertainty:.1e}"))), _MOST_PLACES)
+        text = f"{round(value, places):.{max(places, 0)}f}"
+    else:
+        text = f"{value:.3g}"
+    return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
 def first_sentence(text: str) -> str:

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from hyperspy_assb.report.html import Table
-
-_MOST_DIGITS = 6
+from hyperspy_assb.report.html import Table, rounded
 
 
 @dataclass(frozen=True)
@@ -39,25 +37,6 @@ class KeyNumber:
     uncertainty: float = math.nan
     significance: str = ""
     before: float | None = None
-
-
-def rounded(value: float, uncertainty: float) -> str:
-    """A value with the digits that its uncertainty has two of, or three significant digits without one.
-
-    Examples
-    --------
-    >>> rounded(0.51234, 0.0123), rounded(51234.0, 1234.0), rounded(0.51234, float("nan")), rounded(-2.0, 0.5)
-    ('0.512', '51200', '0.512', '−2.00')
-    """
-    if not math.isfinite(value):
-        return "–"
-    if math.isfinite(uncertainty) and uncertainty > 0.0:
-        # 0.0996 has two digits as 0.10, and one place less than its logarithm says.
-        places = min(1 - math.floor(math.log10(float(f"{uncertainty:.1e}"))), _MOST_DIGITS)
-        text = f"{round(value, places):.{max(places, 0)}f}"
-    else:
-        text = f"{value:.3g}"
-    return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
 def sigmas(value: float, uncertainty: float) -> str:

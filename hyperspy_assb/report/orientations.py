@@ -196,7 +196,10 @@ def build_orientation_report(analysis: OrientationAnalysis) -> Report:
         report.add("Warnings", points=analysis.warnings, kind="warnings")
     report.add("Maps", text=ABOUT, figures=[map_figure(result)])
     report.add("Patterns and templates", figures=list(analysis.matches))
-    report.add("Area fractions", tables=[Table(fractions, "In per cent of the patterns with an answer.")])
+    report.add(
+        "Area fractions",
+        tables=[Table(fractions, "In per cent of the patterns with an answer.", _errors(fractions.columns))],
+    )
     if analysis.mechanism is not None and len(analysis.mechanism.particles):
         axes = analysis.mechanism.plot()
         mechanism = analysis.mechanism
@@ -218,6 +221,12 @@ def build_orientation_report(analysis: OrientationAnalysis) -> Report:
     nested = {key: value for key, value in nested.items() if isinstance(value, dict)}
     add_parameters(report, {"indexing": parameters, **nested}, record)
     return report
+
+
+def _errors(columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Columns with the uncertainties of areas, by those with areas."""
+    areas = [name for name in columns if name.startswith(("area", "low", "high", "expected"))]
+    return dict.fromkeys(areas, ("std (%)", "std classification (%)"))
 
 
 def write_orientations(analysis: OrientationAnalysis, folder: Path) -> Report:

@@ -100,4 +100,7 @@ def test_key_numbers_have_two_digits_of_their_uncertainty():
     (alone,) = key_numbers(numbers[1:], "")
     assert alone.columns == ["quantity", "value"]
     assert key_numbers([], "") == []
+    columns = pd.DataFrame({"area": [24.567], "std": [1.234], "doubt": [float("nan")], "pixels": [1234.56]})
+    table = Table(columns, "", {"area": ("std", "doubt")})
+    assert [text for text, _ in table.rows[0]] == ["24.6", "1.2", "–", "1235"]
     assert [rounded(1.0, u) for u in (0.0996, 0.00999, 12.0, float("inf"))] == ["1.00", "1.000", "1", "1"]
