@@ -120,7 +120,9 @@ def comparison_tables(result: Any) -> list[Table]:
 def comparison_numbers(result: Any) -> Iterator[KeyNumber]:
     """Every band before and after."""
     for _, band in result.bands.iterrows():
-        name = f"{band['band']}, {band['low (eV)']:g} to {band['high (eV)']:g} eV"
+        name = str(band["band"])
+        if np.isfinite(band["low (eV)"]):  # energy and width of the plasmon have no limits
+            name += f", {band['low (eV)']:g} to {band['high (eV)']:g} eV"
         p = band["p corrected"]
         yield KeyNumber(
             name if len(result.states) == 2 else f"{band['state']}: {name}",
