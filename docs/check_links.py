@@ -37,6 +37,8 @@ def broken_links(site: Path) -> list[str]:
     """
     pages = {}
     for path in site.rglob("*.html"):
+        if "_static" in path.parts:  # templates of the theme
+            continue
         page = pages[path.resolve()] = _Page()
         page.feed(path.read_text("utf-8"))
     found = set()
