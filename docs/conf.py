@@ -45,6 +45,8 @@ nb_execution_mode = os.environ.get("NB_EXECUTION_MODE", "cache")
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+# What other packages say of missing widgets.
+nb_output_stderr = "remove"
 numpydoc_show_class_members = False
 exclude_patterns = [
     "_build",
@@ -62,6 +64,8 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "download_all_examples": False,
     "remove_config_comments": True,
+    # Results show themselves; axes and arrays of axes do not.
+    "capture_repr": ("_repr_html_",),
     "show_memory": False,
     "min_reported_time": 1e9,
 }
