@@ -21,19 +21,32 @@ release = version = hyperspy_assb.__version__
 
 extensions = [
     "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
     "numpydoc",
     "myst_nb",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
+# Written by tools/make_inventories.py: the build needs no network.
+intersphinx_mapping = {
+    name: (site, str(HERE / "inventories" / f"{name}.inv"))
+    for name, site in {
+        "numpy": "https://numpy.org/doc/stable/",
+        "hyperspy": "https://hyperspy.org/hyperspy-doc/current/",
+        "exspy": "https://hyperspy.org/exspy/",
+        "orix": "https://orix.readthedocs.io/en/stable/",
+    }.items()
+}
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
-# The tests run the notebooks; pages with their outputs take minutes more.
-nb_execution_mode = os.environ.get("NB_EXECUTION_MODE", "off")
+# Run once, and again only when they change; NB_EXECUTION_MODE=off builds the pages without outputs.
+nb_execution_mode = os.environ.get("NB_EXECUTION_MODE", "cache")
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+# What other packages say of missing widgets.
+nb_output_stderr = "remove"
 numpydoc_show_class_members = False
 exclude_patterns = [
     "_build",
@@ -51,6 +64,8 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "download_all_examples": False,
     "remove_config_comments": True,
+    # Results show themselves; axes and arrays of axes do not.
+    "capture_repr": ("_repr_html_",),
     "show_memory": False,
     "min_reported_time": 1e9,
 }
@@ -58,15 +73,21 @@ sphinx_gallery_conf = {
 html_theme = "pydata_sphinx_theme"
 html_title = "hyperspy-assb"
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+# Pages that have none below them need no list of these.
+html_sidebars = {path.stem: [] for path in HERE.glob("*.md") if path.stem != "notebooks"}
 html_theme_options = {"navigation_with_keys": False, "show_toc_level": 2, "secondary_sidebar_items": ["page-toc"]}
 
 nitpicky = True
 nitpick_ignore_regex = [
-    # Other packages: no inventory of theirs is at hand where this is built.
+    # Other packages: no inventory of theirs lies in inventories.
     (
         r"py:.*",
-        r"(numpy|np|matplotlib|pandas|hyperspy|exspy|orix|lmfit|dask|scipy|collections|os|pathlib|enum|datetime|typing)\..*",
+        r"(matplotlib|pandas|lmfit|dask|scipy|collections|os|pathlib|enum|datetime|typing)\..*",
     ),
+    # What numpy.typing.ArrayLike is made of, which autodoc writes out.
+    (r"py:class", r"numpy\._typing\..*"),
     # Aliases of types.
     (r"py:class", r"hyperspy_assb\.(reference\.material_facts\.Number|eds\.lines\.sensitivity\.Sensitivities)"),
     (r"py:class", r"hyperspy_assb\.acom\.crystals\.kinematical\.Spots"),

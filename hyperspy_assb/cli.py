@@ -28,7 +28,7 @@ from hyperspy_assb.batching.running import Redo
 from hyperspy_assb.batching.schedulers import run_here
 from hyperspy_assb.batching.steps import Outcome, Step, StepStatus
 from hyperspy_assb.errors import AssbError
-from hyperspy_assb.report.output import OutputError, whole_folder
+from hyperspy_assb.report.output import FIGURES, OutputError, figures_as, whole_folder
 from hyperspy_assb.report.recipe import Recipe, UsageError, is_box, parse_elements, parse_phases, read_recipe
 
 
@@ -59,7 +59,6 @@ DEMO_SEED = 6
 
 app = typer.Typer(
     cls=_OneLineErrors,
-    add_completion=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="EELS, EDX and 4D-STEM of all-solid-state batteries: fit spectrum images, quantify delithiation, compare "
@@ -107,6 +106,9 @@ Dataset = Annotated[
         help="Of a file that holds several signals, the title of the one that is meant, or its number from 0."
     ),
 ]
+Figures = Annotated[
+    str, typer.Option(help="png, or svg: the figures as vector files as well, with their text as text.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace the folder once the new result is whole.")]
 
 
@@ -133,7 +135,7 @@ def main(
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", handlers=[handler])
 
 
-@app.command(epilog="[bold]Example[/bold]: assb demo --out demo --shape 32x32 --dose 3e5")
+@app.command(rich_help_panel="Start", epilog="[bold]Example[/bold]: assb demo --out demo --shape 32x32 --dose 3e5")
 def demo(
     out: Out,
     shape: Annotated[str, typer.Option(help="Rows x columns of the map.")] = "64x64",
@@ -159,6 +161,7 @@ def demo(
 
 
 @app.command(
+    rich_help_panel="One signal",
     epilog="""[bold]Examples[/bold]
 
 assb fit map.dm4 --out result --elements Li,Mn,Co,Ni,O
@@ -174,7 +177,7 @@ assb fit *.dm4 --out results --recipe recipe.toml
 A recipe holds [bold]elements[/bold] and [bold]phases[/bold] (lists), [bold]valence[/bold],
 [bold]references[/bold] (the name of a file, or a table of boxes by phase), [bold]thickness[/bold],
 [bold]k_factors[/bold] (the name of a file), [bold]absorption[/bold] and [bold]correct_energy[/bold] (true or false);
-options given here come before it."""
+options given here come before it.""",
 )
 def fit(
     files: Annotated[list[Path], typer.Argument(help="Spectrum images in any format that HyperSpy reads.")],
@@ -216,6 +219,7 @@ def fit(
     reader: Reader = None,
     signal_type: SignalType = None,
     dataset: Dataset = None,
+    figures: Figures = "png",
     force: Force = False,
 ) -> None:
     """Fit every pixel of low-loss spectrum images, and quantify delithiation where references are named; of EDX maps,
@@ -242,7 +246,7 @@ def fit(
     with _one_line_failure():
         _add_materials(materials)
     chosen, reads = _fit_options(plan)
-    chosen |= _reading("fit", reader, signal_type, dataset)
+    chosen |= _reading("fit", reader, signal_type, dataset, figures)
     _run([Step(f.name, "fit", (f,), target, chosen, reads) for f, target in targets.items()], out, force=force)
 
 
@@ -260,13 +264,14 @@ def _fit_options(plan: Recipe) -> tuple[dict[str, Any], dict[str, Path]]:
 
 
 @app.command(
+    rich_help_panel="One signal",
     epilog="""[bold]Examples[/bold]
 
 assb compare before.dm4 after.dm4 --out comparison
 
 assb compare before.dm4 after.dm4 --out lagp --region 0:40,10:64
 
-assb compare 0V.dm4 2V.dm4 4V.dm4 --bias 0,2,4 --out series"""
+assb compare 0V.dm4 2V.dm4 4V.dm4 --bias 0,2,4 --out series""",
 )
 def compare(
     files: Annotated[list[Path], typer.Argument(help="The state before bias, and the state or states after it.")],
@@ -283,6 +288,7 @@ def compare(
     reader: Reader = None,
     signal_type: SignalType = None,
     dataset: Dataset = None,
+    figures: Figures = "png",
     force: Force = False,
 ) -> None:
     """Compare low-loss spectra of two or more states: which bands changed, and is it more than noise."""
@@ -293,7 +299,7 @@ def compare(
     if normalisation not in ("log_ratio", "area", "none"):
         raise typer.BadParameter(f"{normalisation!r} is none of log_ratio, area, none.", param_hint="--normalisation")
     options = {"zero_loss": zero_loss, "normalisation": normalisation, "permutations": permutations}
-    options |= _reading("compare", reader, signal_type, dataset)
+    options |= _reading("compare", reader, signal_type, dataset, figures)
     if region is not None:
         options["region"] = _parse_limits(region)
     if bias is not None:
@@ -302,13 +308,14 @@ def compare(
 
 
 @app.command(
+    rich_help_panel="One signal",
     epilog="""[bold]Examples[/bold]
 
 assb series movie.emd --log cv.mpt --out series
 
 assb series stack.tif --interval 2.5 --out series --film
 
-assb series movie.emd --dose 30 --control beam.emd --out series"""
+assb series movie.emd --dose 30 --control beam.emd --out series""",
 )
 def series(
     file: Annotated[Path, typer.Argument(help="Series of STEM images: frames against time.")],
@@ -327,12 +334,19 @@ def series(
     reader: Reader = None,
     signal_type: SignalType = None,
     dataset: Dataset = None,
+    figures: Figures = "png",
     force: Force = False,
 ) -> None:
     """Measure drift, grains, cracks and what the beam does in a series of images, against time and potential."""
     if signal_type not in (None, "STEM_SERIES"):
         raise typer.BadParameter(f"{signal_type!r} must be STEM_SERIES.", param_hint="--signal-type")
-    with _one_line_failure(), _progress() as stage, whole_folder(out, force=force, inputs=[file]) as folder:
+    _check_figures(figures)
+    with (
+        _one_line_failure(),
+        _progress() as stage,
+        whole_folder(out, force=force, inputs=[file]) as folder,
+        figures_as(figures),
+    ):
         with _quiet_imports():
             from hyperspy_assb.report.series import SeriesOptions, analyse_series
         options = SeriesOptions(log, offset, interval, dose, control, film, reader, dataset)
@@ -341,6 +355,7 @@ def series(
 
 
 @app.command(
+    rich_help_panel="Many",
     epilog="""[bold]Example[/bold]: assb lamella L1.toml --out L1
 
 The recipe names a [bold]reference[/bold], and for every member a file of a signal or a result, its bias,
@@ -350,7 +365,7 @@ reference = "haadf"
 
 \\[members.haadf] file = "haadf.hspy"
 
-\\[members.x] file = "delithiation.hspy", bias = 5.0, frame = "eels" """
+\\[members.x] file = "delithiation.hspy", bias = 5.0, frame = "eels" """,
 )
 def lamella(
     recipe: Annotated[Path, typer.Argument(help="TOML file that names the signals and results of one lamella.")],
@@ -366,6 +381,7 @@ def lamella(
 
 
 @app.command(
+    rich_help_panel="One signal",
     epilog="""[bold]Examples[/bold]
 
 assb index scan.blo --phases lfp,fp,lagp --out maps
@@ -380,7 +396,7 @@ assb index scan.blo --materials mine.toml --phases NMC811,lagp --out maps
 
 Phases are materials that have a crystal structure ([bold]lfp, fp, lagp, lvp[/bold], and your own of
 [bold]--materials[/bold]), or paths of CIFs. The scan is read block by block: it need not fit in
-memory."""
+memory.""",
 )
 def index(
     files: Annotated[list[Path], typer.Argument(help="4D-STEM scans in any format that HyperSpy reads.")],
@@ -402,6 +418,7 @@ def index(
     reader: Reader = None,
     signal_type: SignalType = None,
     dataset: Dataset = None,
+    figures: Figures = "png",
     force: Force = False,
 ) -> None:
     """Index phase and orientation in every pattern of a 4D-STEM scan, and map grains and amorphous material."""
@@ -435,7 +452,7 @@ def index(
     if len(set(offered)) < len(offered):
         raise typer.BadParameter("two phases have one name.", param_hint="--phases")
     options = {"phases": offered, **{name: value for name, value in given.items() if value is not None}}
-    options |= _reading("index", reader, signal_type, dataset)
+    options |= _reading("index", reader, signal_type, dataset, figures)
     try:
         targets = _targets(files, out)
     except UsageError as error:
@@ -447,6 +464,7 @@ def index(
 
 @app.command(
     "batch",
+    rich_help_panel="Many",
     epilog="""[bold]Examples[/bold]
 
 assb batch night.toml --out results
@@ -498,7 +516,7 @@ def run_batch(
         raise typer.Exit(1)
 
 
-@app.command(epilog="[bold]Example[/bold]: assb info")
+@app.command(rich_help_panel="Start", epilog="[bold]Example[/bold]: assb info")
 def info() -> None:
     """Say what a report of a bug needs: versions, machine, caches, environment."""
     with _quiet_imports():
@@ -511,9 +529,18 @@ def info() -> None:
             console.print(Text(f"  {name:<{width}}  {value}"))
 
 
-def _reading(kind: str, reader: str | None, signal_type: str | None, dataset: str | None) -> dict[str, Any]:
-    """Options of a step that say how its files are read."""
+def _check_figures(kind: str) -> None:
+    if kind not in FIGURES:
+        raise typer.BadParameter(f"{kind!r} is none of {', '.join(FIGURES)}.", param_hint="--figures")
+
+
+def _reading(
+    kind: str, reader: str | None, signal_type: str | None, dataset: str | None, figures: str
+) -> dict[str, Any]:
+    """Options of a step that say how its files are read, and its figures are written."""
+    _check_figures(figures)
     given = {"reader": reader, "signal_type": signal_type, "dataset": dataset}
+    given["figures"] = figures if figures != "png" else None
     try:
         return check_options(kind, {k: v for k, v in given.items() if v is not None}, "--", complete=False)
     except RecipeError as error:

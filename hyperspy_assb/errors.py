@@ -18,6 +18,31 @@ __all__ = [
     "AssbWarning",
 ]
 
+GUIDE = {
+    "acom": "Phases and orientations (4D-STEM ACOM)",
+    "delithiation": "Lithium content",
+    "edx": "Elements and phases (EDX)",
+    "fit_engine": "The batched fit",
+    "materials": "Materials and electrodes",
+}
+"""Titles of pages of the guide, by the names of their files."""
+
+
+def see(page: str) -> str:
+    """The end of a message that names the page of the guide where a user reads on.
+
+    Parameters
+    ----------
+    page
+        A key of ``GUIDE``.
+
+    Examples
+    --------
+    >>> see("delithiation")
+    'The guide says more under “Lithium content” (docs/delithiation.md).'
+    """
+    return f"The guide says more under “{GUIDE[page]}” (docs/{page}.md)."
+
 
 class AssbError(Exception):
     """Base of all errors that the package raises on purpose.

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -59,6 +60,34 @@ def test_help_imports_no_science():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
     assert "assb fit" in done.stdout
+
+
+def test_the_shell_completes_commands_and_options():
+    command = [sys.executable, "-c", "from hyperspy_assb.cli import app; app(prog_name='assb')"]
+    for words, wanted in (("assb f", "fit"), ("assb fit --fig", "--figures")):
+        setting = {"_ASSB_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | setting)
+        assert done.stdout.split() == [wanted], done.stderr
+
+
+def test_figures_as_vectors(tmp_path):
+    from hyperspy_assb.report.html import Figure, Report
+    from hyperspy_assb.report.output import figures_as
+
+    for kind in ("png", "svg"):
+        figure, ax = plt.subplots()
+        ax.set_title("x in LixFePO4")
+        with figures_as(kind):
+            drawn = Figure.of(figure, "map", "A map")
+        report = Report("A cell")
+        report.add("Maps", figures=[drawn])
+        (tmp_path / kind).mkdir()
+        report.write(tmp_path / kind)
+        assert (
+            sorted(f.suffix for f in (tmp_path / kind / "figures").iterdir()) == [".png", ".svg"][: 1 + (kind == "svg")]
+        )
+    assert ">x in LixFePO4<" in (tmp_path / "svg" / "figures" / "map.svg").read_text("utf-8")
+    fails(run("fit", "a", "--out", tmp_path / "r", "--figures", "pdf"), 2, "png, svg")
 
 
 def test_version():

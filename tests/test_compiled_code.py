@@ -41,7 +41,9 @@ RIGHT = "42 [0.0, 1.0, 4.0]"
 
 
 def start(folder: Path, before: str = MEND, cache: Path | None = None) -> subprocess.Popen[str]:
-    (folder / "functions.py").write_text(FUNCTIONS)
+    # Written once: the stamp of numba before 0.63 is the time of the file, not its content.
+    if not (folder / "functions.py").exists():
+        (folder / "functions.py").write_text(FUNCTIONS)
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache or folder / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
     code = USE.format(folder=str(folder), before=before)
     return subprocess.Popen(

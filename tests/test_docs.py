@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import hyperspy_assb
+from hyperspy_assb.errors import GUIDE
 from hyperspy_assb.signals.result import KINDS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -45,6 +46,11 @@ def test_reference_shows_every_public_name() -> None:
     missing = {f"{thing.__module__}.{thing.__qualname__}" for thing in public if callable(thing)} - set(shown)
     assert not missing
     assert {f"{module}.{name}" for name, module in KINDS.items() if name == "Delithiation"} <= set(shown)
+
+
+def test_messages_name_pages_that_exist() -> None:
+    for page, title in GUIDE.items():
+        assert (DOCS / f"{page}.md").read_text("utf-8").startswith(f"# {title}\n"), page
 
 
 def test_readme_is_short() -> None:

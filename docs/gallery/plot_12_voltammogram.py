@@ -2,7 +2,7 @@
 Is there a peak in the voltammogram?
 ====================================
 
-Resistance, and peaks with a detection limit, beside white plus 1/f noise.
+Resistance, and peaks with a detection limit, against white plus 1/f noise.
 """
 
 from hyperspy_assb.simulation.series import simulate_voltammogram

@@ -152,7 +152,7 @@ def _numbered(slug: str) -> Iterable[str]:
 
 
 def _page(folder: Path, outcomes: Sequence[Outcome], planned: int, logs: dict[str, str]) -> str:
-    from hyperspy_assb.report.html import page_templates
+    from hyperspy_assb.report.html import first_sentence, page_templates
 
     rows = [
         {
@@ -160,7 +160,7 @@ def _page(folder: Path, outcomes: Sequence[Outcome], planned: int, logs: dict[st
             "kind": outcome.kind,
             "status": outcome.status.value,
             "whole": outcome.status.whole,
-            "text": outcome.message or next(iter(outcome.findings), ""),
+            "text": outcome.message or first_sentence(next(iter(outcome.findings), "")),
             "seconds": f"{outcome.seconds:.1f}",
             # A path that begins with a dot is no address of another kind, whatever a file is called.
             "link": f"./{quote(_relative(outcome.report, folder))}" if outcome.status.whole else "",

@@ -149,8 +149,8 @@ _EDX: dict[str, Check] = {
 
 
 def _reading(*signal_types: str) -> dict[str, Check]:
-    """Options that every kind has: how its files are read."""
-    return {"reader": _text, "signal_type": _one_of(*signal_types), "dataset": _title}
+    """Options that every kind has: how its files are read, and its figures are written."""
+    return {"reader": _text, "signal_type": _one_of(*signal_types), "dataset": _title, "figures": _one_of("png", "svg")}
 
 
 READING = ("reader", "signal_type", "dataset")

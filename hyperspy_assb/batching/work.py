@@ -14,7 +14,7 @@ from typing import Any
 
 from hyperspy_assb.batching.options import READING
 from hyperspy_assb.errors import AssbFileNotFoundError, AssbValueError
-from hyperspy_assb.report.output import Progress, recorded_warnings
+from hyperspy_assb.report.output import Progress, figures_as, recorded_warnings
 
 _FOR_X_RAYS = frozenset({"phases", "thickness", "k_factors", "absorption", "correct_energy"})
 """Options of a fit that only X-rays have: who gives one means X-rays, where the file does not say."""
@@ -55,7 +55,9 @@ def do_work(kind: str, files: Sequence[Path], options: Mapping[str, Any], folder
     for file in files:
         if not file.exists():
             raise AssbFileNotFoundError(f"There is no file {file}.")
-    return _WORK[kind](list(files), dict(options), folder, progress)
+    options = dict(options)
+    with figures_as(options.pop("figures", "png")):
+        return _WORK[kind](list(files), options, folder, progress)
 
 
 def _fit(files: list[Path], options: dict[str, Any], folder: Path, progress: Progress) -> Told:

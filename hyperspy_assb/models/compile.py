@@ -13,7 +13,7 @@ from hyperspy._components.expression import Expression
 from numpy.typing import NDArray
 
 from hyperspy_assb.components.low_loss import KernelComponent
-from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError
+from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError, see
 from hyperspy_assb.fitting.expressions.expression_shapes import expression_line_shape
 from hyperspy_assb.fitting.spectra.binding import Model, Tie
 from hyperspy_assb.fitting.spectra.convolution import ConvolvedModel
@@ -290,7 +290,7 @@ def _matters(slot: Slot, count: int, reason: str) -> bool:
     if moves and not linear:
         raise AssbNotImplementedError(
             f"{name} is free and not linear, and the component cannot be compiled ({reason}): fix it, write the "
-            'component as an Expression, or fit with optimizer="lm".'
+            'component as an Expression, or fit with optimizer="lm". ' + see("fit_engine")
         )
     start = slot.start(count)
     differs = not np.all(start == start[0])

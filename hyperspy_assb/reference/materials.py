@@ -20,6 +20,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from hyperspy_assb.errors import see
 from hyperspy_assb.reference.data_files import UnknownReferenceError
 from hyperspy_assb.reference.material_facts import Electrode, Material, folded
 from hyperspy_assb.reference.material_files import MaterialTable, MaterialTables, combine, read_table
@@ -240,5 +241,6 @@ def _unknown(kind: str, name: str, names: Mapping[str, str], every: list[str]) -
     others = f" and {len(every) - _LISTED} others" if len(every) > _LISTED else ""
     return UnknownReferenceError(
         f"no {kind} {name!r}{close}. There are: {', '.join(every[:_LISTED])}{others} "
-        f"(read from {files}). One of your own goes into a TOML file that hyperspy_assb.add_materials reads."
+        f"(read from {files}). One of your own goes into a TOML file that hyperspy_assb.add_materials reads. "
+        + see("materials")
     )

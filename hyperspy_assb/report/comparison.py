@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pandas as pd
 from hyperspy_assb import provenance
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.report.html import Figure, Report, Table
+from hyperspy_assb.report.key_numbers import KeyNumber, key_numbers
 from hyperspy_assb.report.output import recorded_warnings, write_record
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.eels.signal import load_spectrum_image
@@ -107,7 +108,8 @@ def comparison_tables(result: Any) -> list[Table]:
     """Bands, significant clusters, states and trend."""
     columns = [name for name in _COLUMNS if name != "state" or len(result.states) > 2]
     clusters = result.clusters[result.clusters["significant"].astype(bool)]
-    found = [Table(result.bands[columns], "Bands."), Table(_upright(result.states), "States.")]
+    errors = dict.fromkeys(("before", "after", "change"), ("std", "std systematic"))
+    found = [Table(result.bands[columns], "Bands.", errors), Table(_upright(result.states), "States.")]
     if len(clusters):
         found.insert(1, Table(clusters.drop(columns="significant"), "Clusters of channels that changed."))
     if len(result.trend):
@@ -115,12 +117,35 @@ def comparison_tables(result: Any) -> list[Table]:
     return found
 
 
+def comparison_numbers(result: Any) -> Iterator[KeyNumber]:
+    """Every band before and after."""
+    for _, band in result.bands.iterrows():
+        name = str(band["band"])
+        if np.isfinite(band["low (eV)"]):  # energy and width of the plasmon have no limits
+            name += f", {band['low (eV)']:g} to {band['high (eV)']:g} eV"
+        p = band["p corrected"]
+        yield KeyNumber(
+            name if len(result.states) == 2 else f"{band['state']}: {name}",
+            band["after"],
+            band["unit"],
+            float(np.hypot(band["std"], np.nan_to_num(band["std systematic"]))),
+            f"p = {p:.2g}" if np.isfinite(p) else "",
+            band["before"],
+        )
+
+
 def build_comparison_report(result: Any, messages: Sequence[str], files: Sequence[str | PathLike[str]]) -> Report:
     """The page of a comparison."""
     record = provenance.record("compare", files=files, parameters=result.settings, methods=_methods())
     names = ", ".join(entry["name"] for entry in record["files"])
     report = Report("Comparison of low-loss spectra", subtitle=names)
-    report.add("Findings", points=result.summary().splitlines(), kind="findings")
+    about = "Uncertainty of the change, systematic part included; p corrected for the number of bands."
+    report.add(
+        "Findings",
+        points=result.summary().splitlines(),
+        tables=key_numbers(comparison_numbers(result), about),
+        kind="findings",
+    )
     others = [message for message in messages if message not in result.notes]
     if others:
         report.add("Warnings", points=others, kind="warnings")

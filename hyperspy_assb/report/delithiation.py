@@ -16,6 +16,7 @@ from hyperspy_assb.plotting.delithiation import STATUS_NAMES as WORDS
 from hyperspy_assb.plotting.delithiation import method_text
 from hyperspy_assb.plotting.style import with_error
 from hyperspy_assb.reference import Electrode
+from hyperspy_assb.report.key_numbers import KeyNumber, sigmas
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 
 FALSE_FINDS = 0.05
@@ -49,6 +50,23 @@ def describe_delithiation(result: Delithiation) -> Iterator[str]:
         f"{deviance:.2f} (1: explained to within their noise)."
     )
     yield from result.notes
+
+
+def delithiation_numbers(result: Delithiation) -> Iterator[KeyNumber]:
+    """x of the quantified pixels together, how far it is delithiated, and where that is found."""
+    result = result.with_method("combined")
+    quantified, electrode = result.quantified, result.electrode
+    if not quantified.any():
+        return
+    found = result.region_statistics(quantified)
+    error = float(np.hypot(found.fraction_std, found.fraction_systematic))
+    unit = f"{electrode.ion} per formula unit"
+    yield KeyNumber(f"x in {electrode.name}", electrode.x_of(found.fraction), unit, electrode.ions_removed * error)
+    poor = 1.0 - found.fraction
+    yield KeyNumber(f"share of {electrode.delithiated}", 100 * poor, "%", 100 * error, sigmas(poor, error))
+    finds = result.find_delithiated(FALSE_FINDS).found.data
+    name = f"pixels with {electrode.delithiated}, at most {100 * FALSE_FINDS:g} % of them false"
+    yield KeyNumber(name, int(finds.sum()), f"of {int(quantified.sum())}")
 
 
 def carbon_of(result: Delithiation, pixels: NDArray[np.bool_]) -> tuple[float, float] | None:

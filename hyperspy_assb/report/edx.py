@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -18,6 +18,7 @@ from hyperspy_assb.eds.lines.column_spectra import fit_summed_spectrum
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.plotting.eds import plot_composition, plot_phases, plot_summed_spectrum
 from hyperspy_assb.report.html import Figure, Report, Table
+from hyperspy_assb.report.key_numbers import KeyNumber, key_numbers, sigmas
 from hyperspy_assb.report.output import Progress, recorded_warnings
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.eds.compositions import EDSComposition, EDSPhases
@@ -122,7 +123,8 @@ def build_xray_report(analysis: EDXAnalysis) -> Report:
     shape = " × ".join(map(str, phases.shape))
     names = ", ".join(entry["name"] for entry in record["files"])
     report = Report("Elements and phases", subtitle=f"EDX, {shape} spectra" + (f", {names}" if names else ""))
-    report.add("Findings", points=analysis.findings, kind="findings")
+    about = "All pixels together. Uncertainties hold counting and calibration; significance: counting alone."
+    report.add("Findings", points=analysis.findings, tables=key_numbers(_numbers(analysis), about), kind="findings")
     if analysis.warnings:
         report.add("Warnings", points=analysis.warnings, kind="warnings")
     figure = Figure.of(
@@ -132,6 +134,10 @@ def build_xray_report(analysis: EDXAnalysis) -> Report:
     )
     report.add("Spectrum", text=ABOUT, figures=[figure])
     maps = plot_phases(phases)
+    fractions = []
+    if analysis.explained:
+        table = phases.phase_fractions().reset_index()
+        fractions.append(Table(table, "Fractions of volume, mass and area.", _errors(table.columns)))
     report.add(
         "Phases",
         figures=[
@@ -142,21 +148,46 @@ def build_xray_report(analysis: EDXAnalysis) -> Report:
                 "every pixel. Grey: no value.",
             )
         ],
-        tables=[Table(phases.phase_fractions().reset_index(), "Fractions of volume, mass and area.")]
-        if analysis.explained
-        else [],
+        tables=fractions,
     )
     caption = "Atomic per cent of every element, Li not among them. Grey: no value."
     maps = plot_composition(analysis.composition)
+    whole = []
+    if analysis.composition.found.known.any():
+        table = analysis.composition.mean().reset_index()
+        whole.append(Table(table, "All pixels together.", {"at. %": ("std", "systematic")}))
     report.add(
         "Composition",
         figures=[Figure.of(maps[0].get_figure(root=True), "composition", caption)],
-        tables=[Table(analysis.composition.mean().reset_index(), "All pixels together.")],
+        tables=whole,
     )
     parameters = dict(record["parameters"])
     factors = {line: f"{value:.3e}" for line, value in dict(parameters.pop("factor_of", {})).items()}
     add_parameters(report, {"quantification": parameters, "cross-sections (nm²)": factors}, record)
     return report
+
+
+def _errors(columns: Sequence[str]) -> dict[str, list[str]]:
+    """Columns with the uncertainties of a kind of fraction, by those with its values."""
+    errors = {kind: [f"{kind} {e}" for e in ("std", "systematic")] for kind in ("volume", "mass", "area")}
+    return {
+        name: [error for error in of if error in columns]
+        for kind, of in errors.items()
+        for name in (kind, f"{kind} low", f"{kind} high")
+    }
+
+
+def _numbers(analysis: EDXAnalysis) -> Iterator[KeyNumber]:
+    """Volume fractions where phases explain something, and elements."""
+    if analysis.explained:
+        for name, row in analysis.phases.phase_fractions().groupby("phase", sort=False).first().iterrows():
+            error = float(np.hypot(row["volume std"], row["volume systematic"]))
+            told = sigmas(row["volume"], row["volume std"])
+            yield KeyNumber(f"volume of {name}", 100 * row["volume"], "%", 100 * error, told)
+    if analysis.composition.found.known.any():
+        for element, row in analysis.composition.mean().iterrows():
+            error = float(np.hypot(row["std"], row["systematic"]))
+            yield KeyNumber(element, row["at. %"], "at. %", error, sigmas(row["at. %"], row["std"]))
 
 
 def write_edx(analysis: EDXAnalysis, folder: Path) -> Report:

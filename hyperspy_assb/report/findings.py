@@ -18,23 +18,23 @@ SIGNIFICANT = 3.0
 
 
 def describe(model: Any, maps: Mapping[str, Any], separability: Sequence[Any], result: Any | None) -> Iterator[str]:
-    """Findings on a fitted model, those of the delithiation first."""
+    """Findings on a fitted model: the delithiation first, then what limits it, then what holds of the whole map."""
     if result is not None:
         yield from describe_delithiation(result)
-    yield _dose(maps["electrons"].signal)
     unsafe = [s for s in separability if not s.separable]
-    for item in sorted(separability, key=lambda s: s.separable):
-        yield str(item)
+    yield from map(str, unsafe)
     if result is not None and "lithium" in result.methods and any(s.edge == "Li_K" for s in unsafe):
         yield "The estimate from Li K stands on an edge that is not separated here: rely on the other estimates."
-    yield _fit(maps, joint=result is not None)
     if "band_area" in maps:
         yield _band(maps, calibrated=result is not None)
-    else:
-        yield "The 5 eV band was not fitted: there is no Fe among the elements."
+    yield _fit(maps, joint=result is not None)
     if "plasmon_energy" in maps:
         yield _range("The plasmon energy", maps["plasmon_energy"].signal.data, "eV", digits=4)
     yield _range("t/λ", maps["t_over_lambda"].signal.data, "", share_above=1.0)
+    yield from (str(s) for s in separability if s.separable)
+    if "band_area" not in maps:
+        yield "The 5 eV band was not fitted: there is no Fe among the elements."
+    yield _dose(maps["electrons"].signal)
     yield _range("The zero-loss centre", maps["zero_loss_centre"].signal.data, "eV")
     edges = [component.name.replace("_", " ") for component in model if isinstance(component, IonisationEdge)]
     yield f"Edges in the fitted range: {', '.join(edges)}." if edges else "No edge lies in the fitted range."

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +17,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure as MatplotlibFigure
 
+from hyperspy_assb.report.output import wants_vectors
+
 _DPI = 130
 _HEADLINE = 3
 """Sentences that a report opens with."""
+_MOST_PLACES = 6
+"""Behind the point, however small an uncertainty is."""
+_SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 
 
 @dataclass(frozen=True)
@@ -33,21 +39,27 @@ class Figure:
         The picture.
     caption
         What it shows; also the text for those who cannot see it.
+    svg
+        The picture as vectors, where these were asked for; see :func:`.output.figures_as`.
     """
 
     name: str
     png: bytes = field(repr=False)
     caption: str
+    svg: bytes = field(default=b"", repr=False)
 
     @classmethod
     def of(cls, figure: MatplotlibFigure, name: str, caption: str) -> Figure:
         """Draw a matplotlib figure, and close it."""
-        buffer = io.BytesIO()
-        figure.savefig(
-            buffer, format="png", dpi=_DPI, facecolor="white", bbox_inches="tight", metadata={"Software": None}
-        )
+        buffer, vectors = io.BytesIO(), io.BytesIO()
+        shared: dict[str, Any] = {"dpi": _DPI, "facecolor": "white", "bbox_inches": "tight"}
+        figure.savefig(buffer, format="png", metadata={"Software": None}, **shared)
+        if wants_vectors():
+            # Text stays text: it can be changed, and searched for.
+            with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+                figure.savefig(vectors, format="svg", metadata={"Date": None}, **shared)
         plt.close(figure)
-        return cls(name, buffer.getvalue(), caption)
+        return cls(name, buffer.getvalue(), caption, vectors.getvalue())
 
     @property
     def data_uri(self) -> str:
@@ -57,10 +69,22 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its caption; numbers are rounded to four digits, NaN becomes a dash."""
+    """A table with its caption; NaN becomes a dash.
+
+    Parameters
+    ----------
+    data
+        Its cells.
+    caption
+        What stands above it.
+    errors
+        Names of the columns with the standard uncertainties of a column, by its name: these have two digits, and it has
+        the digits of all of them together. Other numbers have four digits.
+    """
 
     data: pd.DataFrame
     caption: str = ""
+    errors: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
@@ -70,7 +94,20 @@ class Table:
     @property
     def rows(self) -> list[list[tuple[str, bool]]]:
         """Cells as text, and whether each is a number."""
-        return [[(_text(value), _is_number(value)) for value in row] for row in self.data.itertuples(index=False)]
+        names, found = list(self.data.columns), []
+        for values in self.data.itertuples(index=False):
+            row = dict(zip(names, values, strict=True))
+            cells = zip(names, values, strict=True)
+            found.append([(self._cell(name, value, row), _is_number(value)) for name, value in cells])
+        return found
+
+    def _cell(self, name: Any, value: Any, row: dict[Any, Any]) -> str:
+        of = [row[error] for error in self.errors.get(name, ())]
+        if any(name in errors for errors in self.errors.values()):
+            of = [value]
+        if not of or not _is_number(value):
+            return _text(value)
+        return rounded(float(value), math.hypot(*(float(e) for e in of if _is_number(e) and e == e)))
 
 
 @dataclass(frozen=True)
@@ -86,13 +123,29 @@ class Section:
 
     @property
     def headline(self) -> tuple[str, ...]:
-        """The points that stand open: of what was found the first three, elsewhere all."""
-        return self.points[:_HEADLINE] if self.kind == "findings" else self.points
+        """What stands open: of what was found three sentences at most, of warnings how many there are, else all."""
+        return self._open[0]
 
     @property
     def folded(self) -> tuple[str, ...]:
         """The points that a reader unfolds."""
-        return self.points[len(self.headline) :]
+        return self._open[1]
+
+    @property
+    def _open(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        if self.kind == "warnings":
+            return (), self.points
+        if self.kind != "findings":
+            return self.points, ()
+        left, shown = _HEADLINE, []
+        for number, point in enumerate(self.points):
+            sentences = _SENTENCES.split(point)
+            shown.append(" ".join(sentences[:left]))
+            rest = sentences[left:]
+            left -= min(len(sentences), left)
+            if not left:
+                return tuple(shown), ((" ".join(rest),) if rest else ()) + self.points[number + 1 :]
+        return tuple(shown), ()
 
     @property
     def anchor(self) -> str:
@@ -146,7 +199,7 @@ class Report:
         figures, tables
             In the order in which they stand.
         kind
-            "findings" or "warnings", which are set off from the rest.
+            "findings", of which three sentences and the tables stand open, or "warnings", which are folded.
         """
         paragraphs = (text,) if isinstance(text, str) else tuple(text)
         self.sections.append(Section(heading, paragraphs, tuple(points), tuple(figures), tuple(tables), kind))
@@ -162,11 +215,37 @@ class Report:
         return page_templates().get_template("report.html.j2").render(report=self, time=now)
 
     def write(self, folder: Path) -> None:
-        """Write ``report.html`` and, under ``figures``, every figure as a PNG file."""
+        """Write ``report.html`` and, under ``figures``, every figure as a PNG file, and SVG where that is asked for."""
         (folder / "figures").mkdir()
         for figure in self.figures:
             (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)
+            if figure.svg:
+                (folder / "figures" / f"{figure.name}.svg").write_bytes(figure.svg)
         (folder / "report.html").write_text(self.to_html(), encoding="utf-8")
+
+
+def rounded(value: float, uncertainty: float) -> str:
+    """A value with the digits that its uncertainty has two of, or three significant digits without one.
+
+    Examples
+    --------
+    >>> rounded(0.51234, 0.0123), rounded(51234.0, 1234.0), rounded(0.51234, float("nan")), rounded(-2.0, 0.5)
+    ('0.512', '51200', '0.512', '−2.00')
+    """
+    if not math.isfinite(value):
+        return "–"
+    if math.isfinite(uncertainty) and uncertainty > 0.0:
+        # 0.0996 has two digits as 0.10, and one place less than its logarithm says.
+        places = min(1 - math.floor(math.log10(float(f"{uncertainty:.1e}"))), _MOST_PLACES)
+        text = f"{round(value, places):.{max(places, 0)}f}"
+    else:
+        text = f"{value:.3g}"
+    return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def first_sentence(text: str) -> str:
+    """The first of several sentences."""
+    return _SENTENCES.split(text, maxsplit=1)[0]
 
 
 def page_templates() -> Environment:

@@ -17,6 +17,7 @@ from hyperspy_assb.acom.maps.couples import find_couple
 from hyperspy_assb.acom.maps.grains import GrainOptions
 from hyperspy_assb.plotting.acom import plot_match
 from hyperspy_assb.report.html import Figure, Report, Table
+from hyperspy_assb.report.key_numbers import KeyNumber, key_numbers
 from hyperspy_assb.report.output import Progress, recorded_warnings
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.acom.crystal_map import setting_notes
@@ -185,13 +186,20 @@ def build_orientation_report(analysis: OrientationAnalysis) -> Report:
     shape = " × ".join(map(str, result.found.phase.shape))
     names = ", ".join(entry["name"] for entry in record["files"])
     report = Report("Phases and orientations", subtitle=f"4D-STEM, {shape} patterns" + (f", {names}" if names else ""))
-    report.add("Findings", points=analysis.findings, kind="findings")
+    fractions = result.phase_fractions()
+    numbers = [
+        KeyNumber(name, area, "% of the area", float(np.hypot(std, doubt)))
+        for name, area, std, doubt in fractions[["class", "area (%)", "std (%)", "std classification (%)"]].to_numpy()
+    ]
+    about = "Of the patterns with an answer; another area like this one would differ by so much."
+    report.add("Findings", points=analysis.findings, tables=key_numbers(numbers, about), kind="findings")
     if analysis.warnings:
         report.add("Warnings", points=analysis.warnings, kind="warnings")
     report.add("Maps", text=ABOUT, figures=[map_figure(result)])
     report.add("Patterns and templates", figures=list(analysis.matches))
     report.add(
-        "Area fractions", tables=[Table(result.phase_fractions(), "In per cent of the patterns with an answer.")]
+        "Area fractions",
+        tables=[Table(fractions, "In per cent of the patterns with an answer.", _errors(fractions.columns))],
     )
     if analysis.mechanism is not None and len(analysis.mechanism.particles):
         axes = analysis.mechanism.plot()
@@ -214,6 +222,12 @@ def build_orientation_report(analysis: OrientationAnalysis) -> Report:
     nested = {key: value for key, value in nested.items() if isinstance(value, dict)}
     add_parameters(report, {"indexing": parameters, **nested}, record)
     return report
+
+
+def _errors(columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Columns with the uncertainties of areas, by those with areas."""
+    areas = [name for name in columns if name.startswith(("area", "low", "high", "expected"))]
+    return dict.fromkeys(areas, ("std (%)", "std classification (%)"))
 
 
 def write_orientations(analysis: OrientationAnalysis, folder: Path) -> Report:

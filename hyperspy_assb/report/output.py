@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,26 @@ def whole_folder(target: str | os.PathLike[str], *, force: bool = False, inputs:
         _replace(part, target)
     finally:
         staging.remove(part)
+
+
+FIGURES = ("png", "svg")
+"""Formats of the files of figures."""
+_vector = ContextVar("vector", default=False)
+
+
+@contextmanager
+def figures_as(kind: str) -> Iterator[None]:
+    """Figures that are drawn in the block are kept as PNG, and with "svg" as vectors as well."""
+    token = _vector.set(kind == "svg")
+    try:
+        yield
+    finally:
+        _vector.reset(token)
+
+
+def wants_vectors() -> bool:
+    """Whether figures are kept as vectors as well."""
+    return _vector.get()
 
 
 @contextmanager

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from hyperspy_assb.fitting.solver.spectra_fit import usable
 from hyperspy_assb.report import figures
 from hyperspy_assb.report.analysis import Analysis
+from hyperspy_assb.report.delithiation import delithiation_numbers
 from hyperspy_assb.report.html import Report, Table, key_table
+from hyperspy_assb.report.key_numbers import KeyNumber, key_numbers, sigmas
 from hyperspy_assb.report.output import write_record
 from hyperspy_assb.signals.result_files import write_map
 
@@ -21,7 +25,9 @@ def build_report(analysis: Analysis) -> Report:
     size = " × ".join(map(str, shape)) + " spectra" if np.prod(shape) > 1 else "one spectrum"
     names = ", ".join(entry["name"] for entry in analysis.provenance["files"])
     report = Report(analysis.title, subtitle=f"Low-loss EELS, {size}" + (f", from {names}" if names else ""))
-    report.add("Findings", points=analysis.findings, kind="findings")
+    about = "All pixels together. Uncertainties of areas and densities are those of counting alone."
+    numbers = key_numbers(_numbers(analysis), about)
+    report.add("Findings", points=analysis.findings, tables=numbers, kind="findings")
     if analysis.warnings:
         report.add("Warnings", points=analysis.warnings, kind="warnings")
     if analysis.delithiation is not None:
@@ -33,6 +39,28 @@ def build_report(analysis: Analysis) -> Report:
     report.add("Values", tables=[Table(summarise(analysis), "Over all pixels; the table of every pixel is table.csv.")])
     add_parameters(report, analysis.parameters, analysis.provenance)
     return report
+
+
+def _numbers(analysis: Analysis) -> Iterator[KeyNumber]:
+    """x where there are references; t/λ, the plasmon, the 5 eV band and areal densities, as means over the pixels."""
+    if analysis.delithiation is not None:
+        yield from delithiation_numbers(analysis.delithiation)
+    maps = analysis.maps
+    fitted = usable(np.ravel(maps["fit_status"].signal.data))
+    for name, item in maps.items():
+        chosen = name in ("t_over_lambda", "plasmon_energy", "band_area") or name.startswith("areal_density")
+        if not chosen or name.endswith("_std"):
+            continue
+        values = np.ravel(item.signal.data)
+        errors = np.ravel(maps[f"{name}_std"].signal.data) if f"{name}_std" in maps else np.full(values.size, np.nan)
+        known = fitted & np.isfinite(values)
+        if not known.any():
+            continue
+        mean = float(values[known].mean())
+        error = float(np.sqrt(np.sum(errors[known] ** 2)) / known.sum())
+        # Edges that are not separated are in each other's errors, but in what is left out of the model as well.
+        absent = name == "plasmon_energy" or "(not separated)" in item.label
+        yield KeyNumber(item.label, mean, item.units, error, "" if absent else sigmas(mean, error))
 
 
 def add_parameters(report: Report, parameters: dict[str, Any], record: dict[str, Any]) -> None:

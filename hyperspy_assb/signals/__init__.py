@@ -1,5 +1,12 @@
 """HyperSpy signals for all-solid-state batteries, and reading them from files."""
 
+import warnings
+
+with warnings.catch_warnings():
+    # exspy 0.3.2 imports lazy signals from modules that HyperSpy 2.5 has made private: no user can mend that.
+    warnings.filterwarnings("ignore", message="Importing `Lazy")
+    import exspy.signals  # noqa: F401
+
 from hyperspy_assb.signals.acom.signal import ACOMPatterns, LazyACOMPatterns, load_patterns
 from hyperspy_assb.signals.echem.signal import ASSBVoltammogram, LazyASSBVoltammogram, load_voltammogram
 from hyperspy_assb.signals.eds.signal import ASSBEDSTEMSpectrum, LazyASSBEDSTEMSpectrum, load_eds_spectrum_image

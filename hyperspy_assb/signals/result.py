@@ -20,6 +20,7 @@ from hyperspy_assb.provenance import to_plain
 from hyperspy_assb.signals import result_files
 from hyperspy_assb.signals.packing import find_class, pack, unpack
 from hyperspy_assb.signals.region_mask import Names, region_masks
+from hyperspy_assb.signals.result_html import result_html
 from hyperspy_assb.staging import path_of
 
 _ACOM = "hyperspy_assb.acom."
@@ -217,6 +218,10 @@ class Result(ABC):
         >>> axes[0].get_title(loc="left")
         'Fe Ka'
         """
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a small table, a thumbnail and the notes."""
+        return result_html(self)
 
     @abstractmethod
     def _shown(self) -> Any:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from hyperspy_assb.report.html import Figure, Report, Table, key_table
+from hyperspy_assb.report.key_numbers import KeyNumber, key_numbers, rounded
 
 
 def test_page_is_self_contained_and_escaped(tmp_path):
@@ -74,6 +75,32 @@ def test_three_findings_stand_open_and_the_others_are_folded():
     page = report.to_html()
     before, _, after = page.partition("<details>")
     assert [f"Finding {k}." in before for k in range(5)] == [True, True, True, False, False]
-    assert "<summary>2 more</summary>" in after
-    assert page.count("<details>") == 1
+    assert "<summary>2 more notes</summary>" in after
+    assert "<summary>5 warnings</summary>" in after
+    assert page.count("<details>") == 2
     assert all(f"{kind} {k}." in page for kind in ("Finding", "Warning") for k in range(5))
+
+
+def test_a_headline_has_three_sentences_however_long_the_findings():
+    report = Report("A cell")
+    report.add("Findings", points=["One. Two has 0.5 nm. Three. Four.", "Five."], kind="findings")
+    (section,) = report.sections
+    assert section.headline == ("One. Two has 0.5 nm. Three.",)
+    assert section.folded == ("Four.", "Five.")
+
+
+def test_key_numbers_have_two_digits_of_their_uncertainty():
+    numbers = [
+        KeyNumber("x", 0.51234, "Li", 0.0123, "4.0 σ", before=0.98765),
+        KeyNumber("grains", 12.0, "", float("nan"), ""),
+    ]
+    (table,) = key_numbers(numbers, "All pixels.")
+    assert table.columns == ["quantity", "before", "after", "unit", "uncertainty", "significance"]
+    assert table.data.iloc[0].tolist() == ["x", "0.988", "0.512", "Li", "0.012", "4.0 σ"]
+    (alone,) = key_numbers(numbers[1:], "")
+    assert alone.columns == ["quantity", "value"]
+    assert key_numbers([], "") == []
+    columns = pd.DataFrame({"area": [24.567], "std": [1.234], "doubt": [float("nan")], "pixels": [1234.56]})
+    table = Table(columns, "", {"area": ("std", "doubt")})
+    assert [text for text, _ in table.rows[0]] == ["24.6", "1.2", "–", "1235"]
+    assert [rounded(1.0, u) for u in (0.0996, 0.00999, 12.0, float("inf"))] == ["1.00", "1.000", "1", "1"]

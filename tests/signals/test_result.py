@@ -1114,3 +1114,13 @@ def test_everything_of_the_protocol_is_there() -> None:
     for name in ("save", "plot", "to_dataframe", "summary", "notes", "status", "provenance", "axes"):
         assert hasattr(result, name)
     assert results.__doc__
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 4)])
+def test_a_notebook_shows_a_table_a_thumbnail_and_the_notes(shape: tuple[int, ...]) -> None:
+    page = dataclasses.replace(toys.toy_maps(shape), notes=("<b>first</b>", "second"))._repr_html_()
+    assert "ToyMaps" in page
+    assert "&lt;b&gt;first" in page
+    assert "<summary>2 notes</summary>" in page
+    assert page.count("<table") == 1
+    assert ("data:image/png;base64," in page) == bool(shape)

@@ -190,7 +190,8 @@ def known_energy(energy: float | None, title: str) -> float:
     """
     if energy is None:
         raise AssbValueError(
-            f"The beam energy of {title} is needed: set metadata.Acquisition_instrument.TEM.beam_energy, in keV."
+            f"The beam energy of {title} is needed: set metadata.Acquisition_instrument.TEM.beam_energy, in keV; on "
+            "the command line, --beam-energy."
         )
     return energy
 

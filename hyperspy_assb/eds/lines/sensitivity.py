@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, ElementTables, XRayLine
-from hyperspy_assb.errors import AssbFileNotFoundError, AssbValueError
+from hyperspy_assb.errors import AssbFileNotFoundError, AssbValueError, see
 from hyperspy_assb.reference import x_ray_atom, x_ray_elements
 
 BOHR_RADIUS = 0.0529177211  # nm, CODATA 2018
@@ -334,7 +334,7 @@ def choose_sensitivities(recorded: EDSMap, lines: Sequence[XRayLine], settings: 
         raise AssbValueError(
             f"Missing in the metadata: {', '.join(lacking)}. Without it the thickness, and with it the absorption "
             "of X-rays, is not known: set it, give thickness= in nm, or leave absorption out by "
-            "EDSOptions(absorption=False)."
+            "EDSOptions(absorption=False). " + see("edx")
         )
     return factors
 

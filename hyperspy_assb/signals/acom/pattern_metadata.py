@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hyperspy_assb.acom.crystals.kinematical import electron_wavelength
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, known_energy
-from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError
+from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError, see
 from hyperspy_assb.models.recorded_signal import check_axis, recorded_data, recorded_number, recorded_numbers, title_of
 
 _NODE = "ASSB.diffraction"
@@ -207,7 +207,8 @@ def _reciprocal_scale(signal: Any, axis: Any) -> float:
     """1/Å a pixel, with its sign."""
     name, title = str(axis.name), _title(signal)
     what = f"The axis {name!r} of {title}"
-    advice = "set_diffraction_calibration(scale=...) gives it 1/Å per pixel."
+    way = "set_diffraction_calibration(scale=...), on the command line --scale, gives it 1/Å per pixel."
+    advice = f"{way} {see('acom')}"
     if not axis.is_uniform:
         raise AssbNotImplementedError(f"{what} is not uniform: patterns with such axes are not supported.")
     check_axis(axis, f"axis {name!r} of {title}")

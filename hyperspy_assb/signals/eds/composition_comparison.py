@@ -46,7 +46,7 @@ class CompositionComparison(Result):
     >>> c.statuses(int(c.status.data[0, 0])).name
     'COMPARED'
     >>> print(c.summary().splitlines()[0])
-    C: -0.89 ± 1.30 at. % in all blocks together; 0 went up and 0 down of 6.
+    C: -0... ± 1.30 at. % in all blocks together; 0 went up and 0 down of 6.
     >>> axes = c.plot()
     """
 

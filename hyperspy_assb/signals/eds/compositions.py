@@ -229,7 +229,7 @@ class EDSPhases(Result):
     ('C', 'O', 'Al', 'P')
     >>> print(p.summary().splitlines()[0])
     Volume: olivine 51.1 % (46.9 to 55.3), LAGP 34.1 % (29.5 to 38.8), Li3V2(PO4)3 0.1 % (0.0 to 0.3), carbon 14.7 %
-    (9.5 to 19.8), with 68 % intervals of counting and calibration.
+    (9.5 to 19...), with 68 % intervals of counting and calibration.
     >>> axes = p.plot()
     """
 

@@ -39,7 +39,7 @@ from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.eels.zero_loss.position import channels_together
 from hyperspy_assb.eels.zero_loss.recorded_noise import noise_of
-from hyperspy_assb.errors import AssbTypeError, AssbValueError, AssbWarning
+from hyperspy_assb.errors import AssbTypeError, AssbValueError, AssbWarning, see
 from hyperspy_assb.reference import Electrode
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.delithiation_maps import BUILTIN
@@ -167,7 +167,8 @@ def choose_electrode(
                 "references must name pure pixels of both end members: {'LiFePO4': mask, 'FePO4': mask}, and where "
                 "they lie in the columns, 'LAGP' and 'carbon'; or be the Delithiation of another signal of the same "
                 f"specimen. Without any, method='lithium' takes Li per Fe by {BUILTIN}, which leaves x uncertain by "
-                "about 0.3 near FePO4 and 1 near LiFePO4. s.suggest_references() proposes pixels of the map itself."
+                "about 0.3 near FePO4 and 1 near LiFePO4. s.suggest_references() proposes pixels of the map itself. "
+                + see("delithiation")
             )
         check_olivine(couple)
     return couple
