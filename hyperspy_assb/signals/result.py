@@ -198,7 +198,7 @@ class Result(ABC):
         >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
         >>> counts = s.fit_line_counts(["Fe_Ka"])
         >>> print(counts.summary())
-        Fe_Ka: 1499 ± 37 counts in all pixels.
+        Fe_Ka: 1500 ± 37 counts in all pixels.
         """
 
     @abstractmethod
@@ -263,8 +263,8 @@ class Result(ABC):
         >>> counts.to_dataframe({"left": left, "rest": ~left})[["Fe_Ka", "Fe_Ka std", "fitted"]].round(0)
                 Fe_Ka  Fe_Ka std  fitted
         region
-        left    502.0       21.0       2
-        rest    998.0       30.0       4
+        left    501.0       21.0       2
+        rest    999.0       30.0       4
         """
         if region is None:
             if names is not None:

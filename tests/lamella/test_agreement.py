@@ -53,6 +53,7 @@ def delithiation(x, axes):
         residual=nothing,
         struck=np.zeros(flat.size, dtype=bool),
         explained=half,
+        outside=np.zeros((flat.size, 3), dtype=bool),
     )
     return Delithiation(found, electrode("LixFePO4"), "valence", axes=axes)
 

@@ -30,9 +30,9 @@ _SOLVED = 1e-9
 """Gain in log-likelihood of an exact step after which there is nothing left to solve for."""
 _EPSILON = 1e-15
 """Relative error of an expectation in floating point."""
-_SAME_CURVATURE = 1e-5
+_SAME_CURVATURE = 1e-7
 """Expected gain of a step, in units of what is gained by chance, below which the curvature stays as it was: the step is
-less than a 200th of a standard error."""
+less than a 2000th of a standard error."""
 _LEARN_AFTER = 2
 """Steps after which the curvature is learnt from the steps themselves; most spectra are done by then."""
 

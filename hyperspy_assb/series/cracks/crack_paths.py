@@ -176,7 +176,7 @@ def _describe(series: FrameSeries, search: LineSearch, path: FloatArray, grains:
         kind = LineKind.WIDENING
     else:
         kind = LineKind.UNDECIDED
-    opening, opening_std = _opening(search, path, split, last)
+    opening, opening_std = _opening(search, path, inside, split, last)
     growth, growth_std = _growth(series.time[search.numbers][split:], lengths[search.numbers][split:])
     numbers = search.numbers
     return Crack(
@@ -314,13 +314,16 @@ def _on_boundaries(path: FloatArray, grains: GrainMap | None) -> tuple[float, fl
     return observed, reached / (1.0 + _MIRRORS)
 
 
-def _opening(search: LineSearch, path: FloatArray, split: int, last: int) -> tuple[float, float]:
-    """Brightness that the line takes, summed across it, over that around it."""
+def _opening(
+    search: LineSearch, path: FloatArray, inside: NDArray[np.bool_], split: int, last: int
+) -> tuple[float, float]:
+    """Brightness that the line takes, summed across it, over that around it, where it is there."""
     final = _mean(search, last, None)
     change = final - _mean(search, None, split)
     flanks = _across(final, path, _FLANKS).mean(axis=0)
     across = -_across(change, path, np.arange(-4.0, 4.01, 0.5)).sum(axis=0) * 0.5 / flanks
-    blocks = max(len(path) // _ALONG, 2)
+    across = across[inside]
+    blocks = max(len(across) // _ALONG, 2)
     means = np.array([part.mean() for part in np.array_split(across, blocks)])
     return float(across.mean()), float(means.std(ddof=1) / np.sqrt(blocks))
 

@@ -98,15 +98,15 @@ class LineCounts(Result):
     >>> n = s.fit_line_counts(["Fe_Ka", "P_Ka"])
     >>> n.counts["Fe_Ka"].data.round(), n.std["Fe_Ka"].data.round()
     (array([[154., 159.,  85.],
-           [348., 392., 362.]]), array([[12., 12.,  9.],
+           [347., 393., 363.]]), array([[12., 12.,  9.],
            [18., 19., 18.]]))
     >>> n.statuses(int(n.status.data[0, 0])).name
     'FITTED'
     >>> len(n.intensities), n.model
     (2, <EDSTEMModel, title: Virtual micro-battery after bias, X-rays>)
     >>> print(n.summary())
-    Fe_Ka: 1500 ± 37 counts in all pixels.
-    P_Ka: 1760 ± 44 counts in all pixels.
+    Fe_Ka: 1501 ± 37 counts in all pixels.
+    P_Ka: 1757 ± 44 counts in all pixels.
     >>> axes = n.plot()
     """
 
