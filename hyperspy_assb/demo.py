@@ -138,7 +138,7 @@ def run_demo(
     before = analyse_low_loss(battery.eels_before, references=after.delithiation, progress=_named(report, "before"))
     analyses = {"before": before, "after": after}
     for state in STATES:
-        lamella.add(f"lithium {state}", analyses[state].delithiation, bias=BIAS[state], frame=f"EELS {state}")
+        lamella.add(f"EELS fit {state}", analyses[state].delithiation, bias=BIAS[state], frame=f"EELS {state}")
     report("compare", 0, 0)
     comparison, warned = compare_electrolyte(battery)
     if comparison is not None:

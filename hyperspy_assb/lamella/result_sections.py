@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import matplotlib.pyplot as plt
 
 from hyperspy_assb.report.comparison import comparison_figure, comparison_tables
-from hyperspy_assb.report.html import Figure, Table
+from hyperspy_assb.report.html import Figure, Table, errors_of
 from hyperspy_assb.report.orientations import GRAINS
 from hyperspy_assb.signals.result import Result
 
@@ -68,14 +68,15 @@ def _show(part: Part, key: str, held: Any, kind: str) -> None:
     if kind == "LowLossComparison":
         figure = comparison_figure(held, name)
         part.figures.append(Figure(figure.name, figure.png, f"{key}. {figure.caption}"))
-        part.tables.append(Table(comparison_tables(held)[0].data, f"{key}: bands"))
+        part.tables.append(replace(comparison_tables(held)[0], caption=f"{key}: bands"))
         return
     axes = held.plot(options=GRAINS) if kind == "OrientationMaps" else held.plot()
     first = next(iter(axes.flat)) if hasattr(axes, "flat") else axes
     part.figures.append(Figure.of(first.get_figure(root=True), name, f"{key}: {_CAPTIONS.get(kind, kind)}"))
     plt.close("all")
     if kind == "OrientationMaps":
-        part.tables.append(Table(held.phase_fractions(), f"{key}: area fractions"))
+        fractions = held.phase_fractions()
+        part.tables.append(Table(fractions, f"{key}: area fractions", errors_of(fractions.columns)))
     elif kind == "InterfaceProfile":
         part.tables.append(Table(held.widths.reset_index(), f"{key}: widths from 10 to 90 %"))
 

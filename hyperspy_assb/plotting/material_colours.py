@@ -10,7 +10,7 @@ from hyperspy_assb.reference.materials import materials
 
 AMORPHOUS = "#9ad0b8"
 """Of amorphous material that nobody named."""
-NOT_OFFERED = "#3d3d3d"
+NOT_OFFERED = "#ff2bd6"
 """Of crystals of none of the phases that were offered."""
 
 

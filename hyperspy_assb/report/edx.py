@@ -17,7 +17,7 @@ from hyperspy_assb.eds.eds_map import EDSOptions
 from hyperspy_assb.eds.lines.column_spectra import fit_summed_spectrum
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.plotting.eds import plot_composition, plot_phases, plot_summed_spectrum
-from hyperspy_assb.report.html import Figure, Report, Table
+from hyperspy_assb.report.html import Figure, Report, Table, errors_of
 from hyperspy_assb.report.key_numbers import KeyNumber, key_numbers, sigmas
 from hyperspy_assb.report.output import Progress, recorded_warnings
 from hyperspy_assb.report.writing import add_parameters
@@ -137,7 +137,7 @@ def build_xray_report(analysis: EDXAnalysis) -> Report:
     fractions = []
     if analysis.explained:
         table = phases.phase_fractions().reset_index()
-        fractions.append(Table(table, "Fractions of volume, mass and area.", _errors(table.columns)))
+        fractions.append(Table(table, "Fractions of volume, mass and area.", errors_of(table.columns)))
     report.add(
         "Phases",
         figures=[
@@ -165,16 +165,6 @@ def build_xray_report(analysis: EDXAnalysis) -> Report:
     factors = {line: f"{value:.3e}" for line, value in dict(parameters.pop("factor_of", {})).items()}
     add_parameters(report, {"quantification": parameters, "cross-sections (nm²)": factors}, record)
     return report
-
-
-def _errors(columns: Sequence[str]) -> dict[str, list[str]]:
-    """Columns with the uncertainties of a kind of fraction, by those with its values."""
-    errors = {kind: [f"{kind} {e}" for e in ("std", "systematic")] for kind in ("volume", "mass", "area")}
-    return {
-        name: [error for error in of if error in columns]
-        for kind, of in errors.items()
-        for name in (kind, f"{kind} low", f"{kind} high")
-    }
 
 
 def _numbers(analysis: EDXAnalysis) -> Iterator[KeyNumber]:

@@ -6,7 +6,7 @@ import base64
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -222,6 +222,24 @@ class Report:
             if figure.svg:
                 (folder / "figures" / f"{figure.name}.svg").write_bytes(figure.svg)
         (folder / "report.html").write_text(self.to_html(), encoding="utf-8")
+
+
+def errors_of(columns: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Columns with the uncertainties of fractions of area, volume or mass, by those with values and their limits.
+
+    Examples
+    --------
+    >>> errors_of(["phase", "volume", "volume std", "volume systematic"])
+    {'volume': ('volume std', 'volume systematic')}
+    """
+    names = list(columns)
+    found = {}
+    for kind in ("volume", "mass", "area"):
+        errors = tuple(name for name in (f"{kind} std", f"{kind} systematic") if name in names)
+        found.update({name: errors for name in (kind, f"{kind} low", f"{kind} high") if errors and name in names})
+    whole = tuple(name for name in ("std (%)", "std classification (%)") if name in names)
+    parts = ("area (", "low,", "high,", "expected (")
+    return found | {name: whole for name in names if whole and name.startswith(parts)}
 
 
 def rounded(value: float, uncertainty: float) -> str:

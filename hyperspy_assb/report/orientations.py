@@ -16,7 +16,7 @@ from hyperspy_assb import provenance
 from hyperspy_assb.acom.maps.couples import find_couple
 from hyperspy_assb.acom.maps.grains import GrainOptions
 from hyperspy_assb.plotting.acom import plot_match
-from hyperspy_assb.report.html import Figure, Report, Table
+from hyperspy_assb.report.html import Figure, Report, Table, errors_of
 from hyperspy_assb.report.key_numbers import KeyNumber, key_numbers
 from hyperspy_assb.report.output import Progress, recorded_warnings
 from hyperspy_assb.report.writing import add_parameters
@@ -199,7 +199,7 @@ def build_orientation_report(analysis: OrientationAnalysis) -> Report:
     report.add("Patterns and templates", figures=list(analysis.matches))
     report.add(
         "Area fractions",
-        tables=[Table(fractions, "In per cent of the patterns with an answer.", _errors(fractions.columns))],
+        tables=[Table(fractions, "In per cent of the patterns with an answer.", errors_of(fractions.columns))],
     )
     if analysis.mechanism is not None and len(analysis.mechanism.particles):
         axes = analysis.mechanism.plot()
@@ -222,12 +222,6 @@ def build_orientation_report(analysis: OrientationAnalysis) -> Report:
     nested = {key: value for key, value in nested.items() if isinstance(value, dict)}
     add_parameters(report, {"indexing": parameters, **nested}, record)
     return report
-
-
-def _errors(columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Columns with the uncertainties of areas, by those with areas."""
-    areas = [name for name in columns if name.startswith(("area", "low", "high", "expected"))]
-    return dict.fromkeys(areas, ("std (%)", "std classification (%)"))
 
 
 def write_orientations(analysis: OrientationAnalysis, folder: Path) -> Report:

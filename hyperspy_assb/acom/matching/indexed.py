@@ -35,7 +35,7 @@ class PatternStatus(IntEnum):
     NO_BEAM = 6
     """The direct beam wanders over the scan, and was not found near where the patterns about have it: not indexed."""
     NOT_OFFERED = 7
-    """A lattice that none of the phases that were offered explains: not indexed."""
+    """A lattice that neither one nor two crystals of the phases that were offered explain: not indexed."""
     OVERLAP = 8
     """Two crystals in one column, both indexed."""
 
