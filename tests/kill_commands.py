@@ -17,6 +17,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from dask import threaded
 
 from hyperspy_assb.cli import app
 from hyperspy_assb.simulation import DiffractionConditions, micro_battery
@@ -39,6 +40,9 @@ def in_child(arguments: list[str]) -> int:
     if process == 0:
         code = 70
         try:
+            # The threads of the pool of dask stay behind in this process.
+            threaded.default_pool = None
+            threaded.pools.clear()
             quiet = os.open(os.devnull, os.O_WRONLY)
             os.dup2(quiet, 1)
             os.dup2(quiet, 2)
