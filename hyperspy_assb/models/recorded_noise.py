@@ -25,6 +25,8 @@ _MOST = 1e12
 """Counts per electron, or counts squared, beyond which a claim is none; nor is NaN."""
 _JUDGED = 192
 """Spectra, spread over a map, whose residuals tell the noise: to about a per cent with a hundred channels."""
+_FEWEST_JUDGED, _JUDGED_CHANNELS = 96, 100_000
+"""So many spectra at least, and where these have so many channels together, no more."""
 _BLOCKS = 3
 """Blocks of lazy data that are read for them."""
 
@@ -147,8 +149,9 @@ def spread_spectra(data: Any, rows: NDArray[np.intp]) -> tuple[FloatArray, NDArr
         Places to choose from, shape (R,).
     """
     shape, channels = data.shape[:-1], data.shape[-1]
+    judged = int(np.clip(_JUDGED_CHANNELS // channels, _FEWEST_JUDGED, _JUDGED))
     if isinstance(data, np.ndarray):
-        chosen = rows[np.linspace(0, rows.size - 1, min(rows.size, _JUDGED)).astype(int)]
+        chosen = rows[np.linspace(0, rows.size - 1, min(rows.size, judged)).astype(int)]
         return np.asarray(data.reshape(-1, channels)[chosen], dtype=float), chosen
     numbers = np.arange(int(np.prod(shape))).reshape(shape)
     blocks = list(np.ndindex(data.numblocks[:-1]))
@@ -162,7 +165,7 @@ def spread_spectra(data: Any, rows: NDArray[np.intp]) -> tuple[FloatArray, NDArr
         own = np.ravel(numbers[where])
         inside = np.flatnonzero(wanted[own])
         inside = (
-            inside[np.linspace(0, inside.size - 1, min(inside.size, _JUDGED // _BLOCKS)).astype(int)]
+            inside[np.linspace(0, inside.size - 1, min(inside.size, judged // _BLOCKS)).astype(int)]
             if inside.size
             else inside
         )

@@ -41,6 +41,8 @@ JUDGED_PATTERNS = 64
 """Patterns on which a refined calibration is judged."""
 UNEXPLAINED_SHARE = 0.7
 """Share of the patterns with spots that no phase explains above which a calibration on them is refused."""
+FAR_SCALE, UNEXPLAINED_FAR = 0.03, 0.25
+"""The same, where the scale has moved by more than so much: some scale agrees with a third of any patterns."""
 Engine = Callable[[NDArray[Any], slice, slice], IndexedScan]
 """Patterns of shape (rows, columns, ny, nx), and their place in the scan, to what is found in them."""
 Stage = Callable[[str, int, int], None]
@@ -195,7 +197,11 @@ class ScanIndexer:
         if calibrate:
             self.calibration = calibrate_scan(scan, sample, bank)
         self._lay_out(scan, sample, bank, options)
-        if calibrate and len(sample) >= FEWEST_TO_CALIBRATE and self._unexplained(sample) > UNEXPLAINED_SHARE:
+        if (
+            calibrate
+            and len(sample) >= FEWEST_TO_CALIBRATE
+            and self._unexplained(sample) > self._most_unexplained(scan)
+        ):
             # A scale that foreign crystals were made to agree with is none.
             self.calibration = refuse_calibration(scan, sample, self.calibration)
             self._lay_out(scan, sample, bank, options)
@@ -211,6 +217,11 @@ class ScanIndexer:
         # The edge of a beam stop is taken for spots.
         judged = sample[:0] if self.calibration.beam_stopped else sample
         self.answers = AnswerJudge(self.indexer, judged, self._centres[: len(judged)])
+
+    def _most_unexplained(self, scan: PatternScan) -> float:
+        """Share of the patterns that may be unexplained after a calibration."""
+        far = abs(self.geometry.scale / scan.geometry.scale - 1.0) > FAR_SCALE
+        return UNEXPLAINED_FAR if far else UNEXPLAINED_SHARE
 
     def _unexplained(self, sample: NDArray[Any]) -> float:
         """Share of the patterns of a sample with spots that no phase explains."""

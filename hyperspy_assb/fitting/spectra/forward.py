@@ -17,7 +17,6 @@ from scipy import fft
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.compiled_sums import evaluate_term
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role, Term
-from hyperspy_assb.fitting.spectra.special_functions import complex_exp
 
 _UNEVEN = 1e-6
 """Difference between steps of an axis, as a share of a step, that storing it may leave."""
@@ -128,7 +127,7 @@ class SpectrumModel:
                 additive += values
                 for k in chosen:
                     jacobian[:, rows[start + k]] = derivatives[:, k] * self.scale
-        plural = complex_exp(single)
+        plural = np.exp(single)
         recorded = fft.rfft(source * self.scale, self._length) * plural
         total = fft.irfft(recorded, self._length)[:, :size] + additive * self.scale
         for row, gradient in source_gradients:

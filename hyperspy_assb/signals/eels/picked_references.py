@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hyperspy_assb.errors import AssbKeyError, AssbValueError
+from hyperspy_assb.models.recorded_signal import check_data
 from hyperspy_assb.plotting.material_colours import colour_of
 from hyperspy_assb.signals.region_mask import region_mask
 
@@ -50,6 +51,7 @@ class PickedReferences:
     """
 
     def __init__(self, signal: Any, image: Any = None) -> None:
+        check_data(signal)
         shape = signal.axes_manager._navigation_shape_in_array
         if len(shape) != 2:
             raise AssbValueError(f"Regions are drawn on a map: the signal has {len(shape)} navigation axes, not 2.")
