@@ -36,6 +36,8 @@ LIKELY_ROLES, LIKELY = ("electrolyte", "additive"), 4.0
 and the guesses below were set with the nine simulated maps in view that candidates were first looked at in."""
 GUESS_OF_VALENCE, GUESS_OF_EDGES = (0.35, 0.05), (0.2, 0.02)
 """Relative uncertainty of what a material is guessed to add to the parameters, and one of the largest of its kind."""
+_MIXTURE_ROUNDS = 30
+"""Steps of expectation maximisation; what is left after them is far below the error of the errors."""
 GUESS_OF_DIRECTION = 0.05
 """Uncertainty of the direction itself."""
 VALENCE_END = 45.0
@@ -287,8 +289,9 @@ def hidden_variance(
     Notes
     -----
     What is not named leaves a part of its spectrum as residual, and passes the rest for phases. How much of it there is
-    follows from the residual along what each likely material would leave, which has a normal prior over the map; what
-    it passes for, from the guess of its spectrum and its uncertainty.
+    follows from the residual along what each likely material would leave: some pixels hold none, the others amounts
+    with a normal prior, and how many there are of either the map says; what it passes for follows from the guess of
+    its spectrum and its uncertainty.
     """
     out = np.zeros(len(amounts))
     if not unnamed or not len(unnamed.weights):
@@ -313,11 +316,28 @@ def hidden_variance(
         left = own - np.einsum("skr,sr->sk", phases, np.einsum("srk,sk->sr", inverse, own))
         size = np.sqrt(np.sum(left**2, axis=1))
         along = np.sum(white[rows] * left, axis=1) / size
-        sure = 1.0 - 1.0 / np.maximum(unnamed.strength[0], 1.0)
-        amount = sure * (1.0 + sure * along**2) / size**2
+        held, sure = _holding_pixels(along)
+        amount = held * sure * (1.0 + sure * along**2) / size**2
         change = np.einsum("sk,k->s", by_parameter, guess) ** 2 + by_parameter**2 @ variance
         out[rows] += weight * amount * change
     return out
+
+
+def _holding_pixels(along: FloatArray) -> tuple[FloatArray, float]:
+    """Which pixels hold what leaves a residual: the probability of each, and how little noise tells of the amount.
+
+    Residuals in standard errors, shape (S,), are noise alone in some pixels, and noise and amounts with a normal
+    distribution in the others (expectation maximisation of a mixture of two normal distributions about 0).
+    """
+    square = np.square(along)
+    share, spread = 0.5, max(2.0 * float(np.mean(square)), 2.0)
+    held = np.zeros(len(along))
+    for _ in range(_MIXTURE_ROUNDS):
+        odds = share / (1.0 - share) / np.sqrt(spread) * np.exp(np.minimum(0.5 * square * (1.0 - 1.0 / spread), 50.0))
+        held = odds / (1.0 + odds)
+        share = float(np.clip(held.mean(), 1e-6, 1.0 - 1e-6))
+        spread = max(float(held @ square) / max(float(held.sum()), 1e-9), 1.0 + 1e-6)
+    return held, 1.0 - 1.0 / spread
 
 
 def _edges(standard: Standard) -> NDArray[np.bool_]:
