@@ -130,9 +130,14 @@ def recorded_numbers(signal: Any, item: str, count: int | None = None) -> NDArra
 
 
 def _number(value: Any) -> float | None:
-    """What a reader has stored as a number, as a float; None if it is something else."""
+    """What a reader has stored as a number, or as the text of one, as a float; None if it is something else."""
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.ravel()[0]
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
         return None
     return float(value)
