@@ -996,7 +996,7 @@ def test_killed_while_saving_at_50_moments(ending: str, way: str, tmp_path: Path
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_the_harness_finds_what_saving_in_place_loses(ending: str, tmp_path: Path) -> None:
-    found = kill(tmp_path, ending, 25, "in place")["found"]
+    found = kill(tmp_path, ending, 100, "in place")["found"]
     assert set(found) - {"old", "new"}
 
 
