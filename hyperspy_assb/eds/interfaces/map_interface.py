@@ -147,7 +147,7 @@ def _told(fit: InterfaceFit) -> list[str]:
     told = []
     if fit.common.p_fit < _POOR_FIT:
         told.append(
-            f"Error functions of one position and width do not describe the profile (p = {fit.common.p_fit:.1e}): "
+            f"Error functions of one position and width do not describe the profile (p < {_POOR_FIT:g}): "
             "elements differ, or the interface is of another shape; see the widths of each element."
         )
     if fit.common.variance + _NARROWER * fit.common.variance_std < 0.0:
