@@ -99,8 +99,11 @@ def search_lines(series: FrameSeries, drift: Drift, alpha: float) -> LineSearch:
     moment = np.zeros(seen.shape, dtype=np.intp)
     inner = ndimage.binary_erosion(seen, iterations=int(2.0 * min(_LENGTHS)), border_value=0)
     whole = frames.sum(axis=0, dtype=np.float64)
+    before, summed = np.zeros(seen.shape), 0
     for first, last in _windows(numbers.size):
-        before = frames[:first].sum(axis=0, dtype=np.float64)
+        if summed < first:  # each frame is read once for it: there may be many
+            before += frames[summed]
+            summed = first
         after = whole - before if last == numbers.size else frames[first:last].sum(axis=0, dtype=np.float64)
         error = np.sqrt(variance * (1.0 / (last - first) + 1.0 / first))
         difference = np.where(seen, (after / (last - first) - before / first) / error, 0.0)
@@ -117,7 +120,7 @@ def search_lines(series: FrameSeries, drift: Drift, alpha: float) -> LineSearch:
 
 
 def _windows(count: int) -> list[tuple[int, int]]:
-    """First and last frame of what is averaged after each moment: some frames, and all that follow."""
+    """First and last frame of what is averaged after each moment, in their order: some frames, and all that follow."""
     return sorted({(k, last) for k in range(1, count) for last in (min(k + _AFTER, count), count)})
 
 
