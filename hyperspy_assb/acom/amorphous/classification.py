@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hyperspy_assb.acom.amorphous.diffuse_rings import RingFit, RingProfile, fit_rings, learn_profiles
+from hyperspy_assb.acom.amorphous.diffuse_rings import RingFit, RingProfile, fit_rings
+from hyperspy_assb.acom.amorphous.ring_identity import learn_profiles
 from hyperspy_assb.acom.matching.block_indexing import IndexedPatterns
 from hyperspy_assb.acom.matching.indexed import PatternStatus
 from hyperspy_assb.acom.matching.matcher import Matcher

@@ -21,6 +21,7 @@ profile, so that between none and all of them is seen. Taking none or all instea
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,14 +33,16 @@ LEAST = 8
 """Pixels without a lattice that a material, or with one that a phase, must have for its factor to be found."""
 PER_COEFFICIENT = 16
 """Pixels for each coefficient of the thickness."""
+TILES = (2, 4)
+"""Rows and columns of tiles that are left out in turn, to see what the factors hang on."""
 THINNEST = 0.2
 """Smooth thickness, relative to the mean of pixels without a lattice, below which no share is told."""
 ROUGHEST = 0.4
 """Relative scatter of pixels without a lattice about the smooth thickness above which they are not of one material."""
 MOST_THIN = 0.2
 """Share of pixels below it from which on the smooth thickness was not found at all."""
-SPOT_SHARE = 0.5
-"""How much of the Bragg spots counts as sharp beams that make rings."""
+SPOT_SHARE, SPOT_SHARE_STD = 0.5, 0.29
+"""How much of the Bragg spots counts as sharp beams that make rings: anything from nothing to all."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,9 @@ class ColumnShares:
     Parameters
     ----------
     amorphous, amorphous_std
-        Share of each of A materials in the thickness and its standard error, NaN where unknown, (ny, nx, A).
+        Share of each of A materials in the thickness and its standard error, NaN where unknown, (ny, nx, A). The error
+        holds the noise and the roughness of the lamella, and, common to the pixels of a scan, what is not known of the
+        sharp beams (see above) and of the factors, by leaving out parts of the scan.
     thickness
         Relative to the mean of pixels without a lattice, NaN where unknown, (ny, nx).
     roughness
@@ -71,6 +76,7 @@ def column_shares(
     lattice_free: ArrayLike,
     *,
     rings_std: ArrayLike | None = None,
+    ring_amounts: ArrayLike | None = None,
     least: int = LEAST,
 ) -> ColumnShares:
     """Shares of amorphous materials in the thickness of every column.
@@ -90,6 +96,10 @@ def column_shares(
         Where there is amorphous material and no lattice, shape (ny, nx).
     rings_std
         Standard errors of `rings`.
+    ring_amounts
+        Share of the rings of each material in the diffuse counts, shape (ny, nx, A): the largest says which material a
+        pixel without a lattice is of. None: the largest of `rings`, each in units of its highest decile, which needs
+        every material to be there.
     least
         So many pixels without a lattice must show a material, or with one a phase. Of materials that never are alone,
         nothing is known.
@@ -124,7 +134,7 @@ def column_shares(
     unknown = ColumnShares(np.full(r.shape, np.nan), np.full(r.shape, np.nan), np.full(shape, np.nan), np.nan)
     if not r.shape[-1] or not free.any():
         return unknown
-    main = _main_material(r, free)
+    main = _main_material(r, free) if ring_amounts is None else np.argmax(np.nan_to_num(ring_amounts), axis=-1)
     alone = [free & (main == k) for k in range(r.shape[-1])]
     used = [k for k, where in enumerate(alone) if where.sum() >= least]
     if not used:
@@ -144,27 +154,63 @@ def column_shares(
         alone=np.array(alone),
         smooth=_polynomials(free | crystal),
     )
-    fit = _solve(scan)
+    found = _judge(scan, SPOT_SHARE)
+    if found is None:
+        return unknown
+    # Where either end has no smooth thickness, nothing is known of what it would change.
+    ends = [_judge(scan, SPOT_SHARE + sign * SPOT_SHARE_STD) or found for sign in (-1.0, 1.0)]
+    beams = 0.5 * np.abs(ends[1].share - ends[0].share)
+    std = np.sqrt(found.share_std**2 + beams**2 + _jackknife(scan, found))
+    share, share_std = np.full(r.shape, np.nan), np.full(r.shape, np.nan)
+    share[..., used] = np.where(found.here[..., None], found.share, np.nan)
+    share_std[..., used] = np.where(found.here[..., None], std, np.nan)
+    return ColumnShares(share, share_std, np.where(found.here, found.thickness, np.nan), found.roughness)
+
+
+def _jackknife(scan: _Scan, found: _Judged) -> FloatArray:
+    """Variance of the shares by the factors and the smooth thickness, shape (ny, nx, K).
+
+    Grains, not pixels, are what the factors are found on: tiles of the scan are left out, one after the other.
+    """
+    ny, nx = scan.beam.shape
+    tile = (np.arange(ny) * TILES[0] // ny)[:, None] * TILES[1] + np.arange(nx) * TILES[1] // nx
+    parts = [_judge(scan, SPOT_SHARE, without=tile == k) for k in range(TILES[0] * TILES[1])]
+    shares = np.array([part.share for part in parts if part is not None])
+    if len(shares) < 2:
+        return np.zeros_like(found.share)
+    return np.asarray((len(shares) - 1) * shares.var(axis=0))
+
+
+class _Judged(NamedTuple):
+    """Shares of K materials with one assumption about the sharp beams."""
+
+    share: FloatArray  # (ny, nx, K)
+    share_std: FloatArray
+    thickness: FloatArray  # (ny, nx)
+    here: NDArray[np.bool_]  # where anything is known
+    roughness: float
+
+
+def _judge(scan: _Scan, spot_share: float, *, without: NDArray[np.bool_] | None = None) -> _Judged | None:
+    """None where no smooth thickness agrees with the pixels without a lattice."""
+    fit = _solve(scan, spot_share, without)
+    free, crystal = scan.alone.any(axis=0), scan.of_phase.any(axis=0)
     thin = fit.smooth <= THINNEST
     if thin[free | crystal].mean() > MOST_THIN:
-        return unknown
+        return None
     # The thickness of a pixel is between its own and the smooth one, by how much either scatters.
     rough = _spread((fit.own / fit.smooth)[free])
     if rough > ROUGHEST:
-        return unknown
+        return None
     noise = np.sqrt(max(_spread((fit.own / fit.smooth)[crystal]) ** 2 - rough**2, 1e-4)) if crystal.any() else 0.1
     trust = rough**2 / (rough**2 + noise**2)
     thickness = np.where(free, fit.amorphous, fit.smooth + trust * (fit.own - fit.smooth))
     thickness = np.maximum(thickness, 1e-9)
-    here = free | (crystal & ~thin)
     part = fit.rings / thickness[..., None]
     part /= np.maximum(part.sum(axis=-1, keepdims=True), 1.0)
     relative = np.where(free, 0.0, np.sqrt(trust) * noise)
     part_std = np.hypot(fit.errors / thickness[..., None], part * relative[..., None])
-    share, share_std = np.full(r.shape, np.nan), np.full(r.shape, np.nan)
-    share[..., used] = np.where(here[..., None], part, np.nan)
-    share_std[..., used] = np.where(here[..., None], part_std, np.nan)
-    return ColumnShares(share, share_std, np.where(here, thickness, np.nan), rough)
+    return _Judged(part, part_std, thickness, free | (crystal & ~thin), rough)
 
 
 @dataclass(frozen=True)
@@ -192,9 +238,9 @@ class _Fit:
     smooth: FloatArray
 
 
-def _solve(scan: _Scan) -> _Fit:
+def _solve(scan: _Scan, spot_share: float, without: NDArray[np.bool_] | None) -> _Fit:
     """The factors and the smooth thickness, pixels far off it (holes, wrong phases) left out by and by."""
-    sharp = scan.beam + SPOT_SHARE * scan.spots
+    sharp = scan.beam + spot_share * scan.spots
     free = scan.alone.any(axis=0)
     rings, errors, ground = scan.rings / sharp[..., None], scan.errors / sharp[..., None], scan.background / sharp
     # In units of what pixels without a lattice show: of each material where it is the most.
@@ -203,6 +249,8 @@ def _solve(scan: _Scan) -> _Fit:
     own_ground = np.array([ground[where].sum() / rings[where][:, k].sum() for k, where in enumerate(scan.alone)])
     rest = ground - rings @ own_ground
     used = free | scan.of_phase.any(axis=0)
+    if without is not None:
+        used &= ~without
     # The rings of the first material are the unit of thickness.
     unknowns = np.concatenate([rest * scan.of_phase, np.moveaxis(rings[..., 1:], -1, 0), -scan.smooth])[:, used]
     instruments = np.concatenate([scan.of_phase, scan.alone[1:], scan.smooth])[:, used]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from hyperspy_assb import reference
@@ -201,7 +201,7 @@ def fit_rings(
     ValueError
         If a material has no intensity in the range of the profiles, or two have one name.
     """
-    chosen = [m if isinstance(m, RingProfile) else table_profile(m) for m in materials or _names()]
+    chosen = [m if isinstance(m, RingProfile) else table_profile(m) for m in materials or tabulated_materials()]
     names = tuple(m.name for m in chosen)
     if len(set(names)) < len(names):
         raise AssbValueError(f"materials: each with its own name, not {names}.")
@@ -214,18 +214,10 @@ def fit_rings(
             )
     ground = smooth_background(radius)
     columns = np.concatenate([rings, ground])
-    # The error of a level as the smooth course of all levels has it: that of a level that happens to be low is not low.
     level = profiles.level
     known = np.isfinite(level)
-    dispersion = profiles.dispersion
-    expected = np.where(known, np.maximum(level, 0.0), 0.0)
-    full = ProfileFit(*(np.zeros(0),) * 4, np.zeros(0, dtype=np.int64))
-    for _ in range(3):
-        floor = 1.0 / np.maximum(profiles.pixels, 1.0)
-        counted = dispersion[:, None] * np.maximum(expected, floor) / np.maximum(profiles.pixels, 1.0)
-        variance = np.where(known, counted + (model_error * expected) ** 2, 0.0)
-        full = fit_profiles(level, variance, columns)
-        expected = full.fitted
+    variance = profile_variance(profiles, columns, model_error=model_error)
+    full = fit_profiles(level, variance, columns)
     plain = fit_profiles(level, variance, ground)  # with the same weights
     freedom = np.maximum(full.freedom, 1)
     reduced = full.squares / freedom
@@ -235,9 +227,6 @@ def fit_rings(
     # Non-negative amounts: half of a chi-square, or less.
     p = 0.5 * chi2.sf(np.maximum(gain, 0.0), number)
     significance = np.where(gain > 0.0, _sigma_of(p, gain), 0.0)
-    # Wilson and Hilferty: the cube root of a chi-square is nearly normal.
-    nu = np.maximum(plain.freedom, 1)
-    structure = (np.cbrt(plain.squares / nu) - (1.0 - 2.0 / (9.0 * nu))) / np.sqrt(2.0 / (9.0 * nu))
     weight = profiles.pixels * known
     diffuse = np.maximum((np.where(known, full.fitted, 0.0) * weight).sum(axis=1), 1e-300)
     area = weight @ rings.T
@@ -252,11 +241,45 @@ def fit_rings(
             dark[:, None], np.inf, full.errors[:, :number] * np.sqrt(widen)[:, None] * area / diffuse[:, None]
         ),
         significance=significance,
-        structure=np.maximum(structure, 0.0),
+        structure=np.maximum(smoothness_violation(plain), 0.0),
         width=_widths(level - plain.fitted, np.sqrt(variance), radius),
         background=full.amounts[:, number:] @ ground,
         reduced_squares=reduced,
     )
+
+
+def smoothness_violation(smooth: ProfileFit) -> FloatArray:
+    """By how many standard deviations profiles are not the smooth background that was fitted to them, shape (B,)."""
+    # Wilson and Hilferty: the cube root of a chi-square is nearly normal.
+    nu = np.maximum(smooth.freedom, 1)
+    return np.asarray((np.cbrt(smooth.squares / nu) - (1.0 - 2.0 / (9.0 * nu))) / np.sqrt(2.0 / (9.0 * nu)))
+
+
+def profile_variance(profiles: RadialProfiles, columns: FloatArray, *, model_error: float = 0.02) -> FloatArray:
+    """Variance of each level, 0 where it is not known, shape (B, R).
+
+    Parameters
+    ----------
+    profiles
+        Of B patterns.
+    columns
+        What the levels are a sum of, shape (K, R). The error of a level is that of this smooth course: that of a level
+        that happens to be low is not low.
+    model_error
+        Relative error beside the noise.
+    """
+    level = profiles.level
+    known = np.isfinite(level)
+    dispersion = profiles.dispersion
+    expected = np.where(known, np.maximum(level, 0.0), 0.0)
+    variance = np.zeros_like(level)
+    for again in range(3):
+        floor = 1.0 / np.maximum(profiles.pixels, 1.0)
+        counted = dispersion[:, None] * np.maximum(expected, floor) / np.maximum(profiles.pixels, 1.0)
+        variance = np.where(known, counted + (model_error * expected) ** 2, 0.0)
+        if again < 2:
+            expected = fit_profiles(level, variance, columns).fitted
+    return variance
 
 
 def _widths(excess: FloatArray, std: FloatArray, radius: FloatArray) -> FloatArray:
@@ -289,55 +312,11 @@ def _sigma_of(p: FloatArray, gain: FloatArray) -> FloatArray:
     return np.where(p > 1e-290, np.maximum(norm.isf(np.maximum(p, 1e-300)), 0.0), np.sqrt(np.maximum(gain, 0.0)))
 
 
-def _names() -> list[str]:
+def tabulated_materials() -> list[str]:
+    """Names of the materials whose rings are in the table."""
     # Materials that share their rings cannot be told apart: the first stands for all.
     names: dict[tuple[reference.Ring, ...], str] = {}
     for row in materials.values():
         if row.rings:
             names.setdefault(row.rings, row.name)
     return list(names.values())
-
-
-def learn_profiles(
-    profiles: RadialProfiles,
-    amorphous: ArrayLike,
-    materials: Sequence[RingProfile | str] | None = None,
-    *,
-    least: int = 8,
-    purity: float = 0.8,
-) -> tuple[RingProfile, ...]:
-    """Rings of materials as the scan itself shows them, beginning with those of the table.
-
-    Parameters
-    ----------
-    profiles
-        Of patterns.
-    amorphous
-        Which of them have no lattice, shape (B,).
-    materials
-        As for :func:`fit_rings`; measured profiles are kept as they are.
-    least
-        So many patterns must show a material for its rings to be measured on them.
-    purity
-        Patterns in which a material has at least this share of all rings count for it.
-
-    Returns
-    -------
-    profiles
-        Measured where there are enough patterns, else those of the table.
-    """
-    chosen = [m if isinstance(m, RingProfile) else table_profile(m) for m in materials or _names()]
-    which = np.flatnonzero(np.asarray(amorphous, dtype=bool))
-    if len(which) < least:
-        return tuple(chosen)
-    of_table = fit_rings(profiles.take(which), chosen)
-    total = of_table.share.sum(axis=1)
-    pure = of_table.share >= purity * np.maximum(total, 1e-12)[:, None]
-    pure &= (np.maximum(of_table.significance, of_table.structure) >= 4.0)[:, None]
-    for a, material in enumerate(chosen):
-        if material.level_std is None and pure[:, a].sum() >= least:
-            try:
-                chosen[a] = measure_profile(profiles.take(which[pure[:, a]]), material.name)
-            except ValueError:
-                continue
-    return tuple(chosen)

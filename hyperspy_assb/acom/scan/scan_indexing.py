@@ -335,6 +335,7 @@ def with_column_shares(scan: IndexedScan) -> IndexedScan:
         scan.phase,
         np.asarray(scan.status) == PatternStatus.AMORPHOUS,
         rings_std=scan.ring_counts_std,
+        ring_amounts=scan.ring_amounts,
     )
     # Sure to be there, and more than a film of amorphous material such as milling leaves.
     share = shares.amorphous.sum(axis=-1, where=np.isfinite(shares.amorphous))

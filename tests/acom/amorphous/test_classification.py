@@ -24,10 +24,10 @@ from hyperspy_assb.acom.amorphous.classification import (
 from hyperspy_assb.acom.amorphous.diffuse_rings import (
     RingProfile,
     fit_rings,
-    learn_profiles,
     measure_profile,
     table_profile,
 )
+from hyperspy_assb.acom.amorphous.ring_identity import learn_profiles
 from hyperspy_assb.acom.calibration.ring_calibration import calibrate_on_rings
 from hyperspy_assb.acom.crystals.powder_rings import cubic_rings
 from hyperspy_assb.acom.matching.indexed import PatternStatus
