@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from hyperspy_assb.acom.amorphous.ring_identity import learn_profiles
 from hyperspy_assb.acom.matching.block_indexing import IndexedPatterns
 from hyperspy_assb.acom.matching.indexed import PatternStatus
 from hyperspy_assb.acom.matching.matcher import Matcher
+from hyperspy_assb.acom.matching.second_look import Looked
 from hyperspy_assb.acom.patterns.radial_profiles import RadialProfiles, direct_beam_width, profiles_about
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
@@ -34,6 +36,11 @@ beam is 0.87 as wide, less what the smooth background takes of its sides: 0.6 in
 carbon."""
 
 
+BRAGG_SPOTS, BRAGG_SIGNIFICANCE = 6, 5.0
+"""Spots, and their significance (root mean square), from which on a pattern has a lattice whether templates fit or not.
+Diffuse intensity has up to 7 of 3.5 standard deviations by chance."""
+BRIGHT_RINGS = 10.0
+"""Significance of rings from which on their speckle may pass for spots."""
 BEAM_PATTERNS = 16
 """Patterns whose mean shows the width of the direct beam: counts are many there."""
 
@@ -323,6 +330,12 @@ def classify(
     return status
 
 
+def has_bragg_spots(looked: Looked) -> NDArray[np.bool_]:
+    """Which patterns have so many and so bright spots that diffuse intensity does not make them, shape (B,)."""
+    rms = looked.brightness / np.sqrt(np.maximum(looked.spots, 1))
+    return np.asarray((looked.spots >= BRAGG_SPOTS) & (rms >= BRAGG_SIGNIFICANCE))
+
+
 @dataclass(frozen=True)
 class DiffuseFindings:
     """What B patterns show of amorphous material.
@@ -409,14 +422,20 @@ class RingJudge:
             options=self.options,
         )
         status = np.asarray(found.status)
-        judged = classify(
-            crystalline,
-            rings,
+        judge = partial(
+            classify,
+            rings=rings,
             empty=status == PatternStatus.EMPTY,
             saturated=status == PatternStatus.SATURATED,
             beam_width=self.beam_width,
             options=self.options,
         )
+        judged = judge(crystalline)
+        # Spots that no template fits are of a lattice all the same; bright rings are not even.
+        ringed = np.maximum(rings.structure, rings.significance) >= BRIGHT_RINGS
+        spotted = (judged == PatternStatus.AMORPHOUS) & has_bragg_spots(found.looked) & ~ringed
+        if spotted.any():
+            judged = judge(crystalline | spotted)
         # Rings of pixels have areas in proportion to their radii; those outside of the frame do not count.
         area = np.where(np.isfinite(profiles.level), profiles.radius, 0.0)
         return DiffuseFindings(

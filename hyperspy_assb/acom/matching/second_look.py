@@ -36,6 +36,8 @@ SAME_CRYSTAL = 8.0
 """Degrees within which a second answer of the same phase is the first one again, bent or imperfect."""
 Weigh = Callable[[PreparedBlock, Refined, FloatArray], None]
 """Writes the logarithm of the evidence for each phase of some patterns, (B, P)."""
+UNKNOWN_SCALE, UNKNOWN_ELLIPSE = 0.02, 0.01
+"""Relative error of a scale, and of an ellipse of the lenses, that were not refined."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,9 @@ class Looked:
         Electrons that the answers account for by their kinematical intensities, over those in all spots, shape (B,).
     score
         Of the first answer, shape (B,).
+    strain
+        By how much the first lattice was strained to meet the spots (Frobenius norm), without its turn and what
+        scale and ellipse may be off by, shape (B,).
     second_phase, second_orientation, second_score
         The second answer: -1, NaN and 0 where nothing is left to be indexed, shapes (B,), (B, 4) and (B,).
     second_posterior
@@ -75,6 +80,7 @@ class Looked:
     gain: FloatArray
     accounted: FloatArray
     score: FloatArray
+    strain: FloatArray
     second_phase: NDArray[np.int64]
     second_orientation: FloatArray
     second_score: FloatArray
@@ -94,6 +100,7 @@ class Looked:
             gain=real.copy(),
             accounted=real.copy(),
             score=real.copy(),
+            strain=real.copy(),
             second_phase=np.full(count, -1, dtype=np.int64),
             second_orientation=np.full((count, 4), np.nan),
             second_score=real.copy(),
@@ -134,6 +141,12 @@ class SecondLook:
     ) -> None:
         self.matcher, self.refiner, self.weigh, self.finder = matcher, refiner, weigh, finder
         self.area = float(np.prod(matcher.shape))
+        geometry = matcher.geometry
+        scale_std = geometry.scale_std / geometry.scale
+        self.calibration_off = (
+            np.sqrt(2.0) * (scale_std if np.isfinite(scale_std) else UNKNOWN_SCALE),
+            np.sqrt(0.5) * (geometry.ellipticity_std if np.isfinite(geometry.ellipticity_std) else UNKNOWN_ELLIPSE),
+        )
         self.symmetry = [symmetry_of(phase) for phase in bank.phases]
         # Kinematical intensity for a thickness: the structure factor by the volume of the cell, squared.
         self.strength = np.array(
@@ -158,6 +171,7 @@ class SecondLook:
             out.score[b] = refined.score[b, p]
             desk.put(0, _Lattice.of(refined, b, p))
             out.evidence[b] = out.both_evidence[b] = desk.explain(1)
+            out.strain[b] = desk.strain
             left = (desk.belongs[: desk.count] < 0) & (desk.spots[: desk.count, 2] >= REST_SIGNIFICANCE)
             out.amount[b, 0], out.amount_std[b, 0] = desk.amounts(1)[:, 0] / self.strength[p]
             out.accounted[b] = desk.accounted
@@ -202,6 +216,7 @@ class SecondLook:
                     out.score[b] = first.score
                     desk.put(0, first)
                     out.evidence[b] = desk.explain(1)
+                    out.strain[b] = desk.strain
                     out.amount[b, 0], out.amount_std[b, 0] = desk.amounts(1)[:, 0] / self.strength[first.phase]
                     out.accounted[b] = desk.accounted
             desk.put(0, first)
@@ -348,6 +363,18 @@ class _Desk:
                 self.strains[:lattices],
                 self.belongs,
             )
+        )
+
+    @property
+    def strain(self) -> float:
+        """By how much the first lattice was strained, without its turn and what scale and ellipse may be
+        off by."""
+        strain = 0.5 * (self.strains[0] + self.strains[0].T)
+        even = 0.5 * np.trace(strain)
+        # The two parts are at right angles: what is even, by the scale, and the rest, by an ellipse of the lenses.
+        parts = np.sqrt(2.0) * abs(even), np.linalg.norm(strain - even * np.eye(2))
+        return float(
+            np.hypot(*(max(part - off, 0.0) for part, off in zip(parts, self.look.calibration_off, strict=True)))
         )
 
     def amounts(self, lattices: int) -> FloatArray:

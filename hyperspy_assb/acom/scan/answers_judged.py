@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from hyperspy_assb.acom.matching.block_indexing import IndexedPatterns, Indexer
+from hyperspy_assb.acom.matching.explanation import STRAIN_STD
 from hyperspy_assb.acom.matching.indexed import NOT_INDEXED, IndexedScan, PatternStatus
 from hyperspy_assb.acom.matching.second_look import Looked
 from hyperspy_assb.acom.scan.trial_patterns import Trials, draw_trials
@@ -36,7 +37,7 @@ MOVED_PIXELS = 10.0
 """That expectation counts as so many pixels."""
 MOST_MOVED = 0.5
 """Right answers of the scan lie no farther off, as a share of the way to wrong ones."""
-PRIOR_PIXELS = (8.0, 2.0)
+PRIOR_PIXELS = (19.0, 1.0)
 """Pixels that are taken to be offered, and to be not, before any is seen: phases are offered because they are there."""
 LEAST_SHARE = 0.05
 """Smallest share of a second crystal that is told: double diffraction leaves as much."""
@@ -170,6 +171,7 @@ def _features(looked: Looked) -> FloatArray:
             np.log(np.clip(looked.accounted, 0.02, 2.0)),
             np.log1p(looked.brightness),
             np.log(spots),
+            np.log1p(looked.strain / STRAIN_STD),
         ]
     )
 

@@ -22,11 +22,11 @@ from hyperspy_assb.acom.patterns.bright_spots import MOST_SPOTS, RingFrame, Spot
 from hyperspy_assb.acom.templates.bank import SpotWeighting
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
-FOREIGN = (0.06, 0.3)
-"""Relative difference of the axes of crystals that were not offered."""
+FOREIGN, LEAST_FOREIGN = (0.01, 0.3), 0.05
+"""Relative difference of the axes of crystals that were not offered, evenly in its logarithm; that of one at least."""
 SCATTER = 0.5
 """Standard deviation of the logarithm of intensities about kinematical ones."""
-STRAIN = 0.004
+STRAIN = 0.01
 """Standard deviation of the strain of crystals that were offered, along each axis."""
 SHARES = (0.5, 0.85)
 """Share of the first of two crystals in a column."""
@@ -144,7 +144,10 @@ def _crystal(
     listed = np.arange(lattices.begin[p], lattices.begin[p + 1])
     strain = rng.normal(0.0, STRAIN, 3)
     if foreign:
-        strain = rng.choice([-1.0, 1.0], 3) * rng.uniform(*FOREIGN, 3)
+        size = np.zeros(3)
+        while size.max() < LEAST_FOREIGN:
+            size = np.exp(rng.uniform(np.log(FOREIGN[0]), np.log(FOREIGN[1]), 3))
+        strain = rng.choice([-1.0, 1.0], 3) * size
     rotation = np.empty((3, 3))
     rotation_of(upper(rng.standard_normal((1, 4)))[0], np.zeros(3), rotation)
     optics = indexer.refiner.optics._replace(intensity_power=1.0, radius_power=0.0)
