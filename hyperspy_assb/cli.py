@@ -129,6 +129,8 @@ def main(
     ] = False,
 ) -> None:
     """EELS, EDX and 4D-STEM of all-solid-state batteries."""
+    # HyperSpy misses numexpr for each component; fits here do not use it.
+    logging.getLogger("hyperspy._components.expression").setLevel(logging.ERROR)
     if verbose:
         console = Console(stderr=True)
         handler = RichHandler(console=console, show_path=False, markup=False)

@@ -6,9 +6,9 @@ of a generalised ufunc (orix has some) from two processes, which crashes at the 
 whoever starts several processes with an empty cache. This module mends the methods of numba's cache for the process;
 files stay readable for numba without it. It is imported by every technique before it compiles anything.
 
-numba registers some of its types, and those of other packages, at the first call of a compiled function. Another thread
-that asks for the type of a value meanwhile ends with "dictionary changed size during iteration". Here they are registered
-before any thread begins.
+numba registers some of its types, and those of other packages, at the first call of a compiled function. Another
+thread that asks for the type of a value meanwhile ends with "dictionary changed size during iteration". Here they are
+registered before any thread begins.
 """
 
 from __future__ import annotations

@@ -36,11 +36,11 @@ class Rule(NamedTuple):
 
 
 _MODELS = "reference/base_classes/model/"
-_SCALARS = tuple(
-    "generic number integer signedinteger unsignedinteger inexact floating complexfloating byte short intc int_ longlong "
-    "ubyte ushort uintc uint ulonglong half single double longdouble csingle cdouble clongdouble bool object_ "
-    "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128".split()
-)
+_SCALARS = """
+generic number integer signedinteger unsignedinteger inexact floating complexfloating byte short intc int_ longlong
+ubyte ushort uintc uint ulonglong half single double longdouble csingle cdouble clongdouble bool object_ int8 int16
+int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128
+"""
 RULES = {
     "hyperspy": (
         Rule("hyperspy.api", "reference/api.html", "none"),
@@ -70,7 +70,7 @@ RULES = {
         for name in ("crystal_map", "quaternion", "vector", "sampling")
     ),
     "numpy": (
-        Rule("numpy", "reference/arrays.scalars.html", "none", _SCALARS),
+        Rule("numpy", "reference/arrays.scalars.html", "none", tuple(_SCALARS.split())),
         Rule("numpy", "reference/generated/{name}{member}.html", "all", ("ndarray", "dtype", "ufunc")),
         Rule("numpy", "reference/generated/{name}.html", "none", ("array", "asarray", "linspace", "load", "arange")),
         Rule("numpy.typing", "reference/typing.html", "none", ("ArrayLike", "DTypeLike", "NDArray")),

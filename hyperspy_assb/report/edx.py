@@ -170,14 +170,19 @@ def build_xray_report(analysis: EDXAnalysis) -> Report:
 def _numbers(analysis: EDXAnalysis) -> Iterator[KeyNumber]:
     """Volume fractions where phases explain something, and elements."""
     if analysis.explained:
-        for name, row in analysis.phases.phase_fractions().groupby("phase", sort=False).first().iterrows():
-            error = float(np.hypot(row["volume std"], row["volume systematic"]))
-            told = sigmas(row["volume"], row["volume std"])
-            yield KeyNumber(f"volume of {name}", 100 * row["volume"], "%", 100 * error, told)
+        yield from volume_numbers(analysis.phases)
     if analysis.composition.found.known.any():
         for element, row in analysis.composition.mean().iterrows():
             error = float(np.hypot(row["std"], row["systematic"]))
             yield KeyNumber(element, row["at. %"], "at. %", error, sigmas(row["at. %"], row["std"]))
+
+
+def volume_numbers(phases: EDSPhases) -> Iterator[KeyNumber]:
+    """Volume fraction of every phase in all pixels together."""
+    for name, row in phases.phase_fractions().groupby("phase", sort=False).first().iterrows():
+        error = float(np.hypot(row["volume std"], row["volume systematic"]))
+        told = sigmas(row["volume"], row["volume std"])
+        yield KeyNumber(f"volume of {name}", 100 * row["volume"], "%", 100 * error, told)
 
 
 def write_edx(analysis: EDXAnalysis, folder: Path) -> Report:

@@ -24,6 +24,7 @@ _HEADLINE = 3
 """Sentences that a report opens with."""
 _MOST_PLACES = 6
 """Behind the point, however small an uncertainty is."""
+_P_VALUE = re.compile(r"p( |$)")
 _SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 
 
@@ -79,7 +80,8 @@ class Table:
         What stands above it.
     errors
         Names of the columns with the standard uncertainties of a column, by its name: these have two digits, and it has
-        the digits of all of them together. Other numbers have four digits.
+        the digits of all of them together. p values have two digits, other numbers three
+        or those before the point.
     """
 
     data: pd.DataFrame
@@ -106,7 +108,7 @@ class Table:
         if any(name in errors for errors in self.errors.values()):
             of = [value]
         if not of or not _is_number(value):
-            return _text(value)
+            return f"{value:.2g}" if _is_number(value) and _P_VALUE.match(str(name)) else _text(value)
         return rounded(float(value), math.hypot(*(float(e) for e in of if _is_number(e) and e == e)))
 
 
@@ -303,6 +305,7 @@ def _text(value: Any) -> str:
         return "yes" if value else "no"
     if _is_number(value):
         number = float(value)
-        text = f"{number:.0f}" if number.is_integer() and abs(number) < 1e9 else f"{number:.4g}"
+        whole = number.is_integer() or abs(number) >= 100.0
+        text = f"{number:.0f}" if whole and abs(number) < 1e9 else f"{number:.3g}"
         return text.replace("-", "−", 1) if text.startswith("-") else text
     return str(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -180,6 +180,13 @@ def map_figure(result: OrientationMaps) -> Figure:
     return Figure.of(axes[0, 0].get_figure(root=True), "maps", caption)
 
 
+def orientation_numbers(result: OrientationMaps) -> Iterator[KeyNumber]:
+    """Area of every class."""
+    columns = ["class", "area (%)", "std (%)", "std classification (%)"]
+    for name, area, std, doubt in result.phase_fractions()[columns].to_numpy():
+        yield KeyNumber(name, area, "% of the area", float(np.hypot(std, doubt)))
+
+
 def build_orientation_report(analysis: OrientationAnalysis) -> Report:
     """The page of an analysis."""
     result, record = analysis.result, analysis.record
@@ -187,10 +194,7 @@ def build_orientation_report(analysis: OrientationAnalysis) -> Report:
     names = ", ".join(entry["name"] for entry in record["files"])
     report = Report("Phases and orientations", subtitle=f"4D-STEM, {shape} patterns" + (f", {names}" if names else ""))
     fractions = result.phase_fractions()
-    numbers = [
-        KeyNumber(name, area, "% of the area", float(np.hypot(std, doubt)))
-        for name, area, std, doubt in fractions[["class", "area (%)", "std (%)", "std classification (%)"]].to_numpy()
-    ]
+    numbers = orientation_numbers(result)
     about = "Of the patterns with an answer; another area like this one would differ by so much."
     report.add("Findings", points=analysis.findings, tables=key_numbers(numbers, about), kind="findings")
     if analysis.warnings:

@@ -11,8 +11,8 @@ from hyperspy_assb.report.key_numbers import KeyNumber, sigmas
 from hyperspy_assb.series.grains.grain_changes import GrainStatus
 
 ABOUT = (
-    "Before: the first frame, or cycle; after: the last. Areas, brightness and contrast change along a line through all "
-    "frames; uncertainty and significance are those of the change."
+    "Before: the first frame, or cycle; after: the last. Areas, brightness and contrast change along a line through "
+    "all frames; uncertainty and significance are those of the change."
 )
 _OPENING = ("cracks", "grains", "tracks", "peaks", "resistance")
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
