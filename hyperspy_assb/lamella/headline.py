@@ -77,7 +77,7 @@ def _lithium(lamella: Any) -> Iterator[str]:
             told.append(f"{state_x(found.region_statistics(found.quantified), found.electrode)}{_at(lamella, key)}")
     if told:
         name = lamella[keys[0]].electrode.name
-        yield f"EELS: x in {name} is {', and '.join(told)}."
+        yield f"EELS: x in {name}, over all pixels that are quantified, is {', and '.join(told)}."
 
 
 def _phases(lamella: Any) -> Iterator[str]:

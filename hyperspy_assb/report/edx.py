@@ -17,7 +17,7 @@ from hyperspy_assb.eds.eds_map import EDSOptions
 from hyperspy_assb.eds.lines.column_spectra import fit_summed_spectrum
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.plotting.eds import plot_composition, plot_phases, plot_summed_spectrum
-from hyperspy_assb.report.html import Figure, Report, Table, errors_of
+from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.key_numbers import KeyNumber, key_numbers, sigmas
 from hyperspy_assb.report.output import Progress, recorded_warnings
 from hyperspy_assb.report.writing import add_parameters
@@ -137,7 +137,7 @@ def build_xray_report(analysis: EDXAnalysis) -> Report:
     fractions = []
     if analysis.explained:
         table = phases.phase_fractions().reset_index()
-        fractions.append(Table(table, "Fractions of volume, mass and area.", errors_of(table.columns)))
+        fractions.append(Table(table, "Fractions of volume, mass and area."))
     report.add(
         "Phases",
         figures=[
@@ -155,7 +155,7 @@ def build_xray_report(analysis: EDXAnalysis) -> Report:
     whole = []
     if analysis.composition.found.known.any():
         table = analysis.composition.mean().reset_index()
-        whole.append(Table(table, "All pixels together.", {"at. %": ("std", "systematic")}))
+        whole.append(Table(table, "All pixels together."))
     report.add(
         "Composition",
         figures=[Figure.of(maps[0].get_figure(root=True), "composition", caption)],

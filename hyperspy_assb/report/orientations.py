@@ -16,7 +16,7 @@ from hyperspy_assb import provenance
 from hyperspy_assb.acom.maps.couples import find_couple
 from hyperspy_assb.acom.maps.grains import GrainOptions
 from hyperspy_assb.plotting.acom import plot_match
-from hyperspy_assb.report.html import Figure, Report, Table, errors_of
+from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.key_numbers import KeyNumber, key_numbers
 from hyperspy_assb.report.output import Progress, recorded_warnings
 from hyperspy_assb.report.writing import add_parameters
@@ -203,7 +203,7 @@ def build_orientation_report(analysis: OrientationAnalysis) -> Report:
     report.add("Patterns and templates", figures=list(analysis.matches))
     report.add(
         "Area fractions",
-        tables=[Table(fractions, "In per cent of the patterns with an answer.", errors_of(fractions.columns))],
+        tables=[Table(fractions, "In per cent of the patterns with an answer.")],
     )
     if analysis.mechanism is not None and len(analysis.mechanism.particles):
         axes = analysis.mechanism.plot()
