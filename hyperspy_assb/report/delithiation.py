@@ -163,9 +163,9 @@ def _carbon(result: Delithiation, quantified: NDArray[np.bool_]) -> str:
         imitated = "valence" in result.methods
         return "Carbon is not among the references: " + (
             "what grows under the beam has its pi band at 5 to 6 eV and may pass for delithiation. Name carbon pixels "
-            "to tell it apart."
+            "to separate it."
             if imitated
-            else "what grows under the beam passes for a part of the column. Name carbon pixels to tell it apart."
+            else "what grows under the beam passes for a part of the column. Name carbon pixels to separate it."
         )
     return (
         f"Carbon in these pixels adds t/λ = {with_error(*carbon)} (mean, error from counting) to what lies on the "

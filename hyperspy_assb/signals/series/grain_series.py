@@ -121,7 +121,7 @@ class GrainSeries(OfSeries):
             )
         if not b.brightness.known:
             lines.append(
-                "What is added to the brightness (carbon, dark level) cannot be told: the grains have one brightness, "
+                "Added brightness (carbon, dark level) cannot be determined: the grains have one brightness, "
                 "or are too few. If it grows, boundaries seem to become narrower."
             )
         return "\n".join((*lines, *self.notes))
