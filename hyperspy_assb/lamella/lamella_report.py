@@ -92,13 +92,13 @@ def _claim_tables(lamella: Any, claims: Sequence[Claim]) -> list[Table]:
     rows = [
         {
             "claim": claim.subject,
+            "in words": claim.sentence,
             "number": f"{claim.value:.2f}".replace("-", "−"),
             "p": claim.p,
             "contradicts": "yes" if claim.contradiction else "no",
             "from": ", ".join(claim.sources),
             "dose (e/nm²)": _beside({k: f"{doses[k]:.2g}" for k in claim.sources if np.isfinite(doses[k])}),
             "carbon": _beside({k: carbon[k] for k in claim.sources if carbon[k]}),
-            "in words": claim.sentence,
         }
         for claim in claims
     ]

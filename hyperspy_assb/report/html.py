@@ -22,6 +22,8 @@ from hyperspy_assb.report.output import wants_vectors
 _DPI = 130
 _HEADLINE = 3
 """Sentences that a report opens with."""
+_LONG = 40
+"""Letters of a cell that is given room, so that its row does not become a tower on a narrow screen."""
 _MOST_PLACES = 6
 """Behind the point, however small an uncertainty is."""
 _UNIT = re.compile(r" ?\([^)]*\)$")
@@ -99,14 +101,15 @@ class Table:
         return [str(name) for name in self.data.columns]
 
     @property
-    def rows(self) -> list[list[tuple[str, bool]]]:
-        """Cells as text, and whether each is a number."""
+    def rows(self) -> list[list[tuple[str, str]]]:
+        """Cells as text with their kind: number, long or nothing."""
         names, found = list(self.data.columns), []
         errors = dict(self.errors) or errors_of(names)
         for values in self.data.itertuples(index=False):
             row = dict(zip(names, values, strict=True))
             cells = zip(names, values, strict=True)
-            found.append([(_cell(name, value, row, errors), _is_number(value)) for name, value in cells])
+            texts = [(_cell(name, value, row, errors), value) for name, value in cells]
+            found.append([(text, "number" if _is_number(v) else "long" * (len(text) > _LONG)) for text, v in texts])
         return found
 
 
@@ -267,7 +270,7 @@ def rounded(value: float, uncertainty: float) -> str:
         places = min(1 - math.floor(math.log10(float(f"{uncertainty:.1e}"))), _MOST_PLACES)
         text = f"{round(value, places):.{max(places, 0)}f}"
     else:
-        text = f"{value:.3g}"
+        text = _digits(value)
     return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
@@ -311,6 +314,12 @@ def key_table(values: dict[str, Any], caption: str = "", names: tuple[str, str] 
     return Table(pd.DataFrame(rows, columns=list(names), dtype=object), caption)
 
 
+def _digits(number: float) -> str:
+    """Three significant digits, or all those before the point."""
+    whole = number.is_integer() or abs(number) >= 100.0
+    return f"{number:.0f}" if whole and abs(number) < 1e9 else f"{number:.3g}"
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) or (hasattr(value, "dtype") and value.dtype.kind in "iuf")
 
@@ -321,8 +330,6 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if _is_number(value):
-        number = float(value)
-        whole = number.is_integer() or abs(number) >= 100.0
-        text = f"{number:.0f}" if whole and abs(number) < 1e9 else f"{number:.3g}"
+        text = _digits(float(value))
         return text.replace("-", "−", 1) if text.startswith("-") else text
     return str(value)
