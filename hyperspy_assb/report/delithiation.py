@@ -54,7 +54,8 @@ def describe_delithiation(result: Delithiation) -> Iterator[str]:
 
 def delithiation_numbers(result: Delithiation) -> Iterator[KeyNumber]:
     """x of the quantified pixels together, how far it is delithiated, and where that is found."""
-    result = result.with_method("combined")
+    # What the built-in cross-sections calibrate has one method, and no finds.
+    result = result if result.standard is None else result.with_method("combined")
     quantified, electrode = result.quantified, result.electrode
     if not quantified.any():
         return
@@ -64,6 +65,8 @@ def delithiation_numbers(result: Delithiation) -> Iterator[KeyNumber]:
     yield KeyNumber(f"x in {electrode.name}", electrode.x_of(found.fraction), unit, electrode.ions_removed * error)
     poor = 1.0 - found.fraction
     yield KeyNumber(f"share of {electrode.delithiated}", 100 * poor, "%", 100 * error, sigmas(poor, error))
+    if result.standard is None:
+        return
     finds = result.find_delithiated(FALSE_FINDS).found.data
     name = f"pixels with {electrode.delithiated}, at most {100 * FALSE_FINDS:g} % of them false"
     yield KeyNumber(name, int(finds.sum()), f"of {int(quantified.sum())}")

@@ -102,14 +102,16 @@ class Table:
 
     @property
     def rows(self) -> list[list[tuple[str, str]]]:
-        """Cells as text with their kind: number, long or nothing."""
+        """Cells as text with their kind: number, word or long."""
         names, found = list(self.data.columns), []
         errors = dict(self.errors) or errors_of(names)
         for values in self.data.itertuples(index=False):
             row = dict(zip(names, values, strict=True))
             cells = zip(names, values, strict=True)
             texts = [(_cell(name, value, row, errors), value) for name, value in cells]
-            found.append([(text, "number" if _is_number(v) else "long" * (len(text) > _LONG)) for text, v in texts])
+            found.append(
+                [(text, "number" if _is_number(v) else "long" if len(text) > _LONG else "word") for text, v in texts]
+            )
         return found
 
 
@@ -270,7 +272,7 @@ def rounded(value: float, uncertainty: float) -> str:
         places = min(1 - math.floor(math.log10(float(f"{uncertainty:.1e}"))), _MOST_PLACES)
         text = f"{round(value, places):.{max(places, 0)}f}"
     else:
-        text = _digits(value)
+        text = _digits(float(value))
     return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
