@@ -103,8 +103,8 @@ def _claim_tables(lamella: Any, claims: Sequence[Claim]) -> list[Table]:
         for claim in claims
     ]
     caption = (
-        "p is a false discovery rate for contradictions; for other claims it accounts for spatial correlation. Dose and "
-        "carbon are those of the signals behind each claim, where known."
+        "p is a false discovery rate for contradictions; for other claims it accounts for spatial correlation. Dose "
+        "and carbon are those of the signals behind each claim, where known."
     )
     return [Table(pd.DataFrame(rows), caption)]
 
