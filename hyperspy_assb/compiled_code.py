@@ -234,4 +234,4 @@ def _mend() -> None:
 
 
 _mend()
-entrypoints.init_all()
+entrypoints.init_all()  # type: ignore[no-untyped-call,unused-ignore]
