@@ -45,6 +45,8 @@ nb_execution_mode = os.environ.get("NB_EXECUTION_MODE", "cache")
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+# Figures of notebooks are drawn by the backend of the kernel, whatever the environment sets.
+os.environ.pop("MPLBACKEND", None)
 # What other packages say of missing widgets.
 nb_output_stderr = "remove"
 numpydoc_show_class_members = False
@@ -61,6 +63,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "examples",
     "filename_pattern": r"plot_\d",
+    "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
     "download_all_examples": False,
     "remove_config_comments": True,

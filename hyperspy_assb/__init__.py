@@ -6,7 +6,7 @@ nothing, neither to ``import hyperspy.api``, which finds every installed extensi
 
 import lazy_loader as _lazy
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __getattr__, _names, _ = _lazy.attach_stub(__name__, __file__)
 __all__ = ["__version__", *_names()]

@@ -61,8 +61,8 @@ app = typer.Typer(
     cls=_OneLineErrors,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="EELS, EDX and 4D-STEM of all-solid-state batteries: fit spectrum images, quantify delithiation, compare "
-    "states, index orientations, report.",
+    help="EELS, EDX and 4D-STEM of all-solid-state batteries. Each command writes a folder with maps, tables, figures "
+    "and a report.",
     epilog="""[bold]Examples[/bold]
 
 assb demo --out demo
@@ -79,37 +79,35 @@ assb compare before.dm4 after.dm4 --out comparison
 
 assb index scan.blo --phases lfp,fp,lagp --out maps
 
+assb series movie.emd --log cv.mpt --out series
+
 assb batch night.toml --out results --jobs 4""",
 )
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the result; written whole or not at all.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the result; written completely or not at all.")]
 Materials = Annotated[
     list[Path] | None,
     typer.Option(
-        "--materials", help="TOML table of materials and electrodes of your own, as mine.toml; repeated for several."
+        "--materials", help="TOML file of your own materials and electrodes, such as mine.toml; repeat for several."
     ),
 ]
 Reader = Annotated[
     str | None,
-    typer.Option(help="Reader of the format, as HSPY or USID, where the ending of the file does not tell (.hdf5)."),
+    typer.Option(help="Reader of the format, such as HSPY or USID, where the file extension is ambiguous (.hdf5)."),
 ]
 SignalType = Annotated[
     str | None,
     typer.Option(
-        help="What the signals are, where the file does not say or is wrong: EELS, EDS, ACOM or STEM_SERIES, of which "
-        "a command takes its own."
+        help="Type of the signals, where the file does not state it or is wrong: EELS, EDS, ACOM or STEM_SERIES, "
+        "depending on the command."
     ),
 ]
 Dataset = Annotated[
     str | None,
-    typer.Option(
-        help="Of a file that holds several signals, the title of the one that is meant, or its number from 0."
-    ),
+    typer.Option(help="Title of the signal to use from a file that holds several, or its number from 0."),
 ]
-Figures = Annotated[
-    str, typer.Option(help="png, or svg: the figures as vector files as well, with their text as text.")
-]
-Force = Annotated[bool, typer.Option("--force", help="Replace the folder once the new result is whole.")]
+Figures = Annotated[str, typer.Option(help="png; svg writes the figures as vector files as well, with editable text.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the folder once the new result is complete.")]
 
 
 def _version(asked: bool) -> None:
@@ -121,21 +119,25 @@ def _version(asked: bool) -> None:
 @app.callback()
 def main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     verbose: Annotated[
         bool,
-        typer.Option("--verbose", "-v", help="Say what is done, and show where an error arose; before the command."),
+        typer.Option("--verbose", "-v", help="Log progress, and show where an error arose; goes before the command."),
     ] = False,
 ) -> None:
     """EELS, EDX and 4D-STEM of all-solid-state batteries."""
+    # HyperSpy misses numexpr for each component; fits here do not use it.
+    logging.getLogger("hyperspy._components.expression").setLevel(logging.ERROR)
     if verbose:
         console = Console(stderr=True)
         handler = RichHandler(console=console, show_path=False, markup=False)
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", handlers=[handler])
 
 
-@app.command(rich_help_panel="Start", epilog="[bold]Example[/bold]: assb demo --out demo --shape 32x32 --dose 3e5")
+@app.command(
+    rich_help_panel="See an example", epilog="[bold]Example[/bold]: assb demo --out demo --shape 32x32 --dose 3e5"
+)
 def demo(
     out: Out,
     shape: Annotated[str, typer.Option(help="Rows x columns of the map.")] = "64x64",
@@ -143,7 +145,7 @@ def demo(
     dose: Annotated[float, typer.Option(help="Electrons in a spectrum.")] = 1e6,
     force: Force = False,
 ) -> None:
-    """Simulate a lamella before and after bias, look at it with EELS, EDX and 4D-STEM, and compare with the truth."""
+    """Analyse a virtual lamella before and after bias by EELS, EDX and 4D-STEM, and compare with the truth."""
     size = re.fullmatch(r"(\d+)x(\d+)", shape.strip().lower())
     if size is None or min(map(int, size.groups())) < 8:
         raise typer.BadParameter(f"{shape!r} is not rows x columns, as in 64x64, of at least 8.", param_hint="--shape")
@@ -161,7 +163,7 @@ def demo(
 
 
 @app.command(
-    rich_help_panel="One signal",
+    rich_help_panel="Map lithium, elements or phases",
     epilog="""[bold]Examples[/bold]
 
 assb fit map.dm4 --out result --elements Li,Mn,Co,Ni,O
@@ -185,13 +187,13 @@ def fit(
     elements: Annotated[
         str | None,
         typer.Option(
-            help="Elements whose edges are fitted, as Li,Fe,P,O (the default); of EDX, those that are looked for, "
-            "by default those of the cell and of its preparation."
+            help="Elements whose edges are fitted, Li,Fe,P,O by default; for EDX, elements to look for, by default "
+            "those of the cell and of its preparation."
         ),
     ] = None,
     phases: Annotated[
         str | None,
-        typer.Option(help="EDX: materials that are looked for, as LiFePO4,LAGP,carbon; by default those of the cell."),
+        typer.Option(help="EDX: materials to look for, such as LiFePO4,LAGP,carbon; by default those of the cell."),
     ] = None,
     materials: Materials = None,
     valence: Annotated[str | None, typer.Option(help="continuum (the default), or plasmon for simple metals.")] = None,
@@ -203,7 +205,7 @@ def fit(
         ),
     ] = None,
     thickness: Annotated[
-        float | None, typer.Option(help="EDX: mean thickness in nm, where the file does not hold what tells it.")
+        float | None, typer.Option(help="EDX: mean thickness in nm, where the metadata do not suffice to estimate it.")
     ] = None,
     k_factors: Annotated[
         Path | None, typer.Option(help="EDX: table of Cliff-Lorimer factors (line, factor, uncertainty).")
@@ -213,19 +215,18 @@ def fit(
     ] = None,
     correct_energy: Annotated[
         bool | None,
-        typer.Option("--correct-energy", help="EDX: correct energy axis and resolution by the lines first."),
+        typer.Option("--correct-energy", help="EDX: first correct energy axis and resolution by the X-ray lines."),
     ] = None,
-    recipe: Annotated[Path | None, typer.Option(help="TOML file of what the options above say.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="TOML file with the options above.")] = None,
     reader: Reader = None,
     signal_type: SignalType = None,
     dataset: Dataset = None,
     figures: Figures = "png",
     force: Force = False,
 ) -> None:
-    """Fit every pixel of low-loss spectrum images, and quantify delithiation where references are named; of EDX maps,
-    quantify elements and phases.
+    """Fit low-loss EELS maps, with x where references are named, or quantify elements and phases of EDX maps.
 
-    Several files are written to a folder each, under the name of the file; those that fail do not stop the others.
+    Each of several files is written to its own folder; those that fail do not stop the others.
     """
     try:
         options = {} if recipe is None else read_recipe(recipe)
@@ -264,7 +265,7 @@ def _fit_options(plan: Recipe) -> tuple[dict[str, Any], dict[str, Path]]:
 
 
 @app.command(
-    rich_help_panel="One signal",
+    rich_help_panel="Compare states",
     epilog="""[bold]Examples[/bold]
 
 assb compare before.dm4 after.dm4 --out comparison
@@ -277,11 +278,11 @@ def compare(
     files: Annotated[list[Path], typer.Argument(help="The state before bias, and the state or states after it.")],
     out: Out,
     region: Annotated[
-        str | None, typer.Option(help='Pixels that are compared, in every state: "y0:y1,x0:x1", or "x0:x1" of a line.')
+        str | None, typer.Option(help='Pixels to compare, in every state: "y0:y1,x0:x1", or "x0:x1" of a line.')
     ] = None,
     bias: Annotated[str | None, typer.Option(help="Potential of each state in V, as 0,2,4.")] = None,
     zero_loss: Annotated[
-        str, typer.Option(help="common: one zero-loss peak for all states; each: one for each, if resolutions differ.")
+        str, typer.Option(help="common: one zero-loss peak for all states; each: one per state, if resolutions differ.")
     ] = "common",
     normalisation: Annotated[str, typer.Option(help="Measure of thickness: log_ratio, area or none.")] = "log_ratio",
     permutations: Annotated[int, typer.Option(min=19, help="Permutations of blocks of pixels.")] = 999,
@@ -291,7 +292,7 @@ def compare(
     figures: Figures = "png",
     force: Force = False,
 ) -> None:
-    """Compare low-loss spectra of two or more states: which bands changed, and is it more than noise."""
+    """Compare low-loss spectra of two or more states: which bands changed by more than noise."""
     if len(files) < 2:
         raise typer.BadParameter("name two files or more: before, and after.", param_hint="FILES")
     if zero_loss not in ("common", "each"):
@@ -308,7 +309,7 @@ def compare(
 
 
 @app.command(
-    rich_help_panel="One signal",
+    rich_help_panel="Follow an image series",
     epilog="""[bold]Examples[/bold]
 
 assb series movie.emd --log cv.mpt --out series
@@ -323,13 +324,16 @@ def series(
     log: Annotated[Path | None, typer.Option(help="Log of the potentiostat or biasing holder.")] = None,
     offset: Annotated[
         str,
-        typer.Option(help="Time of the log in s when the series begins; stamps: from both files; steps: of the beam."),
+        typer.Option(
+            help="Time of the log in s when the series begins; stamps: from both files; steps: from the current, "
+            "where the beam is off between frames."
+        ),
     ] = "stamps",
     interval: Annotated[float | None, typer.Option(help="s between frames, where the file does not say.")] = None,
     dose: Annotated[
         float | None, typer.Option(help="Electrons per nm² in a frame, where the file does not say.")
     ] = None,
-    control: Annotated[Path | None, typer.Option(help="Series under the beam alone, held against this one.")] = None,
+    control: Annotated[Path | None, typer.Option(help="Control series under the beam alone.")] = None,
     film: Annotated[bool, typer.Option(help="Write an annotated film (needs the extra series).")] = False,
     reader: Reader = None,
     signal_type: SignalType = None,
@@ -337,7 +341,7 @@ def series(
     figures: Figures = "png",
     force: Force = False,
 ) -> None:
-    """Measure drift, grains, cracks and what the beam does in a series of images, against time and potential."""
+    """Measure drift, grains, cracks and beam effects in an image series, against time and potential."""
     if signal_type not in (None, "STEM_SERIES"):
         raise typer.BadParameter(f"{signal_type!r} must be STEM_SERIES.", param_hint="--signal-type")
     _check_figures(figures)
@@ -355,7 +359,7 @@ def series(
 
 
 @app.command(
-    rich_help_panel="Many",
+    rich_help_panel="Combine signals, or many files",
     epilog="""[bold]Example[/bold]: assb lamella L1.toml --out L1
 
 The recipe names a [bold]reference[/bold], and for every member a file of a signal or a result, its bias,
@@ -368,11 +372,11 @@ reference = "haadf"
 \\[members.x] file = "delithiation.hspy", bias = 5.0, frame = "eels" """,
 )
 def lamella(
-    recipe: Annotated[Path, typer.Argument(help="TOML file that names the signals and results of one lamella.")],
+    recipe: Annotated[Path, typer.Argument(help="TOML file that lists the signals and results of one lamella.")],
     out: Out,
     force: Force = False,
 ) -> None:
-    """Bring all signals of one lamella into one frame, and say where they contradict each other."""
+    """Align all signals of one lamella in one frame, and list where they contradict each other."""
     with _one_line_failure(), whole_folder(out, force=force, inputs=[recipe]) as folder:
         with _quiet_imports():
             from hyperspy_assb.lamella.lamella_recipe import run_lamella
@@ -381,7 +385,7 @@ def lamella(
 
 
 @app.command(
-    rich_help_panel="One signal",
+    rich_help_panel="Map phases and orientations",
     epilog="""[bold]Examples[/bold]
 
 assb index scan.blo --phases lfp,fp,lagp --out maps
@@ -400,7 +404,7 @@ memory.""",
 )
 def index(
     files: Annotated[list[Path], typer.Argument(help="4D-STEM scans in any format that HyperSpy reads.")],
-    phases: Annotated[str, typer.Option(help="Phases that are offered, as lfp,fp,lagp, or paths of CIFs.")],
+    phases: Annotated[str, typer.Option(help="Candidate phases, such as lfp,fp,lagp, or paths of CIFs.")],
     out: Out,
     materials: Materials = None,
     scale: Annotated[float | None, typer.Option(help="1/Å per pixel, where the file does not state it.")] = None,
@@ -421,7 +425,7 @@ def index(
     figures: Figures = "png",
     force: Force = False,
 ) -> None:
-    """Index phase and orientation in every pattern of a 4D-STEM scan, and map grains and amorphous material."""
+    """Find phase and orientation in every pattern of a 4D-STEM scan; map grains and amorphous material."""
     names = [name.strip() for name in phases.split(",") if name.strip()]
     if not names:
         raise typer.BadParameter("name at least one phase, as lfp,fp,lagp.", param_hint="--phases")
@@ -464,7 +468,7 @@ def index(
 
 @app.command(
     "batch",
-    rich_help_panel="Many",
+    rich_help_panel="Combine signals, or many files",
     epilog="""[bold]Examples[/bold]
 
 assb batch night.toml --out results
@@ -475,22 +479,22 @@ assb batch night.toml --out results --scheduler tcp://10.0.0.5:8786 --update
 
 A recipe has [bold]\\[inputs][/bold] (files, patterns, pairs, series), [bold]\\[references][/bold],
 [bold]\\[analysis.NAME][/bold] (fit, quantify, interface, compare or index) and [bold]\\[outputs][/bold].
-The same command again goes on where a batch was interrupted.""",
+Run the same command again to continue an interrupted batch.""",
 )
 def run_batch(
-    recipe: Annotated[Path, typer.Argument(help="TOML file that says what is done to which files.")],
+    recipe: Annotated[Path, typer.Argument(help="TOML file of inputs and analyses.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results, with index.html and status.csv.")],
-    jobs: Annotated[int, typer.Option(min=1, help="Processes of this machine that work at once.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")] = 1,
     scheduler: Annotated[
-        str | None, typer.Option(help="Address of a scheduler of dask.distributed, as tcp://host:8786.")
+        str | None, typer.Option(help="Address of a dask.distributed scheduler, such as tcp://host:8786.")
     ] = None,
     update: Annotated[
-        bool, typer.Option("--update", help="Make results again whose files, options or version have changed.")
+        bool, typer.Option("--update", help="Repeat results whose files, options or version have changed.")
     ] = False,
 ) -> None:
-    """Analyse many files as a recipe says.
+    """Analyse many files by a recipe; continue where a batch was interrupted.
 
-    What is done is skipped; an error ends its own step only. Leaves with 0 only if every result is whole.
+    Finished results are skipped; an error ends its own step only. The exit code is 0 only if every result is complete.
     """
     _draw_without_screen()
     if not logging.getLogger().handlers:  # without --verbose: what dask says of its workers, the table says
@@ -503,22 +507,22 @@ def run_batch(
         _complain(str(error))
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        _complain("stopped; what is done stays, and the same command goes on from there.")
+        _complain("stopped; finished results are kept, and the same command continues from there.")
         raise typer.Exit(130) from None
     console = Console(stderr=True, soft_wrap=True)
     for outcome in found.outcomes:
         if not outcome.status.whole:
             console.print(Text(f"{outcome.step}: {outcome.status.value}: {outcome.message}", style="red"))
     if any(outcome.status is StepStatus.OUTDATED for outcome in found.outcomes):
-        console.print(Text("What is out of date is made again with --update.", style="yellow"))
+        console.print(Text("Repeat outdated results with --update.", style="yellow"))
     Console(soft_wrap=True).print(Text(f"Written: {found.folder / 'index.html'}", style="green"))
     if not found.whole:
         raise typer.Exit(1)
 
 
-@app.command(rich_help_panel="Start", epilog="[bold]Example[/bold]: assb info")
+@app.command(rich_help_panel="Report a bug", epilog="[bold]Example[/bold]: assb info")
 def info() -> None:
-    """Say what a report of a bug needs: versions, machine, caches, environment."""
+    """Print what a bug report needs: versions, machine, caches, environment."""
     with _quiet_imports():
         from hyperspy_assb.installation import describe_installation
     console = Console(soft_wrap=True)

@@ -5,6 +5,10 @@ processes that save at once name each other's code; executes what anybody wrote 
 of a generalised ufunc (orix has some) from two processes, which crashes at the first call. All of this happens to
 whoever starts several processes with an empty cache. This module mends the methods of numba's cache for the process;
 files stay readable for numba without it. It is imported by every technique before it compiles anything.
+
+numba registers some of its types, and those of other packages, at the first call of a compiled function. Another
+thread that asks for the type of a value meanwhile ends with "dictionary changed size during iteration". Here they are
+registered before any thread begins.
 """
 
 from __future__ import annotations
@@ -22,7 +26,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from numba.core import caching
+from numba.core import caching, entrypoints
+from numba.experimental import function_type  # noqa: F401 - registers types
 from numba.np.ufunc import wrappers
 
 from hyperspy_assb.errors import AssbValueError
@@ -229,3 +234,4 @@ def _mend() -> None:
 
 
 _mend()
+entrypoints.init_all()  # type: ignore[no-untyped-call,unused-ignore]

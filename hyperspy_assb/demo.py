@@ -315,7 +315,7 @@ def write_demo(demo: Demo, folder: Path) -> None:
     rows, columns = demo.battery.truth.after.x.shape
     report.subtitle = (
         f"EELS, EDX and 4D-STEM of a simulated lamella in one frame, {rows} × {columns} pixels of "
-        f"{demo.battery.truth.pixel_size:.3g} nm, with what each of them took of the beam."
+        f"{demo.battery.truth.pixel_size:.3g} nm, with the dose and the carbon of each signal."
     )
     report.write(folder)
     (folder / "report.html").write_text(page_text(lamella, report), encoding="utf-8")

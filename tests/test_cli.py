@@ -214,7 +214,7 @@ def test_a_batch_that_is_stopped_keeps_what_is_done(toys, tmp_path, monkeypatch)
     monkeypatch.setitem(work._WORK, "fit", stop)
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('inputs.maps = "*.dm4"\nanalysis.fit.input = "maps"\n')
-    fails(run("batch", recipe, "--out", tmp_path / "out"), 130, "goes on from there")
+    fails(run("batch", recipe, "--out", tmp_path / "out"), 130, "continues from there")
     assert [path.name for path in (tmp_path / "out" / "fit").iterdir()] == ["a"]
     assert "2 still to come" in (tmp_path / "out" / "index.html").read_text("utf-8")
     monkeypatch.setitem(work._WORK, "fit", toy)

@@ -193,3 +193,14 @@ def test_three_cold_starts_of_orix(tmp_path):
         environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / str(number))}
         processes = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment) for _ in range(3)]
         assert [process.wait() for process in processes] == [0, 0, 0]
+
+
+def test_types_are_registered_before_threads_begin():
+    # A first call that registered more would end a thread that looks for the type of a value meanwhile.
+    code = (
+        f"{MEND}\nimport numba, numpy as np\nfrom numba.core.typing.typeof import typeof_impl\n"
+        "before = set(typeof_impl.registry)\nnumba.njit(lambda x: x + 1)(np.ones(3))\n"
+        "print(set(typeof_impl.registry) - before)"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -3,7 +3,7 @@ Where is the zero-loss peak?
 ============================
 
 The zero-loss peak (ZLP) moves from pixel to pixel. Its position is estimated in each, with a
-standard error, and is handed to the fits: counts are never shifted.
+standard error, and passed to the fits: counts are never shifted.
 """
 
 from hyperspy_assb.simulation import micro_battery

@@ -2,8 +2,7 @@
 How much lithium is left?
 =========================
 
-x of LixFePO4 in each pixel, with its uncertainty and a status, from pixels that hold one phase
-alone.
+x of LixFePO4 in each pixel, with its uncertainty and a status, calibrated on pixels of one phase.
 """
 
 from hyperspy_assb.simulation import micro_battery

@@ -2,8 +2,8 @@
 Where is FePO4?
 ===============
 
-A significance map with a threshold at 2 or 3 standard errors finds FePO4 in every large map. Here
-at most 5 % of the finds are false (false discovery rate).
+In a large map, a threshold of 2 or 3 standard errors finds FePO4 even where there is none. Here the
+false discovery rate is controlled: at most 5 % of the detections are false.
 """
 
 from hyperspy_assb.simulation import micro_battery

@@ -2,8 +2,7 @@
 How wide is the interface?
 ==========================
 
-The width of a LiFePO4 / LAGP interface by EDX, with the width of the probe taken out (probe-
-corrected width).
+The probe-corrected width of a LiFePO4 / LAGP interface, measured by EDX.
 """
 
 from hyperspy_assb.simulation import InterfaceOptions, simulate_interface

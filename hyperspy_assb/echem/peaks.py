@@ -146,7 +146,7 @@ def find_peaks(swept: SweptLog, alpha: float = 0.05) -> tuple[tuple[Peak, ...], 
         if curve is not None:
             curves[number] = curve
     if not curves:
-        raise AssbValueError(f"No sweep has {_FEWEST} measured points: peaks cannot be told from noise.")
+        raise AssbValueError(f"No sweep has {_FEWEST} measured points: peaks cannot be distinguished from noise.")
     surrogates = max(_LEAST_SURROGATES, int(np.ceil(_PER_LEVEL * len(curves) / alpha)))
     searched = {
         n: _search(curve, curve.baseline, surrogates, alpha / len(curves), n, with_limit=True)

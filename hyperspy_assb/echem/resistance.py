@@ -94,7 +94,7 @@ def lines_of_cycles(swept: SweptLog, window: tuple[float, float] | None = None) 
     if not pairs:
         raise AssbValueError(
             f"{swept.log.source or 'The log'} has no two sweeps in opposite directions: capacitance and drift cannot "
-            "be told from resistance. Record a whole cycle, or use the resistance of one sweep."
+            "be separated from resistance. Record a whole cycle, or use the resistance of one sweep."
         )
     return tuple(_fit(swept, pair, window) for pair in pairs)
 

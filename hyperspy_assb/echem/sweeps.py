@@ -277,5 +277,5 @@ def _notes(
         longest = float((gaps[:, 1] - gaps[:, 0]).max())
         notes.append(f"{len(gaps)} gaps without points, the longest of {longest:.3g} s.")
     if len(sweeps) == 1:
-        notes.append("There is one sweep: drift of the current and capacitance cannot be told from resistance.")
+        notes.append("There is one sweep: drift of the current and capacitance cannot be separated from resistance.")
     return notes

@@ -1,8 +1,9 @@
-"""What the page of a lamella says first, and what the beam did to each signal: dose and carbon."""
+"""What the page of a lamella says first, in words and numbers; dose and carbon of each signal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,18 +11,48 @@ import numpy as np
 from hyperspy_assb.acom.maps.couples import find_couple
 from hyperspy_assb.lamella.agreement import Claim
 from hyperspy_assb.plotting.style import with_error
-from hyperspy_assb.report.delithiation import carbon_of, state_x
+from hyperspy_assb.report.delithiation import carbon_of, delithiation_numbers, state_x
+from hyperspy_assb.report.edx import volume_numbers
+from hyperspy_assb.report.key_numbers import KeyNumber, two_states
+from hyperspy_assb.report.orientations import orientation_numbers
+from hyperspy_assb.report.series_numbers import series_numbers
 from hyperspy_assb.signals.beam_dose import dose_of
 from hyperspy_assb.signals.result import Result
 
 _SENTENCES = 3
 _STATE = "electrons per nm²"
+NUMBERS = (
+    "The first and the last state, or the only one. Uncertainty and significance are those of the change, with the "
+    "errors of the states taken as independent."
+)
+_OF_KIND: dict[str, tuple[str, Callable[[Any], Iterator[KeyNumber]]]] = {
+    "Delithiation": ("EELS", delithiation_numbers),
+    "OrientationMaps": ("4D-STEM", orientation_numbers),
+    "EDSPhases": ("EDX", volume_numbers),
+}
+_SERIES = {
+    "CrackSeries": "cracks",
+    "GrainSeries": "grains",
+    "GrainTracks": "tracks",
+    "BeamSeries": "beam",
+    "Resistance": "resistance",
+}
 
 
 def headline(lamella: Any, claims: Sequence[Claim]) -> list[str]:
     """What happened to the lamella, in at most three sentences: lithium, phases, and whether signals agree."""
     found = [*_lithium(lamella), *_phases(lamella), *_agreement(claims)]
     return found[:_SENTENCES]
+
+
+def lamella_numbers(lamella: Any) -> Iterator[KeyNumber]:
+    """Numbers of the results of a lamella, before and after where there are two states."""
+    for kind, (technique, numbers) in _OF_KIND.items():
+        found = [numbers(lamella[key]) for key in states_of(lamella, kind)]
+        for number in two_states(*found) if len(found) == 2 else found[0] if found else ():
+            yield replace(number, quantity=f"{technique}: {number.quantity}")
+    kinds = {member.kind: key for key, member in reversed(lamella.members.items())}
+    yield from series_numbers({name: lamella[kinds[kind]] for kind, name in _SERIES.items() if kind in kinds})
 
 
 def states_of(lamella: Any, kind: str) -> list[str]:
@@ -46,7 +77,7 @@ def _lithium(lamella: Any) -> Iterator[str]:
             told.append(f"{state_x(found.region_statistics(found.quantified), found.electrode)}{_at(lamella, key)}")
     if told:
         name = lamella[keys[0]].electrode.name
-        yield f"EELS: x in {name} is {', and '.join(told)}."
+        yield f"EELS: x in {name}, over all pixels that are quantified, is {', and '.join(told)}."
 
 
 def _phases(lamella: Any) -> Iterator[str]:

@@ -15,11 +15,12 @@ from markupsafe import Markup
 
 from hyperspy_assb.errors import AssbFileError, AssbValueError
 from hyperspy_assb.lamella.agreement import Claim
-from hyperspy_assb.lamella.headline import carbon_of_member, dose_of_member, headline
+from hyperspy_assb.lamella.headline import NUMBERS, carbon_of_member, dose_of_member, headline, lamella_numbers
 from hyperspy_assb.lamella.linked_viewer import viewer_data
 from hyperspy_assb.lamella.result_sections import result_parts
 from hyperspy_assb.plotting.material_colours import colour_of
 from hyperspy_assb.report.html import Figure, Report, Table
+from hyperspy_assb.report.key_numbers import key_numbers
 from hyperspy_assb.staging import remove, sibling
 
 
@@ -47,7 +48,9 @@ def build_report(lamella: Any, claims: Sequence[Claim], *, more: Callable[[Repor
     elif claims:
         report.add("Contradictions", text="No two signals contradict each other.", kind="findings")
     said = headline(lamella, claims) or ["No two members tell of the same thing."]
-    report.add("Findings", points=said, tables=_claim_tables(lamella, claims), kind="findings")
+    report.add("Findings", points=said, tables=key_numbers(lamella_numbers(lamella), NUMBERS), kind="findings")
+    if claims:
+        report.add("Claims", tables=_claim_tables(lamella, claims))
     problems = [*lamella.check_inputs(), *lamella.notes]
     if problems:
         report.add("Notes", points=problems, kind="warnings")
@@ -83,27 +86,25 @@ def _is_material(word: str) -> bool:
 
 def _claim_tables(lamella: Any, claims: Sequence[Claim]) -> list[Table]:
     """All claims, with what the beam did to each of their signals."""
-    if not claims:
-        return []
     sources = dict.fromkeys(key for claim in claims for key in claim.sources)
     doses = {key: dose_of_member(lamella, key) for key in sources}
     carbon = {key: carbon_of_member(lamella, key) for key in sources}
     rows = [
         {
             "claim": claim.subject,
-            "number": claim.value,
+            "in words": claim.sentence,
+            "number": f"{claim.value:.2f}".replace("-", "−"),
             "p": claim.p,
             "contradicts": "yes" if claim.contradiction else "no",
             "from": ", ".join(claim.sources),
             "dose (e/nm²)": _beside({k: f"{doses[k]:.2g}" for k in claim.sources if np.isfinite(doses[k])}),
             "carbon": _beside({k: carbon[k] for k in claim.sources if carbon[k]}),
-            "in words": claim.sentence,
         }
         for claim in claims
     ]
     caption = (
-        "Claims. p of contradictions is a false discovery rate, that of others minds spatial correlation. Dose and "
-        "carbon are those of the signals that a claim stands on, as far as they tell."
+        "p is a false discovery rate for contradictions; for other claims it accounts for spatial correlation. Dose "
+        "and carbon are those of the signals behind each claim, where known."
     )
     return [Table(pd.DataFrame(rows), caption)]
 

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from hyperspy_assb.report.comparison import comparison_figure, comparison_tables
-from hyperspy_assb.report.html import Figure, Table, errors_of
+from hyperspy_assb.report.html import Figure, Table
 from hyperspy_assb.report.orientations import GRAINS
 from hyperspy_assb.signals.result import Result
 
@@ -76,7 +76,7 @@ def _show(part: Part, key: str, held: Any, kind: str) -> None:
     plt.close("all")
     if kind == "OrientationMaps":
         fractions = held.phase_fractions()
-        part.tables.append(Table(fractions, f"{key}: area fractions", errors_of(fractions.columns)))
+        part.tables.append(Table(fractions, f"{key}: area fractions"))
     elif kind == "InterfaceProfile":
         part.tables.append(Table(held.widths.reset_index(), f"{key}: widths from 10 to 90 %"))
 

@@ -119,7 +119,7 @@ def _noise(model: Any, problems: list[FitProblem], detector: Detector | str | No
         return Noise(Detector(), NoiseSource.GIVEN, "Least squares go by the variance of the signal, or the residuals.")
     largest = max(problems, key=lambda problem: problem.rows.sum())
     if not largest.rows.any():
-        return Noise(Detector(), NoiseSource.TRUSTED, "There is no spectrum to tell the noise.")
+        return Noise(Detector(), NoiseSource.TRUSTED, "There is no spectrum to measure the noise by.")
     known: Detector | None = getattr(model, "detector", None)
     noise = fit_noise(model.signal, largest, known=known, trust=detector is None)
     if (noise.contradicted and known is None) or not noise.is_counting:

@@ -117,7 +117,7 @@ def fit_noise(signal: Any, problem: FitProblem, *, known: Detector | None = None
     segments = tuple(np.ma.clump_unmasked(np.ma.array(keep, mask=~keep)))
     if not good.any():
         if trust:
-            said = "None of the spectra could be fitted, so that nothing tells whether the gain is right."
+            said = "None of the spectra could be fitted, so that the gain cannot be checked."
             return Noise(claim or Detector(), NoiseSource.TRUSTED, said)
         raise AssbValueError("The gain cannot be estimated: none of the spectra could be fitted.")
     nothing = np.zeros(part.free.size, dtype=bool)

@@ -174,8 +174,8 @@ def check_axis(axis: Any, what: str) -> None:
     values = np.asarray(axis.axis, dtype=np.float64)
     if not np.isfinite(values).all() or (axis.is_uniform and (np.diff(values) == 0.0).any()):
         raise AssbValueError(
-            f"The {what} runs from {values[0]:g} to {values[-1]:g} with the scale {scale:g}, which does not tell its "
-            "points apart: set scale and offset."
+            f"The {what} runs from {values[0]:g} to {values[-1]:g} with the scale {scale:g}, which does not separate "
+            "its points: set scale and offset."
         )
 
 

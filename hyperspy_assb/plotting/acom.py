@@ -188,7 +188,7 @@ def plot_ipf_key(phase: Any, *, title: str = "", ax: Axes | None = None) -> Axes
     ax.set_aspect("equal")
     ax.set_axis_off()
     ax.margins(0.25)
-    ax.set_title(title, fontsize="medium", pad=14)
+    ax.set_title(title, fontsize="medium", pad=22)
     return ax
 
 

@@ -148,7 +148,7 @@ def _title(populations: Populations) -> str:
     words = str(populations.status)
     reading = words[0].upper() + words[1:]
     if populations.status is PopulationStatus.UNDECIDED:
-        reading = "Two phases or one: cannot be told"
+        reading = "Two phases or one: undecided"
     return f"{reading} (ΔBIC = {populations.bic_difference:.0f})"
 
 

@@ -54,7 +54,8 @@ def describe_delithiation(result: Delithiation) -> Iterator[str]:
 
 def delithiation_numbers(result: Delithiation) -> Iterator[KeyNumber]:
     """x of the quantified pixels together, how far it is delithiated, and where that is found."""
-    result = result.with_method("combined")
+    # What the built-in cross-sections calibrate has one method, and no finds.
+    result = result if result.standard is None else result.with_method("combined")
     quantified, electrode = result.quantified, result.electrode
     if not quantified.any():
         return
@@ -64,6 +65,8 @@ def delithiation_numbers(result: Delithiation) -> Iterator[KeyNumber]:
     yield KeyNumber(f"x in {electrode.name}", electrode.x_of(found.fraction), unit, electrode.ions_removed * error)
     poor = 1.0 - found.fraction
     yield KeyNumber(f"share of {electrode.delithiated}", 100 * poor, "%", 100 * error, sigmas(poor, error))
+    if result.standard is None:
+        return
     finds = result.find_delithiated(FALSE_FINDS).found.data
     name = f"pixels with {electrode.delithiated}, at most {100 * FALSE_FINDS:g} % of them false"
     yield KeyNumber(name, int(finds.sum()), f"of {int(quantified.sum())}")
@@ -163,9 +166,9 @@ def _carbon(result: Delithiation, quantified: NDArray[np.bool_]) -> str:
         imitated = "valence" in result.methods
         return "Carbon is not among the references: " + (
             "what grows under the beam has its pi band at 5 to 6 eV and may pass for delithiation. Name carbon pixels "
-            "to tell it apart."
+            "to separate it."
             if imitated
-            else "what grows under the beam passes for a part of the column. Name carbon pixels to tell it apart."
+            else "what grows under the beam passes for a part of the column. Name carbon pixels to separate it."
         )
     return (
         f"Carbon in these pixels adds t/λ = {with_error(*carbon)} (mean, error from counting) to what lies on the "

@@ -17,7 +17,7 @@ from hyperspy_assb.eds.eds_map import EDSOptions
 from hyperspy_assb.eds.lines.column_spectra import fit_summed_spectrum
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.plotting.eds import plot_composition, plot_phases, plot_summed_spectrum
-from hyperspy_assb.report.html import Figure, Report, Table, errors_of
+from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.key_numbers import KeyNumber, key_numbers, sigmas
 from hyperspy_assb.report.output import Progress, recorded_warnings
 from hyperspy_assb.report.writing import add_parameters
@@ -137,7 +137,7 @@ def build_xray_report(analysis: EDXAnalysis) -> Report:
     fractions = []
     if analysis.explained:
         table = phases.phase_fractions().reset_index()
-        fractions.append(Table(table, "Fractions of volume, mass and area.", errors_of(table.columns)))
+        fractions.append(Table(table, "Fractions of volume, mass and area."))
     report.add(
         "Phases",
         figures=[
@@ -155,7 +155,7 @@ def build_xray_report(analysis: EDXAnalysis) -> Report:
     whole = []
     if analysis.composition.found.known.any():
         table = analysis.composition.mean().reset_index()
-        whole.append(Table(table, "All pixels together.", {"at. %": ("std", "systematic")}))
+        whole.append(Table(table, "All pixels together."))
     report.add(
         "Composition",
         figures=[Figure.of(maps[0].get_figure(root=True), "composition", caption)],
@@ -170,14 +170,19 @@ def build_xray_report(analysis: EDXAnalysis) -> Report:
 def _numbers(analysis: EDXAnalysis) -> Iterator[KeyNumber]:
     """Volume fractions where phases explain something, and elements."""
     if analysis.explained:
-        for name, row in analysis.phases.phase_fractions().groupby("phase", sort=False).first().iterrows():
-            error = float(np.hypot(row["volume std"], row["volume systematic"]))
-            told = sigmas(row["volume"], row["volume std"])
-            yield KeyNumber(f"volume of {name}", 100 * row["volume"], "%", 100 * error, told)
+        yield from volume_numbers(analysis.phases)
     if analysis.composition.found.known.any():
         for element, row in analysis.composition.mean().iterrows():
             error = float(np.hypot(row["std"], row["systematic"]))
             yield KeyNumber(element, row["at. %"], "at. %", error, sigmas(row["at. %"], row["std"]))
+
+
+def volume_numbers(phases: EDSPhases) -> Iterator[KeyNumber]:
+    """Volume fraction of every phase in all pixels together."""
+    for name, row in phases.phase_fractions().groupby("phase", sort=False).first().iterrows():
+        error = float(np.hypot(row["volume std"], row["volume systematic"]))
+        told = sigmas(row["volume"], row["volume std"])
+        yield KeyNumber(f"volume of {name}", 100 * row["volume"], "%", 100 * error, told)
 
 
 def write_edx(analysis: EDXAnalysis, folder: Path) -> Report:

@@ -20,8 +20,9 @@ from hyperspy_assb.plotting import (
     plot_status_map,
 )
 from hyperspy_assb.plotting.delithiation import plot_x
+from hyperspy_assb.plotting.material_colours import colour_of
 from hyperspy_assb.report.analysis import Analysis, Map
-from hyperspy_assb.report.delithiation import FALSE_FINDS
+from hyperspy_assb.report.delithiation import FALSE_FINDS, FOUND_WORDS
 from hyperspy_assb.report.html import Figure
 from hyperspy_assb.report.spectra import FittedSpectrum
 from hyperspy_assb.signals.eels.delithiation import Delithiation
@@ -108,7 +109,9 @@ def draw_map(item: Map, ax: Any) -> None:
     if values.ndim == 2 and values.shape[0] >= 6 * values.shape[1]:
         signal = signal.transpose(navigation_axes=(1, 0), signal_axes=0)
     if item.words is not None:
-        plot_status_map(signal, item.words, title=item.label, ax=ax)
+        # As the result itself draws where a material is found.
+        found = {0: "white", 1: "#d9d9d9", 2: colour_of(item.label)} if item.words == FOUND_WORDS else None
+        plot_status_map(signal, item.words, title=item.label, ax=ax, colours=found)
         return
     colours: dict[str, Any] = {}
     if item.electrode is not None:

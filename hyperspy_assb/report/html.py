@@ -22,8 +22,16 @@ from hyperspy_assb.report.output import wants_vectors
 _DPI = 130
 _HEADLINE = 3
 """Sentences that a report opens with."""
+_LONG = 40
+"""Letters of a cell that is given room, so that its row does not become a tower on a narrow screen."""
 _MOST_PLACES = 6
 """Behind the point, however small an uncertainty is."""
+_UNIT = re.compile(r" ?\([^)]*\)$")
+_ERROR = re.compile(r"(?:(?P<of>.+) )??(std|systematic)( systematic| classification)?")
+_LIMIT = re.compile(r" (low|high)$")
+_SHARED = re.compile(r"area|at. %|before|after|change|mean|value|expected|(low|high), .*")
+"""Columns that an uncertainty without a name of its own is of, if it has their unit."""
+_P_VALUE = re.compile(r"p( |$)")
 _SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 
 
@@ -78,8 +86,9 @@ class Table:
     caption
         What stands above it.
     errors
-        Names of the columns with the standard uncertainties of a column, by its name: these have two digits, and it has
-        the digits of all of them together. Other numbers have four digits.
+        Names of the columns with the standard uncertainties of a column, by its name; found by their names unless
+        given. These have two digits, and it has the digits of all of them together. p values have two digits, other
+        numbers three or those before the point.
     """
 
     data: pd.DataFrame
@@ -92,22 +101,18 @@ class Table:
         return [str(name) for name in self.data.columns]
 
     @property
-    def rows(self) -> list[list[tuple[str, bool]]]:
-        """Cells as text, and whether each is a number."""
+    def rows(self) -> list[list[tuple[str, str]]]:
+        """Cells as text with their kind: number, word or long."""
         names, found = list(self.data.columns), []
+        errors = dict(self.errors) or errors_of(names)
         for values in self.data.itertuples(index=False):
             row = dict(zip(names, values, strict=True))
             cells = zip(names, values, strict=True)
-            found.append([(self._cell(name, value, row), _is_number(value)) for name, value in cells])
+            texts = [(_cell(name, value, row, errors), value) for name, value in cells]
+            found.append(
+                [(text, "number" if _is_number(v) else "long" if len(text) > _LONG else "word") for text, v in texts]
+            )
         return found
-
-    def _cell(self, name: Any, value: Any, row: dict[Any, Any]) -> str:
-        of = [row[error] for error in self.errors.get(name, ())]
-        if any(name in errors for errors in self.errors.values()):
-            of = [value]
-        if not of or not _is_number(value):
-            return _text(value)
-        return rounded(float(value), math.hypot(*(float(e) for e in of if _is_number(e) and e == e)))
 
 
 @dataclass(frozen=True)
@@ -224,22 +229,32 @@ class Report:
         (folder / "report.html").write_text(self.to_html(), encoding="utf-8")
 
 
-def errors_of(columns: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Columns with the uncertainties of fractions of area, volume or mass, by those with values and their limits.
+def errors_of(columns: Iterable[Any]) -> dict[Any, tuple[Any, ...]]:
+    """Columns with uncertainties, by those whose values and limits they belong to: by their names, without units.
 
     Examples
     --------
-    >>> errors_of(["phase", "volume", "volume std", "volume systematic"])
-    {'volume': ('volume std', 'volume systematic')}
+    >>> errors_of(["phase", "volume", "volume low", "volume std", "volume systematic", "pixels"])
+    {'volume': ('volume std', 'volume systematic'), 'volume low': ('volume std', 'volume systematic')}
+    >>> errors_of(["width (nm)", "width std (nm)", "time (s)"])
+    {'width (nm)': ('width std (nm)',)}
+    >>> errors_of(["band", "low (eV)", "before", "after", "std", "p"])
+    {'before': ('std',), 'after': ('std',)}
     """
-    names = list(columns)
+    bare = {name: _UNIT.sub("", str(name)) for name in columns}
+    owned: dict[str, list[Any]] = {}
+    for name, text in bare.items():
+        if match := _ERROR.fullmatch(text):
+            unit = str(name).removeprefix(text)
+            owned.setdefault(match["of"] or f"shared{unit}", []).append(name)
+    errors = {name for names in owned.values() for name in names}
     found = {}
-    for kind in ("volume", "mass", "area"):
-        errors = tuple(name for name in (f"{kind} std", f"{kind} systematic") if name in names)
-        found.update({name: errors for name in (kind, f"{kind} low", f"{kind} high") if errors and name in names})
-    whole = tuple(name for name in ("std (%)", "std classification (%)") if name in names)
-    parts = ("area (", "low,", "high,", "expected (")
-    return found | {name: whole for name in names if whole and name.startswith(parts)}
+    for name, text in bare.items():
+        unit = str(name).removeprefix(text)
+        of = owned.get(_LIMIT.sub("", text)) or (owned.get(f"shared{unit}") if _SHARED.fullmatch(text) else None)
+        if name not in errors and of:
+            found[name] = tuple(of)
+    return found
 
 
 def rounded(value: float, uncertainty: float) -> str:
@@ -257,8 +272,17 @@ def rounded(value: float, uncertainty: float) -> str:
         places = min(1 - math.floor(math.log10(float(f"{uncertainty:.1e}"))), _MOST_PLACES)
         text = f"{round(value, places):.{max(places, 0)}f}"
     else:
-        text = f"{value:.3g}"
+        text = _digits(float(value))
     return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def _cell(name: Any, value: Any, row: Mapping[Any, Any], errors: Mapping[Any, Sequence[Any]]) -> str:
+    of = [row[error] for error in errors.get(name, ())]
+    if any(name in names for names in errors.values()):
+        of = [value]
+    if not of or not _is_number(value):
+        return f"{value:.2g}" if _is_number(value) and _P_VALUE.match(str(name)) else _text(value)
+    return rounded(float(value), math.hypot(*(float(e) for e in of if _is_number(e) and e == e)))
 
 
 def first_sentence(text: str) -> str:
@@ -292,6 +316,12 @@ def key_table(values: dict[str, Any], caption: str = "", names: tuple[str, str] 
     return Table(pd.DataFrame(rows, columns=list(names), dtype=object), caption)
 
 
+def _digits(number: float) -> str:
+    """Three significant digits, or all those before the point."""
+    whole = number.is_integer() or abs(number) >= 100.0
+    return f"{number:.0f}" if whole and abs(number) < 1e9 else f"{number:.3g}"
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) or (hasattr(value, "dtype") and value.dtype.kind in "iuf")
 
@@ -302,7 +332,6 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if _is_number(value):
-        number = float(value)
-        text = f"{number:.0f}" if number.is_integer() and abs(number) < 1e9 else f"{number:.4g}"
+        text = _digits(float(value))
         return text.replace("-", "−", 1) if text.startswith("-") else text
     return str(value)

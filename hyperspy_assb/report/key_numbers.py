@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -52,6 +52,29 @@ def sigmas(value: float, uncertainty: float) -> str:
     ratio = value / uncertainty
     text = f"{ratio:.1f} σ" if abs(ratio) < 10.0 else f"{ratio:.0f} σ"
     return text.replace("-", "−", 1)
+
+
+def two_states(before: Iterable[KeyNumber], after: Iterable[KeyNumber]) -> Iterator[KeyNumber]:
+    """The same quantities before and after, whose errors are taken as independent: a shared part counts twice.
+
+    A share or area that one state does not name is nothing there; other quantities are left out, as are counts of a
+    number that differs.
+
+    Examples
+    --------
+    >>> one, other = KeyNumber("x", 1.0, "Li", 0.03), KeyNumber("x", 0.5, "Li", 0.04)
+    >>> next(two_states([one], [other]))
+    KeyNumber(quantity='x', value=0.5, unit='Li', uncertainty=0.05, significance='−10 σ', before=1.0)
+    """
+    first, last = ({number.quantity: number for number in state} for state in (before, after))
+    for name in dict.fromkeys([*first, *last]):
+        known = first.get(name) or last[name]
+        zero = KeyNumber(name, 0.0, known.unit, 0.0)
+        one, other = first.get(name, zero), last.get(name, zero)
+        if one.unit != other.unit or (zero in (one, other) and not known.unit.startswith("%")):
+            continue
+        error = math.hypot(one.uncertainty, other.uncertainty)
+        yield KeyNumber(name, other.value, known.unit, error, sigmas(other.value - one.value, error), one.value)
 
 
 def key_numbers(numbers: Iterable[KeyNumber], caption: str) -> list[Table]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -16,7 +16,7 @@ from hyperspy_assb import provenance
 from hyperspy_assb.acom.maps.couples import find_couple
 from hyperspy_assb.acom.maps.grains import GrainOptions
 from hyperspy_assb.plotting.acom import plot_match
-from hyperspy_assb.report.html import Figure, Report, Table, errors_of
+from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.key_numbers import KeyNumber, key_numbers
 from hyperspy_assb.report.output import Progress, recorded_warnings
 from hyperspy_assb.report.writing import add_parameters
@@ -180,6 +180,13 @@ def map_figure(result: OrientationMaps) -> Figure:
     return Figure.of(axes[0, 0].get_figure(root=True), "maps", caption)
 
 
+def orientation_numbers(result: OrientationMaps) -> Iterator[KeyNumber]:
+    """Area of every class."""
+    columns = ["class", "area (%)", "std (%)", "std classification (%)"]
+    for name, area, std, doubt in result.phase_fractions()[columns].to_numpy():
+        yield KeyNumber(name, area, "% of the area", float(np.hypot(std, doubt)))
+
+
 def build_orientation_report(analysis: OrientationAnalysis) -> Report:
     """The page of an analysis."""
     result, record = analysis.result, analysis.record
@@ -187,10 +194,7 @@ def build_orientation_report(analysis: OrientationAnalysis) -> Report:
     names = ", ".join(entry["name"] for entry in record["files"])
     report = Report("Phases and orientations", subtitle=f"4D-STEM, {shape} patterns" + (f", {names}" if names else ""))
     fractions = result.phase_fractions()
-    numbers = [
-        KeyNumber(name, area, "% of the area", float(np.hypot(std, doubt)))
-        for name, area, std, doubt in fractions[["class", "area (%)", "std (%)", "std classification (%)"]].to_numpy()
-    ]
+    numbers = orientation_numbers(result)
     about = "Of the patterns with an answer; another area like this one would differ by so much."
     report.add("Findings", points=analysis.findings, tables=key_numbers(numbers, about), kind="findings")
     if analysis.warnings:
@@ -199,7 +203,7 @@ def build_orientation_report(analysis: OrientationAnalysis) -> Report:
     report.add("Patterns and templates", figures=list(analysis.matches))
     report.add(
         "Area fractions",
-        tables=[Table(fractions, "In per cent of the patterns with an answer.", errors_of(fractions.columns))],
+        tables=[Table(fractions, "In per cent of the patterns with an answer.")],
     )
     if analysis.mechanism is not None and len(analysis.mechanism.particles):
         axes = analysis.mechanism.plot()

@@ -15,7 +15,9 @@ from hyperspy_assb.plotting.series import plot_frames
 from hyperspy_assb.provenance import record
 from hyperspy_assb.report.film import write_film
 from hyperspy_assb.report.html import Figure, Report, Table
+from hyperspy_assb.report.key_numbers import key_numbers
 from hyperspy_assb.report.output import write_record
+from hyperspy_assb.report.series_numbers import ABOUT, opening_first, series_numbers
 from hyperspy_assb.signals.echem.signal import load_voltammogram
 from hyperspy_assb.signals.series.of_series import OfSeries
 from hyperspy_assb.signals.series.series_loading import load_series
@@ -89,14 +91,15 @@ def analyse_series(
         results |= found
     messages = list(dict.fromkeys(str(w.message) for w in caught if w.category in (UserWarning, AssbWarning)))
     stage("write", 0, 1)
-    findings = list(dict.fromkeys([*(line for r in results.values() for line in r.summary().splitlines()), *untold]))
+    findings = list(dict.fromkeys([*opening_first(results), *untold]))
     if options.film:
         _, note = write_film(
             folder, series, results["drift"], grains=results.get("grains"), cracks=results.get("cracks")
         )
         findings += [note] if note else []
     report = Report("Series of images", subtitle=file.name)
-    report.add("Findings", points=findings, kind="findings")
+    numbers = key_numbers(series_numbers(results), ABOUT)
+    report.add("Findings", points=findings, tables=numbers, kind="findings")
     if messages:
         report.add("Warnings", points=messages, kind="warnings")
     report.add("Frames", figures=[_frames(series, results)])

@@ -88,14 +88,14 @@ def measure_beam(
         if count < FEWEST_CELLS:
             raise AssbValueError(
                 f"region {name!r} holds {count} pieces of content of different brightness; {FEWEST_CELLS} are needed "
-                "to tell what is added from a beam that changes. Name a larger one."
+                "to separate added brightness from a changing beam. Name a larger one."
             )
     levels, variance = _levels(series, drift, labels)
     found = fit_brightness(levels[:, 1:], variance[:, 1:], group[1:])
     if not found.known:
         raise AssbValueError(
-            "The content has one brightness: what is added cannot be told from a beam that changes. Use a field with "
-            "grains or regions of different brightness."
+            "The content has one brightness: added brightness cannot be separated from a changing beam. Use a field "
+            "with grains or regions of different brightness."
         )
     dose = np.arange(series.count, dtype=np.float64)
     of = np.diagonal(found.covariance, axis1=1, axis2=2)

@@ -1,5 +1,6 @@
 """A virtual all-solid-state micro-battery: ground truth for demonstrations, tests and benchmarks."""
 
+import hyperspy_assb.signals  # noqa: F401 - imports exspy without its warnings
 from hyperspy_assb.simulation.acom.conditions import DiffractionConditions
 from hyperspy_assb.simulation.acom.patterns import PatternOptions, simulate_patterns
 from hyperspy_assb.simulation.acom.scan import DiffractionScan, dominant_material, patterns_to_signal, simulate_scan

@@ -177,9 +177,14 @@ def test_the_first_lines_are_a_headline_and_claims_with_dose_and_carbon(maps, x)
     assert [section.heading for section in report.sections[:2]] == ["Contradictions", "Findings"]
     first = report.sections[1]
     assert 1 <= len(first.points) <= 3
-    assert first.points[0].startswith("EELS: x in LixFePO4 is")
+    assert first.points[0].startswith("EELS: x in LixFePO4, over all pixels that are quantified, is")
     assert first.points[1].startswith("4D-STEM: of the area, FePO4 fills")
-    table = first.tables[0].data
+    (numbers,) = first.tables
+    assert {"quantity", "unit", "uncertainty"} < set(numbers.columns)
+    assert "EELS: x in LixFePO4" in list(numbers.data["quantity"])
+    assert any(name.startswith("4D-STEM: FePO4") for name in numbers.data["quantity"])
+    assert report.sections[2].heading == "Claims"
+    table = report.sections[2].tables[0].data
     assert len(table) == len(claims)
     assert {"dose (e/nm²)", "carbon"} < set(table.columns)
     assert "% of the area" in table["carbon"].iloc[0]

@@ -59,7 +59,7 @@ def test_two_phases_are_drawn_with_their_shares():
 
 
 def test_other_readings_show_both_readings():
-    for kind, error, title in (("solid", 0.05, "Solid solution"), ("solid", 0.9, "Two phases or one: cannot be told")):
+    for kind, error, title in (("solid", 0.05, "Solid solution"), ("solid", 0.9, "Two phases or one: undecided")):
         x, std = drawn(kind, error)
         ax = plot_populations(read(x, std))
         assert ax.get_title(loc="left").startswith(title)

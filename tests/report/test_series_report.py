@@ -57,6 +57,19 @@ def test_what_the_beam_alone_does_is_said(written: tuple[Path, str]) -> None:
     assert "150" in report
 
 
+def test_report_opens_with_three_sentences_and_one_table(written: tuple[Path, str]) -> None:
+    report = (written[0] / "report.html").read_text("utf-8")
+    findings = report[report.index('id="findings"') : report.index('id="frames"')]
+    shown, folded = findings.split("<details>")
+    assert shown.count("<li>") <= 3
+    assert shown.count("<table") == 1
+    for word in ("quantity", "before", "after", "unit", "uncertainty", "significance"):
+        assert f'<th scope="col">{word}</th>' in shown
+    for word in ("area of the boundaries", "cracks", "apparent resistance"):
+        assert f">{word}</td>" in shown
+    assert "The frames drift over" in folded
+
+
 def test_findings_are_said(written: tuple[Path, str]) -> None:
     _, said = written
     assert "The frames drift over" in said

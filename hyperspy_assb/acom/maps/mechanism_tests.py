@@ -35,7 +35,7 @@ class MechanismKind(StrEnum):
     DOMINO = "particles are wholly one phase (domino-cascade)"
     MOSAIC = "particles hold both phases (mosaic)"
     ONE_PHASE = "one phase only"
-    UNDECIDED = "cannot be told"
+    UNDECIDED = "undecided"
 
 
 @dataclass(frozen=True)

@@ -362,6 +362,6 @@ def answers_in_words(scan: IndexedScan, *, false_alarms: float = JudgeOptions().
         chance = false_alarms * (lattice - foreign - two)
         notes += (
             f"In {two} of {lattice} patterns with a lattice there are two crystals in the column; of patterns of one, "
-            f"{100 * false_alarms:g} % are told to have two by chance, here about {chance:.0f}.",
+            f"{100 * false_alarms:g} % are assigned two by chance, here about {chance:.0f}.",
         )
     return notes

@@ -242,7 +242,7 @@ def find_shift(
         before.binned(step), after.binned(step), np.round(first / step).astype(int), step, whole=unchanged is not None
     )
     if unchanged is not None and np.all(found.std > 0.9 * _PRIOR):
-        raise AssbValueError("What did not change has no edge that tells the shift: name a region with more structure.")
+        raise AssbValueError("What did not change has no edge to register by: name a region with more structure.")
     return found
 
 

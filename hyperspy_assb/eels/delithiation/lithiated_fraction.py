@@ -44,7 +44,7 @@ class DelithiationStatus(IntEnum):
     NO_ELECTRODE = 3, "too little of the electrode lies in the column, or in the noise: there is no x"
     NOT_FITTED = 4, "the spectrum could not be fitted: there is no x"
     DISAGREES = 5, "there is an x, but the estimates that it combines contradict each other"
-    UNCERTAIN = 6, "there is an x, but too uncertain to tell one end member from the other"
+    UNCERTAIN = 6, "there is an x, but too uncertain to separate the end members"
     OUTSIDE = 8, "the references do not explain the spectrum, and t/λ, zero loss or dose are not like theirs"
     NOT_COUNTS = 7, "there is an x of unknown error: the spectra were put together from a few (PCA, NMF)"
 

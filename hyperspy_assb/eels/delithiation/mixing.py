@@ -37,7 +37,7 @@ class MixtureStatus(StrEnum):
     """Nothing tells them from mixtures of the end members."""
     OWN_SHAPE = "a line shape of their own"
     """They are no mixtures of the end members."""
-    UNDECIDED = "cannot be told"
+    UNDECIDED = "undecided"
     """There are too few of them."""
 
 

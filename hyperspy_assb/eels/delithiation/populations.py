@@ -32,7 +32,7 @@ class PopulationStatus(StrEnum):
     """There is one end member alone."""
     SOLID_SOLUTION = "solid solution"
     """There is one phase of intermediate or varying composition."""
-    UNDECIDED = "cannot be told"
+    UNDECIDED = "undecided"
     """The distribution does not tell which."""
 
 

@@ -138,7 +138,7 @@ def low_loss_noise(
     rows, places = np.asarray(counts, dtype=float), np.asarray(centre, dtype=float)
     good = np.isfinite(rows).all(axis=1) & np.isfinite(places) & np.any(rows, axis=1)
     if not good.any():
-        said = "No spectrum with a zero-loss peak tells the noise: what was recorded is taken on trust."
+        said = "No spectrum has a zero-loss peak to measure the noise by: the recorded noise is not checked."
         return Noise(claim or Detector(), NoiseSource.TRUSTED, said)
     rows, places = rows[good] - dark_level(rows[good], energy, places[good], fwhm), places[good]
     middle = float(np.median(places))

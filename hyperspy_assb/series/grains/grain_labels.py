@@ -99,13 +99,13 @@ def find_grains(mean: FloatArray, mask: BoolArray, noise: FloatArray) -> GrainMa
     error = float(np.median(noise[mask])) * np.sqrt(3.0 / (16.0 * np.pi)) / _RIDGE**3
     basins, count = ndimage.label(h_minima(np.where(mask, height, height.max()), _ABOVE_NOISE * error) & mask)
     if count < 2:
-        raise AssbValueError("No grains are told apart: no dark lines stand out of the noise of the mean.")
+        raise AssbValueError("No grains are found: no dark lines stand out from the noise of the mean.")
     labels = watershed(height, basins, mask=mask).astype(np.int32)
     # Once lines run between the insides of what may be grains, the real ones are deeper, and the others less.
     labels = _without_false_lines(labels, filled, noise, _POSSIBLE, _POSSIBLE_SHARE)
     labels = _without_false_lines(_drawn_again(labels, height), filled, noise, _REAL, REAL_SHARE)
     if labels.max() < 2:
-        raise AssbValueError("No grains are told apart: none of the lines between them is dark.")
+        raise AssbValueError("No grains are found: none of the lines between them is dark.")
     return map_of_labels(labels, filled)
 
 

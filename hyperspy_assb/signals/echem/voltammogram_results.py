@@ -117,7 +117,8 @@ class Resistance(OfVoltammogram):
             if abs(line.curvature) > _BENT:
                 lines[-1] += " The current bends: this is the resistance of a line through a curve; name a window."
         lines.append(
-            "It is apparent: all that lies between the terminals. Impedance or a current step tells the ohmic part."
+            "It is the apparent resistance of everything between the terminals. Impedance or a current step shows the "
+            "ohmic part."
         )
         return "\n".join((*lines, *self.notes))
 

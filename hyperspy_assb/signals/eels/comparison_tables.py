@@ -200,8 +200,8 @@ def warnings_of(found: Comparison) -> Iterator[str]:
         )
     if any(change.confounded > _CONFOUNDED for change in found.changes):
         yield (
-            "The states differ in thickness more than their own pixels do: a change of the specimen can hardly be told "
-            "from one of its thickness. Choose regions of like thickness."
+            "The states differ in thickness more than their own pixels do: a change of the specimen can hardly be "
+            "separated from one of its thickness. Choose regions of like thickness."
         )
     yield from dict.fromkeys(s.noise.sentence for s in found.states if s.noise.contradicted or not s.noise.is_counting)
     widths = [s.fwhm for s in found.states]

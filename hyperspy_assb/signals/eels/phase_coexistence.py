@@ -23,9 +23,7 @@ _SENTENCES = {
     PopulationStatus.ONE_PHASE: "{} is one phase by the distribution of x",
     PopulationStatus.SOLID_SOLUTION: "{} is a solid solution by the distribution of x",
     PopulationStatus.TWO_PHASE: "{} is two-phase by the distribution of x",
-    PopulationStatus.UNDECIDED: (
-        "Whether {} is two-phase or a solid solution cannot be told from the distribution of x"
-    ),
+    PopulationStatus.UNDECIDED: ("The distribution of x does not decide whether {} is two-phase or a solid solution"),
 }
 
 
@@ -192,7 +190,7 @@ class DelithiationMixtures(Result):
         found, ends = self.found, [f"{self.electrode.x_of(end):g}" for end in BETWEEN]
         text = f"{found.n_intermediate} of {found.n_pixels} pixels have x between {' and '.join(ends)}"
         if self.status is MixtureStatus.UNDECIDED:
-            text += ": too few to tell whether their spectra are mixtures of the end members."
+            text += ": too few to decide whether their spectra are mixtures of the end members."
         else:
             verb = "have" if self.status is MixtureStatus.OWN_SHAPE else "are"
             text += f"; their spectra {verb} {self.status} (p = {found.p_value:.2g})."

@@ -191,8 +191,8 @@ class ModelFit(Result):
         if component is None or parameter is None:
             component, parameter = self.names[int(np.argmax(self.free))]
         shown, k = self.value(component, parameter), self._column(component, parameter)
-        options = MapOptions(missing_label="not fitted")
-        return plot_map(shown, label=self.units[k], title=self._title(k), options=options)
+        options = MapOptions(units=self.units[k], missing_label="not fitted")
+        return plot_map(shown, label=parameter, title=self._title(k), options=options)
 
     def _column(self, component: str, parameter: str) -> int:
         try:

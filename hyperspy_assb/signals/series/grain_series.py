@@ -111,8 +111,8 @@ class GrainSeries(OfSeries):
             f"{int(self.grains.labels.max())} grains. Their boundaries are {np.nanmean(b.width) * scale:.3g} {unit} "
             f"wide ({b.depth:.3f} ± {b.depth_std:.3f} darker) and take {100.0 * np.nanmean(b.area):.1f} % of "
             "the field.",
-            f"From the first to the last frame their area changes by {100.0 * growth:.1f} ± {100.0 * std:.1f} % of its "
-            "mean.",
+            f"From the first to the last frame the area of the boundaries changes by {100.0 * growth:+.1f} ± "
+            f"{100.0 * std:.1f} % of its mean.",
         ]
         if b.misfit > _MISFIT:
             lines.append(
@@ -121,7 +121,7 @@ class GrainSeries(OfSeries):
             )
         if not b.brightness.known:
             lines.append(
-                "What is added to the brightness (carbon, dark level) cannot be told: the grains have one brightness, "
+                "Added brightness (carbon, dark level) cannot be determined: the grains have one brightness, "
                 "or are too few. If it grows, boundaries seem to become narrower."
             )
         return "\n".join((*lines, *self.notes))

@@ -109,7 +109,7 @@ def test_region_in_which_nothing_changed_decides(rng):
         assert found.other is None
     flat = np.zeros(SHAPE, dtype=bool)
     flat[:6, :6] = True
-    with pytest.raises(ValueError, match="no edge that tells the shift"):
+    with pytest.raises(ValueError, match="no edge to register by"):
         register("particle", 300, rng, growth=2.0, unchanged=flat)
 
 

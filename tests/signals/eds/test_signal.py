@@ -615,7 +615,7 @@ class TestComparison:
         assert "With the other shift, of +0.00 rows" in found.summary()
         still = np.zeros((16, 16), dtype=bool)
         still[:, :4] = True
-        with pytest.raises(ValueError, match="no edge that tells the shift"):
+        with pytest.raises(ValueError, match="no edge to register by"):
             before.compare_composition(shifted, unchanged=still)
 
     def test_states_must_fit_together(self, pair):
