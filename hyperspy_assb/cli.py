@@ -23,7 +23,7 @@ from rich.text import Text
 
 from hyperspy_assb import __version__, staging
 from hyperspy_assb.batching.batch import batch, run_steps, with_materials
-from hyperspy_assb.batching.options import RecipeError, check_options
+from hyperspy_assb.batching.options import MOST, RecipeError, check_options
 from hyperspy_assb.batching.running import Redo
 from hyperspy_assb.batching.schedulers import run_here
 from hyperspy_assb.batching.steps import Outcome, Step, StepStatus
@@ -255,8 +255,10 @@ def _fit_options(plan: Recipe) -> tuple[dict[str, Any], dict[str, Path]]:
     chosen = {key: value for key, value in vars(plan).items() if value != getattr(Recipe(), key)}
     reads = {Path(entry).name: Path(entry) for entry in plan.references if not is_box(entry)}
     if plan.references:
-        chosen["references"] = [Path(entry).name if Path(entry).name in reads else entry for entry in plan.references]
+        chosen["references"] = [entry if is_box(entry) else Path(entry).name for entry in plan.references]
     if plan.k_factors is not None:
+        if Path(plan.k_factors).name in reads:
+            raise typer.BadParameter("references and k-factors are two files of one name.", param_hint="--k-factors")
         reads[Path(plan.k_factors).name] = Path(plan.k_factors)
         chosen["k_factors"] = Path(plan.k_factors).name
     lists = {name: list(chosen[name]) for name in ("elements", "phases") if name in chosen}
@@ -284,7 +286,7 @@ def compare(
         str, typer.Option(help="common: one zero-loss peak for all states; each: one for each, if resolutions differ.")
     ] = "common",
     normalisation: Annotated[str, typer.Option(help="Measure of thickness: log_ratio, area or none.")] = "log_ratio",
-    permutations: Annotated[int, typer.Option(min=19, help="Permutations of blocks of pixels.")] = 999,
+    permutations: Annotated[int, typer.Option(min=19, max=MOST, help="Permutations of blocks of pixels.")] = 999,
     reader: Reader = None,
     signal_type: SignalType = None,
     dataset: Dataset = None,
@@ -592,7 +594,7 @@ def _run(steps: list[Step], out: Path, *, force: bool) -> None:
         if len(steps) == 1:
             outcomes = run_here(steps, redo, watcher)
         else:
-            outcomes = run_steps(steps, staging.resolved(out.expanduser()), redo, watcher)
+            outcomes = run_steps(steps, staging.resolved(staging.path_of(out, "--out")), redo, watcher)
     if not all(outcome.status.whole for outcome in outcomes):
         raise typer.Exit(1)
 

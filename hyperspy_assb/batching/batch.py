@@ -13,6 +13,7 @@ from typing import Any
 from hyperspy_assb import staging
 from hyperspy_assb.batching.batch_report import BatchReport, check_batch_folder, write_status
 from hyperspy_assb.batching.live_table import shown
+from hyperspy_assb.batching.options import RecipeError
 from hyperspy_assb.batching.recipes import plan, read_recipe
 from hyperspy_assb.batching.running import Redo
 from hyperspy_assb.batching.schedulers import Nobody, Watcher, local_client, remote_client, run_here, run_on
@@ -105,6 +106,7 @@ def batch(
         tables, base = read_recipe(path), staging.resolved(path).parent
     folder = staging.resolved(staging.path_of(out, "out"))
     steps = with_materials(plan(tables, base, folder))
+    _check_substances(steps)
     where = Where(client=client, jobs=jobs, scheduler=scheduler)
     with shown(len(steps)) if show_progressbar else contextlib.nullcontext(Nobody()) as watcher:
         outcomes = run_steps(steps, folder, Redo(outdated=update), watcher, where)
@@ -117,6 +119,27 @@ def with_materials(steps: Sequence[Step]) -> list[Step]:
 
     added = [Path(path) for path in materials_files()]
     return [replace(step, materials=tuple(dict.fromkeys((*added, *step.materials)))) for step in steps]
+
+
+def _check_substances(steps: Sequence[Step]) -> None:
+    """Raise RecipeError where options name elements or phases that there are not, with their materials."""
+    from hyperspy_assb.reference.data_files import UnknownReferenceError
+    from hyperspy_assb.reference.elements import element
+    from hyperspy_assb.reference.materials import added_materials, material
+
+    for materials in dict.fromkeys(step.materials for step in steps):
+        with added_materials(materials):
+            for step in steps:
+                if step.materials != materials:
+                    continue
+                try:
+                    for symbol in step.options.get("elements", ()):
+                        element(symbol)
+                    for name in step.options.get("phases", ()):
+                        if name not in step.reads:
+                            material(name)
+                except UnknownReferenceError as error:
+                    raise RecipeError(f"{step.name}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -105,14 +105,15 @@ def run_step(
                 # Last: where it stands, the result is whole.
                 write_key(folder, step, content)
             return ended(StepStatus.WRITTEN, findings=told.findings, warnings=told.warnings)
-        # Whatever goes wrong with one input must not keep the others from being worked on; the log has it whole.
-        except Exception as error:
+        # Whatever goes wrong with one input must not keep the others from being worked on, a library that would leave
+        # the program included; the log has it whole.
+        except (Exception, SystemExit) as error:
             interrupted.stop()
             _logger.exception("%s: failed", step.name)
             return ended(StepStatus.FAILED, _in_words(error, step.folder), log=log.getvalue())
 
 
-def _in_words(error: Exception, folder: Path) -> str:
+def _in_words(error: BaseException, folder: Path) -> str:
     """Why a step failed, in one line."""
     message = " ".join(str(error).split()) or type(error).__name__
     # What libraries raise often says nothing without its kind.
