@@ -1,8 +1,9 @@
 """Peak memory of the commands for maps on disk, as the operating system counts it.
 
-Low-loss maps of 1024 channels, EDX maps and scans are those of the virtual battery, tiled, in files of HyperSpy that are
-written block by block: 512 x 512 spectra are 1.1 GB in each state, 256 x 256 patterns 4.3 GB. Each command runs as a program of
-its own. With --interrupt it is sent SIGINT after so many seconds, and what is told is how long it went on.
+Low-loss maps of 1024 channels, EDX maps and scans are those of the virtual battery, tiled, in files of HyperSpy that
+are written block by block: 512 x 512 spectra are 1.1 GB in each state, 256 x 256 patterns 4.3 GB. EDX maps are
+compressed. Each command runs as a program of its own; with --interrupt it is sent SIGINT after so many seconds, and
+what is told is how long it went on.
 
 Run: python benchmarks/lazy_memory.py [--paths fit delithiation compare edx index] [--side 512] [--scan 256]
      [--keep FOLDER] [--interrupt SECONDS]
@@ -39,7 +40,7 @@ PATHS: dict[str, tuple[str, ...]] = {
 }
 
 
-def save_tiled(made: Any, path: Path, side: int, block: int) -> None:
+def save_tiled(made: Any, path: Path, side: int, block: int, compression: str | None = None) -> None:
     """The pixels of a signal again and again, in blocks."""
     import dask.array as da
     import numpy as np
@@ -51,7 +52,7 @@ def save_tiled(made: Any, path: Path, side: int, block: int) -> None:
     lazy = made._deepcopy_with_new_data(data.rechunk((block, block, *tile.shape[2:]))).as_lazy()
     for axis in lazy.axes_manager.navigation_axes:
         axis.size = side
-    lazy.save(path, overwrite=True, compression=None, show_progressbar=False)
+    lazy.save(path, overwrite=True, compression=compression, show_progressbar=False)
 
 
 def write(folder: Path, names: tuple[str, ...], side: int) -> None:
@@ -73,10 +74,11 @@ def write(folder: Path, names: tuple[str, ...], side: int) -> None:
         battery = micro_battery(shape=(TILE, TILE), seed=6, options=options)
         for name in names:
             made = battery.edx_after if name in EDX else getattr(battery, f"eels_{Path(name).stem}")
-            made.data = np.asarray(made.data).astype(np.uint16 if name in EDX else np.float32)
+            made.data = np.asarray(made.data).astype(np.uint32 if name in EDX else np.float32)
             if name in EELS:
                 made = made.isig[:1024]
-            save_tiled(made, folder / name, side, 32)
+            # As HyperSpy does it unasked: 1 GB of counts, most of which are zero, become a small file.
+            save_tiled(made, folder / name, side, 32, "gzip" if name in EDX else None)
         share = battery.truth.after.fractions
         pure = {"LiFePO4": share["LiFePO4"] > 0.999, "FePO4": share["FePO4"] > 0.999}
         times = -(-side // TILE)
@@ -94,7 +96,7 @@ def run(words: tuple[str, ...], folder: Path, interrupt: float | None) -> tuple[
         os.kill(process.pid, signal.SIGINT)
 
     # Ignored signals are inherited, as by what a shell starts in the background.
-    process = subprocess.Popen(command, cwd=folder, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # noqa: PLW1509
+    process = subprocess.Popen(command, cwd=folder, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     timer = threading.Timer(interrupt or 0.0, stop)
     if interrupt:
         timer.start()

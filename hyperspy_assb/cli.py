@@ -5,6 +5,7 @@ Only the standard library, typer and rich are imported here: the help must not w
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -24,12 +25,14 @@ from rich.text import Text
 from hyperspy_assb import __version__, staging
 from hyperspy_assb.batching.batch import batch, run_steps, with_materials
 from hyperspy_assb.batching.options import MOST, RecipeError, check_options
-from hyperspy_assb.batching.running import Redo
+from hyperspy_assb.batching.running import LOG, Redo, recorded_log
 from hyperspy_assb.batching.schedulers import run_here
 from hyperspy_assb.batching.steps import Outcome, Step, StepStatus
 from hyperspy_assb.errors import AssbError
 from hyperspy_assb.report.output import FIGURES, OutputError, figures_as, whole_folder
 from hyperspy_assb.report.recipe import Recipe, UsageError, is_box, parse_elements, parse_phases, read_recipe
+
+_logger = logging.getLogger(__name__)
 
 
 class _OneLineErrors(typer.core.TyperGroup):
@@ -129,6 +132,9 @@ def main(
     ] = False,
 ) -> None:
     """EELS, EDX and 4D-STEM of all-solid-state batteries."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What a terminal cannot show must not end what was done.
+        sys.stdout.reconfigure(errors="backslashreplace")
     if verbose:
         console = Console(stderr=True)
         handler = RichHandler(console=console, show_path=False, markup=False)
@@ -150,7 +156,7 @@ def demo(
     if not 1e3 <= dose <= 1e12:
         raise typer.BadParameter(f"{dose:g} electrons are not between 1e3 and 1e12.", param_hint="--dose")
     rows, columns = map(int, size.groups())
-    with _one_line_failure(), _progress() as stage, whole_folder(out, force=force) as folder:
+    with _one_line_failure(), _progress() as stage, _result_folder(out, "demo", force=force) as folder:
         with _quiet_imports():
             from hyperspy_assb.demo import run_demo, write_demo
         result = run_demo((rows, columns), seed=seed, dose=dose, progress=stage)
@@ -346,7 +352,7 @@ def series(
     with (
         _one_line_failure(),
         _progress() as stage,
-        whole_folder(out, force=force, inputs=[file]) as folder,
+        _result_folder(out, "series", force=force, inputs=[file]) as folder,
         figures_as(figures),
     ):
         with _quiet_imports():
@@ -375,7 +381,7 @@ def lamella(
     force: Force = False,
 ) -> None:
     """Bring all signals of one lamella into one frame, and say where they contradict each other."""
-    with _one_line_failure(), whole_folder(out, force=force, inputs=[recipe]) as folder:
+    with _one_line_failure(), _result_folder(out, "lamella", force=force, inputs=[recipe]) as folder:
         with _quiet_imports():
             from hyperspy_assb.lamella.lamella_recipe import run_lamella
         findings, messages = run_lamella(recipe, folder)
@@ -669,12 +675,24 @@ def _progress(description: str = "") -> Iterator[Any]:
 
 
 @contextmanager
+def _result_folder(out: Path, command: str, *, force: bool, inputs: list[Path] | None = None) -> Iterator[Path]:
+    """The folder of a result, which also gets the log of how it was made."""
+    inputs = inputs or []
+    with recorded_log() as log, whole_folder(out, force=force, inputs=inputs) as folder:
+        _logger.info("%s of %s", command, ", ".join(path.name for path in inputs) or "a simulation")
+        yield folder
+        _logger.info("%s: done", command)
+        (folder / LOG).write_text(log.getvalue(), encoding="utf-8", errors="replace")
+
+
+@contextmanager
 def _one_line_failure() -> Iterator[None]:
     """Turn what is wrong with the input into one red line and the exit code 1."""
     try:
         yield
     # The kinds that input can cause: what is none of these is a fault of the program, and keeps its traceback.
     except (ValueError, LookupError, OutputError, OSError, NotImplementedError, MemoryError) as error:
+        _logger.info("failed", exc_info=True)
         _complain(str(error) or type(error).__name__)
         raise typer.Exit(1) from None
 

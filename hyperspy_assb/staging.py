@@ -121,7 +121,7 @@ def leftovers(path: Path) -> dict[str, list[Path]]:
     prefix = _prefix(path)
     pattern = re.compile(rf"{re.escape(prefix)}(\d+)-[0-9a-f]{{8}}\.(part|aside){re.escape(_ending(path))}")
     # Names as they are: a folder of many results is listed for each of them.
-    for name in sorted(name for name in os.listdir(path.parent) if name.startswith(prefix)):
+    for name in sorted(name for name in os.listdir(path.parent) if name.startswith(prefix)):  # noqa: PTH208
         match = pattern.fullmatch(name)
         if match and not _in_use(name, int(match[1])):
             found[match[2]].append(path.with_name(name))

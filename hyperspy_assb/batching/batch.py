@@ -18,7 +18,7 @@ from hyperspy_assb.batching.recipes import plan, read_recipe
 from hyperspy_assb.batching.running import Redo
 from hyperspy_assb.batching.schedulers import Nobody, Watcher, local_client, remote_client, run_here, run_on
 from hyperspy_assb.batching.steps import Outcome, Step
-from hyperspy_assb.errors import AssbFileError
+from hyperspy_assb.errors import AssbFileError, AssbTypeError
 
 _STATUS_EVERY = 2.0
 """Seconds between two times at which table and page are written while a batch runs."""
@@ -68,6 +68,8 @@ def batch(
     ------
     AssbValueError
         If the recipe has an error, before anything runs; the message names the table.
+    AssbTypeError
+        If jobs, scheduler or client are of another kind.
     AssbFileError
         If the folder cannot be written.
     AssbError
@@ -105,9 +107,9 @@ def batch(
         path = staging.path_of(recipe, "recipe")
         tables, base = read_recipe(path), staging.resolved(path).parent
     folder = staging.resolved(staging.path_of(out, "out"))
+    where = Where(client=client, jobs=jobs, scheduler=scheduler)
     steps = with_materials(plan(tables, base, folder))
     _check_substances(steps)
-    where = Where(client=client, jobs=jobs, scheduler=scheduler)
     with shown(len(steps)) if show_progressbar else contextlib.nullcontext(Nobody()) as watcher:
         outcomes = run_steps(steps, folder, Redo(outdated=update), watcher, where)
     return BatchReport(folder, tuple(outcomes))
@@ -150,11 +152,24 @@ class Where:
     ----------
     client, jobs, scheduler
         As for :func:`batch`.
+
+    Raises
+    ------
+    AssbTypeError
+        If one is of another kind.
     """
 
     client: Any = None
     jobs: int = 1
     scheduler: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.jobs, bool) or not isinstance(self.jobs, int) or self.jobs < 1:
+            raise AssbTypeError(f"jobs must be a whole number from 1, not {self.jobs!r}.")
+        if not isinstance(self.scheduler, str | None):
+            raise AssbTypeError(f"scheduler must be an address such as tcp://host:8786, not {self.scheduler!r}.")
+        if self.client is not None and not hasattr(self.client, "scheduler_info"):
+            raise AssbTypeError(f"client must be one of dask.distributed, not a {type(self.client).__name__}.")
 
 
 def run_steps(

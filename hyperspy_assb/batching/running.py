@@ -74,7 +74,7 @@ def run_step(
         seconds = time.monotonic() - begin
         return Outcome(step.name, step.kind, step.folder, status, message, seconds, key, **told)
 
-    with _log() as log, _interrupts() as interrupted:
+    with recorded_log() as log, _interrupts() as interrupted:
         try:
             lacking = [name for name in step.needs.values() if not needed[name].status.whole]
             if lacking:
@@ -158,7 +158,7 @@ def _told_before(folder: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _log() -> Iterator[io.StringIO]:
+def recorded_log() -> Iterator[io.StringIO]:
     """What is logged meanwhile by this package from INFO on, and by others from WARNING on."""
     text = io.StringIO()
     handler = logging.StreamHandler(text)
