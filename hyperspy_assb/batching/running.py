@@ -21,7 +21,7 @@ from hyperspy_assb.batching.keys import key_content, key_of, read_key, write_key
 from hyperspy_assb.batching.options import KINDS
 from hyperspy_assb.batching.steps import Outcome, Step, StepStatus
 from hyperspy_assb.batching.work import do_work
-from hyperspy_assb.report.output import RECORD, Progress, check_target, is_result, whole_folder
+from hyperspy_assb.report.output import RECORD, OutputError, Progress, check_target, is_result, whole_folder
 
 LOG = "log.txt"
 """In the folder of a result: what was done when."""
@@ -109,6 +109,9 @@ def run_step(
         # the program included; the log has it whole.
         except (Exception, SystemExit) as error:
             interrupted.stop()
+            if isinstance(error, OutputError) and not redo.everything and key and read_key(step.folder) == key:
+                # Another process that runs the same batch was faster.
+                return ended(StepStatus.DONE_BEFORE, **_told_before(step.folder))
             _logger.exception("%s: failed", step.name)
             return ended(StepStatus.FAILED, _in_words(error, step.folder), log=log.getvalue())
 

@@ -86,6 +86,20 @@ def test_a_library_that_leaves_the_program_ends_its_step_only(place, monkeypatch
     assert "SystemExit" in found.outcomes[1].message
 
 
+def test_two_processes_that_run_the_same_batch(place, monkeypatch):
+    toy, begun = work._WORK["fit"], []
+
+    def overtaken(*arguments):
+        if not begun:
+            begun.append("the other")
+            assert hyperspy_assb.batch(recipe(), "out").whole
+        return toy(*arguments)
+
+    monkeypatch.setitem(work._WORK, "fit", overtaken)
+    assert statuses(hyperspy_assb.batch(recipe(), "out")) == ["done before"] * 4
+    assert not list((place / "out").rglob(".*"))
+
+
 def test_resume_and_update(place):
     first = hyperspy_assb.batch(recipe(), "out")
     assert statuses(first) == ["written"] * 4
