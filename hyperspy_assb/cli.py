@@ -24,7 +24,7 @@ from rich.text import Text
 
 from hyperspy_assb import __version__, staging
 from hyperspy_assb.batching.batch import batch, run_steps, with_materials
-from hyperspy_assb.batching.options import MOST, RecipeError, check_options
+from hyperspy_assb.batching.options import MOST, RecipeError, check_options, is_number
 from hyperspy_assb.batching.running import LOG, Redo, recorded_log
 from hyperspy_assb.batching.schedulers import run_here
 from hyperspy_assb.batching.steps import Outcome, Step, StepStatus
@@ -307,11 +307,11 @@ def compare(
     if normalisation not in ("log_ratio", "area", "none"):
         raise typer.BadParameter(f"{normalisation!r} is none of log_ratio, area, none.", param_hint="--normalisation")
     options = {"zero_loss": zero_loss, "normalisation": normalisation, "permutations": permutations}
-    options |= _reading("compare", reader, signal_type, dataset, figures)
     if region is not None:
         options["region"] = _parse_limits(region)
+    options = _checked("compare", options) | _reading("compare", reader, signal_type, dataset, figures)
     if bias is not None:
-        options["bias"] = _parse_numbers(bias, len(files))
+        options["bias"] = _parse_numbers(bias, len(files), f"a list of {len(files)} potentials, as 0,2,4", "--bias")
     _run([Step("compare", "compare", tuple(files), out, options)], out, force=force)
 
 
@@ -435,16 +435,13 @@ def index(
         raise typer.BadParameter("name at least one phase, as lfp,fp,lagp.", param_hint="--phases")
     place = None
     if centre is not None:
-        numbers = re.fullmatch(r"\s*([\d.]+)\s*,\s*([\d.]+)\s*", centre)
-        if numbers is None:
-            raise typer.BadParameter(f"{centre!r} is not column,row, as 128,130.", param_hint="--centre")
-        place = (float(numbers[1]), float(numbers[2]))
+        place = _parse_numbers(centre, 2, "column,row, as 128,130", "--centre")
     shape = None
     if scan_shape is not None:
-        sizes = re.fullmatch(r"\s*(\d+)\s*[,x]\s*(\d+)\s*", scan_shape)
+        sizes = re.fullmatch(r"\s*(\d{1,9})\s*[,x]\s*(\d{1,9})\s*", scan_shape)
         if sizes is None:
             raise typer.BadParameter(f"{scan_shape!r} is not rows,columns, as 64,128.", param_hint="--scan-shape")
-        shape = (int(sizes[1]), int(sizes[2]))
+        shape = [int(sizes[1]), int(sizes[2])]
     given = {
         "scan_shape": shape,
         "scale": scale,
@@ -460,7 +457,7 @@ def index(
     if len(set(offered)) < len(offered):
         raise typer.BadParameter("two phases have one name.", param_hint="--phases")
     options = {"phases": offered, **{name: value for name, value in given.items() if value is not None}}
-    options |= _reading("index", reader, signal_type, dataset, figures)
+    options = _checked("index", options) | _reading("index", reader, signal_type, dataset, figures)
     try:
         targets = _targets(files, out)
     except UsageError as error:
@@ -549,8 +546,13 @@ def _reading(
     _check_figures(figures)
     given = {"reader": reader, "signal_type": signal_type, "dataset": dataset}
     given["figures"] = figures if figures != "png" else None
+    return _checked(kind, {k: v for k, v in given.items() if v is not None}, complete=False)
+
+
+def _checked(kind: str, options: dict[str, Any], *, complete: bool = True) -> dict[str, Any]:
+    """Options of a step as a recipe would have them."""
     try:
-        return check_options(kind, {k: v for k, v in given.items() if v is not None}, "--", complete=False)
+        return check_options(kind, options, "--", complete=complete)
     except RecipeError as error:
         raise typer.BadParameter(str(error).removeprefix("--: ")) from None
 
@@ -564,13 +566,13 @@ def _add_materials(paths: list[Path] | None) -> None:
             add_materials(path)
 
 
-def _parse_numbers(text: str, count: int) -> list[float]:
+def _parse_numbers(text: str, count: int, told: str, option: str) -> list[float]:
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a list of numbers, as 0,2,4.", param_hint="--bias") from None
-    if len(numbers) != count:
-        raise typer.BadParameter(f"{len(numbers)} potentials for {count} files.", param_hint="--bias")
+        numbers = []
+    if len(numbers) != count or not all(map(is_number, numbers)):
+        raise typer.BadParameter(f"{text!r} is not {told}.", param_hint=option)
     return numbers
 
 
