@@ -164,7 +164,8 @@ class Where:
     scheduler: str | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.jobs, bool) or not isinstance(self.jobs, int) or self.jobs < 1:
+        jobs: object = self.jobs
+        if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
             raise AssbTypeError(f"jobs must be a whole number from 1, not {self.jobs!r}.")
         if not isinstance(self.scheduler, str | None):
             raise AssbTypeError(f"scheduler must be an address such as tcp://host:8786, not {self.scheduler!r}.")
