@@ -311,7 +311,8 @@ def compare(
         options["region"] = _parse_limits(region)
     options = _checked("compare", options) | _reading("compare", reader, signal_type, dataset, figures)
     if bias is not None:
-        options["bias"] = _parse_numbers(bias, len(files), f"a list of {len(files)} potentials, as 0,2,4", "--bias")
+        told = f"a list of numbers for {len(files)} files, potentials as 0,2,4"
+        options["bias"] = _parse_numbers(bias, len(files), told, "--bias")
     _run([Step("compare", "compare", tuple(files), out, options)], out, force=force)
 
 
