@@ -1,114 +1,139 @@
-"""Peak memory of analyses of maps on disk, as the operating system counts it, against their size.
+"""Peak memory of the commands for maps on disk, as the operating system counts it.
 
-Maps of 972 channels are the columns of the virtual battery, tiled, and scans its patterns, in files of HyperSpy. Each
-size runs in a process of its own, what has the name of a command through the command line, reading from disk whatever
-the size. What a pixel adds is the slope between the smaller and the larger; what 512 x 512 spectra or 256 x 256
-patterns would need follows. One size: that alone is measured.
+Low-loss maps of 1024 channels, EDX maps and scans are those of the virtual battery, tiled, in files of HyperSpy that
+are written block by block: 512 x 512 spectra are 1.1 GB in each state, 256 x 256 patterns 4.3 GB. EDX maps are
+compressed. Each command runs as a program of its own; with --interrupt it is sent SIGINT after so many seconds, and
+what is told is how long it went on.
 
-Run: python benchmarks/lazy_memory.py [--paths fit compare edx index quantify zero_loss] [--sides 64 128]
+Run: python benchmarks/lazy_memory.py [--paths fit delithiation compare edx index] [--side 512] [--scan 256]
+     [--keep FOLDER] [--interrupt SECONDS]
 
-Plain models are measured by ``fit_engine_memory.py``, the search for orientations alone by ``acom_memory.py``.
+Ends with exit code 1 if a command needs more than 2 GB, or fails. Models are measured by ``fit_engine_memory.py``,
+the search for orientations alone by ``acom_memory.py``, series by ``series_memory.py``.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 BAR = 2e9
 """Bytes."""
-SETUP = """
-import resource, sys, warnings, logging
-warnings.simplefilter("ignore"); logging.disable(50)
-from pathlib import Path
-import dask.array as da
-import numpy as np
-import hyperspy.api as hs
-import hyperspy_assb
-from hyperspy_assb.simulation import micro_battery
-path, side, edx = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "edx"
-names = ("before", "after")
-if sys.argv[4] == "write" and sys.argv[3] == "index":
-    from hyperspy_assb.simulation import DiffractionConditions
+TILE = 64
+"""Rows and columns of the map of which others are made."""
+EELS, EDX, SCAN = ("before.hspy", "after.hspy"), ("edx.hspy",), ("scan.hspy",)
+PATHS: dict[str, tuple[str, ...]] = {
+    "fit": ("fit", "after.hspy"),
+    "delithiation": ("fit", "after.hspy", "--references", "pure.npz"),
+    "compare": ("compare", *EELS),
+    "edx": ("fit", "edx.hspy", "--elements", "C,O,Al,P,Fe,Ge", "--thickness", "80"),
+    "index": ("index", "scan.hspy", "--phases", "lfp,fp,lagp"),
+}
+
+
+def save_tiled(made: Any, path: Path, side: int, block: int, compression: str | None = None) -> None:
+    """The pixels of a signal again and again, in blocks."""
+    import dask.array as da
+    import numpy as np
+
+    tile = np.asarray(made.data)
+    rows = tile.shape[0]
+    times = (-(-side // rows),) * 2 + (1,) * (tile.ndim - 2)
+    data = da.tile(da.from_array(tile, chunks=(block, block, *tile.shape[2:])), times)[:side, :side]
+    lazy = made._deepcopy_with_new_data(data.rechunk((block, block, *tile.shape[2:]))).as_lazy()
+    for axis in lazy.axes_manager.navigation_axes:
+        axis.size = side
+    lazy.save(path, overwrite=True, compression=compression, show_progressbar=False)
+
+
+def write(folder: Path, names: tuple[str, ...], side: int) -> None:
+    """The files that a command reads, where they are not there yet."""
+    import numpy as np
+
+    from hyperspy_assb.simulation import BatteryOptions, DiffractionConditions, EELSConditions, micro_battery
     from hyperspy_assb.simulation.acom.scan import simulate_scan
     from hyperspy_assb.simulation.lamella import build_lamella
-    state = build_lamella((16, 16), np.random.default_rng(0)).after
-    s = simulate_scan(state, DiffractionConditions(dtype="uint8"), pixel_size=10.0, signal_type="ACOM")
-    s.data = da.tile(da.from_array(np.asarray(s.data)), (side // 16, side // 16, 1, 1))
-    for axis in s.axes_manager.navigation_axes: axis.size = side
-    s = s.as_lazy(); s.data = s.data.rechunk((16, 16, -1, -1))
-    s.save(path.with_name(f"after {path.name}"), overwrite=True, compression=None)
-    sys.exit()
-if sys.argv[4] == "write":
-    battery = micro_battery(shape=(16, 16), seed=6)
-    for name in ("before", "after"):
-        s = getattr(battery, ("edx_" if edx else "eels_") + name)
-        tile = np.asarray(s.data, dtype=np.uint16 if edx else np.float32)
-        s.data = da.tile(da.from_array(tile), (side // 16, side // 16, 1))
-        for axis, size in zip(s.axes_manager.navigation_axes, (side, side)): axis.size = size
-        s = s.as_lazy(); s.data = s.data.rechunk((16, 16, -1))
-        s.save(path.with_name(f"{name} {path.name}"), overwrite=True)
-    sys.exit()
-files = [str(path.with_name(f"{name} {path.name}")) for name in names]
-if sys.argv[4] == "command":
-    from hyperspy_assb.cli import app
-    from hyperspy_assb.signals import loading
-    loading._LARGE_FILE = loading._LARGE_DATA = 0
-    def command(*words):
-        try: app([*words, "--out", str(path.with_suffix(".out"))])
-        except SystemExit as leave: assert not leave.code, leave.code
-else:
-    before, after = (hyperspy_assb.load_spectrum_image(file, lazy=True) for file in files)
-"""
-PATHS = {
-    "fit": "command('fit', files[1])",
-    "compare": "command('compare', *files, '--permutations', '199')",
-    "edx": "command('fit', files[1], '--elements', 'C,O,Al,P,Fe,Ge', '--thickness', '80')",
-    "index": "command('index', files[1], '--phases', 'lfp,fp,lagp')",
-    "quantify": """
-from hyperspy_assb.simulation import micro_battery
-f = micro_battery(shape=(16, 16), seed=6).truth_after.fractions
-pure = {p: np.tile(f[n] > 0.999, (side // 16, side // 16)) for p, n in (("LFP", "LiFePO4"), ("FP", "FePO4"))}
-after.quantify_delithiation({p: m for p, m in pure.items() if m.any()}, ensemble=False, show_progressbar=False)
-""",
-    "zero_loss": "after.estimate_zero_loss()",
-}
-COMMANDS = ("fit", "compare", "edx", "index")
+
+    names = tuple(name for name in names if not (folder / name).exists())
+    if "scan.hspy" in names:
+        state = build_lamella((TILE // 2,) * 2, np.random.default_rng(0)).after
+        scan = simulate_scan(state, DiffractionConditions(dtype="uint8"), pixel_size=10.0, signal_type="ACOM")
+        save_tiled(scan, folder / "scan.hspy", side, 16)
+    elif names:
+        # Some channels are cut away, as by a spectrometer.
+        options = BatteryOptions(eels=replace(EELSConditions(), n_channels=1080))
+        battery = micro_battery(shape=(TILE, TILE), seed=6, options=options)
+        for name in names:
+            made = battery.edx_after if name in EDX else getattr(battery, f"eels_{Path(name).stem}")
+            made.data = np.asarray(made.data).astype(np.uint32 if name in EDX else np.float32)
+            if name in EELS:
+                made = made.isig[:1024]
+            # As HyperSpy does it unasked: 1 GB of counts, most of which are zero, become a small file.
+            save_tiled(made, folder / name, side, 32, "gzip" if name in EDX else None)
+        share = battery.truth.after.fractions
+        pure = {"LiFePO4": share["LiFePO4"] > 0.999, "FePO4": share["FePO4"] > 0.999}
+        times = -(-side // TILE)
+        np.savez(folder / "pure.npz", **{k: np.tile(m, (times, times))[:side, :side] for k, m in pure.items()})
 
 
-def peak(name: str, path: Path, side: int) -> float:
-    """Bytes that a process needs at most for a map of side x side pixels."""
-    kind = name if name in ("edx", "index") else "eels"
-    run = [sys.executable, "-c"]
-    subprocess.run([*run, SETUP, str(path), str(side), kind, "write"], check=True)
-    code = SETUP + PATHS[name] + "\nprint('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
-    run += [code, str(path), str(side), kind, "command" if name in COMMANDS else "run"]
-    out = subprocess.run(run, check=True, capture_output=True, text=True)
-    return 1024.0 * float(out.stdout.split("peak")[-1])
+def run(words: tuple[str, ...], folder: Path, interrupt: float | None) -> tuple[int, float, float, float]:
+    """Exit code, peak in bytes, seconds, and seconds after the interrupt."""
+    command = [str(Path(sys.executable).with_name("assb")), *words, "--out", f"result of {words[0]}", "--force"]
+    begin, sent = time.monotonic(), 0.0
+
+    def stop() -> None:
+        nonlocal sent
+        sent = time.monotonic()
+        os.kill(process.pid, signal.SIGINT)
+
+    # Ignored signals are inherited, as by what a shell starts in the background.
+    process = subprocess.Popen(command, cwd=folder, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    timer = threading.Timer(interrupt or 0.0, stop)
+    if interrupt:
+        timer.start()
+    _, status, used = os.wait4(process.pid, 0)
+    timer.cancel()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    end = time.monotonic()
+    return process.returncode, 1024.0 * used.ru_maxrss, end - begin, end - sent if sent else 0.0
 
 
 def main() -> int:
-    """Measure, print a table, and return 1 if a path would need more than the bar."""
+    """Measure, print a table, and return 1 if a command needs more than the bar or fails."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--paths", nargs="+", default=list(PATHS), choices=list(PATHS))
-    parser.add_argument("--sides", nargs="+", type=int, default=[64, 128])
+    parser.add_argument("--side", type=int, default=512, help="rows and columns of maps")
+    parser.add_argument("--scan", type=int, default=256, help="rows and columns of scans")
+    parser.add_argument("--keep", type=Path, help="folder where files are kept, and found again")
+    parser.add_argument("--interrupt", type=float, help="seconds after which to send SIGINT")
+    parser.add_argument("--write", action="store_true", help="write the files, and no more")
     given = parser.parse_args()
+    if given.write:
+        for name in given.paths:
+            files = tuple(word for word in PATHS[name] if word.endswith(".hspy"))
+            write(given.keep, files, given.scan if name == "index" else given.side)
+        return 0
     missed = False
-    print(f"{'path':12} {'side':>5} {'peak (MB)':>10} {'kB a pixel':>11} {'whole (MB)':>11}")
-    for name in given.paths:
-        found = []
-        for side in given.sides:
-            with tempfile.TemporaryDirectory() as folder:
-                found.append(peak(name, Path(folder) / "map.hspy", side))
-        pixels = [side**2 for side in given.sides]
-        slope = (found[-1] - found[0]) / max(pixels[-1] - pixels[0], 1)
-        whole = found[-1] + max(slope, 0.0) * ((256 if name == "index" else 512) ** 2 - pixels[-1])
-        missed |= max(whole, *found) > BAR
-        for side, value in zip(given.sides, found, strict=True):
-            print(f"{name:12} {side:5} {value / 1e6:10.0f} {slope / 1e3:11.2f} {whole / 1e6:11.0f}", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = given.keep or Path(scratch)
+        sizes = ["--side", str(given.side), "--scan", str(given.scan), "--keep", str(folder), "--write"]
+        # This process stays small: what it holds would be counted for those that it starts.
+        subprocess.run([sys.executable, __file__, *sizes, "--paths", *given.paths], check=True)
+        for name in given.paths:
+            code, peak, seconds, late = run(PATHS[name], folder, given.interrupt)
+            side = given.scan if name == "index" else given.side
+            said = f"exit {code} {late:.1f} s after the interrupt" if late else f"exit {code}"
+            print(f"{name:14} {side:5} {peak / 1e6:8.0f} MB {seconds:8.0f} s  {said}", flush=True)
+            missed |= peak > BAR or code != (130 if late else 0)
     return int(missed)
 
 

@@ -5,6 +5,7 @@ Only the standard library, typer and rich are imported here: the help must not w
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -23,13 +24,15 @@ from rich.text import Text
 
 from hyperspy_assb import __version__, staging
 from hyperspy_assb.batching.batch import batch, run_steps, with_materials
-from hyperspy_assb.batching.options import RecipeError, check_options
-from hyperspy_assb.batching.running import Redo
+from hyperspy_assb.batching.options import MOST, RecipeError, check_options, is_number
+from hyperspy_assb.batching.running import LOG, Redo, recorded_log
 from hyperspy_assb.batching.schedulers import run_here
 from hyperspy_assb.batching.steps import Outcome, Step, StepStatus
 from hyperspy_assb.errors import AssbError
 from hyperspy_assb.report.output import FIGURES, OutputError, figures_as, whole_folder
 from hyperspy_assb.report.recipe import Recipe, UsageError, is_box, parse_elements, parse_phases, read_recipe
+
+_logger = logging.getLogger(__name__)
 
 
 class _OneLineErrors(typer.core.TyperGroup):
@@ -129,6 +132,9 @@ def main(
     """EELS, EDX and 4D-STEM of all-solid-state batteries."""
     # HyperSpy misses numexpr for each component; fits here do not use it.
     logging.getLogger("hyperspy._components.expression").setLevel(logging.ERROR)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What a terminal cannot show must not end what was done.
+        sys.stdout.reconfigure(errors="backslashreplace")
     if verbose:
         console = Console(stderr=True)
         handler = RichHandler(console=console, show_path=False, markup=False)
@@ -152,7 +158,7 @@ def demo(
     if not 1e3 <= dose <= 1e12:
         raise typer.BadParameter(f"{dose:g} electrons are not between 1e3 and 1e12.", param_hint="--dose")
     rows, columns = map(int, size.groups())
-    with _one_line_failure(), _progress() as stage, whole_folder(out, force=force) as folder:
+    with _one_line_failure(), _progress() as stage, _result_folder(out, "demo", force=force) as folder:
         with _quiet_imports():
             from hyperspy_assb.demo import run_demo, write_demo
         result = run_demo((rows, columns), seed=seed, dose=dose, progress=stage)
@@ -256,8 +262,10 @@ def _fit_options(plan: Recipe) -> tuple[dict[str, Any], dict[str, Path]]:
     chosen = {key: value for key, value in vars(plan).items() if value != getattr(Recipe(), key)}
     reads = {Path(entry).name: Path(entry) for entry in plan.references if not is_box(entry)}
     if plan.references:
-        chosen["references"] = [Path(entry).name if Path(entry).name in reads else entry for entry in plan.references]
+        chosen["references"] = [entry if is_box(entry) else Path(entry).name for entry in plan.references]
     if plan.k_factors is not None:
+        if Path(plan.k_factors).name in reads:
+            raise typer.BadParameter("references and k-factors are two files of one name.", param_hint="--k-factors")
         reads[Path(plan.k_factors).name] = Path(plan.k_factors)
         chosen["k_factors"] = Path(plan.k_factors).name
     lists = {name: list(chosen[name]) for name in ("elements", "phases") if name in chosen}
@@ -285,7 +293,7 @@ def compare(
         str, typer.Option(help="common: one zero-loss peak for all states; each: one per state, if resolutions differ.")
     ] = "common",
     normalisation: Annotated[str, typer.Option(help="Measure of thickness: log_ratio, area or none.")] = "log_ratio",
-    permutations: Annotated[int, typer.Option(min=19, help="Permutations of blocks of pixels.")] = 999,
+    permutations: Annotated[int, typer.Option(min=19, max=MOST, help="Permutations of blocks of pixels.")] = 999,
     reader: Reader = None,
     signal_type: SignalType = None,
     dataset: Dataset = None,
@@ -300,11 +308,12 @@ def compare(
     if normalisation not in ("log_ratio", "area", "none"):
         raise typer.BadParameter(f"{normalisation!r} is none of log_ratio, area, none.", param_hint="--normalisation")
     options = {"zero_loss": zero_loss, "normalisation": normalisation, "permutations": permutations}
-    options |= _reading("compare", reader, signal_type, dataset, figures)
     if region is not None:
         options["region"] = _parse_limits(region)
+    options = _checked("compare", options) | _reading("compare", reader, signal_type, dataset, figures)
     if bias is not None:
-        options["bias"] = _parse_numbers(bias, len(files))
+        told = f"a list of numbers for {len(files)} files, potentials as 0,2,4"
+        options["bias"] = _parse_numbers(bias, len(files), told, "--bias")
     _run([Step("compare", "compare", tuple(files), out, options)], out, force=force)
 
 
@@ -348,7 +357,7 @@ def series(
     with (
         _one_line_failure(),
         _progress() as stage,
-        whole_folder(out, force=force, inputs=[file]) as folder,
+        _result_folder(out, "series", force=force, inputs=[file]) as folder,
         figures_as(figures),
     ):
         with _quiet_imports():
@@ -377,7 +386,7 @@ def lamella(
     force: Force = False,
 ) -> None:
     """Align all signals of one lamella in one frame, and list where they contradict each other."""
-    with _one_line_failure(), whole_folder(out, force=force, inputs=[recipe]) as folder:
+    with _one_line_failure(), _result_folder(out, "lamella", force=force, inputs=[recipe]) as folder:
         with _quiet_imports():
             from hyperspy_assb.lamella.lamella_recipe import run_lamella
         findings, messages = run_lamella(recipe, folder)
@@ -431,16 +440,13 @@ def index(
         raise typer.BadParameter("name at least one phase, as lfp,fp,lagp.", param_hint="--phases")
     place = None
     if centre is not None:
-        numbers = re.fullmatch(r"\s*([\d.]+)\s*,\s*([\d.]+)\s*", centre)
-        if numbers is None:
-            raise typer.BadParameter(f"{centre!r} is not column,row, as 128,130.", param_hint="--centre")
-        place = (float(numbers[1]), float(numbers[2]))
+        place = _parse_numbers(centre, 2, "column,row, as 128,130", "--centre")
     shape = None
     if scan_shape is not None:
-        sizes = re.fullmatch(r"\s*(\d+)\s*[,x]\s*(\d+)\s*", scan_shape)
+        sizes = re.fullmatch(r"\s*(\d{1,9})\s*[,x]\s*(\d{1,9})\s*", scan_shape)
         if sizes is None:
             raise typer.BadParameter(f"{scan_shape!r} is not rows,columns, as 64,128.", param_hint="--scan-shape")
-        shape = (int(sizes[1]), int(sizes[2]))
+        shape = [int(sizes[1]), int(sizes[2])]
     given = {
         "scan_shape": shape,
         "scale": scale,
@@ -456,7 +462,7 @@ def index(
     if len(set(offered)) < len(offered):
         raise typer.BadParameter("two phases have one name.", param_hint="--phases")
     options = {"phases": offered, **{name: value for name, value in given.items() if value is not None}}
-    options |= _reading("index", reader, signal_type, dataset, figures)
+    options = _checked("index", options) | _reading("index", reader, signal_type, dataset, figures)
     try:
         targets = _targets(files, out)
     except UsageError as error:
@@ -545,8 +551,13 @@ def _reading(
     _check_figures(figures)
     given = {"reader": reader, "signal_type": signal_type, "dataset": dataset}
     given["figures"] = figures if figures != "png" else None
+    return _checked(kind, {k: v for k, v in given.items() if v is not None}, complete=False)
+
+
+def _checked(kind: str, options: dict[str, Any], *, complete: bool = True) -> dict[str, Any]:
+    """Options of a step as a recipe would have them."""
     try:
-        return check_options(kind, {k: v for k, v in given.items() if v is not None}, "--", complete=False)
+        return check_options(kind, options, "--", complete=complete)
     except RecipeError as error:
         raise typer.BadParameter(str(error).removeprefix("--: ")) from None
 
@@ -560,13 +571,13 @@ def _add_materials(paths: list[Path] | None) -> None:
             add_materials(path)
 
 
-def _parse_numbers(text: str, count: int) -> list[float]:
+def _parse_numbers(text: str, count: int, told: str, option: str) -> list[float]:
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a list of numbers, as 0,2,4.", param_hint="--bias") from None
-    if len(numbers) != count:
-        raise typer.BadParameter(f"{len(numbers)} potentials for {count} files.", param_hint="--bias")
+        numbers = []
+    if len(numbers) != count or not all(map(is_number, numbers)):
+        raise typer.BadParameter(f"{text!r} is not {told}.", param_hint=option)
     return numbers
 
 
@@ -596,7 +607,7 @@ def _run(steps: list[Step], out: Path, *, force: bool) -> None:
         if len(steps) == 1:
             outcomes = run_here(steps, redo, watcher)
         else:
-            outcomes = run_steps(steps, staging.resolved(out.expanduser()), redo, watcher)
+            outcomes = run_steps(steps, staging.resolved(staging.path_of(out, "--out")), redo, watcher)
     if not all(outcome.status.whole for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -671,12 +682,24 @@ def _progress(description: str = "") -> Iterator[Any]:
 
 
 @contextmanager
+def _result_folder(out: Path, command: str, *, force: bool, inputs: list[Path] | None = None) -> Iterator[Path]:
+    """The folder of a result, which also gets the log of how it was made."""
+    inputs = inputs or []
+    with recorded_log() as log, whole_folder(out, force=force, inputs=inputs) as folder:
+        _logger.info("%s of %s", command, ", ".join(path.name for path in inputs) or "a simulation")
+        yield folder
+        _logger.info("%s: done", command)
+        (folder / LOG).write_text(log.getvalue(), encoding="utf-8", errors="replace")
+
+
+@contextmanager
 def _one_line_failure() -> Iterator[None]:
     """Turn what is wrong with the input into one red line and the exit code 1."""
     try:
         yield
     # The kinds that input can cause: what is none of these is a fault of the program, and keeps its traceback.
     except (ValueError, LookupError, OutputError, OSError, NotImplementedError, MemoryError) as error:
+        _logger.info("failed", exc_info=True)
         _complain(str(error) or type(error).__name__)
         raise typer.Exit(1) from None
 

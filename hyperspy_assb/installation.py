@@ -7,12 +7,14 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
 from hyperspy_assb import provenance
 from hyperspy_assb.compiled_code import may_be_trusted
+from hyperspy_assb.errors import AssbError
 from hyperspy_assb.fitting.expressions.expression_shapes import cache_directory
 from hyperspy_assb.fitting.spectra.threads import available_threads
 from hyperspy_assb.reference.materials import materials_files
@@ -78,12 +80,7 @@ def _machine() -> dict[str, str]:
 
 
 def _caches() -> dict[str, str]:
-    found = {}
-    for kind in ("expressions", "templates"):
-        folder = cache_directory(kind)
-        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        free = shutil.disk_usage(folder).free
-        found[kind] = f"{_without_home(folder)}: {size / 1e6:.1f} MB, {free / 1e9:.0f} GB free"
+    found = {kind: _or_why(partial(_cache, kind)) for kind in ("expressions", "templates")}
     import hyperspy_assb
 
     named = os.environ.get("NUMBA_CACHE_DIR")
@@ -95,10 +92,25 @@ def _caches() -> dict[str, str]:
     return found
 
 
+def _cache(kind: str) -> str:
+    folder = cache_directory(kind)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    free = shutil.disk_usage(folder).free
+    return f"{_without_home(folder)}: {size / 1e6:.1f} MB, {free / 1e9:.0f} GB free"
+
+
+def _or_why(tell: Callable[[], str]) -> str:
+    """What is told, or why it cannot be: whatever is broken, a report of it needs the rest."""
+    try:
+        return tell()
+    except (AssbError, OSError) as error:
+        return f"not known: {' '.join(str(error).split())}"
+
+
 def _environment() -> dict[str, str]:
     found = {name: _without_home(os.environ[name]) for name in _VARIABLES if name in os.environ}
-    own = [_without_home(path) for path in materials_files()]
-    return {**found, "materials of one's own": ", ".join(own) or "none"}
+    own = _or_why(lambda: ", ".join(map(_without_home, materials_files())) or "none")
+    return {**found, "materials of one's own": own}
 
 
 def _without_home(path: str | Path) -> str:

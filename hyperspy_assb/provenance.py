@@ -272,7 +272,7 @@ def describe_file(path: str | PathLike[str]) -> dict[str, Any]:
     inside = sorted(entry for entry in path.rglob("*") if entry.is_file())
     whole = hashlib.sha256()
     for file in inside:
-        whole.update(f"{file.relative_to(path).as_posix()}\0{_hash_file(file)}\0".encode())
+        whole.update(f"{file.relative_to(path).as_posix()}\0{_hash_file(file)}\0".encode("utf-8", "surrogatepass"))
     return {"name": path.name, "size": sum(file.stat().st_size for file in inside), "sha256": whole.hexdigest()}
 
 

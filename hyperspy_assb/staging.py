@@ -18,6 +18,8 @@ from pathlib import Path
 
 from hyperspy_assb.errors import AssbFileError, AssbTypeError, AssbValueError
 
+_SHOWN = 40
+"""Characters of a name that a hidden name begins with."""
 _ours: set[str] = set()
 """Names that this process made. Containers give every run the same number: a name with our number that is not here was
 made by another process, which is no more."""
@@ -111,13 +113,19 @@ def sibling(path: Path, role: str) -> Path:
     return path.with_name(name)
 
 
-def leftovers(path: Path, role: str) -> list[Path]:
-    """What processes of this machine that are no more have left of writing to a place."""
-    pattern = re.compile(rf"{re.escape(_prefix(path))}(\d+)-[0-9a-f]{{8}}\.{role}{re.escape(_ending(path))}")
+def leftovers(path: Path) -> dict[str, list[Path]]:
+    """What processes of this machine that are no more have left of writing to a place, by its role."""
+    found: dict[str, list[Path]] = {"part": [], "aside": []}
     if not path.parent.is_dir():
-        return []
-    matches = [(entry, pattern.fullmatch(entry.name)) for entry in path.parent.iterdir()]
-    return sorted(entry for entry, match in matches if match and not _in_use(entry.name, int(match[1])))
+        return found
+    prefix = _prefix(path)
+    pattern = re.compile(rf"{re.escape(prefix)}(\d+)-[0-9a-f]{{8}}\.(part|aside){re.escape(_ending(path))}")
+    # Names as they are: a folder of many results is listed for each of them.
+    for name in sorted(name for name in os.listdir(path.parent) if name.startswith(prefix)):  # noqa: PTH208
+        match = pattern.fullmatch(name)
+        if match and not _in_use(name, int(match[1])):
+            found[match[2]].append(path.with_name(name))
+    return found
 
 
 def restore(path: Path) -> None:
@@ -129,8 +137,7 @@ def restore(path: Path) -> None:
         If it cannot be renamed.
     """
     if not path.exists():
-        for aside in leftovers(path, "aside")[:1]:
-            aside.rename(path)
+        _put_back(path, leftovers(path)["aside"])
 
 
 def clear_away(path: Path) -> None:
@@ -141,9 +148,16 @@ def clear_away(path: Path) -> None:
     OSError
         As for :func:`restore`.
     """
-    restore(path)
-    for entry in (*leftovers(path, "part"), *leftovers(path, "aside")):
+    left = leftovers(path)
+    if not path.exists():
+        _put_back(path, left["aside"])
+    for entry in (*left["part"], *left["aside"]):
         remove(entry)
+
+
+def _put_back(path: Path, asides: list[Path]) -> None:
+    for aside in asides[:1]:
+        aside.rename(path)
 
 
 @contextlib.contextmanager
@@ -206,9 +220,13 @@ def flush(path: Path) -> None:
 
 
 def _prefix(path: Path) -> str:
-    # Names may have 255 bytes; of those that share a beginning, leftovers are leftovers all the same.
-    host = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-    return f".{path.name[:40]}.{host}-"
+    # Names may have 255 bytes; those that share a beginning must not take what was moved aside for each other.
+    name = path.name if len(path.name) <= _SHOWN else f"{path.name[:_SHOWN]}~{_digest(path.name)}"
+    return f".{name}.{_digest(platform.node())}-"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def _ending(path: Path) -> str:

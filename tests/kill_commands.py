@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ def in_child(arguments: list[str]) -> int:
             os.dup2(quiet, 1)
             os.dup2(quiet, 2)
             code = run(arguments)
+        except KeyboardInterrupt as error:
+            # Before the command has begun, or when it has ended; one that leaves it from inside is a fault.
+            inside = any(
+                Path(f.filename).parent.name == "hyperspy_assb" for f in traceback.extract_tb(error.__traceback__)
+            )
+            code = 71 if inside else 130
         finally:
             os._exit(code)
     return process

@@ -103,7 +103,30 @@ def test_usage_errors(tmp_path):
     fails(run("fit", "a", "--out", tmp_path / "r", "--valence", "magic"), 2, "continuum or plasmon")
     fails(run("fit", "a", "--out", tmp_path / "r", "--elements", "Li,,Fe"), 2, "symbols")
     fails(run("fit", "a", "--out", tmp_path / "r", "--recipe", tmp_path / "no.toml"), 2, "recipe")
+    scan = ("index", "a", "--phases", "lfp", "--out", tmp_path / "r")
+    fails(run(*scan, "--centre", "1.2.3,4"), 2, "column,row")
+    fails(run(*scan, "--scale", "nan"), 2, "scale")
+    fails(run(*scan, "--scan-shape", f"{10**30},1"), 2, "rows,columns")
+    fails(run("compare", "a", "b", "--out", tmp_path / "r", "--bias", "0,nan"), 2, "potentials")
+    fails(run("compare", "a", "b", "--out", tmp_path / "r", "--region", "8:2,0:3"), 2, "region")
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["elements = 5", "thickness = 1" + "0" * 400, 'k_factors = ["a"]', "references = { LFP = 5 }", "references = {}"],
+)
+def test_recipes_of_the_wrong_kind(text, tmp_path):
+    (tmp_path / "recipe.toml").write_text(text)
+    key = text.partition(" ")[0]
+    fails(run("fit", "a", "--out", tmp_path / "r", "--recipe", tmp_path / "recipe.toml"), 2, key[1:6])
+
+
+def test_info_where_something_is_broken(monkeypatch):
+    monkeypatch.setattr("hyperspy_assb.installation.cache_directory", lambda kind: Path("/nowhere") / kind)
+    result = run("info")
+    assert result.exit_code == 0, result.output
+    assert "not known" in result.stdout
 
 
 def test_info():

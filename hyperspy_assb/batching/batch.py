@@ -13,11 +13,12 @@ from typing import Any
 from hyperspy_assb import staging
 from hyperspy_assb.batching.batch_report import BatchReport, check_batch_folder, write_status
 from hyperspy_assb.batching.live_table import shown
+from hyperspy_assb.batching.options import RecipeError
 from hyperspy_assb.batching.recipes import plan, read_recipe
 from hyperspy_assb.batching.running import Redo
 from hyperspy_assb.batching.schedulers import Nobody, Watcher, local_client, remote_client, run_here, run_on
 from hyperspy_assb.batching.steps import Outcome, Step
-from hyperspy_assb.errors import AssbFileError
+from hyperspy_assb.errors import AssbFileError, AssbTypeError
 
 _STATUS_EVERY = 2.0
 """Seconds between two times at which table and page are written while a batch runs."""
@@ -67,6 +68,8 @@ def batch(
     ------
     AssbValueError
         If the recipe has an error, before anything runs; the message names the table.
+    AssbTypeError
+        If jobs, scheduler or client are of another kind.
     AssbFileError
         If the folder cannot be written.
     AssbError
@@ -104,8 +107,9 @@ def batch(
         path = staging.path_of(recipe, "recipe")
         tables, base = read_recipe(path), staging.resolved(path).parent
     folder = staging.resolved(staging.path_of(out, "out"))
-    steps = with_materials(plan(tables, base, folder))
     where = Where(client=client, jobs=jobs, scheduler=scheduler)
+    steps = with_materials(plan(tables, base, folder))
+    _check_substances(steps)
     with shown(len(steps)) if show_progressbar else contextlib.nullcontext(Nobody()) as watcher:
         outcomes = run_steps(steps, folder, Redo(outdated=update), watcher, where)
     return BatchReport(folder, tuple(outcomes))
@@ -119,6 +123,27 @@ def with_materials(steps: Sequence[Step]) -> list[Step]:
     return [replace(step, materials=tuple(dict.fromkeys((*added, *step.materials)))) for step in steps]
 
 
+def _check_substances(steps: Sequence[Step]) -> None:
+    """Raise RecipeError where options name elements or phases that there are not, with their materials."""
+    from hyperspy_assb.reference.data_files import UnknownReferenceError
+    from hyperspy_assb.reference.elements import element
+    from hyperspy_assb.reference.materials import added_materials, material
+
+    for materials in dict.fromkeys(step.materials for step in steps):
+        with added_materials(materials):
+            for step in steps:
+                if step.materials != materials:
+                    continue
+                try:
+                    for symbol in step.options.get("elements", ()):
+                        element(symbol)
+                    for name in step.options.get("phases", ()):
+                        if name not in step.reads:
+                            material(name)
+                except UnknownReferenceError as error:
+                    raise RecipeError(f"{step.name}: {error}") from error
+
+
 @dataclass(frozen=True)
 class Where:
     """Where steps run: on a client, a scheduler or processes, the first that is given; otherwise here.
@@ -127,11 +152,25 @@ class Where:
     ----------
     client, jobs, scheduler
         As for :func:`batch`.
+
+    Raises
+    ------
+    AssbTypeError
+        If one is of another kind.
     """
 
     client: Any = None
     jobs: int = 1
     scheduler: str | None = None
+
+    def __post_init__(self) -> None:
+        jobs: object = self.jobs
+        if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
+            raise AssbTypeError(f"jobs must be a whole number from 1, not {self.jobs!r}.")
+        if not isinstance(self.scheduler, str | None):
+            raise AssbTypeError(f"scheduler must be an address such as tcp://host:8786, not {self.scheduler!r}.")
+        if self.client is not None and not hasattr(self.client, "scheduler_info"):
+            raise AssbTypeError(f"client must be one of dask.distributed, not a {type(self.client).__name__}.")
 
 
 def run_steps(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -163,7 +164,7 @@ def _page(folder: Path, outcomes: Sequence[Outcome], planned: int, logs: dict[st
             "text": outcome.message or first_sentence(next(iter(outcome.findings), "")),
             "seconds": f"{outcome.seconds:.1f}",
             # A path that begins with a dot is no address of another kind, whatever a file is called.
-            "link": f"./{quote(_relative(outcome.report, folder))}" if outcome.status.whole else "",
+            "link": f"./{quote(os.fsencode(_relative(outcome.report, folder)))}" if outcome.status.whole else "",
             "log": f"./{quote(f'{_LOGS}/{logs[outcome.step]}')}" if outcome.step in logs else "",
         }
         for outcome in _failures_first(outcomes)

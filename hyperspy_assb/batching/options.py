@@ -5,7 +5,6 @@ Only the standard library is needed to check a recipe: it is refused before anyt
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,9 @@ from hyperspy_assb.errors import AssbValueError
 
 Check = Callable[[Any], Any]
 """Gives the value as a step keeps it, or raises ValueError with what was expected."""
+MOST = 10**6
+"""Permutations, or rows of a scan."""
+_LARGEST = 1e300
 
 
 class RecipeError(AssbValueError):
@@ -50,19 +52,24 @@ class Kind:
     result: str = ""
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number; whole ones of TOML may be too large for any."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
+
+
 def _number(low: float, high: float, unit: str) -> Check:
     def check(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        if not is_number(value) or not low <= value <= high:
             raise AssbValueError(f"a number from {low:g} to {high:g}{' ' if unit else ''}{unit}")
         return float(value)
 
     return check
 
 
-def _whole_number(low: int) -> Check:
+def _whole_number(low: int, high: int) -> Check:
     def check(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            raise AssbValueError(f"a whole number from {low}")
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise AssbValueError(f"a whole number from {low} to {high}")
         return value
 
     return check
@@ -106,8 +113,7 @@ def _texts(value: Any) -> list[str]:
 
 def _numbers(count: int) -> Check:
     def check(value: Any) -> list[float]:
-        plain = isinstance(value, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
-        if not plain or len(value) != count or not all(map(math.isfinite, value)):
+        if not isinstance(value, list) or len(value) != count or not all(map(is_number, value)):
             raise AssbValueError(f"a list of {count} numbers")
         return [float(v) for v in value]
 
@@ -117,14 +123,14 @@ def _numbers(count: int) -> Check:
 def _counts(count: int) -> Check:
     def check(value: Any) -> list[int]:
         plain = isinstance(value, list | tuple) and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
-        if not plain or len(value) != count or min(value) < 1:
-            raise AssbValueError(f"a list of {count} whole numbers from 1")
+        if not plain or len(value) != count or not all(1 <= v <= MOST for v in value):
+            raise AssbValueError(f"a list of {count} whole numbers from 1 to {MOST}")
         return [int(v) for v in value]
 
     return check
 
 
-_BOUNDS = re.compile(r"\s*\d*:\d*\s*(,\s*\d*:\d*\s*)*")
+_BOUNDS = re.compile(r"\s*\d{0,9}:\d{0,9}\s*(,\s*\d{0,9}:\d{0,9}\s*)*")
 
 
 def is_box(text: Any) -> bool:
@@ -132,9 +138,16 @@ def is_box(text: Any) -> bool:
     return isinstance(text, str) and _BOUNDS.fullmatch(text) is not None
 
 
+def holds_pixels(box: str) -> bool:
+    """Whether every end of a box that is named stands behind its begin."""
+    bounds = [part.split(":") for part in box.split(",")]
+    return all(int(low or 0) < int(high or 10**9) for low, high in bounds)
+
+
 def _box(value: Any) -> str:
     # Where a region ends is said here: files of several states need not have one size.
-    if not is_box(value) or not re.fullmatch(r"[^:]+:[^:]+(,[^:]+:[^:]+)*", value.replace(" ", "")):
+    whole = is_box(value) and re.fullmatch(r"[^:]+:[^:]+(,[^:]+:[^:]+)*", value.replace(" ", ""))
+    if not whole or not holds_pixels(value):
         raise AssbValueError('pixels such as "0:40,10:64" (rows, columns; the end is not included)')
     return str(value).replace(" ", "")
 
@@ -197,7 +210,7 @@ KINDS: Mapping[str, Kind] = {
             "region": _box,
             "zero_loss": _one_of("common", "each"),
             "normalisation": _one_of("log_ratio", "area", "none"),
-            "permutations": _whole_number(19),
+            "permutations": _whole_number(19, MOST),
             **_reading("EELS"),
         },
         states=True,

@@ -45,8 +45,19 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hyperspy_assb.batching.options import KINDS, Kind, RecipeError, check_name, check_options, is_box
+from hyperspy_assb.batching.options import (
+    KINDS,
+    Kind,
+    RecipeError,
+    check_name,
+    check_options,
+    holds_pixels,
+    is_box,
+    is_number,
+)
 from hyperspy_assb.batching.steps import Step
+from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.staging import path_of
 
 _TABLES = ("inputs", "references", "analysis", "outputs", "materials")
 _OUTPUT = "{analysis}/{name}"
@@ -107,6 +118,7 @@ def plan(recipe: Mapping[str, Any], base: Path, out: Path) -> list[Step]:
         If a name is not known, a value cannot be, a pattern finds no file, a pair is not complete, two steps have one
         name or one folder, or steps need each other in a circle.
     """
+    _check_keys(recipe)
     for name in recipe:
         check_name(name, _TABLES, "The recipe")
     for name in ("inputs", "analysis"):
@@ -115,7 +127,7 @@ def plan(recipe: Mapping[str, Any], base: Path, out: Path) -> list[Step]:
     for name in ("inputs", "references", "analysis", "outputs"):
         if not isinstance(recipe.get(name, {}), Mapping):
             raise RecipeError(f"[{name}] of the recipe must be a table.")
-    materials = tuple(_files(recipe.get("materials", []), base, "materials"))
+    materials = tuple(_files(recipe["materials"], base, "materials")) if "materials" in recipe else ()
     items = {name: _items(name, value, base) for name, value in recipe["inputs"].items()}
     references = {name: _reference(name, value, base) for name, value in recipe.get("references", {}).items()}
     outputs = recipe.get("outputs", {})
@@ -134,6 +146,14 @@ def plan(recipe: Mapping[str, Any], base: Path, out: Path) -> list[Step]:
     steps = {name: _with_needs(step, groups) for name, step in steps.items()}
     check_folders(list(steps.values()), out)
     return _in_order(steps)
+
+
+def _check_keys(table: Any) -> None:
+    """Raise RecipeError for a key that TOML has not: recipes may be tables of Python."""
+    for key, value in table.items() if isinstance(table, Mapping) else ():
+        if not isinstance(key, str):
+            raise RecipeError(f"The recipe has the key {key!r}: keys are texts.")
+        _check_keys(value)
 
 
 def check_folders(steps: list[Step], out: Path) -> None:
@@ -292,7 +312,7 @@ def _items(name: str, value: Any, base: Path) -> list[_Item]:
 def _potentials(value: Any, count: int, place: str) -> tuple[float, ...] | None:
     if value is None:
         return None
-    if not isinstance(value, list) or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in value):
+    if not isinstance(value, list) or not all(map(is_number, value)):
         raise RecipeError(f"{place}: bias must be a list of potentials in V.")
     if len(value) != count:
         raise RecipeError(f"{place} has {len(value)} potentials for {count} files.")
@@ -306,24 +326,36 @@ def _pairs(name: str, value: Mapping[str, Any], base: Path, place: str) -> list[
         pattern = value[state]
         if not isinstance(pattern, str):
             raise RecipeError(f"{place}: {state} must be a name or a pattern, not {pattern!r}.")
-        sides.append({_wild(pattern, path, base, name): path for path in _files(pattern, base, f"{place} {state}")})
+        found: dict[str, Path] = {}
+        for path in _files(pattern, base, f"{place} {state}"):
+            key = _wild(pattern, path, base, name)
+            if found.setdefault(key, path) != path:
+                raise RecipeError(f"{place}: {found[key]} and {path} are both {key!r} {state} bias: rename one.")
+        sides.append(found)
     before, after = sides
     alone = sorted(set(before) ^ set(after))
     if alone:
         side = "after" if alone[0] in before else "before"
         raise RecipeError(f"{place}: {alone[0]!r} has no file {side} bias.")
+    same = next((path for key, path in before.items() if after[key] == path), None)
+    if same is not None:
+        raise RecipeError(f"{place}: {same} is named before and after bias.")
     return [_Item(key, (before[key], after[key])) for key in before]
 
 
-_WILDCARD = re.compile(r"(\*\*/?|\*|\?)")
+_WILDCARD = re.compile(r"(\*\*/?|\*|\?|\[!?[^]/][^]/]*\])")
 
 
 def _wild(pattern: str, path: Path, base: Path, name: str) -> str:
     """What the wildcards of a pattern stand for in a path; the name of the input where there are none."""
     parts = _WILDCARD.split(Path(os.path.normpath(base / pattern)).as_posix())
     inner = {"*": "([^/]*)", "?": "([^/])", "**": "(.*)", "**/": "(.*/)?"}
-    expression = "".join(inner.get(part, re.escape(part)) for part in parts)
-    found = re.fullmatch(expression, path.as_posix())
+    whole = path.as_posix()
+    if (base / pattern).exists():  # a name may have brackets of its own
+        return name
+    # What stands in brackets is one character, as for the question mark: the file has matched already.
+    expression = "".join(inner["?"] if part[:1] == "[" else inner.get(part, re.escape(part)) for part in parts)
+    found = re.fullmatch(expression, whole)
     texts = [text.strip("/").replace("/", "_") for text in (found.groups() if found else ()) if text]
     return "_".join(texts) or name
 
@@ -331,23 +363,29 @@ def _wild(pattern: str, path: Path, base: Path, name: str) -> str:
 def _files(value: Any, base: Path, place: str) -> list[Path]:
     """Files that names and patterns stand for, each once; folders only where they are stores of HyperSpy."""
     patterns = [value] if isinstance(value, str) else value
-    if not isinstance(patterns, list) or not all(isinstance(p, str) and p and "\0" not in p for p in patterns):
+    plain = isinstance(patterns, list) and all(isinstance(p, str) and p and "\0" not in p for p in patterns)
+    if not plain or not patterns:
         raise RecipeError(f"{place} must be the name of a file, a pattern such as raw/*.dm4, or a list of these.")
     found: dict[Path, None] = {}
     for pattern in patterns:
-        own = Path(pattern).expanduser()
-        named = Path(os.path.normpath(base / own))
-        if named.exists():  # a name may have brackets of its own
-            matches = [named]
-        else:
-            whole = str(own) if own.is_absolute() else os.path.join(glob.escape(str(base)), str(own))  # noqa: PTH118
-            # Not Path.glob, which takes no absolute patterns.
-            matches = [Path(os.path.normpath(p)) for p in sorted(glob.glob(whole, recursive=True))]  # noqa: PTH207
+        try:
+            matches = _matches(path_of(pattern, "its name"), base)
+        except (AssbValueError, OSError) as error:  # such as a name that is too long
+            raise RecipeError(f"{place}: there can be no file {pattern[:200]!r} ({error!s:.200}).") from error
         matches = [p for p in matches if p.is_file() or p.suffix.lower() == ".zspy"]
         if not matches:
             raise RecipeError(f"{place}: there is no file {pattern} in {base}.")
         found.update(dict.fromkeys(matches))
     return list(found)
+
+
+def _matches(own: Path, base: Path) -> list[Path]:
+    named = Path(os.path.normpath(base / own))
+    if named.exists():  # a name may have brackets of its own
+        return [named]
+    whole = str(own) if own.is_absolute() else os.path.join(glob.escape(str(base)), str(own))  # noqa: PTH118
+    # Not Path.glob, which takes no absolute patterns.
+    return [Path(os.path.normpath(p)) for p in sorted(glob.glob(whole, recursive=True))]  # noqa: PTH207
 
 
 def _reference(name: str, value: Any, base: Path) -> _Reference:
@@ -367,7 +405,7 @@ def _reference(name: str, value: Any, base: Path) -> _Reference:
     texts = []
     for material, boxes in value.items():
         for box in [boxes] if isinstance(boxes, str) else boxes if isinstance(boxes, list) else [boxes]:
-            if not is_box(box):
+            if not is_box(box) or not holds_pixels(box):
                 raise RecipeError(f'{place}: {material} = {box!r} must be pixels such as "0:8,0:8" (rows, columns).')
             texts.append(f"{material}={box.replace(' ', '')}")
     return _Reference(texts=tuple(texts))

@@ -21,7 +21,7 @@ from hyperspy_assb.batching.keys import key_content, key_of, read_key, write_key
 from hyperspy_assb.batching.options import KINDS
 from hyperspy_assb.batching.steps import Outcome, Step, StepStatus
 from hyperspy_assb.batching.work import do_work
-from hyperspy_assb.report.output import RECORD, Progress, check_target, is_result, whole_folder
+from hyperspy_assb.report.output import RECORD, OutputError, Progress, check_target, is_result, whole_folder
 
 LOG = "log.txt"
 """In the folder of a result: what was done when."""
@@ -74,7 +74,7 @@ def run_step(
         seconds = time.monotonic() - begin
         return Outcome(step.name, step.kind, step.folder, status, message, seconds, key, **told)
 
-    with _log() as log, _interrupts() as interrupted:
+    with recorded_log() as log, _interrupts() as interrupted:
         try:
             lacking = [name for name in step.needs.values() if not needed[name].status.whole]
             if lacking:
@@ -105,14 +105,18 @@ def run_step(
                 # Last: where it stands, the result is whole.
                 write_key(folder, step, content)
             return ended(StepStatus.WRITTEN, findings=told.findings, warnings=told.warnings)
-        # Whatever goes wrong with one input must not keep the others from being worked on; the log has it whole.
-        except Exception as error:
+        # Whatever goes wrong with one input must not keep the others from being worked on, a library that would leave
+        # the program included; the log has it whole.
+        except (Exception, SystemExit) as error:
             interrupted.stop()
+            if isinstance(error, OutputError) and not redo.everything and key and read_key(step.folder) == key:
+                # Another process that runs the same batch was faster.
+                return ended(StepStatus.DONE_BEFORE, **_told_before(step.folder))
             _logger.exception("%s: failed", step.name)
             return ended(StepStatus.FAILED, _in_words(error, step.folder), log=log.getvalue())
 
 
-def _in_words(error: Exception, folder: Path) -> str:
+def _in_words(error: BaseException, folder: Path) -> str:
     """Why a step failed, in one line."""
     message = " ".join(str(error).split()) or type(error).__name__
     # What libraries raise often says nothing without its kind.
@@ -157,7 +161,7 @@ def _told_before(folder: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _log() -> Iterator[io.StringIO]:
+def recorded_log() -> Iterator[io.StringIO]:
     """What is logged meanwhile by this package from INFO on, and by others from WARNING on."""
     text = io.StringIO()
     handler = logging.StreamHandler(text)

@@ -18,6 +18,8 @@ MassAbsorption = Callable[[str, FloatArray], FloatArray]
 """Mass absorption coefficients in cm^2/g of an element at energies in keV."""
 
 ELEMENTARY_CHARGE = 1.602176634e-19  # C
+_READ = 2**28
+"""Bytes of spectra on disk that are read at a time, as numbers of 64 bits."""
 _BLOCK = 4096
 """Spectra that are worked on at a time: enough to keep all threads busy, few enough to fit into memory."""
 _SAME_PIXELS, _SAME_BEAM = 0.02, 0.01
@@ -169,8 +171,11 @@ class Spectra:
         self._lazy = not isinstance(data, np.ndarray) and data.ndim > 1
         if self._lazy:
             self._data = data if data.ndim > 2 else data[:, np.newaxis]
-            rows = max(int(chunk) for chunk in data.chunks[0])
-            self.block = rows * int(np.prod(data.shape[1:-1], dtype=int))
+            width = int(np.prod(data.shape[1:-1], dtype=int))
+            stored = max(1, *(int(chunk) for chunk in data.chunks[0]))
+            most = max(1, _READ // max(8 * width * self.channels, 1))
+            # All rows of a stored block, or so many at a time that they fit in memory.
+            self.block = max(1, width) * -(-stored // -(-stored // most))
         else:
             self._data, self.block = np.asarray(data).reshape(-1, self.channels), _BLOCK
 

@@ -13,21 +13,39 @@ from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 
 FloatArray = NDArray[np.float64]
-BLOCK = 32 * 2**20
-"""Bytes of spectra on disk that are in memory at a time, as numbers of 64 bits."""
+_READ = 2**27
+"""Bytes of spectra on disk that are read at a time, as numbers of 64 bits."""
+BLOCK = 2**25
+"""The same of those that are worked on at a time."""
+
+
+def one_after_the_other(counts: Any) -> Any:
+    """Spectra of a map, shape (..., E), as shape (S, E); those on disk in blocks of whole rows of the map.
+
+    Dask would make the blocks as small as one row, and read each piece of the file once for every row in it.
+    """
+    if not isinstance(counts, np.ndarray) and counts.ndim == 3:
+        stored = max(counts.chunks[0])
+        most = max(_READ // max(8 * counts.shape[1] * counts.shape[2], 1), 1)
+        counts = counts.rechunk((-(-stored // -(-stored // most)) if stored else -1, -1, -1))
+    return counts.reshape(-1, counts.shape[-1])
 
 
 def blocks_of(counts: Any) -> Iterator[tuple[slice, Any]]:
     """Spectra, shape (S, E), with their places: all at once where they are in memory, else block by block."""
-    if isinstance(counts, np.ndarray):
-        yield slice(0, len(counts)), counts
+    if isinstance(counts, np.ndarray) or not len(counts):
+        yield slice(0, len(counts)), np.asarray(counts)
         return
     first, rows = 0, max(BLOCK // (8 * counts.shape[1]), 1)
-    for size in counts.chunks[0]:
+    for size in counts.chunks[0] if hasattr(counts, "__dask_graph__") else (len(counts),):
         last = first + size
-        for begin in range(first, last, rows):
-            part = slice(begin, min(begin + rows, last))
-            yield part, np.asarray(counts[part])
+        # What is read at once is not read again for its parts.
+        together = max(size if 8 * size * counts.shape[1] <= _READ else rows, 1)
+        for start in range(first, last, together):
+            read = np.asarray(counts[start : min(start + together, last)])
+            for begin in range(0, len(read), rows):
+                part = read[begin : begin + rows]
+                yield slice(start + begin, start + begin + len(part)), part
         first = last
 
 

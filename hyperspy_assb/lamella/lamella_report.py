@@ -32,7 +32,7 @@ def write_lamella_report(lamella: Any, path: Path, *, fdr: float) -> None:
     part = sibling(path, "part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(page, encoding="utf-8")
+        part.write_text(page, encoding="utf-8", errors="replace")
         part.replace(path)
     except OSError as error:
         remove(part)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -19,7 +18,7 @@ from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.plotting.eds import plot_composition, plot_phases, plot_summed_spectrum
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.key_numbers import KeyNumber, key_numbers, sigmas
-from hyperspy_assb.report.output import Progress, recorded_warnings
+from hyperspy_assb.report.output import Progress, recorded_warnings, write_record
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.eds.compositions import EDSComposition, EDSPhases
 from hyperspy_assb.signals.eds.map_reading import read_map
@@ -213,9 +212,8 @@ def write_edx(analysis: EDXAnalysis, folder: Path) -> Report:
     for name, item in maps.items():
         slug = "".join(c if c.isalnum() else "_" for c in name)
         write_map(folder / "maps" / f"{slug}.hspy", item)
-    record = {**analysis.record, "findings": list(analysis.findings), "warnings": list(analysis.warnings)}
-    text = json.dumps(provenance.to_plain(record), indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")
+    record = provenance.to_plain(analysis.record)
+    write_record(folder, record, findings=analysis.findings, warnings=analysis.warnings)
     report = build_xray_report(analysis)
     report.write(folder)
     return report

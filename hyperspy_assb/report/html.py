@@ -226,7 +226,7 @@ class Report:
             (folder / "figures" / f"{figure.name}.png").write_bytes(figure.png)
             if figure.svg:
                 (folder / "figures" / f"{figure.name}.svg").write_bytes(figure.svg)
-        (folder / "report.html").write_text(self.to_html(), encoding="utf-8")
+        (folder / "report.html").write_text(self.to_html(), encoding="utf-8", errors="replace")
 
 
 def errors_of(columns: Iterable[Any]) -> dict[Any, tuple[Any, ...]]:

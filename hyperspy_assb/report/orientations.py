@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -18,7 +17,7 @@ from hyperspy_assb.acom.maps.grains import GrainOptions
 from hyperspy_assb.plotting.acom import plot_match
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.key_numbers import KeyNumber, key_numbers
-from hyperspy_assb.report.output import Progress, recorded_warnings
+from hyperspy_assb.report.output import Progress, recorded_warnings, write_record
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.acom.crystal_map import setting_notes
 from hyperspy_assb.signals.acom.indexing import index_orientations
@@ -260,9 +259,8 @@ def write_orientations(analysis: OrientationAnalysis, folder: Path) -> Report:
     maps = {name: getattr(result, name) for name in (*names, "virtual_bright_field", "status")}
     for name, signal in (maps | {"kernel_misorientation": result.kernel_misorientation()}).items():
         write_map(folder / "maps" / f"{name}.hspy", signal)
-    record = {**analysis.record, "findings": list(analysis.findings), "warnings": list(analysis.warnings)}
-    text = json.dumps(provenance.to_plain(record), indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")
+    record = provenance.to_plain(analysis.record)
+    write_record(folder, record, findings=analysis.findings, warnings=analysis.warnings)
     report = build_orientation_report(analysis)
     report.write(folder)
     return report

@@ -143,7 +143,8 @@ def write_record(folder: Path, record: Mapping[str, Any], *, findings: Sequence[
     """Write ``provenance.json``: how a result was made, what was found, and what the library warned of."""
     whole = {**record, "findings": list(findings), "warnings": list(warnings)}
     text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+    # Names of files may be no Unicode: what is left of them in JSON is this.
+    (folder / RECORD).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _check_replaceable(target: Path, *, force: bool, inputs: Iterable[Path]) -> None:

@@ -13,7 +13,7 @@ from hyperspy_assb.errors import AssbValueError
 
 VALENCE = ("continuum", "plasmon")
 _KEYS = ("elements", "phases", "valence", "references", "thickness", "k_factors", "absorption", "correct_energy")
-_BOX = re.compile(r"^(?P<phase>[^=]+)=(?P<slices>\d*:\d*(,\d*:\d*)*)$")
+_BOX = re.compile(r"(?P<phase>[^=]+)=(?P<slices>\d{0,9}:\d{0,9}(,\d{0,9}:\d{0,9})*)")
 
 
 class UsageError(AssbValueError):
@@ -70,7 +70,7 @@ class Recipe:
 
 def is_box(entry: str) -> bool:
     """Whether an entry of references is a box of pixels; otherwise it is a file."""
-    return _BOX.match(entry) is not None
+    return _BOX.fullmatch(entry) is not None
 
 
 def parse_elements(text: str | Sequence[str] | None) -> tuple[str, ...] | None:
@@ -98,10 +98,10 @@ def parse_phases(text: str | Sequence[str] | None) -> tuple[str, ...] | None:
 def _parse_names(text: str | Sequence[str] | None, told: str) -> tuple[str, ...] | None:
     if text is None:
         return None
-    names = text.split(",") if isinstance(text, str) else list(text)
-    names = [str(name).strip() for name in names]
-    if not names or not all(names):
+    names = text.split(",") if isinstance(text, str) else text
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(n, str) and n.strip() for n in names):
         raise UsageError(told)
+    names = [name.strip() for name in names]
     return tuple(dict.fromkeys(names))
 
 
@@ -118,7 +118,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
             recipe = tomllib.load(stream)
     except OSError as error:
         raise UsageError(f"The recipe {path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"The recipe {path} is not valid TOML: {error}.") from error
     unknown = sorted(set(recipe) - set(_KEYS))
     if unknown:
@@ -131,8 +131,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
     if "valence" in recipe:
         found["valence"] = str(recipe["valence"])
     if "thickness" in recipe:
-        if isinstance(recipe["thickness"], bool) or not isinstance(recipe["thickness"], int | float):
-            raise UsageError(f"The recipe {path} has a thickness that is no number: {recipe['thickness']!r}.")
+        value = recipe["thickness"]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
+            raise UsageError(f"The recipe {path} has a thickness that is no number: {value!r:.60}.")
         found["thickness"] = float(recipe["thickness"])
     for name in ("absorption", "correct_energy"):
         if name in recipe:
@@ -140,18 +141,28 @@ def read_recipe(path: Path) -> dict[str, Any]:
                 raise UsageError(f"The recipe {path} has {name} = {recipe[name]!r}, which is neither true nor false.")
             found[name] = recipe[name]
     if "k_factors" in recipe:
-        found["k_factors"] = str(path.parent / str(recipe["k_factors"]))
+        found["k_factors"] = _beside(path, "k_factors", recipe["k_factors"])
     references = recipe.get("references")
     if isinstance(references, dict):
         entries = [
-            (phase, box)
+            f"{phase}={box}"
             for phase, boxes in references.items()
-            for box in ([boxes] if isinstance(boxes, str) else boxes)
+            for box in (boxes if isinstance(boxes, list) else [boxes])
         ]
-        found["references"] = tuple(f"{phase}={box}" for phase, box in entries)
+        wrong = next((entry for entry in entries if not is_box(entry)), None)
+        if wrong is not None or not entries:
+            raise UsageError(f"The recipe {path} has references {wrong!r:.80}, which are no pixels such as 0:8,0:8.")
+        found["references"] = tuple(entries)
     elif references is not None:
-        found["references"] = (str(path.parent / str(references)),)
+        found["references"] = (_beside(path, "references", references),)
     return found
+
+
+def _beside(recipe: Path, key: str, name: object) -> str:
+    """The path of a file that a recipe names."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise UsageError(f"The recipe {recipe} has {key} = {name!r:.60}, which is not the name of a file.")
+    return str(recipe.parent / name)
 
 
 def load_references(entries: Sequence[str], signal: Any) -> Any:

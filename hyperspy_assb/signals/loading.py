@@ -29,8 +29,9 @@ SIGNAL_TYPES = {
 _EELS = ("EELS_ASSB", "EELS", "TEM EELS")
 _EDS = ("EDS_TEM_ASSB", "EDS_TEM")
 _SEM = "EDS_SEM"
-_LARGE_FILE = 32 * 2**20
-"""Bytes of a file, which may be compressed, from which on it is first looked at without reading it."""
+_LARGE_FILE = 2**16
+"""Bytes of a file from which on it is first looked at without reading it: zeros are compressed a thousand times, and
+maps of X-rays consist of them."""
 _LARGE_DATA = 256 * 2**20
 """Bytes of data that stay on disk: a fit holds several copies of what is in memory, in 64 bits."""
 _EXTRAS = {

@@ -21,7 +21,7 @@ import hyperspy_assb
 from hyperspy_assb.batching import running, work
 from hyperspy_assb.batching.keys import hash_input
 from hyperspy_assb.batching.steps import StepStatus
-from hyperspy_assb.errors import AssbFileError
+from hyperspy_assb.errors import AssbFileError, AssbTypeError, AssbValueError
 from hyperspy_assb.reference.materials import materials_files
 
 HERE = Path(__file__).parent
@@ -70,6 +70,34 @@ def test_any_error_ends_its_own_step_only(place):
     found = hyperspy_assb.batch(recipe(), "out")
     assert statuses(found) == ["failed", "written", "written", "written"]
     assert "RuntimeError: Disable slist" in found.outcomes[0].message
+
+
+def test_a_library_that_leaves_the_program_ends_its_step_only(place, monkeypatch):
+    toy = work._WORK["fit"]
+
+    def leave(files, *others):
+        if files[0].stem == "x01":
+            sys.exit(3)
+        return toy(files, *others)
+
+    monkeypatch.setitem(work._WORK, "fit", leave)
+    found = hyperspy_assb.batch(recipe(), "out")
+    assert statuses(found) == ["written", "failed", "written", "written"]
+    assert "SystemExit" in found.outcomes[1].message
+
+
+def test_two_processes_that_run_the_same_batch(place, monkeypatch):
+    toy, begun = work._WORK["fit"], []
+
+    def overtaken(*arguments):
+        if not begun:
+            begun.append("the other")
+            assert hyperspy_assb.batch(recipe(), "out").whole
+        return toy(*arguments)
+
+    monkeypatch.setitem(work._WORK, "fit", overtaken)
+    assert statuses(hyperspy_assb.batch(recipe(), "out")) == ["done before"] * 4
+    assert not list((place / "out").rglob(".*"))
 
 
 def test_resume_and_update(place):
@@ -239,6 +267,36 @@ def test_nothing_in_a_name_or_message_becomes_a_part_of_the_page(place, monkeypa
     assert "49" not in text.split("main")[1].split("{{")[0]
     assert len(page.links) == 5
     assert all(link.startswith("./") and "#" not in link and "?" not in link for link in page.links)
+
+
+@pytest.mark.parametrize("where", [{"jobs": 0}, {"jobs": "2"}, {"jobs": True}, {"scheduler": 8786}, {"client": "dask"}])
+def test_where_there_is_nothing_to_run_on(place, where):
+    with pytest.raises(AssbTypeError, match=next(iter(where))):
+        hyperspy_assb.batch(recipe(), "out", **where)
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("analysis", "words"),
+    [({"fit": {"elements": ["Lo"]}}, "no element 'Lo'"), ({"index": {"phases": ["lpf", "fp"]}}, "no material 'lpf'")],
+)
+def test_elements_and_materials_that_there_are_not(place, analysis, words):
+    ((name, options),) = analysis.items()
+    tables = {"inputs": {"maps": "raw/*.npy"}, "analysis": {name: {"input": "maps", **options}}}
+    with pytest.raises(AssbValueError, match=words):
+        hyperspy_assb.batch(tables, "out")
+    assert not (place / "out").exists()
+
+
+def test_a_name_that_is_no_unicode(place):
+    name = os.fsdecode(b"M\xfcller.npy")
+    try:
+        shutil.copy(place / "raw/x00.npy", place / "raw" / name)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    found = hyperspy_assb.batch(recipe(), "out")
+    assert found.whole
+    assert "M%FCller/report.html" in (place / "out/index.html").read_text("utf-8")
 
 
 def test_companions_and_folders_are_part_of_the_content(tmp_path):

@@ -97,7 +97,14 @@ def changed(*path_and_value):
         (changed("inputs", "maps", "raw/*.dm4"), "no file raw/.*dm4"),
         (changed("inputs", "maps", 3), "must be the name of a file"),
         (changed("inputs", "maps", "a\0b"), "must be the name of a file"),
+        (changed("inputs", "maps", []), "must be the name of a file"),
+        (changed("inputs", "maps", "~nobody of that name/a.hspy"), "can be no file"),
+        (changed("inputs", "maps", "m" * 5000), "can be no file"),
+        (changed("inputs", 7, "raw/m1.hspy"), "keys are texts"),
         (changed("inputs", "cells", "after", "cells/a_after.hspy"), "no file"),
+        (changed("inputs", "cells", {"before": "raw/m1.hspy", "after": "raw/m1.hspy"}), "before and after"),
+        (changed("inputs", "ramp", "bias", [0, float("nan")]), "potentials in V"),
+        (changed("inputs", "ramp", "bias", [0, 10**400]), "potentials in V"),
         (changed("inputs", "cells", "afterwards", "x"), "did you mean 'after'"),
         (changed("inputs", "ramp", "bias", [0]), "1 potentials for 2 files"),
         (changed("inputs", "ramp", "bias", ["0", "1"]), "potentials in V"),
@@ -120,6 +127,12 @@ def changed(*path_and_value):
         (changed("analysis", "compare", "region", "0:,0:8"), "pixels such as"),
         (changed("analysis", "compare", "bias", [1, 2]), "bias stands with the files"),
         (changed("analysis", "compare", "permutations", 10), "whole number from 19"),
+        (changed("analysis", "compare", "permutations", 10**30), "whole number from 19"),
+        (changed("analysis", "compare", "region", "4:4,0:8"), "pixels such as"),
+        (changed("analysis", "compare", "region", "0:" + "9" * 5000), "pixels such as"),
+        (changed("analysis", "index", "centre", [10**400, 1]), "list of 2 numbers"),
+        (changed("analysis", "index", 7, "x"), "keys are texts"),
+        (changed("references", "pure", {"LiFePO4": "8:2,0:3"}), "pixels such as"),
         (changed("analysis", "index", "phases", None), "index needs phases"),
         (changed("analysis", "index", "phases", ["lfp", "cifs/none.cif"]), "no file cifs/none.cif"),
         (changed("analysis", "index", "centre", [1]), "list of 2 numbers"),
@@ -156,6 +169,27 @@ def test_a_pair_that_is_not_complete(base):
     (base / "cells" / "b c_after.hspy").unlink()
     with pytest.raises(RecipeError, match="'b c' has no file after bias"):
         plan(WHOLE, base, OUT)
+
+
+def test_pairs_by_characters_in_brackets(base):
+    names = [f"cells/{cell}_{state}.hspy" for cell in "ab" for state in ("before", "after")]
+    for name in names:
+        (base / name).touch()
+    recipe = changed("inputs", "cells", {"before": "cells/[ab]_before.hspy", "after": "cells/[!c]_after.hspy"})
+    steps = {step.name: step for step in plan(recipe, base, OUT)}
+    assert steps["compare/b"].files == (base / "cells/b_before.hspy", base / "cells/b_after.hspy")
+    assert "compare/a" in steps
+
+
+def test_two_files_before_bias_for_one_after(base):
+    for name in ("p/q", "p_q"):
+        for state in ("before", "after"):
+            path = base / "deep" / f"{name}_{state}.hspy"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    recipe = changed("inputs", "cells", {"before": "deep/**/*_before.hspy", "after": "deep/**/*_after.hspy"})
+    with pytest.raises(RecipeError, match="are both 'p_q' before bias"):
+        plan(recipe, base, OUT)
 
 
 def test_two_files_of_one_name(base):

@@ -136,6 +136,16 @@ def test_what_the_dead_left_is_swept_and_what_the_living_use_is_not(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted((own.name, ".result.letters", "result"))
 
 
+def test_what_was_moved_aside_for_one_long_name_is_not_put_back_as_another(tmp_path):
+    one, other = (tmp_path / ("a map of this name " * 5 + end) for end in ("1", "2"))
+    aside = dead(staging.sibling(one, "aside"))
+    aside.mkdir()
+    staging.clear_away(other)
+    assert aside.exists()
+    staging.clear_away(one)
+    assert [path.name for path in tmp_path.iterdir()] == [one.name]
+
+
 def test_a_number_of_a_process_that_comes_again_is_not_taken_for_the_same_process(tmp_path):
     # As in containers, where every run is process 1.
     target = tmp_path / "result"

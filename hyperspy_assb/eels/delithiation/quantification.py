@@ -37,7 +37,7 @@ from hyperspy_assb.eels.delithiation.unexplained import (
     judge_explanation,
     measure_misfit,
 )
-from hyperspy_assb.eels.low_loss_map import LowLossMap
+from hyperspy_assb.eels.low_loss_map import LowLossMap, blocks_of
 from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
@@ -195,8 +195,9 @@ def quantify(
         return found
 
     def read() -> Iterator[NDArray[Any]]:
-        for start in range(0, max(len(counts), 1), _BLOCK):  # type: ignore[arg-type]
-            yield np.ascontiguousarray(counts[start : start + _BLOCK])  # type: ignore[index]
+        for _, block in blocks_of(counts):
+            for start in range(0, max(len(block), 1), _BLOCK):
+                yield np.ascontiguousarray(block[start : start + _BLOCK])
 
     parts: list[Future[Quantification]] = []
     with ThreadPoolExecutor(max_workers=workers) as pool:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.eels import checks
-from hyperspy_assb.eels.low_loss_map import LowLossMap
+from hyperspy_assb.eels.low_loss_map import LowLossMap, one_after_the_other
 from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError
 from hyperspy_assb.models.recorded_noise import recorded_detector
@@ -64,7 +64,7 @@ def read_low_loss(
         return recorded_number(signal, _TEM + item) or np.nan
 
     return LowLossMap(
-        counts=counts.reshape(-1, energy.size),
+        counts=one_after_the_other(counts),
         energy=energy,
         microscope=read_microscope(signal),
         detector=recorded_detector(signal.metadata),
