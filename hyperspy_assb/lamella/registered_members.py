@@ -18,8 +18,8 @@ from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbKeyEr
 from hyperspy_assb.lamella.member_frames import frame_axes, frame_of_axes, map_values, read_frame, registration_image
 from hyperspy_assb.lamella.members import Member, file_of, plain_axis, problem_of, read_member, same_frame
 from hyperspy_assb.registration.affine import Affine, ImageFrame
+from hyperspy_assb.registration.alignment_step import DistortionOptions
 from hyperspy_assb.registration.area_overlap import AreaOverlap, overlap_of
-from hyperspy_assb.registration.boundary_refinement import DistortionOptions
 from hyperspy_assb.registration.image_registration import ImageRegistration, register_images
 from hyperspy_assb.signals.result import Result
 from hyperspy_assb.staging import path_of

@@ -8,14 +8,10 @@ import numpy as np
 
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.registration.affine import Affine, FloatArray, ImageFrame
-from hyperspy_assb.registration.boundary_refinement import (
-    DistortionOptions,
-    Refined,
-    refine,
-    residual_drop,
-    with_block_errors,
-)
+from hyperspy_assb.registration.alignment_step import DistortionOptions, Refined
+from hyperspy_assb.registration.boundary_residuals import residual_drop
 from hyperspy_assb.registration.coarse_search import CoarseSearch
+from hyperspy_assb.registration.local_contrast import refine, with_block_errors
 from hyperspy_assb.registration.sampling import binned_to
 from hyperspy_assb.registration.shared_structure import SharedStructure, judge_shared_structure
 
@@ -39,7 +35,7 @@ class ImageRegistration:
     p
         Probability that images which share nothing match as well.
     misfit
-        Share of the variance of the coarser image which boundaries of the finer one do not explain.
+        Share of the variance of the coarser image which the finer one does not explain.
     converged
         Whether the refinement came to an end.
     coarse_pixel
@@ -69,7 +65,7 @@ def register_images(
     """Find the affine transform between two images of one specimen, whatever their signals are.
 
     The coarser image is looked for in the finer one at all shifts and angles by mutual information, which asks for no
-    likeness of contrast, and is then predicted from the regions of the finer one.
+    likeness of contrast, and is then predicted from the local contrast of the finer one.
 
     Parameters
     ----------
@@ -155,11 +151,11 @@ def _refuse(shared: SharedStructure, alpha: float, names: tuple[str, str], optio
 
 
 def _place(search: CoarseSearch, options: DistortionOptions) -> tuple[Refined | None, float]:
-    """The best place refined, and its evidence; where another one rivals it, the one that leaves less on boundaries."""
+    """The best place refined, and its evidence; where another one rivals it, the one that explains more."""
     candidates = search.candidates(_CANDIDATES)
     chosen: Refined | None = None
     evidence = 0.0
-    least_residual = np.inf
+    least_misfit = np.inf
     least = _RIVAL * candidates[0].evidence if candidates else 0.0
     for candidate in candidates:
         if candidate.evidence < least:
@@ -168,6 +164,6 @@ def _place(search: CoarseSearch, options: DistortionOptions) -> tuple[Refined | 
         found = refine(search.coarse, *start, options)
         if found is None:
             continue
-        if found.residual < least_residual:
-            chosen, least_residual, evidence = found, found.residual, candidate.evidence
+        if found.misfit < least_misfit:
+            chosen, least_misfit, evidence = found, found.misfit, candidate.evidence
     return chosen, evidence

@@ -8,8 +8,10 @@ import numpy as np
 from scipy import stats
 
 from hyperspy_assb.registration.affine import FloatArray, ImageFrame
-from hyperspy_assb.registration.boundary_refinement import DistortionOptions, refine, residual_drop
+from hyperspy_assb.registration.alignment_step import DistortionOptions
+from hyperspy_assb.registration.boundary_residuals import residual_drop
 from hyperspy_assb.registration.coarse_search import Candidate, CoarseSearch
+from hyperspy_assb.registration.local_contrast import refine
 
 _WAYS = {
     (0, True): "mirrored left to right",
@@ -26,6 +28,8 @@ _NULL = (-1.04, 1.02, 12.0)
 _MAXIMA = (-0.661, 1.604, 5.22)
 """Location, scale and degrees of freedom (Student) of how far one of eight maxima lies above the others, in standard
 deviations of these, where all follow one Gumbel law, as maxima of searches do: within 6 % from p = 0.2 to 2e-5."""
+_RIVAL = 0.75
+"""Share of the evidence from which another way is refined as well."""
 _CLEAR = 0.01
 """p value below which no other way is looked at."""
 
@@ -95,7 +99,9 @@ def judge_shared_structure(
     best = int(np.argmax(others))
     rest = np.append(np.delete(others, best), evidence)
     # The best of seven ways, by either test.
-    clearer = min(_chance(_drop_at(turned[best], found[best], options)), _beyond_others(float(others[best]), rest))
+    clearer = _beyond_others(float(others[best]), rest)
+    if others[best] >= _RIVAL * evidence:
+        clearer = min(clearer, _chance(_drop_at(turned[best], found[best], options)))
     other_p = min(2.0 * len(_WAYS) * clearer, 1.0)
     return SharedStructure(p, list(_WAYS.values())[best], other_p) if other_p < p else SharedStructure(p, "", 1.0)
 
