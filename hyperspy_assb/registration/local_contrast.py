@@ -20,8 +20,8 @@ _BLURS = (1.0, 0.5, 0.0)
 """Gaussian smoothing of the steps, in coarse pixels."""
 _KNOTS = 8.0
 """Coarse pixels from one knot to the next."""
-_DEGREE = 2
-"""Of the polynomial of the contrast at a knot: a material in between may be brightest."""
+_DEGREE = 3
+"""Of the polynomial of the contrast at a knot, which four materials have any brightness by."""
 _RIDGE = 0.02
 """Of the information of a level; it keeps those still that no pixel tells."""
 _NOISE = 8.0
@@ -83,7 +83,7 @@ def with_block_errors(
 
 
 class _ContrastStep(AlignmentStep):
-    """One smoothing of the images; levels of 1, the contrast and its square at the knots."""
+    """One smoothing of the images; levels of 1, the contrast and its powers at the knots."""
 
     def __init__(
         self,
