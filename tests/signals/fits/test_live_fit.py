@@ -70,9 +70,12 @@ def test_a_region_that_leaves_the_field_is_told_and_comes_back():
     roi = live.roi
     roi.x = 500.0
     assert "does not fit the navigation axes" in live.message
-    assert np.isnan(live.table()["value"]).all() and np.isnan(live.counts).all() and live.pixels == 0
+    assert np.isnan(live.table()["value"]).all()
+    assert np.isnan(live.counts).all()
+    assert live.pixels == 0
     roi.x = 20.0
-    assert not live.message and live.pixels > 0
+    assert not live.message
+    assert live.pixels > 0
 
 
 def test_lines_on_the_figure_follow():
@@ -85,7 +88,8 @@ def test_lines_on_the_figure_follow():
     live.close()
     live.close()
     live.roi.x = 0.0
-    assert live.pixels == 18 and energy_of(live)["value"] > 24.0
+    assert live.pixels == 18
+    assert energy_of(live)["value"] > 24.0
     plt.close("all")
 
 
