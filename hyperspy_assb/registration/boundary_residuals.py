@@ -56,6 +56,14 @@ def find_regions(image: FloatArray, frame: ImageFrame, pixel: float) -> IntArray
     return np.asarray(watershed(edges, markers, mask=there), dtype=np.int64)
 
 
+def region_step(
+    coarse: FloatArray, coarse_frame: ImageFrame, fine: FloatArray, fine_frame: ImageFrame, options: DistortionOptions
+) -> AlignmentStep:
+    """A step that predicts the coarse image from the regions of the fine one; see :func:`residual_drop`."""
+    regions = find_regions(fine, fine_frame, coarse_frame.coarseness)
+    return _RegionStep(coarse, coarse_frame, regions, fine_frame, options)
+
+
 def residual_drop(
     coarse: FloatArray,
     coarse_frame: ImageFrame,
@@ -68,8 +76,7 @@ def residual_drop(
 
     It is negative where boundaries coincide; NaN where fewer than half of the places overlap enough.
     """
-    regions = find_regions(fine, fine_frame, coarse_frame.coarseness)
-    step = _RegionStep(coarse, coarse_frame, regions, fine_frame, options)
+    step = region_step(coarse, coarse_frame, fine, fine_frame, options)
     found = []
     for k, distance in enumerate((0.0, *(_BESIDE[i % len(_BESIDE)] for i in range(_PLACES)))):
         angle = 2.0 * np.pi * k / _PLACES

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.registration.affine import Affine, FloatArray, ImageFrame
 from hyperspy_assb.registration.alignment_step import DistortionOptions, Refined
-from hyperspy_assb.registration.boundary_residuals import residual_drop
+from hyperspy_assb.registration.boundary_residuals import region_step, residual_drop
 from hyperspy_assb.registration.coarse_search import CoarseSearch
 from hyperspy_assb.registration.local_contrast import refine, with_block_errors
 from hyperspy_assb.registration.sampling import binned_to
@@ -18,6 +18,8 @@ from hyperspy_assb.registration.shared_structure import SharedStructure, judge_s
 _CANDIDATES = 4
 _RIVAL = 0.75
 """Share of the best evidence from which a place is refined as well."""
+_CLEARLY = 0.8
+"""Of the misfit: less is clearly less."""
 _FINEST = 3.0
 """A fine image is binned to no less than this part of a coarse pixel."""
 _LARGEST = 160
@@ -115,10 +117,19 @@ def register_images(
             f"{names[0]} and {names[1]} overlap too little to be registered on boundaries: name images of the same "
             "region, or give the transform."
         )
+    # Where regions of one brightness explain clearly more than local contrast does, they tell the place better.
+    regions = region_step(coarse, coarse_frame, fine, fine_frame, options)
+    other = regions.solve(found.transform)
+    on_regions = other is not None and other.misfit < _CLEARLY * found.misfit
+    if other is not None and on_regions:
+        found = other
     drop = residual_drop(coarse, coarse_frame, fine, fine_frame, found.transform, options)
     shared = judge_shared_structure(search, drop, options, evidence)
     _refuse(shared, alpha, names, options)
-    found = with_block_errors(coarse, coarse_frame, fine, fine_frame, found, options)
+    if on_regions:
+        found = replace(found, transform=regions.left_out(found.transform))
+    else:
+        found = with_block_errors(coarse, coarse_frame, fine, fine_frame, found, options)
     transform = found.transform if onto_image else found.transform.inverse
     coarse_pixel = coarse_frame.coarseness
     return ImageRegistration(transform, shared.p, found.misfit, found.converged, coarse_pixel, drop)

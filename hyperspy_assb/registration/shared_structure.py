@@ -31,7 +31,7 @@ _MAXIMA = (-0.716, 1.572, 8.19)
 deviations of these, where all follow one Gumbel law, as maxima of searches do: within 10 % from p = 0.2 to 5e-5."""
 _RIVAL = 0.75
 """Share of the evidence from which another way is refined as well."""
-_CLEAR = 0.01
+_CLEAR = 1e-3
 """p value below which no other way is looked at."""
 
 

@@ -199,7 +199,8 @@ class LiveFit:
         shown.metadata.General.title = "Live fit"
         shown.plot()
         self.roi.add_widget(shown)
-        spectrum = plt.figure(layout="constrained").add_subplot()
+        # No layout that is found anew with every drawing.
+        spectrum = plt.figure().add_subplot()
         energy = manager.signal_axes[0]
         spectrum.set_xlabel(f"{energy.name} ({energy.units})")
         spectrum.set_ylabel("mean counts")
