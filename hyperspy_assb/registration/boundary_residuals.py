@@ -106,7 +106,9 @@ class _RegionStep(AlignmentStep):
         fine: ImageFrame,
         options: DistortionOptions,
     ) -> None:
-        super().__init__(target, frame, fine, box_means((regions > 0)[np.newaxis] * 1.0, fine, frame.pixel)[0], options)
+        super().__init__(
+            target, frame, fine, box_means((regions > 0)[np.newaxis].astype(float), fine, frame.pixel)[0], options
+        )
         self.regions = regions
         self.counts = [int(np.clip(np.ceil(c / f) + 1, 2, 6)) for c, f in zip(frame.pixel, fine.pixel, strict=True)]
 
