@@ -232,6 +232,10 @@ KINDS: Mapping[str, Kind] = {
         files=("phases",),
         required=("phases",),
     ),
+    # Its input is a recipe of its own, which names the files.
+    "lamella": Kind(
+        "all signals and results of a lamella in one frame, by its own recipe", {"figures": _one_of("png", "svg")}
+    ),
 }
 """Kinds of analysis by name."""
 

@@ -56,7 +56,7 @@ from hyperspy_assb.batching.options import (
     is_number,
 )
 from hyperspy_assb.batching.steps import Step
-from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.errors import AssbError, AssbValueError
 from hyperspy_assb.staging import path_of
 
 _TABLES = ("inputs", "references", "analysis", "outputs", "materials")
@@ -144,6 +144,7 @@ def plan(recipe: Mapping[str, Any], base: Path, out: Path) -> list[Step]:
             steps[step.name] = replace(step, materials=materials)
         groups[name] = group
     steps = {name: _with_needs(step, groups) for name, step in steps.items()}
+    steps = {name: _with_members(step, steps) if step.kind == "lamella" else step for name, step in steps.items()}
     check_folders(list(steps.values()), out)
     return _in_order(steps)
 
@@ -276,6 +277,29 @@ def _with_needs(step: Step, groups: Mapping[str, Mapping[str, Step]]) -> Step:
             raise RecipeError(f"{step.name!r} takes references from {analysis!r}, which has none itself.")
         needs[text] = needed.name
     return replace(step, needs=needs)
+
+
+def _with_members(step: Step, steps: Mapping[str, Step]) -> Step:
+    """A lamella with the files that its recipe names, and the steps that write those which are results of the batch."""
+    # Not at the top: most recipes have none.
+    from hyperspy_assb.lamella import lamella_recipe
+
+    (recipe,) = step.files
+    try:
+        members = lamella_recipe.read_recipe(recipe)["members"]
+    except AssbError as error:
+        raise RecipeError(f"{step.name!r}: {error}") from None
+    reads, needs = dict(step.reads), dict(step.needs)
+    for key, member in members.items():
+        path = Path(os.path.normpath(recipe.parent / Path(member["file"]).expanduser()))
+        maker = next((other for other in steps.values() if other is not step and other.folder in path.parents), None)
+        if maker is not None:
+            needs[f"{key}: {path.name}"] = maker.name
+        elif path.exists():
+            reads[f"{key}: {path.name}"] = path
+        else:
+            raise RecipeError(f"{step.name!r}: members.{key}: there is no file {path}.")
+    return replace(step, reads=reads, needs=needs)
 
 
 def _in_order(steps: Mapping[str, Step]) -> list[Step]:

@@ -140,12 +140,22 @@ def _index(files: list[Path], options: dict[str, Any], folder: Path, progress: P
     return Told(tuple(analysis.findings), tuple(analysis.warnings))
 
 
+def _lamella(files: list[Path], options: dict[str, Any], folder: Path, progress: Progress) -> Told:
+    _import_quietly()
+    from hyperspy_assb.lamella.lamella_recipe import run_lamella
+
+    progress("register and compare", 0, 0)
+    findings, messages = run_lamella(files[0], folder)
+    return Told(tuple(findings), tuple(messages))
+
+
 _WORK: Mapping[str, Callable[[list[Path], dict[str, Any], Path, Progress], Told]] = {
     "fit": _fit,
     "quantify": _quantify,
     "interface": _interface,
     "compare": _compare,
     "index": _index,
+    "lamella": _lamella,
 }
 
 

@@ -126,9 +126,9 @@ def _olivine_of_both(lamella: Any, key: str, x_key: str, fdr: float) -> list[Cla
     )
     x = np.where(inside, moved.content, np.nan)
     labels = find_particles(maps, inside)
-    numbers = [
-        n for n in range(1, int(labels.max(initial=0)) + 1) if np.sum((labels == n) & np.isfinite(x)) >= _SMALLEST
-    ]
+    known = np.bincount(labels[np.isfinite(x)], minlength=2)
+    numbers = [int(n) for n in np.flatnonzero(known >= _SMALLEST) if n > 0]
+    boxes = ndimage.find_objects(labels)
     claims = []
     try:
         together = spatial_association(x, np.where(inside, share, np.nan))
@@ -147,7 +147,14 @@ def _olivine_of_both(lamella: Any, key: str, x_key: str, fdr: float) -> list[Cla
         pass
     if not numbers:
         return claims
-    table = np.array([_particle_values(labels == n, x, moved, share) for n in numbers])
+    systematic = np.zeros(x.shape) if moved.content_systematic is None else moved.content_systematic
+    # Each in its own box: there may be thousands.
+    table = np.array(
+        [
+            _particle_values(labels[box] == n, x[box], systematic[box], share[box])
+            for n, box in ((n, boxes[n - 1]) for n in numbers)
+        ]
+    )
     compared = compare_particles(table[:, 0], table[:, 1], table[:, 2], table[:, 3], fdr=fdr)
     order = [k for k in np.argsort(compared.q) if compared.contradicts[k]]
     for k in order[:_NAMED]:
@@ -193,20 +200,25 @@ def _olivine_of_both(lamella: Any, key: str, x_key: str, fdr: float) -> list[Cla
 
 
 def _particle_values(
-    inside: NDArray[np.bool_], x: NDArray[np.float64], moved: Any, share: NDArray[np.float64]
+    inside: NDArray[np.bool_],
+    x: NDArray[np.float64],
+    systematic: NDArray[np.float64],
+    share: NDArray[np.float64],
 ) -> tuple[float, float, float, float]:
     """x and its standard error, the share of the lithiated phase and its own, of one particle."""
     use = inside & np.isfinite(x)
     count = int(use.sum())
     values = np.where(use, x, np.nan)
-    alone = count / min(correlated_pixels(values), float(count))
+    # Correlation is looked for as far as a particle reaches.
+    room = np.pad(values, max(values.shape), constant_values=np.nan)
+    alone = count / min(correlated_pixels(room), float(count))
     scatter = float(np.nanstd(values)) / np.sqrt(max(alone, 1.0))
-    systematic = 0.0 if moved.content_systematic is None else float(np.nanmean(moved.content_systematic[use]))
+    common = float(np.nanmean(systematic[use]))
     chance = share[use]
     binomial = float(np.sqrt(np.nanmean(chance * (1.0 - chance)) / max(alone, 1.0)))
     return (
         float(np.nanmean(values)),
-        float(np.hypot(scatter, systematic)),
+        float(np.hypot(scatter, common)),
         float(np.nanmean(chance)),
         float(np.hypot(binomial, _UNKNOWN)),
     )

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbValueError
-from hyperspy_assb.lamella.lamella import Lamella
 
 _WORDS = ("name", "reference", "alpha", "fdr", "members")
 _OF_A_MEMBER = ("file", "bias", "frame")
@@ -21,7 +20,7 @@ def run_lamella(path: Path, folder: Path) -> tuple[list[str], list[str]]:
     path
         The recipe; files in it are beside it unless their paths are whole.
     folder
-        Where to write ``report.html``, ``registration.csv`` and ``lamella.hspy``.
+        Where to write ``report.html``, ``registration.csv``, ``lamella.hspy`` and the record.
 
     Returns
     -------
@@ -35,6 +34,11 @@ def run_lamella(path: Path, folder: Path) -> tuple[list[str], list[str]]:
     AssbValueError
         If the recipe has a word that is not known, or a registration is refused.
     """
+    # Not at the top: a recipe is checked without the libraries.
+    from hyperspy_assb import provenance
+    from hyperspy_assb.lamella.lamella import Lamella
+    from hyperspy_assb.report.output import write_record
+
     recipe = read_recipe(path)
     lamella = Lamella(str(recipe.get("name", path.stem)))
     members: dict[str, dict[str, Any]] = recipe["members"]
@@ -51,7 +55,11 @@ def run_lamella(path: Path, folder: Path) -> tuple[list[str], list[str]]:
     lamella.save(folder / "lamella.hspy", overwrite=True)
     sentences = [claim.sentence for claim in lamella.agreement(fdr=fdr)]
     registered = len(table) - 1
-    return [*sentences, f"{registered} of {len(members)} members were registered on {reference}."], []
+    findings = [*sentences, f"{registered} of {len(members)} members were registered on {reference}."]
+    inputs = {key: {"file": Path(one.path).name, "sha256": one.sha256} for key, one in lamella.members.items()}
+    record = provenance.record("lamella", parameters={"reference": reference, "members": inputs})
+    write_record(folder, provenance.to_plain(record), findings=findings, warnings=[])
+    return findings, []
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
 _CELLS = 32
 """Blocks along the longer side."""
@@ -15,6 +16,8 @@ _DIGITS = 4
 _PATTERN = 32
 """Pixels along a side of a pattern."""
 _CHANNELS = 192
+_ROWS = 16
+"""Rows of spectra that are read together."""
 _SHOWN = {
     "OrientationMaps": ("class", "phase reliability", "probability of LiFePO4", "probability of FePO4"),
     "Delithiation": ("x", "t_over_lambda"),
@@ -98,14 +101,21 @@ def _pixels_of_blocks(
 
 def _spectra(signal: Any, groups: list[NDArray[np.int64]]) -> dict[str, Any]:
     """Mean counts of each block; channels are summed to at most some hundred."""
-    data = np.asarray(signal.data)
-    data = data.reshape(-1, data.shape[-1])
-    width = -(-data.shape[1] // _CHANNELS)
+    rows, columns, channels = signal.data.shape
+    width = -(-channels // _CHANNELS)
+    count = np.array([len(pixels) for pixels in groups])
+    block = np.repeat(np.arange(len(groups)), count)
+    member = sparse.csr_matrix(
+        (np.ones(len(block)), (block, np.concatenate(groups).astype(np.int64))), (len(groups), rows * columns)
+    )
+    total = np.zeros((len(groups), channels))
+    # Some rows at a time: lazy data are never all in memory.
+    for first in range(0, rows, _ROWS):
+        part = np.asarray(signal.data[first : first + _ROWS]).reshape(-1, channels)
+        total += member[:, first * columns : first * columns + len(part)] @ part
+    summed = total[:, : channels // width * width].reshape(len(groups), -1, width).sum(axis=-1)
+    means = [[_short(v, 3) for v in one / n] if n else None for one, n in zip(summed, count, strict=True)]
     axis = signal.axes_manager.signal_axes[0]
-    means = []
-    for pixels in groups:
-        mean = data[pixels, : data.shape[1] // width * width].mean(axis=0, dtype=float) if pixels.size else None
-        means.append(None if mean is None else [_short(v, 3) for v in mean.reshape(-1, width).sum(axis=1)])
     start, step = float(axis.axis[0]), float(axis.scale) * width
     return {"start": start, "step": step, "units": str(axis.units), "values": means}
 
@@ -115,18 +125,21 @@ def _patterns(signal: Any, groups: list[NDArray[np.int64]]) -> dict[str, Any]:
     side = min(_PATTERN, *signal.data.shape[-2:])
     rows, columns = (n // side for n in signal.data.shape[-2:])
     width = signal.data.shape[1]
-    pictures = []
-    for pixels in groups:
-        if not pixels.size:
-            pictures.append(None)
-            continue
-        place = np.unravel_index(int(pixels[pixels.size // 2]), (signal.data.shape[0], width))
-        pattern = np.asarray(signal.data[place], dtype=float)[: side * rows, : side * columns]
+    pictures: list[str | None] = [None] * len(groups)
+    places = {
+        number: divmod(int(pixels[pixels.size // 2]), width) for number, pixels in enumerate(groups) if pixels.size
+    }
+    row_read, line = -1, np.zeros(0)
+    # By rows: of lazy data each row is read once.
+    for number, (row, column) in sorted(places.items(), key=lambda item: item[1]):
+        if row != row_read:
+            row_read, line = row, np.asarray(signal.data[row])
+        pattern = line[column].astype(float)[: side * rows, : side * columns]
         # The strongest pixel of each cell: spots are small.
         root = np.sqrt(np.maximum(pattern, 0.0)).reshape(side, rows, side, columns).max(axis=(1, 3))
         top = float(np.quantile(root, 0.995))
         scaled = np.clip(255.0 * root / max(top, 1e-9), 0.0, 255.0).astype(np.uint8)
-        pictures.append(base64.b64encode(scaled.tobytes()).decode("ascii"))
+        pictures[number] = base64.b64encode(scaled.tobytes()).decode("ascii")
     return {"side": side, "values": pictures}
 
 

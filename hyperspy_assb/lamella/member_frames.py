@@ -86,13 +86,15 @@ def _log_ratio(spectra: ASSBEELSSpectrum) -> FloatArray:
 
     All counts of spectra that do not hold the zero-loss peak.
     """
-    counts = np.asarray(spectra.data, dtype=float)
-    total = counts.sum(axis=-1)
+    # Sums of what may be lazy: the counts need not fit in memory twice.
+    counts = spectra.data
+    total = np.asarray(counts.sum(axis=-1), dtype=float)
     energy = spectra.axes_manager.signal_axes[0].axis
-    peak = float(energy[int(np.argmax(counts.sum(axis=(0, 1))))])
+    peak = float(energy[int(np.argmax(np.asarray(counts.sum(axis=(0, 1)))))])
     if not energy[0] < 0.0 < energy[-1] or abs(peak) > _FURTHEST:
-        return np.asarray(total)
-    elastic = counts[..., np.abs(energy - peak) <= _ELASTIC].sum(axis=-1)
+        return total
+    near = np.flatnonzero(np.abs(energy - peak) <= _ELASTIC)
+    elastic = np.asarray(counts[..., near[0] : near[-1] + 1].sum(axis=-1), dtype=float)
     ratio = np.where((elastic > 0.0) & (total > 0.0), total / np.maximum(elastic, 1e-9), np.nan)
     return np.asarray(np.log(np.maximum(ratio, 1e-9)))
 
@@ -113,7 +115,8 @@ def registration_image(held: Any) -> FloatArray:
         size = held.data.shape[-2:]
         rows, columns = (np.arange(n) - 0.5 * (n - 1) for n in size)
         disc = np.hypot(rows[:, np.newaxis], columns) <= max(_BRIGHT_FIELD * 0.5 * min(size), 1.0)
-        return np.asarray((held.data * disc).sum(axis=(-2, -1)), dtype=float)
+        box = tuple(slice(*np.flatnonzero(disc.any(axis=axis))[[0, -1]] + [0, 1]) for axis in (1, 0))
+        return np.asarray((held.data[..., *box] * disc[box]).sum(axis=(-2, -1)), dtype=float)
     if isinstance(held, ASSBEELSSpectrum):
         return _log_ratio(held)
     axes = tuple(range(2, held.data.ndim))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from hyperspy_assb.registration.affine import ImageFrame
 from hyperspy_assb.registration.image_registration import ImageRegistration
 from hyperspy_assb.signals.result import load
 
+_RESULT = "metadata/ASSB/result"
 _SAME = 1e-6
 """Relative difference of axes that are the same."""
 
@@ -59,18 +60,46 @@ def read_member(path: Path, key: str) -> Any:
     """A result, or else a signal that HyperSpy reads lazily."""
     if not path.exists():
         raise AssbFileNotFoundError(f"{key}: there is no file {path}.")
-    try:
-        return load(path)
-    except AssbFileError as not_a_result:
+    why = "it has no result"
+    # A signal is not read to see that it is no result: it may be larger than the memory.
+    if not _is_plain_signal(path):
         try:
-            found = hs.load(str(path), lazy=True)
-        except Exception as error:
-            raise AssbFileError(
-                f"{key}: {path} holds neither a result ({not_a_result}) nor a signal ({error})."
-            ) from error
+            return load(path)
+        except AssbFileError as error:
+            why = str(error)
+    try:
+        found = hs.load(str(path), lazy=True)
+    except Exception as error:
+        raise AssbFileError(f"{key}: {path} holds neither a result ({why}) nor a signal ({error}).") from error
     if isinstance(found, list):
         raise AssbFileError(f"{key}: {path} holds {len(found)} signals: load it, and add the one that is meant.")
     return found
+
+
+def _is_plain_signal(path: Path) -> bool:
+    """Whether a file of HyperSpy's has no result among its metadata; what cannot be told is none."""
+    if path.is_dir():
+        return path.suffix == ".zspy" and not any(path.glob(f"Experiments/*/{_RESULT}"))
+    if path.suffix != ".hspy":
+        return False
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            return not any(_RESULT in experiment for experiment in file["Experiments"].values())
+    except (OSError, KeyError, AttributeError):
+        return False
+
+
+def bytes_of(held: Any) -> int:
+    """Size of the arrays of a result."""
+    if isinstance(held, np.ndarray):
+        return int(held.nbytes)
+    if is_dataclass(held) and not isinstance(held, type):
+        return sum(bytes_of(getattr(held, one.name)) for one in fields(held))
+    if isinstance(held, Mapping):
+        return sum(map(bytes_of, held.values()))
+    return sum(map(bytes_of, held)) if isinstance(held, tuple | list) else 0
 
 
 def file_of(what: Any) -> Path | None:

@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 from hyperspy_assb import provenance
 from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbKeyError, AssbTypeError, AssbValueError
 from hyperspy_assb.lamella.member_frames import frame_axes, frame_of_axes, map_values, read_frame, registration_image
-from hyperspy_assb.lamella.members import Member, file_of, plain_axis, problem_of, read_member, same_frame
+from hyperspy_assb.lamella.members import Member, bytes_of, file_of, plain_axis, problem_of, read_member, same_frame
 from hyperspy_assb.registration.affine import Affine, ImageFrame
+from hyperspy_assb.registration.alignment_step import DistortionOptions
 from hyperspy_assb.registration.area_overlap import AreaOverlap, overlap_of
-from hyperspy_assb.registration.boundary_refinement import DistortionOptions
 from hyperspy_assb.registration.image_registration import ImageRegistration, register_images
 from hyperspy_assb.signals.result import Result
 from hyperspy_assb.staging import path_of
+
+_MOST_BYTES = 200_000_000
+"""Results from files that are kept in memory while another one is read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +100,7 @@ class RegisteredMembers(Result):
             raise AssbKeyError(f"{key}: there is no member {frame!r} whose frame it could share; {self._keys()}.")
         if isinstance(what, str | PathLike):
             path = path_of(what, "what")
-            what = read_member(path, key)
+            what = self._from_file(Path(path), key)
         file = file_of(what) if path is None else path_of(path, "path")
         axes = frame_axes(what)
         own: ImageFrame | None
@@ -137,7 +140,7 @@ class RegisteredMembers(Result):
             problem = problem_of(key, member)
             if problem:
                 raise (AssbFileError if Path(member.path).exists() else AssbFileNotFoundError)(problem)
-            self._held[key] = read_member(Path(member.path), key)
+            self._held[key] = self._from_file(Path(member.path), key)
         return self._held[key]
 
     def relocate(self, key: str, path: str | PathLike[str]) -> None:
@@ -279,6 +282,23 @@ class RegisteredMembers(Result):
     def _held(self) -> dict[str, Any]:
         """Signals and results that were read; never saved."""
         return {}
+
+    @cached_property
+    def _read(self) -> dict[str, int]:
+        """Bytes of results that were read from their files, the earliest first."""
+        return {}
+
+    def _from_file(self, path: Path, key: str) -> Any:
+        """What a file holds; results that were read before are let go of where they are large, and read again."""
+        for other in list(self._read):
+            if sum(self._read.values()) <= _MOST_BYTES:
+                break
+            del self._read[other]
+            self._held.pop(other, None)
+        found = read_member(path, key)
+        if isinstance(found, Result):
+            self._read[key] = bytes_of(found)
+        return found
 
     @cached_property
     def _overlaps(self) -> dict[tuple[str, str], tuple[AreaOverlap, NDArray[np.float64]]]:

@@ -114,6 +114,8 @@ class CoarseSearch:
         Degrees by which they may be turned.
     overlap
         Least share of the smaller field that must lie in the other.
+    about
+        Angle in degrees about which is looked.
     """
 
     coarse: FloatArray
@@ -122,8 +124,8 @@ class CoarseSearch:
     fine_frame: ImageFrame
     largest_angle: float = 20.0
     overlap: float = 0.3
-
     side: int = _SIDE
+    about: float = 0.0
 
     @property
     def pixel(self) -> float:
@@ -137,7 +139,8 @@ class CoarseSearch:
         corner = 0.5 * float(min(np.hypot(*self.coarse_frame.extent), np.hypot(*self.fine_frame.extent)))
         step = np.degrees(_PER_STEP * self.pixel / corner)
         count = int(np.ceil(self.largest_angle / step))
-        return np.linspace(-self.largest_angle, self.largest_angle, 2 * count + 1) if count else np.zeros(1)
+        spread = np.linspace(-self.largest_angle, self.largest_angle, 2 * count + 1) if count else np.zeros(1)
+        return spread + self.about
 
     def template(self) -> FloatArray:
         """The coarse image on the grid of the search, as :meth:`surfaces` takes it."""
@@ -148,7 +151,9 @@ class CoarseSearch:
         largest = np.max([template.shape for template in templates], axis=0)
         # Diagonal and template: no turned field is larger.
         whole = np.ceil(np.hypot(*self.fine_frame.extent) / self.pixel) + 3
-        bound = np.abs(turn(min(float(self.angles[-1]), 45.0))) @ self.fine_frame.extent / self.pixel + 3
+        bound = np.abs(turn(min(self.largest_angle, 45.0))) @ self.fine_frame.extent / self.pixel + 3
+        if self.about:
+            bound = np.array([whole, whole])
         rows, columns = (
             int(fft.next_fast_len(int(min(whole, a) + b), real=True)) for a, b in zip(bound, largest, strict=True)
         )
@@ -189,7 +194,7 @@ class CoarseSearch:
     def _apart(self, found: list[tuple[float, float, FloatArray]], count: int) -> list[Candidate]:
         """The strongest places, of which none is a neighbour of a stronger one."""
         chosen: list[Candidate] = []
-        step = self.angles[-1] / max(len(self.angles) // 2, 1)
+        step = self.largest_angle / max(len(self.angles) // 2, 1)
         for evidence, angle, offset in sorted(found, key=lambda item: -item[0]):
             matrix = turn(angle)
             shift = self.fine_frame.centre + matrix @ offset * self.pixel

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.registration.affine import Affine, FloatArray, ImageFrame
-from hyperspy_assb.registration.boundary_refinement import (
-    DistortionOptions,
-    Refined,
-    refine,
-    residual_drop,
-    with_block_errors,
-)
+from hyperspy_assb.registration.alignment_step import DistortionOptions, Refined
+from hyperspy_assb.registration.boundary_residuals import region_step, residual_drop
 from hyperspy_assb.registration.coarse_search import CoarseSearch
+from hyperspy_assb.registration.local_contrast import refine, with_block_errors
 from hyperspy_assb.registration.sampling import binned_to
 from hyperspy_assb.registration.shared_structure import SharedStructure, judge_shared_structure
 
 _CANDIDATES = 4
 _RIVAL = 0.75
 """Share of the best evidence from which a place is refined as well."""
+_CLEARLY = 0.8
+"""Of the misfit: less is clearly less."""
 _FINEST = 3.0
 """A fine image is binned to no less than this part of a coarse pixel."""
 _LARGEST = 160
@@ -39,7 +37,7 @@ class ImageRegistration:
     p
         Probability that images which share nothing match as well.
     misfit
-        Share of the variance of the coarser image which boundaries of the finer one do not explain.
+        Share of the variance of the coarser image which the finer one does not explain.
     converged
         Whether the refinement came to an end.
     coarse_pixel
@@ -69,7 +67,7 @@ def register_images(
     """Find the affine transform between two images of one specimen, whatever their signals are.
 
     The coarser image is looked for in the finer one at all shifts and angles by mutual information, which asks for no
-    likeness of contrast, and is then predicted from the regions of the finer one.
+    likeness of contrast, and is then predicted from the local contrast of the finer one.
 
     Parameters
     ----------
@@ -119,10 +117,19 @@ def register_images(
             f"{names[0]} and {names[1]} overlap too little to be registered on boundaries: name images of the same "
             "region, or give the transform."
         )
+    # Where regions of one brightness explain clearly more than local contrast does, they tell the place better.
+    regions = region_step(coarse, coarse_frame, fine, fine_frame, options)
+    other = regions.solve(found.transform)
+    on_regions = other is not None and other.misfit < _CLEARLY * found.misfit
+    if other is not None and on_regions:
+        found = other
     drop = residual_drop(coarse, coarse_frame, fine, fine_frame, found.transform, options)
     shared = judge_shared_structure(search, drop, options, evidence)
     _refuse(shared, alpha, names, options)
-    found = with_block_errors(coarse, coarse_frame, fine, fine_frame, found, options)
+    if on_regions:
+        found = replace(found, transform=regions.left_out(found.transform))
+    else:
+        found = with_block_errors(coarse, coarse_frame, fine, fine_frame, found, options)
     transform = found.transform if onto_image else found.transform.inverse
     coarse_pixel = coarse_frame.coarseness
     return ImageRegistration(transform, shared.p, found.misfit, found.converged, coarse_pixel, drop)
@@ -155,11 +162,11 @@ def _refuse(shared: SharedStructure, alpha: float, names: tuple[str, str], optio
 
 
 def _place(search: CoarseSearch, options: DistortionOptions) -> tuple[Refined | None, float]:
-    """The best place refined, and its evidence; where another one rivals it, the one that leaves less on boundaries."""
+    """The best place refined, and its evidence; where another one rivals it, the one that explains more."""
     candidates = search.candidates(_CANDIDATES)
     chosen: Refined | None = None
     evidence = 0.0
-    least_residual = np.inf
+    least_misfit = np.inf
     least = _RIVAL * candidates[0].evidence if candidates else 0.0
     for candidate in candidates:
         if candidate.evidence < least:
@@ -168,6 +175,6 @@ def _place(search: CoarseSearch, options: DistortionOptions) -> tuple[Refined | 
         found = refine(search.coarse, *start, options)
         if found is None:
             continue
-        if found.residual < least_residual:
-            chosen, least_residual, evidence = found, found.residual, candidate.evidence
+        if found.misfit < least_misfit:
+            chosen, least_misfit, evidence = found, found.misfit, candidate.evidence
     return chosen, evidence

@@ -65,3 +65,11 @@ def values_at(images: FloatArray, frame: ImageFrame, positions: FloatArray) -> F
     """Values of images, shape (K, rows, columns), between their pixels at positions of shape (N, 2); shape (K, N)."""
     where = frame.indices(positions).T
     return np.array([ndimage.map_coordinates(image, where, order=1, mode="constant", cval=0.0) for image in images])
+
+
+def noise_and_contrast(image: FloatArray) -> tuple[float, float]:
+    """Standard deviation of the noise of single pixels, and of what is beyond it."""
+    second = image[:, 1:-1] - 0.5 * (image[:, :-2] + image[:, 2:]) if image.shape[1] > 2 else image
+    known = second[np.isfinite(second)]
+    noise = 1.4826 * float(np.median(np.abs(known))) / np.sqrt(1.5) if known.size else 0.0
+    return noise, float(np.sqrt(max(np.nanvar(image) - noise**2, 0.01 * np.nanvar(image))))

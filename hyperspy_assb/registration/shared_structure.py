@@ -8,8 +8,10 @@ import numpy as np
 from scipy import stats
 
 from hyperspy_assb.registration.affine import FloatArray, ImageFrame
-from hyperspy_assb.registration.boundary_refinement import DistortionOptions, refine, residual_drop
+from hyperspy_assb.registration.alignment_step import DistortionOptions
+from hyperspy_assb.registration.boundary_residuals import residual_drop
 from hyperspy_assb.registration.coarse_search import Candidate, CoarseSearch
+from hyperspy_assb.registration.local_contrast import refine
 
 _WAYS = {
     (0, True): "mirrored left to right",
@@ -20,13 +22,16 @@ _WAYS = {
     (2, False): "turned by 180°",
     (3, False): "turned by -90°",
 }
-"""Mirror and quarter turns, in words."""
+"""Mirror and quarter turns, in words; half-way between them lie those with 45° more."""
+_HALF = 45.0
 _NULL = (-1.04, 1.02, 12.0)
 """Mean, scale and degrees of freedom (Student) of the drops of 13 pairs of scenes that share nothing, one draw more."""
-_MAXIMA = (-0.661, 1.604, 5.22)
-"""Location, scale and degrees of freedom (Student) of how far one of eight maxima lies above the others, in standard
-deviations of these, where all follow one Gumbel law, as maxima of searches do: within 6 % from p = 0.2 to 2e-5."""
-_CLEAR = 0.01
+_MAXIMA = (-0.716, 1.572, 8.19)
+"""Location, scale and degrees of freedom (Student) of how far one of sixteen maxima lies above the others, in standard
+deviations of these, where all follow one Gumbel law, as maxima of searches do: within 10 % from p = 0.2 to 5e-5."""
+_RIVAL = 0.75
+"""Share of the evidence from which another way is refined as well."""
+_CLEAR = 1e-3
 """p value below which no other way is looked at."""
 
 
@@ -56,7 +61,7 @@ def judge_shared_structure(
 
     How much less it leaves on boundaries than places beside it: chance places, the best of a whole search, follow
     :data:`_NULL`. Where that is not clear, how far its mutual information lies above the best that the same images have
-    in seven ways that cannot be right, mirrored and turned by quarters: see :data:`_MAXIMA`. One of these ways may be
+    in fifteen ways that cannot be right, mirrored and turned by eighths: see :data:`_MAXIMA`. One of these ways may be
     the right one, and is then named.
 
     Parameters
@@ -78,26 +83,34 @@ def judge_shared_structure(
     p = min(2.0 * _chance(drop), 1.0)
     if p < _CLEAR:
         return SharedStructure(p, "", 1.0)
+    ways = [
+        *((*way, 0.0, words) for way, words in _WAYS.items()),
+        (0, False, _HALF, "turned by about 45°"),
+        *((*way, _HALF, f"{words}, and by about 45° further") for way, words in _WAYS.items()),
+    ]
     turned = [
         CoarseSearch(
-            *_turned(search.coarse, search.coarse_frame, *way),
+            *_turned(search.coarse, search.coarse_frame, turns, mirrored),
             search.fine,
             search.fine_frame,
             search.largest_angle,
             search.overlap,
             search.side,
+            about,
         )
-        for way in _WAYS
+        for turns, mirrored, about, _ in ways
     ]
     found = [other.candidates(1) for other in turned]
     others = np.array([candidates[0].evidence if candidates else 0.0 for candidates in found])
     p = min(p, 2.0 * _beyond_others(evidence, others))
     best = int(np.argmax(others))
     rest = np.append(np.delete(others, best), evidence)
-    # The best of seven ways, by either test.
-    clearer = min(_chance(_drop_at(turned[best], found[best], options)), _beyond_others(float(others[best]), rest))
-    other_p = min(2.0 * len(_WAYS) * clearer, 1.0)
-    return SharedStructure(p, list(_WAYS.values())[best], other_p) if other_p < p else SharedStructure(p, "", 1.0)
+    # The best of all ways, by either test.
+    clearer = _beyond_others(float(others[best]), rest)
+    if others[best] >= _RIVAL * evidence:
+        clearer = min(clearer, _chance(_drop_at(turned[best], found[best], options)))
+    other_p = min(2.0 * len(ways) * clearer, 1.0)
+    return SharedStructure(p, ways[best][-1], other_p) if other_p < p else SharedStructure(p, "", 1.0)
 
 
 def _beyond_others(one: float, others: FloatArray) -> float:

@@ -61,3 +61,52 @@ def test_what_is_wrong_is_named(folder, old, new, match):
     assert done.exit_code == 1
     assert match in " ".join(done.output.split())
     assert not (folder / "out").exists()
+
+
+def test_a_result_is_replaced_when_forced(folder):
+    run(folder, RECIPE)
+    again = CliRunner().invoke(app, ["lamella", str(folder / "L1.toml"), "--out", str(folder / "out"), "--force"])
+    assert again.exit_code == 0, again.output
+
+
+BATCH = """
+[inputs]
+lamellae = "L1.toml"
+[analysis.lamella]
+input = "lamellae"
+"""
+
+
+def statuses(folder, *more):
+    (folder / "batch.toml").write_text(BATCH, encoding="utf-8")
+    arguments = ["batch", str(folder / "batch.toml"), "--out", str(folder / "results"), *more]
+    done = CliRunner().invoke(app, arguments)
+    path = folder / "results" / "status.csv"
+    return done, path.read_text("utf-8") if path.exists() else ""
+
+
+def test_a_step_of_a_batch_is_done_once_and_again_when_a_member_changed(folder):
+    (folder / "L1.toml").write_text(RECIPE, encoding="utf-8")
+    done, table = statuses(folder)
+    assert done.exit_code == 0, done.output
+    assert "written" in table
+    assert (folder / "results" / "lamella" / "L1" / "report.html").exists()
+    assert "done before" in statuses(folder)[1]
+    other = hs.load(folder / "haadf.hspy")
+    other.data = other.data + 1.0
+    other.save(folder / "haadf.hspy", overwrite=True)
+    assert "out of date" in statuses(folder)[1]
+
+
+def test_a_member_that_is_missing_is_named_before_anything_runs(folder):
+    (folder / "L1.toml").write_text(RECIPE.replace('haadf.hspy"\nbias', 'gone.hspy"\nbias'), encoding="utf-8")
+    done, table = statuses(folder)
+    assert done.exit_code != 0
+    assert "members.x: there is no file" in " ".join(done.output.split())
+    assert not table
+
+
+def test_a_signal_is_not_read_to_see_that_it_is_no_result(folder):
+    from hyperspy_assb.lamella.members import read_member
+
+    assert read_member(folder / "haadf.hspy", "haadf")._lazy

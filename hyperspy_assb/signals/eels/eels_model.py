@@ -24,6 +24,7 @@ from hyperspy_assb.models.recorded_signal import check_title
 from hyperspy_assb.signals.fits import multifit as batched
 from hyperspy_assb.signals.fits.covariance import Covariance
 from hyperspy_assb.signals.fits.fit_quality import FitQuality
+from hyperspy_assb.signals.fits.live_fit import LiveFit
 from hyperspy_assb.signals.fits.model_fit import ModelFit
 
 _EVALUATED = 64
@@ -362,6 +363,36 @@ class ASSBEELSModel(EELSModel):
         if optimizer is not None:
             kwargs["optimizer"] = optimizer
         return super().multifit(mask, *args, **kwargs)
+
+    def fit_live(self, roi: Any = None) -> LiveFit:
+        """Refit the mean spectrum of a region whenever the region is moved, by hand or by code.
+
+        Parameters
+        ----------
+        roi
+            A HyperSpy ROI in the units of the navigation axes; None: a part in the middle of the field.
+
+        Returns
+        -------
+        LiveFit
+            With values, spectrum and fit of the region; ``live.plot()`` shows them and the map with the region.
+
+        Raises
+        ------
+        ValueError
+            If the signal is neither a map nor a line, or nothing can be fitted.
+        NotImplementedError
+            If the data are lazy, or something in the model cannot be compiled; it is named.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(4, 4), seed=1, signal_type="EELS_ASSB").eels_before
+        >>> live = signal.create_low_loss_model(["Li", "Fe"]).fit_live()
+        >>> live.table().columns.tolist()
+        ['value', 'std']
+        """
+        return LiveFit(self, roi)
 
     def covariance(self) -> Covariance:
         """Covariance of the free parameters at every position, from the last batched fit.
