@@ -48,7 +48,7 @@ def find_pure_pixels(signal: Any, electrode: str | Electrode | None) -> tuple[di
         what = f"neither {ends[0]} nor {ends[1]}" if len(missing) == 2 else f"no {missing[0]}"
         raise AssbValueError(
             f"The map shows {what}: none of its pure pixels has the edges and the losses between 4 and 7 eV that were "
-            f"computed for it. {found.summary()} " + see("delithiation")
+            f"computed for it. Proposed are: {', '.join(found.names) or 'none'}. " + see("delithiation")
         )
     told = ", ".join(f"{name} {int(mask.sum())}" for name, mask in masks.items())
     return masks, (
