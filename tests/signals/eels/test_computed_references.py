@@ -7,8 +7,15 @@ import hyperspy_assb
 from hyperspy_assb import reference
 from hyperspy_assb.eels.delithiation.computed_phases import band_share, computed_contrast, confirm
 from hyperspy_assb.eels.edges.cross_sections import ScatteringGeometry
+from hyperspy_assb.eels.scattering.single_scattering import (
+    Grid,
+    estimate_single_scattering,
+    fit_zero_loss_shape,
+    sum_aligned,
+)
+from hyperspy_assb.eels.zero_loss.position import estimate_centre
 from hyperspy_assb.errors import AssbValueError
-from hyperspy_assb.simulation import EELSConditions, simulate_spectra
+from hyperspy_assb.simulation import EELSConditions, mean_free_path, simulate_spectra
 from hyperspy_assb.simulation.battery import spectra_to_signal
 from hyperspy_assb.simulation.eels.dielectric import computed_phase, phase
 
@@ -102,3 +109,21 @@ def test_computed_phase_has_its_electrons_and_its_losses(name):
 def test_optics_that_do_not_exist_are_refused():
     with pytest.raises(AssbValueError, match="optics must be"):
         EELSConditions(optics="measured")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optics", ["oscillators", "computed"])
+@pytest.mark.parametrize("name", ["LiFePO4", "FePO4"])
+def test_pure_pixels_are_told_apart_by_theory_alone(name, optics):
+    """300 pure pixels of 1e6 electrons, t/lambda 0.2 to 1: 99 % on the right side of the limit."""
+    conditions = EELSConditions(optics=optics)
+    nm = mean_free_path(name) * np.random.default_rng(7).uniform(0.2, 1.0, 300)
+    counts = simulate_spectra({name: nm}, conditions, rng=8).astype(float)
+    energy, grid = conditions.energy, Grid.of(conditions.energy)
+    found = estimate_centre(counts, energy)
+    centre, fwhm = np.ravel(found.centre), float(np.median(found.fwhm))
+    total = sum_aligned(counts, energy, centre, grid)
+    peak = fit_zero_loss_shape(total, grid, fwhm=fwhm, first=float(energy[0] - centre.max()))
+    single = estimate_single_scattering(counts, energy, centre, peak)
+    above = band_share(single.distribution, single.loss) > CONTRAST.limit
+    assert np.mean(above == (name == "FePO4")) > 0.99
