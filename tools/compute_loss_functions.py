@@ -319,10 +319,9 @@ ORDER = [
     ("head", Run("FePO4", 4.3)),
     ("head", Run("LiFePO4", 4.3)),
     ("head", Run("LiGe2(PO4)3", bands=700)),
-    *[("head", Run(material, u)) for u in (0.0, 6.0) for material in ("FePO4", "LiFePO4")],
+    *[("head", Run(material, u)) for u in (6.0, 3.0) for material in ("FePO4", "LiFePO4")],
     ("local-fields", SMALL),
     ("head", Run("FePO4", 4.3, kpts=(2, 3, 4))),
-    *[("head", Run(material, 3.0)) for material in ("FePO4", "LiFePO4")],
     ("head", replace(SMALL, kpts=(1, 2, 2))),
     ("head", replace(SMALL, kpts=(2, 3, 3))),
     ("head", replace(SMALL, cutoff=450.0)),
@@ -331,6 +330,7 @@ ORDER = [
     ("head", Run("LiFePO4", 4.3, kpts=(2, 3, 4))),
     ("local-fields", Run("FePO4", 4.3, bands=400)),
     ("head", Run("FePO4", 4.3, cutoff=450.0)),
+    *[("head", Run(material, 0.0)) for material in ("FePO4", "LiFePO4")],
 ]
 
 

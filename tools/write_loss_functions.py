@@ -129,6 +129,9 @@ def export(out, target):
         if not chosen:
             continue
         facts, strengths = runs[max(chosen, key=lambda k: np.prod(k[2]))]
+        if not facts["gap"] > 0:
+            print(f"{material}, U = {u:g} eV: no gap, so that bands are not filled or empty; left out")
+            continue
         eps = permittivity(strengths[-1], facts["volume"], ENERGY)
         stem = material.replace("(", "_").replace(")", "_") + (f"_U{u:g}" if material in MOMENTS else "")
         lines = [f"# {material}, computed by tools/compute_loss_functions.py; the facts are in runs.toml",
