@@ -131,6 +131,8 @@ def begin_with_density(atoms, source):
     calc.initialize(atoms)
     calc.set_positions(atoms)
     calc.density.initialize_from_other_density(known.density, calc.wfs.kptband_comm)
+    calc.density.interpolate_pseudo_density()
+    calc.density.calculate_pseudo_charge()
     calc.hamiltonian.update(calc.density)
 
 
@@ -144,7 +146,7 @@ def ground_state(run, folder, symmetry):
     path = folder / "ground.gpw"
     if not path.exists():
         atoms = new_calculator(run, folder, symmetry)
-        coarse = folder.with_name(replace(run, kpts=Run.kpts, bands=Run.bands).name) / "ground.gpw"
+        coarse = folder.with_name(replace(run, kpts=Run.kpts).name) / "ground.gpw"
         if coarse.exists() and coarse != path:
             begin_with_density(atoms, coarse)
             return atoms.calc
@@ -321,13 +323,14 @@ ORDER = [
     ("head", Run("LiGe2(PO4)3", bands=700)),
     *[("head", Run(material, u)) for u in (6.0, 3.0) for material in ("FePO4", "LiFePO4")],
     ("local-fields", SMALL),
-    ("head", Run("FePO4", 4.3, kpts=(2, 3, 4))),
+    ("head", Run("FePO4", 4.3, kpts=(2, 2, 4))),
+    ("head", Run("FePO4", 4.3, cutoff=300.0)),
     ("head", replace(SMALL, kpts=(1, 2, 2))),
     ("head", replace(SMALL, kpts=(2, 3, 3))),
     ("head", replace(SMALL, cutoff=450.0)),
     ("head", replace(SMALL, cutoff=600.0)),
     ("head", replace(SMALL, bands=1800)),
-    ("head", Run("LiFePO4", 4.3, kpts=(2, 3, 4))),
+    *[("head", Run(material, 4.3, kpts=(2, 3, 4))) for material in ("FePO4", "LiFePO4")],
     ("local-fields", Run("FePO4", 4.3, bands=400)),
     ("head", Run("FePO4", 4.3, cutoff=450.0)),
     *[("head", Run(material, 0.0)) for material in ("FePO4", "LiFePO4")],

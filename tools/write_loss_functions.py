@@ -124,11 +124,11 @@ def export(out, target):
         rows += [figures(facts, strengths, *variant) for variant in variants]
     written = []
     for material, u in WRITTEN:
-        # The most k-points that are there, with the cut-off of all.
-        chosen = [k for k in runs if k[:2] == (material, u) and k[3] == Run.cutoff and k[4] <= 700]
+        # The same k-points and cut-off for all; others tell how far these are converged.
+        chosen = [k for k in runs if k[:4] == (material, u, Run.kpts, Run.cutoff) and k[4] <= 700]
         if not chosen:
             continue
-        facts, strengths = runs[max(chosen, key=lambda k: np.prod(k[2]))]
+        facts, strengths = runs[chosen[0]]
         if not facts["gap"] > 0:
             print(f"{material}, U = {u:g} eV: no gap, so that bands are not filled or empty; left out")
             continue

@@ -77,7 +77,10 @@ def band_share(distribution: NDArray[np.floating], loss: FloatArray) -> FloatArr
 def confirm(
     name: str, sentence: str, share: float, electrode: Electrode, contrast: ComputedContrast | None
 ) -> tuple[str, str]:
-    """Name and evidence of some pixels, with what theory says of them; no name where it says the other end member.
+    """Name and evidence of some pixels, with what theory says of them; no name where that is of the other end member.
+
+    Surfaces, retardation and films add to the band, and theory is good to a factor of two: what lies between both end
+    members contradicts neither.
 
     Parameters
     ----------
@@ -96,4 +99,5 @@ def confirm(
     computed = {ends[0]: contrast.lithiated, ends[1]: contrast.delithiated}
     told = ", ".join(f"{end} {100 * low:.1f} to {100 * high:.1f}" for end, (low, high) in computed.items())
     sentence = f"{sentence}; {100 * share:.1f} % of its losses lie between 4 and 7 eV, computed: {told}"
-    return (name if ends[int(share > contrast.limit)] == name else ""), sentence
+    contradicts = share > contrast.delithiated[0] if name == ends[0] else share < contrast.lithiated[1]
+    return ("" if contradicts else name), sentence
