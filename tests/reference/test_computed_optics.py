@@ -85,6 +85,13 @@ def test_bands_and_broadening_are_converged_where_it_matters(material):
             assert row["area_3_8"] == pytest.approx(last["area_3_8"], rel=0.05)
 
 
+def test_kpoints_are_converged_where_it_matters():
+    """FePO4 along its shortest axis, c."""
+    rows = {tuple(r["kpts"]): r for r in CONVERGENCE["run"] if r["f_sum_all"] and r["material"] == "FePO4"
+            and (r["hubbard_u"], r["cutoff"], r["spread"]) == (4.3, 340.0, 0.15)}  # fmt: skip
+    assert rows[2, 2, 4]["area_3_8"] == pytest.approx(rows[2, 2, 2]["area_3_8"], rel=0.05)
+
+
 def test_head_agrees_with_another_program():
     """GPAW's own response code against our matrix elements: other code, the same states; areas without local fields."""
     (row,) = [r for r in CONVERGENCE["local"] if r["run"].startswith("Li3PO4")]
