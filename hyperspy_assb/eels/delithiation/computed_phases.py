@@ -38,8 +38,8 @@ class ComputedContrast:
 
     @property
     def limit(self) -> float:
-        """The share between both: as many times above the one as below the other."""
-        return float(np.sqrt(self.lithiated[1] * self.delithiated[0]))
+        """The share half way between both: what theory lacks, surfaces and retardation, adds to both alike."""
+        return 0.5 * (self.lithiated[1] + self.delithiated[0])
 
 
 def computed_contrast(electrode: Electrode, geometry: ScatteringGeometry) -> ComputedContrast | None:
