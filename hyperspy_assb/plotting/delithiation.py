@@ -116,7 +116,7 @@ def plot_delithiation(result: Any) -> np.ndarray:
     ['Li content: x in Li$_x$FePO$_{4}$', 'Uncertainty: standard uncertainty of x']
     """
     figure = plt.figure(figsize=(10.0, 8.6), layout="constrained")
-    by = f" ({result.calibration})" if result.builtin else ""
+    by = f" ({result.calibration})" if result.builtin or result.found_by_computed else ""
     figure.suptitle(f"{formula_text(result.electrode.name)}: {method_text(result)}{by}")
     # Rows of their own: the legend of the status must not push the maps above it apart, nor make its map smaller.
     axes = np.stack([row.subplots(1, 2) for row in figure.subfigures(2, 1, height_ratios=(1.0, 1.32))])

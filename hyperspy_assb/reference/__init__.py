@@ -4,6 +4,7 @@ All materials together are ``hyperspy_assb.materials``; the name here is that of
 """
 
 from hyperspy_assb.reference.amorphous_rings import Ring
+from hyperspy_assb.reference.computed_optics import ComputedOptics, computed_materials, computed_optics
 from hyperspy_assb.reference.crystal_cells import read_cif_text
 from hyperspy_assb.reference.data_files import MaterialError, MissingFactError, UnknownReferenceError
 from hyperspy_assb.reference.electron_scattering import electron_scattering_factor, electron_scattering_table
@@ -28,6 +29,7 @@ __all__ = [
     "COMPARED",
     "Atom",
     "Band",
+    "ComputedOptics",
     "Edge",
     "Electrode",
     "Element",
@@ -42,6 +44,8 @@ __all__ = [
     "band",
     "bands",
     "check_element",
+    "computed_materials",
+    "computed_optics",
     "edge",
     "edges",
     "electrode",

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hyperspy_assb.errors import AssbValueError
+
 ELECTRON_REST_ENERGY = 510998.95  # eV, CODATA 2018
 BOHR_RADIUS = 0.0529177211  # nm, CODATA 2018
 HBAR_C = 197.3269804  # eV nm, CODATA 2018
@@ -148,6 +150,11 @@ class EELSConditions:
         Beam energy and angles.
     detector
         Detector.
+    optics
+        What the phases are made of: "oscillators", an invention within what is known, or "computed", for the olivines
+        and LAGP, from first principles (:func:`hyperspy_assb.reference.computed_optics`; mean of the directions).
+    hubbard_u
+        U on Fe 3d in eV, of computed optics.
 
     Examples
     --------
@@ -163,6 +170,12 @@ class EELSConditions:
     zero_loss_jitter: float = 0.1
     beam: Beam = field(default_factory=Beam)
     detector: Detector = field(default_factory=Detector)
+    optics: str = "oscillators"
+    hubbard_u: float = 4.3
+
+    def __post_init__(self) -> None:
+        if self.optics not in ("oscillators", "computed"):
+            raise AssbValueError(f'optics must be "oscillators" or "computed", not {self.optics!r}')
 
     @property
     def energy(self) -> np.ndarray:

@@ -88,11 +88,16 @@ def name_corners(
         warnings.simplefilter("ignore", AssbWarning)
         features = fit_joint(start_joint_fit(sums, options), sums).features
     assert features is not None
-    known = asdict(usable_microscope(spectra.microscope))
-    geometry = ScatteringGeometry(**{n: getattr(NOMINAL, n) if v is None else v for n, v in known.items()})
+    geometry = geometry_of(spectra)
     for number, k in enumerate(filled):
         found[k] = _name(_atoms(features, number), electrode, host, common, materials, geometry)
     return found
+
+
+def geometry_of(spectra: LowLossMap) -> ScatteringGeometry:
+    """Beam and angles, nominal where they are not known."""
+    known = asdict(usable_microscope(spectra.microscope))
+    return ScatteringGeometry(**{n: getattr(NOMINAL, n) if v is None else v for n, v in known.items()})
 
 
 def _sum_aligned(counts: NDArray[np.generic], centre: FloatArray, scale: float) -> FloatArray:

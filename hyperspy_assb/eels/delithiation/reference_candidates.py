@@ -26,7 +26,8 @@ from scipy import stats
 from scipy.optimize import nnls
 from scipy.spatial import KDTree
 
-from hyperspy_assb.eels.delithiation.corner_names import name_corners
+from hyperspy_assb.eels.delithiation.computed_phases import band_share, computed_contrast, confirm
+from hyperspy_assb.eels.delithiation.corner_names import geometry_of, name_corners
 from hyperspy_assb.eels.delithiation.standard import VACUUM
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.scattering.single_scattering import (
@@ -117,6 +118,8 @@ class _Points:
     scores: FloatArray
     noise: FloatArray
     """Standard deviation of each score, shape (P,)."""
+    band: FloatArray
+    """Share of the losses that tells the end members apart, shape (P,)."""
 
     @property
     def distance(self) -> FloatArray:
@@ -164,6 +167,9 @@ def suggest_candidates(
     explained = away < np.maximum(limit, 0.5 * UNLIKE * points.distance)
     nearest = [np.argsort(_length(points.scores - corner))[:NEIGHBOURS] for corner in vertices]
     named = name_corners(spectra, counts, centre, [points.rows[rows] for rows in nearest], electrode, materials)
+    contrast = computed_contrast(electrode, geometry_of(spectra))
+    shown = [float(np.median(points.band[rows])) if len(rows) else np.nan for rows in nearest]
+    named = [confirm(*told, own, electrode, contrast) for told, own in zip(named, shown, strict=True)]
     names: list[str] = []
     evidence: list[str] = []
     groups: list[list[int]] = []
@@ -228,11 +234,13 @@ def _points(spectra: LowLossMap, counts: FloatArray, centre: FloatArray, fwhm: f
         bounds.append(bounds[-1] + max(0.8, 0.05 * bounds[-1], 2.0 * grid.step))
     starts = np.searchsorted(grid.step * np.arange(int(end / grid.step) + 1), bounds[:-1])
     values: list[FloatArray] = []
+    bands: list[FloatArray] = []
     variance: list[FloatArray] = []
     for begin in range(0, good.size, _BLOCK):
         rows = good[begin : begin + _BLOCK]
         own = estimate_single_scattering(counts[rows], energy, centre[rows], shape, end=end, exponent=exponent)
         thickness[rows] = own.t_over_lambda
+        bands.append(band_share(own.distribution, own.loss))
         values.append(np.add.reduceat(own.distribution, starts, axis=1)[:, :-1].astype(float))
         # Counting noise of the same losses: what deconvolution adds to it is small where the peak is narrow.
         running = np.concatenate([np.zeros((rows.size, 1)), np.cumsum(counts[rows], axis=1)], axis=1)
@@ -260,7 +268,7 @@ def _points(spectra: LowLossMap, counts: FloatArray, centre: FloatArray, fwhm: f
             "No pixel differs from the others by more than its noise: the map holds one material, or its dose is too "
             "low to look for others."
         )
-    return thickness, _Points(good[used], white @ components[:count].T, noise)
+    return thickness, _Points(good[used], white @ components[:count].T, noise, np.concatenate(bands)[used])
 
 
 def find_corners(scores: FloatArray, noise: FloatArray) -> FloatArray:

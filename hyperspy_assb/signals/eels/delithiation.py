@@ -45,6 +45,8 @@ class Delithiation(DelithiationMaps):
         None for the built-in calibration by cross-sections, which holds "lithium" alone.
     references
         Pure pixels, boolean arrays on the navigation axes.
+    found_by_computed
+        Whether these were found in the map by computed spectra, and not named by anyone.
 
     Examples
     --------

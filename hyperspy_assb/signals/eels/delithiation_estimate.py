@@ -57,7 +57,7 @@ LITHIUM_END = 70.0
 
 def quantify_delithiation(
     signal: Any,
-    references: Mapping[str, Any] | Delithiation | None,
+    references: Mapping[str, Any] | Delithiation | str | None,
     method: str,
     *,
     electrode: str | Electrode | None = None,
@@ -65,8 +65,9 @@ def quantify_delithiation(
     ensemble: bool = True,
     show_progressbar: bool | None = None,
     progress: Callable[[int], object] | None = None,
+    computed_note: str = "",
 ) -> Delithiation:
-    """What :meth:`ASSBEELSSpectrum.quantify_delithiation` does."""
+    """What :meth:`ASSBEELSSpectrum.quantify_delithiation` does; with a note, computed spectra found the references."""
     from tqdm.auto import tqdm
 
     couple = choose_electrode(references, method, electrode)
@@ -109,8 +110,9 @@ def quantify_delithiation(
         method=method,
         standard=standard,
         references=masks,
+        found_by_computed=bool(computed_note),
         axes=navigation_axes(signal),
-        notes=(*_notes(couple, standard), *said, *_warnings(found, standard)),
+        notes=(*filter(None, [computed_note]), *_notes(couple, standard), *said, *_warnings(found, standard)),
     )
     parameters = {
         "method": method,
@@ -124,7 +126,7 @@ def quantify_delithiation(
 
 
 def choose_electrode(
-    references: Mapping[str, Any] | Delithiation | None, method: str, electrode: str | Electrode | None
+    references: Mapping[str, Any] | Delithiation | str | None, method: str, electrode: str | Electrode | None
 ) -> Electrode:
     """The electrode that is meant, which allows the method.
 

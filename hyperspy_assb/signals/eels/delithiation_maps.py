@@ -21,6 +21,7 @@ from hyperspy_assb.signals.region_mask import region_mask
 from hyperspy_assb.signals.result import Result
 
 BUILTIN = "built-in cross-sections"
+BY_COMPUTED = "references found by computed spectra"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,8 @@ class DelithiationMaps(Result):
         None for the built-in calibration by cross-sections, which holds "lithium" alone.
     references
         Pure pixels, boolean arrays on the navigation axes.
+    found_by_computed
+        Whether these were found in the map by computed spectra, and not named by anyone.
     """
 
     statuses: ClassVar[type[IntEnum] | None] = DelithiationStatus
@@ -49,6 +52,7 @@ class DelithiationMaps(Result):
     method: str
     standard: Standard | None = field(default=None, repr=False)
     references: dict[str, NDArray[np.bool_]] = field(default_factory=dict, repr=False)
+    found_by_computed: bool = False
 
     @property
     def builtin(self) -> bool:
@@ -57,8 +61,10 @@ class DelithiationMaps(Result):
 
     @property
     def calibration(self) -> str:
-        """What x stands on: "references" or "built-in cross-sections"."""
-        return BUILTIN if self.builtin else "references"
+        """What x stands on: "references", those "found by computed spectra", or "built-in cross-sections"."""
+        if self.builtin:
+            return BUILTIN
+        return BY_COMPUTED if self.found_by_computed else "references"
 
     @property
     def methods(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from hyperspy_assb.models.recorded_signal import recorded_data
 from hyperspy_assb.reference import Electrode
 from hyperspy_assb.signals.eels import low_loss_reading as reading
 from hyperspy_assb.signals.eels import zero_loss
+from hyperspy_assb.signals.eels.computed_references import COMPUTED, find_pure_pixels
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.delithiation_estimate import quantify_delithiation
 from hyperspy_assb.signals.eels.dispersion import on_dispersion_of
@@ -517,7 +518,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
 
     def quantify_delithiation(
         self,
-        references: Mapping[str, Any] | Delithiation | None = None,
+        references: Mapping[str, Any] | Delithiation | str | None = None,
         method: str = "combined",
         *,
         electrode: str | Electrode | None = None,
@@ -535,7 +536,9 @@ class ASSBEELSSpectrum(EELSSpectrum):
             or others where they lie in the columns; "vacuum" shows the zero-loss peak. Each names pure pixels, by a
             boolean array or signal on the navigation axes or a HyperSpy ROI, or holds pure spectra, an array or signal
             with the energy axis of this one. Or the result for another signal of the same specimen, whose calibration
-            is taken: a pristine electrode holds no delithiated material to calibrate on. None, with the method
+            is taken: a pristine electrode holds no delithiated material to calibrate on. "computed": the pixels that
+            :meth:`suggest_references` finds pure, told apart by spectra computed from first principles; the result
+            says so. None, with the method
             "lithium": Li per Fe of LiFePO4 by cross-sections for the recorded beam energy and angles, which says that
             it is built in, and how uncertain it is.
         method
@@ -596,6 +599,9 @@ class ASSBEELSSpectrum(EELSSpectrum):
         >>> s.inav[:6].quantify_delithiation(d, "references", ensemble=False, show_progressbar=False)
         Delithiation(LixFePO4, method='references', calibration='references')
         """
+        note = ""
+        if isinstance(references, str) and references == COMPUTED:
+            references, note = find_pure_pixels(self, electrode)
         return quantify_delithiation(
             self,
             references,
@@ -604,6 +610,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
             elements=None if elements is None else tuple(elements),
             ensemble=ensemble,
             show_progressbar=show_progressbar,
+            computed_note=note,
         )
 
     def compare_low_loss(

@@ -10,8 +10,15 @@ from importlib import resources
 import numpy as np
 from scipy import fft
 
+from hyperspy_assb import reference
+
 # Square of the plasmon energy of one electron per cubic nanometre, eV^2 nm^3 (CODATA 2018).
 PLASMON_ENERGY_SQUARED = 1.378854
+
+# Crystals whose valence losses are computed from first principles, for phases of the battery: LAGP by its parent.
+COMPUTED = {"LiFePO4": "LiFePO4", "FePO4": "FePO4", "LAGP": "LiGe2(PO4)3"}
+# Computed losses give way to the shells of atoms here (eV).
+_COMPUTED_END = (76.0, 1.0)
 
 # Grid on which the dielectric functions are built: 0 to 3277 eV, so that the K edges of C and O lose nothing.
 GRID_STEP = 0.05
@@ -181,9 +188,60 @@ def phase(name: str) -> Phase:
     bands[shared, 3] *= left / bands[shared, 3].sum()
     for centre, width, gap, f in bands:
         strength[1:] += f * _absorption_of_band(e, centre, width, gap)
+    return _phase_of(name, row, bands, strength)
+
+
+@cache
+def computed_phase(name: str, hubbard_u: float) -> Phase:
+    """
+    Build a phase whose valence losses are computed from first principles.
+
+    Parameters
+    ----------
+    name
+        One of :func:`known_phases`.
+    hubbard_u
+        U on Fe 3d in eV.
+
+    Returns
+    -------
+    Phase
+        As :func:`phase`, which it is where nothing was computed. Up to 76 eV the valence electrons are those of the
+        crystal, mean of the directions; beyond, those of the atoms, with the strength that is then left. Inner shells
+        are those of the atoms.
+    """
+    if name not in COMPUTED:
+        return phase(name)
+    phases, shells, _ = _tables()
+    row = phases[name]
+    crystal = COMPUTED[name]
+    optics = reference.computed_optics(crystal, hubbard_u=hubbard_u if "Fe" in crystal else 0.0)
+    energy = np.arange(GRID_SIZE) * GRID_STEP
+    e = energy[1:]
+    eps_imag = np.interp(e, optics.energy, optics.permittivity.imag.mean(axis=0), right=0.0)
+    formula = optics.volume * 1e-3 * row["valence"] / optics.electrons
+    valence = 2 / np.pi * formula / PLASMON_ENERGY_SQUARED * eps_imag * e
+    strength, tail = np.zeros(GRID_SIZE), np.zeros(GRID_SIZE - 1)
+    for shell, number in row["shells"].items():
+        part = number * _absorption_of_shell(e, shells[shell])
+        if shell.endswith(("_valence", "_3d")):
+            tail += part
+        else:
+            strength[1:] += part
+    beyond = _logistic((e - _COMPUTED_END[0]) / _COMPUTED_END[1])
+    valence *= 1 - beyond
+    tail *= beyond
+    left = row["valence"] - valence.sum() * GRID_STEP
+    strength[1:] += valence + tail * left / (tail.sum() * GRID_STEP)
+    return _phase_of(name, row, np.empty((0, 4)), strength)
+
+
+def _phase_of(name: str, row: dict, bands: np.ndarray, strength: np.ndarray) -> Phase:
+    """A phase by its oscillator strength per eV and formula unit, ``(GRID_SIZE,)``."""
+    energy = np.arange(GRID_SIZE) * GRID_STEP
     plasmon_squared = PLASMON_ENERGY_SQUARED / row["volume"]
     eps_imag = np.zeros(GRID_SIZE)
-    eps_imag[1:] = np.pi / 2 * plasmon_squared * strength[1:] / e
+    eps_imag[1:] = np.pi / 2 * plasmon_squared * strength[1:] / energy[1:]
     eps = kramers_kronig(eps_imag) + 1j * eps_imag
     for array in (energy, eps, bands):
         array.flags.writeable = False

@@ -12,7 +12,7 @@ from scipy import fft
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.simulation.conditions import Beam, EELSConditions
 from hyperspy_assb.simulation.eels.detector import detector_transform, record, zero_loss_transform
-from hyperspy_assb.simulation.eels.dielectric import known_phases, phase, phase_names
+from hyperspy_assb.simulation.eels.dielectric import Phase, computed_phase, known_phases, phase, phase_names
 from hyperspy_assb.simulation.eels.slab import bulk_probability, surface_table
 
 # Thicknesses (nm) at which the surface terms are tabulated; they vary smoothly between and nearly linearly beyond.
@@ -46,7 +46,9 @@ class ScatteringTable:
 
 
 @lru_cache(maxsize=8)
-def scattering_table(names: tuple[str, ...], beam: Beam, step: float, top: float) -> ScatteringTable:
+def scattering_table(
+    names: tuple[str, ...], beam: Beam, step: float, top: float, hubbard_u: float | None = None
+) -> ScatteringTable:
     """
     Tabulate the single scattering of some phases.
 
@@ -60,6 +62,8 @@ def scattering_table(names: tuple[str, ...], beam: Beam, step: float, top: float
         Energy step in eV.
     top
         Largest energy loss in eV.
+    hubbard_u
+        U of computed optics in eV; None for oscillators.
 
     Returns
     -------
@@ -71,7 +75,7 @@ def scattering_table(names: tuple[str, ...], beam: Beam, step: float, top: float
     fade = np.clip((_SURFACE_END[1] - coarse) / (_SURFACE_END[1] - _SURFACE_END[0]), 0, 1)
     bulk, surface, bulk_total, surface_total = [], [], [], []
     for name in names:
-        p = phase(name)
+        p = _optics_of(name, hubbard_u)
         full = np.zeros_like(p.energy)
         full[1:] = bulk_probability(p.energy[1:], p.loss_function[1:], beam)
         table = np.zeros((len(_SURFACE_THICKNESS), len(coarse)))
@@ -83,6 +87,16 @@ def scattering_table(names: tuple[str, ...], beam: Beam, step: float, top: float
         bulk_total.append(bulk[-1].sum() * step + full[beyond].sum() * (p.energy[1] - p.energy[0]))
         surface_total.append(np.sum(surface[-1], axis=1) * step)
     return ScatteringTable(energy, np.array(bulk), np.array(surface), np.array(bulk_total), np.array(surface_total))
+
+
+def _optics_of(name: str, hubbard_u: float | None) -> Phase:
+    return phase(name) if hubbard_u is None else computed_phase(name, hubbard_u)
+
+
+def _table_of(names: tuple[str, ...], conditions: EELSConditions) -> ScatteringTable:
+    """The table that some conditions need."""
+    hubbard_u = conditions.hubbard_u if conditions.optics == "computed" else None
+    return scattering_table(names, conditions.beam, *_grid(conditions)[:2], hubbard_u)
 
 
 def _surface_weights(total: np.ndarray) -> np.ndarray:
@@ -142,7 +156,7 @@ def relative_thickness(columns: Mapping[str, np.ndarray], conditions: EELSCondit
     """
     conditions = conditions or EELSConditions()
     names, thickness, shape = _stack(columns)
-    table = scattering_table(names, conditions.beam, *_grid(conditions)[:2])
+    table = _table_of(names, conditions)
     return (thickness @ table.bulk_total + _coefficients(thickness) @ table.surface_total.ravel()).reshape(shape)
 
 
@@ -244,8 +258,8 @@ def simulate_spectra(
         zero_loss_shift = rng.normal(0, conditions.zero_loss_jitter, shape) if noise else 0.0
     shift = np.broadcast_to(np.asarray(zero_loss_shift, dtype=float), shape).ravel()
 
-    step, top, oversampling, length = _grid(conditions)
-    table = scattering_table(names, conditions.beam, step, top)
+    step, _, oversampling, length = _grid(conditions)
+    table = _table_of(names, conditions)
     frequency = 2 * np.pi * fft.rfftfreq(length, step)
     instrument = (
         zero_loss_transform(frequency, conditions.energy_resolution)

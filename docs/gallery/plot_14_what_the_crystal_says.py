@@ -1,0 +1,36 @@
+"""
+What the crystal says
+=====================
+
+The loss functions of LiFePO4 and FePO4 from nothing but their crystals: FePO4 has a band between
+4 and 7 eV, whatever the orientation.
+"""
+
+import matplotlib.pyplot as plt
+
+from hyperspy_assb.reference import computed_materials, computed_optics
+
+figure, axes = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
+for name, colour in (("LiFePO4", "C0"), ("FePO4", "C3")):
+    optics = computed_optics(name, hubbard_u=4.3)
+    axes[0].plot(optics.energy, optics.mean_loss(), color=colour, label=name)
+    for direction, style in enumerate(("-", "--", ":")):
+        label = f"{name}, {'abc'[direction]}"
+        axes[1].plot(optics.energy, optics.loss_function[direction], style, color=colour, label=label)
+    for hubbard_u in computed_materials()[name]:
+        other = computed_optics(name, hubbard_u=hubbard_u)
+        strength = 0.25 + 0.12 * hubbard_u
+        axes[2].plot(
+            other.energy, other.mean_loss(), color=colour, alpha=min(strength, 1.0), label=f"U {hubbard_u:g} eV"
+        )
+axes[0].set(xlabel="Energy loss (eV)", ylabel="Im(-1/ε)", title="Mean of the directions", xlim=(0, 60))
+axes[1].set(xlabel="Energy loss (eV)", title="Directions", xlim=(1, 12), ylim=(0, 0.45))
+axes[2].set(xlabel="Energy loss (eV)", title="U on Fe 3d", xlim=(1, 12), ylim=(0, 0.45))
+for ax in axes:
+    ax.legend(fontsize=6)
+plt.show()
+
+for name in ("LiFePO4", "FePO4"):
+    for hubbard_u in computed_materials()[name]:
+        optics = computed_optics(name, hubbard_u=hubbard_u)
+        print(f"{name}, U {hubbard_u:g} eV: gap {optics.gap:.1f} eV, area from 4 to 7 eV {optics.area(4, 7).round(3)}")
