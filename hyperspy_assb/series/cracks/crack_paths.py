@@ -81,6 +81,8 @@ class Crack:
         Share of shifted boundaries that it runs along as much; NaN without grains.
     response
         Largest response in standard errors.
+    first
+        Points of the path that are dark first, where it begins, shape (P,).
     """
 
     kind: LineKind
@@ -97,6 +99,7 @@ class Crack:
     on_boundary: float
     p_boundary: float
     response: float
+    first: NDArray[np.bool_]
 
 
 def find_lines(
@@ -194,6 +197,7 @@ def _describe(series: FrameSeries, search: LineSearch, path: FloatArray, grains:
         on_boundary=on_boundary,
         p_boundary=p_boundary,
         response=float(search.dark[tuple(np.round(path).astype(int).T)].max()),
+        first=first,
     )
 
 
