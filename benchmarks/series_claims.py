@@ -1,9 +1,10 @@
 """What is claimed of simulated series: false cracks and shrinkage where there are none, power, lengths, onsets, areas.
 
-python benchmarks/series_claims.py run KIND... --first N --runs N --out FILE.jsonl    (appends; what is there is not run again)
+python benchmarks/series_claims.py run KIND... --first N --runs N --out FILE.jsonl
 python benchmarks/series_claims.py report FILE.jsonl...
 
-One line of the file is one series, written as soon as it is done: it may run in the background, and be stopped.
+One line of the file is one series, written as soon as it is done: it may run in the background, and be stopped; what is
+there already is not run again.
 """
 
 from __future__ import annotations
@@ -147,7 +148,9 @@ def report(rows: list[dict[str, Any]]) -> None:
         by_kind[row["kind"]].append(row)
     for kind in sorted(by_kind, key=list(KINDS).index):
         own = by_kind[kind]
-        print(f"{kind}: {len(own)} series, {np.median([r['s'] - r['s of simulation'] for r in own]):.1f} s of processor")
+        print(
+            f"{kind}: {len(own)} series, {np.median([r['s'] - r['s of simulation'] for r in own]):.1f} s of processor"
+        )
         for name in ("lines", "cracks", "shrinks", "grows", "lost", "gained", "false", "seen", "found", "begins"):
             known = [bool(r[name]) for r in own if name in r]
             if known:
@@ -164,15 +167,15 @@ def report(rows: list[dict[str, Any]]) -> None:
             spread = slopes[:, 0].std(ddof=1)
             inside = np.mean(np.abs(slopes[:, 0] - 1.0) < slopes[:, 1])
             print(
-                f"  slope {slopes[:, 0].mean():.3f} +- {spread / np.sqrt(len(slopes)):.3f}, scatter {spread:.3f}, stated "
-                f"{np.median(slopes[:, 1]):.3f}, 68 % hold {100 * inside:.0f} %"
+                f"  slope {slopes[:, 0].mean():.3f} +- {spread / np.sqrt(len(slopes)):.3f}, scatter {spread:.3f}, "
+                f"stated {np.median(slopes[:, 1]):.3f}, 68 % hold {100 * inside:.0f} %"
             )
         if "growth error" in own[0]:
             pulls = np.array([r["growth error"] / r["growth std"] for r in own])
             print(
                 f"  growth: pulls mean {pulls.mean():.2f}, rms {np.sqrt(np.mean(pulls**2)):.2f}, 68 % hold "
-                f"{100 * np.mean(np.abs(pulls) < 1):.0f} %; area over truth {np.mean([r['area'] for r in own]):.3f}, depth "
-                f"{np.mean([r['depth'] for r in own]):.3f}, blur {np.mean([r['blur'] for r in own]):.2f}, width "
+                f"{100 * np.mean(np.abs(pulls) < 1):.0f} %; area over truth {np.mean([r['area'] for r in own]):.3f}, "
+                f"depth {np.mean([r['depth'] for r in own]):.3f}, blur {np.mean([r['blur'] for r in own]):.2f}, width "
                 f"{np.mean([r['width'] for r in own]):.2f}"
             )
             grains = np.concatenate([r["grain area"] for r in own])

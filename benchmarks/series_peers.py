@@ -1,6 +1,6 @@
 """Drift of one series by this package, by HyperSpy and by pystackreg, in the same run: error and processor time.
 
-python benchmarks/series_peers.py [--runs N] [--python PATH]    (PATH: a Python that has pystackreg, if this one has not)
+python benchmarks/series_peers.py [--runs N] [--python PATH_OF_ONE_THAT_HAS_PYSTACKREG]
 """
 
 from __future__ import annotations

@@ -158,7 +158,8 @@ def _continued(path: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
     """The path and a straight piece beyond either end: filters are weak where a line ends."""
     step = np.arange(1.0, _BEYOND + 1.0)[:, None]
     pieces = []
-    for end, inner in ((path[0], path[min(_TANGENT, len(path) - 1)]), (path[-1], path[-1 - min(_TANGENT, len(path) - 1)])):
+    reach = min(_TANGENT, len(path) - 1)
+    for end, inner in ((path[0], path[reach]), (path[-1], path[-1 - reach])):
         beyond = end + step * (end - inner) / max(float(np.linalg.norm(end - inner)), 1e-9)
         at = np.round(beyond).astype(int)
         inside = np.all((at >= 0) & (at < seen.shape), axis=1)

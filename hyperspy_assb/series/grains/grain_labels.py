@@ -120,14 +120,14 @@ def map_of_labels(labels: NDArray[np.int32], mean: FloatArray, *, place: bool = 
     fine = np.where(np.repeat(np.repeat(labels, FINE, axis=0), FINE, axis=1) > 0, lines, np.inf)
     distance = fine[FINE // 2 :: FINE, FINE // 2 :: FINE]
     level = np.full(labels.shape, np.nan)
-    for number, place in enumerate(ndimage.find_objects(labels), start=1):
-        if place is None:
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
             continue
-        own = labels[place] == number
-        away = distance[place]
+        own = labels[box] == number
+        away = distance[box]
         far = own & (away > 2.0 * _REACH)
         inner = far if far.sum() >= 10 else own & (away >= 0.8 * away[own].max())
-        level[place][own] = mean[place][inner].mean()
+        level[box][own] = mean[box][inner].mean()
     return GrainMap(labels, distance, level, lines, _away_from_rim(labels > 0), place)
 
 

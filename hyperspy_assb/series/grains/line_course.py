@@ -30,6 +30,8 @@ _PROFILE = 1.5
 """Standard deviation of the dark line that is fitted; a symmetric one of another width has the same middle."""
 _MOVES = np.arange(-1.5, 1.51, 0.125)
 """Pixels by which points may be moved."""
+_USUAL_MOVE = 1.0
+"""Pixels by which lines of labels lie beside those of the image."""
 _PLACED_TWICE = 2
 """After a line has moved, its normals have turned."""
 
@@ -74,8 +76,7 @@ def line_distances(labels: NDArray[np.int32], image: FloatArray | None = None) -
 def distance_at(lines: FloatArray, shift: FloatArray) -> FloatArray:
     """Distance of each pixel where the content has moved by rows and columns, from the finer grid."""
     rows, columns = (
-        (np.arange(size // FINE) - by) * FINE + FINE // 2
-        for size, by in zip(lines.shape, shift.tolist(), strict=True)
+        (np.arange(size // FINE) - by) * FINE + FINE // 2 for size, by in zip(lines.shape, shift.tolist(), strict=True)
     )
     at = np.meshgrid(rows, columns, indexing="ij")
     return np.asarray(ndimage.map_coordinates(lines, at, order=1, mode="nearest"))
@@ -160,6 +161,9 @@ def _moved(points: _Points, normal: FloatArray, near: sparse.csr_array, image: F
         line /= np.linalg.norm(line)
         dark = np.minimum(weighted @ line, 0.0)
         explained[number] = np.square(weighted @ base).sum(axis=1) + np.square(dark)
+    # Where the image says little, the labels are believed.
+    noise = np.maximum(np.square(weighted).sum(axis=1) - explained.max(axis=0), 1e-9) / np.square(weight).sum()
+    explained -= noise * np.square(_MOVES / _USUAL_MOVE)[:, None]
     best = np.clip(explained.argmax(axis=0), 1, len(_MOVES) - 2)
     low, middle, high = (explained[best + k, np.arange(len(profile))] for k in (-1, 0, 1))
     bend = low - 2.0 * middle + high

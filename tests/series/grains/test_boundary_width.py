@@ -71,7 +71,9 @@ def test_distances_of_labels_are_those_of_a_straight_line() -> None:
     found = map_of_labels(labels, np.ones((40, 40)))
     true = np.abs(np.arange(40) - 19.5)
     np.testing.assert_allclose(found.distance[20], true, atol=0.2)
-    np.testing.assert_allclose(distance_at(found.lines, np.array([0.0, 0.5]))[20], np.abs(np.arange(40) - 20.0), atol=0.3)
+    np.testing.assert_allclose(
+        distance_at(found.lines, np.array([0.0, 0.5]))[20], np.abs(np.arange(40) - 20.0), atol=0.3
+    )
 
 
 def test_own_labels_are_taken() -> None:

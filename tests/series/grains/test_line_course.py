@@ -18,7 +18,9 @@ def offset_from(angle: float, place: float) -> np.ndarray:
     return x * np.cos(np.radians(angle)) + y * np.sin(np.radians(angle)) - place
 
 
-@pytest.mark.parametrize(("angle", "place"), [(0.0, 0.0), (17.0, 0.0), (45.0, np.sqrt(0.125)), (71.0, 0.0), (90.0, 0.0)])
+@pytest.mark.parametrize(
+    ("angle", "place"), [(0.0, 0.0), (17.0, 0.0), (45.0, np.sqrt(0.125)), (71.0, 0.0), (90.0, 0.0)]
+)
 def test_distances_of_tilted_lines_are_straight(angle: float, place: float) -> None:
     # Pixels can show lines that run between them.
     offset = offset_from(angle, place)
