@@ -12,6 +12,7 @@ from skimage.graph import route_through_array
 from skimage.morphology import skeletonize
 
 from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.series.cracks.crack_extent import dark_intervals
 from hyperspy_assb.series.cracks.line_response import LineSearch, search_lines, surroundings
 from hyperspy_assb.series.drift.mean_alignment import Drift
 from hyperspy_assb.series.frame_series import FloatArray, FrameSeries
@@ -21,8 +22,14 @@ _SHORTEST = 8
 """Pixels: what is shorter is no line of the filter."""
 _ALONG = 7
 """Pixels along a line that are averaged."""
+_BEYOND = 10
+"""Pixels by which a path is continued before it is seen where the line ends."""
+_TANGENT = 8
+"""Points of the path that tell its direction there."""
 _RECENTRE = 2.0
 """Pixels by which the middle of a line may lie beside the largest response."""
+_FADES = 2
+"""Points at the ends of a line that are dark in part."""
 _FLANKS = np.array([-6.0, -5.0, -4.0, 4.0, 5.0, 6.0])
 """Pixels from a line where what lies beside it is measured."""
 _DARK = 2.0
@@ -74,13 +81,15 @@ class Crack:
     growth, growth_std
         Pixels/s after the onset, and its standard error from the scatter; NaN if it is seen in fewer than three frames.
     darkness, darkness_std
-        Brightness along it over that around it, less 1, in the last frames.
+        Brightness along it over that around it, less 1, where and when it is there.
     on_boundary
         Share of its points on a boundary; NaN without grains.
     p_boundary
         Share of shifted boundaries that it runs along as much; NaN without grains.
     response
         Largest response in standard errors.
+    first
+        Points of the path that are dark first, where it begins, shape (P,).
     """
 
     kind: LineKind
@@ -97,6 +106,7 @@ class Crack:
     on_boundary: float
     p_boundary: float
     response: float
+    first: NDArray[np.bool_]
 
 
 def find_lines(
@@ -124,7 +134,7 @@ def find_lines(
     for number in kept:
         path = _path(labels == number, search.dark)
         if len(path) >= _SHORTEST:
-            path = _centred(search, path)
+            path = _centred(search, _continued(_centred(search, path), search.seen))
             found.append(_describe(series, search, path, grains))
     return tuple(sorted(found, key=lambda crack: -float(np.nanmax(crack.length)))), search.threshold
 
@@ -144,6 +154,20 @@ def _path(region: NDArray[np.bool_], response: FloatArray) -> FloatArray:
     return ndimage.gaussian_filter1d(points, 2.0, axis=0, mode="nearest")
 
 
+def _continued(path: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
+    """The path and a straight piece beyond either end: filters are weak where a line ends."""
+    step = np.arange(1.0, _BEYOND + 1.0)[:, None]
+    pieces = []
+    reach = min(_TANGENT, len(path) - 1)
+    for end, inner in ((path[0], path[reach]), (path[-1], path[-1 - reach])):
+        beyond = end + step * (end - inner) / max(float(np.linalg.norm(end - inner)), 1e-9)
+        at = np.round(beyond).astype(int)
+        inside = np.all((at >= 0) & (at < seen.shape), axis=1)
+        inside[inside] = seen[tuple(at[inside].T)]
+        pieces.append(beyond[: int(np.argmin(np.append(inside, False)))])
+    return np.concatenate([pieces[0][::-1], path, pieces[1]])
+
+
 def _describe(series: FrameSeries, search: LineSearch, path: FloatArray, grains: GrainMap | None) -> Crack:
     along, error = _darkness_along(search, path)
     steps = np.linalg.norm(np.diff(path, axis=0), axis=1)
@@ -154,20 +178,16 @@ def _describe(series: FrameSeries, search: LineSearch, path: FloatArray, grains:
         along[:, first].mean(axis=1), float(error[first].mean()) / np.sqrt(max(first.sum() / _ALONG, 1.0))
     )
     last = max(split, count - 3)
-    final = along[last:].mean(axis=0) - along[:split].mean(axis=0)
-    # Points that are as dark at the end as a line is; the ends of the path may reach beyond it.
-    strong = float(np.percentile(final, 25))
-    half = along[:split].mean(axis=0) + 0.5 * min(strong, -1e-6)
-    smooth = ndimage.uniform_filter1d(along, 3, axis=1)
-    dark = smooth < half
-    dark[:split] = False
+    raw = _darkness_along(search, path, 1)[0]
+    intervals = dark_intervals(raw[split:] - raw[:split].mean(axis=0), first)
     lengths = np.full(series.count, np.nan)
-    lengths[search.numbers] = [step * _longest(row) for row in dark]
-    # While a line grows, its end is not yet dark.
-    inside = dark[-1] if dark[-1].sum() >= _SHORTEST else np.ones(len(path), dtype=bool)
-    ends = along[max(split, count - 2) :][:, inside]
-    darkness = float(ends.mean())
-    darkness_std = float(error.mean()) / np.sqrt(max(inside.sum() / _ALONG, 1.0) * len(ends))
+    lengths[search.numbers] = 0.0
+    lengths[search.numbers[split:]] = step * (intervals[:, 1] - intervals[:, 0])
+    inside = slice(*intervals[-1])
+    path, first = path[inside], first[inside]
+    there = np.concatenate([row[_trimmed(*ends)] for row, ends in zip(raw[split:], intervals.tolist(), strict=True)])
+    darkness = float(there.mean())
+    darkness_std = float(error.mean()) / np.sqrt(max(there.size / _ALONG, 1.0))
     reference = _darkest_before(search, split)
     on_boundary, p_boundary = _on_boundaries(path, grains)
     if darkness + _CERTAIN * darkness_std < reference:
@@ -176,7 +196,7 @@ def _describe(series: FrameSeries, search: LineSearch, path: FloatArray, grains:
         kind = LineKind.WIDENING
     else:
         kind = LineKind.UNDECIDED
-    opening, opening_std = _opening(search, path, inside, split, last)
+    opening, opening_std = _opening(search, path, split, last)
     growth, growth_std = _growth(series.time[search.numbers][split:], lengths[search.numbers][split:])
     numbers = search.numbers
     return Crack(
@@ -194,7 +214,14 @@ def _describe(series: FrameSeries, search: LineSearch, path: FloatArray, grains:
         on_boundary=on_boundary,
         p_boundary=p_boundary,
         response=float(search.dark[tuple(np.round(path).astype(int).T)].max()),
+        first=first if first.any() else np.ones(len(path), dtype=bool),
     )
+
+
+def _trimmed(first: int, last: int) -> slice:
+    """Points of an interval without its ends, where the line fades out."""
+    cut = min(_FADES, (last - first - 1) // 2)
+    return slice(first + cut, last - cut)
 
 
 def _mean(search: LineSearch, first: int | None, last: int | None) -> FloatArray:
@@ -224,11 +251,11 @@ def _centred(search: LineSearch, path: FloatArray) -> FloatArray:
     return path + moved[:, None] * _normals(path)
 
 
-def _darkness_along(search: LineSearch, path: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Brightness along a path over that of its flanks, less 1, in each frame, and the error of a point."""
+def _darkness_along(search: LineSearch, path: FloatArray, points: int = _ALONG) -> tuple[FloatArray, FloatArray]:
+    """Brightness along a path, of so many points, over that of its flanks, less 1, in each frame, and its error."""
     found = []
     for frame in search.frames:
-        middle = ndimage.uniform_filter1d(_across(frame, path, np.zeros(1))[0], _ALONG, mode="nearest")
+        middle = ndimage.uniform_filter1d(_across(frame, path, np.zeros(1))[0], points, mode="nearest")
         flanks = ndimage.uniform_filter1d(_across(frame, path, _FLANKS).mean(axis=0), _ALONG, mode="nearest")
         found.append(middle / flanks - 1.0)
     variance = ndimage.map_coordinates(search.variance, path.T, order=1, mode="nearest")
@@ -277,13 +304,6 @@ def _onset(values: FloatArray, error: float) -> tuple[int, tuple[int, int]]:
     return best, (int(near[0]), int(near[-1]))
 
 
-def _longest(row: NDArray[np.bool_]) -> int:
-    """Points of the longest run, gaps as long as the average along the line closed."""
-    closed = ndimage.binary_closing(row, structure=np.ones(_ALONG)) | row
-    labels, count = ndimage.label(closed)
-    return int(np.bincount(labels.ravel())[1:].max()) if count else 0
-
-
 def _darkest_before(search: LineSearch, split: int) -> float:
     """How dark the boundaries were before, and could become by growing wider: as dark as without blur."""
     before = _mean(search, None, split)
@@ -314,15 +334,12 @@ def _on_boundaries(path: FloatArray, grains: GrainMap | None) -> tuple[float, fl
     return observed, reached / (1.0 + _MIRRORS)
 
 
-def _opening(
-    search: LineSearch, path: FloatArray, inside: NDArray[np.bool_], split: int, last: int
-) -> tuple[float, float]:
+def _opening(search: LineSearch, path: FloatArray, split: int, last: int) -> tuple[float, float]:
     """Brightness that the line takes, summed across it, over that around it, where it is there."""
     final = _mean(search, last, None)
     change = final - _mean(search, None, split)
     flanks = _across(final, path, _FLANKS).mean(axis=0)
     across = -_across(change, path, np.arange(-4.0, 4.01, 0.5)).sum(axis=0) * 0.5 / flanks
-    across = across[inside]
     blocks = max(len(across) // _ALONG, 2)
     means = np.array([part.mean() for part in np.array_split(across, blocks)])
     return float(across.mean()), float(means.std(ddof=1) / np.sqrt(blocks))

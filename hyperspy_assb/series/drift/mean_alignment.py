@@ -293,13 +293,13 @@ class _State:
         squares = np.zeros(self.series.shape)
         seen_count = np.zeros(self.series.shape)
         low, high = np.percentile(self.mean[self.seen & self.region], [1, 99])
-        edges = np.linspace(low, max(high, low + 1e-12), 23)
+        bins = 22.0 / max(high - low, 1e-12)
         for number, frame in enumerate(self.series):
             if not self.usable[number]:
                 continue
             result = self._fit_frame(number, frame, used)
             step[number] = result.step
-            index = np.digitize(result.expected, edges)
+            index = np.clip(np.floor((result.expected - low) * bins) + 1.0, 0.0, 23.0).astype(np.intp)
             moments[0] += np.bincount(index, minlength=24)
             moments[1] += np.bincount(index, result.expected, minlength=24)
             moments[2] += np.bincount(index, np.square(result.rest), minlength=24)
@@ -407,13 +407,13 @@ def _errors(
     scores = shapes * weighted
     rows, columns = np.nonzero(inside)
     width = inside.shape[1] // _BLOCK + 1
-    block = (rows // _BLOCK) * width + columns // _BLOCK
-    _, number = np.unique(block, return_inverse=True)
-    sums = np.stack([np.bincount(number, score) for score in scores])
+    number = (rows // _BLOCK) * width + columns // _BLOCK
+    held = np.bincount(number) > 0
+    sums = np.stack([np.bincount(number, score)[held] for score in scores])
     blocks = sums.shape[1]
     inverse = np.linalg.inv(information)
     covariance = inverse @ (sums @ sums.T) @ inverse.T * blocks / max(blocks - 4, 1)
     centred = (rows - rows.mean()) / max(float(np.ptp(rows)), 1.0)
-    tilted = np.stack([np.bincount(number, score * centred) for score in scores[:2]])
+    tilted = np.stack([np.bincount(number, score * centred)[held] for score in scores[:2]])
     size = np.sqrt(np.square(tilted).sum(axis=1))
     return np.sqrt(np.diag(covariance)[:2]), tilted.sum(axis=1) / np.maximum(size, 1e-300)

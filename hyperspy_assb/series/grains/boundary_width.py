@@ -41,7 +41,7 @@ class BoundaryWidths:
     width, width_std
         Pixels, shape (T,).
     area, area_std
-        Share of the field that boundaries take, shape (T,).
+        Share of the field, but for its rim, that boundaries take, shape (T,).
     covariance
         Of the areas: errors of depth and blur are common to all frames, shape (T, T).
     depth, depth_std
@@ -298,14 +298,13 @@ def _pixel_table(grains: GrainMap, number: int) -> FloatArray | None:
 
 def _share_table(grains: GrainMap) -> FloatArray:
     """Share of the field within half of each of the fine widths of a line."""
-    judged = grains.labels > 0
-    near = np.sort(grains.distance[judged & (grains.distance < 2.0 * REACH)])
+    near = np.sort(grains.distance[grains.told & (grains.distance < 2.0 * REACH)])
     total = np.concatenate([[0.0], np.cumsum(near)])
     # Of a pixel within half a pixel of the rim, a part counts: the sum of clip(w / 2 - d + 1 / 2, 0, 1).
     first = np.searchsorted(near, _FINE / 2.0 - 0.5)
     last = np.searchsorted(near, _FINE / 2.0 + 0.5)
     part = (last - first) * (_FINE / 2.0 + 0.5) - (total[last] - total[first])
-    return np.asarray((first + part) / float(judged.sum()))
+    return np.asarray((first + part) / float(grains.told.sum()))
 
 
 def _at(table: FloatArray, width: FloatArray) -> FloatArray:

@@ -11,9 +11,10 @@ from scipy import stats
 
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.statistics.permutation import correct_by_holm
-from hyperspy_assb.series.drift.mean_alignment import Drift, FrameStatus, shift_frame
+from hyperspy_assb.series.drift.mean_alignment import Drift, FrameStatus
 from hyperspy_assb.series.frame_series import BoolArray, FloatArray, FrameSeries
 from hyperspy_assb.series.grains.boundary_width import BoundaryWidths
+from hyperspy_assb.series.grains.frame_means import mean_groups
 from hyperspy_assb.series.grains.grain_labels import REAL_SHARE, find_grains, line_depths
 from hyperspy_assb.series.trends import slope_weights
 
@@ -219,23 +220,8 @@ def end_frames(series: FrameSeries, drift: Drift) -> EndFrames:
     placed = np.flatnonzero(drift.status == FrameStatus.PLACED)
     part = max(1, placed.size // _PARTS)
     chosen = {**dict.fromkeys(placed[:part].tolist(), 0), **dict.fromkeys(placed[-part:].tolist(), 1)}
-    total = np.zeros((2, *series.shape))
-    seen = np.ones(series.shape, dtype=bool) & np.isfinite(drift.mean)
-    whole = np.ones(series.shape)
-    variance = np.zeros(2)
-    slope, level = drift.noise
-    for number, frame in enumerate(series):
-        if number not in chosen:
-            continue
-        by = drift.origin - drift.shift[number]
-        margin = 16
-        usual = float(np.median(frame))
-        wide = np.pad(frame, margin, mode="reflect") / usual
-        total[chosen[number]] += shift_frame(wide, by)[margin:-margin, margin:-margin]
-        variance[chosen[number]] += max(slope * usual + level, 1e-12) / usual**2
-        seen &= shift_frame(whole, np.round(by)) > 0.5
-    mean = np.where(seen, total / part, np.nan)
-    noise = np.sqrt(np.maximum(mean, 0.05) * variance[:, None, None]) / part
+    mean, variance = mean_groups(series, drift, chosen)
+    noise = np.sqrt(np.maximum(mean, 0.05) * variance[:, None, None])
     return EndFrames(mean[0], mean[1], noise)
 
 

@@ -13,6 +13,7 @@ from skimage.segmentation import watershed
 
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.series.frame_series import BoolArray, FloatArray
+from hyperspy_assb.series.grains.line_course import FINE, line_distances
 
 _RIDGE = 2.0
 """Standard deviation in pixels over which dark lines are looked for."""
@@ -26,12 +27,10 @@ REAL_SHARE = 0.4
 """Share of the usual depth below which a line is none."""
 _POSSIBLE, _POSSIBLE_SHARE = 3.0, 0.2
 """The same, of lines that are not yet where they belong."""
-SMOOTH = 2.0
-"""Standard deviation in pixels over which the course of a line is smoothed."""
+_RIM = 8
+"""Pixels from the rim of what is judged within which grains show too little of themselves to be told apart."""
 _INSIDE = 6.0
 """Pixels from a line beyond which brightness is that of the grain."""
-_FINE = 3
-"""Points for each pixel along which lines are drawn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +47,18 @@ class GrainMap:
         Brightness of the inside of the grain that a pixel belongs to.
     lines
         Distance on a finer grid, of three points for each side of a pixel.
+    told
+        Pixels away from the rim of what was judged, where all lines are told: areas are shares of these.
+    placed
+        Whether the image told where lines run.
     """
 
     labels: NDArray[np.int32]
     distance: FloatArray
     level: FloatArray
     lines: FloatArray
+    told: BoolArray
+    placed: bool
 
     def levels(self) -> FloatArray:
         """Brightness of the inside of each grain by its number, shape (G + 1,); 0 of what was not judged."""
@@ -65,15 +70,6 @@ class GrainMap:
     def insides(self) -> NDArray[np.int32]:
         """Grains without what lies near their boundaries, whatever those do; 0 elsewhere."""
         return np.where(self.distance >= _INSIDE, self.labels, 0).astype(np.int32)
-
-    def distance_at(self, shift: FloatArray) -> FloatArray:
-        """Distance of each pixel where the content has moved by rows and columns, from the finer grid."""
-        rows, columns = (
-            (np.arange(size) - by) * _FINE + _FINE // 2
-            for size, by in zip(self.labels.shape, shift.tolist(), strict=True)
-        )
-        at = np.meshgrid(rows, columns, indexing="ij")
-        return np.asarray(ndimage.map_coordinates(self.lines, at, order=1, mode="nearest"))
 
 
 def find_grains(mean: FloatArray, mask: BoolArray, noise: FloatArray) -> GrainMap:
@@ -104,62 +100,42 @@ def find_grains(mean: FloatArray, mask: BoolArray, noise: FloatArray) -> GrainMa
     # Once lines run between the insides of what may be grains, the real ones are deeper, and the others less.
     labels = _without_false_lines(labels, filled, noise, _POSSIBLE, _POSSIBLE_SHARE)
     labels = _without_false_lines(_drawn_again(labels, height), filled, noise, _REAL, REAL_SHARE)
+    labels = _numbered(labels)
     if labels.max() < 2:
         raise AssbValueError("No grains are found: none of the lines between them is dark.")
     return map_of_labels(labels, filled)
 
 
-def map_of_labels(labels: NDArray[np.int32], mean: FloatArray) -> GrainMap:
+def map_of_labels(labels: NDArray[np.int32], mean: FloatArray, *, place: bool = True) -> GrainMap:
     """Distances and levels of labels, found here or by another program.
 
-    The course of each line is smoothed, and drawn on a finer grid, from which distances are taken: pixels know a line
-    only by its steps.
+    Parameters
+    ----------
+    labels, mean
+        Grains from 1, and the image they are of, shape (Y, X).
+    place
+        Whether lines are moved to where the image is darkest; else they are where the labels say.
     """
-    lines = _distances(labels)
-    fine = np.where(np.repeat(np.repeat(labels, _FINE, axis=0), _FINE, axis=1) > 0, lines, np.inf)
-    distance = fine[_FINE // 2 :: _FINE, _FINE // 2 :: _FINE]
+    lines = line_distances(labels, mean if place else None)
+    fine = np.where(np.repeat(np.repeat(labels, FINE, axis=0), FINE, axis=1) > 0, lines, np.inf)
+    distance = fine[FINE // 2 :: FINE, FINE // 2 :: FINE]
     level = np.full(labels.shape, np.nan)
-    for number, place in enumerate(ndimage.find_objects(labels), start=1):
-        if place is None:
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
             continue
-        own = labels[place] == number
-        away = distance[place]
+        own = labels[box] == number
+        away = distance[box]
         far = own & (away > 2.0 * _REACH)
         inner = far if far.sum() >= 10 else own & (away >= 0.8 * away[own].max())
-        level[place][own] = mean[place][inner].mean()
-    return GrainMap(labels, distance, level, lines)
+        level[box][own] = mean[box][inner].mean()
+    return GrainMap(labels, distance, level, lines, _away_from_rim(labels > 0), place)
 
 
-def _distances(labels: NDArray[np.int32]) -> FloatArray:
-    """Pixels from each point of the finer grid to the nearest line between two labels above 0."""
-    shape = tuple(size * _FINE for size in labels.shape)
-    best = np.zeros(shape, dtype=np.float32)
-    fine = np.zeros(shape, dtype=np.int32)
-    margin = int(3.0 * SMOOTH) + 1
-    for number, place in enumerate(ndimage.find_objects(labels), start=1):
-        if place is None:
-            continue
-        wide = tuple(
-            slice(max(0, s.start - margin), min(size, s.stop + margin))
-            for s, size in zip(place, labels.shape, strict=True)
-        )
-        own = (labels[wide] == number).astype(np.float32)
-        share = ndimage.gaussian_filter(own, SMOOTH, mode="nearest")
-        drawn = ndimage.zoom(share, _FINE, order=1, mode="nearest", grid_mode=True)
-        target = tuple(slice(s.start * _FINE, s.stop * _FINE) for s in wide)
-        better = drawn > best[target]
-        best[target][better] = drawn[better]
-        fine[target][better] = number
-    edge = np.zeros(shape, dtype=bool)
-    for axis in (0, 1):
-        first, second = _pairs(fine, axis)
-        # The rim of what was judged is no line.
-        step = (first != second) & (first > 0) & (second > 0)
-        low, high = _pairs(edge, axis)
-        low |= step
-        high |= step
-    away = ndimage.distance_transform_edt(~edge) + 0.5
-    return np.asarray(away / _FINE)
+def _away_from_rim(judged: BoolArray) -> BoolArray:
+    """Pixels further from the rim; all, of a field that is all rim. Lines that were not labelled are no rim."""
+    closed = np.pad(ndimage.binary_closing(np.pad(judged, 3), iterations=2)[3:-3, 3:-3], 1)
+    told = judged & (ndimage.distance_transform_edt(closed)[1:-1, 1:-1] > _RIM)
+    return np.asarray(told if told.any() else judged)
 
 
 def _ridge(image: FloatArray) -> FloatArray:
@@ -172,9 +148,10 @@ def _drawn_again(labels: NDArray[np.int32], height: FloatArray) -> NDArray[np.in
     """Lines between the insides of the same grains: those of basins of noise, since merged, went through grains."""
     away = ndimage.distance_transform_edt(_same_as_neighbours(labels))
     inside = (away > _INSIDE) & (labels > 0)
-    # A grain that is narrower keeps its middle.
-    middle = ndimage.maximum_position(away, labels, np.arange(1, labels.max() + 1))
-    inside[tuple(np.array(middle, dtype=int).T)] = True
+    # A grain that is narrower keeps its middle; one that is no wider than a line is a piece of where lines meet.
+    middle = np.array(ndimage.maximum_position(away, labels, np.arange(1, labels.max() + 1)), dtype=int).T
+    middle = middle[:, away[tuple(middle)] > _REACH]
+    inside[tuple(middle)] = True
     return np.asarray(watershed(height, np.where(inside, labels, 0), mask=labels > 0), dtype=np.int32)
 
 
@@ -199,9 +176,13 @@ def _without_false_lines(
             if false[k] and not {a, b} & taken:
                 parent[b] = a
                 taken |= {a, b}
-        _, relabelled = np.unique(parent[labels], return_inverse=True)
-        offset = 0 if (labels == 0).any() else 1
-        labels = (relabelled.reshape(labels.shape) + offset).astype(np.int32)
+        labels = _numbered(parent[labels])
+
+
+def _numbered(labels: NDArray[Any]) -> NDArray[np.int32]:
+    """Labels from 1 without gaps; 0 stays."""
+    _, relabelled = np.unique(labels, return_inverse=True)
+    return (relabelled.reshape(labels.shape) + (0 if (labels == 0).any() else 1)).astype(np.int32)
 
 
 def line_depths(

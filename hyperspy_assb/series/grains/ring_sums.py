@@ -10,7 +10,9 @@ from scipy import ndimage
 
 from hyperspy_assb.series.drift.mean_alignment import Drift, FrameStatus
 from hyperspy_assb.series.frame_series import BoolArray, FloatArray, FrameSeries
+from hyperspy_assb.series.grains.frame_means import mean_groups
 from hyperspy_assb.series.grains.grain_labels import GrainMap
+from hyperspy_assb.series.grains.line_course import distance_at, line_distances
 
 REACH = 6.0
 """Pixels from a line up to which the profile is fitted; beyond the smoothing, distances are not straight."""
@@ -60,13 +62,14 @@ def sum_rings(series: FrameSeries, drift: Drift, grains: GrainMap) -> RingSums:
     inside, inside_variance = (np.full((series.count, labels), np.nan) for _ in range(2))
     measured = np.zeros(series.count, dtype=bool)
     usual = grains.levels()
+    courses = _courses(series, drift, grains)
     judged = np.where(np.isfinite(drift.mean), grains.labels, 0)
     slope, floor = drift.noise
     for number, frame in enumerate(series):
         if drift.status[number] != FrameStatus.PLACED:
             continue
         by = drift.shift[number] - drift.origin
-        distance = grains.distance_at(by)
+        distance = distance_at(courses[number], by)
         grain = ndimage.shift(judged, by, order=0, mode="constant", cval=0)
         far = (grain > 0) & (distance >= REACH)
         size = np.bincount(grain[far], minlength=labels)
@@ -75,8 +78,8 @@ def sum_rings(series: FrameSeries, drift: Drift, grains: GrainMap) -> RingSums:
         inside[number, enough] = own
         error = np.sqrt(np.maximum(slope * own + floor, 1e-12) / size[enough])
         moved = _expected(grain, enough, own, error, usual)
-        taken = (grain > 0) & (moved > 0)
-        near = taken & (distance < REACH)
+        told = ndimage.shift(grains.told, by, order=0, mode="constant", cval=False)
+        near = told & (grain > 0) & (moved > 0) & (distance < REACH)
         if near.sum() < _FEWEST:
             continue
         measured[number] = True
@@ -91,6 +94,21 @@ def sum_rings(series: FrameSeries, drift: Drift, grains: GrainMap) -> RingSums:
     inside[~measured] = np.nan
     middle = (edges[:-1] + edges[1:]) / 2.0
     return RingSums(middle, counts, expected, variance, inside, inside_variance, measured)
+
+
+def _courses(series: FrameSeries, drift: Drift, grains: GrainMap) -> dict[int, FloatArray]:
+    """Distances to lines for each frame, placed by frames that it is not among.
+
+    A line that is placed where the noise of a frame is dark looks deep and narrow in it: each of two halves of the
+    frames is measured along the lines of the other.
+    """
+    placed = np.flatnonzero(drift.status == FrameStatus.PLACED).tolist()
+    if len(placed) < 2 or not grains.placed:
+        return dict.fromkeys(placed, grains.lines)
+    half = {number: k % 2 for k, number in enumerate(placed)}
+    means, _ = mean_groups(series, drift, half)
+    lines = [line_distances(grains.labels, np.where(np.isfinite(mean), mean, np.nanmean(mean))) for mean in means]
+    return {number: lines[1 - k] for number, k in half.items()}
 
 
 def _expected(

@@ -418,7 +418,7 @@ class ASSBSTEMSeries(RecordedSeries):
 
 def _origin(line: Crack, regions: Mapping[str, np.ndarray]) -> str:
     """Region in which a line begins: that of the most of its points that are dark first."""
-    rows, columns = np.round(line.path).astype(int).T
+    rows, columns = np.round(line.path[line.first]).astype(int).T
     shares = {name: float(mask[rows, columns].mean()) for name, mask in regions.items()}
     best = max(shares, key=lambda name: shares[name], default="")
     return best if best and shares[best] > 0.0 else ""

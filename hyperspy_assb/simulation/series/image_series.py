@@ -112,6 +112,8 @@ class SeriesTruth:
         Grain of each pixel, without drift, from 1, shape (Y, X).
     boundary_area
         Pixels that boundaries take in each frame, in the field of view of the first, shape (T,).
+    dark
+        Share of each of these pixels that boundaries take, shape (T, Y, X).
     grain_area
         Pixels inside each grain in each frame, shape (T, G).
     bright
@@ -130,6 +132,7 @@ class SeriesTruth:
     expected: FloatArray = field(repr=False)
     labels: NDArray[np.int64] = field(repr=False)
     boundary_area: FloatArray
+    dark: NDArray[np.float32] = field(repr=False)
     grain_area: FloatArray
     bright: NDArray[np.bool_] = field(repr=False)
     shrinks: NDArray[np.bool_] = field(repr=False)
@@ -168,7 +171,7 @@ def image_series(conditions: SeriesConditions, seed: int) -> tuple[NDArray[np.in
     later = _faces(tree, points, joined) if c.lost else faces
     along = _path_positions(path, points, c.crack_width)
     view = slice(reachable * c.oversampling, -reachable * c.oversampling)
-    expected, areas, grains = [], [], []
+    expected, shares, grains = [], [], []
     for number in range(c.frames):
         grain, distance = faces if number < c.frames // 2 else later
         half = (c.boundary_width * (1.0 + c.boundary_growth * age[number])) / 2.0
@@ -181,7 +184,8 @@ def image_series(conditions: SeriesConditions, seed: int) -> tuple[NDArray[np.in
         clean = _record(c, scene, shift[number], reachable, rng)
         expected.append(c.dose * (1.0 + c.beam_change * age[number]) * (clean + c.carbon * age[number]))
         between = dark[view, view]
-        areas.append(float(np.mean(between)) * c.size**2)
+        blocks = between.reshape(c.size, c.oversampling, c.size, c.oversampling)
+        shares.append(blocks.mean(axis=(1, 3), dtype=np.float32))
         count = np.bincount(grain[view, view][~between], minlength=len(seeds))
         grains.append(count / c.oversampling**2)
     expected_array = np.array(expected)
@@ -191,7 +195,8 @@ def image_series(conditions: SeriesConditions, seed: int) -> tuple[NDArray[np.in
         shift=shift,
         expected=expected_array,
         labels=labels + 1,
-        boundary_area=np.array(areas),
+        boundary_area=np.array([share.sum(dtype=np.float64) for share in shares]),
+        dark=np.array(shares),
         grain_area=np.array(grains),
         bright=bright[labels],
         shrinks=shrinks,

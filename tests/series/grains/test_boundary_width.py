@@ -12,6 +12,7 @@ from hyperspy_assb.series.drift.mean_alignment import Drift, align
 from hyperspy_assb.series.frame_series import FrameSeries
 from hyperspy_assb.series.grains.boundary_width import BoundaryWidths, fit_boundaries
 from hyperspy_assb.series.grains.grain_labels import GrainMap, find_grains, map_of_labels
+from hyperspy_assb.series.grains.line_course import distance_at
 from hyperspy_assb.simulation.series.image_series import SeriesConditions, SeriesTruth, image_series
 
 GROWING = SeriesConditions(frames=8, size=160, boundary_growth=0.5)
@@ -26,8 +27,9 @@ def fitted(conditions: SeriesConditions, seed: int) -> tuple[Drift, GrainMap, Bo
     return drift, grains, fit_boundaries(series, drift, grains), truth
 
 
-def slope(found: np.ndarray, true: np.ndarray) -> float:
-    return float(np.polyfit(true, found, 1)[0])
+def slope(found: BoundaryWidths, grains: GrainMap, truth: SeriesTruth) -> float:
+    """Of the area against that of the scene in the same pixels."""
+    return float(np.polyfit(truth.dark[:, grains.told].mean(axis=1, dtype=np.float64), found.area, 1)[0])
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +48,8 @@ def test_width_depth_and_blur_are_those_of_the_scene(
 
 
 def test_area_grows_as_it_does(bright: tuple[Drift, GrainMap, BoundaryWidths, SeriesTruth]) -> None:
-    _, _, found, truth = bright
-    assert slope(found.area, truth.boundary_area / 160**2) == pytest.approx(1.0, abs=0.06)
+    _, grains, found, truth = bright
+    assert slope(found, grains, truth) == pytest.approx(1.0, abs=0.06)
 
 
 def test_grains_are_those_of_the_scene(bright: tuple[Drift, GrainMap, BoundaryWidths, SeriesTruth]) -> None:
@@ -69,7 +71,9 @@ def test_distances_of_labels_are_those_of_a_straight_line() -> None:
     found = map_of_labels(labels, np.ones((40, 40)))
     true = np.abs(np.arange(40) - 19.5)
     np.testing.assert_allclose(found.distance[20], true, atol=0.2)
-    np.testing.assert_allclose(found.distance_at(np.array([0.0, 0.5]))[20], np.abs(np.arange(40) - 20.0), atol=0.3)
+    np.testing.assert_allclose(
+        distance_at(found.lines, np.array([0.0, 0.5]))[20], np.abs(np.arange(40) - 20.0), atol=0.3
+    )
 
 
 def test_own_labels_are_taken() -> None:
@@ -78,7 +82,7 @@ def test_own_labels_are_taken() -> None:
     drift = align(series)
     grains = map_of_labels(truth.labels.astype(np.int32), np.nan_to_num(drift.mean, nan=np.nanmean(drift.mean)))
     found = fit_boundaries(series, drift, grains)
-    assert slope(found.area, truth.boundary_area / 160**2) == pytest.approx(1.0, abs=0.2)
+    assert slope(found, grains, truth) == pytest.approx(1.0, abs=0.2)
 
 
 def test_a_field_without_lines_has_no_grains() -> None:
@@ -91,7 +95,7 @@ def test_a_field_without_lines_has_no_grains() -> None:
 def test_slope_of_the_area(dose: float, low: float, high: float) -> None:
     slopes = []
     for seed in range(12):
-        _, _, found, truth = fitted(replace(GROWING, frames=12, size=192, dose=dose), seed)
-        slopes.append(slope(found.area, truth.boundary_area / 192**2))
+        _, grains, found, truth = fitted(replace(GROWING, frames=12, size=192, dose=dose), seed)
+        slopes.append(slope(found, grains, truth))
     error = float(np.std(slopes, ddof=1) / np.sqrt(len(slopes)))
     assert low - 2.0 * error < np.mean(slopes) < high + 2.0 * error
