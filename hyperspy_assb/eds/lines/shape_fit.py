@@ -273,7 +273,8 @@ def _fit_from(
             continue
         longest = np.array([_UNKNOWN[name].longest for name in free] + [_LONGEST_RATIO for _ in keys])
         longest[0] = max(_LONGEST * channel, longest[0])
-        state = best.moved(free, keys, np.clip(step, -longest, longest))
+        # Cut one by one, steps of properties that hang together would lead uphill.
+        state = best.moved(free, keys, step / max(1.0, float(np.max(np.abs(step) / longest))))
     if len(strong) < 2:
         raise AssbValueError(
             "The energy axis cannot be checked: fewer than two lines stand out of the summed spectrum."
