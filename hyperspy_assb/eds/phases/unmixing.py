@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
+from scipy.linalg import null_space
 
 from hyperspy_assb import provenance
 from hyperspy_assb.eds.composition.atoms import calibration_of, composition_of, quantify_elements, shares
@@ -42,8 +43,6 @@ _STEPS, _STILL = 25, 1e-3
 """Steps at most, and the change of a share of atoms below which they end."""
 _DAMPING = 1e-3
 """Share that is added to the information of each share."""
-_FIXED = 1e8
-"""Weight with which the shares of a component add up to 1."""
 _ALPHA = 0.01
 """Probability with which noise alone passes for one more component."""
 _UNSURE = 0.1
@@ -52,8 +51,10 @@ _FEW = 3
 """Spectra that must hold a component, for it to be more than an odd pixel."""
 _PIXEL, _MANY = 1e-3, 0.02
 """p value below which a pixel is no mixture, and the share of such pixels that is told."""
-_LONGEST, _ROUNDING = 0.1, 1e-10
+_LONGEST, _ROUNDING = 0.1, 1e-12
 """Largest change of a share of atoms in a step; and what keeps singular matrices solvable."""
+_TRACE, _HIDDEN = 0.005, 0.05
+"""Share of atoms from which on an element is part of a component; and of a component that may be another, untold."""
 _PURE = (
     "Components are the purest compositions that the spectra allow: one that occurs in no pixel without the others "
     "holds part of them."
@@ -106,11 +107,38 @@ class Unmixed:
 
     def fractions(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Share of each component in the atoms of the column, shape (N, K), standard error, systematic uncertainty."""
-        value, std = shares(self.amounts, self.covariance)
-        total = self.amounts.sum(axis=1)[:, np.newaxis, np.newaxis]
-        moved = self.by_calibration - value[:, :, np.newaxis] * self.by_calibration.sum(axis=1, keepdims=True)
-        systematic = np.sqrt((moved**2).sum(axis=2)) / np.where(total > 0.0, total, np.nan)[:, :, 0]
-        return value, std, systematic
+        found = _shares(self.amounts, self.covariance, self.by_calibration)
+        for values in found:
+            values[~np.isin(self.status, (PhaseStatus.GOOD, PhaseStatus.UNEXPLAINED))] = np.nan
+        return found
+
+    def together(self, region: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """The same of some columns, shape (N,), as one, shape (K,); NaN where there are none."""
+        if not region.any():
+            nothing = np.full(len(self.components), np.nan)
+            return nothing, nothing, nothing
+        parts = (self.unclipped, self.covariance, self.by_calibration)
+        value, std, systematic = _shares(*(values[region].sum(axis=0, keepdims=True) for values in parts))
+        return np.clip(value[0], 0.0, 1.0), std[0], systematic[0]
+
+    def hidden(self) -> FloatArray:
+        """Largest share of a component that may be another one, shape (K, K), by the elements that both hold."""
+        k = len(self.components)
+        most = np.zeros((k, k))
+        for a in range(self.known, k):
+            for b in set(range(k)) - {a}:
+                ratio = (self.shares[a] + self.shares_std[a]) / np.where(self.shares[b] > _TRACE, self.shares[b], 1e-9)
+                most[a, b] = min(float(ratio.min()), 1.0)
+        return most
+
+
+def _shares(
+    amounts: FloatArray, covariance: FloatArray, change: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    value, std = shares(amounts, covariance)
+    total = amounts.sum(axis=1)[:, np.newaxis]
+    moved = change - value[:, :, np.newaxis] * change.sum(axis=1, keepdims=True)
+    return value, std, np.sqrt((moved**2).sum(axis=2)) / np.where(total > 0.0, total, np.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +179,8 @@ class _Factors:
             own,
             strength=own.strength @ table,
             absorption=own.absorption @ table,
-            bounded=np.ones(table.shape[1], dtype=bool),
+            # What stopped at 0 in some spectra would take from the others in all.
+            bounded=np.arange(table.shape[1]) < len(parts),
         )
         start = np.concatenate([even, np.delete(typical, self.held)])
         return fit_templates(self.counts[which], mixed, start, exposure=self.exposure[which])
@@ -173,7 +202,7 @@ class _Factors:
             soft = self.scene.common_errors(full[:, -1])
             groups = np.concatenate([groups, information[:, :, : soft.shape[1]] @ soft], axis=2)
         # Amounts that stopped at 0 do not move.
-        moves = fit.amounts > 0.0
+        moves = (fit.amounts > 0.0) | (np.arange(table.shape[1]) >= len(parts))
         inner = np.einsum("ki,nkl,lj->nij", table, information, table)
         inner *= moves[:, :, np.newaxis] & moves[:, np.newaxis, :]
         inner += np.eye(table.shape[1]) * (~moves)[:, :, np.newaxis]
@@ -263,11 +292,12 @@ def _curvature(factors: _Factors, parts: FloatArray, known: int, sure: float) ->
 def _inverse(information: FloatArray, free: int) -> FloatArray:
     """Covariance of shares that add up to 1."""
     m = len(information) // free
-    sums = np.kron(np.eye(free), np.ones((m, m)))
-    scale = np.sqrt(np.maximum(information.diagonal(), 1e-12 * max(information.diagonal().max(), 1e-300)))
-    fixed = information + _FIXED * np.median(scale) ** 2 * sums
-    scaled = fixed / np.outer(scale, scale)
-    return np.linalg.pinv(scaled, rcond=1e-14, hermitian=True) / np.outer(scale, scale)
+    # What is left of shares where all of a component together stay 1.
+    moves = np.kron(np.eye(free), null_space(np.ones((1, m))))
+    own = moves.T @ information @ moves
+    scale = np.sqrt(np.maximum(own.diagonal(), 1e-300))
+    inverse = np.linalg.pinv(own / np.outer(scale, scale), rcond=_ROUNDING, hermitian=True)
+    return np.asarray(moves @ (inverse / np.outer(scale, scale)) @ moves.T)
 
 
 def _refine(factors: _Factors, parts: FloatArray, known: int, sure: float) -> tuple[FloatArray, _Curvature]:
@@ -277,9 +307,8 @@ def _refine(factors: _Factors, parts: FloatArray, known: int, sure: float) -> tu
     for _ in range(_STEPS):
         found = _curvature(factors, parts, known, sure)
         now = parts[known:].ravel()
-        gram = found.information + _FIXED * np.median(found.information.diagonal()) * np.kron(
-            np.eye(free), np.ones((m, m))
-        )
+        # More of all elements of a component is less of it in the pixels: nothing else holds their sum.
+        gram = found.information + found.information.diagonal().max() * np.kron(np.eye(free), np.ones((m, m)))
         gram += _DAMPING * np.diag(found.information.diagonal())
         norm = np.sqrt(np.maximum(gram.diagonal(), 1e-300))
         new, active = np.empty(free * m), np.empty(free * m, dtype=bool)
@@ -498,8 +527,8 @@ def unmix_map(recorded: EDSMap, settings: EDSOptions, n: int, known: Sequence[st
     held = [element for element in scene.elements if element in own or element not in FOREIGN_ELEMENTS]
     found, enough = unmix(scene, recorded.spectra, int(n) - len(rows), columns, held, shape=recorded.shape or (1,))
     told = _judge(found, enough, prepared)
-    for words in told:
-        warnings.warn(words, AssbWarning, stacklevel=3)
+    if warned := " ".join(told):
+        warnings.warn(warned, AssbWarning, stacklevel=3)
     parameters = {**prepared.parameters, "n": int(n), "known": list(columns), "component_elements": held}
     record = provenance.record("unmix", parameters=parameters, methods=prepared.methods)
     return Analysis(found, (*told, _PURE, *prepared.notes), record)
@@ -519,6 +548,12 @@ def _judge(found: Unmixed, enough: int, prepared: PreparedMap) -> tuple[str, ...
         told.append(
             f"{', '.join(vague)} cannot be told from the other components: no spectra are without these, or too few "
             "hold it. Lower n, or name more phases in known=."
+        )
+    most = found.hidden()
+    for a, b in zip(*np.nonzero(most > _HIDDEN), strict=True):
+        told.append(
+            f"Up to {100 * most[a, b]:.0f} % of {found.components[a]} may be {found.components[b]}, if no pixel holds "
+            f"{found.components[a]} alone."
         )
     material_there = np.isin(found.status, (PhaseStatus.GOOD, PhaseStatus.UNEXPLAINED))
     bad = float(np.mean(found.status[material_there] == PhaseStatus.UNEXPLAINED)) if material_there.any() else 0.0
