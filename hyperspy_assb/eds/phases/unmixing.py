@@ -170,8 +170,10 @@ class _Factors:
         table[rest, np.arange(k, table.shape[1])] = 1.0
         return table
 
-    def fit(self, parts: FloatArray, which: NDArray[np.bool_] | slice = slice(None)) -> TemplateFit:
-        """Amounts of components, and of what none holds, in some of the spectra."""
+    def fit(
+        self, parts: FloatArray, which: NDArray[np.bool_] | slice = slice(None), *, bounded: bool = False
+    ) -> TemplateFit:
+        """Amounts of components, and of what none holds, in some spectra; the latter ``bounded`` by 0 as well."""
         table, typical = self.columns(parts), self.model.typical
         even = np.full(len(parts), typical[self.held].sum() / len(parts))
         own = self.merged
@@ -180,7 +182,7 @@ class _Factors:
             strength=own.strength @ table,
             absorption=own.absorption @ table,
             # What stopped at 0 in some spectra would take from the others in all.
-            bounded=np.arange(table.shape[1]) < len(parts),
+            bounded=bounded | (np.arange(table.shape[1]) < len(parts)),
         )
         start = np.concatenate([even, np.delete(typical, self.held)])
         return fit_templates(self.counts[which], mixed, start, exposure=self.exposure[which])
@@ -197,12 +199,13 @@ class _Factors:
         score, information, groups = score_templates(
             self.counts[which], self.merged, full, exposure=self.exposure[which]
         )
-        groups = groups * self.model.calibration(full, calibration_of(self.scene, self.model.groups))[:, np.newaxis]
+        unsure = self.model.calibration(full, calibration_of(self.scene, self.model.groups))
+        groups = groups * unsure[:, np.newaxis, : groups.shape[2]]
         if self.scene.unsure:
             soft = self.scene.common_errors(full[:, -1])
             groups = np.concatenate([groups, information[:, :, : soft.shape[1]] @ soft], axis=2)
         # Amounts that stopped at 0 do not move.
-        moves = (fit.amounts > 0.0) | (np.arange(table.shape[1]) >= len(parts))
+        moves = fit.amounts != 0.0
         inner = np.einsum("ki,nkl,lj->nij", table, information, table)
         inner *= moves[:, :, np.newaxis] & moves[:, np.newaxis, :]
         inner += np.eye(table.shape[1]) * (~moves)[:, :, np.newaxis]
@@ -445,7 +448,7 @@ def _mix(
     for _, block in spectra.blocks():
         counts = np.add.reduceat(block[:, model.channels].astype(np.float32), model.bins, axis=1)
         own = replace(factors, counts=counts, exposure=np.ones(len(block)))
-        fit = own.fit(parts)
+        fit = own.fit(parts, bounded=True)
         each = model.fit(block, merged=True)
         evidence = explain(composition_of(scene, model, each).subset(_named(factors)), parts.T)
         # With few counts errors are not normal: what the likelihoods say of both fits then counts.
