@@ -207,7 +207,7 @@ def composition_of(scene: Scene, model: SpectrumModel, fit: TemplateFit) -> Comp
     others = [g for g in range(fit.by_group.shape[2]) if g not in own]
     besides = fit.by_group[:, :m, others] * calibration[:, np.newaxis, others]
     if scene.unsure:
-        besides = np.concatenate([besides, scene.common_errors(fit.amounts[:, -1])], axis=2)
+        besides = np.concatenate([besides, scene.common_errors(fit.amounts[:, -1], fit.amounts[:, :m])], axis=2)
     return Composition(
         elements=scene.elements,
         atoms=fit.amounts[:, :m],

@@ -202,7 +202,7 @@ class _Factors:
         unsure = self.model.calibration(full, calibration_of(self.scene, self.model.groups))
         groups = groups * unsure[:, np.newaxis, : groups.shape[2]]
         if self.scene.unsure:
-            soft = self.scene.common_errors(full[:, -1])
+            soft = self.scene.common_errors(full[:, -1], full[:, : len(self.scene.elements)])
             groups = np.concatenate([groups, information[:, :, : soft.shape[1]] @ soft], axis=2)
         # Amounts that stopped at 0 do not move.
         moves = fit.amounts != 0.0
@@ -533,7 +533,7 @@ def unmix_map(recorded: EDSMap, settings: EDSOptions, n: int, known: Sequence[st
     if warned := " ".join(told):
         warnings.warn(warned, AssbWarning, stacklevel=3)
     parameters = {**prepared.parameters, "n": int(n), "known": list(columns), "component_elements": held}
-    record = provenance.record("unmix", parameters=parameters, methods=prepared.methods)
+    record = provenance.record("unmix", parameters=parameters, methods=(*prepared.methods, "unmixing"))
     return Analysis(found, (*told, _PURE, *prepared.notes), record)
 
 
