@@ -9,27 +9,22 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
-from scipy.linalg import null_space
 
 from hyperspy_assb import provenance
-from hyperspy_assb.eds.composition.atoms import calibration_of, composition_of, quantify_elements, shares
+from hyperspy_assb.eds.composition.atoms import composition_of, quantify_elements, shares
 from hyperspy_assb.eds.composition.map_analysis import Analysis, PreparedMap, prepare_map
 from hyperspy_assb.eds.composition.scene import Scene
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray, Spectra
-from hyperspy_assb.eds.lines.column_spectra import SpectrumModel
 from hyperspy_assb.eds.lines.x_ray_lines import FOREIGN_ELEMENTS
+from hyperspy_assb.eds.phases.component_fit import Factors, covariance_of_shares, refine
 from hyperspy_assb.eds.phases.evidence import PhaseStatus, explain
 from hyperspy_assb.errors import AssbValueError, AssbWarning
-from hyperspy_assb.fitting.fixed_shapes.fixed_shape_fit import TemplateModel, fit_templates, score_templates
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED, EMPTY, TemplateFit
-from hyperspy_assb.fitting.fixed_shapes.nonnegative import solve_nonnegative
 from hyperspy_assb.reference import material
 
 _MOST_PIXELS = 4096
@@ -39,10 +34,6 @@ _COUNTS, _FEWEST = 2000.0, 64
 _SURE, _LESS_SURE = 3.0, 2.0
 """Standard errors above which a component is in a spectrum. Were those below counted as well, compositions would be
 pushed apart until all noise lies between them; how much hangs on this number is in the uncertainty."""
-_STEPS, _STILL = 25, 1e-3
-"""Steps at most, and the change of a share of atoms below which they end."""
-_DAMPING = 1e-3
-"""Share that is added to the information of each share."""
 _ALPHA = 0.01
 """Probability with which noise alone passes for one more component."""
 _UNSURE = 0.1
@@ -51,8 +42,6 @@ _FEW = 3
 """Spectra that must hold a component, for it to be more than an odd pixel."""
 _PIXEL, _MANY = 1e-3, 0.02
 """p value below which a pixel is no mixture, and the share of such pixels that is told."""
-_LONGEST, _ROUNDING = 0.1, 1e-12
-"""Largest change of a share of atoms in a step; and what keeps singular matrices solvable."""
 _TRACE, _HIDDEN = 0.005, 0.05
 """Share of atoms from which on an element is part of a component; and of a component that may be another, untold."""
 _PURE = (
@@ -141,190 +130,6 @@ def _shares(
     return value, std, np.sqrt((moved**2).sum(axis=2)) / np.where(total > 0.0, total, np.nan)
 
 
-@dataclass(frozen=True, eq=False)
-class _Factors:
-    """Spectra, and how amounts of components become amounts of a model of elements.
-
-    Parameters
-    ----------
-    scene, model
-        What is common to all spectra; atoms of each element, then everything else.
-    counts, exposure
-        Of S spectra, on the channels of the model, added up as it says; of how many pixels each is the sum.
-    held
-        Numbers of the amounts that components hold, M of them.
-    """
-
-    scene: Scene
-    model: SpectrumModel
-    counts: NDArray[np.float32]
-    exposure: FloatArray
-    held: list[int]
-
-    def columns(self, parts: FloatArray) -> FloatArray:
-        """Amounts of the model, in rows, by those of components of some shares (K, M) and of what none holds."""
-        size, k = len(self.model.names), len(parts)
-        rest = np.delete(np.arange(size), self.held)
-        table = np.zeros((size, k + rest.size))
-        table[self.held, :k] = parts.T
-        table[rest, np.arange(k, table.shape[1])] = 1.0
-        return table
-
-    def fit(
-        self, parts: FloatArray, which: NDArray[np.bool_] | slice = slice(None), *, bounded: bool = False
-    ) -> TemplateFit:
-        """Amounts of components, and of what none holds, in some spectra; the latter ``bounded`` by 0 as well."""
-        table, typical = self.columns(parts), self.model.typical
-        even = np.full(len(parts), typical[self.held].sum() / len(parts))
-        own = self.merged
-        mixed = replace(
-            own,
-            strength=own.strength @ table,
-            absorption=own.absorption @ table,
-            # What stopped at 0 in some spectra would take from the others in all.
-            bounded=bounded | (np.arange(table.shape[1]) < len(parts)),
-        )
-        start = np.concatenate([even, np.delete(typical, self.held)])
-        return fit_templates(self.counts[which], mixed, start, exposure=self.exposure[which])
-
-    @cached_property
-    def merged(self) -> TemplateModel:
-        """Templates on the channels of the counts."""
-        return self.model.model.merged(self.model.bins)
-
-    def response(self, parts: FloatArray, fit: TemplateFit, which: NDArray[np.bool_]) -> _Response:
-        """How fitted amounts follow the atoms that components hold, and what all spectra have in common."""
-        table = self.columns(parts)
-        full = fit.amounts @ table.T
-        score, information, groups = score_templates(
-            self.counts[which], self.merged, full, exposure=self.exposure[which]
-        )
-        unsure = self.model.calibration(full, calibration_of(self.scene, self.model.groups))
-        groups = groups * unsure[:, np.newaxis, : groups.shape[2]]
-        if self.scene.unsure:
-            soft = self.scene.common_errors(full[:, -1], full[:, : len(self.scene.elements)])
-            groups = np.concatenate([groups, information[:, :, : soft.shape[1]] @ soft], axis=2)
-        # Amounts that stopped at 0 do not move.
-        moves = fit.amounts != 0.0
-        inner = np.einsum("ki,nkl,lj->nij", table, information, table)
-        inner *= moves[:, :, np.newaxis] & moves[:, np.newaxis, :]
-        inner += np.eye(table.shape[1]) * (~moves)[:, :, np.newaxis]
-        scale = np.sqrt(np.einsum("nii->ni", inner))
-        inner = inner / (scale[:, :, np.newaxis] * scale[:, np.newaxis, :]) + _ROUNDING * np.eye(table.shape[1])
-        seen = (moves / scale)[:, :, np.newaxis]
-        cross = np.einsum("ki,nkm->nim", table, information[:, :, self.held]) * seen
-        moved = np.concatenate([score[:, :, np.newaxis], groups], axis=2)
-        by_other = np.einsum("ki,nkh->nih", table, moved) * seen
-        follows = np.linalg.solve(inner, np.concatenate([cross, by_other], axis=2))
-        m = len(self.held)
-        back = cross.swapaxes(1, 2) @ follows
-        return _Response(
-            information=information[:, self.held][:, :, self.held] - back[:, :, :m],
-            moved=moved[:, self.held] - back[:, :, m:],
-            follows=follows * seen,
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class _Response:
-    """Of S spectra: information on the atoms that components hold when amounts follow them, shape (S, M, M); score, and
-    information shared with what all spectra have in common, shape (S, M, 1 + H); how amounts follow both.
-    """
-
-    information: FloatArray
-    moved: FloatArray
-    follows: FloatArray
-
-
-def _supports(fit: TemplateFit, k: int, sure: float) -> NDArray[np.bool_]:
-    """Which of k components each spectrum holds: the fewest that explain it, each above some standard errors."""
-    amounts, spread = fit.unclipped[:, :k], fit.covariance[:, :k, :k]
-    chosen, best = np.zeros((len(amounts), k), dtype=bool), np.full(len(amounts), np.inf)
-    good = np.flatnonzero(np.isfinite(amounts).all(axis=1))
-    amounts, spread = amounts[good], spread[good]
-    for choice in product([False, True], repeat=k):
-        inside = np.array(choice)
-        if not inside.any():
-            continue
-        left, lost = amounts, np.zeros(good.size)
-        if not inside.all():
-            without = spread[:, :, ~inside]
-            weighed = np.linalg.solve(without[:, ~inside], amounts[:, ~inside, np.newaxis])
-            lost = np.einsum("no,no->n", amounts[:, ~inside], weighed[:, :, 0])
-            left = amounts - (without @ weighed)[:, :, 0]
-        price = np.where((left[:, inside] > 0.0).all(axis=1), lost + sure**2 * inside.sum(), np.inf)
-        better = good[price < best[good]]
-        chosen[better] = inside
-        best[good] = np.minimum(price, best[good])
-    return chosen
-
-
-@dataclass(frozen=True, eq=False)
-class _Curvature:
-    """Score of the shares of F free components, shape (F M,), their information, what all spectra have in common that
-    would move them, shape (F M, H), and the share of the spectra that hold each component.
-    """
-
-    score: FloatArray
-    information: FloatArray
-    moved: FloatArray
-    present: FloatArray
-
-
-def _curvature(factors: _Factors, parts: FloatArray, known: int, sure: float) -> _Curvature:
-    """Fit amounts of components of some shares, and see how the shares should change."""
-    k, m = parts.shape
-    free = k - known
-    information, moved = np.zeros((free, m, free, m)), 0.0
-    chosen = _supports(factors.fit(parts), k, sure)
-    for support in np.unique(chosen[chosen.any(axis=1)], axis=0):
-        which = (chosen == support).all(axis=1)
-        fit = factors.fit(parts[support], which)
-        good = fit.status == CONVERGED
-        which[which] = good
-        fit = TemplateFit._make(values[good] for values in fit)
-        found = factors.response(parts[support], fit, which)
-        weight = np.zeros((len(fit.status), free))
-        weight[:, support[known:]] = fit.amounts[:, int(support[:known].sum()) : int(support.sum())]
-        information += np.einsum("nf,nml,ng->fmgl", weight, found.information, weight, optimize=True)
-        moved = moved + np.einsum("nf,nmh->fmh", weight, found.moved)
-    moved = np.reshape(moved, (free * m, -1))
-    return _Curvature(moved[:, 0], information.reshape(free * m, free * m), moved[:, 1:], chosen.mean(axis=0))
-
-
-def _inverse(information: FloatArray, free: int) -> FloatArray:
-    """Covariance of shares that add up to 1."""
-    m = len(information) // free
-    # What is left of shares where all of a component together stay 1.
-    moves = np.kron(np.eye(free), null_space(np.ones((1, m))))
-    own = moves.T @ information @ moves
-    scale = np.sqrt(np.maximum(own.diagonal(), 1e-300))
-    inverse = np.linalg.pinv(own / np.outer(scale, scale), rcond=_ROUNDING, hermitian=True)
-    return np.asarray(moves @ (inverse / np.outer(scale, scale)) @ moves.T)
-
-
-def _refine(factors: _Factors, parts: FloatArray, known: int, sure: float) -> tuple[FloatArray, _Curvature]:
-    """Shares of the free components that make all spectra most likely, from a start (K, M)."""
-    parts = parts.copy()
-    free, m = len(parts) - known, parts.shape[1]
-    for _ in range(_STEPS):
-        found = _curvature(factors, parts, known, sure)
-        now = parts[known:].ravel()
-        # More of all elements of a component is less of it in the pixels: nothing else holds their sum.
-        gram = found.information + found.information.diagonal().max() * np.kron(np.eye(free), np.ones((m, m)))
-        gram += _DAMPING * np.diag(found.information.diagonal())
-        norm = np.sqrt(np.maximum(gram.diagonal(), 1e-300))
-        new, active = np.empty(free * m), np.empty(free * m, dtype=bool)
-        solve_nonnegative(gram / np.outer(norm, norm), (found.score + gram @ now) / norm, new, active)
-        step = new / norm - now
-        step *= min(1.0, _LONGEST / max(float(np.abs(step).max()), 1e-300))
-        moved = np.maximum(now + step, 0.0).reshape(free, m)
-        parts[known:] = moved / moved.sum(axis=1, keepdims=True)
-        if np.abs(step).max() < _STILL:
-            break
-    return parts, _curvature(factors, parts, known, sure)
-
-
 def _add_up(spectra: Spectra, shape: tuple[int, ...]) -> tuple[FloatArray, FloatArray]:
     """Sums of neighbouring pixels, from which compositions are found, and how many pixels each is of."""
     summed, n = spectra.summed(), len(spectra)
@@ -389,7 +194,7 @@ def unmix(
     if len(sums) < 2 * (free + len(columns)):
         raise AssbValueError(f"{free + len(columns)} components need more than {len(sums)} spectra to be told apart.")
     counts = np.add.reduceat(sums[:, model.channels], model.bins, axis=1).astype(np.float32)
-    factors = _Factors(scene, model, counts, pixels, [scene.elements.index(element) for element in held])
+    factors = Factors(scene, model, counts, pixels, [scene.elements.index(element) for element in held])
     found = quantify_elements(scene, sums, exposure=pixels).subset(held)
     known = len(columns)
     parts = np.array([[atoms.get(element, 0.0) for element in held] for atoms in columns.values()])
@@ -403,10 +208,10 @@ def unmix(
         if not np.isfinite(distance).any():
             raise AssbValueError("No spectrum could be fitted: nothing is said of components.")
         start = np.maximum(found.unclipped[np.nanargmax(distance)], 0.0)
-        parts, curvature = _refine(factors, np.vstack([parts, start / start.sum()]), known, _SURE)
+        parts, curvature = refine(factors, np.vstack([parts, start / start.sum()]), known, _SURE)
     # What changes where other pixels count as pure.
-    other, _ = _refine(factors, parts, known, _LESS_SURE)
-    covariance = _inverse(curvature.information, free)
+    other, _ = refine(factors, parts, known, _LESS_SURE)
+    covariance = covariance_of_shares(curvature.information, free)
     by_common = -covariance @ curvature.moved
     std = np.sqrt(np.maximum(covariance.diagonal(), 0.0)).reshape(free, -1)
     systematic = np.sqrt((by_common**2).sum(axis=1)).reshape(free, -1)
@@ -436,7 +241,7 @@ def unmix(
 
 
 def _mix(
-    factors: _Factors, spectra: Spectra, parts: FloatArray, covariance: FloatArray, by_common: FloatArray
+    factors: Factors, spectra: Spectra, parts: FloatArray, covariance: FloatArray, by_common: FloatArray
 ) -> dict[str, NDArray[Any]]:
     """Amounts of components in every pixel, and whether they explain it."""
     k, m = parts.shape
@@ -482,7 +287,7 @@ def _mix(
     return {name: np.concatenate(values) for name, values in blocks.items()}
 
 
-def _named(factors: _Factors) -> list[str]:
+def _named(factors: Factors) -> list[str]:
     return [factors.scene.elements[k] for k in factors.held]
 
 
@@ -507,7 +312,8 @@ def unmix_map(recorded: EDSMap, settings: EDSOptions, n: int, known: Sequence[st
         If n is too many, or too few.
     """
     rows = [material(name) for name in known]
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n <= len(rows):
+    whole: Any = n
+    if isinstance(whole, bool) or not isinstance(whole, int | np.integer) or whole <= len(rows):
         raise AssbValueError(
             f"n must be a whole number above {len(rows)}, the number of known phases: it counts them as well."
         )
