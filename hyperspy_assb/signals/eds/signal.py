@@ -428,7 +428,7 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
         >>> scene = simulate_interface(InterfaceOptions(width=8.0, shape=(12, 24)), rng=1, signal_type="EDS_TEM_ASSB")
         >>> u = scene.signal.unmix(2, known="LAGP")
         >>> u.composition.loc["unknown 1"].round(0).loc[["O", "P", "Fe"], "at. %"].tolist()
-        [64.0, 18.0, 18.0]
+        [65.0, 17.0, 18.0]
         """
         settings = _told(quantification, k_factors=k_factors, thickness=thickness, elements=elements)
         recorded = read_map(self, need_angle=settings.absorption)

@@ -41,7 +41,7 @@ class EDSUnmixing(Result):
     ['Fe', 'O', 'P']
     >>> [u.share["unknown 1"].data.shape, u.share_std["unknown 1"].data.shape, u.amount["LAGP"].data.shape]
     [(12, 24), (12, 24), (12, 24)]
-    >>> float(u.share["LAGP"].data[:, -1].mean().round(1))
+    >>> float(u.share["LAGP"].data[:, 0].mean().round(1))
     1.0
     >>> bool((u.share_systematic["LAGP"].data < 0.2).all()), bool((u.p_value.data > 1e-6).all())
     (True, True)
