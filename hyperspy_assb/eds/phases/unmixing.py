@@ -222,6 +222,7 @@ def unmix(
     nothing = np.zeros((known, len(held)))
     mixed = _mix(factors, spectra, parts, covariance, by_common)
     order = [*range(known), *(known + np.argsort(-np.nansum(mixed["amounts"][:, known:], axis=0)))]
+    # In the layout that they have when loaded: sums round alike.
     unmixed = Unmixed(
         components=(*columns, *(f"unknown {k + 1}" for k in range(free))),
         known=known,
@@ -229,10 +230,10 @@ def unmix(
         shares=parts[order],
         shares_std=np.vstack([nothing, std])[order],
         shares_systematic=np.vstack([nothing, systematic])[order],
-        amounts=mixed["amounts"][:, order],
-        unclipped=mixed["unclipped"][:, order],
-        covariance=mixed["covariance"][:, order][:, :, order],
-        by_calibration=mixed["by_calibration"][:, order],
+        amounts=np.ascontiguousarray(mixed["amounts"][:, order]),
+        unclipped=np.ascontiguousarray(mixed["unclipped"][:, order]),
+        covariance=np.ascontiguousarray(mixed["covariance"][:, order][:, :, order]),
+        by_calibration=np.ascontiguousarray(mixed["by_calibration"][:, order]),
         p_value=mixed["p_value"],
         status=mixed["status"],
         separable=np.append(np.ones(known, dtype=bool), told)[order],
