@@ -157,6 +157,11 @@ CITATIONS: Mapping[str, Citation] = {
         "10.1111/j.1365-2818.2006.01549.x",
         "composition and mass thickness from X-ray lines by zeta factors",
     ),
+    "unmixing": Citation(
+        "A. Teurtrie et al., Ultramicroscopy 249, 113719 (2023)",
+        "10.1016/j.ultramic.2023.113719",
+        "non-negative factors of X-ray maps that are tied to lines of elements",
+    ),
     "gauss_newton": Citation(
         "S. Baker and I. Matthews, Int. J. Comput. Vis. 56, 221 (2004)",
         "10.1023/B:VISI.0000011205.11775.fd",

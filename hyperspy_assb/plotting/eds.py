@@ -142,6 +142,35 @@ def plot_phases(result: Any) -> np.ndarray:
     return np.array(axes)
 
 
+def plot_unmixing(result: Any) -> np.ndarray:
+    """Plot the composition of every component with its error, its share in every pixel, and the status.
+
+    Parameters
+    ----------
+    result : EDSUnmixing
+        What was unmixed.
+
+    Returns
+    -------
+    axes
+        Of the compositions, then one for each component, then of the status.
+    """
+    found, names = result.found, list(map(plain_text, result.components))
+    axes = _grid(len(names) + 2)
+    place, width = np.arange(len(found.elements)), 0.8 / len(names)
+    for k, name in enumerate(names):
+        error = 100.0 * np.hypot(found.shares_std[k], found.shares_systematic[k])
+        at = place + (k - 0.5 * (len(names) - 1)) * width
+        axes[0].bar(at, 100.0 * found.shares[k], width, yerr=error, color=COLOURS[k % len(COLOURS)], label=name)
+    axes[0].set_xticks(place, found.elements)
+    axes[0].set(ylabel="at. % (without Li)", title="Composition", ylim=(0.0, None))
+    axes[0].legend(frameon=False)
+    for ax, component, name in zip(axes[1:], result.components, names, strict=False):
+        plot_map(result.share[component], label="share of the atoms", title=name, ax=ax, vmin=0.0, vmax=1.0)
+    plot_status_map(result.status, STATUS_NAMES, title="Status", ax=axes[-1])
+    return np.array(axes)
+
+
 def plot_interface(result: Any, *, ax: Axes | None = None) -> Axes:
     """Plot the profile of every element with a step, with error bars and the fit of all together.
 

@@ -196,17 +196,18 @@ def quantify_elements(
         Maximum-likelihood amounts.
     """
     (model,) = scene.models()
-    return _composition(scene, model, model.fit(counts, exposure=exposure, threads=threads, merged=True))
+    return composition_of(scene, model, model.fit(counts, exposure=exposure, threads=threads, merged=True))
 
 
-def _composition(scene: Scene, model: SpectrumModel, fit: TemplateFit) -> Composition:
+def composition_of(scene: Scene, model: SpectrumModel, fit: TemplateFit) -> Composition:
+    """What a fit of the first of the models of a scene says of the elements."""
     m = len(scene.elements)
     calibration = model.calibration(fit.amounts, calibration_of(scene, model.groups))
     own = [model.groups.index(element) for element in scene.elements]
     others = [g for g in range(fit.by_group.shape[2]) if g not in own]
     besides = fit.by_group[:, :m, others] * calibration[:, np.newaxis, others]
     if scene.unsure:
-        besides = np.concatenate([besides, scene.common_errors(fit.amounts[:, -1])], axis=2)
+        besides = np.concatenate([besides, scene.common_errors(fit.amounts[:, -1], fit.amounts[:, :m])], axis=2)
     return Composition(
         elements=scene.elements,
         atoms=fit.amounts[:, :m],
@@ -243,7 +244,7 @@ def quantify_columns(
     models = scene.models(columns)
     by_element, by_phase = (model.fit(counts, threads=threads, merged=True) for model in models)
     calibration = models[1].calibration(by_phase.amounts, calibration_of(scene, models[1].groups))
-    return _composition(scene, models[0], by_element), (by_element, by_phase), calibration
+    return composition_of(scene, models[0], by_element), (by_element, by_phase), calibration
 
 
 def calibration_of(scene: Scene, elements: Sequence[str] | None = None) -> FloatArray:

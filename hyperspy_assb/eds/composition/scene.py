@@ -55,6 +55,8 @@ class Scene:
     unsure
         Atoms/nm^2 by which the shape of the continuum leaves elements with soft lines unsure in the mean spectrum:
         standard errors, the same in all spectra for a continuum of the same strength.
+    beneath
+        Atoms/nm^2 of these elements for which the continuum beneath their lines would pass in the mean spectrum.
     """
 
     builder: Builder
@@ -66,18 +68,26 @@ class Scene:
     total: FloatArray
     n_spectra: int
     unsure: Mapping[str, float] = field(default_factory=dict)
+    beneath: Mapping[str, float] = field(default_factory=dict)
 
-    def common_errors(self, continuum: FloatArray) -> FloatArray:
+    def common_errors(self, continuum: FloatArray, atoms: FloatArray) -> FloatArray:
         """Errors of the atoms that the shape of the continuum makes in common, shape (N, M, H).
 
         Parameters
         ----------
         continuum
             Strength in each spectrum, shape (N,).
+        atoms
+            Of each element, shape (N, M): columns that are not the mean one absorb the continuum by tables alone.
         """
-        errors = np.zeros((continuum.size, len(self.elements), len(self.unsure)))
+        errors = np.zeros((continuum.size, len(self.elements), 2 * len(self.unsure)))
+        strength, m = np.nan_to_num(continuum) / self.mean[-1], len(self.elements)
+        apart = np.nan_to_num(atoms) - np.multiply.outer(strength, self.mean[:m])
         for h, (element, error) in enumerate(self.unsure.items()):
-            errors[:, self.elements.index(element), h] = error * np.nan_to_num(continuum) / self.mean[-1]
+            place = self.elements.index(element)
+            errors[:, place, 2 * h] = error * strength
+            slope = self.builder.doubt_of_leaving(element, dict(zip(self.elements, self.mean, strict=False)))
+            errors[:, place, 2 * h + 1] = self.beneath[element] * strength * (apart @ slope)
         return errors
 
     def models(self, columns: Mapping[str, Mapping[str, float]] | None = None) -> list[SpectrumModel]:
@@ -210,11 +220,12 @@ def prepare_scene(
                 electrons *= float(mean[: len(elements)].sum() / (thickness * atoms_per_volume)) ** _SCALE_STEP
     continuum: FloatArray | None = height / n_spectra
     unsure: dict[str, float] = {}
+    beneath: dict[str, float] = {}
     if largest_share > FREE_CONTINUUM_ABOVE:
         mean = np.concatenate([mean[:-1], height / n_spectra * mean[-1]])
         continuum = None
     else:
-        unsure = _unsure(builder, total, dict(zip(elements, mean, strict=False)), electrons * n_spectra)
+        unsure, beneath = _unsure(builder, total, dict(zip(elements, mean, strict=False)), electrons * n_spectra)
     return Scene(
         builder=builder,
         elements=tuple(elements),
@@ -225,6 +236,7 @@ def prepare_scene(
         total=total,
         n_spectra=n_spectra,
         unsure=unsure,
+        beneath=beneath,
     )
 
 
@@ -264,15 +276,22 @@ def with_mean_column(
     return replace(builder, absorber=atoms)
 
 
-def _unsure(builder: Builder, total: FloatArray, atoms: Mapping[str, float], electrons: float) -> dict[str, float]:
-    """Standard errors of elements with soft lines where the continuum is free, in atoms/nm^2 of the mean spectrum."""
+def _unsure(
+    builder: Builder, total: FloatArray, atoms: Mapping[str, float], electrons: float
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Standard errors of elements with soft lines where the continuum is free, in atoms/nm^2 of the mean spectrum, and
+    for how many the continuum beneath would pass.
+    """
     found = builder.fit_sum(total)
-    errors = {}
+    continuum = found.continuum @ builder.hats[1]
+    errors, beneath = {}, {}
     for line, error in zip(found.lines, found.std, strict=True):
         if line.energy < _SOFT and line.element in atoms and line.full_name in builder.sensitivities.cross_section:
             counted = electrons * builder.sensitivities.of(line.full_name) * builder.leaving(line.full_name, atoms)
+            weighed = builder.shape(line) / np.maximum(found.expected, 1e-9)
             errors[line.element] = float(error / counted)
-    return errors
+            beneath[line.element] = float(weighed @ continuum / (weighed @ builder.shape(line)) / counted)
+    return errors, beneath
 
 
 def _fit_mean(model: SpectrumModel, total: FloatArray, n_spectra: int) -> TemplateFit:

@@ -363,6 +363,16 @@ class Builder:
         main = next(line for line in self.seen if line.full_name == family)
         return float(_leaving(self._depth(atoms, np.array([main.energy])))[0])
 
+    def doubt_of_leaving(self, element: str, atoms: Mapping[str, float]) -> FloatArray:
+        """Relative change, by the other source of absorption, of what leaves at the softest line of an element, for one
+        atom/nm^2 more of each element in a column of some atoms/nm^2.
+        """
+        place = min((self.place[family] for family in self.families(element)), key=lambda k: self.seen[k].energy)
+        depth = max(sum(n * self._of_one[el][0][place] for el, n in atoms.items()), 1e-6)
+        left = -np.expm1(-depth) / depth
+        slope = (np.exp(-depth) - left) / depth / left if self.absorption else 0.0
+        return slope * np.array([self._of_one[el][1][place] for el in atoms])
+
     def countable(self, needed: Collection[str]) -> list[str]:
         """Elements whose atoms are counted: those with a line in the range and a factor, or that are needed."""
         factors = self.sensitivities.cross_section

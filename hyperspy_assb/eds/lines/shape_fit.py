@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.optimize import lsq_linear
 
 from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.eds.eds_map import FloatArray, XRayLine
@@ -74,6 +74,8 @@ _RATIO = {"K": 0.1, "L": 0.7, "M": 0.7}
 """Relative uncertainty of the tables' ratios of weaker lines to the main one of the family."""
 _LONGEST_RATIO = 0.7
 _LEAST_RATIO = 0.02
+_ROUNDING = 1e-13
+"""Share of the largest information below which there is none."""
 _APART = ("Lb1", "Ll", "Ln")
 """Lines that are far enough from the main one to be told apart, each by itself."""
 
@@ -265,15 +267,16 @@ def _fit_from(
         slopes = [by.by(name) for name in free]
         slopes += [height[_host(own, key[0])] * _part(own, key) / (1.0 + state.ratios.get(key, 0.0)) for key in keys]
         score = _Score.of(model, start, counts, expected, np.array(slopes), held, away)
-        step, covariance = score.step(state.room(free, keys))
+        longest = np.array([_UNKNOWN[name].longest for name in free] + [_LONGEST_RATIO for _ in keys])
+        longest[0] = max(_LONGEST * channel, longest[0])
+        room = state.room(free, keys)
+        step, covariance = score.step(np.maximum(room[0], -longest), np.minimum(room[1], longest))
         if settled(step):
             if free == everything:
                 break
             free, least = everything, np.inf
             continue
-        longest = np.array([_UNKNOWN[name].longest for name in free] + [_LONGEST_RATIO for _ in keys])
-        longest[0] = max(_LONGEST * channel, longest[0])
-        state = best.moved(free, keys, np.clip(step, -longest, longest))
+        state = best.moved(free, keys, step)
     if len(strong) < 2:
         raise AssbValueError(
             "The energy axis cannot be checked: fewer than two lines stand out of the summed spectrum."
@@ -443,28 +446,22 @@ class _Score:
         gradient[:n] -= away / held**2 / scale[:n]
         return cls(gradient, design @ design.T + np.diag(prior), scale, n)
 
-    def step(self, room: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Step of the properties towards the maximum, and their covariance.
+    def step(self, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Step of the properties towards the maximum, as far as it may go, and their covariance without limits.
 
         Parameters
         ----------
-        room
-            How far each can go down and up, shape (2, n): those at a limit that would go beyond stay, and the others
-            go without them.
+        low, high
+            How far each may go down and up, shape (n,). All go as far as is best within: cut one by one, steps of
+            properties that hang together would lead uphill.
         """
         n = self.size
-        used = np.ones(self.scale.size, dtype=bool)
-        covariance = self._inverse(used)[:n, :n] / np.outer(self.scale[:n], self.scale[:n])
-        for _ in range(n):
-            step = (self._inverse(used) @ self.gradient)[:n] / self.scale[:n]
-            beyond = ((step < 0.0) & (room[0] >= 0.0)) | ((step > 0.0) & (room[1] <= 0.0))
-            if not np.any(beyond & used[:n]):
-                break
-            used[:n] &= ~beyond
-        return np.where(used[:n], step, 0.0), covariance
-
-    def _inverse(self, used: NDArray[np.bool_]) -> FloatArray:
-        found = np.zeros_like(self.information)
-        block = np.ix_(used, used)
-        found[block] = np.linalg.pinv(self.information[block], hermitian=True)
-        return found
+        follow = np.linalg.pinv(self.information[n:, n:], hermitian=True) @ self.information[n:, :n]
+        own = self.information[:n, :n] - self.information[:n, n:] @ follow
+        gradient = self.gradient[:n] - follow.T @ self.gradient[n:]
+        size, axes = np.linalg.eigh(own)
+        root = np.sqrt(np.maximum(size, _ROUNDING * size[-1]))
+        limits = np.minimum(low, 0.0) * self.scale[:n], np.maximum(high, 1e-12) * self.scale[:n]
+        found = lsq_linear(root[:, np.newaxis] * axes.T, axes.T @ gradient / root, limits, method="bvls")
+        inverse = (axes / root**2) @ axes.T
+        return found.x / self.scale[:n], inverse / np.outer(self.scale[:n], self.scale[:n])

@@ -223,12 +223,15 @@ class Evidence:
         chi-squared.
     freedom
         Its degrees of freedom: elements more than phases present, shape (N,).
+    distance
+        Squared, in units of the errors, shape (N,).
     """
 
     residual: FloatArray
     std: FloatArray
     p_value: FloatArray
     freedom: NDArray[np.int64]
+    distance: FloatArray
 
 
 def explain(found: Composition, matrix: FloatArray) -> Evidence:
@@ -253,6 +256,7 @@ def explain(found: Composition, matrix: FloatArray) -> Evidence:
         std=np.full((n, m), np.nan),
         p_value=np.full(n, np.nan),
         freedom=np.zeros(n, dtype=np.int64),
+        distance=np.full(n, np.nan),
     )
     known = np.flatnonzero(np.isfinite(found.std).all(axis=1))
     data, counting, relative = found.unclipped[known], found.covariance[known], found.relative[known]
@@ -269,6 +273,7 @@ def explain(found: Composition, matrix: FloatArray) -> Evidence:
     evidence.residual[known] = data - expected
     evidence.std[known] = np.sqrt(np.einsum("nii->ni", spread))
     evidence.freedom[known] = freedom
+    evidence.distance[known] = squares
     # Of no degree of freedom, the distance is that of rounding.
     evidence.p_value[known] = np.where(freedom > 0, special.gammaincc(0.5 * freedom, 0.5 * squares), 1.0)
     return evidence

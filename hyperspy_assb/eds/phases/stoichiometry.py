@@ -365,7 +365,7 @@ def quantify_phases(
         by_calibration=np.concatenate(
             [
                 fit.by_group[:, :k] * calibration[:, np.newaxis, : fit.by_group.shape[2]],
-                _common_errors(scene, columns, fit.amounts[:, -1]),
+                _common_errors(scene, columns, fit.amounts),
             ],
             axis=2,
         ),
@@ -379,14 +379,16 @@ def quantify_phases(
     )
 
 
-def _common_errors(scene: Scene, columns: Mapping[str, Mapping[str, float]], continuum: FloatArray) -> FloatArray:
+def _common_errors(scene: Scene, columns: Mapping[str, Mapping[str, float]], amounts: FloatArray) -> FloatArray:
     """nm of the phase that holds most of an element that the shape of the continuum leaves unsure, shape (N, K, H)."""
-    atoms = scene.common_errors(continuum)
-    errors = np.zeros((continuum.size, len(columns), atoms.shape[2]))
-    for h, element in enumerate(scene.unsure):
-        held = [own.get(element, 0.0) for own in columns.values()]
-        if max(held) > 0.0:
-            errors[:, int(np.argmax(held)), h] = atoms[:, scene.elements.index(element), h] / max(held)
+    table = np.array([[own.get(element, 0.0) for element in scene.elements] for own in columns.values()])
+    atoms = scene.common_errors(amounts[:, -1], amounts[:, : len(columns)] @ table)
+    errors = np.zeros((len(amounts), len(columns), atoms.shape[2]))
+    for element in scene.unsure:
+        held = table[:, scene.elements.index(element)]
+        if held.max() > 0.0:
+            own = np.flatnonzero(np.abs(atoms[:, scene.elements.index(element)]).any(axis=0))
+            errors[:, int(np.argmax(held)), own] = atoms[:, scene.elements.index(element), own] / held.max()
     return errors
 
 

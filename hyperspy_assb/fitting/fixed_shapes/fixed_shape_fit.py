@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperspy_assb.errors import AssbValueError
-from hyperspy_assb.fitting.fixed_shapes.kernels import EMPTY, Problem, TemplateFit, fit_block
+from hyperspy_assb.fitting.fixed_shapes.kernels import EMPTY, Problem, TemplateFit, fit_block, score_block
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 _MOST_THREADS = 8
@@ -170,19 +170,7 @@ def fit_templates(
     times = np.ones(n) if exposure is None else np.ascontiguousarray(exposure, dtype=np.float64)
     if times.shape != (n,) or not np.all(times > 0.0):
         raise AssbValueError(f"exposure must hold {n} numbers above 0.")
-    overlap = model.templates @ model.templates.T
-    problem = Problem(
-        *model.sparse,
-        overlap=overlap,
-        beside=np.concatenate([[0], np.cumsum(np.count_nonzero(overlap, axis=1))]).astype(np.int64),
-        neighbour=np.nonzero(overlap)[1].astype(np.int64),
-        strength=np.ascontiguousarray(model.strength, dtype=np.float64),
-        absorption=np.ascontiguousarray(model.absorption, dtype=np.float64),
-        group=model.group.astype(np.int64),
-        bounded=model.bounded,
-        start=start,
-        max_iterations=max_iterations,
-    )
+    problem = _problem(model, start, max_iterations)
 
     def run(part: slice, block: NDArray[Any]) -> None:
         fit_block(block, times[part], problem, tolerance, TemplateFit._make(values[part] for values in fit))
@@ -202,6 +190,53 @@ def fit_templates(
             for job in jobs:
                 job.result()
     return fit
+
+
+def _problem(model: TemplateModel, start: FloatArray, max_iterations: int) -> Problem:
+    overlap = model.templates @ model.templates.T
+    return Problem(
+        *model.sparse,
+        overlap=overlap,
+        beside=np.concatenate([[0], np.cumsum(np.count_nonzero(overlap, axis=1))]).astype(np.int64),
+        neighbour=np.nonzero(overlap)[1].astype(np.int64),
+        strength=np.ascontiguousarray(model.strength, dtype=np.float64),
+        absorption=np.ascontiguousarray(model.absorption, dtype=np.float64),
+        group=model.group.astype(np.int64),
+        bounded=model.bounded,
+        start=start,
+        max_iterations=max_iterations,
+    )
+
+
+def score_templates(
+    counts: NDArray[np.float32], model: TemplateModel, amounts: FloatArray, *, exposure: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Derivatives of the likelihood of some spectra by given amounts.
+
+    Parameters
+    ----------
+    counts
+        Shape (N, E), on the channels of the model.
+    model
+        Templates.
+    amounts
+        Shape (N, K).
+    exposure
+        As for :func:`fit_templates`.
+
+    Returns
+    -------
+    score, information, by_group
+        Shapes (N, K), (N, K, K) and (N, K, G): the last is the information that amounts share with a relative change of
+        the strength of each group.
+    """
+    n, size = amounts.shape
+    groups = int(model.group.max(initial=-1)) + 1
+    found = np.empty((n, size)), np.empty((n, size, size)), np.empty((n, size, groups))
+    problem = _problem(model, np.ones(size), 0)
+    amounts = np.ascontiguousarray(amounts, dtype=np.float64)
+    score_block(np.ascontiguousarray(counts, dtype=np.float32), amounts, exposure, problem, *found)
+    return found
 
 
 def _blocks(

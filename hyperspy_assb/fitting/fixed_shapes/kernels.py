@@ -389,3 +389,44 @@ def fit_block(
         out.deviance[n] = 2.0 * current
         out.pearson[n] = pearson / np.sqrt(max(variance, 1e-300))
         out.mismatch[n] = pearson / max(0.5 * (variance - expected_total), 1e-300)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def score_block(
+    counts: NDArray[np.float32],
+    amounts: FloatArray,
+    exposure: FloatArray,
+    problem: Problem,
+    score: FloatArray,
+    fisher: FloatArray,
+    by_group: FloatArray,
+) -> None:
+    """Score and information of given amounts, and the information that they share with the strength of each group.
+
+    Parameters
+    ----------
+    counts, amounts, exposure, problem
+        Of B spectra, shapes (B, E), (B, K) and (B,).
+    score, fisher, by_group
+        Overwritten, shapes (B, K), (B, K, K) and (B, K, G).
+    """
+    n_templates, size = problem.strength.shape
+    channels = problem.starts.size - 1
+    weight, slope = np.empty(n_templates), np.empty((n_templates, size))
+    gradient, information = np.empty(n_templates), np.empty((n_templates, n_templates))
+    scratch = np.empty((n_templates, size))
+    y, floor = np.empty(channels), np.empty(channels)
+    for n in range(counts.shape[0]):
+        total = 0.0
+        for e in range(channels):
+            y[e] = counts[n, e]
+            total += y[e]
+        floor[:] = _FLOOR * total / channels
+        _weights(amounts[n], exposure[n], problem.strength, problem.absorption, weight, slope)
+        _normal(y, floor, problem.starts, problem.reaching, problem.value, weight, gradient, information)
+        _project(slope, gradient, information, problem.beside, problem.neighbour, score[n], fisher[n], scratch)
+        by_group[n] = 0.0
+        for t in range(n_templates):
+            if problem.group[t] >= 0:
+                for k in range(size):
+                    by_group[n, k, problem.group[t]] += scratch[t, k] * weight[t]

@@ -228,7 +228,7 @@ class EDSPhases(Result):
     >>> p.composition.elements[:4]
     ('C', 'O', 'Al', 'P')
     >>> print(p.summary().splitlines()[0])
-    Volume: olivine 51.1 % (46.8 to 55.3), LAGP 34.1 % (29.5 to 38.7), Li3V2(PO4)3 0.1 % (0.0 to 0.3), carbon 14.7 %
+    Volume: olivine 51.1 % (46.8 to 55.4), LAGP 34.1 % (29.5 to 38.7), Li3V2(PO4)3 0.1 % (0.0 to 0.3), carbon 14.7 %
     (9.5 to 19...), with 68 % intervals of counting and calibration.
     >>> axes = p.plot()
     """

@@ -22,6 +22,7 @@ from hyperspy_assb.eds.lines.axis_check import EnergyCalibration, find_calibrati
 from hyperspy_assb.eds.lines.element_finder import FoundElement, find_elements
 from hyperspy_assb.eds.lines.sensitivity import Factors
 from hyperspy_assb.eds.phases.stoichiometry import PhaseOptions, phases_of_map
+from hyperspy_assb.eds.phases.unmixing import unmix_map
 from hyperspy_assb.errors import AssbTypeError, AssbValueError
 from hyperspy_assb.provenance import compare_doses
 from hyperspy_assb.reference import material
@@ -32,6 +33,7 @@ from hyperspy_assb.signals.eds.interface_profile import InterfaceProfile, phase_
 from hyperspy_assb.signals.eds.line_counts import BatteryLines, LineCounts, line_counts, prepare_lines
 from hyperspy_assb.signals.eds.map_reading import read_map, units_per_keV
 from hyperspy_assb.signals.eds.recorded_spectrum import RecordedEDSTEMSpectrum
+from hyperspy_assb.signals.eds.unmixing import EDSUnmixing
 from hyperspy_assb.signals.loading import as_type, load_signal, named_x_ray_spectra
 from hyperspy_assb.signals.region_mask import region_mask
 
@@ -372,6 +374,66 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
             settings = replace(settings, elements=(*settings.elements, *options.elements()))
         recorded = read_map(self, need_angle=settings.absorption)
         return EDSPhases(**vars(phases_of_map(recorded, settings, options)), axes=recorded.axes)
+
+    def unmix(
+        self,
+        n: int,
+        *,
+        known: Sequence[str] | str = (),
+        k_factors: Factors = None,
+        thickness: float | None = None,
+        elements: Sequence[str] | None = None,
+        quantification: EDSOptions | None = None,
+    ) -> EDSUnmixing:
+        """Find phases that nobody named: compositions of which every spectrum is a non-negative mixture.
+
+        Poisson likelihood with whole spectra; compositions of known phases are fixed by their stoichiometry.
+
+        Parameters
+        ----------
+        n
+            Components in all, the known ones included.
+        known
+            Materials of :data:`hyperspy_assb.materials` that are among them.
+        k_factors, thickness
+            As in :meth:`quantify_composition`.
+        elements
+            As in :meth:`quantify_composition`; components hold these. With None, elements of the preparation (Si, Cu,
+            Ga, Pt, Au) are looked for, and are of no component unless a known phase holds them.
+        quantification
+            As in :meth:`quantify_composition`.
+
+        Returns
+        -------
+        EDSUnmixing
+            Composition of each component with errors, and its share in every pixel.
+
+        Raises
+        ------
+        AssbValueError
+            As in :meth:`quantify_composition`, if n does not exceed the number of known phases, or if there are too few
+            spectra.
+        UnknownReferenceError
+            If a known phase is not in the reference tables.
+
+        Warns
+        -----
+        AssbWarning
+            If n is too many, so that components cannot be told apart, or too few; if part of a component may be
+            another; and as in :meth:`quantify_composition`.
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import InterfaceOptions, simulate_interface
+        >>> scene = simulate_interface(InterfaceOptions(width=8.0, shape=(12, 24)), rng=1, signal_type="EDS_TEM_ASSB")
+        >>> u = scene.signal.unmix(2, known="LAGP")
+        >>> u.composition.loc["unknown 1"].round(0).loc[["O", "P", "Fe"], "at. %"].tolist()
+        [65.0, 17.0, 18.0]
+        """
+        settings = _told(quantification, k_factors=k_factors, thickness=thickness, elements=elements)
+        recorded = read_map(self, need_angle=settings.absorption)
+        names = (known,) if isinstance(known, str) else tuple(known)
+        return EDSUnmixing(**vars(unmix_map(recorded, settings, n, names)), axes=recorded.axes)
 
     def interface_profile(
         self,

@@ -40,11 +40,12 @@ def results() -> dict[str, Result]:
         "lines": after.fit_line_counts(),
         "comparison": before.compare_composition(after, options=CompositionOptions(register=False)),
         "interface": boundary.interface_profile(probe=1.5),
+        "unmixing": boundary.unmix(2, known="LAGP"),
         "spectrum": battery.edx_before.sum().quantify_phases(thickness=80.0),
     }
 
 
-NAMES = ("composition", "phases", "lines", "comparison", "interface", "spectrum")
+NAMES = ("composition", "phases", "lines", "comparison", "interface", "spectrum", "unmixing")
 MAPS = NAMES[:4]
 
 
