@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html.parser
 import json
+import logging
 import os
 import shutil
 import signal
@@ -288,6 +289,15 @@ def test_elements_and_materials_that_there_are_not(place, analysis, words):
     assert not (place / "out").exists()
 
 
+@pytest.fixture
+def no_log():
+    # Workers of the tests cannot send a name that is no Unicode to each other.
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("no_log")
 def test_a_name_that_is_no_unicode(place):
     name = os.fsdecode(b"M\xfcller.npy")
     try:
