@@ -154,6 +154,7 @@ ARGUMENTS: dict[str, Callable[[Any], Any]] = {
     "dose": lambda s: 1e5,
     "intervals": lambda s: [(t, t + 60.0) for t in np.arange(0.0, 2000.0, 120.0)],
     "model": _model,
+    "n": lambda s: 2,
     "offset": lambda s: (100.0, 1.0),
     "path": _saved,
     "probe": lambda s: 1.5,

@@ -120,7 +120,7 @@ class CompositionComparison(Result):
                  change   std  p_value
         element
         P          0.27  0.99     0.78
-        Fe         0.50  0.74     0.50
+        Fe         0.50  0.74     0.51
         """
         found = self._changes(region_masks(self.status, region))
         return pd.DataFrame([asdict(row) for row in found]).set_index(["region", "element"])

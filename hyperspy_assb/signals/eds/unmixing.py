@@ -45,6 +45,10 @@ class EDSUnmixing(Result):
     1.0
     >>> bool((u.share_systematic["LAGP"].data < 0.2).all()), bool((u.p_value.data > 1e-6).all())
     (True, True)
+    >>> u.status
+    <BaseSignal, title: Status, dimensions: (24, 12|)>
+    >>> "unknown 1" in u.summary()
+    True
     >>> axes = u.plot()
     """
 

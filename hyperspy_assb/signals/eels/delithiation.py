@@ -244,7 +244,7 @@ class Delithiation(DelithiationMaps):
         >>> pure = {"LiFePO4": x == 1.0, "FePO4": x == 0.0}
         >>> d = s.quantify_delithiation(pure, ensemble=False, show_progressbar=False)
         >>> print(d.compare_with_mixture().status)
-        cannot be told
+        undecided
         """
         standard = self.needed_standard("compare_with_mixture")
         pixels = np.flatnonzero(self._mask(region))

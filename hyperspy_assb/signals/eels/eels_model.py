@@ -364,12 +364,12 @@ class ASSBEELSModel(EELSModel):
             kwargs["optimizer"] = optimizer
         return super().multifit(mask, *args, **kwargs)
 
-    def fit_live(self, roi: Any = None) -> LiveFit:
+    def fit_live(self, region: Any = None) -> LiveFit:
         """Refit the mean spectrum of a region whenever the region is moved, by hand or by code.
 
         Parameters
         ----------
-        roi
+        region
             A HyperSpy ROI in the units of the navigation axes; None: a part in the middle of the field.
 
         Returns
@@ -392,7 +392,7 @@ class ASSBEELSModel(EELSModel):
         >>> live.table().columns.tolist()
         ['value', 'std']
         """
-        return LiveFit(self, roi)
+        return LiveFit(self, region)
 
     def covariance(self) -> Covariance:
         """Covariance of the free parameters at every position, from the last batched fit.

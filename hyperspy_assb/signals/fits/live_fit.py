@@ -32,7 +32,7 @@ class LiveFit:
     ----------
     model
         Of a map or a line of spectra in memory; what it has fixed, bounded or tied stays so.
-    roi
+    region
         A HyperSpy ROI in the units of the navigation axes; None: a square, or a span, in the middle of the field.
 
     Attributes
@@ -60,7 +60,7 @@ class LiveFit:
     (6, True)
     """
 
-    def __init__(self, model: Any, roi: Any = None) -> None:
+    def __init__(self, model: Any, region: Any = None) -> None:
         signal = model.signal
         check_data(signal)
         axes = signal.axes_manager.navigation_axes
@@ -88,7 +88,7 @@ class LiveFit:
         )
         self._data = np.reshape(signal.data, (-1, signal.data.shape[-1]))
         self._drawn: Any = None
-        self.roi = _middle(axes) if roi is None else roi
+        self.roi = _middle(axes) if region is None else region
         self.message, self.pixels, self.seconds = "", 0, 0.0
         self.roi.events.changed.connect(self.refit, [])
         self.refit()
@@ -250,8 +250,10 @@ def _middle(axes: Any) -> Any:
     """A fifth of the field in the middle, of two pixels at least."""
     sides = []
     for axis in axes:
-        middle, half = 0.5 * (axis.low_value + axis.high_value), max(0.1 * axis.size, 1.0) * axis.scale
-        sides.append((middle - half, middle + half))
+        pixels = min(max(round(0.2 * axis.size), 2), axis.size)
+        first = (axis.size - pixels) // 2
+        # On places of pixels, which no rounding moves.
+        sides.append((axis.offset + first * axis.scale, axis.offset + (first + pixels) * axis.scale))
     if len(sides) == 1:
         return hs.roi.SpanROI(*sides[0])
     (left, right), (top, bottom) = sides

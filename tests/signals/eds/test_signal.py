@@ -342,7 +342,7 @@ class TestBadInput:
         with pytest.raises(ValueError, match="at least one element"):
             signal.quantify_composition(elements=[])
         with (
-            pytest.warns(UserWarning, match="fewer than two lines"),
+            pytest.warns(UserWarning, match="an element is missing in the list"),
             pytest.warns(UserWarning, match="of the counts unexplained: there is no composition"),
         ):
             found = signal.quantify_composition(elements="Fe")
