@@ -437,7 +437,8 @@ class _Score:
         n = len(slopes)
         root = np.sqrt(np.maximum(expected, 1e-9))
         design = np.vstack([slopes, model.model.strength.T[amounts > 0.0] @ model.model.templates]) / root
-        scale = np.sqrt((design**2).sum(axis=1))
+        # What was known before counts as well: a property that no line tells would have a unit of next to nothing.
+        scale = np.sqrt((design**2).sum(axis=1) + np.pad(1.0 / held**2, (0, len(design) - n)))
         scale[scale == 0.0] = 1.0
         prior = np.zeros(scale.size)
         prior[:n] = 1.0 / (held * scale[:n]) ** 2

@@ -55,7 +55,7 @@ class PickedReferences:
         shape = signal.axes_manager._navigation_shape_in_array
         if len(shape) != 2:
             raise AssbValueError(f"Regions are drawn on a map: the signal has {len(shape)} navigation axes, not 2.")
-        data = np.asarray(signal.sum(axis=-1).data if image is None else getattr(image, "data", image), dtype=float)
+        data = np.asarray(signal.data.sum(axis=-1) if image is None else getattr(image, "data", image), dtype=float)
         if data.shape != shape:
             raise AssbValueError(f"image has the shape {data.shape}, and the map {shape}.")
         self.signal, self.image = signal, data

@@ -836,6 +836,10 @@ class TestOptionsMatter:
                 "options": PhaseOptions(alpha=0.9),
             },
         ),
+        "unmix": (
+            {"n": 2},
+            {**COMMON, "n": 3, "known": ["LAGP"], "elements": ["O", "P", "Fe", "Ge"]},
+        ),
         "interface_profile": (
             {"probe": 1.5},
             {
