@@ -152,7 +152,7 @@ class EELSConditions:
         Detector.
     optics
         What the phases are made of: "oscillators", an invention within what is known, or "computed", for the olivines
-        and LAGP, from first principles (:func:`hyperspy_assb.reference.computed_optics`; mean of the directions).
+        and LAGP, from first principles (``hyperspy_assb.reference.computed_optics``; mean of the directions).
     hubbard_u
         U on Fe 3d in eV, of computed optics.
 
