@@ -1,9 +1,10 @@
 """Whether the answer for a pattern is one of the phases that were offered, and whether there are two crystals.
 
-*None of these.* How far the places of spots and the score speak for an answer is one number, the logarithm of the odds
-of a logistic regression on patterns whose truth is known (:mod:`hyperspy_assb.acom.scan.trial_patterns`). The scan then
-says where its own right answers lie, which need not be where those of the simulation do, and how many there are:
-expectation maximisation of a mixture of two Gaussians of one width, the share and the place of the right answers free.
+*None of these.* How far the places of spots, the strain to meet them and the score speak for an answer is one number,
+the logarithm of the odds of a logistic regression on patterns whose truth is known
+(:mod:`hyperspy_assb.acom.scan.trial_patterns`). The scan then says where its own right answers lie, which need not be
+where those of the simulation do, and how many there are: expectation maximisation of a mixture of two Gaussians of one
+width, the share and the place of the right answers free.
 
 *Two crystals.* A second answer counts where it explains more spots than chance lets it in patterns of one crystal. How
 far chance goes is an exponential distribution, its scale and share fitted on the scan beside the distribution of true

@@ -1,8 +1,8 @@
 """Patterns whose truth is known, as the scan would show them: of crystals that were offered, and of others.
 
 Brightness, diffuse intensity and noise are those of patterns of the scan. Intensities are kinematical ones that scatter
-as those of many-beam diffraction do. Crystals that were not offered have lattices that differ from those that were, in
-every axis, by :data:`FOREIGN`.
+as those of many-beam diffraction do. Crystals that were not offered have lattices that differ from those that were by
+:data:`FOREIGN`, along one axis at least by :data:`LEAST_FOREIGN`.
 """
 
 from __future__ import annotations
