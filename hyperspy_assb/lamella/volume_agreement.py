@@ -43,7 +43,7 @@ def spectral_shares(lamella: Any, key: str, frame: str) -> NDArray[np.float64]:
         ends = (held.electrode.lithiated, held.electrode.delithiated)
         if not all(name in held.amounts for name in ends):
             return np.full(lamella.members[frame].frame.shape, np.nan)
-        total = np.sum([signal.data for signal in held.amounts.values()], axis=0)
+        total = held.t_over_lambda.data
         part = np.sum([held.amounts[name].data for name in ends], axis=0)
         share = np.where(total > 0.0, part / np.maximum(total, 1e-9), np.nan)
         share = np.where(np.isfinite(held.reduced_deviance.data), np.clip(share, -0.5, 1.5), np.nan)

@@ -143,7 +143,7 @@ KINDS: dict[str, str] = {
     "SweepSearch": _ECHEM + "peaks",
     "Trend": _SERIES + "trends",
     "Unmixed": _EDS + "phases.unmixing",
-    "Unnamed": _EELS + "delithiation.unexplained",
+    "Unnamed": _EELS + "delithiation.unnamed_phases",
     "VoltammogramPeaks": _VOLTAMMOGRAM,
     "Width": _EDS + "interfaces.interface_width",
     "Window": "hyperspy_assb.eels.comparison.options",

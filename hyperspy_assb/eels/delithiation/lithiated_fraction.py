@@ -11,7 +11,7 @@ the other phases add to them; how much there is of these is told by all other pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -317,7 +317,9 @@ def _generalised_least_squares(
     return solution, estimator, np.einsum("sk,skl,sl->s", residual, weight, residual)
 
 
-def combine(estimates: dict[str, Estimate], features: Features) -> tuple[Estimate, FloatArray]:
+def combine(
+    estimates: dict[str, Estimate], features: Features, common: FloatArray | None = None
+) -> tuple[Estimate, FloatArray]:
     """The best combination of the estimates, and whether they agree.
 
     Parameters
@@ -326,6 +328,8 @@ def combine(estimates: dict[str, Estimate], features: Features) -> tuple[Estimat
         "references", and those of "valence" and "lithium" for which the electrode has a signature.
     features
         What the latter were made from.
+    common
+        Covariance of what none of the estimates states yet, shape (S, N, N), in the order of ``estimates``.
 
     Returns
     -------
@@ -341,6 +345,9 @@ def combine(estimates: dict[str, Estimate], features: Features) -> tuple[Estimat
     Econometrica 46, 1251 (1978)). Systematic errors are taken as independent.
     """
     whole = estimates["references"]
+    if common is not None:
+        more = np.nan_to_num(common[:, 0, 0])
+        whole = replace(whole, systematic=whole.systematic + more, null_variance=whole.null_variance + more)
     parts = [estimates[method] for method in SIGNATURES if method in estimates]
     n, count = whole.fraction.size, len(parts)
     agreement = np.full(n, np.nan)
@@ -362,8 +369,11 @@ def combine(estimates: dict[str, Estimate], features: Features) -> tuple[Estimat
     covariance = np.zeros((rows.size, count + 1, count + 1))
     covariance[:, 1:, 1:] = np.einsum("sia,sa,sja->sij", vectors, values, vectors)
     covariance += counting[:, np.newaxis, np.newaxis]
-    systematic = np.stack([whole.systematic, *(part.systematic for part in parts)], axis=-1)[rows]
-    total = covariance + np.einsum("si,ij->sij", systematic, np.eye(count + 1))
+    systematic = np.stack([estimates["references"].systematic, *(part.systematic for part in parts)], axis=-1)[rows]
+    shared = np.einsum("si,ij->sij", systematic, np.eye(count + 1))
+    if common is not None:
+        shared += common[rows]
+    total = covariance + shared
     fraction = np.stack([whole.fraction, *(part.fraction for part in parts)], axis=-1)[rows]
     inverse = np.linalg.inv(total)
     weights = inverse.sum(axis=2)
@@ -376,7 +386,7 @@ def combine(estimates: dict[str, Estimate], features: Features) -> tuple[Estimat
     out = {name: getattr(whole, name).copy() for name in ("fraction", "variance", "systematic", "null_variance")}
     out["fraction"][rows] = mean
     out["variance"][rows] = np.einsum("si,sij,sj->s", weights, covariance, weights)
-    out["systematic"][rows] = np.sum(weights**2 * systematic, axis=1)
+    out["systematic"][rows] = np.einsum("si,sij,sj->s", weights, shared, weights)
     before = whole.variance[rows] + whole.systematic[rows]
     out["null_variance"][rows] *= (out["variance"][rows] + out["systematic"][rows]) / before
     return Estimate(**out), agreement

@@ -14,6 +14,7 @@ from hyperspy_assb.eels.delithiation.lithiated_fraction import Estimate
 from hyperspy_assb.eels.delithiation.mixture import MixtureModel, extrapolation_error
 from hyperspy_assb.eels.delithiation.standard import DETECTED, HOST_UNCERTAINTY, TOLERANCE, VACUUM, Standard
 from hyperspy_assb.eels.delithiation.unexplained import Residuals
+from hyperspy_assb.eels.delithiation.unnamed_phases import Guise
 from hyperspy_assb.eels.lineshapes import ZERO_LOSS_PEAK
 from hyperspy_assb.eels.scattering.joint_model import Features
 from hyperspy_assb.eels.zero_loss.peak_search import FWHM_OF_SIGMA, SEARCH_RANGE, search
@@ -54,6 +55,7 @@ class Pixels:
     amount_covariance: FloatArray
     vacuum: NDArray[np.bool_]
     reduced_deviance: FloatArray
+    dof: FloatArray
     electrons: FloatArray
     dilution: FloatArray
     """What noise of the references adds to the information of each pixel on all phases, as a share of it, and on the
@@ -105,6 +107,7 @@ class Pixels:
             amount_covariance=covariance * standard.noise_scale,
             vacuum=empty | (result.failed & (thickness < THIN)),
             reduced_deviance=result.deviance / result.dof,
+            dof=np.asarray(result.dof, dtype=float),
             electrons=electrons,
             dilution=dilution,
             reference_noise=reference_noise(standard, values[:, model.amounts], electrons),
@@ -114,11 +117,14 @@ class Pixels:
     def amounts(self) -> FloatArray:
         return self.values[:, self.model.amounts]
 
-    @property
-    def unexplained(self) -> NDArray[np.bool_]:
-        """Where the phases do not make up the spectrum as well as they do that of pure pixels."""
+    def misfit(self, residuals: Residuals) -> NDArray[np.bool_]:
+        """Where no linear parameters make up the spectrum as well as the phases do that of pure pixels, shape (S,).
+
+        Those of the phases are judged by the residuals themselves.
+        """
         with np.errstate(invalid="ignore"):
-            return self.reduced_deviance > EXPLAINED + PER_MISFIT * self.standard.misfit * self.electrons
+            left = self.reduced_deviance - residuals.deviance / self.dof
+            return np.asarray(left > EXPLAINED + PER_MISFIT * self.standard.misfit * self.electrons)
 
     @property
     def conditions(self) -> FloatArray:
@@ -151,20 +157,24 @@ class Pixels:
             enough = (thickness > VACUUM) & (amounts[:, :2].sum(axis=1) >= share * thickness)
             return enough & (amounts[:, :2] @ hosts >= DETECTED * error)
 
-    def from_amounts(self) -> Estimate:
-        """The lithiated fraction from the amounts of both end members."""
-        standard, amounts = self.standard, self.amounts
+    def from_amounts(self, guise: Guise | None = None) -> Estimate:
+        """The lithiated fraction from the amounts of both end members, without what something else passes for."""
+        standard, amounts = self.standard, self.amounts if guise is None else self.amounts - guise.amounts
         units = amounts[:, :2] * standard.calibration.hosts
         with np.errstate(divide="ignore", invalid="ignore"):
             total = units.sum(axis=1)
             fraction = units[:, 0] / total
 
             nodes = np.linspace(*standard.spectra.thickness, standard.scatter.shape[1])
-            expected = [np.interp(amounts.sum(axis=1), nodes, row) for row in standard.scatter]
+            expected = [np.interp(self.amounts.sum(axis=1), nodes, row) for row in standard.scatter]
+
+            def by_amount(lithiated: FloatArray) -> FloatArray:
+                slope = np.stack([1.0 - lithiated, -lithiated], axis=-1) * standard.calibration.hosts
+                return np.asarray(slope / total[:, np.newaxis])
 
             def variance(lithiated: FloatArray) -> FloatArray:
-                slope = np.stack([1.0 - lithiated, -lithiated], axis=-1) * standard.calibration.hosts
-                return np.einsum("sr,srq,sq->s", slope, self.amount_covariance[:, :2, :2], slope) / total**2
+                slope = by_amount(lithiated)
+                return np.asarray(np.einsum("sr,srq,sq->s", slope, self.amount_covariance[:, :2, :2], slope))
 
             def systematic(lithiated: FloatArray, counting: FloatArray) -> FloatArray:
                 inside = np.clip(lithiated, 0.0, 1.0)
@@ -174,7 +184,10 @@ class Pixels:
 
             counting, one = variance(fraction), np.ones_like(fraction)
             null = variance(one)
-            return Estimate(fraction, counting, systematic(fraction, counting), null + systematic(one, null))
+            direction = None
+            if guise is not None:
+                direction = np.einsum("sr,srk->sk", by_amount(fraction), guise.to_amounts[:, :2])
+            return Estimate(fraction, counting, systematic(fraction, counting), null + systematic(one, null), direction)
 
     def features(self, where: NDArray[np.bool_]) -> tuple[Features, Residuals]:
         """Linear parameters of the joint fit in some pixels, by one step from the fit as a column of the phases.
@@ -193,6 +206,7 @@ class Pixels:
         parameters = np.hstack([self.values, np.zeros((len(self.values), count))])
         change = np.full((len(parameters), count), np.nan)
         covariance = np.full((len(parameters), count, count), np.nan)
+        deviance = np.zeros(len(parameters))
         fitted = np.flatnonzero(where & np.isfinite(self.values).all(axis=1))
         scale, shift = 1.0 / self.detector.gain, (self.detector.read_noise / self.detector.gain) ** 2
 
@@ -208,7 +222,8 @@ class Pixels:
             size = np.sqrt(np.maximum(np.einsum("sff->sf", information), 1e-300))
             outer = size[:, :, np.newaxis] * size[:, np.newaxis]
             inverse = np.linalg.inv(information / outer + 1e-12 * np.eye(score.shape[1])) / outer
-            change[rows] = np.einsum("sfg,sg->sf", inverse, score)[:, -count:]
+            whole = np.einsum("sfg,sg->sf", inverse, score)
+            change[rows], deviance[rows] = whole[:, -count:], np.sum(whole * score, axis=1)
             covariance[rows] = inverse[:, -count:, -count:] * standard.noise_scale
 
         with ThreadPoolExecutor(max_workers=self.workers) as pool:
@@ -217,7 +232,7 @@ class Pixels:
         thickness = self.amounts.sum(axis=1)
         known = np.einsum("sr,srk->sk", self.amounts, standard.calibration.per_thickness(thickness))
         noise = covariance * (1.0 + self.reference_noise)[:, np.newaxis, np.newaxis]
-        residuals = Residuals(change, noise + self.extrapolation, thickness)
+        residuals = Residuals(change, noise + self.extrapolation, thickness, deviance)
         return Features(standard.names, known + change, covariance, thickness), residuals
 
 

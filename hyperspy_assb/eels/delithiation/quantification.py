@@ -29,14 +29,8 @@ from hyperspy_assb.eels.delithiation.lithiated_fraction import (
 )
 from hyperspy_assb.eels.delithiation.pixels import MOST_DILUTION, Pixels
 from hyperspy_assb.eels.delithiation.standard import DETECTED, LEAST_ELECTRODE, VACUUM, Standard
-from hyperspy_assb.eels.delithiation.unexplained import (
-    Unnamed,
-    find_unnamed,
-    freedom,
-    hidden_variance,
-    judge_explanation,
-    measure_misfit,
-)
+from hyperspy_assb.eels.delithiation.unexplained import freedom, measure_misfit
+from hyperspy_assb.eels.delithiation.unnamed_phases import Unnamed, find_unnamed, see_through
 from hyperspy_assb.eels.low_loss_map import LowLossMap, blocks_of
 from hyperspy_assb.errors import AssbValueError, AssbWarning
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
@@ -77,7 +71,7 @@ class Quantification:
     amounts, amounts_std
         t/lambda of each phase and its standard error from counting, shape (S, R); 0 and NaN in vacuum.
     t_over_lambda
-        Their sum, shape (S,).
+        Their sum, with what was not named, shape (S,).
     reduced_deviance
         Of the fit as a column of the phases, shape (S,).
     agreement
@@ -88,7 +82,8 @@ class Quantification:
     struck
         Whether channels were filled that X-rays or defects of the camera had struck, shape (S,).
     explained
-        p value of the hypothesis that the phases explain the spectrum, shape (S,); NaN where there is no electrode.
+        p value of the hypothesis that the phases, and what the map was found to hold beside them, explain the spectrum,
+        shape (S,); NaN where there is no electrode.
     outside
         Which of ``pixels.CONDITIONS`` lie outside the range of the references, shape (S, C).
     choices
@@ -109,6 +104,12 @@ class Quantification:
     outside: NDArray[np.bool_]
     choices: dict[str, FloatArray] = field(default_factory=dict)
     unnamed: Unnamed | None = None
+
+    @property
+    def unnamed_thickness(self) -> FloatArray:
+        """t/lambda of what was not named, shape (S,): that which is of no phase."""
+        left = self.t_over_lambda - self.amounts.sum(axis=1)
+        return left if self.unnamed else np.where(np.isfinite(left), 0.0, np.nan)
 
     @classmethod
     def join(cls, parts: Sequence[Quantification]) -> Quantification:
@@ -183,8 +184,9 @@ def quantify(
         looked_at = standard.fill_spikes(np.asarray(counts[some]), detector)[0]  # type: ignore[index]
         sample = Pixels.of(standard, looked_at, energy, detector, workers)
         residuals = sample.features(sample.holds_electrode(minimum_electrode))[1]
-        unnamed = find_unnamed(standard, residuals)
-        choices = measure_choices(sample, judge_explanation(standard, residuals, unnamed)[1])
+        unnamed = find_unnamed(standard, residuals, sample.amounts, sample.amount_covariance)
+        guise = see_through(standard, residuals, unnamed)
+        choices = measure_choices(sample, guise.unexplained | guise.holds | sample.misfit(residuals))
 
     def judge(block: NDArray[Any]) -> Quantification:
         filled, struck = standard.fill_spikes(block, detector)
@@ -290,12 +292,13 @@ def _judge(
     pixels: Pixels, minimum_electrode: float, choices: dict[str, FloatArray], unnamed: Unnamed | None
 ) -> Quantification:
     """Every estimate of some pixels, and what each is worth."""
-    amounts = pixels.amounts
-    thickness = amounts.sum(axis=1)
+    thickness = pixels.amounts.sum(axis=1)
     absent = ~pixels.holds_electrode(minimum_electrode)
-    estimates = {"references": pixels.from_amounts()}
     features, residuals = pixels.features(~absent)
-    explained, unexplained = judge_explanation(pixels.standard, residuals, unnamed)
+    guise = see_through(pixels.standard, residuals, unnamed)
+    amounts = pixels.amounts - guise.amounts
+    estimates = {"references": pixels.from_amounts(guise)}
+    features = replace(features, values=features.values - guise.parameters)
     methods = methods_of(pixels.standard.electrode)
     lost: dict[str, NDArray[np.bool_]] = {}
     for method in (m for m in SIGNATURES if m in methods):
@@ -317,7 +320,14 @@ def _judge(
             nothing = np.full(len(amounts), np.nan)
             blank = np.zeros(features.values.shape)
             estimates[method] = Estimate(nothing, nothing, nothing, nothing, blank)
-    combined, agreement = combine(estimates, features)
+    by_feature = np.nan_to_num(np.stack([_direction_of(estimate) for estimate in estimates.values()], axis=1))
+    hidden = np.einsum("sik,skl,sjl->sij", by_feature, guise.parameters_covariance, by_feature)
+    combined, agreement = combine(estimates, features, hidden)
+    for i, (method, plain) in enumerate(estimates.items()):
+        more = hidden[:, i, i]
+        estimates[method] = replace(
+            plain, systematic=plain.systematic + more, null_variance=plain.null_variance + more
+        )
     estimates["combined"] = combined
     for method in (
         m for m in ("references", "valence", "combined") if m in methods
@@ -328,16 +338,11 @@ def _judge(
             systematic=plain.systematic + systematic_of(choices, plain.fraction),
             null_variance=plain.null_variance + systematic_of(choices, np.ones_like(plain.fraction)),
         )
-    hidden = hidden_variance(pixels.standard, residuals, unnamed, amounts)
-    for method, plain in estimates.items():
-        estimates[method] = replace(
-            plain, systematic=plain.systematic + hidden, null_variance=plain.null_variance + hidden
-        )
     with np.errstate(divide="ignore", invalid="ignore"):
         share = amounts[:, :2].sum(axis=1) / thickness
         status = np.zeros(len(amounts), dtype=np.int8)
         status[thickness > THICK] = DelithiationStatus.THICK
-        unexplained = unexplained | pixels.unexplained
+        unexplained = guise.unexplained | pixels.misfit(residuals)
         status[unexplained] = DelithiationStatus.UNEXPLAINED
         outside = pixels.outside
         unlike = unexplained & outside.any(axis=1) & (thickness > VACUUM)
@@ -367,9 +372,14 @@ def _judge(
         agreement=agreement,
         residual=residuals.values,
         struck=np.zeros(len(amounts), dtype=bool),
-        explained=explained,
+        explained=guise.explained,
         outside=outside,
     )
+
+
+def _direction_of(estimate: Estimate) -> FloatArray:
+    assert estimate.direction is not None
+    return estimate.direction
 
 
 @dataclass(frozen=True)
@@ -428,7 +438,7 @@ def measure_choices(
     """
     standard, energy = whole.standard, whole.model.energy
     enough = whole.holds_electrode(MUCH_ELECTRODE)
-    explained = enough & ~whole.unexplained & ~unexplained
+    explained = enough & ~unexplained
     rows = np.flatnonzero(explained if explained.sum() >= FEWEST else enough)[:MOST_CHOICES]
     first, changes = whole.from_amounts(), {}
     x, certain = first.fraction[rows], first.variance[rows]

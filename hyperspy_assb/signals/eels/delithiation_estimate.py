@@ -279,6 +279,12 @@ def _warnings(found: Quantification, standard: Standard | None) -> tuple[str, ..
                 else "It looks like none of the known materials in particular: name pixels of whatever else lies there "
                 "in references, or look for a change of thickness, zero loss or processing between references and map."
             )
+            + (
+                f" x of the other pixels is without what it would pass for in about {100 * found.unnamed.share:.0f} % "
+                "of them (the map `unnamed` shows where it lies); what is not known of that is in x_systematic."
+                if found.unnamed.passes is not None
+                else ""
+            )
         )
     content = next(iter(found.contents.values()))
     unlike = content.status == DelithiationStatus.OUTSIDE

@@ -154,6 +154,12 @@ class DelithiationMaps(Result):
         """Standard errors of the amounts from counting."""
         return self._by_phase(self.found.amounts_std, "Standard error of t/λ of {}")
 
+    @cached_property
+    def unnamed(self) -> Any:
+        """t/λ of what is not among the references, as far as the map shows it: what is left of t/λ by all amounts."""
+        self.needed_standard("What was not named")
+        return self._map(self.found.unnamed_thickness, "t/λ of what was not named")
+
     def region_statistics(self, region: Any = None) -> RegionStatistics:
         """Lithiated fraction of a region as a whole.
 
@@ -267,6 +273,8 @@ class DelithiationMaps(Result):
         }
         for r, phase in enumerate(() if self.standard is None else self.standard.spectra.phases):
             columns[f"t/λ of {phase}"] = self.found.amounts[:, r]
+        if self.found.unnamed:
+            columns["t/λ of what was not named"] = self.found.unnamed_thickness
         for other, values in self.found.contents.items():
             if other != self.method:
                 columns[f"x ({other})"] = self.electrode.x_of(values.fraction)
