@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
+from scipy import fft, stats
 
 from hyperspy_assb.eels.delithiation.lithiated_fraction import Estimate
 from hyperspy_assb.eels.delithiation.mixture import MixtureModel, extrapolation_error
@@ -148,14 +148,39 @@ class Pixels:
         far = np.nan_to_num(spectra.beyond(self.amounts.sum(axis=1))) ** 2
         return far[:, np.newaxis, np.newaxis] * extrapolation_error(spectra, self.standard.columns, self.model.scale)
 
+    def expected_hosts(self) -> tuple[FloatArray, FloatArray]:
+        """Formula units of the host as they would be found without the error of the fraction, and what this would be.
+
+        Noise that makes too much of one end member makes the host larger and the error of the fraction smaller. What is
+        judged by the estimate alone is selected by its answer.
+
+        Returns
+        -------
+        hosts, error
+            Least squares with the fraction given, as it is expected of what is found and of 0 to 1, shape (S,), and the
+            standard error of a fraction of one half from counting, shape (S,); infinite where there is no host.
+        """
+        each = self.standard.calibration.hosts
+        units, covariance = self.amounts[:, :2] * each, self.amount_covariance[:, :2, :2] * np.outer(each, each)
+        off = np.array([0.5, -0.5])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            total, variance = units.sum(axis=1), np.einsum("r,srq,q->s", off, covariance, off)
+            away, error = units @ off / total, np.sqrt(variance) / total  # from one half
+            low, high = (-0.5 - away) / error, (0.5 - away) / error
+            mass = np.maximum(stats.norm.cdf(high) - stats.norm.cdf(low), 1e-12)
+            shift = error * (stats.norm.pdf(low) - stats.norm.pdf(high)) / mass
+            hosts = total + np.einsum("srq,q->s", covariance, off) / variance * total * shift
+            hosts = np.where(total > 0.0, hosts, total)
+            return hosts, np.where(hosts > 0.0, np.sqrt(variance) / hosts, np.inf)
+
     def holds_electrode(self, share: float) -> NDArray[np.bool_]:
         """Where the end members make up a share of the column, and the host is three standard errors above nothing."""
-        amounts, hosts = self.amounts, self.standard.calibration.hosts
+        amounts, each = self.amounts, self.standard.calibration.hosts
         thickness = amounts.sum(axis=1)
-        error = np.sqrt(np.einsum("r,srq,q->s", hosts, self.amount_covariance[:, :2, :2], hosts))
+        error = np.sqrt(np.einsum("r,srq,q->s", each, self.amount_covariance[:, :2, :2], each))
         with np.errstate(invalid="ignore"):
             enough = (thickness > VACUUM) & (amounts[:, :2].sum(axis=1) >= share * thickness)
-            return enough & (amounts[:, :2] @ hosts >= DETECTED * error)
+            return enough & (self.expected_hosts()[0] >= DETECTED * error)
 
     def from_amounts(self, guise: Guise | None = None) -> Estimate:
         """The lithiated fraction from the amounts of both end members, without what something else passes for."""

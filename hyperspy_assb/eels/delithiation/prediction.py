@@ -95,6 +95,7 @@ def predict_estimate(
         amount_covariance=covariance[:, first:, first:] * standard.noise_scale,
         vacuum=np.zeros(doses.size, dtype=bool),
         reduced_deviance=np.ones(doses.size),
+        dof=np.full(doses.size, float(energy.size)),
         electrons=doses,
         dilution=np.zeros((doses.size, 2)),
         reference_noise=reference_noise(standard, columns[:, model.amounts], doses),

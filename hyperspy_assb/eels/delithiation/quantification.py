@@ -325,9 +325,7 @@ def _judge(
     combined, agreement = combine(estimates, features, hidden)
     for i, (method, plain) in enumerate(estimates.items()):
         more = hidden[:, i, i]
-        estimates[method] = replace(
-            plain, systematic=plain.systematic + more, null_variance=plain.null_variance + more
-        )
+        estimates[method] = replace(plain, systematic=plain.systematic + more, null_variance=plain.null_variance + more)
     estimates["combined"] = combined
     for method in (
         m for m in ("references", "valence", "combined") if m in methods
@@ -350,10 +348,13 @@ def _judge(
     thickness = np.where(pixels.vacuum, 0.0, thickness)
     unfit = ~np.isfinite(thickness)
     contents = {}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        whole = np.sqrt(estimates["references"].variance)
+        fixed = np.nan_to_num(pixels.expected_hosts()[1] / whole, nan=1.0, posinf=np.inf)
     for method in methods:
         own, estimate = status.copy(), estimates[method]
         with np.errstate(invalid="ignore"):
-            own[estimate.error > UNCERTAIN] = DelithiationStatus.UNCERTAIN
+            own[fixed * estimate.error > UNCERTAIN] = DelithiationStatus.UNCERTAIN
             if method in ("references", "combined"):  # beyond, it is drawn towards the middle
                 own[pixels.dilution[:, 1] > MOST_DILUTION] = DelithiationStatus.UNCERTAIN
             if method == "combined":

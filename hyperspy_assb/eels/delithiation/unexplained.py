@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
 from hyperspy_assb.eels.delithiation.standard import Standard
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
@@ -56,15 +57,15 @@ class Residuals:
         misfit
             Covariance at t/lambda = 1 beyond noise, shape (K, K); see :func:`measure_misfit`.
         """
-        known = np.isfinite(self.values).all(axis=1) & np.isfinite(self.covariance).all(axis=(1, 2))
+        known = np.flatnonzero(np.isfinite(self.values).all(axis=1) & np.isfinite(self.covariance).all(axis=(1, 2)))
         out = np.full(self.values.shape, np.nan)
         out[known] = np.linalg.solve(self.root(misfit, known), self.values[known, :, np.newaxis])[..., 0]
         return out
 
-    def root(self, misfit: FloatArray, rows: NDArray[np.int_] | NDArray[np.bool_]) -> FloatArray:
+    def root(self, misfit: FloatArray, rows: NDArray[np.intp]) -> FloatArray:
         """Cholesky factor of the covariance of some pixels, misfit included, shape (S, K, K)."""
         square = self.t_over_lambda[rows, np.newaxis, np.newaxis] ** 2
-        return np.linalg.cholesky(self.covariance[rows] + square * misfit)
+        return np.asarray(np.linalg.cholesky(self.covariance[rows] + square * misfit), dtype=float)
 
 
 def freedom(standard: Standard) -> int:

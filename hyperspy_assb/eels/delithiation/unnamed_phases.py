@@ -33,13 +33,16 @@ ONE_SIDE, CLEARLY = 0.95, 3.0
 ROUGH = 0.03
 """How far the spectrum of the unnamed may differ from pixel to pixel, as a part of it: it may be several materials, and
 depends on thickness."""
+UNSURE = 4.0
+"""Times the variance of a guess, where amounts rest on it: names are hints, amounts are not."""
 SHORTEST = 0.1
 """Part of a guessed residual that lies at least in the directions that are found."""
 LITTLE = 0.15
-"""Part of t/lambda up to which so little of the unnamed lies in a column that it shows whether an end member is there."""
+"""Part of t/lambda up to which there is so little of the unnamed in a column that it shows whether an end member is
+there."""
 STRAY = 0.01
 """Share of the pixels that may hold anything, so that no single one decides."""
-_STARTS, _ROUNDS = 24, 40
+_STARTS, _ROUNDS = 32, 40
 """Guesses that the search starts from, and steps of expectation maximisation."""
 
 
@@ -107,9 +110,7 @@ class Guise:
     holds: NDArray[np.bool_]
 
 
-def find_unnamed(
-    standard: Standard, sample: Residuals, amounts: FloatArray, amounts_covariance: FloatArray
-) -> Unnamed:
+def find_unnamed(standard: Standard, sample: Residuals, amounts: FloatArray, amounts_covariance: FloatArray) -> Unnamed:
     """Directions in which the residuals of a map lie that the phases and noise do not make, and what they pass for.
 
     Parameters
@@ -137,9 +138,7 @@ def find_unnamed(
     thickness = float(np.median(sample.t_over_lambda[known]))
     root = np.linalg.cholesky(np.mean(sample.covariance[known], axis=0) + thickness**2 * standard.residual_misfit)
     phases = standard.calibration.per_thickness(np.array([thickness]))[0]
-    found, passes, covariance = _look_like(
-        found, guess_materials(standard, thickness), root, phases
-    )
+    found, passes, covariance = _look_like(found, guess_materials(standard, thickness), root, phases)
     found = replace(found, vectors=directions @ root.T)
     assert found.vectors is not None
     seen = _look_along(standard, sample, found.vectors)
@@ -249,7 +248,7 @@ def _look_along(standard: Standard, residuals: Residuals, vectors: FloatArray) -
     held = np.einsum("sqp,skp,sk->sq", noise, left, white[rows])
     # inverse @ root^-1, by the transposed triangle.
     to_amounts = np.linalg.solve(root.transpose(0, 2, 1), inverse.transpose(0, 2, 1)).transpose(0, 2, 1)
-    return _Along(held, noise, to_amounts)
+    return _Along(held, noise, np.asarray(to_amounts, dtype=float))
 
 
 def _look_like(
@@ -286,12 +285,12 @@ def _look_like(
         # Given that it leaves nothing beside the directions.
         beside = (np.eye(count) - plane) @ left
         length = shortest = max(abs(direction @ mean), SHORTEST * np.linalg.norm(mean))
-        parameters, variance = guess.parameters, np.diag(guess.variance)
+        unsure = UNSURE * guess.variance
         for _ in range(4):
-            covariance = (beside * guess.variance) @ beside.T + (GUESS_OF_DIRECTION * length) ** 2 * np.eye(count)
-            gain = (guess.variance[:, np.newaxis] * beside.T) @ np.linalg.inv(covariance)
+            covariance = (beside * unsure) @ beside.T + (GUESS_OF_DIRECTION * length) ** 2 * np.eye(count)
+            gain = (unsure[:, np.newaxis] * beside.T) @ np.linalg.inv(covariance)
             parameters = guess.parameters - gain @ (beside @ guess.parameters)
-            variance = np.diag(guess.variance) - gain @ (beside * guess.variance)
+            variance = np.diag(unsure) - gain @ (beside * unsure)
             residual = directions @ left @ parameters
             length = max(float(np.linalg.norm(residual)), SHORTEST * shortest)
         own = to_amounts @ parameters
@@ -373,8 +372,9 @@ def _fit_guise(
     precision = np.linalg.inv(covariance)
     most = np.maximum(thickness, 1e-3)
     rng = np.random.default_rng(0)
-    starts = prior + rng.standard_normal((_STARTS, prior.size)) @ np.linalg.cholesky(covariance).T
-    starts[0] = prior
+    # Some far out: of what a guess misses by three standard errors as well.
+    wide = np.linspace(0.0, 3.0, _STARTS)[:, np.newaxis] * rng.standard_normal((_STARTS, prior.size))
+    starts = prior + wide @ np.linalg.cholesky(covariance).T
 
     def shares(passes: FloatArray, empty: float) -> tuple[FloatArray, ...]:
         without = amounts - held @ passes

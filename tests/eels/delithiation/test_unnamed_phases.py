@@ -25,9 +25,7 @@ def nothing_fitted(n):
 
 
 def test_maps_of_noise_hold_nothing_unnamed(rng):
-    found = [
-        bool(find_unnamed(Known(), noise(rng, n), *nothing_fitted(n))) for n in (40, 100, 400) for _ in range(100)
-    ]
+    found = [bool(find_unnamed(Known(), noise(rng, n), *nothing_fitted(n))) for n in (40, 100, 400) for _ in range(100)]
     assert sum(found) <= 1
     assert not find_unnamed(Known(), noise(rng, 5), *nothing_fitted(5))
 
@@ -68,7 +66,7 @@ def a_map(rng, n, *, empty, share=0.5, passes=(0.008, -0.002, 0.0, 0.0)):
     fitted = amounts + guise + error * rng.standard_normal((n, R))
     parameters = np.zeros(K)
     parameters[0], parameters[K - R :] = 125.0, 125.0 * np.array(passes)
-    guess = MaterialGuess("LAGP", parameters, np.full(K, 1e-4) + np.where(np.arange(K) < K - R, 0.0, 0.25), 0.0)
+    guess = MaterialGuess("LAGP", parameters, np.full(K, 1e-4) + np.where(np.arange(K) < K - R, 0.0, 0.0625), 0.0)
     return known, sample, (fitted, np.tile(error**2 * np.eye(R), (n, 1, 1))), guise, guess
 
 
@@ -78,7 +76,7 @@ def test_what_it_passes_for_is_known_with_its_error(rng, monkeypatch, empty):
     away, errors = [], []
     for _ in range(12):
         known, sample, fitted, guise, guess = a_map(rng, 300, empty=empty)
-        wrong = guess.parameters + np.sqrt(guess.variance) * rng.standard_normal(K)
+        wrong = guess.parameters + np.sqrt(unnamed_phases.UNSURE * guess.variance) * rng.standard_normal(K)
         monkeypatch.setattr(unnamed_phases, "guess_materials", lambda *_, w=wrong, g=guess: [replace(g, parameters=w)])
         found = find_unnamed(known, sample, *fitted)
         assert found.candidates == ("LAGP",)
@@ -89,7 +87,7 @@ def test_what_it_passes_for_is_known_with_its_error(rng, monkeypatch, empty):
     away, errors = np.concatenate(away), np.concatenate(errors)
     clear = errors > 0.01
     assert 0.55 < np.mean(np.abs(away)[clear] < errors[clear]) < 0.9
-    assert np.sqrt(np.mean(away**2)) < (0.02 if empty else 0.12)
+    assert np.sqrt(np.mean(away**2)) < (0.03 if empty else 0.12)
 
 
 def test_residuals_of_both_signs_are_no_phase(rng, monkeypatch):
@@ -175,7 +173,8 @@ def test_what_was_not_named_is_told(rng, unnamed, like):
     truth = (columns["LiFePO4"] / 0.07287) / (columns["LiFePO4"] / 0.07287 + columns["FePO4"] / 0.06792)
     quantified = found.status.data == DelithiationStatus.QUANTIFIED
     error = np.abs(found.x.data - truth)
-    silent = quantified & (error > 0.1) & (error > 3.0 * np.hypot(found.x_std.data, found.x_systematic.data))
+    stated = np.hypot(found.x_std.data, found.x_systematic.data)
+    silent = quantified & (error > 0.1) & (error > 3.0 * stated)
     assert silent.mean() <= 0.01
     said = [note for note in found.notes if "none of the references explains" in note]
     if not unnamed:
@@ -185,7 +184,8 @@ def test_what_was_not_named_is_told(rng, unnamed, like):
     assert len(said) == 1
     if like:
         assert like in said[0]
-    holds = sum(shares[:, NAMED.index(name)] for name in unnamed)
-    flagged = found.status.data == DelithiationStatus.UNEXPLAINED
-    others = np.isin(found.status.data, (DelithiationStatus.NO_ELECTRODE, DelithiationStatus.NOT_FITTED))
-    assert (flagged | ~quantified)[(holds > 0.15) & ~others].mean() > 0.95
+    # x is answered beside it, with errors that hold, and the map shows where it lies.
+    assert quantified.mean() > 0.8
+    assert 0.5 < np.mean(error[quantified] < stated[quantified]) < 0.9
+    holds = sum(shares[:, NAMED.index(name)] for name in unnamed) * found.t_over_lambda.data
+    assert np.corrcoef(found.unnamed.data, holds)[0, 1] > 0.9
