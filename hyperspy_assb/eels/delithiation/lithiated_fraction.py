@@ -11,6 +11,7 @@ the other phases add to them; how much there is of these is told by all other pa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -31,6 +32,8 @@ from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 DETECTION_LIMIT = 3.29
 """Standard errors of nothing that are found 95 times of 100, at 5 false alarms: Currie, Anal. Chem. 40, 586 (1968)."""
+MOST_HOSTS = 5.0
+"""Times the host that every channel tells, or part of it, which a signature may find and count in a combination."""
 THICK = 1.0
 """t/lambda above which an answer is flagged: the cube of the scattering probability is no longer small."""
 
@@ -84,6 +87,11 @@ class Estimate:
         have, shape (S,).
     direction
         Derivative of the fraction by the features, shape (S, K); None where it does not come from features.
+    hosts
+        Formula units of the host that it is the ratio to, shape (S,).
+    at
+        The same with errors and direction as they are if the fraction is another than the one found, shape (S,). A
+        fraction is a ratio: its errors at what is found depend on the noise in it.
     """
 
     fraction: FloatArray
@@ -91,6 +99,8 @@ class Estimate:
     systematic: FloatArray
     null_variance: FloatArray
     direction: FloatArray | None = None
+    hosts: FloatArray | None = None
+    at: Callable[[FloatArray], Estimate] | None = None
 
     @property
     def error(self) -> FloatArray:
@@ -275,8 +285,6 @@ def estimate_from_features(features: Features, calibration: Calibration, method:
         amounts = solution[:, first:-1] / (some * contrast)[:, np.newaxis]
         return variance, systematic + np.sum(amounts**2 * end_variance[:, 2:], axis=1)
 
-    direction = derivative(per_host)
-    variance, systematic = variances(direction, fraction)
     null = 1 if method == "lithium" else 0
     at_null = derivative(np.broadcast_to(mixture[:, null, key] / hosts[null], fraction.shape))
     weights = estimator[:, :first].sum(axis=1)
@@ -287,18 +295,21 @@ def estimate_from_features(features: Features, calibration: Calibration, method:
         out[good] = result
         return out
 
-    by_feature = np.zeros((good.size, len(features.names)))
-    by_feature[:, used] = direction
-    estimate = Estimate(
-        fraction=spread(fraction),
-        variance=spread(variance),
-        systematic=spread(systematic),
-        null_variance=spread(np.sum(variances(at_null, np.full_like(fraction, 1.0 - null)), axis=0)),
-        direction=spread(by_feature),
-    )
+    null_variance = spread(np.sum(variances(at_null, np.full_like(fraction, 1.0 - null)), axis=0))
+
+    def at(lithiated: FloatArray) -> Estimate:
+        own = lithiated[good]
+        direction = derivative(own * contrast + mixture[:, 1, key] / hosts[1])
+        variance, systematic = variances(direction, own)
+        by_feature = np.zeros((good.size, len(features.names)))
+        by_feature[:, used] = direction
+        return Estimate(
+            spread(fraction), spread(variance), spread(systematic), null_variance, spread(by_feature), spread(units), at
+        )
+
     share = hosts[0] + hosts[1]
     return SignatureEstimate(
-        estimate, spread(2.0 * units / share / thickness), spread(units / units_std), spread(chi_squared / freedom)
+        at(spread(fraction)), spread(2.0 * units / share / thickness), spread(units / units_std), spread(chi_squared / freedom)
     )
 
 
@@ -317,8 +328,20 @@ def _generalised_least_squares(
     return solution, estimator, np.einsum("sk,skl,sl->s", residual, weight, residual)
 
 
+def widened(estimate: Estimate, covariance: FloatArray) -> Estimate:
+    """The estimate with more systematic uncertainty: what a covariance of the features, shape (S, K, K), makes of it."""
+    direction, at = _direction(estimate), estimate.at
+    more = np.asarray(np.einsum("sk,skl,sl->s", direction, covariance, direction))
+    return replace(
+        estimate,
+        systematic=estimate.systematic + more,
+        null_variance=estimate.null_variance + more,
+        at=None if at is None else lambda fraction: widened(at(fraction), covariance),
+    )
+
+
 def combine(
-    estimates: dict[str, Estimate], features: Features, common: FloatArray | None = None
+    estimates: dict[str, Estimate], features: Features, hidden: FloatArray | None = None
 ) -> tuple[Estimate, FloatArray]:
     """The best combination of the estimates, and whether they agree.
 
@@ -328,8 +351,8 @@ def combine(
         "references", and those of "valence" and "lithium" for which the electrode has a signature.
     features
         What the latter were made from.
-    common
-        Covariance of what none of the estimates states yet, shape (S, N, N), in the order of ``estimates``.
+    hidden
+        Covariance of the features that none of the estimates states yet, shape (S, K, K).
 
     Returns
     -------
@@ -343,50 +366,69 @@ def combine(
     The estimate that uses every channel cannot be improved by a part of them, so that its covariance with each of the
     others is its own variance, and that of their differences from it is the difference of the variances (Hausman,
     Econometrica 46, 1251 (1978)). Systematic errors are taken as independent.
+
+    All are ratios to the host that each finds. How far they are from the combination, and the errors of that, are taken
+    at its fraction and for one host, so that neither depends on the noise of the denominators (Fieller, J. R. Stat.
+    Soc. B 16, 175 (1954)).
     """
     whole = estimates["references"]
-    if common is not None:
-        more = np.nan_to_num(common[:, 0, 0])
-        whole = replace(whole, systematic=whole.systematic + more, null_variance=whole.null_variance + more)
     parts = [estimates[method] for method in SIGNATURES if method in estimates]
-    n, count = whole.fraction.size, len(parts)
-    agreement = np.full(n, np.nan)
+    agreement = np.full(whole.fraction.size, np.nan)
     if not parts:
-        return whole, agreement
+        return (whole if hidden is None else widened(whole, hidden)), agreement
     known = np.isfinite(whole.error) & np.all([np.isfinite(part.fraction + part.error) for part in parts], axis=0)
-    between = np.empty((n, count, count))
-    for i, one in enumerate(parts):
-        for j, two in enumerate(parts):
-            assert one.direction is not None
-            assert two.direction is not None
-            between[:, i, j] = np.einsum("sk,skl,sl->s", one.direction, features.covariance, two.direction)
-    rows = np.flatnonzero(known)
-    counting = whole.variance[rows]
-    extra = between[rows] - counting[:, np.newaxis, np.newaxis]
-    values, vectors = np.linalg.eigh(extra)
-    # An estimate of less variance than the best possible one owes it to the errors of both.
-    values = np.maximum(values, 1e-3 * counting[:, np.newaxis])
-    covariance = np.zeros((rows.size, count + 1, count + 1))
-    covariance[:, 1:, 1:] = np.einsum("sia,sa,sja->sij", vectors, values, vectors)
-    covariance += counting[:, np.newaxis, np.newaxis]
-    systematic = np.stack([estimates["references"].systematic, *(part.systematic for part in parts)], axis=-1)[rows]
-    shared = np.einsum("si,ij->sij", systematic, np.eye(count + 1))
-    if common is not None:
-        shared += common[rows]
-    total = covariance + shared
-    fraction = np.stack([whole.fraction, *(part.fraction for part in parts)], axis=-1)[rows]
-    inverse = np.linalg.inv(total)
-    weights = inverse.sum(axis=2)
-    weights /= weights.sum(axis=1, keepdims=True)
-    mean = np.sum(weights * fraction, axis=1)
-    residual = fraction - mean[:, np.newaxis]
-    chi_squared = np.einsum("si,sij,sj->s", residual, inverse, residual)
-    agreement[rows] = stats.chi2.sf(chi_squared, count)
+    rows, every = np.flatnonzero(known), [whole, *parts]
+    fraction = np.stack([estimate.fraction for estimate in every], axis=-1)[rows]
+    hosts = np.stack([estimate.hosts for estimate in every], axis=-1)[rows]  # type: ignore[type-var]
+    relative = np.clip(hosts / hosts[:, :1], 1.0 / MOST_HOSTS, MOST_HOSTS)
+    outer, mean = relative[:, :, np.newaxis] * relative[:, np.newaxis], whole.fraction.copy()
+    for _ in range(2):  # the second time at the fraction of the first
+        every = [estimate.at(mean) if estimate.at is not None else estimate for estimate in every]
+        counting, systematic = _covariances(every, features, hidden, rows, outer)
+        inverse = np.linalg.inv(counting + systematic)
+        weights = inverse.sum(axis=2)
+        weights /= weights.sum(axis=1, keepdims=True)
+        away = (fraction - mean[rows, np.newaxis]) * relative
+        shift = np.sum(weights * away, axis=1, keepdims=True)
+        mean[rows] += shift[:, 0]
+    residual = away - shift
+    agreement[rows] = stats.chi2.sf(np.einsum("si,sij,sj->s", residual, inverse, residual), len(parts))
     # Where a signature gives nothing, the whole spectrum answers alone.
+    whole = whole if hidden is None else widened(whole, hidden)
     out = {name: getattr(whole, name).copy() for name in ("fraction", "variance", "systematic", "null_variance")}
-    out["fraction"][rows] = mean
-    out["variance"][rows] = np.einsum("si,sij,sj->s", weights, covariance, weights)
-    out["systematic"][rows] = np.einsum("si,sij,sj->s", weights, shared, weights)
+    out["fraction"][rows] = mean[rows]
+    out["variance"][rows] = np.einsum("si,sij,sj->s", weights, counting, weights)
+    out["systematic"][rows] = np.einsum("si,sij,sj->s", weights, systematic, weights)
     before = whole.variance[rows] + whole.systematic[rows]
     out["null_variance"][rows] *= (out["variance"][rows] + out["systematic"][rows]) / before
     return Estimate(**out), agreement
+
+
+def _covariances(
+    estimates: list[Estimate], features: Features, hidden: FloatArray | None, rows: NDArray[np.intp], outer: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """From counting, and from all else, of the estimate by every channel and of N - 1 others, shape (S, N, N) each.
+
+    ``outer`` is the product of the hosts of each pair over the square of the first.
+    """
+    whole, parts = estimates[0], estimates[1:]
+    direction = np.stack([_direction(part)[rows] for part in parts], axis=1)
+    between = np.einsum("sik,skl,sjl->sij", direction, features.covariance[rows], direction) * outer[:, 1:, 1:]
+    counting = whole.variance[rows]
+    # An estimate of less variance than the best possible one owes it to the errors of both.
+    values, vectors = np.linalg.eigh(between - counting[:, np.newaxis, np.newaxis])
+    values = np.maximum(values, 1e-3 * counting[:, np.newaxis])
+    covariance = np.zeros((rows.size, len(estimates), len(estimates)))
+    covariance[:, 1:, 1:] = np.einsum("sia,sa,sja->sij", vectors, values, vectors)
+    covariance += counting[:, np.newaxis, np.newaxis]
+    systematic = np.stack([estimate.systematic[rows] for estimate in estimates], axis=-1)
+    shared = np.einsum("si,ij->sij", systematic, np.eye(len(estimates)))
+    if hidden is not None:
+        direction = np.stack([_direction(estimate)[rows] for estimate in estimates], axis=1)
+        shared += np.einsum("sik,skl,sjl->sij", direction, hidden[rows], direction)
+    return covariance, shared * outer
+
+
+def _direction(estimate: Estimate) -> FloatArray:
+    assert estimate.direction is not None
+    return estimate.direction

@@ -207,12 +207,17 @@ class Pixels:
                 scatter = inside * expected[0] + (1.0 - inside) * expected[1]
                 return counting * self.reference_noise + ratio**2 + scatter
 
-            counting, one = variance(fraction), np.ones_like(fraction)
+            one = np.ones_like(fraction)
             null = variance(one)
-            direction = None
-            if guise is not None:
-                direction = np.einsum("sr,srk->sk", by_amount(fraction), guise.to_amounts[:, :2])
-            return Estimate(fraction, counting, systematic(fraction, counting), null + systematic(one, null), direction)
+            null += systematic(one, null)
+
+            def at(lithiated: FloatArray) -> Estimate:
+                counting, direction = variance(lithiated), None
+                if guise is not None:
+                    direction = np.einsum("sr,srk->sk", by_amount(lithiated), guise.to_amounts[:, :2])
+                return Estimate(fraction, counting, systematic(lithiated, counting), null, direction, total, at)
+
+            return at(fraction)
 
     def features(self, where: NDArray[np.bool_]) -> tuple[Features, Residuals]:
         """Linear parameters of the joint fit in some pixels, by one step from the fit as a column of the phases.

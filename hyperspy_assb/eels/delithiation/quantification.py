@@ -26,6 +26,7 @@ from hyperspy_assb.eels.delithiation.lithiated_fraction import (
     combine,
     content,
     estimate_from_features,
+    widened,
 )
 from hyperspy_assb.eels.delithiation.pixels import MOST_DILUTION, Pixels
 from hyperspy_assb.eels.delithiation.standard import DETECTED, LEAST_ELECTRODE, VACUUM, Standard
@@ -304,14 +305,7 @@ def _judge(
     for method in (m for m in SIGNATURES if m in methods):
         try:
             found = estimate_from_features(features, pixels.standard.calibration, method)
-            direction = found.estimate.direction
-            assert direction is not None
-            beyond = np.asarray(np.einsum("sk,skl,sl->s", direction, pixels.extrapolation, direction))
-            estimates[method] = replace(
-                found.estimate,
-                systematic=found.estimate.systematic + beyond,
-                null_variance=found.estimate.null_variance + beyond,
-            )
+            estimates[method] = widened(found.estimate, pixels.extrapolation)
             if len(pixels.standard.spectra.phases) == 2:  # one edge counts the host, and may lie in the noise
                 lost[method] = ~(found.host_significance >= DETECTED)
                 fraction = np.where(lost[method], np.nan, found.estimate.fraction)
@@ -319,13 +313,9 @@ def _judge(
         except ValueError:  # the references do not differ in it
             nothing = np.full(len(amounts), np.nan)
             blank = np.zeros(features.values.shape)
-            estimates[method] = Estimate(nothing, nothing, nothing, nothing, blank)
-    by_feature = np.nan_to_num(np.stack([_direction_of(estimate) for estimate in estimates.values()], axis=1))
-    hidden = np.einsum("sik,skl,sjl->sij", by_feature, guise.parameters_covariance, by_feature)
-    combined, agreement = combine(estimates, features, hidden)
-    for i, (method, plain) in enumerate(estimates.items()):
-        more = hidden[:, i, i]
-        estimates[method] = replace(plain, systematic=plain.systematic + more, null_variance=plain.null_variance + more)
+            estimates[method] = Estimate(nothing, nothing, nothing, nothing, blank, nothing)
+    combined, agreement = combine(estimates, features, guise.parameters_covariance)
+    estimates = {method: widened(plain, guise.parameters_covariance) for method, plain in estimates.items()}
     estimates["combined"] = combined
     for method in (
         m for m in ("references", "valence", "combined") if m in methods
@@ -376,11 +366,6 @@ def _judge(
         explained=guise.explained,
         outside=outside,
     )
-
-
-def _direction_of(estimate: Estimate) -> FloatArray:
-    assert estimate.direction is not None
-    return estimate.direction
 
 
 @dataclass(frozen=True)
