@@ -88,7 +88,7 @@ class Estimate:
     direction
         Derivative of the fraction by the features, shape (S, K); None where it does not come from features.
     hosts
-        Formula units of the host that it is the ratio to, shape (S,).
+        Formula units of the host that it is the ratio to, shape (S,); None: of all estimates alike.
     at
         The same with errors and direction as they are if the fraction is another than the one found, shape (S,). A
         fraction is a ratio: its errors at what is found depend on the noise in it.
@@ -379,7 +379,7 @@ def combine(
     known = np.isfinite(whole.error) & np.all([np.isfinite(part.fraction + part.error) for part in parts], axis=0)
     rows, every = np.flatnonzero(known), [whole, *parts]
     fraction = np.stack([estimate.fraction for estimate in every], axis=-1)[rows]
-    hosts = np.stack([estimate.hosts for estimate in every], axis=-1)[rows]  # type: ignore[type-var]
+    hosts = np.stack([_hosts(estimate) for estimate in every], axis=-1)[rows]
     relative = np.clip(hosts / hosts[:, :1], 1.0 / MOST_HOSTS, MOST_HOSTS)
     outer, mean = relative[:, :, np.newaxis] * relative[:, np.newaxis], whole.fraction.copy()
     for _ in range(2):  # the second time at the fraction of the first
@@ -427,6 +427,10 @@ def _covariances(
         direction = np.stack([_direction(estimate)[rows] for estimate in estimates], axis=1)
         shared += np.einsum("sik,skl,sjl->sij", direction, hidden[rows], direction)
     return covariance, shared * outer
+
+
+def _hosts(estimate: Estimate) -> FloatArray:
+    return np.ones(estimate.fraction.size) if estimate.hosts is None else estimate.hosts
 
 
 def _direction(estimate: Estimate) -> FloatArray:

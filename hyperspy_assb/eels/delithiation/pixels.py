@@ -148,11 +148,16 @@ class Pixels:
         far = np.nan_to_num(spectra.beyond(self.amounts.sum(axis=1))) ** 2
         return far[:, np.newaxis, np.newaxis] * extrapolation_error(spectra, self.standard.columns, self.model.scale)
 
-    def expected_hosts(self) -> tuple[FloatArray, FloatArray]:
+    def expected_hosts(self, guise: Guise | None = None) -> tuple[FloatArray, FloatArray]:
         """Formula units of the host as they would be found without the error of the fraction, and what this would be.
 
         Noise that makes too much of one end member makes the host larger and the error of the fraction smaller. What is
         judged by the estimate alone is selected by its answer.
+
+        Parameters
+        ----------
+        guise
+            What something else passes for; None: nothing does.
 
         Returns
         -------
@@ -161,7 +166,8 @@ class Pixels:
             standard error of a fraction of one half from counting, shape (S,); infinite where there is no host.
         """
         each = self.standard.calibration.hosts
-        units, covariance = self.amounts[:, :2] * each, self.amount_covariance[:, :2, :2] * np.outer(each, each)
+        units = self.without(guise)[:, :2] * each
+        covariance = self.amount_covariance[:, :2, :2] * np.outer(each, each)
         off = np.array([0.5, -0.5])
         with np.errstate(divide="ignore", invalid="ignore"):
             total, variance = units.sum(axis=1), np.einsum("r,srq,q->s", off, covariance, off)
@@ -173,18 +179,22 @@ class Pixels:
             hosts = np.where(total > 0.0, hosts, total)
             return hosts, np.where(hosts > 0.0, np.sqrt(variance) / hosts, np.inf)
 
-    def holds_electrode(self, share: float) -> NDArray[np.bool_]:
+    def without(self, guise: Guise | None) -> FloatArray:
+        """Amounts without what something else passes for, shape (S, R)."""
+        return self.amounts if guise is None else self.amounts - guise.amounts
+
+    def holds_electrode(self, share: float, guise: Guise | None = None) -> NDArray[np.bool_]:
         """Where the end members make up a share of the column, and the host is three standard errors above nothing."""
-        amounts, each = self.amounts, self.standard.calibration.hosts
-        thickness = amounts.sum(axis=1)
+        amounts, each = self.without(guise), self.standard.calibration.hosts
+        thickness = self.amounts.sum(axis=1)
         error = np.sqrt(np.einsum("r,srq,q->s", each, self.amount_covariance[:, :2, :2], each))
         with np.errstate(invalid="ignore"):
             enough = (thickness > VACUUM) & (amounts[:, :2].sum(axis=1) >= share * thickness)
-            return enough & (self.expected_hosts()[0] >= DETECTED * error)
+            return enough & (self.expected_hosts(guise)[0] >= DETECTED * error)
 
     def from_amounts(self, guise: Guise | None = None) -> Estimate:
         """The lithiated fraction from the amounts of both end members, without what something else passes for."""
-        standard, amounts = self.standard, self.amounts if guise is None else self.amounts - guise.amounts
+        standard, amounts = self.standard, self.without(guise)
         units = amounts[:, :2] * standard.calibration.hosts
         with np.errstate(divide="ignore", invalid="ignore"):
             total = units.sum(axis=1)

@@ -70,7 +70,8 @@ class Quantification:
     contents
         The fraction by each method that the electrode allows.
     amounts, amounts_std
-        t/lambda of each phase and its standard error from counting, shape (S, R); 0 and NaN in vacuum.
+        t/lambda of each phase and its standard error from counting, and from what was not named, shape (S, R); 0 and
+        NaN in vacuum.
     t_over_lambda
         Their sum, with what was not named, shape (S,).
     reduced_deviance
@@ -294,10 +295,12 @@ def _judge(
 ) -> Quantification:
     """Every estimate of some pixels, and what each is worth."""
     thickness = pixels.amounts.sum(axis=1)
-    absent = ~pixels.holds_electrode(minimum_electrode)
-    features, residuals = pixels.features(~absent)
+    with np.errstate(invalid="ignore"):
+        looked_at = thickness > VACUUM if unnamed else pixels.holds_electrode(minimum_electrode)
+    features, residuals = pixels.features(looked_at)
     guise = see_through(pixels.standard, residuals, unnamed)
-    amounts = pixels.amounts - guise.amounts
+    absent = ~(looked_at & pixels.holds_electrode(minimum_electrode, guise))
+    amounts, covariance = pixels.without(guise), pixels.amount_covariance + guise.amounts_covariance
     estimates = {"references": pixels.from_amounts(guise)}
     features = replace(features, values=features.values - guise.parameters)
     methods = methods_of(pixels.standard.electrode)
@@ -339,7 +342,7 @@ def _judge(
     unfit = ~np.isfinite(thickness)
     contents = {}
     with np.errstate(divide="ignore", invalid="ignore"):
-        whole = np.sqrt(estimates["references"].variance)
+        whole = np.sqrt(pixels.from_amounts().variance)
         fixed = np.nan_to_num(pixels.expected_hosts()[1] / whole, nan=1.0, posinf=np.inf)
     for method in methods:
         own, estimate = status.copy(), estimates[method]
@@ -357,7 +360,7 @@ def _judge(
     return Quantification(
         contents=contents,
         amounts=np.where(pixels.vacuum[:, np.newaxis], 0.0, amounts),
-        amounts_std=np.sqrt(np.einsum("srr->sr", pixels.amount_covariance)),
+        amounts_std=np.sqrt(np.einsum("srr->sr", covariance)),
         t_over_lambda=thickness,
         reduced_deviance=pixels.reduced_deviance,
         agreement=agreement,

@@ -91,7 +91,7 @@ def test_every_method_is_there(result):
 def test_amounts_of_the_phases(result, battery):
     truth = battery.truth.after
     assert list(result.amounts) == ["LiFePO4", "FePO4", "LAGP", "carbon"]
-    total = sum(amount.data for amount in result.amounts.values())
+    total = sum(amount.data for amount in result.amounts.values()) + result.unnamed.data
     np.testing.assert_allclose(total, result.t_over_lambda.data, atol=1e-12)
     for phase in ("LAGP", "carbon"):
         rich = truth.pure(phase) & (truth.t_over_lambda > 0.2)
