@@ -309,7 +309,10 @@ def estimate_from_features(features: Features, calibration: Calibration, method:
 
     share = hosts[0] + hosts[1]
     return SignatureEstimate(
-        at(spread(fraction)), spread(2.0 * units / share / thickness), spread(units / units_std), spread(chi_squared / freedom)
+        at(spread(fraction)),
+        spread(2.0 * units / share / thickness),
+        spread(units / units_std),
+        spread(chi_squared / freedom),
     )
 
 

@@ -37,9 +37,6 @@ UNSURE = 4.0
 """Times the variance of a guess, where amounts rest on it: names are hints, amounts are not."""
 SHORTEST = 0.1
 """Part of a guessed residual that lies at least in the directions that are found."""
-LITTLE = 0.15
-"""Part of t/lambda up to which there is so little of the unnamed in a column that it shows whether an end member is
-there."""
 STRAY = 0.01
 """Share of the pixels that may hold anything, so that no single one decides."""
 _STARTS, _ROUNDS = 32, 40
@@ -146,11 +143,10 @@ def find_unnamed(standard: Standard, sample: Residuals, amounts: FloatArray, amo
     if passes is None or np.mean(seen.held[clear, 0] > 0.0) < ONE_SIDE:
         return found
     share, spread = _how_much(seen)
-    columns = sample.t_over_lambda[known]
-    little = np.abs(seen.held @ passes.sum(axis=0)) < LITTLE * columns
+    columns, free = sample.t_over_lambda[known], ~_holds(white[known], directions)
     fitted = [
         _fit_guise(
-            (amounts[known, r], amounts_covariance[known, r, r], columns), seen, (passes[r], covariance[r]), little
+            (amounts[known, r], amounts_covariance[known, r, r], columns), seen, (passes[r], covariance[r]), free
         )
         for r in range(len(phases))
     ]
@@ -192,8 +188,7 @@ def see_through(standard: Standard, residuals: Residuals, unnamed: Unnamed | Non
         )
         if not unnamed:
             return out
-        along = np.sum((white @ unnamed.directions.T) ** 2, axis=1)
-        out.holds[:] = stats.chi2.sf(along, len(unnamed.directions)) < ALPHA_OF_DIRECTION
+        out.holds[:] = _holds(white, unnamed.directions)
     if unnamed.passes is None or not rows.size:
         out.unexplained[:] |= out.holds
         return out
@@ -225,6 +220,12 @@ def see_through(standard: Standard, residuals: Residuals, unnamed: Unnamed | Non
     out.parameters_covariance[rows] = column.transpose(0, 2, 1) @ spread @ column
     out.parameters_covariance[rows] += np.einsum("srk,sr,srl->skl", per_thickness, of_passes, per_thickness)
     return out
+
+
+def _holds(white: FloatArray, directions: FloatArray) -> NDArray[np.bool_]:
+    """Where residuals of unit covariance, shape (S, K), tell of what leaves them along some directions, shape (S,)."""
+    along = np.sum((white @ directions.T) ** 2, axis=1)
+    return np.asarray(stats.chi2.sf(along, len(directions)) < ALPHA_OF_DIRECTION)
 
 
 @dataclass(frozen=True)
@@ -348,12 +349,12 @@ def _fit_guise(
     fitted: tuple[FloatArray, FloatArray, FloatArray],
     seen: _Along,
     guess: tuple[FloatArray, FloatArray],
-    little: NDArray[np.bool_],
+    free: NDArray[np.bool_],
 ) -> tuple[FloatArray, FloatArray]:
     """What the unnamed passes for of one phase, shape (Q,), and its covariance.
 
     What is left of the amounts of the phase without it is nothing in some pixels, anything up to the whole column in
-    others, and less than nothing in none. How many hold nothing is seen where there is little of the unnamed; if none
+    others, and less than nothing in none. How many hold nothing is seen where there is none of the unnamed; if none
     does, the guess decides as far as it leaves no amount below nothing.
 
     Parameters
@@ -364,8 +365,8 @@ def _fit_guise(
         Of the unnamed.
     guess
         What is guessed, shape (Q,), and its covariance.
-    little
-        Where there is little of the unnamed, shape (S,).
+    free
+        Pixels in which nothing tells of the unnamed, shape (S,).
     """
     (amounts, variance, thickness), (prior, covariance) = fitted, guess
     held, noise = seen.held, seen.noise
@@ -390,7 +391,7 @@ def _fit_guise(
         for _ in range(_ROUNDS):
             without, error, nothing, total = shares(passes, empty)
             of_nothing = nothing / total
-            empty = float(np.clip(of_nothing[little].sum() / (little.sum() + 2.0), 1e-3, 0.99))
+            empty = float(np.clip(of_nothing[free].sum() / (free.sum() + 2.0), 1e-3, 0.99))
             weight = of_nothing / error
             information = np.einsum("s,sq,sp->qp", weight, held, held)
             passes = np.linalg.solve(

