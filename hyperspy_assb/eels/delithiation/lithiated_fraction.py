@@ -332,7 +332,7 @@ def _generalised_least_squares(
 
 
 def widened(estimate: Estimate, covariance: FloatArray) -> Estimate:
-    """The estimate with more systematic uncertainty: what a covariance of the features, shape (S, K, K), makes of it."""
+    """The estimate with what a covariance of the features, shape (S, K, K), adds to its systematic uncertainty."""
     direction, at = _direction(estimate), estimate.at
     more = np.asarray(np.einsum("sk,skl,sl->s", direction, covariance, direction))
     return replace(
