@@ -14,6 +14,7 @@ from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, known_energy
 from hyperspy_assb.errors import AssbNotImplementedError, AssbValueError, see
 from hyperspy_assb.models.recorded_signal import check_axis, recorded_data, recorded_number, recorded_numbers, title_of
+from hyperspy_assb.signals.result import navigation_axes
 
 _NODE = "ASSB.diffraction"
 _TEM = "Acquisition_instrument.TEM."
@@ -157,7 +158,7 @@ def read_scan(signal: Any, geometry: PatternGeometry | None = None, *, mask: Any
         beam_energy=_beam_energy(signal),
         precession_angle=_precession_angle(signal),
         convergence_angle=recorded_number(signal, _TEM + "convergence_angle"),
-        axes=tuple({**axis, "navigate": True} for axis in signal.axes_manager._get_navigation_axes_dicts()),
+        axes=tuple({**axis, "navigate": True} for axis in navigation_axes(signal)),
         title=_title(signal),
         mask=_mask(signal, mask),
     )

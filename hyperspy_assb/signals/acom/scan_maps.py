@@ -58,7 +58,7 @@ class ScanMaps(Result):
         for place, axis in zip(range(2 - len(self.axes), 2), self.axes, strict=True):
             # Axes of an array have neither a name nor a unit.
             known = {key: axis[key] for key in ("name", "units") if str(axis[key]) not in _UNKNOWN}
-            made[place] |= known | {key: axis[key] for key in ("scale", "offset", "size")}
+            made[place] |= known | {key: axis[key] for key in ("scale", "offset", "size") if key in axis}
         return made
 
     def pixel_size(self) -> tuple[tuple[float, float], str]:

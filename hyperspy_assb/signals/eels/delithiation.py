@@ -22,6 +22,7 @@ from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.signals.eels.delithiated_pixels import DelithiatedPixels
 from hyperspy_assb.signals.eels.delithiation_maps import DelithiationMaps
 from hyperspy_assb.signals.eels.phase_coexistence import DelithiationMixtures, DelithiationPopulations
+from hyperspy_assb.signals.region_mask import region_mask
 
 _FEW = 0.01
 """Share of the pixels below which the summary says nothing of a status."""
@@ -207,6 +208,77 @@ class Delithiation(DelithiationMaps):
             fraction_std=std,
             provenance=self.provenance,
         )
+
+    def against_potential(self, region: Any = None) -> pd.DataFrame:
+        """x of a region in every state along a navigation axis named "bias".
+
+        Parameters
+        ----------
+        region
+            None for all pixels, a boolean array of one state or of all (True: taken), or a HyperSpy ROI on one state.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a state, in the order of the axis: its potential in V, pixels, x with its uncertainties as of
+            :meth:`region_statistics`, and how far x is from that of the first state with its standard error from
+            counting. One calibration makes one systematic error in all of them, which the difference does not have.
+
+        Raises
+        ------
+        ValueError
+            If there is no such axis, or the region has another shape or names no pixel.
+        TypeError
+            If the region is something else.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from hyperspy_assb.simulation import EELSConditions, simulate_spectra
+        >>> from hyperspy_assb.simulation.battery import spectra_to_signal
+        >>> nm = np.tile(np.linspace(30.0, 80.0, 6), 2)
+        >>> pure = {"LiFePO4": nm * (np.arange(12) < 6), "FePO4": nm * (np.arange(12) >= 6)}
+        >>> s = spectra_to_signal(simulate_spectra(pure, rng=1), EELSConditions(), signal_type="EELS_ASSB")
+        >>> masks = {"LiFePO4": np.arange(12) < 6, "FePO4": np.arange(12) >= 6}
+        >>> calibration = s.quantify_delithiation(masks, ensemble=False, show_progressbar=False)
+        >>> x = np.repeat([[1.0], [0.4]], 12, axis=1)
+        >>> counts = simulate_spectra({"LiFePO4": (nm * x).ravel(), "FePO4": (nm * (1.0 - x)).ravel()}, rng=2)
+        >>> series = spectra_to_signal(counts.reshape(2, 12, -1), EELSConditions(), signal_type="EELS_ASSB")
+        >>> bias = series.axes_manager.navigation_axes[1]
+        >>> bias.name, bias.units, bias.scale, bias.offset = "bias", "V", 1.5, 3.0
+        >>> d = series.quantify_delithiation(calibration, ensemble=False, show_progressbar=False)
+        >>> d.against_potential()[["bias (V)", "x"]].round(1)
+           bias (V)    x
+        0       3.0  1.0
+        1       4.5  0.4
+        """
+        names = [axis["name"] for axis in self.axes]
+        if "bias" not in names:
+            raise AssbValueError(
+                "The result has no navigation axis named 'bias': stack the states with hyperspy.api.stack, name their "
+                "axis so, and set its potentials in V."
+            )
+        along = names.index("bias")
+        every = self._map(np.zeros(self.shape), "")
+        potentials = every.axes_manager[names[along]].axis
+        pick: list[Any] = [slice(None)] * len(names)
+        pick[len(names) - 1 - along] = 0
+        if region is None or np.shape(getattr(region, "data", region)) == self.shape:
+            inside = self._mask(region)
+        else:
+            one = region_mask(every.inav[tuple(pick)], region)
+            inside = np.broadcast_to(np.expand_dims(one.reshape(np.delete(self.shape, along)), along), self.shape)
+        rows = []
+        for k, potential in enumerate(potentials):
+            mask = np.zeros(self.shape, dtype=bool)
+            state = (slice(None),) * along + (k,)
+            mask[state] = inside[state]
+            rows.append({"bias (V)": float(potential)} | (dict(self._region_row(mask)) if mask.any() else {}))
+        wanted = ("n_pixels", "n_answered", "x", "x_std", "x_systematic", "x_spread")
+        table = pd.DataFrame(rows).reindex(columns=["bias (V)", *wanted])
+        table["x_change"] = table["x"] - table["x"].iloc[0]
+        table["x_change_std"] = np.where(table.index > 0, np.hypot(table["x_std"], table["x_std"].iloc[0]), 0.0)
+        return table
 
     def compare_with_mixture(self, region: Any = None) -> DelithiationMixtures:
         """Tell whether spectra of intermediate x are mixtures of the end members, or have a line shape of their own.
