@@ -30,6 +30,11 @@ GUESS_OF_DIRECTION = 0.05
 """Uncertainty of a direction of the residuals, as a part of its length."""
 ONE_SIDE, CLEARLY = 0.95, 3.0
 """Share of the amounts above so many standard errors that must be positive: of a phase there is some or nothing."""
+FARTHEST = 5.0
+"""Logarithm of the odds by which residuals of the likeliest material may be less expected than any direction at random:
+farther off, they are of a detector, a thickness or a phase unlike its references, and of no material of the table."""
+TOGETHER = 0.9
+"""Squared correlation of the unnamed with an end member from which this may be unlike its references instead."""
 ROUGH = 0.03
 """How far the spectrum of the unnamed may differ from pixel to pixel, as a part of it: it may be several materials, and
 depends on thickness."""
@@ -135,15 +140,17 @@ def find_unnamed(standard: Standard, sample: Residuals, amounts: FloatArray, amo
     thickness = float(np.median(sample.t_over_lambda[known]))
     root = np.linalg.cholesky(np.mean(sample.covariance[known], axis=0) + thickness**2 * standard.residual_misfit)
     phases = standard.calibration.per_thickness(np.array([thickness]))[0]
-    found, passes, covariance = _look_like(found, guess_materials(standard, thickness), root, phases)
+    found, passes, covariance, likeness = _look_like(found, guess_materials(standard, thickness), root, phases)
     found = replace(found, vectors=directions @ root.T)
     assert found.vectors is not None
     seen = _look_along(standard, sample, found.vectors)
+    columns = sample.t_over_lambda[known]
+    least = 0.0 if _follows_an_end(seen, amounts[known], amounts_covariance[known], columns) else -FARTHEST
     clear = np.abs(seen.held[:, 0]) > CLEARLY * np.sqrt(seen.noise[:, 0, 0])
-    if passes is None or np.mean(seen.held[clear, 0] > 0.0) < ONE_SIDE:
+    if passes is None or likeness < least or np.mean(seen.held[clear, 0] > 0.0) < ONE_SIDE:
         return found
     share, spread = _how_much(seen)
-    columns, free = sample.t_over_lambda[known], ~_holds(white[known], directions)
+    free = ~_holds(white[known], directions)
     fitted = [
         _fit_guise(
             (amounts[known, r], amounts_covariance[known, r, r], columns), seen, (passes[r], covariance[r]), free
@@ -252,13 +259,26 @@ def _look_along(standard: Standard, residuals: Residuals, vectors: FloatArray) -
     return _Along(held, noise, np.asarray(to_amounts, dtype=float))
 
 
+def _follows_an_end(seen: _Along, amounts: FloatArray, covariance: FloatArray, thickness: FloatArray) -> bool:
+    """Whether what was not named grows with one of the end members, as if this were unlike its references."""
+    held = seen.held[:, 0] / thickness
+    noise = np.mean(seen.noise[:, 0, 0] / thickness**2)
+    for r in range(2):
+        both = np.cov(held, amounts[:, r] / thickness)
+        own = both[1, 1] - np.mean(covariance[:, r, r] / thickness**2)
+        if both[0, 1] > 0.0 and both[0, 1] ** 2 > TOGETHER * max((both[0, 0] - noise) * own, 1e-300):
+            return True
+    return False
+
+
 def _look_like(
     found: Unnamed, guesses: list[MaterialGuess], root: FloatArray, phases: FloatArray
-) -> tuple[Unnamed, FloatArray | None, FloatArray]:
+) -> tuple[Unnamed, FloatArray | None, FloatArray, float]:
     """What is found, with the materials that are likely to leave residuals in its directions, and what these pass for.
 
     By the evidence of a guess of each spectrum and its uncertainty; none is a candidate where many are as likely. What
-    passes for the phases has shape (R, Q), and its covariance (R, Q, Q); None where nothing is guessed.
+    passes for the phases has shape (R, Q), and its covariance (R, Q, Q); None where nothing is guessed. The last is the
+    logarithm of the odds of the likeliest against a direction at random.
     """
     directions, count = found.directions, len(root)
     white_phases = np.linalg.solve(root, phases.T)
@@ -300,7 +320,7 @@ def _look_like(
         spread.append(np.diag(slope @ variance @ slope.T) / length**2)
         sides.append(residual / length)
     if not evidence:
-        return found, None, np.zeros(0)
+        return found, None, np.zeros(0), -np.inf
     order = np.argsort(evidence)[::-1]
     near = tuple(guesses[i].name for i in order if evidence[i] > evidence[order[0]] - EVIDENCE)
     weights = np.exp(np.array(evidence) - max(evidence))
@@ -319,7 +339,11 @@ def _look_like(
             + (widest**2)[:, np.newaxis, np.newaxis] * (eye - along)
             + (own - mean)[:, :, np.newaxis] * (own - mean)[:, np.newaxis]
         )
-    return replace(found, candidates=near if len(near) <= MOST_CANDIDATES else ()), mean, covariance
+    # Both know that nothing is left in the directions of the phases.
+    size = len(phases)
+    random = 0.5 * (count - size) * (np.log(count - size) - 1.0) - size * np.log(GUESS_OF_DIRECTION)
+    found = replace(found, candidates=near if len(near) <= MOST_CANDIDATES else ())
+    return found, mean, covariance, max(evidence) - random
 
 
 def _probability(seen: _Along, share: float, spread: FloatArray) -> FloatArray:
