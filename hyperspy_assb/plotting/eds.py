@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
-from hyperspy_assb.plotting.chemical_text import plain_text
+from hyperspy_assb.plotting.chemical_text import formula_text
 from hyperspy_assb.plotting.maps import plot_map, plot_status_map
 from hyperspy_assb.plotting.material_colours import class_colours
 from hyperspy_assb.plotting.style import COLOURS
@@ -131,9 +131,9 @@ def plot_phases(result: Any) -> np.ndarray:
     """
     axes = _grid(len(result.phases) + 2)
     for ax, phase in zip(axes, result.phases, strict=False):
-        title = "olivine (LiFePO4 and FePO4)" if phase == "olivine" else plain_text(phase)
+        title = "olivine (LiFePO$_4$ and FePO$_4$)" if phase == "olivine" else formula_text(phase)
         plot_map(result.volume_fraction[phase], label="volume fraction", title=title, ax=ax, vmin=0.0, vmax=1.0)
-    names = {-1: "none", **dict(enumerate(map(plain_text, result.phases)))}
+    names = {-1: "none", **dict(enumerate(map(formula_text, result.phases)))}
     materials = dict(result.found.options.phases)
     colours = class_colours(materials.get(phase, phase) for phase in result.phases)
     del colours[-1]  # pale, as in the other maps
@@ -155,7 +155,7 @@ def plot_unmixing(result: Any) -> np.ndarray:
     axes
         Of the compositions, then one for each component, then of the status.
     """
-    found, names = result.found, list(map(plain_text, result.components))
+    found, names = result.found, list(map(formula_text, result.components))
     axes = _grid(len(names) + 2)
     place, width = np.arange(len(found.elements)), 0.8 / len(names)
     for k, name in enumerate(names):

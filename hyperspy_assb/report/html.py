@@ -17,11 +17,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure as MatplotlibFigure
 
+from hyperspy_assb.reference import shown_names
 from hyperspy_assb.report.output import wants_vectors
 
 _DPI = 130
 _HEADLINE = 3
 """Sentences that a report opens with."""
+_PROSE = 100_000
+"""Letters of what may be a sentence; pictures are longer."""
 _LONG = 40
 """Letters of a cell that is given room, so that its row does not become a tower on a narrow screen."""
 _MOST_PLACES = 6
@@ -291,10 +294,11 @@ def first_sentence(text: str) -> str:
 
 
 def page_templates() -> Environment:
-    """The templates of all pages; every text that they are given is escaped."""
+    """The templates of all pages; every text that they are given is escaped, names of materials as readers know them."""
     return Environment(
         loader=PackageLoader("hyperspy_assb.report", "."),
         autoescape=True,
+        finalize=lambda value: shown_names(value) if isinstance(value, str) and len(value) < _PROSE else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
