@@ -50,6 +50,8 @@ os.environ.pop("MPLBACKEND", None)
 # What other packages say of missing widgets.
 nb_output_stderr = "remove"
 numpydoc_show_class_members = False
+# Its definition fills lines.
+autodoc_type_aliases = {"ArrayLike": "numpy.typing.ArrayLike"}
 exclude_patterns = [
     "_build",
     "gallery",

@@ -46,7 +46,7 @@ def plot_orientations(result: Any, *, options: GrainOptions | None = None) -> np
     axes
         The nine axes of the maps, shape (3, 3).
     """
-    figure = plt.figure(figsize=(13.0, 16.2), layout="constrained")
+    figure = plt.figure(figsize=(10.4, 13.6), layout="constrained")
     rows = figure.subfigures(4, 1, height_ratios=(1.0, 0.92, 0.5, 1.4))
     axes = np.empty((3, 3), dtype=object)
     for row, part in enumerate((rows[0], rows[1], rows[3])):

@@ -24,7 +24,7 @@ STATUS_NAMES = {
 }
 
 
-def _grid(count: int, *, columns: int = 3, size: tuple[float, float] = (4.2, 3.6)) -> list[Axes]:
+def _grid(count: int, *, columns: int = 3, size: tuple[float, float] = (3.5, 3.2)) -> list[Axes]:
     rows = -(-count // columns)
     columns = min(columns, count)
     _, axes = plt.subplots(
