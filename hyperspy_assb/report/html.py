@@ -294,7 +294,7 @@ def first_sentence(text: str) -> str:
 
 
 def page_templates() -> Environment:
-    """The templates of all pages; every text that they are given is escaped, names of materials as readers know them."""
+    """The templates of all pages; texts are escaped, and have the names of materials as readers know them."""
     return Environment(
         loader=PackageLoader("hyperspy_assb.report", "."),
         autoescape=True,
