@@ -50,7 +50,10 @@ def plot_summed_spectrum(summed: Any, *, ax: Axes | None = None) -> Axes:
     ax.step(summed.energy, summed.recorded, where="mid", color="0.35", lw=0.8, label="recorded, all pixels")
     ax.plot(summed.energy, summed.expected, color=COLOURS[0], lw=1.2, label="lines and continuum")
     top = float(summed.recorded.max())
-    ax.set_yscale("symlog", linthresh=max(1e-4 * top, 1.0))
+    linear = max(1e-4 * top, 1.0)
+    ax.set_yscale("symlog", linthresh=linear)
+    # Powers below the linear part stand too near to 0.
+    ax.set_yticks([0.0, *10.0 ** np.arange(np.ceil(np.log10(linear) + 0.2), np.log10(20.0 * top))])
     ax.set_ylim(0.0, 20.0 * top)
     shown = [
         (line, height)
@@ -64,7 +67,7 @@ def plot_summed_spectrum(summed: Any, *, ax: Axes | None = None) -> Axes:
         high = 1.3 if line.energy - last > 0.02 * float(np.ptp(summed.energy)) else 5.0
         last = line.energy if high < 5.0 else -np.inf
         ax.annotate(
-            line.full_name.replace("_", " ").replace("a", "α"),
+            _line_text(line.full_name),
             (line.energy, summed.recorded[at]),
             (line.energy, max(float(summed.recorded[at]) * high, 2.0)),
             ha="center",
@@ -76,6 +79,12 @@ def plot_summed_spectrum(summed: Any, *, ax: Axes | None = None) -> Axes:
     ax.set(xlabel="Energy (keV)", ylabel="Counts", xlim=(summed.energy[0], summed.energy[-1]))
     ax.legend(frameon=False, loc="upper right")
     return ax
+
+
+def _line_text(name: str) -> str:
+    """Name of an X-ray line as microscopists write it: "Ga_La" is Ga Lα."""
+    element, _, line = name.partition("_")
+    return f"{element} {line.translate({ord('a'): 'α', ord('b'): 'β'})}"
 
 
 def plot_line_counts(result: Any) -> np.ndarray:
@@ -93,7 +102,7 @@ def plot_line_counts(result: Any) -> np.ndarray:
     """
     axes = _grid(len(result.lines), columns=4, size=(3.6, 3.1))
     for ax, line in zip(axes, result.lines, strict=True):
-        plot_map(result.counts[line], label="counts", title=line.replace("_", " "), ax=ax)
+        plot_map(result.counts[line], label="counts", title=_line_text(line), ax=ax)
     return np.array(axes)
 
 

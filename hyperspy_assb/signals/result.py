@@ -218,7 +218,7 @@ class Result(ABC):
         >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
         >>> axes = s.fit_line_counts(["Fe_Ka"]).plot()
         >>> axes[0].get_title(loc="left")
-        'Fe Ka'
+        'Fe Kα'
         """
 
     def _repr_html_(self) -> str:
