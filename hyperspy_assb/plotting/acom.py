@@ -319,7 +319,7 @@ def plot_match(
     ax.set_ylabel("$k_y$ (1/Å)")
     found = int(result.found.phase[place])
     if found < 0:
-        status = PatternStatus(int(result.found.status[place])).name.lower()
+        status = PatternStatus(int(result.found.status[place])).name.lower().replace("_", " ")
         ax.set_title(f"{status}, crystalline score {result.found.crystalline_score[place]:.2f}", loc="left")
         return ax
     phase, orientation = result.phases[found], result.found.orientation[place]

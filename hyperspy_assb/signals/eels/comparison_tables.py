@@ -12,6 +12,7 @@ from hyperspy_assb.eels.comparison.options import ComparisonOptions
 from hyperspy_assb.eels.comparison.results import Change, Comparison
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.fitting.statistics import blocks as partition
+from hyperspy_assb.plotting.style import with_error
 
 TITLES = {
     "before": "Single scattering before",
@@ -258,12 +259,17 @@ def _prefix(state: str, several: bool) -> str:
     return f"{state} V: " if several else ""
 
 
+def _signed(change: float, error: float) -> str:
+    return ("+" if change >= 0.0 else "") + with_error(change, error)
+
+
 def _describe(row: dict[str, Any]) -> str:
     if row["unit"] == "eV":
-        text = f"{row['band']} moved by {row['change']:+.3g} ± {row['std']:.2g} eV"
+        text = f"{row['band']} moved by {_signed(row['change'], row['std'])} eV"
     else:
+        error = abs(100 * row["std"] / row["before"]) if row["before"] else float("nan")
         text = (
-            f"{row['band']} ({row['low (eV)']:g} to {row['high (eV)']:g} eV) changed by {row['change (%)']:+.3g} ± "
-            f"{abs(100 * row['std'] / row['before']) if row['before'] else float('nan'):.2g} %"
+            f"{row['band']} ({row['low (eV)']:g} to {row['high (eV)']:g} eV) changed by "
+            f"{_signed(row['change (%)'], error)} %"
         )
     return f"{text}, p = {row['p corrected']:.2g}"
