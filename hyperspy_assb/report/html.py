@@ -325,10 +325,15 @@ def key_table(values: dict[str, Any], caption: str = "", names: tuple[str, str] 
             for key, item in node.items():
                 walk(f"{prefix}.{key}" if prefix else str(key), item)
         else:
-            rows.append((prefix, ", ".join(map(str, node)) if isinstance(node, list | tuple) else node))
+            rows.append((prefix, ", ".join(map(_part, node)) if isinstance(node, list | tuple) else node))
 
     walk("", values)
     return Table(pd.DataFrame(rows, columns=list(names), dtype=object), caption)
+
+
+def _part(value: Any) -> str:
+    """A value of a list, with the digits that places in pixels need."""
+    return "–" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def _digits(number: float) -> str:
