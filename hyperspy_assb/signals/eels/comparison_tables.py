@@ -259,17 +259,13 @@ def _prefix(state: str, several: bool) -> str:
     return f"{state} V: " if several else ""
 
 
-def _signed(change: float, error: float) -> str:
-    return ("+" if change >= 0.0 else "") + with_error(change, error)
-
-
 def _describe(row: dict[str, Any]) -> str:
     if row["unit"] == "eV":
-        text = f"{row['band']} moved by {_signed(row['change'], row['std'])} eV"
+        text = f"{row['band']} moved by {with_error(row['change'], row['std'], signed=True)} eV"
     else:
         error = abs(100 * row["std"] / row["before"]) if row["before"] else float("nan")
         text = (
             f"{row['band']} ({row['low (eV)']:g} to {row['high (eV)']:g} eV) changed by "
-            f"{_signed(row['change (%)'], error)} %"
+            f"{with_error(row['change (%)'], error, signed=True)} %"
         )
     return f"{text}, p = {row['p corrected']:.2g}"
