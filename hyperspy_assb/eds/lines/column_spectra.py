@@ -708,7 +708,8 @@ class Builder:
         if fit.status[0] != CONVERGED:
             raise AssbValueError(
                 "The continuum could not be found: the summed spectrum is empty, holds no X-ray spectrum, or its "
-                "energy axis is far off: correct_energy_calibration() puts that right; on the command line, --correct-energy."
+                "energy axis is far off: correct_energy_calibration() puts that right (on the command line, "
+                "--correct-energy)."
             )
         return SummedFit(
             energy=model.energy,
