@@ -82,7 +82,8 @@ def _small(result: Any) -> tuple[pd.DataFrame, int]:
     left = max(len(rows) - _ROWS, 0)
     rows = rows[:_ROWS]
     if "status" in whole:
-        rows += [(f"status {word}", None, None, None, str(n)) for word, n in whole["status"].value_counts().items()]
+        counts = whole["status"].value_counts().items()
+        rows += [(f"status {word}".replace("_", " "), *(np.nan,) * 3, str(n)) for word, n in counts]
     return pd.DataFrame(rows, columns=["quantity", "median", "5 %", "95 %", "pixels"]), left
 
 
