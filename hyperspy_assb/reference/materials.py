@@ -229,7 +229,7 @@ def electrode(name: str) -> Electrode:
 
 
 def shown_names(text: str) -> str:
-    """A text for readers: names of materials without underscores, but where they stand in quotes, for arguments.
+    """A text for readers: names of materials without underscores, but where they are arguments or parts of paths.
 
     Parameters
     ----------
@@ -245,12 +245,14 @@ def shown_names(text: str) -> str:
     --------
     >>> shown_names("amorphous_LAGP"), shown_names('region["amorphous_LAGP"]: carbon and amorphous_LAGP')
     ('amorphous LAGP', 'region["amorphous_LAGP"]: carbon and amorphous LAGP')
+    >>> shown_names("amorphous_LAGP/report.html, match_amorphous_LAGP.png")
+    'amorphous_LAGP/report.html, match_amorphous_LAGP.png'
     """
     if "_" not in text:
         return text
     for name in _current().tables.materials:
         if "_" in name and name in text:
-            text = re.sub(rf"(?<![\w\"'`/.]){re.escape(name)}(?![\w\"'`]|\.\w)", name.replace("_", " "), text)
+            text = re.sub(rf"(?<![\w\"'`/.]){re.escape(name)}(?![\w\"'`/]|\.\w)", name.replace("_", " "), text)
     return text
 
 
