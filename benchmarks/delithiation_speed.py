@@ -77,9 +77,9 @@ def draw(pixels: list[int], whole: list[float], fit: list[float]) -> None:
     ax.loglog(pixels, whole, "o-", label="with calibration")
     slope = np.polyfit(np.log(pixels), np.log(fit), 1)[0]
     ax.loglog(pixels, fit, "s-", label=f"given a calibration, slope {slope:.2f}")
-    ax.axhline(60.0, color="C3", linewidth=0.8, linestyle=":")
+    ax.axhline(60.0, color="C3", linewidth=0.8, linestyle=":", label="one minute")
     ax.set_xlabel("spectra of 1024 channels")
-    ax.set_ylabel("time / s")
+    ax.set_ylabel("time (s)")
     ax.legend(frameon=False, fontsize="small")
     figure.savefig(FIGURE, dpi=150)
 

@@ -56,6 +56,7 @@ def draw_figure(sizes: tuple, spectra_seconds: list, channels: tuple, channel_se
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullLocator
 
     fig, axes = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained", sharey=False)
     panels = (
@@ -68,7 +69,9 @@ def draw_figure(sizes: tuple, spectra_seconds: list, channels: tuple, channel_se
         axis.loglog(x, line, "--", color="0.6", label="slope 1")
         axis.loglog(x, seconds, "o-", color="C0", label=f"slope {exponent(x, seconds):.2f}")
         axis.set_xlabel(label)
-        axis.set_ylabel("time / s")
+        axis.set_ylabel("time (s)")
+        axis.set_xticks(x, [f"{size:,}" for size in x], fontsize="small")
+        axis.xaxis.set_minor_locator(NullLocator())
         axis.legend(frameon=False)
     fig.savefig(FIGURE, dpi=150)
     plt.close(fig)

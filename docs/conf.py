@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,16 @@ nitpick_ignore_regex = [
 ]
 
 
+# numpy.typing.ArrayLike as autodoc writes it out, over several lines.
+_ARRAY_LIKE = re.compile(r"[\w.~]*Buffer \| [\w.~]*_SupportsArray\[.*?_NestedSequence\[complex \| bytes \| str\]")
+
+
+def name_array_like(*event: Any) -> tuple[Any, ...]:
+    """Signature and annotation of what is returned, the last two of the event, with ``ArrayLike`` by its name."""
+    return tuple(text and _ARRAY_LIKE.sub("ArrayLike", text) for text in event[-2:])
+
+
 def setup(app: Any) -> None:
     """Write the reference pages before anything is read."""
     public_api.write(HERE / "reference")
+    app.connect("autodoc-process-signature", name_array_like)

@@ -273,6 +273,85 @@ def _fit_options(plan: Recipe) -> tuple[dict[str, Any], dict[str, Path]]:
 
 
 @app.command(
+    rich_help_panel="Map phases and orientations",
+    epilog="""[bold]Examples[/bold]
+
+assb index scan.blo --phases lfp,fp,lagp --out maps
+
+assb index scan.mib --phases lfp,fp,lagp,mine.cif --out maps --scale 0.012 --centre 128,130 --beam-energy 200
+
+assb index scan.hspy --phases lfp,fp --out maps --no-calibrate
+
+assb index stack.h5 --reader EMD --scan-shape 64,128 --phases lfp,fp --out maps
+
+assb index scan.blo --materials mine.toml --phases NMC811,lagp --out maps
+
+Phases are materials that have a crystal structure ([bold]lfp, fp, lagp, lvp[/bold], and your own of
+[bold]--materials[/bold]), or paths of CIFs. The scan is read block by block: it need not fit in
+memory.""",
+)
+def index(
+    files: Annotated[list[Path], typer.Argument(help="4D-STEM scans in any format that HyperSpy reads.")],
+    phases: Annotated[str, typer.Option(help="Candidate phases, such as lfp,fp,lagp, or paths of CIFs.")],
+    out: Out,
+    materials: Materials = None,
+    scale: Annotated[float | None, typer.Option(help="1/Å per pixel, where the file does not state it.")] = None,
+    centre: Annotated[str | None, typer.Option(help="Column and row of the direct beam in pixels, as 128,130.")] = None,
+    scan_rotation: Annotated[
+        float | None, typer.Option(help="Azimuth in degrees of the scan's x axis on the camera.")
+    ] = None,
+    beam_energy: Annotated[float | None, typer.Option(help="keV, where the file does not state it.")] = None,
+    precession_angle: Annotated[float | None, typer.Option(help="Degrees, where the file does not state it.")] = None,
+    scan_shape: Annotated[
+        str | None, typer.Option(help="Rows and columns of a scan that comes as one line, as 64,128.")
+    ] = None,
+    calibrate: Annotated[bool, typer.Option(help="Refine scale, centre and ellipse on the patterns.")] = True,
+    refine: Annotated[bool, typer.Option(help="Refine orientations below the spacing of the templates.")] = True,
+    reader: Reader = None,
+    signal_type: SignalType = None,
+    dataset: Dataset = None,
+    figures: Figures = "png",
+    force: Force = False,
+) -> None:
+    """Find phase and orientation in every pattern of a 4D-STEM scan; map grains and amorphous material."""
+    names = [name.strip() for name in phases.split(",") if name.strip()]
+    if not names:
+        raise typer.BadParameter("name at least one phase, as lfp,fp,lagp.", param_hint="--phases")
+    place = None
+    if centre is not None:
+        place = _parse_numbers(centre, 2, "column,row, as 128,130", "--centre")
+    shape = None
+    if scan_shape is not None:
+        sizes = re.fullmatch(r"\s*(\d{1,9})\s*[,x]\s*(\d{1,9})\s*", scan_shape)
+        if sizes is None:
+            raise typer.BadParameter(f"{scan_shape!r} is not rows,columns, as 64,128.", param_hint="--scan-shape")
+        shape = [int(sizes[1]), int(sizes[2])]
+    given = {
+        "scan_shape": shape,
+        "scale": scale,
+        "centre": place,
+        "scan_rotation": scan_rotation,
+        "beam_energy": beam_energy,
+        "precession_angle": precession_angle,
+        "calibrate": calibrate,
+        "refine": refine,
+    }
+    reads = {Path(name).name: Path(name) for name in names if name.lower().endswith(".cif")}
+    offered = [Path(name).name if Path(name).name in reads else name for name in names]
+    if len(set(offered)) < len(offered):
+        raise typer.BadParameter("two phases have one name.", param_hint="--phases")
+    options = {"phases": offered, **{name: value for name, value in given.items() if value is not None}}
+    options = _checked("index", options) | _reading("index", reader, signal_type, dataset, figures)
+    try:
+        targets = _targets(files, out)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from None
+    with _one_line_failure():
+        _add_materials(materials)
+    _run([Step(f.name, "index", (f,), target, options, reads) for f, target in targets.items()], out, force=force)
+
+
+@app.command(
     rich_help_panel="Compare states",
     epilog="""[bold]Examples[/bold]
 
@@ -391,85 +470,6 @@ def lamella(
             from hyperspy_assb.lamella.lamella_recipe import run_lamella
         findings, messages = run_lamella(recipe, folder)
     _finish(out, findings, messages)
-
-
-@app.command(
-    rich_help_panel="Map phases and orientations",
-    epilog="""[bold]Examples[/bold]
-
-assb index scan.blo --phases lfp,fp,lagp --out maps
-
-assb index scan.mib --phases lfp,fp,lagp,mine.cif --out maps --scale 0.012 --centre 128,130 --beam-energy 200
-
-assb index scan.hspy --phases lfp,fp --out maps --no-calibrate
-
-assb index stack.h5 --reader EMD --scan-shape 64,128 --phases lfp,fp --out maps
-
-assb index scan.blo --materials mine.toml --phases NMC811,lagp --out maps
-
-Phases are materials that have a crystal structure ([bold]lfp, fp, lagp, lvp[/bold], and your own of
-[bold]--materials[/bold]), or paths of CIFs. The scan is read block by block: it need not fit in
-memory.""",
-)
-def index(
-    files: Annotated[list[Path], typer.Argument(help="4D-STEM scans in any format that HyperSpy reads.")],
-    phases: Annotated[str, typer.Option(help="Candidate phases, such as lfp,fp,lagp, or paths of CIFs.")],
-    out: Out,
-    materials: Materials = None,
-    scale: Annotated[float | None, typer.Option(help="1/Å per pixel, where the file does not state it.")] = None,
-    centre: Annotated[str | None, typer.Option(help="Column and row of the direct beam in pixels, as 128,130.")] = None,
-    scan_rotation: Annotated[
-        float | None, typer.Option(help="Azimuth in degrees of the scan's x axis on the camera.")
-    ] = None,
-    beam_energy: Annotated[float | None, typer.Option(help="keV, where the file does not state it.")] = None,
-    precession_angle: Annotated[float | None, typer.Option(help="Degrees, where the file does not state it.")] = None,
-    scan_shape: Annotated[
-        str | None, typer.Option(help="Rows and columns of a scan that comes as one line, as 64,128.")
-    ] = None,
-    calibrate: Annotated[bool, typer.Option(help="Refine scale, centre and ellipse on the patterns.")] = True,
-    refine: Annotated[bool, typer.Option(help="Refine orientations below the spacing of the templates.")] = True,
-    reader: Reader = None,
-    signal_type: SignalType = None,
-    dataset: Dataset = None,
-    figures: Figures = "png",
-    force: Force = False,
-) -> None:
-    """Find phase and orientation in every pattern of a 4D-STEM scan; map grains and amorphous material."""
-    names = [name.strip() for name in phases.split(",") if name.strip()]
-    if not names:
-        raise typer.BadParameter("name at least one phase, as lfp,fp,lagp.", param_hint="--phases")
-    place = None
-    if centre is not None:
-        place = _parse_numbers(centre, 2, "column,row, as 128,130", "--centre")
-    shape = None
-    if scan_shape is not None:
-        sizes = re.fullmatch(r"\s*(\d{1,9})\s*[,x]\s*(\d{1,9})\s*", scan_shape)
-        if sizes is None:
-            raise typer.BadParameter(f"{scan_shape!r} is not rows,columns, as 64,128.", param_hint="--scan-shape")
-        shape = [int(sizes[1]), int(sizes[2])]
-    given = {
-        "scan_shape": shape,
-        "scale": scale,
-        "centre": place,
-        "scan_rotation": scan_rotation,
-        "beam_energy": beam_energy,
-        "precession_angle": precession_angle,
-        "calibrate": calibrate,
-        "refine": refine,
-    }
-    reads = {Path(name).name: Path(name) for name in names if name.lower().endswith(".cif")}
-    offered = [Path(name).name if Path(name).name in reads else name for name in names]
-    if len(set(offered)) < len(offered):
-        raise typer.BadParameter("two phases have one name.", param_hint="--phases")
-    options = {"phases": offered, **{name: value for name, value in given.items() if value is not None}}
-    options = _checked("index", options) | _reading("index", reader, signal_type, dataset, figures)
-    try:
-        targets = _targets(files, out)
-    except UsageError as error:
-        raise typer.BadParameter(str(error)) from None
-    with _one_line_failure():
-        _add_materials(materials)
-    _run([Step(f.name, "index", (f,), target, options, reads) for f, target in targets.items()], out, force=force)
 
 
 @app.command(

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import wrap
 from types import CodeType, FrameType, ModuleType
 from typing import Any
 
@@ -179,18 +180,18 @@ def page(traces: dict[str, Trace]) -> str:
     lines = ["# The way of the data through the package", ""]
     lines += [*(__doc__ or "").split("\n\n")[1].splitlines(), ""]
     lines += ["In parentheses: how often a file is entered after another, where that is more than once.", ""]
+    lines += ["| analysis | files | entries into one file, at most |", "|---|---|---|"]
+    lines += [f"| {name} | {len(trace.entries)} | {max(trace.entries.values())} |" for name, trace in traces.items()]
+    lines.append("")
     for name, trace in traces.items():
-        entries = trace.entries
-        lines += [f"## {name}", "", f"{len(entries)} files.", ""]
-        for number, (file, count) in enumerate(entries.items(), 1):
-            lines.append(f"{number}. `{file}`" + (f" ({count})" if count > 1 else ""))
-        lines.append("")
-    engine = list(dict.fromkeys(file for trace in traces.values() for file in trace.behind(DOORS[0])))
-    search = list(dict.fromkeys(file for trace in traces.values() for file in trace.behind(DOORS[1])))
-    for title, files in (("Inside the fit engine", engine), ("Inside the search for the zero-loss peak", search)):
-        lines += [f"## {title}", "", f"{len(files)} files, over all trips.", ""]
-        lines += [f"- `{file}`" for file in files] + [""]
-    return "\n".join(lines)
+        stops = (f"`{file}`" + (f" ({count})" if count > 1 else "") for file, count in trace.entries.items())
+        lines += [f"## {name.partition(':')[0]}", "", *wrap(" → ".join(stops), 130, break_on_hyphens=False), ""]
+    for title, folder in (("Inside the fit engine", DOORS[0]), ("Inside the search for the zero-loss peak", DOORS[1])):
+        files = dict.fromkeys(file for trace in traces.values() for file in trace.behind(folder))
+        listed = ", ".join(f"`{file.removeprefix(folder)}`" for file in files)
+        lines += [f"## {title}", "", f"{len(files)} files of `{folder}`, over all analyses:", ""]
+        lines += [*wrap(listed, 130, break_on_hyphens=False), ""]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def main() -> None:

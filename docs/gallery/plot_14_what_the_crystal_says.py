@@ -8,10 +8,12 @@ The loss functions of LiFePO4 and FePO4 from nothing but their crystals: FePO4 h
 
 import matplotlib.pyplot as plt
 
+import hyperspy_assb
 from hyperspy_assb.reference import computed_materials, computed_optics
 
-figure, axes = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
-for name, colour in (("LiFePO4", "C0"), ("FePO4", "C3")):
+figure, axes = plt.subplots(3, 1, figsize=(7, 9), layout="constrained")
+for name in ("LiFePO4", "FePO4"):
+    colour = hyperspy_assb.materials[name].colour
     optics = computed_optics(name, hubbard_u=4.3)
     axes[0].plot(optics.energy, optics.mean_loss(), color=colour, label=name)
     for direction, style in enumerate(("-", "--", ":")):
@@ -21,13 +23,14 @@ for name, colour in (("LiFePO4", "C0"), ("FePO4", "C3")):
         other = computed_optics(name, hubbard_u=hubbard_u)
         strength = 0.25 + 0.12 * hubbard_u
         axes[2].plot(
-            other.energy, other.mean_loss(), color=colour, alpha=min(strength, 1.0), label=f"U {hubbard_u:g} eV"
+            other.energy, other.mean_loss(), color=colour, alpha=min(strength, 1.0), label=f"{name}, U {hubbard_u:g} eV"
         )
-axes[0].set(xlabel="Energy loss (eV)", ylabel="Im(-1/ε)", title="Mean of the directions", xlim=(0, 60))
+axes[0].set(xlabel="Energy loss (eV)", title="Mean of the directions", xlim=(0, 60))
 axes[1].set(xlabel="Energy loss (eV)", title="Directions", xlim=(1, 12), ylim=(0, 0.45))
 axes[2].set(xlabel="Energy loss (eV)", title="U on Fe 3d", xlim=(1, 12), ylim=(0, 0.45))
 for ax in axes:
-    ax.legend(fontsize=6)
+    ax.set_ylabel("Im(-1/ε)")
+    ax.legend(fontsize="small", frameon=False)
 plt.show()
 
 for name in ("LiFePO4", "FePO4"):

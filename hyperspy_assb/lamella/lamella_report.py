@@ -18,7 +18,7 @@ from hyperspy_assb.lamella.agreement import Claim
 from hyperspy_assb.lamella.headline import NUMBERS, carbon_of_member, dose_of_member, headline, lamella_numbers
 from hyperspy_assb.lamella.linked_viewer import viewer_data
 from hyperspy_assb.lamella.result_sections import result_parts
-from hyperspy_assb.plotting.material_colours import colour_of
+from hyperspy_assb.plotting.material_colours import colour_of, is_material
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.key_numbers import key_numbers
 from hyperspy_assb.staging import remove, sibling
@@ -72,16 +72,12 @@ def page_text(lamella: Any, report: Report) -> str:
     """The page with the linked maps."""
     viewer = viewer_data(lamella)
     words = {v for name in viewer["drawn"] for v in viewer["maps"][name] if isinstance(v, str)}
-    viewer["colours"] = {word: colour_of(word) for word in sorted(words) if _is_material(word)}
+    viewer["colours"] = {word: colour_of(word) for word in sorted(words) if is_material(word)}
     templates = Environment(loader=PackageLoader("hyperspy_assb.lamella", "."), autoescape=True)
     # A tag in the data would end the script.
     text = json.dumps(viewer, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     block = templates.get_template("viewer.html.j2").render(data=Markup(text))
     return report.to_html().replace("</main>", f"{block}\n</main>", 1)
-
-
-def _is_material(word: str) -> bool:
-    return word == "not offered" or colour_of(word) != colour_of("no material")
 
 
 def _claim_tables(lamella: Any, claims: Sequence[Claim]) -> list[Table]:

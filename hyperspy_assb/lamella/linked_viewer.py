@@ -78,7 +78,7 @@ def _in_blocks(values: pd.Series, block: NDArray[np.int64]) -> list[Any]:
     found = values.groupby(block).agg(
         lambda words: words.dropna().mode().iloc[0] if words.notna().any() else None  # majority
     )
-    return [value if isinstance(value, str) else None for value in found]
+    return [value if isinstance(value, str) and value else None for value in found]
 
 
 def _pixels_of_blocks(

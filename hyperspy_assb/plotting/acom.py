@@ -18,7 +18,7 @@ from hyperspy_assb.acom.crystals.kinematical import simulate_spots
 from hyperspy_assb.acom.maps.grains import BoundaryKind, GrainOptions
 from hyperspy_assb.acom.matching.indexed import PatternStatus
 from hyperspy_assb.errors import AssbValueError
-from hyperspy_assb.plotting.chemical_text import plain_text
+from hyperspy_assb.plotting.chemical_text import formula_text
 from hyperspy_assb.plotting.colours import key_image, orientation_colours, symmetry_group
 from hyperspy_assb.plotting.maps import add_scale_bar, plot_map, plot_status_map
 from hyperspy_assb.plotting.material_colours import class_colours
@@ -46,7 +46,7 @@ def plot_orientations(result: Any, *, options: GrainOptions | None = None) -> np
     axes
         The nine axes of the maps, shape (3, 3).
     """
-    figure = plt.figure(figsize=(13.0, 16.2), layout="constrained")
+    figure = plt.figure(figsize=(10.4, 13.6), layout="constrained")
     rows = figure.subfigures(4, 1, height_ratios=(1.0, 0.92, 0.5, 1.4))
     axes = np.empty((3, 3), dtype=object)
     for row, part in enumerate((rows[0], rows[1], rows[3])):
@@ -92,7 +92,7 @@ def plot_phases(result: Any, *, title: str = "Phases", ax: Axes | None = None) -
     names = result.classes.names
     return plot_status_map(
         result.class_map,
-        {-1: "no answer", **dict(enumerate(map(plain_text, names)))},
+        {-1: "no answer", **dict(enumerate(map(formula_text, names)))},
         title=title,
         colours=class_colours(names),
         uncounted=(-1,),
@@ -146,7 +146,7 @@ def plot_ipf_keys(result: Any, *, figure: Figure | SubFigure | None = None) -> l
     found = []
     for position, phases in enumerate(groups.values()):
         ax = figure.add_subplot(1, columns, position + 1)
-        names = ", ".join(plain_text(phase.name) for phase in phases)
+        names = ", ".join(formula_text(phase.name) for phase in phases)
         found.append(plot_ipf_key(phases[0], title=f"{names} ({symmetry_group(phases[0]).name})", ax=ax))
     return found
 
@@ -319,7 +319,7 @@ def plot_match(
     ax.set_ylabel("$k_y$ (1/Å)")
     found = int(result.found.phase[place])
     if found < 0:
-        status = PatternStatus(int(result.found.status[place])).name.lower()
+        status = PatternStatus(int(result.found.status[place])).name.lower().replace("_", " ")
         ax.set_title(f"{status}, crystalline score {result.found.crystalline_score[place]:.2f}", loc="left")
         return ax
     phase, orientation = result.phases[found], result.found.orientation[place]
@@ -352,7 +352,7 @@ def plot_match(
     ax.set_xlim(extent[0], extent[1])
     ax.set_ylim(extent[2], extent[3])
     ax.set_title(
-        f"{plain_text(phase.name)} near {zone_axis(phase, orientation)}, "
+        f"{formula_text(phase.name)} near {zone_axis(phase, orientation)}, "
         f"correlation {result.found.correlation[place]:.2f}\n"
         f"reliability {result.found.reliability[place]:.0f}, of the phase {result.found.phase_reliability[place]:.0f}",
         loc="left",

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from hyperspy_assb.plotting.chemical_text import plain_text
+from hyperspy_assb.plotting.chemical_text import formula_text
 from hyperspy_assb.plotting.maps import plot_status_map
 from hyperspy_assb.plotting.material_colours import class_colours
 from hyperspy_assb.plotting.style import COLOURS
@@ -31,7 +31,7 @@ def plot_mechanism(result: Any) -> np.ndarray:
     figure, axes = plt.subplots(2, 2, figsize=(10.0, 8.0), layout="constrained")
     figure.suptitle(evidence.kind[0].upper() + evidence.kind[1:])
     share, diameter = particles.delithiated, particles.diameter
-    name = plain_text(result.delithiated)
+    name = formula_text(result.delithiated)
     _scatter(axes[0, 0], diameter, share, particles.at_margin)
     axes[0, 0].set_xlabel(f"diameter ({units})")
     axes[0, 0].set_ylabel(f"share of {name}")
@@ -59,7 +59,7 @@ def plot_mechanism(result: Any) -> np.ndarray:
         label=[f"above {evidence.split_diameter:.3g} {units}", "below"],
     )
     axes[1, 1].set_xlabel(f"share of {name} in a particle")
-    axes[1, 1].set_ylabel(f"share of {plain_text(result.electrode)}")
+    axes[1, 1].set_ylabel(f"share of {formula_text(result.electrode)}")
     axes[1, 1].legend(frameon=False, fontsize="small")
     for ax in axes.flat:
         ax.spines[["top", "right"]].set_visible(False)
@@ -83,7 +83,7 @@ def plot_phase_comparison(result: Any) -> np.ndarray:
     axes = np.stack([row.subplots(1, 2) for row in figure.subfigures(2, 1)])
     names = result.found.classes.names
     colours = class_colours(names)
-    labels = {-1: "no answer", **dict(enumerate(names))}
+    labels = {-1: "no answer", **dict(enumerate(map(formula_text, names)))}
     for ax, state in zip(axes[0], ("before", "after"), strict=True):
         signal = getattr(result, f"{state}_map")
         plot_status_map(signal, labels, title=state.capitalize(), colours=colours, uncounted=(-1,), ax=ax)
@@ -110,7 +110,7 @@ def _bars(ax: Axes, result: Any) -> None:
         low, high = (table[f"{state} {end} (%)"].to_numpy() for end in ("low", "high"))
         error = np.clip([value - low, high - value], 0, None)
         ax.errorbar(place + offset, value, yerr=error, fmt="none", ecolor="black", elinewidth=0.8, capsize=2)
-    ax.set_xticks(place, [plain_text(name) for name in table["class"]], rotation=20, ha="right")
+    ax.set_xticks(place, [formula_text(name) for name in table["class"]], rotation=20, ha="right")
     ax.set_ylabel("area (%)")
     ax.legend(frameon=False, fontsize="small")
     ax.spines[["top", "right"]].set_visible(False)

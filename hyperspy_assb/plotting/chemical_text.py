@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 
-from hyperspy_assb.reference import MaterialError, parse_formula
+from hyperspy_assb.reference import MaterialError, parse_formula, shown_names
 
 _ELECTRODE = re.compile(r"([A-Z][a-z]?)x(?=[A-Z(\[])")
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)")
 
 
 def formula_text(name: str) -> str:
-    """Name of a material or an electrode, with subscripts if it is a formula; a dollar of a name stays one.
+    """Name of a material or an electrode as figures show it: subscripts of a formula, no underscores.
+
+    A dollar of a name stays one.
 
     Examples
     --------
     >>> formula_text("LixFePO4"), formula_text("LixV2(PO4)3, x from 1"), formula_text("NMC811")
     ('Li$_x$FePO$_{4}$', 'Li$_x$V$_{2}$(PO$_{4}$)$_{3}$, x from 1', 'NMC811')
+    >>> formula_text("amorphous_LAGP")
+    'amorphous LAGP'
     """
     formula, comma, rest = name.partition(",")
     ion = _ELECTRODE.match(formula)
@@ -24,7 +28,7 @@ def formula_text(name: str) -> str:
     try:
         parse_formula(host)
     except MaterialError:
-        return plain_text(name)
+        return plain_text(shown_names(name))
     first = f"{ion[1]}$_x$" if ion else ""
     return first + _NUMBER.sub(r"$_{\1}$", host) + comma + plain_text(rest)
 

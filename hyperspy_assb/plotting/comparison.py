@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from hyperspy_assb.plotting.chemical_text import plain_text
+from hyperspy_assb.plotting.chemical_text import formula_text
 from hyperspy_assb.plotting.style import COLOURS, QUIET
 
 _Z95 = 1.96
@@ -51,7 +51,7 @@ def plot_comparison(result: Any, *, energy_range: tuple[float, float] | None = N
     shown = (loss >= low) & (loss <= high)
     for number, ((values, std), name) in enumerate(zip(spectra, names, strict=True)):
         colour = COLOURS[number % len(COLOURS)]
-        label = plain_text(name) if len(names) == 2 else f"{name} V"
+        label = formula_text(name) if len(names) == 2 else f"{name} V"
         _with_band(top, loss[shown], 1e3 * values[shown], 1e3 * std[shown], colour, label)
     differences = list(zip(np.atleast_2d(result.difference.data), np.atleast_2d(_std(result.difference)), strict=True))
     for number, (values, std) in enumerate(differences):

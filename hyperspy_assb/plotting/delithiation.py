@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus
 from hyperspy_assb.errors import AssbValueError
-from hyperspy_assb.plotting.chemical_text import formula_text, plain_text
+from hyperspy_assb.plotting.chemical_text import formula_text
 from hyperspy_assb.plotting.maps import outline, plot_map, plot_status_map
 from hyperspy_assb.plotting.material_colours import colour_of
 from hyperspy_assb.plotting.style import COLOURS, with_error
@@ -200,7 +200,7 @@ def plot_delithiation_change(
         colour = REGION_COLOURS[number % len(REGION_COLOURS)]
         for ax in axes:
             outline(ax, mask, colour=colour)
-        words = f"{plain_text(name)}: x = {_region_x(before, mask)} {labels[0]}, {_region_x(after, mask)} {labels[1]}"
+        words = f"{formula_text(name)}: x = {_region_x(before, mask)} {labels[0]}, {_region_x(after, mask)} {labels[1]}"
         lines.append(Line2D([], [], color=colour, linewidth=2.0, label=words))
     if lines:
         figure.legend(handles=lines, loc="outside lower left", frameon=False, fontsize="small")

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from hyperspy_assb.eds.phases.evidence import PhaseStatus
-from hyperspy_assb.plotting.chemical_text import plain_text
+from hyperspy_assb.plotting.chemical_text import formula_text
 from hyperspy_assb.plotting.maps import plot_map, plot_status_map
 from hyperspy_assb.plotting.material_colours import class_colours
 from hyperspy_assb.plotting.style import COLOURS
@@ -24,7 +24,7 @@ STATUS_NAMES = {
 }
 
 
-def _grid(count: int, *, columns: int = 3, size: tuple[float, float] = (4.2, 3.6)) -> list[Axes]:
+def _grid(count: int, *, columns: int = 3, size: tuple[float, float] = (3.5, 3.2)) -> list[Axes]:
     rows = -(-count // columns)
     columns = min(columns, count)
     _, axes = plt.subplots(
@@ -50,7 +50,10 @@ def plot_summed_spectrum(summed: Any, *, ax: Axes | None = None) -> Axes:
     ax.step(summed.energy, summed.recorded, where="mid", color="0.35", lw=0.8, label="recorded, all pixels")
     ax.plot(summed.energy, summed.expected, color=COLOURS[0], lw=1.2, label="lines and continuum")
     top = float(summed.recorded.max())
-    ax.set_yscale("symlog", linthresh=max(1e-4 * top, 1.0))
+    linear = max(1e-4 * top, 1.0)
+    ax.set_yscale("symlog", linthresh=linear)
+    # Powers below the linear part stand too near to 0.
+    ax.set_yticks([0.0, *10.0 ** np.arange(np.ceil(np.log10(linear) + 0.2), np.log10(20.0 * top))])
     ax.set_ylim(0.0, 20.0 * top)
     shown = [
         (line, height)
@@ -64,7 +67,7 @@ def plot_summed_spectrum(summed: Any, *, ax: Axes | None = None) -> Axes:
         high = 1.3 if line.energy - last > 0.02 * float(np.ptp(summed.energy)) else 5.0
         last = line.energy if high < 5.0 else -np.inf
         ax.annotate(
-            line.full_name.replace("_", " ").replace("a", "α"),
+            _line_text(line.full_name),
             (line.energy, summed.recorded[at]),
             (line.energy, max(float(summed.recorded[at]) * high, 2.0)),
             ha="center",
@@ -76,6 +79,12 @@ def plot_summed_spectrum(summed: Any, *, ax: Axes | None = None) -> Axes:
     ax.set(xlabel="Energy (keV)", ylabel="Counts", xlim=(summed.energy[0], summed.energy[-1]))
     ax.legend(frameon=False, loc="upper right")
     return ax
+
+
+def _line_text(name: str) -> str:
+    """Name of an X-ray line as microscopists write it: "Ga_La" is Ga Lα."""
+    element, _, line = name.partition("_")
+    return f"{element} {line.translate({ord('a'): 'α', ord('b'): 'β'})}"
 
 
 def plot_line_counts(result: Any) -> np.ndarray:
@@ -93,7 +102,7 @@ def plot_line_counts(result: Any) -> np.ndarray:
     """
     axes = _grid(len(result.lines), columns=4, size=(3.6, 3.1))
     for ax, line in zip(axes, result.lines, strict=True):
-        plot_map(result.counts[line], label="counts", title=line.replace("_", " "), ax=ax)
+        plot_map(result.counts[line], label="counts", title=_line_text(line), ax=ax)
     return np.array(axes)
 
 
@@ -131,9 +140,9 @@ def plot_phases(result: Any) -> np.ndarray:
     """
     axes = _grid(len(result.phases) + 2)
     for ax, phase in zip(axes, result.phases, strict=False):
-        title = "olivine (LiFePO4 and FePO4)" if phase == "olivine" else plain_text(phase)
+        title = "olivine (LiFePO$_4$ and FePO$_4$)" if phase == "olivine" else formula_text(phase)
         plot_map(result.volume_fraction[phase], label="volume fraction", title=title, ax=ax, vmin=0.0, vmax=1.0)
-    names = {-1: "none", **dict(enumerate(map(plain_text, result.phases)))}
+    names = {-1: "none", **dict(enumerate(map(formula_text, result.phases)))}
     materials = dict(result.found.options.phases)
     colours = class_colours(materials.get(phase, phase) for phase in result.phases)
     del colours[-1]  # pale, as in the other maps
@@ -155,7 +164,7 @@ def plot_unmixing(result: Any) -> np.ndarray:
     axes
         Of the compositions, then one for each component, then of the status.
     """
-    found, names = result.found, list(map(plain_text, result.components))
+    found, names = result.found, list(map(formula_text, result.components))
     axes = _grid(len(names) + 2)
     place, width = np.arange(len(found.elements)), 0.8 / len(names)
     for k, name in enumerate(names):

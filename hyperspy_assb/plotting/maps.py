@@ -112,7 +112,7 @@ def plot_map(
     what = quantity(label, options.units)
     if strip:
         # There is no room for words beside a bar this low.
-        title = f"{title}: {what}" if title and what else title or what
+        title = quantity(title, options.units) if label in title else f"{title}: {what}" if title else what
     else:
         bar.set_label(what)
     bar.outline.set_visible(False)

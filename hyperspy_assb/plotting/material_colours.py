@@ -59,6 +59,17 @@ def colour_of(name: str) -> str:
     return _own(name) or _palette()[0]
 
 
+def is_material(name: str) -> bool:
+    """Whether a name has a colour of its own in every figure.
+
+    Examples
+    --------
+    >>> is_material("amorphous_LAGP"), is_material("above 1")
+    (True, False)
+    """
+    return _own(name) is not None
+
+
 def class_colours(names: Iterable[str]) -> dict[int, str]:
     """Colours of classes by their number, -1 (no answer) included.
 

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
+from hyperspy_assb.plotting.maps import add_scale_bar
 from hyperspy_assb.plotting.style import COLOURS, QUIET
 
 
@@ -114,6 +115,7 @@ def plot_cracks(result: Any, *, ax: Axes | None = None) -> Axes:
         ax.plot(columns, rows, color=COLOURS[int(line.kind) + 1], linewidth=1.4, label=label)
         named.add(kind)
     ax.set_axis_off()
+    _scale_bar(ax, result.mean, result.pixel)
     if named:
         ax.legend(fontsize="small", loc="upper right")
     return ax
@@ -188,6 +190,7 @@ def plot_tracks(result: Any, *, ax: Axes | None = None) -> Axes:
             rows, columns = zip(*places, strict=True)
             ax.plot(columns, rows, marker, color="black", markersize=8, label=name)
     ax.set_axis_off()
+    _scale_bar(ax, labels, result.pixel)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(fontsize="small", loc="upper right")
     return ax
@@ -255,7 +258,9 @@ def plot_kymograph(result: Any, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_frames(frames: Any, titles: Any, *, labels: Any = None, cracks: Any = (), axes: Any = None) -> Any:
+def plot_frames(
+    frames: Any, titles: Any, *, labels: Any = None, cracks: Any = (), pixel: float = np.nan, axes: Any = None
+) -> Any:
     """Show frames with the outlines of grains, and with cracks.
 
     Parameters
@@ -268,6 +273,8 @@ def plot_frames(frames: Any, titles: Any, *, labels: Any = None, cracks: Any = (
         Grains from 1, shape (Y, X); None: no outlines.
     cracks
         For each frame, the paths of its cracks, rows and columns of shape (P, 2).
+    pixel
+        Size of a pixel in nm, for the scale bar; NaN where it is not known.
     axes
         N pairs of axes to draw on; new ones if None.
 
@@ -288,7 +295,13 @@ def plot_frames(frames: Any, titles: Any, *, labels: Any = None, cracks: Any = (
             ax.plot(path[:, 1], path[:, 0], color=COLOURS[1], linewidth=1.4)
         ax.set_title(title, fontsize="medium")
         ax.set_axis_off()
+        _scale_bar(ax, frame, pixel)
     return axes
+
+
+def _scale_bar(ax: Axes, image: np.ndarray, pixel: float) -> None:
+    known = bool(np.isfinite(pixel))
+    add_scale_bar(ax, width=image.shape[1], scale=pixel if known else 1.0, units="nm" if known else "")
 
 
 def _outline(ax: Axes, labels: np.ndarray, *, colour: str, linewidth: float) -> None:

@@ -26,6 +26,8 @@ class FitPlotOptions:
         Title over the spectrum.
     legend
         Whether to name the lines.
+    colours
+        Of components, by name; those left out are taken from a palette.
 
     Examples
     --------
@@ -36,6 +38,7 @@ class FitPlotOptions:
     std: ArrayLike | None = None
     title: str = ""
     legend: bool = True
+    colours: Mapping[str, str] | None = None
 
 
 def plot_fit(
@@ -98,7 +101,8 @@ def plot_fit(
 
     top.plot(energy, counts, ".", color="#404040", markersize=3.5, label="measured", zorder=3, rasterized=True)
     for number, (name, part) in enumerate(parts.items()):
-        top.plot(energy, part, color=COLOURS[number % len(COLOURS)], linewidth=1.2, label=name, zorder=2)
+        colour = (options.colours or {}).get(name, COLOURS[number % len(COLOURS)])
+        top.plot(energy, part, color=colour, linewidth=1.2, label=name, zorder=2)
     top.plot(energy, model, color="black", linewidth=1.3, label="model", zorder=4)
     _scale_counts(top, scale, counts, model)
     top.set_ylabel("counts per channel")

@@ -29,18 +29,21 @@ def quantity(label: str, units: str) -> str:
     return f"{label} ({units})" if label and units else label or units
 
 
-def with_error(value: float, error: float) -> str:
-    """Value and error with as many digits as the error has two of.
+def with_error(value: float, error: float, *, signed: bool = False) -> str:
+    """Value and error with as many digits as the error has two of; of changes, with their sign.
 
     Examples
     --------
     >>> with_error(0.12345, 0.0123), with_error(31.2, 2.4), with_error(0.98, float("nan"))
     ('0.123 ± 0.012', '31.2 ± 2.4', '0.98')
+    >>> with_error(3.77, 1.1, signed=True)
+    '+3.8 ± 1.1'
     """
+    sign = "+" if signed else ""
     if not (np.isfinite(error) and error > 0.0):
-        return f"{value:.2g}"
+        return f"{value:{sign}.2g}"
     digits = max(1 - int(np.floor(np.log10(error))), 0)
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
+    return f"{value:{sign}.{digits}f} ± {error:.{digits}f}"
 
 
 def robust_limits(values: np.ndarray, *, share: float = 0.01) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from hyperspy_assb.reference.formulas import parse_formula
 from hyperspy_assb.reference.ionisation_edges import Edge, edge, edges, oscillator_strength
 from hyperspy_assb.reference.low_loss_bands import COMPARED, Band, band, bands
 from hyperspy_assb.reference.material_facts import Electrode, Material
-from hyperspy_assb.reference.materials import electrode, material, materials_files
+from hyperspy_assb.reference.materials import electrode, material, materials_files, shown_names
 from hyperspy_assb.reference.near_edge_shapes import check_element, near_edge
 from hyperspy_assb.reference.x_ray_absorption import added_lines, mass_absorption
 from hyperspy_assb.reference.x_ray_lines import (
@@ -61,6 +61,7 @@ __all__ = [
     "oscillator_strength",
     "parse_formula",
     "read_cif_text",
+    "shown_names",
     "x_ray_atom",
     "x_ray_elements",
 ]

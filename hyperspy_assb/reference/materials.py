@@ -12,6 +12,7 @@ too: set the variable before they start, or call ``add_materials`` there, with e
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -225,6 +226,34 @@ def electrode(name: str) -> Electrode:
     if folded(name) not in names:
         raise _unknown("electrode", name, names, list(tables.electrodes))
     return tables.electrodes[names[folded(name)]]
+
+
+def shown_names(text: str) -> str:
+    """A text for readers: names of materials without underscores, but where they are arguments or parts of paths.
+
+    Parameters
+    ----------
+    text
+        A name, or sentences in which names stand.
+
+    Returns
+    -------
+    str
+        The same text where no name has an underscore.
+
+    Examples
+    --------
+    >>> shown_names("amorphous_LAGP"), shown_names('region["amorphous_LAGP"]: carbon and amorphous_LAGP')
+    ('amorphous LAGP', 'region["amorphous_LAGP"]: carbon and amorphous LAGP')
+    >>> shown_names("amorphous_LAGP/report.html, match_amorphous_LAGP.png")
+    'amorphous_LAGP/report.html, match_amorphous_LAGP.png'
+    """
+    if "_" not in text:
+        return text
+    for name in _current().tables.materials:
+        if "_" in name and name in text:
+            text = re.sub(rf"(?<![\w\"'`/.]){re.escape(name)}(?![\w\"'`/]|\.\w)", name.replace("_", " "), text)
+    return text
 
 
 materials: Mapping[str, Material] = _Rows(lambda tables: tables.materials, material)

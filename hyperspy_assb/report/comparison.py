@@ -178,6 +178,8 @@ def _methods() -> list[str]:
 
 
 def _upright(states: pd.DataFrame) -> pd.DataFrame:
-    """One column a state."""
-    turned = states.set_index("state").T
+    """One column a state, with the digits that uncertainties leave."""
+    table = Table(states)
+    texts = pd.DataFrame([[text for text, _ in row] for row in table.rows], columns=table.columns)
+    turned = texts.set_index("state").T
     return turned.rename_axis("quantity").reset_index().rename_axis(None, axis=1)

@@ -21,6 +21,8 @@ from hyperspy_assb.plotting import (
 )
 from hyperspy_assb.plotting.delithiation import plot_x
 from hyperspy_assb.plotting.material_colours import colour_of
+from hyperspy_assb.plotting.style import COLOURS
+from hyperspy_assb.reference import shown_names
 from hyperspy_assb.report.analysis import Analysis, Map
 from hyperspy_assb.report.delithiation import FALSE_FINDS, FOUND_WORDS
 from hyperspy_assb.report.html import Figure
@@ -40,6 +42,8 @@ def plot_spectrum(spectrum: FittedSpectrum) -> Any:
     start, end = spectrum.energy[fitted][[0, -1]]
     windows = [w for w in WINDOWS if w[0] < end - 5.0 and w[1] > start]
     figure = plt.figure(figsize=(5.0 + 4.0 * len(windows), 4.2), layout="constrained")
+    # A component has its colour in every panel, and one legend below them, where no curve is.
+    colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(spectrum.components)}
     grid = figure.add_gridspec(2, 1 + len(windows), height_ratios=(4, 1), width_ratios=(1.2, *[1] * len(windows)))
     for column, window in enumerate([(start, end), *windows]):
         top = figure.add_subplot(grid[0, column])
@@ -57,11 +61,16 @@ def plot_spectrum(spectrum: FittedSpectrum) -> Any:
             options=FitPlotOptions(
                 std=spectrum.std,
                 title="whole fitted range (logarithmic)" if whole else f"{window[0]:g} to {window[1]:g} eV",
+                legend=False,
+                colours=colours,
             ),
         )
         if not whole:
             for axis in axes:
                 axis.set_ylabel("")
+    entries = {text: line for ax in figure.axes for line, text in zip(*ax.get_legend_handles_labels(), strict=True)}
+    order = sorted(entries, key=["measured", "model", *spectrum.components].index)
+    figure.legend([entries[text] for text in order], order, loc="outside lower center", ncols=6, frameon=False)
     return figure
 
 
@@ -79,7 +88,7 @@ def spectrum_figures(spectra: Sequence[FittedSpectrum]) -> Iterator[Figure]:
         where = ", ".join(map(str, spectrum.index))
         caption = (
             f"{spectrum.name[0].upper()}{spectrum.name[1:]}, pixel ({where}): "
-            f"reduced deviance {spectrum.reduced_deviance:.2f}, t/λ {spectrum.t_over_lambda:.2f}. "
+            f"reduced deviance {spectrum.reduced_deviance:.2f}, t/λ {spectrum.t_over_lambda:z.2f}. "
             "Below: residuals in standard deviations σ of the detector; the band is ±1 σ."
         )
         yield Figure.of(plot_spectrum(spectrum), f"spectrum_{number}_{spectrum.name.replace(' ', '_')}", caption)
@@ -111,18 +120,18 @@ def draw_map(item: Map, ax: Any) -> None:
     if item.words is not None:
         # As the result itself draws where a material is found.
         found = {0: "white", 1: "#d9d9d9", 2: colour_of(item.label)} if item.words == FOUND_WORDS else None
-        plot_status_map(signal, item.words, title=item.label, ax=ax, colours=found)
+        plot_status_map(signal, item.words, title=shown_names(item.label), ax=ax, colours=found)
         return
     colours: dict[str, Any] = {}
     if item.electrode is not None:
-        plot_x(signal, item.electrode, title=item.label, ax=ax)
+        plot_x(signal, item.electrode, title=shown_names(item.label), ax=ax)
         return
     if "error" in item.label or "uncertainty" in item.label:
         colours = {"cmap": "magma_r", "vmin": 0.0}
     elif item.label.startswith("p value"):
         colours = {"vmin": 0.0, "vmax": 1.0}
     label = next((word for word in LABELS if item.label.startswith(word)), "")
-    plot_map(signal, label=label, title=item.label, ax=ax, options=MapOptions(units=item.units), **colours)
+    plot_map(signal, label=label, title=shown_names(item.label), ax=ax, options=MapOptions(units=item.units), **colours)
 
 
 def map_figures(analysis: Analysis) -> Iterator[Figure]:

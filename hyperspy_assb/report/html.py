@@ -17,13 +17,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure as MatplotlibFigure
 
+from hyperspy_assb.reference import shown_names
 from hyperspy_assb.report.output import wants_vectors
 
 _DPI = 130
 _HEADLINE = 3
 """Sentences that a report opens with."""
+_PROSE = 100_000
+"""Letters of what may be a sentence; pictures are longer."""
 _LONG = 40
 """Letters of a cell that is given room, so that its row does not become a tower on a narrow screen."""
+_PHRASE = 12
+"""Letters of a cell of several words that is given some room."""
 _MOST_PLACES = 6
 """Behind the point, however small an uncertainty is."""
 _UNIT = re.compile(r" ?\([^)]*\)$")
@@ -102,16 +107,14 @@ class Table:
 
     @property
     def rows(self) -> list[list[tuple[str, str]]]:
-        """Cells as text with their kind: number, word or long."""
+        """Cells as text with their kind: number, word, phrase or long."""
         names, found = list(self.data.columns), []
         errors = dict(self.errors) or errors_of(names)
         for values in self.data.itertuples(index=False):
             row = dict(zip(names, values, strict=True))
             cells = zip(names, values, strict=True)
             texts = [(_cell(name, value, row, errors), value) for name, value in cells]
-            found.append(
-                [(text, "number" if _is_number(v) else "long" if len(text) > _LONG else "word") for text, v in texts]
-            )
+            found.append([(text, "number" if _is_number(v) else _kind_of(text)) for text, v in texts])
         return found
 
 
@@ -240,6 +243,8 @@ def errors_of(columns: Iterable[Any]) -> dict[Any, tuple[Any, ...]]:
     {'width (nm)': ('width std (nm)',)}
     >>> errors_of(["band", "low (eV)", "before", "after", "std", "p"])
     {'before': ('std',), 'after': ('std',)}
+    >>> errors_of(["additive brightness (share)", "additive std"])
+    {'additive brightness (share)': ('additive std',)}
     """
     bare = {name: _UNIT.sub("", str(name)) for name in columns}
     owned: dict[str, list[Any]] = {}
@@ -247,6 +252,11 @@ def errors_of(columns: Iterable[Any]) -> dict[Any, tuple[Any, ...]]:
         if match := _ERROR.fullmatch(text):
             unit = str(name).removeprefix(text)
             owned.setdefault(match["of"] or f"shared{unit}", []).append(name)
+    # "additive std" is that of "additive brightness", if of nothing else.
+    for key in [key for key in owned if key not in {*bare.values()} and not key.startswith("shared")]:
+        longer = {text for text in bare.values() if text.startswith(f"{key} ") and not _ERROR.fullmatch(text)}
+        if len(longer) == 1:
+            owned[longer.pop()] = owned.pop(key)
     errors = {name for names in owned.values() for name in names}
     found = {}
     for name, text in bare.items():
@@ -281,8 +291,12 @@ def _cell(name: Any, value: Any, row: Mapping[Any, Any], errors: Mapping[Any, Se
     if any(name in names for names in errors.values()):
         of = [value]
     if not of or not _is_number(value):
-        return f"{value:.2g}" if _is_number(value) and _P_VALUE.match(str(name)) else _text(value)
+        return f"{value:.2g}" if _is_number(value) and value == value and _P_VALUE.match(str(name)) else _text(value)
     return rounded(float(value), math.hypot(*(float(e) for e in of if _is_number(e) and e == e)))
+
+
+def _kind_of(text: str) -> str:
+    return "long" if len(text) > _LONG else "phrase" if len(text) > _PHRASE and " " in text else "word"
 
 
 def first_sentence(text: str) -> str:
@@ -291,10 +305,11 @@ def first_sentence(text: str) -> str:
 
 
 def page_templates() -> Environment:
-    """The templates of all pages; every text that they are given is escaped."""
+    """The templates of all pages; texts are escaped, and have the names of materials as readers know them."""
     return Environment(
         loader=PackageLoader("hyperspy_assb.report", "."),
         autoescape=True,
+        finalize=lambda value: shown_names(value) if isinstance(value, str) and len(value) < _PROSE else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -310,10 +325,15 @@ def key_table(values: dict[str, Any], caption: str = "", names: tuple[str, str] 
             for key, item in node.items():
                 walk(f"{prefix}.{key}" if prefix else str(key), item)
         else:
-            rows.append((prefix, ", ".join(map(str, node)) if isinstance(node, list | tuple) else node))
+            rows.append((prefix, ", ".join(map(_part, node)) if isinstance(node, list | tuple) else node))
 
     walk("", values)
     return Table(pd.DataFrame(rows, columns=list(names), dtype=object), caption)
+
+
+def _part(value: Any) -> str:
+    """A value of a list, with the digits that places in pixels need."""
+    return "–" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def _digits(number: float) -> str:

@@ -91,7 +91,7 @@ def key_numbers(numbers: Iterable[KeyNumber], caption: str) -> list[Table]:
                 "quantity": number.quantity,
                 "before": rounded(before, number.uncertainty),
                 "after" if two else "value": rounded(number.value, number.uncertainty),
-                "unit": number.unit,
+                "unit": number.unit.replace(" %", "\N{NO-BREAK SPACE}%"),
                 "uncertainty": rounded(number.uncertainty, number.uncertainty),
                 "significance": number.significance,
             }

@@ -163,7 +163,9 @@ def match_figures(result: OrientationMaps, signal: Any, count: int = EXAMPLES) -
         _, ax = plt.subplots(figsize=(5.2, 5.4), layout="constrained")
         plot_match(result, signal, index, ax=ax)
         slug = "".join(c if c.isalnum() else "_" for c in name)
-        caption = f"{name}: pattern of median correlation, at row {place[0]}, column {place[1]}, with its template."
+        crystal = int(result.found.phase[tuple(place)])
+        template = "" if crystal < 0 else f", with the template of {result.phases[crystal].name}"
+        caption = f"{name}: pattern of median correlation, at row {place[0]}, column {place[1]}{template}."
         figures.append(Figure.of(ax.get_figure(root=True), f"match_{slug}", caption))
     return figures
 

@@ -185,7 +185,7 @@ def _frames(series: ASSBSTEMSeries, results: dict[str, Any]) -> Figure:
     paths = [[] if cracks is None else [c.path for c in cracks.cracks if c.onset <= k] for k in numbers]
     labels = None if grains is None else grains.grains.labels
     titles = [f"{series.time[k]:.4g} s" for k in numbers]
-    axes = plot_frames(shown, titles, labels=labels, cracks=paths)
+    axes = plot_frames(shown, titles, labels=labels, cracks=paths, pixel=drift.pixel)
     return Figure.of(axes[0].figure, "frames", "First and last frame in the place of the first, with grains and cracks")
 
 

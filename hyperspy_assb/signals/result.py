@@ -218,7 +218,7 @@ class Result(ABC):
         >>> s = micro_battery(shape=(2, 3), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
         >>> axes = s.fit_line_counts(["Fe_Ka"]).plot()
         >>> axes[0].get_title(loc="left")
-        'Fe Ka'
+        'Fe Kα'
         """
 
     def _repr_html_(self) -> str:
@@ -323,7 +323,7 @@ class Result(ABC):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the maps; (1,) where there are no navigation axes."""
-        return tuple(int(axis["size"]) for axis in self.axes) or (1,)
+        return tuple(map(axis_length, self.axes)) or (1,)
 
     def _map(self, values: Any, title: str, units: str = "") -> Any:
         """A signal whose axes are all navigation axes; a single value where there are none."""
@@ -344,7 +344,7 @@ class Result(ABC):
     def _stacked(self, maps: Mapping[str, Any], title: str) -> Any:
         """Maps of one quantity as one signal, for the file; their names are in its metadata."""
         axes = [{"name": "quantity", "size": len(maps), "navigate": True}, *(dict(axis) for axis in self.axes)]
-        data = np.reshape([item.data for item in maps.values()], [axis["size"] for axis in axes])
+        data = np.reshape([item.data for item in maps.values()], [axis_length(axis) for axis in axes])
         signal = hs.signals.BaseSignal(data, axes=axes)
         signal.metadata.General.title = title
         signal.metadata.set_item("ASSB.quantities", list(maps))
@@ -479,6 +479,19 @@ def _for_hdf5(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
     return str(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
+
+
+def axis_length(axis: Mapping[str, Any]) -> int:
+    """Values along an axis from its dictionary, which has no size where the axis is a list of values.
+
+    Examples
+    --------
+    >>> axis_length({"size": 3, "scale": 0.5}), axis_length({"axis": [0.0, 1.0, 4.0]})
+    (3, 3)
+    """
+    while "x" in axis:  # an expression of another axis
+        axis = axis["x"]
+    return int(axis["size"]) if "size" in axis else len(axis["axis"])
 
 
 def navigation_axes(signal: Any) -> tuple[dict[str, Any], ...]:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from hyperspy_assb.plotting.style import MISSING, robust_limits
+from hyperspy_assb.plotting.material_colours import class_colours, is_material
+from hyperspy_assb.plotting.style import COLOURS, MISSING, robust_limits
+from hyperspy_assb.reference import shown_names
 
 _ROWS = 10
 _COLUMNS = 6
 _INCHES = (2.5, 2.0)
 _DPI = 96
+_NONE = "#dfe8ee"
 
 
 def result_html(result: Any) -> str:
@@ -57,7 +62,7 @@ def result_html(result: Any) -> str:
         points = "".join(f"<li>{escape(note)}</li>" for note in result.notes)
         count = len(result.notes)
         parts.append(f"<details><summary>{count} note{'s' * (count > 1)}</summary><ul>{points}</ul></details>")
-    return "".join([*parts, "</div>"])
+    return shown_names("".join([*parts, "</div>"]))
 
 
 def _small(result: Any) -> tuple[pd.DataFrame, int]:
@@ -77,12 +82,25 @@ def _small(result: Any) -> tuple[pd.DataFrame, int]:
     left = max(len(rows) - _ROWS, 0)
     rows = rows[:_ROWS]
     if "status" in whole:
-        rows += [(f"status {word}", None, None, None, str(n)) for word, n in whole["status"].value_counts().items()]
+        counts = whole["status"].value_counts().items()
+        rows += [(f"status {word}".replace("_", " "), *(np.nan,) * 3, str(n)) for word, n in counts]
     return pd.DataFrame(rows, columns=["quantity", "median", "5 %", "95 %", "pixels"]), left
 
 
 def _short(value: float) -> str:
     return f"{value:.3g}"
+
+
+def _class_image(data: np.ndarray, classes: Iterable[str]) -> np.ndarray:
+    """Colours of numbered pixels: those of materials where the numbers are named, as "2: LAGP"."""
+    names = [line.split(": ", 1)[1] for line in classes if line[:1].isdigit()]
+    numbers, place = np.unique(data, return_inverse=True)
+    if any(map(is_material, names)):
+        colours = class_colours(names)
+    else:  # regions, particles, answers: neighbours apart, what is none of them pale
+        colours = {int(n): COLOURS[(int(n) - 1) % len(COLOURS)] if n > 0 else _NONE for n in numbers}
+    rgb = np.array([to_rgb(colours.get(int(n), "white")) for n in numbers])
+    return rgb[place].reshape(*data.shape, 3)
 
 
 def _thumbnail(signal: Any) -> str:
@@ -104,9 +122,13 @@ def _thumbnail(signal: Any) -> str:
         values = np.asarray(data, dtype=float)
         low, high = robust_limits(values)
         ax.set_facecolor(MISSING)
-        kind = {"cmap": "tab20", "interpolation": "nearest"} if data.dtype.kind in "bi" else {"cmap": "viridis"}
-        image = ax.imshow(values, vmin=low, vmax=high, **kind)
-        ax.set_axis_off() if data.dtype.kind in "bi" else figure.colorbar(image, ax=ax).ax.tick_params(labelsize=7)
+        if data.dtype.kind in "bi":
+            classes = signal.metadata.get_item("ASSB.classes", [])
+            ax.imshow(_class_image(data, map(str, classes)), interpolation="nearest")
+            ax.set_axis_off()
+        else:
+            image = ax.imshow(values, vmin=low, vmax=high, cmap="viridis")
+            figure.colorbar(image, ax=ax).ax.tick_params(labelsize=7)
         ax.set_xticks([])
         ax.set_yticks([])
     stream = io.BytesIO()

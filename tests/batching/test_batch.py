@@ -374,6 +374,15 @@ def test_a_cluster_of_its_own_processes(tmp_path):
     assert told["again"] == {"done before": 11, "failed": 2}
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C interrupts, also where the tests were begun in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("how", ["swallowed", "turned into another error"])
 def test_interrupts_that_libraries_keep(place, monkeypatch, how):
     def badly_behaved(files, options, folder, progress):

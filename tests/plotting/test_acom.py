@@ -38,10 +38,11 @@ def test_the_page_of_maps(states):
     assert titles[3:6] == ["Orientation along x", "Orientation along y", "Orientation along z"]
     legend = [text.get_text() for text in axes[2, 0].get_legend().get_texts()]
     share = states[1].phase_fractions().set_index("class")["area (%)"]
-    assert f"LiFePO4: {share['LiFePO4']:.1f} %" in legend
+    assert f"LiFePO$_{{4}}$: {share['LiFePO4']:.1f} %" in legend
+    assert f"amorphous LAGP: {share['amorphous_LAGP']:.1f} %" in legend
     # One key for both olivines, one for LAGP.
     names = [ax.get_title() for ax in axes[0, 0].get_figure(root=True).axes]
-    assert "LiFePO4, FePO4 (mmm)" in names
+    assert "LiFePO$_{4}$, FePO$_{4}$ (mmm)" in names
     assert "LAGP (-3m)" in names
     axes[0, 0].get_figure(root=True).canvas.draw()
 
@@ -106,7 +107,7 @@ def test_spots_lie_where_the_pattern_has_them(make_scan, make_maps, rotation, mi
     rows, columns = np.nonzero(signal.data)
     for row, column in zip(rows, columns, strict=True):
         assert np.abs(pixels - [column, row]).max(axis=1).min() <= 0.51
-    assert "LiFePO4 near [" in ax.get_title(loc="left")
+    assert "LiFePO$_{4}$ near [" in ax.get_title(loc="left")
 
 
 def test_match_of_another_scan_is_refused(states):

@@ -40,7 +40,8 @@ class ToyPart:
     scale: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scale", float(np.nansum(self.x)))
+        with np.errstate(invalid="ignore"):  # of random contents, inf less inf
+            object.__setattr__(self, "scale", float(np.nansum(self.x)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -707,7 +707,9 @@ class Builder:
         fit = replace(model, typical=model.model.guess(total[self.channels])).fit(total[np.newaxis])
         if fit.status[0] != CONVERGED:
             raise AssbValueError(
-                "The continuum could not be found: the summed spectrum is empty, or holds no X-ray spectrum."
+                "The continuum could not be found: the summed spectrum is empty, holds no X-ray spectrum, or its "
+                "energy axis is far off: correct_energy_calibration() puts that right (on the command line, "
+                "--correct-energy)."
             )
         return SummedFit(
             energy=model.energy,

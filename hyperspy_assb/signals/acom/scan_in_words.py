@@ -47,7 +47,11 @@ def _statuses(result: ScanMaps) -> list[str]:
         empty = int(np.sum(status == PatternStatus.EMPTY))
         lines.append(f"{left_out} of {status.size} patterns are left without an answer ({empty} of them empty).")
     counts = {kind: int(np.sum(status == kind)) for kind in (PatternStatus.MIXED, PatternStatus.POWDER)}
-    lines += [f"{count} patterns are {kind.name.lower()}." for kind, count in counts.items() if count]
+    lines += [
+        f"{count} pattern{' is' if count == 1 else 's are'} {kind.name.lower()}."
+        for kind, count in counts.items()
+        if count
+    ]
     foreign = int(np.sum(status == PatternStatus.NOT_OFFERED))
     if foreign:
         lines.append(f"{foreign} patterns have a lattice that none of the phases offered explains (not offered).")

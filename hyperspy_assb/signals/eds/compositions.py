@@ -18,6 +18,7 @@ from hyperspy_assb.eds.phases.evidence import MixtureCheck, PhaseStatus
 from hyperspy_assb.eds.phases.phase_regions import summarise_region
 from hyperspy_assb.eds.phases.stoichiometry import PhaseMixture
 from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.plotting.style import with_error
 from hyperspy_assb.signals.region_mask import region_mask, region_masks
 from hyperspy_assb.signals.result import Result
 
@@ -56,7 +57,7 @@ class EDSComposition(Result):
     'FITTED'
     >>> print(c.summary().splitlines()[0])
     Elements that stand out, in all pixels together: O 54.8 ± 9.4 at. %, C 16.0 ± 5.9 at. %, P 14.9 ± 3.3 at. %, Fe
-    9.1 ± 2.0 at. %, Ge 3.4 ± 0.8 at. %, Al 1.1 ± 0.3 at. %, Si 0.5 ± 0.1 at. %, Cu 0.2 ± 0.1 at. %.
+    9.1 ± 2.0 at. %, Ge 3.39 ± 0.78 at. %, Al 1.07 ± 0.27 at. %, Si 0.47 ± 0.14 at. %, Cu 0.241 ± 0.073 at. %.
     >>> axes = c.plot()
     """
 
@@ -163,7 +164,7 @@ class EDSComposition(Result):
         sure = mean["at. %"] > np.maximum(_STANDS_OUT[0] * mean["std"], _STANDS_OUT[1])
         there = mean[sure].sort_values("at. %", ascending=False)
         listed = [
-            f"{name} {row['at. %']:.1f} ± {np.hypot(row['std'], row['systematic']):.1f} at. %"
+            f"{name} {with_error(row['at. %'], np.hypot(row['std'], row['systematic']))} at. %"
             for name, row in there.iterrows()
         ]
         return [f"Elements that stand out, in all pixels together: {', '.join(listed)}."]

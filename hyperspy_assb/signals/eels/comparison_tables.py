@@ -12,6 +12,7 @@ from hyperspy_assb.eels.comparison.options import ComparisonOptions
 from hyperspy_assb.eels.comparison.results import Change, Comparison
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.fitting.statistics import blocks as partition
+from hyperspy_assb.plotting.style import with_error
 
 TITLES = {
     "before": "Single scattering before",
@@ -260,10 +261,11 @@ def _prefix(state: str, several: bool) -> str:
 
 def _describe(row: dict[str, Any]) -> str:
     if row["unit"] == "eV":
-        text = f"{row['band']} moved by {row['change']:+.3g} ± {row['std']:.2g} eV"
+        text = f"{row['band']} moved by {with_error(row['change'], row['std'], signed=True)} eV"
     else:
+        error = abs(100 * row["std"] / row["before"]) if row["before"] else float("nan")
         text = (
-            f"{row['band']} ({row['low (eV)']:g} to {row['high (eV)']:g} eV) changed by {row['change (%)']:+.3g} ± "
-            f"{abs(100 * row['std'] / row['before']) if row['before'] else float('nan'):.2g} %"
+            f"{row['band']} ({row['low (eV)']:g} to {row['high (eV)']:g} eV) changed by "
+            f"{with_error(row['change (%)'], error, signed=True)} %"
         )
     return f"{text}, p = {row['p corrected']:.2g}"

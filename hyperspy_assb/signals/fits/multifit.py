@@ -14,7 +14,7 @@ from hyperspy_assb.models.results import Evidence
 from hyperspy_assb.signals.fits.covariance import Covariance
 from hyperspy_assb.signals.fits.fit_quality import FitQuality
 from hyperspy_assb.signals.fits.model_fit import ModelFit
-from hyperspy_assb.signals.result import navigation_axes
+from hyperspy_assb.signals.result import axis_length, navigation_axes
 
 
 def multifit(
@@ -121,7 +121,7 @@ def dress(model: Any, evidence: Evidence) -> ModelFit:
     model.fit_quality = FitQuality(evidence.goodness, evidence=evidence, axes=axes, provenance=record)
     model._covariance = None
     if result.covariance is not None:
-        shape, size = tuple(axis["size"] for axis in axes), len(evidence.free)
+        shape, size = tuple(map(axis_length, axes)), len(evidence.free)
         values = result.covariance.reshape(*shape, size, size)
         model._covariance = Covariance(evidence.free, values, result.status, axes=axes, provenance=record)
     if not hasattr(type(model), "covariance"):

@@ -10,6 +10,7 @@ import hyperspy.api as hs
 import numpy as np
 import pandas as pd
 
+from hyperspy_assb.plotting.style import with_error
 from hyperspy_assb.series.beam_effects import BeamEffects, contrast_of
 from hyperspy_assb.series.drift.mean_alignment import Drift
 from hyperspy_assb.series.frame_series import FloatArray
@@ -118,7 +119,7 @@ class BeamSeries(OfSeries):
 
 
 def _share(value: float, std: float) -> str:
-    return f"{100.0 * value:+.1f} ± {100.0 * std:.1f} %"
+    return f"{with_error(100.0 * value, 100.0 * std, signed=True)} %"
 
 
 def beam_notes(dose: Mapping[str, Any], drift: Drift) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from hyperspy.signals import Signal2D
 
+from hyperspy_assb.plotting.style import with_error
 from hyperspy_assb.series.grains.boundary_width import BoundaryWidths
 from hyperspy_assb.series.grains.grain_changes import EndFrames, track_grains
 from hyperspy_assb.series.grains.grain_labels import GrainMap
@@ -109,10 +110,10 @@ class GrainSeries(OfSeries):
         growth, std = self.growth
         lines = [
             f"{int(self.grains.labels.max())} grains. Their boundaries are {np.nanmean(b.width) * scale:.3g} {unit} "
-            f"wide ({b.depth:.3f} ± {b.depth_std:.3f} darker) and take {100.0 * np.nanmean(b.area):.1f} % of "
+            f"wide ({with_error(b.depth, b.depth_std)} darker) and take {100.0 * np.nanmean(b.area):.1f} % of "
             "the field.",
-            f"From the first to the last frame the area of the boundaries changes by {100.0 * growth:+.1f} ± "
-            f"{100.0 * std:.1f} % of its mean.",
+            f"From the first to the last frame the area of the boundaries changes by "
+            f"{with_error(100.0 * growth, 100.0 * std, signed=True)} % of its mean.",
         ]
         if b.misfit > _MISFIT:
             lines.append(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hyperspy_assb.plotting.style import with_error
 from hyperspy_assb.series.grains.grain_changes import EventKind, GrainChanges, GrainStatus
 from hyperspy_assb.signals.series.of_series import OfSeries
 
@@ -114,7 +115,10 @@ class GrainTracks(OfSeries):
     def _changes(self, grains: Sequence[int], p: NDArray[np.float64]) -> str:
         found = self.found
         order = sorted(grains, key=lambda n: p[n - 1])[:_MOST]
-        told = [f"{n} by {100 * found.change[n - 1]:+.1f} ± {100 * found.change_std[n - 1]:.1f} %" for n in order]
+        told = [
+            f"{n} by {with_error(100 * found.change[n - 1], 100 * found.change_std[n - 1], signed=True)} %"
+            for n in order
+        ]
         return ", ".join(told) + (" ..." if len(grains) > _MOST else "")
 
     def _of(self, status: GrainStatus) -> tuple[int, ...]:

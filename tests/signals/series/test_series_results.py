@@ -83,3 +83,15 @@ def test_the_step_is_found_and_its_lead_is_not_testable(results: dict[str, objec
 def test_unknown_dose_is_said() -> None:
     series, _ = simulate_series(SeriesConditions(frames=4, size=128), seed=1)
     assert "The dose is not known" in series.segment_grains().summary()
+
+
+def test_frames_at_uneven_times_have_maps_tables_and_files(tmp_path) -> None:
+    series, _ = simulate_series(SeriesConditions(frames=4, size=96), seed=1)
+    series.set_frame_times([0.0, 1.0, 2.5, 7.0])
+    drift = series.correct_drift()
+    assert drift.shape == (4,)
+    np.testing.assert_array_equal(drift.shift["y"].axes_manager.navigation_axes[0].axis, [0.0, 1.0, 2.5, 7.0])
+    assert drift.to_dataframe()["time (s)"].tolist() == [0.0, 1.0, 2.5, 7.0]
+    assert "<table" in drift._repr_html_()
+    drift.save(tmp_path / "drift.hspy")
+    assert hyperspy_assb.load(tmp_path / "drift.hspy").shape == (4,)
