@@ -496,6 +496,4 @@ def axis_length(axis: Mapping[str, Any]) -> int:
 
 def navigation_axes(signal: Any) -> tuple[dict[str, Any], ...]:
     """Navigation axes in array order, as dictionaries that a signal can be made of."""
-    axes = signal.axes_manager._get_navigation_axes_dicts()
-    # The size of an axis that is not uniform is that of its values; HyperSpy does not say it twice.
-    return tuple({**axis, "size": len(axis["axis"])} if "size" not in axis else axis for axis in axes)
+    return tuple(signal.axes_manager._get_navigation_axes_dicts())
