@@ -139,6 +139,12 @@ class Pixels:
             return (self.conditions < low / LIKE) | (self.conditions > high * LIKE)
 
     @property
+    def thinner(self) -> NDArray[np.bool_]:
+        """Which pixels are thinner than all pure pixels, shape (S,)."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.conditions[:, 0] < self.standard.conditions[0, 0] / LIKE[0])
+
+    @property
     def extrapolation(self) -> FloatArray:
         """Covariance of the linear parameters from what is not known of columns of such a thickness, shape (S, K, K).
 

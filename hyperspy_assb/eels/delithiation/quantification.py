@@ -186,7 +186,9 @@ def quantify(
         looked_at = standard.fill_spikes(np.asarray(counts[some]), detector)[0]  # type: ignore[index]
         sample = Pixels.of(standard, looked_at, energy, detector, workers)
         residuals = sample.features(sample.holds_electrode(minimum_electrode))[1]
-        unnamed = find_unnamed(standard, residuals, sample.amounts, sample.amount_covariance)
+        # Surfaces and the zero loss, which thick references do not tell of, are no phase.
+        like = replace(residuals, values=np.where(sample.thinner[:, np.newaxis], np.nan, residuals.values))
+        unnamed = find_unnamed(standard, like, sample.amounts, sample.amount_covariance)
         guise = see_through(standard, residuals, unnamed)
         choices = measure_choices(sample, guise.unexplained | guise.holds | sample.misfit(residuals))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from itertools import combinations
 from os import PathLike
@@ -35,6 +35,7 @@ from hyperspy_assb.eels.delithiation.quantification import (
     quantify,
 )
 from hyperspy_assb.eels.delithiation.standard import FEWEST_PURE, Standard, build_standard
+from hyperspy_assb.eels.delithiation.unnamed_phases import Unnamed
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.eels.zero_loss.position import channels_together
@@ -263,30 +264,35 @@ def _notes(electrode: Electrode, standard: Standard | None) -> tuple[str, ...]:
     return (f"The combined estimate of x is from {', '.join(words[:-1])} and {words[-1]}.",)
 
 
+def _about_unnamed(unnamed: Unnamed, status: NDArray[np.int8]) -> Iterator[str]:
+    """Sentences on what a map holds beside the references."""
+    flagged, like = int(np.sum(status == DelithiationStatus.UNEXPLAINED)), unnamed.candidates
+    yield "Some columns hold what none of the references explains."
+    if like:
+        yield f"It looks like {' or '.join(like)}: name pixels of it in references."
+    else:
+        yield (
+            "It looks like none of the known materials in particular: name pixels of whatever else lies there in "
+            "references, or look for a change of thickness, zero loss or processing between references and map."
+        )
+    if unnamed.passes is not None:
+        yield (
+            f"About {100 * unnamed.share:.0f} % of the columns hold some (map: unnamed). x is without what it would "
+            "pass for, and x_systematic holds what is not known of that."
+        )
+    if flagged:
+        yield (
+            f"{flagged} of {status.size} pixels are unexplained and say so in their status: their x is not "
+            "to be trusted."
+        )
+
+
 def _warnings(found: Quantification, standard: Standard | None) -> tuple[str, ...]:
     """What was met in the spectra that the references did not tell of."""
     said = []
-    if found.unnamed:
-        content = next(iter(found.contents.values()))
-        flagged = int(np.sum(content.status == DelithiationStatus.UNEXPLAINED))
-        like = found.unnamed.candidates
-        said.append(
-            f"Some columns hold what none of the references explains; {flagged} of {content.status.size} pixels say so "
-            "in their status, and their x is not to be trusted. "
-            + (
-                f"It looks like {' or '.join(like)}: name pixels of it in references."
-                if like
-                else "It looks like none of the known materials in particular: name pixels of whatever else lies there "
-                "in references, or look for a change of thickness, zero loss or processing between references and map."
-            )
-            + (
-                f" x of the other pixels is without what it would pass for in about {100 * found.unnamed.share:.0f} % "
-                "of them (the map `unnamed` shows where it lies); what is not known of that is in x_systematic."
-                if found.unnamed.passes is not None
-                else ""
-            )
-        )
     content = next(iter(found.contents.values()))
+    if found.unnamed:
+        said.append(" ".join(_about_unnamed(found.unnamed, content.status)))
     unlike = content.status == DelithiationStatus.OUTSIDE
     if standard is not None and unlike.any():
         counts = found.outside[unlike].sum(axis=0)
