@@ -484,7 +484,8 @@ assb batch night.toml --out results --jobs 4
 assb batch night.toml --out results --scheduler tcp://10.0.0.5:8786 --update
 
 A recipe has [bold]\\[inputs][/bold] (files, patterns, pairs, series), [bold]\\[references][/bold],
-[bold]\\[analysis.NAME][/bold] (fit, quantify, interface, compare or index) and [bold]\\[outputs][/bold].
+[bold]\\[analysis.NAME][/bold] (fit, quantify, interface, compare, index, series or lamella) and
+[bold]\\[outputs][/bold].
 Run the same command again to continue an interrupted batch.""",
 )
 def run_batch(

@@ -9,6 +9,7 @@
     standard = "raw/standard.dm4"
     cells = { before = "cells/*_before.dm4", after = "cells/*_after.dm4" }
     ramp = { files = ["0V.dm4", "2V.dm4", "4V.dm4"], bias = [0.0, 2.0, 4.0] }
+    movies = "movies/*.emd"                           # series of images
 
     [references]
     pure = { LiFePO4 = "0:8,0:8", FePO4 = ["20:30,4:12"] }    # pixels
@@ -27,6 +28,10 @@
     [analysis.compare]
     input = "cells"
     permutations = 999
+
+    [analysis.series]
+    input = "movies"
+    log = "logs/{name}.mpt"                           # a file for each item
 
     [outputs]                                         # by default {analysis}/{name}
     fit = "fits/{name}"
@@ -205,9 +210,9 @@ def _steps(
         chosen = [_Item(file.stem, (file,)) for file in every]
     if "bias" in table:
         raise RecipeError(f"{place}: bias stands with the files of a series, under [inputs].")
-    table, reads, analysis = _link(table, kind, base, references, place)
-    options = check_options(kind_name, table, place)
     for item in chosen:
+        linked, reads, analysis = _link(table, kind, base, references, place, item.name)
+        options = check_options(kind_name, linked, place)
         own = dict(options) if item.bias is None or not kind.states else {**options, "bias": list(item.bias)}
         needs = {f"result of {analysis}": analysis} if analysis else {}
         yield (
@@ -225,7 +230,7 @@ def _steps(
 
 
 def _link(
-    table: dict[str, Any], kind: Kind, base: Path, references: Mapping[str, _Reference], place: str
+    table: dict[str, Any], kind: Kind, base: Path, references: Mapping[str, _Reference], place: str, item: str
 ) -> tuple[dict[str, Any], dict[str, Path], str]:
     """Options with names in place of files, the files by these names, and the analysis whose result is a reference."""
     table, analysis = dict(table), ""
@@ -249,7 +254,9 @@ def _link(
             if not isinstance(entry, str) or (option == "phases" and not entry.lower().endswith(".cif")):
                 texts.append(entry)
                 continue
-            (path,) = _files(entry, base, f"{place} {option}")
+            path, *others = _files(entry.replace("{name}", glob.escape(item)), base, f"{place} {option}")
+            if others:
+                raise RecipeError(f"{place}: {option} = {entry!r} stands for {1 + len(others)} files; name one.")
             if reads.setdefault(path.name, path) != path:
                 raise RecipeError(f"{place}: two files are named {path.name}; rename one.")
             texts.append(path.name)
@@ -287,15 +294,16 @@ def _with_members(step: Step, steps: Mapping[str, Step]) -> Step:
     (recipe,) = step.files
     try:
         members = lamella_recipe.read_recipe(recipe)["members"]
+        files = {key: lamella_recipe.member_path(recipe, key, member) for key, member in members.items()}
     except AssbError as error:
         raise RecipeError(f"{step.name!r}: {error}") from None
     reads, needs = dict(step.reads), dict(step.needs)
-    for key, member in members.items():
-        path = Path(os.path.normpath(recipe.parent / Path(member["file"]).expanduser()))
+    for key, file in files.items():
+        path = Path(os.path.normpath(file))
         maker = next((other for other in steps.values() if other is not step and other.folder in path.parents), None)
         if maker is not None:
             needs[f"{key}: {path.name}"] = maker.name
-        elif path.exists():
+        elif os.path.exists(path):  # noqa: PTH110 (a name may be too long for Path)
             reads[f"{key}: {path.name}"] = path
         else:
             raise RecipeError(f"{step.name!r}: members.{key}: there is no file {path}.")

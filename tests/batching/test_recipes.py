@@ -74,6 +74,19 @@ def test_a_whole_recipe(base):
     assert len(steps) == 2 + 1 + 2 + 2 + 1 + 1 + 1 + 1
 
 
+def test_a_file_for_each_item(base):
+    for name in ("m1.mpt", "m2.mpt", "beam.hspy"):
+        (base / name).touch()
+    table = {"kind": "series", "input": "maps", "log": "{name}.mpt", "control": "beam.hspy", "offset": 5}
+    steps = {step.name: step for step in plan(changed("analysis", "film", table), base, OUT)}
+    assert steps["film/m2"].reads == {"m2.mpt": base / "m2.mpt", "beam.hspy": base / "beam.hspy"}
+    assert steps["film/m2"].options == {"log": "m2.mpt", "control": "beam.hspy", "offset": "5.0"}
+    # A name is no pattern.
+    (base / "raw" / "m2.hspy").rename(base / "raw" / "m[2].hspy")
+    with pytest.raises(RecipeError, match="no file"):
+        plan(changed("analysis", "film", table), base, OUT)
+
+
 def changed(*path_and_value):
     *path, last, value = path_and_value
     recipe = copy.deepcopy(WHOLE)
@@ -137,6 +150,11 @@ def changed(*path_and_value):
         (changed("analysis", "index", "phases", ["lfp", "cifs/none.cif"]), "no file cifs/none.cif"),
         (changed("analysis", "index", "centre", [1]), "list of 2 numbers"),
         (changed("analysis", "edge", "probe", None), "interface needs probe"),
+        (changed("analysis", "edx", "k_factors", "raw/*.hspy"), "stands for 3 files; name one"),
+        (changed("analysis", "film", {"kind": "series", "input": "maps", "offset": "begin"}), "s, stamps or steps"),
+        (changed("analysis", "film", {"kind": "series", "input": "maps", "log": "{name}.mpt"}), "no file m1.mpt"),
+        (changed("analysis", "film", {"kind": "series", "input": "maps", "interval": 0}), "a number from 1e-09"),
+        (changed("analysis", "film", {"kind": "series", "input": "maps", "signal_type": "EELS"}), "one of STEM_SERIES"),
         (changed("analysis", "a/b", {"kind": "fit", "input": "maps"}), "no slash"),
         (changed("references", "pure", {"LiFePO4": "left"}), "pixels such as"),
         (changed("references", "masks", "none.npz"), "no file none.npz"),

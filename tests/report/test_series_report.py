@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import hyperspy_assb
 from hyperspy_assb.cli import app
 from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
 
@@ -41,6 +42,30 @@ def test_everything_is_written(written: tuple[Path, str]) -> None:
             assert (folder / path).is_file(), path
     assert (folder / "figures/frames.png").is_file()
     assert json.loads((folder / "provenance.json").read_text("utf-8"))["dose"]["electrons per nm²"] == 150.0
+
+
+def test_a_step_of_a_batch_is_done_once_and_again_when_its_log_changed(written: tuple[Path, str]) -> None:
+    folder = written[0].parent
+    recipe = {
+        "inputs": {"movies": str(folder / "series.hspy")},
+        "analysis": {"series": {"input": "movies", "log": str(folder / "cv.csv"), "offset": 5, "dose": 30.0}},
+    }
+    out = folder / "results"
+    assert [o.status.value for o in hyperspy_assb.batch(recipe, out).outcomes] == ["written"]
+    expected, found = (hyperspy_assb.load(place / "drift.hspy") for place in (written[0], out / "series" / "series"))
+    np.testing.assert_array_equal(expected.shift, found.shift)
+    again = hyperspy_assb.batch(recipe, out).outcomes
+    assert [o.status.value for o in again] == ["done before"]
+    assert any("The frames drift over" in finding for finding in again[0].findings)
+    text = (folder / "cv.csv").read_text("utf-8")
+    (folder / "cv.csv").write_text(text + "200,0,0\n", "utf-8")
+    assert [o.status.value for o in hyperspy_assb.batch(recipe, out).outcomes] == ["out of date"]
+    (folder / "cv.csv").write_text("no log", "utf-8")
+    failed = hyperspy_assb.batch(recipe, out, update=True).outcomes
+    assert [o.status.value for o in failed] == ["failed"]
+    assert "cv.csv" in failed[0].message
+    (folder / "cv.csv").write_text(text, "utf-8")
+    assert [o.status.value for o in hyperspy_assb.batch(recipe, out).outcomes] == ["done before"]
 
 
 def test_film_shows_every_frame(written: tuple[Path, str]) -> None:
