@@ -20,10 +20,10 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
 from hyperspy_assb import __version__, staging
 from hyperspy_assb.batching.batch import batch, run_steps, with_materials
+from hyperspy_assb.batching.live_table import shown_text
 from hyperspy_assb.batching.options import MOST, RecipeError, check_options, is_number
 from hyperspy_assb.batching.running import LOG, Redo, recorded_log
 from hyperspy_assb.batching.schedulers import run_here
@@ -519,10 +519,10 @@ def run_batch(
     console = Console(stderr=True, soft_wrap=True)
     for outcome in found.outcomes:
         if not outcome.status.whole:
-            console.print(Text(f"{outcome.step}: {outcome.status.value}: {outcome.message}", style="red"))
+            console.print(shown_text(f"{outcome.step}: {outcome.status.value}: {outcome.message}", style="red"))
     if any(outcome.status is StepStatus.OUTDATED for outcome in found.outcomes):
-        console.print(Text("Repeat outdated results with --update.", style="yellow"))
-    Console(soft_wrap=True).print(Text(f"Written: {found.folder / 'index.html'}", style="green"))
+        console.print(shown_text("Repeat outdated results with --update.", style="yellow"))
+    Console(soft_wrap=True).print(shown_text(f"Written: {found.folder / 'index.html'}", style="green"))
     if not found.whole:
         raise typer.Exit(1)
 
@@ -534,10 +534,10 @@ def info() -> None:
         from hyperspy_assb.installation import describe_installation
     console = Console(soft_wrap=True)
     for title, rows in describe_installation().items():
-        console.print(Text(title, style="bold"))
+        console.print(shown_text(title, style="bold"))
         width = max(map(len, rows))
         for name, value in rows.items():
-            console.print(Text(f"  {name:<{width}}  {value}"))
+            console.print(shown_text(f"  {name:<{width}}  {value}"))
 
 
 def _check_figures(kind: str) -> None:
@@ -665,7 +665,7 @@ def _progress(description: str = "") -> Iterator[Any]:
     )
     console = Console(stderr=True)
     if description:
-        console.print(Text(description, style="bold"))
+        console.print(shown_text(description, style="bold"))
     with Progress(*columns, console=console) as bars:
         tasks: dict[str, Any] = {}
 
@@ -717,15 +717,15 @@ def _quiet_imports() -> Iterator[None]:
 
 
 def _complain(message: str) -> None:
-    Console(stderr=True, soft_wrap=True).print(Text(f"Error: {' '.join(message.split())}", style="red"))
+    Console(stderr=True, soft_wrap=True).print(shown_text(f"Error: {' '.join(message.split())}", style="red"))
 
 
 def _finish(out: Path, findings: Any, messages: Any, verb: str = "Written") -> None:
     """Say what was found, what was warned of, and where the result is."""
     console = Console(stderr=True, soft_wrap=True)
     for message in messages:
-        console.print(Text(f"Warning: {message}", style="yellow"))
+        console.print(shown_text(f"Warning: {message}", style="yellow"))
     console = Console(soft_wrap=True)
     for finding in findings:
-        console.print(Text(f"• {finding}"))
-    console.print(Text(f"{verb}: {Path(out) / 'report.html'}", style="green"))
+        console.print(shown_text(f"• {finding}"))
+    console.print(shown_text(f"{verb}: {Path(out) / 'report.html'}", style="green"))

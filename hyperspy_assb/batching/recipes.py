@@ -62,6 +62,7 @@ from hyperspy_assb.batching.options import (
 )
 from hyperspy_assb.batching.steps import Step
 from hyperspy_assb.errors import AssbError, AssbValueError
+from hyperspy_assb.report.output import is_result
 from hyperspy_assb.staging import path_of
 
 _TABLES = ("inputs", "references", "analysis", "outputs", "materials")
@@ -133,7 +134,7 @@ def plan(recipe: Mapping[str, Any], base: Path, out: Path) -> list[Step]:
         if not isinstance(recipe.get(name, {}), Mapping):
             raise RecipeError(f"[{name}] of the recipe must be a table.")
     materials = tuple(_files(recipe["materials"], base, "materials")) if "materials" in recipe else ()
-    items = {name: _items(name, value, base) for name, value in recipe["inputs"].items()}
+    items = {name: _items(name, value, base, out) for name, value in recipe["inputs"].items()}
     references = {name: _reference(name, value, base) for name, value in recipe.get("references", {}).items()}
     outputs = recipe.get("outputs", {})
     for name in outputs:
@@ -319,20 +320,20 @@ def _in_order(steps: Mapping[str, Step]) -> list[Step]:
         raise RecipeError(f"Steps need each other in a circle: {' needs '.join(reversed(error.args[1]))}.") from None
 
 
-def _items(name: str, value: Any, base: Path) -> list[_Item]:
-    """Files of an input."""
+def _items(name: str, value: Any, base: Path, out: Path) -> list[_Item]:
+    """Files of an input; what earlier runs wrote below ``out`` is none, though a pattern may stand for it."""
     place = f"[inputs] {name}"
     if not isinstance(value, Mapping):
-        items = [_Item(path.stem, (path,)) for path in _files(value, base, place)]
+        items = [_Item(path.stem, (path,)) for path in _files(value, base, place, out)]
         names = [item.name for item in items]
         twice = next((n for n in names if names.count(n) > 1), None)
         if twice is not None:
             raise RecipeError(f"{place} has two files named {twice!r}: rename one, or make them two inputs.")
         return items
     if set(value) == {"before", "after"}:
-        return _pairs(name, value, base, place)
+        return _pairs(name, value, base, place, out)
     if set(value) <= {"files", "bias"} and "files" in value:
-        files = tuple(_files(value["files"], base, place))
+        files = tuple(_files(value["files"], base, place, out))
         if len(files) < 2:
             raise RecipeError(f"{place} is a series of {len(files)} state: a series has two or more.")
         return [_Item(name, files, _potentials(value.get("bias"), len(files), place))]
@@ -351,7 +352,7 @@ def _potentials(value: Any, count: int, place: str) -> tuple[float, ...] | None:
     return tuple(float(v) for v in value)
 
 
-def _pairs(name: str, value: Mapping[str, Any], base: Path, place: str) -> list[_Item]:
+def _pairs(name: str, value: Mapping[str, Any], base: Path, place: str, out: Path) -> list[_Item]:
     """Pairs of files; where the names have wildcards, those belong together whose wildcards stand for the same text."""
     sides = []
     for state in ("before", "after"):
@@ -359,7 +360,7 @@ def _pairs(name: str, value: Mapping[str, Any], base: Path, place: str) -> list[
         if not isinstance(pattern, str):
             raise RecipeError(f"{place}: {state} must be a name or a pattern, not {pattern!r}.")
         found: dict[str, Path] = {}
-        for path in _files(pattern, base, f"{place} {state}"):
+        for path in _files(pattern, base, f"{place} {state}", out):
             key = _wild(pattern, path, base, name)
             if found.setdefault(key, path) != path:
                 raise RecipeError(f"{place}: {found[key]} and {path} are both {key!r} {state} bias: rename one.")
@@ -392,8 +393,11 @@ def _wild(pattern: str, path: Path, base: Path, name: str) -> str:
     return "_".join(texts) or name
 
 
-def _files(value: Any, base: Path, place: str) -> list[Path]:
-    """Files that names and patterns stand for, each once; folders only where they are stores of HyperSpy."""
+def _files(value: Any, base: Path, place: str, out: Path | None = None) -> list[Path]:
+    """Files that names and patterns stand for, each once; folders only where they are stores of HyperSpy.
+
+    Patterns do not stand for what is in results below ``out``.
+    """
     patterns = [value] if isinstance(value, str) else value
     plain = isinstance(patterns, list) and all(isinstance(p, str) and p and "\0" not in p for p in patterns)
     if not plain or not patterns:
@@ -401,7 +405,7 @@ def _files(value: Any, base: Path, place: str) -> list[Path]:
     found: dict[Path, None] = {}
     for pattern in patterns:
         try:
-            matches = _matches(path_of(pattern, "its name"), base)
+            matches = _matches(path_of(pattern, "its name"), base, out)
         except (AssbValueError, OSError) as error:  # such as a name that is too long
             raise RecipeError(f"{place}: there can be no file {pattern[:200]!r} ({error!s:.200}).") from error
         matches = [p for p in matches if p.is_file() or p.suffix.lower() == ".zspy"]
@@ -411,13 +415,16 @@ def _files(value: Any, base: Path, place: str) -> list[Path]:
     return list(found)
 
 
-def _matches(own: Path, base: Path) -> list[Path]:
+def _matches(own: Path, base: Path, out: Path | None) -> list[Path]:
     named = Path(os.path.normpath(base / own))
     if named.exists():  # a name may have brackets of its own
         return [named]
     whole = str(own) if own.is_absolute() else os.path.join(glob.escape(str(base)), str(own))  # noqa: PTH118
     # Not Path.glob, which takes no absolute patterns.
-    return [Path(os.path.normpath(p)) for p in sorted(glob.glob(whole, recursive=True))]  # noqa: PTH207
+    found = [Path(os.path.normpath(p)) for p in sorted(glob.glob(whole, recursive=True))]  # noqa: PTH207
+    inside = {parent for p in found for parent in p.parents if out is not None and out in parent.parents}
+    results = {folder for folder in inside if is_result(folder)}
+    return [p for p in found if results.isdisjoint(p.parents)]
 
 
 def _reference(name: str, value: Any, base: Path) -> _Reference:

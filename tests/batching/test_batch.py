@@ -65,6 +65,31 @@ def test_twenty_files_of_which_three_are_broken(tmp_path, monkeypatch):
     assert "Traceback" in (tmp_path / "out" / "logs" / "fit_x17.txt").read_text("utf-8")
 
 
+def test_logs_of_others_stay(place):
+    np.save(place / "raw" / "x00.npy", np.zeros(0))
+    (place / "out" / "logs").mkdir(parents=True)
+    for name in ("notes.txt", "fit_x00.txt"):
+        (place / "out" / "logs" / name).write_text("mine")
+    hyperspy_assb.batch(recipe(), "out")
+    assert sorted(p.name for p in (place / "out" / "logs").iterdir()) == ["fit_x00-2.txt", "fit_x00.txt", "notes.txt"]
+    np.save(place / "raw" / "x00.npy", np.ones(3))
+    assert hyperspy_assb.batch(recipe(), "out").whole
+    assert {p.name: p.read_text() for p in (place / "out" / "logs").iterdir()} == dict.fromkeys(
+        ("notes.txt", "fit_x00.txt"), "mine"
+    )
+    (place / "other").mkdir()
+    (place / "other" / "logs").touch()
+    with pytest.raises(AssbFileError, match="logs is a file"):
+        hyperspy_assb.batch(recipe(), "other")
+
+
+def test_a_record_whose_findings_are_no_list(place):
+    hyperspy_assb.batch(recipe(), "out")
+    path = place / "out" / "fit" / "x00" / "provenance.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"findings": 5}))
+    assert statuses(hyperspy_assb.batch(recipe(), "out")) == ["done before"] * 4
+
+
 def test_any_error_ends_its_own_step_only(place):
     # What h5py raises on a full disk is none of the errors that files usually make.
     np.save(place / "raw" / "x00.npy", np.zeros(0))

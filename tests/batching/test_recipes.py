@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,21 @@ def test_a_file_for_each_item(base):
     (base / "raw" / "m2.hspy").rename(base / "raw" / "m[2].hspy")
     with pytest.raises(RecipeError, match="no file"):
         plan(changed("analysis", "film", table), base, OUT)
+
+
+def test_patterns_do_not_stand_for_results_of_earlier_runs(tmp_path):
+    (tmp_path / "a.hspy").touch()
+    recipe = {"inputs": {"maps": "**/*.hspy"}, "analysis": {"fit": {"input": "maps"}}}
+    for out in (tmp_path, tmp_path / "out"):
+        result = out / "fit" / "a"
+        (result / "maps").mkdir(parents=True)
+        (result / "maps" / "x.hspy").touch()
+        (result / "provenance.json").write_text('{"action": "fit", "versions": {}}')
+        assert [step.name for step in plan(recipe, tmp_path, out)] == ["fit/a"]
+        recipe["inputs"]["maps"] = ["a.hspy", str(result / "maps" / "x.hspy")]  # by name it is meant
+        assert [step.name for step in plan(recipe, tmp_path, out)] == ["fit/a", "fit/x"]
+        recipe["inputs"]["maps"] = "**/*.hspy"
+        shutil.rmtree(out / "fit")
 
 
 def changed(*path_and_value):
