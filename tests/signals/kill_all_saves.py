@@ -162,7 +162,7 @@ def kill_at(
         try:
             now = read(place)
             found["old" if now == old else "new" if now == new else f"NEITHER {name}"] += 1
-        except Exception as error:  # whatever a damaged file makes a reader raise
+        except Exception as error:  # noqa: BLE001 - whatever a damaged file makes a reader raise
             absent_now = absent and not place.exists()
             found["absent" if absent_now else f"DAMAGED {name}: {error}"] += 1
         save_new(place)
