@@ -81,9 +81,11 @@ def run_on(client: Any, steps: Sequence[Step], redo: Redo, watcher: Watcher) -> 
     Raises
     ------
     SchedulerError
-        If there is no worker.
+        If there is no worker, or the client is closed.
     """
     as_completed: Any = _distributed().as_completed
+    if getattr(client, "status", "running") != "running":
+        raise SchedulerError(f"The client of dask is {client.status}: make a new one, Client(address).")
     if not client.scheduler_info(n_workers=-1)["workers"]:
         raise SchedulerError(
             "The cluster has no workers: start one with dask worker, and the address of the scheduler."
@@ -135,23 +137,30 @@ def local_client(jobs: int) -> Iterator[Any]:
     Raises
     ------
     SchedulerError
-        If dask.distributed is not installed.
+        If dask.distributed is not installed, or the processes do not start, as where a script starts them without a
+        guard.
     """
     from hyperspy_assb.fitting.spectra.threads import THREADS_VARIABLE, available_threads
 
     distributed = _distributed()
     threads = max(1, available_threads() // jobs)
-    with (
-        distributed.LocalCluster(
-            n_workers=jobs,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=None,
-            silence_logs=logging.ERROR,
-            env={THREADS_VARIABLE: str(threads)},
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
+    with contextlib.ExitStack() as stack:
+        try:
+            cluster = distributed.LocalCluster(
+                n_workers=jobs,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                silence_logs=logging.ERROR,
+                env={THREADS_VARIABLE: str(threads)},
+            )
+            stack.enter_context(cluster)
+            client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
+        except (RuntimeError, OSError) as error:
+            raise SchedulerError(
+                f"No {jobs} processes could be started ({error}). A script that starts processes is read by each of "
+                'them: what it does must stand below if __name__ == "__main__":.'
+            ) from error
         yield client
 
 
@@ -233,5 +242,9 @@ def _outcome(step: Step, future: Any) -> Outcome:
     if _was_killed(future):
         message = "every process that ran it was killed, for want of memory perhaps: give it more, or a smaller file."
     else:
-        message = f"it did not run to its end ({type(error).__name__}: {error})." if error else "it was cancelled."
+        message = (
+            f"it did not run to its end ({type(error).__name__}: {error})."
+            if error
+            else "it was cancelled, or the scheduler was lost."
+        )
     return Outcome(step.name, step.kind, step.folder, StepStatus.FAILED, message, log=repr(error))

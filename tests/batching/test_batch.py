@@ -22,7 +22,7 @@ import hyperspy_assb
 from hyperspy_assb.batching import running, work
 from hyperspy_assb.batching.keys import hash_input
 from hyperspy_assb.batching.steps import StepStatus
-from hyperspy_assb.errors import AssbFileError, AssbTypeError, AssbValueError
+from hyperspy_assb.errors import AssbError, AssbFileError, AssbTypeError, AssbValueError
 from hyperspy_assb.reference.materials import materials_files
 
 HERE = Path(__file__).parent
@@ -295,7 +295,39 @@ def test_nothing_in_a_name_or_message_becomes_a_part_of_the_page(place, monkeypa
     assert all(link.startswith("./") and "#" not in link and "?" not in link for link in page.links)
 
 
-@pytest.mark.parametrize("where", [{"jobs": 0}, {"jobs": "2"}, {"jobs": True}, {"scheduler": 8786}, {"client": "dask"}])
+class Cluster:
+    """A cluster of dask has this, and is no client."""
+
+    scheduler_info: dict[str, Any] = {}  # noqa: RUF012
+
+
+class Closed:
+    """A client that was closed."""
+
+    status = "closed"
+
+    def scheduler_info(self, **options: Any) -> dict[str, Any]:
+        return {}
+
+
+def test_a_client_that_is_closed(place):
+    with pytest.raises(AssbError, match="client of dask is closed"):
+        hyperspy_assb.batch(recipe(), "out", client=Closed())
+
+
+def test_processes_that_do_not_start(place, monkeypatch):
+    def fail(**options):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(pytest.importorskip("distributed"), "LocalCluster", fail)
+    with pytest.raises(AssbError, match=r"No 2 processes could be started.*__main__"):
+        hyperspy_assb.batch(recipe(), "out", jobs=2)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [{"jobs": 0}, {"jobs": "2"}, {"jobs": True}, {"scheduler": 8786}, {"client": "dask"}, {"client": Cluster()}],
+)
 def test_where_there_is_nothing_to_run_on(place, where):
     with pytest.raises(AssbTypeError, match=next(iter(where))):
         hyperspy_assb.batch(recipe(), "out", **where)
