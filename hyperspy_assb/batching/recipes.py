@@ -98,11 +98,10 @@ def read_recipe(path: Path) -> dict[str, Any]:
         If there is no such file, or it is not TOML.
     """
     try:
-        with path.open("rb") as stream:
-            return tomllib.load(stream)
+        return tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise RecipeError(f"The recipe {path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, and of numbers of thousands of digits
         raise RecipeError(f"The recipe {path} is not valid TOML: {error}.") from error
 
 

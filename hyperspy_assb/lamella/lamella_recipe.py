@@ -66,8 +66,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise AssbFileNotFoundError(f"There is no file {path}: check its name and folder.")
     try:
-        recipe = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        recipe = tomllib.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise AssbFileError(f"{path} could not be read as TOML ({error}).") from error
     _known(recipe, _WORDS, str(path))
     members = recipe.get("members")

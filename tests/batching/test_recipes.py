@@ -250,10 +250,16 @@ def test_names_with_brackets_blanks_and_letters_of_other_scripts(tmp_path):
     assert [s.name for s in plan(recipe, base, OUT)] == ["fit/scan[1]"]
 
 
-@pytest.mark.parametrize("text", [b"a = ", b"\xff", b"x = [" * 5000, None])
+@pytest.mark.parametrize("text", [b"a = ", b"\xff", b"x = [" * 5000, b"x = " + b"9" * 5000, None])
 def test_files_that_are_no_recipe(text, tmp_path):
     path = tmp_path / "recipe.toml"
     if text is not None:
         path.write_bytes(text)
     with pytest.raises(RecipeError, match=r"recipe\.toml"):
         read_recipe(path)
+
+
+def test_a_mark_at_the_beginning_that_editors_write(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(b'\xef\xbb\xbfmaterials = "\xc2\xb5.toml"\r\n')
+    assert read_recipe(path) == {"materials": "µ.toml"}

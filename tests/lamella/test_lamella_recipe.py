@@ -54,6 +54,8 @@ def test_a_recipe_becomes_a_page_and_a_lamella(folder):
         ("bias = 5.0", "volts = 5.0", "members.x has volts, which is not known"),
         ('file = "haadf.hspy"\nbias', 'file = "gone.hspy"\nbias', "there is no file"),
         ("[members.x]", "[members.x", "could not be read as TOML"),
+        ("bias = 5.0", f"bias = {'5' * 5000}", "could not be read as TOML"),
+        ("bias = 5.0", "bias = " + "[" * 5000, "could not be read as TOML"),
         ('file = "haadf.hspy"\nbias', 'file = "~nobody of that name/a.hspy"\nbias', "there is no home folder"),
         ('file = "haadf.hspy"\nbias', 'file = "a\\u0000b"\nbias', "must be the path of a file"),
         ("bias = 5.0", 'bias = "5 V"', "members.x: bias must be a potential in V"),
