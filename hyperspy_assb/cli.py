@@ -29,7 +29,7 @@ from hyperspy_assb.batching.running import LOG, Redo, recorded_log
 from hyperspy_assb.batching.schedulers import run_here
 from hyperspy_assb.batching.steps import Outcome, Step, StepStatus
 from hyperspy_assb.errors import AssbError
-from hyperspy_assb.report.output import FIGURES, OutputError, figures_as, whole_folder
+from hyperspy_assb.report.output import FIGURES, OutputError, whole_folder
 from hyperspy_assb.report.recipe import Recipe, UsageError, is_box, parse_elements, parse_phases, read_recipe
 
 _logger = logging.getLogger(__name__)
@@ -351,20 +351,25 @@ def series(
     force: Force = False,
 ) -> None:
     """Measure drift, grains, cracks and beam effects in an image series, against time and potential."""
-    if signal_type not in (None, "STEM_SERIES"):
-        raise typer.BadParameter(f"{signal_type!r} must be STEM_SERIES.", param_hint="--signal-type")
-    _check_figures(figures)
-    with (
-        _one_line_failure(),
-        _progress() as stage,
-        _result_folder(out, "series", force=force, inputs=[file]) as folder,
-        figures_as(figures),
-    ):
-        with _quiet_imports():
-            from hyperspy_assb.report.series import SeriesOptions, analyse_series
-        options = SeriesOptions(log, offset, interval, dose, control, film, reader, dataset)
-        findings, messages = analyse_series(file, folder, options, stage=stage)
-    _finish(out, findings, messages)
+    beside = [path for path in (log, control) if path is not None]
+    reads = {path.name: path for path in beside}
+    if len(reads) < len(beside):
+        raise typer.BadParameter("log and control are two files of one name.", param_hint="--control")
+    try:
+        begin: str | float = float(offset)
+    except ValueError:
+        begin = offset
+    given = {
+        "log": log and log.name,
+        "offset": begin if begin != "stamps" else None,
+        "interval": interval,
+        "dose": dose,
+        "control": control and control.name,
+        "film": film or None,
+    }
+    options = _checked("series", {name: value for name, value in given.items() if value is not None})
+    options |= _reading("series", reader, signal_type, dataset, figures)
+    _run([Step(file.name, "series", (file,), out, options, reads)], out, force=force)
 
 
 @app.command(
