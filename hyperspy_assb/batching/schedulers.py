@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import uuid4
 
+from hyperspy_assb import staging
 from hyperspy_assb.batching.running import Redo, run_step
 from hyperspy_assb.batching.steps import Outcome, Step, StepStatus
 from hyperspy_assb.errors import AssbError
@@ -111,6 +112,8 @@ def run_on(client: Any, steps: Sequence[Step], redo: Redo, watcher: Watcher) -> 
                     list(as_completed([futures[step.name]], loop=client.loop))
                     outcomes[step.name] = _outcome(step, futures[step.name])
                     watcher.ended(outcomes[step.name])
+                    if _was_killed(futures[step.name]):
+                        _sweep(client, step)
         finally:
             # After an interrupt: what has not begun does not begin.
             client.cancel([future for future in futures.values() if not future.done()])
@@ -128,6 +131,15 @@ def _submit(client: Any, step: Step, redo: Redo, topic: str, before: Mapping[str
 def _was_killed(future: Any) -> bool:
     """Whether a task, or one that it needs, had workers that did not live to its end."""
     return future.status == "error" and type(future.exception()).__name__ == "KilledWorker"
+
+
+def _sweep(client: Any, step: Step) -> None:
+    """Remove what the last of the killed workers left of a step: nobody else runs it before the next batch."""
+    folder = staging.resolved(step.folder)
+    staging.clear_away(folder)
+    # Only the machine of the worker knows that it is no more.
+    with contextlib.suppress(OSError):
+        client.run(staging.clear_away, folder, on_error="ignore")
 
 
 @contextlib.contextmanager

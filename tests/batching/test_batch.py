@@ -428,6 +428,7 @@ def test_a_cluster_of_its_own_processes(tmp_path):
     assert set(told["statuses"]) <= {"written", "done before"}
     assert "every process that ran it was killed" in told["deadly"]
     assert told["differ"] == []
+    assert told["left"] == []
     assert told["again"] == {"done before": 11, "failed": 2}
 
 
