@@ -145,7 +145,7 @@ def _series(files: list[Path], options: dict[str, Any], folder: Path, progress: 
     from hyperspy_assb.report.series import SeriesOptions, analyse_series
 
     options.pop("signal_type", None)  # a series is whatever has images against time
-    beside = {name: Path(options.pop(name)) for name in ("log", "control") if name in options}
+    beside: dict[str, Any] = {name: Path(options.pop(name)) for name in ("log", "control") if name in options}
     findings, messages = analyse_series(files[0], folder, SeriesOptions(**beside, **options), stage=progress)
     return Told(tuple(findings), tuple(messages))
 
