@@ -1,12 +1,15 @@
 """Kill processes that save over an old file: every class of results, models, lamellae, banks; run as a script.
 
-Arguments: folder, moments for each kind of save, seed. What is saved is what the public methods of the signals return,
-as ``tests/bad_input.py`` finds them: a new class of results is met without being named. Prints JSON.
+Arguments: folder, moments for each kind of save, seed, names of classes (all by default). What is saved is what the
+public methods of the signals and of their results return, as ``tests/bad_input.py`` finds them: a new class of results
+is met without being named. Prints JSON.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import inspect
 import json
 import logging
 import os
@@ -38,6 +41,24 @@ Save = Callable[[Path], Any]
 Read = Callable[[Path], str]
 
 
+def _made_of_others() -> Iterator[Callable[[], Any]]:
+    """Results that small signals of all kinds do not give by themselves."""
+    battery = hyperspy_assb.simulation.micro_battery(shape=(16, 16), seed=6, signal_type="EELS_ASSB")
+    model = battery.eels_before.inav[:3, :3].create_low_loss_model(["Li", "Fe"])
+    model.multifit(show_progressbar=False)
+    image = hs.signals.Signal2D(np.arange(256.0).reshape(16, 16))
+    for axis in image.axes_manager.signal_axes:
+        axis.scale, axis.units = 10.0, "nm"
+    lamella = hyperspy_assb.Lamella("L1")
+    lamella.add("image", image)
+    lamella.register("image")
+    yield lambda: model.fit_quality
+    yield lambda: lamella
+    yield lambda: lamella.to_frame("image", image)
+    yield battery.eels_after.suggest_references
+    yield lambda: battery.eels_after.quantify_delithiation(method="lithium")
+
+
 def all_results() -> dict[str, Result]:
     """One result of each class."""
     found: dict[str, Result] = {}
@@ -52,12 +73,16 @@ def all_results() -> dict[str, Result]:
             keep(entry.call(bad_input.good(entry.kind)))
         except (AssbError, bad_input.NotPossible):
             continue
+    for made in _made_of_others():
+        with contextlib.suppress(AssbError):
+            keep(made())
     for result in list(found.values()):
-        for name in ("delithiated", "mixtures", "populations", "area_fractions", "phase_fractions", "mechanism"):
-            try:
-                keep(getattr(result, name)())
-            except (AttributeError, AssbError, TypeError):
+        for name, method in inspect.getmembers(type(result), inspect.isfunction):
+            known = name.startswith(("_", "plot", "save", "to_", "summary"))
+            if known or len([p for p in inspect.signature(method).parameters.values() if p.default is p.empty]) > 1:
                 continue
+            with contextlib.suppress(AssbError, TypeError):
+                keep(getattr(result, name)())
     return found
 
 
@@ -172,8 +197,8 @@ def kill_at(
     return found
 
 
-def main(folder: Path, moments: int, seed: int) -> dict[str, Any]:
-    results = all_results()
+def main(folder: Path, moments: int, seed: int, only: list[str]) -> dict[str, Any]:
+    results = {name: result for name, result in all_results().items() if not only or name in only}
     draw, total = np.random.default_rng(seed), Counter()
     folder = folder / "saves"
     folder.mkdir()
@@ -187,4 +212,4 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     hs.preferences.General.show_progressbar = False
-    print(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))  # noqa: T201
+    print(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])))  # noqa: T201
