@@ -377,6 +377,30 @@ def test_companions_and_folders_are_part_of_the_content(tmp_path):
     assert not hashes & {hash_input(tmp_path / "a.rpl"), hash_input(tmp_path / "b.zspy")}
 
 
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        ("scan.xml", "data of scan.raw"),
+        ("m[1].spd", "m[1].ipr"),
+        ("m.emi", "m_2.ser"),
+        ("s_000.tvips", "s_001.tvips"),
+        ("all.asw", "Sample/01/View001.img"),
+    ],
+)
+def test_files_that_readers_open_beside_the_one_that_is_named(tmp_path, name, beside):
+    other = tmp_path / beside
+    other.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(b"<raw_file filename='data of scan.raw'/>View001.img")
+    for file in (other, tmp_path / "another.raw", tmp_path / "m1.ipr", tmp_path / "mm_2.ser"):
+        file.write_bytes(b"1")
+    before = hash_input(tmp_path / name)
+    for file in ("another.raw", "m1.ipr", "mm_2.ser"):
+        (tmp_path / file).write_bytes(b"2")
+    assert hash_input(tmp_path / name) == before
+    other.write_bytes(b"2")
+    assert hash_input(tmp_path / name) != before
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [10, 30])
 def test_killed_and_started_again_no_step_is_done_twice(kills, tmp_path):
