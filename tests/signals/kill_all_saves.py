@@ -16,6 +16,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import warnings
 from collections import Counter
@@ -50,7 +51,9 @@ def _made_of_others() -> Iterator[Callable[[], Any]]:
     for axis in image.axes_manager.signal_axes:
         axis.scale, axis.units = 10.0, "nm"
     lamella = hyperspy_assb.Lamella("L1")
-    lamella.add("image", image)
+    path = Path(tempfile.mkdtemp()) / "image.hspy"
+    image.save(path)
+    lamella.add("image", path)
     lamella.register("image")
     yield lambda: model.fit_quality
     yield lambda: lamella
