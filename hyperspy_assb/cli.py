@@ -20,16 +20,16 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
 from hyperspy_assb import __version__, staging
 from hyperspy_assb.batching.batch import batch, run_steps, with_materials
+from hyperspy_assb.batching.live_table import shown_text
 from hyperspy_assb.batching.options import MOST, RecipeError, check_options, is_number
 from hyperspy_assb.batching.running import LOG, Redo, recorded_log
 from hyperspy_assb.batching.schedulers import run_here
 from hyperspy_assb.batching.steps import Outcome, Step, StepStatus
 from hyperspy_assb.errors import AssbError
-from hyperspy_assb.report.output import FIGURES, OutputError, figures_as, whole_folder
+from hyperspy_assb.report.output import FIGURES, OutputError, whole_folder
 from hyperspy_assb.report.recipe import Recipe, UsageError, is_box, parse_elements, parse_phases, read_recipe
 
 _logger = logging.getLogger(__name__)
@@ -430,20 +430,25 @@ def series(
     force: Force = False,
 ) -> None:
     """Measure drift, grains, cracks and beam effects in an image series, against time and potential."""
-    if signal_type not in (None, "STEM_SERIES"):
-        raise typer.BadParameter(f"{signal_type!r} must be STEM_SERIES.", param_hint="--signal-type")
-    _check_figures(figures)
-    with (
-        _one_line_failure(),
-        _progress() as stage,
-        _result_folder(out, "series", force=force, inputs=[file]) as folder,
-        figures_as(figures),
-    ):
-        with _quiet_imports():
-            from hyperspy_assb.report.series import SeriesOptions, analyse_series
-        options = SeriesOptions(log, offset, interval, dose, control, film, reader, dataset)
-        findings, messages = analyse_series(file, folder, options, stage=stage)
-    _finish(out, findings, messages)
+    beside = [path for path in (log, control) if path is not None]
+    reads = {path.name: path for path in beside}
+    if len(reads) < len(beside):
+        raise typer.BadParameter("log and control are two files of one name.", param_hint="--control")
+    try:
+        begin: str | float = float(offset)
+    except ValueError:
+        begin = offset
+    given = {
+        "log": log and log.name,
+        "offset": begin if begin != "stamps" else None,
+        "interval": interval,
+        "dose": dose,
+        "control": control and control.name,
+        "film": film or None,
+    }
+    options = _checked("series", {name: value for name, value in given.items() if value is not None})
+    options |= _reading("series", reader, signal_type, dataset, figures)
+    _run([Step(file.name, "series", (file,), out, options, reads)], out, force=force)
 
 
 @app.command(
@@ -484,7 +489,8 @@ assb batch night.toml --out results --jobs 4
 assb batch night.toml --out results --scheduler tcp://10.0.0.5:8786 --update
 
 A recipe has [bold]\\[inputs][/bold] (files, patterns, pairs, series), [bold]\\[references][/bold],
-[bold]\\[analysis.NAME][/bold] (fit, quantify, interface, compare or index) and [bold]\\[outputs][/bold].
+[bold]\\[analysis.NAME][/bold] (fit, quantify, interface, compare, index, series or lamella) and
+[bold]\\[outputs][/bold].
 Run the same command again to continue an interrupted batch.""",
 )
 def run_batch(
@@ -518,10 +524,10 @@ def run_batch(
     console = Console(stderr=True, soft_wrap=True)
     for outcome in found.outcomes:
         if not outcome.status.whole:
-            console.print(Text(f"{outcome.step}: {outcome.status.value}: {outcome.message}", style="red"))
+            console.print(shown_text(f"{outcome.step}: {outcome.status.value}: {outcome.message}", style="red"))
     if any(outcome.status is StepStatus.OUTDATED for outcome in found.outcomes):
-        console.print(Text("Repeat outdated results with --update.", style="yellow"))
-    Console(soft_wrap=True).print(Text(f"Written: {found.folder / 'index.html'}", style="green"))
+        console.print(shown_text("Repeat outdated results with --update.", style="yellow"))
+    Console(soft_wrap=True).print(shown_text(f"Written: {found.folder / 'index.html'}", style="green"))
     if not found.whole:
         raise typer.Exit(1)
 
@@ -533,10 +539,10 @@ def info() -> None:
         from hyperspy_assb.installation import describe_installation
     console = Console(soft_wrap=True)
     for title, rows in describe_installation().items():
-        console.print(Text(title, style="bold"))
+        console.print(shown_text(title, style="bold"))
         width = max(map(len, rows))
         for name, value in rows.items():
-            console.print(Text(f"  {name:<{width}}  {value}"))
+            console.print(shown_text(f"  {name:<{width}}  {value}"))
 
 
 def _check_figures(kind: str) -> None:
@@ -664,7 +670,7 @@ def _progress(description: str = "") -> Iterator[Any]:
     )
     console = Console(stderr=True)
     if description:
-        console.print(Text(description, style="bold"))
+        console.print(shown_text(description, style="bold"))
     with Progress(*columns, console=console) as bars:
         tasks: dict[str, Any] = {}
 
@@ -716,15 +722,15 @@ def _quiet_imports() -> Iterator[None]:
 
 
 def _complain(message: str) -> None:
-    Console(stderr=True, soft_wrap=True).print(Text(f"Error: {' '.join(message.split())}", style="red"))
+    Console(stderr=True, soft_wrap=True).print(shown_text(f"Error: {' '.join(message.split())}", style="red"))
 
 
 def _finish(out: Path, findings: Any, messages: Any, verb: str = "Written") -> None:
     """Say what was found, what was warned of, and where the result is."""
     console = Console(stderr=True, soft_wrap=True)
     for message in messages:
-        console.print(Text(f"Warning: {message}", style="yellow"))
+        console.print(shown_text(f"Warning: {message}", style="yellow"))
     console = Console(soft_wrap=True)
     for finding in findings:
-        console.print(Text(f"• {finding}"))
-    console.print(Text(f"{verb}: {Path(out) / 'report.html'}", style="green"))
+        console.print(shown_text(f"• {finding}"))
+    console.print(shown_text(f"{verb}: {Path(out) / 'report.html'}", style="green"))

@@ -266,6 +266,8 @@ def entry_points() -> tuple[EntryPoint, ...]:
             found.append(EntryPoint(owner, "ASSBEELSSpectrum", lambda s, name=name: getattr(_low_loss_model(s), name)))
         elif not any(p.default is p.empty for p in list(inspect.signature(value).parameters.values())[1:]):
             found += _calls(owner, "ASSBEELSSpectrum", value, lambda s, name=name: getattr(_low_loss_model(s), name))
+    for kind in ("ASSBEELSSpectrum", "ASSBEDSTEMSpectrum", "ACOMPatterns", "ASSBSTEMSeries"):
+        found.append(EntryPoint(f"Lamella.table[{kind}]", kind, _in_a_lamella))
     for name in hyperspy_assb.__all__:
         value = getattr(hyperspy_assb, name)
         if inspect.isfunction(value) and name not in NOT_OF_A_SIGNAL and "result" not in name:
@@ -289,6 +291,23 @@ def _functions(name: str, function: Any) -> Iterator[EntryPoint]:
         yield EntryPoint(name, "ACOMPatterns", lambda s: function(*(_indexed(s), _indexed(good("ACOMPatterns")))))
     else:
         raise LookupError(f"{name}{inspect.signature(function)}: teach tests/bad_input.py what it takes.")
+
+
+def _in_a_lamella(signal: Any) -> Any:
+    """The pixels of a lamella to which a signal belongs."""
+    from hyperspy_assb.registration.affine import Affine
+
+    image = hs.signals.Signal2D(np.ones((16, 16)))
+    for axis in image.axes_manager.signal_axes:
+        axis.scale, axis.units = 20.0, "nm"
+    for axis in signal.axes_manager.navigation_axes:
+        if not isinstance(axis.units, str) or not axis.units:
+            axis.units = "nm"
+    lamella = hyperspy_assb.Lamella("L1")
+    lamella.add("image", image)
+    lamella.add("signal", signal)
+    lamella.register("image", transforms={"signal": Affine(np.eye(2), np.zeros(2))})
+    return lamella.table("image")
 
 
 def _low_loss_model(signal: Any) -> Any:
@@ -653,6 +672,8 @@ def _plain(found: Any) -> Any:
         return np.asarray(data.compute() if hasattr(data, "compute") else data)
     if hasattr(found, "to_dataframe"):
         return found.to_dataframe()
+    if hasattr(found, "columns"):
+        return found
     if hasattr(found, "components") and hasattr(found, "signal"):
         return [np.array(p.map["values"]) for c in found for p in c.parameters]
     if isinstance(found, np.ndarray):

@@ -6,6 +6,7 @@ CIFs, formulas of models, pages and compiled code have tests of their own.
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from typing import Any
 import hyperspy.api as hs
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import hyperspy_assb
 from hyperspy_assb.acom import TemplateBank
+from hyperspy_assb.cli import app
+from hyperspy_assb.lamella.members import read_member
 from hyperspy_assb.signals.packing import digest
 from hyperspy_assb.simulation import micro_battery
 
@@ -26,6 +30,8 @@ RECIPES = {
     "output": 'inputs.maps = "*.npy"\nanalysis.fit.input = "maps"\noutputs.fit = "../{name.__class__}/{name}"\n',
     "region": f'{_FIT}references.r = {{ LFP = "{CODE}" }}\n',
     "masks": f'{_FIT}references.r = "trap.npz"\n',
+    "log": 'inputs.m = "*.npy"\nanalysis.series = { input = "m", log = "{name.__class__}$(touch EXECUTED)" }\n',
+    "lamella": 'inputs.m = "L1.toml"\nanalysis.lamella.input = "m"\n',
 }
 
 
@@ -44,6 +50,67 @@ def recipe(name: str) -> Callable[[], Any]:
         raise hyperspy_assb.errors.AssbValueError(found.outcomes[0].message)
 
     return run
+
+
+def store(place: str, load: Callable[[str], Any], packed: bool = False) -> Callable[[], Any]:
+    """A store of zarr in which a pickle stands; numcodecs is told to open it, as it does unasked before 0.15.2."""
+
+    def run() -> Any:
+        import numcodecs
+        import zarr
+
+        signal = hs.signals.Signal1D(np.ones((2, 3, 50)))
+        signal.set_signal_type("EELS")
+        signal.original_metadata.set_item("a.b", 1)
+        signal.save("trap.zspy", show_progressbar=False)
+        (group,) = (group for _, group in zarr.open("trap.zspy")["Experiments"].groups())
+        kept = dict(group["data"].attrs)
+        *parents, name = place.split("/")
+        for parent in parents:
+            group = group[parent]
+        if name in group:
+            del group[name]
+        array = group.create_dataset(name, shape=(2, 3, 50), dtype=object, object_codec=numcodecs.Pickle())
+        values = np.empty((2, 3, 50), dtype=object)
+        values.fill(Trap())
+        array[...] = values
+        array.attrs.update(kept if name == "data" else {})
+        Path("EXECUTED").unlink(missing_ok=True)
+        if packed:
+            inside = [path for path in Path("trap.zspy").rglob("*") if path.is_file()]
+            with zipfile.ZipFile("packed.zspy", "w") as archive:
+                for path in inside:
+                    archive.write(path, path.relative_to("trap.zspy").as_posix())
+        numcodecs.pickles.ALLOW_UNSAFE_PICKLE_DECODE = True
+        try:
+            return np.asarray(load("packed.zspy" if packed else "trap.zspy"))
+        finally:
+            numcodecs.pickles.ALLOW_UNSAFE_PICKLE_DECODE = False
+
+    return run
+
+
+def lamella(**changes: str) -> Callable[[], Any]:
+    def run() -> Any:
+        text = "\n".join([f"{key} = {value}" for key, value in changes.items()])
+        Path("L1.toml").write_text(f'reference = "a"\n{text}\n[members.a]\nfile = "$(touch EXECUTED)"\n', "utf-8")
+        from hyperspy_assb.lamella.lamella_recipe import run_lamella
+
+        return run_lamella(Path("L1.toml"), Path())
+
+    return run
+
+
+def terminal() -> Any:
+    """Names and titles that would command the terminal stand there without their commands."""
+    signal = micro_battery(shape=(2, 2), seed=1).eels_before.isig[30.0:]
+    signal.metadata.General.title = "\x1b]0;EXECUTED\x07\x9b2J"
+    signal.save("a \x1b[2J.hspy")
+    done = CliRunner().invoke(app, ["fit", "a \x1b[2J.hspy", "--out", "out"])
+    assert done.exit_code == 1
+    assert "a \ufffd[2J.hspy" in done.output
+    assert not set("\x1b\x07\x9b") & set(done.output)
+    raise hyperspy_assb.errors.AssbValueError(done.output)
 
 
 def materials() -> Any:
@@ -88,6 +155,19 @@ def result(**changes: Any) -> Callable[[], Any]:
 
 HOSTILE: dict[str, Callable[[], Any]] = {
     **{f"recipe: {name}": recipe(name) for name in RECIPES},
+    "store: data": store("data", hyperspy_assb.load_spectrum_image),
+    "store: metadata": store("metadata/evil", hyperspy_assb.load_spectrum_image),
+    "store: lazy": store("data", lambda path: hyperspy_assb.load_spectrum_image(path, lazy=True)),
+    "store: packed": store("original_metadata/evil", hyperspy_assb.load_spectrum_image, packed=True),
+    "store: X-rays": store("data", hyperspy_assb.load_eds_spectrum_image),
+    "store: patterns": store("data", hyperspy_assb.load_patterns),
+    "store: series": store("data", hyperspy_assb.load_series, packed=True),
+    "store: result": store("metadata/ASSB", hyperspy_assb.load, packed=True),
+    "store: member of a lamella": store("data", lambda path: read_member(Path(path), "a")),
+    "lamella: file": lamella(),
+    "lamella: name": lamella(name=f'"{CODE}"'),
+    "lamella: alpha": lamella(alpha=f'"{CODE}"'),
+    "terminal": terminal,
     "templates": lambda: TemplateBank.load("trap.npz"),
     "result: a pickle": lambda: hyperspy_assb.load("trap.npz"),
     "result: kind": result(kind=CODE),
@@ -105,6 +185,7 @@ HOSTILE: dict[str, Callable[[], Any]] = {
 def test_nothing_is_executed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     np.save("a.npy", np.ones(3))
+    Path("L1.toml").write_text(f'reference = "a"\n[members.a]\nfile = "a.npy"\nbias = "{CODE}"\n', "utf-8")
     np.savez("trap.npz", LiFePO4=np.array([Trap()], dtype=object))
     with pytest.raises(hyperspy_assb.errors.AssbError):
         HOSTILE[name]()

@@ -169,7 +169,7 @@ class Where:
             raise AssbTypeError(f"jobs must be a whole number from 1, not {self.jobs!r}.")
         if not isinstance(self.scheduler, str | None):
             raise AssbTypeError(f"scheduler must be an address such as tcp://host:8786, not {self.scheduler!r}.")
-        if self.client is not None and not hasattr(self.client, "scheduler_info"):
+        if self.client is not None and not callable(getattr(self.client, "scheduler_info", None)):
             raise AssbTypeError(f"client must be one of dask.distributed, not a {type(self.client).__name__}.")
 
 

@@ -27,6 +27,8 @@ _ORDER = list(StepStatus)
 _LOGS = "logs"
 _MARK = "hyperspy_assb batch"
 """In the page, as its generator."""
+_LOG_MARK = f"# {_MARK}"
+"""Begins the logs: others in that folder are not ours."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ def check_batch_folder(folder: Path) -> None:
         path = folder / name
         if path.exists() and not (path.is_file() and mark in path.read_text("utf-8", errors="replace")[:2000]):
             raise AssbFileError(f"{path} was not written by a batch, and would be replaced: choose another folder.")
+    if (folder / _LOGS).exists() and not (folder / _LOGS).is_dir():
+        raise AssbFileError(f"{folder / _LOGS} is a file, and logs of a batch are a folder: choose another folder.")
 
 
 def write_status(folder: Path, outcomes: Sequence[Outcome], planned: int) -> None:
@@ -133,18 +137,26 @@ def _write_logs(folder: Path, outcomes: Iterable[Outcome]) -> dict[str, str]:
     place = folder / _LOGS
     for outcome in outcomes:
         slug = re.sub(r"[^\w.-]+", "_", outcome.step)[:60]
-        name = next(n for n in _numbered(slug) if n not in names.values())
         if outcome.log:
             place.mkdir(exist_ok=True)
-            _write(place / name, outcome.log)
+            name = next(n for n in _numbered(slug) if n not in names.values() and _replaceable(place / n))
+            _write(place / name, f"{_LOG_MARK}\n{outcome.log}")
             names[outcome.step] = name
     if place.is_dir():
         for old in place.glob("*.txt"):
-            if old.name not in names.values():
+            if old.name not in names.values() and _replaceable(old):
                 old.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty
             place.rmdir()
     return names
+
+
+def _replaceable(path: Path) -> bool:
+    """Whether there is no file, or a log of a batch: a folder of results may hold other logs."""
+    if not path.exists():
+        return True
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        return stream.read(len(_LOG_MARK)) == _LOG_MARK
 
 
 def _numbered(slug: str) -> Iterable[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,18 @@ KEY_FILE = "step.json"
 """In the folder of a result: its key, and what went into it."""
 _FORMAT = 1
 """To be raised where the same options come to mean something else."""
-_COMPANIONS = {".rpl": (".raw",), ".mib": (".hdr",), ".hdr": (".mib",), ".dens": (".bin",)}
-"""Endings of the files that readers open beside the one that is named."""
+_COMPANIONS = {
+    ".rpl": ("{stem}.raw",),
+    ".mib": ("{stem}.hdr",),
+    ".hdr": ("{stem}.mib",),
+    ".dens": ("{stem}.bin",),
+    ".emi": ("{stem}_*.ser",),  # one file of data for each detector
+    ".spd": ("{stem}.spc", "{stem}.ipr", "{stem}.csv"),
+    ".tvips": ("{stem}_*.tvips",),
+}
+"""Patterns of the files that readers open beside the one that is named, by its ending."""
+_NAMED = {".xml": ("*.raw",), ".asw": ("**/*.pts", "**/*.img", "**/*.map", "**/*.eds")}
+"""The same where the file itself names them: of what fits the patterns, those whose names stand in it."""
 
 
 def key_content(step: Step, needed: Mapping[str, str]) -> dict[str, Any]:
@@ -86,12 +97,20 @@ def hash_input(path: Path) -> str:
     # Not at the top: help and errors of the command line do not wait for NumPy.
     from hyperspy_assb.provenance import describe_file
 
-    beside = [path.with_suffix(ending) for ending in _COMPANIONS.get(path.suffix.lower(), ())]
-    if path.suffix.lower() == ".emi":
-        # One file of data for each detector.
-        beside = sorted(path.parent.glob(f"{_escaped(path.stem)}_*.ser"))
-    hashes = [str(describe_file(file)["sha256"]) for file in (path, *beside) if file.exists()]
+    hashes = [str(describe_file(file)["sha256"]) for file in (path, *_beside(path)) if file.exists()]
     return "+".join(hashes)
+
+
+def _beside(path: Path) -> list[Path]:
+    """Files that readers open beside one."""
+    ending = path.suffix.lower()
+    if ending in _NAMED:
+        content = path.read_bytes()
+        found = [file for pattern in _NAMED[ending] for file in path.parent.glob(pattern)]
+        return sorted(file for file in found if os.fsencode(file.name) in content)
+    stem = _escaped(path.stem.removesuffix("_000") if ending == ".tvips" else path.stem)
+    patterns = [pattern.replace("{stem}", stem) for pattern in _COMPANIONS.get(ending, ())]
+    return sorted({file for pattern in patterns for file in path.parent.glob(pattern)} - {path})
 
 
 def _escaped(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -23,6 +24,12 @@ _STYLES = {
     StepStatus.WRITTEN: "green",
     StepStatus.DONE_BEFORE: "green",
 }
+_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+
+
+def shown_text(text: str, style: str = "") -> Text:
+    """Text without the characters by which the title of a signal or the name of a file would command the terminal."""
+    return Text(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text), style=style)
 
 
 class LiveTable:
@@ -68,10 +75,10 @@ class LiveTable:
         failed = [outcome for outcome in self._ended if not outcome.status.whole]
         running = list(self._running.items())[:_ROWS]
         for outcome in failed[-(_ROWS - len(running)) :] if len(running) < _ROWS else []:
-            what = Text(f"{outcome.status.value}: {outcome.message}", style=_STYLES[outcome.status])
-            table.add_row(Text(outcome.step), what, f"{outcome.seconds:.0f} s")
+            what = shown_text(f"{outcome.status.value}: {outcome.message}", style=_STYLES[outcome.status])
+            table.add_row(shown_text(outcome.step), what, f"{outcome.seconds:.0f} s")
         for step, (stage, since) in running:
-            table.add_row(Text(step, style="bold"), Text(stage), f"{now - since:.0f} s")
+            table.add_row(shown_text(step, "bold"), shown_text(stage), f"{now - since:.0f} s")
         return Group(head, table)
 
 

@@ -130,6 +130,14 @@ def _counts(count: int) -> Check:
     return check
 
 
+def _offset(value: Any) -> str:
+    if is_number(value):
+        return str(float(value))
+    if value not in ("stamps", "steps"):
+        raise AssbValueError("a number of s, stamps or steps")
+    return str(value)
+
+
 _BOUNDS = re.compile(r"\s*\d{0,9}:\d{0,9}\s*(,\s*\d{0,9}:\d{0,9}\s*)*")
 
 
@@ -231,6 +239,19 @@ KINDS: Mapping[str, Kind] = {
         },
         files=("phases",),
         required=("phases",),
+    ),
+    "series": Kind(
+        "drift, grains, cracks and effects of the beam in a series of images, against time and potential",
+        {
+            "log": _text,
+            "offset": _offset,
+            "interval": _number(1e-9, 1e9, "s"),
+            "dose": _number(1e-9, 1e300, "electrons per nm²"),
+            "control": _text,
+            "film": _boolean,
+            **_reading("STEM_SERIES"),
+        },
+        files=("log", "control"),
     ),
     # Its input is a recipe of its own, which names the files.
     "lamella": Kind(

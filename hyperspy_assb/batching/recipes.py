@@ -9,6 +9,7 @@
     standard = "raw/standard.dm4"
     cells = { before = "cells/*_before.dm4", after = "cells/*_after.dm4" }
     ramp = { files = ["0V.dm4", "2V.dm4", "4V.dm4"], bias = [0.0, 2.0, 4.0] }
+    movies = "movies/*.emd"                           # series of images
 
     [references]
     pure = { LiFePO4 = "0:8,0:8", FePO4 = ["20:30,4:12"] }    # pixels
@@ -27,6 +28,10 @@
     [analysis.compare]
     input = "cells"
     permutations = 999
+
+    [analysis.series]
+    input = "movies"
+    log = "logs/{name}.mpt"                           # a file for each item
 
     [outputs]                                         # by default {analysis}/{name}
     fit = "fits/{name}"
@@ -57,6 +62,7 @@ from hyperspy_assb.batching.options import (
 )
 from hyperspy_assb.batching.steps import Step
 from hyperspy_assb.errors import AssbError, AssbValueError
+from hyperspy_assb.report.output import is_result
 from hyperspy_assb.staging import path_of
 
 _TABLES = ("inputs", "references", "analysis", "outputs", "materials")
@@ -92,11 +98,10 @@ def read_recipe(path: Path) -> dict[str, Any]:
         If there is no such file, or it is not TOML.
     """
     try:
-        with path.open("rb") as stream:
-            return tomllib.load(stream)
+        return tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise RecipeError(f"The recipe {path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, and of numbers of thousands of digits
         raise RecipeError(f"The recipe {path} is not valid TOML: {error}.") from error
 
 
@@ -128,7 +133,7 @@ def plan(recipe: Mapping[str, Any], base: Path, out: Path) -> list[Step]:
         if not isinstance(recipe.get(name, {}), Mapping):
             raise RecipeError(f"[{name}] of the recipe must be a table.")
     materials = tuple(_files(recipe["materials"], base, "materials")) if "materials" in recipe else ()
-    items = {name: _items(name, value, base) for name, value in recipe["inputs"].items()}
+    items = {name: _items(name, value, base, out) for name, value in recipe["inputs"].items()}
     references = {name: _reference(name, value, base) for name, value in recipe.get("references", {}).items()}
     outputs = recipe.get("outputs", {})
     for name in outputs:
@@ -205,9 +210,9 @@ def _steps(
         chosen = [_Item(file.stem, (file,)) for file in every]
     if "bias" in table:
         raise RecipeError(f"{place}: bias stands with the files of a series, under [inputs].")
-    table, reads, analysis = _link(table, kind, base, references, place)
-    options = check_options(kind_name, table, place)
     for item in chosen:
+        linked, reads, analysis = _link(table, kind, base, references, place, item.name)
+        options = check_options(kind_name, linked, place)
         own = dict(options) if item.bias is None or not kind.states else {**options, "bias": list(item.bias)}
         needs = {f"result of {analysis}": analysis} if analysis else {}
         yield (
@@ -225,7 +230,7 @@ def _steps(
 
 
 def _link(
-    table: dict[str, Any], kind: Kind, base: Path, references: Mapping[str, _Reference], place: str
+    table: dict[str, Any], kind: Kind, base: Path, references: Mapping[str, _Reference], place: str, item: str
 ) -> tuple[dict[str, Any], dict[str, Path], str]:
     """Options with names in place of files, the files by these names, and the analysis whose result is a reference."""
     table, analysis = dict(table), ""
@@ -249,7 +254,9 @@ def _link(
             if not isinstance(entry, str) or (option == "phases" and not entry.lower().endswith(".cif")):
                 texts.append(entry)
                 continue
-            (path,) = _files(entry, base, f"{place} {option}")
+            path, *others = _files(entry.replace("{name}", glob.escape(item)), base, f"{place} {option}")
+            if others:
+                raise RecipeError(f"{place}: {option} = {entry!r} stands for {1 + len(others)} files; name one.")
             if reads.setdefault(path.name, path) != path:
                 raise RecipeError(f"{place}: two files are named {path.name}; rename one.")
             texts.append(path.name)
@@ -287,15 +294,16 @@ def _with_members(step: Step, steps: Mapping[str, Step]) -> Step:
     (recipe,) = step.files
     try:
         members = lamella_recipe.read_recipe(recipe)["members"]
+        files = {key: lamella_recipe.member_path(recipe, key, member) for key, member in members.items()}
     except AssbError as error:
         raise RecipeError(f"{step.name!r}: {error}") from None
     reads, needs = dict(step.reads), dict(step.needs)
-    for key, member in members.items():
-        path = Path(os.path.normpath(recipe.parent / Path(member["file"]).expanduser()))
+    for key, file in files.items():
+        path = Path(os.path.normpath(file))
         maker = next((other for other in steps.values() if other is not step and other.folder in path.parents), None)
         if maker is not None:
             needs[f"{key}: {path.name}"] = maker.name
-        elif path.exists():
+        elif os.path.exists(path):  # noqa: PTH110 (a name may be too long for Path)
             reads[f"{key}: {path.name}"] = path
         else:
             raise RecipeError(f"{step.name!r}: members.{key}: there is no file {path}.")
@@ -311,20 +319,20 @@ def _in_order(steps: Mapping[str, Step]) -> list[Step]:
         raise RecipeError(f"Steps need each other in a circle: {' needs '.join(reversed(error.args[1]))}.") from None
 
 
-def _items(name: str, value: Any, base: Path) -> list[_Item]:
-    """Files of an input."""
+def _items(name: str, value: Any, base: Path, out: Path) -> list[_Item]:
+    """Files of an input; what earlier runs wrote below ``out`` is none, though a pattern may stand for it."""
     place = f"[inputs] {name}"
     if not isinstance(value, Mapping):
-        items = [_Item(path.stem, (path,)) for path in _files(value, base, place)]
+        items = [_Item(path.stem, (path,)) for path in _files(value, base, place, out)]
         names = [item.name for item in items]
         twice = next((n for n in names if names.count(n) > 1), None)
         if twice is not None:
             raise RecipeError(f"{place} has two files named {twice!r}: rename one, or make them two inputs.")
         return items
     if set(value) == {"before", "after"}:
-        return _pairs(name, value, base, place)
+        return _pairs(name, value, base, place, out)
     if set(value) <= {"files", "bias"} and "files" in value:
-        files = tuple(_files(value["files"], base, place))
+        files = tuple(_files(value["files"], base, place, out))
         if len(files) < 2:
             raise RecipeError(f"{place} is a series of {len(files)} state: a series has two or more.")
         return [_Item(name, files, _potentials(value.get("bias"), len(files), place))]
@@ -343,7 +351,7 @@ def _potentials(value: Any, count: int, place: str) -> tuple[float, ...] | None:
     return tuple(float(v) for v in value)
 
 
-def _pairs(name: str, value: Mapping[str, Any], base: Path, place: str) -> list[_Item]:
+def _pairs(name: str, value: Mapping[str, Any], base: Path, place: str, out: Path) -> list[_Item]:
     """Pairs of files; where the names have wildcards, those belong together whose wildcards stand for the same text."""
     sides = []
     for state in ("before", "after"):
@@ -351,7 +359,7 @@ def _pairs(name: str, value: Mapping[str, Any], base: Path, place: str) -> list[
         if not isinstance(pattern, str):
             raise RecipeError(f"{place}: {state} must be a name or a pattern, not {pattern!r}.")
         found: dict[str, Path] = {}
-        for path in _files(pattern, base, f"{place} {state}"):
+        for path in _files(pattern, base, f"{place} {state}", out):
             key = _wild(pattern, path, base, name)
             if found.setdefault(key, path) != path:
                 raise RecipeError(f"{place}: {found[key]} and {path} are both {key!r} {state} bias: rename one.")
@@ -384,8 +392,11 @@ def _wild(pattern: str, path: Path, base: Path, name: str) -> str:
     return "_".join(texts) or name
 
 
-def _files(value: Any, base: Path, place: str) -> list[Path]:
-    """Files that names and patterns stand for, each once; folders only where they are stores of HyperSpy."""
+def _files(value: Any, base: Path, place: str, out: Path | None = None) -> list[Path]:
+    """Files that names and patterns stand for, each once; folders only where they are stores of HyperSpy.
+
+    Patterns do not stand for what is in results below ``out``.
+    """
     patterns = [value] if isinstance(value, str) else value
     plain = isinstance(patterns, list) and all(isinstance(p, str) and p and "\0" not in p for p in patterns)
     if not plain or not patterns:
@@ -393,7 +404,7 @@ def _files(value: Any, base: Path, place: str) -> list[Path]:
     found: dict[Path, None] = {}
     for pattern in patterns:
         try:
-            matches = _matches(path_of(pattern, "its name"), base)
+            matches = _matches(path_of(pattern, "its name"), base, out)
         except (AssbValueError, OSError) as error:  # such as a name that is too long
             raise RecipeError(f"{place}: there can be no file {pattern[:200]!r} ({error!s:.200}).") from error
         matches = [p for p in matches if p.is_file() or p.suffix.lower() == ".zspy"]
@@ -403,13 +414,16 @@ def _files(value: Any, base: Path, place: str) -> list[Path]:
     return list(found)
 
 
-def _matches(own: Path, base: Path) -> list[Path]:
+def _matches(own: Path, base: Path, out: Path | None) -> list[Path]:
     named = Path(os.path.normpath(base / own))
     if named.exists():  # a name may have brackets of its own
         return [named]
     whole = str(own) if own.is_absolute() else os.path.join(glob.escape(str(base)), str(own))  # noqa: PTH118
     # Not Path.glob, which takes no absolute patterns.
-    return [Path(os.path.normpath(p)) for p in sorted(glob.glob(whole, recursive=True))]  # noqa: PTH207
+    found = [Path(os.path.normpath(p)) for p in sorted(glob.glob(whole, recursive=True))]  # noqa: PTH207
+    inside = {parent for p in found for parent in p.parents if out is not None and out in parent.parents}
+    results = {folder for folder in inside if is_result(folder)}
+    return [p for p in found if results.isdisjoint(p.parents)]
 
 
 def _reference(name: str, value: Any, base: Path) -> _Reference:

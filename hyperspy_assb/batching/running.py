@@ -154,7 +154,7 @@ def _with_paths(step: Step, needed: Mapping[str, Outcome]) -> dict[str, Any]:
 
 def _told_before(folder: Path) -> dict[str, Any]:
     """Findings and warnings of a result that was written earlier."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, TypeError):
         record = json.loads((folder / RECORD).read_text("utf-8"))
         return {name: tuple(map(str, record.get(name, ()))) for name in ("findings", "warnings")}
     return {}

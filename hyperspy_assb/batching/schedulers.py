@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import uuid4
 
+from hyperspy_assb import staging
 from hyperspy_assb.batching.running import Redo, run_step
 from hyperspy_assb.batching.steps import Outcome, Step, StepStatus
 from hyperspy_assb.errors import AssbError
@@ -81,9 +82,11 @@ def run_on(client: Any, steps: Sequence[Step], redo: Redo, watcher: Watcher) -> 
     Raises
     ------
     SchedulerError
-        If there is no worker.
+        If there is no worker, or the client is closed.
     """
     as_completed: Any = _distributed().as_completed
+    if getattr(client, "status", "running") != "running":
+        raise SchedulerError(f"The client of dask is {client.status}: make a new one, Client(address).")
     if not client.scheduler_info(n_workers=-1)["workers"]:
         raise SchedulerError(
             "The cluster has no workers: start one with dask worker, and the address of the scheduler."
@@ -109,6 +112,8 @@ def run_on(client: Any, steps: Sequence[Step], redo: Redo, watcher: Watcher) -> 
                     list(as_completed([futures[step.name]], loop=client.loop))
                     outcomes[step.name] = _outcome(step, futures[step.name])
                     watcher.ended(outcomes[step.name])
+                    if _was_killed(futures[step.name]):
+                        _sweep(client, step)
         finally:
             # After an interrupt: what has not begun does not begin.
             client.cancel([future for future in futures.values() if not future.done()])
@@ -128,6 +133,15 @@ def _was_killed(future: Any) -> bool:
     return future.status == "error" and type(future.exception()).__name__ == "KilledWorker"
 
 
+def _sweep(client: Any, step: Step) -> None:
+    """Remove what the last of the killed workers left of a step: nobody else runs it before the next batch."""
+    folder = staging.resolved(step.folder)
+    staging.clear_away(folder)
+    # Only the machine of the worker knows that it is no more.
+    with contextlib.suppress(OSError):
+        client.run(staging.clear_away, folder, on_error="ignore")
+
+
 @contextlib.contextmanager
 def local_client(jobs: int) -> Iterator[Any]:
     """A client of processes of this machine, which share its memory and cores.
@@ -135,23 +149,30 @@ def local_client(jobs: int) -> Iterator[Any]:
     Raises
     ------
     SchedulerError
-        If dask.distributed is not installed.
+        If dask.distributed is not installed, or the processes do not start, as where a script starts them without a
+        guard.
     """
     from hyperspy_assb.fitting.spectra.threads import THREADS_VARIABLE, available_threads
 
     distributed = _distributed()
     threads = max(1, available_threads() // jobs)
-    with (
-        distributed.LocalCluster(
-            n_workers=jobs,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=None,
-            silence_logs=logging.ERROR,
-            env={THREADS_VARIABLE: str(threads)},
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
+    with contextlib.ExitStack() as stack:
+        try:
+            cluster = distributed.LocalCluster(
+                n_workers=jobs,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                silence_logs=logging.ERROR,
+                env={THREADS_VARIABLE: str(threads)},
+            )
+            stack.enter_context(cluster)
+            client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
+        except (RuntimeError, OSError) as error:
+            raise SchedulerError(
+                f"No {jobs} processes could be started ({error}). A script that starts processes is read by each of "
+                'them: what it does must stand below if __name__ == "__main__":.'
+            ) from error
         yield client
 
 
@@ -233,5 +254,9 @@ def _outcome(step: Step, future: Any) -> Outcome:
     if _was_killed(future):
         message = "every process that ran it was killed, for want of memory perhaps: give it more, or a smaller file."
     else:
-        message = f"it did not run to its end ({type(error).__name__}: {error})." if error else "it was cancelled."
+        message = (
+            f"it did not run to its end ({type(error).__name__}: {error})."
+            if error
+            else "it was cancelled, or the scheduler was lost."
+        )
     return Outcome(step.name, step.kind, step.folder, StepStatus.FAILED, message, log=repr(error))

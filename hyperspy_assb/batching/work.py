@@ -140,6 +140,16 @@ def _index(files: list[Path], options: dict[str, Any], folder: Path, progress: P
     return Told(tuple(analysis.findings), tuple(analysis.warnings))
 
 
+def _series(files: list[Path], options: dict[str, Any], folder: Path, progress: Progress) -> Told:
+    _import_quietly()
+    from hyperspy_assb.report.series import SeriesOptions, analyse_series
+
+    options.pop("signal_type", None)  # a series is whatever has images against time
+    beside: dict[str, Any] = {name: Path(options.pop(name)) for name in ("log", "control") if name in options}
+    findings, messages = analyse_series(files[0], folder, SeriesOptions(**beside, **options), stage=progress)
+    return Told(tuple(findings), tuple(messages))
+
+
 def _lamella(files: list[Path], options: dict[str, Any], folder: Path, progress: Progress) -> Told:
     _import_quietly()
     from hyperspy_assb.lamella.lamella_recipe import run_lamella
@@ -155,6 +165,7 @@ _WORK: Mapping[str, Callable[[list[Path], dict[str, Any], Path, Progress], Told]
     "interface": _interface,
     "compare": _compare,
     "index": _index,
+    "series": _series,
     "lamella": _lamella,
 }
 

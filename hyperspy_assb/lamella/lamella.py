@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hyperspy_assb import provenance
-from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.errors import AssbTypeError, AssbValueError
 from hyperspy_assb.lamella.agreement import Claim, judge_agreement
 from hyperspy_assb.lamella.frame_map import FrameMap, carried_column, title_of
 from hyperspy_assb.lamella.member_frames import map_values
@@ -111,6 +111,8 @@ class Lamella(RegisteredMembers):
         data = np.asarray(getattr(values, "data", values))
         if data.shape != overlap.source_shape:
             raise AssbValueError(f"The map has the shape {data.shape}, and {source} has {overlap.source_shape} pixels.")
+        if data.dtype.kind not in "biuf":
+            raise AssbTypeError(f"values must be a map of numbers, not of {data.dtype}.")
         if how is None:
             how = "labels" if data.dtype.kind in "biu" else "mean"
         quantity = title_of(values)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbValueError
+from hyperspy_assb.staging import path_of
 
 _WORDS = ("name", "reference", "alpha", "fdr", "members")
 _OF_A_MEMBER = ("file", "bias", "frame")
@@ -40,13 +41,11 @@ def run_lamella(path: Path, folder: Path) -> tuple[list[str], list[str]]:
     from hyperspy_assb.report.output import write_record
 
     recipe = read_recipe(path)
-    lamella = Lamella(str(recipe.get("name", path.stem)))
+    lamella = Lamella(recipe.get("name", path.stem))
     members: dict[str, dict[str, Any]] = recipe["members"]
     # Frames that are shared come after those that they share.
     for key, member in sorted(members.items(), key=lambda item: "frame" in item[1]):
-        lamella.add(
-            key, path.parent / Path(member["file"]).expanduser(), bias=member.get("bias"), frame=member.get("frame")
-        )
+        lamella.add(key, member_path(path, key, member), bias=member.get("bias"), frame=member.get("frame"))
     reference = str(recipe["reference"])
     table = lamella.register(reference, alpha=float(recipe.get("alpha", 0.01)))
     table.to_csv(folder / "registration.csv")
@@ -67,8 +66,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise AssbFileNotFoundError(f"There is no file {path}: check its name and folder.")
     try:
-        recipe = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        recipe = tomllib.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise AssbFileError(f"{path} could not be read as TOML ({error}).") from error
     _known(recipe, _WORDS, str(path))
     members = recipe.get("members")
@@ -78,9 +77,34 @@ def read_recipe(path: Path) -> dict[str, Any]:
         if not isinstance(member, dict) or not isinstance(member.get("file"), str):
             raise AssbValueError(f'{path}: members.{key} has no file: write file = "{key}.hspy".')
         _known(member, _OF_A_MEMBER, f"{path}: members.{key}")
-    if recipe.get("reference") not in members:
+        _check(isinstance(member.get("bias", 0.0), int | float), f"{path}: members.{key}: bias", "a potential in V")
+        others = [other for other in members if other != key]
+        named = "frame" not in member or member["frame"] in others
+        _check(named, f"{path}: members.{key}: frame", "the name of another member")
+    for word in ("alpha", "fdr"):
+        value = recipe.get(word, 0.5)
+        share = isinstance(value, int | float) and 0.0 < value < 1.0
+        _check(share, f"{path}: {word}", "a number between 0 and 1")
+    _check(isinstance(recipe.get("name", ""), str), f"{path}: name", "a text")
+    if not isinstance(recipe.get("reference"), str) or recipe["reference"] not in members:
         raise AssbValueError(f"{path}: reference must be one of {', '.join(members)}, not {recipe.get('reference')!r}.")
     return recipe
+
+
+def member_path(recipe: Path, key: str, member: dict[str, Any]) -> Path:
+    """The file of a member: beside the recipe, unless its path is whole.
+
+    Raises
+    ------
+    AssbValueError
+        If no file can have this name.
+    """
+    return recipe.parent / path_of(member["file"], f"{recipe}: members.{key}: file")
+
+
+def _check(holds: bool, place: str, what: str) -> None:
+    if not holds:
+        raise AssbValueError(f"{place} must be {what}.")
 
 
 def _known(table: dict[str, Any], words: tuple[str, ...], where: str) -> None:

@@ -15,6 +15,7 @@ from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError
 from hyperspy_assb.registration.affine import ImageFrame
 from hyperspy_assb.registration.image_registration import ImageRegistration
 from hyperspy_assb.signals.result import load
+from hyperspy_assb.signals.stored_pickles import refuse_pickles
 
 _RESULT = "metadata/ASSB/result"
 _SAME = 1e-6
@@ -60,6 +61,7 @@ def read_member(path: Path, key: str) -> Any:
     """A result, or else a signal that HyperSpy reads lazily."""
     if not path.exists():
         raise AssbFileNotFoundError(f"{key}: there is no file {path}.")
+    refuse_pickles(path)
     why = "it has no result"
     # A signal is not read to see that it is no result: it may be larger than the memory.
     if not _is_plain_signal(path):

@@ -155,7 +155,7 @@ def _check_replaceable(target: Path, *, force: bool, inputs: Iterable[Path]) -> 
     if not force:
         raise OutputError(f"{target} is not empty: choose another folder, or replace it with --force.")
     # Replacing a folder deletes it: never one that a person lives in, nor one with the data.
-    if target in (Path.home(), Path(target.anchor)) or Path.cwd().is_relative_to(target):
+    if target in (_home(), Path(target.anchor)) or Path.cwd().is_relative_to(target):
         raise OutputError(f"{target} is the home or working folder, or holds it: it is not replaced.")
     for path in inputs:
         if staging.resolved(Path(path)).is_relative_to(target):
@@ -165,6 +165,14 @@ def _check_replaceable(target: Path, *, force: bool, inputs: Iterable[Path]) -> 
             f"{target} holds no {RECORD} of hyperspy_assb, so it is no result: it is not replaced. Choose another "
             "folder."
         )
+
+
+def _home() -> Path | None:
+    """The home folder of the user; None where there is none, as for a number without a name."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
 
 
 def _probe(target: Path) -> None:

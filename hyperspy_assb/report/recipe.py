@@ -114,11 +114,10 @@ def read_recipe(path: Path) -> dict[str, Any]:
         If there is no such file, it is not TOML, or it has a key that is not known.
     """
     try:
-        with path.open("rb") as stream:
-            recipe = tomllib.load(stream)
+        recipe = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"The recipe {path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, and of numbers of thousands of digits
         raise UsageError(f"The recipe {path} is not valid TOML: {error}.") from error
     unknown = sorted(set(recipe) - set(_KEYS))
     if unknown:

@@ -16,7 +16,7 @@ from hyperspy_assb.provenance import record
 from hyperspy_assb.report.film import write_film
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.key_numbers import key_numbers
-from hyperspy_assb.report.output import write_record
+from hyperspy_assb.report.output import Progress, write_record
 from hyperspy_assb.report.series_numbers import ABOUT, opening_first, series_numbers
 from hyperspy_assb.signals.echem.signal import load_voltammogram
 from hyperspy_assb.signals.series.of_series import OfSeries
@@ -64,9 +64,7 @@ class SeriesOptions:
         return [path for path in (self.log, self.control) if path is not None]
 
 
-def analyse_series(
-    file: Path, folder: Path, options: SeriesOptions, *, stage: Callable[[str, int, int], None]
-) -> tuple[list[str], list[str]]:
+def analyse_series(file: Path, folder: Path, options: SeriesOptions, *, stage: Progress) -> tuple[list[str], list[str]]:
     """Analyse a series, and write everything into a folder.
 
     Returns
@@ -125,7 +123,7 @@ def _load(file: Path, options: SeriesOptions) -> ASSBSTEMSeries:
     return series
 
 
-def _measure(series: ASSBSTEMSeries, stage: Callable[[str, int, int], None]) -> tuple[dict[str, Any], list[str]]:
+def _measure(series: ASSBSTEMSeries, stage: Progress) -> tuple[dict[str, Any], list[str]]:
     """Results by name, and what could not be told: a series without grains may have cracks, and the other way round."""
     stage("drift", 0, 1)
     found: dict[str, Any] = {"drift": series.correct_drift()}

@@ -17,6 +17,7 @@ from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbWarni
 from hyperspy_assb.models.recorded_signal import recorded_text
 from hyperspy_assb.reference.energy_units import energy_unit
 from hyperspy_assb.signals.energy_axes import energy_on_navigation, turn_energy_axis
+from hyperspy_assb.signals.stored_pickles import refuse_pickles
 from hyperspy_assb.staging import path_of
 
 SIGNAL_TYPES = {
@@ -219,6 +220,7 @@ def load_signal(
         raise AssbFileNotFoundError(f"There is no file {path}.")
     if path.is_file() and path.stat().st_size == 0:
         raise AssbFileError(f"{path} is an empty file.")
+    refuse_pickles(path)
     if reader is not None:
         options = {**options, "file_format": reader}
     try:

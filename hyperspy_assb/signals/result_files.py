@@ -24,6 +24,7 @@ import numpy as np
 from hyperspy_assb import __version__, staging
 from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbValueError
 from hyperspy_assb.signals.packing import Arrays, digest
+from hyperspy_assb.signals.stored_pickles import refuse_pickles
 
 FORMAT = 1
 """Version of the file format; older and newer ones are refused by name."""
@@ -199,6 +200,8 @@ def _reading(path: Path) -> Iterator[None]:
     """Whatever a reader raises for a damaged file as one error; they fail in every way there is."""
     try:
         yield
+    except AssbFileError:
+        raise
     except PermissionError as error:
         raise AssbFileError(f"{path} could not be read: you may not read it ({_in_words(error)}).") from error
     except Exception as error:
@@ -222,6 +225,7 @@ def _read_signals(path: Path) -> list[dict[str, Any]]:
     else:
         from rsciio.zspy import file_reader
 
+        refuse_pickles(path)
         # The reader logs an error where there is no store.
         if not path.is_dir():
             with zipfile.ZipFile(path) as archive:
@@ -292,6 +296,42 @@ def write_map(path: Path, signal: Any) -> None:
     path.write_bytes(_hdf5_image(signal))
 
 
+def save_whole(path: Path, signal: Any, *, overwrite: bool | None, **options: Any) -> None:
+    """``signal.save`` of HyperSpy, but the file appears whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Ending in .hspy or .zspy.
+    signal
+        Of HyperSpy; it may be lazy.
+    overwrite
+        As in HyperSpy: None asks, False keeps what is there.
+    options
+        As for ``signal.save``.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be renamed; and what HyperSpy raises.
+    """
+    path = staging.resolved(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging.clear_away(path)
+    if not _may_write(path, overwrite):
+        return
+    part = staging.sibling(path, "part")
+    try:
+        signal.save(part, **options)
+        for written in (*part.rglob("*"), part) if part.is_dir() else (part,):
+            staging.flush(written)
+        _replace(part, path)
+    finally:
+        staging.remove(part)
+    # As HyperSpy keeps them: where it is saved when no name is given.
+    signal.tmp_parameters.folder, signal.tmp_parameters.filename = path.parent, path.stem
+
+
 @contextlib.contextmanager
 def hdf5_in_memory() -> Iterator[tuple[Any, Callable[[], bytes]]]:
     """An open file of h5py that is on no disk, and a function that tells its bytes so far."""
@@ -334,11 +374,11 @@ def _write_zip(stream: Any, signal: Any) -> None:
 
 
 def _replace(part: Path, path: Path) -> None:
-    """Rename over what is there; a folder, which cannot be renamed over, is first moved aside."""
+    """Rename over what is there; where one of both is a folder, what is there is first moved aside."""
     aside = None
-    if path.is_dir():
-        if not (path.suffix == ".zspy" and _is_store(path)):
-            raise IsADirectoryError("it is a folder, and not one of HyperSpy")
+    if path.is_dir() and not (path.suffix == ".zspy" and _is_store(path)):
+        raise IsADirectoryError("it is a folder, and not one of HyperSpy")
+    if path.is_dir() or (path.exists() and part.is_dir()):
         aside = staging.sibling(path, "aside")
         path.rename(aside)
     try:

@@ -68,6 +68,7 @@ def main(folder: Path) -> dict[str, Any]:
             killed = workers[0].wait() == -signal.SIGKILL
             result = batch.wait()
             first = rows(out)
+            left = [str(path) for path in out.rglob(".*")]
             subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
     expected, found = arrays(folder / "undisturbed"), arrays(out)
     return {
@@ -76,6 +77,7 @@ def main(folder: Path) -> dict[str, Any]:
         "statuses": Counter(row["status"] for row in first),
         "deadly": next(row["message"] for row in first if row["step"] == "read/deadly"),
         "differ": [name for name in expected if name not in found or not np.array_equal(expected[name], found[name])],
+        "left": left,
         "again": Counter(row["status"] for row in rows(out)),
     }
 

@@ -22,7 +22,7 @@ import hyperspy_assb
 from hyperspy_assb.batching import running, work
 from hyperspy_assb.batching.keys import hash_input
 from hyperspy_assb.batching.steps import StepStatus
-from hyperspy_assb.errors import AssbFileError, AssbTypeError, AssbValueError
+from hyperspy_assb.errors import AssbError, AssbFileError, AssbTypeError, AssbValueError
 from hyperspy_assb.reference.materials import materials_files
 
 HERE = Path(__file__).parent
@@ -63,6 +63,31 @@ def test_twenty_files_of_which_three_are_broken(tmp_path, monkeypatch):
     assert all((tmp_path / "out" / row["report"]).is_file() for row in rows[3:])
     assert len(list((tmp_path / "out" / "logs").iterdir())) == 3
     assert "Traceback" in (tmp_path / "out" / "logs" / "fit_x17.txt").read_text("utf-8")
+
+
+def test_logs_of_others_stay(place):
+    np.save(place / "raw" / "x00.npy", np.zeros(0))
+    (place / "out" / "logs").mkdir(parents=True)
+    for name in ("notes.txt", "fit_x00.txt"):
+        (place / "out" / "logs" / name).write_text("mine")
+    hyperspy_assb.batch(recipe(), "out")
+    assert sorted(p.name for p in (place / "out" / "logs").iterdir()) == ["fit_x00-2.txt", "fit_x00.txt", "notes.txt"]
+    np.save(place / "raw" / "x00.npy", np.ones(3))
+    assert hyperspy_assb.batch(recipe(), "out").whole
+    assert {p.name: p.read_text() for p in (place / "out" / "logs").iterdir()} == dict.fromkeys(
+        ("notes.txt", "fit_x00.txt"), "mine"
+    )
+    (place / "other").mkdir()
+    (place / "other" / "logs").touch()
+    with pytest.raises(AssbFileError, match="logs is a file"):
+        hyperspy_assb.batch(recipe(), "other")
+
+
+def test_a_record_whose_findings_are_no_list(place):
+    hyperspy_assb.batch(recipe(), "out")
+    path = place / "out" / "fit" / "x00" / "provenance.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"findings": 5}))
+    assert statuses(hyperspy_assb.batch(recipe(), "out")) == ["done before"] * 4
 
 
 def test_any_error_ends_its_own_step_only(place):
@@ -270,7 +295,39 @@ def test_nothing_in_a_name_or_message_becomes_a_part_of_the_page(place, monkeypa
     assert all(link.startswith("./") and "#" not in link and "?" not in link for link in page.links)
 
 
-@pytest.mark.parametrize("where", [{"jobs": 0}, {"jobs": "2"}, {"jobs": True}, {"scheduler": 8786}, {"client": "dask"}])
+class Cluster:
+    """A cluster of dask has this, and is no client."""
+
+    scheduler_info: dict[str, Any] = {}  # noqa: RUF012
+
+
+class Closed:
+    """A client that was closed."""
+
+    status = "closed"
+
+    def scheduler_info(self, **options: Any) -> dict[str, Any]:
+        return {}
+
+
+def test_a_client_that_is_closed(place):
+    with pytest.raises(AssbError, match="client of dask is closed"):
+        hyperspy_assb.batch(recipe(), "out", client=Closed())
+
+
+def test_processes_that_do_not_start(place, monkeypatch):
+    def fail(**options):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(pytest.importorskip("distributed"), "LocalCluster", fail)
+    with pytest.raises(AssbError, match=r"No 2 processes could be started.*__main__"):
+        hyperspy_assb.batch(recipe(), "out", jobs=2)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [{"jobs": 0}, {"jobs": "2"}, {"jobs": True}, {"scheduler": 8786}, {"client": "dask"}, {"client": Cluster()}],
+)
 def test_where_there_is_nothing_to_run_on(place, where):
     with pytest.raises(AssbTypeError, match=next(iter(where))):
         hyperspy_assb.batch(recipe(), "out", **where)
@@ -318,6 +375,30 @@ def test_companions_and_folders_are_part_of_the_content(tmp_path):
     (tmp_path / "a.raw").write_text("other")
     (tmp_path / "b.zspy" / "chunk").write_text("2")
     assert not hashes & {hash_input(tmp_path / "a.rpl"), hash_input(tmp_path / "b.zspy")}
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        ("scan.xml", "data of scan.raw"),
+        ("m[1].spd", "m[1].ipr"),
+        ("m.emi", "m_2.ser"),
+        ("s_000.tvips", "s_001.tvips"),
+        ("all.asw", "Sample/01/View001.img"),
+    ],
+)
+def test_files_that_readers_open_beside_the_one_that_is_named(tmp_path, name, beside):
+    other = tmp_path / beside
+    other.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(b"<raw_file filename='data of scan.raw'/>View001.img")
+    for file in (other, tmp_path / "another.raw", tmp_path / "m1.ipr", tmp_path / "mm_2.ser"):
+        file.write_bytes(b"1")
+    before = hash_input(tmp_path / name)
+    for file in ("another.raw", "m1.ipr", "mm_2.ser"):
+        (tmp_path / file).write_bytes(b"2")
+    assert hash_input(tmp_path / name) == before
+    other.write_bytes(b"2")
+    assert hash_input(tmp_path / name) != before
 
 
 @pytest.mark.slow
@@ -371,6 +452,7 @@ def test_a_cluster_of_its_own_processes(tmp_path):
     assert set(told["statuses"]) <= {"written", "done before"}
     assert "every process that ran it was killed" in told["deadly"]
     assert told["differ"] == []
+    assert told["left"] == []
     assert told["again"] == {"done before": 11, "failed": 2}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from hyperspy_assb.batching.live_table import LiveTable
+from hyperspy_assb.batching.live_table import LiveTable, shown_text
 from hyperspy_assb.batching.steps import Outcome, StepStatus
 
 
@@ -51,3 +51,8 @@ def test_many_failures_fit_the_terminal():
     for number in range(400, 500):
         table.stage(f"fit/{number}", "read", 0, 0)
     assert len(drawn(table).splitlines()) < 20
+
+
+def test_names_do_not_command_the_terminal():
+    text = shown_text("a\x1b[2J\x9b3m\x07\r\tb\nµ 電")
+    assert text.plain == "a\ufffd[2J\ufffd3m\ufffd\ufffd\ufffdb\nµ 電"

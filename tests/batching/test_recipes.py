@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,34 @@ def test_a_whole_recipe(base):
     assert len(steps) == 2 + 1 + 2 + 2 + 1 + 1 + 1 + 1
 
 
+def test_a_file_for_each_item(base):
+    for name in ("m1.mpt", "m2.mpt", "beam.hspy"):
+        (base / name).touch()
+    table = {"kind": "series", "input": "maps", "log": "{name}.mpt", "control": "beam.hspy", "offset": 5}
+    steps = {step.name: step for step in plan(changed("analysis", "film", table), base, OUT)}
+    assert steps["film/m2"].reads == {"m2.mpt": base / "m2.mpt", "beam.hspy": base / "beam.hspy"}
+    assert steps["film/m2"].options == {"log": "m2.mpt", "control": "beam.hspy", "offset": "5.0"}
+    # A name is no pattern.
+    (base / "raw" / "m2.hspy").rename(base / "raw" / "m[2].hspy")
+    with pytest.raises(RecipeError, match="no file"):
+        plan(changed("analysis", "film", table), base, OUT)
+
+
+def test_patterns_do_not_stand_for_results_of_earlier_runs(tmp_path):
+    (tmp_path / "a.hspy").touch()
+    recipe = {"inputs": {"maps": "**/*.hspy"}, "analysis": {"fit": {"input": "maps"}}}
+    for out in (tmp_path, tmp_path / "out"):
+        result = out / "fit" / "a"
+        (result / "maps").mkdir(parents=True)
+        (result / "maps" / "x.hspy").touch()
+        (result / "provenance.json").write_text('{"action": "fit", "versions": {}}')
+        assert [step.name for step in plan(recipe, tmp_path, out)] == ["fit/a"]
+        recipe["inputs"]["maps"] = ["a.hspy", str(result / "maps" / "x.hspy")]  # by name it is meant
+        assert [step.name for step in plan(recipe, tmp_path, out)] == ["fit/a", "fit/x"]
+        recipe["inputs"]["maps"] = "**/*.hspy"
+        shutil.rmtree(out / "fit")
+
+
 def changed(*path_and_value):
     *path, last, value = path_and_value
     recipe = copy.deepcopy(WHOLE)
@@ -137,6 +166,11 @@ def changed(*path_and_value):
         (changed("analysis", "index", "phases", ["lfp", "cifs/none.cif"]), "no file cifs/none.cif"),
         (changed("analysis", "index", "centre", [1]), "list of 2 numbers"),
         (changed("analysis", "edge", "probe", None), "interface needs probe"),
+        (changed("analysis", "edx", "k_factors", "raw/*.hspy"), "stands for 3 files; name one"),
+        (changed("analysis", "film", {"kind": "series", "input": "maps", "offset": "begin"}), "s, stamps or steps"),
+        (changed("analysis", "film", {"kind": "series", "input": "maps", "log": "{name}.mpt"}), "no file m1.mpt"),
+        (changed("analysis", "film", {"kind": "series", "input": "maps", "interval": 0}), "a number from 1e-09"),
+        (changed("analysis", "film", {"kind": "series", "input": "maps", "signal_type": "EELS"}), "one of STEM_SERIES"),
         (changed("analysis", "a/b", {"kind": "fit", "input": "maps"}), "no slash"),
         (changed("references", "pure", {"LiFePO4": "left"}), "pixels such as"),
         (changed("references", "masks", "none.npz"), "no file none.npz"),
@@ -216,10 +250,16 @@ def test_names_with_brackets_blanks_and_letters_of_other_scripts(tmp_path):
     assert [s.name for s in plan(recipe, base, OUT)] == ["fit/scan[1]"]
 
 
-@pytest.mark.parametrize("text", [b"a = ", b"\xff", b"x = [" * 5000, None])
+@pytest.mark.parametrize("text", [b"a = ", b"\xff", b"x = [" * 5000, b"x = " + b"9" * 5000, None])
 def test_files_that_are_no_recipe(text, tmp_path):
     path = tmp_path / "recipe.toml"
     if text is not None:
         path.write_bytes(text)
     with pytest.raises(RecipeError, match=r"recipe\.toml"):
         read_recipe(path)
+
+
+def test_a_mark_at_the_beginning_that_editors_write(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(b'\xef\xbb\xbfmaterials = "\xc2\xb5.toml"\r\n')
+    assert read_recipe(path) == {"materials": "µ.toml"}

@@ -54,6 +54,17 @@ def test_a_recipe_becomes_a_page_and_a_lamella(folder):
         ("bias = 5.0", "volts = 5.0", "members.x has volts, which is not known"),
         ('file = "haadf.hspy"\nbias', 'file = "gone.hspy"\nbias', "there is no file"),
         ("[members.x]", "[members.x", "could not be read as TOML"),
+        ("bias = 5.0", f"bias = {'5' * 5000}", "could not be read as TOML"),
+        ("bias = 5.0", "bias = " + "[" * 5000, "could not be read as TOML"),
+        ('file = "haadf.hspy"\nbias', 'file = "~nobody of that name/a.hspy"\nbias', "there is no home folder"),
+        ('file = "haadf.hspy"\nbias', 'file = "a\\u0000b"\nbias', "must be the path of a file"),
+        ("bias = 5.0", 'bias = "5 V"', "members.x: bias must be a potential in V"),
+        ('frame = "haadf"', "frame = [1]", "members.x: frame must be the name of another member"),
+        ('frame = "haadf"', 'frame = "x"', "members.x: frame must be the name of another member"),
+        ('reference = "haadf"', 'reference = ["haadf"]', "reference must be one of"),
+        ('reference = "haadf"', 'reference = "haadf"\nalpha = "low"', "alpha must be a number between 0 and 1"),
+        ('reference = "haadf"', 'reference = "haadf"\nfdr = 1.5', "fdr must be a number between 0 and 1"),
+        ('reference = "haadf"', 'reference = "haadf"\nname = 3', "name must be a text"),
     ],
 )
 def test_what_is_wrong_is_named(folder, old, new, match):
@@ -96,6 +107,15 @@ def test_a_step_of_a_batch_is_done_once_and_again_when_a_member_changed(folder):
     other.data = other.data + 1.0
     other.save(folder / "haadf.hspy", overwrite=True)
     assert "out of date" in statuses(folder)[1]
+
+
+@pytest.mark.parametrize("name", ["~nobody of that name/a.hspy", "a" * 300, "a" * 5000])
+def test_a_member_that_can_be_no_file_is_named_before_anything_runs(folder, name):
+    (folder / "L1.toml").write_text(RECIPE.replace('haadf.hspy"\nbias', f'{name}"\nbias'), encoding="utf-8")
+    done, table = statuses(folder)
+    assert done.exit_code == 2
+    assert "members.x" in " ".join(done.output.split())
+    assert not table
 
 
 def test_a_member_that_is_missing_is_named_before_anything_runs(folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from hyperspy_assb.signals.fits.covariance import Covariance
 from hyperspy_assb.signals.fits.fit_quality import FitQuality
 from hyperspy_assb.signals.fits.live_fit import LiveFit
 from hyperspy_assb.signals.fits.model_fit import ModelFit
+from hyperspy_assb.signals.result_files import ENDINGS, save_whole
+from hyperspy_assb.staging import path_of
 
 _EVALUATED = 64
 """Spectra of the model evaluated together: little memory for their transforms."""
@@ -363,6 +366,46 @@ class ASSBEELSModel(EELSModel):
         if optimizer is not None:
             kwargs["optimizer"] = optimizer
         return super().multifit(mask, *args, **kwargs)
+
+    def save(self, file_name: str | PathLike[str], name: str | None = None, **kwargs: Any) -> None:
+        """Save the signal with this model in it, as HyperSpy does; a .hspy or .zspy appears whole or not at all.
+
+        Parameters
+        ----------
+        file_name
+            Where to.
+        name
+            Of the model in the file; None: the first letter that is free.
+        **kwargs
+            Of :meth:`hyperspy.signal.BaseSignal.save`; ``overwrite=None`` asks, False keeps what is there.
+
+        Raises
+        ------
+        AssbTypeError
+            If ``file_name`` is no path.
+        AssbValueError
+            If no file can have this name.
+        OSError
+            If the file cannot be written; what it held is still there.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import hyperspy.api as hs
+        >>> from hyperspy_assb.simulation import micro_battery
+        >>> signal = micro_battery(shape=(2, 2), seed=1, signal_type="EELS_ASSB").eels_before
+        >>> path = Path(tempfile.mkdtemp()) / "fitted.hspy"
+        >>> signal.create_low_loss_model(["Li", "Fe"]).save(path, "lithium")
+        >>> len(hs.load(path).models.restore("lithium"))
+        5
+        """
+        path = path_of(file_name, "file_name")
+        self.store(name)
+        if path.suffix in ENDINGS:
+            save_whole(path, self.signal, overwrite=kwargs.pop("overwrite", None), **kwargs)
+        else:
+            self.signal.save(path, **kwargs)
 
     def fit_live(self, region: Any = None) -> LiveFit:
         """Refit the mean spectrum of a region whenever the region is moved, by hand or by code.
