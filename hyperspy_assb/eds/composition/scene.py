@@ -203,7 +203,7 @@ def prepare_scene(
     for _ in range(7 if scaled and builder.absorption else 3):
         # Without a scale nothing is known of absorption, and any would do: the first is that of a transparent film.
         own = replace(builder, absorption=False) if scaled and mean is None else builder
-        height = own.estimate_continuum(bare, amounts, column) / many
+        height = own.estimate_continuum(bare) / many
         model = own.build(amounts, free, continuum=height, electrons=electrons)
         fit = _fit_mean(model, total, n_spectra)
         mean = fit.amounts[0]

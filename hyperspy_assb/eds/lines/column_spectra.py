@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline
+from scipy.special import ndtr
 
 from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray, Instrument, MassAbsorption, XRayLine
@@ -40,6 +41,11 @@ _NODES_ABOVE = (25.0, 30.0, 40.0)
 _ALIKE = 0.005
 """Lines of a family of which as much is absorbed, to this share, by three times the typical amounts
 are one template."""
+
+_ALIKE_CONTINUUM = 0.05
+"""Optical depth of the typical column by which parts of the continuum that are absorbed alike differ at most."""
+_NOTHING = 1e-5
+"""Share of a part of the continuum that is left out where the resolution brings it among another."""
 
 _MERGED = 0.6
 """Standard deviations of a line over which channels are added up: of what they say of its height, half as much of
@@ -542,7 +548,7 @@ class Builder:
         nodes, hats = self.hats
         size += 1 if continuum is not None else nodes.size
         if continuum is not None:
-            hats, slopes = self._merged_continuum(hats, continuum, amounts, typical)
+            hats, slopes = self._continuum_parts(continuum, amounts, typical)
         templates, strength, depth, group, doubt = [], [], [], [], []
         per_line, doubts = self._absorbed(amounts)
         elements = sorted({element for atoms in amounts.values() for element in atoms})
@@ -634,57 +640,52 @@ class Builder:
         starts = _alike(column[:, np.newaxis] * per_line[:, place])
         return [(place[a:b], weight[a:b]) for a, b in pairwise([*starts, len(members)])]
 
-    def _merged_continuum(
-        self,
-        hats: FloatArray,
-        height: FloatArray,
-        amounts: Mapping[str, Mapping[str, float]],
-        typical: FloatArray | None,
+    def _continuum_parts(
+        self, height: FloatArray, amounts: Mapping[str, Mapping[str, float]], typical: FloatArray | None
     ) -> tuple[FloatArray, FloatArray]:
-        """Continuum of some height at the nodes, parts together that are absorbed alike, and how one unit of each of
-        the amounts absorbs each part.
-        """
-        nodes = self.hats[0]
-        depths = np.array([self._depth(atoms, nodes) for atoms in amounts.values()]).reshape(len(amounts), nodes.size)
-        shapes = hats * height[:, np.newaxis]
-        if typical is None:
-            return shapes, depths.T
-        weight = np.maximum(shapes.sum(axis=1), 1e-300)
-        starts = _alike(3.0 * typical[: len(amounts), np.newaxis] * depths)
-        mean = np.add.reduceat(depths * weight, starts, axis=1) / np.add.reduceat(weight, starts)
-        return np.add.reduceat(shapes, starts, axis=0), mean.T
+        """Continuum of some height at the nodes in parts that are absorbed alike, before absorption by the amounts, and
+        how one unit of each of these absorbs each part.
 
-    def estimate_continuum(
-        self,
-        total: FloatArray,
-        amounts: Mapping[str, Mapping[str, float]] | None = None,
-        mean: FloatArray | None = None,
-    ) -> FloatArray:
+        Shape (parts, channels) and (parts, amounts). Parts end at edges of absorption, as no node does.
+        """
+        centre = self.energy[self.channels]
+        whole = height @ self.hats[1]
+        if not self.absorption or not amounts:
+            return whole[np.newaxis], np.zeros((1, len(amounts)))
+        depths = np.array([self._depth(atoms, centre) for atoms in amounts.values()])
+        column = np.ones(len(depths)) if typical is None else typical[: len(depths)]
+        passed = np.cumsum(np.abs(np.diff(column[:, np.newaxis] * depths, prepend=depths[:, :1])), axis=1).max(axis=0)
+        number = np.floor(passed / _ALIKE_CONTINUUM)
+        starts = np.flatnonzero(np.diff(number, prepend=-1.0))
+        # What the mean column absorbs is in the continuum that is seen, and comes back with the amounts.
+        seen = _leaving(self._depth(self.absorber, centre)) if self.absorber else np.ones(centre.size)
+        sigma = line_width(centre[starts[1:]], self.instrument.resolution, self.detector.width_slope) / FWHM_PER_SIGMA
+        above = ndtr((centre - self.edges[starts[1:], np.newaxis]) / sigma[:, np.newaxis])
+        above = np.vstack([np.ones_like(centre), np.where(above < _NOTHING, 0.0, np.where(above > 1.0 - _NOTHING, 1.0, above))])
+        shares = above - np.vstack([above[1:], np.zeros_like(centre)])
+        weight = np.add.reduceat(whole, starts)
+        depth = np.add.reduceat(depths * whole, starts, axis=1) / weight
+        return shares * whole / (np.add.reduceat(seen * whole, starts) / weight)[:, np.newaxis], depth.T
+
+    def estimate_continuum(self, total: FloatArray) -> FloatArray:
         """Height of the continuum at the nodes, from a summed spectrum in which every family of lines is free.
 
         Parameters
         ----------
         total
             Counts of all channels.
-        amounts, mean
-            Of one unit, and how much there is on average: what the specimen absorbs of the continuum is taken out.
 
         Returns
         -------
         height
-            Shape (nodes,), for the counts of ``total``.
+            Shape (nodes,), for the counts of ``total``; before absorption, if the mean column is known.
 
         Raises
         ------
         AssbValueError
             If the spectrum is empty or cannot be fitted.
         """
-        summed = self.fit_sum(total)
-        nodes, _ = self.hats
-        height = summed.continuum
-        if amounts is not None and mean is not None and self.absorption:
-            depth = sum(m * self._depth(a, nodes) for m, a in zip(mean, amounts.values(), strict=True))
-            height = height / _leaving(np.asarray(depth))
+        height = self.fit_sum(total).continuum
         # A node without any counts would leave channels without expectation.
         return np.maximum(height, 1e-6 * height.max())
 
