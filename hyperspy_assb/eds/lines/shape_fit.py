@@ -73,6 +73,10 @@ _START_TAIL = 3.0
 """nm from which the depth of tails starts: at 0, nothing would be known of their length."""
 _RATIO = {"K": 0.1, "L": 0.7, "M": 0.7}
 """Relative uncertainty of the tables' ratios of weaker lines to the main one of the family."""
+_SHIFT = "energy"
+"""In place of a group of weaker lines: the energy of all lines of a family."""
+_UNSURE_ENERGY, _LONGEST_SHIFT = 1.0, 3.0
+"""eV: uncertainty of energies by tables and by what atoms are bound to, and the longest step."""
 _LONGEST_RATIO = 0.7
 _LEAST_RATIO = 0.02
 _ROUNDING = 1e-13
@@ -136,24 +140,24 @@ class Part:
 
 @dataclass(frozen=True)
 class _State:
-    """Values of the unknown properties, and by how much weaker lines depart from tables, by family and group."""
+    """Values of the unknown properties, and by how much lines depart from tables, by family and group: relative strength
+    of weaker ones, and energy of all (eV).
+    """
 
     values: dict[str, float]
     ratios: dict[tuple[str, str], float]
 
     def applied(self, builder: Builder) -> Builder:
         """A builder whose lines are these."""
-        lines = builder.lines
-        if self.ratios:
-            lines = tuple(
-                replace(line, weight=line.weight * (1.0 + self.ratios[_group(line)]))
-                if _group(line) in self.ratios
-                else line
-                for line in lines
-            )
+
+        def departed(line: XRayLine) -> XRayLine:
+            family, which = _group(line)
+            ratio, shift = self.ratios.get((family, which), 0.0), self.ratios.get((family, _SHIFT), 0.0)
+            return replace(line, weight=line.weight * (1.0 + ratio), energy=line.energy + 0.001 * shift)
+
         return replace(
             builder,
-            lines=lines,
+            lines=tuple(map(departed, builder.lines)) if self.ratios else builder.lines,
             instrument=replace(builder.instrument, resolution=self.values["resolution"]),
             detector=DetectorShape(**{name: self.values[name] for name in DETECTOR}),
             offset=self.values["offset"],
@@ -166,12 +170,12 @@ class _State:
             unknown = _UNKNOWN[name]
             values[name] = float(np.clip(values[name] + change, unknown.low, unknown.high))
         for key, change in zip(keys, step[len(free) :], strict=True):
-            ratios[key] = max(ratios.get(key, 0.0) + float(change), _LEAST_RATIO - 1.0)
+            ratios[key] = max(ratios.get(key, 0.0) + float(change), _lowest(key))
         return _State(values, ratios)
 
     def room(self, free: tuple[str, ...], keys: list[tuple[str, str]]) -> FloatArray:
         """How far each can go down and up, shape (2, n)."""
-        low = [_UNKNOWN[name].low for name in free] + [_LEAST_RATIO - 1.0] * len(keys)
+        low = [_UNKNOWN[name].low for name in free] + [_lowest(key) for key in keys]
         high = [_UNKNOWN[name].high for name in free] + [np.inf] * len(keys)
         return np.array([low, high]) - self.vector(free, keys)
 
@@ -183,6 +187,10 @@ def _group(line: XRayLine) -> tuple[str, str]:
     """Family, and which of its weaker lines: those that share an uncertainty; "" is the main line."""
     which = "" if line.name == line.family else line.name if line.name in _APART else "others"
     return f"{line.element}_{line.family}", which
+
+
+def _lowest(key: tuple[str, str]) -> float:
+    return -np.inf if key[1] == _SHIFT else _LEAST_RATIO - 1.0
 
 
 def fit_shapes(
@@ -248,7 +256,8 @@ def _fit_from(
 
     def departure(of: _State) -> tuple[FloatArray, FloatArray]:
         """How far the properties are from what is likely, and how far they may be."""
-        held = [_UNKNOWN[name].likely for name in free] + [_RATIO[key[0].split("_")[1][0]] for key in keys]
+        held = [_UNKNOWN[name].likely for name in free]
+        held += [_UNSURE_ENERGY if key[1] == _SHIFT else _RATIO[key[0].split("_")[1][0]] for key in keys]
         away = of.vector(free, keys) - np.array([*(centre[name] for name in free), *(0.0 for _ in keys)])
         # Axis and resolution are held only where hardly any line tells them.
         away[: len(AXIS)] = 0.0
@@ -284,7 +293,7 @@ def _fit_from(
         away, held = departure(state)
         expected = np.sum([fit.expected for fit in fits], axis=0)
         score = _Score.of([fit.profiled(state, families, free, keys) for fit in fits], held, away)
-        longest = np.array([_UNKNOWN[name].longest for name in free] + [_LONGEST_RATIO for _ in keys])
+        longest = np.array([_UNKNOWN[name].longest for name in free] + [_LONGEST_SHIFT if key[1] == _SHIFT else _LONGEST_RATIO for key in keys])
         longest[0] = max(_LONGEST * channel, longest[0])
         room = state.room(free, keys)
         step, covariance = score.step(np.maximum(room[0], -longest), np.minimum(room[1], longest))
@@ -382,7 +391,12 @@ class _PartFit:
         height = dict(zip(families, self.amounts, strict=False))
         by = _Slopes.of(own, state, height, self.amounts[len(families) :])
         slopes = [by.by(name) for name in free]
-        slopes += [height[_host(own, key[0])] * _part(own, key) / (1.0 + state.ratios.get(key, 0.0)) for key in keys]
+        slopes += [
+            by.of_energy(key[0])
+            if key[1] == _SHIFT
+            else height[_host(own, key[0])] * _part(own, key) / (1.0 + state.ratios.get(key, 0.0))
+            for key in keys
+        ]
         root = np.sqrt(np.maximum(self.expected, 1e-9))
         design = self.model.model.strength.T[self.amounts > 0.0] @ self.model.model.templates / root
         size = np.linalg.norm(design, axis=1, keepdims=True)
@@ -395,7 +409,9 @@ class _PartFit:
 
 
 def _uncertain_ratios(builder: Builder, strong: dict[str, float]) -> list[tuple[str, str]]:
-    """Groups of weaker lines of families that stand out; of hidden ones, those that are not hidden as well."""
+    """Groups of weaker lines of families that stand out, of hidden ones those that are not hidden as well; and the
+    energies of families.
+    """
     hidden = {tie.hidden for tie in builder.ties}
     found: dict[tuple[str, str], float] = {}
     for name in strong:
@@ -403,7 +419,8 @@ def _uncertain_ratios(builder: Builder, strong: dict[str, float]) -> list[tuple[
             family, which = _group(line)
             if which in ("Ll", "Ln") or (which and family not in hidden):
                 found[_group(line)] = found.get(_group(line), 0.0) + line.weight
-    return [key for key, weight in found.items() if weight > _WEAKEST]
+    keys = [key for key, weight in found.items() if weight > _WEAKEST]
+    return keys + [(family, _SHIFT) for family in strong if family not in hidden]
 
 
 def _part(builder: Builder, key: tuple[str, str]) -> FloatArray:
@@ -467,6 +484,12 @@ class _Slopes:
         else:
             shapes = other.shapes_of(self.lines)
         return np.asarray(self.height @ (shapes.whole() - self._own.whole()) / small)
+
+    def of_energy(self, family: str) -> FloatArray:
+        """The same per eV by which the lines of a family are higher, shape (E,)."""
+        lines = [self.builder.seen[k] for k in self.lines]
+        chosen = [f"{line.element}_{line.family}" == family for line in lines]
+        return 0.001 * (self.height * chosen) @ self._moved
 
     @cached_property
     def _own(self) -> LineShapes:
