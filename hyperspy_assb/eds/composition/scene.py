@@ -198,20 +198,23 @@ def prepare_scene(
         )
     electrons = known if known is not None else 1.0
     amounts = {element: {element: 1.0} for element in elements}
-    mean, column = None, None
+    mean: FloatArray | None = None
+    typical: FloatArray | None = None
     bare, many = (total, n_spectra) if least is None else (least.total, least.spectra)
     for _ in range(7 if scaled and builder.absorption else 3):
         # Without a scale nothing is known of absorption, and any would do: the first is that of a transparent film.
         own = replace(builder, absorption=False) if scaled and mean is None else builder
         height = own.estimate_continuum(bare) / many
-        model = own.build(amounts, free, continuum=height, electrons=electrons)
+        model = own.build(amounts, free, continuum=height, electrons=electrons, typical=typical)
         fit = _fit_mean(model, total, n_spectra)
         mean = fit.amounts[0]
         reference = mean if least is None else _fit_mean(model, bare, many).amounts[0]
         column = reference[: len(elements)]
+        typical = np.maximum(mean, _LEAST * mean[: len(elements)].max())
         if scaled and thickness is not None:
             # Before the scale has settled, what is known of the mean column is its thickness.
-            column = column * (thickness * atoms_per_volume / max(float(mean[: len(elements)].sum()), 1e-300))
+            scale = thickness * atoms_per_volume / max(float(mean[: len(elements)].sum()), 1e-300)
+            column, typical = scale * column, scale * typical
         builder = replace(builder, absorber=dict(zip(elements, column.tolist(), strict=True)))
         if scaled and thickness is not None:
             # Absorption makes amounts fall faster than electrons rise: whole steps overshoot, and swing.
@@ -224,7 +227,7 @@ def prepare_scene(
     if builder.free_families(elements) != free:
         free = builder.free_families(elements)
         for _ in range(_SETTLING):
-            model = builder.build(amounts, free, continuum=height, electrons=electrons)
+            model = builder.build(amounts, free, continuum=height, electrons=electrons, typical=typical)
             mean = _fit_mean(model, total, n_spectra).amounts[0]
             if scaled and thickness is not None:
                 electrons *= float(mean[: len(elements)].sum() / (thickness * atoms_per_volume)) ** _SCALE_STEP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline
-from scipy.special import ndtr
+from scipy.ndimage import gaussian_filter1d
 
 from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray, Instrument, MassAbsorption, XRayLine
@@ -42,11 +43,10 @@ _ALIKE = 0.005
 """Lines of a family of which as much is absorbed, to this share, by three times the typical amounts
 are one template."""
 
-_ALIKE_CONTINUUM = 0.05
-"""Optical depth of the typical column by which parts of the continuum that are absorbed alike differ at most."""
-_NOTHING = 1e-5
-"""Share of a part of the continuum that is left out where the resolution brings it among another."""
-
+_ALIKE_CONTINUUM = 0.4
+"""Optical depth of the typical column from one part of the continuum to the next; between them it is interpolated."""
+_SLIGHT = 0.2
+"""Share of a part below which a turn is none."""
 _MERGED = 0.6
 """Standard deviations of a line over which channels are added up: of what they say of its height, half as much of
 the square over 24 is lost, 0.8 % in a standard error."""
@@ -181,6 +181,23 @@ def _leaving(depth: FloatArray) -> FloatArray:
     """Share of what a layer makes evenly over its depth that leaves it."""
     depth = np.maximum(depth, 1e-9)
     return -np.expm1(-depth) / depth
+
+
+def _in_parts(depths: FloatArray) -> FloatArray:
+    """A coordinate along which depths of some amounts, shape (amounts, energies), change by so much from one whole
+    number to the next; where their sum turns, as before and behind an edge of absorption, it is a whole number.
+    """
+    passed = np.abs(np.diff(depths, prepend=depths[:, :1])).sum(axis=0) / _ALIKE_CONTINUUM
+    rises = np.diff(depths.sum(axis=0)) > 0.0
+    turns = [0, *(np.flatnonzero(np.diff(rises)) + 1), depths.shape[1] - 1]
+    starts = [0]
+    for k in turns[1:]:
+        if passed[starts[-1] + 1 : k + 1].sum() > _SLIGHT or k == turns[-1]:
+            starts.append(int(k))
+    for a, b in pairwise(starts):
+        whole = passed[a + 1 : b + 1].sum()
+        passed[a + 1 : b + 1] *= np.ceil(whole) / max(whole, 1e-300)
+    return np.asarray(np.cumsum(passed))
 
 
 def _alike(depths: FloatArray) -> list[int]:
@@ -646,26 +663,32 @@ class Builder:
         """Continuum of some height at the nodes in parts that are absorbed alike, before absorption by the amounts, and
         how one unit of each of these absorbs each part.
 
-        Shape (parts, channels) and (parts, amounts). Parts end at edges of absorption, as no node does.
+        Shape (parts, channels) and (parts, amounts). Parts fade into each other as absorption changes with energy, and
+        so at its edges, as no node does.
         """
         centre = self.energy[self.channels]
-        whole = height @ self.hats[1]
+        whole = np.maximum(height @ self.hats[1], 1e-300)
         if not self.absorption or not amounts:
             return whole[np.newaxis], np.zeros((1, len(amounts)))
-        depths = np.array([self._depth(atoms, centre) for atoms in amounts.values()])
-        column = np.ones(len(depths)) if typical is None else typical[: len(depths)]
-        passed = np.cumsum(np.abs(np.diff(column[:, np.newaxis] * depths, prepend=depths[:, :1])), axis=1).max(axis=0)
-        number = np.floor(passed / _ALIKE_CONTINUUM)
-        starts = np.flatnonzero(np.diff(number, prepend=-1.0))
+        edge = float(line_width(np.array(0.5), self.instrument.resolution, self.detector.width_slope)) / FWHM_PER_SIGMA
+        columns = [*amounts.values(), self.absorber]
+        depths = np.array([self._depth(atoms, centre) for atoms in columns])
+        depths = gaussian_filter1d(depths, edge / (centre[1] - centre[0]), mode="nearest")
+        number: dict[str, float] = {}
+        for atoms, much in zip(amounts.values(), itertools.repeat(1.0) if typical is None else typical, strict=False):
+            for element, n in atoms.items():
+                number[element] = number.get(element, 0.0) + n * float(much)
+        deep = np.array([self._depth({element: n}, centre) for element, n in number.items()])
+        if typical is None:
+            # How much there is of each is not known: then as much as is opaque.
+            deep *= _OPAQUE / np.maximum(deep.max(axis=1, keepdims=True), 1e-300)
+        passed = _in_parts(deep)
+        at = np.arange(np.rint(passed[-1]) + 1.0)
+        shares = np.maximum(1.0 - np.abs(passed - at[:, np.newaxis]), 0.0)
+        used = shares.any(axis=1)
+        *depth, mean = (np.interp(at[used], passed, one) for one in depths)
         # What the mean column absorbs is in the continuum that is seen, and comes back with the amounts.
-        seen = _leaving(self._depth(self.absorber, centre)) if self.absorber else np.ones(centre.size)
-        sigma = line_width(centre[starts[1:]], self.instrument.resolution, self.detector.width_slope) / FWHM_PER_SIGMA
-        above = ndtr((centre - self.edges[starts[1:], np.newaxis]) / sigma[:, np.newaxis])
-        above = np.vstack([np.ones_like(centre), np.where(above < _NOTHING, 0.0, np.where(above > 1.0 - _NOTHING, 1.0, above))])
-        shares = above - np.vstack([above[1:], np.zeros_like(centre)])
-        weight = np.add.reduceat(whole, starts)
-        depth = np.add.reduceat(depths * whole, starts, axis=1) / weight
-        return shares * whole / (np.add.reduceat(seen * whole, starts) / weight)[:, np.newaxis], depth.T
+        return shares[used] * whole / _leaving(mean)[:, np.newaxis], np.transpose(depth)
 
     def estimate_continuum(self, total: FloatArray) -> FloatArray:
         """Height of the continuum at the nodes, from a summed spectrum in which every family of lines is free.

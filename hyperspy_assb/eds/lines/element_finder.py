@@ -85,7 +85,11 @@ class _Search:
 
     @classmethod
     def of(cls, builder: Builder, total: FloatArray, alpha: float) -> _Search:
-        main = {line.full_name: line for line in builder.seen if line.name == line.family and line.weight > 0.0}
+        # Of soft families whose main line is not there, such as M of Sn, the strongest.
+        main: dict[str, XRayLine] = {}
+        for line in sorted(builder.seen, key=lambda line: (line.name != line.family, -line.weight)):
+            if line.weight > 0.0:
+                main.setdefault(f"{line.element}_{line.family}", line)
         templates = {
             name: np.sum([line.weight * builder.shape(line) for line in builder.members(name)], axis=0) for name in main
         }
@@ -172,10 +176,10 @@ def find_elements(recorded: EDSMap, settings: EDSOptions | None = None, *, alpha
         shapes = fit_shapes(make_builder(recorded, own, need_factors=False), total, detector=settings.detector).builder
     except ValueError:
         return found
-    weight = {line.full_name: line.weight for line in shapes.lines}
+    found_at = {line.full_name: line for line in shapes.lines}
     better = replace(
         builder,
-        lines=tuple(replace(line, weight=weight.get(line.full_name, line.weight)) for line in builder.lines),
+        lines=tuple(found_at.get(line.full_name, line) for line in builder.lines),
         instrument=shapes.instrument,
         detector=shapes.detector,
         offset=shapes.offset,
