@@ -41,7 +41,10 @@ REFERENCE = Path(__file__).parents[1] / "hyperspy_assb" / "reference"
 TARGET = REFERENCE / "x_ray_line_components.csv"
 ADDED = ("Ti", "V", "Cr", "Mn", "Fe", "Co")
 """Elements of which exspy has Lα and no Lβ1."""
-SOFT = {"K": ("Ll", "Ln"), **{el: ("Mz",) for el in "Mo Ru Rh Pd Ag Cd In Sn Sb Te I Cs Ba".split()}}
+SOFT = {
+    "K": ("Ll", "Ln"),
+    **dict.fromkeys(["Mo", "Ru", "Rh", "Pd", "Ag", "Cd", "In", "Sn", "Sb", "Te", "I", "Cs", "Ba"], ("Mz",)),
+}
 """Elements whose soft lines exspy has not."""
 GRID = np.geomspace(50.0, 40000.0, 55)  # eV
 STEP = 0.01  # eV on either side of an edge

@@ -252,8 +252,6 @@ def _pursue(search: _Search) -> list[FoundElement]:
         )
         counts = float(value[winner])
         alternatives += tuple(search.beneath(line, counts, counted))
-        chosen.append(
-            FoundElement(line.element, names[winner], line.energy, counts, float(std[winner]), alternatives)
-        )
+        chosen.append(FoundElement(line.element, names[winner], line.energy, counts, float(std[winner]), alternatives))
         expected, design, counted = search.fit([found.element for found in chosen])
     return chosen

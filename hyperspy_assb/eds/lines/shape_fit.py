@@ -140,8 +140,8 @@ class Part:
 
 @dataclass(frozen=True)
 class _State:
-    """Values of the unknown properties, and by how much lines depart from tables, by family and group: relative strength
-    of weaker ones, and energy of all (eV).
+    """Values of the unknown properties, and by how much lines depart from tables, by family and group: relative
+    strength of weaker ones, and energy of all (eV).
     """
 
     values: dict[str, float]
@@ -250,7 +250,8 @@ def _fit_from(
     state = best = _nearest(builder, state, families, total) if elsewhere else state
     keys: list[tuple[str, str]] = []
     told: dict[str, float] = {}
-    least, starts = np.inf, [None] * len(parts)
+    least = np.inf
+    starts: list[FloatArray | None] = [None] * len(parts)
     channel = float(builder.energy[1] - builder.energy[0])
     covariance = np.eye(len(free))
 
@@ -285,7 +286,7 @@ def _fit_from(
             continue
         if not np.isfinite(deviance):
             raise AssbValueError("The energy axis cannot be checked: the summed spectrum cannot be fitted.")
-        least, best, starts = penalty, state, [fit.amounts for fit in fits]
+        least, best, starts = penalty, state, [*(fit.amounts for fit in fits)]
         strong = {name: counts for fit in fits for name, counts in fit.standing_out(families).items()}
         # Lines that come out once the axis is nearer join.
         told = {**told, **strong}
@@ -293,7 +294,10 @@ def _fit_from(
         away, held = departure(state)
         expected = np.sum([fit.expected for fit in fits], axis=0)
         score = _Score.of([fit.profiled(state, families, free, keys) for fit in fits], held, away)
-        longest = np.array([_UNKNOWN[name].longest for name in free] + [_LONGEST_SHIFT if key[1] == _SHIFT else _LONGEST_RATIO for key in keys])
+        longest = np.array(
+            [_UNKNOWN[name].longest for name in free]
+            + [_LONGEST_SHIFT if key[1] == _SHIFT else _LONGEST_RATIO for key in keys]
+        )
         longest[0] = max(_LONGEST * channel, longest[0])
         room = state.room(free, keys)
         step, covariance = score.step(np.maximum(room[0], -longest), np.minimum(room[1], longest))
