@@ -41,6 +41,11 @@ REFERENCE = Path(__file__).parents[1] / "hyperspy_assb" / "reference"
 TARGET = REFERENCE / "x_ray_line_components.csv"
 ADDED = ("Ti", "V", "Cr", "Mn", "Fe", "Co")
 """Elements of which exspy has Lα and no Lβ1."""
+SOFT = {
+    "K": ("Ll", "Ln"),
+    **dict.fromkeys(["Mo", "Ru", "Rh", "Pd", "Ag", "Cd", "In", "Sn", "Sb", "Te", "I", "Cs", "Ba"], ("Mz",)),
+}
+"""Elements whose soft lines exspy has not."""
 GRID = np.geomspace(50.0, 40000.0, 55)  # eV
 STEP = 0.01  # eV on either side of an edge
 
@@ -59,8 +64,9 @@ def write(name: str, comments: str, header: tuple[str, ...], rows: list[tuple[st
 
 
 def added_lines() -> None:
-    """Lβ1 of the 3d metals."""
-    rows = [(el, "Lb1", f"{xraydb.xray_lines(el)['Lb1'].energy:.1f}") for el in ADDED]
+    """Lβ1 of the 3d metals, and soft lines."""
+    named = [*((el, ("Lb1",)) for el in ADDED), *SOFT.items()]
+    rows = [(el, name, f"{xraydb.xray_lines(el)[name].energy:.1f}") for el, names in named for name in names]
     comments = (
         "# Lines that exspy has not: energy in eV, from XrayDB (public domain): Elam et al. 2002.\n"
         "# Made by tools/derive_x_ray_lines.py.\n"

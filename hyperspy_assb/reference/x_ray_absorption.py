@@ -13,6 +13,8 @@ from hyperspy_assb.reference.data_files import UnknownReferenceError, read_text
 _L2_TO_L3 = 0.3
 """Lβ1 over Lα of the 3d metals: half as many 2p1/2 as 2p3/2 states, of whose vacancies Coster-Kronig transitions take
 part."""
+_WEIGHT = {"Lb1": _L2_TO_L3, "Ln": 0.5}
+"""Relative to the strongest line of the family."""
 
 
 def _rows(name: str) -> list[list[str]]:
@@ -66,12 +68,14 @@ def mass_absorption(element: str, energy: ArrayLike) -> NDArray[np.float64]:
 def _added() -> dict[str, tuple[tuple[str, float, float], ...]]:
     table: dict[str, tuple[tuple[str, float, float], ...]] = {}
     for element, line, energy in _rows("x_ray_lines_added.csv"):
-        table[element] = (*table.get(element, ()), (line, 0.001 * float(energy), _L2_TO_L3))
+        weight = _WEIGHT.get(line, 1.0)
+        table[element] = (*table.get(element, ()), (line, 0.001 * float(energy), weight))
     return table
 
 
 def added_lines(element: str) -> tuple[tuple[str, float, float], ...]:
-    """Lines that exspy's database has not: Lβ1 of Ti, V, Cr, Mn, Fe and Co (Elam et al. 2002).
+    """Lines that exspy's database has not: Lβ1 of Ti, V, Cr, Mn, Fe and Co, Lℓ and Lη of K, Mζ of Mo to Ba (Elam et al.
+    2002).
 
     Parameters
     ----------
@@ -81,7 +85,7 @@ def added_lines(element: str) -> tuple[tuple[str, float, float], ...]:
     Returns
     -------
     tuple of (name, keV, weight)
-        Weights are relative to the main line of the family, and good to a half.
+        Weights are relative to the strongest line of the family, and good to a half.
 
     Examples
     --------

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from hyperspy_assb import provenance
 from hyperspy_assb.eds.composition.atoms import Composition, quantify_elements
+from hyperspy_assb.eds.composition.least_carbon import PartialSum, sum_least_carbon
 from hyperspy_assb.eds.composition.scene import ATOMS_PER_VOLUME, Scene, prepare_scene, with_mean_column
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions
 from hyperspy_assb.eds.lines.axis_check import check_calibration, unexplained_share
@@ -16,6 +17,7 @@ from hyperspy_assb.eds.lines.column_spectra import make_builder
 from hyperspy_assb.eds.lines.element_finder import find_elements
 from hyperspy_assb.eds.lines.factor_check import odd_factors
 from hyperspy_assb.eds.lines.sensitivity import COMPUTED, GIVEN_K, compute_sensitivities
+from hyperspy_assb.eds.lines.shape_fit import Part
 from hyperspy_assb.eds.lines.x_ray_lines import CELL_ELEMENTS, elements_of
 from hyperspy_assb.errors import AssbWarning
 from hyperspy_assb.reference import x_ray_elements
@@ -96,8 +98,17 @@ def prepare_map(recorded: EDSMap, settings: EDSOptions) -> PreparedMap:
     elements = builder.countable({*CELL_ELEMENTS, *(settings.elements or ())} - {*settings.spurious})
     elements = [element for element in elements if element not in settings.spurious]
     summed = recorded.spectra.summed()
-    builder = with_mean_column(builder, summed.total, summed.spectra, elements, settings.thickness)
-    checked = check_calibration(builder, summed.total, detector=settings.detector)
+    least = sum_least_carbon(recorded.spectra, recorded.energy, builder.instrument.resolution)
+    rest = None if least is None else PartialSum(summed.total - least.total, max(summed.spectra - least.spectra, 1))
+    bare = builder
+    builder = with_mean_column(bare, summed.total, summed.spectra, elements, settings.thickness)
+    columns = [
+        (part, with_mean_column(bare, part.total, part.spectra, elements, settings.thickness))
+        for part in (least, rest)
+        if part is not None
+    ]
+    parts = tuple(Part(part.total, own.absorber) for part, own in columns)
+    checked = check_calibration(builder, summed.total, detector=settings.detector, parts=parts)
     calibration = None
     if checked is not None:
         calibration, shapes = checked
@@ -113,6 +124,7 @@ def prepare_map(recorded: EDSMap, settings: EDSOptions) -> PreparedMap:
         elements,
         thickness=settings.thickness,
         largest_share=summed.largest / summed.total.sum(),
+        least=least,
     )
     notes = [_LITHIUM, f"Calibration of the elements: {factors.source}."]
     notes += calibration.notes if calibration else ("The energy axis could not be checked.",)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from hyperspy_assb.eds.composition.least_carbon import PartialSum
 from hyperspy_assb.eds.eds_map import FloatArray
 from hyperspy_assb.eds.lines.column_spectra import FREE_CONTINUUM_ABOVE, Builder, SpectrumModel
 from hyperspy_assb.errors import AssbValueError
@@ -57,6 +58,8 @@ class Scene:
         standard errors, the same in all spectra for a continuum of the same strength.
     beneath
         Atoms/nm^2 of these elements for which the continuum beneath their lines would pass in the mean spectrum.
+    reference
+        Mean amounts of the spectra from which the continuum is taken, where these are not all.
     """
 
     builder: Builder
@@ -69,6 +72,7 @@ class Scene:
     n_spectra: int
     unsure: Mapping[str, float] = field(default_factory=dict)
     beneath: Mapping[str, float] = field(default_factory=dict)
+    reference: FloatArray | None = None
 
     def common_errors(self, continuum: FloatArray, atoms: FloatArray) -> FloatArray:
         """Errors of the atoms that the shape of the continuum makes in common, shape (N, M, H).
@@ -81,12 +85,13 @@ class Scene:
             Of each element, shape (N, M): columns that are not the mean one absorb the continuum by tables alone.
         """
         errors = np.zeros((continuum.size, len(self.elements), 2 * len(self.unsure)))
-        strength, m = np.nan_to_num(continuum) / self.mean[-1], len(self.elements)
-        apart = np.nan_to_num(atoms) - np.multiply.outer(strength, self.mean[:m])
+        mean, m = self.mean if self.reference is None else self.reference, len(self.elements)
+        strength = np.nan_to_num(continuum) / mean[-1]
+        apart = np.nan_to_num(atoms) - np.multiply.outer(strength, mean[:m])
         for h, (element, error) in enumerate(self.unsure.items()):
             place = self.elements.index(element)
             errors[:, place, 2 * h] = error * strength
-            slope = self.builder.doubt_of_leaving(element, dict(zip(self.elements, self.mean, strict=False)))
+            slope = self.builder.doubt_of_leaving(element, dict(zip(self.elements, mean, strict=False)))
             errors[:, place, 2 * h + 1] = self.beneath[element] * strength * (apart @ slope)
         return errors
 
@@ -135,6 +140,7 @@ def prepare_scene(
     thickness: float | None = None,
     atoms_per_volume: float = ATOMS_PER_VOLUME,
     largest_share: float = 0.0,
+    least: PartialSum | None = None,
 ) -> Scene:
     """Find from the sum of all spectra what is common to them.
 
@@ -154,6 +160,8 @@ def prepare_scene(
         Atoms/nm^3 that X-rays show, with which a thickness becomes a number of atoms.
     largest_share
         Counts of the largest spectrum over those of all: above 0.05 the continuum is free in every spectrum.
+    least
+        Those spectra from which the continuum is taken; None: all.
 
     Returns
     -------
@@ -190,18 +198,23 @@ def prepare_scene(
         )
     electrons = known if known is not None else 1.0
     amounts = {element: {element: 1.0} for element in elements}
-    mean, column = None, None
+    mean: FloatArray | None = None
+    typical: FloatArray | None = None
+    bare, many = (total, n_spectra) if least is None else (least.total, least.spectra)
     for _ in range(7 if scaled and builder.absorption else 3):
         # Without a scale nothing is known of absorption, and any would do: the first is that of a transparent film.
         own = replace(builder, absorption=False) if scaled and mean is None else builder
-        height = own.estimate_continuum(total, amounts, column)
-        model = own.build(amounts, free, continuum=height / n_spectra, electrons=electrons)
+        height = own.estimate_continuum(bare) / many
+        model = own.build(amounts, free, continuum=height, electrons=electrons, typical=typical)
         fit = _fit_mean(model, total, n_spectra)
         mean = fit.amounts[0]
-        column = mean[: len(elements)]
+        reference = mean if least is None else _fit_mean(model, bare, many).amounts[0]
+        column = reference[: len(elements)]
+        typical = np.maximum(mean, _LEAST * mean[: len(elements)].max())
         if scaled and thickness is not None:
-            # Before the scale has settled, what is known of the column is its thickness.
-            column = column * (thickness * atoms_per_volume / max(float(column.sum()), 1e-300))
+            # Before the scale has settled, what is known of the mean column is its thickness.
+            scale = thickness * atoms_per_volume / max(float(mean[: len(elements)].sum()), 1e-300)
+            column, typical = scale * column, scale * typical
         builder = replace(builder, absorber=dict(zip(elements, column.tolist(), strict=True)))
         if scaled and thickness is not None:
             # Absorption makes amounts fall faster than electrons rise: whole steps overshoot, and swing.
@@ -214,18 +227,19 @@ def prepare_scene(
     if builder.free_families(elements) != free:
         free = builder.free_families(elements)
         for _ in range(_SETTLING):
-            model = builder.build(amounts, free, continuum=height / n_spectra, electrons=electrons)
+            model = builder.build(amounts, free, continuum=height, electrons=electrons, typical=typical)
             mean = _fit_mean(model, total, n_spectra).amounts[0]
             if scaled and thickness is not None:
                 electrons *= float(mean[: len(elements)].sum() / (thickness * atoms_per_volume)) ** _SCALE_STEP
-    continuum: FloatArray | None = height / n_spectra
+    continuum: FloatArray | None = height
     unsure: dict[str, float] = {}
     beneath: dict[str, float] = {}
     if largest_share > FREE_CONTINUUM_ABOVE:
-        mean = np.concatenate([mean[:-1], height / n_spectra * mean[-1]])
+        mean = np.concatenate([mean[:-1], height * mean[-1]])
         continuum = None
     else:
-        unsure, beneath = _unsure(builder, total, dict(zip(elements, mean, strict=False)), electrons * n_spectra)
+        reference = mean if least is None else _fit_mean(model, bare, many).amounts[0]
+        unsure, beneath = _unsure(builder, bare, dict(zip(elements, reference, strict=False)), electrons * many)
     return Scene(
         builder=builder,
         elements=tuple(elements),
@@ -237,6 +251,7 @@ def prepare_scene(
         n_spectra=n_spectra,
         unsure=unsure,
         beneath=beneath,
+        reference=None if continuum is None else reference,
     )
 
 

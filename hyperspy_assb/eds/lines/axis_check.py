@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray
 from hyperspy_assb.eds.lines.column_spectra import Builder, make_builder
-from hyperspy_assb.eds.lines.shape_fit import ShapeFit, fit_shapes
+from hyperspy_assb.eds.lines.shape_fit import Part, ShapeFit, fit_shapes
 from hyperspy_assb.eds.lines.x_ray_lines import line_width
 from hyperspy_assb.errors import AssbWarning
 
@@ -206,7 +206,7 @@ def find_calibration(recorded: EDSMap, settings: EDSOptions) -> EnergyCalibratio
 
 
 def check_calibration(
-    builder: Builder, total: FloatArray, *, detector: DetectorShape | None = None
+    builder: Builder, total: FloatArray, *, detector: DetectorShape | None = None, parts: Sequence[Part] = ()
 ) -> tuple[EnergyCalibration, ShapeFit] | None:
     """How far lines are from where the axis says, and lines as they are; None where nothing can tell.
 
@@ -214,8 +214,8 @@ def check_calibration(
     ----------
     builder, total
         As for :func:`estimate_calibration`.
-    detector
-        Shape of lines where it is known.
+    detector, parts
+        As for :func:`.fit_shapes`.
 
     Warns
     -----
@@ -223,7 +223,7 @@ def check_calibration(
         For each note, and where nothing can tell although there are counts.
     """
     try:
-        shapes = fit_shapes(builder, total, detector=detector)
+        shapes = fit_shapes(builder, total, detector=detector, parts=parts)
     except ValueError as error:
         if total.sum() > _ENOUGH:
             warnings.warn(str(error), AssbWarning, stacklevel=5)

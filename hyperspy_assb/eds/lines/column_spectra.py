@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline
+from scipy.ndimage import gaussian_filter1d
 
 from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray, Instrument, MassAbsorption, XRayLine
@@ -41,6 +43,10 @@ _ALIKE = 0.005
 """Lines of a family of which as much is absorbed, to this share, by three times the typical amounts
 are one template."""
 
+_ALIKE_CONTINUUM = 0.4
+"""Optical depth of the typical column from one part of the continuum to the next; between them it is interpolated."""
+_SLIGHT = 0.2
+"""Share of a part below which a turn is none."""
 _MERGED = 0.6
 """Standard deviations of a line over which channels are added up: of what they say of its height, half as much of
 the square over 24 is lost, 0.8 % in a standard error."""
@@ -175,6 +181,23 @@ def _leaving(depth: FloatArray) -> FloatArray:
     """Share of what a layer makes evenly over its depth that leaves it."""
     depth = np.maximum(depth, 1e-9)
     return -np.expm1(-depth) / depth
+
+
+def _in_parts(depths: FloatArray) -> FloatArray:
+    """A coordinate along which depths of some amounts, shape (amounts, energies), change by so much from one whole
+    number to the next; where their sum turns, as before and behind an edge of absorption, it is a whole number.
+    """
+    passed = np.abs(np.diff(depths, prepend=depths[:, :1])).sum(axis=0) / _ALIKE_CONTINUUM
+    rises = np.diff(depths.sum(axis=0)) > 0.0
+    turns = [0, *(np.flatnonzero(np.diff(rises)) + 1), depths.shape[1] - 1]
+    starts = [0]
+    for k in turns[1:]:
+        if passed[starts[-1] + 1 : k + 1].sum() > _SLIGHT or k == turns[-1]:
+            starts.append(int(k))
+    for a, b in pairwise(starts):
+        whole = passed[a + 1 : b + 1].sum()
+        passed[a + 1 : b + 1] *= np.ceil(whole) / max(whole, 1e-300)
+    return np.asarray(np.cumsum(passed))
 
 
 def _alike(depths: FloatArray) -> list[int]:
@@ -542,7 +565,7 @@ class Builder:
         nodes, hats = self.hats
         size += 1 if continuum is not None else nodes.size
         if continuum is not None:
-            hats, slopes = self._merged_continuum(hats, continuum, amounts, typical)
+            hats, slopes = self._continuum_parts(continuum, amounts, typical)
         templates, strength, depth, group, doubt = [], [], [], [], []
         per_line, doubts = self._absorbed(amounts)
         elements = sorted({element for atoms in amounts.values() for element in atoms})
@@ -634,57 +657,58 @@ class Builder:
         starts = _alike(column[:, np.newaxis] * per_line[:, place])
         return [(place[a:b], weight[a:b]) for a, b in pairwise([*starts, len(members)])]
 
-    def _merged_continuum(
-        self,
-        hats: FloatArray,
-        height: FloatArray,
-        amounts: Mapping[str, Mapping[str, float]],
-        typical: FloatArray | None,
+    def _continuum_parts(
+        self, height: FloatArray, amounts: Mapping[str, Mapping[str, float]], typical: FloatArray | None
     ) -> tuple[FloatArray, FloatArray]:
-        """Continuum of some height at the nodes, parts together that are absorbed alike, and how one unit of each of
-        the amounts absorbs each part.
-        """
-        nodes = self.hats[0]
-        depths = np.array([self._depth(atoms, nodes) for atoms in amounts.values()]).reshape(len(amounts), nodes.size)
-        shapes = hats * height[:, np.newaxis]
-        if typical is None:
-            return shapes, depths.T
-        weight = np.maximum(shapes.sum(axis=1), 1e-300)
-        starts = _alike(3.0 * typical[: len(amounts), np.newaxis] * depths)
-        mean = np.add.reduceat(depths * weight, starts, axis=1) / np.add.reduceat(weight, starts)
-        return np.add.reduceat(shapes, starts, axis=0), mean.T
+        """Continuum of some height at the nodes in parts that are absorbed alike, before absorption by the amounts, and
+        how one unit of each of these absorbs each part.
 
-    def estimate_continuum(
-        self,
-        total: FloatArray,
-        amounts: Mapping[str, Mapping[str, float]] | None = None,
-        mean: FloatArray | None = None,
-    ) -> FloatArray:
+        Shape (parts, channels) and (parts, amounts). Parts fade into each other as absorption changes with energy, and
+        so at its edges, as no node does.
+        """
+        centre = self.energy[self.channels]
+        whole = np.maximum(height @ self.hats[1], 1e-300)
+        if not self.absorption or not amounts:
+            return whole[np.newaxis], np.zeros((1, len(amounts)))
+        edge = float(line_width(np.array(0.5), self.instrument.resolution, self.detector.width_slope)) / FWHM_PER_SIGMA
+        columns = [*amounts.values(), self.absorber]
+        depths = np.array([self._depth(atoms, centre) for atoms in columns])
+        depths = gaussian_filter1d(depths, edge / (centre[1] - centre[0]), mode="nearest")
+        number: dict[str, float] = {}
+        for atoms, much in zip(amounts.values(), itertools.repeat(1.0) if typical is None else typical, strict=False):
+            for element, n in atoms.items():
+                number[element] = number.get(element, 0.0) + n * float(much)
+        deep = np.array([self._depth({element: n}, centre) for element, n in number.items()])
+        if typical is None:
+            # How much there is of each is not known: then as much as is opaque.
+            deep *= _OPAQUE / np.maximum(deep.max(axis=1, keepdims=True), 1e-300)
+        passed = _in_parts(deep)
+        at = np.arange(np.rint(passed[-1]) + 1.0)
+        shares = np.maximum(1.0 - np.abs(passed - at[:, np.newaxis]), 0.0)
+        used = shares.any(axis=1)
+        *depth, mean = (np.interp(at[used], passed, one) for one in depths)
+        # What the mean column absorbs is in the continuum that is seen, and comes back with the amounts.
+        return shares[used] * whole / _leaving(mean)[:, np.newaxis], np.transpose(depth)
+
+    def estimate_continuum(self, total: FloatArray) -> FloatArray:
         """Height of the continuum at the nodes, from a summed spectrum in which every family of lines is free.
 
         Parameters
         ----------
         total
             Counts of all channels.
-        amounts, mean
-            Of one unit, and how much there is on average: what the specimen absorbs of the continuum is taken out.
 
         Returns
         -------
         height
-            Shape (nodes,), for the counts of ``total``.
+            Shape (nodes,), for the counts of ``total``; before absorption, if the mean column is known.
 
         Raises
         ------
         AssbValueError
             If the spectrum is empty or cannot be fitted.
         """
-        summed = self.fit_sum(total)
-        nodes, _ = self.hats
-        height = summed.continuum
-        if amounts is not None and mean is not None and self.absorption:
-            depth = sum(m * self._depth(a, nodes) for m, a in zip(mean, amounts.values(), strict=True))
-            height = height / _leaving(np.asarray(depth))
+        height = self.fit_sum(total).continuum
         # A node without any counts would leave channels without expectation.
         return np.maximum(height, 1e-6 * height.max())
 

@@ -19,6 +19,10 @@ _NOT_LOOKED_FOR = {"Tc", "Pm", "Po", "At", "Rn", "Fr", "Ra", "Ac", "Pa", "He", "
 """Radioactive elements and gases."""
 _MISMATCH = 0.03
 """Relative error of lines and continuum in a channel, which is no element."""
+_MISMATCH_FOUND = 0.015
+"""The same where shapes and energies of lines were found in the spectrum."""
+_UNSURE_WEIGHT = 0.7
+"""Relative uncertainty of the weaker lines of a family."""
 _MOST = 25
 """Elements at most."""
 _INSEPARABLE = 0.45
@@ -82,22 +86,27 @@ class _Search:
     main: dict[str, XRayLine]
     templates: dict[str, FloatArray]
     threshold: float
+    mismatch: float
 
     @classmethod
-    def of(cls, builder: Builder, total: FloatArray, alpha: float) -> _Search:
-        main = {line.full_name: line for line in builder.seen if line.name == line.family and line.weight > 0.0}
+    def of(cls, builder: Builder, total: FloatArray, alpha: float, mismatch: float = _MISMATCH) -> _Search:
+        # Of soft families whose main line is not there, such as M of Sn, the strongest.
+        main: dict[str, XRayLine] = {}
+        for line in sorted(builder.seen, key=lambda line: (line.name != line.family, -line.weight)):
+            if line.weight > 0.0:
+                main.setdefault(f"{line.element}_{line.family}", line)
         templates = {
             name: np.sum([line.weight * builder.shape(line) for line in builder.members(name)], axis=0) for name in main
         }
         # One of all families may stand out by chance in a share alpha of the spectra.
         threshold = max(-float(special.ndtri(alpha / max(len(main), 1))), _NAMED)
-        return cls(builder, total[builder.channels], main, templates, threshold)
+        return cls(builder, total[builder.channels], main, templates, threshold, mismatch)
 
     def families(self, element: str) -> list[str]:
         return [name for name, line in self.main.items() if line.element == element]
 
-    def fit(self, elements: Sequence[str]) -> tuple[FloatArray, FloatArray]:
-        """Expected counts and design of the lines of some elements and the continuum."""
+    def fit(self, elements: Sequence[str]) -> tuple[FloatArray, FloatArray, dict[str, float]]:
+        """Expected counts and design of the lines of some elements and the continuum, and counts of the families."""
         names = [name for element in elements for name in self.families(element)]
         model = self.builder.build({}, names)
         start = model.model.guess(self.counts)
@@ -108,16 +117,35 @@ class _Search:
             raise AssbValueError("Elements cannot be looked for: the summed spectrum cannot be fitted.")
         design = model.model.strength.T @ model.model.templates
         expected = np.maximum(model.model.expectation(fit.amounts[0]), 1e-9)
-        return expected, design
+        return expected, design, dict(zip(names, fit.amounts[0].tolist(), strict=False))
 
     def projected(self, expected: FloatArray, design: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Templates of all families less what those of a fit can follow, and residuals, both in standard deviations."""
-        root = 1.0 / np.sqrt(expected + (_MISMATCH * expected) ** 2)
+        root = 1.0 / np.sqrt(expected + (self.mismatch * expected) ** 2)
         own = design * root
         norm = np.linalg.norm(own, axis=1, keepdims=True)
         basis = np.linalg.qr((own / np.where(norm > 0.0, norm, 1.0)).T)[0]
         rows = np.array(list(self.templates.values())) * root
         return rows - (rows @ basis) @ basis.T, (self.counts - expected) * root
+
+    def beneath(self, line: XRayLine, counts: float, known: dict[str, float]) -> list[str]:
+        """Families that were counted and have lines which cannot be told from a line of some counts, where tables leave
+        these so unsure that they may be all of it.
+        """
+        width = float(line_width(line.energy, self.builder.instrument.resolution))
+        together = []
+        for family, amount in known.items():
+            distance = {m: abs(m.energy - line.energy) for m in self.builder.members(family)}
+            there = amount * sum(m.weight for m, apart in distance.items() if apart < _INSEPARABLE * width)
+            # Where tables lack the main line, such as M of Sn, neither energies nor weights are known well.
+            near = self.vague(family) and min(distance.values()) < width
+            if counts < _UNSURE_WEIGHT * there or near:
+                together.append(family)
+        return together
+
+    def vague(self, family: str) -> bool:
+        """Whether tables lack the main line of a family."""
+        return self.main[family].name != self.main[family].family
 
     def contradicted(self, name: str, value: dict[str, float], std: dict[str, float]) -> bool:
         """Whether a harder family of the element, which must show, does not."""
@@ -172,23 +200,23 @@ def find_elements(recorded: EDSMap, settings: EDSOptions | None = None, *, alpha
         shapes = fit_shapes(make_builder(recorded, own, need_factors=False), total, detector=settings.detector).builder
     except ValueError:
         return found
-    weight = {line.full_name: line.weight for line in shapes.lines}
+    found_at = {line.full_name: line for line in shapes.lines}
     better = replace(
         builder,
-        lines=tuple(replace(line, weight=weight.get(line.full_name, line.weight)) for line in builder.lines),
+        lines=tuple(found_at.get(line.full_name, line) for line in builder.lines),
         instrument=shapes.instrument,
         detector=shapes.detector,
         offset=shapes.offset,
         gain=shapes.gain,
     )
-    return _pursue(_Search.of(better, total, alpha))
+    return _pursue(_Search.of(better, total, alpha, _MISMATCH_FOUND))
 
 
 def _pursue(search: _Search) -> list[FoundElement]:
     """Add the element that explains most, one after the other, until none stands out."""
     chosen: list[FoundElement] = []
     names = list(search.main)
-    expected, design = search.fit([])
+    expected, design, counted = search.fit([])
     for _ in range(_MOST):
         known = {found.element for found in chosen}
         rows, residual = search.projected(expected, design)
@@ -196,7 +224,8 @@ def _pursue(search: _Search) -> list[FoundElement]:
         value, std = rows @ residual / information, 1.0 / np.sqrt(information)
         ratio = np.where([search.main[n].element in known for n in names], -np.inf, value / std)
         by_name = dict(zip(names, value.tolist(), strict=True)), dict(zip(names, std.tolist(), strict=True))
-        order = [k for k in np.argsort(-ratio) if ratio[k] > search.threshold]
+        # A soft family of which tables lack the main line names no element.
+        order = [k for k in np.argsort(-ratio) if ratio[k] > search.threshold and not search.vague(names[k])]
         order = [k for k in order if not search.contradicted(names[k], *by_name)]
         if not order:
             break
@@ -221,10 +250,8 @@ def _pursue(search: _Search) -> list[FoundElement]:
                 or abs(search.main[names[k]].energy - line.energy) < _INSEPARABLE * near
             )
         )
-        chosen.append(
-            FoundElement(
-                line.element, names[winner], line.energy, float(value[winner]), float(std[winner]), alternatives
-            )
-        )
-        expected, design = search.fit([found.element for found in chosen])
+        counts = float(value[winner])
+        alternatives += tuple(search.beneath(line, counts, counted))
+        chosen.append(FoundElement(line.element, names[winner], line.energy, counts, float(std[winner]), alternatives))
+        expected, design, counted = search.fit([found.element for found in chosen])
     return chosen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -72,6 +73,10 @@ _START_TAIL = 3.0
 """nm from which the depth of tails starts: at 0, nothing would be known of their length."""
 _RATIO = {"K": 0.1, "L": 0.7, "M": 0.7}
 """Relative uncertainty of the tables' ratios of weaker lines to the main one of the family."""
+_SHIFT = "energy"
+"""In place of a group of weaker lines: the energy of all lines of a family."""
+_UNSURE_ENERGY, _LONGEST_SHIFT = 1.0, 3.0
+"""eV: uncertainty of energies by tables and by what atoms are bound to, and the longest step."""
 _LONGEST_RATIO = 0.7
 _LEAST_RATIO = 0.02
 _ROUNDING = 1e-13
@@ -117,26 +122,42 @@ class ShapeFit:
     expected: FloatArray
 
 
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some of the spectra of a sum, which have lines, continuum and absorption of their own.
+
+    Parameters
+    ----------
+    total
+        Counts of all channels.
+    absorber
+        Atoms/nm^2 of each element in their mean column.
+    """
+
+    total: FloatArray
+    absorber: Mapping[str, float]
+
+
 @dataclass(frozen=True)
 class _State:
-    """Values of the unknown properties, and by how much weaker lines depart from tables, by family and group."""
+    """Values of the unknown properties, and by how much lines depart from tables, by family and group: relative
+    strength of weaker ones, and energy of all (eV).
+    """
 
     values: dict[str, float]
     ratios: dict[tuple[str, str], float]
 
     def applied(self, builder: Builder) -> Builder:
         """A builder whose lines are these."""
-        lines = builder.lines
-        if self.ratios:
-            lines = tuple(
-                replace(line, weight=line.weight * (1.0 + self.ratios[_group(line)]))
-                if _group(line) in self.ratios
-                else line
-                for line in lines
-            )
+
+        def departed(line: XRayLine) -> XRayLine:
+            family, which = _group(line)
+            ratio, shift = self.ratios.get((family, which), 0.0), self.ratios.get((family, _SHIFT), 0.0)
+            return replace(line, weight=line.weight * (1.0 + ratio), energy=line.energy + 0.001 * shift)
+
         return replace(
             builder,
-            lines=lines,
+            lines=tuple(map(departed, builder.lines)) if self.ratios else builder.lines,
             instrument=replace(builder.instrument, resolution=self.values["resolution"]),
             detector=DetectorShape(**{name: self.values[name] for name in DETECTOR}),
             offset=self.values["offset"],
@@ -149,12 +170,12 @@ class _State:
             unknown = _UNKNOWN[name]
             values[name] = float(np.clip(values[name] + change, unknown.low, unknown.high))
         for key, change in zip(keys, step[len(free) :], strict=True):
-            ratios[key] = max(ratios.get(key, 0.0) + float(change), _LEAST_RATIO - 1.0)
+            ratios[key] = max(ratios.get(key, 0.0) + float(change), _lowest(key))
         return _State(values, ratios)
 
     def room(self, free: tuple[str, ...], keys: list[tuple[str, str]]) -> FloatArray:
         """How far each can go down and up, shape (2, n)."""
-        low = [_UNKNOWN[name].low for name in free] + [_LEAST_RATIO - 1.0] * len(keys)
+        low = [_UNKNOWN[name].low for name in free] + [_lowest(key) for key in keys]
         high = [_UNKNOWN[name].high for name in free] + [np.inf] * len(keys)
         return np.array([low, high]) - self.vector(free, keys)
 
@@ -168,7 +189,13 @@ def _group(line: XRayLine) -> tuple[str, str]:
     return f"{line.element}_{line.family}", which
 
 
-def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape | None = None) -> ShapeFit:
+def _lowest(key: tuple[str, str]) -> float:
+    return -np.inf if key[1] == _SHIFT else _LEAST_RATIO - 1.0
+
+
+def fit_shapes(
+    builder: Builder, total: FloatArray, *, detector: DetectorShape | None = None, parts: Sequence[Part] = ()
+) -> ShapeFit:
     """Find axis, resolution, shape of lines and ratios within families from a summed spectrum, by maximum likelihood.
 
     Parameters
@@ -179,6 +206,8 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
         Counts of all channels.
     detector
         Shape of lines where it is known; None: found, held by what is known of such detectors.
+    parts
+        Sums of spectra that are unlike and add up to the total; empty: it is one.
 
     Returns
     -------
@@ -191,11 +220,12 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
         If fewer than two lines stand out, or the spectrum cannot be fitted.
     """
     total = np.asarray(total, dtype=float)
-    found, misfit = _fit_from(builder, total, detector, elsewhere=False)
+    parts = parts or (Part(total, builder.absorber),)
+    found, misfit = _fit_from(builder, parts, detector, elsewhere=False)
     if misfit > _ASTRAY:
         # Lines further off than they are wide may lead to those of others.
         try:
-            other, left = _fit_from(builder, total, detector, elsewhere=True)
+            other, left = _fit_from(builder, parts, detector, elsewhere=True)
         except AssbValueError:
             return found
         return other if left < misfit else found
@@ -203,9 +233,10 @@ def fit_shapes(builder: Builder, total: FloatArray, *, detector: DetectorShape |
 
 
 def _fit_from(
-    builder: Builder, total: FloatArray, detector: DetectorShape | None, *, elsewhere: bool
+    builder: Builder, parts: Sequence[Part], detector: DetectorShape | None, *, elsewhere: bool
 ) -> tuple[ShapeFit, float]:
     """:func:`fit_shapes` from the stated axis or the nearest of a few, and the square of the relative misfit left."""
+    total = np.sum([part.total for part in parts], axis=0)
     counts = total[builder.channels]
     main = {line.full_name: line for line in builder.countable_families}
     families = list(main)
@@ -219,13 +250,15 @@ def _fit_from(
     state = best = _nearest(builder, state, families, total) if elsewhere else state
     keys: list[tuple[str, str]] = []
     told: dict[str, float] = {}
-    least, start = np.inf, None
+    least = np.inf
+    starts: list[FloatArray | None] = [None] * len(parts)
     channel = float(builder.energy[1] - builder.energy[0])
     covariance = np.eye(len(free))
 
     def departure(of: _State) -> tuple[FloatArray, FloatArray]:
         """How far the properties are from what is likely, and how far they may be."""
-        held = [_UNKNOWN[name].likely for name in free] + [_RATIO[key[0].split("_")[1][0]] for key in keys]
+        held = [_UNKNOWN[name].likely for name in free]
+        held += [_UNSURE_ENERGY if key[1] == _SHIFT else _RATIO[key[0].split("_")[1][0]] for key in keys]
         away = of.vector(free, keys) - np.array([*(centre[name] for name in free), *(0.0 for _ in keys)])
         # Axis and resolution are held only where hardly any line tells them.
         away[: len(AXIS)] = 0.0
@@ -238,10 +271,8 @@ def _fit_from(
         return bool(np.all(np.abs(step) < limit))
 
     for _ in range(_STEPS):
-        own = state.applied(builder)
-        model = own.build({}, families)
-        start = model.model.guess(counts) if start is None else np.maximum(start, 1e-9 * start.max())
-        fit, deviance = _fitted(model, start, total)
+        fits = [_PartFit.of(state.applied(builder), part, families, s) for part, s in zip(parts, starts, strict=True)]
+        deviance = sum(fit.deviance for fit in fits)
         away, held = departure(state)
         penalty = deviance + float(np.sum((away / held) ** 2))
         if penalty > least + 1e-9:
@@ -255,19 +286,18 @@ def _fit_from(
             continue
         if not np.isfinite(deviance):
             raise AssbValueError("The energy axis cannot be checked: the summed spectrum cannot be fitted.")
-        least, best, start = penalty, state, fit.amounts[0]
-        strong = _standing_out(model, fit, families)
+        least, best, starts = penalty, state, [*(fit.amounts for fit in fits)]
+        strong = {name: counts for fit in fits for name, counts in fit.standing_out(families).items()}
         # Lines that come out once the axis is nearer join.
         told = {**told, **strong}
         keys = _uncertain_ratios(builder, told)
         away, held = departure(state)
-        expected = model.model.expectation(start)
-        height = dict(zip(families, start, strict=False))
-        by = _Slopes.of(own, state, height, start[len(families) :])
-        slopes = [by.by(name) for name in free]
-        slopes += [height[_host(own, key[0])] * _part(own, key) / (1.0 + state.ratios.get(key, 0.0)) for key in keys]
-        score = _Score.of(model, start, counts, expected, np.array(slopes), held, away)
-        longest = np.array([_UNKNOWN[name].longest for name in free] + [_LONGEST_RATIO for _ in keys])
+        expected = np.sum([fit.expected for fit in fits], axis=0)
+        score = _Score.of([fit.profiled(state, families, free, keys) for fit in fits], held, away)
+        longest = np.array(
+            [_UNKNOWN[name].longest for name in free]
+            + [_LONGEST_SHIFT if key[1] == _SHIFT else _LONGEST_RATIO for key in keys]
+        )
         longest[0] = max(_LONGEST * channel, longest[0])
         room = state.room(free, keys)
         step, covariance = score.step(np.maximum(room[0], -longest), np.minimum(room[1], longest))
@@ -318,15 +348,74 @@ def _fitted(model: SpectrumModel, start: FloatArray, total: FloatArray) -> tuple
     return fit, float(fit.deviance[0]) if fit.status[0] == CONVERGED else np.inf
 
 
-def _standing_out(model: SpectrumModel, fit: TemplateFit, families: list[str]) -> dict[str, float]:
-    """Counts of the families of lines that are far above their errors."""
-    values = fit.amounts[0][: len(families)]
-    std = np.sqrt(np.maximum(fit.covariance[0].diagonal(), 0.0))[: len(families)]
-    return {name: float(v) for name, v, s in zip(families, values, std, strict=True) if v > _STANDS_OUT * s}
+@dataclass(frozen=True, eq=False)
+class _PartFit:
+    """Lines and continuum of a part, with the detector as it is taken to be.
+
+    Parameters
+    ----------
+    builder, model
+        Of the part.
+    counts, expected
+        In the channels that are fitted.
+    amounts, std
+        Counts of families, and heights of the continuum at the nodes.
+    deviance
+        Infinite where the fit did not converge.
+    """
+
+    builder: Builder
+    model: SpectrumModel
+    counts: FloatArray
+    expected: FloatArray
+    amounts: FloatArray
+    std: FloatArray
+    deviance: float
+
+    @classmethod
+    def of(cls, builder: Builder, part: Part, families: list[str], start: FloatArray | None) -> _PartFit:
+        builder = replace(builder, absorber=part.absorber)
+        model = builder.build({}, families)
+        counts = part.total[builder.channels]
+        start = model.model.guess(counts) if start is None else np.maximum(start, 1e-9 * start.max())
+        fit, deviance = _fitted(model, start, part.total)
+        std = np.sqrt(np.maximum(fit.covariance[0].diagonal(), 0.0))
+        return cls(builder, model, counts, model.model.expectation(fit.amounts[0]), fit.amounts[0], std, deviance)
+
+    def standing_out(self, families: list[str]) -> dict[str, float]:
+        """Counts of the families of lines that are far above their errors."""
+        rows = zip(families, self.amounts, self.std, strict=False)
+        return {name: float(value) for name, value, std in rows if value > _STANDS_OUT * std}
+
+    def profiled(
+        self, state: _State, families: list[str], free: tuple[str, ...], keys: list[tuple[str, str]]
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Score and information of the properties, whatever the amounts are, and the latter with these as they are."""
+        own = self.builder
+        height = dict(zip(families, self.amounts, strict=False))
+        by = _Slopes.of(own, state, height, self.amounts[len(families) :])
+        slopes = [by.by(name) for name in free]
+        slopes += [
+            by.of_energy(key[0])
+            if key[1] == _SHIFT
+            else height[_host(own, key[0])] * _part(own, key) / (1.0 + state.ratios.get(key, 0.0))
+            for key in keys
+        ]
+        root = np.sqrt(np.maximum(self.expected, 1e-9))
+        design = self.model.model.strength.T[self.amounts > 0.0] @ self.model.model.templates / root
+        size = np.linalg.norm(design, axis=1, keepdims=True)
+        design = design / np.where(size > 0.0, size, 1.0)
+        by_property, residual = np.array(slopes) / root, (self.counts - self.expected) / root
+        follow = np.linalg.pinv(design @ design.T, hermitian=True) @ (design @ by_property.T)
+        whole = by_property @ by_property.T
+        gradient = by_property @ residual - follow.T @ (design @ residual)
+        return gradient, whole - (by_property @ design.T) @ follow, whole
 
 
 def _uncertain_ratios(builder: Builder, strong: dict[str, float]) -> list[tuple[str, str]]:
-    """Groups of weaker lines of families that stand out; of hidden ones, those that are not hidden as well."""
+    """Groups of weaker lines of families that stand out, of hidden ones those that are not hidden as well; and the
+    energies of families.
+    """
     hidden = {tie.hidden for tie in builder.ties}
     found: dict[tuple[str, str], float] = {}
     for name in strong:
@@ -334,7 +423,8 @@ def _uncertain_ratios(builder: Builder, strong: dict[str, float]) -> list[tuple[
             family, which = _group(line)
             if which in ("Ll", "Ln") or (which and family not in hidden):
                 found[_group(line)] = found.get(_group(line), 0.0) + line.weight
-    return [key for key, weight in found.items() if weight > _WEAKEST]
+    keys = [key for key, weight in found.items() if weight > _WEAKEST]
+    return keys + [(family, _SHIFT) for family in strong if family not in hidden]
 
 
 def _part(builder: Builder, key: tuple[str, str]) -> FloatArray:
@@ -399,6 +489,12 @@ class _Slopes:
             shapes = other.shapes_of(self.lines)
         return np.asarray(self.height @ (shapes.whole() - self._own.whole()) / small)
 
+    def of_energy(self, family: str) -> FloatArray:
+        """The same per eV by which the lines of a family are higher, shape (E,)."""
+        lines = [self.builder.seen[k] for k in self.lines]
+        chosen = [f"{line.element}_{line.family}" == family for line in lines]
+        return 0.001 * (self.height * chosen) @ self._moved
+
     @cached_property
     def _own(self) -> LineShapes:
         return self.builder.shapes.only(self.lines)
@@ -416,36 +512,21 @@ class _Slopes:
 
 @dataclass(frozen=True)
 class _Score:
-    """Score and information of the properties and of all amounts, each in a unit of its own."""
+    """Score and information of the properties, each in a unit of its own."""
 
     gradient: FloatArray
     information: FloatArray
     scale: FloatArray
-    size: int
 
     @classmethod
     def of(
-        cls,
-        model: SpectrumModel,
-        amounts: FloatArray,
-        counts: FloatArray,
-        expected: FloatArray,
-        slopes: FloatArray,
-        held: FloatArray,
-        away: FloatArray,
+        cls, parts: Sequence[tuple[FloatArray, FloatArray, FloatArray]], held: FloatArray, away: FloatArray
     ) -> _Score:
-        n = len(slopes)
-        root = np.sqrt(np.maximum(expected, 1e-9))
-        design = np.vstack([slopes, model.model.strength.T[amounts > 0.0] @ model.model.templates]) / root
+        gradient, information, whole = (np.sum(one, axis=0) for one in zip(*parts, strict=True))
         # What was known before counts as well: a property that no line tells would have a unit of next to nothing.
-        scale = np.sqrt((design**2).sum(axis=1) + np.pad(1.0 / held**2, (0, len(design) - n)))
-        scale[scale == 0.0] = 1.0
-        prior = np.zeros(scale.size)
-        prior[:n] = 1.0 / (held * scale[:n]) ** 2
-        design = design / scale[:, np.newaxis]
-        gradient = design @ ((counts - expected) / root)
-        gradient[:n] -= away / held**2 / scale[:n]
-        return cls(gradient, design @ design.T + np.diag(prior), scale, n)
+        scale = np.sqrt(whole.diagonal() + 1.0 / held**2)
+        gradient = (gradient - away / held**2) / scale
+        return cls(gradient, information / np.outer(scale, scale) + np.diag(1.0 / (held * scale) ** 2), scale)
 
     def step(self, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Step of the properties towards the maximum, as far as it may go, and their covariance without limits.
@@ -456,13 +537,9 @@ class _Score:
             How far each may go down and up, shape (n,). All go as far as is best within: cut one by one, steps of
             properties that hang together would lead uphill.
         """
-        n = self.size
-        follow = np.linalg.pinv(self.information[n:, n:], hermitian=True) @ self.information[n:, :n]
-        own = self.information[:n, :n] - self.information[:n, n:] @ follow
-        gradient = self.gradient[:n] - follow.T @ self.gradient[n:]
-        size, axes = np.linalg.eigh(own)
+        size, axes = np.linalg.eigh(self.information)
         root = np.sqrt(np.maximum(size, _ROUNDING * size[-1]))
-        limits = np.minimum(low, 0.0) * self.scale[:n], np.maximum(high, 1e-12) * self.scale[:n]
-        found = lsq_linear(root[:, np.newaxis] * axes.T, axes.T @ gradient / root, limits, method="bvls")
+        limits = np.minimum(low, 0.0) * self.scale, np.maximum(high, 1e-12) * self.scale
+        found = lsq_linear(root[:, np.newaxis] * axes.T, axes.T @ self.gradient / root, limits, method="bvls")
         inverse = (axes / root**2) @ axes.T
-        return found.x / self.scale[:n], inverse / np.outer(self.scale[:n], self.scale[:n])
+        return found.x / self.scale, inverse / np.outer(self.scale, self.scale)

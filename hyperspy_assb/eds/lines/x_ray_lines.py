@@ -104,8 +104,13 @@ def find_overlaps(lines: Iterable[XRayLine], resolution: float, *, minimum_weigh
 
 
 def in_range(lines: Sequence[XRayLine], low: float, high: float, beam_energy: float) -> list[XRayLine]:
-    """Lines of families whose main line lies between two energies in keV, and that the beam excites."""
-    seen = {(line.element, line.family) for line in lines if line.name == line.family and low < line.energy < high}
+    """Lines of families whose main line, or the strongest where tables lack it, lies between two energies in keV, and
+    that the beam excites.
+    """
+    main: dict[tuple[str, str], XRayLine] = {}
+    for line in sorted(lines, key=lambda line: (line.name != line.family, -line.weight)):
+        main.setdefault((line.element, line.family), line)
+    seen = {family for family, line in main.items() if low < line.energy < high}
     return [line for line in lines if (line.element, line.family) in seen and line.energy < beam_energy]
 
 

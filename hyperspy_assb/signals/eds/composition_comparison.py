@@ -46,7 +46,7 @@ class CompositionComparison(Result):
     >>> c.statuses(int(c.status.data[0, 0])).name
     'COMPARED'
     >>> print(c.summary().splitlines()[0])
-    C: -0.8... ± 1.27 at. % in all blocks together; 0 went up and 0 down of 6.
+    C: -0.59 ± 1.27 at. % in all blocks together; 0 went up and 0 down of 6.
     >>> axes = c.plot()
     """
 
@@ -119,8 +119,8 @@ class CompositionComparison(Result):
         >>> c.changes({"left": left}).loc["left"].loc[["P", "Fe"], ["change", "std", "p_value"]].round(2)
                  change   std  p_value
         element
-        P          0.27  0.99     0.78
-        Fe         0.50  0.74     0.51
+        P          0.17  0.99     0.86
+        Fe         0.50  0.74     0.50
         """
         found = self._changes(region_masks(self.status, region))
         return pd.DataFrame([asdict(row) for row in found]).set_index(["region", "element"])

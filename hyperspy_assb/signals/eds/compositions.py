@@ -56,8 +56,13 @@ class EDSComposition(Result):
     >>> c.statuses(int(c.status.data[0, 0])).name
     'FITTED'
     >>> print(c.summary().splitlines()[0])
+<<<<<<< HEAD
     Elements that stand out, in all pixels together: O 54.8 ± 9.4 at. %, C 16.0 ± 5.9 at. %, P 14.9 ± 3.3 at. %, Fe
     9.1 ± 2.0 at. %, Ge 3.39 ± 0.78 at. %, Al 1.07 ± 0.27 at. %, Si 0.47 ± 0.14 at. %, Cu 0.241 ± 0.073 at. %.
+=======
+    Elements that stand out, in all pixels together: O 54.7 ± 9.4 at. %, C 16.1 ± 5.9 at. %, P 14.9 ± 3.3 at. %, Fe
+    9.1 ± 2.0 at. %, Ge 3.4 ± 0.8 at. %, Al 1.1 ± 0.3 at. %, Si 0.5 ± 0.1 at. %, Cu 0.2 ± 0.1 at. %.
+>>>>>>> edx
     >>> axes = c.plot()
     """
 
@@ -229,8 +234,8 @@ class EDSPhases(Result):
     >>> p.composition.elements[:4]
     ('C', 'O', 'Al', 'P')
     >>> print(p.summary().splitlines()[0])
-    Volume: olivine 51.1 % (46.8 to 55.4), LAGP 34.1 % (29.5 to 38.7), Li3V2(PO4)3 0.1 % (0.0 to 0.3), carbon 14.7 %
-    (9.5 to 19...), with 68 % intervals of counting and calibration.
+    Volume: olivine 51.1 % (46.8 to 55.4), LAGP 34.1 % (29.4 to 38.7), Li3V2(PO4)3 0.1 % (0.0 to 0.3), carbon 14.8 %
+    (9.6 to 20.0), with 68 % intervals of counting and calibration.
     >>> axes = p.plot()
     """
 

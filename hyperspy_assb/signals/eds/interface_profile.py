@@ -44,9 +44,9 @@ class InterfaceProfile(Result):
     element
     all             8.2       8.1        8.4
     Fe              8.1       7.8        8.3
-    Ge              8.2       7.8        8.5
+    Ge              8.1       7.8        8.5
     >>> print(profile.summary().splitlines()[0])
-    The 10-90 % width is 8.24 nm (68 % interval 8.07 to 8.40 nm), a probe of 1.5 nm taken out; the boundary lies at
+    The 10-90 % width is 8.24 nm (68 % interval 8.08 to 8.40 nm), a probe of 1.5 nm taken out; the boundary lies at
     30.98 nm.
     >>> axes = profile.plot()
     """

@@ -167,7 +167,7 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
         >>> s.axes_manager.signal_axes[0].offset += 0.03
         >>> found = s.check_energy_calibration()
         >>> round(1000 * found.offset)
-        30
+        29
         """
         return find_calibration(read_map(self, need_angle=False), EDSOptions(fit_range=fit_range, absorption=False))
 
@@ -198,7 +198,7 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
         >>> before = axis.offset
         >>> found = s.correct_energy_calibration()
         >>> round(1000 * (axis.offset - before))
-        -30
+        -29
         """
         found = self.check_energy_calibration()
         if not found.trusted:
@@ -293,7 +293,7 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
         >>> c.mean().round(1).loc[["O", "P", "Fe"]]
                  at. %  std  systematic
         element
-        O         54.8  0.8         9.3
+        O         54.7  0.8         9.3
         P         14.9  0.4         3.3
         Fe         9.1  0.3         2.0
         """
@@ -567,7 +567,7 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
         >>> options, elements = CompositionOptions(register=False), ["C", "O", "Al", "P", "Fe", "Ge"]
         >>> c = battery.edx_before.compare_composition(battery.edx_after, options=options, elements=elements)
         >>> print(c.summary().splitlines()[1])
-        O: +0.51 ± 1.14 at. % in all blocks together; 0 went up and 0 down of 6.
+        O: +0.28 ± 1.14 at. % in all blocks together; 0 went up and 0 down of 6.
         """
         if not isinstance(after, ASSBEDSTEMSpectrum):
             raise AssbTypeError("after must be an EDX signal as well: set_signal_type('EDS_TEM_ASSB').")
