@@ -56,13 +56,8 @@ class EDSComposition(Result):
     >>> c.statuses(int(c.status.data[0, 0])).name
     'FITTED'
     >>> print(c.summary().splitlines()[0])
-<<<<<<< HEAD
-    Elements that stand out, in all pixels together: O 54.8 ± 9.4 at. %, C 16.0 ± 5.9 at. %, P 14.9 ± 3.3 at. %, Fe
-    9.1 ± 2.0 at. %, Ge 3.39 ± 0.78 at. %, Al 1.07 ± 0.27 at. %, Si 0.47 ± 0.14 at. %, Cu 0.241 ± 0.073 at. %.
-=======
     Elements that stand out, in all pixels together: O 54.7 ± 9.4 at. %, C 16.1 ± 5.9 at. %, P 14.9 ± 3.3 at. %, Fe
-    9.1 ± 2.0 at. %, Ge 3.4 ± 0.8 at. %, Al 1.1 ± 0.3 at. %, Si 0.5 ± 0.1 at. %, Cu 0.2 ± 0.1 at. %.
->>>>>>> edx
+    9.1 ± 2.0 at. %, Ge 3.38 ± 0.77 at. %, Al 1.07 ± 0.27 at. %, Si 0.47 ± 0.14 at. %, Cu 0.239 ± 0.072 at. %.
     >>> axes = c.plot()
     """
 
