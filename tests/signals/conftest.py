@@ -1,3 +1,3 @@
 """What is run by tests in processes of its own, and is no test."""
 
-collect_ignore = ["kill_saves.py"]
+collect_ignore = ["kill_all_saves.py", "kill_saves.py"]

@@ -24,7 +24,7 @@ def test_the_pattern_of_a_pixel_has_its_answer_and_the_next_one(explored):
     explorer = maps.explore(patterns)
     explorer.show(0, 0)
     assert explorer.place == (0, 0)
-    assert "LiFePO4" in explorer.axes[1].get_title(loc="left")
+    assert "LiFePO$_{4}$" in explorer.axes[1].get_title(loc="left")
     other = explorer.second_answer(0, 0)
     assert int(other.found.phase[0, 0]) != 0
     assert (other.found.phase.ravel()[1:] == maps.found.phase.ravel()[1:]).all()
