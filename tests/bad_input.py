@@ -21,6 +21,7 @@ from typing import Any
 import dask.array as da
 import hyperspy.api as hs
 import numpy as np
+import pandas as pd
 import yaml
 
 import hyperspy_assb
@@ -672,7 +673,7 @@ def _plain(found: Any) -> Any:
         return np.asarray(data.compute() if hasattr(data, "compute") else data)
     if hasattr(found, "to_dataframe"):
         return found.to_dataframe()
-    if hasattr(found, "columns"):
+    if isinstance(found, pd.DataFrame):
         return found
     if hasattr(found, "components") and hasattr(found, "signal"):
         return [np.array(p.map["values"]) for c in found for p in c.parameters]
@@ -688,7 +689,7 @@ def _plain(found: Any) -> Any:
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_same, one, other))
-    if hasattr(one, "columns") and hasattr(other, "columns"):
+    if isinstance(one, pd.DataFrame) and isinstance(other, pd.DataFrame):
         return list(one.columns) == list(other.columns) and all(
             _same(one[c].to_numpy(), other[c].to_numpy()) for c in one.columns
         )

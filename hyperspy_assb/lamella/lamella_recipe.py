@@ -77,7 +77,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
         if not isinstance(member, dict) or not isinstance(member.get("file"), str):
             raise AssbValueError(f'{path}: members.{key} has no file: write file = "{key}.hspy".')
         _known(member, _OF_A_MEMBER, f"{path}: members.{key}")
-        _check(isinstance(member.get("bias", 0.0), int | float), f"{path}: members.{key}: bias", "a potential in V")
+        bias = member.get("bias", 0.0)
+        potential = isinstance(bias, int | float) and not isinstance(bias, bool)
+        _check(potential, f"{path}: members.{key}: bias", "a potential in V")
         others = [other for other in members if other != key]
         named = "frame" not in member or member["frame"] in others
         _check(named, f"{path}: members.{key}: frame", "the name of another member")

@@ -40,8 +40,11 @@ def recorded_detector(metadata: Any) -> Detector | None:
     gain = metadata.get_item(f"{VARIANCE}.gain_factor", 1.0)
     offset = metadata.get_item(f"{VARIANCE}.gain_offset", 0.0)
     correlation = metadata.get_item(f"{VARIANCE}.correlation_factor", 1.0)
-    if not all(isinstance(value, int | float | np.integer | np.floating) for value in (gain, offset, correlation)):
+    claims = (gain, offset, correlation)
+    if not all(isinstance(value, int | float | np.integer | np.floating) for value in claims):
         return None  # read noise as a signal: a variance for each channel is no claim about a detector
+    if any(isinstance(value, bool) for value in claims):
+        return None  # true and false are no numbers
     gain, offset = float(gain * correlation), float(offset * correlation)
     if not (0.0 < gain <= _MOST and abs(offset) <= _MOST):
         return None

@@ -293,6 +293,8 @@ def test_recorded_detector():
     assert recorded_detector(signal.metadata) is None
     signal.metadata.set_item(VARIANCE, {"gain_factor": 2.5, "gain_offset": 16.0, "correlation_factor": 1.0})
     assert recorded_detector(signal.metadata) == Detector(2.5, 4.0)
+    signal.metadata.set_item(f"{VARIANCE}.gain_offset", True)
+    assert recorded_detector(signal.metadata) is None  # no number
     signal.metadata.set_item(f"{VARIANCE}.gain_offset", -1.0)
     assert recorded_detector(signal.metadata) == Detector(2.5, 0.0)
 
