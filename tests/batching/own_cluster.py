@@ -79,6 +79,7 @@ def main(folder: Path) -> dict[str, Any]:
         "differ": [name for name in expected if name not in found or not np.array_equal(expected[name], found[name])],
         "left": left,
         "again": Counter(row["status"] for row in rows(out)),
+        "said": {row["step"]: row["message"] for row in rows(out) if row["status"] == "failed"},
     }
 
 

@@ -453,7 +453,7 @@ def test_a_cluster_of_its_own_processes(tmp_path):
     assert "every process that ran it was killed" in told["deadly"]
     assert told["differ"] == []
     assert told["left"] == []
-    assert told["again"] == {"done before": 11, "failed": 2}
+    assert told["again"] == {"done before": 11, "failed": 2}, told["said"]
 
 
 @pytest.fixture
