@@ -221,7 +221,7 @@ class Delithiation(DelithiationMaps):
         -------
         pandas.DataFrame
             One row a state, in the order of the axis: its potential in V, pixels, x with its uncertainties as of
-            :meth:`region_statistics`, and how far x is from that of the first state with its standard error from
+            ``region_statistics``, and how far x is from that of the first state with its standard error from
             counting. One calibration makes one systematic error in all of them, which the difference does not have.
 
         Raises
