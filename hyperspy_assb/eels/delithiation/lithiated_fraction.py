@@ -304,12 +304,12 @@ def estimate_from_features(features: Features, calibration: Calibration, method:
         by_feature = np.zeros((good.size, len(features.names)))
         by_feature[:, used] = direction
         return Estimate(
-            spread(fraction), spread(variance), spread(systematic), null_variance, spread(by_feature), spread(units), at
+            spread(fraction), spread(variance), spread(systematic), null_variance, spread(by_feature), spread(units)
         )
 
     share = hosts[0] + hosts[1]
     return SignatureEstimate(
-        at(spread(fraction)),
+        replace(at(spread(fraction)), at=at),  # a function that knew itself would keep all this in memory
         spread(2.0 * units / share / thickness),
         spread(units / units_std),
         spread(chi_squared / freedom),
@@ -380,13 +380,13 @@ def combine(
     if not parts:
         return (whole if hidden is None else widened(whole, hidden)), agreement
     known = np.isfinite(whole.error) & np.all([np.isfinite(part.fraction + part.error) for part in parts], axis=0)
-    rows, every = np.flatnonzero(known), [whole, *parts]
-    fraction = np.stack([estimate.fraction for estimate in every], axis=-1)[rows]
-    hosts = np.stack([_hosts(estimate) for estimate in every], axis=-1)[rows]
+    rows, found = np.flatnonzero(known), [whole, *parts]
+    fraction = np.stack([estimate.fraction for estimate in found], axis=-1)[rows]
+    hosts = np.stack([_hosts(estimate) for estimate in found], axis=-1)[rows]
     relative = np.clip(hosts / hosts[:, :1], 1.0 / MOST_HOSTS, MOST_HOSTS)
     outer, mean = relative[:, :, np.newaxis] * relative[:, np.newaxis], whole.fraction.copy()
     for _ in range(2):  # the second time at the fraction of the first
-        every = [estimate.at(mean) if estimate.at is not None else estimate for estimate in every]
+        every = [estimate.at(mean) if estimate.at is not None else estimate for estimate in found]
         counting, systematic = _covariances(every, features, hidden, rows, outer)
         inverse = np.linalg.inv(counting + systematic)
         weights = inverse.sum(axis=2)

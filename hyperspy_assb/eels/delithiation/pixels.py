@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -231,9 +231,10 @@ class Pixels:
                 counting, direction = variance(lithiated), None
                 if guise is not None:
                     direction = np.einsum("sr,srk->sk", by_amount(lithiated), guise.to_amounts[:, :2])
-                return Estimate(fraction, counting, systematic(lithiated, counting), null, direction, total, at)
+                return Estimate(fraction, counting, systematic(lithiated, counting), null, direction, total)
 
-            return at(fraction)
+            # A function that knew itself would keep the spectra of its pixels until Python looks for circles.
+            return replace(at(fraction), at=at)
 
     def features(self, where: NDArray[np.bool_]) -> tuple[Features, Residuals]:
         """Linear parameters of the joint fit in some pixels, by one step from the fit as a column of the phases.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -200,6 +202,17 @@ def test_a_band_that_is_not_that_of_the_references_is_noticed(standard, rng):
     assert np.mean(found.contents["references"].fraction_systematic) > np.mean(
         plain.contents["references"].fraction_systematic
     )
+
+
+def test_nothing_of_a_block_is_kept(standard, rng):
+    """What only the search for circles of references would free adds up to the memory of the machine."""
+    gc.collect()
+    gc.disable()
+    try:
+        quantify(standard, olivine(np.full(30, 0.5), 60.0, rng), ENERGY)
+        assert not [one for one in gc.get_objects() if isinstance(one, Pixels | Estimate)]
+    finally:
+        gc.enable()
 
 
 def test_windows_are_what_they_say():
