@@ -2,7 +2,8 @@
 
 A phase that is not named leaves a part of its spectrum as residual, and passes the rest for the phases that are. The
 residuals of a map show the first. The second follows from three things: a guess of its spectrum, that no column holds
-less than nothing of a phase, and that many hold nothing at all of an end member.
+less than nothing of a phase, and that some hold nothing of an end member if some of those without it do. The limits
+below were set with simulated maps in view, those of ``benchmarks/delithiation_untold.py`` among them.
 """
 
 from __future__ import annotations
