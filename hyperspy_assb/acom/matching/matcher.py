@@ -56,8 +56,8 @@ class MatchOptions:
         Standard deviation in pixels of a Gaussian that patterns are smoothed with; about the size of a cell of the
         polar grid if None.
     coarse
-        Degrees between the templates that are tried first, by some of their spots and half of the azimuths, the best of
-        them by all; None tries all templates at once.
+        Degrees between the templates that are tried first, with half of the azimuths, and the best of them with all;
+        None tries all templates at once.
     keep
         So many of those of each phase are looked around in, with the full resolution.
     n_best
@@ -75,7 +75,7 @@ class MatchOptions:
     min_radius: float = 0.1
     smoothing: float | None = None
     coarse: float | None = 3.0
-    keep: int = 8
+    keep: int = 12
     n_best: int = 2
     separation: float = 5.0
     threads: int | None = None
@@ -193,7 +193,7 @@ class Matcher:
                 "check the scale (1/Å per pixel)."
             )
         if self.options.coarse is not None and self.options.coarse > bank.resolution:
-            self.coarse = coarse_bank(bank, self.options.coarse, self.options.coarse)
+            self.coarse = coarse_bank(bank, self.options.coarse)
         else:
             nothing = np.zeros(0, dtype=np.int64)
             self.coarse = CoarseBank(np.arange(len(self.templates.norm)), nothing, nothing)
@@ -275,7 +275,7 @@ class Matcher:
     def search_block(self, block: PreparedBlock, found: MatchArrays) -> None:
         """Search a few patterns in this thread."""
         t = self.templates
-        images = np.empty((2, self.grid.radii * 2 * self.grid.azimuths), dtype=np.int16)
+        images = np.empty((2, self.grid.radii * 2 * self.grid.azimuths), dtype=np.int8)
         score = np.empty((2, len(t.norm)), dtype=np.int32)
         azimuth = np.zeros((2, len(t.norm)), dtype=np.int32)
         for b in range(len(block.power)):
@@ -313,27 +313,24 @@ class Matcher:
         found.orientation[known] = turn_pattern(at_zero, found.azimuth)[known]
 
     def _try(
-        self, images: NDArray[np.int16], score: NDArray[np.int32], azimuth: NDArray[np.int32]
+        self, images: NDArray[np.int8], score: NDArray[np.int32], azimuth: NDArray[np.int32]
     ) -> NDArray[np.int64]:
         """Templates that may be the best, after their scores and azimuths for both mirror settings were written."""
         t, coarse = self.templates, self.coarse
         kernel = sweeper(self.grid.azimuths)
 
         def sweep(templates: NDArray[np.int64], count: NDArray[np.int64]) -> None:
-            for m in (0, 1):
-                kernel(images[m], templates, t.offsets, t.weights, count, score[m], azimuth[m])
+            kernel(images, templates, t.offsets, t.weights, count, score, azimuth)
 
         if not len(coarse.neighbours):
             sweep(coarse.chosen, t.count)
             return coarse.chosen
         keep, phases = self.options.keep, len(t.symmetry)
-        small = np.empty((2, images.shape[1] // 2), dtype=np.int16)
+        small = np.empty((2, images.shape[1] // 2), dtype=np.int8)
         halved(images, self.grid.azimuths, small)
-        for m in (0, 1):
-            sweeper(self.grid.azimuths // 2)(
-                small[m], coarse.chosen, t.few_offsets, t.weights, t.few, score[m], azimuth[m]
-            )
-        likely = best_coarse(score, coarse.chosen, t.phase, t.few_norm, PROMOTED * keep, phases)
+        quick = sweeper(self.grid.azimuths // 2, places=False)
+        quick(small, coarse.chosen, t.half_offsets, t.weights, t.count, score, azimuth)
+        likely = best_coarse(score, coarse.chosen, t.phase, t.norm, PROMOTED * keep, phases)
         some = promoted(likely, coarse.chosen, score)
         sweep(some, t.count)
         best = best_coarse(score, coarse.chosen, t.phase, t.norm, keep, phases)

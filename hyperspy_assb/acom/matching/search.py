@@ -20,16 +20,15 @@ from hyperspy_assb.fitting.spectra.line_shape import FloatArray
 
 UNROLLED = 8
 """Spots that the matching adds in one pass; those of a template are padded to a multiple of it, with weight 0."""
-FEW = 24
-"""Spots that are looked at first."""
-PROMOTED = 5
-"""So many times as many templates as are looked around in have all their spots looked at."""
+PROMOTED = 8
+"""So many times as many templates as are looked around in are tried with all azimuths."""
 UNTRIED = -(2**31)
 """Score of a template that has not been tried."""
 
 
 LEVELS = 60
-"""Largest value of an integer image. Weights add up to :data:`WEIGHT_SUM` at most, so that 16 bits never overflow."""
+"""Largest value of an integer image, in 8 bits. Weights add up to :data:`WEIGHT_SUM` at most, so that the sums never
+overflow 16 bits."""
 WEIGHT_SUM = 540
 _CLIP = 12.0
 """Brightest value of an image, in its root mean squares: only single hot pixels are brighter."""
@@ -42,15 +41,15 @@ class PolarTemplates:
     Parameters
     ----------
     offsets
-        Place in an image that has each radius twice in a row, shape (N, K).
+        Place in an image that has each radius twice in a row, unsigned, shape (N, K).
     weights
         Integers whose sum is :data:`WEIGHT_SUM` at most, shape (N, K).
     count
         Spots of each, padded to a multiple of 8 with weight 0, shape (N,).
     norm
         Norm of the weights that fall on the grid, 0 where there is none, shape (N,).
-    few, few_norm, few_offsets
-        The same of the :data:`FEW` heaviest spots; offsets are those in an image of half as many azimuths, (N, FEW).
+    half_offsets
+        Those in an image of half as many azimuths, shape (N, K).
     orientations, mirrored
         Of the templates and of their mirror images, specimen to crystal, shape (N, 4).
     phase
@@ -59,13 +58,11 @@ class PolarTemplates:
         Quaternions of the Laue rotations of each of P phases, the identity where there are fewer, shape (P, S, 4).
     """
 
-    offsets: NDArray[np.int32]
+    offsets: NDArray[Any]
     weights: NDArray[np.int16]
     count: NDArray[np.int64]
     norm: FloatArray
-    few: NDArray[np.int64]
-    few_norm: FloatArray
-    few_offsets: NDArray[np.int32]
+    half_offsets: NDArray[Any]
     orientations: FloatArray
     mirrored: FloatArray
     phase: NDArray[np.int64]
@@ -99,14 +96,14 @@ def polar_templates(bank: TemplateBank, grid: PolarGrid, *, spots: int, weightin
     halves = np.where(integers > 0, place * grid.azimuths + turn // 2, 0)
     count = (integers > 0).sum(axis=1)
     pad = ((0, 0), (0, room - integers.shape[1]))
+    # Templates are read from all over the bank: the fewer bytes the better.
+    places = np.uint16 if grid.radii * 2 * grid.azimuths <= 1 << 16 else np.uint32
     return PolarTemplates(
-        offsets=np.pad(offsets, pad).astype(np.int32),
+        offsets=np.pad(offsets, pad).astype(places),
         weights=np.pad(integers, pad).astype(np.int16),
         count=-(-count // UNROLLED) * UNROLLED,
         norm=np.sqrt((integers.astype(float) ** 2).sum(axis=1)),
-        few=np.minimum(-(-count // UNROLLED) * UNROLLED, FEW),
-        few_norm=np.sqrt((integers[:, :FEW].astype(float) ** 2).sum(axis=1)),
-        few_offsets=np.pad(halves, pad)[:, :FEW].astype(np.int32),
+        half_offsets=np.pad(halves, pad).astype(places),
         orientations=bank.orientations,
         mirrored=mirrored,
         phase=bank.phase,
@@ -136,7 +133,7 @@ class CoarseBank:
     begin
         Where the neighbours of each begin, and where the last ones end, shape (C + 1,).
     neighbours
-        Templates no farther away than asked, itself included, one list after the other.
+        Those that it stands for, itself included, one list after the other.
     """
 
     chosen: NDArray[np.int64]
@@ -144,8 +141,8 @@ class CoarseBank:
     neighbours: NDArray[np.int64]
 
 
-def coarse_bank(bank: TemplateBank, resolution: float, reach: float) -> CoarseBank:
-    """Choose templates so that every template has one within 0.75 of a resolution, in degrees.
+def coarse_bank(bank: TemplateBank, resolution: float) -> CoarseBank:
+    """Choose templates so that every template has one within 0.75 of a resolution, in degrees: its neighbour.
 
     Zone axes are compared under the Laue group, inversion included: the search takes both mirror settings of all.
 
@@ -155,8 +152,6 @@ def coarse_bank(bank: TemplateBank, resolution: float, reach: float) -> CoarseBa
         All templates.
     resolution
         Degrees between neighbours of the subset.
-    reach
-        Neighbours are those within this angle in degrees.
     """
     from scipy.spatial import cKDTree
 
@@ -172,13 +167,12 @@ def coarse_bank(bank: TemplateBank, resolution: float, reach: float) -> CoarseBa
         tree = cKDTree(images)
         covered = np.zeros(len(members), dtype=bool)
         close = 2.0 * np.sin(np.radians(0.375 * resolution))
-        around = 2.0 * np.sin(np.radians(0.5 * reach))
         for i in range(len(members)):
             if covered[i]:
                 continue
-            covered[np.asarray(tree.query_ball_point(axes[members[i]], close)) % len(members)] = True
+            near = np.unique(np.asarray(tree.query_ball_point(axes[members[i]], close)) % len(members))
+            covered[near] = True
             chosen.append(int(members[i]))
-            near = np.unique(np.asarray(tree.query_ball_point(axes[members[i]], around)) % len(members))
             lists.append(members[near])
     begin = np.concatenate([[0], np.cumsum([len(part) for part in lists])]).astype(np.int64)
     neighbours = np.concatenate(lists).astype(np.int64) if lists else np.zeros(0, dtype=np.int64)
@@ -186,90 +180,84 @@ def coarse_bank(bank: TemplateBank, resolution: float, reach: float) -> CoarseBa
 
 
 @cache
-def sweeper(azimuths: int) -> Callable[..., None]:
-    """Kernel for a number of azimuths, a multiple of 32.
+def sweeper(azimuths: int, *, places: bool = True) -> Callable[..., None]:
+    """Kernel for a number of azimuths, a multiple of 16, with or without the azimuths of the highest sums.
 
-    The number is a constant of the compiled code, so that the sums over azimuths become whole vectors, and the image
-    has each radius twice in a row, so that no index wraps. All indices are int64: an unsigned one beside them would
-    make the compiler compute in float64.
+    The number is a constant of the compiled code, so that the sums over azimuths become whole vectors, and an image
+    has each radius twice in a row, so that no index wraps. Indices into images are unsigned, and none is a slice: the
+    compiler need not ask whether one counts from the end. A template is tried on both images at once.
 
     Returns
     -------
     sweep
-        ``sweep(image, chosen, offsets, weights, count, score, azimuth)`` writes the highest sum of each chosen
-        template and its azimuth.
+        ``sweep(images, chosen, offsets, weights, count, score, azimuth)`` writes the highest sums of each chosen
+        template and their azimuths.
 
-        - image: R * 2 * A, int16, see :func:`to_integers`
+        - images: 2, R * 2 * A, int8, see :func:`to_integers`
         - chosen: templates, int64
-        - offsets: radius * 2 A + azimuth of each spot, (N, K), int32
+        - offsets: radius * 2 A + azimuth of each spot, (N, K), unsigned
         - weights: of each spot, (N, K), int16
         - count: spots of each template, padded, (N,), int64
-        - score, azimuth: overwritten at the chosen templates, (N,), int32
+        - score, azimuth: overwritten at the chosen templates, (2, N), int32
     """
     size = int(azimuths)
+    located = bool(places)
 
     @numba.njit(cache=True, nogil=True, error_model="numpy")
     def sweep(
-        image: NDArray[np.int16],
+        images: NDArray[np.int8],
         chosen: NDArray[np.int64],
-        offsets: NDArray[np.int32],
+        offsets: NDArray[Any],
         weights: NDArray[np.int16],
         count: NDArray[np.int64],
         score: NDArray[np.int32],
         azimuth: NDArray[np.int32],
     ) -> None:
-        total = np.empty(size, np.int16)
+        total = np.empty((2, size), np.int16)
+        flat, length = images.ravel(), np.uint64(images.shape[1])
         for i in range(len(chosen)):
             n = chosen[i]
-            for a in range(size):
-                total[a] = np.int16(0)
+            total[:] = np.int16(0)
             for k in range(0, count[n], 8):
                 w0, w1, w2, w3 = weights[n, k], weights[n, k + 1], weights[n, k + 2], weights[n, k + 3]
                 w4, w5, w6, w7 = weights[n, k + 4], weights[n, k + 5], weights[n, k + 6], weights[n, k + 7]
-                o0, o1 = np.int64(offsets[n, k]), np.int64(offsets[n, k + 1])
-                o2, o3 = np.int64(offsets[n, k + 2]), np.int64(offsets[n, k + 3])
-                o4, o5 = np.int64(offsets[n, k + 4]), np.int64(offsets[n, k + 5])
-                o6, o7 = np.int64(offsets[n, k + 6]), np.int64(offsets[n, k + 7])
-                v0, v1, v2, v3 = (
-                    image[o0 : o0 + size],
-                    image[o1 : o1 + size],
-                    image[o2 : o2 + size],
-                    image[o3 : o3 + size],
-                )
-                v4, v5, v6, v7 = (
-                    image[o4 : o4 + size],
-                    image[o5 : o5 + size],
-                    image[o6 : o6 + size],
-                    image[o7 : o7 + size],
-                )
-                for a in range(size):
-                    total[a] = np.int16(
-                        total[a]
-                        + np.int16(w0 * v0[a])
-                        + np.int16(w1 * v1[a])
-                        + np.int16(w2 * v2[a])
-                        + np.int16(w3 * v3[a])
-                        + np.int16(w4 * v4[a])
-                        + np.int16(w5 * v5[a])
-                        + np.int16(w6 * v6[a])
-                        + np.int16(w7 * v7[a])
-                    )
-            best = np.int16(-32768)
-            for a in range(size):
-                best = max(best, total[a])
-            score[n] = best
-            # The first of those, in whole vectors.
-            place = np.int16(size)
-            for a in range(size):
-                place = min(place, np.int16(a) if total[a] == best else np.int16(size))
-            azimuth[n] = place
+                o0, o1 = np.uint64(offsets[n, k]), np.uint64(offsets[n, k + 1])
+                o2, o3 = np.uint64(offsets[n, k + 2]), np.uint64(offsets[n, k + 3])
+                o4, o5 = np.uint64(offsets[n, k + 4]), np.uint64(offsets[n, k + 5])
+                o6, o7 = np.uint64(offsets[n, k + 6]), np.uint64(offsets[n, k + 7])
+                for m in range(2):
+                    begin = length if m else np.uint64(0)
+                    for b in range(size):
+                        a = begin + np.uint64(b)
+                        total[m, b] = np.int16(
+                            total[m, b]
+                            + np.int16(w0 * np.int16(flat[o0 + a]))
+                            + np.int16(w1 * np.int16(flat[o1 + a]))
+                            + np.int16(w2 * np.int16(flat[o2 + a]))
+                            + np.int16(w3 * np.int16(flat[o3 + a]))
+                            + np.int16(w4 * np.int16(flat[o4 + a]))
+                            + np.int16(w5 * np.int16(flat[o5 + a]))
+                            + np.int16(w6 * np.int16(flat[o6 + a]))
+                            + np.int16(w7 * np.int16(flat[o7 + a]))
+                        )
+            for m in range(2):
+                best = np.int16(-32768)
+                for b in range(size):
+                    best = max(best, total[m, b])
+                score[m, n] = best
+                if located:
+                    # The first of those, in whole vectors.
+                    place = np.int16(size)
+                    for b in range(size):
+                        place = min(place, np.int16(b) if total[m, b] == best else np.int16(size))
+                    azimuth[m, n] = place
 
     compiled: Any = sweep
     return compiled
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def to_integers(flat: NDArray[np.float32], power: float, images: NDArray[np.int16]) -> float:
+def to_integers(flat: NDArray[np.float32], power: float, images: NDArray[np.int8]) -> float:
     """Integer image and its mirror image, each radius twice in a row; returns the norm of the image.
 
     Parameters
@@ -283,7 +271,7 @@ def to_integers(flat: NDArray[np.float32], power: float, images: NDArray[np.int1
     """
     radii, azimuths = flat.shape
     if not power > 0.0:
-        images[:] = np.int16(0)
+        images[:] = np.int8(0)
         return 0.0
     factor = np.float32(LEVELS / (_CLIP * np.sqrt(power / flat.size)))
     top = np.float32(LEVELS)
@@ -291,7 +279,7 @@ def to_integers(flat: NDArray[np.float32], power: float, images: NDArray[np.int1
     for r in range(radii):
         base = r * 2 * azimuths
         for a in range(azimuths):
-            value = np.int16(np.rint(min(max(flat[r, a] * factor, -top), top)))
+            value = np.int8(np.rint(min(max(flat[r, a] * factor, -top), top)))
             total += np.int64(value) * np.int64(value)
             images[0, base + a] = value
             images[0, base + azimuths + a] = value
@@ -303,14 +291,14 @@ def to_integers(flat: NDArray[np.float32], power: float, images: NDArray[np.int1
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def halved(images: NDArray[np.int16], azimuths: int, out: NDArray[np.int16]) -> None:
+def halved(images: NDArray[np.int8], azimuths: int, out: NDArray[np.int8]) -> None:
     """Images of :func:`to_integers` with half as many azimuths, the means of two each, into `out`."""
     half = azimuths // 2
     for m in range(len(images)):
         for r in range(images.shape[1] // (2 * azimuths)):
             source, target = images[m, 2 * azimuths * r :], out[m, azimuths * r :]
             for a in range(half):
-                target[a] = np.int16((source[2 * a] + source[2 * a + 1]) >> 1)
+                target[a] = np.int8((np.int16(source[2 * a]) + np.int16(source[2 * a + 1])) >> 1)
             for a in range(half):
                 target[half + a] = target[a]
 
@@ -411,8 +399,8 @@ def half_cosine(first: FloatArray, second: FloatArray, symmetry: FloatArray) -> 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def between(
-    image: NDArray[np.int16],
-    offsets: NDArray[np.int32],
+    image: NDArray[np.int8],
+    offsets: NDArray[Any],
     weights: NDArray[np.int16],
     azimuth: int,
     azimuths: int,
@@ -422,7 +410,7 @@ def between(
     for j in range(3):
         a = (azimuth + j - 1) % azimuths
         for i in range(len(weights)):
-            sums[j] += weights[i] * image[offsets[i] + a]
+            sums[j] += weights[i] * image[np.int64(offsets[i]) + a]
     bend = sums[0] - 2.0 * sums[1] + sums[2]
     if bend >= 0.0:
         return 0.0
@@ -431,14 +419,14 @@ def between(
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def rank(
-    images: NDArray[np.int16],
+    images: NDArray[np.int8],
     tried: NDArray[np.int64],
     score: NDArray[np.int32],
     azimuth: NDArray[np.int32],
     length: float,
     phase: NDArray[np.int64],
     norm: FloatArray,
-    offsets: NDArray[np.int32],
+    offsets: NDArray[Any],
     weights: NDArray[np.int16],
     orientations: FloatArray,
     mirrored_orientations: FloatArray,
