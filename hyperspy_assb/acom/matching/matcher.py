@@ -312,9 +312,7 @@ class Matcher:
         at_zero = np.where(found.mirrored[..., None], t.mirrored[which], t.orientations[which])
         found.orientation[known] = turn_pattern(at_zero, found.azimuth)[known]
 
-    def _try(
-        self, images: NDArray[np.int8], score: NDArray[np.int32], azimuth: NDArray[np.int32]
-    ) -> NDArray[np.int64]:
+    def _try(self, images: NDArray[np.int8], score: NDArray[np.int32], azimuth: NDArray[np.int32]) -> NDArray[np.int64]:
         """Templates that may be the best, after their scores and azimuths for both mirror settings were written."""
         t, coarse = self.templates, self.coarse
         kernel = sweeper(self.grid.azimuths)

@@ -322,7 +322,7 @@ class _Desk:
         self.spots, self.belongs = np.empty((MOST_SPOTS, 4)), np.empty(MOST_SPOTS, dtype=np.int64)
         self.level = np.empty(look.finder.radii)
         shape = block.patterns.shape[1:]
-        self.rows, self.image = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
+        self.image = np.empty(shape, dtype=np.float32)
         self.masked: dict[int, NDArray[np.float32]] = {}
         self.count, self.cx, self.cy, self.accounted = 0, 0.0, 0.0, 0.0
 
@@ -330,7 +330,7 @@ class _Desk:
         """Spots of a pattern."""
         finder = self.look.finder
         self.cx, self.cy = (float(v) for v in self.block.centres[b])
-        finder.smoothed(self.block.patterns[b], self.rows, self.image)
+        finder.smoothed(self.block.patterns[b], self.image)
         self.count = finder.find(self.image, self.cx, self.cy, self.level, self.spots)
 
     def put(self, h: int, lattice: _Lattice) -> None:

@@ -65,9 +65,9 @@ class SpotFinder:
         self.reach = max(2, round(1.5 * self.sigma))
         self._weights = gaussian(self.sigma)
 
-    def smoothed(self, pattern: NDArray[np.float32], rows: NDArray[np.float32], image: NDArray[np.float32]) -> None:
-        """The smoothed pattern into `image`; `rows` is overwritten."""
-        smooth(pattern, self._weights, rows, image)
+    def smoothed(self, pattern: NDArray[np.float32], image: NDArray[np.float32]) -> None:
+        """The smoothed pattern into `image`."""
+        smooth(pattern, self._weights, image)
 
     def find(self, image: NDArray[np.float32], cx: float, cy: float, level: FloatArray, out: FloatArray) -> int:
         """Spots of a smoothed pattern.
@@ -126,7 +126,7 @@ def ring_levels(
     radii = len(level)
     # Neighbours add to sums of their own, so that none waits for the one before; the last one is beyond the rings.
     lanes, width = 4, radii + 1
-    total, number = np.empty(lanes * width), np.empty(lanes * width)
+    total, number = np.zeros(lanes * width), np.zeros(lanes * width)
     limit = np.full(lanes * width, np.inf)
     wide = (nx + 1) // 2
     ring = np.empty((ny + 1) // 2 * wide, dtype=np.int32)
@@ -143,17 +143,22 @@ def ring_levels(
             inside = (place > np.float32(0.0)) & (place < np.float32(radii))
             ring[j * wide + i] = (np.int32(place) if inside else np.int32(radii)) + np.int32((i & 3) * width)
             values[j * wide + i] = image[2 * j, 2 * i]
-    for _ in range(4):
-        total[:], number[:] = 0.0, 0.0
-        for p in range(len(ring)):
-            k = ring[p]
-            keep = 1.0 if values[p] <= limit[k] else 0.0
-            total[k] += keep * values[p]
-            number[k] += keep
+    for p in range(len(ring)):
+        k = ring[p]
+        total[k] += values[p]
+        number[k] += 1.0
+    gone = np.zeros(len(ring), dtype=np.bool_)
+    for turn in range(4):
+        # Levels, and limits with them, only fall: what stands out once is out for good.
+        for p in range(len(ring) if turn else 0):
+            if values[p] > limit[ring[p]] and not gone[p]:
+                gone[p] = True
+                total[ring[p]] -= values[p]
+                number[ring[p]] -= 1.0
         last = 0.0
         for k in range(radii):
             count = number[k] + number[k + width] + number[k + 2 * width] + number[k + 3 * width]
-            # A ring all of whose pixels stand out, or outside of the frame: as the one before it.
+            # A ring outside of the frame: as the one before it.
             if count > 0.0:
                 last = (total[k] + total[k + width] + total[k + 2 * width] + total[k + 3 * width]) / count
             level[k] = last
@@ -176,16 +181,21 @@ def brightest_spots(
     ny, nx = image.shape
     most, count = out.shape[0], 0
     lowest = np.float32(standing_out(level.min(), area, 0.99 * least))
-    top = np.zeros(nx, dtype=np.uint8)
-    for j in range(reach, ny - reach):
-        above, here, below = image[j - 1], image[j], image[j + 1]
-        # All pixels of the row in whole vectors: few are left.
-        for i in range(1, nx - 1):
-            v = here[i]
-            highest = (v > here[i - 1]) & (v >= here[i + 1]) & (v > above[i]) & (v >= below[i]) & (v >= lowest)
-            top[i] = np.uint8(1) if highest else np.uint8(0)
-        for i in range(reach, nx - reach):
-            if not top[i]:
+    top = np.zeros((ny * nx + 7) // 8 * 8, dtype=np.uint8)
+    flat, one, wide = image.ravel(), np.uint64(1), np.uint64(nx)
+    # All pixels in whole vectors: few are left, and those are looked for eight at a time.
+    for p in range(nx + 1, (ny - 1) * nx - 1):
+        a = np.uint64(p)
+        v = flat[a]
+        highest = (v > flat[a - one]) & (v >= flat[a + one]) & (v > flat[a - wide]) & (v >= flat[a + wide])
+        top[a] = np.uint8(1) if highest & (v >= lowest) else np.uint8(0)
+    eights = top.view(np.uint64)
+    for q in range(len(eights)):
+        if eights[q] == np.uint64(0):
+            continue
+        for p in range(8 * q, 8 * q + 8):
+            j, i = p // nx, p % nx
+            if not top[p] or j < reach or i < reach or j >= ny - reach or i >= nx - reach:
                 continue
             v = image[j, i]
             ground = level_at(level, i - cx, j - cy, frame)

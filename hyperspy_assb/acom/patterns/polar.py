@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numba
@@ -185,45 +187,58 @@ def gaussian(sigma: float) -> NDArray[np.float32]:
     return (half / (2.0 * half.sum() - half[0])).astype(np.float32)
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
-def smooth(
-    pattern: NDArray[np.float32], weights: NDArray[np.float32], rows: NDArray[np.float32], out: NDArray[np.float32]
-) -> bool:
-    """Gaussian of a pattern; counts beyond the edges are those at the edges. Returns whether all were finite.
+def smooth(pattern: NDArray[np.float32], weights: NDArray[np.float32], out: NDArray[np.float32]) -> bool:
+    """Gaussian of a pattern into `out`; counts beyond the edges are those at the edges. Returns whether all were finite.
 
-    `rows` and `out` are overwritten and have the shape of the pattern. `weights` are those of :func:`gaussian`.
+    `weights` are those of :func:`gaussian`.
     """
-    ny, nx = pattern.shape
-    reach = len(weights) - 1
-    total = np.float32(0.0)
-    padded = np.empty(nx + 2 * reach, np.float32)
-    for j in range(ny):
-        for i in range(nx):
-            padded[reach + i] = pattern[j, i]
-            total += pattern[j, i] * np.float32(0.0)
-        for k in range(reach):
-            padded[k] = pattern[j, 0]
-            padded[reach + nx + k] = pattern[j, nx - 1]
-        target = rows[j]
-        for i in range(nx):
-            target[i] = weights[0] * padded[reach + i]
-        for k in range(1, reach, 2):  # two at a time: less to load and store
-            left, right = padded[reach - k :], padded[reach + k :]
-            far_left, far_right = padded[reach - k - 1 :], padded[reach + k + 1 :]
-            v, w = weights[k], weights[k + 1]
+    return bool(_smoother(len(weights) - 1)(pattern, weights, out))
+
+
+@cache
+def _smoother(reach: int) -> Callable[..., bool]:
+    """Kernel of :func:`smooth` for so many pixels either way: with a constant number of weights, sums are whole vectors."""
+    far = int(reach)
+
+    @numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
+    def kernel(pattern: NDArray[np.float32], weights: NDArray[np.float32], out: NDArray[np.float32]) -> bool:
+        ny, nx = pattern.shape
+        total = np.float32(0.0)
+        padded = np.empty(nx + 2 * far, np.float32)
+        rows = np.empty((ny + 2 * far, nx), np.float32)
+        w = np.empty(far + 1, np.float32)
+        for k in range(far + 1):
+            w[k] = weights[k]
+        # Unsigned indices, and no slices: see the search of templates.
+        for j in range(ny):
             for i in range(nx):
-                target[i] += v * (left[i] + right[i]) + w * (far_left[i] + far_right[i])
-    for j in range(ny):
-        target = out[j]
-        for i in range(nx):
-            target[i] = weights[0] * rows[j, i]
-        for k in range(1, reach, 2):
-            v, w = weights[k], weights[k + 1]
-            above, below = rows[max(j - k, 0)], rows[min(j + k, ny - 1)]
-            top, bottom = rows[max(j - k - 1, 0)], rows[min(j + k + 1, ny - 1)]
+                padded[far + i] = pattern[j, i]
+                total += pattern[j, i] * np.float32(0.0)
+            for k in range(far):
+                padded[k] = pattern[j, 0]
+                padded[far + nx + k] = pattern[j, nx - 1]
             for i in range(nx):
-                target[i] += v * (above[i] + below[i]) + w * (top[i] + bottom[i])
-    return total == np.float32(0.0)
+                a = np.uint64(i)
+                sum_ = w[0] * padded[a + np.uint64(far)]
+                for k in range(1, far + 1):
+                    sum_ += w[k] * (padded[a + np.uint64(far - k)] + padded[a + np.uint64(far + k)])
+                rows[far + j, i] = sum_
+        for k in range(far):
+            rows[k] = rows[far]
+            rows[far + ny + k] = rows[far + ny - 1]
+        flat, step = rows.ravel(), np.uint64(nx)
+        for j in range(ny):
+            begin = np.uint64(j) * step
+            for i in range(nx):
+                a = begin + np.uint64(i)
+                sum_ = w[0] * flat[a + np.uint64(far) * step]
+                for k in range(1, far + 1):
+                    sum_ += w[k] * (flat[a + np.uint64(far - k) * step] + flat[a + np.uint64(far + k) * step])
+                out[j, i] = sum_
+        return total == np.float32(0.0)
+
+    compiled: Any = kernel
+    return compiled
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -247,7 +262,6 @@ def sample(
             out[r, a] = above + v * (below - above) if inside else np.float32(np.nan)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
 def unwrap_block(
     patterns: NDArray[np.float32],
     centres: FloatArray,
@@ -258,10 +272,9 @@ def unwrap_block(
     finite: NDArray[np.bool_],
 ) -> None:
     """Smooth and unwrap patterns, into `images` (B or 1, ny, nx) and `polar` (B, R, A)."""
-    rows = np.empty(patterns.shape[1:], np.float32)
     for b in range(len(patterns)):
         image = images[b if len(images) > 1 else 0]
-        finite[b] = smooth(patterns[b], weights, rows, image)
+        finite[b] = smooth(patterns[b], weights, image)
         sample(image, np.float32(centres[b, 0]), np.float32(centres[b, 1]), offsets, polar[b])
 
 

@@ -125,12 +125,12 @@ def draw_trials(
 
 def _exposures(finder: SpotFinder, sample: NDArray[Any], centres: FloatArray) -> list[_Exposure]:
     some = np.unique(np.linspace(0, len(sample) - 1, min(len(sample), LOOKED_AT)).round().astype(int))
-    rows, image = (np.empty(sample.shape[1:], dtype=np.float32) for _ in range(2))
+    image = np.empty(sample.shape[1:], dtype=np.float32)
     spots = np.empty((MOST_SPOTS, 4))
     found = []
     for b in some:
         level = np.empty(finder.radii)
-        finder.smoothed(sample[b].astype(np.float32), rows, image)
+        finder.smoothed(sample[b].astype(np.float32), image)
         count = finder.find(image, float(centres[b, 0]), float(centres[b, 1]), level, spots)
         if count >= SEEN_SPOTS:
             found.append(_Exposure(level, float(spots[:count, 3].sum())))
