@@ -99,15 +99,7 @@ def test_a_scan_of_two_crystals_tells_both(bank):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "dose",
-    [
-        1.0,
-        pytest.param(
-            0.1, marks=pytest.mark.xfail(reason="0.76 are told at a tenth of the dose; the bar is 0.9", strict=True)
-        ),
-    ],
-)
+@pytest.mark.parametrize("dose", [1.0, 0.1])
 def test_foreign_crystals_at_full_and_a_tenth_of_the_dose(bank, dose):
     right, wrong = [], []
     for seed, (other, strain) in enumerate([("LAGP", 0.0), ("Li3V2(PO4)3", 0.0), ("LiFePO4", 0.07)]):

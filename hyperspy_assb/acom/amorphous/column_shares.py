@@ -152,7 +152,7 @@ def column_shares(
         spots=np.where(known, diffracted, 0.0),
         of_phase=np.array([crystal & (phases == p) for p in present]).reshape(len(present), *shape),
         alone=np.array(alone),
-        smooth=_polynomials(free | crystal),
+        smooth=smooth_polynomials(free | crystal),
     )
     found = _judge(scan, SPOT_SHARE)
     if found is None:
@@ -280,8 +280,8 @@ def _main_material(rings: FloatArray, free: NDArray[np.bool_]) -> NDArray[np.int
     return np.argmax(np.nan_to_num(rings) / np.where(height > 0.0, height, np.inf), axis=-1)
 
 
-def _polynomials(used: NDArray[np.bool_]) -> FloatArray:
-    """Columns of the smooth thickness, shape (C, ny, nx): of degree 0, 1 or 2, as the number of pixels allows."""
+def smooth_polynomials(used: NDArray[np.bool_]) -> FloatArray:
+    """Terms of a smooth thickness, 1 first, shape (C, ny, nx): of degree 0, 1 or 2, as the number of pixels allows."""
     ny, nx = used.shape
     y, x = np.mgrid[:ny, :nx]
     y, x = 2.0 * y / max(ny - 1, 1) - 1.0, 2.0 * x / max(nx - 1, 1) - 1.0

@@ -173,7 +173,8 @@ def classify_pixels(scan: IndexedScan) -> ClassMap:
     amounts = np.nan_to_num(np.reshape(scan.ring_amounts, (*index.shape, len(scan.ring_materials))), nan=0.0)
     if scan.amorphous_share is not None:
         share = np.nan_to_num(scan.amorphous_share, nan=0.0)
-        mostly = (share.max(axis=-1, initial=0.0) > 1.0 - share.sum(axis=-1)) & (index != LEFT_OUT)
+        thickest = (1.0 - share.sum(axis=-1)) * _thicker_crystal(scan)
+        mostly = (share.max(axis=-1, initial=0.0) > thickest) & (index != LEFT_OUT)
         amounts = np.where((mostly & ~amorphous)[..., None], share, amounts)
         amorphous |= mostly
     told = amorphous & (amounts.max(axis=-1, initial=0.0) > 0.0)
@@ -194,6 +195,14 @@ def classify_pixels(scan: IndexedScan) -> ClassMap:
     index[thicker], second[thicker] = second[thicker], index[thicker]
     share[thicker] = 1.0 - share[thicker]
     return ClassMap(tuple(names), index, crystalline, second.astype(np.int64), share, scan.second_share_std)
+
+
+def _thicker_crystal(scan: IndexedScan) -> FloatArray:
+    """Share of the thickest phase in what is crystalline of the columns, (ny, nx)."""
+    if scan.second_phase is None or scan.second_share is None:
+        return np.ones(np.shape(scan.phase))
+    other = (scan.second_phase != NOT_INDEXED) & (scan.second_phase != scan.phase)
+    return np.where(other, np.maximum(scan.second_share, 1.0 - scan.second_share), 1.0)
 
 
 def area_fractions(

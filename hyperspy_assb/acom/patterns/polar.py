@@ -188,7 +188,7 @@ def gaussian(sigma: float) -> NDArray[np.float32]:
 
 
 def smooth(pattern: NDArray[np.float32], weights: NDArray[np.float32], out: NDArray[np.float32]) -> bool:
-    """Gaussian of a pattern into `out`; counts beyond the edges are those at the edges. Returns whether all were finite.
+    """Gaussian of a pattern into `out`, with the counts at the edges beyond them; returns whether all were finite.
 
     `weights` are those of :func:`gaussian`.
     """
@@ -197,7 +197,7 @@ def smooth(pattern: NDArray[np.float32], weights: NDArray[np.float32], out: NDAr
 
 @cache
 def _smoother(reach: int) -> Callable[..., bool]:
-    """Kernel of :func:`smooth` for so many pixels either way: with a constant number of weights, sums are whole vectors."""
+    """Kernel of :func:`smooth` for so many pixels either way: a constant number, so that sums are whole vectors."""
     far = int(reach)
 
     @numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")

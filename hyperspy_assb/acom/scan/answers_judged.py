@@ -4,13 +4,12 @@
 the logarithm of the odds of a logistic regression on patterns whose truth is known
 (:mod:`hyperspy_assb.acom.scan.trial_patterns`). The scan then says where its own right answers lie, which need not be
 where those of the simulation do, and how many there are: expectation maximisation of a mixture of two Gaussians of one
-width, the share and the place of the right answers free.
+width, the share and the place of the right answers free. Crystals are larger than pixels: where neighbours foretell
+the odds of a pixel better than the share in the whole scan does, the share of a pixel is that of its neighbours.
 
 *Two crystals.* A second answer counts where it explains more spots than chance lets it in patterns of one crystal. How
 far chance goes is an exponential distribution, its scale and share fitted on the scan beside the distribution of true
 second crystals.
-
-*Shares* are ratios of amounts, in units of what pixels of each phase alone show in the scan.
 """
 
 from __future__ import annotations
@@ -20,12 +19,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import convolve
 from scipy.special import expit
 
 from hyperspy_assb.acom.matching.block_indexing import IndexedPatterns, Indexer
 from hyperspy_assb.acom.matching.explanation import STRAIN_STD
 from hyperspy_assb.acom.matching.indexed import NOT_INDEXED, IndexedScan, PatternStatus
 from hyperspy_assb.acom.matching.second_look import Looked
+from hyperspy_assb.acom.scan.crystal_shares import FEWEST_ALONE, ONE_STD
 from hyperspy_assb.acom.scan.trial_patterns import Trials, draw_trials
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
@@ -40,20 +41,18 @@ MOST_MOVED = 0.5
 """Right answers of the scan lie no farther off, as a share of the way to wrong ones."""
 PRIOR_PIXELS = (19.0, 1.0)
 """Pixels that are taken to be offered, and to be not, before any is seen: phases are offered because they are there."""
+NEIGHBOURS = 1.0
+"""Standard deviation in pixels of the weights of neighbours, in whose share of right answers a pixel is judged."""
+SCAN_PIXELS = 0.5
+"""The share in the whole scan counts beside that of the neighbours as so many of the nearest ones."""
 LEAST_SHARE = 0.05
 """Smallest share of a second crystal that is told: double diffraction leaves as much."""
-FEWEST_ALONE = 8
-"""Pixels of a phase alone from which on amounts are in units of theirs."""
-UNKNOWN_STRENGTH = 0.2
-"""Relative error of kinematical intensities of a phase as a whole, where the scan does not show it alone."""
 LEAST_CHANCE, MOST_CHANCE = 4.0, 12.0
 """Mean gain of second answers by chance that is expected, that of a spot, and the largest that is believed."""
 CHANCES, CHANCE_PIXELS = 4.0, 20.0
 """That expectation counts as so many second answers by chance, and their share as that of so many pixels."""
 TRUE_GAIN = 3.0
 """Mean gain of true second crystals, at least, over that by chance."""
-ONE_STD = 0.683
-"""Share of deviations within a standard deviation."""
 MOSTLY = 0.8
 """Share of the patterns with a lattice from which on no phase explains a scan."""
 
@@ -133,7 +132,10 @@ class AnswerJudge:
         return np.column_stack([np.ones(len(table)), (table - self._middle) / self._spread])
 
     def not_offered(self, odds: FloatArray) -> FloatArray:
-        """Probability that no phase that was offered is there, for the answers of a scan, NaN where the odds are."""
+        """Probability that no phase that was offered is there, NaN where the odds are.
+
+        Odds are those of a scan, (ny, nx), or of some patterns that are no neighbours, (B,).
+        """
         known = np.isfinite(odds)
         values = odds[known]
         if not values.size:
@@ -151,13 +153,50 @@ class AnswerJudge:
             if abs(share - before[0]) + abs(moved - before[1]) / self.width < 1e-6:
                 break
         out = np.full(odds.shape, np.nan)
-        out[known] = 1.0 - self._probability(values, share, moved)
+        right = (
+            self._probability(values, share, moved)
+            if odds.ndim == 1
+            else self._by_neighbours(odds, share, moved)[known]
+        )
+        out[known] = 1.0 - right
         return out
 
-    def _probability(self, odds: FloatArray, share: float, moved: float) -> FloatArray:
+    def _by_neighbours(self, odds: FloatArray, share: float, moved: float) -> FloatArray:
+        """Probability of right answers, the share of right ones being that of a scan, or of the neighbours of each."""
+        known = np.isfinite(odds)
+        right = self._probability(odds, share, moved)
+        alone = right
+        for turn in range(20):
+            shares = _share_nearby(np.where(known, right, 0.0), known, share)
+            if turn == 0:
+                better = self._log_likelihood(odds, shares, moved) - self._log_likelihood(odds, share, moved)
+                # As for one parameter more, by Bayes's criterion: neighbours of mixed crystals foretell nothing.
+                if better <= 0.5 * np.log(known.sum()):
+                    return alone
+            right, before = self._probability(odds, shares, moved), right
+            if np.abs(right - before)[known].max() < 1e-3:
+                break
+        return right
+
+    def _log_likelihood(self, odds: FloatArray, share: FloatArray | float, moved: float) -> float:
+        """Of all odds, but for a constant."""
+        right, wrong = (np.exp(-0.5 * ((odds - at) / self.width) ** 2) for at in (self.right + moved, self.wrong))
+        return float(np.nansum(np.log(share * right + (1.0 - share) * wrong + 1e-300)))
+
+    def _probability(self, odds: FloatArray, share: FloatArray | float, moved: float) -> FloatArray:
         right = self.right + moved
         slope = (right - self.wrong) / self.width**2
         return np.asarray(expit(slope * (odds - 0.5 * (right + self.wrong)) + np.log(share / (1.0 - share))))
+
+
+def _share_nearby(right: FloatArray, known: NDArray[np.bool_], share: float) -> FloatArray:
+    """Share of right answers among the neighbours of each pixel, itself left out, the scan counted beside them."""
+    y, x = np.mgrid[-2:3, -2:3]
+    weights = np.exp(0.5 * (1.0 - x * x - y * y) / NEIGHBOURS**2) * ((x != 0) | (y != 0))
+    there = convolve(known.astype(float), weights, mode="constant") + SCAN_PIXELS
+    near = (convolve(right, weights, mode="constant") + SCAN_PIXELS * share) / there
+    # Small crystals of what was offered are half explained: only where most are not, is there something else.
+    return np.where(near < 0.5, near, np.maximum(near, share))
 
 
 def _features(looked: Looked) -> FloatArray:
@@ -285,7 +324,6 @@ def conclude(scan: IndexedScan, judge: AnswerJudge) -> IndexedScan:
     gain = np.where(seen, second_gain(_known(scan.second_gain), _known(scan.crystal_amount)), 0.0)
     chance = judge.chance.of_scan(gain[seen])
     two = seen & (gain > chance.limit(judge.options.false_alarms)) & (gain > 0.0)
-    share, share_std = _shares(scan, two, seen & (_known(scan.second_gain) <= 0.0), judge.wider)
     status = np.asarray(scan.status).copy()
     status[foreign] = PatternStatus.NOT_OFFERED
     status[two & (status == PatternStatus.INDEXED)] = PatternStatus.OVERLAP
@@ -305,38 +343,7 @@ def conclude(scan: IndexedScan, judge: AnswerJudge) -> IndexedScan:
         second_orientation=only(_known(scan.second_orientation), two, np.nan),
         second_score=only(_known(scan.second_score), two, 0.0),
         second_posterior=only(_known(scan.second_posterior), two, np.nan),
-        second_share=only(share, two, 0.0),
-        second_share_std=only(share_std, two, np.nan),
     )
-
-
-def _shares(
-    scan: IndexedScan, two: NDArray[np.bool_], alone: NDArray[np.bool_], wider_for_two: float
-) -> tuple[FloatArray, FloatArray]:
-    """Share of the second crystal and its standard error."""
-    amount, error = _known(scan.crystal_amount), _known(scan.crystal_amount_std)
-    phases = len(scan.phases)
-    unit, unit_error, wider = np.full(phases, np.nan), np.full(phases, UNKNOWN_STRENGTH), np.ones(phases)
-    for p in range(phases):
-        here = alone & (scan.phase == p) & (amount[..., 0] > 0.0)
-        if here.sum() < FEWEST_ALONE:
-            continue
-        value, std = np.log(amount[..., 0][here]), error[..., 0][here] / amount[..., 0][here]
-        unit[p] = np.median(value)
-        scatter = 1.4826 * np.median(np.abs(value - unit[p]))
-        unit_error[p] = 1.25 * scatter / np.sqrt(here.sum())
-        # Errors as they are stated, against how amounts of one phase scatter.
-        wider[p] = max(float(np.quantile(np.abs(value - unit[p]) / std, ONE_STD)), 0.5)
-    unit = np.where(np.isfinite(unit), unit, np.nanmean(unit) if np.isfinite(unit).any() else 0.0)
-    first, second = np.maximum(scan.phase, 0), np.maximum(_known(scan.second_phase), 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        log_ratio = np.log(amount[..., 1]) - unit[second] - np.log(amount[..., 0]) + unit[first]
-        variance = (error[..., 0] / amount[..., 0] * wider[first]) ** 2
-        variance += (error[..., 1] / amount[..., 1] * wider[second]) ** 2
-        variance *= wider_for_two**2
-        variance += np.where(first == second, 0.0, unit_error[first] ** 2 + unit_error[second] ** 2)
-    share = expit(np.where(two, log_ratio, 0.0))
-    return share, share * (1.0 - share) * np.sqrt(np.where(two, variance, 0.0))
 
 
 def answers_in_words(scan: IndexedScan, *, false_alarms: float = JudgeOptions().false_alarms) -> tuple[str, ...]:

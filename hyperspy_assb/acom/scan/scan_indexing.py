@@ -17,6 +17,7 @@ from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.acom.patterns.pattern_scan import PatternScan, beam_radius, known_energy
 from hyperspy_assb.acom.patterns.radial_profiles import direct_beam_width
 from hyperspy_assb.acom.scan.answers_judged import AnswerJudge, answers_in_words, conclude
+from hyperspy_assb.acom.scan.crystal_shares import with_crystal_shares
 from hyperspy_assb.acom.scan.near_tie_votes import settle_near_ties
 from hyperspy_assb.acom.scan.proposals import propose_materials
 from hyperspy_assb.acom.scan.scan_calibration import (
@@ -100,6 +101,7 @@ def index_scan(scan: PatternScan, engine: Engine, *, done: Callable[[int], None]
     found = settle_near_ties(whole.finish())
     if isinstance(engine, ScanIndexer):
         found = conclude(found, engine.answers)
+        return with_crystal_shares(with_column_shares(found), engine.answers.wider)
     return with_column_shares(found)
 
 

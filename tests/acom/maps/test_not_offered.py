@@ -51,3 +51,14 @@ def test_the_thicker_of_two_crystals_is_the_class(scan):
     np.testing.assert_array_equal(classes.second[0], 0)
     np.testing.assert_allclose(classes.second_share[0], 0.3)
     assert (classes.second[1:] == LEFT_OUT).all()
+
+
+def test_glass_is_the_class_where_it_is_thicker_than_either_crystal(scan):
+    second, share = np.full((8, 8), -1), np.zeros((8, 8))
+    second[:4], share[:4] = 1 - scan.phase[:4], 0.5
+    glass = replace(scan, second_phase=second, second_share=share)
+    glass = replace(glass, ring_materials=("glass",), ring_amounts=np.full((8, 8, 1), 0.4))
+    classes = classify_pixels(replace(glass, amorphous_share=np.full((8, 8, 1), 0.4)))
+    # 0.4 of glass and twice 0.3 of crystals; below, 0.6 of one crystal.
+    assert classes.amorphous[:4].all()
+    assert not classes.amorphous[4:].any()
