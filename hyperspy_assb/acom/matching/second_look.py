@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hyperspy_assb.acom.crystals.crystal_phase import cell_axes
 from hyperspy_assb.acom.crystals.disorientation import disorientation, symmetry_of
+from hyperspy_assb.acom.crystals.frames import matrices
 from hyperspy_assb.acom.crystals.kinematical import reflections
 from hyperspy_assb.acom.matching.crystal_amounts import intensities, take_out
 from hyperspy_assb.acom.matching.explanation import explain, places_of
@@ -30,6 +31,8 @@ REST_SPOTS = 2
 """Spots that the answer must leave for what is left to be indexed."""
 REST_SIGNIFICANCE = 5.0
 """Standard deviations by which these stand out."""
+NODE = 0.8
+"""Distance in standard deviations of a spot within which it is at a node: four times the error of a bright spot."""
 MASK = 2.5
 """Radius of what is masked about a spot, in standard deviations of a spot."""
 SAME_CRYSTAL = 8.0
@@ -148,6 +151,7 @@ class SecondLook:
             np.sqrt(0.5) * (geometry.ellipticity_std if np.isfinite(geometry.ellipticity_std) else UNKNOWN_ELLIPSE),
         )
         self.symmetry = [symmetry_of(phase) for phase in bank.phases]
+        self.cells = [cell_axes(phase) for phase in bank.phases]
         # Kinematical intensity for a thickness: the structure factor by the volume of the cell, squared.
         self.strength = np.array(
             [
@@ -173,6 +177,8 @@ class SecondLook:
             out.evidence[b] = out.both_evidence[b] = desk.explain(1)
             out.strain[b] = desk.strain
             left = (desk.belongs[: desk.count] < 0) & (desk.spots[: desk.count, 2] >= REST_SIGNIFICANCE)
+            if left.sum() >= REST_SPOTS:
+                left[left] = ~desk.on_nodes(_Lattice.of(refined, b, p), np.flatnonzero(left))
             out.amount[b, 0], out.amount_std[b, 0] = desk.amounts(1)[:, 0] / self.strength[p]
             out.accounted[b] = desk.accounted
             if left.sum() >= REST_SPOTS:
@@ -364,6 +370,22 @@ class _Desk:
                 self.belongs,
             )
         )
+
+    def on_nodes(self, lattice: _Lattice, spots: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of some spots are at nodes of the first lattice, those counted that should be dark: double diffraction
+        lights them."""
+        optics = self.look.refiner.optics
+        cell = self.look.cells[lattice.phase] * np.nan_to_num(lattice.scale, nan=1.0)[:, None]
+        pixels = np.linalg.solve(np.eye(2) + self.strains[0], (self.spots[spots, :2] - lattice.shift).T)
+        x, y = np.linalg.solve([[optics.j00, optics.j01], [optics.j10, optics.j11]], pixels)
+        along = x * x + y * y
+        along /= optics.wavenumber + np.sqrt(optics.wavenumber**2 - along)
+        rotation = matrices(lattice.orientation[None])[0]
+        indices = cell @ rotation @ np.array([x, y, along])
+        off = rotation.T @ np.linalg.solve(cell, indices - np.rint(indices))
+        reach = optics.cut + optics.precession * np.hypot(x, y)
+        aside = np.hypot(optics.j00 * off[0] + optics.j01 * off[1], optics.j10 * off[0] + optics.j11 * off[1])
+        return np.asarray((aside < NODE * self.look.finder.sigma) & (np.abs(off[2]) < reach))
 
     @property
     def strain(self) -> float:
