@@ -2,10 +2,10 @@
 
 The single-scattering distribution of a column, per t/lambda, is the mean of those of its materials: pixels fill a
 simplex whose corners are the materials. Noise is reduced to the components that stand out of it; corners are those of
-the largest simplex in a point cloud from which lone pixels are left out; and a pixel is a candidate if it is explained
-by the corners, and by one of them almost alone. What has no pure pixel has no corner, or a corner that is a mixture:
-no look at the map alone can tell, so that candidates are named by their edges, and numbered where these fit no
-material.
+the largest simplex in a point cloud from which lone pixels are left out, moved to where its points are densest nearby;
+and a pixel is a candidate if it is explained by the corners, and by one of them almost alone. What has no pure pixel
+has no corner, or a corner that is a mixture: no look at the map alone can tell, so that candidates are named by their
+edges, and numbered where these fit no material.
 
 References
 ----------
@@ -60,6 +60,8 @@ UNLIKE = 0.06
 explain: t/lambda and the deconvolution are not better known."""
 ONE_MATERIAL = 15.0
 """Noise of a pixel up to which two corners of one name are one material, of unequal thickness or film."""
+MOST_SHIFTS, FARTHEST = 30, 3.0
+"""Steps of a corner to where points are densest, and how far that may be in the widths of what is taken as near."""
 _SAMPLE = 20000
 """Pixels among which corners are sought."""
 _BLOCK = 4096
@@ -160,7 +162,7 @@ def suggest_candidates(
     status[measured] = CandidateStatus.OUT_OF_RANGE
     material, share = np.full(len(counts), -1, dtype=np.int16), np.full(len(counts), np.nan)
     thickness, points = _points(spectra, counts, centre, fwhm)
-    vertices = find_corners(points.scores, points.noise)
+    vertices = settle_corners(points.scores, points.noise, find_corners(points.scores, points.noise))
     shares = unmix(points.scores, vertices)
     away = _length(points.scores - shares @ vertices) / points.noise
     limit = np.sqrt(2.0 * stats.chi2.ppf(0.999, points.scores.shape[1]))
@@ -310,6 +312,33 @@ def find_corners(scores: FloatArray, noise: FloatArray) -> FloatArray:
             break
     corners: FloatArray = cloud[chosen]
     return corners
+
+
+def settle_corners(scores: FloatArray, noise: FloatArray, corners: FloatArray) -> FloatArray:
+    """Corners moved to where points are densest nearby, shape (M, K): pure pixels are alike, mixtures are spread.
+
+    The farthest points are those of unusual thickness or film; with corners there, the bulk of a material would be
+    mixtures. Mean shift: K. Fukunaga and L. D. Hostetler, IEEE Trans. Inf. Theory 21, 32 (1975),
+    doi:10.1109/TIT.1975.1055330.
+    """
+    middle = np.median(scores, axis=0)
+    settled = np.array(corners)
+    for k, corner in enumerate(corners):
+        own = 2.0 * np.sqrt(scores.shape[1]) * float(np.median(noise))
+        width = max(own, 0.5 * UNLIKE * float(_length(corner - middle)))
+        place = corner
+        for _ in range(MOST_SHIFTS):
+            distance = _length(scores - place) / width
+            weight = np.where(distance < 3.0, np.exp(-0.5 * distance**2), 0.0)
+            if not weight.any():
+                break
+            before, place = place, weight @ scores / weight.sum()
+            if _length(place - before) < 1e-3 * width:
+                break
+        # Farther away, it is another material, or all of a map without any pure one.
+        if _length(place - corner) < FARTHEST * width:
+            settled[k] = place
+    return settled
 
 
 def unmix(scores: FloatArray, corners: FloatArray) -> FloatArray:
