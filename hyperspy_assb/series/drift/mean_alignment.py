@@ -215,6 +215,8 @@ class _State:
             middle, usual = float(self.gain[self.usable].mean()), float(self.offset[self.usable].mean())
             self.gain /= middle
             self.offset -= usual
+            # A step that all frames share moves the mean with them, and would go on for ever.
+            step[self.usable] -= step[self.usable].mean(axis=0)
             # Against the mean of the others, two frames would change places for ever.
             self.position[self.usable] += step[self.usable] * (used - 1) / used
             still = np.abs(step[self.usable]) < _STILL * self.std[self.usable]
