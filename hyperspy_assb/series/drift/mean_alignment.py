@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,7 +151,7 @@ def shift_frame(frame: FloatArray, shift: NDArray[np.float64], *, fill: float = 
     return _moved_by_pixels(moved, whole, fill)
 
 
-def _moved_by_pixels(frame: FloatArray, whole: NDArray[np.int64], fill: float) -> FloatArray:
+def _moved_by_pixels(frame: NDArray[Any], whole: NDArray[np.int64], fill: float) -> NDArray[Any]:
     result = np.full_like(frame, fill)
     source, target = [], []
     for size, by in zip(frame.shape, whole.tolist(), strict=True):
