@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from hyperspy_assb.series.frame_series import FloatArray
 
@@ -22,8 +22,6 @@ _CHANGED = 1e-3
 """Probability at which a cell differs by more than noise over all frames, and is left out of all."""
 _NO_LINE = 0.01
 """Probability at which what is added is no straight line."""
-_TILTED = 2.0
-"""Standard errors from which on what is added changes."""
 _ITERATIONS = 20
 
 
@@ -60,25 +58,29 @@ class Brightness:
 def steady_course(additive: FloatArray, std: FloatArray) -> tuple[FloatArray, FloatArray]:
     """What is added, as a straight line over the frames if it is one, with its covariance, shapes (T,) and (T, T).
 
-    Single frames know it far worse than all of them together, and what they do not know would make depths wrong. A line
-    that does not rise or fall by more than twice its error is 0, with that error: at low doses lines between grains are
-    missed, and what widens within a cell tilts it. What scatters by more than its error is kept as it is; frames that
-    cannot be told are 0.
+    Single frames know it far worse than all of them together, and what they do not know would make depths wrong. Either
+    nothing is added, or a line of unknown slope; the data say how likely each is (even odds before, and a prior of the
+    slope that holds as much information as one frame: R. Kass and L. Wasserman, J. Am. Stat. Assoc. 90, 928 (1995), doi
+    10.1080/01621459.1995.10476592), and the mean and the variance over both are returned. Where nothing is seen, most
+    of the error of the line is no error of the area. What scatters by more than its error is kept as it is; frames
+    that cannot be told are 0.
     """
     good = np.isfinite(additive) & (std > 0.0)
     count = np.arange(additive.size, dtype=np.float64)
     if good.sum() < 4:
         return np.nan_to_num(additive), np.diag(np.square(np.nan_to_num(std)))
-    shape = np.stack([np.ones(additive.size), count - count[good].mean()], axis=1)
     weight = 1.0 / np.square(std[good])
-    inverse = np.linalg.inv((shape[good].T * weight) @ shape[good])
-    line = shape @ (inverse @ (shape[good].T * weight) @ additive[good])
-    chi = float(np.square((additive - line)[good] / std[good]).sum())
+    # What is added is told against its mean over the frames: only its change is known, and has an error.
+    x = count - np.average(count[good], weights=weight)
+    information = float(weight @ np.square(x[good]))
+    slope = float(weight @ (x[good] * additive[good])) / information
+    level = float(np.average(additive[good], weights=weight))
+    chi = float(np.square((additive[good] - level - slope * x[good]) / std[good]).sum())
     if stats.chi2.sf(chi, int(good.sum()) - 2) < _NO_LINE:
         return np.nan_to_num(additive), np.diag(np.square(np.nan_to_num(std)))
-    told = line[good][-1] - line[good][0]
-    seen = abs(told) > _TILTED * float(np.sqrt(inverse[1, 1])) * float(np.ptp(count[good]))
-    return line if seen else np.zeros_like(line), np.asarray(shape @ inverse @ shape.T)
+    some = float(special.expit(0.5 * (slope**2 * information - np.log(good.sum()))))
+    variance = some / information + some * (1.0 - some) * slope**2
+    return some * (level + slope * x), variance * np.outer(x, x)
 
 
 def fit_brightness(levels: FloatArray, variance: FloatArray, groups: NDArray[np.intp] | None = None) -> Brightness:

@@ -77,13 +77,31 @@ def test_one_brightness_tells_nothing() -> None:
 def test_course_is_a_line_where_it_is_one() -> None:
     count, std = np.arange(10.0), np.full(10, 0.03)
     line, covariance = steady_course(0.03 * (count - 4.5), std)
-    np.testing.assert_allclose(line, 0.03 * (count - 4.5), atol=1e-12)
-    assert covariance[4, 4] < std[4] ** 2
-    # Noise alone is nothing, with the error that it has.
+    np.testing.assert_allclose(line, 0.03 * (count - 4.5), atol=1e-6)
+    assert 0.0 < covariance[0, 0] < std[0] ** 2
+    # What is added is told against its mean.
+    np.testing.assert_allclose(covariance.sum(axis=0), 0.0, atol=1e-12)
+    # Noise alone is nothing, and known better than a line that is there.
     flat, of_flat = steady_course(0.01 * (-1.0) ** count, std)
-    np.testing.assert_array_equal(flat, 0.0)
-    np.testing.assert_allclose(of_flat, covariance)
+    np.testing.assert_allclose(flat, 0.0, atol=0.001)
+    assert 0.0 < of_flat[0, 0] < 0.5 * covariance[0, 0]
     # A step is no line.
     step = np.where(count < 5, -0.2, 0.2)
     np.testing.assert_array_equal(steady_course(step, std)[0], step)
     np.testing.assert_array_equal(steady_course(np.full(10, np.nan), std)[0], 0.0)
+
+
+def test_error_of_a_course_is_that_of_series_with_and_without_one() -> None:
+    rng = np.random.default_rng(4)
+    count, std = np.arange(12.0) - 5.5, np.full(12, 0.03)
+    error, stated = [], []
+    for number in range(2000):
+        of_slope = 0.03 / np.sqrt(np.square(count).sum())
+        slope = (number % 2) * np.sqrt(12.0) * of_slope * rng.normal()
+        course = slope * count + rng.normal(0.0, std)
+        line, covariance = steady_course(course - course.mean(), std)
+        if np.ptp(np.diff(line)) < 1e-9:
+            error.append(line[-1] - slope * count[-1])
+            stated.append(covariance[-1, -1])
+    assert np.mean(np.square(error)) == pytest.approx(np.mean(stated), rel=0.15)
+    assert abs(np.mean(error)) < 4.0 * np.std(error) / np.sqrt(len(error))

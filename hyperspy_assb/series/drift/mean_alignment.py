@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,7 +151,7 @@ def shift_frame(frame: FloatArray, shift: NDArray[np.float64], *, fill: float = 
     return _moved_by_pixels(moved, whole, fill)
 
 
-def _moved_by_pixels(frame: FloatArray, whole: NDArray[np.int64], fill: float) -> FloatArray:
+def _moved_by_pixels(frame: NDArray[Any], whole: NDArray[np.int64], fill: float) -> NDArray[Any]:
     result = np.full_like(frame, fill)
     source, target = [], []
     for size, by in zip(frame.shape, whole.tolist(), strict=True):
@@ -201,6 +202,8 @@ class _State:
         self.distortion = np.zeros((count, 2))
         self.slope, self.level = 0.0, 1.0
         self.excess_map: FloatArray | None = None
+        # The window is one of rows times one of columns: each is moved by itself.
+        self.sides = self.window.max(axis=1)[:, None], self.window.max(axis=0)[None] / self.window.max()
         self.excess = 0.0
 
     def iterate(self) -> Drift:
@@ -213,6 +216,8 @@ class _State:
             middle, usual = float(self.gain[self.usable].mean()), float(self.offset[self.usable].mean())
             self.gain /= middle
             self.offset -= usual
+            # A step that all frames share moves the mean with them, and would go on for ever.
+            step[self.usable] -= step[self.usable].mean(axis=0)
             # Against the mean of the others, two frames would change places for ever.
             self.position[self.usable] += step[self.usable] * (used - 1) / used
             still = np.abs(step[self.usable]) < _STILL * self.std[self.usable]
@@ -245,7 +250,8 @@ class _State:
             if self.usable[number]:
                 clean = (frame - self.offset[number]) / self.gain[number]
                 total += shift_frame(clean * self.window, -self.position[number])
-                cover += shift_frame(self.window, -self.position[number])
+                rows, columns = (np.array([by, 0.0]) for by in -self.position[number])
+                cover += shift_frame(self.sides[0], rows) * shift_frame(self.sides[1], columns[::-1])
         self.cover = cover
         seen = cover > _LEAST_COVER * self.usable.sum()
         if not np.any(seen & self.region):
@@ -256,6 +262,7 @@ class _State:
         level = float(total[seen].sum() / cover[seen].sum())
         self.mean = np.where(seen, total / np.where(seen, cover, 1.0), level)
         self.seen = seen
+        self.compared = ndimage.binary_erosion(seen & self.region, iterations=3, border_value=0)
         self.level_of_mean = level
         self._prepare_gradients()
 
@@ -345,23 +352,23 @@ class _State:
         # The content lies further by s: its change with s is minus its gradient.
         gradients = [_moved_by_pixels(fft.irfft2(-filtered * w, s=shape), whole, 0.0) for w in self.wave]
         rough = [_moved_by_pixels(fft.irfft2(-moved * w, s=shape), whole, 0.0) for w in self.wave]
-        seen = _moved_by_pixels((self.seen & self.region).astype(float), whole, 0.0) > 0.5
-        inside = ndimage.binary_erosion(seen, iterations=3, border_value=0) & (self.window > 0.999)
-        if inside.sum() < _FEWEST_BLOCKS * _BLOCK**2 / 2:
+        inside = _moved_by_pixels(self.compared, whole, 0.0) & (self.window > 0.999)
+        at = np.flatnonzero(inside)
+        if at.size < _FEWEST_BLOCKS * _BLOCK**2 / 2:
             raise AssbValueError(
-                f"reference: frame {number} shows {int(inside.sum())} of its pixels; name a region of at least "
+                f"reference: frame {number} shows {at.size} of its pixels; name a region of at least "
                 f"{_FEWEST_BLOCKS * _BLOCK**2 // 2} pixels that stays in the field of view."
             )
         gain, offset = self.gain[number], self.offset[number]
         # The frame is one of those in the mean: it is taken out of it.
-        cover = np.maximum(_moved_by_pixels(self.cover, whole, 1.0)[inside], 1.5)
-        others = (cover * mean[inside] - (frame[inside] - offset) / gain) / (cover - 1.0)
-        y = frame[inside]
-        variance = np.maximum(self.slope * mean[inside] + self.level, getattr(self, "floor", 1e-12)) * gain**2
+        cover = np.maximum(_moved_by_pixels(self.cover, whole, 1.0).take(at), 1.5)
+        y, of_mean = np.asarray(frame).take(at), mean.take(at)
+        others = (cover * of_mean - (y - offset) / gain) / (cover - 1.0)
+        variance = np.maximum(self.slope * of_mean + self.level, getattr(self, "floor", 1e-12)) * gain**2
         if self.excess_map is not None:
-            variance = variance * _moved_by_pixels(self.excess_map, whole, 1.0)[inside]
-        shapes = np.stack([gain * gradients[0][inside], gain * gradients[1][inside], mean[inside], np.ones(y.size)])
-        true = np.stack([gain * rough[0][inside], gain * rough[1][inside], others, np.ones(y.size)])
+            variance = variance * _moved_by_pixels(self.excess_map, whole, 1.0).take(at)
+        shapes = np.stack([*(gain * g.take(at) for g in gradients), of_mean, np.ones(y.size)])
+        true = np.stack([*(gain * g.take(at) for g in rough), others, np.ones(y.size)])
         information = (shapes / variance) @ true.T
         noise = variance / gain**2 / cover
         for axis in range(2):
@@ -381,13 +388,13 @@ class _State:
             )
         solved = np.linalg.solve(information, (shapes / variance) @ rest)
         left = rest - solved @ true
-        self.std[number], self.distortion[number] = _errors(shapes, left / variance, information, inside)
+        self.std[number], self.distortion[number] = _errors(shapes, left / variance, information, at, shape)
         share = (used - 1) / used
         self.gain[number], self.offset[number] = gain + share * solved[2], offset + share * solved[3]
         self.likeness[number] = float(np.corrcoef(y, others)[0, 1])
         limit = np.array([2.0, 2.0])
         return _FrameFit(
-            np.clip(solved[:2], -limit, limit), mean[inside], left * np.sqrt((cover - 1.0) / cover), variance, inside
+            np.clip(solved[:2], -limit, limit), of_mean, left * np.sqrt((cover - 1.0) / cover), variance, inside
         )
 
 
@@ -401,12 +408,12 @@ class _FrameFit:
 
 
 def _errors(
-    shapes: FloatArray, weighted: FloatArray, information: FloatArray, inside: BoolArray
+    shapes: FloatArray, weighted: FloatArray, information: FloatArray, at: NDArray[np.intp], shape: tuple[int, int]
 ) -> tuple[FloatArray, FloatArray]:
     """Standard errors of the shifts from sums of scores over blocks, and what is linear in the row in such units."""
     scores = shapes * weighted
-    rows, columns = np.nonzero(inside)
-    width = inside.shape[1] // _BLOCK + 1
+    rows, columns = np.divmod(at, shape[1])
+    width = shape[1] // _BLOCK + 1
     number = (rows // _BLOCK) * width + columns // _BLOCK
     held = np.bincount(number) > 0
     sums = np.stack([np.bincount(number, score)[held] for score in scores])

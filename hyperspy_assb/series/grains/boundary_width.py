@@ -271,7 +271,11 @@ def _fit_grains(
             step = np.where(known, (ll * gw - wl * gl) / determinant, 0.0)
             width = np.clip(width + np.clip(step, -_LONGEST_STEP, _LONGEST_STEP), -REACH, 2.0 * REACH)
             level = level + np.where(known, (ww * gl - wl * gw) / determinant, 0.0)
-        std = np.sqrt(np.where(known, ll / determinant, np.nan))
+        # A grain whose lines are not those of the scene (one is missed, or false) has another profile: misfit counts.
+        left = ratio - level[..., None] * (1.0 - deep * _box(distance, width, solved.blur)[0])
+        freedom = np.maximum((weight > 0.0).sum(axis=(0, 2)) - 2 * len(width), 1)
+        misfit = np.where(known[..., None], weight * np.square(left), 0.0).sum(axis=(0, 2)) / freedom
+        std = np.sqrt(np.where(known, ll / determinant, np.nan) * np.maximum(misfit, 1.0))
     area, spread, per_additive = (np.full(width.shape, np.nan) for _ in range(3))
     for number in range(width.shape[1]):
         table = _pixel_table(grains, number + 1)

@@ -22,6 +22,8 @@ _PARTS = 3
 """The first and the last of so many parts of the series are held against each other."""
 _FEWEST = 4
 """Frames with a position from which on change is told."""
+_LEAST_KNOWN = 0.1
+"""Error of the area of a grain in a frame, as a share of it, beyond which it is no straight line in the width."""
 _ODD = 0.01
 """Probability at which a grain that scatters more than others has its own scatter."""
 _SAME = 10.0
@@ -40,7 +42,7 @@ class GrainStatus(IntEnum):
     GROWS = 2
     """Its area becomes larger."""
     UNKNOWN = 3
-    """It has too few pixels, or is seen in too few frames."""
+    """It has too few pixels for its noise, or is seen in too few frames."""
 
 
 class EventKind(IntEnum):
@@ -176,7 +178,7 @@ def _changes(
             continue
         y, sigma = area[good, number], counting[good, number]
         mean = float(y.mean())
-        if not mean > 0.0:
+        if not mean > 0.0 or np.sqrt(np.square(sigma).mean()) > _LEAST_KNOWN * mean:
             continue
         weights = slope_weights(time[good])
         slope = float(weights @ y)
