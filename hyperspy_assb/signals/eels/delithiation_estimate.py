@@ -9,7 +9,6 @@ from itertools import combinations
 from os import PathLike
 from typing import Any
 
-import hyperspy.api as hs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,6 +40,7 @@ from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.eels.zero_loss.position import channels_together
 from hyperspy_assb.eels.zero_loss.recorded_noise import noise_of
 from hyperspy_assb.errors import AssbTypeError, AssbValueError, AssbWarning, see
+from hyperspy_assb.progress import counting
 from hyperspy_assb.reference import Electrode
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.delithiation_maps import BUILTIN
@@ -69,8 +69,6 @@ def quantify_delithiation(
     computed_note: str = "",
 ) -> Delithiation:
     """What :meth:`ASSBEELSSpectrum.quantify_delithiation` does; with a note, computed spectra found the references."""
-    from tqdm.auto import tqdm
-
     couple = choose_electrode(references, method, electrode)
     spectra = read_spectra(signal, couple)
     masks: dict[str, NDArray[np.bool_]] = {}
@@ -83,13 +81,9 @@ def quantify_delithiation(
     elif references:
         standard, masks = calibrate_on(signal, spectra, references, couple, method=method, elements=elements)
         check_purity(standard)
-    show = hs.preferences.General.show_progressbar if show_progressbar is None else show_progressbar
-    with tqdm(
-        total=len(spectra.counts), disable=progress is not None or not show, unit="spectra", desc="Delithiation"
-    ) as bar:
-        progress = progress or bar.update
+    with counting("delithiation", len(spectra.counts), show_progressbar, progress) as advance:
         if standard is None:
-            found = quantify_by_cross_sections(spectra, elements, progress)
+            found = quantify_by_cross_sections(spectra, elements, advance)
         else:
             spectra = spectra.add_channels(max(1, round(standard.dispersion / spectra.scale)))
             noise = noise_of(spectra, float(standard.zero_loss[2]))
@@ -99,7 +93,7 @@ def quantify_delithiation(
                 spectra.energy,
                 detector=noise.broad,
                 ensemble=ensemble,
-                progress=progress,
+                progress=advance,
             )
             if not noise.is_counting:
                 found = distrust_errors(found)
