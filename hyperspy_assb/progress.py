@@ -50,9 +50,11 @@ def progress_bar(step: str, show: bool | None = None, report: Report | None = No
     with ExitStack() as stack:
         if report is None and _wanted(show):
             report = _Bar(stack, step)
+        # Where nothing is shown, calls inside show nothing either.
+        report = report or _in_silence
         token, name = _report.set(report), _step.set(step)
         try:
-            yield report or (lambda what, done, total: None)
+            yield report
         finally:
             _report.reset(token)
             _step.reset(name)
@@ -113,6 +115,10 @@ def counted(
         yield item
         done += size(item)
         report(step, done, total)
+
+
+def _in_silence(step: str, done: int, total: int) -> None:
+    """Report nothing."""
 
 
 class _Bar:

@@ -71,6 +71,12 @@ def test_what_reports_gets_everything_and_is_left_afterwards():
     assert len(said) == 4
 
 
+def test_calls_inside_a_silent_one_are_silent(capsys):
+    with progress_bar("outer", False), progress_bar("inner", True), counting("numbers", 2) as advance:
+        advance(2)
+    assert capsys.readouterr().err == ""
+
+
 def test_preference_of_hyperspy_is_followed(monkeypatch, capsys):
     for show in (False, True):
         monkeypatch.setattr(hs.preferences.General, "show_progressbar", show)
