@@ -280,7 +280,7 @@ def rounded(value: float, uncertainty: float) -> str:
     if math.isfinite(uncertainty) and uncertainty > 0.0:
         # 0.0996 has two digits as 0.10, and one place less than its logarithm says.
         places = min(1 - math.floor(math.log10(float(f"{uncertainty:.1e}"))), _MOST_PLACES)
-        text = f"{round(value, places):.{max(places, 0)}f}"
+        text = f"{round(value, places):z.{max(places, 0)}f}"
     else:
         text = _digits(float(value))
     return text.replace("-", "−", 1) if text.startswith("-") else text
