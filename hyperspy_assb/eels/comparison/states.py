@@ -211,8 +211,8 @@ def find_zero_losses(states: Sequence[Spectra], options: ComparisonOptions) -> t
             whole = found & (status != ZeroLossStatus.SATURATED)
             if not whole.any():
                 raise AssbValueError(
-                    "The zero loss of a state is cut off in all of its spectra: thickness cannot be told. Record it "
-                    "with a shorter exposure."
+                    "The zero-loss peak of a state is saturated in all of its spectra, so its thickness is unknown. "
+                    "Record it with a shorter exposure."
                 )
             w.keep(found, "no zero-loss peak")
             w.keep(whole[found], "zero loss cut off")

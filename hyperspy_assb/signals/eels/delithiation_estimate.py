@@ -163,7 +163,7 @@ def choose_electrode(
             raise AssbValueError(
                 "references must name pure pixels of both end members: {'LiFePO4': mask, 'FePO4': mask}, and where "
                 "they lie in the columns, 'LAGP' and 'carbon'; or be the Delithiation of another signal of the same "
-                f"specimen. Without any, method='lithium' takes Li per Fe by {BUILTIN}, which leaves x uncertain by "
+                f"specimen. Without any, method='lithium' computes Li per Fe by {BUILTIN}, which leaves x uncertain by "
                 "about 0.3 near FePO4 and 1 near LiFePO4. s.suggest_references() proposes pixels of the map itself. "
                 + see("delithiation")
             )
@@ -292,9 +292,9 @@ def _warnings(found: Quantification, standard: Standard | None) -> tuple[str, ..
         counts = found.outside[unlike].sum(axis=0)
         low, high = standard.conditions[:, counts.argmax()]
         said.append(
-            f"{int(unlike.sum())} of {content.status.size} pixels are unlike the references, which do not explain "
-            f"them: {CONDITIONS[counts.argmax()]} lies outside of {low:.3g} to {high:.3g}. Name pure pixels that are "
-            "like them, or record the references as the map was."
+            f"{int(unlike.sum())} of {content.status.size} pixels are unlike the references and not explained by them: "
+            f"{CONDITIONS[counts.argmax()]} lies outside {low:.3g} to {high:.3g}. Name pure pixels like these, or "
+            "record the references under the conditions of the map."
         )
     if struck := int(found.struck.sum()):
         said.append(f"Single channels of {struck} spectra were struck (X-rays, defects of the camera) and left out.")
