@@ -274,6 +274,8 @@ def rounded(value: float, uncertainty: float) -> str:
     --------
     >>> rounded(0.51234, 0.0123), rounded(51234.0, 1234.0), rounded(0.51234, float("nan")), rounded(-2.0, 0.5)
     ('0.512', '51200', '0.512', '−2.00')
+    >>> rounded(-0.001, 0.2)
+    '0.00'
     """
     if not math.isfinite(value):
         return "–"
