@@ -38,6 +38,11 @@ def progress_bar(step: str, show: bool | None = None, report: Report | None = No
     callable
         To report directly, with step, done and total.
 
+    Raises
+    ------
+    KeyboardInterrupt
+        After Ctrl-C, also where compiled code turns that into an error of its own.
+
     Examples
     --------
     >>> with progress_bar("fit", report=lambda step, done, total: print(step, done, total)):
@@ -55,6 +60,11 @@ def progress_bar(step: str, show: bool | None = None, report: Report | None = No
         token, name = _report.set(report), _step.set(step)
         try:
             yield report
+        except SystemError as error:
+            # What becomes of Ctrl-C while compiled code is called.
+            if isinstance(error.__cause__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
+            raise
         finally:
             _report.reset(token)
             _step.reset(name)

@@ -71,6 +71,13 @@ def test_what_reports_gets_everything_and_is_left_afterwards():
     assert len(said) == 4
 
 
+def test_an_interrupt_stays_one():
+    with pytest.raises(KeyboardInterrupt), progress_bar("fit", False):
+        raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
+    with pytest.raises(SystemError), progress_bar("fit", False):
+        raise SystemError("another")
+
+
 def test_calls_inside_a_silent_one_are_silent(capsys):
     with progress_bar("outer", False), progress_bar("inner", True), counting("numbers", 2) as advance:
         advance(2)
