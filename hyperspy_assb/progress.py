@@ -62,7 +62,10 @@ def progress_bar(step: str, show: bool | None = None, report: Report | None = No
             yield report
         except SystemError as error:
             # What becomes of Ctrl-C while compiled code is called.
-            if isinstance(error.__cause__, KeyboardInterrupt):
+            cause: BaseException | None = error
+            while isinstance(cause, SystemError):
+                cause = cause.__cause__
+            if isinstance(cause, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             raise
         finally:

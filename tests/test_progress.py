@@ -72,8 +72,10 @@ def test_what_reports_gets_everything_and_is_left_afterwards():
 
 
 def test_an_interrupt_stays_one():
+    inner = SystemError("returned a result with an exception set")
+    inner.__cause__ = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt), progress_bar("fit", False):
-        raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
+        raise SystemError("returned a result with an exception set") from inner
     with pytest.raises(SystemError), progress_bar("fit", False):
         raise SystemError("another")
 
