@@ -54,6 +54,7 @@ numpydoc_show_class_members = False
 exclude_patterns = [
     "_build",
     "gallery",
+    "**/sg_execution_times.rst",
     "sg_execution_times.rst",
     "examples/*.ipynb",
     "examples/*.py",

@@ -29,6 +29,7 @@ from hyperspy_assb.batching.running import LOG, Redo, recorded_log
 from hyperspy_assb.batching.schedulers import run_here
 from hyperspy_assb.batching.steps import Outcome, Step, StepStatus
 from hyperspy_assb.errors import AssbError
+from hyperspy_assb.progress import progress_bar
 from hyperspy_assb.report.output import FIGURES, OutputError, whole_folder
 from hyperspy_assb.report.recipe import Recipe, UsageError, is_box, parse_elements, parse_phases, read_recipe
 
@@ -49,7 +50,8 @@ class _OneLineErrors(typer.core.TyperGroup):
             if not hasattr(error, "format_message"):
                 raise
             message = error.format_message().strip() or "a command is missing"
-            _complain(f"{' '.join(message.split())} See assb --help.")
+            message = " ".join(message.split())
+            _complain(f"{message}{'' if message.endswith(('.', '?')) else '.'} See assb --help.")
             raise SystemExit(2) from None
         except (KeyboardInterrupt, typer.Abort):
             _complain("stopped; nothing was written.")
@@ -161,7 +163,8 @@ def demo(
     with _one_line_failure(), _progress() as stage, _result_folder(out, "demo", force=force) as folder:
         with _quiet_imports():
             from hyperspy_assb.demo import run_demo, write_demo
-        result = run_demo((rows, columns), seed=seed, dose=dose, progress=stage)
+        with progress_bar("demo", report=stage):
+            result = run_demo((rows, columns), seed=seed, dose=dose, progress=stage)
         stage("write", 0, 0)
         write_demo(result, folder)
         stage("write", 1, 1)

@@ -39,9 +39,9 @@ def see(page: str) -> str:
     Examples
     --------
     >>> see("delithiation")
-    'The guide says more under “Lithium content” (docs/delithiation.md).'
+    'See “Lithium content” in the documentation.'
     """
-    return f"The guide says more under “{GUIDE[page]}” (docs/{page}.md)."
+    return f"See “{GUIDE[page]}” in the documentation."
 
 
 class AssbError(Exception):

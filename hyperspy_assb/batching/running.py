@@ -21,6 +21,7 @@ from hyperspy_assb.batching.keys import key_content, key_of, read_key, write_key
 from hyperspy_assb.batching.options import KINDS
 from hyperspy_assb.batching.steps import Outcome, Step, StepStatus
 from hyperspy_assb.batching.work import do_work
+from hyperspy_assb.errors import AssbError
 from hyperspy_assb.report.output import RECORD, OutputError, Progress, check_target, is_result, whole_folder
 
 LOG = "log.txt"
@@ -120,7 +121,7 @@ def _in_words(error: BaseException, folder: Path) -> str:
     """Why a step failed, in one line."""
     message = " ".join(str(error).split()) or type(error).__name__
     # What libraries raise often says nothing without its kind.
-    message = message if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {message}"
+    message = message if isinstance(error, AssbError | ValueError | OSError) else f"{type(error).__name__}: {message}"
     with contextlib.suppress(OSError):
         # NumPy and HDF5 say that something was not written, not why.
         place = next(path for path in folder.resolve().parents if path.is_dir())

@@ -136,7 +136,7 @@ def _olivine_of_both(lamella: Any, key: str, x_key: str, fdr: float) -> list[Cla
             Claim(
                 "x and phase in pixels",
                 f"x by {x_key} and the share of {couple.lithiated} by {key} go together with a correlation of "
-                f"{together.correlation:.2f} in {together.pixels} pixels (p = {together.p:.2g}).",
+                f"{together.correlation:z.2f} in {together.pixels} pixels (p = {together.p:.2g}).",
                 together.correlation,
                 together.p,
                 False,
@@ -165,9 +165,9 @@ def _olivine_of_both(lamella: Any, key: str, x_key: str, fdr: float) -> list[Cla
         claims.append(
             Claim(
                 f"particle {numbers[k]}",
-                f"Contradiction in particle {numbers[k]} (at {at[1]:.0f}, {at[0]:.0f} nm): {key} says "
-                f"{says[phase > 0.5]} (share {phase:.2f} ± {table[k, 3]:.2f}), {x_key} says {says[lithium > 0.5]} "
-                f"(lithiated {lithium:.2f} ± {table[k, 1]:.2f}); false discovery rate {compared.q[k]:.2g}.",
+                f"Contradiction in particle {numbers[k]} (at {at[1]:z.0f}, {at[0]:z.0f} nm): {key} says "
+                f"{says[phase > 0.5]} (share {phase:z.2f} ± {table[k, 3]:z.2f}), {x_key} says {says[lithium > 0.5]} "
+                f"(lithiated {lithium:z.2f} ± {table[k, 1]:z.2f}); false discovery rate {compared.q[k]:.2g}.",
                 lithium - phase,
                 float(compared.q[k]),
                 True,
@@ -189,7 +189,7 @@ def _olivine_of_both(lamella: Any, key: str, x_key: str, fdr: float) -> list[Cla
         Claim(
             "x and phase of particles",
             f"x by {x_key} and phase by {key} agree in {len(numbers) - len(order)} of {len(numbers)} particles; rank "
-            f"correlation {compared.association:.2f} (p = {compared.association_p:.2g}).",
+            f"correlation {compared.association:z.2f} (p = {compared.association_p:.2g}).",
             compared.association,
             compared.association_p,
             False,
@@ -229,7 +229,7 @@ def _associated(subject: str, words: str, one: Any, other: Any, sources: tuple[s
         found = spatial_association(one, other)
     except AssbValueError:
         return []
-    sentence = f"{words}: correlation {found.correlation:.2f} in {found.pixels} pixels (p = {found.p:.2g})."
+    sentence = f"{words}: correlation {found.correlation:z.2f} in {found.pixels} pixels (p = {found.p:.2g})."
     return [Claim(subject, sentence, found.correlation, found.p, False, sources)]
 
 

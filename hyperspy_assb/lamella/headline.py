@@ -148,10 +148,10 @@ def carbon_of_member(lamella: Any, key: str) -> str:
         return "" if found is None else f"t/λ {with_error(*found)}"
     if kind == "OrientationMaps":
         share = held.classes.shares.get("carbon")
-        return "" if share is None else f"{100 * share:.1f} % of the area"
+        return "" if share is None else f"{100 * share:z.1f} % of the area"
     if kind == "EDSComposition" and "C" in held.elements:
         row = held.mean().loc["C"]
         return f"{with_error(row.iloc[0], row.iloc[1])} at. %"
     if kind == "EDSPhases" and "carbon" in held.phases:
-        return f"{100 * float(np.nanmean(held.volume_fraction['carbon'].data)):.1f} % of the volume"
+        return f"{100 * float(np.nanmean(held.volume_fraction['carbon'].data)):z.1f} % of the volume"
     return ""

@@ -89,7 +89,7 @@ def _claim_tables(lamella: Any, claims: Sequence[Claim]) -> list[Table]:
         {
             "claim": claim.subject,
             "in words": claim.sentence,
-            "number": f"{claim.value:.2f}".replace("-", "−"),
+            "number": f"{claim.value:z.2f}".replace("-", "−"),
             "p": claim.p,
             "contradicts": "yes" if claim.contradiction else "no",
             "from": ", ".join(claim.sources),

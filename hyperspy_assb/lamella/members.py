@@ -74,7 +74,7 @@ def read_member(path: Path, key: str) -> Any:
     except Exception as error:
         raise AssbFileError(f"{key}: {path} holds neither a result ({why}) nor a signal ({error}).") from error
     if isinstance(found, list):
-        raise AssbFileError(f"{key}: {path} holds {len(found)} signals: load it, and add the one that is meant.")
+        raise AssbFileError(f"{key}: {path} holds {len(found)} signals: load it, and add one of them.")
     return found
 
 

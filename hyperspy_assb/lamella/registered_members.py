@@ -357,7 +357,7 @@ class RegisteredMembers(Result):
 
     def _source_of(self, values: Any) -> str:
         if not hasattr(values, "axes_manager"):
-            raise AssbValueError("An array does not tell whose pixels it has: give source=.")
+            raise AssbValueError("An array does not belong to a member: give source=.")
         axes = frame_axes(values)
         frame = None if axes is None else frame_of_axes(axes, "the map")
         same = [key for key, member in self.members.items() if same_frame(member.frame, frame)]

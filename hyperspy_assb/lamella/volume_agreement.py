@@ -76,13 +76,13 @@ def compare_volumes(shares: dict[str, NDArray[np.float64]], fdr: float) -> tuple
         p = min(2.0 * float(stats.norm.sf(beyond)) * len(pairs), 1.0) if beyond > 0.0 else 1.0
         found.append((mean, p, std))
     worst = int(np.argmax([abs(mean) for mean, _, _ in found]))
-    told = ", ".join(f"{100 * float(share[known].mean()):.0f} % by {key}" for key, share in shares.items())
+    told = ", ".join(f"{100 * float(share[known].mean()):z.0f} % by {key}" for key, share in shares.items())
     mean, p, std = found[worst]
     against = p < fdr
     words = "Contradiction: the electrode fills" if against else "The electrode fills"
     sentence = (
         f"{words} {told} in {int(known.sum())} pixels that all have; the largest difference is "
-        f"{100 * abs(mean):.0f} ± {100 * std:.0f} % (p of more than {100 * _LEAST:.0f} %: {p:.2g})."
+        f"{100 * abs(mean):z.0f} ± {100 * std:z.0f} % (p of more than {100 * _LEAST:z.0f} %: {p:.2g})."
     )
     return sentence, abs(mean), p, against
 

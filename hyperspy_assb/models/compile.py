@@ -319,7 +319,7 @@ def _evaluated_term(component: Any, numbers: list[Slot], constants: list[tuple[S
             doubled = _values(component, axis) - background
             slot.set(0.0)
             if not np.allclose(doubled, 2.0 * column, rtol=_LINEAR, atol=1e-12 * np.abs(column).max(initial=0.0)):
-                raise AssbNotImplementedError(f"{'.'.join(slot.name)} is said to be linear and is not.")
+                raise AssbNotImplementedError(f"{'.'.join(slot.name)} is declared linear but is not.")
         for k, slot in enumerate(numbers):
             slot.set(1.0 + k)
         together = _values(component, axis) - background

@@ -20,6 +20,7 @@ from hyperspy_assb.models.compile import Compiled, compile_model
 from hyperspy_assb.models.recorded_noise import fit_noise
 from hyperspy_assb.models.recorded_signal import recorded_data
 from hyperspy_assb.models.results import Evidence, MapResult, store_result
+from hyperspy_assb.progress import counting
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,6 @@ def fit_model(
 
     Parameters and exceptions are those of :func:`hyperspy_assb.multifit`.
     """
-    from hyperspy.defaults_parser import preferences
-    from tqdm.auto import tqdm
-
     if loss_function not in ("ML-poisson", "ls"):
         raise AssbValueError(f'loss_function must be "ML-poisson" or "ls" for the batched fit, not {loss_function!r}.')
     options = FitOptions() if options is None else options
@@ -71,14 +69,12 @@ def fit_model(
     wanted = _wanted(mask, shape)
     compiled, problems = _plan(model, wanted, bounded)
     noise = _noise(model, problems, detector, likelihood=loss_function != "ls")
-    show = preferences.General.show_progressbar if show_progressbar is None else show_progressbar
     variance = _noise_variance(signal) if loss_function == "ls" else None
     known = loss_function != "ls" or signal.get_noise_variance() is not None
-    progress = options.progress
     widened: list[CorrelatedErrors | None] = [None] * len(problems)
     with (
         MapResult.of(compiled, wanted.size, store=options.store, covariance=options.covariance) as collected,
-        tqdm(total=wanted.size, disable=progress is not None or not show, unit="spectra", desc="Fit") as bar,
+        counting("fit", wanted.size, show_progressbar, options.progress) as advance,
     ):
         for positions, results in fit_blocks(
             counts,
@@ -87,7 +83,7 @@ def fit_model(
             variance=variance,
             relative=not known,
             options=options,
-            progress=bar.update if progress is None else progress,
+            progress=advance,
         ):
             for k, (part, result, problem) in enumerate(zip(compiled, results, problems, strict=True)):
                 widened[k] = widened[k] or _correlation_of(problem, result, noise)

@@ -305,7 +305,7 @@ def plot_delithiated_pixels(result: Any, *, ax: Axes | None = None) -> Axes:
     return plot_status_map(
         classes,
         {0: "no x", 1: "not found", 2: f"{name} found"},
-        title=f"{name}, {100 * result.fdr:g} % of the finds may be false",
+        title=f"{name}, {100 * result.fdr:g} % of the detections may be false",
         colours={0: "white", 1: "#d9d9d9", 2: colour_of(result.delithiated)},
         uncounted=(0,),
         ax=ax,

@@ -43,7 +43,7 @@ def with_error(value: float, error: float, *, signed: bool = False) -> str:
     if not (np.isfinite(error) and error > 0.0):
         return f"{value:{sign}.2g}"
     digits = max(1 - int(np.floor(np.log10(error))), 0)
-    return f"{value:{sign}.{digits}f} ± {error:.{digits}f}"
+    return f"{value:{sign}z.{digits}f} ± {error:.{digits}f}"
 
 
 def robust_limits(values: np.ndarray, *, share: float = 0.01) -> tuple[float, float]:

@@ -190,7 +190,7 @@ def analyse_low_loss(
         absolute = not signal.check_microscope_parameters().missing
         maps = collect_maps(model, separability, absolute=absolute, result=found)
     asked = {"elements": elements, "valence": valence, "references": _describe_references(references)}
-    parameters = {"asked for": provenance.to_plain(asked), **shared_parameters(model)}
+    parameters = {"requested": provenance.to_plain(asked), **shared_parameters(model)}
     methods = ["poisson", "valence", *(DELITHIATION_WORKS if found else ()), "hyperspy", "numpy", "scipy", "numba"]
     return Analysis(
         title=recorded_text(signal, "General.title") or "Low-loss spectra",

@@ -145,7 +145,7 @@ def map_figures(analysis: Analysis) -> Iterator[Figure]:
             "Thickness over the inelastic mean free path, recorded electrons, position and width of the zero loss, and "
             "quality of the fit.",
         ),
-        "status": (["fit_status"], "What became of the fit of each pixel."),
+        "status": (["fit_status"], "Status of the fit in each pixel."),
         "band": (
             ["band_area", "band_area_std", "band_significance"],
             "The 5 eV band of FePO4: its area as a share of the zero loss, its standard error, and their ratio.",

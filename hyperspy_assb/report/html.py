@@ -274,13 +274,15 @@ def rounded(value: float, uncertainty: float) -> str:
     --------
     >>> rounded(0.51234, 0.0123), rounded(51234.0, 1234.0), rounded(0.51234, float("nan")), rounded(-2.0, 0.5)
     ('0.512', '51200', '0.512', '−2.00')
+    >>> rounded(-0.001, 0.2)
+    '0.00'
     """
     if not math.isfinite(value):
         return "–"
     if math.isfinite(uncertainty) and uncertainty > 0.0:
         # 0.0996 has two digits as 0.10, and one place less than its logarithm says.
         places = min(1 - math.floor(math.log10(float(f"{uncertainty:.1e}"))), _MOST_PLACES)
-        text = f"{round(value, places):.{max(places, 0)}f}"
+        text = f"{round(value, places):z.{max(places, 0)}f}"
     else:
         text = _digits(float(value))
     return text.replace("-", "−", 1) if text.startswith("-") else text

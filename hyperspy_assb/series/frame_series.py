@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hyperspy_assb.progress import counted
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -50,7 +53,6 @@ class FrameSeries:
     def __iter__(self) -> Iterator[FloatArray]:
         """Frame by frame, a few in memory at once."""
         size = max(1, _BLOCK // (self.shape[0] * self.shape[1] * self.frames.dtype.itemsize))
-        for first in range(0, self.count, size):
-            block = np.asarray(self.frames[first : first + size])
-            for frame in block:
-                yield frame.astype(np.float64)
+        blocks = (np.asarray(self.frames[first : first + size]) for first in range(0, self.count, size))
+        for frame in counted(chain.from_iterable(blocks), self.count):
+            yield frame.astype(np.float64)

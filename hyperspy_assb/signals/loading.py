@@ -225,7 +225,9 @@ def load_signal(
         options = {**options, "file_format": reader}
     try:
         # Axes without a usable scale are named where they are needed; HyperSpy multiplies them here.
-        with np.errstate(invalid="ignore", over="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"), warnings.catch_warnings():
+            # Old files are as good as new ones.
+            warnings.filterwarnings("ignore", "Loading old file version")
             loaded = hs.load(str(path), **options)
     # Readers fail on damaged files in every way there is: struct.error, KeyError, MemoryError, OSError ...
     except Exception as error:

@@ -481,3 +481,11 @@ def test_interrupts_that_libraries_keep(place, monkeypatch, how):
         hyperspy_assb.batch(recipe(), "out")
     assert signal.getsignal(signal.SIGINT) is before
     assert not list((place / "out").rglob("options.json"))
+
+
+def test_own_errors_are_shown_without_their_class(tmp_path):
+    from hyperspy_assb.batching.running import _in_words
+    from hyperspy_assb.reference import UnknownReferenceError
+
+    assert _in_words(UnknownReferenceError("There is no material 'x'."), tmp_path) == "There is no material 'x'."
+    assert _in_words(KeyError("x"), tmp_path) == "KeyError: 'x'"

@@ -262,7 +262,7 @@ def _whole_test(
     rng: np.random.Generator,
 ) -> MechanismTest:
     """Whether shares of particles scatter more than if pieces were put together at random."""
-    question = f"{which} particles are wholes: shares scatter more than those of shuffled pieces (variance ratio)"
+    question = f"{which} particles are each of one phase: shares scatter more than shuffled pieces do (variance ratio)"
     name = f"wholes {which}"
     owner, share = [], []
     for number in np.flatnonzero(chosen):

@@ -83,7 +83,7 @@ def pole_densities(
     """
     orientations = np.asarray(orientations, dtype=float).reshape(-1, 4)
     if not len(orientations):
-        raise AssbValueError(f"{phase.name} has no grain: there is no texture to be told.")
+        raise AssbValueError(f"{phase.name} has no grain, and so no texture.")
     if not 0.0 < cone < 90.0:
         raise AssbValueError(f"cone: degrees between 0 and 90, not {cone}.")
     # Specimen axes in the crystal are the columns of the matrix that takes the specimen to the crystal.

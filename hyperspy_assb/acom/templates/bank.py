@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from hyperspy_assb.acom.templates.zone_axes import towards, zone_axes
 from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbValueError
 from hyperspy_assb.fitting.expressions.expression_shapes import cache_directory
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.progress import Report, progress_bar
 
 _ALGORITHM = 1
 """To be raised with every change of what a bank holds: older ones on disk are then not found."""
@@ -312,7 +313,7 @@ def simulate_bank(
     max_radius: float = 1.5,
     options: BankOptions | None = None,
     cache: bool = True,
-    show_progressbar: bool = False,
+    show_progressbar: bool | None = None,
 ) -> TemplateBank:
     """Simulate the patterns of phases in all orientations.
 
@@ -335,7 +336,7 @@ def simulate_bank(
         Whether to keep the bank on disk (in the directory of ``HYPERSPY_ASSB_CACHE_DIR``, or the user's for caches)
         and to take it from there. Files are found by a hash of everything that the bank depends on.
     show_progressbar
-        Whether a progress bar counts the phases.
+        Whether a progress bar counts the phases; HyperSpy's preference by default.
 
     Returns
     -------
@@ -362,15 +363,7 @@ def simulate_bank(
     >>> [phase.name for phase in bank.phases], len(bank) > 100
     (['LiFePO4', 'FePO4'], True)
     """
-    from tqdm.auto import tqdm
-
-    with tqdm(unit="phases", desc="Simulate templates", disable=not show_progressbar) as bar:
-
-        def report(name: str, done: int, total: int) -> None:
-            bar.total = total
-            bar.set_postfix_str(name)
-            bar.update(done - bar.n)
-
+    with progress_bar("templates", show_progressbar) as report:
         return bank_in_stages(
             phases,
             resolution,
@@ -379,7 +372,7 @@ def simulate_bank(
             max_radius=max_radius,
             options=options,
             cache=cache,
-            report=report,
+            report=lambda name, done, total: report(f"templates {name}".strip(), done, total),
         )
 
 
@@ -392,7 +385,7 @@ def bank_in_stages(
     max_radius: float,
     options: BankOptions | None = None,
     cache: bool = True,
-    report: Callable[[str, int, int], None],
+    report: Report,
 ) -> TemplateBank:
     """What :func:`simulate_bank` does, telling how far it is.
 

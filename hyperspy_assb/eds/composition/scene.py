@@ -29,6 +29,8 @@ _ROUGHLY, _THICKEST = 5, 1000.0
 """Rounds for a rough mean column, and nm that it has at most."""
 _SETTLING = 3
 """Fits of the mean with all factors; the scale settles in them."""
+_SUM_ITERATIONS = 20_000
+"""Steps of the fit of a sum at most: many counts and shapes that do not describe them take thousands."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,9 +314,14 @@ def _unsure(
 def _fit_mean(model: SpectrumModel, total: FloatArray, n_spectra: int) -> TemplateFit:
     """The mean of all spectra, from their sum."""
     start = model.model.guess(total[model.channels] / n_spectra)
-    fit = replace(model, typical=start).fit(total[np.newaxis], exposure=np.array([float(n_spectra)]))
+    fit = replace(model, typical=start).fit(
+        total[np.newaxis], exposure=np.array([float(n_spectra)]), max_iterations=_SUM_ITERATIONS
+    )
     if fit.status[0] != CONVERGED:
-        raise AssbValueError("The summed spectrum cannot be fitted with the lines of these elements: check them.")
+        raise AssbValueError(
+            "The lines of these elements cannot be fitted to the summed spectrum. If the energy axis may be off, "
+            "correct it first with correct_energy_calibration() (assb fit --correct-energy); else check the elements."
+        )
     return fit
 
 

@@ -112,6 +112,7 @@ class SpectrumModel:
         exposure: FloatArray | None = None,
         threads: int | None = None,
         merged: bool = False,
+        max_iterations: int = 200,
     ) -> TemplateFit:
         """Fit spectra, shape (N, all channels), each recorded ``exposure`` times as long as one.
 
@@ -126,6 +127,7 @@ class SpectrumModel:
             bins=self.bins if merged else None,
             exposure=exposure,
             threads=threads,
+            max_iterations=max_iterations,
         )
         deepest = np.argmax(np.nan_to_num(fit.amounts) @ self.model.absorption.T, axis=1)
         slope = self.model.absorption[deepest]

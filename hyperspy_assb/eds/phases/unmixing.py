@@ -192,7 +192,7 @@ def unmix(
     (model,) = scene.models()
     sums, pixels = _add_up(spectra, shape)
     if len(sums) < 2 * (free + len(columns)):
-        raise AssbValueError(f"{free + len(columns)} components need more than {len(sums)} spectra to be told apart.")
+        raise AssbValueError(f"{free + len(columns)} components need more than {len(sums)} spectra to be separated.")
     counts = np.add.reduceat(sums[:, model.channels], model.bins, axis=1).astype(np.float32)
     factors = Factors(scene, model, counts, pixels, [scene.elements.index(element) for element in held])
     found = quantify_elements(scene, sums, exposure=pixels).subset(held)

@@ -18,6 +18,7 @@ from hyperspy_assb.eels.comparison.state_work import Work, thickness_covariates
 from hyperspy_assb.eels.comparison.states import Prepared, prepare_states
 from hyperspy_assb.fitting.statistics import permutation
 from hyperspy_assb.fitting.statistics.permutation import Cluster
+from hyperspy_assb.progress import counted
 
 FloatArray = NDArray[np.float64]
 
@@ -61,7 +62,7 @@ def compare_states(
     found = prepare_states(states, windows, options, zero_loss)
     work = found.work
     described = [_describe_state(w, found) for w in work]
-    changes = [_find_change(work[0], later, found) for later in work[1:]]
+    changes = [_find_change(work[0], later, found) for later in counted(work[1:], len(work) - 1, "permutations")]
     values = np.arange(len(work), dtype=float) if scores is None else np.asarray(scores, dtype=float)
     slope, p, corrected = _find_trend(values, found)
     return Comparison(

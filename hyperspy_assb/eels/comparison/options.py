@@ -13,6 +13,7 @@ from hyperspy_assb.eels.checks import check_counts
 from hyperspy_assb.eels.low_loss_map import BLOCK, LowLossMap, blocks_of
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
+from hyperspy_assb.progress import counted
 
 IntArray = NDArray[np.int64]
 
@@ -149,9 +150,9 @@ class Spectra:
         chosen = pixels.ravel()
         return cls(counts[chosen], recorded.energy, position[chosen], recorded.detector)
 
-    def blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """Counts with their places: all at once where they are in memory, else block by block."""
-        return blocks_of(self.counts)
+    def blocks(self, step: str) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Counts with their places, for a named step: all at once where they are in memory, else block by block."""
+        return counted(blocks_of(self.counts), len(self.counts), step, size=lambda block: len(block[1]))
 
     def sample(self, most: int) -> tuple[IntArray, NDArray[Any]]:
         """Rows, and their counts: all that are in memory; of those on disk so many, evenly over all."""

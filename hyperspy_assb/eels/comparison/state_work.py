@@ -116,7 +116,7 @@ class Work:
         )
         distribution = self.distribution
         return propagate_counting(
-            ((part, counts, distribution[part]) for part, counts in self.spectra.blocks()),
+            ((part, counts, distribution[part]) for part, counts in self.spectra.blocks("counting noise")),
             self.spectra.energy,
             ZeroLosses(self.centre, self.intensity, self.used),
             self.t_over_lambda,

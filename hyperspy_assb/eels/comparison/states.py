@@ -211,8 +211,8 @@ def find_zero_losses(states: Sequence[Spectra], options: ComparisonOptions) -> t
             whole = found & (status != ZeroLossStatus.SATURATED)
             if not whole.any():
                 raise AssbValueError(
-                    "The zero loss of a state is cut off in all of its spectra: thickness cannot be told. Record it "
-                    "with a shorter exposure."
+                    "The zero-loss peak of a state is saturated in all of its spectra, so its thickness is unknown. "
+                    "Record it with a shorter exposure."
                 )
             w.keep(found, "no zero-loss peak")
             w.keep(whole[found], "zero loss cut off")
@@ -235,7 +235,10 @@ def _find_centres(group: Sequence[Work], options: ComparisonOptions) -> Iterator
             of = slice(first, first + len(sample))
             yield common.centre[of], common.fwhm[of], common.status[of]
         else:
-            parts = [find_centre(c, energy, gain=common.gain, shape=common.shape) for _, c in w.spectra.blocks()]
+            parts = [
+                find_centre(c, energy, gain=common.gain, shape=common.shape)
+                for _, c in w.spectra.blocks("zero-loss peak")
+            ]
             yield tuple(np.concatenate([getattr(p, name) for p in parts]) for name in ("centre", "fwhm", "status"))
         first += len(sample)
 
@@ -282,7 +285,10 @@ def fit_zero_losses(
 ) -> ZeroLossShape:
     """Find the zero-loss peak of each state, and that which all distributions are shown with, which is returned."""
     totals = [
-        np.sum([sum_aligned(c, w.spectra.energy, w.centre[part], grid) for part, c in w.spectra.blocks()], axis=0)
+        np.sum(
+            [sum_aligned(c, w.spectra.energy, w.centre[part], grid) for part, c in w.spectra.blocks("mean peak")],
+            axis=0,
+        )
         for w in work
     ]
     first = [float((w.spectra.energy[0] - w.centre).max()) for w in work]
@@ -316,7 +322,7 @@ def deconvolve(work: list[Work], shape: ZeroLossShape) -> FloatArray:
     for w in work:
         assert w.used is not None
         known, middle = [], float(np.median(w.centre))
-        for part, counts in w.spectra.blocks():
+        for part, counts in w.spectra.blocks("scattering"):
             found = estimate_single_scattering(
                 counts,
                 w.spectra.energy,

@@ -170,8 +170,8 @@ def quantify_by_cross_sections(
     metals = sorted({*elements, *spectra.elements} & (set(EDGES["M2,3"]) - {"Fe", "Ge"}))
     if metals:
         raise AssbValueError(
-            f"The M2,3 edge of {', '.join(metals)} overlaps with Fe M2,3 and Li K: Li per Fe by cross-sections is not "
-            "to be had. Name references."
+            f"The M2,3 edge of {', '.join(metals)} overlaps with Fe M2,3 and Li K: Li per Fe cannot be "
+            "computed by cross-sections. Name references."
         )
     spectra = replace(spectra, microscope=microscope)
     fit = fit_joint(start_joint_fit(spectra, LowLossOptions(elements=elements)), spectra, progress=progress)

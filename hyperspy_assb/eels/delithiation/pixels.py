@@ -286,7 +286,7 @@ class Pixels:
 def _undilute(
     standard: Standard, model: MixtureModel, values: FloatArray, covariance: FloatArray, electrons: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Amounts and their covariance without the bias that noise in the spectra of the phases makes, and its size.
+    """Amounts and their covariance without the bias from noise in the spectra of the phases, and that bias.
 
     A regression on noisy columns is diluted: their noise adds to the diagonal of the normal equations, and is taken off
     again (Fuller, Measurement Error Models (1987), section 2.2).

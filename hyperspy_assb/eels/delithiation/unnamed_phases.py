@@ -1,9 +1,9 @@
-"""What was not named: what the residuals of a map show of it, what it looks like, and what it passes for.
+"""Unnamed phases: their residuals in a map, the materials they resemble, and the phases they are mistaken for.
 
-A phase that is not named leaves a part of its spectrum as residual, and passes the rest for the phases that are. The
-residuals of a map show the first. The second follows from three things: a guess of its spectrum, that no column holds
-less than nothing of a phase, and that some hold nothing of an end member if some of those without it do. The limits
-below were set with simulated maps in view, those of ``benchmarks/delithiation_untold.py`` among them.
+Part of the spectrum of an unnamed phase remains as residual; the rest is mistaken for amounts of the named phases. The
+residuals of a map show the first part. The second part follows from three constraints: a guess of the spectrum, amounts
+that are not negative, and some columns with the unnamed phase that hold none of an end member if some without it do.
+The limits below were set with simulated maps in view, including those of ``benchmarks/delithiation_untold.py``.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _STARTS, _ROUNDS = 32, 40
 
 @dataclass(frozen=True)
 class Unnamed:
-    """What a map holds beside the phases that were named.
+    """Phases that a map holds besides those that were named.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Unnamed:
     strength
         Mean square of the residuals along them, over that of noise, shape (Q,).
     candidates
-        Materials of the table that would leave such residuals, the likeliest first.
+        Materials of the table that would cause such residuals, the likeliest first.
     vectors
         The directions in the units of the linear parameters, shape (Q, K).
     passes, passes_covariance
@@ -85,22 +85,22 @@ class Unnamed:
 
 @dataclass(frozen=True)
 class Guise:
-    """What the unnamed passes for in S pixels.
+    """What the unnamed phase is mistaken for in S pixels.
 
     Parameters
     ----------
     amounts, amounts_covariance
         t/lambda of each phase, shape (S, R), and its covariance, shape (S, R, R); 0 where nothing is known.
     parameters, parameters_covariance
-        What it adds to the linear parameters, residual included, shape (S, K), and its covariance, shape (S, K, K).
+        Its contribution to the linear parameters, residual included, shape (S, K), and the covariance, shape (S, K, K).
     to_amounts
-        What a change of the linear parameters passes for, shape (S, R, K).
+        Amounts that a change of the linear parameters is mistaken for, shape (S, R, K).
     explained, unexplained
         Probability of residuals at least this large if the phases, and what was found beside them, are all that there
         is (Hotelling, Ann. Math. Stat. 2, 360 (1931), with a covariance that is known), and whether the pixel is not
         explained, shape (S,) each; NaN and False where nothing is known.
     holds
-        Where the residuals tell of what was not named, shape (S,).
+        Where the residuals reveal an unnamed phase, shape (S,).
     """
 
     amounts: FloatArray
@@ -114,7 +114,7 @@ class Guise:
 
 
 def find_unnamed(standard: Standard, sample: Residuals, amounts: FloatArray, amounts_covariance: FloatArray) -> Unnamed:
-    """Directions in which the residuals of a map lie that the phases and noise do not make, and what they pass for.
+    """Directions of the residuals of a map beyond the named phases and noise, and what they are mistaken for.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def find_unnamed(standard: Standard, sample: Residuals, amounts: FloatArray, amo
 
 
 def see_through(standard: Standard, residuals: Residuals, unnamed: Unnamed | None) -> Guise:
-    """Whether the phases explain each of S pixels, and what the unnamed passes for in them.
+    """Whether the phases explain each of S pixels, and what an unnamed phase is mistaken for in them.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ def see_through(standard: Standard, residuals: Residuals, unnamed: Unnamed | Non
 
 
 def _holds(white: FloatArray, directions: FloatArray) -> NDArray[np.bool_]:
-    """Where residuals of unit covariance, shape (S, K), tell of what leaves them along some directions, shape (S,)."""
+    """Where residuals of unit covariance, shape (S, K), reveal a phase along some directions, shape (S,)."""
     along = np.sum((white @ directions.T) ** 2, axis=1)
     return np.asarray(stats.chi2.sf(along, len(directions)) < ALPHA_OF_DIRECTION)
 
@@ -261,7 +261,7 @@ def _look_along(standard: Standard, residuals: Residuals, vectors: FloatArray) -
 
 
 def _follows_an_end(seen: _Along, amounts: FloatArray, covariance: FloatArray, thickness: FloatArray) -> bool:
-    """Whether what was not named grows with one of the end members, as if this were unlike its references."""
+    """Whether the unnamed phase grows with an end member, as if the latter differed from its references."""
     held = seen.held[:, 0] / thickness
     noise = np.mean(seen.noise[:, 0, 0] / thickness**2)
     for r in range(2):
@@ -275,7 +275,7 @@ def _follows_an_end(seen: _Along, amounts: FloatArray, covariance: FloatArray, t
 def _look_like(
     found: Unnamed, guesses: list[MaterialGuess], root: FloatArray, phases: FloatArray
 ) -> tuple[Unnamed, FloatArray | None, FloatArray, float]:
-    """What is found, with the materials that are likely to leave residuals in its directions, and what these pass for.
+    """The finding, with the materials likely to cause residuals in its directions, and what these are mistaken for.
 
     By the evidence of a guess of each spectrum and its uncertainty; none is a candidate where many are as likely. What
     passes for the phases has shape (R, Q), and its covariance (R, Q, Q); None where nothing is guessed. The last is the
@@ -348,7 +348,7 @@ def _look_like(
 
 
 def _probability(seen: _Along, share: float, spread: FloatArray) -> FloatArray:
-    """That each pixel holds the unnamed, shape (S,)."""
+    """Probability that each pixel holds the unnamed phase, shape (S,)."""
     both = spread + seen.noise
     gain = np.einsum("sq,sqp,sp->s", seen.held, np.linalg.inv(seen.noise) - np.linalg.inv(both), seen.held)
     odds = 0.5 * (gain - np.linalg.slogdet(both)[1] + np.linalg.slogdet(seen.noise)[1]) + np.log(share / (1.0 - share))
@@ -356,7 +356,7 @@ def _probability(seen: _Along, share: float, spread: FloatArray) -> FloatArray:
 
 
 def _how_much(seen: _Along) -> tuple[float, FloatArray]:
-    """Share of the pixels that hold the unnamed, and mean product of the amounts in these, shape (Q, Q).
+    """Share of the pixels that hold the unnamed phase, and mean product of the amounts in these, shape (Q, Q).
 
     By expectation maximisation of two normal distributions about 0.
     """
@@ -376,11 +376,11 @@ def _fit_guise(
     guess: tuple[FloatArray, FloatArray],
     free: NDArray[np.bool_],
 ) -> tuple[FloatArray, FloatArray]:
-    """What the unnamed passes for of one phase, shape (Q,), and its covariance.
+    """Amount of one phase that the unnamed phase is mistaken for, shape (Q,), and its covariance.
 
-    What is left of the amounts of the phase without it is nothing in some pixels, anything up to the whole column in
-    others, and less than nothing in none. How many hold nothing is seen where there is none of the unnamed; if none
-    does, the guess decides as far as it leaves no amount below nothing.
+    After the correction, the phase is absent from some pixels, takes up to the whole column in others, and is negative
+    in none. The pixels without the unnamed phase show how many hold none of the phase; if there are none, the guess
+    decides, as long as no amount becomes negative.
 
     Parameters
     ----------
@@ -391,7 +391,7 @@ def _fit_guise(
     guess
         What is guessed, shape (Q,), and its covariance.
     free
-        Pixels in which nothing tells of the unnamed, shape (S,).
+        Pixels without a sign of the unnamed phase, shape (S,).
     """
     (amounts, variance, thickness), (prior, covariance) = fitted, guess
     held, noise = seen.held, seen.noise

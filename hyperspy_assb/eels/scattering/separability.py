@@ -43,7 +43,8 @@ class Separability:
 
     def __str__(self) -> str:
         verb = "is separated" if self.separable else "cannot be separated"
-        others = " and ".join(name.replace("_", " ") for name in self.overlapping)
+        *first, last = (name.replace("_", " ") for name in self.overlapping) if self.overlapping else ("",)
+        others = f"{', '.join(first)} and {last}" if first else last
         return (
             f"{self.edge.replace('_', ' ')} {verb} from {others}: their overlap enlarges the variance of its areal "
             f"density {self.variance_inflation:.3g} times (limit {SEPARABLE:g})."

@@ -106,7 +106,7 @@ def checked_dark_level(counts: ArrayLike, energy: FloatArray, centre: ArrayLike,
     if share > _MOST_DARK:
         raise AssbValueError(
             f"No channel shows the dark level, and the {lowest:.3g} counts per channel just before the "
-            f"zero loss would be {share:.0%} of all counts, if all channels had as many: t/λ cannot be told. {advice}"
+            f"zero-loss peak would be {share:.0%} of all counts, if all channels had as many: t/λ is unknown. {advice}"
         )
     return 0.0
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.fixed_shapes.kernels import EMPTY, Problem, TemplateFit, fit_block, score_block
 from hyperspy_assb.fitting.spectra.line_shape import FloatArray
+from hyperspy_assb.progress import counted
 
 _MOST_THREADS = 8
 """Threads by default at most: reading the counts is the limit beyond."""
@@ -177,7 +178,9 @@ def fit_templates(
 
     workers = threads or min(cpu_count() or 1, _MOST_THREADS)
     with ThreadPoolExecutor(workers) as pool:
-        for part, block in _blocks(counts, channels, bins, whole):
+        blocks = _blocks(counts, channels, bins, whole)
+        # Not the few of a calibration.
+        for part, block in blocks if n < _FEW else counted(blocks, n, size=lambda item: len(item[1])):
             if len(block) < _FEW:
                 run(part, block)
                 continue

@@ -138,7 +138,7 @@ def estimate(curve: FloatArray, known: Contrasts, shapes: FloatArray) -> Estimat
         if not variance > 0.0:
             raise AssbValueError(
                 "The current lies on its curve without any noise: it is constant, or was rounded or computed, and "
-                "nothing tells its errors. Load the log as it was recorded."
+                "its errors are unknown. Load the log as it was recorded."
             )
         values.append(value)
         variances.append(variance)

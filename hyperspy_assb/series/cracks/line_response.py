@@ -187,7 +187,7 @@ def _threshold(bright: FloatArray, inner: BoolArray, alpha: float) -> float:
     if len(maxima) < _FEWEST_BLOCKS:
         raise AssbValueError(
             f"The field that all frames show has {len(maxima)} blocks of {_BLOCK} pixels; {_FEWEST_BLOCKS} are needed "
-            "to tell cracks from chance."
+            "to distinguish cracks from chance."
         )
     values = np.array(maxima)
     scale = float(values.std(ddof=1)) * _GUMBEL_SCALE

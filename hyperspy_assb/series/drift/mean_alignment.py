@@ -383,7 +383,7 @@ class _State:
             or np.linalg.cond(information / np.outer(size, size)) > 1e10
         ):
             raise AssbValueError(
-                f"reference: its content does not tell where frame {number} lies, against its counting noise. Name "
+                f"reference: the counting noise of frame {number} hides its position. Name "
                 "a region with edges in both directions, or add frames together."
             )
         solved = np.linalg.solve(information, (shapes / variance) @ rest)

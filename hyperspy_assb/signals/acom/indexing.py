@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import hyperspy.api as hs
 import numpy as np
 
 from hyperspy_assb import provenance
@@ -16,6 +15,7 @@ from hyperspy_assb.acom.patterns.pattern_scan import PatternScan
 from hyperspy_assb.acom.scan.scan_indexing import ScanIndexer, Stage, bank_of_scan, index_scan
 from hyperspy_assb.acom.templates.bank import TemplateBank
 from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.progress import counting, progress_bar
 from hyperspy_assb.signals.acom.orientations import OrientationMaps
 from hyperspy_assb.signals.acom.pyxem_backend import PyxemIndexer
 
@@ -37,17 +37,17 @@ def index_orientations(
     """What :meth:`.ACOMPatterns.index_orientations` does; `progress` is called with stage, done and total patterns."""
     if backend not in BACKENDS:
         raise AssbValueError(f"backend: one of {', '.join(map(repr, BACKENDS))}, not {backend!r}.")
-    report = progress or (lambda stage, done, total: None)
-    report("detector", 0, 0)
-    scan = scan.examined()
-    notes: tuple[str, ...] = () if scan.detector is None else scan.detector.notes
-    if not isinstance(bank, TemplateBank):
-        bank, told = bank_of_scan(scan, bank, report=report)
-        notes += told
-    notes += tuple(f"{phase.name}: {phase.caveat}" for phase in bank.phases if phase.caveat)
-    with Progressbar(int(np.prod(scan.shape)), show_progressbar, progress) as tick:
+    with progress_bar("index", show_progressbar, progress) as report:
+        report("detector", 0, 0)
+        scan = scan.examined()
+        notes: tuple[str, ...] = () if scan.detector is None else scan.detector.notes
+        if not isinstance(bank, TemplateBank):
+            bank, told = bank_of_scan(scan, bank, report=report)
+            notes += told
+        notes += tuple(f"{phase.name}: {phase.caveat}" for phase in bank.phases if phase.caveat)
+        engine: ScanIndexer | PyxemIndexer
         if backend == "pyxem":
-            found = index_scan(scan, PyxemIndexer(scan, bank), done=tick)
+            engine = PyxemIndexer(scan, bank)
         else:
             report("calibrate", 0, 0)
             chosen = options or IndexingOptions()
@@ -55,7 +55,9 @@ def index_orientations(
                 scan, bank, calibrate=calibrate, options=chosen if refine else replace(chosen, refine=None)
             )
             notes += engine.calibration.notes
+        with counting("index", int(np.prod(scan.shape))) as tick:
             found = index_scan(scan, engine, done=tick)
+        if isinstance(engine, ScanIndexer):
             notes += engine.notes(found)
     lost = int(np.sum(found.status == PatternStatus.NO_BEAM))
     if lost:
@@ -87,29 +89,3 @@ def index_orientations(
     return OrientationMaps(
         found, bank.diffraction, axes=scan.axes, provenance=record, notes=tuple(dict.fromkeys(notes))
     )
-
-
-class Progressbar:
-    """A progress bar, or a function that is called instead, over a number of patterns."""
-
-    def __init__(self, total: int, show: bool | None, progress: Stage | None = None) -> None:
-        self.total, self.show, self.progress, self.done = total, show, progress, 0
-
-    def __enter__(self) -> Callable[[int], None]:
-        if self.progress is None:
-            from tqdm.auto import tqdm
-
-            show = hs.preferences.General.show_progressbar if self.show is None else self.show
-            self.tqdm = tqdm(total=self.total, disable=not show, unit="patterns", desc="Index")
-        return self._tick
-
-    def _tick(self, count: int) -> None:
-        self.done += count
-        if self.progress is None:
-            self.tqdm.update(count)
-        else:
-            self.progress("index", self.done, self.total)
-
-    def __exit__(self, *exception: object) -> None:
-        if self.progress is None:
-            self.tqdm.close()

@@ -143,8 +143,7 @@ class Mechanism(Result):
                 f"phase; of the smaller ones, {100 * found.whole_small:.0f} %."
             )
         lines += [
-            f"{test.question[0].upper()}{test.question[1:]}: {test.statistic:.3g}, p = {test.p:.2g} "
-            f"({test.particles} particles)."
+            f"Test that {test.question}: {test.statistic:.3g}, p = {test.p:.2g} ({test.particles} particles)."
             for test in found.tests
             if np.isfinite(test.p)
         ]

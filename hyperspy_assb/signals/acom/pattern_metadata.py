@@ -70,7 +70,7 @@ def read_geometry(signal: Any) -> PatternGeometry:
         # Pixels that are not square are an ellipse along the axes.
         if settings.get("ellipticity"):
             raise AssbValueError(
-                f"The axes of {_title(signal)} have two scales, and an ellipticity is set besides: give one of the two."
+                f"The axes of {_title(signal)} have two scales, and an ellipticity is set as well: give one of them."
             )
         ratio = abs(scales[1]) / scales[0]
         settings["ellipticity"] = max(ratio, 1.0 / ratio) - 1.0

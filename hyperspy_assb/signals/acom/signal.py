@@ -180,11 +180,11 @@ class ACOMPatterns(Signal2D):
         <BaseSignal, title: Virtual bright field, dimensions: (3, 2|)>
         """
         from hyperspy_assb.acom.scan.scan_indexing import bright_field
-        from hyperspy_assb.signals.acom.indexing import Progressbar
+        from hyperspy_assb.progress import counting
 
         scan = read_scan(self, mask=mask).examined()
         show = show_progressbar if self._lazy else False
-        with Progressbar(int(np.prod(scan.shape)), show) as tick:
+        with counting("bright field", int(np.prod(scan.shape)), show) as tick:
             counts = bright_field(scan, radius, done=tick)
         shape = self.axes_manager._navigation_shape_in_array or (1,)
         result = self._get_navigation_signal(data=counts.reshape(shape))

@@ -24,6 +24,7 @@ from hyperspy_assb.eds.lines.sensitivity import Factors
 from hyperspy_assb.eds.phases.stoichiometry import PhaseOptions, phases_of_map
 from hyperspy_assb.eds.phases.unmixing import unmix_map
 from hyperspy_assb.errors import AssbTypeError, AssbValueError
+from hyperspy_assb.progress import progress_bar
 from hyperspy_assb.provenance import compare_doses
 from hyperspy_assb.reference import material
 from hyperspy_assb.signals.beam_dose import dose_of
@@ -249,6 +250,7 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
         thickness: float | None = None,
         elements: Sequence[str] | None = None,
         quantification: EDSOptions | None = None,
+        show_progressbar: bool | None = None,
     ) -> EDSComposition:
         """Count the atoms of each element in every pixel, from the whole spectrum.
 
@@ -268,6 +270,8 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
             Elements that are looked for; None: those of the cell, of the preparation and of the metadata.
         quantification
             Zeta factors, absorption, range of the fit; and the above, where several maps are to be quantified alike.
+        show_progressbar
+            HyperSpy's preference by default.
 
         Returns
         -------
@@ -299,7 +303,8 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
         """
         settings = _told(quantification, k_factors=k_factors, thickness=thickness, elements=elements)
         recorded = read_map(self, need_angle=settings.absorption)
-        return EDSComposition(**vars(quantify_map(recorded, settings)), axes=recorded.axes)
+        with progress_bar("composition", show_progressbar):
+            return EDSComposition(**vars(quantify_map(recorded, settings)), axes=recorded.axes)
 
     def quantify_phases(
         self,
@@ -311,6 +316,7 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
         elements: Sequence[str] | None = None,
         quantification: EDSOptions | None = None,
         options: PhaseOptions | None = None,
+        show_progressbar: bool | None = None,
     ) -> EDSPhases:
         """Fit every spectrum as a non-negative mixture of phases of known stoichiometry.
 
@@ -329,6 +335,8 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
             As in :meth:`quantify_composition`.
         options
             Levels of the flags, and phases and densities where these are not given.
+        show_progressbar
+            HyperSpy's preference by default.
 
         Returns
         -------
@@ -373,7 +381,8 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
         if settings.elements is not None:
             settings = replace(settings, elements=(*settings.elements, *options.elements()))
         recorded = read_map(self, need_angle=settings.absorption)
-        return EDSPhases(**vars(phases_of_map(recorded, settings, options)), axes=recorded.axes)
+        with progress_bar("phases", show_progressbar):
+            return EDSPhases(**vars(phases_of_map(recorded, settings, options)), axes=recorded.axes)
 
     def unmix(
         self,
@@ -384,6 +393,7 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
         thickness: float | None = None,
         elements: Sequence[str] | None = None,
         quantification: EDSOptions | None = None,
+        show_progressbar: bool | None = None,
     ) -> EDSUnmixing:
         """Find phases that nobody named: compositions of which every spectrum is a non-negative mixture.
 
@@ -402,6 +412,8 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
             Ga, Pt, Au) are looked for, and are of no component unless a known phase holds them.
         quantification
             As in :meth:`quantify_composition`.
+        show_progressbar
+            HyperSpy's preference by default.
 
         Returns
         -------
@@ -433,7 +445,8 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
         settings = _told(quantification, k_factors=k_factors, thickness=thickness, elements=elements)
         recorded = read_map(self, need_angle=settings.absorption)
         names = (known,) if isinstance(known, str) else tuple(known)
-        return EDSUnmixing(**vars(unmix_map(recorded, settings, n, names)), axes=recorded.axes)
+        with progress_bar("unmixing", show_progressbar):
+            return EDSUnmixing(**vars(unmix_map(recorded, settings, n, names)), axes=recorded.axes)
 
     def interface_profile(
         self,

@@ -215,6 +215,12 @@ def warnings_of(found: Comparison) -> Iterator[str]:
 
 def describe_changes(result: Any) -> Iterator[str]:
     """What a comparison found, in sentences."""
+    for sentence in _sentences(result):
+        # "t/λ" begins with a small letter everywhere.
+        yield sentence[0].upper() + sentence[1:] if sentence[:2].isalpha() else sentence
+
+
+def _sentences(result: Any) -> Iterator[str]:
     source = "permuted blocks of pixels" if result.settings["p from"] == "blocks" else "counting noise alone"
     several = len(result.states) > 2
     for name, rows in result.bands.groupby("state", sort=False):

@@ -46,7 +46,7 @@ class DelithiatedPixels(Result):
     >>> from hyperspy_assb.signals.eels.delithiated_pixels import DelithiatedPixels, FindStatus
     >>> found = DelithiatedPixels(find_excess([6.0, 0.3]), 0.05, "FePO4", axes=({"name": "x", "size": 2},))
     >>> print(found.summary())
-    FePO4 is found in 1 of 2 pixels with an x; 5 % of these finds, 0, may be false.
+    FePO4 is found in 1 of 2 pixels with an x; at most 5 % of these detections (0) are expected to be false.
 
     >>> found.found.data, bool(found.p_value.data[0] < found.q_value.data[1])
     (array([ True, False]), True)
@@ -96,7 +96,9 @@ class DelithiatedPixels(Result):
         known, number = int(np.isfinite(self.finds.p_value).sum()), int(self.finds.found.sum())
         text = f"{self.delithiated} is found in {number} of {known} pixels with an x"
         if number:
-            text += f"; {100 * self.fdr:g} % of these finds, {self.fdr * number:.0f}, may be false"
+            text += (
+                f"; at most {100 * self.fdr:g} % of these detections ({self.fdr * number:.0f}) are expected to be false"
+            )
         return text + "."
 
     def _pixel_columns(self) -> Mapping[str, Any]:

@@ -9,7 +9,6 @@ from itertools import combinations
 from os import PathLike
 from typing import Any
 
-import hyperspy.api as hs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,6 +40,7 @@ from hyperspy_assb.eels.microscope import MicroscopeParameters
 from hyperspy_assb.eels.zero_loss.position import channels_together
 from hyperspy_assb.eels.zero_loss.recorded_noise import noise_of
 from hyperspy_assb.errors import AssbTypeError, AssbValueError, AssbWarning, see
+from hyperspy_assb.progress import counting
 from hyperspy_assb.reference import Electrode
 from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.delithiation_maps import BUILTIN
@@ -69,8 +69,6 @@ def quantify_delithiation(
     computed_note: str = "",
 ) -> Delithiation:
     """What :meth:`ASSBEELSSpectrum.quantify_delithiation` does; with a note, computed spectra found the references."""
-    from tqdm.auto import tqdm
-
     couple = choose_electrode(references, method, electrode)
     spectra = read_spectra(signal, couple)
     masks: dict[str, NDArray[np.bool_]] = {}
@@ -83,13 +81,9 @@ def quantify_delithiation(
     elif references:
         standard, masks = calibrate_on(signal, spectra, references, couple, method=method, elements=elements)
         check_purity(standard)
-    show = hs.preferences.General.show_progressbar if show_progressbar is None else show_progressbar
-    with tqdm(
-        total=len(spectra.counts), disable=progress is not None or not show, unit="spectra", desc="Delithiation"
-    ) as bar:
-        progress = progress or bar.update
+    with counting("delithiation", len(spectra.counts), show_progressbar, progress) as advance:
         if standard is None:
-            found = quantify_by_cross_sections(spectra, elements, progress)
+            found = quantify_by_cross_sections(spectra, elements, advance)
         else:
             spectra = spectra.add_channels(max(1, round(standard.dispersion / spectra.scale)))
             noise = noise_of(spectra, float(standard.zero_loss[2]))
@@ -99,7 +93,7 @@ def quantify_delithiation(
                 spectra.energy,
                 detector=noise.broad,
                 ensemble=ensemble,
-                progress=progress,
+                progress=advance,
             )
             if not noise.is_counting:
                 found = distrust_errors(found)
@@ -169,7 +163,7 @@ def choose_electrode(
             raise AssbValueError(
                 "references must name pure pixels of both end members: {'LiFePO4': mask, 'FePO4': mask}, and where "
                 "they lie in the columns, 'LAGP' and 'carbon'; or be the Delithiation of another signal of the same "
-                f"specimen. Without any, method='lithium' takes Li per Fe by {BUILTIN}, which leaves x uncertain by "
+                f"specimen. Without any, method='lithium' computes Li per Fe by {BUILTIN}, which leaves x uncertain by "
                 "about 0.3 near FePO4 and 1 near LiFePO4. s.suggest_references() proposes pixels of the map itself. "
                 + see("delithiation")
             )
@@ -298,9 +292,9 @@ def _warnings(found: Quantification, standard: Standard | None) -> tuple[str, ..
         counts = found.outside[unlike].sum(axis=0)
         low, high = standard.conditions[:, counts.argmax()]
         said.append(
-            f"{int(unlike.sum())} of {content.status.size} pixels are unlike the references, which do not explain "
-            f"them: {CONDITIONS[counts.argmax()]} lies outside of {low:.3g} to {high:.3g}. Name pure pixels that are "
-            "like them, or record the references as the map was."
+            f"{int(unlike.sum())} of {content.status.size} pixels are unlike the references and not explained by them: "
+            f"{CONDITIONS[counts.argmax()]} lies outside {low:.3g} to {high:.3g}. Name pure pixels like these, or "
+            "record the references under the conditions of the map."
         )
     if struck := int(found.struck.sum()):
         said.append(f"Single channels of {struck} spectra were struck (X-rays, defects of the camera) and left out.")

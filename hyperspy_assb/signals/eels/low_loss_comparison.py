@@ -20,6 +20,7 @@ from hyperspy_assb.eels.comparison.options import ComparisonOptions, Spectra, Wi
 from hyperspy_assb.eels.comparison.results import Comparison
 from hyperspy_assb.eels.low_loss_map import LowLossMap
 from hyperspy_assb.errors import AssbTypeError, AssbValueError, AssbWarning
+from hyperspy_assb.progress import progress_bar
 from hyperspy_assb.signals.beam_dose import dose_of
 from hyperspy_assb.signals.eels import comparison_tables as tables
 from hyperspy_assb.signals.eels.low_loss_reading import read_low_loss
@@ -245,6 +246,7 @@ def compare_low_loss(
     bands: Sequence[Any] | None = None,
     bias: Sequence[float] | None = None,
     options: ComparisonOptions | None = None,
+    show_progressbar: bool | None = None,
 ) -> LowLossComparison:
     """What :meth:`ASSBEELSSpectrum.compare_low_loss` does."""
     signals, potentials = _collect_states(before, after, bias)
@@ -267,7 +269,8 @@ def compare_low_loss(
     chosen = [reference.band(name) for name in reference.COMPARED] if bands is None else list(bands)
     known = [reference.band(b) if isinstance(b, str) else b for b in chosen]
     windows = [Window(b.name, *b.window, b.background) for b in known]
-    found = compare_states(spectra, windows, options, scores=scores, zero_loss=given)
+    with progress_bar("comparison", show_progressbar):
+        found = compare_states(spectra, windows, options, scores=scores, zero_loss=given)
     for message in tables.warnings_of(found):
         warnings.warn(message, AssbWarning, stacklevel=3)
     # Two states may have one potential.

@@ -622,6 +622,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
         bands: Sequence[Any] | None = None,
         bias: Sequence[float] | None = None,
         options: ComparisonOptions | None = None,
+        show_progressbar: bool | None = None,
     ) -> LowLossComparison:
         """Compare low-loss spectra with those of one or more later states: which bands changed, and by how much.
 
@@ -645,6 +646,8 @@ class ASSBEELSSpectrum(EELSSpectrum):
             Potential of each state in V, or another score; None: that of the axis ``bias``, or 0, 1, 2, ...
         options
             Normalisation, blocks, permutations, noise and uncertainties of the calibration.
+        show_progressbar
+            HyperSpy's preference by default.
 
         Returns
         -------
@@ -682,7 +685,14 @@ class ASSBEELSSpectrum(EELSSpectrum):
         ['carbon build-up', 'valence transitions', 'volume plasmon']
         """
         return compare_low_loss(
-            self, after, region=region, zero_loss=zero_loss, bands=bands, bias=bias, options=options
+            self,
+            after,
+            region=region,
+            zero_loss=zero_loss,
+            bands=bands,
+            bias=bias,
+            options=options,
+            show_progressbar=show_progressbar,
         )
 
 

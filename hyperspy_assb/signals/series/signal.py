@@ -14,6 +14,7 @@ from hyperspy.signals import LazySignal2D
 from numpy.typing import ArrayLike
 
 from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.progress import progress_bar
 from hyperspy_assb.provenance import record, series_dose
 from hyperspy_assb.series.beam_effects import measure_beam
 from hyperspy_assb.series.cracks.crack_paths import Crack, find_lines
@@ -57,7 +58,7 @@ class ASSBSTEMSeries(RecordedSeries):
     _signal_type = "STEM_SERIES_ASSB"
     _signal_dimension = 2
 
-    def correct_drift(self, reference: Any = None) -> DriftCorrection:
+    def correct_drift(self, reference: Any = None, *, show_progressbar: bool | None = None) -> DriftCorrection:
         """Find where each frame lies against the mean of all, with its error.
 
         Pairs of frames near in time are correlated, positions that agree with them found by a robust graph, and then
@@ -69,6 +70,8 @@ class ASSBSTEMSeries(RecordedSeries):
         reference
             Pixels of the first frame that do not move but by drift: a boolean array or signal, shape (Y, X), or a
             HyperSpy ROI. Without one, content that moves steadily passes for drift.
+        show_progressbar
+            HyperSpy's preference by default.
 
         Returns
         -------
@@ -91,7 +94,8 @@ class ASSBSTEMSeries(RecordedSeries):
         """
         series = read_series(self)
         mask = None if reference is None else region_mask(self._frame(), reference, name="reference")
-        found = align(series, mask)
+        with progress_bar("drift", show_progressbar):
+            found = align(series, mask)
         result = DriftCorrection(
             found,
             series.pixel,
@@ -109,7 +113,12 @@ class ASSBSTEMSeries(RecordedSeries):
         return result
 
     def segment_grains(
-        self, drift: DriftCorrection | None = None, *, region: Any = None, labels: Any = None
+        self,
+        drift: DriftCorrection | None = None,
+        *,
+        region: Any = None,
+        labels: Any = None,
+        show_progressbar: bool | None = None,
     ) -> GrainSeries:
         """Divide the mean of the frames into grains, and fit the boundaries between them frame by frame.
 
@@ -127,6 +136,8 @@ class ASSBSTEMSeries(RecordedSeries):
         labels
             Grains that another program found, from 1, shape (Y, X), in the place of the first frame; None: found here
             along dark lines.
+        show_progressbar
+            HyperSpy's preference by default.
 
         Returns
         -------
@@ -145,7 +156,7 @@ class ASSBSTEMSeries(RecordedSeries):
         >>> "grains. Their boundaries are" in series.segment_grains().summary()
         True
         """
-        drift = self.correct_drift() if drift is None else drift
+        drift = self.correct_drift(show_progressbar=show_progressbar) if drift is None else drift
         series = read_series(self)
         mean = drift.found.mean
         mask = np.isfinite(mean)
@@ -159,8 +170,9 @@ class ASSBSTEMSeries(RecordedSeries):
         else:
             given = np.where(mask, np.asarray(getattr(labels, "data", labels)), 0).astype(np.int32)
             grains = map_of_labels(given, np.nan_to_num(mean, nan=float(np.nanmean(mean))))
-        found = fit_boundaries(series, drift.found, grains)
-        ends = end_frames(series, drift.found)
+        with progress_bar("grains", show_progressbar):
+            found = fit_boundaries(series, drift.found, grains)
+            ends = end_frames(series, drift.found)
         dressed = self._dress("segment_grains", series, drift, own_labels=labels is None)
         return GrainSeries(grains, found, ends, **dressed)
 
@@ -202,6 +214,7 @@ class ASSBSTEMSeries(RecordedSeries):
         grains: GrainSeries | None = None,
         region: Mapping[str, Any] | None = None,
         alpha: float = 0.05,
+        show_progressbar: bool | None = None,
     ) -> CrackSeries:
         """Find dark lines that appear, and tell cracks from boundaries that widen.
 
@@ -218,6 +231,8 @@ class ASSBSTEMSeries(RecordedSeries):
             Regions by name, for the one that each crack begins in.
         alpha
             Share of series without a crack in which a line is found.
+        show_progressbar
+            HyperSpy's preference by default.
 
         Returns
         -------
@@ -236,9 +251,10 @@ class ASSBSTEMSeries(RecordedSeries):
         >>> series.find_cracks().summary().splitlines()[0]
         'No crack is found (alpha = 0.05).'
         """
-        drift = self.correct_drift() if drift is None else drift
+        drift = self.correct_drift(show_progressbar=show_progressbar) if drift is None else drift
         series = read_series(self)
-        lines, threshold = find_lines(series, drift.found, None if grains is None else grains.grains, alpha)
+        with progress_bar("cracks", show_progressbar):
+            lines, threshold = find_lines(series, drift.found, None if grains is None else grains.grains, alpha)
         named = {} if region is None else region_masks(self._frame(), region)
         origins = tuple(_origin(line, named) for line in lines)
         mean = drift.found.mean
@@ -253,6 +269,7 @@ class ASSBSTEMSeries(RecordedSeries):
         *,
         before: CrackSeries | Sequence[float] | None = None,
         alpha: float = 0.05,
+        show_progressbar: bool | None = None,
     ) -> ContrastSeries:
         """Follow the brightness of regions against the rest of the field, and find its steps.
 
@@ -267,6 +284,8 @@ class ASSBSTEMSeries(RecordedSeries):
             circular shifts of the steps in time.
         alpha
             Share of series without a step in which one is found, over all regions.
+        show_progressbar
+            HyperSpy's preference by default.
 
         Returns
         -------
@@ -285,10 +304,11 @@ class ASSBSTEMSeries(RecordedSeries):
         >>> series.region_contrast({"secondary": truth.bright}).summary().splitlines()[0]
         'The contrast of no region changes at once (alpha = 0.05).'
         """
-        drift = self.correct_drift() if drift is None else drift
+        drift = self.correct_drift(show_progressbar=show_progressbar) if drift is None else drift
         series = read_series(self)
         masks = region_masks(self._frame(), region)
-        contrast, std = region_brightness(series, drift.found, masks)
+        with progress_bar("contrast", show_progressbar):
+            contrast, std = region_brightness(series, drift.found, masks)
         steps = find_steps(series.time, dict(zip(masks, contrast, strict=True)), alpha)
         lead = None
         if before is not None:
@@ -312,6 +332,7 @@ class ASSBSTEMSeries(RecordedSeries):
         grains: GrainSeries | None = None,
         region: Mapping[str, Any] | None = None,
         alpha: float = 0.05,
+        show_progressbar: bool | None = None,
     ) -> BeamSeries:
         """Follow what the beam does: brightness that is added, as carbon does, and contrast that is lost.
 
@@ -330,6 +351,8 @@ class ASSBSTEMSeries(RecordedSeries):
             against the rest.
         alpha
             Level of the tests.
+        show_progressbar
+            HyperSpy's preference by default.
 
         Returns
         -------
@@ -349,11 +372,12 @@ class ASSBSTEMSeries(RecordedSeries):
         >>> print(series.beam_effects().summary().splitlines()[0])
         Brightness that is added: ... ± ... %, no more than its error (p = ...).
         """
-        drift = self.correct_drift() if drift is None else drift
+        drift = self.correct_drift(show_progressbar=show_progressbar) if drift is None else drift
         series = read_series(self)
         masks = {} if region is None else region_masks(self._frame(), region)
         cells = None if grains is None else grains.grains.insides()
-        found = measure_beam(series, drift.found, masks, cells)
+        with progress_bar("beam", show_progressbar):
+            found = measure_beam(series, drift.found, masks, cells)
         dressed = self._dress("beam_effects", series, drift, alpha=alpha)
         return BeamSeries(found, frame_dose(self), float(alpha), **dressed)
 

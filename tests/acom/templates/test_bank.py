@@ -398,7 +398,7 @@ def test_errors_of_phases():
 
 
 def test_progress(capsys):
-    simulate_bank(["lfp", "fp"], resolution=10.0, cache=False)
+    simulate_bank(["lfp", "fp"], resolution=10.0, cache=False, show_progressbar=False)
     assert capsys.readouterr().err == ""
     simulate_bank(["lfp", "fp"], resolution=10.0, cache=False, show_progressbar=True)
     shown = capsys.readouterr().err

@@ -658,7 +658,6 @@ def silica(shared_data):
     return signal
 
 
-@pytest.mark.filterwarnings("ignore:Loading old file version")
 class TestRealMaps:
     """Platinum-iron and silica particles on carbon: nothing of the battery but the film."""
 
@@ -668,6 +667,13 @@ class TestRealMaps:
         found = signal.check_energy_calibration()
         assert found.shifts["Cu_Ka"][0] > 4.0
         assert "energy axis is off" in found.notes[0]
+
+    @pytest.mark.slow
+    @pytest.mark.filterwarnings("ignore::hyperspy_assb.errors.AssbWarning")
+    def test_sum_that_the_lines_do_not_describe_is_fitted(self, silica):
+        """Peaks that are no Gaussians by many standard errors: the fit of the sum takes thousands of steps."""
+        p = silica.quantify_phases(quantification=EDSOptions(absorption=False))
+        assert "more Si than in any mixture" in p.summary()
 
     def test_maps_of_the_particles(self, particles):
         found = particles.quantify_composition(thickness=20.0, elements=["C", "O", "Si", "Fe", "Cu", "Pt"])

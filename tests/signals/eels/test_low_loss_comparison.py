@@ -92,7 +92,7 @@ def test_tables(result):
     assert list(result.states["state"]) == ["before", "after"]
     np.testing.assert_allclose(result.states["electrons per spectrum"], 2.9e5, rtol=0.1)
     assert result.trend.empty
-    assert "valence transitions" in result.summary()
+    assert "Valence transitions" in result.summary()
     assert result.settings["p from"] == "blocks"
 
 
