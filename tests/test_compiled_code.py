@@ -152,6 +152,30 @@ caching._CacheLocator.ensure_cache_path = refuse
 """
 
 
+SETTINGS = ("import functions", MEND)
+
+
+@pytest.mark.parametrize("first", SETTINGS)
+def test_settings_in_the_working_folder_name_no_code(first, tmp_path):
+    """Whoever gives a folder of data away may have put settings of numba and compiled code into it."""
+    (tmp_path / "functions.py").write_text(FUNCTIONS)
+    (tmp_path / ".numba_config.yaml").write_text("cache_dir: theirs\n")
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    (second,) = set(SETTINGS) - {first}
+
+    def run(before: str) -> None:
+        code = USE.format(folder=str(tmp_path), before=before)
+        subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, env=environment, check=True)
+
+    run("")
+    indices = list((tmp_path / "theirs").rglob("*.nbi"))
+    assert indices
+    for path in indices:
+        path.write_bytes(pickle.dumps(Trap(tmp_path / "executed")))
+    run(f"{first}\n{second}")
+    assert not (tmp_path / "executed").exists()
+
+
 @pytest.mark.parametrize("where", [pytest.param("nowhere", marks=pytest.mark.slow), "not even in a temporary folder"])
 def test_no_folder_can_be_written(where, tmp_path):
     temporary = "import tempfile\ndef none(*a, **k): raise OSError(28, 'No space left')\n"

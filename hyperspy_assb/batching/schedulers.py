@@ -254,7 +254,7 @@ def _outcome(step: Step, future: Any) -> tuple[Outcome, bool]:
     try:
         found: Outcome = future.result()
         return found, False
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - of whatever kind the task raised
         killed = type(error).__name__ == "KilledWorker"
         if killed:
             message = (
