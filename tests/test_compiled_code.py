@@ -132,17 +132,22 @@ def test_three_processes_begin_at_once_with_nothing(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no owners of files")
 def test_what_others_may_write_is_not_executed(copy, tmp_path):
-
-    class Trap:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "ran"),)
-
-    hostile = pickle.dumps(Trap())
+    hostile = pickle.dumps(Trap(tmp_path / "ran"))
     for path in cached(tmp_path):
         path.write_bytes(hostile)
         path.chmod(0o666)
     assert finish(copy()) == 0
     assert not (tmp_path / "ran").exists()
+
+
+class Trap:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
 
 
 NOWHERE = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from hyperspy_assb.errors import AssbError
 
 _STAGES_EVERY = 0.5
 """Seconds between two messages of a worker about one step."""
+_SAFE_PATH = "PYTHONSAFEPATH"
 _WORKERS_WITHIN = 30.0
 """Seconds for the first worker of a cluster to be there."""
 
@@ -157,6 +159,7 @@ def local_client(jobs: int) -> Iterator[Any]:
     distributed = _distributed()
     threads = max(1, available_threads() // jobs)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_no_modules_of_the_working_folder())
         try:
             cluster = distributed.LocalCluster(
                 n_workers=jobs,
@@ -174,6 +177,20 @@ def local_client(jobs: int) -> Iterator[Any]:
                 'them: what it does must stand below if __name__ == "__main__":.'
             ) from error
         yield client
+
+
+@contextlib.contextmanager
+def _no_modules_of_the_working_folder() -> Iterator[None]:
+    """Python looks there first when it starts processes, and runs the ``socket.py`` of somebody's folder of data."""
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
 
 
 @contextlib.contextmanager

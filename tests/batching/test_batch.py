@@ -448,6 +448,21 @@ def test_two_local_processes_give_the_same_and_a_killed_worker_is_replaced(tmp_p
 
 
 @pytest.mark.slow
+def test_modules_in_the_working_folder_are_not_run(tmp_path):
+    pytest.importorskip("distributed")
+    for name in ("multiprocessing", "socket", "pickle"):
+        (tmp_path / f"{name}.py").write_text("open('EXECUTED', 'w')\nraise ImportError", encoding="utf-8")
+    (tmp_path / "elsewhere").mkdir()
+    script = tmp_path / "elsewhere" / "script.py"
+    lines = ["from hyperspy_assb.batching.schedulers import local_client", "if __name__ == '__main__':"]
+    lines += ["    with local_client(1) as client:", "        print(client.submit(sum, [1, 2]).result())"]
+    script.write_text("\n".join(lines), encoding="utf-8")
+    done = subprocess.run([sys.executable, str(script)], check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.strip() == "3", done.stderr
+    assert not (tmp_path / "EXECUTED").exists()
+
+
+@pytest.mark.slow
 def test_a_cluster_of_its_own_processes(tmp_path):
     """One worker is killed with all that belongs to it, and one file kills whoever reads it."""
     pytest.importorskip("distributed")
