@@ -25,7 +25,6 @@ from hyperspy_assb.simulation.acom.scan import simulate_scan
 from hyperspy_assb.simulation.lamella import build_lamella
 from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
 
-
 LAST = {"lamella": "log.txt", "demo": "log.txt"}
 """What is written last."""
 
