@@ -111,7 +111,7 @@ def killed_and_started_again(folder: Path, kills: int, seed: int) -> dict[str, A
 
     out, known, touched, busy = folder / "out", {}, [], 0
     # Some runs come no further than their imports, others through several steps.
-    longest = float((folder / "seconds").read_text()) / kills
+    longest = float((folder / "seconds").read_text()) / (2 * kills)
     for moment in np.random.default_rng(seed).uniform(0.0, longest, kills):
         process = start(folder, "out")
         while process.poll() is None and not list(out.glob(f"fit/.*-{process.pid}-*.part")):
