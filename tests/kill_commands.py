@@ -89,8 +89,8 @@ def inputs(folder: Path) -> dict[str, list[str]]:
     scan.save(folder / "scan.hspy")
     (folder / "recipe.toml").write_text('inputs.edx = "edx*.hspy"\nanalysis.quantify.input = "edx"\n')
     simulate_series(SeriesConditions(frames=4, size=96, oversampling=2), seed=1)[0].save(folder / "series.hspy")
-    members = "[members.haadf]\nfile = 'series.hspy'\n[members.eels]\nfile = 'after.hspy'\nframe = 'haadf'\n"
-    Path("lamella.toml").write_text(f"reference = 'haadf'\n{members}")
+    members = "[members.a]\nfile = 'before.hspy'\n[members.b]\nfile = 'after.hspy'\nframe = 'a'\n"
+    Path("lamella.toml").write_text(f"reference = 'a'\n{members}")
     files = {name: str(folder / f"{name}.hspy") for name in ("before", "after", "scan", "series")}
     return {
         "fit": ["fit", files["after"]],
@@ -164,6 +164,7 @@ def main(folder: Path, kills: int, seed: int, sent: signal.Signals, names: list[
             "arrays": len(a),
             "left": [path.name for path in [*folder.glob(".*"), *out.rglob(".*")]],
         }
+        print(name, json.dumps(told[name]), file=sys.stderr, flush=True)  # noqa: T201
     return told
 
 
