@@ -43,7 +43,8 @@ _OLD = 3600.0
 _logger = logging.getLogger(__name__)
 _told: set[str] = set()
 _settings: Any = numba_config
-_named_by_stranger: str = _settings.CACHE_DIR if "NUMBA_CACHE_DIR" not in os.environ else ""
+_PLACE = "NUMBA_CACHE_DIR"
+_named_by_stranger: str = "" if _PLACE in os.environ else str(_settings._env_reloader.old_environ.get(_PLACE, ""))
 """Folder of compiled code that stood in a file of settings when numba was imported; caches may have been set to it."""
 
 
