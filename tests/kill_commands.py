@@ -124,6 +124,8 @@ def end(process: int, sent: signal.Signals) -> tuple[bool, float]:
 
 def main(folder: Path, kills: int, seed: int, sent: signal.Signals, names: list[str]) -> dict[str, Any]:
     os.chdir(folder)
+    # What a shell starts in the background ignores interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     draw = np.random.default_rng(seed)
     told: dict[str, Any] = {}
     for name, command in inputs(folder).items():
