@@ -110,11 +110,16 @@ def killed_and_started_again(folder: Path, kills: int, seed: int) -> dict[str, A
     import numpy as np
 
     out, known, touched, busy = folder / "out", {}, [], 0
-    # Some runs come no further than their imports, others through several steps.
-    longest = float((folder / "seconds").read_text()) / kills
-    for moment in np.random.default_rng(seed).uniform(0.0, longest, kills):
+    # Half of the runs come through a step before: the others would be killed in the first again and again.
+    longest = float((folder / "seconds").read_text()) / (2 * kills)
+    for number, moment in enumerate(np.random.default_rng(seed).uniform(0.0, longest, kills)):
         process = start(folder, "out")
-        while process.poll() is None and not list(out.glob(f"fit/.*-{process.pid}-*.part")):
+        least = len(known) + number % 2
+
+        def has_begun(own: str = f"fit/.*-{process.pid}-*.part", least: int = least) -> bool:
+            return bool(list(out.glob(own))) and len(marks(out)) >= least
+
+        while process.poll() is None and not has_begun():
             time.sleep(0.01)
         time.sleep(moment)
         busy += process.poll() is None

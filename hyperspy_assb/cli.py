@@ -30,7 +30,7 @@ from hyperspy_assb.batching.schedulers import run_here
 from hyperspy_assb.batching.steps import Outcome, Step, StepStatus
 from hyperspy_assb.errors import AssbError
 from hyperspy_assb.progress import progress_bar
-from hyperspy_assb.report.output import FIGURES, OutputError, whole_folder
+from hyperspy_assb.report.output import FIGURES, OutputError, own_drawing, whole_folder
 from hyperspy_assb.report.recipe import Recipe, UsageError, is_box, parse_elements, parse_phases, read_recipe
 
 _logger = logging.getLogger(__name__)
@@ -694,7 +694,7 @@ def _progress(description: str = "") -> Iterator[Any]:
 def _result_folder(out: Path, command: str, *, force: bool, inputs: list[Path] | None = None) -> Iterator[Path]:
     """The folder of a result, which also gets the log of how it was made."""
     inputs = inputs or []
-    with recorded_log() as log, whole_folder(out, force=force, inputs=inputs) as folder:
+    with recorded_log() as log, whole_folder(out, force=force, inputs=inputs) as folder, own_drawing():
         _logger.info("%s of %s", command, ", ".join(path.name for path in inputs) or "a simulation")
         yield folder
         _logger.info("%s: done", command)

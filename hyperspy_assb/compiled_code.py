@@ -6,6 +6,9 @@ of a generalised ufunc (orix has some) from two processes, which crashes at the 
 whoever starts several processes with an empty cache. This module mends the methods of numba's cache for the process;
 files stay readable for numba without it. It is imported by every technique before it compiles anything.
 
+numba also heeds a file of settings in the working folder, which may be somebody's folder of data, and be told there to
+take compiled code from beside it: here the environment alone is heeded.
+
 numba registers some of its types, and those of other packages, at the first call of a compiled function. Another
 thread that asks for the type of a value meanwhile ends with "dictionary changed size during iteration". Here they are
 registered before any thread begins.
@@ -27,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from numba.core import caching, entrypoints
+from numba.core import config as numba_config
 from numba.experimental import function_type  # noqa: F401 - registers types
 from numba.np.ufunc import wrappers
 
@@ -38,6 +42,10 @@ _OLD = 3600.0
 """Seconds after which a file that no index names is removed; younger ones may be named in a moment."""
 _logger = logging.getLogger(__name__)
 _told: set[str] = set()
+_settings: Any = numba_config
+_PLACE = "NUMBA_CACHE_DIR"
+_named_by_stranger: str = "" if _PLACE in os.environ else str(_settings._env_reloader.old_environ.get(_PLACE, ""))
+"""Folder of compiled code that stood in a file of settings when numba was imported; caches may have been set to it."""
 
 
 def _tell(message: str, *values: object) -> None:
@@ -84,6 +92,9 @@ def _read(path: str) -> bytes:
         If it is damaged, or may be somebody else's.
     """
     data = Path(path).read_bytes()
+    if _named_by_stranger and Path(path).resolve().is_relative_to(Path(_named_by_stranger).resolve()):
+        _tell("%s is named by settings in the working folder: compiled code is not taken from there.", path)
+        raise AssbValueError("not to be trusted")
     if not may_be_trusted(path):
         _tell("%s belongs to another user, or everybody may write to it: compiled code is not taken from there.", path)
         raise AssbValueError("not to be trusted")
@@ -234,4 +245,6 @@ def _mend() -> None:
 
 
 _mend()
+_settings._config_fname = os.devnull
+_settings.reload_config()
 entrypoints.init_all()  # type: ignore[no-untyped-call,unused-ignore]

@@ -1,7 +1,6 @@
 """Kill or interrupt the commands at random moments and start them again; run as a script by the tests.
 
-Arguments: folder, number of signals to each command, seed, SIGKILL or SIGINT (SIGKILL by default), names of commands
-(all by default). Prints JSON.
+Arguments: folder, number of signals to each command, seed, SIGKILL or SIGINT, names of commands. Prints JSON.
 """
 
 from __future__ import annotations
@@ -24,6 +23,10 @@ from hyperspy_assb.cli import app
 from hyperspy_assb.simulation import DiffractionConditions, micro_battery
 from hyperspy_assb.simulation.acom.scan import simulate_scan
 from hyperspy_assb.simulation.lamella import build_lamella
+from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
+
+LAST = {"lamella": "log.txt", "demo": "log.txt"}
+"""What is written last."""
 
 
 def run(arguments: list[str]) -> int:
@@ -85,12 +88,18 @@ def inputs(folder: Path) -> dict[str, list[str]]:
     scan = simulate_scan(state, DiffractionConditions().with_shape((64, 64)), pixel_size=20.0)
     scan.save(folder / "scan.hspy")
     (folder / "recipe.toml").write_text('inputs.edx = "edx*.hspy"\nanalysis.quantify.input = "edx"\n')
-    files = {name: str(folder / f"{name}.hspy") for name in ("before", "after", "scan")}
+    simulate_series(SeriesConditions(frames=4, size=96, oversampling=2), seed=1)[0].save(folder / "series.hspy")
+    members = "[members.a]\nfile = 'before.hspy'\n[members.b]\nfile = 'after.hspy'\nframe = 'a'\n"
+    Path("lamella.toml").write_text(f"reference = 'a'\n{members}")
+    files = {name: str(folder / f"{name}.hspy") for name in ("before", "after", "scan", "series")}
     return {
         "fit": ["fit", files["after"]],
         "compare": ["compare", files["before"], files["after"], "--permutations", "19"],
         "index": ["index", files["scan"], "--phases", "lfp,fp", "--no-calibrate", "--no-refine"],
         "batch": ["batch", str(folder / "recipe.toml")],
+        "series": ["series", files["series"]],
+        "lamella": ["lamella", str(folder / "lamella.toml")],
+        "demo": ["demo", "--shape", "8x8"],
     }
 
 
@@ -115,10 +124,12 @@ def end(process: int, sent: signal.Signals) -> tuple[bool, float]:
 
 def main(folder: Path, kills: int, seed: int, sent: signal.Signals, names: list[str]) -> dict[str, Any]:
     os.chdir(folder)
+    # What a shell starts in the background ignores interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     draw = np.random.default_rng(seed)
     told: dict[str, Any] = {}
     for name, command in inputs(folder).items():
-        if names and name not in names:
+        if name not in names:
             continue
         expected, out = folder / f"{name}-undisturbed", folder / name
         assert run([*command, "--out", str(expected)]) == 0
@@ -127,18 +138,23 @@ def main(folder: Path, kills: int, seed: int, sent: signal.Signals, names: list[
         assert run([*command, "--out", str(expected)]) == 0
         length = time.perf_counter() - begin
         killed, longest = 0, 0.0
-        for moment in draw.uniform(0.0, 0.9 * length, kills):
+        for _ in range(2 * kills):
+            moment = draw.uniform(0.0, 0.9 * length)
             process = in_child([*command, "--out", str(out)])
             time.sleep(moment)
             by_signal, late = end(process, sent)
             killed, longest = killed + by_signal, max(longest, late)
+            # The machine may have less to do than when the length was measured.
+            length *= 1.0 if by_signal else 0.8
             if sent == signal.SIGINT and by_signal and name != "batch":
                 assert not out.exists()
                 assert not [*folder.glob(".*")]
             if out.exists() and (name != "batch" or not by_signal):
                 # Ended before the kill: whole. A batch that was killed goes on where it was.
-                assert name == "batch" or (out / "step.json").exists()
+                assert name == "batch" or (out / LAST.get(name, "step.json")).exists()
                 shutil.rmtree(out)
+            if killed == kills:
+                break
         code = run([*command, "--out", str(out)])
         a, b = arrays(expected), arrays(out)
         told[name] = {
@@ -150,10 +166,10 @@ def main(folder: Path, kills: int, seed: int, sent: signal.Signals, names: list[
             "arrays": len(a),
             "left": [path.name for path in [*folder.glob(".*"), *out.rglob(".*")]],
         }
+        print(name, json.dumps(told[name]), file=sys.stderr, flush=True)  # noqa: T201
     return told
 
 
 if __name__ == "__main__":
-    how = signal.Signals[sys.argv[4]] if len(sys.argv) > 4 else signal.SIGKILL
-    found = main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), how, sys.argv[5:])
+    found = main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), signal.Signals[sys.argv[4]], sys.argv[5:])
     print(json.dumps(found))  # noqa: T201

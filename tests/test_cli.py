@@ -526,7 +526,20 @@ def test_index_refusals(scan, tmp_path):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_commands_that_are_killed_and_started_again(tmp_path):
     script = Path(__file__).with_name("kill_commands.py")
-    command = [sys.executable, "-W", "ignore", str(script), str(tmp_path), "8", "11"]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        str(script),
+        str(tmp_path),
+        "8",
+        "11",
+        "SIGKILL",
+        "fit",
+        "compare",
+        "index",
+        "batch",
+    ]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for name, told in json.loads(done.stdout.splitlines()[-1]).items():

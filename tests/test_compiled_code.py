@@ -132,12 +132,7 @@ def test_three_processes_begin_at_once_with_nothing(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no owners of files")
 def test_what_others_may_write_is_not_executed(copy, tmp_path):
-
-    class Trap:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "ran"),)
-
-    hostile = pickle.dumps(Trap())
+    hostile = pickle.dumps(Trap(tmp_path / "ran"))
     for path in cached(tmp_path):
         path.write_bytes(hostile)
         path.chmod(0o666)
@@ -145,11 +140,45 @@ def test_what_others_may_write_is_not_executed(copy, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+class Trap:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
 NOWHERE = """
 from numba.core import caching
 def refuse(self): raise PermissionError(13, "Permission denied")
 caching._CacheLocator.ensure_cache_path = refuse
 """
+
+
+SETTINGS = ("import functions", MEND)
+
+
+@pytest.mark.parametrize("first", SETTINGS)
+def test_settings_in_the_working_folder_name_no_code(first, tmp_path):
+    """Whoever gives a folder of data away may have put settings of numba and compiled code into it."""
+    (tmp_path / "functions.py").write_text(FUNCTIONS)
+    (tmp_path / ".numba_config.yaml").write_text("cache_dir: theirs\n")
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    (second,) = set(SETTINGS) - {first}
+
+    def run(before: str) -> None:
+        code = USE.format(folder=str(tmp_path), before=before)
+        subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, env=environment, check=True)
+
+    run("")
+    indices = list((tmp_path / "theirs").rglob("*.nbi"))
+    assert indices
+    for path in indices:
+        path.write_bytes(pickle.dumps(Trap(tmp_path / "executed")))
+    run(f"{first}\n{second}")
+    assert not (tmp_path / "executed").exists()
 
 
 @pytest.mark.parametrize("where", [pytest.param("nowhere", marks=pytest.mark.slow), "not even in a temporary folder"])

@@ -6,6 +6,7 @@ CIFs, formulas of models, pages and compiled code have tests of their own.
 from __future__ import annotations
 
 import os
+import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -153,6 +154,49 @@ def result(**changes: Any) -> Callable[[], Any]:
     return run
 
 
+def eelslab() -> Any:
+    """A file of HyperSpy's predecessor, whose reader has an eval for its history."""
+    from scipy.io import netcdf_file
+
+    with netcdf_file("trap.nc", "w") as file:
+        file.file_format_version, file.type, file.history = "EELSlab 0.1", CODE, CODE
+        file.createDimension("x", 3)
+        data = file.createVariable("data_cube", "f4", ("x",))
+        data[:] = np.ones(3)
+        data.title = data.energy_units = data.exposure = data.dark_current = CODE
+    return hyperspy_assb.load_spectrum_image("trap.nc")
+
+
+def panta_rhei() -> Any:
+    traps = np.array([Trap()], dtype=object)
+    np.savez("trap", data=traps, meta_data=traps, file_format_version=traps)
+    Path("trap.npz").rename("trap.prz")
+    return hyperspy_assb.load_spectrum_image("trap.prz")
+
+
+def stored_model() -> Any:
+    """The component of a model is unpickled when HyperSpy restores the model, and by nothing else."""
+    signal = micro_battery(shape=(2, 3), seed=1, signal_type="EELS_ASSB").eels_after
+    model = signal.create_model(auto_background=False, auto_add_edges=False)
+    model.append(hs.model.components1D.Gaussian())
+    signal.models.store(model, "a")
+    (component,) = signal.models._models.a._dict["components"]
+    component.update(_class_dump=pickle.dumps(Trap()), _id_name="Strange", package="")
+    signal.save("map.hspy")
+    Path("recipe.toml").write_text('inputs.m = "map.hspy"\nanalysis.fit.input = "m"\n', encoding="utf-8")
+    assert hyperspy_assb.batch("recipe.toml", "out").whole
+    loaded = hyperspy_assb.load_spectrum_image("map.hspy")
+    assert "_class_dump" in str(loaded.models._models.as_dictionary())
+    assert not Path("EXECUTED").exists()
+    raise hyperspy_assb.errors.AssbValueError("read, and not executed")
+
+
+def holder_log() -> Any:
+    cell = f"=cmd|'{CODE}'!A0"
+    Path("log.csv").write_text(f"Time (s),Voltage (V),Current (A)\n{cell},{cell},{CODE}\n", encoding="utf-8")
+    return hyperspy_assb.load_voltammogram("log.csv")
+
+
 HOSTILE: dict[str, Callable[[], Any]] = {
     **{f"recipe: {name}": recipe(name) for name in RECIPES},
     "store: data": store("data", hyperspy_assb.load_spectrum_image),
@@ -167,6 +211,10 @@ HOSTILE: dict[str, Callable[[], Any]] = {
     "lamella: file": lamella(),
     "lamella: name": lamella(name=f'"{CODE}"'),
     "lamella: alpha": lamella(alpha=f'"{CODE}"'),
+    "spectra of EELSLab": eelslab,
+    "spectra of Panta Rhei": panta_rhei,
+    "model in a map": stored_model,
+    "log of a holder": holder_log,
     "terminal": terminal,
     "templates": lambda: TemplateBank.load("trap.npz"),
     "result: a pickle": lambda: hyperspy_assb.load("trap.npz"),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hyperspy_assb.simulation import micro_battery
+from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +22,12 @@ COMMANDS = {
     "compare": ["compare", "{before}", "{after}", "--permutations", "19"],
     "index": ["index", "{scan}", "--phases", "lfp,fp", "--no-calibrate", "--no-refine"],
     "batch": ["batch", "{recipe}"],
+    "series": ["series", "{movie}"],
+    "lamella": ["lamella", "{lamella}"],
 }
+
+
+LAMELLA = "reference = 'a'\n[members.a]\nfile = '{}'\n"
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +39,8 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = micro_battery(shape=(2, 3), seed=6)
     small.edx_after.save(folder / "edx.hspy")
     small.patterns_after.save(folder / "scan.hspy")
+    simulate_series(SeriesConditions(frames=4, size=96, oversampling=2), seed=1)[0].save(folder / "movie.hspy")
+    (folder / "lamella.toml").write_text(LAMELLA.format("movie.hspy"))
     (folder / "recipe.toml").write_text('inputs.edx = "edx*.hspy"\nanalysis.quantify.input = "edx"\n')
     return folder
 
@@ -67,6 +75,7 @@ def test_blanks_and_letters_of_all_kinds_in_every_path(command: str, raw: Path, 
     place.mkdir(parents=True)
     for path in raw.iterdir():
         shutil.copy(path, place / f"{path.stem} {NAMES[2]}{path.suffix}")
+    (place / f"lamella {NAMES[2]}.toml").write_text(LAMELLA.format(f"movie {NAMES[2]}.hspy"), encoding="utf-8")
     out = place / NAMES[3]
     done = assb(command, place, out)
     assert done.returncode == 0, done.stderr
@@ -122,7 +131,20 @@ def test_a_full_disk(command: str, raw: Path, small_disk: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_interruptions(tmp_path: Path) -> None:
     script = Path(__file__).with_name("kill_commands.py")
-    command = [sys.executable, "-W", "ignore", str(script), str(tmp_path), "5", "5", "SIGINT"]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        str(script),
+        str(tmp_path),
+        "5",
+        "5",
+        "SIGINT",
+        "fit",
+        "compare",
+        "index",
+        "batch",
+    ]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])

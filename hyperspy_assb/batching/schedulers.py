@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,9 @@ from hyperspy_assb.errors import AssbError
 
 _STAGES_EVERY = 0.5
 """Seconds between two messages of a worker about one step."""
+_SAFE_PATH = "PYTHONSAFEPATH"
+_WORKERS_WITHIN = 30.0
+"""Seconds for the first worker of a cluster to be there."""
 
 
 class Watcher(Protocol):
@@ -87,10 +91,13 @@ def run_on(client: Any, steps: Sequence[Step], redo: Redo, watcher: Watcher) -> 
     as_completed: Any = _distributed().as_completed
     if getattr(client, "status", "running") != "running":
         raise SchedulerError(f"The client of dask is {client.status}: make a new one, Client(address).")
-    if not client.scheduler_info(n_workers=-1)["workers"]:
+    try:
+        # One that was killed a moment ago is being started again.
+        client.wait_for_workers(1, timeout=_WORKERS_WITHIN)
+    except TimeoutError as error:
         raise SchedulerError(
             "The cluster has no workers: start one with dask worker, and the address of the scheduler."
-        )
+        ) from error
     topic = f"hyperspy-assb-{uuid4().hex}"
     outcomes: dict[str, Outcome] = {}
     futures: dict[str, Any] = {}
@@ -102,17 +109,17 @@ def run_on(client: Any, steps: Sequence[Step], redo: Redo, watcher: Watcher) -> 
             planned = {step.name: step for step in steps}
             for future in as_completed(list(futures.values()), loop=client.loop):
                 name = by_key[future.key]
-                if not _was_killed(future):
-                    outcomes[name] = _outcome(planned[name], future)
-                    watcher.ended(outcomes[name])
+                outcome, killed = _outcome(planned[name], future)
+                if not killed:
+                    outcomes[name] = outcome
+                    watcher.ended(outcome)
             # Dask suspects all tasks that a dead worker had before it: one by one, it is known which of them kills.
             for step in steps:
                 if step.name not in outcomes:
                     futures[step.name] = _submit(client, step, redo, topic, outcomes)
-                    list(as_completed([futures[step.name]], loop=client.loop))
-                    outcomes[step.name] = _outcome(step, futures[step.name])
+                    outcomes[step.name], killed = _outcome(step, futures[step.name])
                     watcher.ended(outcomes[step.name])
-                    if _was_killed(futures[step.name]):
+                    if killed:
                         _sweep(client, step)
         finally:
             # After an interrupt: what has not begun does not begin.
@@ -126,11 +133,6 @@ def _submit(client: Any, step: Step, redo: Redo, topic: str, before: Mapping[str
     needed = [before[name] for name in names]
     key = f"{step.name}-{uuid4().hex}"
     return client.submit(_on_worker, step, redo, topic, names, *needed, key=key, pure=False)
-
-
-def _was_killed(future: Any) -> bool:
-    """Whether a task, or one that it needs, had workers that did not live to its end."""
-    return future.status == "error" and type(future.exception()).__name__ == "KilledWorker"
 
 
 def _sweep(client: Any, step: Step) -> None:
@@ -157,6 +159,7 @@ def local_client(jobs: int) -> Iterator[Any]:
     distributed = _distributed()
     threads = max(1, available_threads() // jobs)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_no_modules_of_the_working_folder())
         try:
             cluster = distributed.LocalCluster(
                 n_workers=jobs,
@@ -174,6 +177,20 @@ def local_client(jobs: int) -> Iterator[Any]:
                 'them: what it does must stand below if __name__ == "__main__":.'
             ) from error
         yield client
+
+
+@contextlib.contextmanager
+def _no_modules_of_the_working_folder() -> Iterator[None]:
+    """Python looks there first when it starts processes, and runs the ``socket.py`` of somebody's folder of data."""
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
 
 
 @contextlib.contextmanager
@@ -245,18 +262,23 @@ def _listening(client: Any, topic: str, watcher: Watcher) -> Iterator[None]:
             client.unsubscribe_topic(topic)
 
 
-def _outcome(step: Step, future: Any) -> Outcome:
-    """The outcome of a task, and of one whose worker did not live to tell it."""
-    if future.status == "finished":
+def _outcome(step: Step, future: Any) -> tuple[Outcome, bool]:
+    """The outcome of a task, and whether it, or one that it needs, had workers that did not live to its end.
+
+    Not by ``future.status``: a worker that dies takes along what it has not handed over, and until the task has run
+    again elsewhere the future is neither finished nor failed.
+    """
+    try:
         found: Outcome = future.result()
-        return found
-    error = future.exception() if future.status == "error" else None
-    if _was_killed(future):
-        message = "every process that ran it was killed, for want of memory perhaps: give it more, or a smaller file."
-    else:
-        message = (
-            f"it did not run to its end ({type(error).__name__}: {error})."
-            if error
-            else "it was cancelled, or the scheduler was lost."
-        )
-    return Outcome(step.name, step.kind, step.folder, StepStatus.FAILED, message, log=repr(error))
+        return found, False
+    except Exception as error:  # noqa: BLE001 - of whatever kind the task raised
+        killed = type(error).__name__ == "KilledWorker"
+        if killed:
+            message = (
+                "every process that ran it was killed, for want of memory perhaps: give it more, or a smaller file."
+            )
+        elif future.cancelled():
+            message = "it was cancelled, or the scheduler was lost."
+        else:
+            message = f"it did not run to its end ({type(error).__name__}: {error})."
+        return Outcome(step.name, step.kind, step.folder, StepStatus.FAILED, message, log=repr(error)), killed

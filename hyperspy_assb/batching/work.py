@@ -15,7 +15,7 @@ from typing import Any
 from hyperspy_assb.batching.options import READING
 from hyperspy_assb.errors import AssbFileNotFoundError, AssbValueError
 from hyperspy_assb.progress import progress_bar
-from hyperspy_assb.report.output import Progress, figures_as, recorded_warnings
+from hyperspy_assb.report.output import Progress, figures_as, own_drawing, recorded_warnings
 
 _FOR_X_RAYS = frozenset({"phases", "thickness", "k_factors", "absorption", "correct_energy"})
 """Options of a fit that only X-rays have: who gives one means X-rays, where the file does not say."""
@@ -57,7 +57,7 @@ def do_work(kind: str, files: Sequence[Path], options: Mapping[str, Any], folder
         if not file.exists():
             raise AssbFileNotFoundError(f"There is no file {file}.")
     options = dict(options)
-    with figures_as(options.pop("figures", "png")), progress_bar(kind, report=progress):
+    with figures_as(options.pop("figures", "png")), own_drawing(), progress_bar(kind, report=progress):
         return _WORK[kind](list(files), options, folder, progress)
 
 

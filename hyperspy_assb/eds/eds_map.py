@@ -322,8 +322,8 @@ class EDSMap:
         """Raise an AssbValueError if nothing can be said of columns of atoms, as of a map that an SEM recorded."""
         if self.bulk:
             raise AssbValueError(
-                "This map was recorded in an SEM: its X-rays come from a volume, and the quantification of thin films "
-                "does not hold. fit_line_counts() and interface_profile() (of counts) do."
+                "This map was recorded in an SEM (ASSB.bulk in its metadata): its X-rays come from a volume, and the "
+                "quantification of thin films does not hold. fit_line_counts() and interface_profile() (of counts) do."
             )
 
     def must_fit(self, after: EDSMap) -> None:

@@ -125,6 +125,20 @@ def wants_vectors() -> bool:
 
 
 @contextmanager
+def own_drawing() -> Iterator[None]:
+    """Draw without what a ``matplotlibrc`` in the working folder sets, and only meanwhile.
+
+    That may be somebody's folder of data, and the settings have LaTeX draw all text.
+    """
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        if mpl.matplotlib_fname() == "matplotlibrc":  # others have their folder before their name
+            mpl.rcdefaults()
+        yield
+
+
+@contextmanager
 def recorded_warnings() -> Iterator[list[str]]:
     """Warnings of the package and of readers of files, each once; what concerns programmers goes on as it came."""
     messages: list[str] = []

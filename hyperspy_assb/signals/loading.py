@@ -381,6 +381,8 @@ def _explain(path: Path, reader: str | None, error: Exception) -> str:
             f"{path} could not be read (its ending is that of {names}): name the one that wrote it, with reader= "
             "(--reader)."
         )
+    if "symbol of a chemical element" in str(error):
+        return f"{path} could not be read: Sample.elements of its metadata holds what is no element ({error})."
     message = f"{path} could not be read ({type(error).__name__}: {error})."
     if reader is not None:
         return f"{message} It is truncated, damaged, or not of the format of the reader {reader!r}."

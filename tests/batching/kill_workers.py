@@ -1,4 +1,5 @@
-"""A batch on two processes of dask, one of which is killed while it works; run as a script by the tests.
+"""A batch on two processes of dask, one of which is killed while it works, and on one that a file kills; run as a
+script by the tests.
 
 Argument: folder with raw/*.npy. Prints JSON.
 """
@@ -9,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from hyperspy_assb.batching.batch import Where, run_steps
 from hyperspy_assb.batching.recipes import plan
 from hyperspy_assb.batching.running import Redo
 from hyperspy_assb.batching.schedulers import Nobody, local_client
+from hyperspy_assb.batching.steps import Outcome
 
 
 class Killer(Nobody):
@@ -35,6 +38,20 @@ class Killer(Nobody):
         if not self.killed:
             os.kill(self.workers[0], signal.SIGKILL)
             self.killed += 1
+
+
+class Slow(Nobody):
+    """Looks at the first step for so long that the worker that has the results of the others is killed meanwhile."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def ended(self, outcome: Outcome) -> None:
+        end = time.monotonic() + 30.0
+        while self.client and self.client.scheduler_info()["workers"] and time.monotonic() < end:
+            time.sleep(0.02)
+        self.client = None
+        time.sleep(0.1)
 
 
 class Toys(WorkerPlugin):
@@ -51,7 +68,7 @@ class Toys(WorkerPlugin):
 def main(folder: Path) -> dict[str, Any]:
     os.chdir(folder)
     hyperspy_assb.batch(RECIPE, "undisturbed")
-    os.environ["TOY_SECONDS"] = "0.3"
+    os.environ["TOY_SECONDS"], os.environ["TOY_DEADLY"] = "0.3", "1"
     out = folder / "out"
     steps = plan(RECIPE, folder, out)
     with local_client(2) as client:
@@ -60,10 +77,16 @@ def main(folder: Path) -> dict[str, Any]:
         killer = Killer(workers)
         outcomes = run_steps(steps, out, Redo(), killer, Where(client=client))
         again = run_steps(steps, out, Redo(), Nobody(), Where(client=client))
+    np.save(folder / "raw" / "x99.npy", np.ones(1))
+    with local_client(1) as client:
+        client.register_plugin(Toys(), name="toys")
+        late = run_steps(plan(RECIPE, folder, out), out, Redo(), Slow(client), Where(client=client))
     expected, found = arrays(folder / "undisturbed"), arrays(out)
     return {
         "statuses": [outcome.status.value for outcome in outcomes],
         "again": [outcome.status.value for outcome in again],
+        "late": [outcome.status.value for outcome in late],
+        "said": [outcome.message for outcome in late],
         "killed": killer.killed,
         "differ": [name for name in expected if name not in found or not np.array_equal(expected[name], found[name])],
         "left": [str(path) for path in out.rglob(".*")],

@@ -19,7 +19,7 @@ import pytest
 from toy_work import write_inputs
 
 import hyperspy_assb
-from hyperspy_assb.batching import running, work
+from hyperspy_assb.batching import running, schedulers, work
 from hyperspy_assb.batching.keys import hash_input
 from hyperspy_assb.batching.steps import StepStatus
 from hyperspy_assb.errors import AssbError, AssbFileError, AssbTypeError, AssbValueError
@@ -301,6 +301,17 @@ class Cluster:
     scheduler_info: dict[str, Any] = {}  # noqa: RUF012
 
 
+def test_a_cluster_without_workers(place, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(schedulers, "_WORKERS_WITHIN", 0.1)
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+        pytest.raises(AssbError, match="has no workers: start one"),
+    ):
+        hyperspy_assb.batch(recipe(), "out", client=client)
+
+
 class Closed:
     """A client that was closed."""
 
@@ -429,9 +440,26 @@ def test_two_local_processes_give_the_same_and_a_killed_worker_is_replaced(tmp_p
     assert told["statuses"][5] == "failed"
     assert set(told["statuses"][:5]) <= {"written", "done before"}
     assert told["again"] == ["done before"] * 5 + ["failed"]
+    # Results that their worker had not handed over when it was killed are made again.
+    assert told["late"] == ["done before"] * 5 + ["failed"] * 2, told["said"]
     assert told["killed"] == 1
     assert told["differ"] == []
     assert told["left"] == []
+
+
+@pytest.mark.slow
+def test_modules_in_the_working_folder_are_not_run(tmp_path):
+    pytest.importorskip("distributed")
+    for name in ("multiprocessing", "socket", "pickle"):
+        (tmp_path / f"{name}.py").write_text("open('EXECUTED', 'w')\nraise ImportError", encoding="utf-8")
+    (tmp_path / "elsewhere").mkdir()
+    script = tmp_path / "elsewhere" / "script.py"
+    lines = ["from hyperspy_assb.batching.schedulers import local_client", "if __name__ == '__main__':"]
+    lines += ["    with local_client(1) as client:", "        print(client.submit(sum, [1, 2]).result())"]
+    script.write_text("\n".join(lines), encoding="utf-8")
+    done = subprocess.run([sys.executable, str(script)], check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.strip() == "3", done.stderr
+    assert not (tmp_path / "EXECUTED").exists()
 
 
 @pytest.mark.slow

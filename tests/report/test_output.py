@@ -10,11 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 
 from hyperspy_assb import staging
-from hyperspy_assb.report.output import OutputError, check_target, is_result, whole_folder, write_record
+from hyperspy_assb.report.output import OutputError, check_target, is_result, own_drawing, whole_folder, write_record
 
 RECORD = {"action": "test", "versions": {"hyperspy-assb": "0"}}
 
@@ -215,3 +216,14 @@ def test_killed_at_random_moments_a_folder_is_whole(count, tmp_path):
         assert len(content.pop()) == 20000
         assert len(list(target.iterdir())) == 21
         assert json.loads((target / "provenance.json").read_text())["action"] == "test"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_settings_of_figures_in_the_working_folder_are_left_out(there, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if there:
+        Path("matplotlibrc").write_text("text.usetex: True", encoding="utf-8")
+    with mpl.rc_context({"text.usetex": True}):
+        with own_drawing():
+            assert mpl.rcParams["text.usetex"] is not there
+        assert mpl.rcParams["text.usetex"]

@@ -212,7 +212,7 @@ def composition_of(scene: Scene, model: SpectrumModel, fit: TemplateFit) -> Comp
         elements=scene.elements,
         atoms=fit.amounts[:, :m],
         unclipped=fit.unclipped[:, :m],
-        covariance=fit.covariance[:, :m, :m],
+        covariance=fit.covariance[:, :m, :m].copy(),
         calibration=calibration[:, own],
         status=fit.status,
         besides=besides,
@@ -236,15 +236,20 @@ def quantify_columns(
     composition
         Of the first fit.
     fits
-        Both; in the second, nm of each phase come first.
+        Both, the first without covariances; in the second, nm of each phase come first.
     calibration
         Relative uncertainty of the calibration of each of the groups of templates of the second, and of the absorption
         of their lines, shape (N, G).
     """
-    models = scene.models(columns)
-    by_element, by_phase = (model.fit(counts, threads=threads, merged=True) for model in models)
-    calibration = models[1].calibration(by_phase.amounts, calibration_of(scene, models[1].groups))
-    return composition_of(scene, models[0], by_element), (by_element, by_phase), calibration
+    first, second = scene.models(columns)
+    by_element = first.fit(counts, threads=threads, merged=True)
+    composition = composition_of(scene, first, by_element)
+    # A kilobyte for each pixel, of which the composition has what it needs.
+    nothing = np.empty((len(by_element.status), 0, 0))
+    by_element = by_element._replace(covariance=nothing, by_group=nothing)
+    by_phase = second.fit(counts, threads=threads, merged=True)
+    calibration = second.calibration(by_phase.amounts, calibration_of(scene, second.groups))
+    return composition, (by_element, by_phase), calibration
 
 
 def calibration_of(scene: Scene, elements: Sequence[str] | None = None) -> FloatArray:

@@ -361,7 +361,7 @@ def quantify_phases(
         options=options,
         thickness=fit.amounts[:, :k],
         unclipped=fit.unclipped[:, :k],
-        covariance=fit.covariance[:, :k, :k],
+        covariance=fit.covariance[:, :k, :k].copy(),
         by_calibration=np.concatenate(
             [
                 fit.by_group[:, :k] * calibration[:, np.newaxis, : fit.by_group.shape[2]],
