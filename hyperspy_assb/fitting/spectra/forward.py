@@ -20,6 +20,8 @@ from hyperspy_assb.fitting.spectra.line_shape import FloatArray, Role, Term
 
 _UNEVEN = 1e-6
 """Difference between steps of an axis, as a share of a step, that storing it may leave."""
+_BLOCK = 64
+"""Spectra whose scattering is computed at once where nothing but its sum is kept."""
 _KEPT_SHAPES = 4
 """Transforms kept for each term: shapes that are fixed come back, those that are fitted do not."""
 
@@ -73,9 +75,12 @@ class SpectrumModel:
         """Mean number of scattering events, t/λ within the range, shape (S,), for parameters of shape (S, P)."""
         parameters = np.atleast_2d(np.asarray(parameters, dtype=np.float64))
         total = np.zeros(parameters.shape[0])
-        for index, term in enumerate(self.terms):
-            if term.shape.role is Role.SCATTERING:
-                total += self._scattering(index, parameters)[0][:, 0].real
+        # Block by block: of a whole map, spectra and their derivatives would be many times its counts.
+        for begin in range(0, len(total), _BLOCK):
+            rows = slice(begin, begin + _BLOCK)
+            for index, term in enumerate(self.terms):
+                if term.shape.role is Role.SCATTERING:
+                    total[rows] += self._scattering(index, parameters[rows])[0][:, 0].real
         return total
 
     def evaluate(self, parameters: FloatArray, free: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:

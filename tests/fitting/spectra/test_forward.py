@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from math import factorial
 
 import numpy as np
@@ -81,6 +82,20 @@ def test_counts_are_conserved():
     # The Gaussian of 2 eV at 6 eV has 1e-12 of its area below 0 eV loss.
     assert total == pytest.approx(1e5 * np.exp(band[0]), rel=1e-9)
     assert model.scattering_probability(np.concatenate([zero, band]))[0] == pytest.approx(0.7, rel=1e-9)
+
+
+def test_the_probability_of_a_map_needs_no_spectra_of_it():
+    model, theta = build(SOURCE, BAND, IONISATION)
+    many = np.repeat(theta[np.newaxis], 4000, axis=0)
+    many[:, model.slices[1]] *= np.linspace(0.9, 1.1, len(many))[:, np.newaxis]  # no two have one shape
+    tracemalloc.start()
+    try:
+        found = model.scattering_probability(many)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.5 * len(many) * ENERGY.size * 8
+    np.testing.assert_array_equal(found[::999], model.scattering_probability(many[::999]))
 
 
 @pytest.mark.parametrize("shift", [-30.0, 9.0, 250.0])
