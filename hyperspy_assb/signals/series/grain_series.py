@@ -89,7 +89,7 @@ class GrainSeries(OfSeries):
         >>> from hyperspy_assb.simulation.series import SeriesConditions, simulate_series
         >>> series, truth = simulate_series(SeriesConditions(frames=6, size=128), seed=1)
         >>> print(series.segment_grains().track().summary().splitlines()[0])
-        No grain shrinks by more than its error (alpha = 0.05, 16 grains).
+        No grain shrinks by more than its error (alpha = 0.05, 14 grains).
         """
         return GrainTracks(
             track_grains(self.time, self.boundaries, self.ends, self.grains.labels, alpha),

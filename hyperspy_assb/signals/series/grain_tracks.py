@@ -50,7 +50,7 @@ class GrainTracks(OfSeries):
     >>> tracks.to_dataframe().columns[:3].tolist()
     ['grain', 'area (pixels)', 'change (share)']
     >>> print(tracks.summary().splitlines()[0])
-    No grain shrinks by more than its error (alpha = 0.05, 16 grains).
+    No grain shrinks by more than its error (alpha = 0.05, 14 grains).
     """
 
     found: GrainChanges = field(repr=False)
