@@ -28,6 +28,8 @@ _APART = 5.0
 _RING = (2.0,)
 """Degrees by which the best orientation is tilted, along some directions each."""
 _AROUND = 6
+SETTLED = 1e-6
+"""Relative difference of scores to which the refinement settles: less says nothing."""
 _FINISHED = 0.95
 """Share of the best score from which on a candidate is refined to the end, not for one round only."""
 _SAME = 0.3
@@ -188,6 +190,11 @@ def refine_candidates(
         begun[number], reached[number] = start, trial
         best = number if value[number] > value[best] else best
         number += 1
+    # Where a symmetry of the pattern makes several the same, the one nearest to that of the search stays.
+    for k in range(number):
+        nearer = half_cosine(kept[k], middle, symmetry) > half_cosine(kept[best], middle, symmetry)
+        if nearer and value[k] >= (1.0 - SETTLED) * value[best]:
+            best = k
     parameters_out[:] = reached[best]
     best_out[:] = kept[best]
     # The others in the order of their scores, each away from those before.
