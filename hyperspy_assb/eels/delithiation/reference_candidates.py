@@ -2,10 +2,10 @@
 
 The single-scattering distribution of a column, per t/lambda, is the mean of those of its materials: pixels fill a
 simplex whose corners are the materials. Noise is reduced to the components that stand out of it; corners are those of
-the largest simplex in a point cloud from which lone pixels are left out, moved to where its points are densest nearby;
-and a pixel is a candidate if it is explained by the corners, and by one of them almost alone. What has no pure pixel
-has no corner, or a corner that is a mixture: no look at the map alone can tell, so that candidates are named by their
-edges, and numbered where these fit no material.
+the largest simplex in a point cloud from which lone pixels are left out. A corner with hardly a pixel is moved to
+where points are densest nearby. A pixel is a candidate if it is explained by the corners, and by one of them almost
+alone. What has no pure pixel has no corner, or a corner that is a mixture: no look at the map alone can tell, so that
+candidates are named by their edges, and numbered where these fit no material.
 
 References
 ----------
@@ -62,6 +62,8 @@ ONE_MATERIAL = 15.0
 """Noise of a pixel up to which two corners of one name are one material, of unequal thickness or film."""
 MOST_SHIFTS, FARTHEST = 30, 3.0
 """Steps of a corner to where points are densest, and how far that may be in the widths of what is taken as near."""
+STILL_OUT = 0.7
+"""Share of its distance from the mixtures of the others that a corner keeps when it is moved."""
 _SAMPLE = 20000
 """Pixels among which corners are sought."""
 _BLOCK = 4096
@@ -162,11 +164,12 @@ def suggest_candidates(
     status[measured] = CandidateStatus.OUT_OF_RANGE
     material, share = np.full(len(counts), -1, dtype=np.int16), np.full(len(counts), np.nan)
     thickness, points = _points(spectra, counts, centre, fwhm)
-    vertices = settle_corners(points.scores, points.noise, find_corners(points.scores, points.noise))
-    shares = unmix(points.scores, vertices)
-    away = _length(points.scores - shares @ vertices) / points.noise
-    limit = np.sqrt(2.0 * stats.chi2.ppf(0.999, points.scores.shape[1]))
-    explained = away < np.maximum(limit, 0.5 * UNLIKE * points.distance)
+    vertices = find_corners(points.scores, points.noise)
+    shares, explained = _mixtures(points, vertices)
+    bare = ((shares > PURE) & explained[:, np.newaxis]).sum(axis=0) < fewest
+    if bare.any():
+        vertices = settle_corners(points.scores, points.noise, vertices, bare)
+        shares, explained = _mixtures(points, vertices)
     nearest = [np.argsort(_length(points.scores - corner))[:NEIGHBOURS] for corner in vertices]
     named = name_corners(spectra, counts, centre, [points.rows[rows] for rows in nearest], electrode, materials)
     contrast = computed_contrast(electrode, geometry_of(spectra))
@@ -213,6 +216,14 @@ def suggest_candidates(
         told.append(f"t/λ is below {VACUUM:g}")
         material[empty], status[empty], share[empty] = len(kept) - 1, CandidateStatus.PROPOSED, 1.0
     return Candidates(tuple(kept), material, share, status, thickness, tuple(told))
+
+
+def _mixtures(points: _Points, vertices: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Shares of the corners in each point, (P, M), and whether these explain it, (P,)."""
+    shares = unmix(points.scores, vertices)
+    away = _length(points.scores - shares @ vertices) / points.noise
+    limit = np.sqrt(2.0 * stats.chi2.ppf(0.999, points.scores.shape[1]))
+    return shares, away < np.maximum(limit, 0.5 * UNLIKE * points.distance)
 
 
 def _points(spectra: LowLossMap, counts: FloatArray, centre: FloatArray, fwhm: float) -> tuple[FloatArray, _Points]:
@@ -314,16 +325,17 @@ def find_corners(scores: FloatArray, noise: FloatArray) -> FloatArray:
     return corners
 
 
-def settle_corners(scores: FloatArray, noise: FloatArray, corners: FloatArray) -> FloatArray:
-    """Corners moved to where points are densest nearby, shape (M, K): pure pixels are alike, mixtures are spread.
+def settle_corners(scores: FloatArray, noise: FloatArray, corners: FloatArray, moved: NDArray[np.bool_]) -> FloatArray:
+    """Some corners moved to where points are densest nearby, shape (M, K): pure pixels are alike, mixtures are spread.
 
-    The farthest points are those of unusual thickness or film; with corners there, the bulk of a material would be
+    The farthest points may be those of unusual thickness or film; with a corner there, the bulk of a material would be
     mixtures. Mean shift: K. Fukunaga and L. D. Hostetler, IEEE Trans. Inf. Theory 21, 32 (1975),
     doi:10.1109/TIT.1975.1055330.
     """
     middle = np.median(scores, axis=0)
     settled = np.array(corners)
-    for k, corner in enumerate(corners):
+    for k in np.flatnonzero(moved):
+        corner = corners[k]
         own = 2.0 * np.sqrt(scores.shape[1]) * float(np.median(noise))
         width = max(own, 0.5 * UNLIKE * float(_length(corner - middle)))
         place = corner
@@ -335,8 +347,10 @@ def settle_corners(scores: FloatArray, noise: FloatArray, corners: FloatArray) -
             before, place = place, weight @ scores / weight.sum()
             if _length(place - before) < 1e-3 * width:
                 break
-        # Farther away, it is another material, or all of a map without any pure one.
-        if _length(place - corner) < FARTHEST * width:
+        others = np.delete(corners, k, axis=0)
+        out, still_out = (float(_length(p - unmix(p[np.newaxis], others)[0] @ others)) for p in (corner, place))
+        # Farther away, it is another material; and where it is a mixture of the others, it is none.
+        if _length(place - corner) < FARTHEST * width and still_out > STILL_OUT * out:
             settled[k] = place
     return settled
 

@@ -927,5 +927,6 @@ class TestOptionsMatter:
         of_exspy = {"set_microscope_parameters", "get_take_off_angle"}
         assert own - of_exspy == set(self.CASES)
         for name, (_, options) in self.CASES.items():
-            parameters = set(inspect.signature(getattr(ASSBEDSTEMSpectrum, name)).parameters) - {"self", "after"}
+            parameters = set(inspect.signature(getattr(ASSBEDSTEMSpectrum, name)).parameters)
+            parameters -= {"self", "after", "show_progressbar"}  # tests/test_progress.py
             assert parameters == set(options), name
