@@ -21,7 +21,7 @@ from hyperspy_assb.report.analysis import Analysis, analyse_low_loss
 from hyperspy_assb.report.comparison import compare_signals, write_comparison
 from hyperspy_assb.report.figures import populations_figure, spectrum_figures
 from hyperspy_assb.report.html import Figure, Report, Table
-from hyperspy_assb.report.output import Progress, recorded_warnings, write_record
+from hyperspy_assb.report.output import Progress, recorded_warnings, write_record, write_table
 from hyperspy_assb.report.spectra import choose_spectra
 from hyperspy_assb.report.truth import (
     OLIVINE_SHARE,
@@ -305,8 +305,8 @@ def write_demo(demo: Demo, folder: Path) -> None:
     for state, analysis in demo.analyses.items():
         (folder / state).mkdir()
         reports[state] = write_analysis(analysis, folder / state)
-    demo.accuracy.to_csv(folder / "accuracy.csv", index=False)
-    demo.thickness.to_csv(folder / "thickness.csv", index=False)
+    write_table(folder / "accuracy.csv", demo.accuracy)
+    write_table(folder / "thickness.csv", demo.thickness)
     record = provenance.record("demo", parameters=demo.parameters)
     write_record(folder, record, findings=demo.findings, warnings=demo.warnings)
     lamella = demo.lamella

@@ -7,6 +7,7 @@ Only the standard library and the errors are imported here: the command line wai
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import platform
@@ -20,6 +21,8 @@ from hyperspy_assb.errors import AssbFileError, AssbTypeError, AssbValueError
 
 _SHOWN = 40
 """Characters of a name that a hidden name begins with."""
+_CANNOT = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""What a file system says that has no such service."""
 _ours: set[str] = set()
 """Names that this process made. Containers give every run the same number: a name with our number that is not here was
 made by another process, which is no more."""
@@ -214,9 +217,24 @@ def flush(path: Path) -> None:
     with contextlib.suppress(OSError) if is_folder else contextlib.nullcontext():
         handle = os.open(path, os.O_RDONLY if is_folder or os.name != "nt" else os.O_RDWR)
         try:
-            os.fsync(handle)
+            flush_open(handle)
         finally:
             os.close(handle)
+
+
+def flush_open(handle: int) -> None:
+    """Bring an open file to the disk, where its file system can: some of networks cannot.
+
+    Raises
+    ------
+    OSError
+        If it can, and did not: a full or broken disk.
+    """
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
 
 
 def _prefix(path: Path) -> str:

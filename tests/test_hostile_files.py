@@ -5,6 +5,7 @@ CIFs, formulas of models, pages and compiled code have tests of their own.
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import zipfile
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import hyperspy.api as hs
 import numpy as np
 import pytest
@@ -197,6 +199,67 @@ def holder_log() -> Any:
     return hyperspy_assb.load_voltammogram("log.csv")
 
 
+def inflating(name: str, inside: str, begin: bytes, load: Callable[[str], Any]) -> Callable[[], Any]:
+    """A zip of some kilobytes that holds 300 MB of blanks, as a file, or in the place of a description."""
+
+    def run() -> Any:
+        with (
+            zipfile.ZipFile(name, "w", zipfile.ZIP_DEFLATED) as archive,
+            archive.open(inside, "w", force_zip64=True) as stream,
+        ):
+            stream.write(begin)
+            for _ in range(300):
+                stream.write(b" " * 10**6)
+        return load(name)
+
+    return run
+
+
+def petabyte(load: Callable[[str], Any]) -> Callable[[], Any]:
+    """An array whose header asks for more than there is memory in the world."""
+
+    def run() -> Any:
+        header = io.BytesIO()
+        told = {"descr": "|b1", "fortran_order": False, "shape": (10**5, 10**10)}
+        np.lib.format.write_array_header_1_0(header, told)
+        with zipfile.ZipFile("huge.npz", "w") as archive:
+            archive.writestr("LiFePO4.npy", header.getvalue())
+        return load("huge.npz")
+
+    return run
+
+
+def masks(path: str) -> Any:
+    from hyperspy_assb.report.recipe import load_references
+
+    return load_references((path,), micro_battery(shape=(2, 2), seed=1).eels_after)
+
+
+def links(place: str) -> Callable[[], Any]:
+    """A map whose metadata lie in another file, or in themselves."""
+
+    def run() -> Any:
+        Path("secret.hspy").write_bytes(b"secret")
+        micro_battery(shape=(2, 2), seed=1).eels_after.save("map.hspy")
+        with h5py.File("map.hspy", "a") as file:
+            (group,) = file["Experiments"].values()
+            outside, inside = h5py.ExternalLink("secret.hspy", "/s"), h5py.SoftLink(group.name)
+            group["metadata"]["evil"] = outside if place == "outside" else inside
+        return hyperspy_assb.load_spectrum_image("map.hspy")
+
+    return run
+
+
+def pickled_attribute() -> Any:
+    micro_battery(shape=(2, 2), seed=1).eels_after.save("map.hspy")
+    with h5py.File("map.hspy", "a") as file:
+        (group,) = file["Experiments"].values()
+        group["metadata"].attrs["_bs_evil"] = np.void(pickle.dumps(Trap()))
+        group["metadata"].attrs["_datetime_evil"] = CODE
+        group["metadata"].create_group("_sig_evil")
+    return hyperspy_assb.load_spectrum_image("map.hspy")
+
+
 HOSTILE: dict[str, Callable[[], Any]] = {
     **{f"recipe: {name}": recipe(name) for name in RECIPES},
     "store: data": store("data", hyperspy_assb.load_spectrum_image),
@@ -216,6 +279,14 @@ HOSTILE: dict[str, Callable[[], Any]] = {
     "model in a map": stored_model,
     "log of a holder": holder_log,
     "terminal": terminal,
+    "zip: description": inflating("a.zspy", ".zmetadata", b"{", hyperspy_assb.load_spectrum_image),
+    "zip: description of a result": inflating("a.zspy", "x/zarr.json", b"{", hyperspy_assb.load),
+    "zip: path": inflating("a.zspy", "../../EXECUTED", b"", hyperspy_assb.load),
+    "zip: masks": petabyte(masks),
+    "zip: templates": petabyte(TemplateBank.load),
+    "map: link to another file": links("outside"),
+    "map: link in a circle": links("inside"),
+    "map: pickle in an attribute": pickled_attribute,
     "templates": lambda: TemplateBank.load("trap.npz"),
     "result: a pickle": lambda: hyperspy_assb.load("trap.npz"),
     "result: kind": result(kind=CODE),

@@ -128,6 +128,39 @@ def test_a_full_disk(command: str, raw: Path, small_disk: Path) -> None:
     assert "space" in done.stderr.lower() or "full" in done.stderr.lower(), done.stderr
 
 
+NETWORK = """
+#include <errno.h>
+int flock(int handle, int what) { errno = ENOLCK; return -1; }
+int fsync(int handle) { errno = EINVAL; return -1; }
+"""
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
+    """An environment where files cannot be locked, nor brought to the disk, as on some drives of networks."""
+    folder = tmp_path_factory.mktemp("network")
+    (folder / "network.c").write_text(NETWORK)
+    compiler = shutil.which("cc")
+    build = [str(compiler), "-shared", "-fPIC", "-o", str(folder / "network.so"), str(folder / "network.c")]
+    if compiler is None or not sys.platform.startswith("linux") or subprocess.run(build, check=False).returncode:
+        pytest.skip("no compiler of C")
+    return {"LD_PRELOAD": str(folder / "network.so"), "HDF5_USE_FILE_LOCKING": None}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_drive_without_locks(command: str, raw: Path, network: dict[str, str | None], tmp_path: Path) -> None:
+    done = assb(command, raw, tmp_path / "out", network)
+    assert done.returncode == 0, done.stderr
+    assert is_whole(tmp_path / "out")
+
+
+def test_without_locks_in_python(raw: Path, network: dict[str, str | None], tmp_path: Path) -> None:
+    """Once h5py is imported, the error says what to do."""
+    done = assb("batch", raw, tmp_path / "out", network, before="import h5py")
+    assert done.returncode == 1
+    assert "HDF5_USE_FILE_LOCKING=FALSE" in done.stderr
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_interruptions(tmp_path: Path) -> None:
     script = Path(__file__).with_name("kill_commands.py")

@@ -97,7 +97,9 @@ def write_status(folder: Path, outcomes: Sequence[Outcome], planned: int) -> Non
     OSError
         If a file cannot be written.
     """
-    rows = [_row(outcome, folder) for outcome in _failures_first(outcomes)]
+    from hyperspy_assb.report.output import plain_cell
+
+    rows = [tuple(map(plain_cell, _row(outcome, folder))) for outcome in _failures_first(outcomes)]
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerows([_COLUMNS, *rows])

@@ -6,16 +6,19 @@ result is whole.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hyperspy_assb import __version__
 from hyperspy_assb.batching.steps import Step
-from hyperspy_assb.errors import AssbFileNotFoundError
+from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError
+from hyperspy_assb.file_locks import spare_locks
 
 KEY_FILE = "step.json"
 """In the folder of a result: its key, and what went into it."""
@@ -31,6 +34,10 @@ _COMPANIONS = {
     ".tvips": ("{stem}_*.tvips",),
 }
 """Patterns of the files that readers open beside the one that is named, by its ending."""
+_MOVIE = re.compile(r"(\d{8}_\d+_).*movie", re.DOTALL)
+"""Beginning of the names of all that a camera of Direct Electron wrote of one scan."""
+_LINKING = (".h5", ".hdf5", ".hdf", ".nxs")
+"""Endings of files of HDF5 whose data detectors write into others."""
 _NAMED = {".xml": ("*.raw",), ".asw": ("**/*.pts", "**/*.img", "**/*.map", "**/*.eds")}
 """The same where the file itself names them: of what fits the patterns, those whose names stand in it."""
 
@@ -108,9 +115,73 @@ def _beside(path: Path) -> list[Path]:
         content = path.read_bytes()
         found = [file for pattern in _NAMED[ending] for file in path.parent.glob(pattern)]
         return sorted(file for file in found if os.fsencode(file.name) in content)
+    if ending in _LINKING:
+        return _linked(path)
+    if ending == ".mrc":
+        movie = _MOVIE.match(path.name)
+        found = list(path.parent.glob(f"{_escaped(movie[1])}*")) if movie else []
+        return sorted(file for file in found if file != path and file.suffix in (".mrc", ".txt", ".csv"))
     stem = _escaped(path.stem.removesuffix("_000") if ending == ".tvips" else path.stem)
     patterns = [pattern.replace("{stem}", stem) for pattern in _COMPANIONS.get(ending, ())]
     return sorted({file for pattern in patterns for file in path.parent.glob(pattern)} - {path})
+
+
+def _linked(path: Path) -> list[Path]:
+    """Files that one of HDF5 takes data from: by links, virtual data sets, and data that lie outside."""
+    spare_locks((path,))
+    import h5py
+
+    names: set[str] = set()
+
+    def of_link(name: bytes, told: Any) -> None:
+        if told.type == h5py.h5l.TYPE_EXTERNAL:
+            names.add(file.get(name, getlink=True).filename)
+
+    def of_item(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            names.update(os.fsdecode(place) for place, *_ in item.external or ())
+            names.update(source.file_name for source in (item.virtual_sources() if item.is_virtual else ()))
+
+    # What is damaged is told by the reader.
+    with contextlib.suppress(OSError, KeyError, RuntimeError, ValueError), h5py.File(path) as file:
+        file.id.links.visit(of_link, info=True)
+        file.visititems(of_item)
+    return sorted({path.parent / name for name in names} - {path, path.parent / "."})
+
+
+def marks_of(step: Step) -> dict[Path, tuple[int, ...]]:
+    """Size, times and number of each file of a step that is there: where these are the same, the content is."""
+    marks = {}
+    for path in (*step.files, *step.reads.values(), *step.materials):
+        for entry in (path, *_beside(path)) if path.exists() else ():
+            for file in entry.rglob("*") if entry.is_dir() else (entry,):
+                with contextlib.suppress(OSError):
+                    found = file.stat()
+                    marks[file] = found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    return marks
+
+
+def check_unchanged(step: Step, needed: Mapping[str, str], key: str, marks: Mapping[Path, tuple[int, ...]]) -> None:
+    """Check that what a result was made of is what its key says; files that were moved away since are passed over.
+
+    Parameters
+    ----------
+    step, needed
+        As for :func:`key_content`.
+    key
+        Taken before the files were read.
+    marks
+        Of :func:`marks_of`, taken before the key.
+
+    Raises
+    ------
+    AssbFileError
+        If a file has another content now.
+    """
+    now = marks_of(step)
+    changed = [path for path, mark in now.items() if marks.get(path, mark) != mark]
+    if changed and key_of(key_content(step, needed)) != key:
+        raise AssbFileError(f"{changed[0]} was changed while it was read: run it again when it is written whole.")
 
 
 def _escaped(text: str) -> str:

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from hyperspy_assb import staging
-from hyperspy_assb.batching.keys import key_content, key_of, read_key, write_key
+from hyperspy_assb.batching.keys import check_unchanged, key_content, key_of, marks_of, read_key, write_key
 from hyperspy_assb.batching.options import KINDS
 from hyperspy_assb.batching.steps import Outcome, Step, StepStatus
 from hyperspy_assb.batching.work import do_work
@@ -84,7 +84,8 @@ def run_step(
             before = read_key(step.folder) if is_result(step.folder) else None
             if before is None or redo.everything:  # said before anything is read
                 check_target(step.folder, force=redo.everything, inputs=step.files)
-            content = key_content(step, {name: needed[name].key for name in step.needs.values()})
+            marks, keys = marks_of(step), {name: needed[name].key for name in step.needs.values()}
+            content = key_content(step, keys)
             key = key_of(content)
             if before == key and not redo.everything:
                 return ended(StepStatus.DONE_BEFORE, **_told_before(step.folder))
@@ -99,6 +100,7 @@ def run_step(
                 report = _logged(progress or (lambda stage, done, total: None), interrupted)
                 told = do_work(step.kind, step.files, _with_paths(step, needed), folder, report)
                 interrupted.stop()
+                check_unchanged(step, keys, key, marks)
                 for message in told.warnings:
                     _logger.warning("%s", message)
                 _logger.info("%s: done in %.1f s", step.name, time.monotonic() - begin)

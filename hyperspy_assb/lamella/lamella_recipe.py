@@ -38,7 +38,7 @@ def run_lamella(path: Path, folder: Path) -> tuple[list[str], list[str]]:
     # Not at the top: a recipe is checked without the libraries.
     from hyperspy_assb import provenance
     from hyperspy_assb.lamella.lamella import Lamella
-    from hyperspy_assb.report.output import write_record
+    from hyperspy_assb.report.output import write_record, write_table
 
     recipe = read_recipe(path)
     lamella = Lamella(recipe.get("name", path.stem))
@@ -48,7 +48,7 @@ def run_lamella(path: Path, folder: Path) -> tuple[list[str], list[str]]:
         lamella.add(key, member_path(path, key, member), bias=member.get("bias"), frame=member.get("frame"))
     reference = str(recipe["reference"])
     table = lamella.register(reference, alpha=float(recipe.get("alpha", 0.01)))
-    table.to_csv(folder / "registration.csv")
+    write_table(folder / "registration.csv", table, index=True)
     fdr = float(recipe.get("fdr", 0.05))
     lamella.report(folder / "report.html", fdr=fdr)
     lamella.save(folder / "lamella.hspy", overwrite=True)

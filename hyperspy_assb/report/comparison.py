@@ -14,7 +14,7 @@ from hyperspy_assb import provenance
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.key_numbers import KeyNumber, key_numbers
-from hyperspy_assb.report.output import recorded_warnings, write_record
+from hyperspy_assb.report.output import recorded_warnings, write_record, write_table
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.eels.signal import load_spectrum_image
 from hyperspy_assb.signals.loading import as_far_as_memory, load_spectra
@@ -164,7 +164,7 @@ def write_comparison(
     ``provenance.json`` and ``figures/comparison.png``.
     """
     for name in ("bands", "clusters", "states"):
-        getattr(result, name).to_csv(folder / f"{name}.csv", index=False)
+        write_table(folder / f"{name}.csv", getattr(result, name))
     result.save(folder / "comparison.hspy", overwrite=True)
     record = provenance.record("compare", files=files, parameters=result.settings, methods=_methods())
     write_record(folder, record, findings=result.summary().splitlines(), warnings=messages)

@@ -18,7 +18,7 @@ from hyperspy_assb.eds.phases.evidence import PhaseStatus
 from hyperspy_assb.plotting.eds import plot_composition, plot_phases, plot_summed_spectrum
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.key_numbers import KeyNumber, key_numbers, sigmas
-from hyperspy_assb.report.output import Progress, recorded_warnings, write_record
+from hyperspy_assb.report.output import Progress, recorded_warnings, write_record, write_table
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.eds.compositions import EDSComposition, EDSPhases
 from hyperspy_assb.signals.eds.map_reading import read_map
@@ -201,10 +201,10 @@ def write_edx(analysis: EDXAnalysis, folder: Path) -> Report:
     position = phases.to_dataframe()
     elements = analysis.composition.to_dataframe()
     table = pd.concat([position, elements[[c for c in elements if c not in position]]], axis=1)
-    table.to_csv(folder / "table.csv", index=False)
-    analysis.composition.mean().to_csv(folder / "composition.csv")
+    write_table(folder / "table.csv", table)
+    write_table(folder / "composition.csv", analysis.composition.mean(), index=True)
     if analysis.explained:
-        phases.phase_fractions().to_csv(folder / "fractions.csv")
+        write_table(folder / "fractions.csv", phases.phase_fractions(), index=True)
     (folder / "maps").mkdir()
     maps = {f"volume_fraction_{name}": item for name, item in phases.volume_fraction.items()}
     maps |= {f"atomic_percent_{name}": item for name, item in analysis.composition.atomic_percent.items()}

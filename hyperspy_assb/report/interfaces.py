@@ -13,7 +13,7 @@ from hyperspy_assb.eds.eds_map import EDSOptions
 from hyperspy_assb.eds.interfaces.map_interface import ProfileOptions
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.report.html import Figure, Report, Table
-from hyperspy_assb.report.output import recorded_warnings, write_record
+from hyperspy_assb.report.output import recorded_warnings, write_record, write_table
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.eds.interface_profile import InterfaceProfile
 
@@ -113,8 +113,8 @@ def write_interface(analysis: InterfaceAnalysis, folder: Path) -> Report:
     """
     profile, record = analysis.profile, analysis.record
     profile.save(folder / "interface.hspy", overwrite=True)
-    profile.to_dataframe().to_csv(folder / "profile.csv", index=False)
-    profile.widths.to_csv(folder / "widths.csv")
+    write_table(folder / "profile.csv", profile.to_dataframe())
+    write_table(folder / "widths.csv", profile.widths, index=True)
     write_record(folder, record, findings=analysis.findings, warnings=analysis.warnings)
     names = ", ".join(entry["name"] for entry in record["files"])
     report = Report("Interface profile", subtitle="EDX" + (f", {names}" if names else ""))

@@ -17,7 +17,7 @@ from hyperspy_assb.acom.maps.grains import GrainOptions
 from hyperspy_assb.plotting.acom import plot_match
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.key_numbers import KeyNumber, key_numbers
-from hyperspy_assb.report.output import Progress, recorded_warnings, write_record
+from hyperspy_assb.report.output import Progress, recorded_warnings, write_record, write_table
 from hyperspy_assb.report.writing import add_parameters
 from hyperspy_assb.signals.acom.crystal_map import setting_notes
 from hyperspy_assb.signals.acom.indexing import index_orientations
@@ -255,7 +255,7 @@ def write_orientations(analysis: OrientationAnalysis, folder: Path) -> Report:
     if analysis.mechanism is not None:
         tables |= {"particles": analysis.mechanism.table, "tests": analysis.mechanism.tests}
     for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False)
+        write_table(folder / f"{name}.csv", table)
     (folder / "maps").mkdir()
     names = ("class_map", "correlation", "reliability", "phase_reliability", "twin_reliability")
     maps = {name: getattr(result, name) for name in (*names, "virtual_bright_field", "status")}

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from hyperspy_assb import staging
 from hyperspy_assb.errors import AssbFileError, AssbWarning
+from hyperspy_assb.file_locks import spare_locks
 
 RECORD = "provenance.json"
 """In every folder of results: how it was made. A folder without it is somebody else's."""
@@ -96,6 +98,7 @@ def whole_folder(target: str | os.PathLike[str], *, force: bool = False, inputs:
     part = staging.sibling(target, "part")
     try:
         part.mkdir()
+        spare_locks((part, *inputs))
         yield part
         check_target(target, force=force, inputs=inputs)
         _flush(part)
@@ -159,6 +162,46 @@ def write_record(folder: Path, record: Mapping[str, Any], *, findings: Sequence[
     text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
     # Names of files may be no Unicode: what is left of them in JSON is this.
     (folder / RECORD).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+
+
+_FORMULA = re.compile(r"(^\s*|[;\t\n])(?=[=+\-@])")
+"""Before what programs for spreadsheets execute, at the beginning of a cell; for some of them semicolons part cells."""
+
+
+def plain_cell(value: Any) -> Any:
+    """A cell of a table that no program for spreadsheets takes for a formula: with an apostrophe before it.
+
+    Names of files, phases and members are whatever somebody wrote into a file.
+
+    Examples
+    --------
+    >>> plain_cell("=HYPERLINK(A1)"), plain_cell("LiFePO4"), plain_cell("-1.5"), plain_cell(-1.5)
+    ("'=HYPERLINK(A1)", 'LiFePO4', '-1.5', -1.5)
+    """
+    if not isinstance(value, str):
+        return value
+    with suppress(ValueError):
+        float(value)
+        return value
+    # A carriage return begins a row, quoted or not.
+    return _FORMULA.sub(r"\1'", value.replace("\r", " "))
+
+
+def write_table(path: Path, table: Any, *, index: bool = False) -> None:
+    """Write a table of pandas as CSV, texts as :func:`plain_cell` has them.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    table = table.reset_index() if index else table.copy(deep=False)
+    table.columns = [plain_cell(name) for name in table.columns]
+    # By numbers: two columns may have one name. Categories would not take other words.
+    for number, kind in enumerate(table.dtypes):
+        if kind.kind not in "biufc":
+            table.isetitem(number, table.iloc[:, number].astype(object).map(plain_cell, na_action="ignore"))
+    table.to_csv(path, index=False)
 
 
 def _check_replaceable(target: Path, *, force: bool, inputs: Iterable[Path]) -> None:

@@ -16,7 +16,7 @@ from hyperspy_assb.provenance import record
 from hyperspy_assb.report.film import write_film
 from hyperspy_assb.report.html import Figure, Report, Table
 from hyperspy_assb.report.key_numbers import key_numbers
-from hyperspy_assb.report.output import Progress, write_record
+from hyperspy_assb.report.output import Progress, write_record, write_table
 from hyperspy_assb.report.series_numbers import ABOUT, opening_first, series_numbers
 from hyperspy_assb.signals.echem.signal import load_voltammogram
 from hyperspy_assb.signals.series.of_series import OfSeries
@@ -104,7 +104,7 @@ def analyse_series(file: Path, folder: Path, options: SeriesOptions, *, stage: P
     for name, result in results.items():
         result.save(folder / f"{name}.hspy", overwrite=True)
         table = result.to_dataframe()
-        table.to_csv(folder / f"{name}.csv", index=False)
+        write_table(folder / f"{name}.csv", table)
         figure = Figure.of(result.plot().figure, name, name.capitalize())
         tables = [] if name == "kymograph" else [Table(table.head(_MOST_ROWS))]
         report.add(name.capitalize(), figures=[figure], tables=tables)

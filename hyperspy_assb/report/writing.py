@@ -15,7 +15,7 @@ from hyperspy_assb.report.analysis import Analysis
 from hyperspy_assb.report.delithiation import delithiation_numbers
 from hyperspy_assb.report.html import Report, Table, key_table
 from hyperspy_assb.report.key_numbers import KeyNumber, key_numbers, sigmas
-from hyperspy_assb.report.output import write_record
+from hyperspy_assb.report.output import write_record, write_table
 from hyperspy_assb.signals.result_files import write_map
 
 
@@ -103,7 +103,7 @@ def write_analysis(analysis: Analysis, folder: Path) -> Report:
         The report that was written.
     """
     write_maps(analysis, folder / "maps")
-    analysis.table.to_csv(folder / "table.csv", index=False)
+    write_table(folder / "table.csv", analysis.table)
     if analysis.delithiation is not None:
         analysis.delithiation.save(folder / "delithiation.hspy", overwrite=True)
     write_record(folder, analysis.provenance, findings=analysis.findings, warnings=analysis.warnings)

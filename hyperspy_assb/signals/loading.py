@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 import warnings
 from collections.abc import Callable
 from os import PathLike
@@ -14,6 +15,7 @@ import numpy as np
 
 from hyperspy_assb.eels.checks import reaches_zero_loss
 from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbWarning
+from hyperspy_assb.file_locks import about_locks
 from hyperspy_assb.models.recorded_signal import recorded_text
 from hyperspy_assb.reference.energy_units import energy_unit
 from hyperspy_assb.signals.energy_axes import energy_on_navigation, turn_energy_axis
@@ -381,7 +383,11 @@ def _explain(path: Path, reader: str | None, error: Exception) -> str:
             f"{path} could not be read (its ending is that of {names}): name the one that wrote it, with reader= "
             "(--reader)."
         )
-    if "symbol of a chemical element" in str(error):
+    if locked := about_locks(error):
+        return f"{path} could not be read. {locked}"
+    # By what failed: the words are those of Python, for values of other types.
+    called = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
+    if "symbol of a chemical element" in str(error) or "add_elements" in called:
         return f"{path} could not be read: Sample.elements of its metadata holds what is no element ({error})."
     message = f"{path} could not be read ({type(error).__name__}: {error})."
     if reader is not None:

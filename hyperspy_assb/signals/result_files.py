@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import secrets
 import shutil
 import zipfile
@@ -23,6 +22,7 @@ import numpy as np
 
 from hyperspy_assb import __version__, staging
 from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbValueError
+from hyperspy_assb.file_locks import about_locks
 from hyperspy_assb.signals.packing import Arrays, digest
 from hyperspy_assb.signals.stored_pickles import refuse_pickles
 
@@ -205,6 +205,8 @@ def _reading(path: Path) -> Iterator[None]:
     except PermissionError as error:
         raise AssbFileError(f"{path} could not be read: you may not read it ({_in_words(error)}).") from error
     except Exception as error:
+        if locked := about_locks(error):
+            raise AssbFileError(f"{path} could not be read. {locked}") from error
         raise AssbFileError(
             f"{path} could not be read ({_in_words(error)}): it is truncated, damaged, or not of the format that its "
             "ending says; save the result again, or take a copy."
@@ -282,7 +284,7 @@ def _write_signal(part: Path, signal: Any) -> None:
         else:
             _write_zip(stream, signal)
         stream.flush()
-        os.fsync(stream.fileno())
+        staging.flush_open(stream.fileno())
 
 
 def write_map(path: Path, signal: Any) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from hyperspy_assb.errors import AssbFileError
 
 _DESCRIPTIONS = (".zarray", ".zmetadata", "zarr.json")
+_MOST = 50_000_000
+"""Bytes of a description."""
 
 
 def refuse_pickles(path: Path) -> None:
@@ -27,13 +29,17 @@ def refuse_pickles(path: Path) -> None:
     Raises
     ------
     AssbFileError
-        If one of its arrays is pickled.
+        If one of its arrays is pickled, or a description is larger than any store needs: zips hold gigabytes of blanks
+        in some megabytes.
     """
-    if any(map(_asks_for_pickle, _descriptions(path))):
-        raise AssbFileError(
-            f"{path} holds pickled objects, which could run anything: it is not read. Spectra, patterns and results "
-            "are saved without them."
-        )
+    for text in _descriptions(path):
+        if text is None:
+            raise AssbFileError(f"{path} has descriptions of more than {_MOST // 10**6} MB: no store needs them.")
+        if _asks_for_pickle(text):
+            raise AssbFileError(
+                f"{path} holds pickled objects, which could run anything: it is not read. Spectra, patterns and "
+                "results are saved without them."
+            )
 
 
 def _asks_for_pickle(text: bytes) -> bool:
@@ -43,11 +49,15 @@ def _asks_for_pickle(text: bytes) -> bool:
         return False
 
 
-def _descriptions(path: Path) -> Iterator[bytes]:
+def _descriptions(path: Path) -> Iterator[bytes | None]:
+    """The descriptions of a store; None in place of one that is too large."""
     with contextlib.suppress(OSError, zipfile.BadZipFile):
         if path.is_dir():
             for name in _DESCRIPTIONS:
-                yield from (found.read_bytes() for found in path.rglob(name))
+                for found in path.rglob(name):
+                    yield None if found.stat().st_size > _MOST else found.read_bytes()
         elif zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                yield from (archive.read(n) for n in archive.namelist() if n.rpartition("/")[2] in _DESCRIPTIONS)
+                for entry in archive.infolist():
+                    if entry.filename.rpartition("/")[2] in _DESCRIPTIONS:
+                        yield None if entry.file_size > _MOST else archive.read(entry)

@@ -412,6 +412,127 @@ def test_files_that_readers_open_beside_the_one_that_is_named(tmp_path, name, be
     assert hash_input(tmp_path / name) != before
 
 
+def test_files_of_a_movie_and_of_detectors_that_write_into_others(tmp_path):
+    import h5py
+
+    movie, info = tmp_path / "20260101_7_scan_movie.mrc", tmp_path / "20260101_7_info.txt"
+    master, sparse = tmp_path / "scan_master.h5", tmp_path / "frames.raw"
+    for path in (movie, info, tmp_path / "20260101_71_info.txt", sparse):
+        path.write_bytes(bytes(80))
+    with h5py.File(tmp_path / "scan_1.h5", "w") as file:
+        file["data"] = np.arange(10)
+    with h5py.File(tmp_path / "scan_2.h5", "w") as file:
+        file["data"] = np.arange(10)
+    layout = h5py.VirtualLayout((10,), int)
+    layout[:] = h5py.VirtualSource(tmp_path / "scan_2.h5", "data", (10,))
+    with h5py.File(master, "w") as file:
+        file["entry/data/data_1"] = h5py.ExternalLink("scan_1.h5", "data")
+        file.create_virtual_dataset("entry/all", layout)
+        file.create_dataset("raw", (10,), "f8", external=[("frames.raw", 0, 80)])
+    for named, other in ((movie, info), (master, tmp_path / "scan_1.h5"), (master, tmp_path / "scan_2.h5")):
+        before = hash_input(named)
+        other.write_bytes(other.read_bytes() + b"1")
+        assert hash_input(named) != before, other
+    before = hash_input(master), hash_input(movie)
+    (tmp_path / "20260101_71_info.txt").write_text("of another scan")
+    sparse.write_bytes(bytes(79) + b"1")
+    assert (hash_input(master) != before[0], hash_input(movie)) == (True, before[1])
+    (tmp_path / "cut.h5").write_bytes(master.read_bytes()[:1000])
+    assert hash_input(tmp_path / "cut.h5")
+
+
+def test_a_file_that_changes_while_it_is_read(place, monkeypatch):
+    """As one that is still being recorded: the result would not be that of its key."""
+    toy = work._WORK["fit"]
+
+    def changing(files, *others):
+        done = toy(files, *others)
+        if files[0].stem == "x01":
+            np.save(files[0], np.ones(7))
+        elif files[0].stem == "x02":
+            os.utime(files[0], ns=(1, 1))  # the same content
+        elif files[0].stem == "x03":
+            files[0].unlink()  # moved away, after it was read
+        return done
+
+    monkeypatch.setitem(work._WORK, "fit", changing)
+    found = hyperspy_assb.batch(recipe(), "out")
+    assert statuses(found) == ["written", "failed", "written", "written"]
+    assert "x01.npy was changed while it was read" in found.outcomes[1].message
+    assert not (place / "out/fit/x01").exists()
+    monkeypatch.setitem(work._WORK, "fit", toy)
+    assert statuses(hyperspy_assb.batch(recipe(), "out")) == ["done before", "written", "done before"]
+
+
+def test_times_of_files_do_not_matter(place):
+    """Clocks run backwards, and copies have new times."""
+    assert hyperspy_assb.batch(recipe(), "out").whole
+    for path, time in zip((place / "raw").iterdir(), (0, 1, 2**33, 10), strict=True):
+        os.utime(path, (time, time))
+    for path in (place / "out").rglob("*"):
+        os.utime(path, (5, 5))
+    assert set(statuses(hyperspy_assb.batch(recipe(), "out"))) == {"done before"}
+    other = place / "raw/x01.npy"
+    kept = other.stat()
+    np.save(other, np.load(other) + 1.0)
+    os.utime(other, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    assert sorted(statuses(hyperspy_assb.batch(recipe(), "out"))) == ["done before"] * 3 + ["out of date"]
+
+
+def test_no_cell_of_the_table_is_a_formula(place):
+    (place / "raw/x00.npy").rename(place / "raw/=cmd|'x'!A0.npy")
+    analysis = {"@SUM(1)": {"kind": "fit", "input": "maps"}}
+    assert hyperspy_assb.batch({"inputs": {"maps": "raw/*.npy"}, "analysis": analysis}, "out").whole
+    rows = list(csv.reader((place / "out/status.csv").open(encoding="utf-8")))
+    cells = [cell for row in rows for cell in row]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+    assert any(cell.startswith("'@SUM(1)/=cmd") for cell in cells)
+    assert set(statuses(hyperspy_assb.batch({"inputs": {"maps": "raw/*.npy"}, "analysis": analysis}, "out"))) == {
+        "done before"
+    }
+
+
+def test_three_hundred_steps_that_need_each_other(place):
+    references = {"r0": {"LiFePO4": "0:1,0:1"}}
+    references |= {f"r{n}": {"analysis": f"a{n - 1}"} for n in range(1, 300)}
+    analysis = {f"a{n}": {"kind": "fit", "input": "map", "references": f"r{n}"} for n in reversed(range(300))}
+    chain = {"inputs": {"map": "raw/x00.npy"}, "references": references, "analysis": analysis}
+    found = hyperspy_assb.batch(chain, "out")
+    assert found.whole
+    assert [outcome.step for outcome in found.outcomes] == [f"a{n}/x00" for n in range(300)]
+
+
+@pytest.mark.parametrize("out", ["file", "file/out", "ro/out"])
+def test_where_nothing_can_be_written(out, place, monkeypatch):
+    (place / "file").write_text("somebody's")
+    (place / "ro").mkdir(mode=0o555)
+    if out == "ro/out" and os.geteuid() == 0:
+        pytest.skip("to root all folders are open")
+    with pytest.raises(AssbFileError, match=out.partition("/")[0]):
+        hyperspy_assb.batch(recipe(), out)
+    assert (place / "file").read_text() == "somebody's"
+
+
+@pytest.mark.slow
+def test_twice_at_once_with_steps_that_fail(place):
+    """Two processes write one table and one folder of logs."""
+    write_inputs(place / "raw", 30, broken=15)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import toy_work, hyperspy_assb; toy_work.use_toy_work()\n"
+        "from hyperspy_assb.batching import batch\n"
+        "batch._STATUS_EVERY = 0.0\n"
+        "for _ in range(5):\n"
+        "    done = hyperspy_assb.batch({'inputs': {'m': 'raw/*.npy'}, 'analysis': {'fit': {'input': 'm'}}}, 'out')\n"
+        "    assert sum(o.status.whole for o in done.outcomes) == 15, done.summary()\n"
+    )
+    run = [sys.executable, "-c", code, str(HERE)]
+    both = [subprocess.Popen(run, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0, 0], said
+    assert len([*(place / "out/fit").iterdir()]) == 15
+    assert not [*(place / "out").rglob(".*")]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [10, 30])
 def test_killed_and_started_again_no_step_is_done_twice(kills, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -12,10 +13,20 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 
 from hyperspy_assb import staging
-from hyperspy_assb.report.output import OutputError, check_target, is_result, own_drawing, whole_folder, write_record
+from hyperspy_assb.report.output import (
+    OutputError,
+    check_target,
+    is_result,
+    own_drawing,
+    plain_cell,
+    whole_folder,
+    write_record,
+    write_table,
+)
 
 RECORD = {"action": "test", "versions": {"hyperspy-assb": "0"}}
 
@@ -227,3 +238,71 @@ def test_settings_of_figures_in_the_working_folder_are_left_out(there, tmp_path,
         with own_drawing():
             assert mpl.rcParams["text.usetex"] is not there
         assert mpl.rcParams["text.usetex"]
+
+
+FORMULAS = {
+    "=cmd|' /C calc'!A0": "'=cmd|' /C calc'!A0",
+    "+1+cmd": "'+1+cmd",
+    "-2+3+cmd": "'-2+3+cmd",
+    "@SUM(1)": "'@SUM(1)",
+    "\t=1": "\t'=1",
+    "a\t=1": "a\t'=1",
+    "\n=1": "\n'=1",
+    "a\r=1": "a =1",
+    "a\r\n=1": "a \n'=1",
+    "a;=1;@2": "a;'=1;'@2",
+    "=": "'=",
+}
+
+
+@pytest.mark.parametrize(("text", "kept"), FORMULAS.items())
+def test_no_cell_of_a_table_is_a_formula(text, kept, tmp_path):
+    table = pd.DataFrame({text: [text, "LFP", None], "kind": pd.Categorical([text, "LFP", "LFP"]), "x": [-1.5, 2, 3]})
+    write_table(tmp_path / "a.csv", table)
+    write_table(tmp_path / "b.csv", table.set_index(text), index=True)
+    for name in ("a.csv", "b.csv"):
+        found = pd.read_csv(tmp_path / name)
+        assert [*found.columns] == [kept, "kind", "x"]
+        assert found.iloc[0].tolist() == [kept, kept, -1.5]
+        assert found.iloc[1].tolist() == ["LFP", "LFP", 2.0]
+        assert np.isnan(found.iloc[2, 0])
+    assert table.columns[0] == text  # the user's own is as it was
+
+
+def test_numbers_and_names_stay_as_they_are():
+    for cell in (-1.5, "-1.5", "+3e-4", "LiFePO4", "a=b", "", None, True):
+        assert plain_cell(cell) == cell
+
+
+def test_what_links_point_to_is_not_removed(tmp_path):
+    """A result may lie behind a link, and hold links to what is somebody's."""
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "data").write_text("data")
+    write(tmp_path / "result", "old")
+    (tmp_path / "result" / "link").symlink_to(precious)
+    (tmp_path / "out").symlink_to(tmp_path / "result")
+    write(tmp_path / "out", "new", force=True)
+    assert (tmp_path / "result" / "result.txt").read_text() == "new"
+    assert (tmp_path / "out").is_symlink()
+    (tmp_path / "out").unlink()
+    (tmp_path / "out").symlink_to(precious)
+    with pytest.raises(OutputError, match="no result"):
+        write(tmp_path / "out", "new", force=True)
+    assert (precious / "data").read_text() == "data"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "precious", "result"]
+
+
+@pytest.mark.parametrize(("number", "passes"), [(errno.EINVAL, True), (errno.ENOTSUP, True), (errno.ENOSPC, False)])
+def test_file_systems_that_cannot_flush(number, passes, tmp_path, monkeypatch):
+    def fsync(handle):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if passes:
+        write(tmp_path / "result", "new")
+        assert is_result(tmp_path / "result")
+        return
+    with pytest.raises(OSError, match="space"):
+        write(tmp_path / "result", "new")
+    assert not [*tmp_path.iterdir()]
