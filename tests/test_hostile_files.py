@@ -281,7 +281,7 @@ HOSTILE: dict[str, Callable[[], Any]] = {
     "terminal": terminal,
     "zip: description": inflating("a.zspy", ".zmetadata", b"{", hyperspy_assb.load_spectrum_image),
     "zip: description of a result": inflating("a.zspy", "x/zarr.json", b"{", hyperspy_assb.load),
-    "zip: path": inflating("a.zspy", "../../EXECUTED", b"", hyperspy_assb.load),
+    "zip: path": inflating("a.zspy", "x/../EXECUTED", b"", hyperspy_assb.load),
     "zip: masks": petabyte(masks),
     "zip: templates": petabyte(TemplateBank.load),
     "map: link to another file": links("outside"),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import html.parser
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hyperspy.api as hs
 import pytest
 
 from hyperspy_assb.simulation import micro_battery
@@ -126,6 +130,56 @@ def test_a_full_disk(command: str, raw: Path, small_disk: Path) -> None:
         assert "Traceback" not in done.stderr
         assert not [*small_disk.iterdir()]
     assert "space" in done.stderr.lower() or "full" in done.stderr.lower(), done.stderr
+
+
+HOSTILE = "=1+1</script><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7*191 }}"
+
+
+class Page(html.parser.HTMLParser):
+    """Elements with the names of their attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, tuple[str, ...]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, tuple(name for name, _ in attrs)))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_hostile_names_in_files(command: str, raw: Path, tmp_path: Path) -> None:
+    """Titles, units, names of axes, members, inputs and files: text on every page, and no formula in a table."""
+    place = tmp_path / "raw"
+    place.mkdir()
+    own = HOSTILE.replace("/", "|")  # as far as a file may be called
+    for path in raw.glob("*.hspy"):
+        signal = hs.load(path)
+        signal.metadata.General.title = HOSTILE
+        for axis in signal.axes_manager.navigation_axes:
+            axis.name = HOSTILE
+        signal.save(place / f"{path.stem} {own}.hspy")
+    member = json.dumps(HOSTILE)
+    lamella = f"name = {member}\nreference = {member}\n[members.{member}]\nfile = {json.dumps(f'movie {own}.hspy')}\n"
+    (place / f"lamella {own}.toml").write_text(lamella)
+    (place / "recipe.toml").write_text(
+        f"inputs.edx = 'edx*.hspy'\n[analysis.{json.dumps(own)}]\nkind = 'quantify'\ninput = 'edx'\n"
+    )
+    done = assb(command, place, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    pages = [*(tmp_path / "out").rglob("*.html")]
+    assert pages
+    for path in pages:
+        text = path.read_text("utf-8")
+        page = Page()
+        page.feed(text)
+        assert not [names for _, names in page.elements if any(name.startswith("on") for name in names)]
+        assert sum(tag == "script" for tag, _ in page.elements) == (command == "lamella")
+        assert not [names for tag, names in page.elements if tag == "img" and "alt" not in names]
+        assert "1337" not in re.sub(r"base64,[A-Za-z0-9+/=]+|[0-9.]{6,}", "", text)
+    for path in (tmp_path / "out").rglob("*.csv"):
+        with path.open(encoding="utf-8", newline="") as stream:
+            cells = [cell for row in csv.reader(stream) for cell in row]
+        assert not [cell for cell in cells if cell.startswith(("=", "@", "+"))], path
 
 
 NETWORK = """
