@@ -85,14 +85,23 @@ def write(folder: Path, names: tuple[str, ...], side: int) -> None:
         np.savez(folder / "pure.npz", **{k: np.tile(m, (times, times))[:side, :side] for k, m in pure.items()})
 
 
-def run(words: tuple[str, ...], folder: Path, interrupt: float | None) -> tuple[int, float, float, float]:
-    """Exit code, peak in bytes, seconds, and seconds after the interrupt."""
+def processor_time(process: int) -> float:
+    """Seconds that a running process has used; NaN where the system does not tell."""
+    try:
+        words = Path(f"/proc/{process}/stat").read_text("utf-8").rpartition(")")[2].split()
+    except OSError:
+        return float("nan")
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def run(words: tuple[str, ...], folder: Path, interrupt: float | None) -> tuple[int, float, float, float, float]:
+    """Exit code, peak in bytes, seconds, and seconds after the interrupt: of the clock, and of the processor."""
     command = [str(Path(sys.executable).with_name("assb")), *words, "--out", f"result of {words[0]}", "--force"]
-    begin, sent = time.monotonic(), 0.0
+    begin, sent, before = time.monotonic(), 0.0, 0.0
 
     def stop() -> None:
-        nonlocal sent
-        sent = time.monotonic()
+        nonlocal sent, before
+        sent, before = time.monotonic(), processor_time(process.pid)
         os.kill(process.pid, signal.SIGINT)
 
     # Ignored signals are inherited, as by what a shell starts in the background.
@@ -104,7 +113,8 @@ def run(words: tuple[str, ...], folder: Path, interrupt: float | None) -> tuple[
     timer.cancel()
     process.returncode = os.waitstatus_to_exitcode(status)
     end = time.monotonic()
-    return process.returncode, 1024.0 * used.ru_maxrss, end - begin, end - sent if sent else 0.0
+    late = (end - sent, used.ru_utime + used.ru_stime - before) if sent else (0.0, 0.0)
+    return process.returncode, 1024.0 * used.ru_maxrss, end - begin, *late
 
 
 def main() -> int:
@@ -129,9 +139,13 @@ def main() -> int:
         # This process stays small: what it holds would be counted for those that it starts.
         subprocess.run([sys.executable, __file__, *sizes, "--paths", *given.paths], check=True)
         for name in given.paths:
-            code, peak, seconds, late = run(PATHS[name], folder, given.interrupt)
+            code, peak, seconds, late, busy = run(PATHS[name], folder, given.interrupt)
             side = given.scan if name == "index" else given.side
-            said = f"exit {code} {late:.1f} s after the interrupt" if late else f"exit {code}"
+            said = (
+                f"exit {code} {late:.1f} s after the interrupt, {busy:.1f} s of the processor"
+                if late
+                else f"exit {code}"
+            )
             print(f"{name:14} {side:5} {peak / 1e6:8.0f} MB {seconds:8.0f} s  {said}", flush=True)
             missed |= peak > BAR or code != (130 if late else 0)
     return int(missed)

@@ -513,6 +513,56 @@ def test_where_nothing_can_be_written(out, place, monkeypatch):
     assert (place / "file").read_text() == "somebody's"
 
 
+@pytest.fixture
+def disk(place):
+    """A file system of its own, of 400 kB."""
+    folder = place / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(folder: Path) -> None:
+    (folder / "film.avi").write_bytes(bytes(shutil.disk_usage(folder).free))
+
+
+def test_a_disk_that_fills_and_has_room_again(disk, monkeypatch):
+    toy = work._WORK["fit"]
+
+    def filling(files, *others):
+        if files[0].stem == "x01":
+            fill(disk)
+        elif files[0].stem == "x02":
+            (disk / "film.avi").unlink()
+        return toy(files, *others)
+
+    monkeypatch.setitem(work._WORK, "fit", filling)
+    found = hyperspy_assb.batch(recipe(), disk / "out")
+    assert statuses(found) == ["written", "failed", "written", "written"]
+    assert "space left" in found.outcomes[1].message
+    assert not [*(disk / "out").rglob(".*")]
+    assert len((disk / "out/status.csv").read_text("utf-8").splitlines()) == 5
+    monkeypatch.setitem(work._WORK, "fit", toy)
+    assert statuses(hyperspy_assb.batch(recipe(), disk / "out")) == ["done before", "written", *["done before"] * 2]
+
+
+def test_a_disk_that_is_full_from_the_beginning(disk):
+    fill(disk)
+    with pytest.raises(AssbFileError, match="No space left"):
+        hyperspy_assb.batch(recipe(), disk / "out")
+    (disk / "film.avi").unlink()
+    assert hyperspy_assb.batch(recipe(), disk / "out").whole
+
+
+def test_a_disk_that_may_only_be_read(disk):
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    with pytest.raises(AssbFileError, match="Read-only"):
+        hyperspy_assb.batch(recipe(), disk / "out")
+
+
 @pytest.mark.slow
 def test_twice_at_once_with_steps_that_fail(place):
     """Two processes write one table and one folder of logs."""
