@@ -151,7 +151,7 @@ def _linked(path: Path) -> list[Path]:
 
 def marks_of(step: Step) -> dict[Path, tuple[int, ...]]:
     """Size, times and number of each file of a step that is there: where these are the same, the content is."""
-    marks = {}
+    marks: dict[Path, tuple[int, ...]] = {}
     for path in (*step.files, *step.reads.values(), *step.materials):
         for entry in (path, *_beside(path)) if path.exists() else ():
             for file in entry.rglob("*") if entry.is_dir() else (entry,):
