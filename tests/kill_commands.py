@@ -99,7 +99,7 @@ def inputs(folder: Path) -> dict[str, list[str]]:
         "batch": ["batch", str(folder / "recipe.toml")],
         "series": ["series", files["series"]],
         "lamella": ["lamella", str(folder / "lamella.toml")],
-        "demo": ["demo", "--shape", "8x8"],
+        "demo": ["demo", "--shape", "24x24"],
     }
 
 
