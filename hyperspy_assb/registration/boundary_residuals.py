@@ -110,7 +110,6 @@ class _RegionStep(AlignmentStep):
             target, frame, fine, box_means((regions > 0)[np.newaxis].astype(float), fine, frame.pixel)[0], options
         )
         self.regions = regions
-        self.counts = [int(np.clip(np.ceil(c / f) + 1, 2, 6)) for c, f in zip(frame.pixel, fine.pixel, strict=True)]
 
     def linearised(self, transform: Affine) -> State | None:
         used = self._compared(transform)
@@ -119,7 +118,7 @@ class _RegionStep(AlignmentStep):
         where = transform(self.positions[used])
         down, right = (self.positions[used] - transform.centre).T / self.radius
         trend = np.stack([down, right, down**2, down * right, right**2], axis=-1)
-        shares = self._shares(transform, self.positions[used])
+        shares = region_shares(self.regions, self.fine, self.frame, transform, self.positions[used])
         kept = np.flatnonzero(np.asarray(shares.sum(axis=0)).ravel() > 1.0)
         columns = sparse.hstack([shares[:, kept], sparse.csr_matrix(trend)]).tocsr()
 
@@ -134,18 +133,21 @@ class _RegionStep(AlignmentStep):
 
         return self._state(transform, used, columns, np.full(columns.shape[1], _RIDGE), picture)
 
-    def _shares(self, transform: Affine, positions: FloatArray) -> sparse.csr_matrix:
-        """Shares of the regions in the area of coarse pixels, by points in them."""
-        down, right = np.meshgrid(*((np.arange(n) + 0.5) / n - 0.5 for n in self.counts), indexing="ij")
-        pixel = np.array(self.frame.pixel)
-        steps = np.stack([down.ravel(), right.ravel()], axis=-1) * pixel
-        rows, labels = [], []
-        for step in steps:
-            at = np.rint(self.fine.indices(transform(positions + step))).astype(np.int64)
-            at = np.clip(at, 0, np.array(self.regions.shape) - 1)
-            labels.append(self.regions[at[:, 0], at[:, 1]])
-            rows.append(np.arange(len(positions)))
-        row, label = np.concatenate(rows), np.concatenate(labels)
-        known = label > 0
-        shape = (len(positions), int(self.regions.max()))
-        return sparse.csr_matrix((np.full(known.sum(), 1.0 / len(steps)), (row[known], label[known] - 1)), shape)
+
+def region_shares(
+    regions: IntArray, fine: ImageFrame, frame: ImageFrame, transform: Affine, positions: FloatArray
+) -> sparse.csr_matrix:
+    """Shares of the regions in the area of coarse pixels, by points in them; shape (positions, regions)."""
+    counts = [int(np.clip(np.ceil(c / f) + 1, 2, 6)) for c, f in zip(frame.pixel, fine.pixel, strict=True)]
+    down, right = np.meshgrid(*((np.arange(n) + 0.5) / n - 0.5 for n in counts), indexing="ij")
+    steps = np.stack([down.ravel(), right.ravel()], axis=-1) * np.array(frame.pixel)
+    rows, labels = [], []
+    for step in steps:
+        at = np.rint(fine.indices(transform(positions + step))).astype(np.int64)
+        at = np.clip(at, 0, np.array(regions.shape) - 1)
+        labels.append(regions[at[:, 0], at[:, 1]])
+        rows.append(np.arange(len(positions)))
+    row, label = np.concatenate(rows), np.concatenate(labels)
+    known = label > 0
+    shape = (len(positions), int(regions.max()))
+    return sparse.csr_matrix((np.full(known.sum(), 1.0 / len(steps)), (row[known], label[known] - 1)), shape)

@@ -11,7 +11,7 @@ from hyperspy_assb.registration.affine import FloatArray, ImageFrame
 from hyperspy_assb.registration.alignment_step import DistortionOptions
 from hyperspy_assb.registration.boundary_residuals import residual_drop
 from hyperspy_assb.registration.coarse_search import Candidate, CoarseSearch
-from hyperspy_assb.registration.local_contrast import refine
+from hyperspy_assb.registration.local_contrast import Refinement
 
 _WAYS = {
     (0, True): "mirrored left to right",
@@ -130,7 +130,7 @@ def _drop_at(search: CoarseSearch, candidates: list[Candidate], options: Distort
     if not candidates:
         return float("nan")
     images = search.coarse, search.coarse_frame, search.fine, search.fine_frame
-    found = refine(*images, candidates[0].transform, options)
+    found = Refinement(*images, options).refine(candidates[0].transform)
     return float("nan") if found is None else residual_drop(*images, found.transform, options)
 
 
