@@ -374,7 +374,7 @@ class RegisteredMembers(Result):
         if isinstance(held, Result):
             columns = {name: np.reshape(values, shape) for name, values in held._pixel_columns().items()}
             if held.statuses is not None:
-                columns["status"] = np.reshape(np.array(held._in_words(held._status())), shape)
+                columns["status"] = np.reshape(np.array(held._in_words(held._status()), dtype=object), shape)
             return columns
         return {"counts": registration_image(held)}
 

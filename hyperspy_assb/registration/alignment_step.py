@@ -116,8 +116,7 @@ class State:
 
     def cost(self, spread: float) -> float:
         """Of a pixel in the mean; it grows slowly where a pixel does not fit."""
-        unit = (_LOOSE * spread) ** 2
-        return float(np.mean(np.log1p(self.residual**2 / unit)) + self.penalty / (unit * len(self.residual)))
+        return float(np.mean(np.log1p((self.residual / (_LOOSE * spread)) ** 2)))
 
     @property
     def penalty(self) -> float:

@@ -137,7 +137,7 @@ class CoarseSearch:
 
     @property
     def pixel(self) -> float:
-        """Side of a pixel of the search in nm: half of that of the coarse image at least, or boundaries fall between."""
+        """Side of a pixel of the search in nm: at least half of that of the coarse image."""
         longest = float(max(self.coarse_frame.extent.max(), self.fine_frame.extent.max()))
         return max(longest / self.side, 0.5 * max(self.coarse_frame.pixel), max(self.fine_frame.pixel))
 

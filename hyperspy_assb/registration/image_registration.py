@@ -9,7 +9,6 @@ import numpy as np
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.registration.affine import Affine, FloatArray, ImageFrame
 from hyperspy_assb.registration.alignment_step import DistortionOptions, Refined
-from hyperspy_assb.registration.boundary_residuals import residual_drop
 from hyperspy_assb.registration.coarse_search import CoarseSearch
 from hyperspy_assb.registration.local_contrast import Refinement
 from hyperspy_assb.registration.sampling import binned_to
@@ -41,7 +40,7 @@ class ImageRegistration:
     coarse_pixel
         Larger pixel of the two, in nm of its own frame.
     drop
-        Of :func:`.residual_drop`; NaN for a transform that was given.
+        Of :meth:`.Refinement.drop`; NaN for a transform that was given.
     """
 
     transform: Affine
@@ -116,7 +115,7 @@ def register_images(
             f"{names[0]} and {names[1]} overlap too little to be registered on boundaries: name images of the same "
             "region, or give the transform."
         )
-    drop = residual_drop(coarse, coarse_frame, fine, fine_frame, found.transform, options)
+    drop = refinement.drop(found.transform)
     shared = judge_shared_structure(search, drop, options, evidence)
     _refuse(shared, alpha, names, options)
     found = refinement.with_block_errors(found)
@@ -163,4 +162,4 @@ def _place(search: CoarseSearch, refinement: Refinement) -> tuple[Refined | None
         found = refinement.refine(candidate.transform)
         if found is not None and (chosen is None or found.surprise < chosen.surprise):
             chosen, evidence = found, candidate.evidence
-    return chosen, evidence
+    return None if chosen is None else refinement.settle(chosen), evidence

@@ -16,7 +16,7 @@ from scipy import linalg, ndimage, sparse
 
 from hyperspy_assb.registration.affine import Affine, FloatArray, ImageFrame
 from hyperspy_assb.registration.alignment_step import AlignmentStep, DistortionOptions, IntArray, Refined, State
-from hyperspy_assb.registration.boundary_residuals import find_regions, region_shares
+from hyperspy_assb.registration.bounded_regions import find_regions, region_shares
 from hyperspy_assb.registration.sampling import box_means, noise_and_contrast, smoothed, values_at
 
 _BLURS = (1.5, 0.7, 0.0)
@@ -33,6 +33,14 @@ _RIDGE = 0.02
 """Of the information of a level; it keeps those still that no pixel tells."""
 _NOISE = 8.0
 """Gaussian smoothing of the fine image, in pixels, over that which leaves as much noise as contrast."""
+_STARTS = 4
+_ASIDE = 1.2
+"""Coarse pixels to starts beside a place that was found: likelihoods of boundaries have more than one maximum."""
+_PLACES = 12
+_BESIDE = (3.5, 5.5)
+"""Coarse pixels to places where boundaries coincide by chance only."""
+_LEAST = 0.003
+"""Standard deviation of the likelihood of a pixel that rounding and interpolation leave."""
 _FLAT = 0.05
 """Of the contrast of the whole image: less is flat."""
 
@@ -72,8 +80,22 @@ class Refinement:
         start
             A transform within a few coarse pixels.
         """
+        return self._refine(start, self.steps)
+
+    def settle(self, found: Refined) -> Refined:
+        """The likeliest of a refined place and of those that are found from starts beside it."""
+        place = found.transform
+        for k in range(_STARTS):
+            angle = 2.0 * np.pi * k / _STARTS
+            moved = place.matrix @ (_ASIDE * self.steps[0].frame.coarseness * np.array([np.sin(angle), np.cos(angle)]))
+            other = self._refine(Affine(place.matrix, place.shift + moved, place.centre), self.steps[1:])
+            if other is not None and other.surprise < found.surprise:
+                found = other
+        return found
+
+    def _refine(self, start: Affine, steps: list[_ContrastStep]) -> Refined | None:
         found, ratio = None, 1.0
-        for step in self.steps:
+        for step in steps:
             if not step.learn(start, ratio):
                 return None
             found = step.solve(start)
@@ -81,6 +103,33 @@ class Refinement:
                 return None
             start, ratio = found.transform, step.ratio
         return found
+
+    def drop(self, placed: Affine) -> float:
+        """How much likelier a refined place is than those beside it, in standard deviations of the latter.
+
+        It is negative where boundaries coincide; NaN where fewer than half of the places overlap enough.
+        """
+        step = self.steps[-1]
+        if not step.learn(placed, step.ratio):
+            return float("nan")
+        found = []
+        for k, distance in enumerate((0.0, *(_BESIDE[i % len(_BESIDE)] for i in range(_PLACES)))):
+            angle = 2.0 * np.pi * k / _PLACES
+            moved = distance * step.frame.coarseness * np.array([np.sin(angle), np.cos(angle)])
+            step.weights[:] = 1.0
+            state = None
+            # Weights follow residuals.
+            for _ in range(2):
+                state = step.linearised(Affine(placed.matrix, placed.shift + placed.matrix @ moved, placed.centre))
+            if state is not None:
+                found.append(state.surprise)
+            elif k == 0:
+                return float("nan")
+        if len(found) < 1 + _PLACES // 2:
+            return float("nan")
+        beside = np.array(found[1:])
+        scatter = float(beside.std(ddof=1)) * np.sqrt(1.0 + 1.0 / len(beside))
+        return (found[0] - float(beside.mean())) / (scatter + _LEAST)
 
     def with_block_errors(self, found: Refined) -> Refined:
         """The same transform with the covariance that leaving out blocks of pixels shows (delete-a-group jackknife).
