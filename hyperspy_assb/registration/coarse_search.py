@@ -214,7 +214,7 @@ class CoarseSearch:
             shift = self.fine_frame.centre + matrix @ offset * self.pixel
             near = [
                 np.hypot(*(shift - c.transform.shift)) < 2.5 * self.area
-                and abs(angle - c.transform.rotation) < 1.5 * step
+                and abs(angle - c.transform.rotation) < 3.5 * step
                 for c in chosen
             ]
             if evidence > 0.0 and not any(near):

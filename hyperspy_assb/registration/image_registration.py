@@ -14,8 +14,10 @@ from hyperspy_assb.registration.local_contrast import Refinement
 from hyperspy_assb.registration.sampling import binned_to
 from hyperspy_assb.registration.shared_structure import SharedStructure, judge_shared_structure
 
-_CANDIDATES = 4
-_RIVAL = 0.75
+_CANDIDATES = (4, 12)
+_TRIED = 20_000.0
+"""Pixels of the coarse image times places that are refined: the fewer pixels, the less the search tells."""
+_RIVAL = 0.6
 """Share of the best evidence from which a place is refined as well."""
 _FINEST = 3.0
 """A fine image is binned to no less than this part of a coarse pixel."""
@@ -152,7 +154,8 @@ def _refuse(shared: SharedStructure, alpha: float, names: tuple[str, str], optio
 
 def _place(search: CoarseSearch, refinement: Refinement) -> tuple[Refined | None, float]:
     """The best place refined, and its evidence; where others rival it, the likeliest of them."""
-    candidates = search.candidates(_CANDIDATES)
+    count = int(np.clip(_TRIED / search.coarse.size, *_CANDIDATES))
+    candidates = search.candidates(count)
     chosen: Refined | None = None
     evidence = 0.0
     least = _RIVAL * candidates[0].evidence if candidates else 0.0
