@@ -109,18 +109,13 @@ def _uncut(one: FloatArray, other: FloatArray) -> float:
     A shift parts neighbours: of pixels that are d rows and columns apart, the share (1 - |d|/rows)(1 - |d|/columns)
     stays together. How much of the scatter they make follows from the correlation of both maps at that lag.
     """
-    lags = []
-    for values in (one, other):
-        correlation, reach = _autocorrelation(values)
-        lags.append((correlation, reach))
-    if min(reach for _, reach in lags) < 1:
-        return 1.0
-    shape = lags[0][0].shape
+    (first, first_reach), (second, second_reach) = _autocorrelation(one), _autocorrelation(other)
+    reach, shape = min(first_reach, second_reach), first.shape
     rows, columns = (np.minimum(np.arange(n), n - np.arange(n)) for n in shape)
-    near = np.hypot(rows[:, np.newaxis], columns) <= min(reach for _, reach in lags)
+    near = np.hypot(rows[:, np.newaxis], columns) <= reach
     valid = (np.isfinite(one) & np.isfinite(other)).astype(float)
     pairs = fft.irfft2(np.abs(fft.rfft2(valid, shape)) ** 2, shape)
-    weight = np.where(near, lags[0][0] * lags[1][0] * pairs, 0.0)
+    weight = np.where(near, first * second * pairs, 0.0)
     kept = np.maximum(1.0 - rows / one.shape[0], 0.0)[:, np.newaxis] * np.maximum(1.0 - columns / one.shape[1], 0.0)
     whole, cut = float(weight.sum()), float((weight * kept).sum())
     return float(np.sqrt(whole / cut)) if whole > 0.0 and cut > 0.0 else 1.0
