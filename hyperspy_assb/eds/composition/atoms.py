@@ -171,8 +171,10 @@ def shares(
     total = weighted.sum(axis=-1, keepdims=True)
     total = np.where(total > 0.0, total, np.nan)
     share = weighted / total
-    slope = (np.eye(unit.size) - share[..., :, np.newaxis]) * unit / total[..., np.newaxis]
-    variance = np.einsum("nij,njk,nik->ni", slope, covariance, slope)
+    # Slopes are (1 where i = j, less share i) unit j / total; their products are not held.
+    beside = covariance @ unit
+    own = np.einsum("nii->ni", covariance) * unit**2
+    variance = (own - 2.0 * share * unit * beside + share**2 * (beside @ unit)[:, np.newaxis]) / total**2
     return share, np.sqrt(np.maximum(variance, 0.0))
 
 
