@@ -172,10 +172,15 @@ def shares(
     total = np.where(total > 0.0, total, np.nan)
     share = weighted / total
     # Slopes are (1 where i = j, less share i) unit j / total; their products are not held.
-    beside = covariance @ unit
     own = np.einsum("nii->ni", covariance) * unit**2
-    variance = (own - 2.0 * share * unit * beside + share**2 * (beside @ unit)[:, np.newaxis]) / total**2
-    return share, np.sqrt(np.maximum(variance, 0.0))
+    beside = (covariance @ unit) * unit
+    return share, difference_std(own, share, beside, beside.sum(axis=-1, keepdims=True)) / total
+
+
+def difference_std(own: FloatArray, share: FloatArray, beside: FloatArray, whole: FloatArray) -> FloatArray:
+    """Root of own - 2 share beside + share² whole; 0 where no more than rounding is left."""
+    variance = own - 2.0 * share * beside + share**2 * whole
+    return np.sqrt(np.where(variance <= 1e-13 * (own + share**2 * whole), 0.0, variance))
 
 
 def quantify_elements(
