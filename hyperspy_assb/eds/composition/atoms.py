@@ -31,6 +31,10 @@ class FitStatus(IntEnum):
     """More than a fifth of the counts of the map are of no line of the elements that were looked for."""
 
 
+_TOGETHER = 16_384
+"""Columns that are added at once."""
+
+
 @dataclass(frozen=True, eq=False)
 class Composition:
     """Elements in N columns.
@@ -92,7 +96,10 @@ class Composition:
 
         def added(values: FloatArray) -> FloatArray:
             total = np.zeros((groups, *values.shape[1:]))
-            np.add.at(total, group[group >= 0], values[group >= 0])
+            # Some columns at a time: covariances of a large map are not copied.
+            for first in range(0, len(group), _TOGETHER):
+                part = group[first : first + _TOGETHER]
+                np.add.at(total, part[part >= 0], values[first : first + _TOGETHER][part >= 0])
             return total
 
         total, weight = added(self.unclipped), added(self.atoms + 1e-12)
