@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from hyperspy_assb.registration.affine import ImageFrame
@@ -159,8 +160,9 @@ def carried_column(
             if base is not None:
                 return overlap.mean_std(base.astype(float), values.astype(float)).ravel()
         return overlap.mean(values.astype(float)).ravel()
-    words, labels = np.unique(values.astype(str), return_inverse=True)
-    labels = labels.reshape(values.shape)
+    # Arrays of strings are as wide as the longest one everywhere.
+    codes, words = pd.factorize(values.ravel().astype(object), sort=True)
+    labels = codes.reshape(values.shape)
     near = away_from_others(labels, frame)
     found = overlap.majority(labels)
     distance = overlap.mean(np.where(np.isfinite(near), near, 1e9), least=0.0)

@@ -201,7 +201,7 @@ class Lamella(RegisteredMembers):
             quantities = self._quantities(key)
             for name, values in quantities.items():
                 columns[f"{key}: {name}"] = carried_column(name, values, quantities, overlap, margin, member.frame)
-        table = pd.DataFrame(columns)
+        table = pd.DataFrame(columns, copy=False)
         if region is None:
             return table
         like = hs.signals.BaseSignal(np.zeros(at.shape)).transpose(signal_axes=0)

@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 from hyperspy_assb import provenance
 from hyperspy_assb.errors import AssbFileError, AssbFileNotFoundError, AssbKeyError, AssbTypeError, AssbValueError
 from hyperspy_assb.lamella.member_frames import frame_axes, frame_of_axes, map_values, read_frame, registration_image
-from hyperspy_assb.lamella.members import Member, bytes_of, file_of, plain_axis, problem_of, read_member, same_frame
+from hyperspy_assb.lamella.members import (
+    Member,
+    bytes_of,
+    file_of,
+    give_back,
+    plain_axis,
+    problem_of,
+    read_member,
+    same_frame,
+)
 from hyperspy_assb.registration.affine import Affine, ImageFrame
 from hyperspy_assb.registration.alignment_step import DistortionOptions
 from hyperspy_assb.registration.area_overlap import AreaOverlap, overlap_of
@@ -295,6 +304,7 @@ class RegisteredMembers(Result):
                 break
             del self._read[other]
             self._held.pop(other, None)
+            give_back()
         found = read_member(path, key)
         if isinstance(found, Result):
             self._read[key] = bytes_of(found)
@@ -374,7 +384,7 @@ class RegisteredMembers(Result):
         if isinstance(held, Result):
             columns = {name: np.reshape(values, shape) for name, values in held._pixel_columns().items()}
             if held.statuses is not None:
-                columns["status"] = np.reshape(np.array(held._in_words(held._status())), shape)
+                columns["status"] = np.reshape(np.array(held._in_words(held._status()), dtype=object), shape)
             return columns
         return {"counts": registration_image(held)}
 

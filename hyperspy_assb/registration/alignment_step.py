@@ -66,6 +66,8 @@ class Refined:
         From the coarse frame to the fine one, with its covariance.
     misfit
         Share of the variance of the coarse image, in pixels that were compared, which the fine one leaves.
+    surprise
+        Negative logarithm of the likelihood of the place, a pixel, with the levels integrated out: the least is best.
     residual
         Median residual on boundaries over the standard deviation of the coarse image.
     pixels
@@ -76,6 +78,7 @@ class Refined:
 
     transform: Affine
     misfit: float
+    surprise: float
     residual: float
     pixels: int
     converged: bool
@@ -83,7 +86,10 @@ class Refined:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """The prediction at one transform: pixels compared, slopes, residuals, weights, and the variance of the target."""
+    """The prediction at one transform: pixels compared, slopes, residuals, weights, and the variance of the target.
+
+    The levels go with it, the penalties on their squares, and the Cholesky factor of their information.
+    """
 
     used: IntArray
     slope: FloatArray
@@ -91,6 +97,9 @@ class State:
     weight: FloatArray
     spread: float
     total: float
+    levels: FloatArray
+    penalties: FloatArray
+    factor: FloatArray
 
     @property
     def scale(self) -> float:
@@ -108,6 +117,19 @@ class State:
     def cost(self, spread: float) -> float:
         """Of a pixel in the mean; it grows slowly where a pixel does not fit."""
         return float(np.mean(np.log1p((self.residual / (_LOOSE * spread)) ** 2)))
+
+    @property
+    def penalty(self) -> float:
+        """Of the levels, on the scale of squared residuals."""
+        return float(self.penalties @ self.levels**2)
+
+    @property
+    def surprise(self) -> float:
+        """Negative logarithm of the likelihood with the levels integrated out, a pixel, less what all places share."""
+        left = (float(self.weight @ self.residual**2) + self.penalty) / len(self.residual)
+        spread = max(self.total, 1e-30) / float(self.weight.sum())
+        volume = 2.0 * np.log(np.diag(self.factor)).sum() - np.log(self.penalties).sum() - np.log(self.weight).sum()
+        return 0.5 * float(np.log(max(left, 1e-30) / spread) + volume / len(self.residual))
 
 
 class AlignmentStep(ABC):
@@ -172,7 +194,7 @@ class AlignmentStep(ABC):
         moved = replace(transform, covariance=covariance)
         misfit = float(state.weight @ state.residual**2 / max(state.total, 1e-30))
         residual = state.spread / max(float(np.nanstd(self.target)), 1e-30)
-        return Refined(moved, misfit, residual, len(state.used), converged)
+        return Refined(moved, misfit, state.surprise, residual, len(state.used), converged)
 
     def left_out(self, transform: Affine) -> Affine:
         """The transform with its covariance from blocks that are left out, by one step of the fit each."""
@@ -264,7 +286,8 @@ class AlignmentStep(ABC):
         for _ in range(2):
             gram = (columns.T @ sparse.diags(weight) @ columns).toarray() + np.diag(penalty)
             factor = linalg.cho_factor(gram, overwrite_a=True, check_finite=False)
-            predicted, gradient = picture(linalg.cho_solve(factor, columns.T @ (weight * (target - mean))))
+            levels = linalg.cho_solve(factor, columns.T @ (weight * (target - mean)))
+            predicted, gradient = picture(levels)
             residual = target - mean - predicted
             # What lies on boundaries says what fits: noise within grains would strike all boundaries out.
             tells = (gradient**2).sum(axis=0)
@@ -276,7 +299,8 @@ class AlignmentStep(ABC):
         # The levels are fitted as well.
         slope = slope - columns @ linalg.cho_solve(factor, columns.T @ (weight[:, np.newaxis] * slope))
         mean = float(np.average(target, weights=weight))
-        return State(used, slope, residual, weight, spread, float(weight @ (target - mean) ** 2))
+        total = float(weight @ (target - mean) ** 2)
+        return State(used, slope, residual, weight, spread, total, levels, penalty, factor[0])
 
     def _gradient(self, images: FloatArray, where: FloatArray) -> FloatArray:
         """Of fine images with the position, per nm, shape (2, K, N)."""

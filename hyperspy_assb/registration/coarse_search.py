@@ -39,8 +39,12 @@ class Candidate:
     evidence: float
 
 
-def search_grid(image: FloatArray, frame: ImageFrame, pixel: float, angle: float) -> tuple[FloatArray, FloatArray]:
+def search_grid(
+    image: FloatArray, frame: ImageFrame, pixel: float, angle: float, area: float
+) -> tuple[FloatArray, FloatArray]:
     """An image on square pixels of a grid that is turned by ``angle`` about its middle; NaN beyond its field.
+
+    Each is the mean over about a square of side ``area``.
 
     Returns
     -------
@@ -49,7 +53,7 @@ def search_grid(image: FloatArray, frame: ImageFrame, pixel: float, angle: float
     """
     blocks = [max(1, min(int(pixel / side), n)) for side, n in zip(frame.pixel, frame.shape, strict=True)]
     coarse, at = block_means(image, *blocks), frame.binned(*blocks)
-    left = [np.sqrt(max((pixel / side) ** 2 - 1.0, 0.0) / 12.0) for side in at.pixel]
+    left = [np.sqrt(max((area / side) ** 2 - 1.0, 0.0) / 12.0) for side in at.pixel]
     coarse = smoothed(coarse, (left[0], left[1]))
     matrix = turn(angle)
     reach = np.abs(matrix) @ (0.5 * frame.extent) / pixel
@@ -65,17 +69,21 @@ def search_grid(image: FloatArray, frame: ImageFrame, pixel: float, angle: float
     return np.where(within, filled / np.maximum(share, 1e-9), np.nan), half.astype(float)
 
 
-def features(image: FloatArray) -> list[FloatArray]:
-    """What of an image is compared: its contrast against the surroundings, and the strength of its edges."""
+def features(image: FloatArray, unit: float) -> list[FloatArray]:
+    """What of an image is compared: its contrast against the surroundings, and the strength of its edges.
+
+    Its pixels are a part of those that were measured: ``unit`` is how many make one of these.
+    """
+    wide, narrow = (_SURROUNDINGS * unit, _SURROUNDINGS * unit), _EDGES * unit
     there = np.isfinite(image)
-    around = smoothed(image, (_SURROUNDINGS, _SURROUNDINGS))
+    around = smoothed(image, wide)
     contrast = image - around
     filled = np.where(there, contrast, 0.0)
-    size = np.hypot(*(ndimage.gaussian_filter(filled, _EDGES, order=order) for order in ((1, 0), (0, 1))))
+    size = np.hypot(*(ndimage.gaussian_filter(filled, narrow, order=order) for order in ((1, 0), (0, 1))))
     inner = ndimage.binary_erosion(there)
     edges = np.where(inner, size, np.nan)
-    spread = np.sqrt(np.maximum(smoothed(contrast**2, (_SURROUNDINGS, _SURROUNDINGS)), 1e-30))
-    return [contrast / spread, edges / np.maximum(smoothed(edges, (_SURROUNDINGS, _SURROUNDINGS)), 1e-30)]
+    spread = np.sqrt(np.maximum(smoothed(contrast**2, wide), 1e-30))
+    return [contrast / spread, edges / np.maximum(smoothed(edges, wide), 1e-30)]
 
 
 def _indicators(image: FloatArray, shape: tuple[int, int]) -> NDArray[np.complex64]:
@@ -129,9 +137,14 @@ class CoarseSearch:
 
     @property
     def pixel(self) -> float:
-        """Side of a pixel of the search in nm: that of the coarse image at least."""
+        """Side of a pixel of the search in nm: at least half of that of the coarse image."""
         longest = float(max(self.coarse_frame.extent.max(), self.fine_frame.extent.max()))
-        return max(longest / self.side, max(self.coarse_frame.pixel), max(self.fine_frame.pixel))
+        return max(longest / self.side, 0.5 * max(self.coarse_frame.pixel), max(self.fine_frame.pixel))
+
+    @property
+    def area(self) -> float:
+        """Side of the area in nm that a pixel of the search is the mean of."""
+        return max(self.pixel, max(self.coarse_frame.pixel))
 
     @property
     def angles(self) -> FloatArray:
@@ -144,7 +157,7 @@ class CoarseSearch:
 
     def template(self) -> FloatArray:
         """The coarse image on the grid of the search, as :meth:`surfaces` takes it."""
-        return search_grid(self.coarse, self.coarse_frame, self.pixel, 0.0)[0]
+        return search_grid(self.coarse, self.coarse_frame, self.pixel, 0.0, self.area)[0]
 
     def surfaces(self, templates: list[FloatArray]) -> Iterator[tuple[float, FloatArray, list[FloatArray]]]:
         """Angle, row and column of the middle of the fine field, and evidence of every shift for each template."""
@@ -158,19 +171,20 @@ class CoarseSearch:
             int(fft.next_fast_len(int(min(whole, a) + b), real=True)) for a, b in zip(bound, largest, strict=True)
         )
         shape = rows, columns
-        seen = [[_indicators(image, shape) for image in features(template)] for template in templates]
+        unit = self.area / self.pixel
+        seen = [[_indicators(image, shape) for image in features(template, unit)] for template in templates]
         sizes = [int(np.isfinite(template).sum()) for template in templates]
         for angle in self.angles:
             # The fine image is turned back, so that the template keeps its pixels.
-            turned, middle = search_grid(self.fine, self.fine_frame, self.pixel, -float(angle))
-            targets = [_indicators(image, shape) for image in features(turned)]
+            turned, middle = search_grid(self.fine, self.fine_frame, self.pixel, -float(angle), self.area)
+            targets = [_indicators(image, shape) for image in features(turned, unit)]
             full = int(np.isfinite(turned).sum())
             found = []
             for size, images in zip(sizes, seen, strict=True):
                 least = 0.8 * self.overlap * min(size, full)
-                found.append(
-                    sum((_evidence(i, t, shape, least) for i, t in zip(images, targets, strict=True)), np.zeros(shape))
-                )
+                parts = (_evidence(i, t, shape, least) for i, t in zip(images, targets, strict=True))
+                # Pixels that share what was measured count once.
+                found.append(sum(parts, np.zeros(shape)) / unit**2)
             yield float(angle), middle, found
 
     def candidates(self, count: int) -> list[Candidate]:
@@ -199,8 +213,8 @@ class CoarseSearch:
             matrix = turn(angle)
             shift = self.fine_frame.centre + matrix @ offset * self.pixel
             near = [
-                np.hypot(*(shift - c.transform.shift)) < 2.5 * self.pixel
-                and abs(angle - c.transform.rotation) < 1.5 * step
+                np.hypot(*(shift - c.transform.shift)) < 2.5 * self.area
+                and abs(angle - c.transform.rotation) < 3.5 * step
                 for c in chosen
             ]
             if evidence > 0.0 and not any(near):

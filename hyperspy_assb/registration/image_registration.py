@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.registration.affine import Affine, FloatArray, ImageFrame
 from hyperspy_assb.registration.alignment_step import DistortionOptions, Refined
-from hyperspy_assb.registration.boundary_residuals import region_step, residual_drop
 from hyperspy_assb.registration.coarse_search import CoarseSearch
-from hyperspy_assb.registration.local_contrast import refine, with_block_errors
+from hyperspy_assb.registration.local_contrast import Refinement
 from hyperspy_assb.registration.sampling import binned_to
 from hyperspy_assb.registration.shared_structure import SharedStructure, judge_shared_structure
 
-_CANDIDATES = 4
-_RIVAL = 0.75
+_CANDIDATES = (4, 12)
+_TRIED = 20_000.0
+"""Pixels of the coarse image times places that are refined: the fewer pixels, the less the search tells."""
+_RIVAL = 0.6
 """Share of the best evidence from which a place is refined as well."""
-_CLEARLY = 0.8
-"""Of the misfit: less is clearly less."""
 _FINEST = 3.0
 """A fine image is binned to no less than this part of a coarse pixel."""
 _LARGEST = 160
@@ -43,7 +42,7 @@ class ImageRegistration:
     coarse_pixel
         Larger pixel of the two, in nm of its own frame.
     drop
-        Of :func:`.residual_drop`; NaN for a transform that was given.
+        Of :meth:`.Refinement.drop`; NaN for a transform that was given.
     """
 
     transform: Affine
@@ -111,25 +110,17 @@ def register_images(
     )
     coarse, coarse_frame = binned_to(coarse, coarse_frame, float(coarse_frame.extent.max()) / _LARGEST)
     search = CoarseSearch(coarse, coarse_frame, fine, fine_frame, options.largest_angle, options.overlap)
-    found, evidence = _place(search, options)
+    refinement = Refinement(coarse, coarse_frame, fine, fine_frame, options)
+    found, evidence = _place(search, refinement)
     if found is None:
         raise AssbValueError(
             f"{names[0]} and {names[1]} overlap too little to be registered on boundaries: name images of the same "
             "region, or give the transform."
         )
-    # Where regions of one brightness explain clearly more than local contrast does, they tell the place better.
-    regions = region_step(coarse, coarse_frame, fine, fine_frame, options)
-    other = regions.solve(found.transform)
-    on_regions = other is not None and other.misfit < _CLEARLY * found.misfit
-    if other is not None and on_regions:
-        found = other
-    drop = residual_drop(coarse, coarse_frame, fine, fine_frame, found.transform, options)
+    drop = refinement.drop(found.transform)
     shared = judge_shared_structure(search, drop, options, evidence)
     _refuse(shared, alpha, names, options)
-    if on_regions:
-        found = replace(found, transform=regions.left_out(found.transform))
-    else:
-        found = with_block_errors(coarse, coarse_frame, fine, fine_frame, found, options)
+    found = refinement.with_block_errors(found)
     transform = found.transform if onto_image else found.transform.inverse
     coarse_pixel = coarse_frame.coarseness
     return ImageRegistration(transform, shared.p, found.misfit, found.converged, coarse_pixel, drop)
@@ -161,20 +152,17 @@ def _refuse(shared: SharedStructure, alpha: float, names: tuple[str, str], optio
         )
 
 
-def _place(search: CoarseSearch, options: DistortionOptions) -> tuple[Refined | None, float]:
-    """The best place refined, and its evidence; where another one rivals it, the one that explains more."""
-    candidates = search.candidates(_CANDIDATES)
+def _place(search: CoarseSearch, refinement: Refinement) -> tuple[Refined | None, float]:
+    """The best place refined, and its evidence; where others rival it, the likeliest of them."""
+    count = int(np.clip(_TRIED / search.coarse.size, *_CANDIDATES))
+    candidates = search.candidates(count)
     chosen: Refined | None = None
     evidence = 0.0
-    least_misfit = np.inf
     least = _RIVAL * candidates[0].evidence if candidates else 0.0
     for candidate in candidates:
         if candidate.evidence < least:
             break
-        start = search.coarse_frame, search.fine, search.fine_frame, candidate.transform
-        found = refine(search.coarse, *start, options)
-        if found is None:
-            continue
-        if found.misfit < least_misfit:
-            chosen, least_misfit, evidence = found, found.misfit, candidate.evidence
-    return chosen, evidence
+        found = refinement.refine(candidate.transform)
+        if found is not None and (chosen is None or found.surprise < chosen.surprise):
+            chosen, evidence = found, candidate.evidence
+    return None if chosen is None else refinement.settle(chosen), evidence

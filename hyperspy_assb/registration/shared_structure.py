@@ -9,9 +9,8 @@ from scipy import stats
 
 from hyperspy_assb.registration.affine import FloatArray, ImageFrame
 from hyperspy_assb.registration.alignment_step import DistortionOptions
-from hyperspy_assb.registration.boundary_residuals import residual_drop
 from hyperspy_assb.registration.coarse_search import Candidate, CoarseSearch
-from hyperspy_assb.registration.local_contrast import refine
+from hyperspy_assb.registration.local_contrast import Refinement
 
 _WAYS = {
     (0, True): "mirrored left to right",
@@ -24,8 +23,8 @@ _WAYS = {
 }
 """Mirror and quarter turns, in words; half-way between them lie those with 45° more."""
 _HALF = 45.0
-_NULL = (-1.04, 1.02, 12.0)
-"""Mean, scale and degrees of freedom (Student) of the drops of 13 pairs of scenes that share nothing, one draw more."""
+_NULL = (-2.63, 1.26, 15.0)
+"""Mean, scale and degrees of freedom (Student) of the drops of 16 pairs of scenes that share nothing, one draw more."""
 _MAXIMA = (-0.716, 1.572, 8.19)
 """Location, scale and degrees of freedom (Student) of how far one of sixteen maxima lies above the others, in standard
 deviations of these, where all follow one Gumbel law, as maxima of searches do: within 10 % from p = 0.2 to 5e-5."""
@@ -59,7 +58,7 @@ def judge_shared_structure(
 ) -> SharedStructure:
     """Judge a registration by two tests, of which either may find what is shared.
 
-    How much less it leaves on boundaries than places beside it: chance places, the best of a whole search, follow
+    How much likelier it is than places beside it: chance places, the best of a whole search, follow
     :data:`_NULL`. Where that is not clear, how far its mutual information lies above the best that the same images have
     in fifteen ways that cannot be right, mirrored and turned by eighths: see :data:`_MAXIMA`. One of these ways may be
     the right one, and is then named.
@@ -69,7 +68,7 @@ def judge_shared_structure(
     search
         The search.
     drop
-        Of :func:`.residual_drop` at the refined place.
+        Of :meth:`.Refinement.drop` at the refined place.
     options
         Those of the refinement.
     evidence
@@ -129,9 +128,9 @@ def _turned(image: FloatArray, frame: ImageFrame, turns: int, mirrored: bool) ->
 def _drop_at(search: CoarseSearch, candidates: list[Candidate], options: DistortionOptions) -> float:
     if not candidates:
         return float("nan")
-    images = search.coarse, search.coarse_frame, search.fine, search.fine_frame
-    found = refine(*images, candidates[0].transform, options)
-    return float("nan") if found is None else residual_drop(*images, found.transform, options)
+    refinement = Refinement(search.coarse, search.coarse_frame, search.fine, search.fine_frame, options)
+    found = refinement.refine(candidates[0].transform)
+    return float("nan") if found is None else refinement.drop(found.transform)
 
 
 def _chance(drop: float) -> float:

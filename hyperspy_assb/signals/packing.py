@@ -276,7 +276,8 @@ class _Unpacker:
             return values.astype(bool).reshape(shape)
         if dtype.kind in _TIMES:
             values = values.astype(np.int64).view(dtype.newbyteorder("="))
-        return values.astype(dtype).reshape(shape)
+        # What was read belongs to nobody else: large maps are not held twice.
+        return values.astype(dtype, copy=not values.flags.writeable).reshape(shape)
 
     def scalar(self, tree: dict[str, Any]) -> Any:
         if "text" in tree:

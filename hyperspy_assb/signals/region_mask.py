@@ -15,6 +15,8 @@ Names = Sequence[str] | Mapping[int, str] | None
 """Of the labels 1, 2, ... of a label image, or by label."""
 _ALONE = ("everything", "region")
 """What regions are called that have no name."""
+_SLICES = (hs.roi.SpanROI, hs.roi.RectangularROI)
+"""ROIs that are a slice along each axis."""
 
 
 def region_mask(signal: Any, region: Any, *, name: str = "region") -> NDArray[np.bool_]:
@@ -65,9 +67,15 @@ def region_array(region: Any) -> NDArray[Any]:
 
 def _inside_roi(signal: Any, roi: Any, name: str) -> NDArray[np.bool_]:
     shape = signal.axes_manager._navigation_shape_in_array or (1,)
-    axes = signal.axes_manager._get_navigation_axes_dicts()
-    index = hs.signals.BaseSignal(np.arange(np.prod(shape), dtype=float).reshape(shape), axes=axes)
     try:
+        if type(roi) in _SLICES and len(shape) == roi.ndim:
+            # What HyperSpy cuts with, without a signal to be cut: a region under the hand moves often.
+            across = signal.axes_manager.navigation_axes
+            mask = np.zeros(shape, dtype=bool)
+            mask[roi._make_slices(across, across)[::-1]] = True
+            return mask
+        axes = signal.axes_manager._get_navigation_axes_dicts()
+        index = hs.signals.BaseSignal(np.arange(np.prod(shape), dtype=float).reshape(shape), axes=axes)
         chosen = roi(index.transpose(signal_axes=0)).data.ravel()
     # HyperSpy raises what it likes where an ROI lies outside, is empty, or has other dimensions.
     except Exception as error:

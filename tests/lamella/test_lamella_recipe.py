@@ -54,6 +54,7 @@ def test_a_recipe_becomes_a_page_and_a_lamella(folder):
         ("bias = 5.0", "volts = 5.0", "members.x has volts, which is not known"),
         ('file = "haadf.hspy"\nbias', 'file = "gone.hspy"\nbias', "there is no file"),
         ("[members.x]", "[members.x", "could not be read as TOML"),
+        ("[members.haadf]", "[members.x]", "could not be read as TOML"),
         ("bias = 5.0", f"bias = {'5' * 5000}", "could not be read as TOML"),
         ("bias = 5.0", "bias = " + "[" * 5000, "could not be read as TOML"),
         ('file = "haadf.hspy"\nbias', 'file = "~nobody of that name/a.hspy"\nbias', "there is no home folder"),
@@ -69,6 +70,25 @@ def test_a_recipe_becomes_a_page_and_a_lamella(folder):
 )
 def test_what_is_wrong_is_named(folder, old, new, match):
     done = run(folder, RECIPE.replace(old, new))
+    assert done.exit_code == 1
+    assert match in " ".join(done.output.split())
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("axis", "match"),
+    [
+        ({"scale": -10.0}, "x: its axis x runs backwards"),
+        ({"units": ""}, "x: its axis x has no scale in a unit of length"),
+    ],
+    ids=["mirrored", "no scale"],
+)
+def test_a_frame_that_lies_nowhere_is_named(folder, axis, match):
+    signal = hs.load(folder / "haadf.hspy")
+    for name, value in axis.items():
+        setattr(signal.axes_manager.signal_axes[0], name, value)
+    signal.save(folder / "odd.hspy")
+    done = run(folder, RECIPE.replace('haadf.hspy"\nbias', 'odd.hspy"\nbias').replace('frame = "haadf"\n', ""))
     assert done.exit_code == 1
     assert match in " ".join(done.output.split())
     assert not (folder / "out").exists()

@@ -222,12 +222,23 @@ def grain_boundaries(
 def scan_boundaries(scan: IndexedScan, *, options: GrainOptions | None = None) -> GrainBoundaries:
     """:func:`grain_boundaries` of what was indexed; those that are left once grains that are too small are absorbed."""
     options = options or GrainOptions()
-    arguments = (scan.phase, scan.orientation, [symmetry_of(phase) for phase in scan.phases])
-    zones = [zone_axes_of(phase) for phase in scan.phases]
-    found = grain_boundaries(*arguments, zones=zones, options=options)
     if options.min_pixels > 1:
-        found = boundaries_of_grains(find_grains(*arguments, zones=zones, boundaries=found, options=options), found)
-    return found
+        return bounded_grains(scan, options=options)[0]
+    symmetries, zones = _symmetries_and_zones(scan)
+    return grain_boundaries(scan.phase, scan.orientation, symmetries, zones=zones, options=options)
+
+
+def bounded_grains(scan: IndexedScan, *, options: GrainOptions | None = None) -> tuple[GrainBoundaries, Grains]:
+    """:func:`scan_boundaries` and :func:`scan_grains` at once."""
+    options = options or GrainOptions()
+    symmetries, zones = _symmetries_and_zones(scan)
+    found = grain_boundaries(scan.phase, scan.orientation, symmetries, zones=zones, options=options)
+    grains = find_grains(scan.phase, scan.orientation, symmetries, zones=zones, boundaries=found, options=options)
+    return boundaries_of_grains(grains, found) if options.min_pixels > 1 else found, grains
+
+
+def _symmetries_and_zones(scan: IndexedScan) -> tuple[list[Any], list[FloatArray]]:
+    return [symmetry_of(phase) for phase in scan.phases], [zone_axes_of(phase) for phase in scan.phases]
 
 
 def find_grains(
@@ -270,8 +281,7 @@ def find_grains(
 
 def scan_grains(scan: IndexedScan, *, options: GrainOptions | None = None) -> Grains:
     """:func:`find_grains` of what was indexed."""
-    symmetries = [symmetry_of(phase) for phase in scan.phases]
-    zones = [zone_axes_of(phase) for phase in scan.phases]
+    symmetries, zones = _symmetries_and_zones(scan)
     return find_grains(scan.phase, scan.orientation, symmetries, zones=zones, options=options)
 
 

@@ -31,6 +31,10 @@ class FitStatus(IntEnum):
     """More than a fifth of the counts of the map are of no line of the elements that were looked for."""
 
 
+_TOGETHER = 16_384
+"""Columns that are added at once."""
+
+
 @dataclass(frozen=True, eq=False)
 class Composition:
     """Elements in N columns.
@@ -92,7 +96,10 @@ class Composition:
 
         def added(values: FloatArray) -> FloatArray:
             total = np.zeros((groups, *values.shape[1:]))
-            np.add.at(total, group[group >= 0], values[group >= 0])
+            # Some columns at a time: covariances of a large map are not copied.
+            for first in range(0, len(group), _TOGETHER):
+                part = group[first : first + _TOGETHER]
+                np.add.at(total, part[part >= 0], values[first : first + _TOGETHER][part >= 0])
             return total
 
         total, weight = added(self.unclipped), added(self.atoms + 1e-12)
@@ -171,9 +178,16 @@ def shares(
     total = weighted.sum(axis=-1, keepdims=True)
     total = np.where(total > 0.0, total, np.nan)
     share = weighted / total
-    slope = (np.eye(unit.size) - share[..., :, np.newaxis]) * unit / total[..., np.newaxis]
-    variance = np.einsum("nij,njk,nik->ni", slope, covariance, slope)
-    return share, np.sqrt(np.maximum(variance, 0.0))
+    # Slopes are (1 where i = j, less share i) unit j / total; their products are not held.
+    own = np.einsum("nii->ni", covariance) * unit**2
+    beside = (covariance @ unit) * unit
+    return share, difference_std(own, share, beside, beside.sum(axis=-1, keepdims=True)) / total
+
+
+def difference_std(own: FloatArray, share: FloatArray, beside: FloatArray, whole: FloatArray) -> FloatArray:
+    """Root of own - 2 share beside + share² whole; 0 where no more than rounding is left."""
+    variance = own - 2.0 * share * beside + share**2 * whole
+    return np.sqrt(np.where(variance <= 1e-13 * (own + share**2 * whole), 0.0, variance))
 
 
 def quantify_elements(

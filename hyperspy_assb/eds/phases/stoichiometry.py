@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from hyperspy_assb import provenance
-from hyperspy_assb.eds.composition.atoms import Composition, quantify_columns, shares
+from hyperspy_assb.eds.composition.atoms import Composition, difference_std, quantify_columns, shares
 from hyperspy_assb.eds.composition.map_analysis import Analysis, prepare_map
 from hyperspy_assb.eds.composition.scene import Scene
 from hyperspy_assb.eds.eds_map import EDSMap, EDSOptions, FloatArray
@@ -206,10 +206,13 @@ class PhaseMixture:
         unit = self._unit(kind)
         amounts = self.thickness if clipped else self.unclipped
         fraction, std = shares(amounts, self.covariance, unit)
-        total = (amounts * unit).sum(axis=1)[:, np.newaxis, np.newaxis]
-        change = self.by_calibration * unit[:, np.newaxis]
-        change = (change - fraction[:, :, np.newaxis] * change.sum(axis=1, keepdims=True)) / total
-        systematic = np.sqrt((change**2).sum(axis=2))
+        total = (amounts * unit).sum(axis=1)[:, np.newaxis]
+        # Changes less their shares in the sum, squared and summed over elements; their products are not held.
+        change = self.by_calibration
+        together = np.einsum("nkm,k->nm", change, unit)
+        own = np.einsum("nkm,nkm->nk", change, change) * unit**2
+        beside = np.einsum("nkm,nm->nk", change, together) * unit
+        systematic = difference_std(own, fraction, beside, (together**2).sum(axis=1)[:, np.newaxis]) / np.abs(total)
         bad = np.isin(self.status, (PhaseStatus.EMPTY, PhaseStatus.NOT_FITTED, PhaseStatus.VACUUM))
         fraction[bad], std[bad], systematic[bad] = np.nan, np.nan, np.nan
         return fraction, std, systematic

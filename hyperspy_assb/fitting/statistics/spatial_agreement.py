@@ -93,36 +93,59 @@ def spatial_association(one: FloatArray, other: FloatArray) -> Association:
     spread = (over_shifts(fa2, n) - sum_a**2 / count) * (over_shifts(m, fb2) - sum_b**2 / count)
     usable = (count >= max(_LEAST, _SHARED * both.sum())) & (spread > 1e-12 * spread.max())
     found = np.where(usable, cross / np.sqrt(np.maximum(spread, 1e-300)), 0.0)
-    # The sum over fewer pixels scatters more.
-    strength = np.abs(found) * np.sqrt(count)
-    beyond = (strength >= strength[0, 0] * (1.0 - 1e-9)) & usable
+    # The sum over fewer pixels scatters more, and that of a map with a cut through it less.
+    strength = np.abs(found) * np.sqrt(count) * _uncut(np.where(valid, a, np.nan), np.where(other_valid, b, np.nan))
+    observed = np.abs(found[0, 0]) * np.sqrt(count[0, 0])
+    beyond = (strength >= observed * (1.0 - 1e-9)) & usable
+    beyond[0, 0] = True
     return Association(
         float(found[0, 0]), float(beyond.sum()) / float(usable.sum()), int(both.sum()), int(usable.sum())
     )
 
 
+def _uncut(one: FloatArray, other: FloatArray) -> float:
+    """Scatter of the correlation of two whole maps over that where one is shifted over its edges.
+
+    A shift parts neighbours: of pixels that are d rows and columns apart, the share (1 - |d|/rows)(1 - |d|/columns)
+    stays together. How much of the scatter they make follows from the correlation of both maps at that lag.
+    """
+    (first, first_reach), (second, second_reach) = _autocorrelation(one), _autocorrelation(other)
+    reach, shape = min(first_reach, second_reach), first.shape
+    rows, columns = (np.minimum(np.arange(n), n - np.arange(n)) for n in shape)
+    near = np.hypot(rows[:, np.newaxis], columns) <= reach
+    valid = (np.isfinite(one) & np.isfinite(other)).astype(float)
+    pairs = fft.irfft2(np.abs(fft.rfft2(valid, shape)) ** 2, shape)
+    weight = np.where(near, first * second * pairs, 0.0)
+    kept = np.maximum(1.0 - rows / one.shape[0], 0.0)[:, np.newaxis] * np.maximum(1.0 - columns / one.shape[1], 0.0)
+    whole, cut = float(weight.sum()), float((weight * kept).sum())
+    return float(np.sqrt(whole / cut)) if whole > 0.0 and cut > 0.0 else 1.0
+
+
 def correlated_pixels(residual: FloatArray) -> float:
     """Pixels that count as one: the sum of the correlation over lags until it falls below 0.05; NaN are left out."""
-    valid = np.isfinite(residual)
-    if valid.sum() < _LEAST:
+    if np.isfinite(residual).sum() < _LEAST:
         return 1.0
+    correlation, reach = _autocorrelation(residual)
+    rows, columns = (np.minimum(np.arange(n), n - np.arange(n)) for n in correlation.shape)
+    return max(float(correlation[np.hypot(rows[:, np.newaxis], columns) < reach + 0.5].sum()), 1.0)
+
+
+def _autocorrelation(residual: FloatArray) -> tuple[FloatArray, int]:
+    """Correlation at all lags, and the largest lag before its mean over a ring falls below 0.05; NaN are left out."""
+    valid = np.isfinite(residual)
     values = np.where(valid, residual - np.nanmean(residual), 0.0)
     shape = tuple(fft.next_fast_len(2 * n, real=True) for n in residual.shape)
     pairs = np.maximum(fft.irfft2(np.abs(fft.rfft2(valid.astype(float), shape)) ** 2, shape), 0.5)
     covariance = fft.irfft2(np.abs(fft.rfft2(values, shape)) ** 2, shape) / pairs
     if not covariance[0, 0] > 0.0:
-        return 1.0
+        return np.zeros(shape), 0
     correlation = covariance / covariance[0, 0]
     rows, columns = (np.minimum(np.arange(n), n - np.arange(n)) for n in shape)
     distance = np.hypot(rows[:, np.newaxis], columns)
-    total = 1.0
     for ring in range(1, min(residual.shape) // 3):
-        inside = (distance >= ring - 0.5) & (distance < ring + 0.5)
-        mean = float(correlation[inside].mean())
-        if mean < 0.05:
-            break
-        total += mean * int(inside.sum())
-    return max(total, 1.0)
+        if float(correlation[(distance >= ring - 0.5) & (distance < ring + 0.5)].mean()) < 0.05:
+            return correlation, ring - 1
+    return correlation, max(min(residual.shape) // 3 - 1, 0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,8 +17,7 @@ from hyperspy_assb.acom.maps.grains import (
     GrainBoundaries,
     GrainOptions,
     Grains,
-    scan_boundaries,
-    scan_grains,
+    bounded_grains,
 )
 from hyperspy_assb.signals.acom.scan_maps import ScanMaps, with_classes
 from hyperspy_assb.signals.result import Result
@@ -215,9 +214,10 @@ def grain_maps_of(result: ScanMaps, *, options: GrainOptions | None = None) -> G
     """What :meth:`.OrientationMaps.grain_boundaries` does."""
     options = options or GrainOptions()
     pixel_size, units = result.pixel_size()
+    boundaries, grains = bounded_grains(result.found, options=options)
     return GrainMaps(
-        boundaries=scan_boundaries(result.found, options=options),
-        grains=scan_grains(result.found, options=options),
+        boundaries=boundaries,
+        grains=grains,
         phases=tuple(phase.name for phase in result.phases),
         pixel_size=pixel_size,
         units=units,

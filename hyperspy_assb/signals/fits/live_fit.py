@@ -187,6 +187,7 @@ class LiveFit:
         ['mean of 4 spectra', 'fit']
         """
         import matplotlib.pyplot as plt
+        from matplotlib.ticker import NullLocator
 
         manager = self._signal.axes_manager
         shape = manager._navigation_shape_in_array
@@ -205,7 +206,12 @@ class LiveFit:
         spectrum.set_xlabel(f"{energy.name} ({energy.units})")
         spectrum.set_ylabel("mean counts")
         spectrum.set_yscale("log")
-        lines = [spectrum.plot(energy.axis, np.full(energy.size, np.nan))[0] for _ in range(2)]
+        # Ticks between decades and a new legend take as long as the fit.
+        spectrum.yaxis.set_minor_locator(NullLocator())
+        lines = [
+            spectrum.plot(energy.axis, np.full(energy.size, np.nan), label=label)[0] for label in ("measured", "fit")
+        ]
+        spectrum.legend(fontsize="small", loc="upper right")
         self._drawn = spectrum, lines
         self._draw()
         return shown._plot.signal_plot.ax, spectrum
@@ -233,9 +239,8 @@ class LiveFit:
         measured.set_ydata(_above_zero(self.counts))
         fitted.set_ydata(_above_zero(self.expectation))
         measured.set_label(f"mean of {self.pixels} spectra")
-        fitted.set_label("fit")
         ax.set_title(self.message or f"Deviance per degree of freedom {self.reduced_deviance:.2f}", fontsize="medium")
-        ax.legend(fontsize="small", loc="upper right")
+        ax.get_legend().get_texts()[0].set_text(measured.get_label())
         ax.relim()
         ax.autoscale_view()
         ax.figure.canvas.draw_idle()

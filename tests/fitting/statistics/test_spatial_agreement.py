@@ -57,9 +57,10 @@ def test_p_values_of_maps_that_have_nothing_to_do_with_each_other_are_uniform():
             one = np.where(smooth(rng, 4) > -0.02, one, np.nan)
         p.append(spatial_association(one, np.sign(other) if seed % 4 > 1 else other).p)
     p = np.array(p)
-    for alpha in (0.05, 0.2, 0.5):
+    for alpha in (0.01, 0.05, 0.2, 0.5):
         low, high = stats.binom.interval(0.999, 500, alpha)
         assert low <= (p < alpha).sum() <= high, alpha
+    assert stats.kstest(p, "uniform").pvalue > 0.01
 
 
 def test_pixels_that_count_as_one(rng):
