@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.errors import AssbValueError
-from hyperspy_assb.signals.acom.pattern_metadata import read_geometry, read_scan, write_geometry
+from hyperspy_assb.signals.acom.pattern_metadata import HIGHEST_ENERGY, TEM, read_geometry, read_scan, write_geometry
 from hyperspy_assb.signals.beam_dose import dose_of
 
 if TYPE_CHECKING:
@@ -73,9 +73,10 @@ class ACOMPatterns(Signal2D):
         ellipse_azimuth: float | None = None,
         scan_rotation: float | None = None,
         mirrored: bool | None = None,
+        beam_energy: float | None = None,
         geometry: PatternGeometry | None = None,
     ) -> None:
-        """State the calibration of the patterns, in the axes and the metadata; what is not given stays.
+        """Set the calibration of the patterns, in the axes and the metadata; parameters that are not given stay.
 
         Parameters
         ----------
@@ -91,8 +92,10 @@ class ACOMPatterns(Signal2D):
             Azimuth in degrees of the scan's x axis on the detector.
         mirrored
             Whether the camera shows patterns mirrored: rows are counted upwards.
+        beam_energy
+            keV.
         geometry
-            All of it at once, such as the refined one of a result, ``r.geometry``.
+            The whole calibration at once, such as the refined one of a result, ``r.geometry``.
 
         Raises
         ------
@@ -108,6 +111,12 @@ class ACOMPatterns(Signal2D):
         >>> s.set_diffraction_calibration(0.04, centre=(15, 16))
         >>> s.geometry.scale, s.geometry.centre
         (0.04, (15.0, 16.0))
+
+        Block files (.blo) often lack the camera length and the beam energy:
+
+        >>> s.set_diffraction_calibration(0.012, beam_energy=200)
+        >>> s.metadata.Acquisition_instrument.TEM.beam_energy
+        200.0
         """
         given: dict[str, Any] = {
             "scale": scale,
@@ -118,6 +127,11 @@ class ACOMPatterns(Signal2D):
             "mirrored": mirrored,
         }
         given = {name: value for name, value in given.items() if value is not None}
+        if beam_energy is not None and not 1.0 <= beam_energy <= HIGHEST_ENERGY:
+            raise AssbValueError(f"beam_energy: {beam_energy:g} keV lies outside of 1 to {HIGHEST_ENERGY:g} keV.")
+        if beam_energy is not None and not given and geometry is None:
+            self.metadata.set_item(TEM + "beam_energy", float(beam_energy))
+            return
         if geometry is None:
             if scale is None:
                 geometry = self._geometry_with(given.get("centre"))
@@ -133,6 +147,8 @@ class ACOMPatterns(Signal2D):
             if not -0.5 <= place <= size - 0.5:
                 raise AssbValueError(f"centre: {place:g} lies outside of the frame, which has {size} {name}.")
         write_geometry(self, geometry)
+        if beam_energy is not None:
+            self.metadata.set_item(TEM + "beam_energy", float(beam_energy))
 
     def _geometry_with(self, centre: tuple[float, float] | None) -> PatternGeometry:
         """The stated calibration, whose centre may be wrong if another is given."""
