@@ -419,7 +419,9 @@ def compare_doses(doses: Mapping[str, Mapping[str, Any]]) -> str:
         )
     else:
         told = f"Electrons per nm²: {', '.join(f'{value:.3g} {name}' for name, value in known.items())}."
-    return f"{told} Without a measurement under the beam alone, what the bias and what the beam does are not separated."
+    return (
+        f"{told} Without a measurement under the beam alone, effects of the bias and of the beam cannot be separated."
+    )
 
 
 def cite(methods: Iterable[str]) -> list[str]:

@@ -281,7 +281,7 @@ def _with_needs(step: Step, groups: Mapping[str, Mapping[str, Step]]) -> Step:
                 f"{analysis!r} is no fit with references: it has no result that {step.name!r} could take."
             )
         if not needed.options.get("references"):
-            raise RecipeError(f"{step.name!r} takes references from {analysis!r}, which has none itself.")
+            raise RecipeError(f"{step.name!r} takes references from {analysis!r}, which has no references either.")
         needs[text] = needed.name
     return replace(step, needs=needs)
 

@@ -406,7 +406,7 @@ class Lamella(RegisteredMembers):
         alone = [key for key, member in self.members.items() if not member.path]
         if alone:
             raise AssbValueError(
-                f"{', '.join(alone)}: in memory alone. Save each with its own save and add its path, "
+                f"{', '.join(alone)}: only in memory. Save each result and add its path, "
                 f'lamella.add("{alone[0]}", path), so that the file can refer to it.'
             )
         super().save(path, overwrite=overwrite)

@@ -25,10 +25,14 @@ _HEADLINE = 3
 """Sentences that a report opens with."""
 _PROSE = 100_000
 """Letters of what may be a sentence; pictures are longer."""
-_LONG = 40
-"""Letters of a cell that is given room, so that its row does not become a tower on a narrow screen."""
+_LONG = 80
+"""Letters of a cell that is given room, so that its row does not become a tower."""
 _PHRASE = 12
 """Letters of a cell of several words that is given some room."""
+_NARROW = 46
+"""Letters of a row that a telephone shows; longer ones are shown as cards, a quantity below the other."""
+_MOST_CARDS = 40
+"""Rows of a table up to which they become cards."""
 _MOST_PLACES = 6
 """Behind the point, however small an uncertainty is."""
 _UNIT = re.compile(r" ?\([^)]*\)$")
@@ -104,6 +108,14 @@ class Table:
     def columns(self) -> list[str]:
         """Names of the columns."""
         return [str(name) for name in self.data.columns]
+
+    @property
+    def layout(self) -> str:
+        """How a narrow screen shows the table: as cards, or as it is."""
+        longest = [max(map(len, [name, *(row[n][0] for row in self.rows)])) for n, name in enumerate(self.columns)]
+        return (
+            "cards" if sum(longest) > _NARROW and len(self.columns) > 2 and len(self.data) <= _MOST_CARDS else "plain"
+        )
 
     @property
     def rows(self) -> list[list[tuple[str, str]]]:

@@ -31,7 +31,7 @@ def refuse_pickles(path: Path) -> None:
     """
     if any(map(_asks_for_pickle, _descriptions(path))):
         raise AssbFileError(
-            f"{path} holds pickled objects, which could run anything: it is not read. Spectra, patterns and results "
+            f"{path} contains pickled objects, which could run any code: it is not read. Spectra, patterns and results "
             "are saved without them."
         )
 

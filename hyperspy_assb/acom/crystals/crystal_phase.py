@@ -190,7 +190,7 @@ def load_phase(name_or_path: str | Path, *, name: str | None = None) -> CrystalP
         except UnknownReferenceError as error:
             unknown = error
         else:
-            cif = found.needed("cif", by="Indexing of crystals (amorphous material is told by its rings)")
+            cif = found.needed("cif", by="Indexing of crystals (amorphous material is identified by its rings)")
             structure, number, source, caveat = read_crystal(read_cif_text(cif), str(cif))
             return CrystalPhase.of_structure(
                 name or found.name, number, structure, source or "; ".join(found.sources), caveat

@@ -234,13 +234,13 @@ def _reciprocal_scale(signal: Any, axis: Any) -> float:
         raise AssbValueError(f"{what} is not calibrated (scale {axis.scale:g}, units {units!r}): {advice}")
     if plain in (*_PER_NANOMETRE, *_PER_ANGSTROM) and abs(float(axis.scale)) == 1.0:
         raise AssbValueError(
-            f"{what} states exactly 1 {units} per pixel, which programs write where nothing is known: {advice}"
+            f"{what} states exactly 1 {units} per pixel, which programs write when the scale is unknown: {advice}"
         )
     reach = abs(scale) * axis.size / 2.0
     if not _REACH[0] <= reach <= _REACH[1]:
         raise AssbValueError(
-            f"{what} states {axis.scale:g} {units} per pixel, so that half the frame is {reach:.3g} 1/Å wide, which no "
-            f"diffraction pattern is: {advice}"
+            f"{what} states {axis.scale:g} {units} per pixel, so that half the frame is {reach:.3g} 1/Å wide, which "
+            f"is impossible for a diffraction pattern: {advice}"
         )
     return scale
 
@@ -259,8 +259,8 @@ def _not_exchanged(signal: Any, title: str) -> None:
     )
     if len(of_scan) == 2 and all(of_scan) and not any(of_pattern):
         raise AssbValueError(
-            f"The axes of {title} are exchanged: its navigation axes are in {axes.navigation_axes[0].units}, as those "
-            "of patterns are. Transpose it: s = s.T."
+            f"The axes of {title} are exchanged: its navigation axes are in {axes.navigation_axes[0].units}, a unit "
+            "of diffraction patterns. Transpose it: s = s.T."
         )
 
 
@@ -268,7 +268,9 @@ def _camera_length(signal: Any, what: str, advice: str) -> float:
     """Millimetres."""
     length = recorded_number(signal, TEM + "camera_length")
     if not length:
-        raise AssbValueError(f"{what} is in a unit of length, but the camera length is not in the metadata: {advice}")
+        raise AssbValueError(
+            f"{what} is in a unit of length, but the camera length is missing in the metadata: {advice}"
+        )
     # HyperSpy has it in mm, block files in m.
     return length * (1e3 if length < _SHORTEST_CAMERA else 1.0)
 

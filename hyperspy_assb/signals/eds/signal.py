@@ -460,7 +460,7 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
         quantification: EDSOptions | None = None,
         options: ProfileOptions | None = None,
     ) -> InterfaceProfile:
-        """Fit error functions to the elements across an interface, with the width of the probe taken out.
+        """Fit error functions to the elements across an interface, corrected for the width of the probe.
 
         Of a map that was recorded in an SEM, or with factors that are "counts", amounts are counts of main lines.
 

@@ -73,7 +73,7 @@ class CrackSeries(OfSeries):
             )
             if self.potential is not None:
                 text += f", at {self.potential[crack.onset]:.3g} V"
-            text += f"; it is open by at least {crack.opening * scale:.2g} ± {crack.opening_std * scale:.1g} {unit}"
+            text += f"; its opening is at least {crack.opening * scale:.2g} ± {crack.opening_std * scale:.1g} {unit}"
             if np.isfinite(crack.growth):
                 text += f" and grows by {crack.growth * scale:.2g} ± {crack.growth_std * scale:.1g} {unit}/s"
             if np.isfinite(crack.on_boundary):
