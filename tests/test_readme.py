@@ -63,7 +63,7 @@ def test_every_block_runs_on_files_of_the_virtual_lamella(
         exec(block.replace(".emd", ".hspy"), scope)
     assert "grain" in capsys.readouterr().out
     assert scope["patterns"].metadata.Acquisition_instrument.TEM.beam_energy == 200.0
-    assert set(scope["r"].phase_fractions().index) >= {"LiFePO4", "FePO4", "LAGP"}
+    assert set(scope["r"].phase_fractions()["class"]) >= {"LiFePO4", "FePO4", "LAGP"}
 
 
 def test_every_local_link_and_image_exists() -> None:

@@ -274,7 +274,7 @@ def _with_needs(step: Step, groups: Mapping[str, Mapping[str, Step]]) -> Step:
         needed = next(iter(group.values())) if len(group) == 1 else group.get(item)
         if needed is None:
             raise RecipeError(
-                f"{step.name!r} takes references from {analysis!r}, which has several files and none named {item!r}."
+                f"{step.name!r} takes references from {analysis!r}, which has several files but no {item!r}."
             )
         if not KINDS[needed.kind].result:
             raise RecipeError(

@@ -89,7 +89,7 @@ class Lamella(RegisteredMembers):
         AssbKeyError
             If a key is unknown.
         AssbValueError
-            If a member is not registered, the shape is wrong, or the source is not told by the axes.
+            If a member is not registered, the shape is wrong, or the axes do not identify the source.
 
         Examples
         --------
@@ -240,7 +240,7 @@ class Lamella(RegisteredMembers):
         Raises
         ------
         AssbKeyError
-            If there are no orientation maps, or several and none is named.
+            If there are no orientation maps, or several and no name is given.
         AssbValueError
             If a member is not registered.
 

@@ -112,10 +112,9 @@ class Table:
     @property
     def layout(self) -> str:
         """How a narrow screen shows the table: as cards, or as it is."""
-        longest = [max(map(len, [name, *(row[n][0] for row in self.rows)])) for n, name in enumerate(self.columns)]
-        return (
-            "cards" if sum(longest) > _NARROW and len(self.columns) > 2 and len(self.data) <= _MOST_CARDS else "plain"
-        )
+        rows = [self.columns, *([text for text, _ in row] for row in self.rows)]
+        width = sum(max(map(len, column)) for column in zip(*rows, strict=True))
+        return "cards" if width > _NARROW and len(self.columns) > 2 and len(rows) - 1 <= _MOST_CARDS else "plain"
 
     @property
     def rows(self) -> list[list[tuple[str, str]]]:

@@ -33,7 +33,7 @@ GRAINS = GrainOptions(min_pixels=2)
 """Single pixels that were indexed wrongly are no grains."""
 EXAMPLES = 6
 _OVERLAPS = 5.0
-"""Per cent of the area below which "not offered" is no finding: overlaps of small crystals that were offered make 3.4 %."""
+"""Per cent of the area below which "not offered" is no finding: overlaps of small offered crystals reach 3.4 %."""
 ABOUT = (
     "Templates in every orientation, every in-plane angle and both mirror settings, square root of the counts, the "
     "mean of each radius removed; orientations refined below the spacing of the templates. The frame: x along the rows "

@@ -152,9 +152,9 @@ def prepare_map(recorded: EDSMap, settings: EDSOptions) -> PreparedMap:
             notes.append(f"Beam current, live time and solid angle of the metadata would make it {own:.3g} nm.")
     elif builder.absorption and not _PLAUSIBLE[0] <= mean <= _PLAUSIBLE[1]:
         told = (
-            f"The beam current, the live time and the solid angle of the metadata make the mean thickness {mean:.2g} "
-            "nm, which can hardly be: absorption is wrong with it. The live time must be that of one pixel (some "
-            "files hold that of the whole map). Set them, or give thickness= in nm."
+            f"Beam current, live time and solid angle in the metadata give a mean thickness of {mean:.2g} nm, which is "
+            "implausible and makes the absorption correction wrong. The live time must be that of one pixel (some "
+            "files hold that of the whole map). Correct them, or give thickness= in nm."
         )
         warnings.warn(told, AssbWarning, stacklevel=4)
         notes.insert(0, told)

@@ -231,7 +231,7 @@ class PhaseMixture:
         return self.residual / self.residual_std
 
     def status_counts(self) -> dict[str, int]:
-        """Pixels by status, in words; with the element at fault where no mixture explains them."""
+        """Pixels by status, in words; with the element responsible where no mixture explains them."""
         counted: dict[str, int] = {}
         for status, row, p_value in zip(self.status, self.residual_ratio, self.p_value, strict=True):
             told = status == PhaseStatus.UNEXPLAINED and p_value < self.options.alpha

@@ -32,7 +32,7 @@ class Mechanism(Result):
     particles
         The particles, as arrays.
     evidence
-        What they tell, with its tests.
+        Conclusions, with their tests.
     electrode
         Name of the electrode.
     lithiated, delithiated

@@ -85,7 +85,7 @@ class ACOMPatterns(Signal2D):
         centre
             Column and row of the direct beam, in pixels.
         ellipticity
-            Ratio of the long to the short axis of what should be a circle, less 1.
+            Ratio of the long to the short axis of a distorted circle, minus 1.
         ellipse_azimuth
             Azimuth in degrees of the long axis, from +x (columns) towards +y (rows).
         scan_rotation
@@ -237,7 +237,8 @@ class ACOMPatterns(Signal2D):
             columns. They are filled from what lies about them; ``notes`` says how many there are.
         calibrate
             Whether scale, centre and ellipse are refined on the patterns themselves, with their uncertainty. The
-            probability of a phase holds only with it: lattices that differ by a few per cent are told apart by scale.
+            probability of a phase holds only with it: lattices that differ by a few per cent are distinguished by the
+            scale.
         refine
             Whether orientations are refined below the spacing of the templates.
         backend
@@ -263,9 +264,9 @@ class ACOMPatterns(Signal2D):
         Notes
         -----
         Template matching of square-rooted patterns less the mean of each radius (E. F. Rauch, L. Dupuy, Arch. Metall.
-        Mater. 50, 87 (2005)), refined below the grid by the score of all spots; phases are weighed by the likelihood
-        of what is left, with the uncertainty of the scale. Patterns whose spots no phase explains are "not offered";
-        what the answer leaves is indexed again, for two crystals in a column (``r.second``).
+        Mater. 50, 87 (2005)), refined below the grid by the score of all spots; phases are weighed by the likelihood of
+        the residuals, with the uncertainty of the scale. Patterns whose spots no phase explains are "not offered";
+        unexplained spots are indexed again, for two crystals in a column (``r.second``).
 
         Examples
         --------
@@ -323,10 +324,10 @@ def load_patterns(
     lazy
         Whether the patterns stay on disk until they are needed.
     reader
-        Name of the reader, where the ending of the file does not tell (``.hdf5``); None: by the ending.
+        Name of the reader, where the file extension is ambiguous (``.hdf5``); None: by the extension.
     scan_shape
         Rows and columns of the scan, where the file has its patterns in one line (``.tvips``, ``.mib``, ``.ser``,
-        ``.mrc``), in the order in which they were recorded; None: as the file has it.
+        ``.mrc``), in the order in which they were recorded; None: as in the file.
     dataset
         Where the file holds several: the title of the one that is meant, a part of it that no other has, or its number,
         from 0 in the order of ``hs.load``.

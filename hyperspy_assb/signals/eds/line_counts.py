@@ -136,9 +136,9 @@ class LineCounts(Result):
 
     @cached_property
     def model(self) -> EDSTEMModel | None:
-        """exspy's model with all values and standard errors, and the continuum as a component of its own.
+        """exspy's model with all values and standard errors, and the continuum as a separate component.
 
-        None where there is none: of lazy signals, and of counts from a file, which holds no model.
+        None for lazy signals, and for counts from a file, which holds no model.
         """
         return None
 

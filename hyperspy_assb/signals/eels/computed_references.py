@@ -40,7 +40,7 @@ def find_pure_pixels(signal: Any, electrode: str | Electrode | None) -> tuple[di
     if lacking := [name for name in ends if name not in known]:
         raise AssbValueError(
             f'references="computed" needs the computed spectra of {" and ".join(ends)}, but {" and ".join(lacking)} '
-            f"has none: there are those of {', '.join(known)}."
+            f"has none; there are spectra of {', '.join(known)}."
         )
     found = suggest_references(signal, couple, None, NEIGHBOURS)
     masks = {name: np.asarray(mask.data, dtype=bool) for name, mask in found.references.items()}

@@ -130,7 +130,7 @@ def choose_electrode(
     AssbValueError
         If references are missing or fit none or more than one electrode, or the method is unknown or not possible.
     MissingFactError
-        If the electrode has not the signature that the method needs.
+        If the electrode lacks the signature that the method needs.
     AssbTypeError
         If the references or the electrode are of another kind, such as a path.
     """

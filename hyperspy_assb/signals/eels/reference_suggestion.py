@@ -73,7 +73,7 @@ class ReferenceSuggestion(Result):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Materials that are proposed; "material 1" and so on where the edges fit none."""
+        """Materials that are proposed; "material 1" and so on where the edges fit no known material."""
         return self.found.names
 
     @cached_property
@@ -84,7 +84,7 @@ class ReferenceSuggestion(Result):
 
     @cached_property
     def share(self) -> BaseSignal:
-        """Share of the likeliest material in t/λ; NaN where none was looked for."""
+        """Share of the most likely material in t/λ; NaN where it was not determined."""
         return self._map(self.found.share, "Share of the likeliest material")
 
     @cached_property

@@ -51,7 +51,7 @@ def _rows(data: Any, rows: Any) -> FloatArray:
 
 
 def plot_residuals(model: Any, *, spectra: int = 256, axes: tuple[Axes, Axes] | None = None) -> tuple[Axes, Axes]:
-    """Plot what a batched fit leaves: an image of standardised residuals, and their mean over the spectra.
+    """Plot the residuals of a batched fit: an image of standardised residuals, and their mean over the spectra.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ class ContrastSeries(OfSeries):
     steps
         Changes at once, in order of time.
     lead
-        Over cracks; None if none were given.
+        Over cracks; None without cracks.
     alpha
         Level of the test for steps.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class CrackSeries(OfSeries):
-    """Dark lines that appear in a series: cracks, boundaries that widen, and what is neither for certain.
+    """Dark lines that appear in a series: cracks, boundaries that widen, and uncertain ones.
 
     Its figure shows them on the mean of the frames.
 
@@ -34,7 +34,7 @@ class CrackSeries(OfSeries):
     mean
         Mean of the frames, for figures, shape (Y, X).
     origins
-        Name of the region that each line begins in; "" where none was named.
+        Name of the region that each line begins in; "" without named regions.
 
     Examples
     --------

@@ -155,7 +155,7 @@ def test_a_block_file_without_camera_length_and_energy():
     s.set_diffraction_calibration(0.024, beam_energy=80.0)
     assert s.geometry.scale == 0.024
     assert s.metadata.Acquisition_instrument.TEM.beam_energy == 80.0
-    with pytest.raises(ValueError, match="beam_energy: 2e"):
+    with pytest.raises(ValueError, match="beam_energy: 200000 keV"):
         s.set_diffraction_calibration(0.03, beam_energy=2e5)
     assert s.geometry.scale == 0.024
 
