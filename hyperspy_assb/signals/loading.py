@@ -377,10 +377,12 @@ def _explain(path: Path, reader: str | None, error: Exception) -> str:
     several = re.search(r"multiple file readers.*\[(.*)\]", str(error), re.DOTALL)
     if reader is None and several:
         names = several[1].replace("'", "")
-        return f"{path} could not be read (its ending is that of {names}): name its format by reader= (--reader)."
+        return f"{path} could not be read (its extension is that of {names}): name its format by reader= (--reader)."
     if "symbol of a chemical element" in str(error):
         return f"{path} could not be read: Sample.elements of its metadata contains an unknown element ({error})."
+    if path.is_dir() and "No filename matches" in str(error):
+        return f"{path} is a folder, not a file: name the files in it, such as {path / '*.dm4'}."
     message = f"{path} could not be read ({type(error).__name__}: {error})."
     if reader is not None:
-        return f"{message} It is truncated, damaged, or not of the format of the reader {reader!r}."
-    return message + " It is truncated, damaged, or not of the format that its ending says."
+        return f"{message} It is truncated, damaged, or not in the format of the reader {reader!r}."
+    return message + " It is truncated, damaged, or not in the format of its extension."

@@ -44,7 +44,7 @@ class DelithiationStatus(IntEnum):
     QUANTIFIED = 0, "x is known, and nothing is held against it"
     THICK = 1, "t/λ is above 1: x is given, but the column is thicker than the method allows"
     UNEXPLAINED = 2, "there is an x, of a spectrum that the references do not explain"
-    NO_ELECTRODE = 3, "too little electrode in the column, or none above the noise: no x"
+    NO_ELECTRODE = 3, "the column holds too little electrode, or none above the noise: no x"
     NOT_FITTED = 4, "the spectrum could not be fitted: there is no x"
     DISAGREES = 5, "there is an x, but the estimates that it combines contradict each other"
     UNCERTAIN = 6, "there is an x, but too uncertain to separate the end members"

@@ -146,11 +146,15 @@ def test_a_calibration_that_is_set_is_read_again():
 def test_a_block_file_without_camera_length_and_energy():
     s = patterns(units="cm", scale=0.024)
     s.metadata.set_item("Acquisition_instrument.TEM", {"camera_length": 0.0, "beam_energy": 0.0})
-    with pytest.raises(ValueError, match=r"camera length is not.*scale=\.\.\., beam_energy=.*--scale and --beam-energy"):
+    with pytest.raises(
+        ValueError, match=r"camera length is not.*scale=\.\.\., beam_energy=.*--scale and --beam-energy"
+    ):
         _ = s.geometry
     s.set_diffraction_calibration(beam_energy=200)
     assert s.metadata.Acquisition_instrument.TEM.beam_energy == 200.0
-    with pytest.raises(ValueError, match=r"by set_diffraction_calibration\(scale=\.\.\.\), on the command line by --scale\. "):
+    with pytest.raises(
+        ValueError, match=r"by set_diffraction_calibration\(scale=\.\.\.\), on the command line by --scale\. "
+    ):
         _ = s.geometry
     s.set_diffraction_calibration(0.024, beam_energy=80.0)
     assert s.geometry.scale == 0.024
