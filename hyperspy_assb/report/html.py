@@ -31,8 +31,10 @@ _PHRASE = 12
 """Letters of a cell of several words that is given some room."""
 _NARROW = 46
 """Letters of a row that a telephone shows; longer ones are shown as cards, a quantity below the other."""
-_MOST_CARDS = 40
+_MOST_CARDS = 80
 """Rows of a table up to which they become cards."""
+_UNBROKEN = 40
+"""Letters of a word that may be broken anywhere: checksums, paths."""
 _MOST_PLACES = 6
 """Behind the point, however small an uncertainty is."""
 _UNIT = re.compile(r" ?\([^)]*\)$")
@@ -118,7 +120,7 @@ class Table:
 
     @property
     def rows(self) -> list[list[tuple[str, str]]]:
-        """Cells as text with their kind: number, word, phrase or long."""
+        """Cells as text with their kind: number, word, phrase, long or code."""
         names, found = list(self.data.columns), []
         errors = dict(self.errors) or errors_of(names)
         for values in self.data.itertuples(index=False):
@@ -309,7 +311,9 @@ def _cell(name: Any, value: Any, row: Mapping[Any, Any], errors: Mapping[Any, Se
 
 
 def _kind_of(text: str) -> str:
-    return "long" if len(text) > _LONG else "phrase" if len(text) > _PHRASE and " " in text else "word"
+    if " " not in text:
+        return "code" if len(text) > _UNBROKEN else "word"
+    return "long" if len(text) > _LONG else "phrase" if len(text) > _PHRASE else "word"
 
 
 def first_sentence(text: str) -> str:
