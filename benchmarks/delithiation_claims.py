@@ -170,7 +170,7 @@ def alarms(dose: float, reference_dose: float, seed: int) -> pd.DataFrame:
         rows.append(
             {
                 "flagged": np.isin(found.status.data, FLAGS).mean(),
-                "note": any("none of the references explains" in note for note in found.notes),
+                "note": any("no reference explains" in note for note in found.notes),
             }
         )
     return pd.DataFrame(rows)

@@ -23,7 +23,6 @@ release = version = hyperspy_assb.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.intersphinx",
-    "sphinx.ext.mathjax",
     "numpydoc",
     "myst_nb",
     "sphinx_design",
@@ -39,7 +38,7 @@ intersphinx_mapping = {
         "orix": "https://orix.readthedocs.io/en/stable/",
     }.items()
 }
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 # Run once, and again only when they change; NB_EXECUTION_MODE=off builds the pages without outputs.
 nb_execution_mode = os.environ.get("NB_EXECUTION_MODE", "cache")

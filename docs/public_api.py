@@ -141,6 +141,7 @@ def write(folder: Path) -> None:
                     lines += [
                         f".. py:function:: {path}",
                         "   :no-contents-entry:",
+                        "   :no-index-entry:",
                         "",
                         f"   The same as :func:`{short}`.",
                         "",

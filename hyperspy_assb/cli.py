@@ -388,7 +388,7 @@ def compare(
     if zero_loss not in ("common", "each"):
         raise typer.BadParameter(f"{zero_loss!r} is neither common nor each.", param_hint="--zero-loss")
     if normalisation not in ("log_ratio", "area", "none"):
-        raise typer.BadParameter(f"{normalisation!r} is none of log_ratio, area, none.", param_hint="--normalisation")
+        raise typer.BadParameter(f"{normalisation!r} is not log_ratio, area or none.", param_hint="--normalisation")
     options = {"zero_loss": zero_loss, "normalisation": normalisation, "permutations": permutations}
     if region is not None:
         options["region"] = _parse_limits(region)
@@ -550,7 +550,7 @@ def info() -> None:
 
 def _check_figures(kind: str) -> None:
     if kind not in FIGURES:
-        raise typer.BadParameter(f"{kind!r} is none of {', '.join(FIGURES)}.", param_hint="--figures")
+        raise typer.BadParameter(f"{kind!r} is not {' or '.join(FIGURES)}.", param_hint="--figures")
 
 
 def _reading(

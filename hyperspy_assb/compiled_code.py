@@ -117,7 +117,7 @@ def _load_index(self: Any) -> dict[Any, str]:
         return {}
     # A damaged pickle raises whatever it likes.
     except Exception as error:  # noqa: BLE001
-        _logger.info("%s cannot be used (%s): its functions are compiled anew.", self._index_path, error)
+        _logger.info("%s cannot be used (%s): its functions are compiled again.", self._index_path, error)
         return {}
     return dict(overloads) if stamp == self._source_stamp else {}
 
@@ -162,7 +162,7 @@ def _loading(load: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return load(self, signature, target_context)
         except Exception as error:  # noqa: BLE001 - unpickling and linking raise whatever they like
-            _logger.info("%s: compiled anew (%s: %s).", self, type(error).__name__, error)
+            _logger.info("%s: compiled again (%s: %s).", self, type(error).__name__, error)
             return None
 
     return load_overload
@@ -174,7 +174,7 @@ def _saving(save: Callable[..., None]) -> Callable[..., None]:
             save(self, signature, data)
         except OSError as error:
             _tell(
-                "Compiled code cannot be kept in %s (%s): every start compiles anew.", self.cache_path, error.strerror
+                "Compiled code cannot be kept in %s (%s): every start compiles again.", self.cache_path, error.strerror
             )
 
     return save_overload

@@ -1,4 +1,4 @@
-"""Errors and warnings of the package, so that users can tell them from those of others.
+"""Errors and warnings of the package, so that users can distinguish them from those of others.
 
 Each is also the built-in kind that it refines: ``except ValueError`` and ``except FileNotFoundError`` catch them too.
 """

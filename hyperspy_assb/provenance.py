@@ -307,7 +307,7 @@ def record(
     methods
         Keys of ``CITATIONS``.
     dose
-        What the specimen has seen, as :func:`dose` has it, or by state.
+        Dose of the specimen, as returned by :func:`dose`, or by state.
 
     Returns
     -------
@@ -340,7 +340,7 @@ _ELEMENTARY_CHARGE = 1.602176634e-19
 def dose(
     beam_current: float | None = None, dwell_time: float | None = None, area: float | None = None
 ) -> dict[str, float | None]:
-    """Electrons that a measurement sent through a pixel; what is not known, or stated as 0, is None, never 0.
+    """Electrons that a measurement sent through a pixel; unknown values, or those stated as 0, are None, never 0.
 
     Parameters
     ----------
@@ -419,7 +419,9 @@ def compare_doses(doses: Mapping[str, Mapping[str, Any]]) -> str:
         )
     else:
         told = f"Electrons per nm²: {', '.join(f'{value:.3g} {name}' for name, value in known.items())}."
-    return f"{told} Without a measurement under the beam alone, what the bias and what the beam does are not separated."
+    return (
+        f"{told} Without a measurement under the beam alone, effects of the bias and of the beam cannot be separated."
+    )
 
 
 def cite(methods: Iterable[str]) -> list[str]:

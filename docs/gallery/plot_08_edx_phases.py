@@ -9,6 +9,6 @@ explains are marked.
 from hyperspy_assb.simulation import micro_battery
 
 s = micro_battery(shape=(24, 32), seed=6, edx_signal_type="EDS_TEM_ASSB").edx_after
-p = s.quantify_phases()
+p = s.quantify_phases(show_progressbar=False)
 print(p.summary())
 p.plot()

@@ -42,10 +42,10 @@ def batch(
     Parameters
     ----------
     recipe
-        A TOML file, or its tables; names of files are then relative to the working folder. The guide to batches tells
-        what stands in it.
+        A TOML file, or its tables; names of files are then relative to the working folder. The guide to batches
+        describes what stands in it.
     out
-        Folder of the results; each step has its own in it. ``status.csv`` and ``index.html`` there tell what became of
+        Folder of the results; each step has its own in it. ``status.csv`` and ``index.html`` there list what became of
         every step, failures first, and link the reports.
     client
         A client of dask.distributed: each step is a task of its cluster, and runs again if its worker is killed.

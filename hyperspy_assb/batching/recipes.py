@@ -274,14 +274,14 @@ def _with_needs(step: Step, groups: Mapping[str, Mapping[str, Step]]) -> Step:
         needed = next(iter(group.values())) if len(group) == 1 else group.get(item)
         if needed is None:
             raise RecipeError(
-                f"{step.name!r} takes references from {analysis!r}, which has several files and none named {item!r}."
+                f"{step.name!r} takes references from {analysis!r}, which has several files but no {item!r}."
             )
         if not KINDS[needed.kind].result:
             raise RecipeError(
                 f"{analysis!r} is no fit with references: it has no result that {step.name!r} could take."
             )
         if not needed.options.get("references"):
-            raise RecipeError(f"{step.name!r} takes references from {analysis!r}, which has none itself.")
+            raise RecipeError(f"{step.name!r} takes references from {analysis!r}, which has no references either.")
         needs[text] = needed.name
     return replace(step, needs=needs)
 

@@ -221,7 +221,7 @@ class DarkLevel(KernelComponent):
 
 
 class FePO4ValenceBand(KernelComponent):
-    """The band near 5 eV that FePO4 has and LiFePO4 has not, as a Gaussian.
+    """The band near 5 eV of FePO4, absent in LiFePO4, as a Gaussian.
 
     Parameters
     ----------
@@ -422,7 +422,8 @@ class LiKEdge(IonisationEdge):
 
 
 class M23Edge(IonisationEdge):
-    __doc__ = f"""M2,3 edge of Ti, V, Mn, Fe, Co, Ni or Ge; position and width of the maximum tell Fe2+ from Fe3+.
+    __doc__ = f"""M2,3 edge of Ti, V, Mn, Fe, Co, Ni or Ge; position and width of the maximum distinguish Fe2+ from
+    Fe3+.
 
     {_shared(IonisationEdge)}
 

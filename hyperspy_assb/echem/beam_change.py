@@ -65,7 +65,7 @@ def beam_is_on(time: FloatArray, intervals: Sequence[tuple[float, float]]) -> ND
         on |= (time >= first) & (time < last)
     if not on.any():
         raise AssbValueError(
-            f"intervals: none of them overlaps the log, which runs from {time[0]:g} to {time[-1]:g} s. Do both clocks "
+            f"intervals: they do not overlap the log, which runs from {time[0]:g} to {time[-1]:g} s. Do both clocks "
             "begin at the same moment?"
         )
     return on

@@ -407,7 +407,7 @@ class EDSOptions:
             raise AssbValueError(f"thickness must be one number above 0 nm, the mean of the map, not {value!r}.")
         if self.elements is not None and not self.elements:
             raise AssbValueError(
-                "elements must name at least one element; None: those of the cell and its preparation."
+                "elements must name at least one element; None takes those of the cell and its preparation."
             )
 
     def told(self, **direct: Any) -> EDSOptions:

@@ -30,12 +30,12 @@ class FrameMap(Result):
         What it is.
     content
         Values, shape (rows, columns); NaN, or -1 for labels, where the source does not cover enough, or the error of
-        the registration leaves a label open.
+        the registration does not decide between labels.
     content_std
-        Standard errors, of independent pixels of the source; None if none were given. Pixels that share a pixel of the
+        Standard errors, of independent pixels of the source; None if not given. Pixels that share a pixel of the
         source share its error.
     content_systematic
-        Systematic standard errors, shared by all pixels; None if none were given.
+        Systematic standard errors, shared by all pixels; None if not given.
     covered
         Share of each pixel that the source covers.
     margin

@@ -89,7 +89,7 @@ class Lamella(RegisteredMembers):
         AssbKeyError
             If a key is unknown.
         AssbValueError
-            If a member is not registered, the shape is wrong, or the source is not told by the axes.
+            If a member is not registered, the shape is wrong, or the axes do not identify the source.
 
         Examples
         --------
@@ -240,7 +240,7 @@ class Lamella(RegisteredMembers):
         Raises
         ------
         AssbKeyError
-            If there are no orientation maps, or several and none is named.
+            If there are no orientation maps, or several and no name is given.
         AssbValueError
             If a member is not registered.
 
@@ -406,7 +406,7 @@ class Lamella(RegisteredMembers):
         alone = [key for key, member in self.members.items() if not member.path]
         if alone:
             raise AssbValueError(
-                f"{', '.join(alone)}: in memory alone. Save each with its own save and add its path, "
+                f"{', '.join(alone)}: only in memory. Save each result and add its path, "
                 f'lamella.add("{alone[0]}", path), so that the file can refer to it.'
             )
         super().save(path, overwrite=overwrite)

@@ -65,6 +65,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
     """The recipe, with every word checked."""
     if not path.exists():
         raise AssbFileNotFoundError(f"There is no file {path}: check its name and folder.")
+    if path.is_dir():
+        raise AssbFileError(f"{path} is a folder, not the TOML file of a recipe.")
     try:
         recipe = tomllib.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:

@@ -47,7 +47,7 @@ def build_report(lamella: Any, claims: Sequence[Claim], *, more: Callable[[Repor
         report.add("Contradictions", points=against, kind="warnings")
     elif claims:
         report.add("Contradictions", text="No two signals contradict each other.", kind="findings")
-    said = headline(lamella, claims) or ["No two members tell of the same thing."]
+    said = headline(lamella, claims) or ["No two members measure the same quantity."]
     report.add("Findings", points=said, tables=key_numbers(lamella_numbers(lamella), NUMBERS), kind="findings")
     if claims:
         report.add("Claims", tables=_claim_tables(lamella, claims))

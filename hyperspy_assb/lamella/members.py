@@ -130,7 +130,7 @@ def problem_of(key: str, member: Member) -> str:
     if not path.exists():
         return f"{key}: its file {path} was moved or deleted: name it by lamella.relocate({key!r}, path)."
     if provenance.describe_file(path)["sha256"] != member.sha256:
-        return f"{key}: its file {path} was changed since it was added: add what it holds now under another key."
+        return f"{key}: its file {path} was changed since it was added: add its new content under another key."
     return ""
 
 

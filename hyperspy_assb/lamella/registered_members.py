@@ -373,7 +373,7 @@ class RegisteredMembers(Result):
         same = [key for key, member in self.members.items() if same_frame(member.frame, frame)]
         if len({self._root(key) for key in same}) != 1:
             raise AssbValueError(
-                f"The axes of the map are those of {', '.join(same) or 'no member'}: give source= of the member whose "
+                f"The axes of the map are those of {', '.join(same) or 'no member'}: give source=, the member whose "
                 "pixels it has."
             )
         return same[0]

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 
 from hyperspy_assb.report.comparison import comparison_figure, comparison_tables
 from hyperspy_assb.report.html import Figure, Table
+from hyperspy_assb.report.interfaces import width_table
 from hyperspy_assb.report.orientations import GRAINS
 from hyperspy_assb.signals.result import Result
 
@@ -78,7 +79,7 @@ def _show(part: Part, key: str, held: Any, kind: str) -> None:
         fractions = held.phase_fractions()
         part.tables.append(Table(fractions, f"{key}: area fractions"))
     elif kind == "InterfaceProfile":
-        part.tables.append(Table(held.widths.reset_index(), f"{key}: widths from 10 to 90 %"))
+        part.tables.append(Table(width_table(held), f"{key}: widths from 10 to 90 %"))
 
 
 _CAPTIONS = {
@@ -90,7 +91,15 @@ _CAPTIONS = {
     "EDSPhases": "volume fraction of each phase.",
     "EDSComposition": "elements in atomic per cent.",
     "InterfaceProfile": "elements across the interface with standard errors, and the fit of all together.",
-    "CompositionComparison": "what changed in the composition.",
+    "CompositionComparison": "changes of the composition.",
     "PhaseComparison": "which phase became which.",
     "Mechanism": "delithiated share, orientation spread and distance to amorphous material of particles, by size.",
+    "DriftCorrection": "position of the content against time, with its error.",
+    "GrainSeries": "area of the grain boundaries against time.",
+    "GrainTracks": "area of each grain against time.",
+    "CrackSeries": "cracks and boundaries that widen, with the frame in which each begins.",
+    "ContrastSeries": "contrast of the regions against the rest of the field.",
+    "Resistance": "voltammogram with the lines whose slope is the conductance.",
+    "VoltammogramPeaks": "voltammogram with its significant peaks.",
+    "BeamComparison": "effects of the beam, with and without bias.",
 }

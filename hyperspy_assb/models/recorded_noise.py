@@ -80,7 +80,7 @@ def model_noise(model: Any) -> Noise:
     started: Detector | None = getattr(model, "detector", None)
     if started is None:
         return signal_noise(model.signal)
-    return Noise(started, NoiseSource.ESTIMATED, "Gain and read noise are those that the start of the model found.")
+    return Noise(started, NoiseSource.ESTIMATED, "Gain and read noise were estimated when the model was created.")
 
 
 def detector_of_model(model: Any) -> Detector:
@@ -120,9 +120,9 @@ def fit_noise(signal: Any, problem: FitProblem, *, known: Detector | None = None
     segments = tuple(np.ma.clump_unmasked(np.ma.array(keep, mask=~keep)))
     if not good.any():
         if trust:
-            said = "None of the spectra could be fitted, so that the gain cannot be checked."
+            said = "No spectrum could be fitted, so the gain cannot be checked."
             return Noise(claim or Detector(), NoiseSource.TRUSTED, said)
-        raise AssbValueError("The gain cannot be estimated: none of the spectra could be fitted.")
+        raise AssbValueError("The gain cannot be estimated: no spectrum could be fitted.")
     nothing = np.zeros(part.free.size, dtype=bool)
     expectation = part.model.evaluate(result.values[good], nothing)[0]
     directions = whitened_directions(part, result.values[good])

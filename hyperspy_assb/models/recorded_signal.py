@@ -207,7 +207,7 @@ def check_data(signal: Any, *, what: str = "spectrum") -> None:
             f"{title} is empty: no {what} was read" + (f" from {file}." if file else " from its file.")
         )
     if data.dtype.fields is not None:
-        raise AssbValueError(f"{title} holds pictures in colour, not counts: load what the detector recorded.")
+        raise AssbValueError(f"{title} holds colour pictures, not counts: load the original recording of the detector.")
     if data.dtype.kind not in "buif":
         raise AssbValueError(f"{title} holds {data.dtype} values: counts must be real numbers.")
     for axis in signal.axes_manager._axes:
@@ -260,7 +260,7 @@ def recorded_data(signal: Any, *, what: str = "spectrum", unusable: str = "zero"
         raise AssbValueError(
             f"{title} holds NaN, infinity or more than {MOST_COUNTS:.0e} counts in "
             + (f"all of its {bad.size} pixels" if bad.size > 1 else f"its {what}")
-            + ": nothing is left to analyse. Was a background divided out, or the wrong file loaded?"
+            + ": nothing can be analysed. Was a background divided out, or the wrong file loaded?"
         )
     warnings.warn(
         f"{title} holds NaN, infinity or more than {MOST_COUNTS:.0e} counts in {count} of {bad.size} pixels: they are "

@@ -26,7 +26,7 @@ STATUS_NAMES = {
     DelithiationStatus.NO_ELECTRODE: "no electrode material",
     DelithiationStatus.NOT_FITTED: "not fitted",
     DelithiationStatus.DISAGREES: "estimates disagree",
-    DelithiationStatus.UNCERTAIN: "too uncertain to tell",
+    DelithiationStatus.UNCERTAIN: "too uncertain",
     DelithiationStatus.OUTSIDE: "unlike the references",
     DelithiationStatus.NOT_COUNTS: "no counts: errors unknown",
 }

@@ -210,7 +210,7 @@ def plot_interface(result: Any, *, ax: Axes | None = None) -> Axes:
         ylabel="Atoms in the column (atoms/nm²)" if "atoms" in profile.unit else f"Amount ({profile.unit})",
     )
     ax.set_title(
-        f"10-90 % width {result.width:.2f} nm ({low:.2f} to {high:.2f}), probe of {found.probe:g} nm taken out"
+        f"10-90 % width {result.width:.2f} nm ({low:.2f} to {high:.2f}), corrected for a probe of {found.probe:.3g} nm"
     )
     ax.legend(frameon=False)
     return ax

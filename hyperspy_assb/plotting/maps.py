@@ -151,7 +151,7 @@ def plot_status_map(
     colours
         Colours of the classes; those left out are taken from a palette, the lowest class being pale.
     uncounted
-        Classes that are no part of the whole whose shares are told, such as pixels without an answer: the legend gives
+        Classes that do not count in the shares, such as pixels without an answer: the legend gives
         the number of their pixels.
 
     Returns

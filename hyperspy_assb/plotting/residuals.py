@@ -15,7 +15,7 @@ def plot_residual_image(
 ) -> tuple[Axes, Axes]:
     """Plot standardised residuals of many spectra as an image, and their mean below.
 
-    Structure along the energy is what the model does not describe; noise has none. The band is where the mean of as
+    Structure along the energy is not described by the model; noise has no structure. The band is where the mean of as
     many independent normal deviates lies in 95 % of the channels.
 
     Parameters

@@ -28,7 +28,7 @@ class ComputedOptics:
     material
         Name of the crystal that was computed.
     hubbard_u
-        U on Fe 3d in eV; 0 where there is none.
+        U on Fe 3d in eV; 0 without U.
     energy
         Energies in eV, shape (E,).
     permittivity

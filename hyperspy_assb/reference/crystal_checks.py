@@ -180,8 +180,8 @@ def check_sites(
         if occupancies[here].sum() > _OVERFULL and here.sum() > 1:
             names = ", ".join(dict.fromkeys(labels[j] for j in which[here][:9]))
             raise CrystalError(
-                f"{where}: the atoms {names} are in one place, where their occupancies make "
-                f"{occupancies[here].sum():.3g}: leave out what is there twice, or give _atom_site_occupancy."
+                f"{where}: the atoms {names} are in one place, where their occupancies add up to "
+                f"{occupancies[here].sum():.3g}: remove duplicates, or give _atom_site_occupancy."
             )
         near = (distance < _TOO_NEAR) & ~here & (occupancies > _FULL)
         if amounts[i, 0] > _FULL and near.any():

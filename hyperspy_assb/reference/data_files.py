@@ -51,7 +51,7 @@ class UnknownReferenceError(AssbKeyError):
 
 
 class MaterialError(AssbValueError):
-    """A material or an electrode that is not told as it must be; the message names the row and the file.
+    """An invalid material or electrode; the message names the row and the file.
 
     Examples
     --------

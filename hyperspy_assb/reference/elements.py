@@ -24,7 +24,7 @@ class Element:
     number
         Atomic number.
     mass
-        Standard atomic weight in u; the mass number of a long-lived isotope where there is none.
+        Standard atomic weight in u; the mass number of a long-lived isotope where there is no standard weight.
 
     Examples
     --------

@@ -37,7 +37,7 @@ class Edge:
     sources
         Citations, in full.
     note
-        What a user has to know; may be empty.
+        What a user must know; may be empty.
 
     Examples
     --------

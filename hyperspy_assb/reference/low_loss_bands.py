@@ -32,9 +32,9 @@ class Band:
     window
         Lower and upper limit in eV.
     centre
-        Energy of the maximum in eV; None where the source gives none.
+        Energy of the maximum in eV; None if the source does not give it.
     phase
-        Name of the phase that it tells of; None if of several.
+        Name of the phase that it indicates; None for several.
     kind
         ``"observed"``, ``"derived"`` (computed from cited data) or ``"window"`` (a choice of this project).
     meaning, source
@@ -93,7 +93,7 @@ def band(name: str) -> Band:
     Raises
     ------
     UnknownReferenceError
-        If there is none of that name.
+        If there is no entry of that name.
 
     Examples
     --------

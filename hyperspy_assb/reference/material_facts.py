@@ -43,13 +43,13 @@ class Material:
     aliases
         Other names by which :func:`~hyperspy_assb.reference.material` finds it.
     role
-        ``"electrode"``, ``"electrolyte"``, ``"additive"``, ``"support"`` or ``"protection"``; None if not told.
+        ``"electrode"``, ``"electrolyte"``, ``"additive"``, ``"support"`` or ``"protection"``; None if not given.
     colour
         In all figures, such as ``"#d62728"``; None: one of the palette.
     sources
         Citations.
     cif
-        Its crystal structure; None if there is none here.
+        Its crystal structure; None if not known.
     cell
         a, b, c in nm and alpha, beta, gamma in degrees; None if not known.
     formula_units
@@ -143,7 +143,7 @@ class Material:
         return sqrt(_PLASMON_EV2_NM3 * self.valence_electrons * self.formula_density)
 
     def atom_density(self, symbol: str) -> float:
-        """Atoms of an element per nm3; 0 if the material has none.
+        """Atoms of an element per nm3; 0 if the material does not contain it.
 
         Parameters
         ----------
@@ -221,11 +221,11 @@ class Electrode:
     ions
         Ions per formula unit of the lithiated end member.
     ions_removed
-        How many of them are gone in the delithiated one.
+        How many of them are removed in the delithiated one.
     file
         The table in which the row stands.
     signatures
-        What in a spectrum tells the end members apart, beside the spectra as wholes; may be empty.
+        Features of a spectrum that distinguish the end members, apart from its overall shape; may be empty.
     sources
         Citations.
 

@@ -358,7 +358,7 @@ def _place(
     """Add a row under its names, or put it where the row of its name is."""
     if replacing:
         if row.name not in rows:
-            raise MaterialError(f"{row.file}: {kind} {row.name!r}: replace = true, but there is none of that name.")
+            raise MaterialError(f"{row.file}: {kind} {row.name!r}: replace = true, but there is no entry of that name.")
         for name in [name for name, owner in names.items() if owner == row.name]:
             del names[name]
         rows[row.name] = row

@@ -84,7 +84,7 @@ def add_materials(path: str | os.PathLike[str]) -> None:
     Raises
     ------
     AssbFileError
-        If the file cannot be read; an AssbFileNotFoundError if there is none.
+        If the file cannot be read; an AssbFileNotFoundError if it does not exist.
     MaterialError
         If a row is wrong; the message names the row and the file, and nothing of the file is added.
 
@@ -134,7 +134,7 @@ def materials_files() -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Empty if none was added.
+        Empty if no file was added.
 
     Examples
     --------
@@ -183,7 +183,7 @@ def material(name: str) -> Material:
     Raises
     ------
     UnknownReferenceError
-        If there is none of that name; the message has names that are near, and all of them.
+        If there is no entry of that name; the message lists similar names, and all of them.
 
     Examples
     --------
@@ -214,7 +214,7 @@ def electrode(name: str) -> Electrode:
     Raises
     ------
     UnknownReferenceError
-        If there is none of that name; the message has names that are near, and all of them.
+        If there is no entry of that name; the message lists similar names, and all of them.
 
     Examples
     --------

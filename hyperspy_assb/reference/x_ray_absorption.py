@@ -74,8 +74,7 @@ def _added() -> dict[str, tuple[tuple[str, float, float], ...]]:
 
 
 def added_lines(element: str) -> tuple[tuple[str, float, float], ...]:
-    """Lines that exspy's database has not: Lβ1 of Ti, V, Cr, Mn, Fe and Co, Lℓ and Lη of K, Mζ of Mo to Ba (Elam et al.
-    2002).
+    """Lines that exspy's database lacks: Lβ1 of Ti, V, Cr, Mn, Fe and Co, Lℓ and Lη of K, Mζ of Mo to Ba.
 
     Parameters
     ----------

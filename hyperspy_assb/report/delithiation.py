@@ -165,12 +165,13 @@ def _carbon(result: Delithiation, quantified: NDArray[np.bool_]) -> str:
     if carbon is None:
         imitated = "valence" in result.methods
         return "Carbon is not among the references: " + (
-            "what grows under the beam has its pi band at 5 to 6 eV and may pass for delithiation. Name carbon pixels "
+            "carbon that grows under the beam has its pi band at 5 to 6 eV and may be mistaken for delithiation. Name "
+            "carbon pixels "
             "to separate it."
             if imitated
-            else "what grows under the beam passes for a part of the column. Name carbon pixels to separate it."
+            else "carbon that grows under the beam is counted as part of the column. Name carbon pixels to separate it."
         )
     return (
-        f"Carbon in these pixels adds t/λ = {with_error(*carbon)} (mean, error from counting) to what lies on the "
-        "reference pixels; x is what is left without it. If it grows between two states, that is the beam."
+        f"Carbon in these pixels adds t/λ = {with_error(*carbon)} (mean, error from counting) to the carbon on the "
+        "reference pixels; x is corrected for it. If it grows between two states, the beam deposited it."
     )

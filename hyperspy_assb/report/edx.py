@@ -26,8 +26,8 @@ from hyperspy_assb.signals.result_files import write_map
 
 ABOUT = (
     "All lines of an element are fitted together with those that overlap them and with the continuum, by Poisson "
-    "likelihood, with absorption in the specimen. Uncertainties of values are those of counting; the calibration of an "
-    "element is common to all pixels, and stands in the tables."
+    "likelihood, with absorption in the specimen. Uncertainties are from counting; the calibration of an element is "
+    "common to all pixels, and its uncertainty is in the tables."
 )
 
 
@@ -143,7 +143,7 @@ def build_xray_report(analysis: EDXAnalysis) -> Report:
             Figure.of(
                 maps[0].get_figure(root=True),
                 "phases",
-                "Volume fraction of every phase in the column, the phase with the largest volume, and what became of "
+                "Volume fraction of every phase in the column, the phase with the largest volume, and the status of "
                 "every pixel. Grey: no value.",
             )
         ],

@@ -203,7 +203,7 @@ def populations_figure(result: Delithiation, name: str = "populations", what: st
         return None
     ax = plot_populations(shown.fit_populations(shown.quantified))
     caption = (
-        f"Distribution of x{what} over the quantified pixels, and what it was read as; the curves are broadened by the "
+        f"Distribution of x{what} over the quantified pixels, and its interpretation; the curves are broadened by the "
         "errors of the pixels from counting."
     )
     return Figure.of(ax.get_figure(root=True), name, caption)

@@ -48,7 +48,7 @@ def _dose(electrons: Any) -> str:
     if len(axes) == 2 and all(str(axis.units) == "nm" for axis in axes):
         area = float(axes[0].scale * axes[1].scale)
         text += f", {np.median(values) / area:.3g} per nm² of the scanned area"
-    return text + "; the specimen took those that the aperture stopped and the detector missed as well."
+    return text + "; the specimen also received electrons that the aperture stopped or the detector missed."
 
 
 def _fit(maps: Mapping[str, Any], *, joint: bool) -> str:
@@ -82,7 +82,8 @@ def _band(maps: Mapping[str, Any], *, calibrated: bool) -> str:
         text += f" (median area there {np.median(area[found]):.2g} of the zero loss)"
     if not calibrated:
         text += (
-            ". Without pure pixels to compare with, what the zero-loss tail and surface losses add to it is not known"
+            ". Without pure pixels for comparison, the contributions of the zero-loss tail and of surface losses are "
+            "unknown"
         )
     return text + "."
 

@@ -25,10 +25,16 @@ _HEADLINE = 3
 """Sentences that a report opens with."""
 _PROSE = 100_000
 """Letters of what may be a sentence; pictures are longer."""
-_LONG = 40
-"""Letters of a cell that is given room, so that its row does not become a tower on a narrow screen."""
+_LONG = 80
+"""Letters of a cell that is given room, so that its row does not become a tower."""
 _PHRASE = 12
 """Letters of a cell of several words that is given some room."""
+_NARROW = 46
+"""Letters of a row that a telephone shows; longer ones are shown as cards, a quantity below the other."""
+_MOST_CARDS = 80
+"""Rows of a table up to which they become cards."""
+_UNBROKEN = 40
+"""Letters of a word that may be broken anywhere: checksums, paths."""
 _MOST_PLACES = 6
 """Behind the point, however small an uncertainty is."""
 _UNIT = re.compile(r" ?\([^)]*\)$")
@@ -106,8 +112,15 @@ class Table:
         return [str(name) for name in self.data.columns]
 
     @property
+    def layout(self) -> str:
+        """How a narrow screen shows the table: as cards, or as it is."""
+        rows = [self.columns, *([text for text, _ in row] for row in self.rows)]
+        width = sum(max(map(len, column)) for column in zip(*rows, strict=True))
+        return "cards" if width > _NARROW and len(self.columns) > 2 and len(rows) - 1 <= _MOST_CARDS else "plain"
+
+    @property
     def rows(self) -> list[list[tuple[str, str]]]:
-        """Cells as text with their kind: number, word, phrase or long."""
+        """Cells as text with their kind: number, word, phrase, long or code."""
         names, found = list(self.data.columns), []
         errors = dict(self.errors) or errors_of(names)
         for values in self.data.itertuples(index=False):
@@ -298,7 +311,9 @@ def _cell(name: Any, value: Any, row: Mapping[Any, Any], errors: Mapping[Any, Se
 
 
 def _kind_of(text: str) -> str:
-    return "long" if len(text) > _LONG else "phrase" if len(text) > _PHRASE and " " in text else "word"
+    if " " not in text:
+        return "code" if len(text) > _UNBROKEN else "word"
+    return "long" if len(text) > _LONG else "phrase" if len(text) > _PHRASE else "word"
 
 
 def first_sentence(text: str) -> str:

@@ -8,6 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from hyperspy_assb import provenance
 from hyperspy_assb.eds.eds_map import EDSOptions
 from hyperspy_assb.eds.interfaces.map_interface import ProfileOptions
@@ -19,7 +21,7 @@ from hyperspy_assb.signals.eds.interface_profile import InterfaceProfile
 
 ABOUT = (
     "Atoms of each element per area along the profile, with error functions of one position and width fitted to all "
-    "elements together, the probe taken out. Widths are from 10 to 90 %, with intervals of 68 %."
+    "elements together, corrected for the probe. Widths are from 10 to 90 %, with intervals of 68 %."
 )
 
 
@@ -100,6 +102,20 @@ def _taken(options: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: options.pop(name) for name in names if name in options}
 
 
+def width_table(profile: InterfaceProfile) -> pd.DataFrame:
+    """Width of each element as a reader needs it, with units; without columns in which nothing stands."""
+    names = {
+        "position": "position (nm)",
+        "position_std": "position std (nm)",
+        "p_fit": "p of the fit",
+        "left": "left (atoms/nm²)",
+        "right": "right (atoms/nm²)",
+        "reason": "note",
+    }
+    table = profile.widths.reset_index().drop(columns=["variance", "variance_std"]).rename(columns=names)
+    return table.drop(columns=[name for name in ("note",) if name in table and not table[name].astype(bool).any()])
+
+
 def write_interface(analysis: InterfaceAnalysis, folder: Path) -> Report:
     """Write an interface profile to an empty folder.
 
@@ -126,7 +142,7 @@ def write_interface(analysis: InterfaceAnalysis, folder: Path) -> Report:
         "interface",
         "Elements across the interface with their standard errors, and the fit of all together.",
     )
-    report.add("Profile", text=ABOUT, figures=[figure], tables=[Table(profile.widths.reset_index(), "Widths.")])
+    report.add("Profile", text=ABOUT, figures=[figure], tables=[Table(width_table(profile), "Widths.")])
     add_parameters(report, {"profile": record["parameters"]}, record)
     report.write(folder)
     return report

@@ -10,6 +10,9 @@ import pandas as pd
 
 from hyperspy_assb.report.html import Table, rounded
 
+ONE_STATE = "one state only"
+"""Where a table of changes has a number of one state."""
+
 
 @dataclass(frozen=True)
 class KeyNumber:
@@ -29,6 +32,8 @@ class KeyNumber:
         In words with its measure, as "5.3 σ" or "p = 0.002".
     before
         The value before; None where there is one state.
+    floor
+        Below it, a value is no finding: false detections reach as far.
     """
 
     quantity: str
@@ -37,6 +42,7 @@ class KeyNumber:
     uncertainty: float = math.nan
     significance: str = ""
     before: float | None = None
+    floor: float = 0.0
 
 
 def sigmas(value: float, uncertainty: float) -> str:
@@ -64,7 +70,7 @@ def two_states(before: Iterable[KeyNumber], after: Iterable[KeyNumber]) -> Itera
     --------
     >>> one, other = KeyNumber("x", 1.0, "Li", 0.03), KeyNumber("x", 0.5, "Li", 0.04)
     >>> next(two_states([one], [other]))
-    KeyNumber(quantity='x', value=0.5, unit='Li', uncertainty=0.05, significance='−10 σ', before=1.0)
+    KeyNumber(quantity='x', value=0.5, unit='Li', uncertainty=0.05, significance='−10 σ', before=1.0, floor=0.0)
     """
     first, last = ({number.quantity: number for number in state} for state in (before, after))
     for name in dict.fromkeys([*first, *last]):
@@ -74,7 +80,14 @@ def two_states(before: Iterable[KeyNumber], after: Iterable[KeyNumber]) -> Itera
         if one.unit != other.unit or (zero in (one, other) and not known.unit.startswith("%")):
             continue
         error = math.hypot(one.uncertainty, other.uncertainty)
-        yield KeyNumber(name, other.value, known.unit, error, sigmas(other.value - one.value, error), one.value)
+        significance = sigmas(other.value - one.value, error)
+        yield KeyNumber(name, other.value, known.unit, error, significance, one.value, known.floor)
+
+
+def _significance(number: KeyNumber, two: bool) -> str:
+    if max(number.value, number.before or 0.0) < number.floor:
+        return "not significant"
+    return number.significance or (ONE_STATE if two and number.before is None else "–")
 
 
 def key_numbers(numbers: Iterable[KeyNumber], caption: str) -> list[Table]:
@@ -93,7 +106,7 @@ def key_numbers(numbers: Iterable[KeyNumber], caption: str) -> list[Table]:
                 "after" if two else "value": rounded(number.value, number.uncertainty),
                 "unit": number.unit.replace(" %", "\N{NO-BREAK SPACE}%"),
                 "uncertainty": rounded(number.uncertainty, number.uncertainty),
-                "significance": number.significance,
+                "significance": _significance(number, two),
             }
         )
     table = pd.DataFrame(rows)

@@ -213,13 +213,13 @@ def _check_replaceable(target: Path, *, force: bool, inputs: Iterable[Path]) -> 
         raise OutputError(f"{target} is not empty: choose another folder, or replace it with --force.")
     # Replacing a folder deletes it: never one that a person lives in, nor one with the data.
     if target in (_home(), Path(target.anchor)) or Path.cwd().is_relative_to(target):
-        raise OutputError(f"{target} is the home or working folder, or holds it: it is not replaced.")
+        raise OutputError(f"{target} is or contains the home or working folder: it is not replaced.")
     for path in inputs:
         if staging.resolved(Path(path)).is_relative_to(target):
             raise OutputError(f"{target} holds the input {Path(path).name}: it is not replaced.")
     if not is_result(target):
         raise OutputError(
-            f"{target} holds no {RECORD} of hyperspy_assb, so it is no result: it is not replaced. Choose another "
+            f"{target} has no {RECORD} of hyperspy_assb, so it is not a result: it is not replaced. Choose another "
             "folder."
         )
 

@@ -64,7 +64,7 @@ class Recipe:
         if files and len(self.references) > 1:
             raise UsageError(
                 "References are one file, or boxes such as LiFePO4=0:10,5:20 (rows, columns); not "
-                f"{files[0]!r} beside others."
+                f"{files[0]!r} together with others."
             )
 
 

@@ -25,7 +25,7 @@ def build_report(analysis: Analysis) -> Report:
     size = " × ".join(map(str, shape)) + " spectra" if np.prod(shape) > 1 else "one spectrum"
     names = ", ".join(entry["name"] for entry in analysis.provenance["files"])
     report = Report(analysis.title, subtitle=f"Low-loss EELS, {size}" + (f", from {names}" if names else ""))
-    about = "All pixels together. Uncertainties of areas and densities are those of counting alone."
+    about = "All pixels together. Uncertainties of areas and densities are from counting alone."
     numbers = key_numbers(_numbers(analysis), about)
     report.add("Findings", points=analysis.findings, tables=numbers, kind="findings")
     if analysis.warnings:

@@ -99,7 +99,7 @@ def load_spectra(
         signal_type = otherwise
         warnings.warn(
             f"{path} does not say whether its spectra are EELS or X-rays: they were read as "
-            f"{'EELS' if otherwise == 'EELS' else 'X-rays'}. --signal-type EELS or EDS says what they are.",
+            f"{'EELS' if otherwise == 'EELS' else 'X-rays'}. Set --signal-type EELS or EDS.",
             AssbWarning,
             stacklevel=2,
         )
@@ -272,7 +272,7 @@ def _named(path: Path, signals: list[Any], dataset: str | int) -> Any:
         found = [k for k, title in enumerate(titles) if wanted and wanted in title]
     if len(found) == 1:
         return signals[found[0]]
-    problem = "is the title of none" if not found else f"fits {len(found)}"
+    problem = "matches no title" if not found else f"fits {len(found)}"
     raise AssbFileError(
         f"dataset {dataset!r} {problem} of the signals of {path}: {_listed(signals, signals)}. Give a title or number."
     )
@@ -379,17 +379,16 @@ def _explain(path: Path, reader: str | None, error: Exception) -> str:
     several = re.search(r"multiple file readers.*\[(.*)\]", str(error), re.DOTALL)
     if reader is None and several:
         names = several[1].replace("'", "")
-        return (
-            f"{path} could not be read (its ending is that of {names}): name the one that wrote it, with reader= "
-            "(--reader)."
-        )
+        return f"{path} could not be read (its extension is that of {names}): name its format by reader= (--reader)."
     if locked := about_locks(error):
         return f"{path} could not be read. {locked}"
     # By what failed: the words are those of Python, for values of other types.
     called = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
     if "symbol of a chemical element" in str(error) or "add_elements" in called:
-        return f"{path} could not be read: Sample.elements of its metadata holds what is no element ({error})."
+        return f"{path} could not be read: Sample.elements of its metadata contains an unknown element ({error})."
+    if path.is_dir() and "No filename matches" in str(error):
+        return f"{path} is a folder, not a file: name the files in it, such as {path / '*.dm4'}."
     message = f"{path} could not be read ({type(error).__name__}: {error})."
     if reader is not None:
-        return f"{message} It is truncated, damaged, or not of the format of the reader {reader!r}."
-    return message + " It is truncated, damaged, or not of the format that its ending says."
+        return f"{message} It is truncated, damaged, or not in the format of the reader {reader!r}."
+    return message + " It is truncated, damaged, or not in the format of its extension."

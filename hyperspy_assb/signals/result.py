@@ -282,7 +282,8 @@ class Result(ABC):
     def save(self, path: str | PathLike[str], *, overwrite: bool | None = None) -> None:
         """Save everything in one file; :func:`hyperspy_assb.load` gives it back.
 
-        The file appears whole or not at all: a crash, a kill or a full disk leaves what it held before.
+        The file is written whole or not at all: after a crash, a kill or a full disk its earlier content is still
+        there.
 
         Parameters
         ----------

@@ -208,8 +208,8 @@ def _reading(path: Path) -> Iterator[None]:
         if locked := about_locks(error):
             raise AssbFileError(f"{path} could not be read. {locked}") from error
         raise AssbFileError(
-            f"{path} could not be read ({_in_words(error)}): it is truncated, damaged, or not of the format that its "
-            "ending says; save the result again, or take a copy."
+            f"{path} could not be read ({_in_words(error)}): it is truncated, damaged, or not in the format of its "
+            "extension; save the result again, or use a copy."
         ) from error
 
 
@@ -265,7 +265,7 @@ def _check_seal(path: Path) -> None:
     end = len(whole) - hashlib.sha256().digest_size
     start = max(end - len(_SEAL), 0)
     if whole[start:end] == _SEAL and hashlib.sha256(whole[:start]).digest() != whole[end:]:
-        raise ValueError("its bytes are not those that were written")
+        raise ValueError("its bytes have changed since it was written")
 
 
 def _digests_of(path: Path) -> tuple[str, str]:
@@ -379,7 +379,7 @@ def _replace(part: Path, path: Path) -> None:
     """Rename over what is there; where one of both is a folder, what is there is first moved aside."""
     aside = None
     if path.is_dir() and not (path.suffix == ".zspy" and _is_store(path)):
-        raise IsADirectoryError("it is a folder, and not one of HyperSpy")
+        raise IsADirectoryError("it is a folder, but not a HyperSpy file")
     if path.is_dir() or (path.exists() and part.is_dir()):
         aside = staging.sibling(path, "aside")
         path.rename(aside)

@@ -37,7 +37,7 @@ def refuse_pickles(path: Path) -> None:
             raise AssbFileError(f"{path} has descriptions of more than {_MOST // 10**6} MB: no store needs them.")
         if _asks_for_pickle(text):
             raise AssbFileError(
-                f"{path} holds pickled objects, which could run anything: it is not read. Spectra, patterns and "
+                f"{path} contains pickled objects, which could run any code: it is not read. Spectra, patterns and "
                 "results are saved without them."
             )
 

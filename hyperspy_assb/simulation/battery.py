@@ -75,7 +75,7 @@ def spectra_to_signal(
     conditions
         Conditions that the spectra were simulated with.
     pixel_size
-        nm between neighbouring spectra; None leaves the navigation axes without scale.
+        nm between neighbouring spectra; with None the navigation axes have no scale.
     title
         Title in the metadata.
     signal_type

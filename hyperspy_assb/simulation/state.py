@@ -63,7 +63,7 @@ class LamellaState:
         Share of the column of each of ``MATERIALS``; they add up to 1 with vacuum, which is the share of the
         pixel's area that lies beyond the edge of the lamella. The carbon film is not counted here.
     x
-        Li in LixFePO4: Li over Fe of the olivine in the column; NaN where there is none.
+        Li in LixFePO4: Li over Fe of the olivine in the column; NaN without olivine.
     grain_id
         The grain that fills the largest part of the column; 0 where this is carbon, amorphous LAGP or vacuum.
     particle_id

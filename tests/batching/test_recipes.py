@@ -178,7 +178,7 @@ def changed(*path_and_value):
         (changed("references", "calibrated", {"analysis": "index"}), "no result that"),
         (changed("references", "calibrated", {"analysis": "fit"}), "in a circle"),
         (changed("references", "calibrated", {"analysis": "masked"}), None),
-        (changed("analysis", "calibrate", "references", None), "which has none itself"),
+        (changed("analysis", "calibrate", "references", None), "which has no references either"),
         (changed("outputs", "fits", "x"), "did you mean 'fit'"),
         (changed("outputs", "fit", "one"), "would both write to"),
         (changed("outputs", "fit", "../{name}"), "inside that of the batch"),

@@ -89,7 +89,7 @@ def test_a_beam_step_is_found() -> None:
 @pytest.mark.parametrize(
     ("intervals", "why"),
     [
-        (((5000.0, 6000.0),), "none of them overlaps"),
+        (((5000.0, 6000.0),), "they do not overlap"),
         (((300.0, 200.0),), "from 300 to 200"),
         (((-1.0, 1e5),), "off in 0"),
     ],

@@ -88,7 +88,7 @@ def test_distances_from_mixtures_are_in_standard_errors():
     found = MixtureComparison(("c0", "Li_K"), np.array([0.2, -3.0]), np.array([0.1, 1.0]), np.ones(2), 1e-4, 30, 90)
     ax = plot_mixture_comparison(DelithiationMixtures(found, SODIUM))
     assert [bar.get_width() for bar in ax.patches] == pytest.approx([2.0, -3.0])
-    assert "a line shape of their own (p = 0.0001)" in ax.get_title(loc="left")
+    assert "their own line shape (p = 0.0001)" in ax.get_title(loc="left")
 
 
 # ------------------------------------------------------------------------------------------------ before and after

@@ -579,7 +579,7 @@ def test_atoms_in_one_place(tmp_path):
 
     assert load(0.5, 0.3, 0.2).caveat == ""
     for occupancies, total in (((1, 1), "2"), ((0.5, 0.5, 0.5), "1.5")):
-        with pytest.raises(CrystalError, match=rf"a\.cif: the atoms Fe1, Mn1.* are in one place.* make {total}:"):
+        with pytest.raises(CrystalError, match=rf"a\.cif: the atoms Fe1, Mn1.* are in one place.* add up to {total}:"):
             load(*occupancies)
     # an atom that an operation makes, too
     sites = [("O1", "O", 0.1, 0.2, 0.3, 1.0, 0.0), ("O2", "O", -0.1, -0.2, -0.3, 1.0, 0.0)]

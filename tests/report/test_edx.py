@@ -40,7 +40,7 @@ def test_findings_have_numbers_and_limits(analysis):
     assert first.startswith("Volume: olivine ")
     table = analysis.phases.phase_fractions().reset_index().set_index("phase")
     assert f"LAGP {100 * table.loc['LAGP', 'volume']:.1f} %" in first
-    assert any("do not show Li" in text for text in analysis.findings)
+    assert any("does not detect Li" in text for text in analysis.findings)
     assert any("one class, olivine" in text for text in analysis.findings)
     (elements,) = [text for text in analysis.findings if text.startswith("Elements that stand out")]
     assert "O " in elements

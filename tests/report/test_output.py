@@ -107,7 +107,7 @@ def test_a_folder_that_is_no_result_is_never_replaced(record, tmp_path):
     if record is not None:
         (target / "provenance.json").write_text(record)
     assert not is_result(target)
-    with pytest.raises(OutputError, match="no result: it is not replaced"):
+    with pytest.raises(OutputError, match="not a result: it is not replaced"):
         write(target, "new", force=True)
     assert (target / "chapters" / "thesis.tex").read_text() == "years of work"
     assert [p.name for p in tmp_path.iterdir()] == ["Documents"]

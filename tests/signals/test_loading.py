@@ -100,7 +100,9 @@ def test_a_dataset_is_chosen_by_title_or_number(several, dataset) -> None:
     assert hyperspy_assb.load_spectrum_image(path, dataset=dataset).metadata.General.title == "core loss"
 
 
-@pytest.mark.parametrize(("dataset", "words"), [("loss", "fits 2"), ("edx", "title of none"), (7, "title of none")])
+@pytest.mark.parametrize(
+    ("dataset", "words"), [("loss", "fits 2"), ("edx", "matches no title"), (7, "matches no title")]
+)
 def test_a_dataset_that_is_not_there_is_told_with_those_that_are(several, dataset, words) -> None:
     path = several(map_of("core loss", 480.0), map_of("low loss", -10.0))
     with pytest.raises(AssbFileError, match=rf"{words} .*0: 'core loss'.*1: 'low loss'"):

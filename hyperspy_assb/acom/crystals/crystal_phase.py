@@ -157,7 +157,7 @@ def load_phase(name_or_path: str | Path, *, name: str | None = None) -> CrystalP
         In the standard setting of its space group: olivines in Pnma, rhombohedral groups on hexagonal axes,
         monoclinic groups with b unique (their cell choice, such as P21/n, stays). Cells in P1 get the symmetry that
         their atoms have to 0.05 Å; supercells and primitive cells become the conventional cell. Elements have no
-        charges; displacements that a CIF has are kept, isotropically. The caveat says what the file leaves open.
+        charges; displacements that a CIF has are kept, isotropically. The caveat says what the file does not specify.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def load_phase(name_or_path: str | Path, *, name: str | None = None) -> CrystalP
         except UnknownReferenceError as error:
             unknown = error
         else:
-            cif = found.needed("cif", by="Indexing of crystals (amorphous material is told by its rings)")
+            cif = found.needed("cif", by="Indexing of crystals (amorphous material is identified by its rings)")
             structure, number, source, caveat = read_crystal(read_cif_text(cif), str(cif))
             return CrystalPhase.of_structure(
                 name or found.name, number, structure, source or "; ".join(found.sources), caveat

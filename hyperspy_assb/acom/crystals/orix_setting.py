@@ -52,8 +52,8 @@ def _unique_axis_along_c(phase: CrystalPhase) -> tuple[Phase, FloatArray, str]:
     x, z = third / np.linalg.norm(third), unique / np.linalg.norm(unique)
     rotation = np.roll(Rotation.from_matrix(np.stack([x, np.cross(z, x), z])).as_quat(), 1)
     note = (
-        f"{phase.name}: in .ang, .ctf and .h5 its axes c, a, b are called a, b, c, as those who read them have the "
-        "unique axis of monoclinic crystals along c."
+        f"{phase.name}: in .ang, .ctf and .h5 its axes c, a, b are called a, b, c, because readers of these files "
+        "expect the unique axis of monoclinic crystals along c."
     )
     return Phase(name=phase.name, space_group=phase.space_group, structure=structure), rotation, note
 
@@ -68,8 +68,8 @@ def _two_fold_along_a(phase: CrystalPhase) -> tuple[Phase, FloatArray, str]:
     structure = Structure(lattice=Lattice(side, side, c, 90.0, 90.0, 120.0), title=phase.name)
     half = np.radians(-30.0) / 2.0
     note = (
-        f"{phase.name}: in .ang, .ctf and .h5 its direction 2a + b is called a, as those who read them have two-fold "
-        "axes along a."
+        f"{phase.name}: in .ang, .ctf and .h5 its direction 2a + b is called a, because readers of these files expect "
+        "two-fold axes along a."
     )
     group = point_group(phase).laue.name
     return (

@@ -52,7 +52,7 @@ class GrainOptions:
         of one grain, and counted.
     min_pixels
         Grains of fewer pixels are given to the neighbour with which they share most of their outline, as pixels that
-        were indexed wrongly. 1: none.
+        were indexed wrongly. 1 merges no grain.
 
     Examples
     --------

@@ -55,7 +55,7 @@ class MechanismOptions:
     Parameters
     ----------
     amorphous
-        Names of the amorphous materials whose distance is told; without any, all but carbon, which coats every
+        Names of the amorphous materials to which distances are measured; without any, all but carbon, which coats every
         particle.
     particle_angle
         Degrees between neighbouring pixels of the electrode above which they are of two particles. Domains of one

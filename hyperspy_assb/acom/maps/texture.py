@@ -95,7 +95,7 @@ def pole_densities(
     for given in directions:
         direction = np.asarray(given, dtype=float) @ cell_axes(phase)
         if not direction.any():
-            raise AssbValueError("directions: 0 0 0 is none.")
+            raise AssbValueError("directions: 0 0 0 is not a direction.")
         equivalents = _distinct(laue_rotations(phase) @ (direction / np.linalg.norm(direction)))
         random = float((np.abs(drawn @ equivalents.T).max(axis=1) >= limit).mean())
         for place, axis in enumerate(AXES):

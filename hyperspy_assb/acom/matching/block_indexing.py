@@ -50,11 +50,12 @@ class IndexingOptions:
     match
         Of the search on the grid of the bank.
     refine
-        Of the refinement; None leaves orientations on the grid of the bank.
+        Of the refinement; None keeps orientations on the grid of the bank.
     posterior
         Of the probabilities of phases.
     min_counts
-        Patterns with a smaller sum beyond the direct beam are empty; in electrons, where a scan was brought to these.
+        Patterns with a smaller sum beyond the direct beam are empty; in electrons, if the scan was converted to
+        electrons.
     saturation
         Counts at which the detector is saturated; None takes the largest value of an integer type, and none for
         floating point.

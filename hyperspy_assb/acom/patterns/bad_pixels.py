@@ -116,7 +116,7 @@ class BadPixels:
                 told.append(f"{count} {words}")
         count = int(mask.sum())
         text = f"{count} of {mask.size} detector pixels ({100 * count / mask.size:.2g} %) are left out of all patterns"
-        return (f"{text} and filled from those about them: {', '.join(told)}.",)
+        return (f"{text} and filled from their surroundings: {', '.join(told)}.",)
 
 
 def find_bad_pixels(

@@ -25,7 +25,7 @@ class PatternGeometry:
     centre
         Column and row of the direct beam, in pixels; each pattern may have its own besides.
     ellipticity
-        Ratio of the long to the short axis of what should be a circle, less 1.
+        Ratio of the long to the short axis of a distorted circle, minus 1.
     ellipse_azimuth
         Azimuth in radians of the long axis, from +x (columns) towards +y (rows).
     scan_rotation

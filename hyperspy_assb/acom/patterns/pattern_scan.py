@@ -190,8 +190,8 @@ def known_energy(energy: float | None, title: str) -> float:
     """
     if energy is None:
         raise AssbValueError(
-            f"The beam energy of {title} is needed: set metadata.Acquisition_instrument.TEM.beam_energy, in keV; on "
-            "the command line, --beam-energy."
+            f"The beam energy of {title} is missing: set it in keV by set_diffraction_calibration(beam_energy=...), on "
+            "the command line by --beam-energy."
         )
     return energy
 

@@ -163,7 +163,8 @@ def profiles_about(
     rings = int((last - min_radius) / width)
     if rings < 4:
         raise AssbValueError(
-            f"scale: the frame reaches to {reach:.3g} 1/Å, which leaves {max(rings, 0)} rings of {width:.3g} 1/Å "
+            f"scale: the frame reaches to {reach:.3g} 1/Å, so that there are only {max(rings, 0)} rings of "
+            f"{width:.3g} 1/Å "
             f"beyond min_radius = {min_radius:g}; check the calibration (1/Å per pixel)."
         )
     count = len(patterns)

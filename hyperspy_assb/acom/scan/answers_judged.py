@@ -362,8 +362,8 @@ def answers_in_words(scan: IndexedScan, *, false_alarms: float = JudgeOptions().
     elif foreign:
         notes += (
             f"In {foreign} of {lattice} patterns with a lattice the spots are not those of one or two crystals of "
-            f'{names}: they are "not offered". Offer what else may be there; where grains are smaller than '
-            "the specimen is thick, they may be of several crystals that were.",
+            f'{names}: they are "not offered". Offer the other phases that may be there. Where grains are smaller than '
+            "the specimen is thick, these patterns may be overlaps of several crystals that were offered.",
         )
     two = int((scan.second_phase != NOT_INDEXED).sum())
     if two:

@@ -89,5 +89,5 @@ def propose_materials(
     best = max(counts, key=lambda name: counts[name])
     names = ", ".join(counts)
     if counts[best] < EXPLAINED * len(some):
-        return (f"Of the other materials of the table none explains these patterns ({names}).",)
+        return (f"No other material of the table explains these patterns ({names}).",)
     return (f"Of the other materials of the table, {best} explains {counts[best]} of {len(some)} of them: offer it.",)

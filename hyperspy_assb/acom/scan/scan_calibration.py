@@ -86,7 +86,7 @@ def calibrate_scan(scan: PatternScan, sample: NDArray[Any], bank: TemplateBank) 
     """
     located = _locate_beam(sample, scan)
     if len(sample) < FEWEST_TO_CALIBRATE:
-        note = f"{len(sample)} patterns are too few to refine the calibration on: what is stated holds."
+        note = f"{len(sample)} patterns are too few to refine the calibration: the stated calibration is kept."
         return replace(located, notes=(*located.notes, note))
     try:
         centres, known = located.centres(sample, *crossings(scan))
@@ -111,8 +111,8 @@ def refuse_calibration(scan: PatternScan, sample: NDArray[Any], refined: ScanCal
     located = _locate_beam(sample, scan)
     note = (
         f"The calibration was not refined: at the scale that it led to ({refined.geometry.scale:.5g} instead of "
-        f"{scan.geometry.scale:.5g} 1/Å per pixel) none of the phases that were offered explains the patterns. What is "
-        "stated holds; offer the phases that are there, or calibrate on a known one."
+        f"{scan.geometry.scale:.5g} 1/Å per pixel) no offered phase explains the patterns. The stated calibration is "
+        "kept; offer the phases that are there, or calibrate on a known one."
     )
     return replace(located, notes=(*located.notes, note))
 
@@ -148,8 +148,8 @@ def _locate_beam(sample: NDArray[Any], scan: PatternScan) -> ScanCalibration:
     notes: tuple[str, ...] = ()
     if centre_stated and away > MOVED:
         notes = (
-            f"The direct beam is at column {middle[0]:.1f}, row {middle[1]:.1f}, {away:.1f} pixels from where the axes "
-            "have it.",
+            f"The direct beam is at column {middle[0]:.1f}, row {middle[1]:.1f}, {away:.1f} pixels from the position "
+            "that the axes state.",
         )
     place = (float(middle[0]), float(middle[1]))
     return ScanCalibration(replace(geometry, centre=place), BeamFinder(place, reach), notes=notes)

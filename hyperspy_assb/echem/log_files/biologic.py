@@ -74,7 +74,7 @@ def read_mpt(path: Path) -> CurrentLog:
     try:
         table = np.array([[float(text.replace(",", ".")) for text in row[: len(names)]] for row in rows])
     except ValueError as error:
-        raise AssbFileError(f"{path} holds what is no number in its rows ({error}): it is damaged.") from error
+        raise AssbFileError(f"{path} has entries in its rows that are not numbers ({error}): it is damaged.") from error
     columns = dict(zip(names, table.T, strict=True))
     return _as_log(path, columns, technique, _started(lines[:head]), _errors(columns))
 
@@ -143,7 +143,7 @@ def _check_columns(path: Path, technique: str, names: list[str]) -> None:
     if "freq/Hz" in names:
         raise AssbFileError(f"{path} holds impedances{named}, not a voltammogram.")
     if not any(name in names for name in ("<I>/mA", "I/mA")):
-        raise AssbFileError(f"{path} holds no current{named}: it is no voltammogram.")
+        raise AssbFileError(f"{path} holds no current{named}: it is not a voltammogram.")
     if "time/s" not in names or not any(name in names for name in ("Ewe/V", "<Ewe>/V")):
         raise AssbFileError(f"{path} lacks time or potential{named}: export time/s and Ewe/V from EC-Lab.")
 

@@ -50,7 +50,7 @@ def read_protochips(path: Path) -> CurrentLog:
     stated = {key.strip().lower(): value.strip() for key, _, value in (note.partition("=") for note in notes)}
     pairs = [n[: -len("Current")] for n in names if n.endswith("Current") and n[: -len("Current")] + "Voltage" in names]
     if not pairs:
-        raise AssbFileError(f"{path} logs no current and voltage ({', '.join(names[2:])}): it is no voltammogram.")
+        raise AssbFileError(f"{path} logs no current and voltage ({', '.join(names[2:])}): it is not a voltammogram.")
     for unit in ("time units", "current units", "voltage units"):
         if unit not in stated:
             raise AssbFileError(f"{path} does not state its {unit}: a row of its notes is missing.")
@@ -101,7 +101,7 @@ def read_table(path: Path) -> CurrentLog:
             first = number + 1
             break
     else:
-        raise AssbFileError(f"{path} has no columns of time, potential and current: it is no voltammogram.")
+        raise AssbFileError(f"{path} has no columns of time, potential and current: it is not a voltammogram.")
     missing = [what for what, column in found.items() if column is None]
     if missing:
         raise AssbFileError(
@@ -147,7 +147,7 @@ def _numbers(path: Path, rows: list[list[str]], column: _Column, delimiter: str,
         except (ValueError, IndexError) as error:
             shown = delimiter.join(row)[:60]
             raise AssbFileError(
-                f"{path} holds what is no number in row {number + 1} of its data: {shown!r}."
+                f"{path} has an entry that is not a number in row {number + 1} of its data: {shown!r}."
             ) from error
     return values * column.factor
 

@@ -332,8 +332,8 @@ def compare_maps(
     if change.other is not None:
         told = (
             f"Shift and change explain each other here ({change.ambiguity}): the maps fit with a shift of "
-            f"{_in_words(change)}, as used, and with one of {_in_words(change.other)} and other changes, which "
-            "other_reading holds. Images recorded with the maps (images=) or a region in which nothing changed "
+            f"{_in_words(change)}, as used, and with one of {_in_words(change.other)} and other changes "
+            "(other_reading). Images recorded with the maps (images=) or a region in which nothing changed "
             "(unchanged=) decide."
         )
         warnings.warn(told, AssbWarning, stacklevel=3)

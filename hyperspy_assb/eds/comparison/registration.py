@@ -297,9 +297,7 @@ def _refine(before: Layers, after: Layers, centre: NDArray[np.int64], step: int,
     nearest = 0 if part < 0.5 else 1
     shift = a + part * (b - a)
     std = np.maximum(np.hypot(ends[nearest][1], np.abs(shift - ends[nearest][0])), _FINEST)
-    return Registration(
-        shift * step, std * step, ends[1 - nearest][0] * step, "one part of the map has it, and another has not"
-    )
+    return Registration(shift * step, std * step, ends[1 - nearest][0] * step, "only one part of the map shows it")
 
 
 def _two_shifts(cost: FloatArray, held: FloatArray) -> tuple[int, tuple[int, int], float]:

@@ -26,7 +26,7 @@ _PLAUSIBLE = (0.5, 1000.0)
 """nm: mean thicknesses of maps, with the vacuum beside the specimen."""
 MOST_UNEXPLAINED = 0.2
 """Share of the counts, and of the pixels with material, above which a list of elements or phases describes no map."""
-_LITHIUM = "X-rays do not show Li: atomic per cent are those of the other elements."
+_LITHIUM = "EDX does not detect Li: atomic per cent refer to the other elements."
 
 Found = TypeVar("Found")
 
@@ -146,17 +146,15 @@ def prepare_map(recorded: EDSMap, settings: EDSOptions) -> PreparedMap:
     if not builder.absorption:
         notes.append("Absorption of X-rays in the specimen was left out.")
     if settings.thickness is not None:
-        notes.append(
-            f"The scale of all amounts is that of the mean thickness that was given, {settings.thickness:g} nm."
-        )
+        notes.append(f"All amounts are scaled to the given mean thickness, {settings.thickness:g} nm.")
         if builder.instrument.electrons is not None and factors.absolute:
             own = settings.thickness * scene.electrons / builder.instrument.electrons
             notes.append(f"Beam current, live time and solid angle of the metadata would make it {own:.3g} nm.")
     elif builder.absorption and not _PLAUSIBLE[0] <= mean <= _PLAUSIBLE[1]:
         told = (
-            f"The beam current, the live time and the solid angle of the metadata make the mean thickness {mean:.2g} "
-            "nm, which can hardly be: absorption is wrong with it. The live time is that of one pixel (a file may hold "
-            "that of the whole map). Set them, or give thickness= in nm."
+            f"Beam current, live time and solid angle in the metadata give a mean thickness of {mean:.2g} nm, which is "
+            "implausible and makes the absorption correction wrong. The live time must be that of one pixel (some "
+            "files hold that of the whole map). Correct them, or give thickness= in nm."
         )
         warnings.warn(told, AssbWarning, stacklevel=4)
         notes.insert(0, told)
@@ -196,7 +194,7 @@ def _candidates(recorded: EDSMap, settings: EDSOptions, unexplained: float) -> s
         others = []
     told = f"The spectrum shows {', '.join(others)}: name them in elements=." if others else "Check the energy axis."
     return (
-        f"Lines of the elements that were looked for leave {100 * unexplained:.0f} % of the counts unexplained: there "
+        f"The lines of the listed elements leave {100 * unexplained:.0f} % of the counts unexplained: there "
         f"is no composition. {told}"
     )
 

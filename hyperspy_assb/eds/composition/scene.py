@@ -195,8 +195,8 @@ def prepare_scene(
     scaled = known is None or not factors.absolute or thickness is not None
     if scaled and thickness is None and builder.absorption:
         raise AssbValueError(
-            "How much X-rays are absorbed depends on the thickness, which is not known: beam current, live time and "
-            "solid angle tell it, or thickness in nm; or leave absorption out."
+            "Absorption depends on the thickness, which is unknown: set beam current, live time and solid angle, or "
+            "give thickness in nm, or switch the absorption correction off."
         )
     electrons = known if known is not None else 1.0
     amounts = {element: {element: 1.0} for element in elements}

@@ -28,7 +28,7 @@ _TILT = (
     "A boundary that is tilted against the beam looks as wide as the thickness times the tangent of the tilt: a width "
     "is an upper limit of diffusion unless the boundary stands edge-on."
 )
-_DRAWN = "The boundary was drawn on the map itself: what smoothing and noise do to it adds to the width."
+_DRAWN = "The boundary was drawn on the map itself: smoothing and noise of the boundary add to the width."
 _POOR_FIT = 1e-3
 """p value below which error functions of one position and width do not describe a profile."""
 _NARROWER = 4.0

@@ -174,7 +174,7 @@ def bin_pixels(distance: FloatArray, width: float) -> tuple[NDArray[np.int64], l
     used = np.isfinite(distance)
     if not (width > 0.0 and used.any()):
         raise AssbValueError(
-            "The profile is empty: bin width must be above 0, and pixels must lie beside the boundary."
+            "The profile is empty: bin width must be above 0, with pixels on both sides of the boundary."
         )
     raw = np.floor((distance[used] - distance[used].min()) / width + _SLACK).astype(int)
     present, number = np.unique(raw, return_inverse=True)

@@ -117,8 +117,8 @@ class EnergyCalibration:
             # What the fit says of the axis then means nothing.
             return (
                 f"Lines and continuum leave {100 * self.unexplained:.0f} % of the counts unexplained, most near "
-                f"{self.worst:.2f} keV: the energy axis (its scale, its offset) is wrong by more than can be "
-                "corrected, or an element is missing in the list.",
+                f"{self.worst:.2f} keV: the energy axis (its scale, its offset) is too far off to be corrected, or an "
+                "element is missing in the list.",
             )
         off = {n: share for n, share in self.shares_of_width.items() if abs(share) > _TELL and self._sure(n)}
         if off:

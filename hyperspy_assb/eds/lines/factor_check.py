@@ -51,8 +51,8 @@ def odd_factors(given: Sensitivities, computed: Sensitivities) -> tuple[str, ...
         # k in weight is the mass over the counts an atom gives.
         if abs(slope + 1.0) < _SLOPE and left < 0.5 * float(np.std(logs)):
             return (
-                "The k-factors look like those of atomic fractions: they must be those of weight fractions, which are "
-                "the same times the atomic mass.",
+                "The k-factors look like those for atomic fractions. Factors for weight fractions are needed: "
+                "multiply them by the atomic mass.",
             )
     away = np.exp(logs - np.median(logs))
     notes = []
@@ -61,7 +61,7 @@ def odd_factors(given: Sensitivities, computed: Sensitivities) -> tuple[str, ...
         bar = _ODD * (_SOFT if name[0] != "K" or element in ("B", "C", "N", "O", "F") else 1.0)
         if not 1.0 / bar < ratio < bar:
             notes.append(
-                f"The k-factor of {line} is {ratio:.3g} times what the others make likely: factors are of the main "
-                "line (Kα1 and Kα2 together, Lα, Mα), in weight, for the counts of that line alone."
+                f"The k-factor of {line} is {ratio:.3g} times what the other factors suggest: factors refer to the "
+                "main line (Kα1 and Kα2 together, Lα, Mα), in weight, for the counts of that line alone."
             )
     return tuple(notes)

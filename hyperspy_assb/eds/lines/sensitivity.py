@@ -332,8 +332,8 @@ def choose_sensitivities(recorded: EDSMap, lines: Sequence[XRayLine], settings: 
             if name != "solid_angle" or factors.kind != GIVEN_ZETA
         ]
         raise AssbValueError(
-            f"Missing in the metadata: {', '.join(lacking)}. Without it the thickness, and with it the absorption "
-            "of X-rays, is not known: set it, give thickness= in nm, or leave absorption out by "
+            f"Missing in the metadata: {', '.join(lacking)}. Without it, thickness and absorption are unknown: set "
+            "it, give thickness= in nm, or leave absorption out by "
             "EDSOptions(absorption=False). " + see("edx")
         )
     return factors

@@ -82,7 +82,7 @@ class PhaseOptions:
             If there is no phase, a density is of no phase or not above 0, or that of a phase is not known.
         """
         if not self.phases:
-            raise AssbValueError("phases must name at least one phase; None: those of the cell.")
+            raise AssbValueError("phases must name at least one phase; None takes those of the cell.")
         for name, density in self.densities:
             if name not in dict(self.phases) or not density > 0.0:
                 raise AssbValueError(
@@ -234,7 +234,7 @@ class PhaseMixture:
         return self.residual / self.residual_std
 
     def status_counts(self) -> dict[str, int]:
-        """Pixels by status, in words; with the element at fault where no mixture explains them."""
+        """Pixels by status, in words; with the element responsible where no mixture explains them."""
         counted: dict[str, int] = {}
         for status, row, p_value in zip(self.status, self.residual_ratio, self.p_value, strict=True):
             told = status == PhaseStatus.UNEXPLAINED and p_value < self.options.alpha
@@ -286,7 +286,7 @@ class PhaseMixture:
 
     def _unit(self, kind: str) -> FloatArray:
         if kind not in ("volume", "mass"):
-            raise AssbValueError(f'kind must be "volume" or "mass", not {kind!r}; areas are those of a region.')
+            raise AssbValueError(f'kind must be "volume" or "mass", not {kind!r}; areas refer to a region.')
         return np.ones(len(self.phases)) if kind == "volume" else self.density
 
 
@@ -326,8 +326,8 @@ def quantify_phases(
     missing = [element for element in held if element not in scene.elements]
     if missing:
         raise AssbValueError(
-            f"The phases hold {', '.join(missing)}, which is not counted: it is not among the elements, has no line in "
-            "the range, or no factor. Name it in elements=, and give the factor of its line in k_factors=."
+            f"The phases hold {', '.join(missing)}, which is not measured: it is not in the list of elements, has no "
+            "line in the range, or has no factor. Add it to elements=, and give the factor of its line in k_factors=."
         )
     _must_differ(columns, held)
     composition, (by_element, fit), calibration = quantify_columns(scene, counts, columns, threads=threads)
@@ -402,8 +402,8 @@ def _must_differ(columns: Mapping[str, Mapping[str, float]], elements: Sequence[
     if same.size:
         one, other = (list(columns)[i] for i in same[0])
         raise AssbValueError(
-            f"{one} and {other} have the same elements in the same proportions (X-rays show no Li): leave one of them "
-            "out."
+            f"{one} and {other} have the same elements in the same proportions (EDX does not detect Li): leave one of "
+            "them out."
         )
 
 
@@ -432,7 +432,7 @@ def phases_of_map(recorded: EDSMap, settings: EDSOptions, options: PhaseOptions)
             if element not in recorded.tables.lines:
                 raise MissingFactError(
                     f"EDX quantification of phases needs X-ray lines of {element}, an element of {name} in "
-                    f"{material(ref).file}, and none are known."
+                    f"{material(ref).file}, but no such lines are known."
                 )
     held = tuple(dict.fromkeys((*recorded.elements, *options.elements())))
     prepared = prepare_map(replace(recorded, elements=held), settings)

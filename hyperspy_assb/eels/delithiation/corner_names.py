@@ -79,7 +79,7 @@ def name_corners(
     filled = [k for k, rows in enumerate(groups) if len(rows)]
     host = _host(electrode)
     if not filled or not host:
-        return [("", f"{electrode.name} has no Li K on an edge of its host, by which it could be named")] * len(groups)
+        return [("", f"{electrode.name} has no Li K on an edge of its host that could identify it")] * len(groups)
     rows = [_sum_aligned(counts[groups[k]], centre[groups[k]], spectra.scale) for k in filled]
     sums = replace(spectra, counts=np.array(rows), shape=(len(rows),))
     common = _common(electrode, host)

@@ -97,8 +97,8 @@ def find_electrode(phases: Collection[str], electrode: str | Electrode | None = 
     if fitting:
         names = " and ".join(f"{_in_words(row)}" for row in fitting)
         raise AssbValueError(
-            f"references fit {names}: choose one, as in electrode={fitting[0].name!r}; what else is named "
-            "counts as another phase of the column."
+            f"references fit {names}: choose one, as in electrode={fitting[0].name!r}; the other references count as "
+            "other phases of the column."
         )
     half = [row for row in electrodes.values() if set(end_members(row)) & set(phases)]
     lacking = [name for row in half for name in end_members(row) if name not in phases]

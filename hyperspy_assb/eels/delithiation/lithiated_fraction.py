@@ -42,9 +42,9 @@ class DelithiationStatus(IntEnum):
     """Why a pixel has the x that it has, or none; each member has a ``sentence``."""
 
     QUANTIFIED = 0, "x is known, and nothing is held against it"
-    THICK = 1, "t/λ is above 1: there is an x, of a column thicker than the method is good for"
+    THICK = 1, "t/λ is above 1: x is given, but the column is thicker than the method allows"
     UNEXPLAINED = 2, "there is an x, of a spectrum that the references do not explain"
-    NO_ELECTRODE = 3, "too little of the electrode lies in the column, or in the noise: there is no x"
+    NO_ELECTRODE = 3, "the column holds too little electrode, or none above the noise: no x"
     NOT_FITTED = 4, "the spectrum could not be fitted: there is no x"
     DISAGREES = 5, "there is an x, but the estimates that it combines contradict each other"
     UNCERTAIN = 6, "there is an x, but too uncertain to separate the end members"

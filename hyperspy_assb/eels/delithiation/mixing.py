@@ -25,7 +25,7 @@ PER_UNKNOWN = 2.0
 MOSTLY_ELECTRODE = 0.7
 """Share of the electrode in t/lambda from which the line shape of a column is that of the electrode."""
 OWN_SHAPE_ALPHA = 1e-3
-"""p value below which spectra are said to have a line shape of their own: many regions are looked at."""
+"""p value below which spectra are said to have their own line shape: many regions are looked at."""
 _EXPLICABLE = (DelithiationStatus.QUANTIFIED, DelithiationStatus.UNEXPLAINED, DelithiationStatus.DISAGREES)
 """A line shape of its own is what the references do not explain."""
 
@@ -35,7 +35,7 @@ class MixtureStatus(StrEnum):
 
     MIXTURES = "mixtures"
     """Nothing tells them from mixtures of the end members."""
-    OWN_SHAPE = "a line shape of their own"
+    OWN_SHAPE = "their own line shape"
     """They are no mixtures of the end members."""
     UNDECIDED = "undecided"
     """There are too few of them."""

@@ -135,7 +135,7 @@ def fit_populations(fraction: ArrayLike, std: ArrayLike, *, evidence: float = EV
     if known.sum() < FEWEST:
         raise AssbValueError(
             f"Only {known.sum()} of the {known.size} pixels have an x, and at least {FEWEST} are needed: choose a "
-            "region with the electrode in it, and look at the status map for why the pixels of this one have none."
+            "region that contains the electrode; the status map shows why pixels have no x."
         )
     values, errors = values[known], errors[known]
     if np.any(errors <= 0.0):

@@ -124,7 +124,7 @@ def dose_to_find(
     power
         Probability with which it is found.
     alpha
-        Probability with which a pixel without any passes for one that has it.
+        Probability that a pixel without the end member is called a detection.
     t_over_lambda, others, detector
         As in :func:`predict_estimate`.
 

@@ -289,7 +289,8 @@ def check_purity(standard: Standard) -> None:
             raise AssbValueError(
                 message + "They are not of one phase: check the mask (y before x) and the energy axis."
             )
-        warnings.warn(message + "Leave out what is not pure; x_systematic carries it.", AssbWarning, stacklevel=4)
+        message += "Leave out pixels that are not pure; x_systematic includes this scatter."
+        warnings.warn(message, AssbWarning, stacklevel=4)
 
 
 def _judge(

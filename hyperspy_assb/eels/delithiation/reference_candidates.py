@@ -206,7 +206,7 @@ def suggest_candidates(
         # Of two materials of one name, the spectra do not tell which is which: the larger keeps it.
         known = names[g] and names[g] not in kept
         kept.append(names[g] if known else f"material {sum(n.startswith('material') for n in kept) + 1}")
-        also = f"The edges are those of {names[g]}, and the spectra are others. " if names[g] and not known else ""
+        also = f"The edges match {names[g]}, but the spectra do not. " if names[g] and not known else ""
         told.append(also + evidence[g])
         material[rows] = len(kept) - 1
         status[rows] = CandidateStatus.PROPOSED if known else CandidateStatus.UNNAMED

@@ -132,7 +132,7 @@ class Calibration:
             ions = f"{self.electrode.ion} and the host" if asked else "the electrode"
             raise AssbValueError(
                 f"The references do not differ in {what} by more than three standard errors: check that they are pure "
-                f"{lithiated} and {delithiated}, and that the spectra hold {ions} at all."
+                f"{lithiated} and {delithiated}, and that the spectra show {ions} at all."
             )
 
     def _contrast(self, key: int) -> tuple[float, float]:

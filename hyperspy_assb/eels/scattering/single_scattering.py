@@ -246,7 +246,8 @@ def measured_zero_loss_shape(reference: ArrayLike, energy: ArrayLike, grid: Grid
     step = float((axis[-1] - axis[0]) / (axis.size - 1))
     if abs(step / grid.step - 1) > 1e-3:
         raise AssbValueError(
-            f"The channels of zero_loss are {step:g} eV wide, those of the signal {grid.step:g} eV: record both alike."
+            f"The channels of zero_loss are {step:g} eV wide, those of the signal {grid.step:g} eV: record both with "
+            "the same dispersion."
         )
     known = estimate_centre(counts, axis, gain=None)
     if not np.isfinite(known.centre):

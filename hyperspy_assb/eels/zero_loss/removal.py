@@ -335,7 +335,8 @@ def _remove_by_reference(
     step = float((reference_energy[-1] - reference_energy[0]) / (reference_energy.size - 1))
     if abs(step / scale - 1) > 1e-3:
         raise AssbValueError(
-            f"The channels of the reference are {step:g} eV wide, those of the signal {scale:g} eV: record both alike."
+            f"The channels of the reference are {step:g} eV wide, those of the signal {scale:g} eV: record both with "
+            "the same dispersion."
         )
     known = estimate_centre(reference, reference_energy, gain=None)
     if not np.isfinite(known.centre):

@@ -129,14 +129,14 @@ def judge_noise(
         return Noise(
             used,
             NoiseSource.NOT_COUNTS,
-            f"These spectra are sums of {rank}: their noise was taken away (PCA, NMF) or never there, and what errors "
-            f"come from with it. {_gain(used)} is taken on trust; use the spectra as they were recorded.",
+            f"These spectra are sums of {rank}: their noise was removed (PCA, NMF) or never existed, so errors cannot "
+            f"be derived from it. {_gain(used)} is assumed; use the spectra as they were recorded.",
         )
     try:
         found = estimate_noise(counts, expectation, segments=segments, directions=directions)
     except ValueError:
         used = claim or Detector()
-        return Noise(used, NoiseSource.TRUSTED, f"{_gain(used)} is taken on trust: the counts tell nothing of it.")
+        return Noise(used, NoiseSource.TRUSTED, f"{_gain(used)} is assumed: the counts do not reveal it.")
     if len(counts) < FEWEST_SPECTRA:
         return _judge_few(found, claim, len(counts))
     return _judge_many(found, claim, counter)
@@ -151,7 +151,7 @@ def _judge_many(found: NoiseEstimate, claim: Detector | None, counter: bool) -> 
     agrees = _agrees(found, claim or Detector())
     if not correlated and agrees and (counter or claim is not None):
         if claim is None:
-            said = "No gain was recorded; the counts scatter as those of a perfect counter do."
+            said = "No gain was recorded; the counts scatter like those of an ideal counting detector."
             return Noise(Detector(), NoiseSource.COUNTER, said)
         return Noise(claim, NoiseSource.RECORDED, f"{_gain(claim)} was recorded, and the counts scatter accordingly.")
 
@@ -184,14 +184,14 @@ def _judge_few(found: NoiseEstimate, claim: Detector | None, count: int) -> Nois
     told = found.level_ratio(assumed)
     if claim is None and told < _NO_ELECTRONS and found.levels.max() < _NO_COUNTS:
         said = (
-            f"Neighbours of {spectra} scatter by {told:.2g} of what counts of single electrons would: these are no "
-            f"counts. {_gain(found.detector)} is what they scatter by."
+            f"Neighbours of {spectra} scatter by {told:.2g} of the scatter of single-electron counts: these are not "
+            f"counts. {_gain(found.detector)} describes their scatter."
         )
         return Noise(found.detector, NoiseSource.ESTIMATED, said)
     if told < _FAR_OFF * (1.0 + _SIGNIFICANT * found.relative_std):
         said = (
-            f"{_gain(assumed)} is taken on trust: {spectra} cannot tell it from what a camera that spreads electrons "
-            f"over channels does; neighbours scatter by {told:.2g} times that variance."
+            f"{_gain(assumed)} is assumed: {spectra} cannot distinguish it from a camera that spreads electrons over "
+            f"channels; neighbours scatter by {told:.2g} times that variance."
         )
         return Noise(assumed, NoiseSource.TRUSTED, said)
     said = (

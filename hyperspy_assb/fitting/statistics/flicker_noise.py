@@ -137,8 +137,8 @@ def estimate(curve: FloatArray, known: Contrasts, shapes: FloatArray) -> Estimat
         variance = float(weights @ np.square(rest)) / freedom
         if not variance > 0.0:
             raise AssbValueError(
-                "The current lies on its curve without any noise: it is constant, or was rounded or computed, and "
-                "its errors are unknown. Load the log as it was recorded."
+                "The current lies on its curve without any noise: it is constant, rounded or computed, and its errors "
+                "are unknown. Load the log as it was recorded."
             )
         values.append(value)
         variances.append(variance)

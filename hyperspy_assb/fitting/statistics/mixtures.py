@@ -121,7 +121,7 @@ def fit_mixture(
     """
     values, std = np.asarray(values, dtype=float), np.asarray(std, dtype=float)
     if not (np.isfinite(values).all() and np.isfinite(std).all() and np.all(std > 0.0)):
-        raise AssbValueError("Every value needs to be finite, with an error above 0: leave out those that are not.")
+        raise AssbValueError("Every value needs to be finite, with an error above 0: leave out the others.")
     if bridge and len(mean_limits) < 2:
         raise AssbValueError("A bridge needs two populations.")
     problem = _Problem(values, std, mean_limits, width_limit, bridge)

@@ -256,7 +256,7 @@ class _State:
         seen = cover > _LEAST_COVER * self.usable.sum()
         if not np.any(seen & self.region):
             raise AssbValueError(
-                "reference: none of its pixels is seen in half of the frames. The drift is larger than the field of "
+                "reference: no pixel of it is visible in half of the frames. The drift is larger than the field of "
                 "view, or the region lies at its edge: name one further inside."
             )
         level = float(total[seen].sum() / cover[seen].sum())

@@ -102,7 +102,7 @@ def find_grains(mean: FloatArray, mask: BoolArray, noise: FloatArray) -> GrainMa
     labels = _without_false_lines(_drawn_again(labels, height), filled, noise, _REAL, REAL_SHARE)
     labels = _numbered(labels)
     if labels.max() < 2:
-        raise AssbValueError("No grains are found: none of the lines between them is dark.")
+        raise AssbValueError("No grains were found: no dark lines separate them.")
     return map_of_labels(labels, filled)
 
 

@@ -91,7 +91,7 @@ def export_crystal_map(result: ScanMaps, path: str | PathLike[str], *, overwrite
     """Write a result for other programs, by the ending of the path; see :meth:`.OrientationMaps.export`."""
     path = path_of(path, "path")
     if path.suffix.lower() not in (".ang", ".ctf", ".h5"):
-        raise AssbValueError(f"path: {path.name} ends with none of .ang, .ctf, .h5.")
+        raise AssbValueError(f"path: {path.name} does not end with .ang, .ctf or .h5.")
     if path.exists() and not overwrite:
         raise AssbFileError(f"{path} is there already: overwrite=True replaces it.")
     if path.suffix.lower() == ".ctf":

@@ -62,8 +62,8 @@ def index_orientations(
     lost = int(np.sum(found.status == PatternStatus.NO_BEAM))
     if lost:
         notes += (
-            f"In {lost} of {found.status.size} patterns the direct beam was not found near where it is in those about "
-            "them: they are not indexed.",
+            f"In {lost} of {found.status.size} patterns the direct beam was not found near its position in their "
+            "neighbours: they are not indexed.",
         )
     record = provenance.record(
         "index_orientations",

@@ -32,7 +32,7 @@ class Mechanism(Result):
     particles
         The particles, as arrays.
     evidence
-        What they tell, with its tests.
+        Conclusions, with their tests.
     electrode
         Name of the electrode.
     lithiated, delithiated
@@ -139,8 +139,8 @@ class Mechanism(Result):
         lines = [f"{count} particles of {self.electrode}: {found.kind}."]
         if np.isfinite(found.whole_large) and np.isfinite(found.whole_small):
             lines.append(
-                f"Of those above {found.split_diameter:.3g} {self.units}, {100 * found.whole_large:.0f} % are of one "
-                f"phase; of the smaller ones, {100 * found.whole_small:.0f} %."
+                f"Of those above {found.split_diameter:.3g} {self.units}, {100 * found.whole_large:.0f} % consist of "
+                f"one phase; of the smaller ones, {100 * found.whole_small:.0f} %."
             )
         lines += [
             f"Test that {test.question}: {test.statistic:.3g}, p = {test.p:.2g} ({test.particles} particles)."

@@ -97,7 +97,7 @@ class OrientationMaps(OrientedMaps):
 
     @cached_property
     def class_map(self) -> BaseSignal:
-        """Index into ``classes.names`` (phases, amorphous materials, "not offered"), -1 where there is none."""
+        """Index into ``classes.names`` (phases, amorphous materials, "not offered"), -1 without an answer."""
         signal = self._map(self.classes.index.astype(np.int16), "Phase or amorphous material")
         return with_classes(signal, numbered(self.classes.names, none="no answer"))
 
@@ -118,7 +118,7 @@ class OrientationMaps(OrientedMaps):
 
     @cached_property
     def crystalline_score(self) -> BaseSignal:
-        """Best score after the mean of each radius is removed, which amorphous material has not."""
+        """Best score after the mean of each radius is removed, which suppresses amorphous material."""
         return self._map(self.found.crystalline_score, "Crystalline score")
 
     @cached_property
@@ -139,7 +139,7 @@ class OrientationMaps(OrientedMaps):
 
     @cached_property
     def posterior(self) -> dict[str, BaseSignal]:
-        """Probability of each phase by name, and that none of them is there ("not offered"); NaN without a lattice.
+        """Probability of each phase by name, and of no offered phase ("not offered"); NaN without a lattice.
 
         Where that one is not known, they are those given that one of the phases is there.
         """
@@ -154,7 +154,7 @@ class OrientationMaps(OrientedMaps):
 
     @cached_property
     def second(self) -> SecondCrystals | None:
-        """The second of two crystals in a column: phase, orientation, share; None where none was looked for."""
+        """The second of two crystals in a column: phase, orientation, share; None if not searched for."""
         return second_crystals_of(self)
 
     @cached_property
@@ -178,7 +178,7 @@ class OrientationMaps(OrientedMaps):
     # ------------------------------------------------------ grains and fractions
 
     def grain_boundaries(self, *, options: GrainOptions | None = None) -> GrainMaps:
-        """Grains, and the edges between pixels that part them: of one phase, of two, crystal beside none.
+        """Grains, and the edges between them: within one phase, between two, and between crystal and no crystal.
 
         Parameters
         ----------
@@ -286,7 +286,7 @@ class OrientationMaps(OrientedMaps):
         return table
 
     def mechanism(self, couple: Electrode | str | None = None, *, options: MechanismOptions | None = None) -> Mechanism:
-        """Particles of the electrode, and whether they tell of a domino-cascade or of a mosaic.
+        """Particles of the electrode, and whether they indicate a domino-cascade or a mosaic.
 
         Parameters
         ----------

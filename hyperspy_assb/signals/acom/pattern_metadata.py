@@ -17,7 +17,7 @@ from hyperspy_assb.models.recorded_signal import check_axis, recorded_data, reco
 from hyperspy_assb.signals.result import navigation_axes
 
 _NODE = "ASSB.diffraction"
-_TEM = "Acquisition_instrument.TEM."
+TEM = "Acquisition_instrument.TEM."
 _LENGTHS = {"m": 1e3, "cm": 10.0, "mm": 1.0, "µm": 1e-3, "um": 1e-3}
 """Millimetres."""
 _REACH = (0.05, 20.0)
@@ -29,7 +29,7 @@ _PER_NANOMETRE = ("1/nm", "nm-1")
 _RECIPROCAL = (*_PER_ANGSTROM, *_PER_NANOMETRE, "mrad", "rad")
 _MASKS = ("pixel_mask", "mask", "bad_pixels", "dead_pixels")
 """What readers call it in metadata, in small letters."""
-_HIGHEST_ENERGY = 1e4
+HIGHEST_ENERGY = 1e4
 """Beam energy in keV above which it is in V."""
 
 
@@ -157,7 +157,7 @@ def read_scan(signal: Any, geometry: PatternGeometry | None = None, *, mask: Any
         centre_stated=any(axis.offset != 0.0 for axis in signal.axes_manager.signal_axes),
         beam_energy=_beam_energy(signal),
         precession_angle=_precession_angle(signal),
-        convergence_angle=recorded_number(signal, _TEM + "convergence_angle"),
+        convergence_angle=recorded_number(signal, TEM + "convergence_angle"),
         axes=tuple({**axis, "navigate": True} for axis in navigation_axes(signal)),
         title=_title(signal),
         mask=_mask(signal, mask),
@@ -191,16 +191,16 @@ def _masks_within(node: Any, frame: tuple[int, ...]) -> Iterator[NDArray[Any]]:
 
 def _beam_energy(signal: Any) -> float | None:
     """keV; None where it is not in the metadata."""
-    energy = recorded_number(signal, _TEM + "beam_energy")
+    energy = recorded_number(signal, TEM + "beam_energy")
     if not energy:
         return None
     # Some files give it in V.
-    return energy / 1e3 if energy > _HIGHEST_ENERGY else energy
+    return energy / 1e3 if energy > HIGHEST_ENERGY else energy
 
 
 def _precession_angle(signal: Any) -> float | None:
     """Degrees; None where it is not in the metadata."""
-    angle, rocking = (recorded_number(signal, _TEM + name) for name in ("precession_angle", "rocking_angle"))
+    angle, rocking = (recorded_number(signal, TEM + name) for name in ("precession_angle", "rocking_angle"))
     return float(np.degrees(rocking * 1e-3)) if angle is None and rocking is not None else angle
 
 
@@ -208,8 +208,12 @@ def _reciprocal_scale(signal: Any, axis: Any) -> float:
     """1/Å a pixel, with its sign."""
     name, title = str(axis.name), _title(signal)
     what = f"The axis {name!r} of {title}"
-    way = "set_diffraction_calibration(scale=...), on the command line --scale, gives it 1/Å per pixel."
-    advice = f"{way} {see('acom')}"
+    energy = "" if _beam_energy(signal) else ", beam_energy=..."
+    option = "" if _beam_energy(signal) else " and --beam-energy"
+    advice = (
+        f"set the scale in 1/Å per pixel by set_diffraction_calibration(scale=...{energy}), on the command line by "
+        f"--scale{option}{' (keV)' if energy else ''}. {see('acom')}"
+    )
     if not axis.is_uniform:
         raise AssbNotImplementedError(f"{what} is not uniform: patterns with such axes are not supported.")
     check_axis(axis, f"axis {name!r} of {title}")
@@ -230,13 +234,13 @@ def _reciprocal_scale(signal: Any, axis: Any) -> float:
         raise AssbValueError(f"{what} is not calibrated (scale {axis.scale:g}, units {units!r}): {advice}")
     if plain in (*_PER_NANOMETRE, *_PER_ANGSTROM) and abs(float(axis.scale)) == 1.0:
         raise AssbValueError(
-            f"{what} states exactly 1 {units} per pixel, which programs write where nothing is known: {advice}"
+            f"{what} states exactly 1 {units} per pixel, which programs write when the scale is unknown: {advice}"
         )
     reach = abs(scale) * axis.size / 2.0
     if not _REACH[0] <= reach <= _REACH[1]:
         raise AssbValueError(
-            f"{what} states {axis.scale:g} {units} per pixel, so that half the frame is {reach:.3g} 1/Å wide, which no "
-            f"diffraction pattern is: {advice}"
+            f"{what} states {axis.scale:g} {units} per pixel, so that half the frame is {reach:.3g} 1/Å wide, which "
+            f"is impossible for a diffraction pattern: {advice}"
         )
     return scale
 
@@ -255,16 +259,18 @@ def _not_exchanged(signal: Any, title: str) -> None:
     )
     if len(of_scan) == 2 and all(of_scan) and not any(of_pattern):
         raise AssbValueError(
-            f"The axes of {title} are exchanged: its navigation axes are in {axes.navigation_axes[0].units}, as those "
-            "of patterns are. Transpose it: s = s.T."
+            f"The axes of {title} are exchanged: its navigation axes are in {axes.navigation_axes[0].units}, a unit "
+            "of diffraction patterns. Transpose it: s = s.T."
         )
 
 
 def _camera_length(signal: Any, what: str, advice: str) -> float:
     """Millimetres."""
-    length = recorded_number(signal, _TEM + "camera_length")
+    length = recorded_number(signal, TEM + "camera_length")
     if not length:
-        raise AssbValueError(f"{what} is in a unit of length, but the camera length is not in the metadata: {advice}")
+        raise AssbValueError(
+            f"{what} is in a unit of length, but the camera length is missing in the metadata: {advice}"
+        )
     # HyperSpy has it in mm, block files in m.
     return length * (1e3 if length < _SHORTEST_CAMERA else 1.0)
 

@@ -103,7 +103,7 @@ class PhaseComparison(Result):
 
     @cached_property
     def before_map(self) -> BaseSignal:
-        """Class of each pixel of the common area in the earlier state, -1 where there is none."""
+        """Class of each pixel of the common area in the earlier state, -1 without a class."""
         return self._classes(self.found.classes.before_index, "Before")
 
     @cached_property

@@ -75,7 +75,7 @@ class SecondCrystals:
     @cached_property
     def correlation(self) -> BaseSignal:
         """Score of what the first crystal leaves of the pattern, 0 where there is no second one."""
-        return self._map(self.maps.found.second_score, "Correlation of what the first crystal leaves")
+        return self._map(self.maps.found.second_score, "Correlation of the second crystal")
 
     @cached_property
     def posterior(self) -> dict[str, BaseSignal]:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from hyperspy_assb.acom.patterns.geometry import PatternGeometry
 from hyperspy_assb.errors import AssbValueError
-from hyperspy_assb.signals.acom.pattern_metadata import read_geometry, read_scan, write_geometry
+from hyperspy_assb.signals.acom.pattern_metadata import HIGHEST_ENERGY, TEM, read_geometry, read_scan, write_geometry
 from hyperspy_assb.signals.beam_dose import dose_of
 
 if TYPE_CHECKING:
@@ -73,9 +73,10 @@ class ACOMPatterns(Signal2D):
         ellipse_azimuth: float | None = None,
         scan_rotation: float | None = None,
         mirrored: bool | None = None,
+        beam_energy: float | None = None,
         geometry: PatternGeometry | None = None,
     ) -> None:
-        """State the calibration of the patterns, in the axes and the metadata; what is not given stays.
+        """Set the calibration of the patterns, in the axes and the metadata; parameters that are not given stay.
 
         Parameters
         ----------
@@ -84,15 +85,17 @@ class ACOMPatterns(Signal2D):
         centre
             Column and row of the direct beam, in pixels.
         ellipticity
-            Ratio of the long to the short axis of what should be a circle, less 1.
+            Ratio of the long to the short axis of a distorted circle, minus 1.
         ellipse_azimuth
             Azimuth in degrees of the long axis, from +x (columns) towards +y (rows).
         scan_rotation
             Azimuth in degrees of the scan's x axis on the detector.
         mirrored
             Whether the camera shows patterns mirrored: rows are counted upwards.
+        beam_energy
+            keV.
         geometry
-            All of it at once, such as the refined one of a result, ``r.geometry``.
+            The whole calibration at once, such as the refined one of a result, ``r.geometry``.
 
         Raises
         ------
@@ -108,6 +111,12 @@ class ACOMPatterns(Signal2D):
         >>> s.set_diffraction_calibration(0.04, centre=(15, 16))
         >>> s.geometry.scale, s.geometry.centre
         (0.04, (15.0, 16.0))
+
+        Block files (.blo) often lack the camera length and the beam energy:
+
+        >>> s.set_diffraction_calibration(0.012, beam_energy=200)
+        >>> s.metadata.Acquisition_instrument.TEM.beam_energy
+        200.0
         """
         given: dict[str, Any] = {
             "scale": scale,
@@ -118,6 +127,11 @@ class ACOMPatterns(Signal2D):
             "mirrored": mirrored,
         }
         given = {name: value for name, value in given.items() if value is not None}
+        if beam_energy is not None and not 1.0 <= beam_energy <= HIGHEST_ENERGY:
+            raise AssbValueError(f"beam_energy: {beam_energy:g} keV lies outside of 1 to {HIGHEST_ENERGY:g} keV.")
+        if beam_energy is not None and not given and geometry is None:
+            self.metadata.set_item(TEM + "beam_energy", float(beam_energy))
+            return
         if geometry is None:
             if scale is None:
                 geometry = self._geometry_with(given.get("centre"))
@@ -133,6 +147,8 @@ class ACOMPatterns(Signal2D):
             if not -0.5 <= place <= size - 0.5:
                 raise AssbValueError(f"centre: {place:g} lies outside of the frame, which has {size} {name}.")
         write_geometry(self, geometry)
+        if beam_energy is not None:
+            self.metadata.set_item(TEM + "beam_energy", float(beam_energy))
 
     def _geometry_with(self, centre: tuple[float, float] | None) -> PatternGeometry:
         """The stated calibration, whose centre may be wrong if another is given."""
@@ -221,7 +237,8 @@ class ACOMPatterns(Signal2D):
             columns. They are filled from what lies about them; ``notes`` says how many there are.
         calibrate
             Whether scale, centre and ellipse are refined on the patterns themselves, with their uncertainty. The
-            probability of a phase holds only with it: lattices that differ by a few per cent are told apart by scale.
+            probability of a phase holds only with it: lattices that differ by a few per cent are distinguished by the
+            scale.
         refine
             Whether orientations are refined below the spacing of the templates.
         backend
@@ -247,9 +264,9 @@ class ACOMPatterns(Signal2D):
         Notes
         -----
         Template matching of square-rooted patterns less the mean of each radius (E. F. Rauch, L. Dupuy, Arch. Metall.
-        Mater. 50, 87 (2005)), refined below the grid by the score of all spots; phases are weighed by the likelihood
-        of what is left, with the uncertainty of the scale. Patterns whose spots no phase explains are "not offered";
-        what the answer leaves is indexed again, for two crystals in a column (``r.second``).
+        Mater. 50, 87 (2005)), refined below the grid by the score of all spots; phases are weighed by the likelihood of
+        the residuals, with the uncertainty of the scale. Patterns whose spots no phase explains are "not offered";
+        unexplained spots are indexed again, for two crystals in a column (``r.second``).
 
         Examples
         --------
@@ -307,10 +324,10 @@ def load_patterns(
     lazy
         Whether the patterns stay on disk until they are needed.
     reader
-        Name of the reader, where the ending of the file does not tell (``.hdf5``); None: by the ending.
+        Name of the reader, where the file extension is ambiguous (``.hdf5``); None: by the extension.
     scan_shape
         Rows and columns of the scan, where the file has its patterns in one line (``.tvips``, ``.mib``, ``.ser``,
-        ``.mrc``), in the order in which they were recorded; None: as the file has it.
+        ``.mrc``), in the order in which they were recorded; None: as in the file.
     dataset
         Where the file holds several: the title of the one that is meant, a part of it that no other has, or its number,
         from 0 in the order of ``hs.load``.

@@ -119,7 +119,7 @@ class ASSBVoltammogram(Signal1D):
         """Estimate the resistance of the cell from the slope of the current, sweep by sweep and cycle by cycle.
 
         The resistance is apparent: all that lies between the terminals, with every reaction in the window; only an
-        impedance or a current step tells the ohmic part. Errors hold white and 1/f noise, whose share is estimated.
+        impedance or a current step shows the ohmic part. Errors hold white and 1/f noise, whose share is estimated.
 
         Parameters
         ----------
@@ -193,7 +193,7 @@ class ASSBVoltammogram(Signal1D):
         """Find peaks that stand out of the noise, and say what would have been found.
 
         Peaks are Gaussians on a cubic baseline, upwards in anodic and downwards in cathodic sweeps. Each sweep is
-        compared with curves of its own noise, white plus 1/f, in which the noise is estimated anew.
+        compared with curves of its own noise, white plus 1/f, in which the noise is estimated again.
 
         Parameters
         ----------

@@ -62,7 +62,7 @@ class Resistance(OfVoltammogram):
     sweeps
         Lines through single sweeps, which hold any drift of the current.
     cycles
-        Lines through neighbouring sweeps of opposite directions, without it; none if there is one sweep.
+        Lines through neighbouring sweeps of opposite directions, without drift; empty if there is one sweep.
 
     Examples
     --------
@@ -228,7 +228,7 @@ class VoltammogramPeaks(OfVoltammogram):
         return pd.DataFrame(rows).set_index("sweep")
 
     def summary(self) -> str:
-        """Each peak, or that there is none above the limit, and the notes."""
+        """Each peak, or that no peak is above the limit, and the notes."""
         lines = [
             f"Sweep {p.sweep}: a peak at {p.potential:.3f} ± {p.potential_std:.3f} V, "
             f"{_with_power(p.height, p.height_std)} A high, {_with_power(p.charge, p.charge_std)} C (p = {p.p:.2g})."

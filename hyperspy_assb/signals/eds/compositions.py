@@ -274,7 +274,7 @@ class EDSPhases(Result):
 
     @cached_property
     def phase_map(self) -> BaseSignal:
-        """Number of the phase with the largest volume, in the order of ``phases``; -1 where none explains the pixel."""
+        """Number of the phase with the largest volume, in the order of ``phases``; -1 for unexplained pixels."""
         return self._map(self.found.dominant(), "Phase with the largest volume")
 
     @cached_property
@@ -344,7 +344,7 @@ class EDSPhases(Result):
         return pd.DataFrame(rows).set_index(["region", "phase"])
 
     def check_mixture(self, region: Any = None) -> MixtureCheck:
-        """Whether the phases explain pixels together: many tell what one has too few counts for.
+        """Whether the phases explain all pixels together, which reveals what single pixels have too few counts for.
 
         Parameters
         ----------
@@ -366,13 +366,13 @@ class EDSPhases(Result):
         return self.found.check_mixture(None if region is None else region_mask(self.status, region).ravel())
 
     def status_counts(self) -> dict[str, int]:
-        """Pixels by status, in words; with the element at fault where no mixture explains them."""
+        """Pixels by status, in words; with the element responsible where no mixture explains them."""
         return self.found.status_counts()
 
     def summary(self) -> str:
         """Volume fractions of all pixels together, elements that stand out, pixels by status, and the notes.
 
-        Where the phases do not explain the map as a whole, that comes first, and no fraction is told.
+        Where the phases do not explain the map as a whole, that comes first, and no fraction is given.
         """
         lines, notes = [], list(self.notes)
         if not self.check_mixture().explained:

@@ -46,7 +46,7 @@ class InterfaceProfile(Result):
     Fe              8.1       7.8        8.3
     Ge              8.1       7.8        8.5
     >>> print(profile.summary().splitlines()[0])
-    The 10-90 % width is 8.24 nm (68 % interval 8.08 to 8.40 nm), a probe of 1.5 nm taken out; the boundary lies at
+    The 10-90 % width is 8.24 nm (68 % interval 8.08 to 8.40 nm), corrected for a probe of 1.5 nm; the boundary lies at
     30.98 nm.
     >>> axes = profile.plot()
     """
@@ -167,8 +167,8 @@ class InterfaceProfile(Result):
         """The width with its interval, what lies beyond the boundary, and the notes."""
         low, high = self.width_interval
         lines = [
-            f"The 10-90 % width is {self.width:.2f} nm (68 % interval {low:.2f} to {high:.2f} nm), a probe of "
-            f"{self.found.probe:g} nm taken out; the boundary lies at {self.position:.2f} nm."
+            f"The 10-90 % width is {self.width:.2f} nm (68 % interval {low:.2f} to {high:.2f} nm), corrected for a "
+            f"probe of {self.found.probe:.3g} nm; the boundary lies at {self.position:.2f} nm."
         ]
         lines += [
             f"{element} beyond the boundary, on the side of {'smaller' if beyond.side < 0 else 'larger'} distances: as "

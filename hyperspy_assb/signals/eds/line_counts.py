@@ -136,9 +136,9 @@ class LineCounts(Result):
 
     @cached_property
     def model(self) -> EDSTEMModel | None:
-        """exspy's model with all values and standard errors, and the continuum as a component of its own.
+        """exspy's model with all values and standard errors, and the continuum as a separate component.
 
-        None where there is none: of lazy signals, and of counts from a file, which holds no model.
+        None for lazy signals, and for counts from a file, which holds no model.
         """
         return None
 
@@ -232,7 +232,7 @@ def line_counts(signal: Any, lines: Sequence[str] | None, fit_range: tuple[float
     missing = sorted(set(wanted) - {component.name for component in model.xray_lines})
     if missing:
         raise AssbValueError(
-            f"{', '.join(missing)} lies beyond the axis, or the range of the fit ({low:g} to {high:g} keV)."
+            f"{', '.join(missing)} lies outside of the axis or the fitted range ({low:g} to {high:g} keV)."
         )
     axis = model.axis.axis
     builder = replace(builder, fit_range=(axis[0] / units - _EDGE, axis[-1] / units + _EDGE))

@@ -65,7 +65,7 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
     def prepare_battery_lines(
         self, elements: Sequence[str] | None = None, *, add: Sequence[str] = (), remove: Sequence[str] = ()
     ) -> BatteryLines:
-        """Set the elements and lines of the cell, and tell which of them overlap.
+        """Set the elements and lines of the cell, and report which of them overlap.
 
         Parameters
         ----------
@@ -224,7 +224,7 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
         Returns
         -------
         list of FoundElement
-            By significance; those that cannot be told apart, such as S K and Mo L, are named together.
+            By significance; those that cannot be distinguished, such as S K and Mo L, are named together.
 
         Raises
         ------
@@ -265,7 +265,7 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
             computed from ionisation cross-sections and fluorescence yields, which the result says.
         thickness
             Mean thickness in nm, on which absorption and the scale of amounts rest; None: beam current, live time and
-            solid angle of the metadata tell it.
+            solid angle in the metadata determine it.
         elements
             Elements that are looked for; None: those of the cell, of the preparation and of the metadata.
         quantification
@@ -281,7 +281,7 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
         Raises
         ------
         AssbValueError
-            If resolution, take-off angle, live time or the factor of an element is missing; something is told twice;
+            If resolution, take-off angle, live time or the factor of an element is missing; an option is given twice;
             counts are negative; or the map is empty.
 
         Warns
@@ -431,7 +431,7 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
         Warns
         -----
         AssbWarning
-            If n is too many, so that components cannot be told apart, or too few; if part of a component may be
+            If n is too many, so that components cannot be separated, or too few; if part of a component may be
             another; and as in :meth:`quantify_composition`.
 
         Examples
@@ -460,7 +460,7 @@ class ASSBEDSTEMSpectrum(RecordedEDSTEMSpectrum):
         quantification: EDSOptions | None = None,
         options: ProfileOptions | None = None,
     ) -> InterfaceProfile:
-        """Fit error functions to the elements across an interface, with the width of the probe taken out.
+        """Fit error functions to the elements across an interface, corrected for the width of the probe.
 
         Of a map that was recorded in an SEM, or with factors that are "counts", amounts are counts of main lines.
 

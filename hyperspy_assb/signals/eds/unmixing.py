@@ -62,7 +62,7 @@ class EDSUnmixing(Result):
 
     @property
     def separable(self) -> dict[str, bool]:
-        """Which components are told from the others; where one is not, n is too many."""
+        """Which components can be separated from the others; if one cannot, n is too large."""
         return dict(zip(self.components, map(bool, self.found.separable), strict=True))
 
     @property

@@ -197,7 +197,7 @@ def warnings_of(found: Comparison) -> Iterator[str]:
         fewest = min(s.blocks for s in found.states)
         yield (
             f"A state has {fewest} blocks of {found.block_pixels} pixels, and permutations need {partition.FEWEST}: p "
-            "values come from counting noise alone, and what differs from place to place passes for a change."
+            "values come from counting noise alone, and differences between places may appear as changes."
         )
     if any(change.confounded > _CONFOUNDED for change in found.changes):
         yield (
@@ -256,8 +256,8 @@ def cautions(bands: pd.DataFrame, states: pd.DataFrame) -> Iterator[str]:
     electrons = states["electrons per spectrum"].to_numpy()
     if electrons.max() / max(electrons.min(), 1e-300) > _DOSE_RATIO:
         yield (
-            f"The states were given {', '.join(f'{e:.3g}' for e in electrons)} electrons per spectrum: what the beam "
-            "does may differ too."
+            f"The states were given {', '.join(f'{e:.3g}' for e in electrons)} electrons per spectrum: beam effects "
+            "may differ too."
         )
 
 

@@ -40,18 +40,19 @@ def find_pure_pixels(signal: Any, electrode: str | Electrode | None) -> tuple[di
     if lacking := [name for name in ends if name not in known]:
         raise AssbValueError(
             f'references="computed" needs the computed spectra of {" and ".join(ends)}, but {" and ".join(lacking)} '
-            f"has none: there are those of {', '.join(known)}."
+            f"has none; there are spectra of {', '.join(known)}."
         )
     found = suggest_references(signal, couple, None, NEIGHBOURS)
     masks = {name: np.asarray(mask.data, dtype=bool) for name, mask in found.references.items()}
     if missing := [name for name in ends if name not in masks]:
         what = f"neither {ends[0]} nor {ends[1]}" if len(missing) == 2 else f"no {missing[0]}"
         raise AssbValueError(
-            f"The map shows {what}: none of its pure pixels has the edges and the losses between 4 and 7 eV that were "
-            f"computed for it. Proposed are: {', '.join(found.names) or 'none'}. " + see("delithiation")
+            f"The map shows {what}: no pure pixel matches its edges and its computed losses between 4 and 7 eV. "
+            f"Proposed are: {', '.join(found.names) or 'none'}. " + see("delithiation")
         )
     told = ", ".join(f"{name} {int(mask.sum())}" for name, mask in masks.items())
     return masks, (
-        "The references are pixels of this map that computed spectra and edges told apart, and nobody has looked at "
-        f"({told}): strengths are those of the map, not of theory."
+        "The references are pixels of this map, chosen automatically by computed spectra and edges, and have not been "
+        "checked by eye "
+        f"({told}): their strengths come from the map, not from theory."
     )

@@ -77,7 +77,7 @@ class DelithiatedPixels(Result):
 
     @cached_property
     def status(self) -> BaseSignal:
-        """:class:`FindStatus` as integers: found, not found, or without an x to tell it by."""
+        """:class:`FindStatus` as integers: found, not found, or without an x."""
         status = np.where(self.finds.found, FindStatus.DELITHIATED, FindStatus.NOT_FOUND)
         status = np.where(np.isfinite(self.finds.p_value), status, FindStatus.NO_ANSWER)
         return self._map(status.astype(np.int8), "Status")

@@ -88,9 +88,9 @@ class Delithiation(DelithiationMaps):
         Raises
         ------
         MissingFactError
-            If the electrode has not the signature that the method needs.
+            If the electrode lacks the signature that the method needs.
         ValueError
-            If there is no such method, or it needs references and there were none.
+            If there is no such method, or it needs references and no references were given.
 
         Examples
         --------
@@ -281,7 +281,7 @@ class Delithiation(DelithiationMaps):
         return table
 
     def compare_with_mixture(self, region: Any = None) -> DelithiationMixtures:
-        """Tell whether spectra of intermediate x are mixtures of the end members, or have a line shape of their own.
+        """Test whether spectra of intermediate x are mixtures of the end members, or have their own line shape.
 
         Parameters
         ----------
@@ -415,7 +415,7 @@ class Delithiation(DelithiationMaps):
         power
             Probability with which it is found.
         alpha
-            Probability with which a pixel without any passes for one that has it.
+            Probability that a pixel without the end member is called a detection.
         t_over_lambda, others, detector
             As in :meth:`predict_precision`.
 

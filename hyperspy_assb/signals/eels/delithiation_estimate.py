@@ -130,7 +130,7 @@ def choose_electrode(
     AssbValueError
         If references are missing or fit none or more than one electrode, or the method is unknown or not possible.
     MissingFactError
-        If the electrode has not the signature that the method needs.
+        If the electrode lacks the signature that the method needs.
     AssbTypeError
         If the references or the electrode are of another kind, such as a path.
     """
@@ -243,14 +243,16 @@ def _notes(electrode: Electrode, standard: Standard | None) -> tuple[str, ...]:
     """What a reader must know of the estimates."""
     if standard is None:
         return (
-            f"x is by {BUILTIN}, without references: it is uncertain by about 0.3 near {electrode.delithiated} and 1 "
+            f"x is computed from {BUILTIN}, without references: it is uncertain by about 0.3 near "
+            f"{electrode.delithiated} and 1 "
             f"near {electrode.lithiated}.",
         )
     own = [m for m in methods_of(electrode) if m in SIGNATURE_NAMES]
     if not own:
         return (
-            f"{electrode.name} has no signature beside its spectra as wholes: x is from the mixture of the reference "
-            f"spectra alone, and nothing would show that {electrode.lithiated} and {electrode.delithiated} are "
+            f"{electrode.name} has no signature apart from its whole spectrum: x comes from the mixture of the "
+            f"reference spectra alone, and nothing would reveal that {electrode.lithiated} and "
+            f"{electrode.delithiated} are "
             "exchanged.",
         )
     signatures = {"valence": "the 5 eV band", "lithium": "Li K"}
@@ -261,24 +263,21 @@ def _notes(electrode: Electrode, standard: Standard | None) -> tuple[str, ...]:
 def _about_unnamed(unnamed: Unnamed, status: NDArray[np.int8]) -> Iterator[str]:
     """Sentences on what a map holds beside the references."""
     flagged, like = int(np.sum(status == DelithiationStatus.UNEXPLAINED)), unnamed.candidates
-    yield "Some columns hold what none of the references explains."
+    yield "Some columns contain material that no reference explains."
     if like:
         yield f"It looks like {' or '.join(like)}: name pixels of it in references."
     else:
         yield (
-            "It looks like none of the known materials in particular: name pixels of whatever else lies there in "
-            "references, or look for a change of thickness, zero loss or processing between references and map."
+            "It matches no known material: name pixels of the other material in references, or look for a change of "
+            "thickness, zero loss or processing between references and map."
         )
     if unnamed.passes is not None:
         yield (
-            f"About {100 * unnamed.share:.0f} % of the columns hold some (map: unnamed). x is without what it would "
-            "pass for, and x_systematic holds what is not known of that."
+            f"About {100 * unnamed.share:.0f} % of the columns contain some (map: unnamed). x is corrected for it, "
+            "and x_systematic includes the uncertainty of this correction."
         )
     if flagged:
-        yield (
-            f"{flagged} of {status.size} pixels are unexplained and say so in their status: their x is not "
-            "to be trusted."
-        )
+        yield (f"{flagged} of {status.size} pixels are unexplained, as their status says: do not trust their x.")
 
 
 def _warnings(found: Quantification, standard: Standard | None) -> tuple[str, ...]:
@@ -301,7 +300,8 @@ def _warnings(found: Quantification, standard: Standard | None) -> tuple[str, ..
     if standard is not None and standard.noise_scale > 1.0:
         said.append(
             f"Pure pixels scatter {np.sqrt(standard.noise_scale):.2g} times as much as their neighbouring channels "
-            "tell, as where a camera or a processing step shares counts between channels: all errors are widened by "
+            "predict, for example because a camera or a processing step shares counts between channels: all errors "
+            "are widened by "
             "that factor."
         )
     return tuple(said)

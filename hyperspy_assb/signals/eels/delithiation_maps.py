@@ -158,7 +158,7 @@ class DelithiationMaps(Result):
     def unnamed(self) -> Any:
         """t/λ of what is not among the references, as far as the map shows it: what is left of t/λ by all amounts."""
         self.needed_standard("What was not named")
-        return self._map(self.found.unnamed_thickness, "t/λ of what was not named")
+        return self._map(self.found.unnamed_thickness, "t/λ of unnamed material")
 
     def region_statistics(self, region: Any = None) -> RegionStatistics:
         """Lithiated fraction of a region as a whole.
@@ -229,8 +229,8 @@ class DelithiationMaps(Result):
         if self.standard is None:
             lithiated, delithiated = self.electrode.lithiated, self.electrode.delithiated
             raise AssbValueError(
-                f"{what} needs references: this result is by {BUILTIN}, whose errors are common to pixels of one kind "
-                f"and differ between kinds. Quantify with references={{{lithiated!r}: ..., {delithiated!r}: ...}}."
+                f"{what} needs references: this result is by {BUILTIN}, whose errors are shared by all pixels of one "
+                f"kind but differ between kinds. Quantify with references={{{lithiated!r}: ..., {delithiated!r}: ...}}."
             )
         return self.standard
 
@@ -274,7 +274,7 @@ class DelithiationMaps(Result):
         for r, phase in enumerate(() if self.standard is None else self.standard.spectra.phases):
             columns[f"t/λ of {phase}"] = self.found.amounts[:, r]
         if self.found.unnamed:
-            columns["t/λ of what was not named"] = self.found.unnamed_thickness
+            columns["t/λ of unnamed material"] = self.found.unnamed_thickness
         for other, values in self.found.contents.items():
             if other != self.method:
                 columns[f"x ({other})"] = self.electrode.x_of(values.fraction)

@@ -41,16 +41,16 @@ def on_dispersion_of(low_loss: Any, signal: Any) -> Any:
     energy, scale = np.asarray(own.axis, dtype=float) * factor, float(wanted.scale)
     if not energy[0] <= 0.0 <= energy[-1]:
         raise AssbValueError(
-            f"low_loss goes from {own.low_value:g} to {own.high_value:g} {own.units}: it must hold 0 eV, where "
-            "what has lost nothing is."
+            f"low_loss goes from {own.low_value:g} to {own.high_value:g} {own.units}: it must contain 0 eV, the "
+            "position of unscattered electrons."
         )
     width = float(own.scale) * factor
     if abs(width / scale - 1.0) * own.size < _SAME and factor == 1.0:
         return low_loss
     if width > scale * (1.0 + _SAME):
         warnings.warn(
-            f"low_loss has channels of {width:g} eV, and the spectra of {scale:g} eV: its counts are shared out, and "
-            f"what is convolved with it is no sharper than {width:g} eV.",
+            f"low_loss has channels of {width:g} eV, and the spectra of {scale:g} eV: its counts are redistributed, "
+            f"and the convolved model is no sharper than {width:g} eV.",
             AssbWarning,
             stacklevel=4,
         )
@@ -58,7 +58,7 @@ def on_dispersion_of(low_loss: Any, signal: Any) -> Any:
     if not energy[0] - 0.5 * width <= -0.5 * scale <= 0.5 * scale <= energy[-1] + 0.5 * width:
         raise AssbValueError(
             f"low_loss goes from {own.low_value:g} to {own.high_value:g} {own.units}: it must hold {0.5 * scale:g} eV "
-            "on either side of 0 eV, where what has lost nothing is."
+            "on either side of 0 eV, the position of unscattered electrons."
         )
     counts, centres = share_counts(data, energy, scale)
     whole = low_loss.deepcopy()

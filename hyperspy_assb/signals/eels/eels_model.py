@@ -335,7 +335,7 @@ class ASSBEELSModel(EELSModel):
         mask
             Boolean array or signal on the navigation axes; True where not to fit.
         *args
-            Of HyperSpy's :meth:`hyperspy.model.BaseModel.multifit`; the batched fit takes none.
+            Of HyperSpy's :meth:`hyperspy.model.BaseModel.multifit`; the batched fit takes no others.
         optimizer
             "batched" by default where plural scattering is on.
         **kwargs
@@ -518,7 +518,7 @@ class ASSBEELSModel(EELSModel):
         return np.where(self._fitted(), total, np.nan).reshape(shape)
 
     def edge_separability(self) -> list[Separability]:
-        """Whether each edge is told from those that overlap with it; see :func:`.separability.edge_separability`.
+        """Whether each edge can be separated from the others; see :func:`.separability.edge_separability`.
 
         Returns
         -------

@@ -53,7 +53,7 @@ class LowLossComparison(Result):
     names
         Of the states: before and after, or their potentials.
     bias
-        Potential of each state in V, or another score; NaN where none was given.
+        Potential of each state in V, or another score; NaN where not given.
     settings
         How they were compared, and how p values were found.
     recorded

@@ -172,9 +172,9 @@ class DelithiationMixtures(Result):
     >>> found = MixtureComparison(names, away, std, np.ones(2), p_value=1e-6, n_intermediate=40, n_pixels=200)
     >>> mixtures = DelithiationMixtures(found, electrode("LixFePO4"))
     >>> print(mixtures.status)
-    a line shape of their own
+    their own line shape
     >>> print(mixtures.summary())
-    40 of 200 pixels have x between 0.2 and 0.8; their spectra have a line shape of their own (p = 1e-06).
+    40 of 200 pixels have x between 0.2 and 0.8; their spectra have their own line shape (p = 1e-06).
     """
 
     found: MixtureComparison
@@ -182,7 +182,7 @@ class DelithiationMixtures(Result):
 
     @property
     def status(self) -> MixtureStatus:
-        """What the spectra are: mixtures, of a line shape of their own, or too few to tell."""
+        """What the spectra are: mixtures, of their own line shape, or too few to tell."""
         return self.found.status
 
     def summary(self) -> str:

@@ -73,7 +73,7 @@ class ReferenceSuggestion(Result):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Materials that are proposed; "material 1" and so on where the edges fit none."""
+        """Materials that are proposed; "material 1" and so on where the edges fit no known material."""
         return self.found.names
 
     @cached_property
@@ -84,7 +84,7 @@ class ReferenceSuggestion(Result):
 
     @cached_property
     def share(self) -> BaseSignal:
-        """Share of the likeliest material in t/λ; NaN where none was looked for."""
+        """Share of the most likely material in t/λ; NaN where it was not determined."""
         return self._map(self.found.share, "Share of the likeliest material")
 
     @cached_property
@@ -190,14 +190,14 @@ def suggest_references(
     beside = tuple(reference.material(name).name for name in (BESIDE if materials is None else materials))
     if fewest < NEIGHBOURS:
         raise AssbValueError(f"fewest must be {NEIGHBOURS} or more, not {fewest}: fewer pixels are no material.")
-    spectra = read_low_loss(signal, minimum_end=70.0, purpose="the edges by which materials are named")
+    spectra = read_low_loss(signal, minimum_end=70.0, purpose="the edges that identify materials")
     found = suggest_candidates(spectra, couple, beside, fewest=fewest)
     notes = [
-        "These are candidates, and nothing uses them unasked: look at the map, and give references to "
-        "quantify_delithiation if they are right. A material that is pure nowhere has none, or a mixture instead."
+        "These are candidates, which are never used automatically: look at the map, and pass them to "
+        "quantify_delithiation if they are right. A material that is pure nowhere has no candidates, or mixed ones."
     ]
     if any(name.startswith("material ") for name in found.names):
-        notes.append("What is numbered is of one material, whose edges fit none of those that were looked for.")
+        notes.append("Numbered entries are one material each, whose edges fit none of the materials in question.")
     parameters = {"electrode": couple.name, "materials": beside, "fewest": fewest, "share": PURE, "file": spectra.file}
     record = provenance.record("suggest_references", parameters=parameters, methods=["hyperspy", "numpy", "scipy"])
     return ReferenceSuggestion(found, couple, axes=navigation_axes(signal), notes=tuple(notes), provenance=record)

@@ -238,8 +238,8 @@ class ASSBEELSSpectrum(EELSSpectrum):
         Returns
         -------
         BaseSignal
-            Energy of the mode of the peak in eV, on the navigation axes; NaN where there is none. Its variance, in eV
-            squared, is its noise variance: ``centre.get_noise_variance()``.
+            Energy of the mode of the peak in eV, on the navigation axes; NaN where there is no peak. Its variance, in
+            eV squared, is its noise variance: ``centre.get_noise_variance()``.
 
         Raises
         ------
@@ -537,7 +537,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
             boolean array or signal on the navigation axes or a HyperSpy ROI, or holds pure spectra, an array or signal
             with the energy axis of this one. Or the result for another signal of the same specimen, whose calibration
             is taken: a pristine electrode holds no delithiated material to calibrate on. "computed": the pixels that
-            :meth:`suggest_references` finds pure, told apart by spectra computed from first principles; the result
+            :meth:`suggest_references` finds pure, identified by spectra computed from first principles; the result
             says so. None, with the method
             "lithium": Li per Fe of LiFePO4 by cross-sections for the recorded beam energy and angles, which says that
             it is built in, and how uncertain it is.
@@ -568,7 +568,7 @@ class ASSBEELSSpectrum(EELSSpectrum):
             one, or do not differ; or, without references, if the electrode is not LiFePO4, the beam energy or an angle
             is unset, or another metal overlaps with Fe and Li.
         MissingFactError
-            If the electrode has not the signature that the method needs.
+            If the electrode lacks the signature that the method needs.
 
         Warns
         -----
@@ -722,7 +722,7 @@ def load_spectrum_image(
     lazy
         Whether the data stay on disk until they are needed.
     reader
-        Name of the reader, where the ending of the file does not tell (``.hdf5``); None: by the ending.
+        Name of the reader, where the file extension is ambiguous (``.hdf5``); None: by the extension.
     dataset
         Where the file holds several: the title of the one that is meant, a part of it that no other has, or its number,
         from 0 in the order of ``hs.load``.
@@ -730,8 +730,8 @@ def load_spectrum_image(
     Returns
     -------
     ASSBEELSSpectrum
-        Of the EELS signals in the file that which holds the zero-loss peak, and of several the largest; where none says
-        that it is EELS, its only one-dimensional signal.
+        Of the EELS signals in the file that which holds the zero-loss peak, and of several the largest; where no title
+        says that it is EELS, its only one-dimensional signal.
 
     Raises
     ------

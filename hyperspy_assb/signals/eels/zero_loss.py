@@ -63,7 +63,7 @@ class ZeroLossMaps(Result):
 
     @cached_property
     def centre(self) -> BaseSignal:
-        """Energy of the mode of the peak in eV; NaN where there is none."""
+        """Energy of the mode of the peak in eV; NaN without a peak."""
         return self._map(self.found.centre, "Zero-loss centre", "eV")
 
     @cached_property
@@ -87,7 +87,7 @@ class ZeroLossMaps(Result):
         return self._map(self.found.status, "Zero-loss status")
 
     def summary(self) -> str:
-        """Where the peak lies and how wide it is, how many pixels have none, and the notes."""
+        """Position and width of the peak, how many pixels have no peak, and the notes."""
         centre = self.found.centre[np.isfinite(self.found.centre)]
         lines = [f"{centre.size} of {self.found.centre.size} pixels have a zero-loss peak."]
         if centre.size:

@@ -172,7 +172,7 @@ class Covariance(Result):
         return self._map(found, f"Correlation of {'.'.join(one)} with {'.'.join(other)}")
 
     def summary(self) -> str:
-        """The parameters that are hardest to tell apart, and the notes."""
+        """The parameters that are hardest to separate, and the notes."""
         matrix = np.abs(self.median_correlation())
         np.fill_diagonal(matrix, 0.0)
         lines = [f"{len(self.names)} free parameters in {self.fitted.size} spectra."]

@@ -25,7 +25,7 @@ from hyperspy_assb.signals.result import Result
 class FitQuality(Result):
     """How good a batched fit is at every position; NaN where there is no fit.
 
-    What :func:`hyperspy_assb.multifit` leaves as ``m.fit_quality``.
+    Quality of a fit by :func:`hyperspy_assb.multifit`, in ``m.fit_quality``.
 
     Parameters
     ----------

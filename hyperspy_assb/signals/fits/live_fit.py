@@ -71,8 +71,8 @@ class LiveFit:
         compiled = compile_model(model)
         if getattr(compiled.model, "numbers_spectra", False):
             raise AssbNotImplementedError(
-                "Each spectrum is convolved with a low-loss spectrum of its own, and a region has no common one: give "
-                "the model one low-loss spectrum."
+                "Each spectrum is convolved with its own low-loss spectrum, but a region needs a common one: give the "
+                "model one low-loss spectrum."
             )
         self._signal, self._names = signal, [".".join(name) for name in compiled.names]
         self._starts, self._detector = compiled.start, detector_of_model(model)

@@ -29,7 +29,7 @@ class ModelFit(Result):
     names
         ``(component, parameter)`` of each column, P of them.
     units
-        Of each parameter; "" where it has none.
+        Of each parameter; "" without a unit.
     free
         Which parameters were fitted, shape (P,).
     values, values_std

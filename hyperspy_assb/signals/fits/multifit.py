@@ -42,11 +42,11 @@ def multifit(
         Boolean array or signal on the navigation axes; True where not to fit.
     loss_function
         "ML-poisson", or "ls": least squares, weighted by the noise variance that the signal has, as in HyperSpy. Where
-        it has none, standard errors are those that the residuals tell.
+        it has none, standard errors follow from the residuals.
     bounded
         Whether the bounds of the parameters hold.
     detector
-        Gain and read noise, or "estimate": a first fit is to tell them by its residuals. None: those of the model,
+        Gain and read noise, or "estimate": from the residuals of a first fit. None: those of the model,
         where it has found some, or of the metadata.
     options
         How far the solver goes, in how many threads, and where results go; see

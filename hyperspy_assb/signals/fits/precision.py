@@ -51,7 +51,7 @@ class Precision(Result):
         Expected spectrum and its derivatives; see
         :class:`~hyperspy_assb.fitting.statistics.precision.DoseInformation`.
     current
-        The compiled model, which :meth:`detectable` evaluates at smaller amounts; files keep none.
+        The compiled model, which :meth:`detectable` evaluates at smaller amounts; files do not keep it.
 
     Examples
     --------
@@ -231,7 +231,7 @@ class Precision(Result):
     def detectable(self, component: str, parameter: str, *, n_sigma: float = 3.0) -> FloatArray:
         """Smallest amount that is seen, as a share of the amount in the model, with the shape of the dose.
 
-        It is the amplitude that is ``n_sigma`` of its own standard errors; everything else, with the electrons that
+        It is the amplitude of ``n_sigma`` standard errors; everything else, with the electrons that
         each unit of it stands for, stays as it is.
 
         Parameters
@@ -244,7 +244,7 @@ class Precision(Result):
         Returns
         -------
         numpy.ndarray
-            Shares of the amount in the model, with the shape of the dose; infinite where none is enough.
+            Shares of the amount in the model, with the shape of the dose; infinite where no amount is enough.
 
         Raises
         ------
@@ -425,7 +425,7 @@ def predict_precision(
 
     Examples
     --------
-    What dose tells the 5 eV band of 5 % FePO4 from nothing, at three standard errors?
+    Which dose detects the 5 eV band of 5 % FePO4 at three standard errors?
 
     >>> import hyperspy.api as hs, hyperspy_assb
     >>> from hyperspy_assb.components import DarkLevel, FePO4ValenceBand

@@ -36,7 +36,7 @@ def standardised_residuals(model: Any, *, spectra: int = 256) -> tuple[FloatArra
     evidence = evidence_of(model)
     fitted = np.flatnonzero(evidence.result.usable)
     if not fitted.size:
-        raise AssbRuntimeError("There are no residuals: none of the spectra could be fitted.")
+        raise AssbRuntimeError("There are no residuals: no spectrum could be fitted.")
     rows = fitted[np.unique(np.linspace(0, fitted.size - 1, min(spectra, fitted.size)).astype(int))]
     variance = model.signal.get_noise_variance() if evidence.goodness.loss_function == "ls" else None
     if variance is not None and not np.isscalar(variance):
@@ -51,7 +51,7 @@ def _rows(data: Any, rows: Any) -> FloatArray:
 
 
 def plot_residuals(model: Any, *, spectra: int = 256, axes: tuple[Axes, Axes] | None = None) -> tuple[Axes, Axes]:
-    """Plot what a batched fit leaves: an image of standardised residuals, and their mean over the spectra.
+    """Plot the residuals of a batched fit: an image of standardised residuals, and their mean over the spectra.
 
     Parameters
     ----------

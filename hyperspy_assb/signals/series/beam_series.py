@@ -62,7 +62,7 @@ class BeamSeries(OfSeries):
     def carbon_index(self) -> tuple[float, float]:
         """Brightness that is added from the first to the last frame, as a share of the mean, with its standard error.
 
-        In the first region that was named, less the rest of the field; of the whole field if none was.
+        In the first named region, less the rest of the field; without regions, of the whole field.
         """
         trend = self.found.above_rest[0] if self.found.above_rest else self.found.changes[0]
         return trend.change, trend.change_std

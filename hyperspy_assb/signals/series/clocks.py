@@ -67,7 +67,7 @@ def _offset_by_steps(signal: Any, cv: ASSBVoltammogram) -> tuple[float, float]:
     times = frame_times(signal)
     if not np.isfinite(exposure) or (times.size > 1 and exposure >= float(np.diff(times).min())):
         raise AssbValueError(
-            "offset='steps': the beam is on all the time, as far as is known, and makes no steps. State how long it is "
+            "offset='steps': as far as is known, the beam is always on and makes no steps. State how long it is "
             "on in each frame by set_dose(exposure=) or set_dose(dwell_time=), in s."
         )
     intervals = [(float(t), float(t) + exposure) for t in times]

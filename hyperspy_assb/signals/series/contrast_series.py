@@ -30,7 +30,7 @@ class ContrastSeries(OfSeries):
     steps
         Changes at once, in order of time.
     lead
-        Over cracks; None if none were given.
+        Over cracks; None without cracks.
     alpha
         Level of the test for steps.
 
@@ -62,8 +62,8 @@ class ContrastSeries(OfSeries):
         if self.lead is not None:
             if np.isnan(self.lead.p):
                 lines.append(
-                    f"Steps before cracks: {self.lead.events}. With fewer than 3 it is not testable whether steps come "
-                    "before cracks by more than chance."
+                    f"Steps before cracks: {self.lead.events}. At least 3 are needed to test whether steps precede "
+                    "cracks more often than by chance."
                 )
             else:
                 lines.append(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class CrackSeries(OfSeries):
-    """Dark lines that appear in a series: cracks, boundaries that widen, and what is neither for certain.
+    """Dark lines that appear in a series: cracks, boundaries that widen, and uncertain ones.
 
     Its figure shows them on the mean of the frames.
 
@@ -34,7 +34,7 @@ class CrackSeries(OfSeries):
     mean
         Mean of the frames, for figures, shape (Y, X).
     origins
-        Name of the region that each line begins in; "" where none was named.
+        Name of the region that each line begins in; "" without named regions.
 
     Examples
     --------
@@ -73,7 +73,7 @@ class CrackSeries(OfSeries):
             )
             if self.potential is not None:
                 text += f", at {self.potential[crack.onset]:.3g} V"
-            text += f"; it is open by at least {crack.opening * scale:.2g} ± {crack.opening_std * scale:.1g} {unit}"
+            text += f"; its opening is at least {crack.opening * scale:.2g} ± {crack.opening_std * scale:.1g} {unit}"
             if np.isfinite(crack.growth):
                 text += f" and grows by {crack.growth * scale:.2g} ± {crack.growth_std * scale:.1g} {unit}/s"
             if np.isfinite(crack.on_boundary):

@@ -51,7 +51,7 @@ class DriftCorrection(OneFigure):
 
     @cached_property
     def shift(self) -> dict[str, BaseSignal]:
-        """Rows ("y") and columns ("x") in pixels by which the content of each frame lies further, as signals."""
+        """Shift of the content of each frame in rows ("y") and columns ("x"), in pixels, as signals."""
         return {name: self._map(self.found.shift[:, i], f"shift along {name}", "pixels") for i, name in enumerate("yx")}
 
     @cached_property

@@ -117,8 +117,8 @@ class GrainSeries(OfSeries):
         ]
         if b.misfit > _MISFIT:
             lines.append(
-                f"A box that is blurred does not describe the boundaries (mean square of the residuals {b.misfit:.1f}"
-                "): their depths differ, and areas are those of boundaries of the mean depth."
+                f"A blurred box does not describe the boundaries (mean square of the residuals {b.misfit:.1f}"
+                "): their depths differ, and areas assume the mean depth."
             )
         if not b.brightness.known:
             lines.append(

@@ -104,7 +104,7 @@ class GrainTracks(OfSeries):
             )
         unknown = int((found.status == GrainStatus.UNKNOWN).sum())
         if unknown:
-            lines.append(f"{unknown} grains are too small, or seen in too few frames, to be told.")
+            lines.append(f"{unknown} grains are too small, or visible in too few frames, to be judged.")
         return "\n".join((*lines, *self.notes))
 
     def _draw(self, ax: Axes | None) -> Axes:

@@ -15,7 +15,7 @@ from hyperspy_assb.series.frame_series import FloatArray
 from hyperspy_assb.series.trends import compare_counts, compare_rates
 from hyperspy_assb.signals.one_figure import OneFigure
 
-WITHOUT_CONTROL = "Without a series under the beam alone, what the bias and what the beam does are not separated."
+WITHOUT_CONTROL = "Without a series under the beam alone, effects of the bias and of the beam cannot be separated."
 _PER = 1000.0
 """Electrons per nm² that changes are stated for."""
 

@@ -98,8 +98,8 @@ def load_series(
 def _load_frames(path: Path, *, lazy: bool, reader: str | None, dataset: str | int | None) -> Any:
     if path.suffix.lower() in _FILMS and path.exists():
         raise AssbFileError(
-            f"{path} is a film: its frames are compressed pictures, not counts, and errors cannot be taken from them. "
-            "Load what the microscope recorded."
+            f"{path} is a film: its frames are compressed pictures, not counts, and errors cannot be derived from "
+            "them. Load the original recording of the microscope."
         )
 
     def images(found: list[Any]) -> list[Any]:

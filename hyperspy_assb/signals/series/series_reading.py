@@ -43,8 +43,8 @@ def read_series(signal: Any) -> FrameSeries:
         )
     if signal.data.dtype.fields is not None:
         raise AssbValueError(
-            "The frames are pictures in colour (RGB), not counts: a film or screenshot has lost what errors are "
-            "made of. Load what the microscope recorded."
+            "The frames are pictures in colour (RGB), not counts: errors cannot be derived from a film or screenshot. "
+            "Load the original recording of the microscope."
         )
     return FrameSeries(
         frames=recorded_data(signal, what="frame"),

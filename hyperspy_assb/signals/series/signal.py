@@ -147,7 +147,7 @@ class ASSBSTEMSeries(RecordedSeries):
         Raises
         ------
         AssbValueError
-            If no grains are told apart.
+            If no grains are found.
 
         Examples
         --------
@@ -216,10 +216,10 @@ class ASSBSTEMSeries(RecordedSeries):
         alpha: float = 0.05,
         show_progressbar: bool | None = None,
     ) -> CrackSeries:
-        """Find dark lines that appear, and tell cracks from boundaries that widen.
+        """Find dark lines that appear, and distinguish cracks from boundaries that widen.
 
-        Differences to the frames before are filtered by lines of 24 directions. How strong chance makes them is told by
-        bright lines of the same differences; a crack is, besides, darker than any boundary was before it.
+        Differences to the frames before are filtered by lines of 24 directions. Bright lines of the same differences
+        show how strong chance makes them; a crack must also be darker than any boundary was before it.
 
         Parameters
         ----------
@@ -337,17 +337,17 @@ class ASSBSTEMSeries(RecordedSeries):
         """Follow what the beam does: brightness that is added, as carbon does, and contrast that is lost.
 
         A stronger beam makes all content brighter by one factor; what is added makes all of it brighter by the same
-        amount. Pieces of content of different brightness tell the two apart.
+        amount. Pieces of content of different brightness separate the two.
 
         Parameters
         ----------
         drift
             Result of :meth:`correct_drift`; None: found here, without a reference.
         grains
-            Result of :meth:`segment_grains`: the insides of grains tell what is added. None: squares of the field do,
+            Result of :meth:`segment_grains`: the insides of grains show what is added. None: squares of the field do,
             whose content may change by itself.
         region
-            Where the beam was besides, such as the field of an earlier map, by name: what is added there is held
+            Other places where the beam was, such as the field of an earlier map, by name: what is added there is held
             against the rest.
         alpha
             Level of the tests.

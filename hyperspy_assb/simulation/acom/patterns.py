@@ -79,7 +79,7 @@ class PatternOptions:
         and leaves their structure factors.
     grain
         Number of the grain of each crystal, ``(B,)`` or ``(B, L)``: the same grain of the same phase scatters about the
-        two-beam intensities in the same way. By default every crystal is a grain of its own.
+        two-beam intensities in the same way. By default every crystal is a separate grain.
     amorphous
         nm of ``"carbon"`` (carbon black) and of ``"amorphous_LAGP"``, numbers or ``(B,)``.
     shift
@@ -128,7 +128,7 @@ def simulate_patterns(
     rng
         Source of the noise and of the grains' numbers, or a seed.
     phase
-        Index into `phases` of each crystal, a number, ``(B,)`` or ``(B, L)``; -1 where there is none.
+        Index into `phases` of each crystal, a number, ``(B,)`` or ``(B, L)``; -1 for no crystal.
     thickness
         nm, of each crystal, a number, ``(B,)`` or ``(B, L)``.
     noise

@@ -301,7 +301,7 @@ def patterns_to_signal(
     conditions
         Conditions that the patterns were simulated with; the axes say what these state.
     pixel_size
-        nm between neighbouring patterns; None leaves the navigation axes without scale.
+        nm between neighbouring patterns; with None the navigation axes have no scale.
     title
         Title in the metadata.
     signal_type
@@ -311,8 +311,8 @@ def patterns_to_signal(
     -------
     hyperspy.api.signals.Signal2D
         Signal axes kx, ky in 1/Å with 0 at the stated place of the direct beam; in the metadata the beam energy in keV,
-        the camera length (mm; under Detector.Diffraction in cm, as pyxem has it), the precession angle
-        (``precession_angle`` in degrees, and ``rocking_angle`` in mrad, as pyxem has it) and the convergence angle in
+        the camera length (mm; under Detector.Diffraction in cm, as in pyxem), the precession angle
+        (``precession_angle`` in degrees, and ``rocking_angle`` in mrad, as in pyxem) and the convergence angle in
         mrad.
 
     Examples

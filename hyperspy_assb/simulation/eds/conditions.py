@@ -32,7 +32,7 @@ class XRayDetector:
     layers
         Element and thickness in nm of what absorbs in front of the crystal: contact, dead layer, window.
     open_share
-        Share of the window's area that its grid leaves open.
+        Open share of the area of the window with its grid.
     crystal
         Thickness of the crystal in mm.
     charge_loss_depth

@@ -203,7 +203,7 @@ def edx_to_signal(
     electrons
         Electrons for each pixel, from which the live time follows; by default those of the conditions.
     pixel_size
-        nm between neighbouring spectra; None leaves the navigation axes without scale.
+        nm between neighbouring spectra; with None the navigation axes have no scale.
     title
         Title in the metadata.
     signal_type

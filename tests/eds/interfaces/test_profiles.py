@@ -69,7 +69,7 @@ def test_every_pixel_lies_in_one_bin_of_the_width(seed, width, origin):
     [([], 1.0), ([np.nan, np.nan], 1.0), (range(20), 0.0), (range(20), -1.0), (range(20), np.nan)],
 )
 def test_no_profile_at_all(distance, width):
-    with pytest.raises(ValueError, match="bin width must be above 0, and pixels must lie beside the boundary"):
+    with pytest.raises(ValueError, match="bin width must be above 0, with pixels on both sides of the boundary"):
         bin_pixels(np.array(distance, dtype=float), width)
 
 

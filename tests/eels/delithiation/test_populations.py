@@ -147,7 +147,7 @@ def test_the_accepted_reading_is_that_of_the_status():
 
 @pytest.mark.parametrize("shape", [(0,), (20,), (4, 5)])
 def test_a_region_without_x_says_what_to_do(shape):
-    with pytest.raises(ValueError, match=r"Only 0 of the \d+ pixels have an x.*region with the electrode.*status"):
+    with pytest.raises(ValueError, match=r"Only 0 of the \d+ pixels have an x.*that contains the electrode.*status"):
         fit_populations(np.full(shape, np.nan), np.full(shape, np.nan))
 
 

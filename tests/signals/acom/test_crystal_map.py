@@ -117,7 +117,7 @@ def test_files_are_not_replaced_unasked(rng, tmp_path):
     with pytest.raises(OSError, match="there already"):
         maps.export(path)
     maps.export(path, overwrite=True)
-    with pytest.raises(ValueError, match="ends with none"):
+    with pytest.raises(ValueError, match="does not end with"):
         maps.export(tmp_path / "maps.txt")
 
 

@@ -90,7 +90,7 @@ def test_a_direct_beam_that_is_elsewhere_is_found(patterns, bank, maps, state):
     wrong = patterns.deepcopy()
     wrong.set_diffraction_calibration(centre=(column + 3.0, row - 2.5))
     found = wrong.index_orientations(bank, show_progressbar=False)
-    assert any("pixels from where the axes have it" in note for note in found.notes)
+    assert any("pixels from the position that the axes state" in note for note in found.notes)
     share = np.stack([state.fractions[phase.name] for phase in maps.phases])
     pure = (share.max(axis=0) > 0.9) & (found.found.phase >= 0)
     right = (found.found.phase == share.argmax(axis=0))[pure].mean()
@@ -238,7 +238,7 @@ def test_steel_is_austenite(shared_data):
     assert (found.posterior[found.phases[0].name].data > 0.75).all()
     assert any("cannot be so large" in note for note in found.notes)
     # The file has the direct beam in the middle of the frame; it is four pixels beside it.
-    assert any("pixels from where the axes have it" in note for note in found.notes)
+    assert any("pixels from the position that the axes state" in note for note in found.notes)
     assert found.geometry.centre == pytest.approx((132.2, 128.5), abs=0.3)
     assert (found.correlation.data > 0.15).all()
     assert sum(p.data for name, p in found.posterior.items() if "PO4" in name).max() < 0.2

@@ -74,7 +74,7 @@ def test_units_of_the_axes(scale, units, expected):
 @pytest.mark.parametrize(("length", "camera"), [(0.016, 0.2), (0.016, 200.0)])
 def test_lengths_on_the_camera(length, camera):
     s = patterns(scale=length, units="cm")
-    with pytest.raises(ValueError, match="camera length is not in the metadata"):
+    with pytest.raises(ValueError, match="camera length is missing in the metadata"):
         _ = s.geometry
     s.metadata.set_item("Acquisition_instrument.TEM.camera_length", camera)
     assert s.geometry.scale == pytest.approx(0.16 / 200 / electron_wavelength(200.0))
@@ -89,7 +89,7 @@ def test_axes_without_an_offset_have_the_beam_in_the_middle():
     [
         ({"units": ""}, "axis 'kx' of 'scan' is not calibrated"),
         ({"units": "px", "scale": 1.0}, "set_diffraction_calibration"),
-        ({"scale": 7.8e-20}, "no diffraction pattern is"),
+        ({"scale": 7.8e-20}, "impossible for a diffraction pattern"),
         ({"scale": 30.0}, "half the frame is"),
         ({"centre": (30.0, 9.0)}, "axis 'kx' of 'scan' puts the direct beam at pixel 30, outside"),
         ({"centre": (3.0, -4.0)}, "axis 'ky' of 'scan' puts the direct beam at pixel -4, outside"),
@@ -141,6 +141,23 @@ def test_a_calibration_that_is_set_is_read_again():
         assert getattr(found, name) == pytest.approx(getattr(full, name))
     with pytest.raises(ValueError, match="centre: 40 lies outside of the frame, which has 24 columns"):
         s.set_diffraction_calibration(centre=(40.0, 3.0))
+
+
+def test_a_block_file_without_camera_length_and_energy():
+    s = patterns(units="cm", scale=0.024)
+    s.metadata.set_item("Acquisition_instrument.TEM", {"camera_length": 0.0, "beam_energy": 0.0})
+    with pytest.raises(ValueError, match=r"camera length is missing.*beam_energy=.*--scale and --beam-energy"):
+        _ = s.geometry
+    s.set_diffraction_calibration(beam_energy=200)
+    assert s.metadata.Acquisition_instrument.TEM.beam_energy == 200.0
+    with pytest.raises(ValueError, match=r"\(scale=\.\.\.\), on the command line by --scale\. "):
+        _ = s.geometry
+    s.set_diffraction_calibration(0.024, beam_energy=80.0)
+    assert s.geometry.scale == 0.024
+    assert s.metadata.Acquisition_instrument.TEM.beam_energy == 80.0
+    with pytest.raises(ValueError, match="beam_energy: 200000 keV"):
+        s.set_diffraction_calibration(0.03, beam_energy=2e5)
+    assert s.geometry.scale == 0.024
 
 
 # ---------------------------------------------------------------------- blocks
@@ -239,5 +256,5 @@ def test_calibration_of_real_files(shared_data):
     assert steel.geometry.centre == pytest.approx((128.0, 128.0), abs=0.1)
     with pytest.raises(ValueError, match="is not calibrated"):
         _ = load_patterns(folder / "merlin" / "001_4x2_6bit.mib").geometry
-    with pytest.raises(ValueError, match="no diffraction pattern is"):
+    with pytest.raises(ValueError, match="impossible for a diffraction pattern"):
         _ = load_patterns(folder / "single_patterns" / "Amorphous.hspy").geometry

@@ -41,7 +41,7 @@ def test_x_without_naming_pixels(olivine, tmp_path):
     signal, share = olivine
     found = signal.quantify_delithiation("computed", ensemble=False, show_progressbar=False)
     assert found.calibration == "references found by computed spectra"
-    assert "nobody has looked at" in found.notes[0]
+    assert "have not been checked by eye" in found.notes[0]
     assert found.references["LiFePO4"][:60].sum() == found.references["LiFePO4"].sum()
     assert found.references["FePO4"][60:120].sum() == found.references["FePO4"].sum()
     volumes = (share * phase("FePO4").volume, (1 - share) * phase("LiFePO4").volume)

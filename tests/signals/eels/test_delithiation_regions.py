@@ -116,7 +116,7 @@ def test_a_region_without_olivine_has_no_x_and_says_why(result):
     row = result.to_dataframe({"bottom": bottom, "left": left()}).loc["bottom"]
     assert np.isnan(row["x"])
     assert row["no_electrode"] == row["n_pixels"] == 10
-    with pytest.raises(ValueError, match=r"Only 0 of the 10 pixels have an x.*region with the electrode.*status"):
+    with pytest.raises(ValueError, match=r"Only 0 of the 10 pixels have an x.*that contains the electrode.*status"):
         result.fit_populations(bottom)
 
 

@@ -205,7 +205,7 @@ def test_offset_that_is_none(series: ASSBSTEMSeries, offset: object) -> None:
 
 
 def test_beam_that_is_always_on_makes_no_steps(series: ASSBSTEMSeries) -> None:
-    with pytest.raises(AssbValueError, match="the beam is on all the time"):
+    with pytest.raises(AssbValueError, match="the beam is always on"):
         series.set_potential(simulate_voltammogram(seed=1), offset="steps")
 
 

@@ -51,7 +51,7 @@ def test_result_has_figure_table_and_dose(results: dict[str, object], name: str)
     assert len(found.to_dataframe()) > 0
     assert found.plot().figure is not None
     assert found.provenance["dose"]["electrons per nm²"] == 240.0
-    assert "what the bias and what the beam does are not separated" in found.summary()
+    assert "effects of the bias and of the beam cannot be separated" in found.summary()
 
 
 def test_tracks_name_the_grains(results: dict[str, object]) -> None:

@@ -53,7 +53,7 @@ def test_result_has_figure_table_and_dose(results: dict[str, object], name: str)
     assert len(found.to_dataframe()) > 0
     assert found.plot().figure is not None
     assert found.provenance["dose"]["electrons per nm²"] == 360.0
-    assert "what the bias and what the beam does are not separated" in found.summary()
+    assert "effects of the bias and of the beam cannot be separated" in found.summary()
     with pytest.raises(AssbValueError, match="no pixels"):
         found.to_dataframe(region=np.ones(3, dtype=bool))
 
