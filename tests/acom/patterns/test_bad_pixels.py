@@ -205,8 +205,8 @@ def test_what_is_given_counts_and_is_told(patterns: NDArray[np.uint16]) -> None:
     found = find(patterns, given=given)
     np.testing.assert_array_equal(found.mask, given)
     assert found.in_words() == (
-        "6 of 9216 detector pixels (0.065 %) are left out of all patterns and filled from their surroundings: 6 given as "
-        "a mask.",
+        "6 of 9216 detector pixels (0.065 %) are left out of all patterns and filled from their surroundings: 6 given "
+        "as a mask.",
     )
     assert find(patterns).in_words() == ()
 
