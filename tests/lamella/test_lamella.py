@@ -125,7 +125,7 @@ def test_saved_with_paths_and_hashes_and_changes_are_named(tmp_path):
     lamella.add("haadf", path)
     alone = Lamella("L2")
     alone.add("x", image())
-    with pytest.raises(ValueError, match="x: in memory alone"):
+    with pytest.raises(ValueError, match="x: only in memory"):
         alone.save(tmp_path / "L2.hspy")
     lamella.register("haadf")
     lamella.save(tmp_path / "L1.hspy")

@@ -287,7 +287,7 @@ def test_what_links_point_to_is_not_removed(tmp_path):
     assert (tmp_path / "out").is_symlink()
     (tmp_path / "out").unlink()
     (tmp_path / "out").symlink_to(precious)
-    with pytest.raises(OutputError, match="no result"):
+    with pytest.raises(OutputError, match="not a result"):
         write(tmp_path / "out", "new", force=True)
     assert (precious / "data").read_text() == "data"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "precious", "result"]

@@ -60,5 +60,5 @@ def test_doses_in_words() -> None:
     )
     told = compare_doses({"before": unknown, "after": known})
     assert told.startswith("The dose of before is not known")
-    assert "not separated" in told
+    assert "cannot be separated" in told
     assert series_dose(None, 3)["electrons per nm²"] is None

@@ -40,7 +40,7 @@ class ToyPart:
     scale: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
-        with np.errstate(invalid="ignore"):  # of random contents, inf less inf
+        with np.errstate(invalid="ignore", over="ignore"):  # of random contents
             object.__setattr__(self, "scale", float(np.nansum(self.x)))
 
 

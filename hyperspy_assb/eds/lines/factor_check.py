@@ -38,7 +38,7 @@ def odd_factors(given: Sensitivities, computed: Sensitivities) -> tuple[str, ...
     >>> computed = Sensitivities({"P_Ka": 1.0, "Fe_Ka": 1.0, "Ge_Ka": 1.0}, {}, "computed", "")
     >>> given = Sensitivities({"P_Ka": 1.0, "Fe_Ka": 1.1, "Ge_Ka": 0.1}, {}, "k-factors", "")
     >>> print(odd_factors(given, computed)[0].partition(":")[0])
-    The k-factor of Ge_Ka is 10 times what the others make likely
+    The k-factor of Ge_Ka is 10 times what the other factors suggest
     """
     shared = [line for line in given.cross_section if line in computed.cross_section]
     if given.kind != GIVEN_K or len(shared) < 3:

@@ -326,8 +326,9 @@ def quantify_phases(
     missing = [element for element in held if element not in scene.elements]
     if missing:
         raise AssbValueError(
-            f"The phases hold {', '.join(missing)}, which is not measured: it is not in the list of elements, has no "
-            "line in the range, or has no factor. Add it to elements=, and give the factor of its line in k_factors=."
+            f"The phases contain {', '.join(missing)}, which no measured line stands for: not in the list of elements, "
+            "without a line in the range, or without a factor. Add the missing ones to elements=, and give the factors "
+            "of their lines in k_factors=."
         )
     _must_differ(columns, held)
     composition, (by_element, fit), calibration = quantify_columns(scene, counts, columns, threads=threads)

@@ -182,4 +182,4 @@ class TestElementsThatDoNotDescribeTheMap:
 def test_comparison_has_the_dose_beside_it(results):
     found = results["comparison"]
     assert found.provenance["dose"].keys() == {"before", "after"}
-    assert "not separated" in found.summary().splitlines()[-1]
+    assert "cannot be separated" in found.summary().splitlines()[-1]

@@ -171,7 +171,7 @@ class TestLines:
 
     def test_lines_beyond_the_axis_are_named(self, signal):
         signal.set_elements(["Pt"])
-        with pytest.raises(ValueError, match="Pt_Ka lies beyond"):
+        with pytest.raises(ValueError, match="Pt_Ka lies outside"):
             signal.fit_line_counts(["Pt_Ka"])
 
     @pytest.mark.slow

@@ -276,7 +276,7 @@ def test_a_sodium_couple_is_spoken_of_in_its_own_names(sodium):
         assert foreign not in text
     assert "x in NaxV2(PO4)3" in text
     assert "NaV2(PO4)3 is found in" in text
-    assert "nothing would show that Na3V2(PO4)3 and NaV2(PO4)3 are exchanged" in text
+    assert "nothing would reveal that Na3V2(PO4)3 and NaV2(PO4)3 are exchanged" in text
 
 
 def test_a_result_comes_back_from_its_file_and_serves_as_references(sodium, tmp_path):

@@ -71,7 +71,7 @@ def test_maps_on_disk_are_compared_block_by_block(normalisation, before, after, 
 def test_the_dose_of_both_states_stands_beside(result, before, after):
     assert result.provenance["dose"].keys() == {"before", "after"}
     assert "The dose of before and after is not known" in result.summary()
-    assert "not separated" in result.notes[-1]
+    assert "cannot be separated" in result.notes[-1]
     stated = before.deepcopy()
     stated.metadata.set_item("ASSB.dose", 2e5)
     told = stated.compare_low_loss(after, options=FAST)

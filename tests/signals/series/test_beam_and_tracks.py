@@ -76,7 +76,7 @@ def test_dose_adds_up(series: ASSBSTEMSeries, results: dict[str, object]) -> Non
 def test_what_the_beam_alone_does_stands_beside(results: dict[str, object]) -> None:
     grains, beam = results["grains"], results["beam"]
     told = grains.with_control(grains)
-    assert "not separated" not in told.summary()
+    assert "cannot be separated" not in told.summary()
     assert "under the beam alone: the beam alone may explain it" in told.summary()
     assert grains.compare_control(grains)["p value"].iloc[0] == pytest.approx(1.0)
     assert beam.compare_control(beam).index.tolist() == ["additive brightness (share)", "contrast that is lost (share)"]
