@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,23 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real data are not here: they are looked for in {folder}")
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Make a file system of so many kB in a folder of the test."""
+    with ExitStack() as stack:
+
+        def make(size: int) -> Path:
+            place = tmp_path / "small disk"
+            place.mkdir()
+            mount = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(place)]
+            if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode:
+                pytest.skip("a small file system cannot be mounted here")
+            stack.callback(subprocess.run, ["umount", str(place)], check=True)
+            return place
+
+        yield make
 
 
 @pytest.fixture

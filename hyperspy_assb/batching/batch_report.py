@@ -18,6 +18,7 @@ from urllib.parse import quote
 from hyperspy_assb import staging
 from hyperspy_assb.batching.steps import Outcome, StepStatus
 from hyperspy_assb.errors import AssbFileError
+from hyperspy_assb.report.output import plain_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,8 +98,6 @@ def write_status(folder: Path, outcomes: Sequence[Outcome], planned: int) -> Non
     OSError
         If a file cannot be written.
     """
-    from hyperspy_assb.report.output import plain_cell
-
     rows = [tuple(map(plain_cell, _row(outcome, folder))) for outcome in _failures_first(outcomes)]
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

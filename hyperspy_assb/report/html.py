@@ -43,6 +43,7 @@ _LIMIT = re.compile(r" (low|high)$")
 _SHARED = re.compile(r"area|at. %|before|after|change|mean|value|expected|(low|high), .*")
 """Columns that an uncertainty without a name of its own is of, if it has their unit."""
 _P_VALUE = re.compile(r"p( |$)")
+_LEAST_P = 1e-6
 _SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 
 
@@ -306,8 +307,13 @@ def _cell(name: Any, value: Any, row: Mapping[Any, Any], errors: Mapping[Any, Se
     if any(name in names for names in errors.values()):
         of = [value]
     if not of or not _is_number(value):
-        return f"{value:.2g}" if _is_number(value) and value == value and _P_VALUE.match(str(name)) else _text(value)
+        return _p_value(value) if _is_number(value) and value == value and _P_VALUE.match(str(name)) else _text(value)
     return rounded(float(value), math.hypot(*(float(e) for e in of if _is_number(e) and e == e)))
+
+
+def _p_value(value: float) -> str:
+    """A p value; far in the tail of a law, its size says nothing."""
+    return f"{value:.2g}" if value >= _LEAST_P else f"< {_LEAST_P:g}"
 
 
 def _kind_of(text: str) -> str:

@@ -113,6 +113,8 @@ def width_table(profile: InterfaceProfile) -> pd.DataFrame:
         "reason": "note",
     }
     table = profile.widths.reset_index().drop(columns=["variance", "variance_std"]).rename(columns=names)
+    if "poor side" in table:
+        table["poor side"] = table["poor side"].map({-1: "smaller distances", 1: "larger distances"})
     return table.drop(columns=[name for name in ("note",) if name in table and not table[name].astype(bool).any()])
 
 

@@ -86,7 +86,7 @@ def two_states(before: Iterable[KeyNumber], after: Iterable[KeyNumber]) -> Itera
 
 def _significance(number: KeyNumber, two: bool) -> str:
     if max(number.value, number.before or 0.0) < number.floor:
-        return "not significant"
+        return "within the false rate"
     return number.significance or (ONE_STATE if two and number.before is None else "–")
 
 

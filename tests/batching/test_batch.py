@@ -514,15 +514,8 @@ def test_where_nothing_can_be_written(out, place, monkeypatch):
 
 
 @pytest.fixture
-def disk(place):
-    """A file system of its own, of 400 kB."""
-    folder = place / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+def disk(place, small_disk):
+    return small_disk(400)
 
 
 def fill(folder: Path) -> None:

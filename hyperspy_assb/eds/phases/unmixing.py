@@ -356,8 +356,8 @@ def _judge(found: Unmixed, enough: int, prepared: PreparedMap) -> tuple[str, ...
         )
     elif vague:
         told.append(
-            f"{', '.join(vague)} cannot be separated from the other components: they occur in every spectrum, or too "
-            "few spectra contain it. Lower n, or name more phases in known=."
+            f"{', '.join(vague)} cannot be separated from the other components: they occur in every spectrum, or "
+            "in too few. Lower n, or name more phases in known=."
         )
     most = found.hidden()
     for a, b in zip(*np.nonzero(most > _HIDDEN), strict=True):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hyperspy_assb.eds.interfaces.interface_changes import compare_interfaces
 from hyperspy_assb.eds.interfaces.interface_width import InterfaceFit
 from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.plotting.style import with_error
 from hyperspy_assb.signals.eds.compositions import EDSPhases
 from hyperspy_assb.signals.region_mask import Names
 from hyperspy_assb.signals.result import Result
@@ -47,7 +48,7 @@ class InterfaceProfile(Result):
     Ge              8.1       7.8        8.5
     >>> print(profile.summary().splitlines()[0])
     The 10-90 % width is 8.24 nm (68 % interval 8.08 to 8.40 nm), corrected for a probe of 1.5 nm; the boundary lies at
-    30.98 nm.
+    30.979 ± 0.064 nm.
     >>> axes = profile.plot()
     """
 
@@ -168,11 +169,12 @@ class InterfaceProfile(Result):
         low, high = self.width_interval
         lines = [
             f"The 10-90 % width is {self.width:.2f} nm (68 % interval {low:.2f} to {high:.2f} nm), corrected for a "
-            f"probe of {self.found.probe:.3g} nm; the boundary lies at {self.position:.2f} nm."
+            f"probe of {self.found.probe:.3g} nm; the boundary lies at "
+            f"{with_error(self.position, self.found.common.position_std)} nm."
         ]
         lines += [
             f"{element} beyond the boundary, on the side of {'smaller' if beyond.side < 0 else 'larger'} distances: as "
-            f"much as {beyond.amount:.2f} ± {beyond.std:.2f} nm of its rich side."
+            f"much as {with_error(beyond.amount, beyond.std)} nm of its rich side."
             for element, beyond in self.found.beyond.items()
         ]
         return "\n".join((*lines, *self.notes))
