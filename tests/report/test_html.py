@@ -104,3 +104,16 @@ def test_key_numbers_have_two_digits_of_their_uncertainty():
     table = Table(columns, "", {"area": ("std", "doubt")})
     assert [text for text, _ in table.rows[0]] == ["24.6", "1.2", "–", "1235"]
     assert [rounded(1.0, u) for u in (0.0996, 0.00999, 12.0, float("inf"))] == ["1.00", "1.000", "1", "1"]
+
+
+def test_p_values_are_never_zero():
+    table = Table(pd.DataFrame({"p": [0.0234, 0.00024], "p of the fit": [0.0, 1e-300]}))
+    assert [[text for text, _ in row] for row in table.rows] == [["0.023", "< 1e-06"], ["0.00024", "< 1e-06"]]
+
+
+def test_what_false_detections_reach_is_no_finding():
+    def significance(value: float) -> str:
+        number = KeyNumber("not offered", value, "% of the area", 1.4, "2.3 σ", 0.2, floor=5.0)
+        return str(key_numbers([number], "")[0].data["significance"].iloc[0])
+
+    assert (significance(3.4), significance(5.5)) == ("within the false rate", "2.3 σ")
