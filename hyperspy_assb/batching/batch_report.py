@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import os
@@ -144,20 +143,21 @@ def _write_logs(folder: Path, outcomes: Iterable[Outcome]) -> dict[str, str]:
             _write(place / name, f"{_LOG_MARK}\n{outcome.log}")
             names[outcome.step] = name
     if place.is_dir():
-        for old in place.glob("*.txt"):
+        # The folder stays when it is empty: another batch may be about to write into it.
+        # So do hidden names, which another batch is writing under.
+        for old in place.glob("[!.]*.txt"):
             if old.name not in names.values() and _replaceable(old):
                 old.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # not empty
-            place.rmdir()
     return names
 
 
 def _replaceable(path: Path) -> bool:
     """Whether there is no file, or a log of a batch: a folder of results may hold other logs."""
-    if not path.exists():
+    try:
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            return stream.read(len(_LOG_MARK)) == _LOG_MARK
+    except FileNotFoundError:
         return True
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        return stream.read(len(_LOG_MARK)) == _LOG_MARK
 
 
 def _numbered(slug: str) -> Iterable[str]:
@@ -188,10 +188,5 @@ def _page(folder: Path, outcomes: Sequence[Outcome], planned: int, logs: dict[st
 
 
 def _write(path: Path, text: str) -> None:
-    staging.clear_away(path)
-    part = staging.sibling(path, "part")
-    try:
+    with staging.whole_file(path) as part:
         part.write_text(text, encoding="utf-8", errors="replace", newline="")
-        part.replace(path)
-    finally:
-        staging.remove(part)

@@ -81,9 +81,7 @@ def run_step(
             if lacking:
                 return ended(StepStatus.NOT_RUN, f"it needs {lacking[0]}, which has no result.")
             staging.clear_away(staging.resolved(step.folder))
-            before = read_key(step.folder) if is_result(step.folder) else None
-            if before is None or redo.everything:  # said before anything is read
-                check_target(step.folder, force=redo.everything, inputs=step.files)
+            before = _key_before(step, redo)
             marks, keys = marks_of(step), {name: needed[name].key for name in step.needs.values()}
             content = key_content(step, keys)
             key = key_of(content)
@@ -117,6 +115,24 @@ def run_step(
                 return ended(StepStatus.DONE_BEFORE, **_told_before(step.folder))
             _logger.exception("%s: failed", step.name)
             return ended(StepStatus.FAILED, _in_words(error, step.folder), log=log.getvalue())
+
+
+def _key_before(step: Step, redo: Redo) -> str | None:
+    """The key of the result that is there; raises OutputError, before anything is read, where none can be written."""
+
+    def found() -> str | None:
+        return read_key(step.folder) if is_result(step.folder) else None
+
+    before = found()
+    if before is None or redo.everything:
+        try:
+            check_target(step.folder, force=redo.everything, inputs=step.files)
+        except OutputError:
+            # Another process that runs the same batch may have written it in between.
+            before = None if redo.everything else found()
+            if before is None:
+                raise
+    return before
 
 
 def _in_words(error: BaseException, folder: Path) -> str:

@@ -83,6 +83,30 @@ def test_logs_of_others_stay(place):
         hyperspy_assb.batch(recipe(), "other")
 
 
+def test_what_another_batch_is_writing_stays(place):
+    np.save(place / "raw" / "x00.npy", np.zeros(0))
+    hyperspy_assb.batch(recipe(), "out")
+    logs = place / "out" / "logs"
+    written = logs / ".fit_x00.txt.other-part.txt"
+    (logs / "fit_x00.txt").rename(written)
+    np.save(place / "raw" / "x00.npy", np.ones(3))
+    assert hyperspy_assb.batch(recipe(), "out").whole
+    assert [*logs.iterdir()] == [written]
+
+
+def test_a_result_that_another_batch_wrote_at_this_moment(place, monkeypatch):
+    """Between the look at what is there and the check that something may be written."""
+    check, late = running.check_target, iter([True])
+
+    def other_first(*target, **options):
+        if next(late, False):
+            hyperspy_assb.batch(recipe(), "out")
+        check(*target, **options)
+
+    monkeypatch.setattr(running, "check_target", other_first)
+    assert statuses(hyperspy_assb.batch(recipe(), "out")) == ["done before"] * 4
+
+
 def test_a_record_whose_findings_are_no_list(place):
     hyperspy_assb.batch(recipe(), "out")
     path = place / "out" / "fit" / "x00" / "provenance.json"
