@@ -32,8 +32,9 @@ def in_threads(
 ) -> None:
     """Call ``work(begin, end)`` for all of `count` items in blocks.
 
-    Blocks are taken as threads become free, so that none waits for a slow one. (numba's own threads would do as well,
-    but its simplest threading layer stops the process if two threads of dask use it at once.)
+    Blocks are taken as threads become free, so that none waits for a slow one. After an error or an interrupt, none is
+    begun. (numba's own threads would do as well, but its simplest threading layer stops the process if two threads of
+    dask use it at once.)
     """
     threads = threads or available_threads()
     edges = [(begin, min(begin + block, count)) for begin in range(0, count, block)]
@@ -42,5 +43,6 @@ def in_threads(
             work(begin, end)
         return
     with ThreadPoolExecutor(threads) as pool:
-        for future in [pool.submit(work, begin, end) for begin, end in edges]:
-            future.result()
+        # Of what is submitted one by one, an interrupt would leave all to be done.
+        for _ in pool.map(lambda edge: work(*edge), edges):
+            pass
