@@ -87,6 +87,16 @@ CITATIONS: Mapping[str, Citation] = {
         "10.1039/c8cp03390k",
         "the Li K near-edge structure of battery materials",
     ),
+    "fine_structure": Citation(
+        "M. K. Kinyanjui et al., J. Phys.: Condens. Matter 22, 275501 (2010)",
+        "10.1088/0953-8984/22/27/275501",
+        "the O K pre-edge of FePO4, which LiFePO4 has not",
+    ),
+    "fourier_ratio": Citation(
+        "R. F. Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (Springer, 2011)",
+        "10.1007/978-1-4419-9583-4",
+        "plural scattering of core losses by the Fourier-ratio method",
+    ),
     "cross_sections": Citation(
         "R. F. Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (Springer, 2011)",
         "10.1007/978-1-4419-9583-4",

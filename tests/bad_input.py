@@ -154,6 +154,7 @@ ARGUMENTS: dict[str, Callable[[Any], Any]] = {
     "cv": lambda s: _good("ASSBVoltammogram"),
     "dose": lambda s: 1e5,
     "intervals": lambda s: [(t, t + 60.0) for t in np.arange(0.0, 2000.0, 120.0)],
+    "low_loss": lambda s: s,
     "model": _model,
     "n": lambda s: 2,
     "offset": lambda s: (100.0, 1.0),

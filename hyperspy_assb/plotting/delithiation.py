@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.lines import Line2D
 
+from hyperspy_assb.eels.delithiation.end_members import METHODS
 from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.plotting.chemical_text import formula_text
@@ -82,6 +83,8 @@ def method_text(result: Any) -> str:
     """What x of a result is from, in words: of "combined", what it combines."""
     signatures = {"valence": "5 eV band", "lithium": "Li K"}
     own = [text for name, text in signatures.items() if name in result.methods]
+    if edges := [name for name in result.methods if name not in METHODS]:
+        return f"fine structure of {' and '.join(edges) if result.method == 'combined' else result.method}"
     if result.method in signatures:
         return f"{signatures[result.method]} per formula unit"
     if result.method == "references" or not own:
@@ -116,7 +119,7 @@ def plot_delithiation(result: Any) -> np.ndarray:
     ['Li content: x in Li$_x$FePO$_{4}$', 'Uncertainty: standard uncertainty of x']
     """
     figure = plt.figure(figsize=(10.0, 8.6), layout="constrained")
-    by = f" ({result.calibration})" if result.builtin or result.found_by_computed else ""
+    by = "" if result.calibration == "references" else f" ({result.calibration})"
     figure.suptitle(f"{formula_text(result.electrode.name)}: {method_text(result)}{by}")
     # Rows of their own: the legend of the status must not push the maps above it apart, nor make its map smaller.
     axes = np.stack([row.subplots(1, 2) for row in figure.subfigures(2, 1, height_ratios=(1.0, 1.32))])

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from hyperspy_assb import reference
+from hyperspy_assb.eels.delithiation.pure_edges import PureEdges
 from hyperspy_assb.eels.scattering.mean_spectra import MeanSpectrum, spectrum_difference
 from hyperspy_assb.errors import AssbValueError
+from hyperspy_assb.plotting.chemical_text import formula_text
+from hyperspy_assb.plotting.material_colours import colour_of
 from hyperspy_assb.plotting.style import COLOURS, QUIET
 from hyperspy_assb.reference import Electrode
+from hyperspy_assb.reference.materials import materials
 
 
 @dataclass(frozen=True)
@@ -193,3 +198,45 @@ def _extremes(spectrum: MeanSpectrum, limits: tuple[float, float]) -> tuple[floa
     if not inside.any():
         return np.nan, np.nan
     return float(spectrum.density[inside].min()), float(spectrum.density[inside].max())
+
+
+def plot_pure_edges(edges: Mapping[str, PureEdges]) -> NDArray[np.object_]:
+    """Plot the edges of the phases, for as many formula units of each end member.
+
+    Parameters
+    ----------
+    edges
+        By the name of each range.
+
+    Returns
+    -------
+    numpy.ndarray
+        One of the matplotlib axes for each range.
+
+    Examples
+    --------
+    >>> energy = np.arange(500.0, 510.0)
+    >>> counts = np.array([np.maximum(energy - 503.0, 0.0), np.maximum(energy - 504.0, 0.0)])
+    >>> edges = PureEdges(energy, ("LiFePO4", "FePO4"), counts, counts, np.ones(2), 0.05, 3.0)
+    >>> plot_pure_edges({"O K": edges})[0].get_xlabel()
+    'Energy loss (eV)'
+    """
+    figure, axes = plt.subplots(1, len(edges), figsize=(5.0 * len(edges), 3.8), squeeze=False, layout="constrained")
+    figure.suptitle("Edges of the pure pixels above their background")
+    for ax, (name, pure) in zip(axes[0], edges.items(), strict=True):
+        units = np.append(pure.hosts, np.ones(len(pure.phases) - 2))
+        for phase, counts, unit in zip(pure.phases, pure.counts, units, strict=True):
+            known = phase in materials
+            ax.plot(
+                pure.energy,
+                counts / unit,
+                color=colour_of(phase) if known else None,
+                label=formula_text(phase) if known else phase,
+            )
+        ax.axhline(0.0, color=QUIET, linewidth=0.8, zorder=0)
+        ax.set_title(name, loc="left")
+        ax.set_xlabel("Energy loss (eV)")
+        ax.set_xlim(pure.energy[0], pure.energy[-1])
+    axes[0, 0].set_ylabel("Counts per channel, for equal formula units")
+    axes[0, 0].legend()
+    return np.asarray(axes[0])

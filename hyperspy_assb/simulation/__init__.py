@@ -10,6 +10,7 @@ from hyperspy_assb.simulation.eds.column_spectra import sensitivity, simulate_ed
 from hyperspy_assb.simulation.eds.conditions import Contamination, XRayConditions, XRayDetector
 from hyperspy_assb.simulation.eds.interface import InterfaceOptions, InterfaceScene, InterfaceTruth, simulate_interface
 from hyperspy_assb.simulation.eds.signals import XRayTruth, edx_to_signal
+from hyperspy_assb.simulation.eels.core_loss import core_loss_conditions, simulate_core_loss
 from hyperspy_assb.simulation.eels.spectra import mean_free_path, relative_thickness, simulate_spectra
 from hyperspy_assb.simulation.lamella import LamellaOptions, build_lamella
 from hyperspy_assb.simulation.state import MATERIALS, LamellaState, Particles
@@ -36,6 +37,7 @@ __all__ = [
     "XRayDetector",
     "XRayTruth",
     "build_lamella",
+    "core_loss_conditions",
     "dominant_material",
     "edx_to_signal",
     "mean_free_path",
@@ -43,6 +45,7 @@ __all__ = [
     "patterns_to_signal",
     "relative_thickness",
     "sensitivity",
+    "simulate_core_loss",
     "simulate_edx",
     "simulate_interface",
     "simulate_patterns",

@@ -11,21 +11,16 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from hyperspy_assb.eels.delithiation.end_members import check_method
-from hyperspy_assb.eels.delithiation.lithiated_fraction import DETECTION_LIMIT, UNRELIABLE, DelithiationStatus
+from hyperspy_assb.eels.delithiation.lithiated_fraction import DETECTION_LIMIT, UNRELIABLE
 from hyperspy_assb.eels.delithiation.mixing import compare_pixels_with_mixture
 from hyperspy_assb.eels.delithiation.populations import fit_populations
 from hyperspy_assb.eels.delithiation.prediction import dose_to_find, predict_estimate
-from hyperspy_assb.eels.delithiation.region_statistics import find_delithiated
 from hyperspy_assb.eels.delithiation.standard import Standard
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.solver.spectra_fit import Detector
-from hyperspy_assb.signals.eels.delithiated_pixels import DelithiatedPixels
 from hyperspy_assb.signals.eels.delithiation_maps import DelithiationMaps
 from hyperspy_assb.signals.eels.phase_coexistence import DelithiationMixtures, DelithiationPopulations
 from hyperspy_assb.signals.region_mask import region_mask
-
-_FEW = 0.01
-"""Share of the pixels below which the summary says nothing of a status."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -111,53 +106,6 @@ class Delithiation(DelithiationMaps):
         if method not in self.found.contents:
             self.needed_standard(f"method={method!r}")
         return replace(self, method=method)
-
-    def find_delithiated(self, fdr: float = 0.05) -> DelithiatedPixels:
-        """Find the pixels that hold the delithiated end member, with a bounded share of false ones among them.
-
-        Parameters
-        ----------
-        fdr
-            False discovery rate: expected share of false finds among all, between 0 and 1. In an image without any,
-            the probability of any find.
-
-        Returns
-        -------
-        DelithiatedPixels
-            Maps of p values and of the finds.
-
-        Raises
-        ------
-        ValueError
-            If the rate does not lie between 0 and 1, or there were no references.
-
-        Notes
-        -----
-        The significance is 1 less the fraction over its statistical and systematic uncertainty, whatever
-        ``significance`` is of. Benjamini and Hochberg, J. R. Stat. Soc. B 57, 289 (1995).
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from hyperspy_assb.simulation import EELSConditions, simulate_spectra
-        >>> from hyperspy_assb.simulation.battery import spectra_to_signal
-        >>> x, nm = np.repeat([1.0, 0.0, 0.5], 6), np.tile(np.linspace(30.0, 80.0, 6), 3)
-        >>> counts = simulate_spectra({"LiFePO4": nm * x, "FePO4": nm * (1.0 - x)}, rng=1)
-        >>> s = spectra_to_signal(counts, EELSConditions(), signal_type="EELS_ASSB")
-        >>> pure = {"LiFePO4": x == 1.0, "FePO4": x == 0.0}
-        >>> d = s.quantify_delithiation(pure, ensemble=False, show_progressbar=False)
-        >>> found = d.find_delithiated(0.05)
-        >>> bool(found.found.data[pure["FePO4"]].all()), found.delithiated
-        (True, 'FePO4')
-        """
-        self.needed_standard("find_delithiated")
-        return DelithiatedPixels(
-            finds=find_delithiated(self._content, fdr),
-            fdr=fdr,
-            delithiated=self.electrode.delithiated,
-            axes=self.axes,
-            provenance=self.provenance,
-        )
 
     def fit_populations(self, region: Any = None) -> DelithiationPopulations:
         """Tell two phases from a solid solution by the distribution of the fraction in a region.
@@ -458,27 +406,7 @@ class Delithiation(DelithiationMaps):
 
     def summary(self) -> str:
         """x of all quantified pixels together, where the delithiated end member is, pixels by status, and the notes."""
-        from hyperspy_assb.plotting.delithiation import method_text
-
-        total = self._content.status.size
-        quantified = self.quantified
-        if quantified.any():
-            found = self.region_statistics(quantified)
-            lines = [
-                f"x in {self.electrode.name} is {self.electrode.x_of(found.fraction):.3f} ± "
-                f"{self._scale * found.fraction_std:.3f} (counting) ± {self._scale * found.fraction_systematic:.3f} "
-                f"(systematic), by {method_text(self)}: mean over formula units of {int(quantified.sum())} of "
-                f"{total} pixels."
-            ]
-        else:
-            lines = [f"x in {self.electrode.name} is quantified in none of {total} pixels."]
-        if quantified.any() and not self.builtin:
-            lines.append(self.find_delithiated()._in_one_sentence())
-        for status in DelithiationStatus:
-            number = int(np.sum(self._content.status == status))
-            if status is not DelithiationStatus.QUANTIFIED and number >= max(1.0, _FEW * total):
-                lines.append(f"In {number} of {total} pixels {status.sentence}.")
-        return "\n".join((*lines, *self.notes))
+        return self._summary(finds=not self.builtin)
 
     def plot(self) -> NDArray[np.object_]:
         """Plot x, its uncertainty and the status as maps, and the distribution of x.

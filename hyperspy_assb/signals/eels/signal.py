@@ -32,6 +32,7 @@ from hyperspy_assb.signals.eels.delithiation import Delithiation
 from hyperspy_assb.signals.eels.delithiation_estimate import quantify_delithiation
 from hyperspy_assb.signals.eels.dispersion import on_dispersion_of
 from hyperspy_assb.signals.eels.eels_model import ASSBEELSModel
+from hyperspy_assb.signals.eels.fine_structure import FineStructure, quantify_dual_eels
 from hyperspy_assb.signals.eels.low_loss_comparison import LowLossComparison, compare_low_loss
 from hyperspy_assb.signals.eels.low_loss_model import create_low_loss_model
 from hyperspy_assb.signals.eels.picked_references import PickedReferences
@@ -612,6 +613,70 @@ class ASSBEELSSpectrum(EELSSpectrum):
             show_progressbar=show_progressbar,
             computed_note=note,
         )
+
+    def quantify_fine_structure(
+        self,
+        references: Mapping[str, Any] | Delithiation,
+        low_loss: BaseSignal,
+        *,
+        electrode: str | Electrode | None = None,
+        show_progressbar: bool | None = None,
+    ) -> FineStructure:
+        """Quantify x from the fine structure of core-loss edges: O K with its pre-edge, and the L2,3 edge of the metal.
+
+        Parameters
+        ----------
+        references
+            Pure pixels of both end members of an electrode, and of "LAGP" or others that share their elements, as for
+            :meth:`quantify_delithiation`; or the result of the low loss, whose pure pixels are taken.
+        low_loss
+            Low-loss signal of the same pixels (DualEELS), with the zero-loss peak in range, as it was recorded: its
+            energy shift is that of the core loss. One spectrum serves all pixels alike.
+        electrode
+            Which is meant, or its name; None: the one whose end members the references name.
+        show_progressbar
+            HyperSpy's preference by default.
+
+        Returns
+        -------
+        FineStructure
+            Maps of x, its uncertainties and its status, by each edge and combined.
+
+        Raises
+        ------
+        ValueError
+            If no edge of the electrode is in range with its background, references are missing, overlap or hold fewer
+            than 4 spectra, or the low loss is of other pixels or has no zero-loss peak in range.
+        TypeError
+            If references or the low loss are of another kind.
+
+        Notes
+        -----
+        Each spectrum is a power-law background and the edges of the phases, which pure pixels show, convolved with the
+        low loss of the pixel: nothing is subtracted from the counts, and they are not shifted or deconvolved. Egerton,
+        Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed., section 4.3.2 (Fourier-ratio method). The
+        pre-edge of O K: Kinyanjui et al., J. Phys.: Condens. Matter 22, 275501 (2010).
+
+        Examples
+        --------
+        >>> from hyperspy_assb.simulation import EELSConditions, core_loss_conditions, simulate_core_loss
+        >>> from hyperspy_assb.simulation import simulate_spectra
+        >>> from hyperspy_assb.simulation.battery import spectra_to_signal
+        >>> x, nm = np.repeat([1.0, 0.0, 0.5], 8), np.tile(np.linspace(40.0, 80.0, 8), 3)
+        >>> columns, low = {"LiFePO4": nm * x, "FePO4": nm * (1.0 - x)}, EELSConditions(dispersion=0.5, n_channels=256)
+        >>> low_loss = spectra_to_signal(simulate_spectra(columns, low, 1, zero_loss_shift=0.0), low)
+        >>> core = core_loss_conditions(low)
+        >>> s = spectra_to_signal(simulate_core_loss(columns, core, 2), core, signal_type="EELS_ASSB")
+        >>> pure = {"LiFePO4": x == 1.0, "FePO4": x == 0.0}
+        >>> d = s.quantify_fine_structure(pure, low_loss, show_progressbar=False)
+        >>> d.methods
+        ('O K', 'Fe L2,3', 'combined')
+        >>> d.to_dataframe({"both phases": x == 0.5})[["x", "quantified"]].round(1)
+                       x  quantified
+        region
+        both phases ...            8
+        """
+        return quantify_dual_eels(self, references, low_loss, electrode=electrode, show_progressbar=show_progressbar)
 
     def compare_low_loss(
         self,
