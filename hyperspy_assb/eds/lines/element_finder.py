@@ -24,9 +24,9 @@ _MISMATCH_FOUND = 0.015
 """The same where shapes and energies of lines were found in the spectrum."""
 _UNSURE_WEIGHT = 0.7
 """Relative uncertainty of the weaker lines of a family."""
-_UNSURE = {"K": (0.1, 0.0), "L": (0.7, 0.0), "M": (0.7, 0.1)}
-"""The same by family, and what it is at least as a share of the main line: Mζ of two tables differs by a factor of 5, and
-some M lines are in none."""
+_UNSURE_M = 0.1
+"""The same of M families at least, as a share of the main line: Mζ of two tables differs by a factor of 5, and some M
+lines are in none."""
 _MOST = 25
 """Elements at most."""
 _INSEPARABLE = 0.45
@@ -109,9 +109,11 @@ class _Search:
     def families(self, element: str) -> list[str]:
         return [name for name, line in self.main.items() if line.element == element]
 
-    def fit(self, elements: Sequence[str]) -> tuple[FloatArray, FloatArray, dict[str, float]]:
-        """Expected counts and design of the lines of some elements and the continuum, and counts of the families."""
-        names = [name for element in elements for name in self.families(element)]
+    def fit(self, elements: Sequence[str], without: str = "") -> tuple[FloatArray, FloatArray, dict[str, float]]:
+        """Expected counts and design of the lines of some elements, but for one family, and the continuum, and counts of
+        the families.
+        """
+        names = [name for element in elements for name in self.families(element) if name != without]
         model = self.builder.build({}, names)
         start = model.model.guess(self.counts)
         padded = np.zeros(self.builder.energy.size)
@@ -124,14 +126,18 @@ class _Search:
         return expected, design, dict(zip(names, fit.amounts[0].tolist(), strict=False))
 
     def unsure(self, counted: dict[str, float]) -> FloatArray:
-        """Counts by which tables leave the weaker lines of families that were counted unsure, a row for each line."""
+        """Counts by which tables leave the weaker lines of M families that were counted unsure, a row for each line.
+
+        Those of L families hide so much that what lies on them is named together with them: see :meth:`beneath`.
+        """
         found = [np.zeros(self.counts.size)]
         for family, counts in counted.items():
-            relative, least = _UNSURE[family.partition("_")[2][0]]
-            for line in self.builder.members(family):
-                unsure = max(relative * line.weight, least) * counts
-                if line.name != self.main[family].name and unsure > 0.0:
-                    found.append(unsure * self.builder.shape(line))
+            if family.endswith("_Ma") and not self.vague(family):
+                found += [
+                    max(_UNSURE_WEIGHT * line.weight, _UNSURE_M) * counts * self.builder.shape(line)
+                    for line in self.builder.members(family)
+                    if line.name != line.family
+                ]
         return np.array(found)
 
     def projected(
@@ -234,7 +240,41 @@ def find_elements(recorded: EDSMap, settings: EDSOptions | None = None, *, alpha
         offset=shapes.offset,
         gain=shapes.gain,
     )
-    return _pursue(_Search.of(better, total, alpha, _MISMATCH_FOUND))
+    search = _Search.of(better, total, alpha, _MISMATCH_FOUND)
+    found = _pursue(search)
+    return sorted([*found, *_in_place_of(search, found)], key=lambda one: -one.counts / one.std)
+
+
+def _in_place_of(search: _Search, chosen: Sequence[FoundElement]) -> list[FoundElement]:
+    """Elements that explain counts as well as a softer family of a found element, which comes with this unasked: O beside
+    Cr, whose L lines take the counts of O K.
+    """
+    names, found = list(search.main), []
+    known = {element for one in chosen for element in one.elements}
+    for own in [name for one in chosen for name in search.families(one.element) if name != one.line]:
+        expected, design, counted = search.fit([one.element for one in chosen], own)
+        rows, residual = search.projected(expected, design, counted)
+        information = np.maximum((rows**2).sum(axis=1), 1e-30)
+        value, std = rows @ residual / information, 1.0 / np.sqrt(information)
+        if value[names.index(own)] < search.threshold * std[names.index(own)]:
+            continue
+        by_name = dict(zip(names, value.tolist(), strict=True)), dict(zip(names, std.tolist(), strict=True))
+        line = search.main[own]
+        near = float(line_width(line.energy, search.builder.instrument.resolution))
+        least = _gain(rows[[names.index(own)]], residual) - _AS_GOOD
+        for k in np.argsort(-value / std):
+            other = search.main[names[k]]
+            if value[k] < search.threshold * std[k]:
+                break
+            if other.element in known or abs(other.energy - line.energy) > near or search.vague(names[k]):
+                continue
+            place = [names.index(name) for name in search.families(other.element)]
+            if _gain(rows[place], residual) > least and not search.contradicted(names[k], *by_name):
+                found.append(
+                    FoundElement(other.element, names[k], other.energy, float(value[k]), float(std[k]), (own,))
+                )
+                known.add(other.element)
+    return found
 
 
 def _pursue(search: _Search) -> list[FoundElement]:
