@@ -110,8 +110,8 @@ class _Search:
         return [name for name, line in self.main.items() if line.element == element]
 
     def fit(self, elements: Sequence[str], without: str = "") -> tuple[FloatArray, FloatArray, dict[str, float]]:
-        """Expected counts and design of the lines of some elements, but for one family, and the continuum, and counts of
-        the families.
+        """Expected counts and design of the lines of some elements, but for one family, and of the continuum, and
+        counts of the families.
         """
         names = [name for element in elements for name in self.families(element) if name != without]
         model = self.builder.build({}, names)
@@ -246,8 +246,8 @@ def find_elements(recorded: EDSMap, settings: EDSOptions | None = None, *, alpha
 
 
 def _in_place_of(search: _Search, chosen: Sequence[FoundElement]) -> list[FoundElement]:
-    """Elements that explain counts as well as a softer family of a found element, which comes with this unasked: O beside
-    Cr, whose L lines take the counts of O K.
+    """Elements that explain counts as well as another family of a found element, which takes them unasked: N beside
+    Ti, whose L lines lie near N K.
     """
     names, found = list(search.main), []
     known = {element for one in chosen for element in one.elements}
