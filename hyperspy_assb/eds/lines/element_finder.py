@@ -259,14 +259,14 @@ def _in_place_of(search: _Search, chosen: Sequence[FoundElement]) -> list[FoundE
         if value[names.index(own)] < search.threshold * std[names.index(own)]:
             continue
         by_name = dict(zip(names, value.tolist(), strict=True)), dict(zip(names, std.tolist(), strict=True))
-        line = search.main[own]
-        near = float(line_width(line.energy, search.builder.instrument.resolution))
+        at = np.array([line.energy for line in search.builder.members(own)])
+        near = float(line_width(search.main[own].energy, search.builder.instrument.resolution))
         least = _gain(rows[[names.index(own)]], residual) - _AS_GOOD
         for k in np.argsort(-value / std):
             other = search.main[names[k]]
             if value[k] < search.threshold * std[k]:
                 break
-            if other.element in known or abs(other.energy - line.energy) > near or search.vague(names[k]):
+            if other.element in known or np.abs(at - other.energy).min() > near or search.vague(names[k]):
                 continue
             place = [names.index(name) for name in search.families(other.element)]
             if _gain(rows[place], residual) > least and not search.contradicted(names[k], *by_name):
