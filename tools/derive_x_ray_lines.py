@@ -1,5 +1,6 @@
 """Write tables of hyperspy_assb/reference: x_ray_line_components.csv (how X-ray lines are split, and how wide they are
-by nature), x_ray_lines_added.csv (lines that exspy has not) and mass_absorption.csv (a second source of absorption).
+by nature), x_ray_lines_added.csv (lines that exspy has not), x_ray_lines_by_levels.csv (lines of which only the energy
+is known) and mass_absorption.csv (a second source of absorption).
 
 Needs xraydb (public domain), which the package does not: W. T. Elam, B. D. Ravel and J. R. Sieber, Radiat. Phys. Chem.
 63, 121 (2002), for lines; O. Keski-Rahkonen and M. O. Krause, At. Data Nucl. Data Tables 14, 139 (1974), and M. O.
@@ -46,6 +47,10 @@ SOFT = {
     **dict.fromkeys(["Mo", "Ru", "Rh", "Pd", "Ag", "Cd", "In", "Sn", "Sb", "Te", "I", "Cs", "Ba"], ("Mz",)),
 }
 """Elements whose soft lines exspy has not."""
+BY_LEVELS = (("M1", "N2"), ("M1", "N3"), ("M2", "N1"), ("M3", "N1"), ("M3", "N4"))
+"""Allowed transitions to M levels that neither exspy nor Elam lists."""
+FIRST_OF_M = 57
+"""Atomic number from which on M families have a main line."""
 GRID = np.geomspace(50.0, 40000.0, 55)  # eV
 STEP = 0.01  # eV on either side of an edge
 
@@ -74,6 +79,24 @@ def added_lines() -> None:
     write("x_ray_lines_added.csv", comments, ("element", "line", "energy"), rows)
 
 
+def lines_by_levels() -> None:
+    """Energies of lines to M levels that no table lists, as differences of levels."""
+    rows = []
+    for number in range(FIRST_OF_M, 93):
+        element = xraydb.atomic_symbol(number)
+        edges = xraydb.xray_edges(element)
+        rows += [
+            (element, f"{upper}{lower}", f"{edges[upper].energy - edges[lower].energy:.0f}")
+            for upper, lower in BY_LEVELS
+            if upper in edges and lower in edges
+        ]
+    comments = (
+        "# Lines to M levels that tables do not list: energy in eV as the difference of two levels, good to some eV.\n"
+        "# Made by tools/derive_x_ray_lines.py from XrayDB (public domain): Elam et al. 2002.\n"
+    )
+    write("x_ray_lines_by_levels.csv", comments, ("element", "line", "energy"), rows)
+
+
 def absorption() -> None:
     """Mass absorption coefficients of a second source."""
     rows = []
@@ -93,6 +116,7 @@ def absorption() -> None:
 
 def main() -> None:
     added_lines()
+    lines_by_levels()
     absorption()
     rows = []
     for number in range(3, 96):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from hyperspy_assb.eds.detector import DetectorShape
 from hyperspy_assb.errors import AssbValueError
@@ -58,12 +60,12 @@ class XRayLine:
         moved = tuple(replace(part, offset=part.offset - mean) for part in components)
         return cls(element, name, energy + mean, weight, moved)
 
-    @property
+    @cached_property
     def family(self) -> str:
         """Main line of the family: "Ka", "La" or "Ma"."""
         return f"{self.name[0]}a"
 
-    @property
+    @cached_property
     def full_name(self) -> str:
         """Such as "Fe_Ka"."""
         return f"{self.element}_{self.name}"
@@ -232,8 +234,9 @@ class Spectra:
         """
         total = np.zeros((groups, self.channels))
         for part, block in self.blocks():
-            used = group[part] >= 0
-            np.add.at(total, group[part][used], block[used].astype(float))
+            used = np.flatnonzero(group[part] >= 0)
+            ones, place = np.ones(used.size), (group[part][used], used)
+            total += sparse.csr_array((ones, place), shape=(groups, len(block))) @ block
         return total
 
 

@@ -15,7 +15,7 @@ from hyperspy_assb.reference.low_loss_bands import COMPARED, Band, band, bands
 from hyperspy_assb.reference.material_facts import Electrode, Material
 from hyperspy_assb.reference.materials import electrode, material, materials_files, shown_names
 from hyperspy_assb.reference.near_edge_shapes import check_element, near_edge
-from hyperspy_assb.reference.x_ray_absorption import added_lines, mass_absorption
+from hyperspy_assb.reference.x_ray_absorption import added_lines, lines_by_levels, mass_absorption
 from hyperspy_assb.reference.x_ray_lines import (
     Atom,
     LineComponent,
@@ -54,6 +54,7 @@ __all__ = [
     "element",
     "elements",
     "line_components",
+    "lines_by_levels",
     "mass_absorption",
     "material",
     "materials_files",

@@ -93,3 +93,33 @@ def added_lines(element: str) -> tuple[tuple[str, float, float], ...]:
     (('Lb1', 0.7179, 0.3),)
     """
     return _added().get(element, ())
+
+
+@cache
+def _by_levels() -> dict[str, tuple[tuple[str, float], ...]]:
+    table: dict[str, tuple[tuple[str, float], ...]] = {}
+    for element, line, energy in _rows("x_ray_lines_by_levels.csv"):
+        table[element] = (*table.get(element, ()), (line, 0.001 * float(energy)))
+    return table
+
+
+def lines_by_levels(element: str) -> tuple[tuple[str, float], ...]:
+    """Lines of the M families from La to U that tables do not list, such as M3N1: only their energies are known.
+
+    Parameters
+    ----------
+    element
+        Symbol.
+
+    Returns
+    -------
+    tuple of (name, keV)
+        Differences of levels, good to some eV; empty for elements before La.
+
+    Examples
+    --------
+    >>> from hyperspy_assb.reference import lines_by_levels
+    >>> dict(lines_by_levels("Pt"))["M3N1"]
+    1.92
+    """
+    return _by_levels().get(element, ())

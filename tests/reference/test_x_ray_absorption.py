@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from exspy.material import mass_absorption_coefficient
 
-from hyperspy_assb.reference import UnknownReferenceError, added_lines, mass_absorption
+from hyperspy_assb.reference import UnknownReferenceError, added_lines, lines_by_levels, mass_absorption
 
 
 def test_step_at_an_edge():
@@ -41,3 +41,9 @@ def test_lines_that_are_added():
     assert (name, weight) == ("Lb1", 0.3)
     assert energy == pytest.approx(0.718, abs=0.001)
     assert added_lines("O") == ()
+
+
+def test_lines_of_which_only_the_energy_is_known():
+    """Pt M3 and N1 are at 2645 and 722 eV (J. A. Bearden and A. F. Burr, Rev. Mod. Phys. 39, 125 (1967))."""
+    assert dict(lines_by_levels("Pt"))["M3N1"] == pytest.approx(1.923, abs=0.01)
+    assert lines_by_levels("Fe") == ()

@@ -450,7 +450,14 @@ class Builder:
 
     def members(self, family: str) -> list[XRayLine]:
         """Lines of a family such as "Fe_La"."""
-        return [line for line in self.seen if f"{line.element}_{line.family}" == family]
+        return list(self._by_family.get(family, ()))
+
+    @cached_property
+    def _by_family(self) -> dict[str, list[XRayLine]]:
+        found: dict[str, list[XRayLine]] = {}
+        for line in self.seen:
+            found.setdefault(f"{line.element}_{line.family}", []).append(line)
+        return found
 
     def together(self, family: str) -> list[XRayLine]:
         """Lines of a family, and those of hidden families that it tells, in its own units."""

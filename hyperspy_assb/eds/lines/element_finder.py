@@ -14,6 +14,7 @@ from hyperspy_assb.eds.lines.shape_fit import fit_shapes
 from hyperspy_assb.eds.lines.x_ray_lines import line_width
 from hyperspy_assb.errors import AssbValueError
 from hyperspy_assb.fitting.fixed_shapes.kernels import CONVERGED
+from hyperspy_assb.reference import lines_by_levels
 
 _NOT_LOOKED_FOR = {"Tc", "Pm", "Po", "At", "Rn", "Fr", "Ra", "Ac", "Pa", "He", "Ne", "Ar", "Kr", "Xe"}
 """Radioactive elements and gases."""
@@ -23,6 +24,9 @@ _MISMATCH_FOUND = 0.015
 """The same where shapes and energies of lines were found in the spectrum."""
 _UNSURE_WEIGHT = 0.7
 """Relative uncertainty of the weaker lines of a family."""
+_UNSURE_M = 0.1
+"""The same of M families at least, as a share of the main line: Mζ of two tables differs by a factor of 5, and some M
+lines are in none."""
 _MOST = 25
 """Elements at most."""
 _INSEPARABLE = 0.45
@@ -105,9 +109,11 @@ class _Search:
     def families(self, element: str) -> list[str]:
         return [name for name, line in self.main.items() if line.element == element]
 
-    def fit(self, elements: Sequence[str]) -> tuple[FloatArray, FloatArray, dict[str, float]]:
-        """Expected counts and design of the lines of some elements and the continuum, and counts of the families."""
-        names = [name for element in elements for name in self.families(element)]
+    def fit(self, elements: Sequence[str], without: str = "") -> tuple[FloatArray, FloatArray, dict[str, float]]:
+        """Expected counts and design of the lines of some elements, but for one family, and of the continuum, and
+        counts of the families.
+        """
+        names = [name for element in elements for name in self.families(element) if name != without]
         model = self.builder.build({}, names)
         start = model.model.guess(self.counts)
         padded = np.zeros(self.builder.energy.size)
@@ -119,14 +125,37 @@ class _Search:
         expected = np.maximum(model.model.expectation(fit.amounts[0]), 1e-9)
         return expected, design, dict(zip(names, fit.amounts[0].tolist(), strict=False))
 
-    def projected(self, expected: FloatArray, design: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Templates of all families less what those of a fit can follow, and residuals, both in standard deviations."""
+    def unsure(self, counted: dict[str, float]) -> FloatArray:
+        """Counts by which tables leave the weaker lines of M families that were counted unsure, a row for each line.
+
+        Those of L families hide so much that what lies on them is named together with them: see :meth:`beneath`.
+        """
+        found = [np.zeros(self.counts.size)]
+        for family, counts in counted.items():
+            if family.endswith("_Ma") and not self.vague(family):
+                found += [
+                    max(_UNSURE_WEIGHT * line.weight, _UNSURE_M) * counts * self.builder.shape(line)
+                    for line in self.builder.members(family)
+                    if line.name != line.family
+                ]
+        return np.array(found)
+
+    def projected(
+        self, expected: FloatArray, design: FloatArray, counted: dict[str, float]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Templates of all families less what those of a fit can follow, and residuals, both in standard deviations:
+        of counting, of a mismatch, and of the weaker lines of families that were counted.
+        """
         root = 1.0 / np.sqrt(expected + (self.mismatch * expected) ** 2)
         own = design * root
         norm = np.linalg.norm(own, axis=1, keepdims=True)
         basis = np.linalg.qr((own / np.where(norm > 0.0, norm, 1.0)).T)[0]
         rows = np.array(list(self.templates.values())) * root
-        return rows - (rows @ basis) @ basis.T, (self.counts - expected) * root
+        rows, residual = rows - (rows @ basis) @ basis.T, (self.counts - expected) * root
+        unsure = self.unsure(counted) * root
+        _, size, along = np.linalg.svd(unsure - (unsure @ basis) @ basis.T, full_matrices=False)
+        shrink = (1.0 - 1.0 / np.sqrt(1.0 + size**2))[:, np.newaxis] * along
+        return rows - (rows @ along.T) @ shrink, residual - (along @ residual) @ shrink
 
     def beneath(self, line: XRayLine, counts: float, known: dict[str, float]) -> list[str]:
         """Families that were counted and have lines which cannot be told from a line of some counts, where tables leave
@@ -192,6 +221,8 @@ def find_elements(recorded: EDSMap, settings: EDSOptions | None = None, *, alpha
     everything = tuple(el for el, lines in recorded.tables.lines.items() if lines and el not in _NOT_LOOKED_FOR)
     wide = replace(settings, elements=everything, absorption=False)
     builder = replace(make_builder(recorded, wide, need_factors=False), ties=())
+    unlisted = [XRayLine(el, name, at, 0.0) for el in everything for name, at in lines_by_levels(el)]
+    builder = replace(builder, lines=(*builder.lines, *unlisted))
     if settings.detector is not None:
         builder = replace(builder, detector=settings.detector)
     found = _pursue(_Search.of(builder, total, alpha))
@@ -209,7 +240,41 @@ def find_elements(recorded: EDSMap, settings: EDSOptions | None = None, *, alpha
         offset=shapes.offset,
         gain=shapes.gain,
     )
-    return _pursue(_Search.of(better, total, alpha, _MISMATCH_FOUND))
+    search = _Search.of(better, total, alpha, _MISMATCH_FOUND)
+    found = _pursue(search)
+    return sorted([*found, *_in_place_of(search, found)], key=lambda one: -one.counts / one.std)
+
+
+def _in_place_of(search: _Search, chosen: Sequence[FoundElement]) -> list[FoundElement]:
+    """Elements that explain counts as well as another family of a found element, which takes them unasked: N beside
+    Ti, whose L lines lie near N K.
+    """
+    names, found = list(search.main), []
+    known = {element for one in chosen for element in one.elements}
+    for own in [name for one in chosen for name in search.families(one.element) if name != one.line]:
+        expected, design, counted = search.fit([one.element for one in chosen], own)
+        rows, residual = search.projected(expected, design, counted)
+        information = np.maximum((rows**2).sum(axis=1), 1e-30)
+        value, std = rows @ residual / information, 1.0 / np.sqrt(information)
+        if value[names.index(own)] < search.threshold * std[names.index(own)]:
+            continue
+        by_name = dict(zip(names, value.tolist(), strict=True)), dict(zip(names, std.tolist(), strict=True))
+        at = np.array([line.energy for line in search.builder.members(own)])
+        near = float(line_width(search.main[own].energy, search.builder.instrument.resolution))
+        least = _gain(rows[[names.index(own)]], residual) - _AS_GOOD
+        for k in np.argsort(-value / std):
+            other = search.main[names[k]]
+            if value[k] < search.threshold * std[k]:
+                break
+            if other.element in known or np.abs(at - other.energy).min() > near or search.vague(names[k]):
+                continue
+            place = [names.index(name) for name in search.families(other.element)]
+            if _gain(rows[place], residual) > least and not search.contradicted(names[k], *by_name):
+                found.append(
+                    FoundElement(other.element, names[k], other.energy, float(value[k]), float(std[k]), (own,))
+                )
+                known.add(other.element)
+    return found
 
 
 def _pursue(search: _Search) -> list[FoundElement]:
@@ -219,7 +284,7 @@ def _pursue(search: _Search) -> list[FoundElement]:
     expected, design, counted = search.fit([])
     for _ in range(_MOST):
         known = {found.element for found in chosen}
-        rows, residual = search.projected(expected, design)
+        rows, residual = search.projected(expected, design, counted)
         information = np.maximum((rows**2).sum(axis=1), 1e-30)
         value, std = rows @ residual / information, 1.0 / np.sqrt(information)
         ratio = np.where([search.main[n].element in known for n in names], -np.inf, value / std)
