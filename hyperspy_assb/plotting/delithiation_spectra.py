@@ -237,6 +237,6 @@ def plot_pure_edges(edges: Mapping[str, PureEdges]) -> NDArray[np.object_]:
         ax.set_title(name, loc="left")
         ax.set_xlabel("Energy loss (eV)")
         ax.set_xlim(pure.energy[0], pure.energy[-1])
-    axes[0, 0].set_ylabel("Counts per channel, for equal formula units")
+    axes[0, 0].set_ylabel("Counts per channel\n(end members: equal formula units)")
     axes[0, 0].legend()
     return np.asarray(axes[0])
