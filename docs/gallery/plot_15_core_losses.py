@@ -2,8 +2,8 @@
 Do the core losses agree?
 =========================
 
-x of LixFePO4 from O K and Fe L2,3 on DualEELS: the pre-edge of O K and the shift of Fe L3. The low loss of each pixel gives
-its thickness, energy shift and resolution.
+x of LixFePO4 from O K and Fe L2,3 on DualEELS: the pre-edge of O K and the shift of Fe L3. The low loss of each pixel
+gives its thickness, energy shift and resolution.
 """
 
 import numpy as np
