@@ -29,6 +29,19 @@ def quantity(label: str, units: str) -> str:
     return f"{label} ({units})" if label and units else label or units
 
 
+_PREFIXES = (
+    (1e9, "G"),
+    (1e6, "M"),
+    (1e3, "k"),
+    (1.0, ""),
+    (1e-3, "m"),
+    (1e-6, "µ"),
+    (1e-9, "n"),
+    (1e-12, "p"),
+)
+"""Of units."""
+
+
 def with_error(value: float, error: float, *, signed: bool = False) -> str:
     """Value and error with as many digits as the error has two of; of changes, with their sign.
 
@@ -44,6 +57,32 @@ def with_error(value: float, error: float, *, signed: bool = False) -> str:
         return f"{value:{sign}.2g}"
     digits = max(1 - int(np.floor(np.log10(error))), 0)
     return f"{value:{sign}z.{digits}f} ± {error:.{digits}f}"
+
+
+def si_prefix(size: float) -> tuple[float, str]:
+    """The prefix of a unit with which a number lies between 1 and 1000, and what it stands for.
+
+    Examples
+    --------
+    >>> si_prefix(2.5e8), si_prefix(-3e-8), si_prefix(12.0), si_prefix(0.0)
+    ((1000000.0, 'M'), (1e-09, 'n'), (1.0, ''), (1.0, ''))
+    """
+    if not (np.isfinite(size) and size != 0.0):
+        return 1.0, ""
+    return next((p for p in _PREFIXES if abs(size) >= p[0]), _PREFIXES[-1])
+
+
+def in_units(value: float, error: float, unit: str) -> str:
+    """Value and error as of :func:`with_error`, in a unit with a prefix.
+
+    Examples
+    --------
+    >>> in_units(1.2345e9, 2.3e7, "Ω"), in_units(5e-8, float("nan"), "A")
+    ('1.234 ± 0.023 GΩ', '50 nA')
+    """
+    known = np.isfinite(error) and error > 0.0
+    factor, prefix = si_prefix(max(abs(value), error) if known else value)
+    return f"{with_error(value / factor, error / factor)} {prefix}{unit}"
 
 
 def robust_limits(values: np.ndarray, *, share: float = 0.01) -> tuple[float, float]:

@@ -8,9 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from hyperspy_assb.plotting.style import COLOURS, QUIET
-
-_PREFIXES = ((1.0, "A"), (1e-3, "mA"), (1e-6, "µA"), (1e-9, "nA"), (1e-12, "pA"))
+from hyperspy_assb.plotting.style import COLOURS, QUIET, si_prefix
 
 
 def _axes(ax: Axes | None) -> Axes:
@@ -21,8 +19,8 @@ def _axes(ax: Axes | None) -> Axes:
 
 
 def _unit(current: np.ndarray) -> tuple[float, str]:
-    size = float(np.nanpercentile(np.abs(current), 99.0))
-    return next(((f, u) for f, u in _PREFIXES if size >= f), _PREFIXES[-1])
+    factor, prefix = si_prefix(float(np.nanpercentile(np.abs(current), 99.0)))
+    return factor, f"{prefix}A"
 
 
 def _curve(result: Any, ax: Axes) -> tuple[float, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hyperspy_assb.plotting.style import si_prefix
 from hyperspy_assb.report.key_numbers import KeyNumber, sigmas
 from hyperspy_assb.series.grains.grain_changes import GrainStatus
 
@@ -15,7 +16,6 @@ ABOUT = (
     "all frames; uncertainty and significance are those of the change."
 )
 _OPENING = ("cracks", "grains", "tracks", "peaks", "resistance")
-_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 
 
 def opening_first(results: Mapping[str, Any]) -> list[str]:
@@ -71,7 +71,7 @@ def _resistance(resistance: Any) -> Iterator[KeyNumber]:
     if not lines:
         return
     first, last = lines[0], lines[-1]
-    factor, prefix = next((p for p in _PREFIXES if abs(last.resistance) >= p[0]), _PREFIXES[-1])
+    factor, prefix = si_prefix(last.resistance)
     name, value, unit = "apparent resistance", last.resistance / factor, f"{prefix}Ω"
     if first is last:
         yield KeyNumber(name, value, unit, last.resistance_std / factor)

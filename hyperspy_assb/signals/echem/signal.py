@@ -142,7 +142,7 @@ class ASSBVoltammogram(Signal1D):
         --------
         >>> from hyperspy_assb.simulation.series import simulate_voltammogram
         >>> print(simulate_voltammogram(seed=1).resistance().summary().splitlines()[0])
-        Cycle of sweeps 1 and 2: (1.0033 ± 0.0023)e9 ohm.
+        Cycle of sweeps 1 and 2: 1.0033 ± 0.0023 GΩ.
         """
         swept = self._swept()
         sweeps, notes = [], list(swept.notes)

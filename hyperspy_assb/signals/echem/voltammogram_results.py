@@ -15,6 +15,7 @@ from hyperspy_assb.echem.beam_change import BeamChange
 from hyperspy_assb.echem.current_log import FloatArray
 from hyperspy_assb.echem.peaks import Peak, SweepSearch
 from hyperspy_assb.echem.resistance import Line
+from hyperspy_assb.plotting.style import in_units
 from hyperspy_assb.signals.one_figure import OneFigure
 
 if TYPE_CHECKING:
@@ -111,9 +112,10 @@ class Resistance(OfVoltammogram):
             )
             low, high = line.resistance_interval
             if np.isfinite(high):
-                lines.append(f"{what}: {_with_power(line.resistance, line.resistance_std)} ohm.")
+                lines.append(f"{what}: {in_units(line.resistance, line.resistance_std, 'Ω')}.")
             else:
-                lines.append(f"{what}: more than {low:.2g} ohm (the current does not depend on the potential).")
+                least = in_units(low, np.nan, "Ω")
+                lines.append(f"{what}: more than {least} (the current does not depend on the potential).")
             if abs(line.curvature) > _BENT:
                 lines[-1] += " The current bends: this is the resistance of a line through a curve; name a window."
         lines.append(
@@ -168,7 +170,7 @@ class Capacitance(OfVoltammogram):
         """Capacitance of each cycle with its error, and the notes."""
         lines = [
             f"Cycle of sweeps {line.sweeps[0]} and {line.sweeps[1]}: "
-            f"{_with_power(line.capacitance, line.capacitance_std)} F between {line.low:.3g} and {line.high:.3g} V."
+            f"{in_units(line.capacitance, line.capacitance_std, 'F')} between {line.low:.3g} and {line.high:.3g} V."
             for line in self.cycles
         ]
         return "\n".join((*lines, "Reactions that differ between the directions count as capacitance.", *self.notes))
@@ -231,7 +233,7 @@ class VoltammogramPeaks(OfVoltammogram):
         """Each peak, or that no peak is above the limit, and the notes."""
         lines = [
             f"Sweep {p.sweep}: a peak at {p.potential:.3f} ± {p.potential_std:.3f} V, "
-            f"{_with_power(p.height, p.height_std)} A high, {_with_power(p.charge, p.charge_std)} C (p = {p.p:.2g})."
+            f"{in_units(p.height, p.height_std, 'A')} high, {in_units(p.charge, p.charge_std, 'C')} (p = {p.p:.2g})."
             for p in self.peaks
         ]
         if not lines:
@@ -308,8 +310,8 @@ class BeamComparison(OfVoltammogram):
         """Step and change of the conductance with errors, and the notes."""
         c = self.change
         lines = [
-            f"The beam adds {_with_power(c.step, c.step_std)} A at {c.middle:.3g} V and changes the conductance by "
-            f"{_with_power(c.conductance, c.conductance_std)} S (p = {c.p:.2g} that it does neither)."
+            f"The beam adds {in_units(c.step, c.step_std, 'A')} at {c.middle:.3g} V and changes the conductance by "
+            f"{in_units(c.conductance, c.conductance_std, 'S')} (p = {c.p:.2g} that it does neither)."
         ]
         if c.switches < 2:
             lines.append("The beam was switched once within the sweeps: a slow change of the cell looks the same.")
@@ -346,18 +348,3 @@ def _line_row(line: Line) -> dict[str, Any]:
         "from (V)": line.low,
         "to (V)": line.high,
     }
-
-
-def _with_power(value: float, error: float) -> str:
-    """Value and error with one power of ten, as many digits as the error has two of.
-
-    Examples
-    --------
-    >>> _with_power(1.2345e9, 2.3e7), _with_power(5e-8, float("nan"))
-    ('(1.234 ± 0.023)e9', '5e-08')
-    """
-    if not (np.isfinite(value) and np.isfinite(error) and error > 0.0):
-        return f"{value:.3g}"
-    power = int(np.floor(np.log10(max(abs(value), error))))
-    digits = max(0, min(6, power - int(np.floor(np.log10(error))) + 1))
-    return f"({value / 10.0**power:.{digits}f} ± {error / 10.0**power:.{digits}f})e{power}"
