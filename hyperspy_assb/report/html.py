@@ -44,6 +44,7 @@ _SHARED = re.compile(r"area|at. %|before|after|change|mean|value|expected|(low|h
 """Columns that an uncertainty without a name of its own is of, if it has their unit."""
 _P_VALUE = re.compile(r"p( |$)")
 _LEAST_P = 1e-6
+_NEGATIVE = re.compile(r"(?<![^\s(])-(?=\d+(?:\.\d+)?(?![\w-]|\.\d))")
 _SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 
 
@@ -329,7 +330,7 @@ def first_sentence(text: str) -> str:
 
 def page_templates() -> Environment:
     """The templates of all pages; texts are escaped, and have the names of materials as readers know them."""
-    return Environment(
+    pages = Environment(
         loader=PackageLoader("hyperspy_assb.report", "."),
         autoescape=True,
         finalize=lambda value: shown_names(value) if isinstance(value, str) and len(value) < _PROSE else value,
@@ -337,6 +338,19 @@ def page_templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    pages.filters["with_minus"] = with_minus
+    return pages
+
+
+def with_minus(text: str) -> str:
+    """A sentence whose negative numbers have a minus sign, as those of tables have.
+
+    Examples
+    --------
+    >>> with_minus("by -0.06. (p = 1e-05) in LAGP (-3m), file a-5, 2026-11-30, version -1.2.3")
+    'by −0.06. (p = 1e-05) in LAGP (-3m), file a-5, 2026-11-30, version -1.2.3'
+    """
+    return _NEGATIVE.sub("−", text)
 
 
 def key_table(values: dict[str, Any], caption: str = "", names: tuple[str, str] = ("", "value")) -> Table:
