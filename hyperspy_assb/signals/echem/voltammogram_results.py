@@ -240,8 +240,8 @@ class VoltammogramPeaks(OfVoltammogram):
             limit = max(s.limit for s in self.searches)
             charge = max(s.limit_charge for s in self.searches)
             lines = [
-                f"No peak stands out of the noise (alpha = {self.alpha:g}). In every sweep one of {limit:.2g} A or "
-                f"{charge:.2g} C would have been found in 95 %."
+                f"No peak stands out of the noise (alpha = {self.alpha:g}). In every sweep one of "
+                f"{in_units(limit, np.nan, 'A')} or {in_units(charge, np.nan, 'C')} would have been found in 95 %."
             ]
         return "\n".join((*lines, *self.notes))
 
