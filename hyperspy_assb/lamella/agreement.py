@@ -76,7 +76,7 @@ def judge_agreement(lamella: Any, *, fdr: float = 0.05) -> tuple[Claim, ...]:
         of_kind.setdefault(member.kind, []).append(key)
     claims: list[Claim] = []
     for maps in of_kind.get("OrientationMaps", []):
-        for x in of_kind.get("Delithiation", []):
+        for x in (*of_kind.get("Delithiation", []), *of_kind.get("FineStructure", [])):
             if _same_state(lamella, maps, x):
                 claims += _olivine_of_both(lamella, maps, x, fdr)
         for composition in of_kind.get("EDSComposition", []):

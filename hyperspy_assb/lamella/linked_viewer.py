@@ -21,6 +21,7 @@ _ROWS = 16
 _SHOWN = {
     "OrientationMaps": ("class", "phase reliability", "probability of LiFePO4", "probability of FePO4"),
     "Delithiation": ("x", "t_over_lambda"),
+    "FineStructure": ("x", "t_over_lambda"),
     "EDSComposition": ("Fe (at", "Ge (at", "C (at", "P (at"),
     "EDSPhases": ("olivine volume", "LAGP volume", "carbon volume"),
 }

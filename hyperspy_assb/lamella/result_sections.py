@@ -27,6 +27,7 @@ _ORDER = {
         "BeamComparison",
     ),
     "Low-loss EELS": ("Delithiation", "LowLossComparison"),
+    "Core-loss EELS": ("FineStructure",),
     "EDX": ("EDSPhases", "EDSComposition", "CompositionComparison", "InterfaceProfile"),
 }
 _OTHERS = "Other results"
@@ -88,6 +89,7 @@ _CAPTIONS = {
         "with their share of the area, boundaries (black: of one phase, green: of two), reliability of the phase."
     ),
     "Delithiation": "x of every pixel, its uncertainty, status, and how x is distributed.",
+    "FineStructure": "x from the fine structure of the edges, its uncertainty, status, and how x is distributed.",
     "EDSPhases": "volume fraction of each phase.",
     "EDSComposition": "elements in atomic per cent.",
     "InterfaceProfile": "elements across the interface with standard errors, and the fit of all together.",

@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 
 from hyperspy_assb import Lamella
+from hyperspy_assb.eels.delithiation.fine_structure import FineStructureFit
 from hyperspy_assb.eels.delithiation.lithiated_fraction import DelithiationStatus, LithiatedFraction
 from hyperspy_assb.eels.delithiation.quantification import Quantification
+from hyperspy_assb.fitting.solver.noise_claim import Noise, NoiseSource
+from hyperspy_assb.fitting.solver.spectra_fit import Detector
 from hyperspy_assb.lamella.volume_agreement import compare_volumes, electrode_shares
 from hyperspy_assb.reference import electrode
 from hyperspy_assb.signals.eels.delithiation import Delithiation
+from hyperspy_assb.signals.eels.fine_structure import FineStructure
 from hyperspy_assb.simulation.lamella import build_lamella
 
 SHAPE = (40, 48)
@@ -101,6 +105,22 @@ def test_a_planted_contradiction_is_in_the_first_three_lines(state, maps, x, tmp
     text = (tmp_path / "L1.html").read_text("utf-8")
     points = [line.strip() for line in text.split("<main>")[1].splitlines() if "<li>" in line or "<h2>" in line]
     assert any("Contradiction in particle" in line for line in points[:3])
+
+
+def test_core_losses_are_compared_with_diffraction(maps, x, tmp_path):
+    content = delithiation(x, maps.axes).found.contents["valence"]
+    half = np.full(x.size, 0.5)
+    noise = Noise(Detector(), NoiseSource.COUNTER, "")
+    found = FineStructureFit({"O K": content, "combined": content}, half, half, {"O K": half}, {}, noise)
+    lamella = Lamella("L1")
+    lamella.add("acom", maps, bias=5.0)
+    lamella.add("core", FineStructure(found, electrode("LixFePO4"), "combined", axes=maps.axes), frame="acom")
+    lamella.register("acom")
+    together = next(claim for claim in lamella.agreement() if claim.subject == "x and phase in pixels")
+    assert "core" in together.sources
+    assert together.value > 0.9
+    lamella.report(tmp_path / "L1.html")
+    assert "Core-loss EELS" in (tmp_path / "L1.html").read_text("utf-8")
 
 
 def test_other_states_are_not_compared(maps, x):
