@@ -388,6 +388,11 @@ def _explain(path: Path, reader: str | None, error: Exception) -> str:
         return f"{path} could not be read: Sample.elements of its metadata contains an unknown element ({error})."
     if path.is_dir() and "No filename matches" in str(error):
         return f"{path} is a folder, not a file: name the files in it, such as {path / '*.dm4'}."
+    if isinstance(error, MemoryError):
+        return (
+            f"{path} needs more memory than there is ({str(error) or 'no more is free'}): load it with lazy=True, or "
+            "close other programs. A damaged header may claim too much as well."
+        )
     message = f"{path} could not be read ({type(error).__name__}: {error})."
     if reader is not None:
         return f"{message} It is truncated, damaged, or not in the format of the reader {reader!r}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import hyperspy.api as hs
 import numpy as np
 import pytest
@@ -158,3 +159,16 @@ def test_readers_that_share_an_ending_are_named(tmp_path: Path) -> None:
     path.write_text("1,2\n", "utf-8")
     with pytest.raises(AssbFileError, match=r"could not be read .*Impulse.* reader= \(--reader\)"):
         hyperspy_assb.load_spectrum_image(path)
+
+
+def test_a_file_that_memory_does_not_hold(tmp_path: Path) -> None:
+    path = tmp_path / "large.hspy"
+    signal = hs.signals.Signal1D(np.ones((2, 3, 64)))
+    signal.axes_manager.signal_axes[0].units = "eV"
+    signal.save(path)
+    with h5py.File(path, "r+") as file:
+        group = next(iter(file["Experiments"].values()))
+        del group["data"]
+        group.create_dataset("data", shape=(10**6, 10**6, 2048), dtype="f8", chunks=(16, 16, 64))
+    with pytest.raises(AssbFileError, match=r"large\.hspy needs more memory than there is .*load it with lazy=True"):
+        load_spectra(path)
